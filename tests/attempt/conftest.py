@@ -22,5 +22,5 @@ def redis(_redis: RedisServer) -> RedisServer:
 
 @pytest.fixture
 def harness(redis: RedisServer) -> Iterator[WorkerHarness]:
-    with worker_harness(redis) as bench:
-        yield bench
+    with worker_harness(redis) as harness:
+        yield harness

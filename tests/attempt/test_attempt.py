@@ -62,8 +62,8 @@ def midway(harness: WorkerHarness, store: Store | None = None) -> Iterator[None]
     engine = Slow()
     publisher = Publisher(store or harness.store)
     publisher.start()
-    bench = replace(harness.context, store=store or harness.store, publisher=publisher, engine=engine)
-    thread = threading.Thread(target=attempt, args=(bench, harness.claim()), daemon=True)
+    context = replace(harness.context, store=store or harness.store, publisher=publisher, engine=engine)
+    thread = threading.Thread(target=attempt, args=(context, harness.claim()), daemon=True)
     thread.start()
     try:
         assert engine.asked.wait(30)

@@ -23,9 +23,9 @@ LIMITS = PictureSettings(max_mb_request=(len(EARLIER) + len(PICTURE) - 1) / 2**2
 
 @pytest.fixture
 def harness(redis: RedisServer) -> Iterator[WorkerHarness]:
-    with worker_harness(redis, fetch=LOOPBACK) as bench:
-        bench.blobs.write(digest(EARLIER), EARLIER)
-        yield bench
+    with worker_harness(redis, fetch=LOOPBACK) as context:
+        context.blobs.write(digest(EARLIER), EARLIER)
+        yield context
 
 
 def go_on(harness: WorkerHarness, later: Image | Sound, limits: PictureSettings) -> str:

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tests.support.app import application
 from tests.support.app_server import listening
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 from tests.support.node import Node
 from tests.support.openai_clients import AI, JS, KINDS, Kind, openai_client
 
@@ -22,14 +22,14 @@ class Line:
     """The application; a question is answered once its reader was told that it waits."""
 
     app: Any
-    desk: Desk
+    service: FakeService
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sent(message: Message) -> None:
             await send(message)
-            job = f"job_{len(self.desk.asked):032x}"
-            if b": queued" in message.get("body", b"") and not self.desk.views[job].ended:
-                self.desk.succeed(job, ANSWER)
+            job = f"job_{len(self.service.asked):032x}"
+            if b": queued" in message.get("body", b"") and not self.service.views[job].ended:
+                self.service.succeed(job, ANSWER)
 
         await self.app(scope, receive, sent)
 
@@ -37,10 +37,10 @@ class Line:
 @pytest.fixture
 async def waiting() -> AsyncIterator[str]:
     """The URL of a service where every question waits."""
-    desk = Desk()
+    service = FakeService()
     async with (
-        application(desk, keepalive_s=0.01, head_start_s=0.01) as app,
-        listening(Line(app, desk)) as url,
+        application(service, keepalive_s=0.01, head_start_s=0.01) as app,
+        listening(Line(app, service)) as url,
     ):
         yield url
 

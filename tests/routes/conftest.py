@@ -26,7 +26,7 @@ from shared.settings import (
 from shared.store.script import CONNECTION, connect
 from tests.support.app_server import listening
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.scripted_worker import Hand
+from tests.support.scripted_worker import ScriptedWorker
 
 MODELS = """
 [[models]]
@@ -51,7 +51,7 @@ UNHURRIED: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class Stage:
+class Deployment:
     """A started application, the store under it and a worker.
 
     Besides the worker's model it serves org/bare, which has no chat template and was never loaded.
@@ -59,7 +59,7 @@ class Stage:
 
     app: Any
     server: RedisServer
-    hand: Hand
+    worker: ScriptedWorker
 
 
 @pytest.fixture
@@ -104,10 +104,10 @@ def _healthy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def stage(
+async def deployment(
     _server: RedisServer, _bare: Path, _patient: None, tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[Stage]:
-    """An empty store; the model has no worker until the hand's first beat.
+) -> AsyncIterator[Deployment]:
+    """An empty store; the model has no worker until the scripted one's first beat.
 
     Parametrized indirectly it takes settings by group, `api`, `queue`, `webhook` and `pictures`.
     """
@@ -126,17 +126,17 @@ async def stage(
         metrics=MetricsSettings(**said.get("metrics", {})),
     )
     store = connect(settings.redis)
-    hand = Hand(settings, store, load_models(models_file).rows[0])
+    worker = ScriptedWorker(settings, store, load_models(models_file).rows[0])
     async with LifespanManager(create_app(settings)) as manager:
-        yield Stage(manager.app, _server, hand)
+        yield Deployment(manager.app, _server, worker)
     store.client.close()
 
 
 @pytest.fixture
-async def client(stage: Stage) -> AsyncIterator[openai.AsyncOpenAI]:
+async def client(deployment: Deployment) -> AsyncIterator[openai.AsyncOpenAI]:
     """OpenAI's, on a socket."""
     async with (
-        listening(stage.app) as url,
+        listening(deployment.app) as url,
         openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as found,
     ):
         yield found
@@ -146,7 +146,7 @@ async def client(stage: Stage) -> AsyncIterator[openai.AsyncOpenAI]:
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread tells the store what was counted, between two looks at all that it holds.
 
-    Asked for by a mark, which goes before the stage's start.
+    Asked for by a mark, which goes before the deployment's start.
     """
     monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.keys import ADMIN, KEYED, calling, customer, made
 
@@ -14,11 +14,11 @@ PATH = "/v1/admin/audit"
 MODEL = "sightline/tiny"
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_each_act_names_its_key_its_address_and_its_call(stage: Stage) -> None:
-    shop = await made(stage.app, "shop")
-    helper = await made(stage.app, "helper", scopes=["admin"], name="Helper")
-    async with calling(stage.app, helper["secret"]) as client:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_each_act_names_its_key_its_address_and_its_call(deployment: Deployment) -> None:
+    shop = await made(deployment.app, "shop")
+    helper = await made(deployment.app, "helper", scopes=["admin"], name="Helper")
+    async with calling(deployment.app, helper["secret"]) as client:
         client.headers["x-request-id"] = "mine"
         await client.post(f"/v1/admin/models/{MODEL}/pause")
         await client.post(f"/v1/admin/keys/{shop['id']}/rotate")
@@ -40,11 +40,11 @@ async def test_each_act_names_its_key_its_address_and_its_call(stage: Stage) -> 
     assert not [secret for secret in (ADMIN, shop["secret"], helper["secret"]) if secret in json.dumps(page)]
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_it_is_read_in_pages_by_who_has_the_scope(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_it_is_read_in_pages_by_who_has_the_scope(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one:
         assert (await one.get(PATH)).status_code == 403
-    async with calling(stage.app, ADMIN) as operator:
+    async with calling(deployment.app, ADMIN) as operator:
         for _ in range(3):
             await operator.post(f"/v1/admin/models/{MODEL}/pause")
         first = (await operator.get(PATH, params={"limit": 3})).json()
@@ -54,8 +54,8 @@ async def test_it_is_read_in_pages_by_who_has_the_scope(stage: Stage) -> None:
     assert [act["action"] for act in rest["data"]] == ["key.create"]
 
 
-async def test_without_keys_it_says_local(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    async with client_of(stage.app) as client:
+async def test_without_keys_it_says_local(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
+    async with client_of(deployment.app) as client:
         await client.post(f"/v1/admin/models/{MODEL}/pause")
         (act,) = (await client.get(PATH)).json()["data"]
     assert act["key"] == {"id": "local", "name": "local"}
@@ -65,11 +65,11 @@ async def test_without_keys_it_says_local(stage: Stage, caplog: pytest.LogCaptur
     assert (told["action"], told["subject"], told["address"]) == ("model.pause", MODEL, "127.0.0.1")
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_who_counts_acts_by_the_log_counts_what_the_record_store_does(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with calling(stage.app, ADMIN) as operator:
+    async with calling(deployment.app, ADMIN) as operator:
         for action in ("pause", "pause", "resume"):
             await operator.post(f"/v1/admin/models/{MODEL}/{action}")
         await operator.delete("/v1/admin/keys/key_00")
@@ -87,10 +87,12 @@ async def test_who_counts_acts_by_the_log_counts_what_the_record_store_does(
     ]
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_every_route_that_changes_something_for_operators_is_written_down(stage: Stage) -> None:
-    key = await made(stage.app, "shop")
-    async with calling(stage.app, ADMIN) as operator:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_every_route_that_changes_something_for_operators_is_written_down(
+    deployment: Deployment,
+) -> None:
+    key = await made(deployment.app, "shop")
+    async with calling(deployment.app, ADMIN) as operator:
         paths = (await operator.get("/openapi.json")).json()["paths"]
         changing = [
             (method, re.sub(r"\{.*\}", key["id"] if "/keys" in path else MODEL, path))

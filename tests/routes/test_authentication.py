@@ -8,7 +8,7 @@ import pytest
 
 from shared.api_keys import new_secret
 from shared.settings import Settings
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import ROOT, client_of
 from tests.support.keys import ADMIN, KEYED, bearer, calling, code_of, made
 
@@ -32,15 +32,15 @@ def peer_of(app: Any, address: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url=ROOT)
 
 
-async def test_without_keys_this_machine_is_answered_as_ever(stage: Stage) -> None:
+async def test_without_keys_this_machine_is_answered_as_ever(deployment: Deployment) -> None:
     for address in LOOPBACK:
-        async with peer_of(stage.app, address) as client:
+        async with peer_of(deployment.app, address) as client:
             assert (await client.post("/v1/jobs", json=JOB)).status_code == 202
 
 
-async def test_without_keys_another_machine_is_refused_and_told_what_to_do(stage: Stage) -> None:
+async def test_without_keys_another_machine_is_refused_and_told_what_to_do(deployment: Deployment) -> None:
     for address in STRANGERS:
-        async with peer_of(stage.app, address) as client:
+        async with peer_of(deployment.app, address) as client:
             replies = [
                 await client.post("/v1/jobs", json=JOB, headers=bearer(new_secret())),
                 await client.post("/v1/chat/completions", json={}),
@@ -72,22 +72,24 @@ async def test_without_keys_another_machine_is_refused_and_told_what_to_do(stage
     ],
 )
 async def test_without_keys_what_a_proxy_on_this_machine_forwards_is_refused(
-    stage: Stage, header: str
+    deployment: Deployment, header: str
 ) -> None:
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         reply = await client.post("/v1/jobs", json=JOB, headers={header: "127.0.0.1"})
     assert (reply.status_code, code_of(reply)) == (403, "local_only")
 
 
-@pytest.mark.parametrize("stage", [{"api": {"open": True}}], indirect=True)
-async def test_an_open_service_answers_everybody(stage: Stage) -> None:
-    async with peer_of(stage.app, "10.0.0.7") as client:
+@pytest.mark.parametrize("deployment", [{"api": {"open": True}}], indirect=True)
+async def test_an_open_service_answers_everybody(deployment: Deployment) -> None:
+    async with peer_of(deployment.app, "10.0.0.7") as client:
         assert (await client.post("/v1/jobs", json=JOB)).status_code == 202
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_with_keys_another_machine_is_answered_and_this_one_needs_a_key_too(stage: Stage) -> None:
-    async with peer_of(stage.app, "10.0.0.7") as far, client_of(stage.app) as near:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_with_keys_another_machine_is_answered_and_this_one_needs_a_key_too(
+    deployment: Deployment,
+) -> None:
+    async with peer_of(deployment.app, "10.0.0.7") as far, client_of(deployment.app) as near:
         with_key = await far.post("/v1/jobs", json=JOB, headers=bearer(ADMIN))
         without = await near.post("/v1/jobs", json=JOB)
     assert (with_key.status_code, without.status_code) == (202, 401)
@@ -95,30 +97,30 @@ async def test_with_keys_another_machine_is_answered_and_this_one_needs_a_key_to
     assert without.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_without_its_store_a_key_is_neither_taken_nor_called_wrong(stage: Stage) -> None:
-    key = await made(stage.app, "one")
-    async with calling(stage.app, key["secret"]) as client:
-        stage.server.kill()
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_without_its_store_a_key_is_neither_taken_nor_called_wrong(deployment: Deployment) -> None:
+    key = await made(deployment.app, "one")
+    async with calling(deployment.app, key["secret"]) as client:
+        deployment.server.kill()
         try:
             reply = await client.get("/v1/models")
         finally:
-            stage.server.start()
+            deployment.server.start()
     assert (reply.status_code, code_of(reply)) == (503, "store_unavailable")
     assert 1 <= int(reply.headers["retry-after"]) <= 60
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_no_secret_is_written_down(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_no_secret_is_written_down(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    secret, wrong = (await made(stage.app, "one", requests_per_minute=1))["secret"], new_secret()
+    secret, wrong = (await made(deployment.app, "one", requests_per_minute=1))["secret"], new_secret()
     replies = []
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         for said in (secret, secret, wrong, ADMIN, ADMIN + "x", f"{secret} {secret}"):
             replies.append(await client.get("/v1/jobs", headers=bearer(said)))
             replies.append(await client.get("/v1/admin/keys", headers=bearer(said)))
     settings = Settings.model_validate({"api": {"admin_key": ADMIN}})
-    store = stage.hand.store.client
+    store = deployment.worker.store.client
     names = store.keys("*")
     kept = repr([names, *(store.hgetall(name) for name in names if store.type(name) == "hash")])
     shown = "".join(r.text + str(r.headers) for r in replies)

@@ -9,7 +9,7 @@ from api.dialects import strict_json
 from api.dialects.strict_json import parse
 from api.server.body import LARGE
 from tests.support.app import JSON, serving
-from tests.support.fake_service import Desk, answering
+from tests.support.fake_service import FakeService, answering
 from tests.support.openapi import operations
 
 
@@ -36,7 +36,7 @@ from tests.support.openapi import operations
 )
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
 async def test_bad_input_is_a_named_error_of_the_caller(path: str, body: bytes, code: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post(path, content=body, headers=JSON)
 
     answer = response.json()
@@ -64,7 +64,7 @@ async def test_bad_input_is_a_named_error_of_the_caller(path: str, body: bytes, 
 )
 async def test_bad_input_on_a_models_url_is_json_too(body: bytes, kind: str | None, code: str) -> None:
     headers = {"content-type": kind} if kind else {}
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post("/models/sightline/tiny", content=body, headers=headers)
 
     assert (response.status_code, response.json()["error_type"]) == (400, code)
@@ -74,8 +74,8 @@ async def test_bad_input_on_a_models_url_is_json_too(body: bytes, kind: str | No
 async def test_a_byte_order_mark_is_no_part_of_the_question(kind: str | None) -> None:
     headers = {"content-type": kind} if kind else {}
     body = b'\xef\xbb\xbf{"inputs": "What is this?"}'
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         response = await client.post("/models/sightline/tiny", content=body, headers=headers)
 
     assert (response.status_code, response.json()) == (200, [{"generated_text": "A cat."}])
@@ -90,7 +90,7 @@ QUERIES = [
 
 @pytest.mark.parametrize("path", QUERIES)
 async def test_a_list_that_cannot_be_narrowed_so_is_not_told_whole(path: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get(path, params={"statsu": "failed"})
 
     answer = response.json()
@@ -109,7 +109,7 @@ ONCE = [
 
 @pytest.mark.parametrize(("path", "name"), ONCE)
 async def test_a_list_that_was_to_be_of_two_kinds_is_not_told_of_one(path: str, name: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get(path, params={name: ["failed", "succeeded"]})
 
     answer = response.json()
@@ -128,7 +128,7 @@ FORMS: dict[str, Any] = {"files": {"file": ("a.png", PICTURE_OF_COMMAS)}, "data"
 )
 async def test_who_sends_a_form_is_told_what_to_send_instead(path: str, form: str) -> None:
     """The commonest slip with `requests`; it was told of a wrong number, or of a picture that nobody sent."""
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post(path, **{form: FORMS[form]})
 
     assert response.status_code == 400
@@ -159,7 +159,7 @@ async def test_no_large_body_holds_up_the_streams_of_others(
         return parse(body)
 
     monkeypatch.setattr(strict_json, "parse", parsed)
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.request(method, path, content=b"[]" + b" " * LARGE, headers=JSON)
 
     assert response.status_code == 400

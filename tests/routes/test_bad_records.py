@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from shared.store import audit
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
@@ -16,15 +16,15 @@ JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tell."}], "stream": True}
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(stage: Stage) -> None:
-    server = stage.hand.store.client
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(deployment: Deployment) -> None:
+    server = deployment.worker.store.client
     server.hset("sl5:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
     server.set("sl5:aside:run_0b", "x")
-    async with await customer(stage.app, "one") as one:
+    async with await customer(deployment.app, "one") as one:
         assert (await one.get(RECORDS)).status_code == 403
         assert (await one.delete(f"{RECORDS}/run_0b")).status_code == 403
-    async with calling(stage.app, ADMIN) as operator:
+    async with calling(deployment.app, ADMIN) as operator:
         page = (await operator.get(RECORDS)).json()
         replies = [await operator.delete(f"{RECORDS}/{id}") for id in ("run_0b", "calls:one", "run_0b")]
         left = (await operator.get(RECORDS)).json()["data"]
@@ -44,33 +44,38 @@ async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(stage: Stage
     ]
 
 
-async def test_forgetting_reaches_no_other_key(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_forgetting_reaches_no_other_key(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()["id"]
         assert (await client.delete(f"{RECORDS}/{job}")).status_code == 204
         assert (await client.get(f"/v1/jobs/{job}")).status_code == 200
 
 
-async def test_bad_records_are_counted_for_prometheus(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bad_records_are_counted_for_prometheus(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("api.metrics.KEPT_S", 0.0)
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         counts = []
         for id in ("run_0a", "run_0b"):
             counts.append(total((await client.get("/metrics")).text, "sightline_store_records_set_aside"))
-            stage.hand.store.client.hset("sl5:bad", id, "why")
+            deployment.worker.store.client.hset("sl5:bad", id, "why")
     assert counts == [0, 1]
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_what_fills_the_store_is_said_and_names_of_callers_only_to_operators(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.store.headroom.MEMORY_LIFE_S", 0.0)
     monkeypatch.setattr("shared.store.headroom.CHARGES_LIFE_S", 0.0)
-    stage.hand.beat()
-    async with await customer(stage.app, "hog-of-all") as hog, calling(stage.app, ADMIN) as operator:
+    deployment.worker.beat()
+    async with (
+        await customer(deployment.app, "hog-of-all") as hog,
+        calling(deployment.app, ADMIN) as operator,
+    ):
         await hog.post("/v1/jobs", json=JOB)
-        with stage.server.nearly_full():
+        with deployment.server.nearly_full():
             refused = await hog.post("/v1/jobs", json=JOB)
             ready = await operator.get("/ready")
             said = (await operator.get("/v1/admin/store")).json()
@@ -93,24 +98,24 @@ async def test_what_fills_the_store_is_said_and_names_of_callers_only_to_operato
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
 async def test_a_connected_reader_of_a_run_that_cannot_be_read_is_told_how_its_job_ended(
-    stage: Stage, path: str
+    deployment: Deployment, path: str
 ) -> None:
-    hand = stage.hand
-    hand.beat()
+    worker = deployment.worker
+    worker.beat()
     if path == "/v1/jobs":
-        async with client_of(stage.app) as client:
+        async with client_of(deployment.app) as client:
             job = (await client.post(path, json=JOB)).json()
-        reader = Exchange(stage.app, "GET", job["urls"]["events"]).start()
+        reader = Exchange(deployment.app, "GET", job["urls"]["events"]).start()
     else:
-        reader = posted(stage.app, CHAT, path)
-        async with client_of(stage.app) as client:
+        reader = posted(deployment.app, CHAT, path)
+        async with client_of(deployment.app) as client:
             await until_async(lambda: _queued(client))
-    claim = hand.take()
-    hand.say(claim, "The cat ")
+    claim = worker.take()
+    worker.say(claim, "The cat ")
     await reader.until(lambda e: b"The cat" in e.body)
-    hand.store.client.hset(f"sl5:{claim.id}", "t", "{")
-    names = audit.scan(hand.store, 0, 1000)[1]
-    hand.store.run(audit.audit(hand.settings, names))
+    worker.store.client.hset(f"sl5:{claim.id}", "t", "{")
+    names = audit.scan(worker.store, 0, 1000)[1]
+    worker.store.run(audit.audit(worker.settings, names))
     await reader.finish()
     assert "internal_error" in str(data(reader.body)[-1])
 

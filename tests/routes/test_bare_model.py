@@ -6,10 +6,10 @@ import pytest
 
 from shared.models_file import load_models
 from shared.request import Request
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.pictures import picture
-from tests.support.scripted_worker import Hand
+from tests.support.scripted_worker import ScriptedWorker
 
 BARE = "org/bare"
 HF = f"/models/{BARE}"
@@ -18,13 +18,13 @@ CHAT = {"model": BARE, "messages": [TURN]}
 TURNS = [TURN, {"role": "assistant", "content": "A cat."}, TURN]
 
 
-def _hand(stage: Stage) -> Hand:
-    models = load_models(stage.hand.settings.models_file)
-    return Hand(stage.hand.settings, stage.hand.store, models.resolve(BARE))
+def _hand(deployment: Deployment) -> ScriptedWorker:
+    models = load_models(deployment.worker.settings.models_file)
+    return ScriptedWorker(deployment.worker.settings, deployment.worker.store, models.resolve(BARE))
 
 
-def _taken(hand: Hand) -> Request:
-    return Request.model_validate_json(hand.take().request)
+def _taken(worker: ScriptedWorker) -> Request:
+    return Request.model_validate_json(worker.take().request)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,14 @@ def _taken(hand: Hand) -> Request:
         (picture(), {"content-type": "image/png"}),
     ],
 )
-async def test_a_prompt_reaches_it_as_it_stands(stage: Stage, body: bytes, headers: dict[str, str]) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_prompt_reaches_it_as_it_stands(
+    deployment: Deployment, body: bytes, headers: dict[str, str]
+) -> None:
+    async with client_of(deployment.app) as client:
         accepted = await client.post(HF, content=body, headers=headers | {"prefer": "respond-async"})
 
     assert accepted.status_code == 202
-    assert _taken(_hand(stage)).raw
+    assert _taken(_hand(deployment)).raw
 
 
 @pytest.mark.parametrize(
@@ -55,9 +57,9 @@ async def test_a_prompt_reaches_it_as_it_stands(stage: Stage, body: bytes, heade
     ],
 )
 async def test_a_conversation_is_refused_before_anything_is_queued(
-    stage: Stage, path: str, body: dict[str, Any], param: str
+    deployment: Deployment, path: str, body: dict[str, Any], param: str
 ) -> None:
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         refused = await client.post(path, json=body)
         listed = (await client.get("/v1/jobs")).json()["data"]
 
@@ -67,25 +69,25 @@ async def test_a_conversation_is_refused_before_anything_is_queued(
     assert listed == []
 
 
-async def test_what_its_worker_says_comes_before_what_its_folder_says(stage: Stage) -> None:
-    _hand(stage).beat(chat_template="1")
-    stage.hand.beat(chat_template="0")
-    async with client_of(stage.app) as client:
+async def test_what_its_worker_says_comes_before_what_its_folder_says(deployment: Deployment) -> None:
+    _hand(deployment).beat(chat_template="1")
+    deployment.worker.beat(chat_template="0")
+    async with client_of(deployment.app) as client:
         chat = await client.post("/v1/jobs", json=CHAT)
         refused = await client.post("/v1/jobs", json={**CHAT, "model": "sightline/tiny"})
 
     assert (chat.status_code, refused.status_code) == (202, 400)
-    assert not _taken(_hand(stage)).raw
+    assert not _taken(_hand(deployment)).raw
 
 
-async def test_a_model_with_a_template_gets_a_prompt_as_it_stands_where_asked(stage: Stage) -> None:
+async def test_a_model_with_a_template_gets_a_prompt_as_it_stands_where_asked(deployment: Deployment) -> None:
     raw = {"raw": True}
     body = {"model": "sightline/tiny", "input": {"prompt": "A cat is"}, "parameters": raw}
     variables = {**raw, "chat_template_kwargs": {"enable_thinking": False}}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         accepted = await client.post("/v1/jobs", json=body)
         refused = await client.post("/v1/jobs", json={**body, "parameters": variables})
 
     assert (accepted.status_code, refused.status_code) == (202, 400)
     assert refused.json()["param"] == "parameters.chat_template_kwargs"
-    assert Request.model_validate_json(stage.hand.take().request).raw
+    assert Request.model_validate_json(deployment.worker.take().request).raw

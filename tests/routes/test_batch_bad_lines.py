@@ -9,12 +9,12 @@ from api.admission.submission import Submission
 from shared.batch import MOST_LINES
 from shared.job import JobView
 from shared.request import Request
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.batches import ENDPOINT, answers, begun, content, ended, line, serving
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
-room = pytest.mark.parametrize("stage", [{"queue": {"max_queued": 4000}}], indirect=True)
+room = pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], indirect=True)
 BAD: dict[str, tuple[dict[str, Any] | str, str | None]] = {
     "invalid_json_line": ("{not json", None),
     "invalid_request": ({"method": "POST", "url": ENDPOINT, "body": {}}, None),
@@ -35,10 +35,10 @@ BAD: dict[str, tuple[dict[str, Any] | str, str | None]] = {
 
 @room
 async def test_bad_lines_are_in_the_error_file_and_spoil_no_good_ones(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     good = [line(f"good-{n}", f"text {n}") for n in range(3)]
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         made = await begun(client, [good[0], "", *(bad for bad, _ in BAD.values()), "   ", *good[1:]])
         batch = await ended(client, made)
     assert batch.status == "completed"
@@ -69,7 +69,7 @@ async def test_bad_lines_are_in_the_error_file_and_spoil_no_good_ones(
 
 
 async def test_a_line_that_makes_the_service_fail_holds_up_no_other(
-    stage: Stage, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit = Submission.submit
 
@@ -79,7 +79,7 @@ async def test_a_line_that_makes_the_service_fail_holds_up_no_other(
         return await submit(own, request, *rest)
 
     monkeypatch.setattr(Submission, "submit", failing)
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         batch = await ended(client, await begun(client, [line("first", "boom"), line("second", "text")]))
     (row,) = await content(client, batch.error_file_id)
     assert (row["custom_id"], row["response"]["body"]["error"]["code"]) == ("first", "internal_error")
@@ -116,11 +116,11 @@ async def test_a_file_with_too_many_lines_fails_its_batch(client: openai.AsyncOp
 
 @room
 async def test_a_batch_whose_bytes_are_lost_fails_and_says_so(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.store.client.hset("sl5:batch_00", mapping={"caller": "nobody"})
+    deployment.worker.store.client.hset("sl5:batch_00", mapping={"caller": "nobody"})
     made = await begun(client, [line("1")])
-    stage.hand.store.client.hset(f"sl5:{made.id}", "digest", "0" * 64)
+    deployment.worker.store.client.hset(f"sl5:{made.id}", "digest", "0" * 64)
     batch = await ended(client, made)
     assert batch.errors is not None
     assert (batch.status, (batch.errors.data or [])[0].code) == ("failed", "file_not_found")

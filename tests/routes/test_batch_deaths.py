@@ -13,7 +13,7 @@ from api.batches.runner import BatchTurn
 from shared.errors import Unavailable
 from shared.store import batches, files
 from shared.store.script import AsyncStore, ScriptCall, T
-from tests.support.batch_shop import Shop, opened
+from tests.support.batch_harness import BatchHarness, opened
 from tests.support.batches import answers, empty, line
 from tests.support.documents import pdf
 from tests.support.redis_server import RedisServer
@@ -49,93 +49,101 @@ class Mortal(AsyncStore):
 
 
 @pytest.fixture
-async def shop(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Shop]:
+async def harness(_server: RedisServer, tmp_path: Path) -> AsyncIterator[BatchHarness]:
     async with opened(_server, tmp_path) as found:
         yield found
 
 
-async def check(shop: Shop) -> None:
-    batch = await shop.now()
+async def check(harness: BatchHarness) -> None:
+    batch = await harness.now()
     assert (batch.stage, batch.total, batch.completed, batch.failed) == ("completed", 5, len(GOOD), len(BAD))
-    assert answers(await shop.written(batch.output)) == GOOD
-    refused = await shop.written(batch.error)
+    assert answers(await harness.written(batch.output)) == GOOD
+    refused = await harness.written(batch.error)
     assert {row["response"]["body"]["error"]["code"] for row in refused} == BAD
     assert len(refused) == len(BAD)
-    assert shop.jobs() == len(GOOD), "a line was computed twice"
-    assert shop.hand.store.client.keys("sl5:taken*") == []
+    assert harness.jobs() == len(GOOD), "a line was computed twice"
+    assert harness.worker.store.client.keys("sl5:taken*") == []
 
 
-async def dies(shop: Shop, dies_at: int, *, heard: bool) -> bool:
+async def dies(harness: BatchHarness, dies_at: int, *, heard: bool) -> bool:
     """Turns of a process until its death; False where the batch ends before."""
-    store = Mortal(shop.store, dies_at, heard=heard)
-    bench = shop.bench(store)
-    while not await shop.ended():
+    store = Mortal(harness.store, dies_at, heard=heard)
+    context = harness.context(store)
+    while not await harness.ended():
         try:
-            await BatchTurn(LeasedBatch(bench, await shop.take())).run()
+            await BatchTurn(LeasedBatch(context, await harness.take())).run()
         except DeathError:
             return True
-        shop.answer()
+        harness.answer()
     return not store.survived
 
 
 @pytest.mark.parametrize("heard", [False, True], ids=["before-the-step", "behind-it"])
-async def test_a_death_at_any_call_changes_nothing_of_what_comes_out(shop: Shop, heard: bool) -> None:
+async def test_a_death_at_any_call_changes_nothing_of_what_comes_out(
+    harness: BatchHarness, heard: bool
+) -> None:
     dies_at = 0
     died = True
     while died:
         dies_at += 1
-        await shop.begin(LINES)
-        died = await dies(shop, dies_at, heard=heard)
-        await shop.go_on()
-        await check(shop)
+        await harness.begin(LINES)
+        died = await dies(harness, dies_at, heard=heard)
+        await harness.go_on()
+        await check(harness)
     assert dies_at > 12
 
 
-async def test_a_death_while_a_batch_is_cancelled_changes_nothing_of_what_comes_out(shop: Shop) -> None:
+async def test_a_death_while_a_batch_is_cancelled_changes_nothing_of_what_comes_out(
+    harness: BatchHarness,
+) -> None:
     dies_at = 0
     died = True
     lines = [line(f"{n}", f"text {n}") for n in range(5)]
     while died:
         dies_at += 1
-        await shop.begin(lines)
+        await harness.begin(lines)
         for _ in range(2):
-            await BatchTurn(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
-        shop.hand.succeed(shop.hand.take(), "DONE")
-        await shop.store.run(batches.cancel("local", shop.batch))
-        died = await dies(shop, dies_at, heard=True)
-        await shop.go_on()
-        batch = await shop.now()
+            await BatchTurn(LeasedBatch(harness.context(harness.store), await harness.take())).run()
+        harness.worker.succeed(harness.worker.take(), "DONE")
+        await harness.store.run(batches.cancel("local", harness.batch))
+        died = await dies(harness, dies_at, heard=True)
+        await harness.go_on()
+        batch = await harness.now()
         assert (batch.stage, batch.total, batch.completed, batch.failed) == ("cancelled", 5, 1, 4)
-        assert len(await shop.written(batch.output)) == 1
-        assert len({row["custom_id"] for row in await shop.written(batch.error)}) == 4
+        assert len(await harness.written(batch.output)) == 1
+        assert len({row["custom_id"] for row in await harness.written(batch.error)}) == 4
     assert dies_at > 5
 
 
-async def test_two_processes_that_both_believe_to_have_a_batch_take_no_line_twice(shop: Shop) -> None:
+async def test_two_processes_that_both_believe_to_have_a_batch_take_no_line_twice(
+    harness: BatchHarness,
+) -> None:
     lines = [line(f"{n}", f"text {n}") for n in range(40)]
-    await shop.begin(lines)
-    await BatchTurn(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
-    while not await shop.ended():
-        first, second = await shop.take(), await shop.take()
+    await harness.begin(lines)
+    await BatchTurn(LeasedBatch(harness.context(harness.store), await harness.take())).run()
+    while not await harness.ended():
+        first, second = await harness.take(), await harness.take()
         few = [replace(turn, room=min(turn.room, 15)) for turn in (first, second)]
-        works = [BatchTurn(LeasedBatch(shop.bench(shop.store), turn)) for turn in few]
+        works = [BatchTurn(LeasedBatch(harness.context(harness.store), turn)) for turn in few]
         done = await asyncio.gather(*(work.run() for work in works), return_exceptions=True)
         assert all(isinstance(result, float | LeaseLostError) for result in done), done
-        shop.answer()
-    batch = await shop.now()
+        harness.answer()
+    batch = await harness.now()
     assert (batch.stage, batch.completed, batch.failed) == ("completed", 40, 0)
-    assert answers(await shop.written(batch.output)) == {f"{n}": f"TEXT {n}" for n in range(40)}
-    assert shop.jobs() == 40
+    assert answers(await harness.written(batch.output)) == {f"{n}": f"TEXT {n}" for n in range(40)}
+    assert harness.jobs() == 40
 
 
-async def test_what_a_death_leaves_is_nobodys_and_can_be_collected(shop: Shop) -> None:
-    await shop.begin(LINES)
-    await dies(shop, 12, heard=False)
-    await shop.go_on()
-    batch = await shop.now()
-    client = shop.hand.store.client
+async def test_what_a_death_leaves_is_nobodys_and_can_be_collected(harness: BatchHarness) -> None:
+    await harness.begin(LINES)
+    await dies(harness, 12, heard=False)
+    await harness.go_on()
+    batch = await harness.now()
+    client = harness.worker.store.client
     outputs = [
-        await shop.store.run(files.file("local", id)) for id in (batch.output, batch.error, batch.file) if id
+        await harness.store.run(files.file("local", id))
+        for id in (batch.output, batch.error, batch.file)
+        if id
     ]
     held = {
         key.removeprefix("sl5:blob:")
@@ -148,45 +156,45 @@ async def test_what_a_death_leaves_is_nobodys_and_can_be_collected(shop: Shop) -
     }
 
 
-async def half_done(shop: Shop, count: int) -> None:
+async def half_done(harness: BatchHarness, count: int) -> None:
     """Two lines of so many are answered, the others not taken yet."""
-    await shop.begin([line(f"{n}", f"text {n}") for n in range(count)])
+    await harness.begin([line(f"{n}", f"text {n}") for n in range(count)])
     for _ in range(2):
-        turn = replace(await shop.take(), room=2)
-        await BatchTurn(LeasedBatch(shop.bench(shop.store), turn)).run()
-    shop.answer()
+        turn = replace(await harness.take(), room=2)
+        await BatchTurn(LeasedBatch(harness.context(harness.store), turn)).run()
+    harness.answer()
 
 
-async def misses(shop: Shop) -> None:
+async def misses(harness: BatchHarness) -> None:
     with pytest.raises(Unavailable):
-        await BatchTurn(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
+        await BatchTurn(LeasedBatch(harness.context(harness.store), await harness.take())).run()
 
 
 async def test_a_folder_that_is_empty_for_a_while_throws_nothing_away(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.batches.runner.MANY", 1)
-    await half_done(shop, 5)
-    with empty(Path(shop.settings.blobs.url)):
-        await misses(shop)
-    await shop.go_on()
-    batch = await shop.now()
+    await half_done(harness, 5)
+    with empty(Path(harness.settings.blobs.url)):
+        await misses(harness)
+    await harness.go_on()
+    batch = await harness.now()
     assert (batch.stage, batch.completed, batch.failed) == ("completed", 5, 0)
-    assert len(answers(await shop.written(batch.output))) == 5
+    assert len(answers(await harness.written(batch.output))) == 5
 
 
 async def test_what_was_done_is_kept_though_the_rest_of_the_file_is_lost(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.batches.runner.PATIENCE_S", 0)
-    await half_done(shop, 200)
-    shop.blobs.delete((await shop.now()).digest)
-    await misses(shop)
-    await shop.go_on()
-    batch = await shop.now()
+    await half_done(harness, 200)
+    harness.blobs.delete((await harness.now()).digest)
+    await misses(harness)
+    await harness.go_on()
+    batch = await harness.now()
     assert (batch.stage, batch.total, batch.completed, batch.failed) == ("completed", 200, 2, 198)
-    assert answers(await shop.written(batch.output)) == {"0": "TEXT 0", "1": "TEXT 1"}
-    lost = {row["id"]: row["error"]["code"] for row in await shop.written(batch.error)}
+    assert answers(await harness.written(batch.output)) == {"0": "TEXT 0", "1": "TEXT 1"}
+    lost = {row["id"]: row["error"]["code"] for row in await harness.written(batch.error)}
     assert (len(lost), set(lost.values())) == (198, {"file_not_found"})
 
 
@@ -198,35 +206,35 @@ def cut(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_a_batch_whose_file_was_cut_short_comes_to_its_end(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool
 ) -> None:
     monkeypatch.setattr("api.batches.runner.PATIENCE_S", 0)
-    await half_done(shop, 5)
+    await half_done(harness, 5)
     if cancelled:
-        await shop.store.run(batches.cancel("local", shop.batch))
-    cut(Path(shop.settings.blobs.url), (await shop.now()).digest)
-    await misses(shop)
-    await shop.go_on()
-    batch = await shop.now()
+        await harness.store.run(batches.cancel("local", harness.batch))
+    cut(Path(harness.settings.blobs.url), (await harness.now()).digest)
+    await misses(harness)
+    await harness.go_on()
+    batch = await harness.now()
     assert (batch.stage, batch.completed, batch.failed) == ("cancelled" if cancelled else "completed", 2, 3)
-    assert {row["id"] for row in await shop.written(batch.output)}.isdisjoint(
-        row["id"] for row in await shop.written(batch.error)
+    assert {row["id"] for row in await harness.written(batch.output)}.isdisjoint(
+        row["id"] for row in await harness.written(batch.error)
     )
 
 
 @pytest.mark.parametrize("heard", [False, True], ids=["before-the-step", "behind-it"])
-async def test_a_death_at_any_call_costs_no_page_and_doubles_none(shop: Shop, heard: bool) -> None:
+async def test_a_death_at_any_call_costs_no_page_and_doubles_none(harness: BatchHarness, heard: bool) -> None:
     texts = ["one", "two", "three"]
     dies_at, died = 0, True
     while died:
         dies_at += 1
-        await shop.begin_pages(pdf(texts), len(texts))
-        died = await dies(shop, dies_at, heard=heard)
-        await shop.go_on()
-        batch = await shop.now()
+        await harness.begin_pages(pdf(texts), len(texts))
+        died = await dies(harness, dies_at, heard=heard)
+        await harness.go_on()
+        batch = await harness.now()
         assert (batch.stage, batch.total, batch.completed, batch.failed) == ("completed", 3, 3, 0)
-        written = await shop.written(batch.output)
+        written = await harness.written(batch.output)
         assert sorted(row["custom_id"] for row in written) == ["1", "2", "3"]
-        assert shop.jobs() == len(texts), "a page was computed twice"
-        assert shop.hand.store.client.keys("sl5:taken*") == []
+        assert harness.jobs() == len(texts), "a page was computed twice"
+        assert harness.worker.store.client.keys("sl5:taken*") == []
     assert dies_at > 8

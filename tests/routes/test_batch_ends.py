@@ -6,30 +6,30 @@ import openai
 import pytest
 
 from shared.store import maintenance
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.batches import answers, asked, begun, content, ended, line, serving
 from tests.support.clients import until_async
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
-room = pytest.mark.parametrize("stage", [{"queue": {"max_queued": 4000}}], indirect=True)
+room = pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], indirect=True)
 
 
 @room
 async def test_a_cancelled_batch_keeps_what_was_done_and_names_what_was_not(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
 
     async def some() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     for _ in range(3):
         await until_async(some)
-        claim = stage.hand.take()
-        stage.hand.succeed(claim, asked(claim.request).upper())
+        claim = deployment.worker.take()
+        deployment.worker.succeed(claim, asked(claim.request).upper())
     asked_for = await client.batches.cancel(made.id)
     assert asked_for.status in ("cancelling", "cancelled")
     batch = await ended(client, made)
@@ -41,24 +41,24 @@ async def test_a_cancelled_batch_keeps_what_was_done_and_names_what_was_not(
     undone = await content(client, batch.error_file_id)
     assert done.keys() | {row["custom_id"] for row in undone} == {str(n) for n in range(300)}
     assert {(row["response"], row["error"]["code"]) for row in undone} == {(None, "batch_cancelled")}
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
 @room
 async def test_lines_that_the_window_closes_on_are_in_the_error_file(
-    stage: Stage, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.batches.runner.IDLE_S", 0.2)
-    stage.hand.beat()
+    deployment.worker.beat()
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
 
     async def some() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     await until_async(some)
-    stage.hand.succeed(stage.hand.take(), "IN TIME")
+    deployment.worker.succeed(deployment.worker.take(), "IN TIME")
     # As a day later.
-    stage.hand.store.client.hset(f"sl5:{made.id}", "expires_ms", 1)
+    deployment.worker.store.client.hset(f"sl5:{made.id}", "expires_ms", 1)
     batch = await ended(client, made)
     assert (batch.status, batch.expired_at is not None) == ("expired", True)
     assert batch.request_counts is not None
@@ -66,21 +66,21 @@ async def test_lines_that_the_window_closes_on_are_in_the_error_file(
     undone = await content(client, batch.error_file_id)
     assert {(row["response"], row["error"]["code"]) for row in undone} == {(None, "batch_expired")}
     assert len({row["custom_id"] for row in undone}) == 299
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
 @room
 async def test_a_line_whose_job_ends_at_its_deadline_is_expired_though_nobody_worked_on_the_batch(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     made = await begun(client, [line("1")])
 
     async def waits() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     await until_async(waits)
-    stage.hand.let_pass(86_401)
+    deployment.worker.let_pass(86_401)
     batch = await ended(client, made)
     (row,) = await content(client, batch.error_file_id)
     assert (batch.status, row["error"]["code"]) == ("expired", "batch_expired")
@@ -88,24 +88,24 @@ async def test_a_line_whose_job_ends_at_its_deadline_is_expired_though_nobody_wo
 
 @room
 async def test_a_batch_goes_on_though_its_file_and_its_lines_jobs_are_deleted(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     made = await begun(client, [line("1", "one"), line("2", "two")])
 
     async def two() -> bool:
-        lane = maintenance.backlog(stage.hand.store)
+        lane = maintenance.backlog(deployment.worker.store)
         return sum(lane.values()) == 2
 
     await until_async(two)
     await client.files.delete(made.input_file_id)
-    async with client_of(stage.app) as caller:
+    async with client_of(deployment.app) as caller:
         jobs = (await caller.get("/v1/jobs")).json()["data"]
         for job in jobs:
             if job["status"] == "queued":
                 await caller.delete(f"/v1/jobs/{job['id']}")
                 break
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         batch = await ended(client, made)
     assert batch.request_counts is not None
     assert batch.request_counts.to_dict() == {"total": 2, "completed": 1, "failed": 1}
@@ -114,8 +114,10 @@ async def test_a_batch_goes_on_though_its_file_and_its_lines_jobs_are_deleted(
 
 
 @room
-async def test_output_files_live_as_long_as_was_said(stage: Stage, client: openai.AsyncOpenAI) -> None:
-    async with serving(stage.hand):
+async def test_output_files_live_as_long_as_was_said(
+    deployment: Deployment, client: openai.AsyncOpenAI
+) -> None:
+    async with serving(deployment.worker):
         life: Any = {"anchor": "created_at", "seconds": 7200}
         batch = await ended(client, await begun(client, [line("1")], output_expires_after=life))
     output = await client.files.retrieve(batch.output_file_id or "")
@@ -124,12 +126,12 @@ async def test_output_files_live_as_long_as_was_said(stage: Stage, client: opena
 
 @room
 async def test_the_end_of_a_batch_is_told_and_not_that_of_each_line(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         done = await ended(client, await begun(client, [line("1", "one"), line("2", "two")]))
     failed = await ended(client, await begun(client, [""]))
-    async with client_of(stage.app) as caller:
+    async with client_of(deployment.app) as caller:
         events = (await caller.get("/v1/events")).json()["data"]
     told = {(event["type"], event["data"]["id"]) for event in events}
     assert told == {("batch.completed", done.id), ("batch.failed", failed.id)}

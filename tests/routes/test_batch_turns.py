@@ -17,7 +17,7 @@ from shared.errors import Unavailable
 from shared.estimate import Lane
 from shared.models import Model
 from shared.store import batches
-from tests.support.batch_shop import Shop, opened
+from tests.support.batch_harness import BatchHarness, opened
 from tests.support.batches import jsonl, line
 from tests.support.redis_server import RedisServer
 
@@ -36,113 +36,115 @@ class Counting(Blobs):
 
 
 @pytest.fixture
-async def shop(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Shop]:
+async def harness(_server: RedisServer, tmp_path: Path) -> AsyncIterator[BatchHarness]:
     async with opened(_server, tmp_path) as found:
         yield found
 
 
-async def turn(shop: Shop, bench: BatchContext | None = None) -> BatchTurn:
+async def turn(harness: BatchHarness, context: BatchContext | None = None) -> BatchTurn:
     """One turn of a process, which is behind it."""
-    work = BatchTurn(LeasedBatch(bench or shop.bench(shop.store), await shop.take()))
+    work = BatchTurn(LeasedBatch(context or harness.context(harness.store), await harness.take()))
     await work.run()
     return work
 
 
-async def test_a_model_that_fails_to_load_for_a_while_costs_no_line(shop: Shop) -> None:
-    await shop.begin(LINES)
-    shop.hand.beat("loading")
-    shop.hand.beat("gone", failed="out of memory")
+async def test_a_model_that_fails_to_load_for_a_while_costs_no_line(harness: BatchHarness) -> None:
+    await harness.begin(LINES)
+    harness.worker.beat("loading")
+    harness.worker.beat("gone", failed="out of memory")
     for _ in range(2):
-        await turn(shop)
-    assert (await shop.now()).row == 0
-    shop.hand.beat()
-    await shop.go_on()
-    batch = await shop.now()
+        await turn(harness)
+    assert (await harness.now()).row == 0
+    harness.worker.beat()
+    await harness.go_on()
+    batch = await harness.now()
     assert (batch.stage, batch.completed, batch.failed) == ("completed", COUNT, 0)
 
 
 async def test_lines_whose_window_closes_meanwhile_are_told_of_no_field_that_they_never_sent(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the store's clock, whatever this machine's says."""
-    await shop.begin(LINES)
+    await harness.begin(LINES)
     lane = Submission._lane
 
     async def much_later(self: Submission, model: Model) -> tuple[Lane, int]:
         return (await lane(self, model))[0], 2**60
 
     monkeypatch.setattr(Submission, "_lane", much_later)
-    await turn(shop)
-    batch = await shop.now()
+    await turn(harness)
+    batch = await harness.now()
     assert (batch.row, batch.failed) == (0, 0)
 
 
 @pytest.mark.parametrize("gone", [False, True])
 @pytest.mark.parametrize("at_once", [1, 1000])
 async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_turn(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int, *, gone: bool
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch, at_once: int, *, gone: bool
 ) -> None:
     monkeypatch.setattr("api.batches.output.TURN_S", 0.0)
     monkeypatch.setattr("api.batches.output.UNTAKEN_AT_ONCE", at_once)
-    await shop.begin(LINES[:4])
-    await turn(shop)
+    await harness.begin(LINES[:4])
+    await turn(harness)
     if gone:
-        shop.hand.store.client.hset(f"sl5:{shop.batch}", "gone", 1)
+        harness.worker.store.client.hset(f"sl5:{harness.batch}", "gone", 1)
     else:
-        await shop.store.run(batches.cancel("local", shop.batch))
+        await harness.store.run(batches.cancel("local", harness.batch))
     for done in range(1, 5):
-        await turn(shop)
-        batch = await shop.now()
+        await turn(harness)
+        batch = await harness.now()
         assert (batch.row, batch.failed, batch.output) == (done, done, None)
-    await shop.go_on()
-    batch = await shop.now()
+    await harness.go_on()
+    batch = await harness.now()
     code = "file_not_found" if gone else "batch_cancelled"
     assert (batch.stage, batch.failed) == ("completed" if gone else "cancelled", 4)
-    refused = await shop.written(batch.error)
+    refused = await harness.written(batch.error)
     assert {row["error"]["code"] for row in refused} == {code}
     assert [row["custom_id"] for row in refused] == [None if gone else str(n) for n in range(4)]
 
 
 async def test_lines_that_are_not_taken_any_more_cost_one_look_into_their_file(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.batches.output.UNTAKEN_AT_ONCE", 1)
     monkeypatch.setattr("api.batches.output.TURN_S", 60.0)
-    await shop.begin(LINES)
-    await turn(shop)
-    await shop.store.run(batches.cancel("local", shop.batch))
-    blobs = Counting(shop.settings.blobs)
-    await turn(shop, replace(shop.bench(shop.store), blobs=blobs))
-    assert ((await shop.now()).failed, blobs.opened) == (COUNT, 1)
+    await harness.begin(LINES)
+    await turn(harness)
+    await harness.store.run(batches.cancel("local", harness.batch))
+    blobs = Counting(harness.settings.blobs)
+    await turn(harness, replace(harness.context(harness.store), blobs=blobs))
+    assert ((await harness.now()).failed, blobs.opened) == (COUNT, 1)
 
 
 async def test_lines_of_a_caller_whose_jobs_fill_the_records_wait_without_a_look_into_their_file(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await shop.begin(LINES)
-    await turn(shop)
-    blobs = Counting(shop.settings.blobs)
+    await harness.begin(LINES)
+    await turn(harness)
+    blobs = Counting(harness.settings.blobs)
     with monkeypatch.context() as patched:
         patched.setattr(Submission, "check_room", _crowded)
         for _ in range(2):
-            await turn(shop, replace(shop.bench(shop.store), blobs=blobs))
-    assert ((await shop.now()).row, blobs.opened) == (0, 0)
-    await turn(shop, replace(shop.bench(shop.store), blobs=blobs))
-    assert ((await shop.now()).row, blobs.opened) == (COUNT, 1)
+            await turn(harness, replace(harness.context(harness.store), blobs=blobs))
+    assert ((await harness.now()).row, blobs.opened) == (0, 0)
+    await turn(harness, replace(harness.context(harness.store), blobs=blobs))
+    assert ((await harness.now()).row, blobs.opened) == (COUNT, 1)
 
 
 async def _crowded(*_: object) -> None:
     raise Unavailable("caller_queue_full", "m")
 
 
-async def test_a_batch_that_the_release_before_was_closing_has_a_row_for_each_line(shop: Shop) -> None:
+async def test_a_batch_that_the_release_before_was_closing_has_a_row_for_each_line(
+    harness: BatchHarness,
+) -> None:
     """It answered lines as if they had been taken, and then wrote them down."""
-    await shop.begin(LINES)
-    await turn(shop)
-    await shop.store.run(batches.cancel("local", shop.batch))
-    first = LinePosition(shop.batch, 1, 0, len(jsonl(LINES[:1])), "0")
-    await shop.store.run(batches.refuse(await shop.take(), first, CANCELLED))
-    await shop.go_on()
-    batch = await shop.now()
+    await harness.begin(LINES)
+    await turn(harness)
+    await harness.store.run(batches.cancel("local", harness.batch))
+    first = LinePosition(harness.batch, 1, 0, len(jsonl(LINES[:1])), "0")
+    await harness.store.run(batches.refuse(await harness.take(), first, CANCELLED))
+    await harness.go_on()
+    batch = await harness.now()
     assert (batch.stage, batch.failed) == ("cancelled", COUNT)
-    assert [row["custom_id"] for row in await shop.written(batch.error)] == [str(n) for n in range(COUNT)]
+    assert [row["custom_id"] for row in await harness.written(batch.error)] == [str(n) for n in range(COUNT)]

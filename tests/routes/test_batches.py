@@ -5,7 +5,7 @@ from typing import Any, Literal
 import openai
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.batches import ENDPOINT, answers, begun, content, ended, jsonl, line, serving
 from tests.support.clients import until_async
@@ -13,12 +13,14 @@ from tests.support.keys import KEYED, code_of, customer
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
-room = pytest.mark.parametrize("stage", [{"queue": {"max_queued": 4000}}], indirect=True)
+room = pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], indirect=True)
 
 
 @room
-async def test_every_line_of_a_batch_is_answered_once(stage: Stage, client: openai.AsyncOpenAI) -> None:
-    async with serving(stage.hand):
+async def test_every_line_of_a_batch_is_answered_once(
+    deployment: Deployment, client: openai.AsyncOpenAI
+) -> None:
+    async with serving(deployment.worker):
         made = await begun(client, [line(f"q-{n}", f"text {n}") for n in range(70)], metadata={"night": "12"})
         batch = await ended(client, made)
     assert made.status == "validating"
@@ -38,15 +40,15 @@ async def test_every_line_of_a_batch_is_answered_once(stage: Stage, client: open
     assert first["response"]["body"]["object"] == "chat.completion"
     output = await client.files.retrieve(batch.output_file_id or "")
     assert (output.purpose, output.filename) == ("batch_output", f"{batch.id}_output.jsonl")
-    client_of_store = stage.hand.store.client
+    client_of_store = deployment.worker.store.client
     assert client_of_store.keys("sl5:taken*") + client_of_store.keys("sl5:batching") == []
 
 
 @room
 async def test_a_batch_of_prompts_is_answered_as_the_completions_route_does(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         made = await begun(client, [line("1", "once", url="/v1/completions")], endpoint="/v1/completions")
         batch = await ended(client, made)
     (row,) = await content(client, batch.output_file_id)
@@ -58,7 +60,7 @@ async def test_a_batch_of_prompts_is_answered_as_the_completions_route_does(
 
 @room
 async def test_a_batch_of_responses_is_answered_with_responses_that_can_be_asked_for(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     def said(id: str, **more: Any) -> dict[str, Any]:
         asked = {
@@ -77,7 +79,7 @@ async def test_a_batch_of_responses_is_answered_with_responses_that_can_be_asked
         said("3", background=True),
         said("4", store=False),
     ]
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         batch = await ended(client, await begun(client, lines, endpoint="/v1/responses"))
     (row,) = await content(client, batch.output_file_id)
     told = row["response"]["body"]
@@ -101,11 +103,11 @@ async def test_a_batch_of_responses_is_answered_with_responses_that_can_be_asked
 
 @room
 async def test_lines_are_ordinary_jobs_of_the_class_batch_and_are_answered_from_the_cache(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     same = [line(f"{n}", "the same") for n in range(4)]
-    async with client_of(stage.app) as caller:
-        async with serving(stage.hand):
+    async with client_of(deployment.app) as caller:
+        async with serving(deployment.worker):
             first = await ended(client, await begun(client, same))
             again = await ended(client, await begun(client, same))
         jobs = (await caller.get("/v1/jobs")).json()["data"]
@@ -117,18 +119,20 @@ async def test_lines_are_ordinary_jobs_of_the_class_batch_and_are_answered_from_
     assert len(await content(client, again.output_file_id)) == 4
 
 
-async def test_a_batch_leaves_room_in_the_line_for_others(stage: Stage, client: openai.AsyncOpenAI) -> None:
-    stage.hand.beat()
+async def test_a_batch_leaves_room_in_the_line_for_others(
+    deployment: Deployment, client: openai.AsyncOpenAI
+) -> None:
+    deployment.worker.beat()
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(5)])
 
     async def waits() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     await until_async(waits)
-    async with client_of(stage.app) as caller:
+    async with client_of(deployment.app) as caller:
         body = {"model": "sightline/tiny", "input": {"prompt": "And me?"}}
         assert (await caller.post("/v1/jobs", json=body)).status_code == 202
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         batch = await ended(client, made)
     assert batch.request_counts is not None
     assert batch.request_counts.completed == 5
@@ -160,11 +164,16 @@ async def test_lists_have_pages_that_end(client: openai.AsyncOpenAI) -> None:
     ],
 )
 async def test_a_wrong_batch_is_refused_by_its_field(
-    stage: Stage, client: openai.AsyncOpenAI, said: dict[str, Any], status: int, code: str, param: str
+    deployment: Deployment,
+    client: openai.AsyncOpenAI,
+    said: dict[str, Any],
+    status: int,
+    code: str,
+    param: str,
 ) -> None:
     file = await client.files.create(file=jsonl([line("1")]), purpose="batch")
     body = {"endpoint": ENDPOINT, "completion_window": "24h", "input_file_id": file.id, **said}
-    async with client_of(stage.app) as caller:
+    async with client_of(deployment.app) as caller:
         reply = await caller.post("/v1/batches", json=body)
         error = reply.json()["error"]
         assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
@@ -180,9 +189,9 @@ async def test_a_file_for_something_else_is_no_batch(client: openai.AsyncOpenAI)
     assert refusal.value.param == "input_file_id"
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_batches_are_their_callers_alone(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_batches_are_their_callers_alone(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
         upload: dict[str, Any] = {"files": {"file": jsonl([line("1")])}, "data": {"purpose": "batch"}}
         file = (await one.post("/v1/files", **upload)).json()["id"]
         body = {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h"}
@@ -223,9 +232,9 @@ async def test_a_call_that_is_sent_again_under_its_key_makes_no_second_batch(
 
 @room
 async def test_a_batch_says_when_it_will_end_while_its_lines_are_computed(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat(service_ms="2000")
+    deployment.worker.beat(service_ms="2000")
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
 
     async def estimate() -> dict[str, float] | None:
@@ -239,9 +248,9 @@ async def test_a_batch_says_when_it_will_end_while_its_lines_are_computed(
     first = await until_async(known)
     # At two seconds a line, one at a time.
     assert 300 <= first["p50"] <= first["p90"] <= 86_400
-    stage.hand.succeed(stage.hand.take(), "DONE")
+    deployment.worker.succeed(deployment.worker.take(), "DONE")
     (listed,) = (await client.batches.list()).data
     assert listed.to_dict()["estimate"] is not None
-    async with client_of(stage.app) as operator:
+    async with client_of(deployment.app) as operator:
         await operator.post("/v1/admin/models/sightline/tiny/pause")
     assert await estimate() is None

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from shared.errors import CODES
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.batch_situations import BATCHES
 from tests.support.behaviour import Row, rows
-from tests.support.behaviour_stage import ANSWER, Scene
+from tests.support.behaviour_situation import ANSWER, Situation
 from tests.support.key_situations import IDEMPOTENCY
 from tests.support.keys import KEYED
 from tests.support.redis_server import RedisServer
@@ -43,22 +43,22 @@ SAMPLE = Path(__file__).parents[2] / "examples" / "sample.png"
 
 
 @pytest.mark.parametrize(
-    ("row", "stage"),
+    ("row", "deployment"),
     [pytest.param(row, SETTINGS.get(row.when, {}), id=str(row)) for row in ROWS],
-    indirect=["stage"],
+    indirect=["deployment"],
 )
-async def test_a_call_is_answered_as_the_page_says(row: Row, stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        scene = Scene(client, stage.hand, row, SAMPLE.read_bytes())
+async def test_a_call_is_answered_as_the_page_says(row: Row, deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        situation = Situation(client, deployment.worker, row, SAMPLE.read_bytes())
         try:
-            await WHEN[row.when](scene)
-            with _reach(stage.server, row):
-                response = await scene.send()
+            await WHEN[row.when](situation)
+            with _reach(deployment.server, row):
+                response = await situation.send()
         finally:
-            await scene.end()
+            await situation.end()
 
     assert response.status_code == row.status, response.text
-    _body_is(row, response, scene.known)
+    _body_is(row, response, situation.known)
     for name, value in row.headers:
         assert name in response.headers, response.headers
         assert value in (None, response.headers[name])
@@ -66,8 +66,8 @@ async def test_a_call_is_answered_as_the_page_says(row: Row, stage: Stage) -> No
         assert 1 <= int(response.headers["retry-after"]) <= 60
 
 
-async def test_every_route_stands_in_the_tables(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_every_route_stands_in_the_tables(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         described = (await client.get("/openapi.json")).json()["paths"]
     routes = {(method.upper(), path) for path, methods in described.items() for method in methods}
 

@@ -8,7 +8,7 @@ from api.server import memory_budget
 from api.server.memory_budget import FREE, MemoryBudget
 from tests.support.app import JSON, application, client_of
 from tests.support.asgi_exchange import Exchange, posted
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 TOO_LARGE = {
     "type": "urn:sightline:error:payload_too_large",
@@ -26,7 +26,7 @@ TURNS = [{"role": "user", "content": LONG_QUESTION}]
 
 
 async def test_a_declared_body_over_the_cap_is_refused_before_it_is_read() -> None:
-    async with application(Desk(), **LIMIT) as app:
+    async with application(FakeService(), **LIMIT) as app:
         exchange = Exchange(
             app, "POST", "/v1/jobs", headers={"content-length": "1049", "expect": "100-continue"}
         )
@@ -41,14 +41,14 @@ async def test_a_declared_body_over_the_cap_is_refused_before_it_is_read() -> No
 
 @pytest.mark.parametrize(("length", "code"), [(1048, "invalid_json"), (1049, "payload_too_large")])
 async def test_a_body_of_exactly_the_cap_is_read(length: int, code: str) -> None:
-    async with application(Desk(), **LIMIT) as app, client_of(app) as client:
+    async with application(FakeService(), **LIMIT) as app, client_of(app) as client:
         response = await client.post("/v1/jobs", content=b" " * length, headers=JSON)
 
         assert response.json()["code"] == code
 
 
 async def test_a_body_over_the_cap_names_the_cap() -> None:
-    async with application(Desk(), **LIMIT) as app, client_of(app) as client:
+    async with application(FakeService(), **LIMIT) as app, client_of(app) as client:
         response = await client.post("/v1/jobs", content=b" " * 1049, headers={"x-request-id": "r1"})
 
         assert response.json() == TOO_LARGE
@@ -56,7 +56,7 @@ async def test_a_body_over_the_cap_names_the_cap() -> None:
 
 @pytest.mark.parametrize("length", ["9" * 5000, "000000000000000000009999"])
 async def test_an_absurd_content_length_is_an_error_of_the_caller(length: str) -> None:
-    async with application(Desk(), **LIMIT) as app:
+    async with application(FakeService(), **LIMIT) as app:
         exchange = Exchange(app, "POST", "/v1/jobs", headers={"content-length": length}).start()
         exchange.hang_up()
         await exchange.finish()
@@ -65,7 +65,7 @@ async def test_an_absurd_content_length_is_an_error_of_the_caller(length: str) -
 
 
 async def test_a_body_that_never_arrives_ends_with_its_deadline() -> None:
-    async with application(Desk(), upload_limit_s=0.01) as app:
+    async with application(FakeService(), upload_limit_s=0.01) as app:
         exchange = Exchange(app, "POST", "/v1/chat/completions").start()
         await exchange.until(lambda e: bool(e.body))
         exchange.hang_up()
@@ -75,7 +75,7 @@ async def test_a_body_that_never_arrives_ends_with_its_deadline() -> None:
 
 
 async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:
-    async with application(Desk()) as app, client_of(app) as client:
+    async with application(FakeService()) as app, client_of(app) as client:
         response = await client.post(
             "/v1/chat/completions", content=b"{}", headers={"content-encoding": "gzip"}
         )
@@ -103,7 +103,7 @@ async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:
 async def test_who_compresses_a_body_is_told_so_and_not_that_it_is_broken(
     name: str, lines: list[str]
 ) -> None:
-    async with application(Desk()) as app, client_of(app) as client:
+    async with application(FakeService()) as app, client_of(app) as client:
         headers = [*JSON.items(), *((name, line) for line in lines)]
         response = await client.post("/v1/jobs", content=b"\x1f\x8b", headers=headers)
 
@@ -115,7 +115,7 @@ async def test_who_compresses_a_body_is_told_so_and_not_that_it_is_broken(
     "said", [{"content-encoding": "identity"}, {"transfer-encoding": "Chunked"}, {"content-encoding": ""}]
 )
 async def test_what_says_no_coding_is_read_as_it_is(said: dict[str, str]) -> None:
-    async with application(Desk()) as app, client_of(app) as client:
+    async with application(FakeService()) as app, client_of(app) as client:
         response = await client.post("/v1/jobs", content=b"[", headers={**JSON, **said})
 
         assert response.json()["code"] == "invalid_json"
@@ -124,7 +124,7 @@ async def test_what_says_no_coding_is_read_as_it_is(said: dict[str, str]) -> Non
 async def test_a_client_that_leaves_while_uploading_is_no_error_of_ours(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with application(Desk()) as app:
+    async with application(FakeService()) as app:
         exchange = Exchange(app, "POST", "/v1/jobs").start()
         exchange.hang_up()
         await exchange.finish()
@@ -135,7 +135,7 @@ async def test_a_client_that_leaves_while_uploading_is_no_error_of_ours(
 @pytest.mark.parametrize(("length", "status"), [(2**16, 200), (2**16 + 1, 431)])
 async def test_a_head_of_exactly_the_limit_is_answered(length: int, status: int) -> None:
     path = "/health"
-    async with application(Desk()) as app:
+    async with application(FakeService()) as app:
         name = "x-filler"
         headers = {"host": "127.0.0.1", name: ""}
         rest = length - len(path) - sum(map(len, [*headers, *headers.values()]))
@@ -164,15 +164,15 @@ async def test_a_large_call_that_awaits_its_answer_takes_no_room_from_the_next(
     """There is room for one body at a time, and who finds none is refused at once."""
     monkeypatch.setattr("api.server.middleware.MemoryBudget", lambda: MemoryBudget(FREE))
     monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0)
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         first = posted(app, call, path, prefer="wait=60")
-        await desk.submitted.wait()
-        desk.script = desk.succeed
+        await service.submitted.wait()
+        service.script = service.succeed
         second = posted(app, call, path, prefer="wait=60")
         await second.finish()
-        [waiting, *_] = desk.views
-        desk.succeed(waiting)
+        [waiting, *_] = service.views
+        service.succeed(waiting)
         await first.finish()
 
     assert (first.status, second.status) == (200, 200)

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from api.server.middleware import HEAD_LIMIT
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import application, client_of, serving
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 from tests.support.keys import ADMIN, KEYED, bearer, code_of
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
@@ -52,7 +52,7 @@ async def ask(client: httpx.AsyncClient, **headers: str) -> list[httpx.Response]
 
 
 async def test_without_keys_a_name_that_was_pointed_at_this_machine_is_refused() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         for host in OTHER_HOSTS:
             replies = await ask(client, host=host)
             assert [(r.status_code, code_of(r)) for r in replies] == [(403, "foreign_host")] * 3, host
@@ -64,13 +64,13 @@ async def test_without_keys_a_name_that_was_pointed_at_this_machine_is_refused()
 
 
 async def test_without_keys_this_machine_s_own_names_are_answered() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         for host in OWN_HOSTS:
             assert [r.status_code for r in await ask(client, host=host)] == [202, 200, 200], host
 
 
 async def test_without_keys_another_page_in_this_machine_s_browser_is_refused() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         for origin in OTHER_PAGES:
             replies = await ask(client, origin=origin)
             assert [(r.status_code, code_of(r)) for r in replies] == [(403, "foreign_origin")] * 3, origin
@@ -80,7 +80,7 @@ async def test_without_keys_another_page_in_this_machine_s_browser_is_refused() 
 
 
 async def test_without_keys_a_page_of_this_service_and_a_person_s_own_click_are_answered() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         own = await ask(client, origin="http://127.0.0.1", sec_fetch_site="same-origin")
         typed = await client.get("/v1/models", headers={"sec-fetch-site": "none"})
         clicked = await client.get(
@@ -90,14 +90,14 @@ async def test_without_keys_a_page_of_this_service_and_a_person_s_own_click_are_
 
 
 async def test_a_page_s_form_cannot_submit_a_job_by_navigating() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         headers = {"origin": APP, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
         reply = await client.post("/v1/jobs", json=JOB, headers=headers)
     assert code_of(reply) == "foreign_origin"
 
 
 async def test_an_open_service_answers_every_name_and_its_own_page_behind_any_proxy() -> None:
-    async with serving(Desk(), open=True) as client:
+    async with serving(FakeService(), open=True) as client:
         named = await ask(client, host="example.com", origin="http://example.com")
         proxied = await ask(client, host="inner:8000", origin=APP, sec_fetch_site="same-origin")
         program = await ask(client, host="example.com")
@@ -106,34 +106,34 @@ async def test_an_open_service_answers_every_name_and_its_own_page_behind_any_pr
 
 async def test_another_page_does_not_operate_an_open_service_through_who_looks_at_it() -> None:
     headers: tuple[dict[str, str], ...] = ({}, {"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors"})
-    async with serving(Desk(), open=True) as client:
+    async with serving(FakeService(), open=True) as client:
         for known in headers:
             for origin in (APP, "null"):
                 replies = await ask(client, host="example.com", origin=origin, **known)
                 assert [code_of(r) for r in replies] == ["foreign_origin"] * 3, (origin, known)
     for origins in (APP, "*"):
-        async with serving(Desk(), open=True, cors_origins=origins) as client:
+        async with serving(FakeService(), open=True, cors_origins=origins) as client:
             replies = await ask(client, host="example.com", origin=APP)
         assert [r.status_code for r in replies] == [202, 200, 200]
 
 
 async def test_without_the_setting_no_page_is_told_that_it_may_read() -> None:
     for settings in ({}, {"open": True}, {"admin_key": ADMIN}):
-        async with serving(Desk(), **settings) as client:
+        async with serving(FakeService(), **settings) as client:
             replies = [*await ask(client, origin=APP), await client.get("/health", headers={"origin": APP})]
         names = {name for reply in replies for name in reply.headers}
         assert not [name for name in names if name.startswith("access-control") or name == "vary"]
 
 
 async def test_a_page_that_the_setting_names_may_call_and_read_errors_too() -> None:
-    desk = Desk()
-    async with serving(desk, cors_origins=APP) as client:
+    service = FakeService()
+    async with serving(service, cors_origins=APP) as client:
         replies = await ask(client, origin=APP)
         replies.append(await client.get("/health", headers={"origin": APP, "x-long": "x" * HEAD_LIMIT}))
         replies.append(await client.get("/nothing/here", headers={"origin": APP}))
         replies.append(await client.get("/health", headers={"origin": APP}))
         other = await client.get("/v1/models", headers={"origin": "https://app.example.org"})
-        desk.refusal = RuntimeError("a fault of the server's own")
+        service.refusal = RuntimeError("a fault of the server's own")
         replies.append(await client.post("/v1/jobs", json=JOB, headers={"origin": APP}))
     assert [r.status_code for r in replies] == [202, 200, 200, 431, 404, 200, 500]
     for reply in replies:
@@ -158,7 +158,7 @@ async def preflight(client: httpx.AsyncClient, origin: str) -> httpx.Response:
 
 @pytest.mark.parametrize("keys", [{}, {"admin_key": ADMIN}])
 async def test_a_browser_that_asks_first_is_answered_without_a_key(keys: dict[str, Any]) -> None:
-    async with serving(Desk(), cors_origins=f"{APP}, http://localhost:3000", **keys) as client:
+    async with serving(FakeService(), cors_origins=f"{APP}, http://localhost:3000", **keys) as client:
         good, bad = await preflight(client, APP), await preflight(client, "https://evil.example")
         no_preflight = await client.options("/v1/jobs", headers={"origin": APP})
     assert good.status_code == 200
@@ -173,16 +173,16 @@ async def test_a_browser_that_asks_first_is_answered_without_a_key(keys: dict[st
 
 
 async def test_a_page_s_calls_do_not_each_cost_a_question_first_and_every_method_is_let_in() -> None:
-    async with serving(Desk(), cors_origins=APP) as client:
+    async with serving(FakeService(), cors_origins=APP) as client:
         asked = await preflight(client, APP)
     assert asked.headers["access-control-max-age"] == "600"
     methods = asked.headers["access-control-allow-methods"].split(", ")
     assert sorted(methods) == ["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"]
 
 
-@pytest.mark.parametrize("stage", [{"api": {**KEYED["api"], "cors_origins": "*"}}], indirect=True)
-async def test_with_keys_every_page_may_be_let_in_and_still_needs_a_key(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+@pytest.mark.parametrize("deployment", [{"api": {**KEYED["api"], "cors_origins": "*"}}], indirect=True)
+async def test_with_keys_every_page_may_be_let_in_and_still_needs_a_key(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         asked = await preflight(client, "https://any.example")
         without = await client.get("/v1/jobs", headers={"origin": "null"})
         with_key = await client.get("/v1/jobs", headers={"origin": "null", **bearer(ADMIN)})
@@ -192,10 +192,10 @@ async def test_with_keys_every_page_may_be_let_in_and_still_needs_a_key(stage: S
 
 
 async def test_no_answer_is_kept_guessed_or_framed_and_no_stream_held_to_be_compressed() -> None:
-    desk = Desk()
-    desk.script = lambda job: desk.succeed(job, "A cat.")
+    service = FakeService()
+    service.script = lambda job: service.succeed(job, "A cat.")
     chat = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What?"}]}
-    async with application(desk, admin_key=ADMIN) as app, client_of(app) as client:
+    async with application(service, admin_key=ADMIN) as app, client_of(app) as client:
         client.headers.update(bearer(ADMIN))
         replies = [
             await client.post("/v1/chat/completions", json=chat),
@@ -225,7 +225,7 @@ async def test_no_answer_is_kept_guessed_or_framed_and_no_stream_held_to_be_comp
     ],
 )
 async def test_the_page_is_compressed_for_those_who_take_it_so(taken: str, coding: str | None) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         reply = await client.get("/page/main.js", headers={"accept-encoding": taken})
     assert (reply.headers.get("content-encoding"), reply.headers["vary"]) == (coding, "accept-encoding")
     assert "import * as composer" in reply.text

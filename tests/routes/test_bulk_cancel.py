@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.clients import until_async
 from tests.support.keys import KEYED, customer
@@ -17,12 +17,12 @@ async def made(client: httpx.AsyncClient, **more: Any) -> str:
     return str(reply.json()["id"])
 
 
-async def test_each_job_is_cancelled_and_one_that_ended_stays(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_each_job_is_cancelled_and_one_that_ended_stays(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         ended = await made(client)
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         waiting, running = await made(client), await made(client)
-        stage.hand.take()
+        deployment.worker.take()
         named = [running, "job_0", ended, waiting]
         reply = await client.post("/v1/jobs/cancel", json={"ids": named})
         again = await client.post("/v1/jobs/cancel", json={"ids": named})
@@ -33,8 +33,10 @@ async def test_each_job_is_cancelled_and_one_that_ended_stays(stage: Stage) -> N
     assert again.json() == reply.json()
 
 
-async def test_jobs_that_are_not_stored_are_forgotten_once_their_ends_were_told(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_jobs_that_are_not_stored_are_forgotten_once_their_ends_were_told(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
         ids = [await made(client, store=False) for _ in range(2)]
         await client.post("/v1/jobs/cancel", json={"ids": ids})
 
@@ -46,15 +48,15 @@ async def test_jobs_that_are_not_stored_are_forgotten_once_their_ends_were_told(
 
 
 @pytest.mark.parametrize("ids", [[], ["job_0"] * 2, [f"job_{n}" for n in range(101)], "job_0", [1], None])
-async def test_what_is_no_list_of_jobs_is_refused(stage: Stage, ids: Any) -> None:
-    async with client_of(stage.app) as client:
+async def test_what_is_no_list_of_jobs_is_refused(deployment: Deployment, ids: Any) -> None:
+    async with client_of(deployment.app) as client:
         reply = await client.post("/v1/jobs/cancel", json={"ids": ids})
     assert (reply.status_code, reply.json()["param"].partition("[")[0]) == (400, "ids")
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
-async def test_another_caller_s_job_does_not_exist(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "other") as other:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
+async def test_another_caller_s_job_does_not_exist(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "other") as other:
         job = await made(one)
         reply = await other.post("/v1/jobs/cancel", json={"ids": [job]})
         assert reply.json()["data"][0]["error"]["code"] == "job_not_found"

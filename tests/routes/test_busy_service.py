@@ -5,7 +5,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import ROOT, client_of
 
 MODEL = "sightline/tiny"
@@ -13,21 +13,21 @@ CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content":
 ONE_PLACE = {"queue": {"max_queued_caller": 1}}
 MESSAGE = f"Too many of your requests wait for {MODEL} already."
 
-pytestmark = pytest.mark.parametrize("stage", [ONE_PLACE], indirect=True, ids=["one-place"])
+pytestmark = pytest.mark.parametrize("deployment", [ONE_PLACE], indirect=True, ids=["one-place"])
 
 
-async def _fill(stage: Stage) -> dict[str, Any]:
+async def _fill(deployment: Deployment) -> dict[str, Any]:
     """What takes the only place."""
-    stage.hand.beat()
+    deployment.worker.beat()
     first = {"model": MODEL, "messages": [{"role": "user", "content": "First."}]}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         assert (await client.post("/v1/jobs", json=first)).status_code == 202
     return first
 
 
-async def test_each_family_is_told_in_its_own_shape(stage: Stage) -> None:
-    await _fill(stage)
-    async with client_of(stage.app) as client:
+async def test_each_family_is_told_in_its_own_shape(deployment: Deployment) -> None:
+    await _fill(deployment)
+    async with client_of(deployment.app) as client:
         job = await client.post("/v1/jobs", json=CHAT)
         chat = await client.post("/v1/chat/completions", json=CHAT)
         raw = await client.post(f"/models/{MODEL}", json={"inputs": "What is this?"})
@@ -46,9 +46,11 @@ async def test_each_family_is_told_in_its_own_shape(stage: Stage) -> None:
     assert told == {('"queued";q=1', '"queued";r=0')}
 
 
-async def test_nobody_is_told_to_come_back_at_once_to_the_line_of_a_paused_model(stage: Stage) -> None:
-    await _fill(stage)
-    async with client_of(stage.app) as client:
+async def test_nobody_is_told_to_come_back_at_once_to_the_line_of_a_paused_model(
+    deployment: Deployment,
+) -> None:
+    await _fill(deployment)
+    async with client_of(deployment.app) as client:
         assert (await client.post(f"/v1/admin/models/{MODEL}/pause")).status_code == 204
         refused = await client.post("/v1/jobs", json=CHAT)
         ready = await client.post("/v1/chat/completions", json=CHAT)
@@ -57,10 +59,10 @@ async def test_nobody_is_told_to_come_back_at_once_to_the_line_of_a_paused_model
     assert refused.headers["retry-after"] == ready.headers["retry-after"] == "59"
 
 
-async def test_openai_s_client_takes_it_for_a_rate_limit(stage: Stage) -> None:
-    await _fill(stage)
+async def test_openai_s_client_takes_it_for_a_rate_limit(deployment: Deployment) -> None:
+    await _fill(deployment)
     # Any client that speaks as httpx's does.
-    http: Any = client_of(stage.app)
+    http: Any = client_of(deployment.app)
     async with openai.AsyncOpenAI(
         api_key="any", base_url=f"{ROOT}/v1", http_client=http, max_retries=0
     ) as client:
@@ -70,11 +72,11 @@ async def test_openai_s_client_takes_it_for_a_rate_limit(stage: Stage) -> None:
     assert (refused.value.code, refused.value.type) == ("caller_queue_full", "rate_limit_error")
 
 
-async def test_what_needs_no_place_of_its_own_is_not_refused(stage: Stage) -> None:
-    first = await _fill(stage)
-    async with client_of(stage.app) as client:
+async def test_what_needs_no_place_of_its_own_is_not_refused(deployment: Deployment) -> None:
+    first = await _fill(deployment)
+    async with client_of(deployment.app) as client:
         joined = await client.post("/v1/jobs", json=first)
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         assert (await client.post("/v1/jobs", json=CHAT)).status_code == 202
         known = await client.post("/v1/jobs", json=first)
 
@@ -82,12 +84,14 @@ async def test_what_needs_no_place_of_its_own_is_not_refused(stage: Stage) -> No
     assert (known.status_code, known.headers["x-cache"]) == (202, "HIT")
 
 
-async def test_a_scheduled_job_takes_a_place_although_its_time_is_still_to_come(stage: Stage) -> None:
-    await _fill(stage)
-    at = int(stage.hand.store.client.time()[0]) + 60
-    async with client_of(stage.app) as client:
+async def test_a_scheduled_job_takes_a_place_although_its_time_is_still_to_come(
+    deployment: Deployment,
+) -> None:
+    await _fill(deployment)
+    at = int(deployment.worker.store.client.time()[0]) + 60
+    async with client_of(deployment.app) as client:
         refused = await client.post("/v1/jobs", json=CHAT | {"schedule_at": at})
-        stage.hand.take()
+        deployment.worker.take()
         accepted = await client.post("/v1/jobs", json=CHAT | {"schedule_at": at})
         beside = await client.post("/v1/jobs", json=CHAT)
 

@@ -15,7 +15,7 @@ from api.server.body import RawBody, parse_body
 from shared.errors import CallerError, Unavailable
 from shared.models import Models
 from shared.store import models
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
 from tests.support.batches import serving
@@ -41,27 +41,27 @@ streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "strea
 NOT_OF_JOBS = ("sl5:upkeep", "sl5:count", "sl5:worker", "sl5:ready", "sl5:key")
 
 
-async def computed(stage: Stage, body: dict[str, Any], path: str = CHATS, **headers: str) -> str:
+async def computed(deployment: Deployment, body: dict[str, Any], path: str = CHATS, **headers: str) -> str:
     """Asks for the first time, and answers in two pieces; the id of the job that did."""
-    stage.hand.beat()
-    call = posted(stage.app, body, path, **headers)
+    deployment.worker.beat()
+    call = posted(deployment.app, body, path, **headers)
 
     async def waits() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     await until_async(waits, 60)
-    claim = stage.hand.take()
-    stage.hand.say(claim, "A red ")
-    stage.hand.say(claim, "square.", start=6)
-    stage.hand.succeed(claim, "A red square.")
+    claim = deployment.worker.take()
+    deployment.worker.say(claim, "A red ")
+    deployment.worker.say(claim, "square.", start=6)
+    deployment.worker.succeed(claim, "A red square.")
     await call.finish()
     assert (call.status, call.headers["x-cache"]) == (200, "MISS")
     return call.headers["x-job-id"]
 
 
-def stored(stage: Stage) -> dict[str, Any]:
+def stored(deployment: Deployment) -> dict[str, Any]:
     """Every key of the store and what it holds, but what processes say of themselves."""
-    client = stage.hand.store.client
+    client = deployment.worker.store.client
     found = {}
     for key in sorted(client.scan_iter("sl5:*")):
         if not key.startswith(NOT_OF_JOBS):
@@ -86,24 +86,24 @@ def without_ids(reply: httpx.Response) -> Any:
 @streamed
 @routes
 async def test_a_cached_answer_leaves_nothing_in_the_store(
-    stage: Stage, path: str, body: dict[str, Any], stream: bool
+    deployment: Deployment, path: str, body: dict[str, Any], stream: bool
 ) -> None:
-    job = await computed(stage, body, path)
-    before = stored(stage)
-    async with client_of(stage.app) as client:
+    job = await computed(deployment, body, path)
+    before = stored(deployment)
+    async with client_of(deployment.app) as client:
         reply = await client.post(path, json={**body, "stream": stream})
     assert (reply.status_code, reply.headers["x-cache"]) == (200, "HIT")
     assert reply.headers["x-job-id"] == job, "the caller's own job that computed it"
-    assert stored(stage) == before
+    assert stored(deployment) == before
 
 
 @streamed
 @routes
 async def test_a_cached_answer_reads_as_one_that_a_job_has(
-    stage: Stage, path: str, body: dict[str, Any], stream: bool
+    deployment: Deployment, path: str, body: dict[str, Any], stream: bool
 ) -> None:
-    await computed(stage, body, path)
-    async with client_of(stage.app) as client:
+    await computed(deployment, body, path)
+    async with client_of(deployment.app) as client:
         body = {**body, "stream": stream}
         cached = await client.post(path, json=body)
         of_a_job = await client.post(path, json=body, headers={"idempotency-key": "k"})
@@ -126,9 +126,9 @@ def _text(block: Any) -> str:
     return str(choice["delta"].get("content") or "" if "delta" in choice else choice["text"])
 
 
-async def test_two_cached_answers_have_ids_of_their_own(stage: Stage) -> None:
-    await computed(stage, CHAT)
-    async with client_of(stage.app) as client:
+async def test_two_cached_answers_have_ids_of_their_own(deployment: Deployment) -> None:
+    await computed(deployment, CHAT)
+    async with client_of(deployment.app) as client:
         replies = [(await client.post(CHATS, json=CHAT)).json() for _ in range(2)]
     assert len({reply["id"] for reply in replies}) == 2
 
@@ -139,30 +139,30 @@ async def test_two_cached_answers_have_ids_of_their_own(stage: Stage) -> None:
     ids=["under a key", "with metadata"],
 )
 async def test_a_caller_who_asks_for_more_than_an_answer_gets_a_job(
-    stage: Stage, headers: dict[str, str], more: dict[str, Any]
+    deployment: Deployment, headers: dict[str, str], more: dict[str, Any]
 ) -> None:
-    first = await computed(stage, CHAT)
-    async with client_of(stage.app) as client:
+    first = await computed(deployment, CHAT)
+    async with client_of(deployment.app) as client:
         reply = await client.post(CHATS, json=CHAT | more, headers=headers)
         job = (await client.get(f"/v1/jobs/{reply.headers['x-job-id']}")).json()
     assert (reply.headers["x-cache"], job["cache"], job["status"]) == ("HIT", "HIT", "succeeded")
     assert job["id"] != first
 
 
-@pytest.mark.parametrize("stage", [KEYED | {"queue": {"share_answers": True}}], indirect=True)
-async def test_no_caller_learns_of_another_s_job_by_a_shared_answer(stage: Stage) -> None:
-    key = (await made(stage.app, "owner"))["secret"]
-    job = await computed(stage, CHAT, **bearer(key))
-    async with await customer(stage.app, "other") as other:
+@pytest.mark.parametrize("deployment", [KEYED | {"queue": {"share_answers": True}}], indirect=True)
+async def test_no_caller_learns_of_another_s_job_by_a_shared_answer(deployment: Deployment) -> None:
+    key = (await made(deployment.app, "owner"))["secret"]
+    job = await computed(deployment, CHAT, **bearer(key))
+    async with await customer(deployment.app, "other") as other:
         reply = await other.post(CHATS, json=CHAT)
     assert reply.headers["x-cache"] == "HIT"
     assert "x-job-id" not in reply.headers
     assert job not in json.dumps([*reply.headers.items(), reply.text])
 
 
-async def test_an_answer_whose_job_was_deleted_names_no_job(stage: Stage) -> None:
-    first = await computed(stage, CHAT)
-    async with client_of(stage.app) as client:
+async def test_an_answer_whose_job_was_deleted_names_no_job(deployment: Deployment) -> None:
+    first = await computed(deployment, CHAT)
+    async with client_of(deployment.app) as client:
         await client.post(CHATS, json=CHAT, headers={"idempotency-key": "k"})
         await client.delete(f"/v1/jobs/{first}")
         reply = await client.post(CHATS, json=CHAT)
@@ -170,19 +170,21 @@ async def test_an_answer_whose_job_was_deleted_names_no_job(stage: Stage) -> Non
     assert "x-job-id" not in reply.headers
 
 
-async def test_a_removed_job_s_answer_is_computed_anew(stage: Stage) -> None:
-    first = await computed(stage, CHAT)
-    async with client_of(stage.app) as client:
+async def test_a_removed_job_s_answer_is_computed_anew(deployment: Deployment) -> None:
+    first = await computed(deployment, CHAT)
+    async with client_of(deployment.app) as client:
         await client.delete(f"/v1/jobs/{first}")
-    assert await computed(stage, CHAT) != first
+    assert await computed(deployment, CHAT) != first
 
 
-async def test_a_cached_answer_is_counted_and_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    await computed(stage, CHAT)
+async def test_a_cached_answer_is_counted_and_logged(
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    await computed(deployment, CHAT)
     labels = {"model": MODEL, "class": "normal", "cache": "hit"}
     before = counted("sightline_jobs_admitted_total", **labels)
     with caplog.at_level(logging.INFO):
-        async with client_of(stage.app) as client:
+        async with client_of(deployment.app) as client:
             await client.post(CHATS, json=CHAT)
     assert counted("sightline_jobs_admitted_total", **labels) == before + 1
     (line,) = [vars(r)["fields"] for r in caplog.records if r.message == "cached answer"]
@@ -196,28 +198,28 @@ async def test_a_cached_answer_is_counted_and_logged(stage: Stage, caplog: pytes
     }
 
 
-async def test_an_answer_that_is_asked_for_lives_on(stage: Stage) -> None:
-    await computed(stage, CHAT)
-    client, life_s = stage.hand.store.client, stage.hand.settings.retention.result_s
+async def test_an_answer_that_is_asked_for_lives_on(deployment: Deployment) -> None:
+    await computed(deployment, CHAT)
+    client, life_s = deployment.worker.store.client, deployment.worker.settings.retention.result_s
     (run,) = [key for key in client.scan_iter("sl5:run_*") if key.count(":") == 1]
     client.expire(run, life_s // 2)
     changes = json.loads(client.hget(run, "s"))
     changes["ended"] -= life_s * 500
     client.hset(run, "s", json.dumps(changes, separators=(",", ":")))
-    async with client_of(stage.app) as http:
+    async with client_of(deployment.app) as http:
         await http.post(CHATS, json=CHAT)
     assert client.ttl(run) > 0.99 * life_s
 
 
 @pytest.fixture
-async def repeated(stage: Stage) -> Stage:
+async def repeated(deployment: Deployment) -> Deployment:
     """CHAT and a raw call got cached answers twice, so that they are known by their bytes."""
-    await computed(stage, CHAT)
-    async with client_of(stage.app) as client:
+    await computed(deployment, CHAT)
+    async with client_of(deployment.app) as client:
         for _ in range(2):
             assert (await client.post(CHATS, json=CHAT)).headers["x-cache"] == "HIT"
             assert (await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW)).headers["x-cache"] == "HIT"
-    return stage
+    return deployment
 
 
 @pytest.mark.parametrize(
@@ -226,12 +228,12 @@ async def repeated(stage: Stage) -> Stage:
     ids=["fresh", "seed"],
 )
 async def test_a_call_that_asks_something_else_is_computed(
-    repeated: Stage, body: dict[str, Any], headers: dict[str, str]
+    repeated: Deployment, body: dict[str, Any], headers: dict[str, str]
 ) -> None:
     call = posted(repeated.app, body, **headers)
 
     async def waits() -> bool:
-        return not repeated.hand.idle()
+        return not repeated.worker.idle()
 
     await until_async(waits, 60)
     call.hang_up()
@@ -239,7 +241,9 @@ async def test_a_call_that_asks_something_else_is_computed(
 
 
 @pytest.mark.parametrize("headers", [{"prefer": "respond-async"}, {"idempotency-key": "k"}])
-async def test_a_repeated_call_that_asks_for_a_job_gets_one(repeated: Stage, headers: dict[str, str]) -> None:
+async def test_a_repeated_call_that_asks_for_a_job_gets_one(
+    repeated: Deployment, headers: dict[str, str]
+) -> None:
     async with client_of(repeated.app) as client:
         before = (await client.get("/v1/jobs")).json()["data"]
         await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW, headers=headers)
@@ -247,7 +251,7 @@ async def test_a_repeated_call_that_asks_for_a_job_gets_one(repeated: Stage, hea
     assert len(after) == len(before) + 1
 
 
-async def test_a_repeated_call_gets_no_answer_that_was_deleted_meanwhile(repeated: Stage) -> None:
+async def test_a_repeated_call_gets_no_answer_that_was_deleted_meanwhile(repeated: Deployment) -> None:
     async with client_of(repeated.app) as client:
         job = (await client.post(CHATS, json=CHAT)).headers["x-job-id"]
         await client.delete(f"/v1/jobs/{job}")
@@ -255,7 +259,7 @@ async def test_a_repeated_call_gets_no_answer_that_was_deleted_meanwhile(repeate
 
 
 async def test_a_repeated_call_finds_no_model_that_was_removed_meanwhile(
-    repeated: Stage, monkeypatch: pytest.MonkeyPatch
+    repeated: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = CallerError("model_not_found", "It was removed.")
     monkeypatch.setattr(Models, "resolve", Mock(side_effect=gone))
@@ -265,7 +269,7 @@ async def test_a_repeated_call_finds_no_model_that_was_removed_meanwhile(
 
 
 async def test_a_repeated_call_is_read_again_after_some_seconds(
-    repeated: Stage, monkeypatch: pytest.MonkeyPatch
+    repeated: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[bytes] = []
     monkeypatch.setattr("api.server.body.parse_body", _spied(read))
@@ -286,15 +290,15 @@ def _spied(read: list[bytes]) -> Any:
     return parse
 
 
-async def test_a_repeat_of_several_prompts_is_answered_whole(stage: Stage) -> None:
+async def test_a_repeat_of_several_prompts_is_answered_whole(deployment: Deployment) -> None:
     body = {"model": MODEL, "prompt": ["a cat", "a dog"], "seed": 1}
-    async with serving(stage.hand), client_of(stage.app) as client:
+    async with serving(deployment.worker), client_of(deployment.app) as client:
         replies = [await client.post("/v1/completions", json=body) for _ in range(4)]
     assert [reply.headers["x-cache"] for reply in replies] == ["MISS", *["HIT"] * 3]
     assert [[c["text"] for c in reply.json()["choices"]] for reply in replies] == [["A CAT", "A DOG"]] * 4
 
 
-async def test_a_second_preference_makes_another_call(repeated: Stage) -> None:
+async def test_a_second_preference_makes_another_call(repeated: Deployment) -> None:
     headers = [("prefer", "handling=strict"), ("prefer", "respond-async")]
     async with client_of(repeated.app) as client:
         for _ in range(2):
@@ -304,32 +308,32 @@ async def test_a_second_preference_makes_another_call(repeated: Stage) -> None:
     assert "id" in reply.json()
 
 
-async def test_a_model_that_was_removed_elsewhere_answers_no_more(repeated: Stage) -> None:
-    repeated.hand.store.run(models.remove(repeated.hand.model.lane))
+async def test_a_model_that_was_removed_elsewhere_answers_no_more(repeated: Deployment) -> None:
+    repeated.worker.store.run(models.remove(repeated.worker.model.lane))
     async with client_of(repeated.app) as client:
         reply = await client.post(CHATS, json=CHAT)
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
 
 
-async def test_an_answer_whose_first_job_was_cancelled_names_no_job(stage: Stage) -> None:
-    stage.hand.beat()
+async def test_an_answer_whose_first_job_was_cancelled_names_no_job(deployment: Deployment) -> None:
+    deployment.worker.beat()
     job = {"model": MODEL, "input": {"prompt": QUESTION}, "parameters": {"seed": 1}}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         first, second = [(await client.post("/v1/jobs", json=job)).json()["id"] for _ in range(2)]
         await client.post(f"/v1/jobs/{first}/cancel")
-        stage.hand.succeed(stage.hand.take(), "A red square.")
+        deployment.worker.succeed(deployment.worker.take(), "A red square.")
         assert (await client.get(f"/v1/jobs/{second}")).json()["status"] == "succeeded"
         reply = await client.post(CHATS, json=CHAT)
     assert reply.headers["x-cache"] == "HIT"
     assert "x-job-id" not in reply.headers
 
 
-async def test_a_waiting_call_keeps_no_body(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, CHAT | {"messages": [{"role": "user", "content": "x" * 100_000}]})
+async def test_a_waiting_call_keeps_no_body(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, CHAT | {"messages": [{"role": "user", "content": "x" * 100_000}]})
 
     async def waits() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     await until_async(waits, 60)
     bodies = [found for found in gc.get_objects() if type(found) is RawBody and found.raw]
@@ -339,7 +343,7 @@ async def test_a_waiting_call_keeps_no_body(stage: Stage) -> None:
 
 
 async def test_a_full_store_gives_the_answers_that_it_has(
-    repeated: Stage, monkeypatch: pytest.MonkeyPatch
+    repeated: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = Unavailable("store_unavailable", "The record store is nearly full.", retry_after=1)
     monkeypatch.setattr("shared.store.headroom.Headroom.check", AsyncMock(side_effect=full))

@@ -8,7 +8,7 @@ import pytest
 from api.auth import middleware
 from api.auth.middleware import RequestLimit
 from shared.errors import Unavailable
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, KEYED, bearer, calling, made
@@ -17,15 +17,15 @@ JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 LIMIT_S = 60
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_one_caller_s_open_streams_leave_connections_to_the_others(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(middleware, "MOST", 4)
-    stage.hand.beat()
-    one, two = [bearer((await made(stage.app, caller))["secret"]) for caller in ("one", "two")]
+    deployment.worker.beat()
+    one, two = [bearer((await made(deployment.app, caller))["secret"]) for caller in ("one", "two")]
     async with (
-        listening(stage.app) as url,
+        listening(deployment.app) as url,
         httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as http,
     ):
         job = (await http.post("/v1/jobs", json=JOB, headers=one)).json()
@@ -47,19 +47,19 @@ async def test_one_caller_s_open_streams_leave_connections_to_the_others(
     assert "most requests by caller: one 2" in caplog.text
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_a_process_full_of_callers_still_shows_its_metrics_and_its_health(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "MOST", 2)
-    stage.hand.beat()
-    secrets = [(await made(stage.app, caller))["secret"] for caller in ("one", "two")]
+    deployment.worker.beat()
+    secrets = [(await made(deployment.app, caller))["secret"] for caller in ("one", "two")]
     streams = {}
     for secret in secrets:
-        async with calling(stage.app, secret) as client:
+        async with calling(deployment.app, secret) as client:
             streams[secret] = (await client.post("/v1/jobs", json=JOB)).json()["urls"]["events"]
     async with (
-        listening(stage.app) as url,
+        listening(deployment.app) as url,
         httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as http,
         AsyncExitStack() as held,
     ):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.app import MODELS, application, serving
 from tests.support.asgi_exchange import posted
-from tests.support.fake_service import Desk, answering, failing
+from tests.support.fake_service import FakeService, answering, failing
 
 TURNS = [{"role": "user", "content": "What is this?"}]
 CHAT = {"model": "sightline/tiny", "messages": TURNS}
@@ -52,11 +52,11 @@ async def test_a_chat_answer_carries_its_job_and_its_times() -> None:
     [(None, "normal"), ("auto", "normal"), ("scale", "normal"), ("flex", "batch"), ("fast", "interactive")],
 )
 async def test_a_service_tier_is_the_chat_s_place_in_line(tier: str | None, waits_as: str) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         await client.post("/v1/chat/completions", json={**CHAT, "service_tier": tier})
 
-    assert [terms.schedule.priority for _, terms in desk.asked] == [waits_as]
+    assert [terms.schedule.priority for _, terms in service.asked] == [waits_as]
 
 
 async def test_a_text_completion_is_answered_in_its_own_form() -> None:
@@ -82,13 +82,13 @@ async def test_a_text_completion_is_answered_in_its_own_form() -> None:
 async def test_a_model_is_found_by_every_name_that_clients_send(
     path: str, named: str | None, meant: str
 ) -> None:
-    desk = answering("A cat.")
+    service = answering("A cat.")
     body = {"messages": TURNS} if named is None else {"messages": TURNS, "model": named}
-    async with serving(desk) as client:
+    async with serving(service) as client:
         response = await client.post(path, json=body)
 
     assert (response.status_code, response.json()["model"]) == (200, meant)
-    assert [request.model for request, _ in desk.asked] == [meant]
+    assert [request.model for request, _ in service.asked] == [meant]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ async def test_a_model_is_found_by_every_name_that_clients_send(
     [("/v1/chat/completions", False), ("/models/org/other/v1/chat/completions", True)],
 )
 async def test_under_a_models_own_url_a_chat_is_hugging_faces_and_may_be_cached(path: str, hf: bool) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         await client.post(path, json={**CHAT, "model": "org/other"})
 
-    assert [(terms.caching.reuse_sampled, terms.raw_prompt) for _, terms in desk.asked] == [(hf, False)]
+    assert [(terms.caching.reuse_sampled, terms.raw_prompt) for _, terms in service.asked] == [(hf, False)]
 
 
 async def test_no_name_is_not_enough_where_several_models_are_served() -> None:
@@ -131,17 +131,17 @@ async def test_the_metadata_of_a_chat_is_found_on_its_job() -> None:
     ],
 )
 async def test_only_a_caller_who_says_so_waits_for_a_model(headers: dict[str, str], refused: bool) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         for body in (CHAT, STREAM):
             await client.post("/v1/chat/completions", json=body, headers=headers)
 
-    assert [terms.schedule.must_be_ready for _, terms in desk.asked] == [refused, refused]
+    assert [terms.schedule.must_be_ready for _, terms in service.asked] == [refused, refused]
 
 
 @pytest.mark.parametrize(("name", "word"), [("x-wait-for-model", "yes"), ("x-use-cache", "no")])
 async def test_a_word_that_is_neither_true_nor_false_is_not_silently_ignored(name: str, word: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post("/v1/chat/completions", json=CHAT, headers={name: word})
 
     error = {"message": f"{name} is true or false.", "param": name, "code": "invalid_request"}
@@ -149,15 +149,15 @@ async def test_a_word_that_is_neither_true_nor_false_is_not_silently_ignored(nam
 
 
 async def test_a_call_past_its_limit_names_the_job_that_goes_on() -> None:
-    desk = Desk()
-    async with serving(desk, sync_limit_s=0.01) as client:
+    service = FakeService()
+    async with serving(service, sync_limit_s=0.01) as client:
         response = await client.post("/v1/chat/completions", json=CHAT)
 
     message = f"No answer within 0.01 s; /v1/jobs/{FIRST} goes on."
     error = {"message": message, "type": "server_error", "param": None, "code": "wait_exceeded"}
     assert (response.status_code, response.json()) == (504, {"error": error})
     assert (response.headers["x-job-id"], response.headers["retry-after"]) == (FIRST, "1")
-    assert desk.views[FIRST].status == "queued"
+    assert service.views[FIRST].status == "queued"
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
@@ -177,11 +177,11 @@ async def test_a_failed_run_answers_with_its_own_status(body: dict[str, Any]) ->
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
 async def test_a_job_cancelled_by_another_is_not_asked_for_again(body: dict[str, Any]) -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, body)
-        await desk.submitted.wait()
-        await desk.cancel("local", FIRST)
+        await service.submitted.wait()
+        await service.cancel("local", FIRST)
         await call.finish()
 
     assert (call.status, call.headers["x-should-retry"]) == (409, "false")

@@ -9,7 +9,7 @@ from shared.errors import CallerError
 from shared.job import JobView
 from tests.support.app import application, serving
 from tests.support.asgi_exchange import data, posted
-from tests.support.fake_service import Desk, answering, failing
+from tests.support.fake_service import FakeService, answering, failing
 
 TURNS = [{"role": "user", "content": "What is this?"}]
 STREAM = {"model": "sightline/tiny", "messages": TURNS, "stream": True}
@@ -113,11 +113,11 @@ async def test_a_text_stream_is_in_its_own_form() -> None:
 
 
 async def test_no_block_of_a_stream_is_without_data() -> None:
-    desk = Desk()
-    async with application(desk, keepalive_s=0.01, head_start_s=0.01) as app:
+    service = FakeService()
+    async with application(service, keepalive_s=0.01, head_start_s=0.01) as app:
         stream = posted(app, STREAM)
         await stream.until(lambda e: b": queued 3 busy\n\n" in e.body)
-        desk.succeed(FIRST, "A cat.")
+        service.succeed(FIRST, "A cat.")
         await stream.finish()
 
     parts = [part for part in stream.body.split(b"\n\n") if part]
@@ -141,14 +141,14 @@ async def test_a_failure_in_mid_stream_is_an_error_event_and_no_end_of_text() ->
 async def test_a_bug_in_mid_stream_is_an_error_event_without_its_cause(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         stream = posted(app, STREAM)
-        await desk.submitted.wait()
-        desk.say(FIRST, "A ")
+        await service.submitted.wait()
+        service.say(FIRST, "A ")
         await stream.until(lambda e: b'"A "' in e.body)
-        desk.refusal = RuntimeError("secret")
-        desk.succeed(FIRST, "cat.")
+        service.refusal = RuntimeError("secret")
+        service.succeed(FIRST, "cat.")
         await stream.finish()
 
     last = data(stream.body)[-1]
@@ -157,24 +157,24 @@ async def test_a_bug_in_mid_stream_is_an_error_event_without_its_cause(
 
 
 async def test_a_stream_whose_job_vanishes_does_not_end_as_if_complete() -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         stream = posted(app, STREAM)
-        await desk.submitted.wait()
-        desk.say(FIRST, "A ")
+        await service.submitted.wait()
+        service.say(FIRST, "A ")
         await stream.until(lambda e: b'"A "' in e.body)
-        desk.refusal = CallerError("job_not_found", "The job was deleted.")
+        service.refusal = CallerError("job_not_found", "The job was deleted.")
         await stream.finish()
 
     assert data(stream.body)[-1]["error"]["code"] == "job_not_found"
 
 
 async def test_the_headers_of_a_slow_stream_do_not_wait_for_its_first_word() -> None:
-    desk = Desk()
-    async with application(desk, head_start_s=0.01, keepalive_s=60) as app:
+    service = FakeService()
+    async with application(service, head_start_s=0.01, keepalive_s=60) as app:
         stream = posted(app, STREAM)
         await stream.until(lambda e: e.body == b": waiting\n\n")
-        desk.fail(FIRST, "invalid_image", "Not a picture.")
+        service.fail(FIRST, "invalid_image", "Not a picture.")
         await stream.finish()
 
     # Found late, it can only be an event: the status has left.
@@ -183,16 +183,16 @@ async def test_the_headers_of_a_slow_stream_do_not_wait_for_its_first_word() -> 
 
 
 async def test_a_story_that_breaks_off_does_not_end_as_if_complete() -> None:
-    desk = Desk()
-    desk.breaks_off = True
-    desk.script = lambda job: desk.say(job, "A ")
-    async with serving(desk) as client:
+    service = FakeService()
+    service.breaks_off = True
+    service.script = lambda job: service.say(job, "A ")
+    async with serving(service) as client:
         response = await client.post("/v1/chat/completions", json=STREAM)
 
     assert data(response.content)[-1]["error"]["code"] == "stream_broken"
 
 
-class Counted(Desk):
+class Counted(FakeService):
     """Counts how often a job is read; its cache word is not known when it is submitted."""
 
     reads = 0
@@ -206,19 +206,19 @@ class Counted(Desk):
 async def test_a_long_stream_reads_its_job_no_more_often_than_a_short_one(path: str) -> None:
     reads = []
     for pieces in (1, 20):
-        desk = Counted()
+        service = Counted()
 
-        def script(job: str, desk: Counted = desk, pieces: int = pieces) -> None:
-            desk.views[job] = replace(desk.views[job], cache=None)
+        def script(job: str, service: Counted = service, pieces: int = pieces) -> None:
+            service.views[job] = replace(service.views[job], cache=None)
             for _ in range(pieces):
-                desk.say(job, "A ")
-            desk.succeed(job, "cat.")
+                service.say(job, "A ")
+            service.succeed(job, "cat.")
 
-        desk.script = script
-        async with serving(desk) as client:
+        service.script = script
+        async with serving(service) as client:
             body = STREAM if path.startswith("/v1") else {"inputs": "What?", "stream": True}
             response = await client.post(path, json=body)
         assert response.content.count(b"A ") >= pieces
-        reads.append(desk.reads)
+        reads.append(service.reads)
 
     assert reads[0] == reads[1]

@@ -4,7 +4,7 @@ from typing import Any
 
 from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data
 from tests.support.scripted_worker import FINGERPRINT
@@ -26,11 +26,13 @@ SEVERAL: dict[str, Any] = JOB | {"parameters": {"temperature": 1, "seed": 1, "n"
 HF = {"inputs": "What is this?", "parameters": {"temperature": 1, "seed": 1, "num_return_sequences": 2}}
 
 
-def answer(stage: Stage) -> None:
+def answer(deployment: Deployment) -> None:
     """As a worker that says two answers, by turns."""
-    claim = stage.hand.take()
+    claim = deployment.worker.take()
     for choice, start, text in ((1, 0, "A blue "), (0, 0, "A red "), (0, 6, "disc"), (1, 7, "one")):
-        stage.hand.store.run(claims.append(claim, Piece(start, text, (7,), choice=choice, prompt_tokens=9)))
+        deployment.worker.store.run(
+            claims.append(claim, Piece(start, text, (7,), choice=choice, prompt_tokens=9))
+        )
     result = Result(
         choices=(
             Choice(text="A red disc", finish_reason="stop"),
@@ -40,22 +42,24 @@ def answer(stage: Stage) -> None:
         fingerprint=FINGERPRINT,
         compute_s=0.25,
     )
-    stage.hand.store.run(claims.settle(stage.hand.settings, claim, result, fingerprint=FINGERPRINT))
+    deployment.worker.store.run(
+        claims.settle(deployment.worker.settings, claim, result, fingerprint=FINGERPRINT)
+    )
 
 
-async def answered(stage: Stage, path: str, body: dict[str, Any]) -> Any:
+async def answered(deployment: Deployment, path: str, body: dict[str, Any]) -> Any:
     """What a door says of the job that was answered so."""
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         first = await client.post("/v1/jobs", json=SEVERAL)
-        answer(stage)
+        answer(deployment)
         reply = await client.post(path, json=body)
     assert (first.headers["x-cache"], reply.headers["x-cache"]) == ("MISS", "HIT")
     return data(reply.content) if body.get("stream") else reply.json()
 
 
-async def test_a_chat_gives_every_answer_under_its_index(stage: Stage) -> None:
-    whole = await answered(stage, "/v1/chat/completions", CHAT | {"n": 2})
+async def test_a_chat_gives_every_answer_under_its_index(deployment: Deployment) -> None:
+    whole = await answered(deployment, "/v1/chat/completions", CHAT | {"n": 2})
     assert [(c["index"], c["message"]["content"], c["finish_reason"]) for c in whole["choices"]] == [
         (0, "A red disc", "stop"),
         (1, "A blue one", "length"),
@@ -63,9 +67,9 @@ async def test_a_chat_gives_every_answer_under_its_index(stage: Stage) -> None:
     assert (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"]) == (9, 6)
 
 
-async def test_a_chats_stream_begins_and_ends_every_answer_and_counts_once(stage: Stage) -> None:
+async def test_a_chats_stream_begins_and_ends_every_answer_and_counts_once(deployment: Deployment) -> None:
     body = CHAT | {"n": 2, "stream": True, "stream_options": {"include_usage": True}}
-    *chunks, usage, done = await answered(stage, "/v1/chat/completions", body)
+    *chunks, usage, done = await answered(deployment, "/v1/chat/completions", body)
     told = [(c["index"], c["delta"], c["finish_reason"]) for chunk in chunks for c in chunk["choices"]]
     assert told == [
         (0, {"role": "assistant", "content": ""}, None),
@@ -80,10 +84,12 @@ async def test_a_chats_stream_begins_and_ends_every_answer_and_counts_once(stage
     assert (usage["choices"], usage["usage"]["completion_tokens"], done) == ([], 6, "[DONE]")
 
 
-async def test_a_chats_stream_that_counts_has_numbers_from_every_answers_first_chunk_on(stage: Stage) -> None:
+async def test_a_chats_stream_that_counts_has_numbers_from_every_answers_first_chunk_on(
+    deployment: Deployment,
+) -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
     body = CHAT | {"n": 2, "stream": True, "stream_options": options}
-    *chunks, usage, _ = await answered(stage, "/v1/chat/completions", body)
+    *chunks, usage, _ = await answered(deployment, "/v1/chat/completions", body)
     choices = [chunk["choices"][0] | chunk["usage"] for chunk in chunks]
     assert [
         (c["index"], c["delta"].get("role"), c["prompt_tokens"], c["completion_tokens"]) for c in choices
@@ -100,9 +106,9 @@ async def test_a_chats_stream_that_counts_has_numbers_from_every_answers_first_c
     assert usage["usage"]["completion_tokens"] == 6
 
 
-async def test_a_text_completion_gives_the_same_whole_and_streamed(stage: Stage) -> None:
-    *chunks, done = await answered(stage, "/v1/completions", TEXT | {"n": 2, "stream": True})
-    async with client_of(stage.app) as client:
+async def test_a_text_completion_gives_the_same_whole_and_streamed(deployment: Deployment) -> None:
+    *chunks, done = await answered(deployment, "/v1/completions", TEXT | {"n": 2, "stream": True})
+    async with client_of(deployment.app) as client:
         whole = (await client.post("/v1/completions", json=TEXT | {"n": 2})).json()
     texts = {0: "", 1: ""}
     for chunk in chunks:
@@ -113,14 +119,14 @@ async def test_a_text_completion_gives_the_same_whole_and_streamed(stage: Stage)
     assert done == "[DONE]"
 
 
-async def test_hugging_faces_route_gives_a_list_of_as_many(stage: Stage) -> None:
-    told = await answered(stage, f"/models/{TINY}", HF)
+async def test_hugging_faces_route_gives_a_list_of_as_many(deployment: Deployment) -> None:
+    told = await answered(deployment, f"/models/{TINY}", HF)
     assert told == [{"generated_text": "A red disc"}, {"generated_text": "A blue one"}]
 
 
-async def test_a_jobs_events_and_result_keep_its_answers_apart(stage: Stage) -> None:
-    job = await answered(stage, "/v1/jobs", SEVERAL)
-    async with client_of(stage.app) as client:
+async def test_a_jobs_events_and_result_keep_its_answers_apart(deployment: Deployment) -> None:
+    job = await answered(deployment, "/v1/jobs", SEVERAL)
+    async with client_of(deployment.app) as client:
         events = data((await client.get(job["urls"]["events"])).content)
     told = [(e["choice"], e["start"], e["text"]) for e in events if "text" in e]
     assert told == [(1, 0, "A blue "), (0, 0, "A red "), (0, 6, "disc"), (1, 7, "one")]
@@ -131,11 +137,11 @@ async def test_a_jobs_events_and_result_keep_its_answers_apart(stage: Stage) -> 
     )
 
 
-async def test_who_asks_for_another_count_is_not_given_these(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_who_asks_for_another_count_is_not_given_these(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=SEVERAL)
-        answer(stage)
+        answer(deployment)
         asked = [SEVERAL["parameters"] | {"n": n} for n in (1, 3, 2)]
         replies = [await client.post("/v1/jobs", json=JOB | {"parameters": said}) for said in asked]
     assert [reply.headers["x-cache"] for reply in replies] == ["MISS", "MISS", "HIT"]

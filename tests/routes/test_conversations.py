@@ -10,7 +10,7 @@ import pytest
 from api.admission import media_check
 from shared.blobs import Blobs, digest
 from shared.settings import BlobSettings
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.openapi import check, shape
 from tests.support.pictures import picture, png, png_chunk
@@ -26,12 +26,14 @@ def shown(data: bytes, **beside: str) -> dict[str, Any]:
 WIDE, HIGH = shown(picture(size=(8, 6)), detail="high"), shown(picture(size=(6, 8)))
 
 
-async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instructions(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        one = await answered(stage.hand, client, input=[WIDE], instructions="Be brief.")
+async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instructions(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
+        one = await answered(deployment.worker, client, input=[WIDE], instructions="Be brief.")
         said = {"input": [HIGH], "previous_response_id": one, "instructions": "Shout."}
-        two = await begun(stage.hand, client, **said)
-        asked = json.loads(stage.hand.take().request)
+        two = await begun(deployment.worker, client, **said)
+        asked = json.loads(deployment.worker.take().request)
         listed = (await client.get(f"{PATH}/{two}/input_items", params={"order": "asc"})).json()
         pictures = await client.get(f"{PATH}/{two}/input_items?include[]=message.input_image.image_url")
         told = (await client.get(f"{PATH}/{two}")).json()
@@ -49,15 +51,15 @@ async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instruct
     assert (told["previous_response_id"], told["instructions"]) == (one, "Shout.")
 
 
-async def test_a_response_can_be_read_while_its_picture_is_fetched(stage: Stage) -> None:
+async def test_a_response_can_be_read_while_its_picture_is_fetched(deployment: Deployment) -> None:
     part = {"type": "input_image", "image_url": "https://example.org/a.png"}
-    async with client_of(stage.app) as client:
-        stage.hand.beat()
+    async with client_of(deployment.app) as client:
+        deployment.worker.beat()
         said = LATER | {"input": [{"role": "user", "content": [part]}], "instructions": "Be brief."}
         response = (await client.post(PATH, json=said)).json()["id"]
         fetching = (await client.get(f"{PATH}/{response}")).json()
-        stage.hand.take_in()
-        finish(stage.hand)
+        deployment.worker.take_in()
+        finish(deployment.worker)
         done = (await client.get(f"{PATH}/{response}")).json()
 
     assert [(r["status"], r["instructions"]) for r in (fetching, done)] == [
@@ -66,9 +68,9 @@ async def test_a_response_can_be_read_while_its_picture_is_fetched(stage: Stage)
     ]
 
 
-async def test_what_cannot_be_gone_on_from_is_named(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        waiting = await begun(stage.hand, client)
+async def test_what_cannot_be_gone_on_from_is_named(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        waiting = await begun(deployment.worker, client)
         on_waiting = await client.post(PATH, json=LATER | {"previous_response_id": waiting})
         await client.post(f"{PATH}/{waiting}/cancel")
         on_cancelled = await client.post(PATH, json=LATER | {"previous_response_id": waiting})
@@ -83,10 +85,12 @@ async def test_what_cannot_be_gone_on_from_is_named(stage: Stage) -> None:
     assert {r.json()["error"]["param"] for r in replies} == {"previous_response_id"}
 
 
-async def test_a_repeated_call_is_answered_though_what_it_went_on_from_is_gone(stage: Stage) -> None:
+async def test_a_repeated_call_is_answered_though_what_it_went_on_from_is_gone(
+    deployment: Deployment,
+) -> None:
     key = {"idempotency-key": "k"}
-    async with client_of(stage.app) as client:
-        one = await answered(stage.hand, client)
+    async with client_of(deployment.app) as client:
+        one = await answered(deployment.worker, client)
         body = LATER | {"input": "Sure?", "previous_response_id": one}
         first = await client.post(PATH, json=body, headers=key)
         await client.delete(f"{PATH}/{one}")
@@ -95,10 +99,10 @@ async def test_a_repeated_call_is_answered_though_what_it_went_on_from_is_gone(s
     assert (again.status_code, again.json()) == (200, first.json())
 
 
-@pytest.mark.parametrize("stage", [{"pictures": {"max_mb_request": 0.0001}}], indirect=True)
-async def test_pictures_are_given_back_within_a_limit(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        one = await answered(stage.hand, client, input=[WIDE])
+@pytest.mark.parametrize("deployment", [{"pictures": {"max_mb_request": 0.0001}}], indirect=True)
+async def test_pictures_are_given_back_within_a_limit(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        one = await answered(deployment.worker, client, input=[WIDE])
         url = f"{PATH}/{one}/input_items"
         large = await client.get(url, params={"include[]": "message.input_image.image_url"})
         plain = await client.get(url)
@@ -108,14 +112,14 @@ async def test_pictures_are_given_back_within_a_limit(stage: Stage) -> None:
 
 
 async def test_a_picture_that_is_given_back_often_counts_as_often(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with client_of(stage.app) as client:
-        one = await answered(stage.hand, client, input=[WIDE, WIDE])
+    async with client_of(deployment.app) as client:
+        one = await answered(deployment.worker, client, input=[WIDE, WIDE])
         params = {"include[]": "message.input_image.image_url", "limit": "1"}
         url = f"{PATH}/{one}/input_items"
         uri = (await client.get(url, params=params)).json()["data"][0]["content"][0]["image_url"]
-        limits = vars(stage.hand.settings.pictures)
+        limits = vars(deployment.worker.settings.pictures)
         monkeypatch.setitem(limits, "max_mb_request", 1.5 * len(uri) / 2**20)
         both = await client.get(url, params=params | {"limit": "2"})
         single = await client.get(url, params=params)
@@ -124,13 +128,13 @@ async def test_a_picture_that_is_given_back_often_counts_as_often(
 
 @pytest.mark.parametrize("known", [media_check.CACHED_PICTURES, 0])
 async def test_the_pictures_of_all_turns_keep_to_the_limits_together(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, known: int
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, known: int
 ) -> None:
     monkeypatch.setattr(media_check, "CACHED_PICTURES", known)
     # Two of them have the 80 megapixels that one request may show, as far as their headers say.
     large = [shown(png((8000, 4990 + number), b"")) for number in range(3)]
-    async with client_of(stage.app) as client:
-        one = await answered(stage.hand, client, input=large[:2])
+    async with client_of(deployment.app) as client:
+        one = await answered(deployment.worker, client, input=large[:2])
         on = await client.post(PATH, json=LATER | {"input": large[2:], "previous_response_id": one})
 
     error = on.json()["error"]
@@ -139,18 +143,18 @@ async def test_the_pictures_of_all_turns_keep_to_the_limits_together(
 
 
 @pytest.mark.parametrize("known", [media_check.CACHED_PICTURES, 0])
-@pytest.mark.parametrize("stage", [{"pictures": {"max_mb_request": 2500 / 2**20}}], indirect=True)
+@pytest.mark.parametrize("deployment", [{"pictures": {"max_mb_request": 2500 / 2**20}}], indirect=True)
 async def test_a_conversation_collects_no_more_bytes_of_pictures_than_one_request_may_have(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, known: int
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, known: int
 ) -> None:
     monkeypatch.setattr(media_check, "CACHED_PICTURES", known)
     one, two, three = (
         shown(png((8, 6), b"", extra=(png_chunk(b"juNk", b"x" * n),))) for n in range(900, 903)
     )
-    async with client_of(stage.app) as client:
-        first = await answered(stage.hand, client, input=[one])
+    async with client_of(deployment.app) as client:
+        first = await answered(deployment.worker, client, input=[one])
         # The same picture counts once, however often it is shown.
-        second = await answered(stage.hand, client, input=[one, two], previous_response_id=first)
+        second = await answered(deployment.worker, client, input=[one, two], previous_response_id=first)
         monkeypatch.setattr(Blobs, "read", _unread)
         on = await client.post(PATH, json=LATER | {"input": [three], "previous_response_id": second})
 
@@ -160,10 +164,10 @@ async def test_a_conversation_collects_no_more_bytes_of_pictures_than_one_reques
 
 
 async def test_a_conversation_s_pictures_are_not_read_again_at_every_turn(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with client_of(stage.app) as client:
-        one = await answered(stage.hand, client, input=[WIDE])
+    async with client_of(deployment.app) as client:
+        one = await answered(deployment.worker, client, input=[WIDE])
         monkeypatch.setattr(Blobs, "read", _unread)
         on = await client.post(PATH, json=LATER | {"input": [HIGH], "previous_response_id": one})
 
@@ -171,11 +175,11 @@ async def test_a_conversation_s_pictures_are_not_read_again_at_every_turn(
 
 
 async def test_who_goes_on_from_a_picture_that_is_lost_since_is_told_at_once(
-    stage: Stage, tmp_path: Path
+    deployment: Deployment, tmp_path: Path
 ) -> None:
     blobs = Blobs(BlobSettings(url=str(tmp_path / "blobs")))
-    async with client_of(stage.app) as client:
-        one = await answered(stage.hand, client, input=[WIDE])
+    async with client_of(deployment.app) as client:
+        one = await answered(deployment.worker, client, input=[WIDE])
         blobs.delete(digest(picture(size=(8, 6))))
         on = await client.post(PATH, json=LATER | {"input": [HIGH], "previous_response_id": one})
 

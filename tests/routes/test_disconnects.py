@@ -14,7 +14,7 @@ from tests.support.app import application
 from tests.support.app_server import listening
 from tests.support.asgi_exchange import data, posted
 from tests.support.clients import PATIENCE_S
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 STREAM = {**CHAT, "stream": True}
@@ -30,54 +30,54 @@ DOORS = [
 ]
 
 
-async def hung_up(desk: Desk, body: dict[str, Any]) -> None:
+async def hung_up(service: FakeService, body: dict[str, Any]) -> None:
     """A call that its caller leaves once it is a job; it frees the row."""
-    async with application(desk) as app:
+    async with application(service) as app:
         call = posted(app, body)
-        await desk.submitted.wait()
+        await service.submitted.wait()
         call.hang_up()
         await call.finish()
-        await desk.cancelled.wait()
+        await service.cancelled.wait()
 
-    assert desk.views[FIRST].status == "cancelled"
+    assert service.views[FIRST].status == "cancelled"
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
 async def test_a_caller_who_hangs_up_frees_the_row(body: dict[str, Any]) -> None:
-    await hung_up(Desk(), body)
+    await hung_up(FakeService(), body)
 
 
 async def test_a_reader_who_hangs_up_in_mid_stream_frees_the_row() -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, STREAM)
-        await desk.submitted.wait()
-        desk.say(FIRST, "A ")
+        await service.submitted.wait()
+        service.say(FIRST, "A ")
         await call.until(lambda e: b'"A "' in e.body)
         call.hang_up()
         await call.finish()
-        await desk.cancelled.wait()
+        await service.cancelled.wait()
 
-    assert desk.views[FIRST].status == "cancelled"
+    assert service.views[FIRST].status == "cancelled"
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
 async def test_a_caller_with_a_key_may_come_back_for_the_answer(body: dict[str, Any]) -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         for headers in ({"idempotency_key": "k-1"}, {}):
-            desk.submitted.clear()
+            service.submitted.clear()
             call = posted(app, body, **headers)
-            await desk.submitted.wait()
+            await service.submitted.wait()
             call.hang_up()
             await call.finish()
         # The second caller's leaving comes behind the first's, had there been one.
-        await desk.cancelled.wait()
+        await service.cancelled.wait()
 
-    assert [view.status for view in desk.views.values()] == ["queued", "cancelled"]
+    assert [view.status for view in service.views.values()] == ["queued", "cancelled"]
 
 
-class Deleted(Desk):
+class Deleted(FakeService):
     """Whoever would cancel a job comes too late."""
 
     async def cancel(self, caller: str, job_id: str) -> JobView:  # noqa: ARG002
@@ -88,13 +88,13 @@ class Deleted(Desk):
 async def test_a_caller_who_leaves_a_job_that_is_deleted_meanwhile_alarms_nobody() -> None:
     alarms: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, about: alarms.append(about))
-    desk = Deleted()
-    async with application(desk) as app:
+    service = Deleted()
+    async with application(service) as app:
         call = posted(app, CHAT)
-        await desk.submitted.wait()
+        await service.submitted.wait()
         call.hang_up()
         await call.finish()
-        await desk.cancelled.wait()
+        await service.cancelled.wait()
     # A task that failed unheard says so as it is forgotten.
     gc.collect()
     assert alarms == []
@@ -102,18 +102,18 @@ async def test_a_caller_who_leaves_a_job_that_is_deleted_meanwhile_alarms_nobody
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
 async def test_when_this_process_stops_nobody_leaves(body: dict[str, Any]) -> None:
-    desk = Desk()
-    async with application(desk, leave_grace_s=3600) as app:
+    service = FakeService()
+    async with application(service, leave_grace_s=3600) as app:
         call = posted(app, body)
-        await desk.submitted.wait()
+        await service.submitted.wait()
         call.hang_up()
         await call.finish()
 
-    assert desk.views[FIRST].status == "queued"
+    assert service.views[FIRST].status == "queued"
     assert [t for t in asyncio.all_tasks() if t.get_name().startswith("leave ")] == []
 
 
-class Busy(Desk):
+class Busy(FakeService):
     """Its store is away for the first two who would cancel."""
 
     def __init__(self) -> None:
@@ -139,35 +139,35 @@ async def test_a_caller_who_is_told_that_the_store_is_away_frees_the_row(
     monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("api.jobs.disconnects.FIRST_PAUSE_S", 0)
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, body, path)
-        await desk.submitted.wait()
-        desk.lose_store()
+        await service.submitted.wait()
+        service.lose_store()
         await call.finish()
-        desk.refusal = None
-        await desk.cancelled.wait()
+        service.refusal = None
+        await service.cancelled.wait()
 
-    assert (call.status, desk.views[FIRST].status) == (503, "cancelled")
+    assert (call.status, service.views[FIRST].status) == (503, "cancelled")
 
 
 async def test_a_caller_who_is_told_to_ask_again_finds_its_run_until_then() -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, CHAT)
-        await desk.submitted.wait()
-        desk.lose_store(retry_after=3600)
+        await service.submitted.wait()
+        service.lose_store(retry_after=3600)
         await call.finish()
-        desk.refusal = None
-        desk.submitted.clear()
+        service.refusal = None
+        service.submitted.clear()
         other = posted(app, CHAT)
-        await desk.submitted.wait()
+        await service.submitted.wait()
         other.hang_up()
         await other.finish()
         # It would come behind the first one's leaving.
-        await desk.cancelled.wait()
+        await service.cancelled.wait()
 
-    assert [view.status for view in desk.views.values()] == ["queued", "cancelled"]
+    assert [view.status for view in service.views.values()] == ["queued", "cancelled"]
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
@@ -176,7 +176,7 @@ async def test_who_waited_too_long_does_not_lose_the_job_that_goes_on(
 ) -> None:
     left: list[JobView] = []
     monkeypatch.setattr(Disconnects, "cancel_later", lambda _, view, **__: left.append(view))
-    async with application(Desk(), sync_limit_s=0.01) as app:
+    async with application(FakeService(), sync_limit_s=0.01) as app:
         call = posted(app, body)
         await call.finish()
 
@@ -184,18 +184,18 @@ async def test_who_waited_too_long_does_not_lose_the_job_that_goes_on(
 
 
 async def test_a_reader_whose_stream_breaks_off_frees_the_row() -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, STREAM)
-        await desk.submitted.wait()
-        desk.say(FIRST, "A ")
+        await service.submitted.wait()
+        service.say(FIRST, "A ")
         await call.until(lambda e: b'"A "' in e.body)
-        desk.breaks_off = True
+        service.breaks_off = True
         await call.finish()
-        await desk.cancelled.wait()
+        await service.cancelled.wait()
 
     assert data(call.body)[-1]["error"]["code"] == "stream_broken"
-    assert desk.views[FIRST].status == "cancelled"
+    assert service.views[FIRST].status == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -205,31 +205,31 @@ async def test_a_reader_whose_stream_breaks_off_frees_the_row() -> None:
 async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_job(
     path: str, body: dict[str, Any], headers: dict[str, str]
 ) -> None:
-    desk = Desk()
+    service = FakeService()
     async with (
-        application(desk, keepalive_s=60, head_start_s=60) as app,
+        application(service, keepalive_s=60, head_start_s=60) as app,
         httpx.AsyncClient(timeout=PATIENCE_S) as client,
     ):
         async with listening(app, timeout_graceful_shutdown=0, http=OWN) as url:
             asking = asyncio.ensure_future(client.post(f"{url}{path}", json=body, headers=headers))
-            await desk.submitted.wait()
+            await service.submitted.wait()
         reply = await asking
 
     assert (reply.status_code, reply.headers["retry-after"], reply.headers["x-job-id"]) == (503, "1", FIRST)
     assert "This process is ending; ask again." in reply.text
-    assert desk.views[FIRST].status == "queued"
+    assert service.views[FIRST].status == "queued"
 
 
 async def test_a_stream_that_this_process_cuts_off_is_taken_neither_for_a_whole_one_nor_for_a_fault(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    desk = Desk()
+    service = FakeService()
     async with (
-        application(desk, keepalive_s=60, head_start_s=60) as app,
+        application(service, keepalive_s=60, head_start_s=60) as app,
         httpx.AsyncClient(timeout=PATIENCE_S) as client,
     ):
         async with listening(app, timeout_graceful_shutdown=0, http=OWN) as url:
-            desk.script = lambda job: desk.say(job, "A ")
+            service.script = lambda job: service.say(job, "A ")
             asked = client.build_request("POST", f"{url}{CHATS}", json=STREAM)
             reply = await client.send(asked, stream=True)
             assert reply.status_code == 200

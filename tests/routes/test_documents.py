@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from shared.request import Image, Request, Text
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.documents import frames, locked, pdf
 from tests.support.metrics import counted
@@ -25,8 +25,8 @@ URI = f"data:application/pdf;base64,{INLINE}"
 MODEL = "sightline/tiny"
 
 
-async def asked(stage: Stage, *parts: dict[str, Any], path: str = "/v1/jobs") -> httpx.Response:
-    async with client_of(stage.app) as client:
+async def asked(deployment: Deployment, *parts: dict[str, Any], path: str = "/v1/jobs") -> httpx.Response:
+    async with client_of(deployment.app) as client:
         return await client.post(path, json=asking(*parts, TEXT))
 
 
@@ -34,8 +34,8 @@ def file(data: bytes, **more: Any) -> dict[str, Any]:
     return {"type": "file", "file": {"file_data": base64.b64encode(data).decode(), **more}}
 
 
-def claimed(stage: Stage) -> Request:
-    return Request.model_validate_json(stage.hand.take().request)
+def claimed(deployment: Deployment) -> Request:
+    return Request.model_validate_json(deployment.worker.take().request)
 
 
 def refusal(reply: httpx.Response) -> tuple[int, str, str]:
@@ -43,11 +43,11 @@ def refusal(reply: httpx.Response) -> tuple[int, str, str]:
     return reply.status_code, problem["code"], problem["param"]
 
 
-async def test_a_document_is_asked_about_by_its_pages_in_order(stage: Stage) -> None:
-    stage.hand.beat()
-    reply = await asked(stage, file(PDF, filename="a.pdf"))
+async def test_a_document_is_asked_about_by_its_pages_in_order(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    reply = await asked(deployment, file(PDF, filename="a.pdf"))
     assert reply.status_code == 202
-    parts = claimed(stage).messages[0].parts
+    parts = claimed(deployment).messages[0].parts
     assert [type(part) for part in parts] == [Image, Image, Image, Text]
     assert len({part.digest for part in parts if isinstance(part, Image)}) == len(PAGES)
 
@@ -62,21 +62,23 @@ async def test_a_document_is_asked_about_by_its_pages_in_order(stage: Stage) -> 
         {"type": "input_file", "file_data": URI},
     ],
 )
-async def test_a_document_in_every_spelling_is_the_same_question(stage: Stage, part: dict[str, Any]) -> None:
-    stage.hand.beat()
-    await asked(stage, file(PDF))
-    stage.hand.succeed(stage.hand.take(), "Numbers.")
-    again = await asked(stage, part)
+async def test_a_document_in_every_spelling_is_the_same_question(
+    deployment: Deployment, part: dict[str, Any]
+) -> None:
+    deployment.worker.beat()
+    await asked(deployment, file(PDF))
+    deployment.worker.succeed(deployment.worker.take(), "Numbers.")
+    again = await asked(deployment, part)
     assert again.headers["x-cache"] == "HIT"
 
 
 async def test_an_uploaded_document_is_the_same_question_in_every_dialect(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     made = await client.files.create(file=("a.pdf", PDF), purpose="user_data")
-    await asked(stage, file(PDF))
-    stage.hand.succeed(stage.hand.take(), "Numbers.")
+    await asked(deployment, file(PDF))
+    deployment.worker.succeed(deployment.worker.take(), "Numbers.")
     named: Any = [{"type": "file", "file": {"file_id": made.id}}, TEXT]
     chat = await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": named}])
     listed: Any = [
@@ -85,23 +87,23 @@ async def test_an_uploaded_document_is_the_same_question_in_every_dialect(
     ]
     response = await client.responses.create(model=MODEL, input=[{"role": "user", "content": listed}])
     assert chat.choices[0].message.content == response.output_text == "Numbers."
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
-async def test_pages_that_are_named_are_the_only_ones_that_a_model_sees(stage: Stage) -> None:
-    stage.hand.beat()
-    await asked(stage, {"type": "document", "document": INLINE, "pages": "3,1"})
-    chosen = claimed(stage).images
-    await asked(stage, {"type": "document", "document": INLINE, "pages": "1-"})
-    every = claimed(stage).images
+async def test_pages_that_are_named_are_the_only_ones_that_a_model_sees(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    await asked(deployment, {"type": "document", "document": INLINE, "pages": "3,1"})
+    chosen = claimed(deployment).images
+    await asked(deployment, {"type": "document", "document": INLINE, "pages": "1-"})
+    every = claimed(deployment).images
     assert [image.digest for image in chosen] == [every[2].digest, every[0].digest]
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "GIF"])
-async def test_each_page_of_a_tiff_webp_or_gif_is_seen(stage: Stage, kind: str) -> None:
-    stage.hand.beat()
-    await asked(stage, file(frames(kind, ["red", "green", "blue"])))
-    assert len(claimed(stage).images) == 3
+async def test_each_page_of_a_tiff_webp_or_gif_is_seen(deployment: Deployment, kind: str) -> None:
+    deployment.worker.beat()
+    await asked(deployment, file(frames(kind, ["red", "green", "blue"])))
+    assert len(claimed(deployment).images) == 3
 
 
 @pytest.mark.parametrize(
@@ -126,32 +128,32 @@ async def test_each_page_of_a_tiff_webp_or_gif_is_seen(stage: Stage, kind: str) 
     ],
 )
 async def test_a_document_that_cannot_be_used_is_refused_where_it_stands_with_what_to_do(
-    stage: Stage, parts: Sequence[dict[str, Any]], code: str, words: str
+    deployment: Deployment, parts: Sequence[dict[str, Any]], code: str, words: str
 ) -> None:
-    stage.hand.beat()
-    reply = await asked(stage, *parts)
+    deployment.worker.beat()
+    reply = await asked(deployment, *parts)
     status, told, param = refusal(reply)
     assert (status, told) == (404 if code == "file_not_found" else 400, code)
     assert param.startswith(f"messages[0].content[{len(parts) - 1}]")
     assert words in reply.text
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
 async def test_a_document_too_large_is_refused_before_it_is_read(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
-    size = int(stage.hand.settings.documents.max_mb * 2**20)
+    deployment.worker.beat()
+    size = int(deployment.worker.settings.documents.max_mb * 2**20)
     made = await client.files.create(file=("a.pdf", b"%PDF-" + bytes(size)), purpose="user_data")
-    reply = await asked(stage, {"type": "document", "file_id": made.id})
+    reply = await asked(deployment, {"type": "document", "file_id": made.id})
     assert refusal(reply)[:2] == (413, "payload_too_large")
 
 
-@pytest.mark.parametrize("stage", [{"pictures": {"max_mb_request": 2**-16}}], indirect=True)
-async def test_no_page_is_rendered_beyond_what_a_request_may_have(stage: Stage) -> None:
-    stage.hand.beat()
+@pytest.mark.parametrize("deployment", [{"pictures": {"max_mb_request": 2**-16}}], indirect=True)
+async def test_no_page_is_rendered_beyond_what_a_request_may_have(deployment: Deployment) -> None:
+    deployment.worker.beat()
     before = counted("sightline_decode_seconds_count", kind="document")
-    reply = await asked(stage, file(PDF))
+    reply = await asked(deployment, file(PDF))
     assert refusal(reply) == (413, "payload_too_large", "messages[0].content[0].file.file_data")
     assert counted("sightline_decode_seconds_count", kind="document") == before + len(
         ["the opening", "a page"]
@@ -159,31 +161,33 @@ async def test_no_page_is_rendered_beyond_what_a_request_may_have(stage: Stage) 
 
 
 async def test_a_picture_that_comes_as_a_file_is_its_own_page(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     """As the AI SDK sends a picture that it has uploaded."""
-    stage.hand.beat()
+    deployment.worker.beat()
     shown = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
-    await asked(stage, {"type": "image_url", "image_url": {"url": shown}})
-    stage.hand.succeed(stage.hand.take(), "A circle.")
+    await asked(deployment, {"type": "image_url", "image_url": {"url": shown}})
+    deployment.worker.succeed(deployment.worker.take(), "A circle.")
     upload = await client.files.create(file=("a.png", PICTURE), purpose="assistants")
-    again = await asked(stage, {"type": "file", "file": {"file_id": upload.id}})
+    again = await asked(deployment, {"type": "file", "file": {"file_id": upload.id}})
     assert again.headers["x-cache"] == "HIT"
 
 
-async def test_a_document_of_a_url_is_fetched_before_its_job_waits_for_the_model(stage: Stage) -> None:
-    stage.hand.beat()
-    reply = await asked(stage, {"type": "input_file", "file_url": "https://example.org/a.pdf"})
+async def test_a_document_of_a_url_is_fetched_before_its_job_waits_for_the_model(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    reply = await asked(deployment, {"type": "input_file", "file_url": "https://example.org/a.pdf"})
     assert (reply.status_code, reply.json()["waiting_reason"]) == (202, "fetching_inputs")
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         stored = await client.get(f"/v1/jobs/{reply.json()['id']}/request")
     part = stored.json()["messages"][0]["content"][0]
     assert part == {"type": "document", "url": "https://example.org/a.pdf"}
 
 
-async def test_an_estimate_counts_the_pages(stage: Stage) -> None:
-    stage.hand.beat()
-    one = await asked(stage, file(pdf(["one"])), path="/v1/estimate")
-    three = await asked(stage, file(PDF), path="/v1/estimate")
+async def test_an_estimate_counts_the_pages(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    one = await asked(deployment, file(pdf(["one"])), path="/v1/estimate")
+    three = await asked(deployment, file(PDF), path="/v1/estimate")
     counts = [reply.json()["tokens"]["image"] for reply in (one, three)]
     assert counts[1] == 3 * counts[0] > 0

@@ -9,7 +9,7 @@ from shared.store import headroom
 from shared.store.headroom import Memory, memory
 from shared.store.script import ScriptCall
 from shared.webhooks import key_of
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.routes.test_webhooks import HOOKED, URL, next_delivery, told
 from tests.support.app import client_of
 from tests.support.keys import KEYED, code_of, customer
@@ -34,16 +34,16 @@ async def endpoint(client: Any, **said: Any) -> dict[str, Any]:
     return dict(reply.json())
 
 
-async def ended(stage: Stage, client: Any, text: str = "A cat.") -> str:
+async def ended(deployment: Deployment, client: Any, text: str = "A cat.") -> str:
     """A job that succeeded; its id."""
-    stage.hand.beat()
+    deployment.worker.beat()
     job = (await client.post("/v1/jobs", json=ASKED, headers={"x-use-cache": "false"})).json()["id"]
-    stage.hand.succeed(stage.hand.take(), text)
+    deployment.worker.succeed(deployment.worker.take(), text)
     return str(job)
 
 
-async def test_a_new_webhook_shows_its_secret_once(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_new_webhook_shows_its_secret_once(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         new = await endpoint(client)
         path = f"/v1/webhooks/{new['id']}"
         seen = [await client.get(path), await client.get("/v1/webhooks")]
@@ -57,8 +57,8 @@ async def test_a_new_webhook_shows_its_secret_once(stage: Stage) -> None:
     assert seen[1].json()["data"] == [seen[0].json()]
 
 
-async def test_a_webhook_is_changed_and_forgotten(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_webhook_is_changed_and_forgotten(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         path = f"/v1/webhooks/{(await endpoint(client))['id']}"
         changed = await client.patch(path, json={"events": ["job.*"], "enabled": False, "description": ""})
         gone = await client.delete(path)
@@ -85,8 +85,10 @@ async def test_a_webhook_is_changed_and_forgotten(stage: Stage) -> None:
         ({"url": "https://example.com/", "secret": "mine and long enough"}, "unknown_field", "secret"),
     ],
 )
-async def test_what_cannot_be_told_is_refused(stage: Stage, said: Any, code: str, param: str) -> None:
-    async with client_of(stage.app) as client:
+async def test_what_cannot_be_told_is_refused(
+    deployment: Deployment, said: Any, code: str, param: str
+) -> None:
+    async with client_of(deployment.app) as client:
         refused = await client.post("/v1/webhooks", json=said)
         path = f"/v1/webhooks/{(await endpoint(client))['id']}"
         change = await client.patch(path, json=said)
@@ -97,8 +99,8 @@ async def test_what_cannot_be_told_is_refused(stage: Stage, said: Any, code: str
     assert kept["url"] == ENDPOINT["url"]
 
 
-async def test_a_seventeenth_webhook_is_refused(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_seventeenth_webhook_is_refused(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         for _ in range(16):
             await endpoint(client)
         refused = await client.post("/v1/webhooks", json=ENDPOINT)
@@ -106,11 +108,11 @@ async def test_a_seventeenth_webhook_is_refused(stage: Stage) -> None:
     assert refused.headers["x-should-retry"] == "false"
 
 
-async def test_a_job_that_names_no_webhook_is_told_to_all_and_logged_alike(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_job_that_names_no_webhook_is_told_to_all_and_logged_alike(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         first, second = await endpoint(client), await endpoint(client, url="https://two.example/")
-        job = await ended(stage, client)
-        calls = [told(stage), told(stage)]
+        job = await ended(deployment, client)
+        calls = [told(deployment), told(deployment)]
         (event,) = (await client.get("/v1/events")).json()["data"]
         seen = (await client.get(f"/v1/jobs/{job}")).json()
     assert {call.url for call in calls} == {first["url"], second["url"]}
@@ -119,26 +121,28 @@ async def test_a_job_that_names_no_webhook_is_told_to_all_and_logged_alike(stage
     assert (event["type"], event["data"]["id"]) == ("job.succeeded", job)
 
 
-async def test_a_job_s_own_webhook_is_told_beside_the_others(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_job_s_own_webhook_is_told_beside_the_others(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         await endpoint(client)
         await client.post("/v1/jobs", json=HOOKED)
-        stage.hand.succeed(stage.hand.take(), "A cat.")
-    calls = [told(stage), told(stage)]
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
+    calls = [told(deployment), told(deployment)]
     assert {call.url for call in calls} == {ENDPOINT["url"], URL}
     assert len({call.notice.id for call in calls}) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_on_its_own_connection_is_told_to_nobody_else(stage: Stage, stream: bool) -> None:
-    stage.hand.beat()
+async def test_an_answer_on_its_own_connection_is_told_to_nobody_else(
+    deployment: Deployment, stream: bool
+) -> None:
+    deployment.worker.beat()
     chat = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         await endpoint(client)
         await client.post("/v1/jobs", json=ASKED)
-        stage.hand.succeed(stage.hand.take(), "A cat.")
-        told(stage)
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
+        told(deployment)
         answers = [
             await client.post("/v1/chat/completions", json=chat | {"stream": stream}),
             await client.post("/models/sightline/tiny", json={"inputs": "What is this?", "stream": stream}),
@@ -146,29 +150,31 @@ async def test_an_answer_on_its_own_connection_is_told_to_nobody_else(stage: Sta
         events = (await client.get("/v1/events")).json()["data"]
     assert [(answer.status_code, answer.headers["x-cache"]) for answer in answers] == [(200, "HIT")] * 2
     assert len(events) == 1
-    assert next_delivery(stage) is None
+    assert next_delivery(deployment) is None
 
 
-async def test_a_rotation_shows_the_new_secret_once_and_both_sign_for_its_grace_time(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_rotation_shows_the_new_secret_once_and_both_sign_for_its_grace_time(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
         new = await endpoint(client)
         path = f"/v1/webhooks/{new['id']}/rotate"
         rotated = (await client.post(path, json={"grace_s": 60})).json()
         again = (await client.post(path)).json()
         refused = await client.post(path, json={"grace_s": -1})
-        await ended(stage, client)
-    assert set(told(stage).secrets) == {new["secret"], rotated["secret"], again["secret"]}
+        await ended(deployment, client)
+    assert set(told(deployment).secrets) == {new["secret"], rotated["secret"], again["secret"]}
     assert rotated["former_until"] == pytest.approx(new["created_at"] + 60, abs=30)
     assert again["former_until"] == pytest.approx(new["created_at"] + 86_400, abs=30)
     assert (refused.status_code, refused.json()["param"]) == (400, "grace_s")
 
 
-async def test_a_test_is_sent_and_in_the_log_of_calls_and_in_no_other(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_test_is_sent_and_in_the_log_of_calls_and_in_no_other(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         new = await endpoint(client)
         path = f"/v1/webhooks/{new['id']}"
         sent = (await client.post(f"{path}/test")).json()
-        call = told(stage)
+        call = told(deployment)
         (tried,) = (await client.get(f"{path}/deliveries")).json()["data"]
         events = (await client.get("/v1/events")).json()["data"]
     assert sent["data"] == {"id": new["id"], "object": "webhook"}
@@ -177,40 +183,40 @@ async def test_a_test_is_sent_and_in_the_log_of_calls_and_in_no_other(stage: Sta
     assert events == []
 
 
-async def test_a_receiver_that_is_gone_turns_its_webhook_off(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_receiver_that_is_gone_turns_its_webhook_off(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         path = f"/v1/webhooks/{(await endpoint(client))['id']}"
-        await ended(stage, client)
-        told(stage, 410)
-        await ended(stage, client)
+        await ended(deployment, client)
+        told(deployment, 410)
+        await ended(deployment, client)
         seen = (await client.get(path)).json()
-        assert next_delivery(stage) is None
+        assert next_delivery(deployment) is None
         await client.patch(path, json={"enabled": True})
-        await ended(stage, client)
+        await ended(deployment, client)
     assert (seen["enabled"], seen["disabled_reason"]) == (False, "gone")
-    assert told(stage).url == ENDPOINT["url"]
+    assert told(deployment).url == ENDPOINT["url"]
 
 
-async def test_what_was_missed_is_sent_again_on_demand(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        await ended(stage, client)
+async def test_what_was_missed_is_sent_again_on_demand(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        await ended(deployment, client)
         path = f"/v1/webhooks/{(await endpoint(client))['id']}/deliveries"
         (event,) = (await client.get("/v1/events")).json()["data"]
         sent = await client.post(f"{path}/{event['id']}/replay")
         unknown = await client.post(f"{path}/msg_0_ended/replay")
         typed = await client.post(f"{path}/job_0/replay")
     assert (sent.status_code, sent.json()) == (202, event)
-    assert told(stage).notice.id == event["id"]
+    assert told(deployment).notice.id == event["id"]
     for reply in (unknown, typed):
         assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")
 
 
 async def test_tests_of_webhooks_do_not_take_the_room_of_accepted_work(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = stage.hand.store.client
+    server = deployment.worker.store.client
     monkeypatch.setattr(headroom, "MEMORY_LIFE_S", 0.0)
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         hook = (await endpoint(client))["id"]
         server.config_set("maxmemory", int(server.info("memory")["used_memory"] * 1.06))
         try:
@@ -223,11 +229,11 @@ async def test_tests_of_webhooks_do_not_take_the_room_of_accepted_work(
     assert [(reply.status_code, reply.json()["code"]) for reply in replies] == [
         (503, "store_unavailable")
     ] * 2
-    assert next_delivery(stage) is None
+    assert next_delivery(deployment) is None
 
 
 async def test_all_doors_of_a_process_share_one_look_at_how_full_the_store_is(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(headroom, "MEMORY_LIFE_S", 30.0)
     looks = count()
@@ -237,31 +243,31 @@ async def test_all_doors_of_a_process_share_one_look_at_how_full_the_store_is(
         return memory()
 
     monkeypatch.setattr(headroom, "memory", look)
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         await endpoint(client)
-        job = {"model": stage.hand.model.id, "input": {"prompt": "How full?"}}
+        job = {"model": deployment.worker.model.id, "input": {"prompt": "How full?"}}
         assert (await client.post("/v1/jobs", json=job)).status_code == 202
         file = {"file": ("a.txt", b"a")}
         assert (await client.post("/v1/files", files=file, data={"purpose": "user_data"})).status_code == 200
     assert next(looks) == 1
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_a_key_that_may_not_read_has_no_answers_sent_anywhere(stage: Stage) -> None:
-    async with await customer(stage.app, "one", scopes=["submit"]) as writer:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_a_key_that_may_not_read_has_no_answers_sent_anywhere(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one", scopes=["submit"]) as writer:
         refused = await writer.post("/v1/webhooks", json=ENDPOINT)
-    async with await customer(stage.app, "one", scopes=["read"]) as reader:
+    async with await customer(deployment.app, "one", scopes=["read"]) as reader:
         also = await reader.post("/v1/webhooks", json=ENDPOINT)
         assert (await reader.get("/v1/webhooks")).status_code == 200
     for reply in (refused, also):
         assert (reply.status_code, code_of(reply)) == (403, "insufficient_scope")
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_webhooks_and_events_are_each_caller_s_own(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_webhooks_and_events_are_each_caller_s_own(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
         mine, foreign = await endpoint(one), await endpoint(two, url="https://two.example/")
-        await ended(stage, one)
+        await ended(deployment, one)
         lists = [(await client.get("/v1/webhooks")).json()["data"] for client in (one, two)]
         logs = [(await client.get("/v1/events")).json()["data"] for client in (one, two)]
         theirs = f"/v1/webhooks/{foreign['id']}/deliveries/{logs[0][0]['id']}/replay"
@@ -272,5 +278,5 @@ async def test_webhooks_and_events_are_each_caller_s_own(stage: Stage) -> None:
     assert [(reply.status_code, reply.json()["code"]) for reply in (sent, peeked)] == [
         (404, "event_not_found")
     ] * 2
-    assert told(stage).url == mine["url"]
-    assert next_delivery(stage) is None
+    assert told(deployment).url == mine["url"]
+    assert next_delivery(deployment) is None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, posted
 from tests.support.clients import until_async
@@ -65,32 +65,34 @@ def _hf(**parameters: Any) -> dict[str, Any]:
     ],
 )
 async def test_a_workers_error_names_the_callers_own_field(
-    stage: Stage, path: str, body: dict[str, Any], found: str, told: str
+    deployment: Deployment, path: str, body: dict[str, Any], found: str, told: str
 ) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, body, path, prefer="wait=30")
-    await _fail(stage, found)
+    deployment.worker.beat()
+    call = posted(deployment.app, body, path, prefer="wait=30")
+    await _fail(deployment, found)
     await call.finish()
 
     assert told in call.body.decode()
-    assert (await _error(stage, call.headers["x-job-id"]))["param"] == told
+    assert (await _error(deployment, call.headers["x-job-id"]))["param"] == told
 
 
-async def test_a_body_that_is_the_picture_has_no_path(stage: Stage) -> None:
-    stage.hand.beat()
-    body = Exchange(stage.app, "POST", HF, headers={"content-type": "image/png"}, chunks=(picture(),)).start()
-    await _fail(stage, "images[0]")
+async def test_a_body_that_is_the_picture_has_no_path(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    body = Exchange(
+        deployment.app, "POST", HF, headers={"content-type": "image/png"}, chunks=(picture(),)
+    ).start()
+    await _fail(deployment, "images[0]")
     await body.finish()
 
-    assert (await _error(stage, body.headers["x-job-id"]))["param"] is None
+    assert (await _error(deployment, body.headers["x-job-id"]))["param"] is None
 
 
-async def test_callers_who_share_a_run_are_each_told_their_own_path(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_callers_who_share_a_run_are_each_told_their_own_path(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         mine = await client.post("/v1/jobs", json=_job(seed=1))
         theirs = await client.post("/v1/jobs", json=_chat() | {"parameters": {"seed": 1}})
-        await _fail(stage, "images[0]")
+        await _fail(deployment, "images[0]")
         params = [
             (await client.get(j.json()["urls"]["self"])).json()["error"]["param"] for j in (mine, theirs)
         ]
@@ -99,25 +101,25 @@ async def test_callers_who_share_a_run_are_each_told_their_own_path(stage: Stage
     assert params == ["input.image", "messages[0].content[0].image_url.url"]
 
 
-async def test_pictures_too_large_together_name_the_first_that_is_too_much(stage: Stage) -> None:
+async def test_pictures_too_large_together_name_the_first_that_is_too_much(deployment: Deployment) -> None:
     large = base64.b64encode(png((6000, 6000), b"")).decode()
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         refused = await client.post(HF, json={"inputs": {"images": [large] * 3, "text": "What?"}})
 
     assert (refused.status_code, refused.json()["error_type"]) == (400, "invalid_image")
     assert refused.json()["error"].startswith("`inputs.images[2]`: ")
 
 
-async def _fail(stage: Stage, found: str) -> None:
+async def _fail(deployment: Deployment, found: str) -> None:
     """As a worker that names what it found in the request's own terms."""
 
     async def queued() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     await until_async(queued)
-    stage.hand.fail(stage.hand.take(), "invalid_request", "It cannot be used.", found)
+    deployment.worker.fail(deployment.worker.take(), "invalid_request", "It cannot be used.", found)
 
 
-async def _error(stage: Stage, job: str) -> dict[str, Any]:
-    async with client_of(stage.app) as client:
+async def _error(deployment: Deployment, job: str) -> dict[str, Any]:
+    async with client_of(deployment.app) as client:
         return dict((await client.get(f"/v1/jobs/{job}")).json()["error"])

@@ -14,7 +14,7 @@ from shared.errors import (
     Unavailable,
 )
 from tests.support.app import serving
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 QUESTION = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 INPUTS = {"inputs": "What is this?"}
@@ -139,9 +139,9 @@ ERRORS = [
 ]
 
 
-async def _refused(desk: Desk, family: str) -> httpx.Response:
+async def _refused(service: FakeService, family: str) -> httpx.Response:
     path, body = DOORS[family]
-    async with serving(desk) as client:
+    async with serving(service) as client:
         return await client.post(path, json=body, headers={"x-request-id": "r-1"})
 
 
@@ -149,10 +149,10 @@ async def _refused(desk: Desk, family: str) -> httpx.Response:
 async def test_each_family_reads_an_error_in_its_own_shape(
     error: ServiceError, family: str, body: dict[str, Any], headers: dict[str, str]
 ) -> None:
-    desk = Desk()
-    desk.refusal = error
+    service = FakeService()
+    service.refusal = error
 
-    response = await _refused(desk, family)
+    response = await _refused(service, family)
 
     assert (response.status_code, response.json()) == (error.status, body)
     assert response.headers["x-request-id"] == "r-1"
@@ -162,10 +162,10 @@ async def test_each_family_reads_an_error_in_its_own_shape(
 @pytest.mark.parametrize("family", DOORS)
 @pytest.mark.parametrize("code", CODES)
 async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str) -> None:
-    desk = Desk()
-    desk.refusal = ServiceError(code, "No.", retry_after=2.2)
+    service = FakeService()
+    service.refusal = ServiceError(code, "No.", retry_after=2.2)
 
-    response = await _refused(desk, family)
+    response = await _refused(service, family)
 
     # OpenAI's clients repeat 409 and every 5xx by themselves unless told otherwise.
     hopeless = not CODES[code].retryable and (CODES[code].status == 409 or CODES[code].status >= 500)
@@ -207,7 +207,7 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
 async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(
     path: str, body: dict[str, Any]
 ) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get(path, headers={"x-request-id": "r-1"})
 
     assert (response.status_code, response.json()) == (404, body)
@@ -215,7 +215,7 @@ async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/completions", "/files"])
 async def test_who_left_v1_out_of_the_base_url_is_told_so(path: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post(path, json={})
 
     assert (response.status_code, response.json()["error"]["message"]) == (404, NOTHING)
@@ -231,7 +231,7 @@ async def test_who_left_v1_out_of_the_base_url_is_told_so(path: str) -> None:
     ],
 )
 async def test_a_wrong_method_is_told_every_right_one(method: str, path: str, allow: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.request(method, path)
 
     assert (response.status_code, response.headers["allow"]) == (405, allow)
@@ -241,10 +241,10 @@ async def test_a_wrong_method_is_told_every_right_one(method: str, path: str, al
 async def test_our_own_fault_is_logged_once_and_tells_no_secrets(
     family: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = Desk()
-    desk.refusal = RuntimeError("redis://:password@store")
+    service = FakeService()
+    service.refusal = RuntimeError("redis://:password@store")
 
-    response = await _refused(desk, family)
+    response = await _refused(service, family)
 
     assert response.status_code == 500
     assert "internal_error" in response.text
@@ -253,10 +253,10 @@ async def test_our_own_fault_is_logged_once_and_tells_no_secrets(
 
 
 async def test_an_error_text_becomes_one_plain_header_line() -> None:
-    desk = Desk()
-    desk.refusal = CallerError("invalid_request", "line one\r\nx-evil: 1\tnaïve\x00 " + "y" * 400)
+    service = FakeService()
+    service.refusal = CallerError("invalid_request", "line one\r\nx-evil: 1\tnaïve\x00 " + "y" * 400)
 
-    response = await _refused(desk, "hf")
+    response = await _refused(service, "hf")
 
     assert response.headers["x-error-message"] == ("line one x-evil: 1 na?ve? " + "y" * 400)[:300]
     assert "x-evil" not in response.headers
@@ -267,7 +267,7 @@ async def test_an_error_text_becomes_one_plain_header_line() -> None:
     [("abc-1.2:3_4", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("", False)],
 )
 async def test_a_sane_request_id_is_the_callers_own_and_others_are_replaced(sent: str, kept: bool) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get("/v1/models", headers={"x-request-id": sent})
 
     answered = response.headers["x-request-id"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from shared.tokens import TokenRule
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.keys import ADMIN, KEYED, bearer
 from tests.support.sounds import sound
@@ -32,15 +32,15 @@ async def told(client: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
     return dict(reply.json())
 
 
-def kept(stage: Stage) -> set[str]:
+def kept(deployment: Deployment) -> set[str]:
     """All keys but those that say how models and workers are."""
-    names = stage.hand.store.client.keys("*")
+    names = deployment.worker.store.client.keys("*")
     return {name for name in names if not name.startswith(("sl5:lane:", "sl5:ready:", "sl5:prints:"))}
 
 
-async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(stage: Stage) -> None:
-    stage.hand.beat(token_rule=RULE.dumped(), context_length="4096", service_ms="2000")
-    async with client_of(stage.app) as client:
+async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(deployment: Deployment) -> None:
+    deployment.worker.beat(token_rule=RULE.dumped(), context_length="4096", service_ms="2000")
+    async with client_of(deployment.app) as client:
         found = await told(client, input={"prompt": "x" * 40, "images": [picture(8, 8), picture(9, 9)]})
         job = (await client.post("/v1/jobs", json=JOB)).json()
 
@@ -65,34 +65,34 @@ async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(stag
 
 
 @pytest.mark.usefixtures("untold")
-async def test_an_estimate_leaves_nothing_behind(stage: Stage) -> None:
-    stage.hand.beat()
-    before = kept(stage)
-    async with client_of(stage.app) as client:
+async def test_an_estimate_leaves_nothing_behind(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    before = kept(deployment)
+    async with client_of(deployment.app) as client:
         for more in (
             {"input": {"prompt": "a", "image": picture(8, 8)}},
             {"input": {"prompt": "a", "image": "https://example.org/a.png"}},
             {"metadata": {"shop": "7"}, "store": False},
         ):
             await client.post("/v1/estimate", json=JOB | more, headers={"idempotency-key": "k"})
-        after, listed = kept(stage), (await client.get("/v1/jobs")).json()["data"]
+        after, listed = kept(deployment), (await client.get("/v1/jobs")).json()["data"]
         first = await client.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"})
 
     assert (after, listed) == (before, [])
     assert first.status_code == 202, "an estimate used the key"
 
 
-async def test_what_is_foretold_comes_true(stage: Stage) -> None:
-    hand = stage.hand
-    hand.beat()
-    async with client_of(stage.app) as client:
+async def test_what_is_foretold_comes_true(deployment: Deployment) -> None:
+    worker = deployment.worker
+    worker.beat()
+    async with client_of(deployment.app) as client:
         seen = []
         for _ in range(3):
             forecast = await told(client)
             job = (await client.post("/v1/jobs", json=JOB)).json()
             seen.append((forecast["outcome"], forecast["cache"], job["cache"]))
             if len(seen) == 2:
-                hand.succeed(hand.take(), "A cat.")
+                worker.succeed(worker.take(), "A cat.")
         places = [forecast["cost"]["places"] for forecast in [await told(client)]]
 
     assert seen == [
@@ -103,9 +103,9 @@ async def test_what_is_foretold_comes_true(stage: Stage) -> None:
     assert places == [0]
 
 
-async def test_who_joins_a_run_of_a_lower_class_is_told_that_it_goes_up(stage: Stage) -> None:
-    stage.hand.beat(service_ms="2000")
-    async with client_of(stage.app) as client:
+async def test_who_joins_a_run_of_a_lower_class_is_told_that_it_goes_up(deployment: Deployment) -> None:
+    deployment.worker.beat(service_ms="2000")
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=JOB | {"input": {"prompt": "before"}})
         await client.post("/v1/jobs", json=JOB | {"priority": "batch"})
         found = {name: await told(client, priority=name) for name in ("batch", "interactive")}
@@ -118,14 +118,14 @@ async def test_who_joins_a_run_of_a_lower_class_is_told_that_it_goes_up(stage: S
 
 @pytest.mark.parametrize(("claimed", "takes"), [(1, 0.2), (2, 0.25)])
 async def test_who_joins_a_run_that_a_worker_has_claimed_is_not_told_the_wait_of_a_new_one(
-    stage: Stage, claimed: int, takes: float
+    deployment: Deployment, claimed: int, takes: float
 ) -> None:
-    stage.hand.beat(slots="2")
-    async with client_of(stage.app) as client:
+    deployment.worker.beat(slots="2")
+    async with client_of(deployment.app) as client:
         for number in range(claimed):
             asked = {"prompt": f"before {number}"} if number else JOB["input"]
             await client.post("/v1/jobs", json=JOB | {"input": asked})
-            stage.hand.take()
+            deployment.worker.take()
         found = await told(client)
 
     assert (found["outcome"], found["estimate"]["p90"], found["estimate"]["service_s"]) == (
@@ -136,9 +136,11 @@ async def test_who_joins_a_run_that_a_worker_has_claimed_is_not_told_the_wait_of
     assert "waiting_reason" not in found
 
 
-async def test_who_would_be_refused_by_the_line_is_told_so_and_when_to_come_back(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_who_would_be_refused_by_the_line_is_told_so_and_when_to_come_back(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         for place in range(3):
             await client.post("/v1/jobs", json=JOB | {"input": {"prompt": str(place)}})
         found = await told(client)
@@ -155,9 +157,9 @@ async def test_who_would_be_refused_by_the_line_is_told_so_and_when_to_come_back
     }
 
 
-async def test_a_picture_to_be_fetched_leaves_tokens_and_cache_open(stage: Stage) -> None:
-    stage.hand.beat(token_rule=RULE.dumped())
-    async with client_of(stage.app) as client:
+async def test_a_picture_to_be_fetched_leaves_tokens_and_cache_open(deployment: Deployment) -> None:
+    deployment.worker.beat(token_rule=RULE.dumped())
+    async with client_of(deployment.app) as client:
         found = await told(client, input={"prompt": "a", "image": "https://example.org/a.png"})
 
     assert (found["tokens"]["prompt"], found["waiting_reason"]) == (None, "fetching_inputs")
@@ -166,23 +168,23 @@ async def test_a_picture_to_be_fetched_leaves_tokens_and_cache_open(stage: Stage
 
 @pytest.mark.parametrize(("wrong_s", "in_s"), [(7200, 3600), (-7200, -3600)])
 async def test_whether_a_job_for_later_waits_is_told_by_the_store_s_clock(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, wrong_s: int, in_s: int
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, wrong_s: int, in_s: int
 ) -> None:
-    stage.hand.beat()
-    at = int(stage.hand.store.client.time()[0]) + in_s
+    deployment.worker.beat()
+    at = int(deployment.worker.store.client.time()[0]) + in_s
     right = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: right() + wrong_s * 10**9)
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         found = await told(client, schedule_at=at)
         job = (await client.post("/v1/jobs", json=JOB | {"schedule_at": at})).json()
 
     assert (found["waiting_reason"], "estimate" in found) == (job["waiting_reason"], "estimate" in job)
 
 
-async def test_a_sound_is_foretold_by_its_seconds(stage: Stage) -> None:
+async def test_a_sound_is_foretold_by_its_seconds(deployment: Deployment) -> None:
     rule = replace(RULE, sound=(2.0, 25.0))
-    stage.hand.beat(token_rule=rule.dumped(), sampling_rate="16000")
-    async with client_of(stage.app) as client:
+    deployment.worker.beat(token_rule=rule.dumped(), sampling_rate="16000")
+    async with client_of(deployment.app) as client:
         content = [
             {"type": "text", "text": "x" * 40},
             {"type": "image_url", "image_url": {"url": picture(8, 8)}},
@@ -194,17 +196,17 @@ async def test_a_sound_is_foretold_by_its_seconds(stage: Stage) -> None:
     assert (found["prompt"], found["image"], found["basis"]) == (7 + 10 + 77 + 64, 64, "measured")
 
 
-async def test_before_any_worker_spoke_the_tokens_are_a_guess(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_before_any_worker_spoke_the_tokens_are_a_guess(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         found = await told(client)
 
     assert (found["tokens"]["basis"], found["waiting_reason"]) == ("guess", "no_worker")
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_an_estimate_is_one_of_the_key_s_requests(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_an_estimate_is_one_of_the_key_s_requests(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         body = {"name": "Example Ltd", "requests_per_minute": 2}
         key = (await client.post("/v1/admin/keys", json=body, headers=bearer(ADMIN))).json()["secret"]
         answers = [await client.post("/v1/estimate", json=JOB, headers=bearer(key)) for _ in range(3)]
@@ -212,9 +214,9 @@ async def test_an_estimate_is_one_of_the_key_s_requests(stage: Stage) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 429]
 
 
-async def test_many_rows_are_foretold_as_the_last_of_them(stage: Stage) -> None:
-    stage.hand.beat(service_ms="2000")
-    async with client_of(stage.app) as client:
+async def test_many_rows_are_foretold_as_the_last_of_them(deployment: Deployment) -> None:
+    deployment.worker.beat(service_ms="2000")
+    async with client_of(deployment.app) as client:
         one = await told(client)
         many = (await client.post("/v1/estimate?rows=500", json=JOB)).json()
         wrong = await client.post("/v1/estimate?rows=none", json=JOB)

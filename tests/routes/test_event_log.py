@@ -4,24 +4,24 @@ import pytest
 
 from shared.store import webhook_events
 from shared.webhooks import body_of
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.routes.test_endpoints import ASKED, ended, endpoint
 from tests.routes.test_webhooks import told
 from tests.support.app import client_of
 
 
-async def test_the_log_lists_the_bytes_that_were_told(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_the_log_lists_the_bytes_that_were_told(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         await endpoint(client)
-        await ended(stage, client, 'A "cat" \\ 🖼.')
-        call = told(stage)
+        await ended(deployment, client, 'A "cat" \\ 🖼.')
+        call = told(deployment)
         reply = await client.get("/v1/events")
     assert body_of(call.notice)[1:].encode() in reply.content.replace(b'", "', b'","')
 
 
-async def test_the_log_is_read_in_pages_and_goes_on_where_a_reader_stopped(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        jobs = [await ended(stage, client) for _ in range(3)]
+async def test_the_log_is_read_in_pages_and_goes_on_where_a_reader_stopped(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        jobs = [await ended(deployment, client) for _ in range(3)]
         first = (await client.get("/v1/events", params={"limit": 2})).json()
         second = (await client.get("/v1/events", params={"limit": 2, "after": first["last_id"]})).json()
         third = (await client.get("/v1/events", params={"after": second["last_id"]})).json()
@@ -30,9 +30,9 @@ async def test_the_log_is_read_in_pages_and_goes_on_where_a_reader_stopped(stage
     assert third == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 
-async def test_the_log_is_read_by_type(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        await ended(stage, client)
+async def test_the_log_is_read_by_type(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        await ended(deployment, client)
         await client.post(f"/v1/jobs/{(await client.post('/v1/jobs', json=ASKED)).json()['id']}/cancel")
 
         async def types(said: str) -> list[str]:
@@ -47,29 +47,29 @@ async def test_the_log_is_read_by_type(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("after", ["msg_0_ended", "job_0", "msg_../x", ""])
-async def test_a_reader_whose_place_is_no_longer_kept_is_told_so(stage: Stage, after: str) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_reader_whose_place_is_no_longer_kept_is_told_so(deployment: Deployment, after: str) -> None:
+    async with client_of(deployment.app) as client:
         refused = await client.get("/v1/events", params={"after": after})
     assert (refused.status_code, refused.json()["code"]) == (404, "event_not_found")
     assert refused.json()["param"] == "after"
 
 
-async def test_an_event_s_id_reaches_no_other_record_of_a_caller(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_an_event_s_id_reaches_no_other_record_of_a_caller(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         hook = (await endpoint(client))["id"]
-        stage.hand.store.client.rpush(f"sl5:{hook}:deliveries", "{}")
+        deployment.worker.store.client.rpush(f"sl5:{hook}:deliveries", "{}")
         reply = await client.post(f"/v1/webhooks/{hook}/deliveries/msg_{hook}_deliveries/replay")
     assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")
 
 
 async def test_long_answers_are_listed_a_few_at_a_time_and_none_is_left_out(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook_events, "PAGE_BYTES", 10_000)
     seen: list[int] = []
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         for text in ("short", "long" * 5_000, "short", "long" * 5_000):
-            await ended(stage, client, text)
+            await ended(deployment, client, text)
         query: dict[str, str] = {}
         while (page := (await client.get("/v1/events", params=query)).json())["has_more"]:
             seen.append(len(page["data"]))

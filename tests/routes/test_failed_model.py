@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from shared.job import CacheWord
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import application, client_of, serving
 from tests.support.asgi_exchange import Exchange, data, posted
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 FIRST = "job_00000000000000000000000000000001"
 REASON = "The model sightline/tiny cannot be loaded: out of memory"
@@ -41,13 +41,13 @@ def said(call: Exchange) -> str:
 async def test_a_caller_who_waits_for_a_model_hears_that_it_cannot_be_loaded(
     path: str, body: dict[str, Any]
 ) -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, body, path, x_wait_for_model="true")
-        await desk.submitted.wait()
-        desk.lose_model(FIRST, "out of memory")
+        await service.submitted.wait()
+        service.lose_model(FIRST, "out of memory")
         await call.finish()
-        await desk.cancelled.wait()
+        await service.cancelled.wait()
 
     assert (call.status, said(call), call.headers["x-should-retry"]) == (500, REASON, "false")
 
@@ -56,35 +56,35 @@ async def test_a_caller_who_waits_for_a_model_hears_that_it_cannot_be_loaded(
 async def test_a_caller_who_means_to_come_back_keeps_its_place_while_the_model_is_mended(
     path: str, body: dict[str, Any]
 ) -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, body, path, x_wait_for_model="true", idempotency_key="k")
-        await desk.submitted.wait()
-        desk.lose_model(FIRST, "out of memory")
+        await service.submitted.wait()
+        service.lose_model(FIRST, "out of memory")
         await call.finish()
 
-    assert (call.status, desk.views[FIRST].status) == (500, "queued")
+    assert (call.status, service.views[FIRST].status) == (500, "queued")
 
 
 @pytest.mark.parametrize(("path", "body"), [(CHATS, CHAT), (HF, INPUTS)])
 async def test_a_stream_that_has_opened_ends_with_the_error(path: str, body: dict[str, Any]) -> None:
-    desk = Desk()
-    async with application(desk, head_start_s=0.001) as app:
+    service = FakeService()
+    async with application(service, head_start_s=0.001) as app:
         call = posted(app, {**body, "stream": True}, path, x_wait_for_model="true")
         await call.until(lambda e: e.status == 200)
-        desk.lose_model(FIRST, "out of memory")
+        service.lose_model(FIRST, "out of memory")
         await call.finish()
 
     assert data(call.body)[-1]["error"]["code"] == "model_failed"
 
 
 async def test_an_accepted_job_waits_for_the_model_to_be_mended() -> None:
-    desk = Desk()
-    async with serving(desk) as client:
+    service = FakeService()
+    async with serving(service) as client:
         await client.post("/v1/jobs", json=CHAT)
-        desk.lose_model(FIRST, "out of memory")
+        service.lose_model(FIRST, "out of memory")
         waited = await client.get(f"/v1/jobs/{FIRST}?wait=1")
-        desk.succeed(FIRST, "A cat.")
+        service.succeed(FIRST, "A cat.")
         mended = await client.get(f"/v1/jobs/{FIRST}")
 
     assert (waited.status_code, waited.json()["status"]) == (200, "queued")
@@ -93,18 +93,18 @@ async def test_an_accepted_job_waits_for_the_model_to_be_mended() -> None:
 
 @pytest.mark.parametrize(("path", "body"), [(CHATS, CHAT), (HF, INPUTS)])
 async def test_a_stream_that_never_begins_ends_like_every_call(path: str, body: dict[str, Any]) -> None:
-    desk = Desk()
-    async with application(desk, sync_limit_s=0.01) as app:
+    service = FakeService()
+    async with application(service, sync_limit_s=0.01) as app:
         call = posted(app, {**body, "stream": True}, path)
         await call.finish()
 
     assert (call.status, call.headers["retry-after"]) == (504, "1")
     assert said(call) == f"No answer within 0.01 s; /v1/jobs/{FIRST} goes on."
-    assert desk.views[FIRST].status == "queued"
+    assert service.views[FIRST].status == "queued"
 
 
 async def test_a_stream_that_has_opened_and_never_begins_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with application(Desk(), head_start_s=0.001) as app:
+    async with application(FakeService(), head_start_s=0.001) as app:
         call = posted(app, {**CHAT, "stream": True})
         await call.until(lambda e: e.status == 200)
         much_later(monkeypatch)
@@ -114,12 +114,12 @@ async def test_a_stream_that_has_opened_and_never_begins_says_so(monkeypatch: py
 
 
 async def test_a_stream_that_has_begun_takes_its_time() -> None:
-    desk = Desk()
-    desk.script = desk.run
-    async with application(desk, sync_limit_s=0.001, keepalive_s=0.001) as app:
+    service = FakeService()
+    service.script = service.run
+    async with application(service, sync_limit_s=0.001, keepalive_s=0.001) as app:
         call = posted(app, {**CHAT, "stream": True})
         await call.until(lambda e: e.body.count(b": running") > 2)
-        desk.succeed(FIRST, "A cat.")
+        service.succeed(FIRST, "A cat.")
         await call.finish()
 
     assert (call.status, data(call.body)[-1]) == (200, "[DONE]")
@@ -128,44 +128,44 @@ async def test_a_stream_that_has_begun_takes_its_time() -> None:
 async def test_a_stream_that_nobody_goes_on_with_ends_like_every_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, {**CHAT, "stream": True})
-        await desk.submitted.wait()
-        desk.run(FIRST)
-        desk.say(FIRST, "A ")
-        desk.lose_worker(FIRST)
+        await service.submitted.wait()
+        service.run(FIRST)
+        service.say(FIRST, "A ")
+        service.lose_worker(FIRST)
         await call.until(lambda e: b"A " in e.body)
         much_later(monkeypatch)
         await call.finish()
 
     assert data(call.body)[-1]["error"]["code"] == "wait_exceeded"
-    assert desk.views[FIRST].status == "running"
+    assert service.views[FIRST].status == "running"
 
 
 async def test_a_model_that_was_mended_is_not_refused_for_its_old_failure(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.admission.submission.LANE_FACTS_S", 0.0)
-    stage.hand.beat("gone", failed="out of memory")
-    async with client_of(stage.app) as client:
+    deployment.worker.beat("gone", failed="out of memory")
+    async with client_of(deployment.app) as client:
         failed = await client.post("/v1/jobs", json=JOB)
-        stage.hand.beat()
+        deployment.worker.beat()
         mended = await client.post("/v1/jobs", json=JOB)
     assert (failed.status_code, mended.status_code) == (500, 202)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_store_tells_who_waits_that_the_load_failed(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, stream: bool
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     monkeypatch.setattr("api.jobs.waiting.POLL_S", 0.01)
-    stage.hand.beat("loading")
-    call = posted(stage.app, {**CHAT, "stream": stream}, x_wait_for_model="true")
-    async with client_of(stage.app) as client:
+    deployment.worker.beat("loading")
+    call = posted(deployment.app, {**CHAT, "stream": stream}, x_wait_for_model="true")
+    async with client_of(deployment.app) as client:
         while not (queued := (await client.get("/v1/jobs")).json()["data"]):
             assert call.status == 0, call.body
-        stage.hand.beat("gone", failed="out of memory")
+        deployment.worker.beat("gone", failed="out of memory")
         await call.finish()
         job = await client.get(queued[0]["urls"]["self"] + "?wait=60")
 
@@ -174,11 +174,11 @@ async def test_the_store_tells_who_waits_that_the_load_failed(
 
 
 async def test_a_response_that_has_opened_ends_with_an_event_of_its_own_kind() -> None:
-    desk, body = Desk(), {"model": "sightline/tiny", "input": "What?", "stream": True}
-    async with application(desk, head_start_s=0.001) as app:
+    service, body = FakeService(), {"model": "sightline/tiny", "input": "What?", "stream": True}
+    async with application(service, head_start_s=0.001) as app:
         call = posted(app, body, "/v1/responses", x_wait_for_model="true")
         await call.until(lambda e: e.status == 200)
-        desk.lose_model(FIRST, "out of memory")
+        service.lose_model(FIRST, "out of memory")
         await call.finish()
 
     last = data(call.body)[-1]
@@ -194,9 +194,9 @@ async def test_a_response_that_has_opened_ends_with_an_event_of_its_own_kind() -
 async def test_a_client_does_not_have_an_answer_computed_again_that_a_repeat_cannot_wait_for(
     cache: CacheWord, headers: dict[str, str], repeats: str | None
 ) -> None:
-    desk = Desk()
-    desk.cache = cache
-    async with application(desk, sync_limit_s=0.01) as app:
+    service = FakeService()
+    service.cache = cache
+    async with application(service, sync_limit_s=0.01) as app:
         call = posted(app, CHAT, **headers)
         await call.finish()
 

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.pictures import picture
 from tests.support.uploads import asking, blobs, form, post
@@ -16,9 +16,9 @@ CHATS = "/v1/chat/completions"
 
 
 async def test_a_picture_named_by_its_file_is_the_same_question_as_its_bytes(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     data = picture()
     made = await client.files.create(file=("a.png", data), purpose="vision")
     uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
@@ -29,9 +29,9 @@ async def test_a_picture_named_by_its_file_is_the_same_question_as_its_bytes(
         {"type": "image", "file_id": made.id},
     ]
     text = {"type": "text", "text": "What is this?"}
-    async with client_of(stage.app) as caller:
+    async with client_of(deployment.app) as caller:
         first = await caller.post("/v1/jobs", json=asking(inline, text))
-        stage.hand.succeed(stage.hand.take(), "A square.")
+        deployment.worker.succeed(deployment.worker.take(), "A square.")
         jobs = [await caller.post("/v1/jobs", json=asking(part, text)) for part in named]
         chats = [await caller.post(CHATS, json=asking(part, text)) for part in named]
     assert first.headers["x-cache"] == "MISS"
@@ -39,22 +39,24 @@ async def test_a_picture_named_by_its_file_is_the_same_question_as_its_bytes(
 
 
 async def test_a_question_goes_on_though_the_file_of_its_picture_is_deleted(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     made = await client.files.create(file=("a.png", picture()), purpose="user_data")
-    async with client_of(stage.app) as caller:
+    async with client_of(deployment.app) as caller:
         job = await caller.post("/v1/jobs", json=asking({"type": "image", "file_id": made.id}))
     await client.files.delete(made.id)
     assert job.status_code == 202
-    assert len(blobs(stage.hand)) == 1, "the worker is to read it"
+    assert len(blobs(deployment.worker)) == 1, "the worker is to read it"
 
 
-async def test_a_picture_that_is_no_file_of_the_caller_is_refused_by_its_field(stage: Stage) -> None:
-    stage.hand.beat()
+async def test_a_picture_that_is_no_file_of_the_caller_is_refused_by_its_field(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
     text = form(('name="purpose"', b"user_data"), ('name="file"', b"no picture"))
-    unusable = (await post(stage.app, text)).json()["id"]
-    async with client_of(stage.app) as caller:
+    unusable = (await post(deployment.app, text)).json()["id"]
+    async with client_of(deployment.app) as caller:
         replies = [
             await caller.post("/v1/jobs", json=asking({"type": "image_file", "image_file": {"file_id": id}}))
             for id in ("file-" + "0" * 32, "sl5:arrivals", "", unusable)
@@ -65,29 +67,29 @@ async def test_a_picture_that_is_no_file_of_the_caller_is_refused_by_its_field(s
 
 
 async def test_many_large_files_in_one_question_are_refused_before_they_are_read(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    limit = stage.hand.settings.pictures.max_mb_request * 2**20
+    limit = deployment.worker.settings.pictures.max_mb_request * 2**20
     huge = b"x" * int(limit / 3 + 1)
     made = [(await client.files.create(file=huge + bytes([n]), purpose="user_data")).id for n in range(3)]
-    async with client_of(stage.app) as caller:
+    async with client_of(deployment.app) as caller:
         reply = await caller.post("/v1/jobs", json=asking(*({"type": "image", "file_id": id} for id in made)))
     assert (reply.status_code, reply.json()["code"]) == (413, "payload_too_large")
 
 
-@pytest.mark.parametrize("stage", [{"api": {"sync_limit_s": 10}}], indirect=True)
+@pytest.mark.parametrize("deployment", [{"api": {"sync_limit_s": 10}}], indirect=True)
 async def test_who_waits_for_an_answer_about_a_picture_that_nobody_can_read_now_is_told_at_once(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though its bytes are held already; what was answered before is told still, and a job waits."""
     monkeypatch.setattr("shared.blobs.ASKED_AGAIN_S", 0)
-    stage.hand.beat()
+    deployment.worker.beat()
     uri = f"data:image/png;base64,{base64.b64encode(picture()).decode()}"
     shown = {"type": "image_url", "image_url": {"url": uri}}
     known, new = ({"type": "text", "text": text} for text in ("What is this?", "And its colour?"))
-    async with client_of(stage.app) as caller:
+    async with client_of(deployment.app) as caller:
         await caller.post("/v1/jobs", json=asking(shown, known))
-        stage.hand.succeed(stage.hand.take(), "A square.")
+        deployment.worker.succeed(deployment.worker.take(), "A square.")
         (tmp_path / "blobs").rename(tmp_path / "away")
         told = await caller.post(CHATS, json=asking(shown, new))
         again = await caller.post(CHATS, json=asking(shown, known))

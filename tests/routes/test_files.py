@@ -6,19 +6,19 @@ from typing import Any
 import openai
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange
 from tests.support.keys import KEYED, code_of, customer
 from tests.support.pictures import picture
 from tests.support.uploads import asking, blobs, form, post
 
-SMALL = pytest.mark.parametrize("stage", [{"api": {"file_limit_mb": 0.01}}], indirect=True)
+SMALL = pytest.mark.parametrize("deployment", [{"api": {"file_limit_mb": 0.01}}], indirect=True)
 HOUR = 3600
 
 
 async def test_openais_client_uploads_reads_lists_and_deletes_a_file(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     data = b'{"custom_id": "1"}\n' * 1000
     made = await client.files.create(file=("q.jsonl", data), purpose="batch")
@@ -33,7 +33,7 @@ async def test_openais_client_uploads_reads_lists_and_deletes_a_file(
     )
     assert made.expires_at == made.created_at + 30 * 24 * HOUR
     assert content.content == data
-    async with client_of(stage.app) as http:
+    async with client_of(deployment.app) as http:
         head = await http.head(f"/v1/files/{made.id}/content")
     assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(data)), b"")
     assert listed == [made.id]
@@ -42,7 +42,7 @@ async def test_openais_client_uploads_reads_lists_and_deletes_a_file(
     with pytest.raises(openai.NotFoundError) as refusal:
         await client.files.retrieve(made.id)
     assert refusal.value.code == "file_not_found"
-    assert blobs(stage.hand) == []
+    assert blobs(deployment.worker) == []
 
 
 async def test_lists_have_pages_that_end_in_either_order_and_by_purpose(client: openai.AsyncOpenAI) -> None:
@@ -59,15 +59,15 @@ async def test_lists_have_pages_that_end_in_either_order_and_by_purpose(client: 
     assert batch == [made[3], made[2], made[0]]
 
 
-async def test_a_file_lives_as_long_as_was_said(stage: Stage, client: openai.AsyncOpenAI) -> None:
+async def test_a_file_lives_as_long_as_was_said(deployment: Deployment, client: openai.AsyncOpenAI) -> None:
     made = await client.files.create(
         file=b"x", purpose="user_data", expires_after={"anchor": "created_at", "seconds": HOUR}
     )
     assert made.expires_at == made.created_at + HOUR
-    assert 0 < stage.hand.store.client.ttl(f"sl5:{made.id}") <= HOUR
+    assert 0 < deployment.worker.store.client.ttl(f"sl5:{made.id}") <= HOUR
 
 
-async def test_the_javascript_clients_order_of_parts_is_understood(stage: Stage) -> None:
+async def test_the_javascript_clients_order_of_parts_is_understood(deployment: Deployment) -> None:
     body = form(
         (
             'name="file"; filename="sub/dir\\night 1.jsonl"\r\nContent-Type: application/octet-stream',
@@ -75,16 +75,16 @@ async def test_the_javascript_clients_order_of_parts_is_understood(stage: Stage)
         ),
         ('name="purpose"', b"batch"),
     )
-    reply = await post(stage.app, body)
+    reply = await post(deployment.app, body)
     assert reply.status_code == 200, reply.text
     assert (reply.json()["filename"], reply.json()["bytes"]) == ("night 1.jsonl", 7)
 
 
 @pytest.mark.parametrize("part", ["name*=utf-8''file; filename=a", 'name=""', 'filename="a"'])
 async def test_who_gives_a_part_no_name_is_told_that_and_of_no_field_to_remove(
-    stage: Stage, part: str
+    deployment: Deployment, part: str
 ) -> None:
-    error = (await post(stage.app, form((part, b"x")))).json()["error"]
+    error = (await post(deployment.app, form((part, b"x")))).json()["error"]
     assert (error["message"], error["param"]) == ("A part of the form has no name.", None)
 
 
@@ -141,12 +141,12 @@ async def test_who_gives_a_part_no_name_is_told_that_and_of_no_field_to_remove(
     ],
 )
 async def test_a_wrong_form_is_refused_by_its_field_and_leaves_nothing(
-    stage: Stage, parts: list[tuple[str, bytes]], code: str, param: str
+    deployment: Deployment, parts: list[tuple[str, bytes]], code: str, param: str
 ) -> None:
-    reply = await post(stage.app, form(*parts))
+    reply = await post(deployment.app, form(*parts))
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (400, code, param)
-    assert blobs(stage.hand) == []
+    assert blobs(deployment.worker) == []
 
 
 @pytest.mark.parametrize(
@@ -160,10 +160,10 @@ async def test_a_wrong_form_is_refused_by_its_field_and_leaves_nothing(
         (form(*((f'name="f{n}"', b"x") for n in range(40))), "multipart/form-data; boundary=edge"),
     ],
 )
-async def test_what_is_no_form_is_the_callers_error(stage: Stage, body: bytes, kind: str) -> None:
-    reply = await post(stage.app, body, **{"content-type": kind})
+async def test_what_is_no_form_is_the_callers_error(deployment: Deployment, body: bytes, kind: str) -> None:
+    reply = await post(deployment.app, body, **{"content-type": kind})
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_request")
-    assert blobs(stage.hand) == []
+    assert blobs(deployment.worker) == []
 
 
 @pytest.mark.parametrize(
@@ -176,19 +176,19 @@ async def test_what_is_no_form_is_the_callers_error(stage: Stage, body: bytes, k
     ],
 )
 async def test_a_form_s_fields_may_be_as_many_and_as_long_as_is_said(
-    stage: Stage, count: int, length: int, reason: str
+    deployment: Deployment, count: int, length: int, reason: str
 ) -> None:
     """What is within the limits is read, and refused for its name only."""
-    reply = await post(stage.app, form(*((f'name="f{n}"', b"x" * length) for n in range(count))))
+    reply = await post(deployment.app, form(*((f'name="f{n}"', b"x" * length) for n in range(count))))
     error = reply.json()["error"]
     assert reply.status_code == 400
     assert reason in f"{error['code']} {error['message']}"
 
 
-async def test_a_part_without_a_name_is_not_taken_for_the_field_before_it(stage: Stage) -> None:
+async def test_a_part_without_a_name_is_not_taken_for_the_field_before_it(deployment: Deployment) -> None:
     whole = form(('name="purpose"', b"batch"), ('name="file"', b"x"))
     nameless = b"--edge\r\nContent-Type: text/plain\r\n\r\nvision\r\n"
-    reply = await post(stage.app, whole.replace(b"--edge--", nameless + b"--edge--"))
+    reply = await post(deployment.app, whole.replace(b"--edge--", nameless + b"--edge--"))
     error = reply.json()["error"]
     assert (reply.status_code, error["message"]) == (400, "A part of the form has no name.")
 
@@ -196,9 +196,11 @@ async def test_a_part_without_a_name_is_not_taken_for_the_field_before_it(stage:
 @pytest.mark.parametrize(
     ("seconds", "status"), [(3599, 400), (3600, 200), (2_592_000, 200), (2_592_001, 400)]
 )
-async def test_a_file_may_live_for_an_hour_up_to_thirty_days(stage: Stage, seconds: int, status: int) -> None:
+async def test_a_file_may_live_for_an_hour_up_to_thirty_days(
+    deployment: Deployment, seconds: int, status: int
+) -> None:
     reply = await post(
-        stage.app,
+        deployment.app,
         form(
             ('name="purpose"', b"user_data"),
             ('name="expires_after[anchor]"', b"created_at"),
@@ -211,28 +213,30 @@ async def test_a_file_may_live_for_an_hour_up_to_thirty_days(stage: Stage, secon
 
 @SMALL
 @pytest.mark.parametrize("announced", [True, False])
-async def test_a_file_that_is_too_large_is_refused_while_it_arrives(stage: Stage, announced: bool) -> None:
+async def test_a_file_that_is_too_large_is_refused_while_it_arrives(
+    deployment: Deployment, announced: bool
+) -> None:
     body = form(('name="purpose"', b"batch"), ('name="file"; filename="big"', b"x" * 200_000))
     headers = {"content-type": "multipart/form-data; boundary=edge"}
     if announced:
         headers["content-length"] = str(len(body))
     pieces = tuple(body[at : at + 10_000] for at in range(0, len(body), 10_000))
-    call = Exchange(stage.app, "POST", "/v1/files", headers=headers, chunks=pieces).start()
+    call = Exchange(deployment.app, "POST", "/v1/files", headers=headers, chunks=pieces).start()
     await call.until(lambda seen: seen.status > 0)
     assert call.status == 413
     if not announced:
         assert len(call.pending) < len(pieces)
     call.hang_up()
     await call.finish()
-    assert blobs(stage.hand) == []
+    assert blobs(deployment.worker) == []
 
 
 @SMALL
-async def test_a_file_of_exactly_the_limit_is_kept(stage: Stage) -> None:
+async def test_a_file_of_exactly_the_limit_is_kept(deployment: Deployment) -> None:
     limit = int(0.01 * 2**20)
     for size, status in [(limit, 200), (limit + 1, 413)]:
         parts = (('name="file"; filename="f"', b"x" * size), ('name="purpose"', b"user_data"))
-        assert (await post(stage.app, form(*parts))).status_code == status
+        assert (await post(deployment.app, form(*parts))).status_code == status
 
 
 class BrokenOff(Exchange):
@@ -244,17 +248,17 @@ class BrokenOff(Exchange):
         return {"type": "http.disconnect"}
 
 
-async def test_an_upload_that_breaks_off_leaves_nothing(stage: Stage) -> None:
+async def test_an_upload_that_breaks_off_leaves_nothing(deployment: Deployment) -> None:
     body = form(('name="purpose"', b"batch"), ('name="file"', b"x" * 3_000_000))
     headers = {"content-type": "multipart/form-data; boundary=edge"}
-    call = BrokenOff(stage.app, "POST", "/v1/files", headers=headers, chunks=(body[:2_000_000],)).start()
+    call = BrokenOff(deployment.app, "POST", "/v1/files", headers=headers, chunks=(body[:2_000_000],)).start()
     await call.finish()
-    assert blobs(stage.hand) == []
+    assert blobs(deployment.worker) == []
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_files_are_their_callers_alone(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_files_are_their_callers_alone(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
         upload: dict[str, Any] = {"files": {"file": ("a.png", picture())}, "data": {"purpose": "vision"}}
         id = (await one.post("/v1/files", **upload)).json()["id"]
         foreign = [
@@ -270,17 +274,19 @@ async def test_files_are_their_callers_alone(stage: Stage) -> None:
     assert theirs.json()["data"] == []
 
 
-async def test_uploads_at_the_same_time_do_not_mix(stage: Stage, client: openai.AsyncOpenAI) -> None:
+async def test_uploads_at_the_same_time_do_not_mix(
+    deployment: Deployment, client: openai.AsyncOpenAI
+) -> None:
     contents = [bytes([n]) * (2_500_000 + n) for n in range(4)]
     made = await asyncio.gather(*(client.files.create(file=data, purpose="batch") for data in contents))
     read = [(await client.files.content(file.id)).content for file in made]
     assert read == contents
-    assert len(blobs(stage.hand)) == 4
+    assert len(blobs(deployment.worker)) == 4
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_a_keys_own_retention_bounds_what_a_file_asks_for(stage: Stage) -> None:
-    async with await customer(stage.app, "one", retain_s=7200) as one:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_a_keys_own_retention_bounds_what_a_file_asks_for(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one", retain_s=7200) as one:
         lives = []
         for said in ({}, {"expires_after[seconds]": "3600"}, {"expires_after[seconds]": "9000"}):
             anchor = {"expires_after[anchor]": "created_at"} if said else {}

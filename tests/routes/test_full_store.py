@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shared.store import headroom
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.keys import KEYED, code_of, customer
 
@@ -22,44 +22,46 @@ def job(prompt: str = "What is this?") -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _no_limit_stays(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_limit_stays(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(headroom, "MEMORY_LIFE_S", 0.0)
     yield
-    stage.hand.store.client.config_set("maxmemory", 0)
+    deployment.worker.store.client.config_set("maxmemory", 0)
 
 
-async def fill(stage: Stage, client: httpx.AsyncClient) -> list[str]:
+async def fill(deployment: Deployment, client: httpx.AsyncClient) -> list[str]:
     """The store nearly fills with jobs that nothing computes: each leaves the line at once."""
     made = []
     for number in range(COUNT):
         reply = await client.post("/v1/jobs", json=job(f"{number} ".ljust(LARGE, "x")))
         made.append(reply.json()["id"])
         await client.post(f"/v1/jobs/{made[-1]}/cancel")
-    server = stage.hand.store.client
+    server = deployment.worker.store.client
     used = int(server.info("memory")["used_memory"])
-    server.config_set("maxmemory", int((used + LEFT) / stage.hand.settings.redis.full_at))
+    server.config_set("maxmemory", int((used + LEFT) / deployment.worker.settings.redis.full_at))
     return made
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_a_caller_who_deleted_as_much_finds_room_beside_one_who_fills_the_records(stage: Stage) -> None:
-    stage.hand.beat()
-    async with await customer(stage.app, "clean") as clean, await customer(stage.app, "hog") as hog:
-        for id in await fill(stage, clean):
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_a_caller_who_deleted_as_much_finds_room_beside_one_who_fills_the_records(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "clean") as clean, await customer(deployment.app, "hog") as hog:
+        for id in await fill(deployment, clean):
             await clean.delete(f"/v1/jobs/{id}")
-        stage.hand.store.client.config_set("maxmemory", 0)
-        await fill(stage, hog)
+        deployment.worker.store.client.config_set("maxmemory", 0)
+        await fill(deployment, hog)
         replies = [await client.post("/v1/jobs", json=job()) for client in (clean, hog)]
     assert [reply.status_code for reply in replies] == [202, 429]
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_a_caller_who_fills_the_records_leaves_room_to_others(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.hand.beat()
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
-        made = await fill(stage, one)
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
+        made = await fill(deployment, one)
         refused = [await one.post("/v1/jobs", json=job()) for _ in range(2)]
         others = await two.post("/v1/jobs", json=job())
         for id in made:
@@ -74,11 +76,13 @@ async def test_a_caller_who_fills_the_records_leaves_room_to_others(
     assert [others.status_code, again.status_code] == [202, 202]
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_who_fills_the_records_is_told_by_an_estimate_that_a_job_would_be_refused(stage: Stage) -> None:
-    stage.hand.beat()
-    async with await customer(stage.app, "one") as one:
-        await fill(stage, one)
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_who_fills_the_records_is_told_by_an_estimate_that_a_job_would_be_refused(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one") as one:
+        await fill(deployment, one)
         foretold = await one.post("/v1/estimate", json=job())
         refused = await one.post("/v1/jobs", json=job())
     told = foretold.json()
@@ -86,20 +90,22 @@ async def test_who_fills_the_records_is_told_by_an_estimate_that_a_job_would_be_
     assert (told["refusal"]["status"], told["refusal"]["code"]) == (refused.status_code, code_of(refused))
 
 
-async def test_without_keys_one_caller_uses_all_of_the_records(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
-        await fill(stage, client)
+async def test_without_keys_one_caller_uses_all_of_the_records(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
+        await fill(deployment, client)
         assert (await client.post("/v1/jobs", json=job())).status_code == 202
 
 
-async def test_an_answer_that_never_fits_is_refused_for_good_and_not_until_later(stage: Stage) -> None:
-    stage.hand.beat()
-    server = stage.hand.store.client
+async def test_an_answer_that_never_fits_is_refused_for_good_and_not_until_later(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    server = deployment.worker.store.client
     used = int(server.info("memory")["used_memory"])
-    server.config_set("maxmemory", int((used + LEFT) / stage.hand.settings.redis.full_at))
+    server.config_set("maxmemory", int((used + LEFT) / deployment.worker.settings.redis.full_at))
     parameters = {"max_new_tokens": 256, "temperature": 1.0, "n": 8, "logprobs": True, "top_logprobs": 20}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         reply = await client.post("/v1/jobs", json=job() | {"parameters": parameters})
     assert (reply.status_code, code_of(reply)) == (400, "invalid_request"), reply.text
     assert "fewer tokens" in reply.text

@@ -8,7 +8,7 @@ import pytest
 from shared.request import Image, Text
 from tests.support.app import JSON, application, serving
 from tests.support.asgi_exchange import data, posted
-from tests.support.fake_service import Desk, answering, failing
+from tests.support.fake_service import FakeService, answering, failing
 
 FIRST = "job_00000000000000000000000000000001"
 INPUTS = {"inputs": "What is this?"}
@@ -19,12 +19,12 @@ MODEL_URL = "/models/sightline/tiny"
 
 @pytest.mark.parametrize("path", [MODEL_URL, "/hf-inference" + MODEL_URL, "/", "/v1", "/v1/"])
 async def test_a_question_is_answered_at_every_url_that_means_the_model(path: str) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         response = await client.post(path, json=INPUTS)
 
     assert (response.status_code, response.json()) == (200, [{"generated_text": "A cat."}])
-    assert [request.model for request, _ in desk.asked] == ["sightline/tiny"]
+    assert [request.model for request, _ in service.asked] == ["sightline/tiny"]
     named = {n: response.headers[n] for n in ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")}
     assert named == {"x-job-id": FIRST, "x-cache": "MISS", "x-compute-time": "0.250", "x-queue-time": "1.250"}
 
@@ -34,14 +34,14 @@ async def test_a_question_is_answered_at_every_url_that_means_the_model(path: st
 async def test_a_pictures_bytes_are_a_question_whatever_they_are_called(
     kind: str | None, agent: str, listed: bool
 ) -> None:
-    desk = answering("A cat.")
+    service = answering("A cat.")
     headers = {"user-agent": agent} | ({"content-type": kind} if kind else {})
-    async with serving(desk) as client:
+    async with serving(service) as client:
         response = await client.post(MODEL_URL, content=PNG, headers=headers)
 
     answer = {"generated_text": "A cat."}
     assert (response.status_code, response.json()) == (200, [answer] if listed else answer)
-    picture, text = desk.asked[0][0].messages[0].parts
+    picture, text = service.asked[0][0].messages[0].parts
     assert (isinstance(picture, Image) and picture.data, isinstance(text, Text)) == (PNG, True)
 
 
@@ -69,12 +69,12 @@ async def test_a_question_about_a_picture_gets_answers_with_scores() -> None:
 async def test_the_cache_can_be_declined_in_every_spelling(
     header: str | None, options: dict[str, bool], used: bool
 ) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         headers = {} if header is None else {"x-use-cache": header}
         await client.post(MODEL_URL, json={**INPUTS, "options": options}, headers=headers)
 
-    assert [(terms.caching.use_cache, terms.caching.reuse_sampled) for _, terms in desk.asked] == [
+    assert [(terms.caching.use_cache, terms.caching.reuse_sampled) for _, terms in service.asked] == [
         (used, True)
     ]
 
@@ -86,21 +86,21 @@ async def test_the_cache_can_be_declined_in_every_spelling(
 async def test_waiting_for_a_model_can_be_asked_in_header_and_body(
     headers: dict[str, str], options: dict[str, bool], refused: bool
 ) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         await client.post(MODEL_URL, json={**INPUTS, "options": options}, headers=headers)
 
-    assert [terms.schedule.must_be_ready for _, terms in desk.asked] == [refused]
+    assert [terms.schedule.must_be_ready for _, terms in service.asked] == [refused]
 
 
 async def test_respond_async_answers_with_the_job() -> None:
-    desk = Desk()
-    async with serving(desk) as client:
+    service = FakeService()
+    async with serving(service) as client:
         response = await client.post(MODEL_URL, json=INPUTS, headers={"prefer": "respond-async"})
 
     assert (response.status_code, response.json()["id"], response.json()["object"]) == (202, FIRST, "job")
     assert (response.headers["location"], response.headers["retry-after"]) == (f"/v1/jobs/{FIRST}", "1")
-    assert [(terms.schedule.must_be_ready, terms.caching.reuse_sampled) for _, terms in desk.asked] == [
+    assert [(terms.schedule.must_be_ready, terms.caching.reuse_sampled) for _, terms in service.asked] == [
         (False, True)
     ]
 
@@ -116,13 +116,15 @@ async def test_who_would_wait_a_while_before_it_is_a_job_gets_the_answer_itself(
 
 
 async def test_who_waited_in_vain_before_it_is_a_job_gets_the_job() -> None:
-    desk = Desk()
-    async with serving(desk, sync_limit_s=0.01) as client:
+    service = FakeService()
+    async with serving(service, sync_limit_s=0.01) as client:
         headers = {"prefer": "respond-async, wait=10"}
         response = await client.post(MODEL_URL, json=INPUTS, headers=headers)
 
     assert (response.status_code, response.json()["status"]) == (202, "queued")
-    assert [(terms.schedule.must_be_ready, terms.synchronous) for _, terms in desk.asked] == [(False, False)]
+    assert [(terms.schedule.must_be_ready, terms.synchronous) for _, terms in service.asked] == [
+        (False, False)
+    ]
 
 
 async def test_a_stream_is_tokens_and_at_last_the_whole_text() -> None:
@@ -159,25 +161,25 @@ async def test_a_run_that_fails_before_its_first_word_answers_with_its_status(st
 
 
 async def test_a_caller_who_hangs_up_frees_the_row() -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, INPUTS, MODEL_URL)
-        await desk.submitted.wait()
+        await service.submitted.wait()
         call.hang_up()
         await call.finish()
-        await desk.cancelled.wait()
+        await service.cancelled.wait()
 
-    assert desk.views[FIRST].status == "cancelled"
+    assert service.views[FIRST].status == "cancelled"
 
 
 async def test_an_asynchronous_caller_never_leaves() -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         call = posted(app, INPUTS, MODEL_URL, prefer="respond-async")
         await call.finish()
         call.hang_up()
 
-    assert (json.loads(call.body)["status"], desk.views[FIRST].status) == ("queued", "queued")
+    assert (json.loads(call.body)["status"], service.views[FIRST].status) == ("queued", "queued")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ async def test_an_asynchronous_caller_never_leaves() -> None:
 )
 async def test_an_unknown_model_is_a_404_that_names_it(method: str, path: str) -> None:
     body = {**INPUTS} if path.endswith("none") else {"messages": [{"role": "user", "content": "?"}]}
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.request(method, path, json=body if method == "POST" else None)
 
     message = "The model 'nobody/none' is not served here; GET /v1/models lists what is."
@@ -203,7 +205,7 @@ async def test_an_unknown_model_is_a_404_that_names_it(method: str, path: str) -
 
 async def test_the_pages_placeholder_body_is_answered_in_json() -> None:
     content = b'{"inputs": No input example has been defined for this model task.}'
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post(MODEL_URL, content=content, headers=JSON)
 
     assert (response.status_code, response.headers["content-type"]) == (400, "application/json")

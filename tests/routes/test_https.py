@@ -22,7 +22,7 @@ from tests.support.app import application
 from tests.support.app_server import listening
 from tests.support.clients import PATIENCE_S
 from tests.support.containers import Dockerfile
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 from tests.support.tls import Certificates, certificates
 
 DOCKERFILE = Dockerfile(Path(__file__).parents[2] / "Dockerfile")
@@ -38,7 +38,7 @@ async def over_tls(made: Certificates, **api: Any) -> AsyncIterator[str]:
     """The URL of the application as `sightline api` serves it."""
     options = dict(zip(("ssl_certfile", "ssl_keyfile"), flags(settings_of(made))[1::2], strict=True))
     async with (
-        application(Desk(), **api) as app,
+        application(FakeService(), **api) as app,
         listening(app, http="api.server.protocol:HttpProtocol", **options) as url,
     ):
         yield url
@@ -46,7 +46,7 @@ async def over_tls(made: Certificates, **api: Any) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def in_the_clear() -> AsyncIterator[str]:
-    async with application(Desk()) as app, listening(app) as url:
+    async with application(FakeService()) as app, listening(app) as url:
         yield url
 
 

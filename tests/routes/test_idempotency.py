@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of, serving
 from tests.support.clients import until_async
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 RESPONSE = {"model": "sightline/tiny", "input": "What is this?"}
@@ -28,21 +28,23 @@ DOORS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_a_repeat_whose_answer_is_no_longer_kept_says_so_at_every_door(stage: Stage, door: str) -> None:
+async def test_a_repeat_whose_answer_is_no_longer_kept_says_so_at_every_door(
+    deployment: Deployment, door: str
+) -> None:
     path, body, headers = DOORS[door]
     call: dict[str, Any] = {"json": body, "headers": headers | {"idempotency-key": "once"}}
 
     async def waits() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         asking = asyncio.ensure_future(client.post(path, **call))
         await until_async(waits)
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         first = await asking
         # As at the end of `retention.result_s`.
-        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl5:run_*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl5:run_*"))
         again = await client.post(path, **call)
 
     assert first.status_code in (200, 202), first.text
@@ -51,9 +53,9 @@ async def test_a_repeat_whose_answer_is_no_longer_kept_says_so_at_every_door(sta
 
 
 async def test_an_answer_that_is_gone_before_its_waiting_caller_reads_it_is_no_fault_of_ours() -> None:
-    desk = Desk()
-    desk.script = desk.end_without_result
-    async with serving(desk) as client:
+    service = FakeService()
+    service.script = service.end_without_result
+    async with serving(service) as client:
         reply = await client.post("/v1/chat/completions", json=CHAT)
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (410, "result_expired")

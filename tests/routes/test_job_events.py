@@ -9,7 +9,7 @@ import pytest
 from api.answers.event_stream import keep_alive
 from tests.support.app import application, serving
 from tests.support.asgi_exchange import Exchange
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 from tests.support.jobs import FIRST, QUESTION, SUCCEEDED
 from tests.support.views import QUEUED
 
@@ -20,21 +20,21 @@ def blocks(body: bytes) -> list[dict[str, str]]:
     return [dict(line.split(": ", 1) for line in part.split("\n")) for part in parts]
 
 
-async def _story(desk: Desk, query: str = "", **headers: str) -> list[dict[str, str]]:
-    async with serving(desk) as client:
+async def _story(service: FakeService, query: str = "", **headers: str) -> list[dict[str, str]]:
+    async with serving(service) as client:
         response = await client.get(f"/v1/jobs/{FIRST}/events{query}", headers=headers)
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     return blocks(response.content)
 
 
-async def _told() -> Desk:
-    desk = Desk()
-    async with serving(desk) as client:
+async def _told() -> FakeService:
+    service = FakeService()
+    async with serving(service) as client:
         await client.post("/v1/jobs", json=QUESTION)
-    desk.run(FIRST)
-    desk.say(FIRST, "A ")
-    desk.succeed(FIRST, "cat.")
-    return desk
+    service.run(FIRST)
+    service.say(FIRST, "A ")
+    service.succeed(FIRST, "cat.")
+    return service
 
 
 async def test_the_events_of_a_job_are_its_whole_story() -> None:
@@ -98,14 +98,14 @@ def test_a_waiting_reader_learns_how_long_a_model_takes_to_start() -> None:
 
 
 async def test_an_idle_event_stream_says_where_the_job_stands_in_comments() -> None:
-    desk = Desk()
-    async with application(desk, keepalive_s=0.01) as app:
+    service = FakeService()
+    async with application(service, keepalive_s=0.01) as app:
         await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
         stream = Exchange(app, "GET", f"/v1/jobs/{FIRST}/events").start()
         await stream.until(lambda e: b": queued 3 busy\n\n" in e.body)
-        desk.run(FIRST)
+        service.run(FIRST)
         await stream.until(lambda e: b": running\n\n" in e.body)
-        desk.succeed(FIRST, "A cat.")
+        service.succeed(FIRST, "A cat.")
         await stream.finish()
 
     assert [e["event"] for e in blocks(stream.body)] == ["queued", "running", "text", "succeeded"]
@@ -113,19 +113,19 @@ async def test_an_idle_event_stream_says_where_the_job_stands_in_comments() -> N
 
 
 async def test_a_reader_who_leaves_changes_nothing() -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
         stream = Exchange(app, "GET", f"/v1/jobs/{FIRST}/events").start()
         await stream.until(lambda e: bool(e.body))
         stream.hang_up()
         await stream.finish()
 
-    assert desk.views[FIRST].status == "queued"
+    assert service.views[FIRST].status == "queued"
 
 
 async def test_the_events_of_an_unknown_job_are_a_plain_404() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get(f"/v1/jobs/{FIRST}/events")
 
     assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")

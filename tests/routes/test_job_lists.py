@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
@@ -23,8 +23,8 @@ async def ids(client: httpx.AsyncClient, **query: Any) -> list[str]:
     return [job["id"] for job in reply.json()["data"]]
 
 
-async def test_an_order_s_jobs_are_found_by_its_number(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_an_order_s_jobs_are_found_by_its_number(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         first = await made(client, metadata={"order": "6735", "step": "1"})
         second = await made(client, metadata={"order": "6735", "a=b": "2"}, priority="batch")
         await made(client, metadata={"order": "6736"})
@@ -35,8 +35,10 @@ async def test_an_order_s_jobs_are_found_by_its_number(stage: Stage) -> None:
         assert await ids(client, metadata="order=") == []
 
 
-async def test_a_day_s_jobs_are_those_from_its_first_moment_up_to_the_next_day_s(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_day_s_jobs_are_those_from_its_first_moment_up_to_the_next_day_s(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
         job = await made(client)
         at = job["created_at"]
 
@@ -46,10 +48,10 @@ async def test_a_day_s_jobs_are_those_from_its_first_moment_up_to_the_next_day_s
         assert await ids(client, created_before="2020-01-31T12:00:00Z") == []
 
 
-async def test_a_table_of_jobs_does_not_carry_their_answers(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_table_of_jobs_does_not_carry_their_answers(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         job = await made(client)
-        stage.hand.succeed(stage.hand.take(), "A triangle.")
+        deployment.worker.succeed(deployment.worker.take(), "A triangle.")
         (whole,) = (await client.get("/v1/jobs")).json()["data"]
         (bare,) = (await client.get("/v1/jobs", params={"results": "false"})).json()["data"]
 
@@ -59,8 +61,8 @@ async def test_a_table_of_jobs_does_not_carry_their_answers(stage: Stage) -> Non
     assert len(bare) == len(whole) - 1
 
 
-async def test_a_question_is_found_by_its_words(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_question_is_found_by_its_words(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         job = await made(client, input={"prompt": "  What is the\n" + "long " * 100 + "red thing?"})
         await made(client)
         (found,) = (await client.get("/v1/jobs", params={"search": "THE LONG"})).json()["data"]
@@ -72,17 +74,17 @@ async def test_a_question_is_found_by_its_words(stage: Stage) -> None:
     assert (wrong.status_code, wrong.json()["param"]) == (400, "search")
 
 
-async def test_several_statuses_are_listed_at_once(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_several_statuses_are_listed_at_once(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         jobs = [(await made(client))["id"] for _ in range(2)]
-        stage.hand.take()
+        deployment.worker.take()
         assert await ids(client, status=["queued", "running"]) == jobs[::-1]
         assert await ids(client, status=["queued", "failed"]) == jobs[1:]
         assert (await client.get("/v1/jobs", params={"status": "done"})).status_code == 400
 
 
-async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         jobs = [(await made(client))["id"] for _ in range(3)]
         seen: list[str] = []
         query: dict[str, Any] = {"limit": 1}
@@ -98,9 +100,9 @@ async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(stag
 
 
 async def test_jobs_are_counted_by_status_as_far_as_is_said(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         for _ in range(2):
             await made(client)
         await made(client, priority="batch")
@@ -115,8 +117,10 @@ async def test_jobs_are_counted_by_status_as_far_as_is_said(
 
 
 @pytest.mark.parametrize("search", ['"', "\\", " / ", '"\\/'])
-async def test_a_search_for_what_is_not_searched_finds_not_everything(stage: Stage, search: str) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_search_for_what_is_not_searched_finds_not_everything(
+    deployment: Deployment, search: str
+) -> None:
+    async with client_of(deployment.app) as client:
         await made(client)
         reply = await client.get("/v1/jobs", params={"search": search})
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from api.jobs.pictures import AT_ONCE, JobPictures
 from shared.blobs import digest
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.circle_questions import data_uri
 from tests.support.keys import KEYED, code_of, customer
@@ -35,8 +35,8 @@ def seen(reply: httpx.Response) -> Image.Image:
     return Image.open(io.BytesIO(reply.content))
 
 
-async def test_a_picture_is_read_as_it_was_sent(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_picture_is_read_as_it_was_sent(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         reply = await client.get(await asked(client))
 
     assert (reply.content, reply.headers["content-type"]) == (PHOTO, "image/jpeg")
@@ -45,16 +45,18 @@ async def test_a_picture_is_read_as_it_was_sent(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("side", "size"), [(1, (64, 21)), (96, (128, 43)), (9999, (512, 171))])
-async def test_a_thumbnail_has_the_next_known_size(stage: Stage, side: int, size: tuple[int, int]) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_thumbnail_has_the_next_known_size(
+    deployment: Deployment, side: int, size: tuple[int, int]
+) -> None:
+    async with client_of(deployment.app) as client:
         reply = await client.get(await asked(client), params={"side": side})
     assert seen(reply).size == size
 
 
-async def test_a_thumbnail_is_upright_opaque_and_says_nothing_of_its_camera(stage: Stage) -> None:
+async def test_a_thumbnail_is_upright_opaque_and_says_nothing_of_its_camera(deployment: Deployment) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Camera"
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         photo = await asked(client, picture("JPEG", (40, 20), exif=exif))
         turned = seen(await client.get(photo, params={"side": 64}))
         drawing = await asked(client, picture("PNG", (4, 4), "RGBA"))
@@ -64,35 +66,35 @@ async def test_a_thumbnail_is_upright_opaque_and_says_nothing_of_its_camera(stag
     assert (clear.size, clear.mode) == ((4, 4), "RGB"), "no larger than the picture"
 
 
-async def test_many_who_ask_at_once_share_one_thumbnail(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_many_who_ask_at_once_share_one_thumbnail(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         url = await asked(client)
-        before = len(blobs(stage.hand))
+        before = len(blobs(deployment.worker))
         replies = await asyncio.gather(*(client.get(url, params={"side": 64}) for _ in range(8)))
         again = await client.get(url, params={"side": 50})
 
     assert len({reply.content for reply in [*replies, again]}) == 1
-    assert len(blobs(stage.hand)) == before + 1
+    assert len(blobs(deployment.worker)) == before + 1
 
 
-async def test_thumbnails_go_with_their_job(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_thumbnails_go_with_their_job(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         url = await asked(client)
         for side in (64, 256):
             await client.get(url, params={"side": side})
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         assert (await client.get(url, params={"side": 128})).status_code == 200
-        assert len(blobs(stage.hand)) == 4
+        assert len(blobs(deployment.worker)) == 4
         await client.delete(url.removesuffix("/pictures/0"))
         gone = await client.get(url, params={"side": 64})
 
-    assert blobs(stage.hand) == []
+    assert blobs(deployment.worker) == []
     assert (gone.status_code, code_of(gone)) == (404, "job_not_found")
 
 
-async def test_no_file_of_a_caller_is_taken_for_a_thumbnail(stage: Stage) -> None:
+async def test_no_file_of_a_caller_is_taken_for_a_thumbnail(deployment: Deployment) -> None:
     text = f"{digest(PHOTO)} 64".encode()
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         file = {"file": ("lines.jsonl", text)}
         assert (await client.post("/v1/files", files=file, data={"purpose": "batch"})).status_code == 200
         reply = await client.get(await asked(client), params={"side": 64})
@@ -100,7 +102,7 @@ async def test_no_file_of_a_caller_is_taken_for_a_thumbnail(stage: Stage) -> Non
 
 
 async def test_thumbnails_that_wait_for_a_decoder_take_no_thread(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
     go_on = threading.Event()
@@ -111,7 +113,7 @@ async def test_thumbnails_that_wait_for_a_decoder_take_no_thread(
         return b"done"
 
     monkeypatch.setattr(JobPictures, "_decode", decode)
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         urls = [await asked(client, picture("PNG", (8, side))) for side in (1, 2, 3)]
         gets = [client.get(url, params={"side": side}) for url in urls for side in (64, 128)]
         shown = asyncio.gather(*gets)
@@ -125,18 +127,18 @@ async def test_thumbnails_that_wait_for_a_decoder_take_no_thread(
     assert waited == AT_ONCE
 
 
-async def test_a_damaged_picture_has_no_thumbnail(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_damaged_picture_has_no_thumbnail(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         # Its headers are right, so that only a decoder finds out.
         url = await asked(client, png((8, 8), b"\x09" * 200))
         reply = await client.get(url, params={"side": 64})
     assert (reply.status_code, code_of(reply)) == (400, "invalid_image")
 
 
-async def test_a_picture_that_is_no_longer_there_is_gone(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_picture_that_is_no_longer_there_is_gone(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         url = await asked(client)
-        for file in blobs(stage.hand):
+        for file in blobs(deployment.worker):
             file.unlink()
         codes = [code_of(await client.get(url + query)) for query in ("", "?side=64")]
         request = await client.get(url.replace("/pictures/0", "/request"))
@@ -146,16 +148,16 @@ async def test_a_picture_that_is_no_longer_there_is_gone(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("place", ["1", "-1", "x", "9999", "%30%30%30%30"])
-async def test_a_job_has_no_other_pictures(stage: Stage, place: str) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_job_has_no_other_pictures(deployment: Deployment, place: str) -> None:
+    async with client_of(deployment.app) as client:
         url = (await asked(client)).removesuffix("0")
         reply = await client.get(url + place)
     assert (reply.status_code, code_of(reply)) == (404, "file_not_found")
 
 
-async def test_pictures_that_are_fetched_or_not_stored_are_not_shown(stage: Stage) -> None:
+async def test_pictures_that_are_fetched_or_not_stored_are_not_shown(deployment: Deployment) -> None:
     body = {"model": "sightline/tiny", "input": {"prompt": "What?", "image": "https://example.org/a.png"}}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         fetched = (await client.post("/v1/jobs", json=body)).json()["urls"]["self"]
         codes = [
             code_of(await client.get(f"{fetched}/pictures/0")),
@@ -164,13 +166,13 @@ async def test_pictures_that_are_fetched_or_not_stored_are_not_shown(stage: Stag
     assert codes == ["file_not_found", "job_not_found"]
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
-async def test_a_picture_is_shown_to_its_caller_s_keys_that_may_read(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
+async def test_a_picture_is_shown_to_its_caller_s_keys_that_may_read(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one:
         url = await asked(one)
         assert (await one.get(url, params={"side": 64})).status_code == 200
     codes = []
     for caller, scopes in (("one", ["submit"]), ("other", ["submit", "read"])):
-        async with await customer(stage.app, caller, scopes=scopes) as client:
+        async with await customer(deployment.app, caller, scopes=scopes) as client:
             codes.append(code_of(await client.get(url, params={"side": 64})))
     assert codes == ["insufficient_scope", "job_not_found"]

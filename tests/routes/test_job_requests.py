@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.circle_questions import data_uri
 from tests.support.keys import KEYED, code_of, customer
@@ -54,8 +54,8 @@ BODIES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
-async def test_what_a_job_asked_can_be_asked_again(stage: Stage, body: dict[str, Any]) -> None:
-    async with client_of(stage.app) as client:
+async def test_what_a_job_asked_can_be_asked_again(deployment: Deployment, body: dict[str, Any]) -> None:
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=body | {"model": "sightline/tiny"})).json()
         request = (await client.get(f"/v1/jobs/{job['id']}/request")).json()
         again = {name: value for name, value in request.items() if name not in ("object", "id", "pictures")}
@@ -68,7 +68,7 @@ async def test_what_a_job_asked_can_be_asked_again(stage: Stage, body: dict[str,
     assert repeat.headers["x-cache"] == "COALESCED", "it is the same question"
 
 
-async def test_pictures_are_told_by_their_places_and_sizes(stage: Stage) -> None:
+async def test_pictures_are_told_by_their_places_and_sizes(deployment: Deployment) -> None:
     data = picture(size=(30, 20))
     parts = [
         {"type": "text", "text": "Left or right?"},
@@ -76,7 +76,7 @@ async def test_pictures_are_told_by_their_places_and_sizes(stage: Stage) -> None
         {"type": "image", "image": "https://example.org/a.png"},
     ]
     body = {"model": "sightline/tiny", "messages": [{"role": "user", "content": parts}]}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=body)).json()
         request = (await client.get(f"/v1/jobs/{job['id']}/request")).json()
 
@@ -89,8 +89,8 @@ async def test_pictures_are_told_by_their_places_and_sizes(stage: Stage) -> None
     assert request["pictures"] == [{"n": 0, "bytes": len(data), "width": 30, "height": 20, "format": "PNG"}]
 
 
-async def test_nothing_is_read_of_a_job_that_is_not_stored(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_nothing_is_read_of_a_job_that_is_not_stored(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         body = {"model": "sightline/tiny", "input": {"prompt": "What?"}, "store": False}
         job = (await client.post("/v1/jobs", json=body)).json()
         reply = await client.get(f"/v1/jobs/{job['id']}/request")
@@ -99,14 +99,14 @@ async def test_nothing_is_read_of_a_job_that_is_not_stored(stage: Stage) -> None
     assert (reply.status_code, code_of(reply)) == (404, "job_not_found")
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
-async def test_a_question_is_read_by_its_caller_s_keys_that_may_read(stage: Stage) -> None:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
+async def test_a_question_is_read_by_its_caller_s_keys_that_may_read(deployment: Deployment) -> None:
     body = {"model": "sightline/tiny", "input": {"prompt": "What?"}}
     codes = []
-    async with await customer(stage.app, "one") as one:
+    async with await customer(deployment.app, "one") as one:
         url = (await one.post("/v1/jobs", json=body)).json()["urls"]["self"] + "/request"
         assert (await one.get(url)).json()["messages"] == [{"role": "user", "content": "What?"}]
     for caller, scopes in (("one", ["submit"]), ("other", ["submit", "read"]), ("ops", ["admin"])):
-        async with await customer(stage.app, caller, scopes=scopes) as client:
+        async with await customer(deployment.app, caller, scopes=scopes) as client:
             codes.append(code_of(await client.get(url)))
     assert codes == ["insufficient_scope", "job_not_found", "insufficient_scope"]

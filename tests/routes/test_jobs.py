@@ -10,18 +10,18 @@ from shared.cache_key import request_hash
 from shared.job import JobView
 from tests.support.app import application, serving
 from tests.support.asgi_exchange import Exchange
-from tests.support.fake_service import Desk, answering
+from tests.support.fake_service import FakeService, answering
 from tests.support.jobs import FIRST, QUESTION, QUEUED, SUCCEEDED
 
 
-def at_once(desk: Desk, text: str = "A cat.") -> Desk:
+def at_once(service: FakeService, text: str = "A cat.") -> FakeService:
     """Every job ends as it is submitted: a cache hit's timing."""
-    desk.script = lambda job: desk.succeed(job, text)
-    return desk
+    service.script = lambda job: service.succeed(job, text)
+    return service
 
 
 async def test_a_submitted_job_is_accepted_with_its_address() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post("/v1/jobs", json=QUESTION)
 
     assert (response.status_code, response.json()) == (202, QUEUED)
@@ -31,9 +31,9 @@ async def test_a_submitted_job_is_accepted_with_its_address() -> None:
 
 
 async def test_a_cache_hit_is_accepted_already_answered() -> None:
-    desk = at_once(Desk())
-    desk.cache = "HIT"
-    async with serving(desk) as client:
+    service = at_once(FakeService())
+    service.cache = "HIT"
+    async with serving(service) as client:
         response = await client.post("/v1/jobs", json=QUESTION)
 
     assert (response.status_code, response.json()) == (202, {**SUCCEEDED, "cache": "HIT"})
@@ -53,7 +53,7 @@ async def test_a_cache_hit_is_accepted_already_answered() -> None:
     ],
 )
 async def test_a_caller_who_waits_gets_the_ended_job(prefer: str) -> None:
-    async with serving(at_once(Desk())) as client:
+    async with serving(at_once(FakeService())) as client:
         response = await client.post("/v1/jobs", json=QUESTION, headers={"prefer": prefer})
 
     assert (response.status_code, response.json()) == (200, SUCCEEDED)
@@ -63,22 +63,22 @@ async def test_a_caller_who_waits_gets_the_ended_job(prefer: str) -> None:
 
 @pytest.mark.parametrize("limit", ["99999999999999999", "9" * 5000, "0" * 5000 + "7"])
 async def test_a_limit_beyond_all_counting_is_the_largest_page(limit: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get("/v1/jobs", params={"limit": limit})
 
     assert response.status_code == 200, response.text
 
 
 async def test_no_caller_s_wait_outlasts_the_service_s_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk, limits = at_once(Desk()), list[float]()
-    waited = desk.until_ended
+    service, limits = at_once(FakeService()), list[float]()
+    waited = service.until_ended
 
     async def noted(view: JobView, timeout_s: float, over: Over) -> JobView:
         limits.append(timeout_s)
         return await waited(view, timeout_s, over)
 
-    monkeypatch.setattr(desk, "until_ended", noted)
-    async with serving(desk, sync_limit_s=30) as client:
+    monkeypatch.setattr(service, "until_ended", noted)
+    async with serving(service, sync_limit_s=30) as client:
         for wait in ("wait=100", "wait=20"):
             await client.post("/v1/jobs", json=QUESTION, headers={"prefer": wait})
 
@@ -86,7 +86,7 @@ async def test_no_caller_s_wait_outlasts_the_service_s_own_limit(monkeypatch: py
 
 
 async def test_a_wait_that_ends_first_leaves_the_job_accepted() -> None:
-    async with serving(Desk(), sync_limit_s=0.01) as client:
+    async with serving(FakeService(), sync_limit_s=0.01) as client:
         response = await client.post("/v1/jobs", json=QUESTION, headers={"prefer": "wait=100"})
 
     assert (response.status_code, response.json()) == (202, QUEUED)
@@ -94,28 +94,28 @@ async def test_a_wait_that_ends_first_leaves_the_job_accepted() -> None:
 
 @pytest.mark.parametrize("prefer", ["wait=0", "wait=x", "wait=-1", "return=minimal", ""])
 async def test_a_preference_not_understood_is_ignored(prefer: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post("/v1/jobs", json=QUESTION, headers={"prefer": prefer})
 
     assert response.status_code == 202
 
 
 async def test_a_job_is_never_refused_for_a_model_that_is_not_ready() -> None:
-    desk = Desk()
-    async with serving(desk) as client:
+    service = FakeService()
+    async with serving(service) as client:
         await client.post("/v1/jobs", json=QUESTION)
 
-    assert [terms.schedule.must_be_ready for _, terms in desk.asked] == [False]
+    assert [terms.schedule.must_be_ready for _, terms in service.asked] == [False]
 
 
 async def test_what_is_said_around_a_job_reaches_the_door() -> None:
-    desk = Desk()
+    service = FakeService()
     body = {**QUESTION, "metadata": {"album": "7"}, "priority": "batch"}
     headers = {"idempotency-key": "k-1", "x-use-cache": "false"}
-    async with serving(desk) as client:
+    async with serving(service) as client:
         await client.post("/v1/jobs", json=body, headers=headers)
 
-    _, terms = desk.asked[0]
+    _, terms = service.asked[0]
     assert (terms.caller.id, terms.metadata) == ("local", {"album": "7"})
     assert (terms.schedule.priority, terms.caching.use_cache, terms.caching.reuse_sampled) == (
         "batch",
@@ -127,9 +127,9 @@ async def test_what_is_said_around_a_job_reaches_the_door() -> None:
 
 
 async def test_an_idempotency_key_is_compared_on_the_bytes_received() -> None:
-    desk = Desk()
+    service = FakeService()
     key = {"idempotency-key": "k-1"}
-    async with serving(desk) as client:
+    async with serving(service) as client:
         for content in (
             b'{"input":{"prompt":"a"}}',
             b'{"input":{"prompt":"a"}}',
@@ -139,13 +139,13 @@ async def test_an_idempotency_key_is_compared_on_the_bytes_received() -> None:
                 "/v1/jobs", content=content.replace(b"{", b'{"model":"sightline/tiny",', 1), headers=key
             )
 
-    first, same, other = [terms.idempotency.body_digest for _, terms in desk.asked if terms.idempotency]
+    first, same, other = [terms.idempotency.body_digest for _, terms in service.asked if terms.idempotency]
     assert first == same != other
     assert len(first) == 64
 
 
 async def test_a_key_too_long_to_keep_is_refused() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         fits = await client.post("/v1/jobs", json=QUESTION, headers={"idempotency-key": "k" * 255})
         response = await client.post("/v1/jobs", json=QUESTION, headers={"idempotency-key": "k" * 256})
 
@@ -154,8 +154,8 @@ async def test_a_key_too_long_to_keep_is_refused() -> None:
 
 @pytest.mark.parametrize("token", ["Bearer hf_x", "Bearer: hf_x", "hf_x", ""])
 async def test_every_token_is_the_same_caller_while_no_key_is_configured(token: str) -> None:
-    desk = Desk()
-    async with serving(desk) as client:
+    service = FakeService()
+    async with serving(service) as client:
         await client.post("/v1/jobs", json=QUESTION)
         response = await client.get(f"/v1/jobs/{FIRST}", headers={"authorization": token})
 
@@ -163,24 +163,24 @@ async def test_every_token_is_the_same_caller_while_no_key_is_configured(token: 
 
 
 async def test_the_same_question_is_one_request_whichever_door_it_came_by() -> None:
-    desk = at_once(Desk())
+    service = at_once(FakeService())
     turns = [{"role": "user", "content": "What is this?"}]
-    async with serving(desk) as client:
+    async with serving(service) as client:
         await client.post("/v1/jobs", json=QUESTION)
         await client.post("/v1/jobs", json={"model": "sightline/tiny:hf-inference", "messages": turns})
         for path in ("/v1/chat/completions", "/models/sightline/tiny/v1/chat/completions"):
             await client.post(path, json={"model": "sightline/tiny", "messages": turns})
 
-    assert len({request_hash(request, "main") for request, _ in desk.asked}) == 1
+    assert len({request_hash(request, "main") for request, _ in service.asked}) == 1
 
 
 async def test_a_long_poll_answers_as_soon_as_the_job_ends() -> None:
-    desk = Desk()
-    async with application(desk) as app:
+    service = FakeService()
+    async with application(service) as app:
         await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
         poll = Exchange(app, "GET", f"/v1/jobs/{FIRST}?wait=60").start()
-        desk.run(FIRST)
-        desk.succeed(FIRST, "A cat.")
+        service.run(FIRST)
+        service.succeed(FIRST, "A cat.")
         await poll.finish()
 
     answer = json.loads(poll.body)
@@ -190,16 +190,16 @@ async def test_a_long_poll_answers_as_soon_as_the_job_ends() -> None:
 
 @pytest.mark.parametrize("wait", ["x", "-1", "1.5", ""])
 async def test_a_wait_that_is_no_number_is_refused(wait: str) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get(f"/v1/jobs/{FIRST}", params={"wait": wait})
 
     assert (response.status_code, response.json()["param"]) == (400, "wait")
 
 
 async def test_a_failed_job_says_why() -> None:
-    desk = Desk()
-    desk.script = desk.fail
-    async with serving(desk) as client:
+    service = FakeService()
+    service.script = service.fail
+    async with serving(service) as client:
         await client.post("/v1/jobs", json=QUESTION)
         response = await client.get(f"/v1/jobs/{FIRST}")
 
@@ -217,8 +217,8 @@ async def test_a_failed_job_says_why() -> None:
 
 
 async def test_cancel_is_harmless_twice_and_after_the_end() -> None:
-    desk = Desk()
-    async with serving(desk) as client:
+    service = FakeService()
+    async with serving(service) as client:
         await client.post("/v1/jobs", json=QUESTION)
         answers = [await client.post(f"/v1/jobs/{FIRST}/cancel", json={}) for _ in range(2)]
 
@@ -226,7 +226,7 @@ async def test_cancel_is_harmless_twice_and_after_the_end() -> None:
 
 
 async def test_a_deleted_job_is_gone() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         await client.post("/v1/jobs", json=QUESTION)
         deleted = await client.delete(f"/v1/jobs/{FIRST}")
         response = await client.get(f"/v1/jobs/{FIRST}")
@@ -236,7 +236,7 @@ async def test_a_deleted_job_is_gone() -> None:
 
 
 async def test_a_list_can_be_walked_to_its_end() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         for _ in range(3):
             await client.post("/v1/jobs", json=QUESTION)
         first = (await client.get("/v1/jobs", params={"limit": 2})).json()
@@ -254,7 +254,7 @@ async def test_a_list_can_be_walked_to_its_end() -> None:
 
 
 async def test_a_list_can_be_narrowed() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         await client.post("/v1/jobs", json=QUESTION)
         await client.post(f"/v1/jobs/{FIRST}/cancel")
         await client.post("/v1/jobs", json={**QUESTION, "model": "org/other"})
@@ -282,18 +282,18 @@ async def test_a_list_can_be_narrowed() -> None:
     ],
 )
 async def test_a_bad_list_query_names_itself(name: str, value: Any) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get("/v1/jobs", params={name: value})
 
     assert (response.status_code, response.json()["param"]) == (400, name)
 
 
 async def test_a_key_is_compared_with_the_door_it_came_by() -> None:
-    desk = answering("A cat.")
+    service = answering("A cat.")
     key = {"idempotency-key": "k-1"}
-    async with serving(desk) as client:
+    async with serving(service) as client:
         for door in ("/models/sightline/tiny", "/v1"):
             await client.post(door, json={"inputs": "What is this?"}, headers=key)
 
-    first, other = [terms.idempotency.body_digest for _, terms in desk.asked if terms.idempotency]
+    first, other = [terms.idempotency.body_digest for _, terms in service.asked if terms.idempotency]
     assert first != other

@@ -14,19 +14,19 @@ from huggingface_hub.errors import HfHubHTTPError
 from shared.settings import CLIENT_KEY
 from sightline.cli import main
 from sightline.exits import Exit
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
 from tests.support.clients import PATIENCE_S
 from tests.support.keys import ADMIN, KEYED, made
 
 MESSAGES: list[Any] = [{"role": "user", "content": "What is this?"}]
-pytestmark = pytest.mark.parametrize("stage", [KEYED], indirect=True)
+pytestmark = pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 
 
 @pytest.fixture
-async def url(stage: Stage) -> AsyncIterator[str]:
-    stage.hand.beat()
-    async with listening(stage.app) as found:
+async def url(deployment: Deployment) -> AsyncIterator[str]:
+    deployment.worker.beat()
+    async with listening(deployment.app) as found:
         yield found
 
 
@@ -34,10 +34,10 @@ def ask_hugging_face(url: str, key: str) -> None:
     InferenceClient(base_url=url, token=key).chat_completion(MESSAGES)
 
 
-async def refusals(stage: Stage, url: str) -> list[Exception]:
+async def refusals(deployment: Deployment, url: str) -> list[Exception]:
     """What the client raises for a wrong key, one that may not ask, and one that has asked enough."""
-    reader = await made(stage.app, "one", scopes=["read"])
-    busy = await made(stage.app, "two", requests_per_minute=1)
+    reader = await made(deployment.app, "one", scopes=["read"])
+    busy = await made(deployment.app, "two", requests_per_minute=1)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
         await client.get("/v1/models", headers={"authorization": f"Bearer {busy['secret']}"})
     raised = []
@@ -48,8 +48,10 @@ async def refusals(stage: Stage, url: str) -> list[Exception]:
     return raised
 
 
-async def test_hugging_faces_client_raises_its_own_error_with_our_words(stage: Stage, url: str) -> None:
-    raised = await refusals(stage, url)
+async def test_hugging_faces_client_raises_its_own_error_with_our_words(
+    deployment: Deployment, url: str
+) -> None:
+    raised = await refusals(deployment, url)
 
     for error, status, words in zip(
         raised,
@@ -113,9 +115,9 @@ async def test_an_empty_caller_on_the_command_line_makes_no_key(terminal: Termin
 
 
 async def test_who_may_not_make_keys_reads_why_and_no_key_is_repeated(
-    stage: Stage, terminal: Terminal
+    deployment: Deployment, terminal: Terminal
 ) -> None:
-    secret = (await made(stage.app, "one"))["secret"]
+    secret = (await made(deployment.app, "one"))["secret"]
     for key, words in ((secret, "scope `admin`"), ("", "asks for an API key"), ("sl_no", "wrong")):
         code, out, said = await terminal.type(key, "keys", "list")
         assert (code, out) == (Exit.REFUSED, "")

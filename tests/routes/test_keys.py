@@ -11,12 +11,12 @@ from shared.api_keys import new_secret
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 from shared.store.script import connect_async
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import ROOT, client_of
 from tests.support.keys import ADMIN, KEYED, bearer, calling, code_of, customer, made
 from tests.support.stored import fields_of
 
-keyed = pytest.mark.parametrize("stage", [KEYED], indirect=True)
+keyed = pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 MODEL = "sightline/tiny"
 JOB = {"model": MODEL, "input": {"prompt": "What is this?"}}
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"}]}
@@ -30,9 +30,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @keyed
 @pytest.mark.parametrize("spelling", ["Bearer {}", "Bearer: {}", "bearer   {}"])
-async def test_a_key_is_understood_as_the_pages_spell_it(stage: Stage, spelling: str) -> None:
-    key = await made(stage.app, "one")
-    async with client_of(stage.app) as client:
+async def test_a_key_is_understood_as_the_pages_spell_it(deployment: Deployment, spelling: str) -> None:
+    key = await made(deployment.app, "one")
+    async with client_of(deployment.app) as client:
         reply = await client.get("/v1/models", headers={"authorization": spelling.format(key["secret"])})
     assert reply.status_code == 200
 
@@ -43,9 +43,9 @@ async def test_a_key_is_understood_as_the_pages_spell_it(stage: Stage, spelling:
     [(["read"], [200, 403, 403]), (["submit"], [403, 202, 403]), (["admin"], [403, 403, 200])],
 )
 async def test_a_key_may_do_what_its_scopes_say_and_no_more(
-    stage: Stage, scopes: list[str], statuses: list[int]
+    deployment: Deployment, scopes: list[str], statuses: list[int]
 ) -> None:
-    async with await customer(stage.app, "one", scopes=scopes) as one:
+    async with await customer(deployment.app, "one", scopes=scopes) as one:
         replies = [
             await one.get("/v1/jobs"),
             await one.post("/v1/jobs", json=JOB),
@@ -56,10 +56,10 @@ async def test_a_key_may_do_what_its_scopes_say_and_no_more(
 
 
 @keyed
-async def test_a_path_in_front_of_all_others_opens_no_route_to_a_lesser_key(stage: Stage) -> None:
+async def test_a_path_in_front_of_all_others_opens_no_route_to_a_lesser_key(deployment: Deployment) -> None:
     """As uvicorn's --root-path puts it there."""
-    key = await made(stage.app, "one", scopes=["read", "submit"])
-    transport = httpx.ASGITransport(app=stage.app, root_path="/ai")
+    key = await made(deployment.app, "one", scopes=["read", "submit"])
+    transport = httpx.ASGITransport(app=deployment.app, root_path="/ai")
     async with httpx.AsyncClient(transport=transport, base_url=ROOT, headers=bearer(key["secret"])) as one:
         listed = await one.get("/ai/v1/jobs")
         keys = [await one.get("/ai/v1/admin/keys"), await one.post("/ai/v1/admin/keys", json={"name": "x"})]
@@ -70,9 +70,9 @@ async def test_a_path_in_front_of_all_others_opens_no_route_to_a_lesser_key(stag
 
 @keyed
 @pytest.mark.usefixtures("at_once")
-async def test_a_revoked_key_stops_working(stage: Stage) -> None:
-    key = await made(stage.app, "one")
-    async with calling(stage.app, key["secret"]) as one, calling(stage.app, ADMIN) as operator:
+async def test_a_revoked_key_stops_working(deployment: Deployment) -> None:
+    key = await made(deployment.app, "one")
+    async with calling(deployment.app, key["secret"]) as one, calling(deployment.app, ADMIN) as operator:
         before = await one.get("/v1/jobs")
         revoked = await operator.delete(f"/v1/admin/keys/{key['id']}")
         after = await one.get("/v1/jobs")
@@ -87,16 +87,21 @@ async def test_a_revoked_key_stops_working(stage: Stage) -> None:
 
 @keyed
 @pytest.mark.usefixtures("at_once")
-async def test_a_rotated_key_has_a_new_secret_and_the_former_one_for_the_grace_time(stage: Stage) -> None:
-    key = await made(stage.app, "one")
+async def test_a_rotated_key_has_a_new_secret_and_the_former_one_for_the_grace_time(
+    deployment: Deployment,
+) -> None:
+    key = await made(deployment.app, "one")
     path = f"/v1/admin/keys/{key['id']}/rotate"
-    async with calling(stage.app, ADMIN) as operator:
+    async with calling(deployment.app, ADMIN) as operator:
         kept = (await operator.post(path, json={"grace_s": 60})).json()
-        async with calling(stage.app, key["secret"]) as old, calling(stage.app, kept["secret"]) as new:
+        async with (
+            calling(deployment.app, key["secret"]) as old,
+            calling(deployment.app, kept["secret"]) as new,
+        ):
             during = [(await client.get("/v1/jobs")).status_code for client in (old, new)]
             last = (await operator.post(path, json={"grace_s": 0})).json()
             after = [(await client.get("/v1/jobs")).status_code for client in (old, new)]
-        async with calling(stage.app, last["secret"]) as newest:
+        async with calling(deployment.app, last["secret"]) as newest:
             works = await newest.get("/v1/jobs")
 
     assert during == [200, 200]
@@ -108,24 +113,26 @@ async def test_a_rotated_key_has_a_new_secret_and_the_former_one_for_the_grace_t
 
 @keyed
 @pytest.mark.usefixtures("at_once")
-async def test_an_expired_key_stops_working(stage: Stage) -> None:
-    key = await made(stage.app, "one", expires_at=time.time() + 3600)
+async def test_an_expired_key_stops_working(deployment: Deployment) -> None:
+    key = await made(deployment.app, "one", expires_at=time.time() + 3600)
     # As an hour later.
-    stage.hand.store.client.hset(f"sl5:{key['id']}", "expires_ms", 1)
-    async with calling(stage.app, key["secret"]) as one:
+    deployment.worker.store.client.hset(f"sl5:{key['id']}", "expires_ms", 1)
+    async with calling(deployment.app, key["secret"]) as one:
         assert (await one.get("/v1/jobs")).status_code == 401
 
 
 @keyed
-async def test_a_used_up_quota_is_429_in_each_familys_words_and_says_when_to_come_back(stage: Stage) -> None:
-    async with await customer(stage.app, "one", requests_per_minute=1) as one:
+async def test_a_used_up_quota_is_429_in_each_familys_words_and_says_when_to_come_back(
+    deployment: Deployment,
+) -> None:
+    async with await customer(deployment.app, "one", requests_per_minute=1) as one:
         first = await one.get("/v1/models")
         refused = [
             await one.post("/v1/jobs", json=JOB),
             await one.post("/v1/chat/completions", json=CHAT),
             await one.post(f"/models/{MODEL}", json={"inputs": "What is this?"}),
         ]
-    async with await customer(stage.app, "two") as two:
+    async with await customer(deployment.app, "two") as two:
         free = await two.get("/v1/models")
 
     assert first.status_code == free.status_code == 200
@@ -142,12 +149,12 @@ async def test_a_used_up_quota_is_429_in_each_familys_words_and_says_when_to_com
 
 
 @keyed
-async def test_the_list_says_how_much_each_key_is_used_and_when_it_was_last(stage: Stage) -> None:
-    await made(stage.app, "idle", requests_per_minute=9)
+async def test_the_list_says_how_much_each_key_is_used_and_when_it_was_last(deployment: Deployment) -> None:
+    await made(deployment.app, "idle", requests_per_minute=9)
     for name, quota in (("counted", {"requests_per_minute": 9}), ("free", {})):
-        async with await customer(stage.app, name, **quota) as one:
+        async with await customer(deployment.app, name, **quota) as one:
             assert {(await one.get("/v1/models")).status_code for _ in range(2)} == {200}
-    async with calling(stage.app, ADMIN) as operator:
+    async with calling(deployment.app, ADMIN) as operator:
         rows = (await operator.get("/v1/admin/keys")).json()["data"]
     free, counted, idle = rows
     assert [row["requests"] for row in (free, counted, idle)] == [None, 2, 0]
@@ -157,12 +164,12 @@ async def test_the_list_says_how_much_each_key_is_used_and_when_it_was_last(stag
 
 
 @keyed
-async def test_a_keys_own_line_comes_before_the_setting(stage: Stage) -> None:
-    stage.hand.beat()
-    async with await customer(stage.app, "one", max_queued=1) as one:
+async def test_a_keys_own_line_comes_before_the_setting(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one", max_queued=1) as one:
         first = await one.post("/v1/jobs", json=JOB)
         second = await one.post("/v1/jobs", json={**JOB, "input": {"prompt": "And this?"}})
-    async with await customer(stage.app, "two") as two:
+    async with await customer(deployment.app, "two") as two:
         others = await two.post("/v1/jobs", json={**JOB, "input": {"prompt": "And this?"}})
 
     assert [r.status_code for r in (first, second, others)] == [202, 429, 202]
@@ -170,9 +177,9 @@ async def test_a_keys_own_line_comes_before_the_setting(stage: Stage) -> None:
 
 
 @keyed
-async def test_a_key_with_two_quotas_is_told_which_of_them_is_used_up(stage: Stage) -> None:
-    stage.hand.beat()
-    async with await customer(stage.app, "one", max_queued=1, requests_per_minute=9) as one:
+async def test_a_key_with_two_quotas_is_told_which_of_them_is_used_up(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one", max_queued=1, requests_per_minute=9) as one:
         await one.post("/v1/jobs", json=JOB)
         refused = await one.post("/v1/jobs", json={**JOB, "input": {"prompt": "And this?"}})
 
@@ -183,15 +190,15 @@ async def test_a_key_with_two_quotas_is_told_which_of_them_is_used_up(stage: Sta
 
 
 @keyed
-async def test_what_is_made_with_a_key_is_kept_for_as_long_as_the_key_says(stage: Stage) -> None:
-    stage.hand.beat()
-    key = await made(stage.app, "one", retain_s=90)
-    async with calling(stage.app, key["secret"]) as one:
+async def test_what_is_made_with_a_key_is_kept_for_as_long_as_the_key_says(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    key = await made(deployment.app, "one", retain_s=90)
+    async with calling(deployment.app, key["secret"]) as one:
         job = (await one.post("/v1/jobs", json=JOB)).json()["id"]
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         assert (await one.get(f"/v1/jobs/{job}")).json()["result"]["text"] == "A cat."
     assert key["retain_s"] == 90
-    store = stage.hand.store.client
+    store = deployment.worker.store.client
     left = [store.ttl(f"sl5:{job}"), *(store.ttl(name) for name in store.keys("sl5:run_*"))]
     assert [0 < seconds <= 90 for seconds in left] == [True] * len(left)
     assert len(left) > 1
@@ -199,23 +206,25 @@ async def test_what_is_made_with_a_key_is_kept_for_as_long_as_the_key_says(stage
 
 @keyed
 async def test_a_key_without_a_quota_costs_the_store_one_look_up_a_second_not_one_a_request(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.auth.api_keys.FRESH_S", 3600.0)
-    async with await customer(stage.app, "one") as one:
+    async with await customer(deployment.app, "one") as one:
         for _ in range(5):
             assert (await one.get("/v1/models")).status_code == 200
         # Nobody can look anything up now.
-        stage.server.kill()
+        deployment.server.kill()
         try:
             assert (await one.get("/v1/models")).status_code == 200
         finally:
-            stage.server.start()
+            deployment.server.start()
 
 
-async def test_made_up_keys_do_not_fill_the_memory(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_made_up_keys_do_not_fill_the_memory(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("api.auth.api_keys.MOST_KNOWN", 3)
-    store = connect_async(stage.hand.settings.redis)
+    store = connect_async(deployment.worker.settings.redis)
     api_keys = ApiKeys(ApiSettings.model_validate({"admin_key": ADMIN}), store)
     for _ in range(10):
         with pytest.raises(CallerError):
@@ -244,16 +253,16 @@ async def test_made_up_keys_do_not_fill_the_memory(stage: Stage, monkeypatch: py
     ],
 )
 async def test_a_wrong_key_object_is_refused_by_its_field(
-    stage: Stage, body: dict[str, Any], param: str
+    deployment: Deployment, body: dict[str, Any], param: str
 ) -> None:
-    async with calling(stage.app, ADMIN) as operator:
+    async with calling(deployment.app, ADMIN) as operator:
         reply = await operator.post("/v1/admin/keys", json=body)
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
         assert (await operator.get("/v1/admin/keys")).json()["data"] == []
 
 
-async def test_without_the_admin_key_nobody_makes_keys_in_advance(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_without_the_admin_key_nobody_makes_keys_in_advance(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         replies = [
             await client.post("/v1/admin/keys", json={"name": "mine", "scopes": ["admin"]}),
             await client.get("/v1/admin/keys"),
@@ -264,24 +273,24 @@ async def test_without_the_admin_key_nobody_makes_keys_in_advance(stage: Stage) 
 
 
 @keyed
-async def test_jobs_from_before_the_keys_are_the_operators(stage: Stage) -> None:
-    stage.hand.store.client.flushall()
-    async with calling(stage.app, ADMIN) as operator:
+async def test_jobs_from_before_the_keys_are_the_operators(deployment: Deployment) -> None:
+    deployment.worker.store.client.flushall()
+    async with calling(deployment.app, ADMIN) as operator:
         job = (await operator.post("/v1/jobs", json=JOB)).json()
-    assert fields_of(stage.hand.store.client, job["id"])["caller"] == "local"
+    assert fields_of(deployment.worker.store.client, job["id"])["caller"] == "local"
 
 
 @keyed
 @pytest.mark.usefixtures("at_once")
 async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.auth.api_keys.BURST", 3)
-    async with await customer(stage.app, "one") as one:
+    async with await customer(deployment.app, "one") as one:
         assert (await one.get("/v1/models")).status_code == 200
         guesses = []
         for _ in range(5):
-            async with calling(stage.app, new_secret()) as stranger:
+            async with calling(deployment.app, new_secret()) as stranger:
                 guesses.append(await stranger.get("/v1/models"))
         assert [r.status_code for r in guesses] == [401, 401, 401, 429, 429]
         assert code_of(guesses[-1]) == "rate_limited"
@@ -291,11 +300,11 @@ async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
 
 @keyed
 async def test_strangers_behind_the_same_proxy_do_not_lock_the_operator_out_of_a_new_process(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.auth.api_keys.BURST", 1)
     for code in (401, 429):
-        async with calling(stage.app, new_secret()) as stranger:
+        async with calling(deployment.app, new_secret()) as stranger:
             assert (await stranger.get("/v1/models")).status_code == code
-    async with calling(stage.app, ADMIN) as operator:
+    async with calling(deployment.app, ADMIN) as operator:
         assert (await operator.get("/v1/admin/keys")).status_code == 200

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data
 from tests.support.keys import ADMIN, KEYED, bearer, customer
@@ -18,8 +18,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.POLL_S", 0.01)
 
 
-def watching(stage: Stage, query: str = "", **headers: str) -> Exchange:
-    return Exchange(stage.app, "GET", f"/v1/live{query}", headers=headers).start()
+def watching(deployment: Deployment, query: str = "", **headers: str) -> Exchange:
+    return Exchange(deployment.app, "GET", f"/v1/live{query}", headers=headers).start()
 
 
 def told(exchange: Exchange, word: str) -> list[Any]:
@@ -31,15 +31,15 @@ async def begun(exchange: Exchange) -> None:
     await exchange.until(lambda seen: b": watching" in seen.body)
 
 
-async def test_a_job_is_named_whenever_its_status_changes(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        reader = watching(stage)
+async def test_a_job_is_named_whenever_its_status_changes(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        reader = watching(deployment)
         await begun(reader)
         job = (await client.post("/v1/jobs", json=JOB)).json()["id"]
         await reader.until(lambda seen: told(seen, "changed") == [[job]])
-        claim = stage.hand.take()
+        claim = deployment.worker.take()
         await reader.until(lambda seen: told(seen, "changed") == [[job]] * 2)
-        stage.hand.succeed(claim, "A cat.")
+        deployment.worker.succeed(claim, "A cat.")
         await reader.until(lambda seen: told(seen, "changed") == [[job]] * 3)
         await client.delete(f"/v1/jobs/{job}")
         await reader.until(lambda seen: told(seen, "changed") == [[job]] * 4)
@@ -47,9 +47,9 @@ async def test_a_job_is_named_whenever_its_status_changes(stage: Stage) -> None:
         await reader.finish()
 
 
-async def test_an_operator_learns_how_each_model_stands(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        reader = watching(stage)
+async def test_an_operator_learns_how_each_model_stands(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        reader = watching(deployment)
         await begun(reader)
         await client.post("/v1/admin/models/sightline/tiny/pause")
         await reader.until(lambda seen: bool(told(seen, "models")))
@@ -69,31 +69,33 @@ async def test_an_operator_learns_how_each_model_stands(stage: Stage) -> None:
     }
 
 
-async def test_a_stream_lasts_as_long_as_it_is_asked_to(stage: Stage) -> None:
-    reader = watching(stage, "?seconds=0")
+async def test_a_stream_lasts_as_long_as_it_is_asked_to(deployment: Deployment) -> None:
+    reader = watching(deployment, "?seconds=0")
     await reader.finish()
     assert (reader.status, reader.complete, data(reader.body)) == (200, True, [])
     assert reader.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
 async def test_a_process_that_ends_does_not_wait_for_its_readers(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader = watching(stage)
+    reader = watching(deployment)
     await begun(reader)
     monkeypatch.setattr("api.routes.live.stopping", lambda _: True)
     await reader.finish()
     assert reader.complete
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
-async def test_nobody_learns_of_another_caller_s_jobs_or_without_the_scope_of_models(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "other") as other:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
+async def test_nobody_learns_of_another_caller_s_jobs_or_without_the_scope_of_models(
+    deployment: Deployment,
+) -> None:
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "other") as other:
         secret = {"authorization": other.headers["authorization"]}
-        reader = watching(stage, **secret)
+        reader = watching(deployment, **secret)
         await begun(reader)
         await one.post("/v1/jobs", json=JOB)
-        async with client_of(stage.app) as operator:
+        async with client_of(deployment.app) as operator:
             path = "/v1/admin/models/sightline/tiny/pause"
             assert (await operator.post(path, headers=bearer(ADMIN))).status_code == 204
         own = (await other.post("/v1/jobs", json=JOB)).json()["id"]
@@ -104,7 +106,7 @@ async def test_nobody_learns_of_another_caller_s_jobs_or_without_the_scope_of_mo
     assert (told(reader, "changed"), told(reader, "models")) == ([[own]], [])
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
-async def test_a_key_that_may_not_read_does_not_watch(stage: Stage) -> None:
-    async with await customer(stage.app, "one", scopes=["submit"]) as client:
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
+async def test_a_key_that_may_not_read_does_not_watch(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one", scopes=["submit"]) as client:
         assert (await client.get("/v1/live")).status_code == 403

@@ -6,7 +6,7 @@ import pytest
 
 from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogprob, Usage
 from shared.store import claims
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data
 from tests.support.scripted_worker import FINGERPRINT
@@ -28,30 +28,34 @@ TELLING: dict[str, dict[str, Any]] = {
 }
 
 
-def answer(stage: Stage, told: Logprobs | None) -> None:
+def answer(deployment: Deployment, told: Logprobs | None) -> None:
     """As a worker that says it in two pieces."""
-    claim = stage.hand.take()
+    claim = deployment.worker.take()
     texts = (" red", " blue")
     for at, text in enumerate(texts):
         piece = Piece(4 * at, text, (at,), None if told is None else told[at : at + 1])
-        stage.hand.store.run(claims.append(claim, piece))
+        deployment.worker.store.run(claims.append(claim, piece))
     result = Result(
         choices=(Choice(text="".join(texts), finish_reason="stop", logprobs=told),),
         usage=Usage(prompt_tokens=9, completion_tokens=3),
         fingerprint=FINGERPRINT,
         compute_s=0.25,
     )
-    stage.hand.store.run(claims.settle(stage.hand.settings, claim, result, fingerprint=FINGERPRINT))
+    deployment.worker.store.run(
+        claims.settle(deployment.worker.settings, claim, result, fingerprint=FINGERPRINT)
+    )
 
 
 @pytest.mark.parametrize("path", TELLING)
-async def test_an_answer_without_logprobs_is_none_to_who_asks_for_them(stage: Stage, path: str) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_an_answer_without_logprobs_is_none_to_who_asks_for_them(
+    deployment: Deployment, path: str
+) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=JOB)
-        answer(stage, None)
+        answer(deployment, None)
         asked = await client.post("/v1/jobs", json=TELLING["/v1/jobs"])
-        answer(stage, TOLD)
+        answer(deployment, TOLD)
         plain = await client.post(path, json=PLAIN[path])
         telling = await client.post(path, json=TELLING[path])
 
@@ -60,12 +64,12 @@ async def test_an_answer_without_logprobs_is_none_to_who_asks_for_them(stage: St
     assert "-0.25" in telling.text
 
 
-async def test_a_chat_tells_the_same_whole_and_streamed(stage: Stage) -> None:
-    stage.hand.beat()
+async def test_a_chat_tells_the_same_whole_and_streamed(deployment: Deployment) -> None:
+    deployment.worker.beat()
     asked = TELLING["/v1/chat/completions"]
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=TELLING["/v1/jobs"])
-        answer(stage, TOLD)
+        answer(deployment, TOLD)
         whole = (await client.post("/v1/chat/completions", json=asked)).json()["choices"][0]
         chunks = data((await client.post("/v1/chat/completions", json=asked | {"stream": True})).content)[:-1]
 
@@ -75,12 +79,12 @@ async def test_a_chat_tells_the_same_whole_and_streamed(stage: Stage) -> None:
     assert "".join(e["token"] for e in whole["logprobs"]["content"]) == whole["message"]["content"]
 
 
-async def test_a_text_completion_tells_the_same_whole_and_streamed(stage: Stage) -> None:
-    stage.hand.beat()
+async def test_a_text_completion_tells_the_same_whole_and_streamed(deployment: Deployment) -> None:
+    deployment.worker.beat()
     asked = TELLING["/v1/completions"]
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=TELLING["/v1/jobs"])
-        answer(stage, TOLD)
+        answer(deployment, TOLD)
         whole = (await client.post("/v1/completions", json=asked)).json()["choices"][0]["logprobs"]
         chunks = data((await client.post("/v1/completions", json=asked | {"stream": True})).content)[:-1]
 
@@ -89,11 +93,11 @@ async def test_a_text_completion_tells_the_same_whole_and_streamed(stage: Stage)
     assert whole["text_offset"] == [0, 4]
 
 
-async def test_a_jobs_events_tell_what_its_result_tells(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_jobs_events_tell_what_its_result_tells(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=TELLING["/v1/jobs"])).json()
-        answer(stage, TOLD)
+        answer(deployment, TOLD)
         events = data((await client.get(job["urls"]["events"])).content)
 
     streamed = [entry for event in events for entry in event.get("logprobs", ())]

@@ -12,7 +12,7 @@ from api.jobs.service import Jobs
 from api.server import memory_budget
 from api.webhooks import Endpoints
 from shared.store import views
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 
 QUESTION = "What is this?"
@@ -38,12 +38,12 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-async def test_a_long_answer_holds_up_nobody_at_any_door(stage: Stage, threads: list[str]) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_long_answer_holds_up_nobody_at_any_door(deployment: Deployment, threads: list[str]) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         await client.post("/v1/webhooks", json={"url": "https://example.com/", "events": ["job.*"]})
         job = (await client.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"})).json()
-        stage.hand.succeed(stage.hand.take(), "A cat. " * 10_000)
+        deployment.worker.succeed(deployment.worker.take(), "A cat. " * 10_000)
         threads.clear()
         own = job["urls"]["self"]
         asked = [
@@ -68,12 +68,12 @@ async def test_a_long_answer_holds_up_nobody_at_any_door(stage: Stage, threads: 
     ("path", "reader", "name"), [("/v1/jobs", Jobs, "list"), ("/v1/events", Endpoints, "events")]
 )
 async def test_pages_that_many_ask_for_at_once_are_not_all_in_memory_at_once(
-    stage: Stage, path: str, reader: type, name: str, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, path: str, reader: type, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without keys everybody is one caller; a list without answers needs no room."""
     monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0.01)
     read, replies, bare = getattr(reader, name), list[httpx.Response](), list[httpx.Response]()
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
 
         async def meanwhile(*args: Any, **more: Any) -> Any:
             """Another is asked for while this one is read."""

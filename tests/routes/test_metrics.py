@@ -13,7 +13,7 @@ from redis import Redis
 from shared.api_keys import new_secret
 from shared.store.keys import INTAKE
 from shared.store.workers import State, beat
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.routes.test_authentication import JOB, peer_of
 from tests.support.app import client_of
 from tests.support.batches import begun, ended, line, serving
@@ -47,11 +47,11 @@ async def read(app: Any) -> str:
     return reply.text
 
 
-async def counted(stage: Stage, at_least: float, name: str, **labels: str) -> str:
+async def counted(deployment: Deployment, at_least: float, name: str, **labels: str) -> str:
     """The page, once what was counted has come so far."""
 
     async def look() -> str | bool:
-        page = await read(stage.app)
+        page = await read(deployment.app)
         return page if total(page, name, **labels) >= at_least else False
 
     return str(await until_async(look))
@@ -64,29 +64,31 @@ def earlier(_server: RedisServer) -> set[str]:
         return {one["id"] for one in client.client_list()}
 
 
-async def test_a_process_holds_few_connections_whatever_it_does(earlier: set[str], stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_process_holds_few_connections_whatever_it_does(
+    earlier: set[str], deployment: Deployment
+) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         for _ in range(8):
             await client.post("/v1/jobs", json=JOB)
-    await counted(stage, 8, HTTP)
+    await counted(deployment, 8, HTTP)
 
     async def look() -> bool:
         # Calls, nudges and wake-ups; a fourth where the page was read beside a call; one is the test's own.
-        held = stage.hand.store.client.client_list()
+        held = deployment.worker.store.client.client_list()
         return 3 + 1 <= len([one for one in held if one["id"] not in earlier]) <= 3 + 1 + 1
 
     assert await until_async(look)
 
 
-async def test_what_waits_and_runs_is_seen_by_model_and_class(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_what_waits_and_runs_is_seen_by_model_and_class(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         for priority in ("batch", "normal", "interactive"):
             body = {"model": MODEL, "input": {"prompt": priority}, "priority": priority}
             assert (await client.post("/v1/jobs", json=body)).status_code == 202
-    stage.hand.take()
-    page = await read(stage.app)
+    deployment.worker.take()
+    page = await read(deployment.app)
 
     assert {name: total(page, DEPTH, **{"class": name}) for name in ("interactive", "normal", "batch")} == {
         "interactive": 0,
@@ -101,30 +103,32 @@ async def test_what_waits_and_runs_is_seen_by_model_and_class(stage: Stage) -> N
     assert 0 < total(page, "sightline_store_round_trip_seconds") < total(page, "sightline_store_memory_bytes")
 
 
-async def test_a_model_that_no_load_brings_up_stays_failed_while_it_is_tried_again(stage: Stage) -> None:
+async def test_a_model_that_no_load_brings_up_stays_failed_while_it_is_tried_again(
+    deployment: Deployment,
+) -> None:
     async def failed() -> float:
-        return total(await read(stage.app), FAILED, model=MODEL)
+        return total(await read(deployment.app), FAILED, model=MODEL)
 
-    stage.hand.beat("loading", load_passed_ms="0")
+    deployment.worker.beat("loading", load_passed_ms="0")
     first = await failed()
-    stage.hand.beat("gone", failed="broken weights")
+    deployment.worker.beat("gone", failed="broken weights")
     between = await failed()
-    stage.hand.beat("loading", load_passed_ms="0")
+    deployment.worker.beat("loading", load_passed_ms="0")
     again = await failed()
-    stage.hand.beat("ready", failed="")
+    deployment.worker.beat("ready", failed="")
 
     assert (first, between, again, await failed()) == (0, 1, 1, 0)
 
 
-async def test_nobody_pays_for_workers_of_a_model_that_is_paused(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_nobody_pays_for_workers_of_a_model_that_is_paused(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         for prompt in ("runs", "waits"):
             await client.post("/v1/jobs", json={"model": MODEL, "input": {"prompt": prompt}})
-        claim = stage.hand.take()
+        claim = deployment.worker.take()
         assert (await client.post(f"/v1/admin/models/{MODEL}/pause")).is_success
-        running, (row, _) = await read(stage.app), (await client.get("/v1/admin/fleet")).json()["models"]
-        stage.hand.succeed(claim, "A cat.")
+        running, (row, _) = await read(deployment.app), (await client.get("/v1/admin/fleet")).json()["models"]
+        deployment.worker.succeed(claim, "A cat.")
         (rests, _) = (await client.get("/v1/admin/fleet")).json()["models"]
         await client.post(f"/v1/admin/models/{MODEL}/resume")
         (goes_on, _) = (await client.get("/v1/admin/fleet")).json()["models"]
@@ -134,22 +138,22 @@ async def test_nobody_pays_for_workers_of_a_model_that_is_paused(stage: Stage) -
     assert (rests["backlog"], goes_on["backlog"]) == (0, 1)
 
 
-async def test_operators_see_whether_couriers_live_and_what_waits_for_them(stage: Stage) -> None:
+async def test_operators_see_whether_couriers_live_and_what_waits_for_them(deployment: Deployment) -> None:
     picture = {"prompt": "a", "image": "https://example.org/a.png"}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         assert (await client.post("/v1/jobs", json={"model": MODEL, "input": picture})).status_code == 202
 
         async def couriers(state: State) -> Any:
             record = {"host": "here"}
             call = beat(
-                stage.hand.settings,
+                deployment.worker.settings,
                 worker="worker_courier",
                 lane=INTAKE,
                 state=state,
                 facts={},
                 record=record,
             )
-            stage.hand.store.run(call)
+            deployment.worker.store.run(call)
             return (await client.get("/v1/admin/fleet")).json()["couriers"]
 
         alive, gone = await couriers("ready"), await couriers("gone")
@@ -159,9 +163,9 @@ async def test_operators_see_whether_couriers_live_and_what_waits_for_them(stage
     assert gone["webhook_calls"] == {"due": 0, "later": 0, "under_way": 0}
 
 
-async def test_how_jobs_came_in_is_counted(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_how_jobs_came_in_is_counted(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         for _ in range(2):
             await client.post("/v1/jobs", json=JOB)
         once = {**JOB, "input": {"prompt": "Once?"}}
@@ -171,7 +175,7 @@ async def test_how_jobs_came_in_is_counted(stage: Stage) -> None:
         await asyncio.gather(
             *(client.post("/v1/jobs", json=twice, headers={"idempotency-key": "two"}) for _ in range(6))
         )
-    page = await counted(stage, 10, HTTP, route="/v1/jobs")
+    page = await counted(deployment, 10, HTTP, route="/v1/jobs")
 
     seen = {
         cache: total(page, "sightline_jobs_admitted_total", cache=cache) for cache in ("miss", "coalesced")
@@ -179,12 +183,12 @@ async def test_how_jobs_came_in_is_counted(stage: Stage) -> None:
     assert seen == {"miss": 3, "coalesced": 1}
 
 
-async def test_requests_are_counted_by_their_route_and_refusals_by_their_code(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_requests_are_counted_by_their_route_and_refusals_by_their_code(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         await client.get("/v1/jobs/job_none")
         await client.get(f"/models/{MODEL}")
         await client.get("/nowhere/to/be/found")
-    page = await counted(stage, 1, HTTP, route="other")
+    page = await counted(deployment, 1, HTTP, route="other")
 
     assert total(page, HTTP, route="/v1/jobs/{id}", method="GET", status="404") == 1
     assert total(page, HTTP, route="other", method="GET", status="404") == 1
@@ -193,32 +197,32 @@ async def test_requests_are_counted_by_their_route_and_refusals_by_their_code(st
     assert total(page, "sightline_http_request_seconds_count", route="/v1/jobs/{id}") == 1
 
 
-async def test_no_word_of_a_caller_becomes_a_label(stage: Stage) -> None:
+async def test_no_word_of_a_caller_becomes_a_label(deployment: Deployment) -> None:
     odd = "zq7"
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         await client.request(odd.upper(), "/v1/jobs")
         await client.get(f"/{odd}", headers={"authorization": f"Bearer {odd}"})
         await client.post("/v1/chat/completions", json={"model": odd, "messages": []})
         await client.post(f"/models/{odd}", json={"inputs": odd})
         await client.post("/v1/jobs", json={**JOB, "metadata": {odd: odd}, "priority": odd})
-    page = await counted(stage, 5, HTTP)
+    page = await counted(deployment, 5, HTTP)
 
     assert total(page, HTTP, method="other") == 1
     assert odd not in page.lower()
     assert {labels["model"] for labels in labels_of(page, "sightline_attempts_total")} == {MODEL, "org/bare"}
 
 
-async def test_methods_that_a_route_does_not_have_share_one_series(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_methods_that_a_route_does_not_have_share_one_series(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         for method in ("DELETE", "PATCH", "PUT", "TRACE"):
             assert (await client.request(method, "/ready")).status_code == 405
-    page = await counted(stage, 4, HTTP, route="/ready")
+    page = await counted(deployment, 4, HTTP, route="/ready")
 
     assert {labels["method"] for labels in labels_of(page, HTTP) if labels["route"] == "/ready"} == {"other"}
 
 
 async def test_a_reading_of_many_series_holds_up_no_other_request(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[threading.Thread] = []
 
@@ -227,13 +231,13 @@ async def test_a_reading_of_many_series_holds_up_no_other_request(
         return []
 
     monkeypatch.setattr("api.metrics.totals.families", families)
-    await read(stage.app)
+    await read(deployment.app)
     assert threads
     assert threading.main_thread() not in threads
 
 
-async def test_what_scrapers_that_want_openmetrics_get_is_openmetrics(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_what_scrapers_that_want_openmetrics_get_is_openmetrics(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         asked = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
         reply = await client.get("/metrics", headers=asked)
         plain = await client.get("/metrics")
@@ -252,45 +256,47 @@ async def test_what_scrapers_that_want_openmetrics_get_is_openmetrics(stage: Sta
     ],
 )
 async def test_a_scraper_gets_its_page_however_it_writes_the_version(
-    stage: Stage, accept: str, kind: str
+    deployment: Deployment, accept: str, kind: str
 ) -> None:
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         reply = await client.get("/metrics", headers={"accept": accept})
     assert (reply.status_code, reply.headers["content-type"].startswith(kind)) == (200, True)
 
 
-async def test_while_the_store_is_away_that_is_what_is_told(stage: Stage) -> None:
-    stage.server.kill()
+async def test_while_the_store_is_away_that_is_what_is_told(deployment: Deployment) -> None:
+    deployment.server.kill()
     try:
-        page = await read(stage.app)
+        page = await read(deployment.app)
     finally:
-        stage.server.start()
+        deployment.server.start()
     assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
 
 
-async def test_a_store_that_takes_no_writes_is_told_as_one_that_is_away(stage: Stage) -> None:
-    with stage.server.refusing_writes():
-        page = await read(stage.app)
+async def test_a_store_that_takes_no_writes_is_told_as_one_that_is_away(deployment: Deployment) -> None:
+    with deployment.server.refusing_writes():
+        page = await read(deployment.app)
     assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
 
 
 async def test_a_store_that_hangs_is_told_before_a_scraper_gives_up(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.metrics.READ_WITHIN_S", 0.05)
-    stage.server.process.send_signal(signal.SIGSTOP)
+    deployment.server.process.send_signal(signal.SIGSTOP)
     try:
         async with asyncio.timeout(SCRAPE_S):
-            page = await read(stage.app)
+            page = await read(deployment.app)
     finally:
-        stage.server.process.send_signal(signal.SIGCONT)
+        deployment.server.process.send_signal(signal.SIGCONT)
     assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
 
 
-@pytest.mark.parametrize("stage", [KEYED | SCRAPED], indirect=True)
-async def test_with_keys_operators_and_the_scraper_read_it_and_customers_do_not(stage: Stage) -> None:
-    customer = (await made(stage.app, "one"))["secret"]
-    async with client_of(stage.app) as client:
+@pytest.mark.parametrize("deployment", [KEYED | SCRAPED], indirect=True)
+async def test_with_keys_operators_and_the_scraper_read_it_and_customers_do_not(
+    deployment: Deployment,
+) -> None:
+    customer = (await made(deployment.app, "one"))["secret"]
+    async with client_of(deployment.app) as client:
 
         async def status(secret: str) -> int:
             return (await client.get("/metrics", headers=bearer(secret))).status_code
@@ -301,9 +307,9 @@ async def test_with_keys_operators_and_the_scraper_read_it_and_customers_do_not(
     assert [code_of(reply) for reply in others] == ["invalid_api_key", "invalid_api_key"]
 
 
-@pytest.mark.parametrize("stage", [SCRAPED], indirect=True)
-async def test_without_keys_another_machine_needs_the_scraper_s_token(stage: Stage) -> None:
-    async with peer_of(stage.app, "10.0.0.7") as far:
+@pytest.mark.parametrize("deployment", [SCRAPED], indirect=True)
+async def test_without_keys_another_machine_needs_the_scraper_s_token(deployment: Deployment) -> None:
+    async with peer_of(deployment.app, "10.0.0.7") as far:
         replies = [
             await far.get("/metrics"),
             await far.get("/metrics", headers=bearer(TOKEN)),
@@ -314,12 +320,12 @@ async def test_without_keys_another_machine_needs_the_scraper_s_token(stage: Sta
 
 @pytest.mark.usefixtures("quick_batches")
 async def test_the_lines_of_a_batch_are_counted_as_they_come_and_go(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         await ended(client, await begun(client, [line("good"), line("bad", colour="red")]))
     name = "sightline_batch_lines_total"
-    page = await counted(stage, 4, name)
+    page = await counted(deployment, 4, name)
 
     outcomes = ("taken", "refused", "completed", "failed")
     assert [total(page, name, outcome=outcome) for outcome in outcomes] == [1, 1, 1, 1]

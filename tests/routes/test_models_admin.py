@@ -11,11 +11,11 @@ from asgi_lifespan import LifespanManager
 from api.app import create_app
 from shared.models import Model
 from shared.store.maintenance import backlog
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.batches import begun, content, ended, line
 from tests.support.clients import until_async
-from tests.support.scripted_worker import Hand
+from tests.support.scripted_worker import ScriptedWorker
 from worker.maintenance.passes import ModelRemoval
 
 MODEL, NEW = "sightline/tiny", "org/new"
@@ -23,8 +23,8 @@ ADMIN = "/v1/admin/models"
 QUESTION = {"prompt": "What?"}
 
 
-def maintain(stage: Stage) -> int:
-    return ModelRemoval(stage.hand.settings, stage.hand.store).end_waiting()
+def maintain(deployment: Deployment) -> int:
+    return ModelRemoval(deployment.worker.settings, deployment.worker.store).end_waiting()
 
 
 async def submitted(client: httpx.AsyncClient, model: str = MODEL, **body: Any) -> httpx.Response:
@@ -35,10 +35,10 @@ async def ids(client: httpx.AsyncClient) -> list[str]:
     return [row["id"] for row in (await client.get("/v1/models")).json()["data"]]
 
 
-async def test_an_added_model_is_served_by_every_process_without_a_restart(stage: Stage) -> None:
+async def test_an_added_model_is_served_by_every_process_without_a_restart(deployment: Deployment) -> None:
     async with (
-        client_of(stage.app) as client,
-        LifespanManager(create_app(stage.hand.settings)) as second,
+        client_of(deployment.app) as client,
+        LifespanManager(create_app(deployment.worker.settings)) as second,
         client_of(second.app) as other,
     ):
         assert (await submitted(other, NEW)).status_code == 404
@@ -51,12 +51,14 @@ async def test_an_added_model_is_served_by_every_process_without_a_restart(stage
 
         await until_async(known)
         job = (await submitted(other, NEW)).json()["id"]
-        hand = Hand(stage.hand.settings, stage.hand.store, Model(id=NEW, engine="echo"))
-        hand.beat()
-        hand.succeed(hand.take(), "A cat.")
+        worker = ScriptedWorker(
+            deployment.worker.settings, deployment.worker.store, Model(id=NEW, engine="echo")
+        )
+        worker.beat()
+        worker.succeed(worker.take(), "A cat.")
         assert (await client.get(f"/v1/jobs/{job}")).json()["status"] == "succeeded"
     async with (
-        LifespanManager(create_app(stage.hand.settings)) as started_later,
+        LifespanManager(create_app(deployment.worker.settings)) as started_later,
         client_of(started_later.app) as client,
     ):
         assert await ids(client) == [MODEL, "org/bare", NEW]
@@ -81,18 +83,20 @@ async def test_an_added_model_is_served_by_every_process_without_a_restart(stage
     ],
 )
 async def test_a_row_that_cannot_be_served_is_refused_by_its_field(
-    stage: Stage, row: dict[str, Any], status: int, code: str, param: str
+    deployment: Deployment, row: dict[str, Any], status: int, code: str, param: str
 ) -> None:
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         reply = await client.post(ADMIN, json=row)
         error = reply.json()["error"]
         assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
         assert await ids(client) == [MODEL, "org/bare"]
 
 
-async def test_callers_of_a_drained_model_are_told_what_to_do_and_its_jobs_go_on(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_callers_of_a_drained_model_are_told_what_to_do_and_its_jobs_go_on(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await submitted(client)).json()["id"]
         assert (await client.post(f"{ADMIN}/{MODEL}/drain")).status_code == 204
         refused = await submitted(client, priority="batch")
@@ -101,7 +105,7 @@ async def test_callers_of_a_drained_model_are_told_what_to_do_and_its_jobs_go_on
         chat = await client.post(f"/models/{MODEL}", json={"inputs": "What?"})
         assert chat.status_code == 503
         assert (await client.get(f"/status/{MODEL}")).json()["draining"] is True
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         assert (await client.get(f"/v1/jobs/{job}")).json()["status"] == "succeeded"
         (row, _) = (await client.get("/v1/admin/fleet")).json()["models"]
         assert (row["draining"], row["backlog"]) == (True, 0)
@@ -109,17 +113,17 @@ async def test_callers_of_a_drained_model_are_told_what_to_do_and_its_jobs_go_on
         assert (await submitted(client)).status_code == 202
 
 
-async def test_whoever_waits_for_a_removed_model_is_told_so_at_once_and_once(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_whoever_waits_for_a_removed_model_is_told_so_at_once_and_once(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await submitted(client)).json()["id"]
         waiter = asyncio.create_task(client.post(f"/models/{MODEL}", json={"inputs": "How?"}))
         reader = asyncio.create_task(client.get(f"/v1/jobs/{job}/events"))
-        await until_async(lambda: _waiting(stage, 2))
+        await until_async(lambda: _waiting(deployment, 2))
         for _ in range(2):
             assert (await client.delete(f"{ADMIN}/{MODEL}")).status_code == 204
-        assert maintain(stage) == 2
-        assert maintain(stage) == 0
+        assert maintain(deployment) == 2
+        assert maintain(deployment) == 0
         answer, story = await waiter, await reader
         assert answer.status_code == 410
         assert story.text.count("event: failed") == 1
@@ -146,14 +150,14 @@ async def test_whoever_waits_for_a_removed_model_is_told_so_at_once_and_once(sta
     ],
 )
 async def test_a_repeated_call_is_answered_as_before_though_its_model_was_removed(
-    stage: Stage, path: str, body: dict[str, Any]
+    deployment: Deployment, path: str, body: dict[str, Any]
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     keyed = {"Idempotency-Key": "once"}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         asking = asyncio.create_task(client.post(path, json=body, headers=keyed))
-        await until_async(lambda: _waiting(stage, 1))
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        await until_async(lambda: _waiting(deployment, 1))
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         first = await asking
         await client.delete(f"{ADMIN}/{MODEL}")
         again = await client.post(path, json=body, headers=keyed)
@@ -163,8 +167,10 @@ async def test_a_repeated_call_is_answered_as_before_though_its_model_was_remove
         assert new.status_code == 404, "under no key, or a new one, it is a new call"
 
 
-async def test_a_removed_model_of_the_file_comes_back_with_its_own_row_and_no_other(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_removed_model_of_the_file_comes_back_with_its_own_row_and_no_other(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
         await client.delete(f"{ADMIN}/{MODEL}")
         other = await client.post(ADMIN, json={"id": MODEL, "engine": "echo", "rows": 9})
         assert other.status_code == 409
@@ -173,8 +179,8 @@ async def test_a_removed_model_of_the_file_comes_back_with_its_own_row_and_no_ot
         assert await ids(client) == [MODEL, "org/bare"]
 
 
-async def test_where_no_model_is_left_the_service_says_so_and_goes_on(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_where_no_model_is_left_the_service_says_so_and_goes_on(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         for name in (MODEL, "org/bare"):
             await client.delete(f"{ADMIN}/{name}")
         assert (await client.post("/", json={"inputs": "What?"})).status_code == 404
@@ -183,16 +189,16 @@ async def test_where_no_model_is_left_the_service_says_so_and_goes_on(stage: Sta
 
 
 @pytest.mark.usefixtures("quick_batches")
-@pytest.mark.parametrize("stage", [{"queue": {"max_queued": 4000}}], indirect=True)
+@pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], indirect=True)
 async def test_lines_of_a_batch_for_a_removed_model_are_counted_as_failed(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     lines = [line(f"{n}", f"text {n}") for n in range(8)]
     made = await begun(client, lines)
-    await until_async(lambda: _waiting(stage, 8))
-    async with client_of(stage.app) as operator:
+    await until_async(lambda: _waiting(deployment, 8))
+    async with client_of(deployment.app) as operator:
         await operator.delete(f"{ADMIN}/{MODEL}")
-    assert maintain(stage) == 8
+    assert maintain(deployment) == 8
     later = await begun(client, lines)
     for batch, code in ((made, "model_removed"), (later, "model_not_found")):
         over = await ended(client, batch)
@@ -202,5 +208,5 @@ async def test_lines_of_a_batch_for_a_removed_model_are_counted_as_failed(
         assert {row["response"]["body"]["error"]["code"] for row in rows} == {code}
 
 
-async def _waiting(stage: Stage, count: int) -> bool:
-    return backlog(stage.hand.store).get(stage.hand.model.lane, 0) >= count
+async def _waiting(deployment: Deployment, count: int) -> bool:
+    return backlog(deployment.worker.store).get(deployment.worker.model.lane, 0) >= count

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
 from tests.support.clients import until
 from tests.support.keys import KEYED, bearer, made
@@ -28,7 +28,7 @@ CHAT: dict[str, Any] = {"model": "sightline/tiny", "messages": [{"role": "user",
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
-    pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"]),
+    pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"]),
 ]
 
 
@@ -47,10 +47,10 @@ def configuration(folder: Path, api: int, port: int) -> str:
 
 
 @pytest.fixture
-async def proxy(stage: Stage, tmp_path: Path) -> AsyncIterator[int]:
+async def proxy(deployment: Deployment, tmp_path: Path) -> AsyncIterator[int]:
     """The port of an nginx in front of the application."""
     port, file = free_port(), tmp_path / "nginx.conf"
-    async with listening(stage.app) as url:
+    async with listening(deployment.app) as url:
         file.write_text(configuration(tmp_path, httpx.URL(url).port or 0, port), "utf-8")
         # As root nginx would work as another user, who may not enter the folder.
         command = ["nginx", "-c", str(file), "-e", str(tmp_path / "errors")]
@@ -84,17 +84,17 @@ async def test_a_request_that_never_ends_is_ended_by_the_proxy(proxy: int, begin
     assert rest == b"" or b" 408 " in rest.partition(b"\r\n")[0]
 
 
-async def test_text_passes_the_proxy_while_the_model_still_writes(proxy: int, stage: Stage) -> None:
-    stage.hand.beat()
-    secret, done = (await made(stage.app, "a"))["secret"], threading.Event()
+async def test_text_passes_the_proxy_while_the_model_still_writes(proxy: int, deployment: Deployment) -> None:
+    deployment.worker.beat()
+    secret, done = (await made(deployment.app, "a"))["secret"], threading.Event()
     ended = False
 
     def work() -> None:
-        until(lambda: not stage.hand.idle())
-        claim = stage.hand.take()
-        stage.hand.say(claim, "A cat")
+        until(lambda: not deployment.worker.idle())
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, "A cat")
         assert done.wait(LIMIT_S)
-        stage.hand.succeed(claim, "A cat.")
+        deployment.worker.succeed(claim, "A cat.")
 
     worker = asyncio.create_task(asyncio.to_thread(work))
     async with (

@@ -15,10 +15,10 @@ from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from api.openapi import examples
 from shared.models import Model
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of, serving
 from tests.support.asgi_exchange import data, posted
-from tests.support.fake_service import Desk, answering, failing
+from tests.support.fake_service import FakeService, answering, failing
 from tests.support.golden import DATA
 from tests.support.openapi import JSON, SCHEMA, SSE, accepts, check, item_of, operations, shape
 
@@ -71,7 +71,7 @@ def test_code_generators_can_read_every_schema_of_the_description() -> None:
 
 
 async def test_the_description_is_served() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get("/openapi.json")
 
     assert (response.status_code, response.json()) == (200, json.loads(json.dumps(SCHEMA)))
@@ -167,9 +167,9 @@ async def test_real_answers_are_of_their_schemas() -> None:
 
 
 async def test_the_answers_of_a_service_in_trouble_are_of_their_schemas() -> None:
-    desk = failing(code="invalid_image")
-    desk.states.clear()
-    async with serving(desk) as client:
+    service = failing(code="invalid_image")
+    service.states.clear()
+    async with serving(service) as client:
         for method, path, body in [
             ("get", "/ready", None),
             ("get", f"{HF}/health", None),
@@ -196,22 +196,22 @@ def _check_response(method: str, path: str, response: Any) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path, _, _ in SYNCHRONOUS])
-async def test_the_example_of_a_question_is_answered_as_it_is(stage: Stage, path: str) -> None:
-    stage.hand.beat()
+async def test_the_example_of_a_question_is_answered_as_it_is(deployment: Deployment, path: str) -> None:
+    deployment.worker.beat()
     example = SCHEMA["paths"][path]["post"]["requestBody"]["content"][JSON]["example"]
-    call = posted(stage.app, example, path.replace("{id}", "sightline/tiny"))
-    async with client_of(stage.app) as client:
+    call = posted(deployment.app, example, path.replace("{id}", "sightline/tiny"))
+    async with client_of(deployment.app) as client:
         while not (await client.get("/v1/jobs", params={"status": "queued"})).json()["data"]:
             assert call.status == 0, call.body
-    stage.hand.succeed(stage.hand.take(), "A red disc.")
+    deployment.worker.succeed(deployment.worker.take(), "A red disc.")
     await call.finish()
 
     assert call.status == 200, call.body
 
 
-async def test_the_example_of_a_job_is_accepted_as_it_is(stage: Stage) -> None:
+async def test_the_example_of_a_job_is_accepted_as_it_is(deployment: Deployment) -> None:
     example = SCHEMA["paths"]["/v1/jobs"]["post"]["requestBody"]["content"][JSON]["example"]
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         response = await client.post("/v1/jobs", json=example)
 
     assert (response.status_code, response.json()["waiting_reason"]) == (202, "no_worker")

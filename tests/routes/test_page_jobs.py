@@ -14,7 +14,7 @@ from shared.store import webhook_deliveries
 from shared.store.keys import PREFIX
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import body_of
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.clients import until_async
 from tests.support.documents import locked, pdf
@@ -34,36 +34,36 @@ def job(file: str, **more: Any) -> dict[str, Any]:
     return {"model": "sightline/tiny", "document": document, "input": {"prompt": "What?"}} | more
 
 
-async def post(stage: Stage, body: dict[str, Any], **headers: str) -> httpx.Response:
-    async with client_of(stage.app) as client:
+async def post(deployment: Deployment, body: dict[str, Any], **headers: str) -> httpx.Response:
+    async with client_of(deployment.app) as client:
         return await client.post("/v1/jobs", json=body, headers=headers)
 
 
-async def get(stage: Stage, path: str) -> httpx.Response:
-    async with client_of(stage.app) as client:
+async def get(deployment: Deployment, path: str) -> httpx.Response:
+    async with client_of(deployment.app) as client:
         return await client.get(path)
 
 
-async def work(stage: Stage, url: str) -> int:
+async def work(deployment: Deployment, url: str) -> int:
     """A worker answers what waits until the job has ended; returns how many runs it computed."""
     computed = 0
 
     async def ended() -> bool:
         nonlocal computed
-        while not stage.hand.idle():
-            claim = stage.hand.take()
+        while not deployment.worker.idle():
+            claim = deployment.worker.take()
             computed += 1
             digest = Request.model_validate_json(claim.request).images[0].digest or ""
-            stage.hand.succeed(claim, f"page {digest[:6]}")
-        return (await get(stage, url)).json()["ended_at"] is not None
+            deployment.worker.succeed(claim, f"page {digest[:6]}")
+        return (await get(deployment, url)).json()["ended_at"] is not None
 
     await until_async(ended)
     return computed
 
 
-async def delivered(stage: Stage) -> DueDelivery | None:
+async def delivered(deployment: Deployment) -> DueDelivery | None:
     """A courier makes the next call, if one is due."""
-    store, settings = stage.hand.store, stage.hand.settings
+    store, settings = deployment.worker.store, deployment.worker.settings
     due = store.run(webhook_deliveries.next_delivery(settings, ids.token(), 16))
     if not isinstance(due, DueDelivery):
         return None
@@ -76,23 +76,25 @@ def rows(reply: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in reply.text.splitlines()]
 
 
-async def test_each_page_is_answered_once_and_read_in_order(stage: Stage, client: openai.AsyncOpenAI) -> None:
-    stage.hand.beat()
+async def test_each_page_is_answered_once_and_read_in_order(
+    deployment: Deployment, client: openai.AsyncOpenAI
+) -> None:
+    deployment.worker.beat()
     file = await upload(client, pdf(PAGES))
-    made = await post(stage, job(file, metadata={"order": "7"}))
+    made = await post(deployment, job(file, metadata={"order": "7"}))
     assert (made.status_code, made.json()["status"]) == (202, "queued")
     urls = made.json()["urls"]
-    assert await work(stage, urls["self"]) == len(PAGES)
-    ended = (await get(stage, urls["self"])).json()
+    assert await work(deployment, urls["self"]) == len(PAGES)
+    ended = (await get(deployment, urls["self"])).json()
     assert (ended["status"], ended["pages"]) == ("succeeded", {"total": 4, "succeeded": 4, "failed": 0})
     assert ended["metadata"] == {"order": "7"}
     assert ended["question"] == {"text": "What?", "pictures": 0}
-    pages = rows(await get(stage, urls["pages"]))
+    pages = rows(await get(deployment, urls["pages"]))
     assert [row["page"] for row in pages] == [1, 2, 3, 4]
     assert len({row["text"] for row in pages}) == len({row["job"] for row in pages}) == 4
-    text = (await get(stage, urls["pages"] + "?format=text")).text
+    text = (await get(deployment, urls["pages"] + "?format=text")).text
     assert text == "\n\n".join(row["text"] for row in pages)
-    events = (await get(stage, urls["events"])).text
+    events = (await get(deployment, urls["events"])).text
     assert [line for line in events.splitlines() if line.startswith("event")] == [
         *["event: page"] * 4,
         "event: succeeded",
@@ -100,34 +102,38 @@ async def test_each_page_is_answered_once_and_read_in_order(stage: Stage, client
 
 
 async def test_its_own_webhook_is_told_once_of_the_whole_and_shows_what_became_of_it(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
-    made = await post(stage, job(await upload(client, pdf(PAGES)), webhook=HOOK, metadata={"order": "7"}))
+    deployment.worker.beat()
+    made = await post(
+        deployment, job(await upload(client, pdf(PAGES)), webhook=HOOK, metadata={"order": "7"})
+    )
     urls = made.json()["urls"]
     assert made.json()["webhook"]["deliveries"] == []
-    await work(stage, urls["self"])
-    due = await delivered(stage)
+    await work(deployment, urls["self"])
+    due = await delivered(deployment)
     assert due is not None
     assert (due.url, due.secrets) == (HOOK["url"], (HOOK["secret"],))
     told = json.loads(body_of(due.notice))
     assert (told["type"], told["data"]["id"]) == ("job.succeeded", made.json()["id"])
     assert told["data"]["pages"] == {"total": 4, "succeeded": 4, "failed": 0}
     assert told["data"]["metadata"] == {"order": "7"}
-    assert await delivered(stage) is None
-    shown = (await get(stage, urls["self"])).json()["webhook"]
+    assert await delivered(deployment) is None
+    shown = (await get(deployment, urls["self"])).json()["webhook"]
     assert [row["status"] for row in shown["deliveries"]] == [204]
     assert shown["delivered_at"] > 0
-    left = [stage.hand.store.client.ttl(f"{PREFIX}{told['data']['id']}{part}") for part in HOOK_KEYS]
+    left = [deployment.worker.store.client.ttl(f"{PREFIX}{told['data']['id']}{part}") for part in HOOK_KEYS]
     assert min(left) > 0, "they go with the job's record"
 
 
 async def test_it_is_said_when_the_last_page_is_done_before_the_first_one_is(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     short, long = [
-        (await post(stage, job(await upload(client, pdf([f"{count} {n}" for n in range(count)]))))).json()
+        (
+            await post(deployment, job(await upload(client, pdf([f"{count} {n}" for n in range(count)]))))
+        ).json()
         for count in (2, 60)
     ]
     assert short["pages"] == {"total": 2, "succeeded": 0, "failed": 0}
@@ -135,24 +141,24 @@ async def test_it_is_said_when_the_last_page_is_done_before_the_first_one_is(
 
 
 async def test_the_same_document_asked_again_computes_no_page_and_one_page_replaced_computes_one(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     counts = []
     for pages in (PAGES, PAGES, [*PAGES[:2], "another", PAGES[3]]):
-        made = await post(stage, job(await upload(client, pdf(pages))))
-        counts.append(await work(stage, made.json()["urls"]["self"]))
+        made = await post(deployment, job(await upload(client, pdf(pages))))
+        counts.append(await work(deployment, made.json()["urls"]["self"]))
     assert counts == [4, 0, 1]
 
 
 async def test_only_the_pages_that_are_named_are_asked_in_the_callers_order(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
-    made = await post(stage, job(await upload(client, pdf(PAGES)), document={"pages": "4,2-3"}))
+    deployment.worker.beat()
+    made = await post(deployment, job(await upload(client, pdf(PAGES)), document={"pages": "4,2-3"}))
     urls = made.json()["urls"]
-    assert await work(stage, urls["self"]) == 3
-    assert [row["page"] for row in rows(await get(stage, urls["pages"]))] == [4, 2, 3]
+    assert await work(deployment, urls["self"]) == 3
+    assert [row["page"] for row in rows(await get(deployment, urls["pages"]))] == [4, 2, 3]
 
 
 def thin(*numbers: int) -> bytes:
@@ -165,63 +171,63 @@ def thin(*numbers: int) -> bytes:
 
 
 async def test_a_job_whose_first_pages_are_broken_answers_the_others(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
-    urls = (await post(stage, job(await upload(client, thin(1, 2))))).json()["urls"]
-    assert await work(stage, urls["self"]) == 2
-    pages = rows(await get(stage, urls["pages"]))
+    deployment.worker.beat()
+    urls = (await post(deployment, job(await upload(client, thin(1, 2))))).json()["urls"]
+    assert await work(deployment, urls["self"]) == 2
+    pages = rows(await get(deployment, urls["pages"]))
     assert [row["status"] for row in pages] == ["failed", "failed", "succeeded", "succeeded"]
     assert "Page 1 of the document cannot be rendered" in pages[0]["error"]["message"]
-    refused = await post(stage, job(await upload(client, thin(1, 2, 3, 4))))
+    refused = await post(deployment, job(await upload(client, thin(1, 2, 3, 4))))
     assert (refused.json()["code"], refused.json()["param"]) == ("invalid_document", "document.file")
 
 
 async def test_a_page_that_cannot_be_rendered_fails_alone_and_is_named(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
-    made = await post(stage, job(await upload(client, thin(2))))
+    deployment.worker.beat()
+    made = await post(deployment, job(await upload(client, thin(2))))
     urls = made.json()["urls"]
-    assert await work(stage, urls["self"]) == 3
-    ended = (await get(stage, urls["self"])).json()
+    assert await work(deployment, urls["self"]) == 3
+    ended = (await get(deployment, urls["self"])).json()
     assert (ended["status"], ended["pages"]["failed"]) == ("succeeded", 1)
-    pages = rows(await get(stage, urls["pages"]))
+    pages = rows(await get(deployment, urls["pages"]))
     assert [row["page"] for row in pages] == [1, 2, 3, 4]
     assert pages[1]["error"]["code"] == "invalid_document"
     assert "Page 2 of the document cannot be rendered" in pages[1]["error"]["message"]
 
 
 async def test_a_job_of_pages_is_cancelled_as_a_whole_and_keeps_what_it_has(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
-    urls = (await post(stage, job(await upload(client, pdf(PAGES))))).json()["urls"]
+    deployment.worker.beat()
+    urls = (await post(deployment, job(await upload(client, pdf(PAGES))))).json()["urls"]
 
     async def taken() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     await until_async(taken)
-    stage.hand.succeed(stage.hand.take(), "first")
-    async with client_of(stage.app) as caller:
+    deployment.worker.succeed(deployment.worker.take(), "first")
+    async with client_of(deployment.app) as caller:
         await caller.post(urls["cancel"])
-    await work(stage, urls["self"])
-    ended = (await get(stage, urls["self"])).json()
+    await work(deployment, urls["self"])
+    ended = (await get(deployment, urls["self"])).json()
     assert ended["status"] == "cancelled"
-    kept = rows(await get(stage, urls["pages"]))
+    kept = rows(await get(deployment, urls["pages"]))
     assert [row["page"] for row in kept] == [1, 2, 3, 4]
     assert kept[0]["status"] == "succeeded"
     assert {row["error"]["code"] for row in kept if row["status"] == "failed"} <= {"batch_cancelled"}
 
 
 async def test_a_repeat_under_an_idempotency_key_is_the_same_job(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
+    deployment.worker.beat()
     body = job(await upload(client, pdf(PAGES)))
     key = {"Idempotency-Key": "pages"}
-    first, again = await post(stage, body, **key), await post(stage, body, **key)
-    other = await post(stage, body | {"metadata": {"a": "b"}}, **key)
+    first, again = await post(deployment, body, **key), await post(deployment, body, **key)
+    other = await post(deployment, body | {"metadata": {"a": "b"}}, **key)
     assert first.json()["id"] == again.json()["id"]
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
 
@@ -249,19 +255,24 @@ async def test_a_repeat_under_an_idempotency_key_is_the_same_job(
     ],
 )
 async def test_what_cannot_become_a_job_of_pages_is_refused_at_once_by_its_field(
-    stage: Stage, client: openai.AsyncOpenAI, data: bytes, more: dict[str, Any], code: str, param: str
+    deployment: Deployment,
+    client: openai.AsyncOpenAI,
+    data: bytes,
+    more: dict[str, Any],
+    code: str,
+    param: str,
 ) -> None:
-    stage.hand.beat()
-    refused = await post(stage, job(await upload(client, data), **more))
+    deployment.worker.beat()
+    refused = await post(deployment, job(await upload(client, data), **more))
     assert (refused.json()["code"], refused.json()["param"]) == (code, param)
 
 
 async def test_a_job_of_pages_is_no_ordinary_job_and_nobody_elses(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
-    url = (await post(stage, job(await upload(client, pdf(PAGES))))).json()["urls"]["self"]
-    async with client_of(stage.app) as caller:
+    deployment.worker.beat()
+    url = (await post(deployment, job(await upload(client, pdf(PAGES))))).json()["urls"]["self"]
+    async with client_of(deployment.app) as caller:
         replies = [await caller.get(url + "/request"), await caller.post(url + "/retry")]
         replies.append(await caller.delete(url))
         nobodys = await caller.delete("/v1/jobs/batch_none")
@@ -269,16 +280,16 @@ async def test_a_job_of_pages_is_no_ordinary_job_and_nobody_elses(
     assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(400, "invalid_request")}
     assert (nobodys.status_code, nobodys.json()["code"]) == (404, "job_not_found")
     assert "by its own URL" in together.text
-    assert await work(stage, url) == len(PAGES), "it goes on"
+    assert await work(deployment, url) == len(PAGES), "it goes on"
 
 
 async def test_a_browser_that_comes_back_after_the_last_event_is_told_that_it_was_the_last(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat()
-    urls = (await post(stage, job(await upload(client, pdf(PAGES[:2]))))).json()["urls"]
-    await work(stage, urls["self"])
-    async with client_of(stage.app) as caller:
+    deployment.worker.beat()
+    urls = (await post(deployment, job(await upload(client, pdf(PAGES[:2]))))).json()["urls"]
+    await work(deployment, urls["self"])
+    async with client_of(deployment.app) as caller:
         events = f"{urls['self']}/events"
         part = await caller.get(events, headers={"last-event-id": "1"})
         again = await caller.get(events, headers={"last-event-id": "3"})

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.app import application, client_of, serving
 from tests.support.asgi_exchange import Exchange
-from tests.support.fake_service import Desk, answering, failing
+from tests.support.fake_service import FakeService, answering, failing
 
 FIRST = "job_00000000000000000000000000000001"
 TINY = "/models/sightline/tiny"
@@ -29,12 +29,12 @@ INPUTS = {"inputs": "What is this?"}
 async def test_a_models_url_is_an_endpoint_for_every_client(
     prefix: str, tail: str, body: dict[str, Any], member: str
 ) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         response = await client.post(f"{prefix}/models/org/other{tail}", json=body)
 
     assert (response.status_code, member in response.text) == (200, True)
-    assert [request.model for request, _ in desk.asked] == ["org/other"]
+    assert [request.model for request, _ in service.asked] == ["org/other"]
 
 
 async def test_groqs_client_finds_its_paths_and_its_errors() -> None:
@@ -55,8 +55,8 @@ async def test_groqs_client_finds_its_paths_and_its_errors() -> None:
     "name", [None, "dummy", "tgi", "http://here/models/org/other", "org/other", "org/other:novita"]
 )
 async def test_a_body_may_leave_the_model_to_the_path(name: str | None) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         response = await client.post("/models/org/other/v1/chat/completions", json={**CHAT, "model": name})
 
     assert (response.status_code, response.json()["model"]) == (200, "org/other")
@@ -64,13 +64,13 @@ async def test_a_body_may_leave_the_model_to_the_path(name: str | None) -> None:
 
 @pytest.mark.parametrize("name", ["sightline/tiny", "sightline/tiny:novita", "nobody/none"])
 async def test_a_body_that_names_another_model_than_the_path_is_never_answered_by_either(name: str) -> None:
-    desk = answering("A cat.")
-    async with serving(desk) as client:
+    service = answering("A cat.")
+    async with serving(service) as client:
         response = await client.post("/models/org/other/v1/chat/completions", json={**CHAT, "model": name})
 
     assert (response.status_code, response.json()["error_type"]) == (400, "invalid_request")
     assert "`model` names another model than the path" in response.json()["error"]
-    assert desk.asked == []
+    assert service.asked == []
 
 
 async def test_the_model_of_the_path_must_exist_whatever_the_body_names() -> None:
@@ -99,7 +99,7 @@ async def test_the_model_of_the_path_must_exist_whatever_the_body_names() -> Non
 async def test_what_follows_a_model_is_never_taken_for_its_id(
     method: str, path: str, status: int, allow: str | None
 ) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.request(method, path)
 
     kind = "not_found" if allow is None else "method_not_allowed"
@@ -110,7 +110,7 @@ async def test_what_follows_a_model_is_never_taken_for_its_id(
 @pytest.mark.parametrize("name", ["compact", "input_tokens"])
 async def test_a_call_of_openais_that_is_not_offered_is_not_taken_for_a_responses_id(name: str) -> None:
     path = f"/v1/responses/{name}"
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.post(path, json={"model": "sightline/tiny", "input": "Hi"})
 
     error = response.json()["error"]
@@ -138,7 +138,7 @@ async def test_a_slash_at_the_end_means_nothing(method: str, path: str, body: An
 
 
 async def test_two_slashes_at_the_end_are_another_path() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         response = await client.get("/v1/jobs//")
 
     assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
@@ -162,8 +162,8 @@ async def test_two_slashes_at_the_end_are_another_path() -> None:
     ],
 )
 async def test_a_head_request_gets_the_headers_of_its_get(path: str) -> None:
-    desk = Desk()
-    async with application(desk) as app, client_of(app) as client:
+    service = FakeService()
+    async with application(service) as app, client_of(app) as client:
         await client.post("/v1/jobs", json={**CHAT, "model": "sightline/tiny"})
         whole = await client.get(path, headers={"x-request-id": "r1"})
         head = await client.head(path, headers={"x-request-id": "r1"})
@@ -176,7 +176,7 @@ async def test_a_head_request_gets_the_headers_of_its_get(path: str) -> None:
 
 
 async def test_the_head_of_a_stream_does_not_wait_for_its_end() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         await client.post("/v1/jobs", json={**CHAT, "model": "sightline/tiny"})
         response = await client.head(f"/v1/jobs/{FIRST}/events")
 
@@ -185,7 +185,7 @@ async def test_the_head_of_a_stream_does_not_wait_for_its_end() -> None:
 
 
 async def test_the_root_has_the_information_of_the_first_model() -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         root, first = await client.get("/info"), await client.get(f"{TINY}/info")
 
     assert (root.status_code, root.json()) == (200, first.json())

@@ -17,7 +17,7 @@ from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
 from shared.store.admission import Submitted
 from shared.store.script import StoreUnreachable
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.batches import asked, serving
@@ -33,9 +33,9 @@ COUNTED: dict[str, Any] = {"stream": True, "stream_options": OFTEN}
 
 
 @pytest.fixture
-async def http(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
-    stage.hand.beat()
-    async with client_of(stage.app) as found:
+async def http(deployment: Deployment) -> AsyncIterator[httpx.AsyncClient]:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as found:
         yield found
 
 
@@ -51,10 +51,10 @@ async def until_there_are(http: httpx.AsyncClient, count: int, status: str) -> N
     await until_async(there)
 
 
-async def taken(stage: Stage, http: httpx.AsyncClient, count: int) -> dict[str, claims.Claim]:
+async def taken(deployment: Deployment, http: httpx.AsyncClient, count: int) -> dict[str, claims.Claim]:
     """What waits, by its question, as soon as there is so much."""
     await until_there_are(http, count, "queued")
-    found = [stage.hand.take() for _ in range(count)]
+    found = [deployment.worker.take() for _ in range(count)]
     return {asked(claim.request): claim for claim in found}
 
 
@@ -62,25 +62,29 @@ def tells(text: str, call: Exchange) -> bool:
     return f'"{text}"'.encode() in call.body
 
 
-def say(stage: Stage, claim: claims.Claim, text: str, start: int = 0, choice: int | None = None) -> None:
+def say(
+    deployment: Deployment, claim: claims.Claim, text: str, start: int = 0, choice: int | None = None
+) -> None:
     piece = Piece(start, text, (7, 8), choice=choice, prompt_tokens=5)
-    assert stage.hand.store.run(claims.append(claim, piece)) == "ok"
+    assert deployment.worker.store.run(claims.append(claim, piece)) == "ok"
 
 
-def several(stage: Stage, claim: claims.Claim, *texts: str) -> None:
+def several(deployment: Deployment, claim: claims.Claim, *texts: str) -> None:
     result = Result(
         choices=tuple(Choice(text=text, finish_reason="length") for text in texts),
         usage=Usage(prompt_tokens=9, completion_tokens=6, cached_tokens=4),
         fingerprint=FINGERPRINT,
         compute_s=0.25,
     )
-    stage.hand.store.run(claims.settle(stage.hand.settings, claim, result, fingerprint=FINGERPRINT))
+    deployment.worker.store.run(
+        claims.settle(deployment.worker.settings, claim, result, fingerprint=FINGERPRINT)
+    )
 
 
 async def test_every_prompt_is_answered_in_its_place_and_counted(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         answer = await client.completions.create(**TWO)
     told = [(choice.index, choice.text, choice.finish_reason) for choice in answer.choices]
     assert told == [(0, "A CAT", "stop"), (1, "A DOG", "stop")]
@@ -93,12 +97,12 @@ async def test_every_prompt_is_answered_in_its_place_and_counted(
 
 
 async def test_several_answers_to_each_are_numbered_prompt_by_prompt(
-    stage: Stage, http: httpx.AsyncClient
+    deployment: Deployment, http: httpx.AsyncClient
 ) -> None:
-    call = posted(stage.app, DRAWN, TEXTS)
-    found = await taken(stage, http, 2)
-    several(stage, found["a dog"], "wet", "old")
-    several(stage, found["a cat"], "black", "red")
+    call = posted(deployment.app, DRAWN, TEXTS)
+    found = await taken(deployment, http, 2)
+    several(deployment, found["a dog"], "wet", "old")
+    several(deployment, found["a cat"], "black", "red")
     await call.finish()
     whole = data(b"data: " + call.body)[0]
     assert [(c["index"], c["text"]) for c in whole["choices"]] == list(
@@ -121,13 +125,15 @@ async def test_a_stream_takes_one_prompt(http: httpx.AsyncClient) -> None:
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "stream")
 
 
-async def test_every_chunk_counts_where_that_is_asked_for(stage: Stage, http: httpx.AsyncClient) -> None:
-    call = posted(stage.app, TWO | COUNTED | {"prompt": "a dog"}, TEXTS)
-    found = await taken(stage, http, 1)
-    say(stage, found["a dog"], "wet")
-    say(stage, found["a dog"], " fur", start=3)
+async def test_every_chunk_counts_where_that_is_asked_for(
+    deployment: Deployment, http: httpx.AsyncClient
+) -> None:
+    call = posted(deployment.app, TWO | COUNTED | {"prompt": "a dog"}, TEXTS)
+    found = await taken(deployment, http, 1)
+    say(deployment, found["a dog"], "wet")
+    say(deployment, found["a dog"], " fur", start=3)
     await call.until(lambda e: b" fur" in e.body)
-    several(stage, found["a dog"], "wet fur")
+    several(deployment, found["a dog"], "wet fur")
     await call.finish()
     *chunks, usage, _ = data(call.body)
     counts = [(c["choices"][0]["index"], c["usage"] and c["usage"]["completion_tokens"]) for c in chunks]
@@ -146,7 +152,7 @@ async def test_every_chunk_counts_where_that_is_asked_for(stage: Stage, http: ht
         ([], "invalid_request", "prompt"),
     ],
 )
-@pytest.mark.parametrize("stage", [{"api": {"prompts_limit": 3, "text_limit_kb": 1}}], indirect=True)
+@pytest.mark.parametrize("deployment", [{"api": {"prompts_limit": 3, "text_limit_kb": 1}}], indirect=True)
 async def test_one_bad_prompt_is_named_and_nothing_of_the_call_is_computed(
     http: httpx.AsyncClient, prompt: list[Any], code: str, param: str
 ) -> None:
@@ -156,16 +162,16 @@ async def test_one_bad_prompt_is_named_and_nothing_of_the_call_is_computed(
     assert (await http.get("/v1/jobs")).json()["data"] == []
 
 
-@pytest.mark.parametrize("stage", [{"queue": {"max_queued_caller": 2}}], indirect=True)
+@pytest.mark.parametrize("deployment", [{"queue": {"max_queued_caller": 2}}], indirect=True)
 async def test_what_the_line_has_no_room_for_leaves_nothing_behind(
-    stage: Stage, http: httpx.AsyncClient
+    deployment: Deployment, http: httpx.AsyncClient
 ) -> None:
     reply = await http.post(TEXTS, json=TWO | {"prompt": ["a", "b", "c"]})
     assert (reply.status_code, reply.json()["error"]["code"]) == (429, "caller_queue_full")
     assert 1 <= int(reply.headers["retry-after"]) <= 60
     await until_there_are(http, 2, "cancelled")
-    assert stage.hand.idle()
-    async with serving(stage.hand):
+    assert deployment.worker.idle()
+    async with serving(deployment.worker):
         assert (await http.post(TEXTS, json=TWO)).status_code == 200
 
 
@@ -207,9 +213,9 @@ async def test_a_job_whose_caller_never_learns_that_it_was_taken_is_computed_for
     assert len(await jobs(http, "queued")) == 1
 
 
-@pytest.mark.parametrize("stage", [{"queue": {"max_queued_caller": 2}}], indirect=True)
+@pytest.mark.parametrize("deployment", [{"queue": {"max_queued_caller": 2}}], indirect=True)
 async def test_a_call_with_a_key_goes_on_where_the_line_stopped_it(
-    stage: Stage, http: httpx.AsyncClient
+    deployment: Deployment, http: httpx.AsyncClient
 ) -> None:
     async def again() -> httpx.Response:
         three = TWO | {"prompt": ["a", "b", "c"]}
@@ -217,7 +223,7 @@ async def test_a_call_with_a_key_goes_on_where_the_line_stopped_it(
 
     assert (await again()).status_code == 429
     first = await jobs(http, "queued")
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         reply, repeated = await again(), await again()
     assert reply.status_code == 200
     assert set(first) < set(reply.headers["x-job-id"].split(", "))
@@ -227,9 +233,9 @@ async def test_a_call_with_a_key_goes_on_where_the_line_stopped_it(
 
 
 async def test_the_answer_to_many_prompts_passes_a_proxy_that_takes_short_heads(
-    stage: Stage, http: httpx.AsyncClient
+    deployment: Deployment, http: httpx.AsyncClient
 ) -> None:
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         body = TWO | {"prompt": ["a cat"] * 60}
         reply = await http.post(TEXTS, json=body, headers={"idempotency-key": "k"})
     named = reply.headers["x-job-id"]
@@ -237,19 +243,21 @@ async def test_the_answer_to_many_prompts_passes_a_proxy_that_takes_short_heads(
     assert set(named.split(", ")) < set(await jobs(http, "succeeded"))
 
 
-async def test_a_caller_who_hangs_up_leaves_all_jobs(stage: Stage, http: httpx.AsyncClient) -> None:
-    call = posted(stage.app, TWO, TEXTS)
+async def test_a_caller_who_hangs_up_leaves_all_jobs(deployment: Deployment, http: httpx.AsyncClient) -> None:
+    call = posted(deployment.app, TWO, TEXTS)
     await until_there_are(http, 2, "queued")
     call.hang_up()
     await call.finish()
     await until_there_are(http, 2, "cancelled")
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
-async def test_a_prompt_that_its_worker_refuses_ends_the_call(stage: Stage, http: httpx.AsyncClient) -> None:
-    call = posted(stage.app, TWO, TEXTS)
-    found = await taken(stage, http, 2)
-    stage.hand.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
+async def test_a_prompt_that_its_worker_refuses_ends_the_call(
+    deployment: Deployment, http: httpx.AsyncClient
+) -> None:
+    call = posted(deployment.app, TWO, TEXTS)
+    found = await taken(deployment, http, 2)
+    deployment.worker.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
     await call.finish()
     error = data(b"data: " + call.body)[0]["error"]
     assert (call.status, error["code"], error["param"]) == (400, "context_length_exceeded", "prompt[1]")
@@ -257,39 +265,41 @@ async def test_a_prompt_that_its_worker_refuses_ends_the_call(stage: Stage, http
 
 
 async def test_a_caller_with_a_key_loses_none_of_its_other_answers_where_one_fails(
-    stage: Stage, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[JobView] = []
     monkeypatch.setattr(Disconnects, "cancel_later", lambda _, view, **__: left.append(view))
-    call = posted(stage.app, TWO, TEXTS, idempotency_key="k")
-    found = await taken(stage, http, 2)
-    stage.hand.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
+    call = posted(deployment.app, TWO, TEXTS, idempotency_key="k")
+    found = await taken(deployment, http, 2)
+    deployment.worker.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
     await call.finish()
     assert (call.status, left) == (400, [])
 
 
-@pytest.mark.parametrize("stage", [{"api": {"sync_limit_s": 0.6}}], indirect=True)
+@pytest.mark.parametrize("deployment", [{"api": {"sync_limit_s": 0.6}}], indirect=True)
 async def test_jobs_that_take_longer_than_their_caller_may_wait_go_on(http: httpx.AsyncClient) -> None:
     reply = await http.post(TEXTS, json=TWO, headers={"x-wait-for-model": "true"})
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "wait_exceeded")
     assert sorted(reply.headers["x-job-id"].split(", ")) == sorted(await jobs(http, "queued"))
 
 
-async def test_each_prompt_is_known_by_itself(stage: Stage, http: httpx.AsyncClient) -> None:
+async def test_each_prompt_is_known_by_itself(deployment: Deployment, http: httpx.AsyncClient) -> None:
     prompts = ("a cat", ["a cat", "a dog"], ["a dog", "a cat"], ["a dog", "a cat", "a cow", "a cow"])
-    async with serving(stage.hand):
+    async with serving(deployment.worker):
         replies = [await http.post(TEXTS, json=TWO | {"prompt": prompt}) for prompt in prompts]
     assert [reply.headers["x-cache"] for reply in replies] == ["MISS", "MISS", "HIT", "MISS"]
     assert [c["text"] for c in replies[3].json()["choices"]] == ["A DOG", "A CAT", "A COW", "A COW"]
 
 
-async def test_callers_of_the_same_prompts_share_their_runs(stage: Stage, http: httpx.AsyncClient) -> None:
-    first = posted(stage.app, TWO, TEXTS)
+async def test_callers_of_the_same_prompts_share_their_runs(
+    deployment: Deployment, http: httpx.AsyncClient
+) -> None:
+    first = posted(deployment.app, TWO, TEXTS)
     await until_there_are(http, 2, "queued")
-    second: Exchange = posted(stage.app, TWO, TEXTS)
+    second: Exchange = posted(deployment.app, TWO, TEXTS)
     await until_there_are(http, 4, "queued")
-    for claim in (stage.hand.take(), stage.hand.take()):
-        several(stage, claim, asked(claim.request).upper())
+    for claim in (deployment.worker.take(), deployment.worker.take()):
+        several(deployment, claim, asked(claim.request).upper())
     await asyncio.gather(first.finish(), second.finish())
     assert (first.headers["x-cache"], second.headers["x-cache"]) == ("MISS", "COALESCED")
     assert [c["text"] for c in data(b"data: " + second.body)[0]["choices"]] == ["A CAT", "A DOG"]

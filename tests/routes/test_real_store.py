@@ -8,7 +8,7 @@ import pytest
 
 from shared.store import jobs as transitions
 from shared.store.nudges import AsyncNudger
-from tests.routes.conftest import PLACES_IN_LINE, Stage
+from tests.routes.conftest import PLACES_IN_LINE, Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
 from tests.support.clients import until_async
@@ -21,15 +21,15 @@ HF = "/models/sightline/tiny"
 CHATS = "/v1/chat/completions"
 
 
-async def test_one_computation_answers_every_door_in_its_own_words(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_one_computation_answers_every_door_in_its_own_words(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
         joined = await client.post("/v1/jobs", json=JOB)
-        claim = stage.hand.take()
-        assert stage.hand.idle()
-        stage.hand.say(claim, "A cat.")
-        stage.hand.succeed(claim, "A cat.")
+        claim = deployment.worker.take()
+        assert deployment.worker.idle()
+        deployment.worker.say(claim, "A cat.")
+        deployment.worker.succeed(claim, "A cat.")
         done = (await client.get(job["urls"]["self"])).json()
         chat = await client.post(CHATS, json=CHAT)
         stream = await client.post(CHATS, json=STREAM)
@@ -46,22 +46,22 @@ async def test_one_computation_answers_every_door_in_its_own_words(stage: Stage)
 
 
 async def test_no_nudge_is_sent_for_a_run_with_as_many_before_it_as_are_listed(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nudged: list[Sequence[str]] = []
     monkeypatch.setattr(AsyncNudger, "send", lambda _, lanes: nudged.append(lanes))
     monkeypatch.setattr("api.admission.submission.MOST", 1)
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         for priority in ("normal", "batch", "interactive"):
             reply = await client.post("/v1/jobs", json={**JOB, "priority": priority, "store": False})
             assert reply.status_code == 202
 
-    assert nudged == [[stage.hand.model.lane]] * 2
+    assert nudged == [[deployment.worker.model.lane]] * 2
 
 
 @pytest.mark.parametrize("path", [CHATS, HF])
-async def test_a_model_without_a_worker_is_503_with_a_time(stage: Stage, path: str) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_model_without_a_worker_is_503_with_a_time(deployment: Deployment, path: str) -> None:
+    async with client_of(deployment.app) as client:
         response = await client.post(path, json=CHAT if path == CHATS else INPUTS)
         accepted = await client.post("/v1/jobs", json=JOB)
 
@@ -71,26 +71,26 @@ async def test_a_model_without_a_worker_is_503_with_a_time(stage: Stage, path: s
     assert (accepted.status_code, accepted.json()["waiting_reason"]) == (202, "no_worker")
 
 
-async def test_a_caller_who_waits_for_the_model_is_answered_when_it_comes(stage: Stage) -> None:
-    call = posted(stage.app, CHAT, x_wait_for_model="true")
-    await _queued(stage)
-    stage.hand.beat()
-    stage.hand.succeed(stage.hand.take(), "A cat.")
+async def test_a_caller_who_waits_for_the_model_is_answered_when_it_comes(deployment: Deployment) -> None:
+    call = posted(deployment.app, CHAT, x_wait_for_model="true")
+    await _queued(deployment)
+    deployment.worker.beat()
+    deployment.worker.succeed(deployment.worker.take(), "A cat.")
     await call.finish()
 
     assert (call.status, call.headers["x-cache"]) == (200, "MISS")
     assert json.loads(call.body)["choices"][0]["message"]["content"] == "A cat."
 
 
-async def test_a_stream_tells_each_piece_as_it_is_written(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, STREAM)
-    await _queued(stage)
-    claim = stage.hand.take()
-    stage.hand.say(claim, "A ")
+async def test_a_stream_tells_each_piece_as_it_is_written(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, STREAM)
+    await _queued(deployment)
+    claim = deployment.worker.take()
+    deployment.worker.say(claim, "A ")
     await call.until(lambda e: b'"A "' in e.body)
-    stage.hand.say(claim, "cat.", start=2)
-    stage.hand.succeed(claim, "A cat.")
+    deployment.worker.say(claim, "cat.", start=2)
+    deployment.worker.succeed(claim, "A cat.")
     await call.finish()
 
     assert "".join(c["choices"][0]["delta"]["content"] for c in data(call.body)[:-1]) == "A cat."
@@ -98,43 +98,45 @@ async def test_a_stream_tells_each_piece_as_it_is_written(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("path", "body"), [(CHATS, CHAT), (CHATS, STREAM), (HF, INPUTS)])
-async def test_a_caller_who_hangs_up_empties_the_line(stage: Stage, path: str, body: dict[str, Any]) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, body, path)
-    await _queued(stage)
+async def test_a_caller_who_hangs_up_empties_the_line(
+    deployment: Deployment, path: str, body: dict[str, Any]
+) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, body, path)
+    await _queued(deployment)
     call.hang_up()
     await call.finish()
-    await _ended(stage, "cancelled")
+    await _ended(deployment, "cancelled")
 
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
-async def test_a_caller_who_hangs_up_leaves_the_others_their_run(stage: Stage) -> None:
-    stage.hand.beat()
-    leaving, staying = posted(stage.app, CHAT), posted(stage.app, CHAT)
-    await _queued(stage, jobs=2)
+async def test_a_caller_who_hangs_up_leaves_the_others_their_run(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    leaving, staying = posted(deployment.app, CHAT), posted(deployment.app, CHAT)
+    await _queued(deployment, jobs=2)
     leaving.hang_up()
     await leaving.finish()
-    await _ended(stage, "cancelled")
-    stage.hand.succeed(stage.hand.take(), "A cat.")
+    await _ended(deployment, "cancelled")
+    deployment.worker.succeed(deployment.worker.take(), "A cat.")
     await staying.finish()
 
     assert staying.status == 200
 
 
-async def test_a_failed_run_is_its_waiting_callers_error(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, INPUTS, HF)
-    await _queued(stage)
-    stage.hand.fail(stage.hand.take(), "context_length_exceeded", "Too long.")
+async def test_a_failed_run_is_its_waiting_callers_error(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, INPUTS, HF)
+    await _queued(deployment)
+    deployment.worker.fail(deployment.worker.take(), "context_length_exceeded", "Too long.")
     await call.finish()
 
     assert (call.status, json.loads(call.body)["error_type"]) == (400, "context_length_exceeded")
 
 
-async def test_a_key_names_one_job_and_another_body_is_a_mismatch(stage: Stage) -> None:
+async def test_a_key_names_one_job_and_another_body_is_a_mismatch(deployment: Deployment) -> None:
     key = {"idempotency-key": "k-1"}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         first = await client.post("/v1/jobs", json=JOB, headers=key)
         same = await client.post("/v1/jobs", json=JOB, headers=key)
         other = await client.post("/v1/jobs", json={**JOB, "priority": "batch"}, headers=key)
@@ -147,14 +149,14 @@ async def test_a_key_names_one_job_and_another_body_is_a_mismatch(stage: Stage) 
     assert (purged.status_code, purged.json()["code"]) == (410, "job_purged")
 
 
-async def test_a_reader_who_comes_back_after_the_end_gets_exactly_the_rest(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_reader_who_comes_back_after_the_end_gets_exactly_the_rest(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
-        claim = stage.hand.take()
-        stage.hand.say(claim, "A ")
-        stage.hand.say(claim, "cat.", start=2)
-        stage.hand.succeed(claim, "A cat.")
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, "A ")
+        deployment.worker.say(claim, "cat.", start=2)
+        deployment.worker.succeed(claim, "A cat.")
         whole = (await client.get(job["urls"]["events"])).text.split("\n\n")
         stories = [
             (await client.get(job["urls"]["events"], headers={"last-event-id": str(seen)})).text
@@ -165,8 +167,10 @@ async def test_a_reader_who_comes_back_after_the_end_gets_exactly_the_rest(stage
     assert stories == ["\n\n".join(whole[seen:]) for seen in range(len(whole))]
 
 
-async def test_the_story_of_a_job_cancelled_by_itself_can_be_read_again_to_its_end(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_the_story_of_a_job_cancelled_by_itself_can_be_read_again_to_its_end(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
         await client.post("/v1/jobs", json=JOB)
         await client.post(job["urls"]["cancel"])
@@ -180,9 +184,9 @@ async def test_the_story_of_a_job_cancelled_by_itself_can_be_read_again_to_its_e
     assert stories == ["\n\n".join(whole[seen:]) for seen in range(len(whole))]
 
 
-async def test_a_full_line_refuses_at_every_door_and_says_when_to_come_back(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_full_line_refuses_at_every_door_and_says_when_to_come_back(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         for number in range(PLACES_IN_LINE):
             asked = {"model": JOB["model"], "input": {"prompt": f"Question {number}"}}
             assert (await client.post("/v1/jobs", json=asked)).status_code == 202
@@ -196,13 +200,13 @@ async def test_a_full_line_refuses_at_every_door_and_says_when_to_come_back(stag
     assert all(1 <= int(r.headers["retry-after"]) <= 60 for r in (job, chat, raw))
 
 
-async def test_a_result_that_is_no_longer_kept_is_410_not_an_empty_answer(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_result_that_is_no_longer_kept_is_410_not_an_empty_answer(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         # As at the end of `retention.result_s`.
-        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl5:run_*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl5:run_*"))
         late = await client.get(job["urls"]["self"])
         again = await client.post("/v1/jobs", json=JOB)
 
@@ -210,16 +214,16 @@ async def test_a_result_that_is_no_longer_kept_is_410_not_an_empty_answer(stage:
     assert (again.status_code, again.headers["x-cache"]) == (202, "MISS")
 
 
-async def test_without_its_store_the_service_says_so_and_lives(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        stage.server.kill()
+async def test_without_its_store_the_service_says_so_and_lives(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        deployment.server.kill()
         try:
             health = await client.get("/health")
             jobs = await client.post("/v1/jobs", json=JOB)
             chat = await client.post(CHATS, json=CHAT)
             ready = await client.get("/ready")
         finally:
-            stage.server.start()
+            deployment.server.start()
         recovered = await client.post("/v1/jobs", json=JOB)
 
     told = {"status": "ok", "store": "unreachable", "blobs": {"kind": "folder", "state": "reachable"}}
@@ -229,17 +233,17 @@ async def test_without_its_store_the_service_says_so_and_lives(stage: Stage) -> 
     assert (ready.status_code, recovered.status_code) == (503, 202)
 
 
-async def _queued(stage: Stage, jobs: int = 1) -> None:
+async def _queued(deployment: Deployment, jobs: int = 1) -> None:
     """Until that many jobs are queued, asked as a client would."""
-    await _listed(stage, "queued", jobs)
+    await _listed(deployment, "queued", jobs)
 
 
-async def _ended(stage: Stage, status: str) -> None:
-    await _listed(stage, status, 1)
+async def _ended(deployment: Deployment, status: str) -> None:
+    await _listed(deployment, status, 1)
 
 
-async def _listed(stage: Stage, status: str, count: int) -> None:
-    async with client_of(stage.app) as client:
+async def _listed(deployment: Deployment, status: str, count: int) -> None:
+    async with client_of(deployment.app) as client:
 
         async def listed() -> bool:
             found = (await client.get("/v1/jobs", params={"status": status})).json()["data"]
@@ -251,11 +255,11 @@ async def _listed(stage: Stage, status: str, count: int) -> None:
 @pytest.mark.parametrize(
     "name", ["lease", "workers", "queue:model.sightline--tiny", "job_1", "job_" + "A" * 32, "%00"]
 )
-async def test_a_jobs_path_reaches_no_other_record(stage: Stage, name: str) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_jobs_path_reaches_no_other_record(deployment: Deployment, name: str) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=JOB)
-        stage.hand.take()
+        deployment.worker.take()
         answers = [
             await client.get(f"/v1/jobs/{name}"),
             await client.get(f"/v1/jobs/{name}/events"),
@@ -277,10 +281,10 @@ async def test_a_jobs_path_reaches_no_other_record(stage: Stage, name: str) -> N
     ],
 )
 async def test_what_cannot_fit_the_model_is_refused_before_it_is_stored(
-    stage: Stage, path: str, body: dict[str, Any], param: str
+    deployment: Deployment, path: str, body: dict[str, Any], param: str
 ) -> None:
-    stage.hand.beat(context_length="4096")
-    async with client_of(stage.app) as client:
+    deployment.worker.beat(context_length="4096")
+    async with client_of(deployment.app) as client:
         response = await client.post(path, json=body)
         jobs = (await client.get("/v1/jobs")).json()["data"]
 
@@ -290,7 +294,7 @@ async def test_what_cannot_fit_the_model_is_refused_before_it_is_stored(
 
 
 async def test_a_list_of_what_is_rare_does_not_ask_the_store_for_every_other_job(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, pages = transitions.jobs, list[str | None]()
 
@@ -299,7 +303,7 @@ async def test_a_list_of_what_is_rare_does_not_ask_the_store_for_every_other_job
         return read(*said, after=after, **how)
 
     monkeypatch.setattr(transitions, "jobs", counted)
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         for _ in range(6):
             await client.post("/v1/jobs", json=JOB)
         listed = await client.get("/v1/jobs", params={"status": "failed", "limit": 1})

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, posted
 from tests.support.clients import until_async
@@ -16,9 +16,9 @@ HF = {"inputs": {"image": URL, "text": "What?"}}
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What?", "image": URL}}
 
 
-async def _fetching(stage: Stage) -> str:
+async def _fetching(deployment: Deployment) -> str:
     """The path of the job whose picture is waited for."""
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
 
         async def waiting() -> Any:
             jobs = (await client.get("/v1/jobs")).json()["data"]
@@ -27,61 +27,65 @@ async def _fetching(stage: Stage) -> str:
         return str(await until_async(waiting))
 
 
-def _answer(stage: Stage) -> None:
-    assert stage.hand.take_in() == "queued"
-    claim = stage.hand.take()
-    stage.hand.say(claim, "A cat.")
-    stage.hand.succeed(claim, "A cat.")
+def _answer(deployment: Deployment) -> None:
+    assert deployment.worker.take_in() == "queued"
+    claim = deployment.worker.take()
+    deployment.worker.say(claim, "A cat.")
+    deployment.worker.succeed(claim, "A cat.")
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("path", "body"), [("/v1/chat/completions", CHAT), ("/models/sightline/tiny", HF)])
 async def test_a_remote_pictures_answer_says_what_the_cache_did(
-    stage: Stage, path: str, body: dict[str, Any], stream: bool
+    deployment: Deployment, path: str, body: dict[str, Any], stream: bool
 ) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, {**body, "stream": stream}, path)
-    await _fetching(stage)
-    _answer(stage)
+    deployment.worker.beat()
+    call = posted(deployment.app, {**body, "stream": stream}, path)
+    await _fetching(deployment)
+    _answer(deployment)
     await call.finish()
 
     assert (call.status, call.headers["x-cache"]) == (200, "MISS")
     assert ("x-compute-time" in call.headers, "x-queue-time" in call.headers) == (not stream, not stream)
 
 
-async def test_the_events_of_a_job_with_a_remote_picture_say_what_the_cache_did(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_the_events_of_a_job_with_a_remote_picture_say_what_the_cache_did(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
-    events = Exchange(stage.app, "GET", job["urls"]["events"]).start()
+    events = Exchange(deployment.app, "GET", job["urls"]["events"]).start()
 
     async def connected() -> bool:
-        ((_, listeners),) = stage.hand.store.client.pubsub_numsub(f"sl5:wake:{job['id']}")
+        ((_, listeners),) = deployment.worker.store.client.pubsub_numsub(f"sl5:wake:{job['id']}")
         return bool(listeners)
 
     await until_async(connected)
-    _answer(stage)
+    _answer(deployment)
     await events.finish()
 
     assert (events.status, events.headers["x-cache"]) == (200, "MISS")
 
 
-async def test_a_job_that_is_waited_for_says_how_it_was_answered(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, JOB, "/v1/jobs", prefer="wait=30")
-    await _fetching(stage)
-    _answer(stage)
+async def test_a_job_that_is_waited_for_says_how_it_was_answered(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, JOB, "/v1/jobs", prefer="wait=30")
+    await _fetching(deployment)
+    _answer(deployment)
     await call.finish()
 
     assert (call.status, call.headers["x-cache"], call.headers["x-compute-time"]) == (200, "MISS", "0.250")
     assert float(call.headers["x-queue-time"]) >= 0
 
 
-async def test_a_wait_for_a_remote_picture_in_vain_still_says_which_job_it_was(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, JOB, "/v1/jobs", prefer="wait=30")
-    path = await _fetching(stage)
-    async with client_of(stage.app) as client:
+async def test_a_wait_for_a_remote_picture_in_vain_still_says_which_job_it_was(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, JOB, "/v1/jobs", prefer="wait=30")
+    path = await _fetching(deployment)
+    async with client_of(deployment.app) as client:
         await client.post(f"{path}/cancel")
     await call.finish()
 

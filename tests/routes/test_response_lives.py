@@ -2,19 +2,19 @@
 
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
 from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, in_line, kinds
 
 
-async def test_cancelling_is_for_the_background_and_harmless_twice(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        response = await begun(stage.hand, client)
+async def test_cancelling_is_for_the_background_and_harmless_twice(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        response = await begun(deployment.worker, client)
         first = await client.post(f"{PATH}/{response}/cancel")
         second = await client.post(f"{PATH}/{response}/cancel")
         story = data((await client.get(f"{PATH}/{response}?stream=true")).content)
-        done = await answered(stage.hand, client, input="Another?")
+        done = await answered(deployment.worker, client, input="Another?")
         late = await client.post(f"{PATH}/{done}/cancel")
         call = await client.post(PATH, json=ASK | {"input": "Another?"})
         refused = await client.post(f"{PATH}/{call.json()['id']}/cancel")
@@ -27,9 +27,9 @@ async def test_cancelling_is_for_the_background_and_harmless_twice(stage: Stage)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
 
 
-async def test_a_deleted_response_is_gone_with_its_job(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        response = await answered(stage.hand, client)
+async def test_a_deleted_response_is_gone_with_its_job(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        response = await answered(deployment.worker, client)
         gone = await client.delete(f"{PATH}/{response}")
         replies = [
             await client.get(f"{PATH}/{response}"),
@@ -45,9 +45,9 @@ async def test_a_deleted_response_is_gone_with_its_job(stage: Stage) -> None:
     assert jobs == []
 
 
-async def test_a_job_of_another_door_is_no_response(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_job_of_another_door_is_no_response(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         body = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
         job = (await client.post("/v1/jobs", json=body)).json()["id"]
         replies = [await client.get(f"{PATH}/{name}") for name in (job, job.replace("job_", "resp_"), "%00")]
@@ -55,11 +55,13 @@ async def test_a_job_of_another_door_is_no_response(stage: Stage) -> None:
     assert [r.status_code for r in replies] == [404] * 3
 
 
-async def test_a_response_whose_answer_is_no_longer_kept_can_be_deleted_and_not_read(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        response = await answered(stage.hand, client)
+async def test_a_response_whose_answer_is_no_longer_kept_can_be_deleted_and_not_read(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
+        response = await answered(deployment.worker, client)
         # As at the end of `retention.result_s`.
-        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl5:run_*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl5:run_*"))
         read = await client.get(f"{PATH}/{response}")
         on = await client.post(PATH, json=LATER | {"previous_response_id": response})
         gone = await client.delete(f"{PATH}/{response}")
@@ -70,10 +72,10 @@ async def test_a_response_whose_answer_is_no_longer_kept_can_be_deleted_and_not_
 
 @pytest.mark.parametrize("query", ["", "?stream=true"])
 async def test_a_response_that_is_not_to_be_stored_is_gone_once_its_end_was_told(
-    stage: Stage, query: str
+    deployment: Deployment, query: str
 ) -> None:
-    async with client_of(stage.app) as client:
-        response = await answered(stage.hand, client, store=False)
+    async with client_of(deployment.app) as client:
+        response = await answered(deployment.worker, client, store=False)
         items = await client.get(f"{PATH}/{response}/input_items")
         on = await client.post(PATH, json=LATER | {"previous_response_id": response})
         told = await client.get(f"{PATH}/{response}{query}")
@@ -84,15 +86,15 @@ async def test_a_response_that_is_not_to_be_stored_is_gone_once_its_end_was_told
     assert [r.status_code for r in (items, on, told, again)] == [200, 404, 200, 404]
 
 
-async def test_a_stream_that_is_not_to_be_stored_leaves_nothing(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, ASK | {"stream": True, "store": False}, PATH)
-    await in_line(stage.hand)
-    finish(stage.hand)
+async def test_a_stream_that_is_not_to_be_stored_leaves_nothing(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, ASK | {"stream": True, "store": False}, PATH)
+    await in_line(deployment.worker)
+    finish(deployment.worker)
     await call.finish()
 
     assert kinds(data(call.body))[-1] == "completed"
-    assert stage.hand.store.client.keys("sl5:job_*") == []
+    assert deployment.worker.store.client.keys("sl5:job_*") == []
 
 
 @pytest.mark.parametrize(
@@ -109,9 +111,9 @@ async def test_a_stream_that_is_not_to_be_stored_leaves_nothing(stage: Stage) ->
         ("/input_items?include=everything", "include[0]"),
     ],
 )
-async def test_a_wrong_query_is_named(stage: Stage, query: str, param: str) -> None:
-    async with client_of(stage.app) as client:
-        response = await begun(stage.hand, client)
+async def test_a_wrong_query_is_named(deployment: Deployment, query: str, param: str) -> None:
+    async with client_of(deployment.app) as client:
+        response = await begun(deployment.worker, client)
         reply = await client.get(f"{PATH}/{response}{query}")
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)

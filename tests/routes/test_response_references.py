@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.responses import LATER, PATH, answered, begun
 from tests.support.tools import WEATHER
@@ -17,17 +17,19 @@ def reference(id: str) -> dict[str, str]:
     return {"type": "item_reference", "id": id}
 
 
-async def test_a_conversation_of_the_ai_sdk_goes_on_with_what_was_said_and_called(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        stage.hand.beat(tools="hermes")
+async def test_a_conversation_of_the_ai_sdk_goes_on_with_what_was_said_and_called(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
+        deployment.worker.beat(tools="hermes")
         one = (await client.post(PATH, json=LATER | {"tools": [FUNCTION]})).json()["id"]
-        stage.hand.succeed(stage.hand.take(), WROTE, syntax="hermes")
+        deployment.worker.succeed(deployment.worker.take(), WROTE, syntax="hermes")
         output = (await client.get(f"{PATH}/{one}")).json()["output"]
         given = {"type": "function_call_output", "call_id": output[1]["call_id"], "output": "Rain."}
         asked = {"role": "user", "content": "What is this?"}
         by_name = [asked, *(reference(item["id"]) for item in output), given, AGAIN]
         await client.post(PATH, json=LATER | {"input": by_name, "tools": [FUNCTION]})
-        named = json.loads(stage.hand.take().request)
+        named = json.loads(deployment.worker.take().request)
         whole = await client.post(
             PATH, json=LATER | {"input": [asked, *output, given, AGAIN], "tools": [FUNCTION]}
         )
@@ -38,18 +40,18 @@ async def test_a_conversation_of_the_ai_sdk_goes_on_with_what_was_said_and_calle
     assert whole.headers["x-cache"] == "COALESCED", "it is the same question as the one sent whole"
 
 
-async def test_what_cannot_be_named_is_told_by_its_place(stage: Stage) -> None:
+async def test_what_cannot_be_named_is_told_by_its_place(deployment: Deployment) -> None:
     async def told(*items: Any) -> tuple[int, str, str]:
         reply = await client.post(PATH, json=LATER | {"input": [*items, AGAIN]})
         error = reply.json()["error"]
         return reply.status_code, error["code"], error["param"]
 
-    async with client_of(stage.app) as client:
-        waiting = (await begun(stage.hand, client)).removeprefix("resp_")
+    async with client_of(deployment.app) as client:
+        waiting = (await begun(deployment.worker, client)).removeprefix("resp_")
         on_waiting = await told(reference(f"msg_{waiting}"))
         await client.post(f"{PATH}/resp_{waiting}/cancel")
         on_cancelled = await told(reference(f"msg_{waiting}"))
-        done = (await answered(stage.hand, client, input="Who?")).removeprefix("resp_")
+        done = (await answered(deployment.worker, client, input="Who?")).removeprefix("resp_")
         unknown = [await told(AGAIN, reference(id)) for id in (f"fc_{done}_0", "msg_0", "rs_1_2", "", "_")]
         many = await told(*[reference(f"msg_{done}")] * 257)
         strange = await told(reference(f"msg_{done}") | {"role": "user"})
@@ -61,8 +63,8 @@ async def test_what_cannot_be_named_is_told_by_its_place(stage: Stage) -> None:
     assert strange == (400, "unknown_field", "input[0].role")
 
 
-async def test_an_answer_that_was_not_to_be_kept_is_named_by_nobody(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        one = (await begun(stage.hand, client, store=False)).removeprefix("resp_")
+async def test_an_answer_that_was_not_to_be_kept_is_named_by_nobody(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        one = (await begun(deployment.worker, client, store=False)).removeprefix("resp_")
         reply = await client.post(PATH, json=LATER | {"input": [reference(f"msg_{one}"), AGAIN]})
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "response_not_found")

@@ -6,18 +6,18 @@ import pytest
 from asgi_lifespan import LifespanManager
 
 from api.app import create_app
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
 from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, in_line, kinds
 
 
-async def test_a_call_is_answered_with_its_job_and_times(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, ASK, PATH)
-    await in_line(stage.hand)
-    finish(stage.hand)
+async def test_a_call_is_answered_with_its_job_and_times(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, ASK, PATH)
+    await in_line(deployment.worker)
+    finish(deployment.worker)
     await call.finish()
 
     body = json.loads(call.body)
@@ -28,9 +28,9 @@ async def test_a_call_is_answered_with_its_job_and_times(stage: Stage) -> None:
     assert {"x-cache", "x-compute-time", "x-queue-time"} <= call.headers.keys()
 
 
-async def test_a_response_shares_its_answer_with_every_other_door(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        await answered(stage.hand, client)
+async def test_a_response_shares_its_answer_with_every_other_door(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        await answered(deployment.worker, client)
         chat = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
         hit = await client.post("/v1/chat/completions", json=chat)
         again = await client.post(PATH, json=ASK)
@@ -38,14 +38,14 @@ async def test_a_response_shares_its_answer_with_every_other_door(stage: Stage) 
     assert [r.headers["x-cache"] for r in (hit, again)] == ["HIT", "HIT"]
 
 
-async def test_a_stream_begins_with_its_first_word_and_ends_with_the_whole(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, ASK | {"stream": True}, PATH)
-    await in_line(stage.hand)
-    claim = stage.hand.take()
-    stage.hand.say(claim, "A ")
+async def test_a_stream_begins_with_its_first_word_and_ends_with_the_whole(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, ASK | {"stream": True}, PATH)
+    await in_line(deployment.worker)
+    claim = deployment.worker.take()
+    deployment.worker.say(claim, "A ")
     await call.until(lambda e: b"output_text.delta" in e.body)
-    stage.hand.succeed(claim, "A ")
+    deployment.worker.succeed(claim, "A ")
     await call.finish()
 
     told = data(call.body)
@@ -64,25 +64,25 @@ async def test_a_stream_begins_with_its_first_word_and_ends_with_the_whole(stage
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_call_that_fails_before_its_first_word_has_the_errors_own_status(
-    stage: Stage, stream: bool
+    deployment: Deployment, stream: bool
 ) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, ASK | {"stream": stream}, PATH)
-    await in_line(stage.hand)
-    stage.hand.fail(stage.hand.take(), "context_length_exceeded", "Too long.", "messages")
+    deployment.worker.beat()
+    call = posted(deployment.app, ASK | {"stream": stream}, PATH)
+    await in_line(deployment.worker)
+    deployment.worker.fail(deployment.worker.take(), "context_length_exceeded", "Too long.", "messages")
     await call.finish()
 
     error = json.loads(call.body)["error"]
     assert (call.status, error["code"], error["param"]) == (400, "context_length_exceeded", "input")
 
 
-async def test_a_failure_behind_the_first_word_is_told_as_openai_tells_it(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, ASK | {"stream": True}, PATH)
-    await in_line(stage.hand)
-    claim = stage.hand.take()
-    stage.hand.say(claim, "A ")
-    stage.hand.fail(claim, "stream_broken", "It broke.")
+async def test_a_failure_behind_the_first_word_is_told_as_openai_tells_it(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, ASK | {"stream": True}, PATH)
+    await in_line(deployment.worker)
+    claim = deployment.worker.take()
+    deployment.worker.say(claim, "A ")
+    deployment.worker.fail(claim, "stream_broken", "It broke.")
     await call.finish()
 
     last = data(call.body)[-1]
@@ -90,14 +90,14 @@ async def test_a_failure_behind_the_first_word_is_told_as_openai_tells_it(stage:
     assert last["response"]["error"]["code"] == "stream_broken"
 
 
-async def test_in_the_background_a_model_that_is_not_ready_is_waited_for(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_in_the_background_a_model_that_is_not_ready_is_waited_for(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         refused = await client.post(PATH, json=ASK)
         kept = await client.post(PATH, json=LATER)
-        streamed = posted(stage.app, LATER | {"stream": True}, PATH)
+        streamed = posted(deployment.app, LATER | {"stream": True}, PATH)
         await streamed.until(lambda e: b"response.queued" in e.body)
-        stage.hand.beat()
-        finish(stage.hand)
+        deployment.worker.beat()
+        finish(deployment.worker)
         await streamed.finish()
         done = await client.get(f"{PATH}/{kept.json()['id']}")
 
@@ -107,26 +107,26 @@ async def test_in_the_background_a_model_that_is_not_ready_is_waited_for(stage: 
     assert done.json()["status"] == "completed"
 
 
-async def test_the_caller_of_a_response_in_the_background_may_hang_up(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, LATER | {"stream": True}, PATH)
+async def test_the_caller_of_a_response_in_the_background_may_hang_up(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, LATER | {"stream": True}, PATH)
     await call.until(lambda e: b"response.queued" in e.body)
     call.hang_up()
     await call.finish()
-    finish(stage.hand)
-    async with client_of(stage.app) as client:
+    finish(deployment.worker)
+    async with client_of(deployment.app) as client:
         (job,) = (await client.get("/v1/jobs")).json()["data"]
 
     assert job["status"] == "succeeded"
 
 
-async def test_the_caller_of_any_other_ends_it_by_hanging_up(stage: Stage) -> None:
-    stage.hand.beat()
-    call = posted(stage.app, ASK, PATH)
-    await in_line(stage.hand)
+async def test_the_caller_of_any_other_ends_it_by_hanging_up(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, ASK, PATH)
+    await in_line(deployment.worker)
     call.hang_up()
     await call.finish()
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
 
         async def cancelled() -> bool:
             jobs = (await client.get("/v1/jobs", params={"status": "cancelled"})).json()["data"]
@@ -135,16 +135,19 @@ async def test_the_caller_of_any_other_ends_it_by_hanging_up(stage: Stage) -> No
         await until_async(cancelled)
 
 
-async def test_another_process_tells_exactly_the_events_that_are_missing(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        call = posted(stage.app, LATER | {"stream": True}, PATH)
-        stage.hand.beat()
-        await in_line(stage.hand)
-        finish(stage.hand)
+async def test_another_process_tells_exactly_the_events_that_are_missing(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        call = posted(deployment.app, LATER | {"stream": True}, PATH)
+        deployment.worker.beat()
+        await in_line(deployment.worker)
+        finish(deployment.worker)
         await call.finish()
     parts = call.body.decode().split("\n\n")[:-1]
     url = f"{PATH}/{data(call.body)[0]['response']['id']}?stream=true&starting_after="
-    async with LifespanManager(create_app(stage.hand.settings)) as other, client_of(other.app) as client:
+    async with (
+        LifespanManager(create_app(deployment.worker.settings)) as other,
+        client_of(other.app) as client,
+    ):
         rest = [(await client.get(f"{url}{seen}")).text for seen in range(len(parts))]
         beyond = await client.get(f"{url}{len(parts)}")
 
@@ -153,17 +156,17 @@ async def test_another_process_tells_exactly_the_events_that_are_missing(stage: 
     assert (beyond.status_code, beyond.json()["error"]["code"]) == (410, "stream_rewound")
 
 
-async def test_a_reader_who_comes_back_while_it_is_written_misses_nothing(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        response = await begun(stage.hand, client)
-        claim = stage.hand.take()
-        stage.hand.say(claim, "A ")
+async def test_a_reader_who_comes_back_while_it_is_written_misses_nothing(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        response = await begun(deployment.worker, client)
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, "A ")
         url = f"{PATH}/{response}?stream=true&starting_after=5"
-        reader = Exchange(stage.app, "GET", url).start()
-        stage.hand.say(claim, "cat", start=2)
+        reader = Exchange(deployment.app, "GET", url).start()
+        deployment.worker.say(claim, "cat", start=2)
         await reader.until(lambda e: b'"cat"' in e.body)
-        stage.hand.say(claim, ".", start=5)
-        stage.hand.succeed(claim, "A cat.")
+        deployment.worker.say(claim, ".", start=5)
+        deployment.worker.succeed(claim, "A cat.")
         await reader.finish()
 
     told = data(reader.body)

@@ -13,7 +13,7 @@ from shared.errors import ServiceError
 from shared.job import JobView, Status
 from shared.store.claims import Claim
 from shared.store.script import AsyncStore, ScriptCall
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
@@ -30,8 +30,8 @@ T = TypeVar("T")
 class PowerLoss:
     """What the store kept of a run, put back over what it had written since, as by a server started anew."""
 
-    def __init__(self, stage: Stage, claim: Claim) -> None:
-        self._client = stage.hand.store.client
+    def __init__(self, deployment: Deployment, claim: Claim) -> None:
+        self._client = deployment.worker.store.client
         self._claim = claim
         self._run = f"sl5:{claim.id}"
         self._record = self._client.hgetall(self._run)
@@ -48,16 +48,16 @@ class PowerLoss:
 
 
 @asynccontextmanager
-async def _reading(stage: Stage, path: str, body: dict[str, Any] | None) -> AsyncIterator[Exchange]:
+async def _reading(deployment: Deployment, path: str, body: dict[str, Any] | None) -> AsyncIterator[Exchange]:
     """A reader connected from the start; without a body, of a job's events."""
-    stage.hand.beat()
+    deployment.worker.beat()
     if body is not None:
-        reader = posted(stage.app, body, path)
+        reader = posted(deployment.app, body, path)
     else:
-        async with client_of(stage.app) as client:
+        async with client_of(deployment.app) as client:
             job = (await client.post(path, json=JOB)).json()
-        reader = Exchange(stage.app, "GET", job["urls"]["events"]).start()
-    async with client_of(stage.app) as client:
+        reader = Exchange(deployment.app, "GET", job["urls"]["events"]).start()
+    async with client_of(deployment.app) as client:
 
         async def queued() -> bool:
             return bool((await client.get("/v1/jobs")).json()["data"])
@@ -72,65 +72,67 @@ async def _reading(stage: Stage, path: str, body: dict[str, Any] | None) -> Asyn
 )
 @pytest.mark.parametrize("pieces", [("sat on the ", "old ", "mat."), ("lay ", "in ", "its ", "bed.")])
 async def test_a_connected_reader_of_text_the_store_forgot_is_told_so(
-    stage: Stage, path: str, body: dict[str, Any] | None, pieces: tuple[str, ...]
+    deployment: Deployment, path: str, body: dict[str, Any] | None, pieces: tuple[str, ...]
 ) -> None:
-    async with _reading(stage, path, body) as reader:
-        claim = stage.hand.take()
-        stage.hand.say(claim, "The cat ")
-        kept = PowerLoss(stage, claim)
-        stage.hand.say(claim, "sat ", 8)
-        stage.hand.say(claim, "on ", 12)
+    async with _reading(deployment, path, body) as reader:
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, "The cat ")
+        kept = PowerLoss(deployment, claim)
+        deployment.worker.say(claim, "sat ", 8)
+        deployment.worker.say(claim, "on ", 12)
         await reader.until(lambda e: b'"on "' in e.body)
         kept.strike()
         at = 8
         for piece in pieces:
-            stage.hand.say(claim, piece, at)
+            deployment.worker.say(claim, piece, at)
             at += len(piece)
-        stage.hand.succeed(claim, "The cat " + "".join(pieces))
+        deployment.worker.succeed(claim, "The cat " + "".join(pieces))
 
     assert data(reader.body)[-1]["error"]["code"] == "stream_rewound"
     assert not any(f'"{piece}"'.encode() in reader.body for piece in pieces[1:])
 
 
-async def test_a_reader_is_told_before_the_stream_has_grown_again(stage: Stage) -> None:
-    async with _reading(stage, "/v1/jobs", None) as reader:
-        claim = stage.hand.take()
-        kept = PowerLoss(stage, claim)
-        stage.hand.say(claim, "The cat ")
+async def test_a_reader_is_told_before_the_stream_has_grown_again(deployment: Deployment) -> None:
+    async with _reading(deployment, "/v1/jobs", None) as reader:
+        claim = deployment.worker.take()
+        kept = PowerLoss(deployment, claim)
+        deployment.worker.say(claim, "The cat ")
         await reader.until(lambda e: b"The cat" in e.body)
         kept.strike()
 
     assert data(reader.body)[-1]["error"]["code"] == "stream_rewound"
 
 
-async def test_a_reader_who_comes_back_knowing_more_than_the_store_is_told_so(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_reader_who_comes_back_knowing_more_than_the_store_is_told_so(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
         response = await client.get(job["urls"]["events"], headers={"last-event-id": "2"})
 
     assert (response.status_code, response.json()["code"]) == (410, "stream_rewound")
 
 
-def _said_anew(stage: Stage) -> None:
+def _said_anew(deployment: Deployment) -> None:
     """A run whose texts 2 and 3 the store forgot, and which another attempt ends in other words."""
-    claim = stage.hand.take()
-    stage.hand.say(claim, "The cat ")
-    kept = PowerLoss(stage, claim)
-    stage.hand.say(claim, "sat ", 8)
-    stage.hand.say(claim, "on ", 12)
+    claim = deployment.worker.take()
+    deployment.worker.say(claim, "The cat ")
+    kept = PowerLoss(deployment, claim)
+    deployment.worker.say(claim, "sat ", 8)
+    deployment.worker.say(claim, "on ", 12)
     kept.strike()
-    stage.hand.give_back(claim, "worker_lost")
-    again = stage.hand.take()
+    deployment.worker.give_back(claim, "worker_lost")
+    again = deployment.worker.take()
     for start, text in ((8, "lay "), (12, "in "), (15, "bed.")):
-        stage.hand.say(again, text, start)
-    stage.hand.succeed(again, "The cat lay in bed.")
+        deployment.worker.say(again, text, start)
+    deployment.worker.succeed(again, "The cat lay in bed.")
 
 
-async def test_a_reader_who_comes_back_to_other_words_than_were_read_is_told_so(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_reader_who_comes_back_to_other_words_than_were_read_is_told_so(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
-        _said_anew(stage)
+        _said_anew(deployment)
         behind = [
             await client.get(job["urls"]["events"], headers={"last-event-id": str(seen)})
             for seen in (3, 4, 5)
@@ -141,10 +143,12 @@ async def test_a_reader_who_comes_back_to_other_words_than_were_read_is_told_so(
     assert [(r.status_code, r.json()["code"]) for r in lost] == [(410, "stream_rewound")] * 2
 
 
-async def test_a_reader_who_comes_back_to_a_response_in_other_words_is_told_so(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        response = await begun(stage.hand, client)
-        _said_anew(stage)
+async def test_a_reader_who_comes_back_to_a_response_in_other_words_is_told_so(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
+        response = await begun(deployment.worker, client)
+        _said_anew(deployment)
         url = f"{PATH}/{response}?stream=true&starting_after="
         behind = [await client.get(f"{url}{seen}") for seen in (5, 6, 7)]
 
@@ -154,19 +158,19 @@ async def test_a_reader_who_comes_back_to_a_response_in_other_words_is_told_so(s
 
 
 async def test_a_reader_of_a_response_whose_first_words_the_store_forgot_with_its_run_is_told_so(
-    stage: Stage,
+    deployment: Deployment,
 ) -> None:
     pictured = {
         "role": "user",
         "content": [{"type": "input_image", "image_url": "https://example.com/a.png"}],
     }
-    async with client_of(stage.app) as client:
-        response = await begun(stage.hand, client, input=[pictured])
-        change(stage.hand.store.client, response.replace("resp_", "job_"), server="before")
-        stage.hand.take_in()
-        claim = stage.hand.take()
-        stage.hand.say(claim, "A cat.")
-        stage.hand.succeed(claim, "A cat.")
+    async with client_of(deployment.app) as client:
+        response = await begun(deployment.worker, client, input=[pictured])
+        change(deployment.worker.store.client, response.replace("resp_", "job_"), server="before")
+        deployment.worker.take_in()
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, "A cat.")
+        deployment.worker.succeed(claim, "A cat.")
         url = f"{PATH}/{response}?stream=true&starting_after="
         known, *lost = [await client.get(f"{url}{seen}") for seen in (1, 2, 5)]
 
@@ -175,17 +179,17 @@ async def test_a_reader_of_a_response_whose_first_words_the_store_forgot_with_it
 
 
 async def test_no_number_of_a_response_is_skipped_where_nobody_had_read_what_was_taken_back(
-    stage: Stage,
+    deployment: Deployment,
 ) -> None:
-    async with client_of(stage.app) as client:
-        response = await begun(stage.hand, client)
-        claim = stage.hand.take()
-        stage.hand.say(claim, "The cat ")
-        stage.hand.say(claim, "sat ", 8)
-        stage.hand.give_back(claim, "worker_lost")
-        again = stage.hand.take(fingerprint="f" * 32)
-        stage.hand.say(again, "It lay.")
-        stage.hand.succeed(again, "It lay.")
+    async with client_of(deployment.app) as client:
+        response = await begun(deployment.worker, client)
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, "The cat ")
+        deployment.worker.say(claim, "sat ", 8)
+        deployment.worker.give_back(claim, "worker_lost")
+        again = deployment.worker.take(fingerprint="f" * 32)
+        deployment.worker.say(again, "It lay.")
+        deployment.worker.succeed(again, "It lay.")
         told = data((await client.get(f"{PATH}/{response}?stream=true")).content)
 
     assert "".join(event.get("delta", "") for event in told) == "It lay."
@@ -194,23 +198,23 @@ async def test_no_number_of_a_response_is_skipped_where_nobody_had_read_what_was
 
 @asynccontextmanager
 async def _waiting(
-    stage: Stage, path: str, body: dict[str, Any] | None
+    deployment: Deployment, path: str, body: dict[str, Any] | None
 ) -> AsyncIterator[tuple[Exchange, str]]:
     """A caller who waits for an answer that a worker computes, and the job's id; all is over at the end."""
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         if body is None:
             job = (await client.post("/v1/jobs", json=JOB)).json()
-            reader = Exchange(stage.app, "GET", path.format(id=job["id"])).start()
+            reader = Exchange(deployment.app, "GET", path.format(id=job["id"])).start()
         else:
-            reader = posted(stage.app, body, path)
+            reader = posted(deployment.app, body, path)
 
         async def queued() -> bool:
             return bool((await client.get("/v1/jobs")).json()["data"])
 
         await until_async(queued)
-        claim = stage.hand.take()
-        channel, store = f"sl5:wake:{claim.id}", stage.hand.store.client
+        claim = deployment.worker.take()
+        channel, store = f"sl5:wake:{claim.id}", deployment.worker.store.client
         await until_async(lambda: _listened(store, channel))
         yield reader, (await client.get("/v1/jobs")).json()["data"][0]["id"]
         store.publish(channel, "state")
@@ -232,10 +236,10 @@ WAITING = [
 
 @pytest.mark.parametrize(("path", "body"), WAITING)
 async def test_who_waits_for_a_job_that_the_store_lost_is_told_to_ask_again(
-    stage: Stage, path: str, body: dict[str, Any] | None
+    deployment: Deployment, path: str, body: dict[str, Any] | None
 ) -> None:
-    async with _waiting(stage, path, body) as (reader, _):
-        stage.hand.store.client.flushdb()
+    async with _waiting(deployment, path, body) as (reader, _):
+        deployment.worker.store.client.flushdb()
 
     said = reader.body.decode()
     assert "store_unavailable" in said
@@ -247,9 +251,9 @@ async def test_who_waits_for_a_job_that_the_store_lost_is_told_to_ask_again(
 
 @pytest.mark.parametrize(("path", "body"), WAITING)
 async def test_who_waits_for_a_job_that_was_deleted_is_told_so(
-    stage: Stage, path: str, body: dict[str, Any] | None
+    deployment: Deployment, path: str, body: dict[str, Any] | None
 ) -> None:
-    async with _waiting(stage, path, body) as (reader, job), client_of(stage.app) as client:
+    async with _waiting(deployment, path, body) as (reader, job), client_of(deployment.app) as client:
         assert (await client.delete(f"/v1/jobs/{job}")).status_code == 204
 
     assert "job_not_found" in reader.body.decode()

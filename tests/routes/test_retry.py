@@ -6,7 +6,7 @@ from api.jobs.service import Jobs
 from api.openapi.examples import PICTURE
 from shared.job import JobRequest
 from shared.result import JobError
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 
 ABOUT_PICTURE = {
@@ -20,50 +20,52 @@ BARE = "/models/org/bare"
 
 
 async def test_a_retry_asks_the_same_of_the_same_pictures_and_keeps_what_was_said_around_it(
-    stage: Stage,
+    deployment: Deployment,
 ) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
-        claim = stage.hand.take()
-        stage.hand.fail(claim, "attempts_exhausted", "It failed three times.")
+        claim = deployment.worker.take()
+        deployment.worker.fail(claim, "attempts_exhausted", "It failed three times.")
         again = (await client.post(first["urls"]["retry"])).json()
-        second = stage.hand.take()
+        second = deployment.worker.take()
 
     assert second.request == claim.request
     assert (again["retry_of"], again["metadata"], again["priority"]) == (first["id"], {"album": "7"}, "batch")
     assert again["id"] != first["id"]
 
 
-async def test_a_retry_s_error_names_the_field_of_the_first_body(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_retry_s_error_names_the_field_of_the_first_body(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         url = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()["urls"]["self"]
         for _ in range(2):
-            stage.hand.fail(stage.hand.take(), "invalid_image", "It is broken.", param="images[0]")
+            deployment.worker.fail(
+                deployment.worker.take(), "invalid_image", "It is broken.", param="images[0]"
+            )
             ended = (await client.get(url)).json()
             assert ended["error"]["param"] == "input.image"
             url = (await client.post(ended["urls"]["retry"])).json()["urls"]["self"]
 
 
-async def test_a_retry_joins_the_run_that_goes_on_for_others(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_retry_joins_the_run_that_goes_on_for_others(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         mine = (await client.post("/v1/jobs", json=JOB)).json()
         await client.post("/v1/jobs", json=JOB)
-        claim = stage.hand.take()
+        claim = deployment.worker.take()
         await client.post(mine["urls"]["cancel"])
         again = await client.post(mine["urls"]["retry"])
-        stage.hand.succeed(claim, "A cat.")
+        deployment.worker.succeed(claim, "A cat.")
         done = (await client.get(again.headers["location"])).json()
 
     assert (again.status_code, again.headers["x-cache"]) == (202, "COALESCED")
     assert (done["status"], done["result"]["text"]) == ("succeeded", "A cat.")
 
 
-async def test_a_retry_that_is_sent_twice_under_one_key_is_one_job(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_retry_that_is_sent_twice_under_one_key_is_one_job(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=JOB)).json()
         await client.post(first["urls"]["cancel"])
         sent = [
@@ -75,10 +77,10 @@ async def test_a_retry_that_is_sent_twice_under_one_key_is_one_job(stage: Stage)
 
 
 async def test_a_retry_whose_reply_was_lost_is_found_by_its_key_when_the_old_job_is_gone(
-    stage: Stage,
+    deployment: Deployment,
 ) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=JOB)).json()
         await client.post(first["urls"]["cancel"])
         sent = await client.post(first["urls"]["retry"], headers={"idempotency-key": "again"})
@@ -92,7 +94,7 @@ async def test_a_retry_whose_reply_was_lost_is_found_by_its_key_when_the_old_job
 
 
 async def test_a_retry_that_meets_the_deletion_of_the_old_job_is_404_and_asks_nothing(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     question = Jobs.ended_request
 
@@ -102,8 +104,8 @@ async def test_a_retry_that_meets_the_deletion_of_the_old_job_is_404_and_asks_no
         return asked
 
     monkeypatch.setattr(Jobs, "ended_request", deleted_then)
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=JOB)).json()
         await client.post(first["urls"]["cancel"])
         again = await client.post(first["urls"]["retry"])
@@ -112,30 +114,32 @@ async def test_a_retry_that_meets_the_deletion_of_the_old_job_is_404_and_asks_no
     assert (again.status_code, again.json()["code"], left) == (404, "job_not_found", [])
 
 
-async def test_a_job_that_was_cancelled_while_its_picture_was_fetched_can_be_retried(stage: Stage) -> None:
-    stage.hand.beat()
+async def test_a_job_that_was_cancelled_while_its_picture_was_fetched_can_be_retried(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
     body = {
         "model": "sightline/tiny",
         "input": {"prompt": "What is this?", "image": "https://example.com/a.png"},
     }
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=body)).json()
         await client.post(first["urls"]["cancel"])
         again = (await client.post(first["urls"]["retry"])).json()
-        stage.hand.take_in()
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.take_in()
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         done = (await client.get(again["urls"]["self"])).json()
 
     assert (again["waiting_reason"], again["retry_of"]) == ("fetching_inputs", first["id"])
     assert done["status"] == "succeeded"
 
 
-async def test_a_scheduled_job_that_was_cancelled_begins_at_once_when_retried(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_scheduled_job_that_was_cancelled_begins_at_once_when_retried(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         body = JOB | {"schedule_at": "2100-01-01T00:00:00Z"}
         assert (await client.post("/v1/jobs", json=body)).status_code == 400
-        soon = _in(stage, 3600)
+        soon = _in(deployment, 3600)
         first = (
             await client.post("/v1/jobs", json=JOB | {"schedule_at": soon, "finish_by": soon + 9})
         ).json()
@@ -144,11 +148,11 @@ async def test_a_scheduled_job_that_was_cancelled_begins_at_once_when_retried(st
 
     assert again["waiting_reason"] == "busy"
     assert not {"schedule_at", "finish_by"} & again.keys()
-    stage.hand.take()
+    deployment.worker.take()
 
 
-async def test_a_question_to_a_model_without_a_chat_template_can_be_retried(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_question_to_a_model_without_a_chat_template_can_be_retried(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         asked = await client.post(BARE, json={"inputs": "A cat is"}, headers={"prefer": "respond-async"})
         await client.post(asked.json()["urls"]["cancel"])
         again = await client.post(asked.json()["urls"]["retry"])
@@ -157,30 +161,30 @@ async def test_a_question_to_a_model_without_a_chat_template_can_be_retried(stag
 
 
 @pytest.mark.parametrize("gone", ["run", "blob"])
-async def test_a_retry_whose_question_is_no_longer_kept_is_410(stage: Stage, gone: str) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_retry_whose_question_is_no_longer_kept_is_410(deployment: Deployment, gone: str) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
-        stage.hand.fail(stage.hand.take(), "invalid_image", "It is broken.")
+        deployment.worker.fail(deployment.worker.take(), "invalid_image", "It is broken.")
         # As at the end of `retention.result_s`.
-        stage.hand.store.client.delete(*stage.hand.store.client.keys(f"sl5:{gone}*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys(f"sl5:{gone}*"))
         again = await client.post(first["urls"]["retry"])
 
     assert (again.status_code, again.json()["code"]) == (410, "result_expired")
 
 
-async def test_the_record_says_how_each_attempt_went(stage: Stage) -> None:
-    stage.hand.beat()
+async def test_the_record_says_how_each_attempt_went(deployment: Deployment) -> None:
+    deployment.worker.beat()
     error = JobError(code="attempts_exhausted", message="It failed.", retryable=True)
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         url = (await client.post("/v1/jobs", json=JOB)).json()["urls"]["self"]
-        stage.hand.give_back(stage.hand.take(), "worker_draining")
-        stage.hand.give_back(stage.hand.take(), "attempt_failed", error)
+        deployment.worker.give_back(deployment.worker.take(), "worker_draining")
+        deployment.worker.give_back(deployment.worker.take(), "attempt_failed", error)
         retrying = (await client.get(url)).json()
-        stage.hand.let_pass(2)
-        claim = stage.hand.take()
+        deployment.worker.let_pass(2)
+        claim = deployment.worker.take()
         running = (await client.get(url)).json()
-        stage.hand.succeed(claim, "A cat.")
+        deployment.worker.succeed(claim, "A cat.")
         done = (await client.get(url)).json()
 
     assert (retrying["status"], retrying["waiting_reason"]) == ("running", "retrying")
@@ -188,10 +192,10 @@ async def test_the_record_says_how_each_attempt_went(stage: Stage) -> None:
     assert [a["outcome"] for a in running["attempts"]] == ["worker_draining", "attempt_failed", None]
     assert [a["outcome"] for a in done["attempts"]] == ["worker_draining", "attempt_failed", "succeeded"]
     assert [a["number"] for a in done["attempts"]] == [1, 2, 3]
-    assert {a["worker"] for a in done["attempts"]} == {stage.hand.name}
+    assert {a["worker"] for a in done["attempts"]} == {deployment.worker.name}
     assert all(a["started_at"] <= a["ended_at"] for a in done["attempts"])
 
 
-def _in(stage: Stage, seconds: int) -> int:
+def _in(deployment: Deployment, seconds: int) -> int:
     """Unix seconds by the store's clock."""
-    return int(stage.hand.store.client.time()[0]) + seconds
+    return int(deployment.worker.store.client.time()[0]) + seconds

@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from api.server import errors
 from shared.errors import InternalError, ServiceError, Unavailable
 from tests.support.app import serving
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 JS = "@huggingface/inference/4.13.30 Node.js/22"
 LOADING = Unavailable("model_loading", "It is loading.", retry_after=90, estimated_time=90.5)
@@ -41,9 +41,9 @@ async def test_a_503_of_the_application_is_paced(monkeypatch: pytest.MonkeyPatch
         held.append(f"{headers['user-agent']}: {error.code}")
 
     monkeypatch.setattr(errors, "pace", pace)
-    desk = Desk()
-    desk.refusal = LOADING
-    async with serving(desk) as client:
+    service = FakeService()
+    service.refusal = LOADING
+    async with serving(service) as client:
         response = await client.post(
             "/models/sightline/tiny", json={"inputs": "What?"}, headers={"user-agent": JS}
         )

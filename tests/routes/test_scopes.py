@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.documents import pdf
 from tests.support.keys import KEYED, code_of, customer
 from tests.support.responses import LATER, PATH, answered
@@ -16,30 +16,30 @@ JOB = {
     "input": {"prompt": "What is this?"},
     "webhook": {"url": "https://example.com/told", "secret": "whsec_" + "a" * 32},
 }
-pytestmark = pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
+pytestmark = pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
 
 
 @pytest.fixture
-async def one(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
+async def one(deployment: Deployment) -> AsyncIterator[httpx.AsyncClient]:
     """With both scopes."""
-    stage.hand.beat()
-    async with await customer(stage.app, "one") as client:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one") as client:
         yield client
 
 
 @pytest.fixture
-async def asking(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(deployment: Deployment) -> AsyncIterator[httpx.AsyncClient]:
     """Of the same caller, and may ask alone."""
-    async with await customer(stage.app, "one", scopes=["submit"]) as client:
+    async with await customer(deployment.app, "one", scopes=["submit"]) as client:
         yield client
 
 
 @pytest.mark.parametrize("act", ["cancel", "retry", "webhook/replay"])
 async def test_who_may_not_read_is_shown_no_earlier_answer_by_what_it_may_do_to_its_job(
-    stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient, act: str
+    deployment: Deployment, one: httpx.AsyncClient, asking: httpx.AsyncClient, act: str
 ) -> None:
     url = (await one.post("/v1/jobs", json=JOB)).json()["urls"]["self"]
-    stage.hand.succeed(stage.hand.take(), "A cat.")
+    deployment.worker.succeed(deployment.worker.take(), "A cat.")
     headers = {"idempotency-key": "k"}
     hidden = [await asking.post(f"{url}/{act}", headers=headers) for _ in range(2)]
     seen = await one.post(f"{url}/{act}", headers=headers)
@@ -65,10 +65,10 @@ async def test_who_may_not_read_is_shown_no_question_of_a_job_of_pages(
 
 
 async def test_who_may_ask_alone_is_shown_the_answer_to_what_it_asks(
-    stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient
+    deployment: Deployment, one: httpx.AsyncClient, asking: httpx.AsyncClient
 ) -> None:
     await one.post("/v1/jobs", json=JOB)
-    stage.hand.succeed(stage.hand.take(), "A cat.")
+    deployment.worker.succeed(deployment.worker.take(), "A cat.")
     again = await asking.post("/v1/jobs", json=JOB, headers={"prefer": "wait=60"})
 
     assert (again.status_code, again.headers["x-cache"]) == (200, "HIT")
@@ -77,10 +77,10 @@ async def test_who_may_ask_alone_is_shown_the_answer_to_what_it_asks(
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=60"])
 async def test_snippets_are_for_keys_that_may_read(
-    stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient, prefer: str
+    deployment: Deployment, one: httpx.AsyncClient, asking: httpx.AsyncClient, prefer: str
 ) -> None:
     await one.post("/v1/jobs", json=JOB)
-    stage.hand.succeed(stage.hand.take(), "A cat.")
+    deployment.worker.succeed(deployment.worker.take(), "A cat.")
     replies = [
         await client.post("/v1/jobs", json=JOB, headers={"prefer": prefer}) for client in (one, asking)
     ]
@@ -89,9 +89,9 @@ async def test_snippets_are_for_keys_that_may_read(
 
 
 async def test_who_may_not_read_goes_on_from_no_earlier_response(
-    stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient
+    deployment: Deployment, one: httpx.AsyncClient, asking: httpx.AsyncClient
 ) -> None:
-    earlier = await answered(stage.hand, one)
+    earlier = await answered(deployment.worker, one)
     item = {"type": "item_reference", "id": f"msg_{earlier.removeprefix('resp_')}"}
     asked: list[dict[str, Any]] = [
         {"previous_response_id": earlier},

@@ -18,7 +18,7 @@ from api.server.shutdown import KEY, Shutdown
 from tests.routes.test_protocol import GET, LIMIT_S, answer
 from tests.support.app import serving
 from tests.support.clients import until_async
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 
 class Running(NamedTuple):
@@ -99,7 +99,7 @@ async def test_a_server_that_hears_signals_in_its_loop_goes_on_hearing_them() ->
 
 
 async def test_a_balancer_that_asks_whether_it_is_ready_hears_that_it_goes(ends: list[int]) -> None:
-    async with serving(Desk()) as client:
+    async with serving(FakeService()) as client:
         signal.raise_signal(signal.SIGTERM)
 
         async def told() -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from sightline import batches
 from sightline.exits import CommandError, Exit
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.routes.test_sightline_jobs import Terminal
 from tests.support.app_server import listening
 from tests.support.batches import answers, jsonl, line, rows, serving
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.usefixtures("quick_batches")
 
 @pytest.fixture
 async def terminal(
-    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Terminal]:
     monkeypatch.setattr(batches, "PAUSE_S", 0.02)
-    stage.hand.beat()
-    async with listening(stage.app) as url:
-        yield Terminal(stage, url, capsys)
+    deployment.worker.beat()
+    async with listening(deployment.app) as url:
+        yield Terminal(deployment, url, capsys)
 
 
 def file_of(folder: Path, *lines: dict[str, Any] | str) -> str:
@@ -46,7 +46,7 @@ def parts(folder: Path) -> list[Path]:
 async def test_a_file_goes_up_and_its_answers_come_down(terminal: Terminal, tmp_path: Path) -> None:
     file = file_of(tmp_path, line("a", "one"), line("b", "two"), line("c", "fail"))
     answered, failed = tmp_path / "answers.jsonl", tmp_path / "failed.jsonl"
-    async with serving(terminal.stage.hand):
+    async with serving(terminal.deployment.worker):
         code, out, err = await terminal.type("batches", "create", file, "--metadata", "night=12", "--wait")
     batch = out.strip()
     _, card, _ = await terminal.type("batches", "show", batch)
@@ -116,7 +116,7 @@ async def test_who_waits_sits_out_a_service_that_is_away(
         return shown(client, id)
 
     monkeypatch.setattr(batches, "state", unsteady)
-    async with serving(terminal.stage.hand):
+    async with serving(terminal.deployment.worker):
         code, _, _ = await terminal.type("batches", "wait", batch)
 
     assert code == Exit.OK
@@ -203,7 +203,7 @@ async def test_a_file_whose_name_is_not_utf_8_goes_up(terminal: Terminal, tmp_pa
 async def test_output_goes_into_what_its_name_is_and_takes_nothing_away(
     terminal: Terminal, tmp_path: Path
 ) -> None:
-    async with serving(terminal.stage.hand):
+    async with serving(terminal.deployment.worker):
         made = await terminal.type("batches", "create", file_of(tmp_path, line("a", "one")), "--wait")
     pipe, target, link, other = (tmp_path / name for name in ("pipe", "target", "link", "link.part"))
     os.mkfifo(pipe)
@@ -227,7 +227,7 @@ async def test_output_goes_into_what_its_name_is_and_takes_nothing_away(
 async def test_answers_are_written_to_standard_output_for_the_next_program(
     terminal: Terminal, tmp_path: Path
 ) -> None:
-    async with serving(terminal.stage.hand):
+    async with serving(terminal.deployment.worker):
         made = await terminal.type("batches", "create", file_of(tmp_path, line("a", "one")), "--wait")
     code, out, _ = await terminal.type("batches", "output", made[1].strip())
 

@@ -15,7 +15,7 @@ import pytest
 from shared.store import jobs as transitions
 from sightline.cli import main
 from sightline.exits import Exit
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
 from tests.support.clients import PATIENCE_S
 
@@ -27,7 +27,7 @@ SAMPLE = str(Path(__file__).parents[2] / "examples" / "sample.png")
 class Terminal:
     """Where the commands are typed, and what they print."""
 
-    stage: Stage
+    deployment: Deployment
     url: str
     capsys: pytest.CaptureFixture[str]
 
@@ -49,16 +49,16 @@ class Terminal:
 
 
 @pytest.fixture
-async def terminal(stage: Stage, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Terminal]:
-    stage.hand.beat()
-    async with listening(stage.app) as url:
-        yield Terminal(stage, url, capsys)
+async def terminal(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Terminal]:
+    deployment.worker.beat()
+    async with listening(deployment.app) as url:
+        yield Terminal(deployment, url, capsys)
 
 
 async def test_jobs_are_listed_newest_first_with_what_each_waits_for(terminal: Terminal) -> None:
-    hand = terminal.stage.hand
+    worker = terminal.deployment.worker
     done = await terminal.submit("First?")
-    hand.fail(hand.take(), "invalid_image", "The picture is broken.")
+    worker.fail(worker.take(), "invalid_image", "The picture is broken.")
     waiting = await terminal.submit("Second?")
     code, out, err = await terminal.type("jobs", "list")
     lines = out.splitlines()
@@ -141,15 +141,15 @@ async def test_what_would_become_of_a_question_is_said_before_it_is_asked(termin
 
 
 async def test_a_job_is_shown_with_its_attempts_and_its_answer(terminal: Terminal) -> None:
-    hand = terminal.stage.hand
+    worker = terminal.deployment.worker
     job = await terminal.submit(metadata={"album": "7"})
-    hand.give_back(hand.take(), "worker_draining")
-    hand.succeed(hand.take(), "A cat.")
+    worker.give_back(worker.take(), "worker_draining")
+    worker.succeed(worker.take(), "A cat.")
     code, out, _ = await terminal.type("jobs", "show", job)
     _, raw, _ = await terminal.type("jobs", "show", job, "--json")
 
     assert code == Exit.OK
-    for words in (job, "succeeded", "album=7", "worker_draining", f"2 by {hand.name}", "\n\nA cat.\n"):
+    for words in (job, "succeeded", "album=7", "worker_draining", f"2 by {worker.name}", "\n\nA cat.\n"):
         assert words in out
     assert json.loads(raw) == await terminal.job(job)
 
@@ -171,13 +171,13 @@ async def test_a_job_is_cancelled_and_asked_again(terminal: Terminal) -> None:
 
 
 async def test_a_followed_job_is_printed_while_it_is_made(terminal: Terminal) -> None:
-    hand = terminal.stage.hand
+    worker = terminal.deployment.worker
     job = await terminal.submit()
     following = asyncio.create_task(terminal.type("jobs", "follow", job))
-    claim = hand.take()
-    hand.say(claim, "A ")
-    hand.say(claim, "cat.", start=2)
-    hand.succeed(claim, "A cat.")
+    claim = worker.take()
+    worker.say(claim, "A ")
+    worker.say(claim, "cat.", start=2)
+    worker.succeed(claim, "A cat.")
 
     assert (await following)[:2] == (Exit.OK, "A cat.\n")
 
@@ -189,10 +189,10 @@ async def test_a_followed_job_is_printed_while_it_is_made(terminal: Terminal) ->
 async def test_a_script_sees_that_a_followed_job_did_not_succeed(
     terminal: Terminal, end: str, why: str
 ) -> None:
-    hand = terminal.stage.hand
+    worker = terminal.deployment.worker
     job = await terminal.submit()
     if end == "fail":
-        hand.fail(hand.take(), "invalid_image", "It is broken.")
+        worker.fail(worker.take(), "invalid_image", "It is broken.")
     else:
         await terminal.type("jobs", "cancel", job)
     code, _, err = await terminal.type("jobs", "follow", job)
@@ -204,11 +204,11 @@ async def test_a_script_sees_that_a_followed_job_did_not_succeed(
 
 
 async def test_each_event_is_a_line_for_a_script(terminal: Terminal) -> None:
-    hand = terminal.stage.hand
+    worker = terminal.deployment.worker
     job = await terminal.submit()
-    claim = hand.take()
-    hand.say(claim, "A cat.")
-    hand.succeed(claim, "A cat.")
+    claim = worker.take()
+    worker.say(claim, "A cat.")
+    worker.succeed(claim, "A cat.")
     code, out, _ = await terminal.type("jobs", "follow", job, "--json")
     events = [json.loads(line) for line in out.splitlines()]
 
@@ -227,7 +227,7 @@ async def test_a_model_is_paused_and_resumed(terminal: Terminal) -> None:
     assert paused[:2] == (Exit.OK, f"{MODEL} is paused; waiting: 0\n")
     assert waits == "paused"
     assert (code, json.loads(out)["paused"], json.loads(out)["queued"]) == (Exit.OK, False, 1)
-    terminal.stage.hand.take()
+    terminal.deployment.worker.take()
 
 
 async def test_a_reader_who_leaves_early_sees_no_traceback(terminal: Terminal) -> None:

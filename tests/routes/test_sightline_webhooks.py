@@ -7,7 +7,7 @@ import pytest
 
 from shared.webhooks import key_of
 from sightline.exits import Exit
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.routes.test_sightline_jobs import Terminal
 from tests.routes.test_webhooks import told
 from tests.support.app_server import listening
@@ -16,10 +16,10 @@ URL = "https://shop.example/told"
 
 
 @pytest.fixture
-async def terminal(stage: Stage, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Terminal]:
-    stage.hand.beat()
-    async with listening(stage.app) as url:
-        yield Terminal(stage, url, capsys)
+async def terminal(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Terminal]:
+    deployment.worker.beat()
+    async with listening(deployment.app) as url:
+        yield Terminal(deployment, url, capsys)
 
 
 async def made(terminal: Terminal, *more: str) -> str:
@@ -40,15 +40,15 @@ async def test_a_webhook_s_secret_is_printed_alone_and_listed_nowhere(terminal: 
 
 
 async def test_a_test_and_a_replay_are_sent_and_their_calls_shown(terminal: Terminal) -> None:
-    hand = terminal.stage.hand
+    worker = terminal.deployment.worker
     job = await terminal.submit()
-    hand.succeed(hand.take(), "A cat.")
+    worker.succeed(worker.take(), "A cat.")
     hook = await made(terminal, "--description", "Late")
     _, sent, _ = await terminal.type("webhooks", "test", hook)
-    told(terminal.stage)
+    told(terminal.deployment)
     event = f"msg_{job.removeprefix('job_')}_ended"
     code, again, _ = await terminal.type("webhooks", "replay", hook, event)
-    told(terminal.stage, 500)
+    told(terminal.deployment, 500)
     _, calls, _ = await terminal.type("webhooks", "deliveries", hook)
 
     assert (code, "webhook.test" in sent, again.split()[0]) == (Exit.OK, True, event)
@@ -74,7 +74,7 @@ async def test_what_is_not_there_is_said(terminal: Terminal) -> None:
 async def test_a_webhook_that_is_off_says_since_when_and_why(terminal: Terminal) -> None:
     hook = await made(terminal)
     await terminal.type("webhooks", "test", hook)
-    told(terminal.stage, 410)
+    told(terminal.deployment, 410)
     _, listed, _ = await terminal.type("webhooks", "list")
 
     assert "off since 20" in listed

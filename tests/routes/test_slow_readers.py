@@ -8,7 +8,7 @@ import pytest
 
 from api.server.sse import EventStream
 from shared.result import Choice
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, posted
 
@@ -52,15 +52,15 @@ class Reluctant:
     ],
 )
 async def test_an_answer_is_not_kept_for_a_reader_who_takes_nothing(
-    stage: Stage, path: str, body: dict[str, Any] | None, last: bytes
+    deployment: Deployment, path: str, body: dict[str, Any] | None, last: bytes
 ) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
-        claim = stage.hand.take()
-        stage.hand.say(claim, ANSWER)
-        stage.hand.succeed(claim, ANSWER)
-        reader = Reluctant(stage.app, last)
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, ANSWER)
+        deployment.worker.succeed(claim, ANSWER)
+        reader = Reluctant(deployment.app, last)
         path = path.format(job=job["urls"]["self"])
         stream = posted(reader, body, path) if body else Exchange(reader, "GET", path).start()
         async with asyncio.timeout(60):
@@ -73,12 +73,12 @@ async def test_an_answer_is_not_kept_for_a_reader_who_takes_nothing(
     assert held == []
 
 
-async def test_an_end_that_its_reader_could_not_take_is_not_forgotten(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_an_end_that_its_reader_could_not_take_is_not_forgotten(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB | {"store": False})).json()["urls"]["self"]
-        stage.hand.succeed(stage.hand.take(), ANSWER)
-        reader = Reluctant(stage.app, b"event: succeeded")
+        deployment.worker.succeed(deployment.worker.take(), ANSWER)
+        reader = Reluctant(deployment.app, b"event: succeeded")
         stream = Exchange(reader, "GET", f"{job}/events").start()
         async with asyncio.timeout(60):
             await reader.waits.wait()

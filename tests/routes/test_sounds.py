@@ -7,7 +7,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from shared.request import Request
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.app_server import listening
 from tests.support.sounds import sound
@@ -29,8 +29,8 @@ def turns(*parts: dict[str, Any]) -> dict[str, Any]:
     return {"model": TINY, "messages": [{"role": "user", "content": content}]}
 
 
-async def asked(stage: Stage, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
-    async with client_of(stage.app) as client:
+async def asked(deployment: Deployment, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
+    async with client_of(deployment.app) as client:
         return await client.post(path, json=body)
 
 
@@ -50,63 +50,65 @@ def problem(refused: Any) -> tuple[int, str, str]:
         {"type": "audio", "audio": inline(WAV)},
     ],
 )
-async def test_a_sound_in_every_spelling_is_the_same_question(stage: Stage, part: dict[str, Any]) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    first = await asked(stage, turns(audio()))
-    claim = stage.hand.take()
-    stage.hand.succeed(claim, "Hello.")
-    again = await asked(stage, turns(part))
+async def test_a_sound_in_every_spelling_is_the_same_question(
+    deployment: Deployment, part: dict[str, Any]
+) -> None:
+    deployment.worker.beat(sampling_rate="16000")
+    first = await asked(deployment, turns(audio()))
+    claim = deployment.worker.take()
+    deployment.worker.succeed(claim, "Hello.")
+    again = await asked(deployment, turns(part))
     assert (first.headers["x-cache"], again.headers["x-cache"]) == ("MISS", "HIT")
     [kept] = Request.model_validate_json(claim.request).sounds
     assert kept.digest is not None
 
 
-async def test_another_sound_is_another_question(stage: Stage) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    await asked(stage, turns(audio()))
-    stage.hand.succeed(stage.hand.take(), "Hello.")
-    again = await asked(stage, turns(audio(MP3)))
+async def test_another_sound_is_another_question(deployment: Deployment) -> None:
+    deployment.worker.beat(sampling_rate="16000")
+    await asked(deployment, turns(audio()))
+    deployment.worker.succeed(deployment.worker.take(), "Hello.")
+    again = await asked(deployment, turns(audio(MP3)))
     assert again.headers["x-cache"] == "MISS"
 
 
-async def test_openais_client_sends_a_sound(stage: Stage) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    await asked(stage, turns(audio(MP3)))
-    stage.hand.succeed(stage.hand.take(), "Hello.")
+async def test_openais_client_sends_a_sound(deployment: Deployment) -> None:
+    deployment.worker.beat(sampling_rate="16000")
+    await asked(deployment, turns(audio(MP3)))
+    deployment.worker.succeed(deployment.worker.take(), "Hello.")
     messages: Any = turns(audio(MP3, format="mp3"))["messages"]
-    async with listening(stage.app) as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as client:
+    async with listening(deployment.app) as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as client:
         answer = await client.chat.completions.create(model=TINY, messages=messages)
     assert answer.choices[0].message.content == "Hello."
 
 
-async def test_a_sound_alone_needs_no_words(stage: Stage) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    await asked(stage, {"model": TINY, "messages": [{"role": "user", "content": [audio()]}]})
-    request = Request.model_validate_json(stage.hand.take().request)
+async def test_a_sound_alone_needs_no_words(deployment: Deployment) -> None:
+    deployment.worker.beat(sampling_rate="16000")
+    await asked(deployment, {"model": TINY, "messages": [{"role": "user", "content": [audio()]}]})
+    request = Request.model_validate_json(deployment.worker.take().request)
     assert [part.type for part in request.messages[0].parts] == ["audio"]
 
 
-async def test_a_sound_of_a_url_is_fetched_before_its_job_waits_for_the_model(stage: Stage) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    answer = await asked(stage, turns({"type": "audio", "url": "https://example.org/a.mp3"}))
+async def test_a_sound_of_a_url_is_fetched_before_its_job_waits_for_the_model(deployment: Deployment) -> None:
+    deployment.worker.beat(sampling_rate="16000")
+    answer = await asked(deployment, turns({"type": "audio", "url": "https://example.org/a.mp3"}))
     assert (answer.status_code, answer.json()["waiting_reason"]) == (202, "fetching_inputs")
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
 async def test_a_model_that_does_not_listen_says_so_before_any_worker_is_asked(
-    stage: Stage, path: str
+    deployment: Deployment, path: str
 ) -> None:
-    stage.hand.beat(sampling_rate="0")
-    refused = await asked(stage, turns(audio()), path)
+    deployment.worker.beat(sampling_rate="0")
+    refused = await asked(deployment, turns(audio()), path)
     assert problem(refused)[:2] == (400, "unsupported_parameter")
     assert f"{TINY} takes no audio" in refused.text
     assert problem(refused)[2].startswith("messages[0].content[1].input_audio")
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
-async def test_a_model_whose_folder_has_no_ear_needs_no_worker_to_say_so(stage: Stage) -> None:
+async def test_a_model_whose_folder_has_no_ear_needs_no_worker_to_say_so(deployment: Deployment) -> None:
     body = {"model": "org/bare", "messages": [{"role": "user", "content": [audio()]}]}
-    refused = await asked(stage, body)
+    refused = await asked(deployment, body)
     assert refused.status_code == 400
     assert refused.json()["code"] in ("unsupported_parameter", "no_chat_template")
 
@@ -130,41 +132,41 @@ async def test_a_model_whose_folder_has_no_ear_needs_no_worker_to_say_so(stage: 
     ],
 )
 async def test_what_is_no_sound_is_refused_where_it_stands(
-    stage: Stage, part: dict[str, Any], code: str, at: str
+    deployment: Deployment, part: dict[str, Any], code: str, at: str
 ) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    refused = await asked(stage, turns(part))
+    deployment.worker.beat(sampling_rate="16000")
+    refused = await asked(deployment, turns(part))
     assert problem(refused) == (400, code, f"messages[0].content[1].{at}")
 
 
-async def test_too_many_sounds_are_refused_by_the_first_that_is(stage: Stage) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    refused = await asked(stage, turns(*[audio()] * 5))
+async def test_too_many_sounds_are_refused_by_the_first_that_is(deployment: Deployment) -> None:
+    deployment.worker.beat(sampling_rate="16000")
+    refused = await asked(deployment, turns(*[audio()] * 5))
     assert problem(refused) == (400, "invalid_audio", "messages[0].content[5].input_audio.data")
 
 
-async def test_a_response_hears_and_lists_what_it_heard(stage: Stage) -> None:
-    stage.hand.beat(sampling_rate="16000")
+async def test_a_response_hears_and_lists_what_it_heard(deployment: Deployment) -> None:
+    deployment.worker.beat(sampling_rate="16000")
     said = [{"role": "user", "content": [{"type": "input_text", "text": "What?"}, audio()]}]
     body = {"model": TINY, "input": said, "background": True}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         made = await client.post("/v1/responses", json=body)
         listed = await client.get(f"/v1/responses/{made.json()['id']}/input_items")
     [item] = listed.json()["data"]
     assert [part["type"] for part in item["content"]] == ["input_text", "input_audio"]
 
 
-async def test_a_retry_hears_the_same_sound(stage: Stage) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    made = await asked(stage, turns(audio()))
-    claim = stage.hand.take()
-    stage.hand.fail(claim, "invalid_audio", "It could not be decoded.", "sounds[0]")
-    async with client_of(stage.app) as client:
+async def test_a_retry_hears_the_same_sound(deployment: Deployment) -> None:
+    deployment.worker.beat(sampling_rate="16000")
+    made = await asked(deployment, turns(audio()))
+    claim = deployment.worker.take()
+    deployment.worker.fail(claim, "invalid_audio", "It could not be decoded.", "sounds[0]")
+    async with client_of(deployment.app) as client:
         failed = await client.get(f"/v1/jobs/{made.json()['id']}")
         again = await client.post(f"/v1/jobs/{made.json()['id']}/retry")
     assert failed.json()["error"]["param"] == "messages[0].content[1].input_audio.data"
     assert again.status_code == 202
     assert (
-        Request.model_validate_json(stage.hand.take().request).sounds
+        Request.model_validate_json(deployment.worker.take().request).sounds
         == Request.model_validate_json(claim.request).sounds
     )

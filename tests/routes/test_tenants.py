@@ -9,14 +9,14 @@ import pytest
 
 from api.server.memory_budget import Reservation
 from shared.api_keys import new_secret
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.batches import ENDPOINT, jsonl, line
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, KEYED, bearer, code_of, customer
 from tests.support.openapi import operations
 
-keyed = pytest.mark.parametrize("stage", [KEYED], indirect=True)
+keyed = pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 MODEL = "sightline/tiny"
 JOB = {"model": MODEL, "input": {"prompt": "What is this?"}}
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"}]}
@@ -31,7 +31,9 @@ ROUTES = [
 
 @keyed
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-async def test_no_route_answers_without_a_key_in_force(stage: Stage, method: str, path: str) -> None:
+async def test_no_route_answers_without_a_key_in_force(
+    deployment: Deployment, method: str, path: str
+) -> None:
     said: list[dict[str, str]] = [
         {},
         bearer("hf_something"),
@@ -39,7 +41,7 @@ async def test_no_route_answers_without_a_key_in_force(stage: Stage, method: str
         {"authorization": f"Basic {ADMIN}"},
         {"authorization": ADMIN},
     ]
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         replies = [await client.request(method, path.replace("{id}", MODEL), headers=h) for h in said]
 
     for reply in replies:
@@ -54,14 +56,17 @@ async def test_no_route_answers_without_a_key_in_force(stage: Stage, method: str
 @pytest.mark.usefixtures("untold")
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[1] not in OPEN])
 async def test_no_route_shows_or_changes_what_another_caller_owns(
-    stage: Stage, method: str, path: str
+    deployment: Deployment, method: str, path: str
 ) -> None:
-    stage.hand.beat()
-    async with await customer(stage.app, "owner") as owner, await customer(stage.app, "other") as other:
+    deployment.worker.beat()
+    async with (
+        await customer(deployment.app, "owner") as owner,
+        await customer(deployment.app, "other") as other,
+    ):
         victim = (await owner.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"})).json()["id"]
         tried = next((each for prefix, each in FOREIGN.items() if path.startswith(prefix)), None)
         if tried is not None:
-            await tried(Foreign(stage, owner, other, victim), method, path)
+            await tried(Foreign(deployment, owner, other, victim), method, path)
         elif path.startswith("/v1/admin/"):
             reply = await other.request(method, path.replace("{id}", MODEL))
             assert (reply.status_code, code_of(reply)) == (403, "insufficient_scope")
@@ -81,7 +86,7 @@ async def test_no_route_shows_or_changes_what_another_caller_owns(
 class Foreign:
     """A caller and another one, whose job is the `victim`."""
 
-    stage: Stage
+    deployment: Deployment
     owner: httpx.AsyncClient
     other: httpx.AsyncClient
     victim: str
@@ -110,7 +115,7 @@ async def _try_response(them: Foreign, method: str, path: str) -> None:
 
 async def _try_webhook(them: Foreign, method: str, path: str) -> None:
     hook = (await them.owner.post("/v1/webhooks", json={"url": "https://example.com/"})).json()
-    own, records = f"/v1/webhooks/{hook['id']}", them.stage.hand.store.client
+    own, records = f"/v1/webhooks/{hook['id']}", them.deployment.worker.store.client
     await them.owner.post(f"/v1/jobs/{them.victim}/cancel")
     (event,) = (await them.owner.get("/v1/events")).json()["data"]
     foreign = path.replace("/v1/webhooks/{id}", own).replace("{event}", event["id"])
@@ -157,12 +162,12 @@ async def _batch(owner: httpx.AsyncClient, id: str) -> dict[str, Any]:
 
 
 @keyed
-async def test_idempotency_keys_answers_and_lists_are_each_callers_own(stage: Stage) -> None:
-    stage.hand.beat()
+async def test_idempotency_keys_answers_and_lists_are_each_callers_own(deployment: Deployment) -> None:
+    deployment.worker.beat()
     key = {"idempotency-key": "k"}
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
         first = await one.post("/v1/jobs", json=JOB, headers=key)
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         second = await two.post("/v1/jobs", json=JOB, headers=key)
         again = await one.post("/v1/chat/completions", json=CHAT)
         lists = [(await client.get("/v1/jobs")).json()["data"] for client in (one, two)]
@@ -176,13 +181,13 @@ async def test_idempotency_keys_answers_and_lists_are_each_callers_own(stage: St
     assert after.status_code == 404
 
 
-@pytest.mark.parametrize("stage", [KEYED | {"queue": {"share_answers": True}}], indirect=True)
-async def test_answers_are_shared_between_callers_where_the_operator_says_so(stage: Stage) -> None:
-    stage.hand.beat()
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+@pytest.mark.parametrize("deployment", [KEYED | {"queue": {"share_answers": True}}], indirect=True)
+async def test_answers_are_shared_between_callers_where_the_operator_says_so(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
         first = await one.post("/v1/jobs", json=JOB)
         joined = await two.post("/v1/jobs", json=JOB)
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         hit = await two.post("/v1/chat/completions", json=CHAT)
         gone = await two.delete(f"/v1/jobs/{joined.json()['id']}")
         kept = await one.get(f"/v1/jobs/{first.json()['id']}")
@@ -193,23 +198,23 @@ async def test_answers_are_shared_between_callers_where_the_operator_says_so(sta
 
 
 @keyed
-async def test_two_keys_of_one_caller_see_the_same_jobs(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as old, await customer(stage.app, "one") as new:
+async def test_two_keys_of_one_caller_see_the_same_jobs(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as old, await customer(deployment.app, "one") as new:
         job = (await old.post("/v1/jobs", json=JOB)).json()
         assert (await new.get(job["urls"]["self"])).json()["id"] == job["id"]
 
 
 @keyed
-async def test_the_run_of_a_job_is_its_callers_down_to_the_engine(stage: Stage) -> None:
-    stage.hand.beat()
-    async with await customer(stage.app, "one") as one:
+async def test_the_run_of_a_job_is_its_callers_down_to_the_engine(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one") as one:
         await one.post("/v1/jobs", json=JOB)
-    assert stage.hand.take().caller == "one", "what the engine keeps would serve others"
+    assert deployment.worker.take().caller == "one", "what the engine keeps would serve others"
 
 
 @keyed
 async def test_each_caller_has_a_share_of_the_memory_for_large_requests(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holders: list[str] = []
 
@@ -217,8 +222,8 @@ async def test_each_caller_has_a_share_of_the_memory_for_large_requests(
         holders.append(reservation.caller)
 
     monkeypatch.setattr(Reservation, "take", take)
-    stage.hand.beat()
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
         holders.clear()
         for client in (one, two):
             await client.post("/v1/jobs", json=JOB)

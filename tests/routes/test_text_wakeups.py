@@ -12,7 +12,7 @@ from api.jobs.waiting import EventReader
 from shared.job import Event
 from shared.store.claims import Claim
 from shared.store.wakeups import MOST_CHARACTERS, Listener
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data
 
@@ -21,15 +21,15 @@ LONG = "long " * 1000
 
 
 @asynccontextmanager
-async def _reading(stage: Stage) -> AsyncIterator[tuple[Exchange, Claim, str]]:
+async def _reading(deployment: Deployment) -> AsyncIterator[tuple[Exchange, Claim, str]]:
     """A reader who has got a word, the run's claim and the job's id."""
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
-    claim = stage.hand.take()
-    reader = Exchange(stage.app, "GET", job["urls"]["events"]).start()
+    claim = deployment.worker.take()
+    reader = Exchange(deployment.app, "GET", job["urls"]["events"]).start()
     await reader.until(lambda e: b"running" in e.body)
-    stage.hand.say(claim, "One ")
+    deployment.worker.say(claim, "One ")
     await reader.until(lambda e: b'"One "' in e.body)
     yield reader, claim, job["id"]
     await reader.finish()
@@ -44,7 +44,7 @@ def _texts(reader: Exchange) -> list[str]:
 
 
 async def test_a_word_after_a_word_costs_no_read_of_the_store(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads, read = list[EventReader](), EventReader._stored
 
@@ -54,14 +54,14 @@ async def test_a_word_after_a_word_costs_no_read_of_the_store(
 
     monkeypatch.setattr(waiting, "POLL_S", 3600.0)
     monkeypatch.setattr(EventReader, "_stored", counted)
-    async with _reading(stage) as (reader, claim, _):
+    async with _reading(deployment) as (reader, claim, _):
         words = [f"w{number:02} " for number in range(20)]
         before = len(reads)
         for number, word in enumerate(words):
-            stage.hand.say(claim, word, 4 + 4 * number)
+            deployment.worker.say(claim, word, 4 + 4 * number)
             await reader.until(_has(word))
         cost = len(reads) - before
-        stage.hand.succeed(claim, "One " + "".join(words))
+        deployment.worker.succeed(claim, "One " + "".join(words))
 
     assert _texts(reader) == ["One ", *words]
     assert before
@@ -71,7 +71,7 @@ async def test_a_word_after_a_word_costs_no_read_of_the_store(
 
 @pytest.mark.parametrize("second", ["lost ", LONG])
 async def test_a_word_whose_wake_up_was_lost_or_brings_no_text_comes_with_the_next(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, second: str
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, second: str
 ) -> None:
     notify = Listener.notify
 
@@ -80,23 +80,25 @@ async def test_a_word_whose_wake_up_was_lost_or_brings_no_text_comes_with_the_ne
             notify(listener, news)
 
     monkeypatch.setattr(Listener, "notify", lossy)
-    async with _reading(stage) as (reader, claim, _):
-        stage.hand.say(claim, second, 4)
-        stage.hand.say(claim, "three", 4 + len(second))
+    async with _reading(deployment) as (reader, claim, _):
+        deployment.worker.say(claim, second, 4)
+        deployment.worker.say(claim, "three", 4 + len(second))
         await reader.until(lambda e: b'"three"' in e.body)
-        stage.hand.succeed(claim, f"One {second}three")
+        deployment.worker.succeed(claim, f"One {second}three")
 
     assert _texts(reader) == ["One ", second, "three"]
 
 
-async def test_a_cancelled_job_s_reader_gets_no_word_that_its_run_writes_for_others(stage: Stage) -> None:
-    async with _reading(stage) as (reader, claim, job):
-        async with client_of(stage.app) as client:
+async def test_a_cancelled_job_s_reader_gets_no_word_that_its_run_writes_for_others(
+    deployment: Deployment,
+) -> None:
+    async with _reading(deployment) as (reader, claim, job):
+        async with client_of(deployment.app) as client:
             other = (await client.post("/v1/jobs", json=JOB)).json()
             assert (await client.post(f"/v1/jobs/{job}/cancel")).status_code == 200
         for at in range(5):
-            stage.hand.say(claim, "more", 4 + 4 * at)
-        stage.hand.succeed(claim, "One " + "more" * 5)
+            deployment.worker.say(claim, "more", 4 + 4 * at)
+        deployment.worker.succeed(claim, "One " + "more" * 5)
 
     assert other["cache"] == "COALESCED"
     assert _texts(reader) == ["One "]

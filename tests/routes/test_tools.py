@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI, pydantic_function_tool
 from pydantic import BaseModel
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.app_server import listening
 from tests.support.clients import until_async
@@ -30,27 +30,27 @@ class Weather(BaseModel):
 
 
 @pytest.fixture
-async def url(stage: Stage) -> AsyncIterator[str]:
+async def url(deployment: Deployment) -> AsyncIterator[str]:
     """Whatever comes is answered, in pieces that cut the tag in two."""
-    stage.hand.beat(tools="hermes")
-    task = asyncio.create_task(_work(stage))
-    async with listening(stage.app) as found:
+    deployment.worker.beat(tools="hermes")
+    task = asyncio.create_task(_work(deployment))
+    async with listening(deployment.app) as found:
         yield found
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-async def _work(stage: Stage) -> None:
+async def _work(deployment: Deployment) -> None:
     async def waits() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     while True:
         await until_async(waits, 3600)
-        claim = stage.hand.take()
+        claim = deployment.worker.take()
         for start, end in ((0, 16), (16, 40), (40, None)):
-            stage.hand.say(claim, WROTE[start:end], start, syntax="hermes")
-        stage.hand.succeed(claim, WROTE, syntax="hermes")
+            deployment.worker.say(claim, WROTE[start:end], start, syntax="hermes")
+        deployment.worker.succeed(claim, WROTE, syntax="hermes")
 
 
 @pytest.fixture
@@ -103,26 +103,26 @@ async def test_a_stream_has_no_empty_text_behind_a_call_or_beside_those_that_wer
     ],
 )
 async def test_a_model_without_a_place_for_functions_says_so_before_any_worker_is_asked(
-    stage: Stage, path: str, body: dict[str, Any]
+    deployment: Deployment, path: str, body: dict[str, Any]
 ) -> None:
-    stage.hand.beat(tools="none")
-    async with client_of(stage.app) as client:
+    deployment.worker.beat(tools="none")
+    async with client_of(deployment.app) as client:
         refused = await client.post(path, json=body)
 
     problem = refused.json().get("error", refused.json())
     assert (refused.status_code, problem["code"], problem["param"]) == (400, "unsupported_parameter", "tools")
     assert TINY in refused.text
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
 @pytest.mark.parametrize("choice", ["auto", "none"])
-@pytest.mark.parametrize("stage", [{"api": {"text_limit_kb": 1}}], indirect=True)
+@pytest.mark.parametrize("deployment", [{"api": {"text_limit_kb": 1}}], indirect=True)
 async def test_functions_that_are_too_long_leave_nothing_behind_whether_they_are_shown_or_not(
-    stage: Stage, choice: str
+    deployment: Deployment, choice: str
 ) -> None:
-    stage.hand.beat(tools="hermes")
+    deployment.worker.beat(tools="hermes")
     long = {"type": "function", "name": "f", "description": "d" * 1024}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         body = {"model": TINY, "input": "Hi", "tools": [long], "tool_choice": choice, "background": True}
         refused = await client.post("/v1/responses", json=body)
         jobs = (await client.get("/v1/jobs")).json()["data"]
@@ -131,30 +131,30 @@ async def test_functions_that_are_too_long_leave_nothing_behind_whether_they_are
     assert jobs == []
 
 
-async def test_what_has_to_be_called_needs_no_such_place(stage: Stage) -> None:
-    stage.hand.beat(tools="none")
+async def test_what_has_to_be_called_needs_no_such_place(deployment: Deployment) -> None:
+    deployment.worker.beat(tools="none")
     named = {"type": "function", "function": {"name": "weather"}}
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         for choice in ("required", named):
             taken = await client.post("/v1/jobs", json=CHAT | {"tool_choice": choice})
             assert taken.status_code == 202, taken.text
-    assert not stage.hand.idle()
+    assert not deployment.worker.idle()
 
 
-async def test_a_conversation_with_calls_needs_that_place_too(stage: Stage) -> None:
-    stage.hand.beat(tools="none")
+async def test_a_conversation_with_calls_needs_that_place_too(deployment: Deployment) -> None:
+    deployment.worker.beat(tools="none")
     call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
     turns = [*TURNS, {"role": "assistant", "tool_calls": [call]}]
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         refused = await client.post("/v1/jobs", json={"model": TINY, "messages": turns})
 
     assert (refused.status_code, refused.json()["param"]) == (400, "messages")
 
 
-async def test_an_answer_to_no_call_is_refused_by_its_place(stage: Stage) -> None:
-    stage.hand.beat(tools="hermes")
+async def test_an_answer_to_no_call_is_refused_by_its_place(deployment: Deployment) -> None:
+    deployment.worker.beat(tools="hermes")
     turns = [*TURNS, {"role": "tool", "tool_call_id": "none", "content": "Rain."}]
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         refused = await client.post("/v1/jobs", json={"model": TINY, "messages": turns})
 
     problem = refused.json()
@@ -165,29 +165,29 @@ async def test_an_answer_to_no_call_is_refused_by_its_place(stage: Stage) -> Non
     )
 
 
-async def test_conversations_whose_calls_are_named_otherwise_share_an_answer(stage: Stage) -> None:
-    stage.hand.beat(tools="hermes")
+async def test_conversations_whose_calls_are_named_otherwise_share_an_answer(deployment: Deployment) -> None:
+    deployment.worker.beat(tools="hermes")
 
     def turns(name: str) -> list[Any]:
         call = {"id": name, "type": "function", "function": {"name": "clock", "arguments": "{}"}}
         given = {"role": "tool", "tool_call_id": name, "content": "Noon."}
         return [*TURNS, {"role": "assistant", "tool_calls": [call]}, given]
 
-    async with client_of(stage.app) as client:
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json={"model": TINY, "messages": turns("a")})
-        stage.hand.succeed(stage.hand.take(), "It is noon.")
+        deployment.worker.succeed(deployment.worker.take(), "It is noon.")
         again = await client.post("/v1/jobs", json={"model": TINY, "messages": turns("b")})
 
     assert again.headers["x-cache"] == "HIT"
 
 
-async def test_a_call_of_a_cached_answer_is_streamed_too(stage: Stage) -> None:
-    stage.hand.beat(tools="hermes")
-    async with client_of(stage.app) as client:
+async def test_a_call_of_a_cached_answer_is_streamed_too(deployment: Deployment) -> None:
+    deployment.worker.beat(tools="hermes")
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=CHAT)
-        claim = stage.hand.take()
-        stage.hand.say(claim, WROTE, syntax="hermes")
-        stage.hand.succeed(claim, WROTE, syntax="hermes")
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, WROTE, syntax="hermes")
+        deployment.worker.succeed(claim, WROTE, syntax="hermes")
         streamed = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
 
     assert (streamed.headers["x-cache"], b'"tool_calls"' in streamed.content) == ("HIT", True)

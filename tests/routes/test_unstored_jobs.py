@@ -11,11 +11,11 @@ import pytest
 
 from api.batches.line_endpoints import LINE_ENDPOINTS
 from shared.errors import CallerError
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import application, client_of
 from tests.support.app_server import listening
 from tests.support.clients import PATIENCE_S, until_async
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 from tests.support.keys import KEYED, customer
 from tests.support.store import READS
 
@@ -41,9 +41,9 @@ SYNCHRONOUS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 }
 
 
-def left(stage: Stage) -> list[str]:
+def left(deployment: Deployment) -> list[str]:
     """What the record store and the picture folder still hold of a question, its answer and its job."""
-    client = stage.hand.store.client
+    client = deployment.worker.store.client
     dump = {key: f"{key} {READS[client.type(key)](client, key)}" for key in client.keys("sl5:*")}
     marks = ("sl5:purged:", "sl5:deleting:", "sl5:claim:")
     said = [
@@ -51,152 +51,155 @@ def left(stage: Stage) -> list[str]:
         for key, text in dump.items()
         if not key.startswith(marks) and any(word in text for word in (QUESTION, ANSWER, "job_", "run_"))
     ]
-    return said + pictures(stage)
+    return said + pictures(deployment)
 
 
-def pictures(stage: Stage) -> list[str]:
-    folder = Path(stage.hand.settings.blobs.url)
+def pictures(deployment: Deployment) -> list[str]:
+    folder = Path(deployment.worker.settings.blobs.url)
     return [str(path) for path in folder.rglob("*") if path.is_file()]
 
 
-async def answered(stage: Stage, call: Awaitable[httpx.Response]) -> httpx.Response:
-    """The reply to a call, which the hand answers."""
+async def answered(deployment: Deployment, call: Awaitable[httpx.Response]) -> httpx.Response:
+    """The reply to a call, which the worker answers."""
     asking = asyncio.ensure_future(call)
 
     async def waiting() -> bool:
-        return not stage.hand.idle()
+        return not deployment.worker.idle()
 
     await until_async(waiting)
-    assert left(stage), "while it is worked on it is kept"
-    claim = stage.hand.take()
+    assert left(deployment), "while it is worked on it is kept"
+    claim = deployment.worker.take()
     assert not claim.stored
-    stage.hand.say(claim, ANSWER)
-    stage.hand.succeed(claim, ANSWER)
+    deployment.worker.say(claim, ANSWER)
+    deployment.worker.succeed(claim, ANSWER)
     return await asking
 
 
 @pytest.mark.parametrize("name", SYNCHRONOUS)
-async def test_nothing_is_left_once_the_answer_was_sent(stage: Stage, name: str) -> None:
+async def test_nothing_is_left_once_the_answer_was_sent(deployment: Deployment, name: str) -> None:
     path, body, headers = SYNCHRONOUS[name]
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
-        reply = await answered(stage, client.post(path, json=body, headers=headers))
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
+        reply = await answered(deployment, client.post(path, json=body, headers=headers))
         assert reply.status_code == 200
         assert ANSWER in reply.text
         assert reply.headers["x-cache"] == "BYPASS"
-        assert left(stage) == []
+        assert left(deployment) == []
         assert (await client.get(f"/v1/jobs/{reply.headers['x-job-id']}")).status_code == 404
 
 
-async def submitted(stage: Stage, client: httpx.AsyncClient) -> str:
+async def submitted(deployment: Deployment, client: httpx.AsyncClient) -> str:
     """A job that has succeeded and that nobody was told of; its URL."""
-    stage.hand.beat()
+    deployment.worker.beat()
     reply = await client.post("/v1/jobs", json=JOB)
     assert reply.status_code == 202
     assert reply.json()["store"] is False
-    claim = stage.hand.take()
-    stage.hand.say(claim, ANSWER)
-    stage.hand.succeed(claim, ANSWER)
+    claim = deployment.worker.take()
+    deployment.worker.say(claim, ANSWER)
+    deployment.worker.succeed(claim, ANSWER)
     return str(reply.json()["urls"]["self"])
 
 
-async def test_a_job_is_read_once(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        url = await submitted(stage, client)
+async def test_a_job_is_read_once(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        url = await submitted(deployment, client)
         assert (await client.get("/v1/jobs")).json()["data"] == []
         assert (await client.head(url)).status_code == 200
         reply = await client.get(url)
         assert reply.json()["result"]["text"] == ANSWER
-        assert left(stage) == []
+        assert left(deployment) == []
         assert (await client.get(url)).status_code == 404
 
 
-async def test_a_job_s_events_are_read_once_to_their_end(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
-        url = await submitted(stage, client)
+async def test_a_job_s_events_are_read_once_to_their_end(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        url = await submitted(deployment, client)
         assert ANSWER in (await client.get(f"{url}/events")).text
-        assert left(stage) == []
+        assert left(deployment) == []
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])
-async def test_a_job_that_is_given_up_leaves_as_little(stage: Stage, how: str) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_job_that_is_given_up_leaves_as_little(deployment: Deployment, how: str) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         url = (await client.post("/v1/jobs", json=JOB)).json()["urls"]["self"]
         call = client.post(f"{url}/cancel") if how == "cancel" else client.delete(url)
         assert (await call).is_success
-        assert left(stage) == []
+        assert left(deployment) == []
 
 
-async def test_an_error_that_was_told_leaves_as_little(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_an_error_that_was_told_leaves_as_little(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         asking = asyncio.ensure_future(client.post("/v1/chat/completions", json=CHAT))
 
         async def waiting() -> bool:
-            return not stage.hand.idle()
+            return not deployment.worker.idle()
 
         await until_async(waiting)
-        stage.hand.fail(stage.hand.take(), "invalid_image", "The picture is broken.")
+        deployment.worker.fail(deployment.worker.take(), "invalid_image", "The picture is broken.")
         assert (await asking).status_code == 400
-    assert left(stage) == []
+    assert left(deployment) == []
 
 
-async def test_a_caller_who_hangs_up_leaves_as_little(stage: Stage) -> None:
-    stage.hand.beat()
-    async with listening(stage.app) as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
+async def test_a_caller_who_hangs_up_leaves_as_little(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with (
+        listening(deployment.app) as url,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
+    ):
         asking = asyncio.ensure_future(client.post("/v1/chat/completions", json=CHAT))
 
         async def waiting() -> bool:
-            return not stage.hand.idle()
+            return not deployment.worker.idle()
 
         await until_async(waiting)
         asking.cancel()
 
         async def gone() -> bool:
-            return left(stage) == []
+            return left(deployment) == []
 
         await until_async(gone)
 
 
-async def test_who_asks_the_same_computes_it_anew_and_what_they_store_stays(stage: Stage) -> None:
-    stage.hand.beat()
+async def test_who_asks_the_same_computes_it_anew_and_what_they_store_stays(deployment: Deployment) -> None:
+    deployment.worker.beat()
     path, body = "/v1/chat/completions", {**CHAT, "store": True}
-    async with client_of(stage.app) as client:
-        await answered(stage, client.post(path, json=CHAT))
+    async with client_of(deployment.app) as client:
+        await answered(deployment, client.post(path, json=CHAT))
         asking = asyncio.ensure_future(client.post(path, json=body))
 
         async def waiting() -> bool:
-            return not stage.hand.idle()
+            return not deployment.worker.idle()
 
         await until_async(waiting)
-        stage.hand.succeed(stage.hand.take(), ANSWER)
+        deployment.worker.succeed(deployment.worker.take(), ANSWER)
         stored = await asking
-        again = await answered(stage, client.post(path, json=CHAT))
+        again = await answered(deployment, client.post(path, json=CHAT))
         read = await client.get(f"/v1/jobs/{stored.headers['x-job-id']}")
     assert (stored.headers["x-cache"], again.headers["x-cache"]) == ("MISS", "BYPASS")
     assert read.json()["result"]["text"] == ANSWER
-    assert len(pictures(stage)) == 1
+    assert len(pictures(deployment)) == 1
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
-async def test_another_caller_makes_it_forget_nothing(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
-        url = await submitted(stage, one)
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_another_caller_makes_it_forget_nothing(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
+        url = await submitted(deployment, one)
         assert (await two.get(url)).status_code == 404
         assert (await two.get(f"{url}/events")).status_code == 404
         assert (await one.get(url)).json()["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 @pytest.mark.parametrize(("key_s", "kept_s"), [(60, 60), (31_536_000, 3600)])
 async def test_what_is_not_to_be_kept_is_kept_no_longer_for_a_key_that_keeps_long(
-    stage: Stage, key_s: int, kept_s: int
+    deployment: Deployment, key_s: int, kept_s: int
 ) -> None:
     """Where nobody is told of its end, nothing else makes it be forgotten."""
-    async with await customer(stage.app, "one", retain_s=key_s) as one:
-        url = await submitted(stage, one)
-    assert stage.hand.store.client.ttl(f"sl5:{url.split('/')[-1]}") == pytest.approx(kept_s, abs=5)
+    async with await customer(deployment.app, "one", retain_s=key_s) as one:
+        url = await submitted(deployment, one)
+    assert deployment.worker.store.client.ttl(f"sl5:{url.split('/')[-1]}") == pytest.approx(kept_s, abs=5)
 
 
 def test_a_line_of_a_batch_whose_answers_are_kept_in_a_file_is_refused() -> None:
@@ -207,13 +210,13 @@ def test_a_line_of_a_batch_whose_answers_are_kept_in_a_file_is_refused() -> None
 
 @pytest.mark.parametrize("body", [{"store": None}, {"store": True}, {}])
 async def test_what_says_nothing_else_is_stored(body: dict[str, Any]) -> None:
-    desk = Desk()
-    desk.script = lambda job: desk.succeed(job, ANSWER)
-    async with application(desk) as app, client_of(app) as client:
+    service = FakeService()
+    service.script = lambda job: service.succeed(job, ANSWER)
+    async with application(service) as app, client_of(app) as client:
         for path, asked in (
             ("/v1/chat/completions", {"model": MODEL, "messages": CHAT["messages"]}),
             ("/models/sightline/tiny", HF),
             ("/v1/jobs", {"model": MODEL, "input": JOB["input"]}),
         ):
             assert (await client.post(path, json={**asked, **body})).is_success
-    assert [terms.caching.stored for _, terms in desk.asked] == [True, True, True]
+    assert [terms.caching.stored for _, terms in service.asked] == [True, True, True]

@@ -8,7 +8,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from shared.request import Request
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.app_server import listening
 from tests.support.uploads import form, post
@@ -32,8 +32,8 @@ def turns(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"model": TINY, "messages": [{"role": "user", "content": content}], **more}
 
 
-async def asked(stage: Stage, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
-    async with client_of(stage.app) as client:
+async def asked(deployment: Deployment, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
+    async with client_of(deployment.app) as client:
         return await client.post(path, json=body)
 
 
@@ -43,13 +43,13 @@ def problem(refused: Any) -> tuple[int, str, str]:
 
 
 async def test_a_video_in_every_spelling_is_the_same_question(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.beat(videos="1")
+    deployment.worker.beat(videos="1")
     made = await client.files.create(file=("a.mp4", MP4), purpose="vision")
-    first = await asked(stage, turns(part()))
-    claim = stage.hand.take()
-    stage.hand.succeed(claim, "It moves.")
+    first = await asked(deployment, turns(part()))
+    claim = deployment.worker.take()
+    deployment.worker.succeed(claim, "It moves.")
     spellings: list[dict[str, Any]] = [
         {"type": "video_url", "video_url": uri(kind="video/quicktime")},
         {"type": "video", "video": uri()},
@@ -60,39 +60,41 @@ async def test_a_video_in_every_spelling_is_the_same_question(
         {"type": "input_video", "file_id": made.id},
         {"type": "image_url", "image_url": {"url": uri()}},
     ]
-    again = [await asked(stage, turns(spelling)) for spelling in spellings]
+    again = [await asked(deployment, turns(spelling)) for spelling in spellings]
     assert first.headers["x-cache"] == "MISS"
     assert [reply.headers["x-cache"] for reply in again] == ["HIT"] * len(spellings)
     [kept] = Request.model_validate_json(claim.request).videos
     assert kept.digest is not None
 
 
-async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spelling(stage: Stage) -> None:
-    stage.hand.beat(videos="1")
-    await asked(stage, turns(part()))
-    stage.hand.succeed(stage.hand.take(), "It moves.")
-    first = await asked(stage, turns(part(), parameters={"num_frames": 4}))
-    claim = stage.hand.take()
-    stage.hand.succeed(claim, "It still moves.")
+async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spelling(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat(videos="1")
+    await asked(deployment, turns(part()))
+    deployment.worker.succeed(deployment.worker.take(), "It moves.")
+    first = await asked(deployment, turns(part(), parameters={"num_frames": 4}))
+    claim = deployment.worker.take()
+    deployment.worker.succeed(claim, "It still moves.")
     assert Request.model_validate_json(claim.request).parameters.num_frames == 4
     bodies = [
         turns(part(), mm_processor_kwargs={"num_frames": 4, "do_sample_frames": True}),
         turns(part(), media_io_kwargs={"video": {"num_frames": 4}}),
         turns(part(), chat_template_kwargs={"num_frames": 4}),
     ]
-    again = [await asked(stage, body, "/v1/chat/completions") for body in bodies]
+    again = [await asked(deployment, body, "/v1/chat/completions") for body in bodies]
     assert (first.headers["x-cache"], [reply.headers["x-cache"] for reply in again]) == ("MISS", ["HIT"] * 3)
     task = {"inputs": turns(part())["messages"], "parameters": {"num_frames": 4}}
-    assert (await asked(stage, task, f"/models/{TINY}")).headers["x-cache"] == "HIT"
+    assert (await asked(deployment, task, f"/models/{TINY}")).headers["x-cache"] == "HIT"
     content = [{"type": "input_text", "text": "What happens?"}, {"type": "input_video", "video_url": uri()}]
     response = {"model": TINY, "input": [{"role": "user", "content": content}]}
     spellings = (
         {"mm_processor_kwargs": {"num_frames": 4}},
         {"media_io_kwargs": {"video": {"num_frames": 4}}},
     )
-    again = [await asked(stage, response | spelling, "/v1/responses") for spelling in spellings]
+    again = [await asked(deployment, response | spelling, "/v1/responses") for spelling in spellings]
     assert [reply.headers["x-cache"] for reply in again] == ["HIT", "HIT"]
-    other = await asked(stage, turns(part(), parameters={"fps": 4}))
+    other = await asked(deployment, turns(part(), parameters={"fps": 4}))
     assert other.headers["x-cache"] == "MISS"
 
 
@@ -115,60 +117,60 @@ async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spe
     ],
 )
 async def test_what_is_asked_of_frames_is_never_silently_dropped(
-    stage: Stage, more: dict[str, Any], code: str, at: str
+    deployment: Deployment, more: dict[str, Any], code: str, at: str
 ) -> None:
-    stage.hand.beat(videos="1")
-    refused = await asked(stage, turns(part(), **more), "/v1/chat/completions")
+    deployment.worker.beat(videos="1")
+    refused = await asked(deployment, turns(part(), **more), "/v1/chat/completions")
     assert problem(refused) == (400, code, at)
 
 
-async def test_a_response_is_asked_about_a_video(stage: Stage) -> None:
-    stage.hand.beat(videos="1")
+async def test_a_response_is_asked_about_a_video(deployment: Deployment) -> None:
+    deployment.worker.beat(videos="1")
     content = [{"type": "input_text", "text": "What happens?"}, {"type": "input_video", "video_url": uri()}]
     body = {"model": TINY, "input": [{"role": "user", "content": content}], "background": True}
-    made = await asked(stage, body, "/v1/responses")
-    stage.hand.succeed(stage.hand.take(), "It moves.")
-    async with client_of(stage.app) as client:
+    made = await asked(deployment, body, "/v1/responses")
+    deployment.worker.succeed(deployment.worker.take(), "It moves.")
+    async with client_of(deployment.app) as client:
         items = (await client.get(f"/v1/responses/{made.json()['id']}/input_items")).json()["data"]
     assert items[0]["content"][1] == {"type": "input_video", "file_id": None, "video_url": None}
 
 
-async def test_hugging_faces_task_is_asked_about_a_video(stage: Stage) -> None:
-    stage.hand.beat(videos="1")
-    await asked(stage, turns(part()))
-    stage.hand.succeed(stage.hand.take(), "It moves.")
+async def test_hugging_faces_task_is_asked_about_a_video(deployment: Deployment) -> None:
+    deployment.worker.beat(videos="1")
+    await asked(deployment, turns(part()))
+    deployment.worker.succeed(deployment.worker.take(), "It moves.")
     body = {"inputs": turns({"type": "video", "url": uri()})["messages"]}
-    again = await asked(stage, body, f"/models/{TINY}")
+    again = await asked(deployment, body, f"/models/{TINY}")
     assert (again.status_code, again.headers["x-cache"]) == (200, "HIT"), again.text
 
 
-async def test_openais_client_sends_a_video_as_to_vllm(stage: Stage) -> None:
-    stage.hand.beat(videos="1")
-    await asked(stage, turns(part(), parameters={"num_frames": 2}))
-    stage.hand.succeed(stage.hand.take(), "It moves.")
+async def test_openais_client_sends_a_video_as_to_vllm(deployment: Deployment) -> None:
+    deployment.worker.beat(videos="1")
+    await asked(deployment, turns(part(), parameters={"num_frames": 2}))
+    deployment.worker.succeed(deployment.worker.take(), "It moves.")
     messages: Any = turns(part())["messages"]
-    async with listening(stage.app) as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as client:
+    async with listening(deployment.app) as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as client:
         answer = await client.chat.completions.create(
             model=TINY, messages=messages, extra_body={"mm_processor_kwargs": {"num_frames": 2}}
         )
     assert answer.choices[0].message.content == "It moves."
 
 
-async def test_a_video_of_a_url_is_fetched_before_its_job_waits_for_the_model(stage: Stage) -> None:
-    stage.hand.beat(videos="1")
-    answer = await asked(stage, turns(part("https://example.org/a.mp4")))
+async def test_a_video_of_a_url_is_fetched_before_its_job_waits_for_the_model(deployment: Deployment) -> None:
+    deployment.worker.beat(videos="1")
+    answer = await asked(deployment, turns(part("https://example.org/a.mp4")))
     assert (answer.status_code, answer.json()["waiting_reason"]) == (202, "fetching_inputs")
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
 async def test_a_model_that_takes_no_videos_says_so_before_any_worker_is_asked(
-    stage: Stage, path: str
+    deployment: Deployment, path: str
 ) -> None:
-    stage.hand.beat(videos="0")
-    refused = await asked(stage, turns(part()), path)
+    deployment.worker.beat(videos="0")
+    refused = await asked(deployment, turns(part()), path)
     assert problem(refused) == (400, "unsupported_parameter", f"{PLACE}.video_url.url")
     assert f"{TINY} takes no videos" in refused.text
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
 @pytest.mark.parametrize(
@@ -185,46 +187,46 @@ async def test_a_model_that_takes_no_videos_says_so_before_any_worker_is_asked(
     ],
 )
 async def test_what_is_no_video_is_refused_by_its_field(
-    stage: Stage, sent: dict[str, Any], code: str, at: str
+    deployment: Deployment, sent: dict[str, Any], code: str, at: str
 ) -> None:
-    stage.hand.beat(videos="1")
-    refused = await asked(stage, turns(sent))
+    deployment.worker.beat(videos="1")
+    refused = await asked(deployment, turns(sent))
     assert problem(refused)[1:] == (code, f"{PLACE}.{at}")
-    assert stage.hand.idle()
+    assert deployment.worker.idle()
 
 
-async def test_too_many_videos_are_refused_by_the_first_that_is(stage: Stage) -> None:
-    stage.hand.beat(videos="1")
-    refused = await asked(stage, turns(*[part()] * 5))
+async def test_too_many_videos_are_refused_by_the_first_that_is(deployment: Deployment) -> None:
+    deployment.worker.beat(videos="1")
+    refused = await asked(deployment, turns(*[part()] * 5))
     assert problem(refused) == (400, "invalid_video", "messages[0].content[5].video_url.url")
 
 
 async def test_too_many_videos_are_refused_before_any_is_read(
-    stage: Stage, client: openai.AsyncOpenAI
+    deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     """Else one small call could take more memory than a process has."""
-    stage.hand.beat(videos="1")
+    deployment.worker.beat(videos="1")
     upload = await client.files.create(file=("a.mp4", MP4), purpose="vision")
     await client.files.delete(upload.id)
-    refused = await asked(stage, turns(*[{"type": "video", "file_id": upload.id}] * 5))
+    refused = await asked(deployment, turns(*[{"type": "video", "file_id": upload.id}] * 5))
     assert problem(refused) == (400, "invalid_video", "messages[0].content[5].file_id")
 
 
-async def test_an_upload_for_looking_at_is_a_picture_or_a_video(stage: Stage) -> None:
+async def test_an_upload_for_looking_at_is_a_picture_or_a_video(deployment: Deployment) -> None:
     vision = ('name="purpose"', b"vision")
-    watched = await post(stage.app, form(vision, ('name="file"; filename="a.webm"', WEBM)))
-    heard = await post(stage.app, form(vision, ('name="file"; filename="a.mp4"', b"no video")))
+    watched = await post(deployment.app, form(vision, ('name="file"; filename="a.webm"', WEBM)))
+    heard = await post(deployment.app, form(vision, ('name="file"; filename="a.mp4"', b"no video")))
     assert (watched.status_code, heard.status_code) == (200, 400)
 
 
-async def test_the_list_of_models_says_which_take_videos_and_how_large(stage: Stage) -> None:
+async def test_the_list_of_models_says_which_take_videos_and_how_large(deployment: Deployment) -> None:
     async def told() -> Any:
-        async with client_of(stage.app) as client:
+        async with client_of(deployment.app) as client:
             return (await client.get(f"/v1/models/{TINY}")).json()
 
-    stage.hand.beat(videos="0")
+    deployment.worker.beat(videos="0")
     assert "max_videos" not in await told()
-    stage.hand.beat(videos="1")
+    deployment.worker.beat(videos="1")
     limits = await told()
     assert [limits[name] for name in ("max_videos", "max_video_mb", "max_video_s", "max_video_frames")] == [
         4,
@@ -234,7 +236,7 @@ async def test_the_list_of_models_says_which_take_videos_and_how_large(stage: St
     ]
 
 
-async def test_an_estimate_of_a_video_leaves_its_tokens_open(stage: Stage) -> None:
-    stage.hand.beat(videos="1")
-    told = (await asked(stage, turns(part()), "/v1/estimate")).json()
+async def test_an_estimate_of_a_video_leaves_its_tokens_open(deployment: Deployment) -> None:
+    deployment.worker.beat(videos="1")
+    told = (await asked(deployment, turns(part()), "/v1/estimate")).json()
     assert (told["outcome"], told["tokens"]["prompt"]) == ("queued", None), told

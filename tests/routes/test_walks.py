@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.responses import in_line
 from tests.support.walks import missed, recorded, walk
@@ -10,13 +10,13 @@ from tests.support.walks import missed, recorded, walk
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 
 
-async def test_the_walk_of_a_chat_is_the_one_that_a_question_takes(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_the_walk_of_a_chat_is_the_one_that_a_question_takes(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         with recorded() as calls:
             asking = asyncio.create_task(client.post("/v1/chat/completions", json=CHAT))
-            await in_line(stage.hand)
-            stage.hand.succeed(stage.hand.take(), "A circle.")
+            await in_line(deployment.worker)
+            deployment.worker.succeed(deployment.worker.take(), "A circle.")
             assert (await asking).status_code == 200
     steps = walk("A chat")
     assert len(steps) > 5

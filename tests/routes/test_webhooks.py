@@ -8,7 +8,7 @@ from shared.job import Delivery
 from shared.store import webhook_deliveries
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import ENDINGS, body_of
-from tests.routes.conftest import Stage
+from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.keys import ADMIN, KEYED, calling, customer
 
@@ -17,29 +17,33 @@ ASKED = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
 
 
-def next_delivery(stage: Stage) -> DueDelivery | None:
-    taken = stage.hand.store.run(webhook_deliveries.next_delivery(stage.hand.settings, ids.token(), 16))
+def next_delivery(deployment: Deployment) -> DueDelivery | None:
+    taken = deployment.worker.store.run(
+        webhook_deliveries.next_delivery(deployment.worker.settings, ids.token(), 16)
+    )
     return taken if isinstance(taken, DueDelivery) else None
 
 
-def told(stage: Stage, status: int = 204) -> DueDelivery:
+def told(deployment: Deployment, status: int = 204) -> DueDelivery:
     """A courier makes the next call."""
-    taken = next_delivery(stage)
+    taken = next_delivery(deployment)
     assert taken is not None
     tried = Delivery(taken.notice.type, taken.notice.at_ms + 10, 5, status)
-    stage.hand.store.run(webhook_deliveries.delivery_result(stage.hand.settings, taken, tried, delay_s=None))
+    deployment.worker.store.run(
+        webhook_deliveries.delivery_result(deployment.worker.settings, taken, tried, delay_s=None)
+    )
     return taken
 
 
 async def test_a_job_shows_its_webhook_from_the_first_answer_to_the_last_and_never_the_secret(
-    stage: Stage,
+    deployment: Deployment,
 ) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         first = await client.post("/v1/jobs", json=HOOKED)
         path = first.headers["location"]
-        stage.hand.succeed(stage.hand.take(), "A cat.")
-        told(stage)
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
+        told(deployment)
         seen = [
             first,
             await client.get(path),
@@ -59,58 +63,58 @@ async def test_a_job_shows_its_webhook_from_the_first_answer_to_the_last_and_nev
     assert not any(SECRET in reply.text for reply in seen)
 
 
-async def test_a_job_without_a_webhook_shows_none(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+async def test_a_job_without_a_webhook_shows_none(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         assert "webhook" not in (await client.post("/v1/jobs", json=ASKED)).json()
 
 
-async def test_an_answer_from_the_cache_is_told(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_an_answer_from_the_cache_is_told(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=ASKED)
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         hit = await client.post("/v1/jobs", json=HOOKED)
-    call = told(stage)
+    call = told(deployment)
     assert hit.headers["x-cache"] == "HIT"
     assert (call.notice.subject, body_of(call.notice).count('"text":"A cat."')) == (hit.json()["id"], 2)
 
 
-async def test_a_repeat_under_an_idempotency_key_is_told_once(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_repeat_under_an_idempotency_key_is_told_once(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         for _ in range(2):
             await client.post("/v1/jobs", json=HOOKED, headers={"idempotency-key": "k"})
-    stage.hand.succeed(stage.hand.take(), "A cat.")
-    assert next_delivery(stage) is not None
-    assert next_delivery(stage) is None
+    deployment.worker.succeed(deployment.worker.take(), "A cat.")
+    assert next_delivery(deployment) is not None
+    assert next_delivery(deployment) is None
 
 
-async def test_a_webhook_does_not_keep_questions_from_sharing_an_answer(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_webhook_does_not_keep_questions_from_sharing_an_answer(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=ASKED)
         assert (await client.post("/v1/jobs", json=HOOKED)).headers["x-cache"] == "COALESCED"
 
 
-async def test_a_retry_is_told_as_the_first_try_was(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_retry_is_told_as_the_first_try_was(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         path = (await client.post("/v1/jobs", json=HOOKED)).headers["location"]
-        stage.hand.fail(stage.hand.take(), "attempts_exhausted", "It failed three times.")
-        told(stage)
+        deployment.worker.fail(deployment.worker.take(), "attempts_exhausted", "It failed three times.")
+        told(deployment)
         again = (await client.post(f"{path}/retry")).json()
-    stage.hand.succeed(stage.hand.take(), "A cat.")
-    call = told(stage)
+    deployment.worker.succeed(deployment.worker.take(), "A cat.")
+    call = told(deployment)
     assert (call.notice.subject, call.url, call.secrets) == (again["id"], URL, (SECRET,))
 
 
-async def test_a_deleted_job_is_not_told(stage: Stage) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+async def test_a_deleted_job_is_not_told(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         path = (await client.post("/v1/jobs", json=HOOKED)).headers["location"]
-        stage.hand.succeed(stage.hand.take(), "A cat.")
+        deployment.worker.succeed(deployment.worker.take(), "A cat.")
         await client.delete(path)
-    assert next_delivery(stage) is None
+    assert next_delivery(deployment) is None
 
 
 @pytest.mark.parametrize(
@@ -124,10 +128,10 @@ async def test_a_deleted_job_is_not_told(stage: Stage) -> None:
     ],
 )
 async def test_a_webhook_that_cannot_be_told_is_refused_before_anything_is_queued(
-    stage: Stage, webhook: object, code: str, param: str
+    deployment: Deployment, webhook: object, code: str, param: str
 ) -> None:
-    stage.hand.beat()
-    async with client_of(stage.app) as client:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
         refused = await client.post("/v1/jobs", json=ASKED | {"webhook": webhook})
         listed = (await client.get("/v1/jobs")).json()["data"]
     assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (400, code, param)
@@ -136,16 +140,16 @@ async def test_a_webhook_that_cannot_be_told_is_refused_before_anything_is_queue
     assert SECRET not in refused.text
 
 
-@pytest.mark.parametrize("stage", [KEYED | {"webhook": {"secret": SecretStr(SECRET)}}], indirect=True)
-async def test_a_customer_s_calls_are_not_signed_with_what_signs_for_others(stage: Stage) -> None:
-    async with await customer(stage.app, "one") as one:
+@pytest.mark.parametrize("deployment", [KEYED | {"webhook": {"secret": SecretStr(SECRET)}}], indirect=True)
+async def test_a_customer_s_calls_are_not_signed_with_what_signs_for_others(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one:
         refused = [
             await one.post("/v1/jobs", json=ASKED | {"webhook": said})
             for said in (URL, {"url": URL}, {"url": URL, "secret": None})
         ]
         listed = (await one.get("/v1/jobs")).json()["data"]
         own = await one.post("/v1/jobs", json=HOOKED)
-    async with calling(stage.app, ADMIN) as operator:
+    async with calling(deployment.app, ADMIN) as operator:
         operators = await operator.post("/v1/jobs", json=ASKED | {"webhook": URL})
 
     for reply in refused:
@@ -155,9 +159,9 @@ async def test_a_customer_s_calls_are_not_signed_with_what_signs_for_others(stag
     assert (own.status_code, operators.status_code) == (202, 202)
 
 
-@pytest.mark.parametrize("stage", [{"webhook": {"secret": SecretStr(SECRET)}}], indirect=True)
-async def test_where_the_service_has_a_secret_an_address_is_enough(stage: Stage) -> None:
-    async with client_of(stage.app) as client:
+@pytest.mark.parametrize("deployment", [{"webhook": {"secret": SecretStr(SECRET)}}], indirect=True)
+async def test_where_the_service_has_a_secret_an_address_is_enough(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
         accepted = await client.post("/v1/jobs", json=ASKED | {"webhook": URL})
     assert (accepted.status_code, accepted.json()["webhook"]["url"]) == (202, URL)
     assert SECRET not in accepted.text

@@ -1,4 +1,4 @@
-"""The application over a scripted `Desk`, as an in-process HTTP client meets it."""
+"""The application over a scripted `FakeService`, as an in-process HTTP client meets it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Charges, Headroom, Memory
 from shared.store.script import connect, connect_async
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 ROOT = "http://127.0.0.1"
 MODELS = Models(
@@ -61,35 +61,35 @@ class NoConnection:
 
 
 @asynccontextmanager
-async def serving(desk: Desk, **api: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(service: FakeService, **api: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application; `api` are its settings where they differ from the defaults."""
-    async with application(desk, **api) as app, client_of(app) as client:
+    async with application(service, **api) as app, client_of(app) as client:
         yield client
 
 
 @asynccontextmanager
-async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
+async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
     """The started ASGI application itself."""
 
     async def open_context(settings: Settings) -> ProcessContext:
-        leaving = Disconnects(desk, settings.api.leave_grace_s)
+        leaving = Disconnects(service, settings.api.leave_grace_s)
         # No key is configured, so that the store is never asked.
         store = connect_async(settings.redis)
         blobs, headroom = Blobs(settings.blobs), EmptyStore(store, settings.redis.full_at)
-        bench = BatchContext(
-            settings, store, blobs, FileWriter(store, blobs), desk, DocumentRenderer(settings)
+        context = BatchContext(
+            settings, store, blobs, FileWriter(store, blobs), service, DocumentRenderer(settings)
         )
         return ProcessContext(
             settings=settings,
             models=MODELS,
             serving=LiveModels(MODELS, store),
-            submission=desk,
+            submission=service,
             cached_answers=CachedAnswers(settings, MODELS, store),
-            forecaster=Forecaster(settings, MODELS, store, desk),
-            jobs=desk,
+            forecaster=Forecaster(settings, MODELS, store, service),
+            jobs=service,
             polls=SharedPolls(),
             pictures=JobPictures(settings, store, blobs, PictureInfoCache(settings.pictures, blobs)),
-            waiting=desk,
+            waiting=service,
             disconnects=leaving,
             api_keys=ApiKeys(settings.api, store),
             admin_actions=AdminActions(store),
@@ -97,7 +97,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             endpoints=Endpoints(settings, store, headroom),
             files=Files(settings, store, blobs, headroom),
             documents=Documents(settings, Files(settings, store, blobs, headroom)),
-            batches=Batches(bench, headroom),
+            batches=Batches(context, headroom),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, CountReporter(connect(settings.redis)), headroom),
             redis=cast(Connections, NoConnection()),

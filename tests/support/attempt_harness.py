@@ -248,6 +248,6 @@ def worker_harness(
 ) -> Iterator[WorkerHarness]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="sightline-blobs-"))
-        bench = WorkerHarness(redis, Path(folder), fetch, **queue)
-        stack.callback(bench.close)
-        yield bench
+        harness = WorkerHarness(redis, Path(folder), fetch, **queue)
+        stack.callback(harness.close)
+        yield harness

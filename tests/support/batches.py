@@ -11,7 +11,7 @@ import openai
 from openai.types import Batch
 
 from tests.support.clients import until_async
-from tests.support.scripted_worker import Hand
+from tests.support.scripted_worker import ScriptedWorker
 
 MODEL = "sightline/tiny"
 ENDPOINT = "/v1/chat/completions"
@@ -60,22 +60,22 @@ def empty(folder: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def serving(hand: Hand) -> AsyncIterator[None]:
+async def serving(worker: ScriptedWorker) -> AsyncIterator[None]:
     """The worker answers what comes to the line with the question in capitals, and fails what asks for it."""
-    hand.beat()
+    worker.beat()
 
     async def serve() -> None:
         while True:
             await until_async(waits, 120)
-            claim = hand.take()
+            claim = worker.take()
             text = asked(claim.request)
             if text.startswith("fail"):
-                hand.fail(claim, "invalid_image", "The picture is broken.", "messages")
+                worker.fail(claim, "invalid_image", "The picture is broken.", "messages")
             else:
-                hand.succeed(claim, text.upper())
+                worker.succeed(claim, text.upper())
 
     async def waits() -> bool:
-        return not hand.idle()
+        return not worker.idle()
 
     task = asyncio.create_task(serve())
     try:

@@ -31,7 +31,7 @@ READY = ModelState(replace(IDLE, ready=1), estimated_time=0.0, basis="measured")
 NO_WORKER = ModelState(replace(IDLE, queued=2), estimated_time=7.5, basis="guess")
 
 
-class Desk(Submission, Jobs, Waiting):
+class FakeService(Submission, Jobs, Waiting):
     """One process's jobs."""
 
     def __init__(self) -> None:
@@ -249,28 +249,28 @@ def _idle_fleet() -> Fleet:
     return Fleet(lane, dict.fromkeys(CLASSES, 0), None, (worker,))
 
 
-def answering(*pieces: str) -> Desk:
+def answering(*pieces: str) -> FakeService:
     """Every job says `pieces` and succeeds as it is submitted."""
-    desk = Desk()
+    service = FakeService()
 
     def script(job: str) -> None:
-        desk.run(job)
+        service.run(job)
         for piece in pieces[:-1]:
-            desk.say(job, piece)
-        desk.succeed(job, pieces[-1])
+            service.say(job, piece)
+        service.succeed(job, pieces[-1])
 
-    desk.script = script
-    return desk
+    service.script = script
+    return service
 
 
-def failing(*pieces: str, code: str = "stream_broken") -> Desk:
+def failing(*pieces: str, code: str = "stream_broken") -> FakeService:
     """Every job says `pieces` and fails as it is submitted."""
-    desk = Desk()
+    service = FakeService()
 
     def script(job: str) -> None:
         for piece in pieces:
-            desk.say(job, piece)
-        desk.fail(job, code, "It broke.")
+            service.say(job, piece)
+        service.fail(job, code, "It broke.")
 
-    desk.script = script
-    return desk
+    service.script = script
+    return service

@@ -1,4 +1,4 @@
-"""The one question of these tests, and the job object it becomes over a `Desk`."""
+"""The one question of these tests, and the job object it becomes over a `FakeService`."""
 
 QUESTION = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 FIRST = "job_00000000000000000000000000000001"

@@ -2,32 +2,32 @@
 
 from collections.abc import Awaitable, Callable
 
-from tests.support.behaviour_stage import Scene
+from tests.support.behaviour_situation import Situation
 from tests.support.situations import answers
 
 
-async def same_call(scene: Scene) -> None:
-    await answers(scene)
-    scene.known = (await scene.send()).headers["x-job-id"]
+async def same_call(situation: Situation) -> None:
+    await answers(situation)
+    situation.known = (await situation.send()).headers["x-job-id"]
 
 
-async def other_body(scene: Scene) -> None:
-    await answers(scene)
-    await scene.send("What else?")
+async def other_body(situation: Situation) -> None:
+    await answers(situation)
+    await situation.send("What else?")
 
 
-async def deleted(scene: Scene) -> None:
-    await same_call(scene)
-    await scene.client.delete(f"/v1/jobs/{scene.known}")
+async def deleted(situation: Situation) -> None:
+    await same_call(situation)
+    await situation.client.delete(f"/v1/jobs/{situation.known}")
 
 
-async def outlived(scene: Scene) -> None:
-    await same_call(scene)
+async def outlived(situation: Situation) -> None:
+    await same_call(situation)
     # As at the end of `retain_s`, or of `retention.job_s`.
-    scene.hand.store.client.delete(f"sl5:{scene.known}")
+    situation.worker.store.client.delete(f"sl5:{situation.known}")
 
 
-IDEMPOTENCY: dict[str, Callable[[Scene], Awaitable[None]]] = {
+IDEMPOTENCY: dict[str, Callable[[Situation], Awaitable[None]]] = {
     "the same call was made before": same_call,
     "the key was used for another body": other_body,
     "the job of the key was deleted": deleted,

@@ -12,13 +12,13 @@ from shared.job import JobView
 from shared.request import Request, Text
 from tests.support.app import application
 from tests.support.app_server import listening
-from tests.support.fake_service import Desk
+from tests.support.fake_service import FakeService
 
 MESSAGE, PARAM = "It is refused.", "messages[0]"
 RETRY_AFTER_S = 7
 
 
-class Refusing(Desk):
+class Refusing(FakeService):
     """A question is an error's code, and behind a blank after how many seconds to come back."""
 
     def __init__(self) -> None:
@@ -44,6 +44,6 @@ class Refused:
 
 @asynccontextmanager
 async def refusing() -> AsyncIterator[Refused]:
-    desk = Refusing()
-    async with application(desk) as app, listening(app) as url:
-        yield Refused(url, desk.refused)
+    service = Refusing()
+    async with application(service) as app, listening(app) as url:
+        yield Refused(url, service.refused)

@@ -2,45 +2,45 @@
 
 from collections.abc import Awaitable, Callable
 
-from tests.support.behaviour_stage import Scene, question
+from tests.support.behaviour_situation import Situation, question
 from tests.support.situations import answers, no_worker, ready
 
 PATH = "/v1/responses"
 
 
-async def waits(scene: Scene) -> None:
-    await ready(scene)
-    reply = await scene.client.post(PATH, json=question(PATH) | {"background": True})
-    scene.known = reply.json()["id"]
+async def waits(situation: Situation) -> None:
+    await ready(situation)
+    reply = await situation.client.post(PATH, json=question(PATH) | {"background": True})
+    situation.known = reply.json()["id"]
 
 
-async def completed(scene: Scene) -> None:
-    await waits(scene)
-    scene.finish(await scene.taken())
+async def completed(situation: Situation) -> None:
+    await waits(situation)
+    situation.finish(await situation.taken())
 
 
-async def cancelled(scene: Scene) -> None:
-    await waits(scene)
-    await scene.client.post(f"{PATH}/{scene.known}/cancel")
+async def cancelled(situation: Situation) -> None:
+    await waits(situation)
+    await situation.client.post(f"{PATH}/{situation.known}/cancel")
 
 
-async def failed(scene: Scene) -> None:
-    await waits(scene)
-    scene.hand.fail(await scene.taken(), "invalid_image", "The picture is broken.")
+async def failed(situation: Situation) -> None:
+    await waits(situation)
+    situation.worker.fail(await situation.taken(), "invalid_image", "The picture is broken.")
 
 
-async def foreground(scene: Scene) -> None:
-    await answers(scene)
-    scene.known = (await scene.client.post(PATH, json=question(PATH))).json()["id"]
+async def foreground(situation: Situation) -> None:
+    await answers(situation)
+    situation.known = (await situation.client.post(PATH, json=question(PATH))).json()["id"]
 
 
-async def expired(scene: Scene) -> None:
-    await completed(scene)
+async def expired(situation: Situation) -> None:
+    await completed(situation)
     # As at the end of `retention.result_s`.
-    scene.hand.store.client.delete(*scene.hand.store.client.keys("sl5:run_*"))
+    situation.worker.store.client.delete(*situation.worker.store.client.keys("sl5:run_*"))
 
 
-RESPONSES: dict[str, Callable[[Scene], Awaitable[None]]] = {
+RESPONSES: dict[str, Callable[[Situation], Awaitable[None]]] = {
     "there is no such response": no_worker,
     "the response waits": waits,
     "the response has completed": completed,

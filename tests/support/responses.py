@@ -5,38 +5,40 @@ from typing import Any
 import httpx
 
 from tests.support.clients import until_async
-from tests.support.scripted_worker import Hand
+from tests.support.scripted_worker import ScriptedWorker
 
 ASK = {"model": "sightline/tiny", "input": "What is this?"}
 LATER = {**ASK, "background": True}
 PATH = "/v1/responses"
 
 
-async def begun(hand: Hand, client: httpx.AsyncClient, **said: Any) -> str:
+async def begun(worker: ScriptedWorker, client: httpx.AsyncClient, **said: Any) -> str:
     """A response in the background, waiting in line."""
-    hand.beat()
+    worker.beat()
     reply = await client.post(PATH, json=LATER | said)
     assert (reply.status_code, reply.json()["status"]) == (200, "queued"), reply.text
     return str(reply.json()["id"])
 
 
-async def answered(hand: Hand, client: httpx.AsyncClient, text: str = "A cat.", **said: Any) -> str:
+async def answered(
+    worker: ScriptedWorker, client: httpx.AsyncClient, text: str = "A cat.", **said: Any
+) -> str:
     """A response in the background that has ended."""
-    response = await begun(hand, client, **said)
-    finish(hand, text)
+    response = await begun(worker, client, **said)
+    finish(worker, text)
     return response
 
 
-def finish(hand: Hand, text: str = "A cat.") -> None:
-    claim = hand.take()
-    hand.say(claim, text[:2])
-    hand.say(claim, text[2:], start=2)
-    hand.succeed(claim, text)
+def finish(worker: ScriptedWorker, text: str = "A cat.") -> None:
+    claim = worker.take()
+    worker.say(claim, text[:2])
+    worker.say(claim, text[2:], start=2)
+    worker.succeed(claim, text)
 
 
-async def in_line(hand: Hand) -> None:
+async def in_line(worker: ScriptedWorker) -> None:
     async def waits() -> bool:
-        return not hand.idle()
+        return not worker.idle()
 
     await until_async(waits)
 

@@ -18,7 +18,7 @@ FACTS = {"rows": "1", "samples": "0", "service_ms": "200"}
 
 
 @dataclass
-class Hand:
+class ScriptedWorker:
     """One worker of `model`."""
 
     settings: Settings

@@ -3,251 +3,251 @@
 import time
 from collections.abc import Awaitable, Callable
 
-from tests.support.behaviour_stage import MODEL, Scene, question
+from tests.support.behaviour_situation import MODEL, Situation, question
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, bearer
 from worker.maintenance.passes import ModelRemoval
 
 
-async def _serve(scene: Scene) -> None:
+async def _serve(situation: Situation) -> None:
     while True:
-        scene.finish(await scene.taken())
+        situation.finish(await situation.taken())
 
 
-async def no_worker(_: Scene) -> None:
+async def no_worker(_: Situation) -> None:
     """As it stands."""
 
 
-async def ready(scene: Scene) -> None:
-    scene.hand.beat()
+async def ready(situation: Situation) -> None:
+    situation.worker.beat()
 
 
-async def loading(scene: Scene) -> None:
-    scene.hand.beat("loading")
+async def loading(situation: Situation) -> None:
+    situation.worker.beat("loading")
 
 
-async def broken(scene: Scene) -> None:
-    scene.hand.beat("gone", failed="out of memory")
+async def broken(situation: Situation) -> None:
+    situation.worker.beat("gone", failed="out of memory")
 
 
-async def broken_and_loading(scene: Scene) -> None:
-    await broken(scene)
-    await loading(scene)
+async def broken_and_loading(situation: Situation) -> None:
+    await broken(situation)
+    await loading(situation)
 
 
-async def answers(scene: Scene) -> None:
-    await ready(scene)
-    scene.meanwhile(_serve)
+async def answers(situation: Situation) -> None:
+    await ready(situation)
+    situation.meanwhile(_serve)
 
 
-async def becomes_ready(scene: Scene) -> None:
-    await loading(scene)
+async def becomes_ready(situation: Situation) -> None:
+    await loading(situation)
 
-    async def load(scene: Scene) -> None:
-        claim = await scene.taken()
-        await ready(scene)
-        scene.finish(claim)
+    async def load(situation: Situation) -> None:
+        claim = await situation.taken()
+        await ready(situation)
+        situation.finish(claim)
 
-    scene.meanwhile(load)
+    situation.meanwhile(load)
 
 
-async def full(scene: Scene) -> None:
-    await ready(scene)
-    for place in range(scene.hand.settings.queue.max_queued):
-        reply = await scene.client.post("/v1/jobs", json=question("/v1/jobs", str(place)))
+async def full(situation: Situation) -> None:
+    await ready(situation)
+    for place in range(situation.worker.settings.queue.max_queued):
+        reply = await situation.client.post("/v1/jobs", json=question("/v1/jobs", str(place)))
         assert reply.status_code == 202
 
 
-async def callers_line_full(scene: Scene) -> None:
-    await ready(scene)
-    for place in range(scene.hand.settings.queue.max_queued_caller):
-        reply = await scene.client.post("/v1/jobs", json=question("/v1/jobs", str(place)))
+async def callers_line_full(situation: Situation) -> None:
+    await ready(situation)
+    for place in range(situation.worker.settings.queue.max_queued_caller):
+        reply = await situation.client.post("/v1/jobs", json=question("/v1/jobs", str(place)))
         assert reply.status_code == 202
 
 
-async def paused(scene: Scene) -> None:
-    await ready(scene)
-    reply = await scene.client.post(f"/v1/admin/models/{MODEL}/pause")
+async def paused(situation: Situation) -> None:
+    await ready(situation)
+    reply = await situation.client.post(f"/v1/admin/models/{MODEL}/pause")
     assert reply.status_code == 204
 
 
-async def drained(scene: Scene) -> None:
-    await ready(scene)
-    reply = await scene.client.post(f"/v1/admin/models/{MODEL}/drain")
+async def drained(situation: Situation) -> None:
+    await ready(situation)
+    reply = await situation.client.post(f"/v1/admin/models/{MODEL}/drain")
     assert reply.status_code == 204
 
 
-async def removed(scene: Scene) -> None:
-    await ready(scene)
-    reply = await scene.client.delete(f"/v1/admin/models/{MODEL}")
+async def removed(situation: Situation) -> None:
+    await ready(situation)
+    reply = await situation.client.delete(f"/v1/admin/models/{MODEL}")
     assert reply.status_code == 204
 
 
-async def removed_meanwhile(scene: Scene) -> None:
-    await ready(scene)
+async def removed_meanwhile(situation: Situation) -> None:
+    await ready(situation)
 
-    async def remove(scene: Scene) -> None:
-        await scene.waiting()
-        await scene.client.delete(f"/v1/admin/models/{MODEL}")
-        assert ModelRemoval(scene.hand.settings, scene.hand.store).end_waiting() == 1
+    async def remove(situation: Situation) -> None:
+        await situation.waiting()
+        await situation.client.delete(f"/v1/admin/models/{MODEL}")
+        assert ModelRemoval(situation.worker.settings, situation.worker.store).end_waiting() == 1
 
-    scene.meanwhile(remove)
-
-
-async def resumed(scene: Scene) -> None:
-    await paused(scene)
-
-    async def resume(scene: Scene) -> None:
-        await scene.waiting()
-        await scene.client.post(f"/v1/admin/models/{MODEL}/resume")
-        await _serve(scene)
-
-    scene.meanwhile(resume)
+    situation.meanwhile(remove)
 
 
-async def answered(scene: Scene) -> None:
-    await ready(scene)
-    first = scene.send_first()
-    scene.finish(await scene.taken())
+async def resumed(situation: Situation) -> None:
+    await paused(situation)
+
+    async def resume(situation: Situation) -> None:
+        await situation.waiting()
+        await situation.client.post(f"/v1/admin/models/{MODEL}/resume")
+        await _serve(situation)
+
+    situation.meanwhile(resume)
+
+
+async def answered(situation: Situation) -> None:
+    await ready(situation)
+    first = situation.send_first()
+    situation.finish(await situation.taken())
     await first
 
 
-async def answered_and_gone(scene: Scene) -> None:
-    await answered(scene)
-    scene.hand.beat("gone")
+async def answered_and_gone(situation: Situation) -> None:
+    await answered(situation)
+    situation.worker.beat("gone")
 
 
-async def computing(scene: Scene) -> None:
-    await ready(scene)
-    first = scene.send_first()
-    claim = await scene.taken()
+async def computing(situation: Situation) -> None:
+    await ready(situation)
+    first = situation.send_first()
+    claim = await situation.taken()
 
     async def both_are_here() -> bool:
-        return len((await scene.client.get("/v1/jobs")).json()["data"]) == 2
+        return len((await situation.client.get("/v1/jobs")).json()["data"]) == 2
 
-    async def compute(scene: Scene) -> None:
+    async def compute(situation: Situation) -> None:
         await until_async(both_are_here)
-        scene.finish(claim)
+        situation.finish(claim)
         await first
-        await _serve(scene)
+        await _serve(situation)
 
-    scene.meanwhile(compute)
-
-
-async def refuses(scene: Scene) -> None:
-    await ready(scene)
-
-    async def refuse(scene: Scene) -> None:
-        scene.hand.fail(await scene.taken(), "invalid_image", "The picture is broken.")
-
-    scene.meanwhile(refuse)
+    situation.meanwhile(compute)
 
 
-async def cancelled_meanwhile(scene: Scene) -> None:
-    await ready(scene)
+async def refuses(situation: Situation) -> None:
+    await ready(situation)
 
-    async def cancel(scene: Scene) -> None:
-        await scene.taken()
-        (job,) = (await scene.client.get("/v1/jobs")).json()["data"]
-        await scene.client.post(job["urls"]["cancel"])
+    async def refuse(situation: Situation) -> None:
+        situation.worker.fail(await situation.taken(), "invalid_image", "The picture is broken.")
 
-    scene.meanwhile(cancel)
+    situation.meanwhile(refuse)
 
 
-async def nothing_begins(scene: Scene) -> None:
-    scene.hand.beat(service_ms="1")
+async def cancelled_meanwhile(situation: Situation) -> None:
+    await ready(situation)
+
+    async def cancel(situation: Situation) -> None:
+        await situation.taken()
+        (job,) = (await situation.client.get("/v1/jobs")).json()["data"]
+        await situation.client.post(job["urls"]["cancel"])
+
+    situation.meanwhile(cancel)
 
 
-async def waits(scene: Scene) -> None:
-    await ready(scene)
-    await scene.submit()
+async def nothing_begins(situation: Situation) -> None:
+    situation.worker.beat(service_ms="1")
 
 
-async def runs(scene: Scene) -> None:
-    await waits(scene)
-    await scene.taken()
+async def waits(situation: Situation) -> None:
+    await ready(situation)
+    await situation.submit()
 
 
-async def ends(scene: Scene) -> None:
-    await waits(scene)
-    scene.meanwhile(_serve)
+async def runs(situation: Situation) -> None:
+    await waits(situation)
+    await situation.taken()
 
 
-async def succeeded(scene: Scene) -> None:
-    await waits(scene)
-    scene.finish(await scene.taken())
+async def ends(situation: Situation) -> None:
+    await waits(situation)
+    situation.meanwhile(_serve)
 
 
-async def told_waits(scene: Scene) -> None:
-    await ready(scene)
+async def succeeded(situation: Situation) -> None:
+    await waits(situation)
+    situation.finish(await situation.taken())
+
+
+async def told_waits(situation: Situation) -> None:
+    await ready(situation)
     hook = {"url": "https://example.com/", "secret": "a secret of sixteen bytes"}
-    reply = await scene.client.post("/v1/jobs", json=question("/v1/jobs") | {"webhook": hook})
-    scene.known = reply.json()["id"]
+    reply = await situation.client.post("/v1/jobs", json=question("/v1/jobs") | {"webhook": hook})
+    situation.known = reply.json()["id"]
 
 
-async def told_succeeded(scene: Scene) -> None:
-    await told_waits(scene)
-    scene.finish(await scene.taken())
+async def told_succeeded(situation: Situation) -> None:
+    await told_waits(situation)
+    situation.finish(await situation.taken())
 
 
-async def failed(scene: Scene) -> None:
-    await waits(scene)
-    scene.hand.fail(await scene.taken(), "invalid_image", "The picture is broken.")
+async def failed(situation: Situation) -> None:
+    await waits(situation)
+    situation.worker.fail(await situation.taken(), "invalid_image", "The picture is broken.")
 
 
-async def cancelled(scene: Scene) -> None:
-    await waits(scene)
-    await scene.client.post(f"/v1/jobs/{scene.known}/cancel")
+async def cancelled(situation: Situation) -> None:
+    await waits(situation)
+    await situation.client.post(f"/v1/jobs/{situation.known}/cancel")
 
 
-async def too_late(scene: Scene) -> None:
-    await ready(scene)
+async def too_late(situation: Situation) -> None:
+    await ready(situation)
     late = question("/v1/jobs") | {"start_by": time.time() + 60}
-    scene.known = (await scene.client.post("/v1/jobs", json=late)).json()["id"]
-    scene.hand.let_pass(61)
+    situation.known = (await situation.client.post("/v1/jobs", json=late)).json()["id"]
+    situation.worker.let_pass(61)
 
 
-async def gets_too_late(scene: Scene) -> None:
-    await ready(scene)
+async def gets_too_late(situation: Situation) -> None:
+    await ready(situation)
 
-    async def pass_by(scene: Scene) -> None:
-        await scene.waiting()
-        scene.hand.let_pass(2 * 86_400)
+    async def pass_by(situation: Situation) -> None:
+        await situation.waiting()
+        situation.worker.let_pass(2 * 86_400)
 
-    scene.meanwhile(pass_by)
+    situation.meanwhile(pass_by)
 
 
-async def expired(scene: Scene) -> None:
-    await succeeded(scene)
+async def expired(situation: Situation) -> None:
+    await succeeded(situation)
     # As at the end of `retention.result_s`.
-    scene.hand.store.client.delete(*scene.hand.store.client.keys("sl5:run_*"))
+    situation.worker.store.client.delete(*situation.worker.store.client.keys("sl5:run_*"))
 
 
-async def keys_asked_for(scene: Scene) -> None:
-    await answers(scene)
-    await _make_key(scene)
+async def keys_asked_for(situation: Situation) -> None:
+    await answers(situation)
+    await _make_key(situation)
 
 
-async def another_callers(scene: Scene) -> None:
-    await ready(scene)
-    await _make_key(scene)
-    reply = await scene.client.post("/v1/jobs", json=question("/v1/jobs"), headers=bearer(ADMIN))
-    scene.known = reply.json()["id"]
+async def another_callers(situation: Situation) -> None:
+    await ready(situation)
+    await _make_key(situation)
+    reply = await situation.client.post("/v1/jobs", json=question("/v1/jobs"), headers=bearer(ADMIN))
+    situation.known = reply.json()["id"]
 
 
-async def used_up(scene: Scene) -> None:
-    await ready(scene)
-    await _make_key(scene, requests_per_minute=1)
-    await scene.client.get("/v1/models", headers=bearer(scene.secrets["KEY"]))
+async def used_up(situation: Situation) -> None:
+    await ready(situation)
+    await _make_key(situation, requests_per_minute=1)
+    await situation.client.get("/v1/models", headers=bearer(situation.secrets["KEY"]))
 
 
-async def _make_key(scene: Scene, **quota: int) -> None:
+async def _make_key(situation: Situation, **quota: int) -> None:
     body = {"name": "Example Ltd", **quota}
-    key = (await scene.client.post("/v1/admin/keys", json=body, headers=bearer(ADMIN))).json()
-    scene.known, scene.secrets = key["id"], {"ADMIN": ADMIN, "KEY": key["secret"]}
+    key = (await situation.client.post("/v1/admin/keys", json=body, headers=bearer(ADMIN))).json()
+    situation.known, situation.secrets = key["id"], {"ADMIN": ADMIN, "KEY": key["secret"]}
 
 
-WHEN: dict[str, Callable[[Scene], Awaitable[None]]] = {
+WHEN: dict[str, Callable[[Situation], Awaitable[None]]] = {
     "no worker lives": no_worker,
     "there is no such job": no_worker,
     "a worker is ready": ready,

@@ -6,13 +6,13 @@ from typing import Any
 import httpx
 
 from tests.support.app import client_of
-from tests.support.scripted_worker import Hand
+from tests.support.scripted_worker import ScriptedWorker
 
 MODEL = "sightline/tiny"
 
 
-def blobs(hand: Hand) -> list[Path]:
-    return [path for path in Path(hand.settings.blobs.url).rglob("*") if path.is_file()]
+def blobs(worker: ScriptedWorker) -> list[Path]:
+    return [path for path in Path(worker.settings.blobs.url).rglob("*") if path.is_file()]
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:

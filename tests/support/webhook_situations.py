@@ -2,45 +2,45 @@
 
 from collections.abc import Awaitable, Callable
 
-from tests.support.behaviour_stage import Scene
+from tests.support.behaviour_situation import Situation
 from tests.support.keys import ADMIN, bearer
 from tests.support.situations import keys_asked_for, ready, succeeded
 
 HOOK = {"url": "https://example.com/told"}
 
 
-async def _make(scene: Scene, **headers: str) -> None:
-    scene.known = (await scene.client.post("/v1/webhooks", json=HOOK, headers=headers)).json()["id"]
+async def _make(situation: Situation, **headers: str) -> None:
+    situation.known = (await situation.client.post("/v1/webhooks", json=HOOK, headers=headers)).json()["id"]
 
 
-async def there(scene: Scene) -> None:
-    await ready(scene)
-    await _make(scene)
+async def there(situation: Situation) -> None:
+    await ready(situation)
+    await _make(situation)
 
 
-async def off(scene: Scene) -> None:
-    await there(scene)
-    await scene.client.patch(f"/v1/webhooks/{scene.known}", json={"enabled": False})
+async def off(situation: Situation) -> None:
+    await there(situation)
+    await situation.client.patch(f"/v1/webhooks/{situation.known}", json={"enabled": False})
 
 
-async def logged(scene: Scene) -> None:
-    await succeeded(scene)
-    await _make(scene)
-    (event,) = (await scene.client.get("/v1/events")).json()["data"]
-    scene.event = event["id"]
+async def logged(situation: Situation) -> None:
+    await succeeded(situation)
+    await _make(situation)
+    (event,) = (await situation.client.get("/v1/events")).json()["data"]
+    situation.event = event["id"]
 
 
-async def as_many(scene: Scene) -> None:
+async def as_many(situation: Situation) -> None:
     for _ in range(16):
-        await _make(scene)
+        await _make(situation)
 
 
-async def another_callers(scene: Scene) -> None:
-    await keys_asked_for(scene)
-    await _make(scene, **bearer(ADMIN))
+async def another_callers(situation: Situation) -> None:
+    await keys_asked_for(situation)
+    await _make(situation, **bearer(ADMIN))
 
 
-WEBHOOKS: dict[str, Callable[[Scene], Awaitable[None]]] = {
+WEBHOOKS: dict[str, Callable[[Situation], Awaitable[None]]] = {
     "there is a webhook": there,
     "the webhook is off": off,
     "there is a webhook, and a job has ended": logged,

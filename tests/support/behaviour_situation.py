@@ -12,7 +12,7 @@ import httpx
 from shared.store.claims import Claim
 from tests.support.behaviour import Row
 from tests.support.clients import until_async
-from tests.support.scripted_worker import Hand
+from tests.support.scripted_worker import ScriptedWorker
 
 MODEL, QUESTION, ANSWER = "sightline/tiny", "What is this?", "A cat."
 NOBODY, NO_EVENT = "job_" + "0" * 32, "msg_0_ended"
@@ -21,7 +21,7 @@ BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
 
 @dataclass
-class Scene:
+class Situation:
     """A client of the started service, the worker in the test's hand, and the row that is being walked.
 
     `during` runs while the row's call is made. `known` is the job, response, file, batch, webhook or API key
@@ -29,7 +29,7 @@ class Scene:
     """
 
     client: httpx.AsyncClient
-    hand: Hand
+    worker: ScriptedWorker
     row: Row
     picture: bytes
     known: str = NOBODY
@@ -70,25 +70,25 @@ class Scene:
         reply = await self.client.post("/v1/jobs", json=question("/v1/jobs"))
         self.known = reply.json()["id"]
 
-    def meanwhile(self, work: Callable[["Scene"], Coroutine[Any, Any, None]]) -> None:
+    def meanwhile(self, work: Callable[["Situation"], Coroutine[Any, Any, None]]) -> None:
         self.during.append(asyncio.create_task(work(self)))
 
     async def waiting(self) -> None:
         """Until something waits in the line."""
 
         async def seen() -> bool:
-            return not self.hand.idle()
+            return not self.worker.idle()
 
         await until_async(seen)
 
     async def taken(self) -> Claim:
         """What comes to the line, claimed by the worker."""
         await self.waiting()
-        return self.hand.take()
+        return self.worker.take()
 
     def finish(self, claim: Claim) -> None:
-        self.hand.say(claim, ANSWER)
-        self.hand.succeed(claim, ANSWER)
+        self.worker.say(claim, ANSWER)
+        self.worker.succeed(claim, ANSWER)
 
     async def end(self) -> None:
         for task in self.during:

@@ -29,24 +29,24 @@ from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect, connect_async
 from tests.support.batches import ENDPOINT, jsonl, rows
 from tests.support.redis_server import RedisServer
-from tests.support.scripted_worker import Hand
+from tests.support.scripted_worker import ScriptedWorker
 
 MODELS = Models((Model(id="sightline/tiny", source="sightline/tiny"),))
 
 
 @dataclass
-class Shop:
+class BatchHarness:
     """A store with one batch in it, API processes to be started, and a worker."""
 
     settings: Settings
     store: AsyncStore
-    hand: Hand
+    worker: ScriptedWorker
     nudger: AsyncNudger
     blobs: Blobs
     renderer: DocumentRenderer
     batch: str = ""
 
-    def bench(self, store: AsyncStore) -> BatchContext:
+    def context(self, store: AsyncStore) -> BatchContext:
         """What a new API process works on batches with."""
         headroom = Headroom(store, self.settings.redis.full_at)
         files = Files(self.settings, store, self.blobs, headroom)
@@ -66,8 +66,8 @@ class Shop:
         return BatchContext(self.settings, store, self.blobs, storing, submission, self.renderer)
 
     async def begin(self, lines: list[Any]) -> None:
-        self.hand.store.client.flushdb()
-        self.hand.beat()
+        self.worker.store.client.flushdb()
+        self.worker.beat()
         data, staged = jsonl(lines), self.blobs.stage()
         staged.write(data)
         self.blobs.adopt(staged)
@@ -100,7 +100,7 @@ class Shop:
         parts = (Document(), Text(text="what?"))
         question = Request(model="sightline/tiny", messages=(Message(role="user", parts=parts),))
         begun = await self.now()
-        self.hand.store.client.delete(f"sl5:{self.batch}", "sl5:batches:local", "sl5:batching")
+        self.worker.store.client.delete(f"sl5:{self.batch}", "sl5:batches:local", "sl5:batching")
         self.batch = ids.batch_id()
         made = replace(begun, id=self.batch, file=file.id, endpoint="/v1/jobs")
         pages = ",".join(map(str, range(1, count + 1)))
@@ -109,17 +109,17 @@ class Shop:
 
     async def take(self) -> BatchLease:
         """Take the batch, as if the lease of whoever held it had run out."""
-        self.hand.store.client.zadd("sl5:batching", {self.batch: 0})
+        self.worker.store.client.zadd("sl5:batching", {self.batch: 0})
         turn = await self.store.run(batches.take(self.settings, ids.token()))
         assert isinstance(turn, BatchLease)
         return turn
 
     def answer(self) -> None:
         """The worker answers everything that waits."""
-        while not self.hand.idle():
-            claim = self.hand.take()
+        while not self.worker.idle():
+            claim = self.worker.take()
             text = json.loads(claim.request)["messages"][-1]["parts"][-1]["text"]
-            self.hand.succeed(claim, str(text).upper())
+            self.worker.succeed(claim, str(text).upper())
 
     async def now(self) -> Batch:
         found = await self.store.run(batches.batch("local", self.batch))
@@ -131,11 +131,11 @@ class Shop:
 
     async def go_on(self) -> None:
         """Give one process turns, with answers between them, until the batch has ended."""
-        bench = self.bench(self.store)
+        context = self.context(self.store)
         for _ in range(20):
             if await self.ended():
                 return
-            await BatchTurn(LeasedBatch(bench, await self.take())).run()
+            await BatchTurn(LeasedBatch(context, await self.take())).run()
             self.answer()
         raise AssertionError(f"the batch stands still: {await self.now()}")
 
@@ -147,11 +147,11 @@ class Shop:
         return rows(self.blobs.read(found.digest))
 
     def jobs(self) -> int:
-        return len(self.hand.store.client.keys("sl5:job_*"))
+        return len(self.worker.store.client.keys("sl5:job_*"))
 
 
 @asynccontextmanager
-async def opened(server: RedisServer, folder: Path) -> AsyncIterator[Shop]:
+async def opened(server: RedisServer, folder: Path) -> AsyncIterator[BatchHarness]:
     """A shop over an empty store; its blobs lie in the folder."""
     server.empty()
     settings = Settings(
@@ -164,9 +164,9 @@ async def opened(server: RedisServer, folder: Path) -> AsyncIterator[Shop]:
         connect_async(settings.redis),
         AsyncNudger(settings.redis),
     )
-    hand = Hand(settings, threads, MODELS.rows[0])
+    worker = ScriptedWorker(settings, threads, MODELS.rows[0])
     renderer = DocumentRenderer(settings)
-    yield Shop(settings, store, hand, nudger, Blobs(settings.blobs), renderer)
+    yield BatchHarness(settings, store, worker, nudger, Blobs(settings.blobs), renderer)
     await asyncio.to_thread(renderer.close)
     await nudger.aclose()
     await store.aclose()
