@@ -54,7 +54,7 @@ help:
 $(VENV_STAMP): FORCE
 	@home=$$(sed -n '1,2s|^[^/]*\(/.*\)/python[^/]*$$|\1|p' $(BIN)/pip 2>/dev/null | head -n 1); \
 	{ [ -z "$$home" ] || [ "$$home" -ef $(BIN) ]; } && $(PIP) --version >/dev/null 2>&1 && \
-	$(BIN)/python -c 'import os, sys; sys.exit(not os.path.samefile(sys.prefix, "$(VENV)"))' || { \
+	$(BIN)/python -c 'import os, sys; sys.exit(sys.version_info < (3, 11) or not os.path.samefile(sys.prefix, "$(VENV)"))' || { \
 	  [ ! -L $(VENV) ] || { echo '$(VENV) is a link to an environment that is of another folder or does not work.' \
 	  'Remove the link: then one is made here.' >&2; exit 1; }; \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -34,6 +34,9 @@ Browser tests take half of e2e's time: one process with all of it would be the l
 LONGEST = (*ONE_PROCESS, "tests/installation/")
 """What keeps one process for minutes. With one of these at the end the others would wait for it."""
 
+# All servers of these tests are on this machine, and no proxy of its user reaches them.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
 # Read when torch is imported: processes with a thread for each processor would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

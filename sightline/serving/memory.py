@@ -4,6 +4,8 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from shared.models import Model
 from sightline.exits import CommandError, Exit
 
@@ -20,17 +22,12 @@ USED = ("memory.current", "memory/memory.usage_in_bytes")
 STAT = ("memory.stat", "memory/memory.stat")
 
 
-def check_memory(
-    models: Sequence[Model], meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP
-) -> None:
-    """Raise CommandError where free memory (swap included), or the limit of one process, is too little.
-
-    Passes where free memory is unknown.
-    """
+def check_memory(models: Sequence[Model], cgroup: Path = CGROUP) -> None:
+    """Raise CommandError where free memory (swap included), or the limit of one process, is too little."""
     _check_addresses(models)
-    free = free_mb(meminfo, cgroup)
+    free = free_mb(cgroup)
     needed = BASE_MB + sum(_worker_mb(model) for model in models)
-    if free is not None and free < needed:
+    if free < needed:
         raise CommandError(
             Exit.MEMORY,
             f"Not enough memory: the service needs about {needed:.0f} MB, {free:.0f} MB are free; "
@@ -50,18 +47,17 @@ def _check_addresses(models: Sequence[Model]) -> None:
         )
 
 
-def free_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> float | None:
-    """Memory in MB that a new process may take, swap included; None where it is unknown."""
-    free = [
-        mb for mb in (_machine_mb(meminfo, "MemAvailable", "SwapFree"), _cgroup_mb(cgroup)) if mb is not None
-    ]
-    return min(free, default=None)
+def free_mb(cgroup: Path = CGROUP) -> float:
+    """Memory in MB that a new process may take, swap included."""
+    machine = float(psutil.virtual_memory().available + psutil.swap_memory().free) / 2**20
+    limited = _cgroup_mb(cgroup)
+    return machine if limited is None else min(machine, limited)
 
 
-def whole_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> float | None:
-    """All memory in MB of this machine, or of its container if that has less; None where it is unknown."""
-    whole = [mb for mb in (_machine_mb(meminfo, "MemTotal"), _limit_mb(cgroup)) if mb is not None]
-    return min(whole, default=None)
+def whole_mb(cgroup: Path = CGROUP) -> float:
+    """All memory in MB of this machine, or of its container if that has less."""
+    machine, limit = float(psutil.virtual_memory().total) / 2**20, _limit_mb(cgroup)
+    return machine if limit is None else min(machine, limit)
 
 
 def _worker_mb(model: Model) -> float:
@@ -70,14 +66,6 @@ def _worker_mb(model: Model) -> float:
     folder = Path(model.source)
     weights = sum(f.stat().st_size for f in folder.glob("*.safetensors")) if folder.is_dir() else 0
     return TORCH_MB + weights / 1e6
-
-
-def _machine_mb(meminfo: Path, *fields: str) -> float | None:
-    try:
-        rows = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return sum(int(rows[name].split()[0]) for name in fields) / 1024
-    except (OSError, KeyError, ValueError):
-        return None
 
 
 def _cgroup_mb(cgroup: Path) -> float | None:

@@ -74,10 +74,10 @@ def _token_bytes(text: dict[str, Any]) -> int | None:
 
 @dataclass(frozen=True)
 class Device:
-    """Where a worker computes. `free` is bytes, None where unknown; `count` of them are there."""
+    """Where a worker computes. `free` is bytes; `count` of them are there."""
 
     name: str
-    free: int | None
+    free: int
     count: int = 1
     gpu: bool = True
     bfloat16: bool = True
@@ -86,13 +86,12 @@ class Device:
     def shared_by(self, workers: int) -> "Device":
         """With the part of its memory that is there for each of the workers, which take turns at devices."""
         each = -(-workers // self.count)
-        return replace(self, free=None if self.free is None else self.free // each)
+        return replace(self, free=self.free // each)
 
 
 def device() -> Device:
     """The GPU with the least room, where torch can use it; else the CPU."""
-    cpu_mb = free_mb()
-    cpu = Device("the CPU", None if cpu_mb is None else int(cpu_mb * 2**20), gpu=False, bfloat16=False)
+    cpu = Device("the CPU", int(free_mb() * 2**20), gpu=False, bfloat16=False)
     try:
         gpus = usable_gpus()
     except DriverError as error:
@@ -166,13 +165,12 @@ def choose(id: str, source: str, files: Weights, place: Device, engine: Engine |
     rows, context, why_rows = _rows(files, dtype, place, name)
     row = Model(id=id, source=source, engine=name, dtype=dtype, rows=rows, context_length=context)
     shown = files.dtype or "their own format" if dtype == "auto" else dtype
-    free = "" if place.free is None else f" with {_amount(place.free)} free"
     count = f"{place.count} of " if place.count > 1 else ""
     because = f": {place.reason}" if place.reason else ""
     return Choice(
         row,
         f"model    {id}: weights of {_amount(loaded)} in {shown}, {why_dtype}\n"
-        f"device   {count}{place.name}{free}{because}\n"
+        f"device   {count}{place.name} with {_amount(place.free)} free{because}\n"
         f"engine   {name}, {why_engine}; {rows} requests at once, {why_rows}",
     )
 
@@ -191,13 +189,13 @@ def _dtype(files: Weights, place: Device) -> tuple[Dtype, str]:
         return "bfloat16", "half of what its files take"
     if place.gpu:
         return "auto", "as its files are"
-    if place.free is None or 2 * files.in_format("float32") <= place.free:
+    if 2 * files.in_format("float32") <= place.free:
         return "float32", "in which a CPU's answers do not depend on what is computed beside them"
     return "bfloat16", "since float32 would take most of the memory"
 
 
 def _check_fits(id: str, loaded: int, place: Device) -> None:
-    if place.free is not None and loaded > place.free:
+    if loaded > place.free:
         raise CommandError(
             Exit.MEMORY,
             f"{id} does not fit: its weights take {_amount(loaded)}, and {place.name} has "
@@ -226,7 +224,7 @@ def _rows(files: Weights, dtype: Dtype, place: Device, engine: Engine) -> tuple[
     kind = "vllm" if engine == "vllm" else "auto"
     if engine == "sequential":
         return 1, None, "one by one"
-    if place.free is None or not files.token_bytes:
+    if not files.token_bytes:
         return MOST_CPU_ROWS, None, "as no more is known"
     most = MOST_ROWS[kind] if place.gpu else MOST_CPU_ROWS
     room = CACHE_SHARES[kind] * (place.free - files.in_format(dtype))

@@ -149,7 +149,7 @@ def _refusals(id: str) -> Iterator[None]:
         raise CommandError(
             Exit.UNREACHABLE, f"{message}: is there a network, or HF_HUB_OFFLINE set?"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"{id} could not be fetched whole ({reason}): the same command goes on where it ended."
         raise CommandError(Exit.UNREACHABLE, message) from None

@@ -119,13 +119,13 @@ def _ask_version(path: Path) -> tuple[str, tuple[int, ...]] | None:
     return parse_version(done.stdout)
 
 
-def configuration(port: int, password: str, memory_mb: float | None) -> str:
+def configuration(port: int, password: str, memory_mb: float) -> str:
     """The server's configuration; read from standard input, so that no process list shows the password.
 
     Loopback and a password keep other accounts of this machine from reading jobs. The append-only file keeps
     accepted jobs; snapshots would only write everything a second time. A stream allocates a whole node: at
     the default of 4 KiB a job's five short events would be half of what the job takes. A limit on memory
-    refuses new work before the machine's memory runs out (`memory_mb` is all it has; None where unknown).
+    refuses new work before the machine's memory runs out (`memory_mb` is all it has).
     """
     lines = [
         "bind 127.0.0.1",
@@ -137,7 +137,6 @@ def configuration(port: int, password: str, memory_mb: float | None) -> str:
         'save ""',
         "maxmemory-policy noeviction",
         "stream-node-max-bytes 1024",
+        f"maxmemory {SHARE * memory_mb:.0f}mb",
     ]
-    if memory_mb is not None:
-        lines.append(f"maxmemory {SHARE * memory_mb:.0f}mb")
     return "\n".join(lines) + "\n"

@@ -44,6 +44,7 @@ def test_a_picture_is_fetched_however_its_end_is_marked(answer: tuple[bytes, ...
 
 def test_the_request_carries_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy")
     with origin(answering(OK, b"\r\npicture")) as server:
         fetched(server)
     head = server.requests[0].decode().lower()

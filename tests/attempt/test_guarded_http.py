@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+from pathlib import Path
+from types import SimpleNamespace
 
 import h11
 import pytest
@@ -129,6 +131,19 @@ def trusting() -> ssl.SSLContext:
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)
     return context
+
+
+def test_a_python_without_certificates_of_its_own_trusts_the_usual_authorities(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As python.org's is on macOS."""
+    monkeypatch.setattr(ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    paths = SimpleNamespace(cafile=None, capath=str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    guarded_http._tls.cache_clear()
+    trusted = guarded_http._tls().cert_store_stats()["x509_ca"]
+    guarded_http._tls.cache_clear()
+    assert trusted > 100
 
 
 def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:

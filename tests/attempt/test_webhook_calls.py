@@ -35,6 +35,7 @@ def within(limit_s: float) -> Settings:
 
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy")
     with receiver() as there:
         assert called(there.url).tried.taken
 

@@ -21,7 +21,7 @@ JOBS, PER_S, SEED = 288, 12, 1
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a slow disk or a busy machine costs is not what this test looks for."""
 
-    def written_at_once(port: int, password: str, memory_mb: float | None) -> str:
+    def written_at_once(port: int, password: str, memory_mb: float) -> str:
         """With `everysec` a kill may take along what came while the disk was busy with an earlier fsync."""
         return configuration(port, password, memory_mb).replace("appendfsync everysec", "appendfsync no")
 

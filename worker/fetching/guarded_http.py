@@ -15,7 +15,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from ipaddress import ip_address
+from pathlib import Path
 
+import certifi
 import h11
 
 from shared.errors import CallerError, Unavailable
@@ -261,4 +263,8 @@ def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -
 
 @cache
 def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
+    context, paths = ssl.create_default_context(), ssl.get_default_verify_paths()
+    # Python of python.org comes to macOS without certificates.
+    if not paths.cafile and not (paths.capath and any(Path(paths.capath).iterdir())):
+        context.load_verify_locations(certifi.where())
+    return context

@@ -4,7 +4,9 @@ import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from shared.models import Model
@@ -14,10 +16,16 @@ from sightline.serving.memory import check_memory, whole_mb
 TINY = Model(id="org/tiny", source="org/tiny", engine="sequential")
 
 
-def machine(folder: Path, free_mb: int) -> Path:
-    file = folder / "meminfo"
-    file.write_text(f"MemTotal: 64000000 kB\nMemAvailable: {free_mb * 1024} kB\nSwapFree: 0 kB\n")
-    return file
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Of a machine without swap, so many MB."""
+
+    def set_free(free_mb: int) -> None:
+        memory = SimpleNamespace(total=62_500 << 20, available=free_mb << 20)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+        monkeypatch.setattr(psutil, "swap_memory", lambda: SimpleNamespace(free=0))
+
+    return set_free
 
 
 def container(folder: Path, limit_mb: int, used_mb: int, cache_mb: int) -> Path:
@@ -37,66 +45,69 @@ def older_container(folder: Path, limit_mb: int, used_mb: int, cache_mb: int) ->
     return folder
 
 
-def test_machine_with_enough_memory_starts(tmp_path: Path) -> None:
-    check_memory([TINY], machine(tmp_path, 4000), tmp_path)
+def test_machine_with_enough_memory_starts(tmp_path: Path, free: Callable[[int], None]) -> None:
+    free(4000)
+    check_memory([TINY], tmp_path)
 
 
-def test_machine_without_enough_memory_is_told_both_figures(tmp_path: Path) -> None:
+def test_machine_without_enough_memory_is_told_both_figures(
+    tmp_path: Path, free: Callable[[int], None]
+) -> None:
+    free(200)
     with pytest.raises(CommandError, match=r"needs about \d+ MB, 200 MB are free") as caught:
-        check_memory([TINY], machine(tmp_path, 200), tmp_path)
+        check_memory([TINY], tmp_path)
 
     assert caught.value.code is Exit.MEMORY
 
 
 @pytest.mark.parametrize("limited", [container, older_container])
 def test_limit_of_a_container_counts_not_only_the_machine(
-    limited: Callable[[Path, int, int, int], Path], tmp_path: Path
+    limited: Callable[[Path, int, int, int], Path], tmp_path: Path, free: Callable[[int], None]
 ) -> None:
+    free(4000)
     with pytest.raises(CommandError, match="100 MB are free"):
-        check_memory([TINY], machine(tmp_path, 4000), limited(tmp_path, 1000, 1000, 100))
+        check_memory([TINY], limited(tmp_path, 1000, 1000, 100))
 
 
-def test_page_cache_of_a_container_counts_as_free(tmp_path: Path) -> None:
-    check_memory([TINY], machine(tmp_path, 4000), container(tmp_path, 4000, 4000, 3900))
+def test_page_cache_of_a_container_counts_as_free(tmp_path: Path, free: Callable[[int], None]) -> None:
+    free(4000)
+    check_memory([TINY], container(tmp_path, 4000, 4000, 3900))
 
 
-def test_weights_count_and_echo_needs_little(tmp_path: Path) -> None:
+def test_weights_count_and_echo_needs_little(tmp_path: Path, free: Callable[[int], None]) -> None:
     (tmp_path / "model.safetensors").touch()
     os.truncate(tmp_path / "model.safetensors", 2_000_000_000)
     big = Model(id="org/big", source=str(tmp_path), engine="sequential")
 
-    check_memory([Model(id="org/echo", engine="echo")], machine(tmp_path, 500), tmp_path)
+    free(500)
+    check_memory([Model(id="org/echo", engine="echo")], tmp_path)
+    free(2000)
     with pytest.raises(CommandError, match="Not enough memory"):
-        check_memory([big], machine(tmp_path, 2000), tmp_path)
+        check_memory([big], tmp_path)
 
 
 @pytest.mark.parametrize("limit_mb", [586, 800])
 def test_a_limit_of_each_process_is_said_and_not_met_as_a_crash_of_a_library(
-    limit_mb: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit_mb: int, tmp_path: Path, free: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ulimit -v`: a worker needs more addresses than memory."""
     monkeypatch.setattr(
         resource, "getrlimit", {resource.RLIMIT_AS: (limit_mb << 20, resource.RLIM_INFINITY)}.__getitem__
     )
-    enough = machine(tmp_path, 4000)
+    free(4000)
 
-    check_memory([Model(id="org/echo", engine="echo")], enough, tmp_path)
+    check_memory([Model(id="org/echo", engine="echo")], tmp_path)
     with pytest.raises(
         CommandError, match=rf"850 MB of addresses and may have {limit_mb}; .*ulimit -v"
     ) as caught:
-        check_memory([TINY], enough, tmp_path)
+        check_memory([TINY], tmp_path)
     assert caught.value.code is Exit.MEMORY
-
-
-def test_machine_that_does_not_say_is_not_refused(tmp_path: Path) -> None:
-    check_memory([TINY], tmp_path / "missing", tmp_path / "missing")
 
 
 @pytest.mark.parametrize("limited", [container, older_container])
 def test_records_share_what_a_container_may_have_and_not_what_its_machine_has(
-    limited: Callable[[Path, int, int, int], Path], tmp_path: Path
+    limited: Callable[[Path, int, int, int], Path], tmp_path: Path, free: Callable[[int], None]
 ) -> None:
-    whole = machine(tmp_path, 4000)
-    assert whole_mb(whole, tmp_path) == 62500
-    assert whole_mb(whole, limited(tmp_path, 1000, 900, 100)) == 1000
-    assert whole_mb(tmp_path / "missing", tmp_path / "missing") is None
+    free(4000)
+    assert whole_mb(tmp_path) == 62500
+    assert whole_mb(limited(tmp_path, 1000, 900, 100)) == 1000

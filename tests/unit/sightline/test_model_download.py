@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 
 from sightline.exits import CommandError, Exit
 from sightline.serving.model_download import described
@@ -56,6 +56,17 @@ def test_what_was_fetched_serves_without_a_network(monkeypatch: pytest.MonkeyPat
     with pytest.raises(CommandError, match="org/other is not on this machine yet") as refused:
         described("org/other")
     assert refused.value.code is Exit.UNREACHABLE
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_proxy_that_cannot_be_used_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.delenv("NO_PROXY")
+    close_session()
+    with pytest.raises(CommandError, match="org/tiny could not be fetched whole .*socksio"):
+        described("org/tiny")
+    close_session()
 
 
 @pytest.mark.usefixtures("hub")

@@ -19,6 +19,8 @@ def test_a_company_s_proxy_does_not_hide_a_service_of_this_machine(
 ) -> None:
     for name in ("http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name)
     with HTTPServer(("127.0.0.1", 0), Healthy) as server:
         Thread(target=server.serve_forever).start()
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import torch
 
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
@@ -214,9 +215,8 @@ log = logging.getLogger("worker.engines.continuous")
 SHARE = 0.5
 # The window makes a quarter more columns than are in use, and a growing layer's old and new memory coexist.
 SLACK = 1.5
-MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-# Bytes assumed free where the system does not say.
+# Bytes of a cache without columns, whose rows keep recurrent states alone.
 MODEST = 2 * 2**30
 
 
@@ -259,23 +259,15 @@ def cache_budget(column_bytes: Mapping[torch.device, int]) -> int:
     """Bytes for the cache, of what is free now; each device holds its layers' part: the fullest decides."""
     total = sum(column_bytes.values())
     parts = (int(SHARE * _free(device)) * total // own for device, own in column_bytes.items())
-    # A cache of recurrent states alone has no columns.
     return min(parts, default=MODEST)
 
 
 def _free(device: torch.device) -> int:
     if device.type != "cuda":
-        return min(_available(), _cgroup_free_bytes())
+        return min(int(psutil.virtual_memory().available), _cgroup_free_bytes())
     # The driver counts as taken what torch keeps from loading and from the proof.
     torch.cuda.empty_cache()
     return torch.cuda.mem_get_info(device)[0]
-
-
-def _available() -> int:
-    if not MEMINFO.exists():
-        return MODEST
-    line = next(line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
-    return int(line.split()[1]) * 1024
 
 
 def _cgroup_free_bytes() -> int:
