@@ -12,6 +12,8 @@ import pytest
 from asgi_lifespan import LifespanManager
 
 from api.app import create_app
+from api.server import middleware
+from shared.metrics.counters import HTTP, HTTP_SECONDS
 from shared.models_file import load_models
 from shared.settings import (
     ApiSettings,
@@ -104,8 +106,21 @@ def _healthy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def _uncounted() -> None:
+    """Each application reads all that this process has counted, twice, which grows with every test."""
+    HTTP.clear()
+    HTTP_SECONDS.clear()
+    middleware._series.cache_clear()
+
+
+@pytest.fixture
 async def deployment(
-    _server: RedisServer, _bare: Path, _patient: None, tmp_path: Path, request: pytest.FixtureRequest
+    _server: RedisServer,
+    _bare: Path,
+    _patient: None,
+    _uncounted: None,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Deployment]:
     """An empty store; the model has no worker until the scripted one's first beat.
 
