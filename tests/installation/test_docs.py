@@ -1,4 +1,7 @@
-"""What the pages tell people to type works as it stands, against a live service."""
+"""What the pages tell people to type works as it stands, against a live service.
+
+That service reaches for nothing beyond its machine but what callers name (docs/fleet.md).
+"""
 
 import multiprocessing
 import os
@@ -34,17 +37,48 @@ dtype = "float32"
 """
 OWN_WORKERS = '[[models]]\nid = "sightline/tiny"\nengine = "echo"\n'
 """What a block serves that starts workers itself or loads on trial: ours above is the real model."""
+# Python runs a module of this name at the start of each process.
+WATCH = """
+import socket, sys
+LOCAL = ("", None, "127.0.0.1", "localhost", "0.0.0.0", "::1", socket.gethostname())
+
+def watch(event, arguments):
+    host = ""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+    if host not in LOCAL:
+        with open({reached!r}, "a") as reached:
+            reached.write(f"{{host}}\\n")
+        raise OSError("there is no network here")
+
+sys.addaudithook(watch)
+"""
+NAMED = {"pictures.example", "shop.example"}
+"""What callers name: the last test, and docs/webhooks.md."""
 CLIENTS = ["openai", "huggingface_hub", "requests", "standardwebhooks.webhooks", "tests.support.snippets"]
 """Loaded once for all blocks of Python, each of which runs in a process forked off."""
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Iterator[Service]:
-    """What a reader has: the one model of the repository, and a job that has ended, as of `make run`."""
-    with running_service(MODEL, ENV) as service:
+def reached(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every host is written down that the service reached for."""
+    return tmp_path_factory.mktemp("watch") / "reached"
+
+
+@pytest.fixture(scope="module")
+def shipped(reached: Path) -> Iterator[Service]:
+    """What a reader has: the one model of the repository, and a job that has ended, as of `make run`.
+
+    None of its processes reaches another machine.
+    """
+    (reached.parent / "sitecustomize.py").write_text(WATCH.format(reached=str(reached)))
+    with running_service(MODEL, ENV | {"PYTHONPATH": f"{reached.parent}:{ROOT}"}) as service:
         service.ready("api", COURIER, "sightline/tiny")
         with Api(service.url()) as api:
-            api.ended(api.submit(model="sightline/tiny", input={"prompt": "What is a job?"}))
+            asked = api.submit(model="sightline/tiny", input={"prompt": "What is a job?"})
+            assert api.ended(asked)["status"] == "succeeded"
         yield service
 
 
@@ -105,3 +139,16 @@ def _typed(code: str, printed: Path, env: dict[str, str]) -> int:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_service_without_a_network_answers_and_reaches_for_nothing_that_no_caller_named(
+    shipped: Service, reached: Path
+) -> None:
+    """Whatever the pages above have asked of it."""
+    with Api(shipped.url()) as api:
+        picture = {"prompt": "What is this?", "images": ["http://pictures.example/one.png"]}
+        named = api.submit(model="sightline/tiny", input=picture)
+        assert api.ended(named)["error"]["code"] == "fetch_failed"
+    hosts = set(reached.read_text().split())
+    assert "pictures.example" in hosts
+    assert hosts <= NAMED
