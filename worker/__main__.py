@@ -9,12 +9,14 @@ import sys
 from importlib import import_module
 
 from shared.stopping import stop_at_once
+from worker.imports import uncollected
 
 if __name__ == "__main__":
     faulthandler.enable()
     stop_at_once()
-    from celery.__main__ import main
+    with uncollected():
+        from celery.__main__ import main
 
-    # Celery would import it with the working folder in front, whose packages are not ours.
-    import_module(sys.argv[sys.argv.index("-A") + 1])
+        # Celery would import it with the working folder in front, whose packages are not ours.
+        import_module(sys.argv[sys.argv.index("-A") + 1])
     main()

@@ -29,6 +29,7 @@ from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.fair_share import FairSemaphore, prepare_concurrency
 from worker.heartbeat import Heartbeat, slots_now
+from worker.imports import uncollected
 from worker.lease import Leases
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
@@ -206,7 +207,8 @@ def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int | None
     started = time.monotonic()
     heartbeat.start({"load_passed_ms": "0"}, loads=True)
     with _exit_on_failure(model, heartbeat):
-        engine = create(model)
+        with uncollected():
+            engine = create(model)
         guess, basis = engine.load_guess()
         heartbeat.report({"load_guess_ms": str(int(guess * 1000)), "load_basis": basis})
         engine = engine.load()
