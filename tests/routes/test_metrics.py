@@ -59,7 +59,8 @@ async def counted(deployment: Deployment, at_least: float, name: str, **labels: 
 
 @pytest.fixture
 def earlier(_server: RedisServer) -> set[str]:
-    """Connections that earlier tests have not closed yet."""
+    """Connections that earlier tests have not closed yet, and the one that empties the store."""
+    _server.empty()
     with Redis(port=_server.port) as client:
         return {one["id"] for one in client.client_list()}
 

@@ -64,7 +64,7 @@ def test_a_proxy_that_cannot_be_used_is_said_in_a_sentence(monkeypatch: pytest.M
     monkeypatch.delenv("no_proxy")
     monkeypatch.delenv("NO_PROXY")
     close_session()
-    with pytest.raises(CommandError, match="org/tiny could not be fetched whole .*socksio"):
+    with pytest.raises(CommandError, match=r"org/tiny could not be fetched whole .*socksio"):
         described("org/tiny")
     close_session()
 
