@@ -59,7 +59,7 @@ def test_a_courier_that_stops_waits_for_a_slow_receiver(
     ):
         there.open.clear()
         job = webhooks.answered(Webhook(there.url))
-        until(lambda: there.told)
+        until(lambda: there.calls)
         assert courier.stdin is not None
         assert courier.stdout is not None
         courier.stdin.write("stop\n")

@@ -44,8 +44,8 @@ def test_after_a_rotation_a_call_verifies_under_the_old_and_the_new_secret(
         webhooks.answered(Webhook(there.url, ("job.failed",)))
         webhooks.deliverer.deliver(webhooks.next_delivery())
         assert there.verified(OLD) == there.verified(NEW)
-        (told,) = there.told
-    assert len(told.headers["webhook-signature"].split(" ")) == 2
+        (call,) = there.calls
+    assert len(call.headers["webhook-signature"].split(" ")) == 2
 
 
 def test_a_job_s_webhook_and_an_endpoint_get_the_same_bytes_each_under_its_secret(
@@ -55,10 +55,10 @@ def test_a_job_s_webhook_and_an_endpoint_get_the_same_bytes_each_under_its_secre
         made(webhooks, all_ends.url)
         webhooks.answered(Webhook(own.url))
         with webhooks.open():
-            until(lambda: own.told and all_ends.told)
+            until(lambda: own.calls and all_ends.calls)
         assert own.verified(SECRET.encode()) == all_ends.verified(OLD)
-        assert own.told[0].headers["webhook-id"] == all_ends.told[0].headers["webhook-id"]
-        assert own.told[0].body == all_ends.told[0].body
+        assert own.calls[0].headers["webhook-id"] == all_ends.calls[0].headers["webhook-id"]
+        assert own.calls[0].body == all_ends.calls[0].body
 
 
 def test_an_endpoint_that_fails_is_called_again_and_says_so(webhooks: DelivererHarness) -> None:
@@ -67,7 +67,7 @@ def test_an_endpoint_that_fails_is_called_again_and_says_so(webhooks: DelivererH
         webhooks.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
         with webhooks.open():
             until(lambda: statuses(webhooks, id) == [204, 500])
-        assert len({(told.headers["webhook-id"], told.body) for told in there.told}) == 1
+        assert len({(call.headers["webhook-id"], call.body) for call in there.calls}) == 1
 
 
 def test_an_endpoint_that_is_gone_is_not_called_for_the_next_job(webhooks: DelivererHarness) -> None:
@@ -78,8 +78,8 @@ def test_an_endpoint_that_is_gone_is_not_called_for_the_next_job(webhooks: Deliv
             webhooks.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
             until(lambda: statuses(webhooks, id) == [410])
             webhooks.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
-            until(lambda: len(well.told) == 2)
-        assert len(gone.told) == 1
+            until(lambda: len(well.calls) == 2)
+        assert len(gone.calls) == 1
 
 
 def test_a_moved_endpoint_is_not_turned_off_by_its_former_address_and_misses_nothing(
@@ -95,7 +95,7 @@ def test_a_moved_endpoint_is_not_turned_off_by_its_former_address_and_misses_not
         webhooks.harness.store.run(moved)
         webhooks.deliverer.deliver(under_way)
         webhooks.deliverer.deliver(webhooks.next_delivery())
-        assert [told.headers["webhook-id"] for told in there.told] == [under_way.notice.id]
+        assert [call.headers["webhook-id"] for call in there.calls] == [under_way.notice.id]
     assert statuses(webhooks, id) == [204, 410]
     assert [known.disabled for known in webhooks.harness.store.run(webhook_endpoints.endpoints(CALLER))] == [
         None
@@ -120,5 +120,5 @@ def test_an_address_that_may_no_longer_be_called_is_not(webhooks: DelivererHarne
         made(webhooks, there.url)
         webhooks.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
         tried = post(webhooks.next_delivery(), "{}", Settings()).tried
-        assert there.told == []
+        assert there.calls == []
     assert "not public" in (tried.error or "")

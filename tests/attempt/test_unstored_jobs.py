@@ -63,8 +63,8 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
         delivery = harness.store.run(webhook_deliveries.next_delivery(settings, ids.token(), MAX_CALLS))
         assert isinstance(delivery, DueDelivery)
         deliverer.deliver(delivery)
-        (told,) = there.told
-    assert told.event["data"]["result"]["text"]
+        (call,) = there.calls
+    assert call.event["data"]["result"]["text"]
     assert harness.store.run(view(settings, CALLER, job)) is None
     with pytest.raises(BlobMissingError):
         harness.blobs.read(digest(picture()))

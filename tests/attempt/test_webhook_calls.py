@@ -95,7 +95,7 @@ def test_a_name_that_now_stands_for_a_private_address_is_not_called(
 def test_an_address_that_is_no_longer_allowed_is_not_called() -> None:
     with receiver() as there:
         assert "not public" in (called(there.url, Settings()).tried.error or "")
-        assert there.told == []
+        assert there.calls == []
 
 
 def test_a_call_says_which_try_of_its_delivery_it_was() -> None:
@@ -106,7 +106,7 @@ def test_a_call_says_which_try_of_its_delivery_it_was() -> None:
 def test_a_service_that_has_lost_its_secret_sends_nothing_unsigned() -> None:
     with receiver() as there:
         assert "secret" in (post(due_delivery(there.url, ""), "{}", SETTINGS).tried.error or "")
-        assert there.told == []
+        assert there.calls == []
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,6 @@ def test_a_call_says_which_request_it_all_began_with_where_that_is_known() -> No
         asked = due_delivery(there.url)
         post(asked, "{}", SETTINGS)
         post(replace(asked, notice=replace(asked.notice, request_id="req_1")), "{}", SETTINGS)
-        told = [call.headers for call in there.told]
+        told = [call.headers for call in there.calls]
     assert [headers.get("x-request-id") for headers in told] == [None, "req_1"]
     assert not any("traceparent" in headers for headers in told)

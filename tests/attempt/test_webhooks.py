@@ -36,16 +36,16 @@ def test_a_receiver_verifies_what_it_is_told_and_finds_the_job_as_the_service_do
         job = webhooks.answered(Webhook(there.url), "What is this?")
         webhooks.deliverer.deliver(webhooks.next_delivery())
         (event,) = there.verified(SECRET.encode())
-        (told,) = there.told
+        (call,) = there.calls
     seen = json.loads(json.dumps(to_job(webhooks.harness.job(job))))
     assert event["type"] == "job.succeeded"
     assert event["timestamp"].startswith("20")
     assert event["data"] == {name: seen[name] for name in event["data"]}
     assert event["data"].keys() >= {"id", "status", "model", "metadata", "result", "ended_at"}
-    assert told.path == "/told?by=us"
-    assert told.headers["content-type"] == "application/json"
-    assert told.headers["webhook-id"].startswith("msg_")
-    assert SECRET not in told.body.decode() + json.dumps(told.headers)
+    assert call.path == "/told?by=us"
+    assert call.headers["content-type"] == "application/json"
+    assert call.headers["webhook-id"].startswith("msg_")
+    assert SECRET not in call.body.decode() + json.dumps(call.headers)
 
 
 def test_each_kind_of_end_is_told_as_it_was(webhooks: DelivererHarness) -> None:
@@ -84,7 +84,7 @@ def test_a_repeat_has_the_same_id_and_the_same_bytes(webhooks: DelivererHarness)
         with webhooks.open():
             until(lambda: len(webhooks.tries(job)) == 3)
         webhooks.harness.store.client.delete(*webhooks.harness.store.client.keys("sl5:run_*"))
-        assert len({(t.headers["webhook-id"], t.body) for t in there.told}) == 1
+        assert len({(t.headers["webhook-id"], t.body) for t in there.calls}) == 1
     assert [(d.status, d.taken) for d in webhooks.tries(job)] == [(500, False), (302, False), (204, True)]
     hook = webhooks.harness.job(job).hook
     assert hook is not None
@@ -98,7 +98,7 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
         job = webhooks.answered(Webhook(there.url))
         with webhooks.open():
             until(lambda: len(webhooks.tries(job)) == 4)
-        assert len(there.told) == 4
+        assert len(there.calls) == 4
     (record,) = (r for r in caplog.records if r.name == posting.log.name)
     assert job in record.getMessage()
     assert "4 calls" in record.getMessage()
@@ -117,7 +117,7 @@ def test_a_receiver_that_is_gone_is_called_once(webhooks: DelivererHarness) -> N
             )
             is None
         )
-        assert len(there.told) == 1
+        assert len(there.calls) == 1
 
 
 @pytest.mark.parametrize(("said", "least_s"), [("700", 700), ("Wed, 01 Jan 2098 00:00:00 GMT", 86_400)])
@@ -163,7 +163,7 @@ def test_a_hanging_receiver_does_not_hold_up_the_others(webhooks: DelivererHarne
         other = webhooks.answered(Webhook(well.url))
         with webhooks.open():
             until(lambda: webhooks.tries(other))
-            assert len(hanging.told) <= PER_HOST
+            assert len(hanging.calls) <= PER_HOST
             hanging.open.set()
             until(lambda: all(webhooks.tries(job) for job in jobs))
 
@@ -178,7 +178,7 @@ def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(
         cut_off = LossyStore(webhooks.harness.store, calls=1)
         with pytest.raises(Unavailable):
             Deliverer(webhooks.settings, cut_off, webhooks.harness.context.blobs).deliver(first)
-        assert len(there.told) == 1
+        assert len(there.calls) == 1
     call = webhook_deliveries.next_delivery(webhooks.settings, ids.token(), posting.MAX_CALLS)
     later = webhooks.harness.store.client.time()[0] * 1000 + 2000 * PATIENCE_S
     again = webhooks.harness.store.run(replace(call, arguments={**call.arguments, "now": later}))
@@ -192,7 +192,7 @@ def test_a_job_that_was_deleted_is_not_told(webhooks: DelivererHarness) -> None:
         taken = webhooks.next_delivery()
         webhooks.harness.store.run(purge(webhooks.settings, CALLER, job))
         assert webhooks.deliverer.deliver(taken) is None
-        assert there.told == []
+        assert there.calls == []
 
 
 def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
@@ -218,7 +218,7 @@ def test_a_call_that_waits_for_its_host_is_made_as_soon_as_another_ends(webhooks
         there.open.clear()
         jobs = [webhooks.answered(Webhook(there.url)) for _ in range(PER_HOST + 1)]
         with webhooks.open():
-            until(lambda: len(there.told) == PER_HOST)
+            until(lambda: len(there.calls) == PER_HOST)
             there.open.set()
             until(lambda: all(webhooks.tries(job) for job in jobs))
 
@@ -252,6 +252,6 @@ def test_a_stopping_courier_finishes_its_calls(
         there.open.clear()
         job = webhooks.answered(Webhook(there.url))
         with webhooks.open():
-            until(lambda: there.told)
+            until(lambda: there.calls)
             threading.Timer(0.1, there.open.set).start()
         assert [d.taken for d in webhooks.tries(job)] == [True]

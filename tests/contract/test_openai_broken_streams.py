@@ -123,7 +123,7 @@ def test_javascript_meets_an_error(service: Service, node: Node) -> None:
     with receiver() as hook, ThreadPoolExecutor(1) as pool:
         names = {"url": service.url(), "model": ECHO, "long": LONG, "hook": hook.url, "readers": readers}
         reading = pool.submit(node.run, JS + AI + READ, **names)
-        until(lambda: bool(hook.told))
+        until(lambda: bool(hook.calls))
         service.kill(ECHO)
         *ends, ai = reading.result()
     assert ends == [FAILED, FAILED, ["response.failed", CODE]]

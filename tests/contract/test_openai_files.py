@@ -148,7 +148,7 @@ def told(url: str, hook: Receiver) -> str:
     made = httpx.post(f"{url}/v1/webhooks", json=wanted, timeout=PATIENCE_S).json()
     with openai_client("OpenAI", url) as client:
         ended(client, begun(client, line("1", ASK)))
-    until(lambda: bool(hook.told))
+    until(lambda: bool(hook.calls))
     httpx.delete(f"{url}/v1/webhooks/{made['id']}", timeout=PATIENCE_S).raise_for_status()
     return str(made["secret"])
 
@@ -164,7 +164,7 @@ return [event.type, event.data.id.slice(0, 6), forged];
 def test_the_end_of_a_batch_is_told_as_openai_tells_it(url: str) -> None:
     with receiver() as hook, openai_client("OpenAI", url) as client:
         secret = told(url, hook)
-        [call] = hook.told
+        [call] = hook.calls
         event = client.webhooks.unwrap(call.body, call.headers, secret=secret)
         with pytest.raises(openai.InvalidWebhookSignatureError):
             client.webhooks.unwrap(call.body + b" ", call.headers, secret=secret)
@@ -176,7 +176,7 @@ def test_the_end_of_a_batch_is_told_as_openai_tells_it(url: str) -> None:
 def test_javascript_unwraps_what_a_webhook_is_told(url: str, node: Node) -> None:
     with receiver() as hook:
         secret = told(url, hook)
-    [call] = hook.told
+    [call] = hook.calls
     names = {"body": call.body.decode(), "headers": call.headers, "secret": secret}
     found = node.run(JS + UNWRAP, url=url, **names)
     assert found == ["batch.completed", "batch_", "InvalidWebhookSignatureError"]

@@ -259,7 +259,7 @@ def test_each_delivery_of_a_job_s_webhook_has_its_own_tries(page: Page, api: Api
     with receiver((500, {})) as there:
         hook = {"url": there.url, "secret": SECRET, "events": ["job.running", "job.succeeded"]}
         job = api.submit(model=ECHO, input={"prompt": "tell me twice"}, webhook=hook)
-        until(lambda: len(there.told) == 3)
+        until(lambda: len(there.calls) == 3)
         open_job(page, job)
         page.click("[data-tab=webhook]")
         headings = page.locator("#panel h3")

@@ -50,9 +50,9 @@ def test_what_ended_without_a_courier_is_told_by_the_next(service: Service, api:
         done, cancelled = (api.submit(**asked(model, text, there.url)) for model, text in texts.items())
         api.post(f"/v1/jobs/{cancelled}/cancel")
         api.ended(done)
-        assert there.told == []
+        assert there.calls == []
         service.start(COURIER)
-        until(lambda: len(there.told) == 2)
+        until(lambda: len(there.calls) == 2)
         ends = {e["data"]["id"]: e["type"] for e in there.verified(SECRET)}
     assert ends == {done: "job.succeeded", cancelled: "job.cancelled"}
 
@@ -82,10 +82,10 @@ def test_an_endpoint_is_told_by_whichever_courier_lives_and_the_log_lists_the_sa
         jobs.append(api.submit(**plain(ECHO, "told by the next")))
         api.ended(jobs[1])
         service.start(COURIER)
-        until(lambda: len(there.told) == 2)
+        until(lambda: len(there.calls) == 2)
         api.delete(f"/v1/webhooks/{hook['id']}")
         logged = {event["id"]: event for event in events(api)}
         told_of = there.verified(hook["secret"])
     assert [event["data"]["id"] for event in told_of] == jobs
-    for call, event in zip(there.told, told_of, strict=True):
+    for call, event in zip(there.calls, told_of, strict=True):
         assert logged[call.headers["webhook-id"]] == {"id": call.headers["webhook-id"], **event}

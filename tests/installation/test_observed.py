@@ -17,7 +17,7 @@ from docs.generate.waterfall import draw
 from tests.support.clients import Api, until
 from tests.support.collector import Collector, Sent, collector
 from tests.support.pictures import answering, origin, picture
-from tests.support.receiver import Told, receiver
+from tests.support.receiver import Call, receiver
 from tests.support.service import COURIER, ROOT, Service, running_service
 
 ECHO = "test/echo"
@@ -57,7 +57,7 @@ class Observed:
     service: Service
     collector: Collector
     job: str
-    told: Told
+    call: Call
 
     def lines(self, process: str) -> list[dict[str, Any]]:
         """A process's log, each line of which is one JSON object; without the one that is just written."""
@@ -102,8 +102,8 @@ def observed() -> Iterator[Observed]:
             assert reply.headers["x-request-id"] == "req-of-a-caller"
             job = str(reply.json()["id"])
             assert api.ended(job)["status"] == "succeeded"
-        until(lambda: there.told)
-        yield Observed(service, traces, job, there.told[0])
+        until(lambda: there.calls)
+        yield Observed(service, traces, job, there.calls[0])
 
 
 def parent(trace: str) -> dict[str, str]:
@@ -136,7 +136,7 @@ def test_a_request_s_id_is_in_the_log_of_every_process_and_on_the_webhook(observ
     assert ended.items() >= (wanted | {"run": computed["work"], "cache": "MISS"}).items()
     called = observed.line(COURIER, "webhook called", **asked)
     assert (called["subject"], called["status"], called["host"]) == (observed.job, 204, "127.0.0.1")
-    assert observed.told.headers["x-request-id"] == "req-of-a-caller"
+    assert observed.call.headers["x-request-id"] == "req-of-a-caller"
     assert {line["trace_id"] for line in (request, fetched, computed, called)} == {TRACE}
 
 
@@ -167,7 +167,7 @@ def test_one_trace_leads_from_the_caller_through_every_process_to_the_webhook(ob
     assert above[COURIER_SPAN, "fetch"] == "attempt"
     assert above[COURIER_SPAN, "webhook"] == above[WORKER_SPAN, "attempt"] == request.name
     assert {span.state for span in spans} == {"shop=7"}
-    version, trace, last, _ = observed.told.headers["traceparent"].split("-")
+    version, trace, last, _ = observed.call.headers["traceparent"].split("-")
     assert (version, trace, by_id[last].name) == ("00", TRACE, "webhook")
     assert not any(span.failed for span in spans)
 

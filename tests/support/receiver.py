@@ -14,7 +14,7 @@ OK: tuple[int, Mapping[str, str]] = (204, {})
 
 
 @dataclass
-class Told:
+class Call:
     """One call as it arrived."""
 
     path: str
@@ -31,13 +31,13 @@ class Receiver:
     """`answers` are given one after the other, then OK; while `open` is not set, none is."""
 
     url: str
-    told: list[Told] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     answers: list[tuple[int, Mapping[str, str]]] = field(default_factory=list)
     open: threading.Event = field(default_factory=threading.Event)
 
     def verified(self, secret: str | bytes) -> list[Any]:
         """Every call's event, its signature verified by Standard Webhooks' own library."""
-        return [Webhook(secret).verify(t.body, t.headers) for t in self.told]
+        return [Webhook(secret).verify(t.body, t.headers) for t in self.calls]
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def receiver(*answers: tuple[int, Mapping[str, str]]) -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            kept.told.append(Told(self.path, headers, body))
+            kept.calls.append(Call(self.path, headers, body))
             if not kept.open.wait(30):
                 return
             status, more = kept.answers.pop(0) if kept.answers else OK
