@@ -60,8 +60,8 @@ class Lane:
 
     `running` counts claimed runs: a worker claims up to `slots` rows of them, a few more than it has, to
     prepare the next pictures. `extra_running` and `extra_queued` are the rows that runs with several answers
-    take beyond one each. `first_queued_ms` is since when the first in line waits; only a lane read alone has
-    it.
+    take beyond one each; `rows` and `slots` are the mean of its workers. `first_queued_ms` is since when the
+    first in line waits; only a lane read alone has it.
 
     `failed` is why the last load failed, where none succeeded since. `samples` is whether the
     model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
@@ -79,8 +79,8 @@ class Lane:
     first_queued_ms: float | None = None
     extra_queued: int = 0
     extra_running: int = 0
-    rows: int = 1
-    slots: int = 1
+    rows: float = 1
+    slots: float = 1
     service_ms: float | None = None
     load_started_ms: float | None = None
     load_ms: float | None = None
@@ -110,7 +110,7 @@ class Lane:
     ahead: int = -1
 
     @property
-    def places(self) -> int:
+    def places(self) -> float:
         """Runs that can be computed at once, one worker at least assumed."""
         return max(self.ready, 1) * self.rows
 
@@ -124,7 +124,7 @@ class Lane:
         """Runs that will be begun before one at `ahead`; more urgent ones may still come."""
         return max(self.ahead, 0) + int(max(self.over(self.places), 0))
 
-    def over(self, places: int) -> float:
+    def over(self, places: float) -> float:
         """Claimed runs for which `places` have no row; below 0, the rows that are free."""
         rows = self.rows_taken - places
         return rows * self.running / self.rows_taken if rows > 0 else rows
@@ -214,7 +214,7 @@ def claimed_s(lane: Lane) -> float:
     return round(turns * (lane.service_ms or FIRST_SERVICE_MS) / 1000, 3)
 
 
-def _estimated(lane: Lane, places: int) -> tuple[float, str]:
+def _estimated(lane: Lane, places: float) -> tuple[float, str]:
     """Seconds until one of a worker's `places` is free; what is being computed counts as half done."""
     over = max(lane.ahead, 0) + lane.over(max(lane.ready, 1) * places)
     if over < 0:

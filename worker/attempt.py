@@ -35,7 +35,7 @@ from worker import candidates
 from worker.claim_loop import Lookahead
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.fair_share import FairSemaphore, Waiter
-from worker.lease import UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
+from worker.lease import REFUSED, UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.media.blob_reader import BlobReader
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
@@ -120,6 +120,8 @@ def attempt(context: AttemptContext, claim: Claim, next_claim: NextClaim = lambd
         outcome = _outcome(context, lease)
         with traces.span("settle"):
             reply = _write(context, lease, outcome, next_claim)
+        if lease.refused:
+            outcome = Retry(REFUSED)
         _record(outcome, entry)
         end = entry.code if entry.code == candidates.FORMAT_VIOLATED else entry.outcome
         count_attempt(lease, end, outcome.result if isinstance(outcome, AttemptResult) else None)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import psutil
@@ -100,6 +102,11 @@ class Heartbeat:
             limit_s = self._settings.worker.load_limit_s
             self._load_end = time.monotonic() + limit_s
             faulthandler.dump_traceback_later(limit_s + HANG_GRACE_S, exit=True)
+        file = self._settings.heartbeat_file
+        if file is not None:
+            threading.Thread(
+                target=self._touch_file, args=(file,), name="heartbeat file", daemon=True
+            ).start()
         self.report(facts)
         self._thread.start()
 
@@ -109,6 +116,7 @@ class Heartbeat:
         self._fingerprint, self._state = fingerprint, "ready"
         self._status.rows, self._status.fingerprint = engine.rows_now, fingerprint
         self._facts, self._slots = facts, int(facts.get("slots", 1))
+        self._status.slots = self._slots
         # Last: beats report its rows and slots from now on.
         self._engine = engine
         self.report(facts)
@@ -136,7 +144,6 @@ class Heartbeat:
             steps = (
                 self._renew,
                 self._report_progress,
-                self._touch_file,
                 self._check_row,
                 self._check_load,
                 self._check_engine,
@@ -147,7 +154,7 @@ class Heartbeat:
             if not wakeup.wait(pause_s):
                 self._stopping.wait(pause_s)
 
-    def _run(self, step: Callable[[], None]) -> None:
+    def _run(self, step: Callable[[], object]) -> None:
         """Run one step of a beat; if it fails, the others still run."""
         try:
             step()
@@ -176,8 +183,8 @@ class Heartbeat:
 
         Reported with every beat: a worker that exits short of memory would leave its few to the model.
         """
-        self._status.rows = engine.rows_now
-        rows = {"rows": str(engine.rows_now), "slots": str(slots_now(engine, self._slots))}
+        self._status.rows, self._status.slots = engine.rows_now, slots_now(engine, self._slots)
+        rows = {"rows": str(self._status.rows), "slots": str(self._status.slots)}
         self._facts = self._facts | rows
         return rows
 
@@ -200,11 +207,15 @@ class Heartbeat:
             self._is_outdated = self._is_outdated or status == "outdated"
             self._is_unknown = status == "forgotten"
 
-    def _touch_file(self) -> None:
-        """For a watcher outside: what holds the interpreter's lock forever stops this thread as well."""
-        if self._settings.heartbeat_file is not None:
-            # The file's time says that the worker lives, its content whether it takes work.
-            self._settings.heartbeat_file.write_text(self._state, encoding="ascii")
+    def _touch_file(self, file: Path) -> None:
+        """For a watcher outside, from a thread of its own: a store that hangs would keep beats from it.
+
+        What holds the interpreter's lock for ever stops this thread as well. The file's time says that the
+        worker lives, its content whether it takes work.
+        """
+        while not self._stopping.is_set():
+            self._run(partial(file.write_text, self._state, encoding="ascii"))
+            self._stopping.wait(self._settings.queue.renew_s)
 
     def _check_broker(self) -> None:
         watch = self._broker_watch
@@ -284,7 +295,7 @@ class WorkerStatus:
         self._host = socket.gethostname()
         self._since = time.time()
         self._throughput = Throughput()
-        self.rows = 0
+        self.rows = self.slots = 0
         self.fingerprint = ""
 
     def fields(self) -> dict[str, str]:
@@ -294,6 +305,7 @@ class WorkerStatus:
             "pid": str(os.getpid()),
             "since": f"{self._since:.3f}",
             "rows": str(self.rows),
+            "slots": str(self.slots),
             "fingerprint": self.fingerprint,
             "busy": str(self._leases.rows),
             "memory": str(self._process.memory_info().rss),

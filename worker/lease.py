@@ -31,11 +31,15 @@ Reason = Literal["", "lost", "draining"]
 
 @dataclass(eq=False)
 class Lease:
-    """One claim being worked on. `cancel` stops its row; `reason` says why it was set."""
+    """One claim being worked on. `cancel` stops its row; `reason` says why it was set.
+
+    `refused` is whether the store refused its end, and a failed attempt was written instead.
+    """
 
     claim: Claim
     cancel: threading.Event = field(default_factory=threading.Event)
     reason: Reason = ""
+    refused: bool = False
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -83,10 +87,12 @@ class Leases:
         return sum(lease.claim.rows for lease in self.all())
 
 
+REFUSED = JobError(code="internal_error", message="The job's end could not be stored.", retryable=True)
+
+
 def refused_end(settings: Settings, claim: Claim) -> ScriptCall[str | None]:
     """A failed attempt, instead of an end that the store refuses."""
-    error = JobError(code="internal_error", message="The job's end could not be stored.", retryable=True)
-    return give_back(settings, claim, reason="attempt_failed", error=error)
+    return give_back(settings, claim, reason="attempt_failed", error=REFUSED)
 
 
 def retry_until_stored(
@@ -113,5 +119,5 @@ def retry_until_stored(
             if instead is None:
                 raise
             log.exception("the record store refused the end of %s", lease.claim.id)
-            call, instead = instead, None
+            call, instead, lease.refused = instead, None, True
     return None

@@ -66,10 +66,11 @@ class SyncCall:
         except BaseException as error:
             # A store that was just out of reach is asked later, when it may be back.
             refused = isinstance(error, ServiceError) and error.code != "store_unavailable"
-            self.cancel_later(jobs, at_once=refused)
-            if isinstance(error, UnknownAdmission) and self._terms.idempotency is None:
-                left = LeftJob(self._terms.caller.id, error.job, self._terms.caching.stored)
-                self.context.disconnects.cancel_later(left, retry_after_s=error.retry_after or 0)
+            left: list[JobView | LeftJob] = list(jobs)
+            if isinstance(error, UnknownAdmission):
+                left.append(LeftJob(self._terms.caller.id, error.job, self._terms.caching.stored))
+            retry_after_s = error.retry_after if isinstance(error, ServiceError) else 0
+            self.cancel_later(left, at_once=refused, retry_after_s=retry_after_s or 0)
             raise
         finally:
             await reservation.release()
@@ -98,7 +99,7 @@ class SyncCall:
         return answer
 
     def cancel_later(
-        self, jobs: Sequence[JobView], *, at_once: bool = False, retry_after_s: float = 0
+        self, jobs: Sequence[JobView | LeftJob], *, at_once: bool = False, retry_after_s: float = 0
     ) -> None:
         if self._terms.idempotency is None:
             for job in jobs:

@@ -111,12 +111,15 @@ async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent] 
 
 
 @router.delete("", include_in_schema=False)
-@router.api_route("/{action:path}", methods=["GET", "POST"], include_in_schema=False)
-async def refuse(http: HttpRequest, id: str, action: str = "") -> None:
+@router.get("/request", include_in_schema=False)
+@router.get("/pictures/{n}", include_in_schema=False)
+@router.post("/retry", include_in_schema=False)
+@router.post("/webhook/replay", include_in_schema=False)
+async def refuse(http: HttpRequest, id: str) -> None:
     """Else it would be looked for among the ordinary jobs, and said to be gone while it runs."""
     await _batch(http, id)
     advice = "Cancel it, or delete its output_file_id (GET /v1/batches/{id})."
-    raise CallerError("invalid_request", f"A job of pages has no {action or 'DELETE'}. {advice}")
+    raise CallerError("invalid_request", f"A job of pages does not offer this call. {advice}")
 
 
 async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes]:

@@ -90,7 +90,7 @@ class DecoderPool:
     ) -> tuple[tuple[int, ...], bytearray]:
         """As `DecoderProcess.decode`; if the process dies, a new one tries once more.
 
-        Raises UndecodableError; InternalError if none starts, or the pool is closed.
+        Raises UndecodableError; NoDecoder if none starts, or the pool is closed.
         """
         try:
             with self.borrowed() as process:

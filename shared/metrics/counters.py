@@ -50,7 +50,7 @@ ATTEMPTS = counter(
     "sightline_attempts_total",
     "Attempts by outcome. `failed`: the request's fault; "
     "`format_violated`: the answer breaks its schema; `retried`: tried again; "
-    "`given_back`: the worker stops, hangs, or lost its device or Redis; "
+    "`given_back`: the worker stops, hangs, or lost its device; "
     "`lost`: cancelled, or now another worker's.",
     MODEL,
     Label("outcome", ("succeeded", "failed", "format_violated", "retried", "given_back", "lost")),

@@ -119,7 +119,7 @@ class WritesRefused(Unavailable):
 
 
 class StoreUnreachable(Unavailable):
-    """The record store gave no reply: it may have done what was asked."""
+    """The record store cannot be used now. Where it gave no reply it may have done what was asked."""
 
     def __init__(self) -> None:
         message = "The record store is out of reach; try again."

@@ -49,9 +49,12 @@ def _flag(value: str) -> bool:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("rows", "slots", "sampling_rate", "context_length"), int),
+    **dict.fromkeys(("sampling_rate", "context_length"), int),
     **dict.fromkeys(("load_basis", "failed", "engine", "engine_reason", "token_rule"), str),
-    **dict.fromkeys(("service_ms", "load_started_ms", "load_ms", "load_guess_ms", "first_queued_ms"), float),
+    **dict.fromkeys(
+        ("rows", "slots", "service_ms", "load_started_ms", "load_ms", "load_guess_ms", "first_queued_ms"),
+        float,
+    ),
     "samples": _flag,
     "videos": _flag,
     "tools": read_syntax,

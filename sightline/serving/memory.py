@@ -49,7 +49,10 @@ def _check_addresses(models: Sequence[Model]) -> None:
 
 def free_mb(cgroup: Path = CGROUP) -> float:
     """Memory in MB that a new process may take, swap included."""
-    machine = float(psutil.virtual_memory().available + psutil.swap_memory().free) / 2**20
+    memory = psutil.virtual_memory()
+    free = memory.available + psutil.swap_memory().free
+    # macOS makes room by compressing, and files for swap as it needs them: all but what is wired.
+    machine = float(max(free, memory.total - getattr(memory, "wired", memory.total))) / 2**20
     limited = _cgroup_mb(cgroup)
     return machine if limited is None else min(machine, limited)
 

@@ -30,6 +30,7 @@ from tests.support.attempt_harness import (
     worker_harness,
 )
 from tests.support.clients import until
+from tests.support.metrics import counted
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
 from worker.attempt import attempt
@@ -282,7 +283,7 @@ def test_an_answer_that_the_store_refuses_is_not_computed_without_end(harness: W
         def generate(self, row: Row) -> Finish:
             return replace(super().generate(row), text="x" * 2**21)
 
-    job = harness.ask("how big is")
+    job, before = harness.ask("how big is"), counted("sightline_attempts_total", outcome="retried")
     harness.store.client.config_set("proto-max-bulk-len", 2**20)
     try:
         for _ in range(harness.settings.queue.max_failures):
@@ -293,6 +294,9 @@ def test_an_answer_that_the_store_refuses_is_not_computed_without_end(harness: W
     assert view.status == "failed"
     assert view.error is not None
     assert (view.error.code, view.error.retryable) == ("internal_error", True)
+    assert (
+        counted("sightline_attempts_total", outcome="retried") == before + harness.settings.queue.max_failures
+    )
 
 
 def test_a_machine_that_starts_no_decoder_costs_a_run_nothing_but_time(

@@ -263,6 +263,23 @@ def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_
             redis.start()
 
 
+def test_a_watcher_outside_sees_that_a_worker_lives_while_its_store_hangs(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mark, asked, answered = tmp_path / "heartbeat", threading.Event(), threading.Event()
+
+    def hung(*_: Any) -> None:
+        asked.set()
+        answered.wait(60)
+
+    with started(harness, mark):
+        monkeypatch.setattr(Store, "run", hung)
+        assert asked.wait(30)
+        mark.unlink()
+        until(mark.exists)
+        answered.set()
+
+
 def test_a_worker_whose_device_broke_leaves_even_where_its_mark_cannot_be_written(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

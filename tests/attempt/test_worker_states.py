@@ -156,7 +156,7 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
     heartbeat = Heartbeat(harness.settings, store, harness.leases, worker=harness.worker, lane=MODEL.lane)
     heartbeat.ready("f" * 32, {"rows": "4", "slots": "6"}, harness.context.engine)
 
-    def told() -> tuple[int, int, int]:
+    def told() -> tuple[float, float, int]:
         heartbeat._report_progress()
         lane = harness.store.run(jobs.lane(harness.settings, MODEL.lane))
         (fleet,) = harness.store.run(lanes(harness.settings, [MODEL.lane]))

@@ -55,6 +55,8 @@ def test_the_marks_of_a_page_are_in_its_text_where_a_caller_parses_them(harness:
     assert harness.ask("Which?", **asked)[0].text == ""
     finish, pieces = harness.ask("Which?", **asked, skip_special_tokens=False)
     assert finish.text == "".join(piece.text for piece in pieces) == 40 * USER
+    named, _ = harness.ask("Which?", **asked, skip_special_tokens=False, logprobs=0)
+    assert {(likely.chosen.token, likely.chosen.bytes) for likely in named.logprobs or ()} == {(USER, None)}
 
 
 def test_a_text_that_only_the_end_can_spell_is_refused_and_not_cut_short(harness: suite.Harness) -> None:

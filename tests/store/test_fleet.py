@@ -3,6 +3,8 @@
 from shared.api_keys import Operator
 from shared.estimate import LastWorker
 from shared.store.api_keys import by
+from shared.store.claims import give_back
+from shared.store.jobs import lane
 from shared.store.models import pause
 from shared.store.workers import fleet
 from tests.support.store import LANE, Records
@@ -92,3 +94,24 @@ def test_runs_of_workers_that_vanished_are_counted_for_a_quarter_of_an_hour(reco
     lost = [seen.given_back for seen in records.run(fleet(records.settings, [LANE]))]
     records.wait(901)
     assert (lost, records.run(fleet(records.settings, [LANE]))[0].given_back) == ([2], 0)
+
+
+def test_a_model_is_not_taken_for_full_because_one_of_its_workers_is_small(records: Records) -> None:
+    def beat(worker: str, rows: str) -> None:
+        records.beat(worker=worker, facts={"rows": rows}, record={"rows": rows})
+
+    beat("worker_01", "64")
+    for _ in range(2):
+        beat("worker_02", "4")
+        beat("worker_01", "64")
+    assert records.run(lane(records.settings, LANE)).rows == (64 + 4) / 2
+    records.beat(worker="worker_02", state="gone")
+    beat("worker_01", "64")
+    assert records.run(lane(records.settings, LANE)).rows == 64
+
+
+def test_work_given_back_by_a_worker_that_broke_is_counted_for_its_operator(records: Records) -> None:
+    records.submit()
+    records.run(give_back(records.settings, records.claim(), reason="device_broken", error=None, died=True))
+    (seen,) = records.run(fleet(records.settings, [LANE]))
+    assert seen.given_back == 1

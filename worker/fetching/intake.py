@@ -40,7 +40,7 @@ from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchKind, fetch
 from worker.fetching.guarded_http import Allowance
-from worker.lease import UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
+from worker.lease import REFUSED, UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
 log = logging.getLogger("worker.fetching")
@@ -99,6 +99,8 @@ class Intake:
         """Fetch a claimed job's inputs, and admit it."""
         with self.leases.hold(claimed) as lease, log_attempt(claimed) as entry:
             self._attempt(lease, entry)
+            if lease.refused:
+                entry.outcome, entry.code = "attempt_failed", REFUSED.code
             INTAKES.labels(counted_outcome(entry.outcome)).inc()
 
     def take(self) -> Claim | None:

@@ -31,6 +31,7 @@ COUNTED_OUTCOMES = {
     "format_violated": "format_violated",
     "lost": "lost",
     "attempt_failed": "retried",
+    "store_unavailable": "retried",
 }
 
 

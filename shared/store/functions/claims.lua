@@ -314,9 +314,12 @@ transition('give_back', { 'allow-oom' }, function()
     work.missed = 1
   end
   local lane = Lanes.of(work.lane)
-  if a.died and Queue.count_death(work) then
-    Runs.fail_work(work, S.poison)
-    return { 'failed' }
+  if a.died then
+    Lanes.count_lost(work.lane, work.id)
+    if Queue.count_death(work) then
+      Runs.fail_work(work, S.poison)
+      return { 'failed' }
+    end
   end
   work.failures = (work.failures or 0) + (a.spend and 1 or 0)
   work.attempts[#work.attempts].error = a.cause

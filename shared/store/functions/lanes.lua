@@ -258,6 +258,17 @@ local function present(lane, worker, state)
   end
 end
 
+-- Workers of a model may have different rows: its estimates count with the mean of those that are ready, of this many at most.
+local COUNTED = 64
+
+local function mean(name, own)
+  local sum, count = 0, 0
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ready:' .. a.lane, Upkeep.alive_since(), '+inf', 'LIMIT', 0, COUNTED)) do
+    sum, count = sum + (call('HGET', P .. 'worker:' .. id, name) or own), count + 1
+  end
+  return count > 0 and string.format('%.6g', sum / count) or own
+end
+
 -- Records that a worker lives, and what it reports of itself and its lane: worker, lane, state (loading | ready | gone), print,
 -- row (see claims.lua), facts (kept on the lane; '' forgets one; load_passed_ms is kept as the moment at which the load began),
 -- record (kept of the worker while it lives).
@@ -311,7 +322,8 @@ transition('beat', { 'allow-oom' }, function()
     if value == '' then
       call('HDEL', P .. 'lane:' .. a.lane, name)
     else
-      call('HSET', P .. 'lane:' .. a.lane, name, value)
+      local differs = (name == 'rows' or name == 'slots') and value ~= lane.facts[PLACE[name]]
+      call('HSET', P .. 'lane:' .. a.lane, name, differs and mean(name, value) or value)
     end
   end
   -- What is reported once, as a model is loaded: its rows come with every beat.

@@ -237,6 +237,11 @@ def test_memory_for_the_cache_limits_a_request_before_it_is_computed() -> None:
         assert refused.value.code == "context_length_exceeded"
 
 
+def test_workers_that_promise_different_lengths_of_one_model_do_not_start() -> None:
+    with pytest.raises(ModelFailed, match=r"room for .* tokens, fewer than its context_length; lower that"):
+        loaded(options={"cache_mb": 1}, context_length=2048)
+
+
 def test_rows_wait_where_the_cache_is_small_and_are_answered_as_alone(answers: list[Finish]) -> None:
     small = loaded(options={"cache_mb": 1, "reuse_mb": 0})
     assert crowded(small) == answers

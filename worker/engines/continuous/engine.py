@@ -94,11 +94,14 @@ class ContinuousEngine(LoadedEngine):
             ) from None
 
     def start(self, loaded: LoadedModel) -> None:
-        """Raises BatchingError."""
+        """Raises BatchingError; ModelFailed where no request could have the length that the row names."""
         certificate = verify(loaded, reuse=self._options.reuse_mb != 0)
         budget = self._budget(certificate)
         reserve = self._reuse_bytes(budget, loaded) if certificate.reusable.anything else 0
         tokens = cache_tokens(certificate.column_bytes, budget - reserve)
+        if self._model.context_length and tokens < loaded.facts.context_length:
+            reason = f"the cache has room for {tokens} tokens, fewer than its context_length"
+            raise ModelFailed(f"model {self._model.id}: {reason}; lower that, or leave it out.")
         loaded.shorten(_within(loaded.facts.context_length, tokens))
         self.reason = _words(certificate, loaded)
         self._loaded = loaded

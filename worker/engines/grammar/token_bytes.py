@@ -31,6 +31,11 @@ class TokenNames:
             self._names[id_] = octets.decode("utf-8", "backslashreplace"), octets
         return self._names[id_]
 
+    def with_special(self, id_: int) -> tuple[str, bytes]:
+        """The same where special tokens are part of the text."""
+        text, octets = self(id_)
+        return text, octets or text.encode()
+
     def behind_text(self, decode: Decode) -> Decode:
         """A `decode` for tokens that follow a text, which keeps their first space."""
         before = decode(self._before)

@@ -138,18 +138,18 @@ class Language:
     def transcript(self, row: Row) -> Transcript:
         unsettled = CLEAN_UP_REACH if self.tokenizer.clean_up_tokenization_spaces else 0
         decode: Decode = self._decode_calls
-        hidden = self._hidden
+        hidden, name = self._hidden, self._names.__call__
         if row.prompt.syntax is None:
             decode, hidden = self._decode, self._special
         if row.parameters.skip_special_tokens is False:
-            decode, hidden = self._decode_all, frozenset()
+            decode, hidden, name = self._decode_all, frozenset(), self._names.with_special
         if row.prompt.ends_open:
             decode = self._names.behind_text(decode)
         # An answer with a grammar has to spell the blanks, too.
         if row.prompt.trimmed and row.grammar is None:
             decode = behind_blanks(decode, row.prompt.trimmed)
         ends = self.ends(row.parameters)
-        return Transcript(row, decode, self._names, ends=ends, hidden=hidden, unsettled=unsettled)
+        return Transcript(row, decode, name, ends=ends, hidden=hidden, unsettled=unsettled)
 
     @property
     def end_ids(self) -> set[int]:
