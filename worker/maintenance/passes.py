@@ -78,11 +78,15 @@ def rescue_lost(settings: Settings, store: Store, nudger: Nudger) -> int:
     After an outage of the record store every lease looks expired, though its worker is alive: the script
     gives workers time to renew first.
     """
-    rescued = store.run(rescue(settings))
-    for _, lane in rescued:
-        if lane:
-            nudger.send(lane)
-    return len(rescued)
+    count, end = 0, time.monotonic() + LONGEST_S
+    while rescued := store.run(rescue(settings)):
+        count += len(rescued)
+        for _, lane in rescued:
+            if lane:
+                nudger.send(lane)
+        if time.monotonic() > end:
+            break
+    return count
 
 
 def start_due(store: Store, nudger: Nudger) -> int:
