@@ -17,7 +17,7 @@ from api.admission.readiness import model_failed
 from api.admission.submission import Terms, UnknownAdmission
 from api.auth.callers import caller_of
 from api.context import context_of
-from api.jobs.disconnects import LeftJob
+from api.jobs.disconnects import JobReference
 from api.jobs.waiting import ended
 from api.server.errors import from_job
 from api.server.middleware import disconnected
@@ -66,11 +66,11 @@ class SyncCall:
         except BaseException as error:
             # A store that was just out of reach is asked later, when it may be back.
             refused = isinstance(error, ServiceError) and error.code != "store_unavailable"
-            left: list[JobView | LeftJob] = list(jobs)
+            unwanted: list[JobView | JobReference] = list(jobs)
             if isinstance(error, UnknownAdmission):
-                left.append(LeftJob(self._terms.caller.id, error.job, self._terms.caching.stored))
+                unwanted.append(JobReference(self._terms.caller.id, error.job, self._terms.caching.stored))
             retry_after_s = error.retry_after if isinstance(error, ServiceError) else 0
-            self.cancel_later(left, at_once=refused, retry_after_s=retry_after_s or 0)
+            self.cancel_later(unwanted, at_once=refused, retry_after_s=retry_after_s or 0)
             raise
         finally:
             await reservation.release()
@@ -99,14 +99,14 @@ class SyncCall:
         return answer
 
     def cancel_later(
-        self, jobs: Sequence[JobView | LeftJob], *, at_once: bool = False, retry_after_s: float = 0
+        self, jobs: Sequence[JobView | JobReference], *, at_once: bool = False, retry_after_s: float = 0
     ) -> None:
         if self._terms.idempotency is None:
             for job in jobs:
                 if isinstance(job, CachedAnswer):
                     continue
-                left = LeftJob(job.caller, job.id, job.stored)
-                self.context.disconnects.cancel_later(left, at_once=at_once, retry_after_s=retry_after_s)
+                reference = JobReference(job.caller, job.id, job.stored)
+                self.context.disconnects.cancel_later(reference, at_once=at_once, retry_after_s=retry_after_s)
 
     def on_disconnect(self, jobs: Sequence[JobView]) -> Callable[[], None]:
         return partial(self.cancel_later, jobs)

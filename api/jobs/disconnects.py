@@ -18,8 +18,8 @@ LONGEST_PAUSE_S = 30.0
 """Pauses between tries while the store is away: they double from the first to the longest."""
 
 
-class LeftJob(NamedTuple):
-    """The job of a caller who left."""
+class JobReference(NamedTuple):
+    """What is needed to cancel a job."""
 
     caller: str
     id: str
@@ -34,7 +34,7 @@ class Disconnects:
         self._grace_s = grace_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def cancel_later(self, job: LeftJob, *, at_once: bool = False, retry_after_s: float = 0) -> None:
+    def cancel_later(self, job: JobReference, *, at_once: bool = False, retry_after_s: float = 0) -> None:
         """Cancel the job after its grace time; `at_once` where its call was refused: nobody comes back.
 
         The grace time begins at the Retry-After that its caller was given.
@@ -50,7 +50,7 @@ class Disconnects:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _cancel_after(self, grace_s: float, job: LeftJob) -> None:
+    async def _cancel_after(self, grace_s: float, job: JobReference) -> None:
         await asyncio.sleep(grace_s)
         pause_s = FIRST_PAUSE_S
         while not await self._cancel(job):
@@ -59,7 +59,7 @@ class Disconnects:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _cancel(self, job: LeftJob) -> bool:
+    async def _cancel(self, job: JobReference) -> bool:
         """Cancel the job; False where the store was away and must be asked again."""
         try:
             if job.stored:
