@@ -9,7 +9,7 @@ from shared.telemetry.traces import check_traces
 from sightline.doctor import gpu, machine, records, running, workers
 from sightline.doctor import models as model_checks
 from sightline.doctor.check import Check, ok, problem
-from sightline.doctor.running import Api, Health, Row, stored_fleet
+from sightline.doctor.running import Api, Health, Row, stored_fleet, unnamed_queues
 from sightline.exits import CommandError
 from sightline.serving.memory import free_mb
 from sightline.tls import check_tls
@@ -58,6 +58,8 @@ def examine(place: Place) -> Iterator[Check]:
         and all(check.state != "problem" for check in record_checks if check.about == "redis")
     )
     stored = stored_fleet(settings, rows) if look_at_store else None
+    if stored:
+        yield from workers.check_unnamed(unnamed_queues(settings, rows))
     if fleet is not None:
         yield from workers.check_unserved(rows, fleet)
     if _unwritten(health, record_checks):

@@ -10,6 +10,8 @@ from shared.errors import Unavailable
 from shared.models import Model
 from shared.settings import CLIENT_KEY, ApiSettings, Settings
 from shared.store.keys import INTAKE
+from shared.store.metrics import series
+from shared.store.models import registrations
 from shared.store.script import connect
 from shared.store.workers import fleet
 from sightline.doctor.check import Check, problem, warning
@@ -120,3 +122,22 @@ def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row]
         store.client.close()
     rows = [one.to_row(model.id) for model, one in zip(models, found, strict=True)]
     return rows, len(intake.workers)
+
+
+def unnamed_queues(settings: Settings, models: Sequence[Model]) -> dict[str, int]:
+    """How many jobs wait for models that neither the models file nor an operator names, by queue.
+
+    As the leading courier last counted; empty where none has, or where the store does not answer.
+    """
+    store = connect(settings.redis)
+    try:
+        _, samples = store.run(series())
+        found = store.run(registrations())
+    except Unavailable:
+        return {}
+    finally:
+        store.client.close()
+    # What waits for a removed model ends by itself.
+    named = {INTAKE, *(model.lane for model in models), *found.rows, *found.removing}
+    queues = samples[-1].lanes if samples else {}
+    return {lane: counts[0] for lane, counts in queues.items() if counts[0] and lane not in named}

@@ -1,6 +1,6 @@
 """Checks that each model has workers, and that they take the jobs that wait."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from shared.models import Model
@@ -28,6 +28,14 @@ def check_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[Che
             )
             fix = f"sightline models add FILE --model {model.id}"
             yield warning(f"workers of {model.id}", finding, fix)
+
+
+def check_unnamed(queues: Mapping[str, int]) -> Iterator[Check]:
+    """Queues, with how many jobs wait there, of models that left the models file before their jobs ended."""
+    for lane, waiting in queues.items():
+        finding = f"{waiting} jobs wait for a model that the models file names no more"
+        fix = "name it there again, and start a worker, or end them: sightline models remove ID"
+        yield problem(f"queue {lane}", finding, fix)
 
 
 def check_couriers(count: int) -> Check:

@@ -1,7 +1,11 @@
 """Samples of the last minutes, for charts: as many as they show, whatever happens."""
 
+import pytest
+
+from shared.models import Model
 from shared.store.metrics import sample, series
-from tests.support.store import LANE, Records
+from sightline.doctor import running, workers
+from tests.support.store import LANE, MODEL, Records
 
 
 def test_a_sample_says_what_waits_runs_and_works(records: Records) -> None:
@@ -34,3 +38,22 @@ def test_a_sample_holds_a_hundred_models_at_most(records: Records) -> None:
     records.run(sample(records.settings, {str(number): [] for number in range(120)}, {}))
     (one,) = records.run(series())[1]
     assert (len(one.lanes), len(one.counts)) == (100, 100)
+
+
+def test_jobs_of_a_model_that_left_the_models_file_are_named(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody serves them, and no page or metric of a model has them."""
+    monkeypatch.setattr(running, "connect", lambda _: records.store)
+    file = [Model(id=MODEL, engine="echo"), Model(id="org/other", engine="echo")]
+    for question in "ab":
+        records.submit(question)
+    assert running.unnamed_queues(records.settings, file[1:]) == {}, "before a courier has counted"
+    records.run(sample(records.settings, {}, {}))
+
+    assert running.unnamed_queues(records.settings, file) == {}
+    queues = running.unnamed_queues(records.settings, file[1:])
+    (found,) = workers.check_unnamed(queues)
+    assert (queues, found.about, found.state) == ({LANE: 2}, f"queue {LANE}", "problem")
+    records.remove_model()
+    assert running.unnamed_queues(records.settings, file[1:]) == {}, "they end by themselves"
