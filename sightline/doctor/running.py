@@ -125,7 +125,7 @@ def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row]
 
 
 def unnamed_queues(settings: Settings, models: Sequence[Model]) -> dict[str, int]:
-    """How many jobs wait for models that neither the models file nor an operator names, by queue.
+    """How many jobs wait, by queue, for models without workers that neither the file nor an operator names.
 
     As the leading courier last counted; empty where none has, or where the store does not answer.
     """
@@ -140,4 +140,8 @@ def unnamed_queues(settings: Settings, models: Sequence[Model]) -> dict[str, int
     # What waits for a removed model ends by itself.
     named = {INTAKE, *(model.lane for model in models), *found.rows, *found.removing}
     queues = samples[-1].lanes if samples else {}
-    return {lane: counts[0] for lane, counts in queues.items() if counts[0] and lane not in named}
+    return {
+        lane: waiting
+        for lane, (waiting, _, ready) in queues.items()
+        if waiting and not ready and lane not in named
+    }
