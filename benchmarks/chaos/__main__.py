@@ -179,6 +179,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
     return outcome.verdict.counts | {
         **_spread("recovery", soon),
         "recoveries": len(soon),
+        "recoveries_over_limit": _over_limit(rows),
         **_spread("recovery_after_restart", late),
         "recoveries_after_restart": len(late),
         "unexplained_attempts": outcome.recoveries.unexplained,
@@ -202,6 +203,12 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
     return none + [
         Bound(name, figures[name], limit, "s") for name, limit in limits if figures[name] is not None
     ]
+
+
+def _over_limit(rows: Sequence[Recovery]) -> dict[str, int]:
+    """How many of the recoveries without a recent restart took too long, by fault and lost workers."""
+    slow = (x for x in rows if not x.after_restart and x.seconds > LEASE_S + ALLOWANCE_S)
+    return dict(Counter(f"{x.kind}, {x.losses} lost" for x in slow).most_common())
 
 
 def _parted(rows: Sequence[Recovery]) -> tuple[list[float], list[float]]:

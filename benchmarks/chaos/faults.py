@@ -8,7 +8,7 @@ import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -81,6 +81,8 @@ SUPERVISOR_S = 0.5
 """The record server is started again this long after it was killed, plus what the plan adds."""
 INTERRUPTED = ("worker_lost", "worker_draining", "store_unavailable", "engine_stalled", "claim_lost")
 """Outcomes of attempts that say nothing about the run: another attempt follows."""
+DEATHS = ("worker_lost", "engine_stalled")
+"""Outcomes that count as a worker's crash: after two of them the run waits to run alone."""
 DRAINING = ("worker_drained", "worker_hung")
 """Faults after which a worker gives back what it holds: one that hangs does so as it gives up."""
 SLACK_S = 0.1
@@ -116,12 +118,14 @@ class InjectedFault:
 class Recovery:
     """One interrupted attempt, or one outage of the record store, and the claim that ended it.
 
-    `after_restart`: the record store had restarted so recently that rescue held back.
+    `after_restart`: the record store had restarted so recently that rescue held back. `losses`: how many
+    workers had crashed on the run by then.
     """
 
     kind: str
     seconds: float
     after_restart: bool
+    losses: int = 0
 
 
 @dataclass(frozen=True)
@@ -321,7 +325,7 @@ def recoveries(
         if at < len(claims)
     ]
     unexplained: Counter[str] = Counter()
-    for attempt, following in (pair for attempts in runs for pair in pairwise(attempts)):
+    for attempts, (attempt, following) in ((run, pair) for run in runs for pair in pairwise(run)):
         if attempt.outcome not in INTERRUPTED:
             continue
         cause = _cause(attempt, following, by_pid[pids.get(attempt.worker, 0)], outages)
@@ -329,7 +333,9 @@ def recoveries(
             unexplained[attempt.outcome or "unfinished"] += 1
             continue
         began = max(cause.until if cause in outages else cause.at, attempt.started_at)
-        rows.append(_recovery(cause.kind, began, following.started_at, outages, lease_s))
+        lost = sum(x.outcome in DEATHS for x in attempts if x.started_at < following.started_at)
+        row = _recovery(cause.kind, began, following.started_at, outages, lease_s)
+        rows.append(replace(row, losses=lost))
     return Recoveries(tuple(rows), unexplained)
 
 

@@ -263,20 +263,20 @@ def interrupted(*landed: InjectedFault) -> tuple[Recovery, ...]:
 
 
 def test_recovery_is_the_time_from_the_fault_to_the_next_claim() -> None:
-    assert interrupted(KILLED) == (Recovery("worker_killed", 3.5, after_restart=False),)
+    assert interrupted(KILLED) == (Recovery("worker_killed", 3.5, after_restart=False, losses=1),)
 
 
 def test_recovery_begins_when_the_record_store_is_back() -> None:
     paused = InjectedFault("redis_paused", "redis", None, 11.5, 13.0)
     assert set(interrupted(paused, KILLED)) == {
-        Recovery("worker_killed", 1.5, after_restart=False),
+        Recovery("worker_killed", 1.5, after_restart=False, losses=1),
         Recovery("redis_paused", 1.5, after_restart=False),
     }
 
 
 def test_recovery_behind_a_restart_is_counted_apart() -> None:
     restarted = InjectedFault("redis_killed", "redis", None, 8.0, 9.0)
-    assert Recovery("worker_killed", 3.5, after_restart=True) in interrupted(restarted, KILLED)
+    assert Recovery("worker_killed", 3.5, after_restart=True, losses=1) in interrupted(restarted, KILLED)
 
 
 def test_an_attempt_given_up_without_a_fault_is_counted() -> None:
