@@ -84,7 +84,8 @@ async function follow(mine) {
     mine.history.push(event);
     if (event.type === "page") mine.rows.push(event.data.row);
     if (event.type === "text" && !event.data.choice) mine.streamed.write(event.data.start, event.data.text);
-    if (event.type === "running")
+    // The events of an ended job repeat that it ran: its buttons stay where a pointer may be.
+    if (event.type === "running" && is_open(mine.job))
       mine.job = { ...mine.job, status: "running", started_at: mine.job.started_at ?? event.data.at };
     show(mine, event.data.job ?? mine.job);
   }

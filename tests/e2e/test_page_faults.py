@@ -193,6 +193,17 @@ def test_the_drawer_never_shows_another_job_s_facts(page: Page, api: Api) -> Non
     expect(page.locator("#panel .answer")).to_have_text("the second")
 
 
+def test_an_ended_job_never_offers_to_be_cancelled_while_its_events_are_read(page: Page, api: Api) -> None:
+    job = api.submit(model=ECHO, input={"prompt": "ended long ago"})
+    api.ended(job)
+    # Cut off behind its start, so that this is shown before the rest comes.
+    answered(page, EVENTS, (200, SSE, BEGUN[2] + 'id: 2\nevent: running\ndata: {"at":2}\n\n'))
+    watch(page, "#drawer footer")
+    open_job(page, job)
+    expect(page.locator("#panel .answer")).to_have_text("ended long ago")
+    assert not any("Cancel" in text for text in page.evaluate("window.seen"))
+
+
 def test_a_double_click_asks_again_once(page: Page, api: Api) -> None:
     job = api.submit(model=ECHO, input={"prompt": "clicked twice"})
     api.ended(job)
