@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.models import Model
 from shared.settings import ApiSettings, SettingsError, load_settings
 from shared.telemetry.traces import check_traces
 from sightline.doctor import gpu, machine, records, running, workers
@@ -58,14 +59,16 @@ def examine(place: Place) -> Iterator[Check]:
         and all(check.state != "problem" for check in record_checks if check.about == "redis")
     )
     stored = stored_fleet(settings, rows) if look_at_store else None
-    if stored:
-        yield from workers.check_unnamed(unnamed_queues(settings, rows))
     if fleet is not None:
         yield from workers.check_unserved(rows, fleet)
     if _unwritten(health, record_checks):
         yield workers.unknown()
     else:
         yield from _at_work(fleet, stored, runs=health is not None)
+        if stored:
+            # A running service may have another models file.
+            served = [Model.model_construct(id=row["model"]) for row in fleet or ()]
+            yield from workers.check_unnamed(unnamed_queues(settings, [*rows, *served]))
 
 
 def _check_api(api: ApiSettings, place: Place, *, answers: bool) -> Iterator[Check]:

@@ -125,23 +125,24 @@ def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row]
 
 
 def unnamed_queues(settings: Settings, models: Sequence[Model]) -> dict[str, int]:
-    """How many jobs wait, by queue, for models without workers that neither the file nor an operator names.
+    """How many jobs wait, by queue, for models without workers that neither `models` nor an operator names.
 
-    As the leading courier last counted; empty where none has, or where the store does not answer.
+    Of the queues that the leading courier last saw; empty where none has, or where the store does not answer.
     """
     store = connect(settings.redis)
     try:
         _, samples = store.run(series())
         found = store.run(registrations())
+        # What waits for a removed model ends by itself.
+        named = {INTAKE, *(model.lane for model in models), *found.rows, *found.removed, *found.removing}
+        lanes = [lane for lane in (samples[-1].lanes if samples else ()) if lane not in named]
+        queues = store.run(fleet(settings, lanes))
     except Unavailable:
         return {}
     finally:
         store.client.close()
-    # What waits for a removed model ends by itself.
-    named = {INTAKE, *(model.lane for model in models), *found.rows, *found.removing}
-    queues = samples[-1].lanes if samples else {}
     return {
-        lane: waiting
-        for lane, (waiting, _, ready) in queues.items()
-        if waiting and not ready and lane not in named
+        lane: one.lane.queued
+        for lane, one in zip(lanes, queues, strict=True)
+        if one.lane.queued and not one.workers
     }

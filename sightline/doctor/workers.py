@@ -33,8 +33,11 @@ def check_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[Che
 def check_unnamed(queues: Mapping[str, int]) -> Iterator[Check]:
     """Queues, with how many jobs wait there, of models that left the models file before their jobs ended."""
     for lane, waiting in queues.items():
-        finding = f"{waiting} jobs wait for a model that the models file names no more"
-        fix = "name it there again, and start a worker, or end them: sightline models remove ID"
+        finding = f"{waiting} jobs wait for a model that neither the models file nor an operator names"
+        fix = (
+            "serve it again: sightline models add FILE --model ID, and start a worker; "
+            "or then end them: sightline models remove ID"
+        )
         yield problem(f"queue {lane}", finding, fix)
 
 

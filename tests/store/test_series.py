@@ -55,11 +55,9 @@ def test_jobs_of_a_model_that_left_the_models_file_are_named(
     queues = running.unnamed_queues(records.settings, file[1:])
     (found,) = workers.check_unnamed(queues)
     assert (queues, found.about, found.state) == ({LANE: 2}, f"queue {LANE}", "problem")
-    records.beat()
-    records.run(sample(records.settings, {}, {}))
+    records.beat(state="loading", record={"host": "gpu-3"})
     assert running.unnamed_queues(records.settings, file[1:]) == {}, "another machine's file may name it"
     records.beat(state="gone")
-    records.run(sample(records.settings, {}, {}))
     assert running.unnamed_queues(records.settings, file[1:]) == {LANE: 2}
     records.remove_model()
     assert running.unnamed_queues(records.settings, file[1:]) == {}, "they end by themselves"

@@ -282,6 +282,28 @@ def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_ful
     assert not found.keys() & {"workers of org/m", "couriers"}
 
 
+def test_queues_of_models_that_the_running_service_serves_are_not_called_unnamed(
+    place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: set[str] = set()
+
+    def unnamed(_: object, models: list[Model]) -> dict[str, int]:
+        asked.update(model.lane for model in models)
+        return {"model.org--renamed": 3}
+
+    monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(running.Api, "health", lambda _: {"store": "reachable"})
+    monkeypatch.setattr(running.Api, "fleet", lambda _: [line()])
+    monkeypatch.setattr(records, "checks", lambda *_: iter(()))
+    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: ([], 1))
+    monkeypatch.setattr(diagnosis, "unnamed_queues", unnamed)
+
+    found = states(diagnosis.examine(diagnosis.Place("127.0.0.1", int(place[1]), tmp_path)))
+
+    assert found["queue model.org--renamed"] == "problem"
+    assert "model.org--m" in asked
+
+
 def test_workers_of_one_model_with_different_weights_are_named() -> None:
     alike = {"state": "ready", "rows": 4, "busy": 1, "pid": 7, "host": "here", "fingerprint": "a" * 32}
     other = alike | {"pid": 8, "host": "there", "fingerprint": "b" * 32}
