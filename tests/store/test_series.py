@@ -1,5 +1,7 @@
 """Samples of the last minutes, for charts: as many as they show, whatever happens."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from shared.models import Model
@@ -44,7 +46,8 @@ def test_jobs_of_a_model_that_left_the_models_file_are_named(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody serves them, and no page or metric of a model has them."""
-    monkeypatch.setattr(running, "connect", lambda _: records.store)
+    # Under the clock of the test.
+    monkeypatch.setattr(running, "connect", lambda _: SimpleNamespace(run=records.run, client=records.client))
     file = [Model(id=MODEL, engine="echo"), Model(id="org/other", engine="echo")]
     for question in "ab":
         records.submit(question)
