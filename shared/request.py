@@ -21,6 +21,7 @@ MOST_FRAMES = 4096
 """The highest possible `videos.max_frames`."""
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
+LONGEST_NGRAM = 256
 MOST_CHOICES = 8
 MOST_PROMPTS = 256
 """The highest possible `api.prompts_limit`: each prompt's job is named in a header of the answer."""
@@ -189,6 +190,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 TypicalP = Annotated[float, Field(gt=0, le=1)]
 RepetitionPenalty = Annotated[float, Field(ge=0.01, le=100)]
 TokenPenalty = Annotated[float, Field(ge=-2, le=2)]
+NgramSize = Annotated[int, Field(ge=0, le=LONGEST_NGRAM)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES)]
 FrameCount = Annotated[int, Field(ge=1, le=MOST_FRAMES)]
@@ -199,7 +201,8 @@ class Parameters(Frozen):
     """What changes the answer. None = left out: the model's own generation config decides.
 
     `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none. `n`
-    is how many answers are wanted; None for one. With `ignore_eos` the model's own end tokens end none;
+    is how many answers are wanted; None for one. No `no_repeat_ngram_size` tokens come twice in prompt and
+    answer; 0 lets all. With `ignore_eos` the model's own end tokens end none;
     without `skip_special_tokens` (False) special tokens are part of the text.
     `chat_template_kwargs` are variables of the model's chat template, where it reads them. `num_frames` or
     `fps` is how many frames a model is shown of each video, or of each of its seconds.
@@ -216,6 +219,7 @@ class Parameters(Frozen):
     repetition_penalty: RepetitionPenalty | None = None
     frequency_penalty: TokenPenalty | None = None
     presence_penalty: TokenPenalty | None = None
+    no_repeat_ngram_size: NgramSize | None = None
     logit_bias: Biases | None = None
     seed: Seed | None = None
     stop: tuple[str, ...] = ()
@@ -431,6 +435,10 @@ def check_end(request: Request) -> None:
     if request.parameters.ignore_eos and constrained:
         message = "An answer that is held to a form ends where that is complete; leave `ignore_eos` out."
         raise CallerError("invalid_request", message, param=request.named.get("ignore_eos", "ignore_eos"))
+    name = "no_repeat_ngram_size"
+    if request.parameters.no_repeat_ngram_size and constrained:
+        message = f"An answer that is held to a form has to repeat tokens; leave `{name}` out."
+        raise CallerError("invalid_request", message, param=request.named.get(name, name))
     name = "skip_special_tokens"
     if request.tools is not None and request.parameters.skip_special_tokens is False:
         message = f"With functions special tokens are no part of the text; leave `{name}` out."

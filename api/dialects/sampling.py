@@ -27,6 +27,7 @@ from shared.request import (
     FrameRate,
     MaxTokens,
     MinTokens,
+    NgramSize,
     Parameters,
     Probability,
     RepetitionPenalty,
@@ -141,6 +142,7 @@ class Sampling(RequestBody):
     repetition_penalty: RepetitionPenalty | None = None
     frequency_penalty: TokenPenalty | None = None
     presence_penalty: TokenPenalty | None = None
+    no_repeat_ngram_size: NgramSize | None = None
     seed: Seed | None = None
     stop: _Stop | _Stops | None = None
 
@@ -184,6 +186,13 @@ class MediaOptions(Wire):
     video: FrameSampling | None = None
 
 
+class ProcessorOptions(Wire):
+    """What MinerU's client tells the logits processor that it brings to vLLM's server."""
+
+    no_repeat_ngram_size: NgramSize | None = None
+    debug: Annotated[bool | None, UnsupportedExcept(False)] = None
+
+
 class VllmOptions(Wire):
     """Parameters of vLLM's and SGLang's servers; each takes the values that are their own defaults."""
 
@@ -208,7 +217,7 @@ class VllmOptions(Wire):
     separate_reasoning: Annotated[bool | None, UnsupportedExcept(True)] = None
     spaces_between_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
     use_beam_search: Annotated[bool | None, UnsupportedExcept(False)] = None
-    vllm_xargs: Annotated[dict[str, Any] | None, UnsupportedExcept({})] = None
+    vllm_xargs: ProcessorOptions | None = None
     add_special_tokens: bool | None = None
 
 
@@ -223,7 +232,7 @@ def to_parameters(
     values: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
         sent = ((SPELLINGS[s], getattr(body, s), [s]) for s in SPELLINGS if s in body.model_fields_set)
-        for name, raw, path in chain(sent, _template_variables(body, at), _frame_sampling(body)):
+        for name, raw, path in chain(sent, _template_variables(body, at), _nested(body)):
             param = render(path, at)
             value = _read(name, raw, param)
             if value is None:
@@ -280,8 +289,10 @@ def _template_variables(body: Wire, at: str) -> Iterator[tuple[str, Any, list[st
     yield "chat_template_kwargs", variables or None, [spelling]
 
 
-def _frame_sampling(body: Wire) -> Iterator[tuple[str, Any, list[str]]]:
-    """Each parameter of it with where it stands: vLLM's names, and those of `transformers serve`."""
+def _nested(body: Wire) -> Iterator[tuple[str, Any, list[str]]]:
+    """Each parameter with where it stands: vLLM's names, and those of `transformers serve`."""
+    name = "no_repeat_ngram_size"
+    yield name, getattr(getattr(body, "vllm_xargs", None), name, None), ["vllm_xargs", name]
     media, processor = (getattr(body, name, None) for name in ("media_io_kwargs", "mm_processor_kwargs"))
     variables = getattr(body, "chat_template_kwargs", None) or {}
     for name in FRAMES:

@@ -52,6 +52,7 @@ PARAMETERS: dict[str, Draw] = {
     "repetition_penalty": lambda dice: dice.choice((0.5, 1.0, 1.2)),
     "frequency_penalty": lambda dice: dice.choice((-2.0, -0.5, 0.0, 0.5)),
     "presence_penalty": lambda dice: dice.choice((-2.0, -0.5, 0.0, 0.5)),
+    "no_repeat_ngram_size": lambda dice: dice.choice((0, 2, 100)),
     "logit_bias": lambda dice: tuple(
         (token, dice.choice((-1.0, 0.0, 1.0))) for token in dice.sample(range(9), 2)
     ),

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def test_a_banned_token_is_never_chosen_and_a_wanted_one_always(harness: suite.H
         assert all(id_ < 9 or id_ >= 309 for id_ in finish.ids)
     only, _ = harness.ask(harness.question, max_new_tokens=5, logit_bias=[[banned, 100]])
     assert only.ids == (banned,) * 5
+
+
+def test_an_answer_that_would_go_round_in_circles_does_not(harness: suite.Harness) -> None:
+    circling: dict[str, Any] = {
+        "max_new_tokens": 60,
+        "min_new_tokens": 60,
+        "logit_bias": [[50, 30], [51, 30]],
+    }
+    assert len({*pairwise(harness.ask("Hello", **circling)[0].ids)}) < 30
+    drawn: dict[str, Any] = {"temperature": 1.0, "seed": 5}
+    for dice in ({}, drawn):
+        ids = harness.ask("Hello", no_repeat_ngram_size=2, **circling, **dice)[0].ids
+        assert len({*pairwise(ids)}) == len(ids) - 1 == 59
 
 
 def test_improbable_tokens_are_not_drawn_above_their_min_p(harness: suite.Harness) -> None:

@@ -22,7 +22,7 @@ from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
 from worker.engines.base import DeviceBroken, Finish, Row
 from worker.engines.registry import create
-from worker.engines.vllm.sampling import PUBLISHED
+from worker.engines.vllm.sampling import NGRAM_SIZE, PUBLISHED
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),
@@ -87,6 +87,36 @@ def test_greedy_answers_are_those_of_transformers(vllm: suite.Harness) -> None:
         assert vllm.ask(text, [suite.picture()])[0].ids == tuple(ids.tolist())
 
 
+def test_repeats_are_forbidden_as_in_transformers(vllm: suite.Harness) -> None:
+    own: Any = vllm.engine
+    network: Any = AutoModelForImageTextToText.from_pretrained(TINY, dtype="float32")
+    prompt = own._language.renderer.prompt(suite.question("Hello", 1), [suite.picture()])
+    ids = network.generate(**prompt.inputs, max_new_tokens=40, min_new_tokens=40, no_repeat_ngram_size=2)
+    asked: dict[str, Any] = {"max_new_tokens": 40, "min_new_tokens": 40, "no_repeat_ngram_size": 2}
+    assert vllm.ask("Hello", [suite.picture()], **asked)[0].ids == tuple(ids[0, prompt.tokens :].tolist())
+
+
+def test_where_vllm_runs_models_its_newer_way_repeats_are_forbidden_too() -> None:
+    from worker.engines.vllm.logits_processors import RepeatBan
+
+    tokens = torch.tensor([[0] * 6, [3, 4, 5, 3, 4, 0], [3, 4, 5, 3, 4, 0], [3, 3, 3, 3, 3, 0]])
+    state = SimpleNamespace(
+        all_token_ids=SimpleNamespace(gpu=tokens), prompt_len=SimpleNamespace(np=np.array([0, 3, 3, 5]))
+    )
+    ban = RepeatBan(None, state)
+    asked = [SimpleNamespace(extra_args=extra) for extra in (None, {NGRAM_SIZE: 3}, {NGRAM_SIZE: 1})]
+    assert [ban.add_request(slot, said) for slot, said in zip((1, 2, 3), asked, strict=True)] == [
+        False,
+        True,
+        True,
+    ]
+    # The last row's prompt is cut; the CUDA graph is one for four rows.
+    slots, lengths = np.array([2, 1, 3]), np.array([5, 5, 4, 0])
+    context = SimpleNamespace(idx_mapping_np=slots, seq_lens_upper_bound_np=lengths)
+    logits = ban.apply(torch.zeros(3, 9), context)
+    assert [(row < 0).nonzero().flatten().tolist() for row in logits] == [[5], [], []]
+
+
 def test_a_prompt_is_remembered_for_its_caller_and_nobody_else(vllm: suite.Harness) -> None:
     def cached(scope: str | None, colour: str = "red") -> int:
         return vllm.ask(LONG, [suite.picture(colour)], scope=scope)[0].cached_tokens
@@ -123,7 +153,7 @@ def test_where_vllm_runs_models_its_newer_way_a_text_goes_on_too() -> None:
     """That way needs Triton, which most machines without a GPU lack. The last row has its prompt cut, and
     the CUDA graph is one for four rows.
     """
-    from worker.engines.vllm.replay import Replay
+    from worker.engines.vllm.logits_processors import Replay
 
     replay = Replay(None, SimpleNamespace(prompt_len=SimpleNamespace(np=np.array([0, 10, 20, 30]))))
     params = [SimpleNamespace(extra_args=extra) for extra in ({PUBLISHED: [5, 6]}, None, {PUBLISHED: [7]})]

@@ -199,7 +199,12 @@ class SequentialEngine(LoadedEngine):
         if config.do_sample:
             torch.seed() if parameters.seed is None else torch.manual_seed(parameters.seed)
         format_kept = grammar_processors(row, loaded.ends(parameters))
-        processors = [confidence, *format_kept, *processors_of(parameters), Replay(row.published)]
+        processors = [
+            confidence,
+            *format_kept,
+            *processors_of(parameters, loaded.defaults),
+            Replay(row.published),
+        ]
         self._ropes.begin()
         with (
             loaded.network.register_forward_hook(watch.see),

@@ -14,7 +14,7 @@ from shared.errors import CallerError
 from shared.request import Parameters
 from worker.engines.continuous import sampling
 from worker.engines.continuous.sampling import WARPERS, Choice, Sampler, sample_tokens
-from worker.engines.sampling.processors import LogitsError
+from worker.engines.sampling.processors import LogitsError, processors_of
 
 VOCABULARY = 300
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def made(number: int, **more: Any) -> tuple[Sampler, LogitsProcessorList]:
     asked = Parameters(seed=number, frequency_penalty=(None, 0.7)[number % 2], **given)
     config: Any = GenerationConfig(do_sample=number % 4 > 0)  # type: ignore[no-untyped-call]
     row: Any = SimpleNamespace(parameters=asked, published=())
-    sampler = Sampler(row, config, CPU)
+    sampler = Sampler(row, config, CPU, processors_of(asked, config))
     warpers = [warper((0.7, 40, 0.9, 0.02, 0.9)[at]) for at, warper in enumerate(WARPERS)]
     mine = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.3), *sampler.own])
     mine.extend(warpers[: (2, 3, 5)[number % 3]] if config.do_sample else [])

@@ -71,6 +71,29 @@ def test_typical_p_is_read_where_hugging_face_s_clients_send_it(read: Read) -> N
         assert (refused.value.code, (refused.value.param or "")[-9:]) == ("invalid_request", "typical_p")
 
 
+@pytest.mark.parametrize("read", ALL)
+def test_a_loop_of_tokens_can_be_forbidden_on_every_route(read: Read) -> None:
+    assert read(no_repeat_ngram_size=3).parameters == Parameters(no_repeat_ngram_size=3)
+    # A model's own file may forbid some.
+    assert read(no_repeat_ngram_size=0).parameters == Parameters(no_repeat_ngram_size=0)
+    with pytest.raises(CallerError, match="no_repeat_ngram_size"):
+        read(no_repeat_ngram_size=257)
+
+
+def test_what_mineru_s_client_sends_is_read() -> None:
+    options = {"no_repeat_ngram_size": 100, "debug": False}
+    sent = {"skip_special_tokens": False, "repetition_penalty": 1.0, "top_k": 1, "vllm_xargs": options}
+    assert chat(**sent).parameters == Parameters(
+        no_repeat_ngram_size=100, skip_special_tokens=False, repetition_penalty=1.0, top_k=1
+    )
+    for wrong in ({"debug": True}, {"ngram_size": 30}):
+        with pytest.raises(CallerError) as refused:
+            chat(vllm_xargs=wrong)
+        assert (refused.value.param or "").startswith("vllm_xargs.")
+    with pytest.raises(CallerError, match="contradicts"):
+        chat(vllm_xargs=options, no_repeat_ngram_size=3)
+
+
 @pytest.mark.parametrize("read", OPENAI)
 def test_a_logit_bias_is_read_by_token(read: Read) -> None:
     given = {"1523": -100, "7": 2.5, "8": 0}

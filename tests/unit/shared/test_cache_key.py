@@ -24,6 +24,7 @@ CHANGES: dict[str, Any] = {
     "repetition_penalty": 1.5,
     "frequency_penalty": 0.5,
     "presence_penalty": 0.5,
+    "no_repeat_ngram_size": 5,
     "logit_bias": ((5, 0.5),),
     "seed": 5,
     "stop": ("END",),

@@ -82,8 +82,15 @@ def test_clients_know_from_its_words_that_no_model_is_sent_so_long_a_text(words:
 
 def test_an_answer_of_a_form_cannot_be_told_not_to_end() -> None:
     wanted = Format(kind="regex", content="a")
-    for allowed in (Parameters(ignore_eos=True), Parameters(format=wanted)):
+    for allowed in (
+        Parameters(ignore_eos=True),
+        Parameters(format=wanted),
+        Parameters(no_repeat_ngram_size=3),
+    ):
         check_end(request("x", parameters=allowed))
+    asked = Parameters(no_repeat_ngram_size=3, format=wanted)
+    with pytest.raises(CallerError, match="leave `no_repeat_ngram_size` out"):
+        check_end(request("x", parameters=asked))
     asked = Parameters(ignore_eos=True, format=wanted)
     with pytest.raises(CallerError) as refused:
         check_end(request("x", parameters=asked, named={"ignore_eos": "parameters.ignore_eos"}))

@@ -28,7 +28,7 @@ from worker.engines.vllm.answer import VllmAnswer, likelihood
 from worker.engines.vllm.core import configure_children
 from worker.engines.vllm.engine import VllmEngine, VllmOptions, arguments, structured
 from worker.engines.vllm.parent_exit import ParentExit
-from worker.engines.vllm.sampling import PUBLISHED, check, sampling
+from worker.engines.vllm.sampling import NGRAM_SIZE, PUBLISHED, check, sampling
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
 END = 9
@@ -91,7 +91,7 @@ def test_every_seed_is_one_to_vllm_too() -> None:
 
 def test_a_text_that_was_published_is_what_the_answer_begins_with() -> None:
     assert mapped()["extra_args"] is None
-    assert mapped(published=(3, 5))["extra_args"] == {PUBLISHED: [3, 5]}
+    assert mapped(published=(3, 5))["extra_args"] == {PUBLISHED: [3, 5], NGRAM_SIZE: 0}
 
 
 def test_a_temperature_beyond_vllms_is_refused_and_not_lowered() -> None:

@@ -19,7 +19,7 @@ from transformers import (
 
 from worker.engines.base import Row
 from worker.engines.loading.torch_errors import out_of_memory
-from worker.engines.sampling.processors import Confidence, LogitsError, Replay, processors_of
+from worker.engines.sampling.processors import Confidence, LogitsError, Replay
 
 # Finds the most probable token of each row, for all rows in one go.
 #
@@ -138,19 +138,17 @@ class Sampler:
         row: Row,
         config: GenerationConfig,
         device: torch.device,
-        grammar: Sequence[LogitsProcessor] = (),
+        processors: Sequence[LogitsProcessor] = (),
     ) -> None:
-        """`grammar` processors forbid tokens that the row's format does not allow."""
-        parameters = row.parameters
+        """`processors` are those of the row's format and parameters."""
         self._confidence = PendingTokens()
         self._generator: torch.Generator | None = None
         if config.do_sample:
             self._generator = torch.Generator(device)
-            self._generator.seed() if parameters.seed is None else self._generator.manual_seed(
-                parameters.seed
-            )
+            seed = row.parameters.seed
+            self._generator.seed() if seed is None else self._generator.manual_seed(seed)
             self._generator_state = self._generator.get_state()
-        self.own: list[LogitsProcessor] = [self._confidence, *grammar, *processors_of(parameters)]
+        self.own: list[LogitsProcessor] = [self._confidence, *processors]
         if row.published:
             self.own.append(Replay(row.published))
 

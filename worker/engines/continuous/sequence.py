@@ -16,6 +16,7 @@ from worker.engines.loading.loaded import LoadedModel
 from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.grammar_processor import grammar_processors
 from worker.engines.sampling.logprobs import Distribution, distributions
+from worker.engines.sampling.processors import processors_of
 
 
 class SequenceGroup:
@@ -173,5 +174,6 @@ class TokenSequence:
         self.row.on_begin()
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
-        self.sampler = Sampler(self.row, self._config, device_of(self._loaded.network), self._held)
+        processors = (*self._held, *processors_of(self.row.parameters, self._loaded.defaults))
+        self.sampler = Sampler(self.row, self._config, device_of(self._loaded.network), processors)
         self._begun = True

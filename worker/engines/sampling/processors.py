@@ -116,14 +116,52 @@ class Bias(LogitsProcessor):
         return bent  # type: ignore[return-value]
 
 
-def processors_of(parameters: Parameters) -> list[LogitsProcessor]:
-    """Processors for the parameters of a row that `generate()` does not know."""
+class RepeatBan(LogitsProcessor):
+    """See `without_repeats`."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        return without_repeats(input_ids[0], scores, self._size)  # type: ignore[return-value]
+
+
+# Never drawn beside a token that is allowed; finite at every temperature, so that one is drawn where none is.
+BANNED = -1e30
+
+
+def without_repeats(ids: torch.Tensor, scores: torch.Tensor, size: int) -> torch.Tensor:
+    """Scores [..., vocabulary] where no token ends `size` tokens that prompt and answer, `ids`, have already.
+
+    Source: transformers, `NoRepeatNGramLogitsProcessor`, which loops over all of them at each step.
+    """
+    if len(ids) < size:
+        return scores
+    grams = ids.long().unfold(0, size, 1)
+    ends, known = grams[:, -1], (grams[:, :-1] == ids[len(ids) - size + 1 :]).all(dim=1)
+    # A prompt's placeholders may be none of the tokens that can be drawn.
+    known &= (ends >= 0) & (ends < scores.shape[-1])
+    banned = torch.zeros(scores.shape[-1], device=scores.device)
+    banned.scatter_reduce_(0, ends * known, known.float(), "amax")
+    return torch.where(banned > 0, scores.clamp(max=BANNED), scores)
+
+
+def processors_of(parameters: Parameters, defaults: GenerationConfig) -> list[LogitsProcessor]:
+    """Processors for the parameters of a row that `generate()` does not know, or computes too slowly."""
     processors: list[LogitsProcessor] = []
+    if size := ngram_size(parameters, defaults):
+        processors.append(RepeatBan(size))
     if parameters.frequency_penalty or parameters.presence_penalty:
         processors.append(Penalties(parameters.frequency_penalty or 0, parameters.presence_penalty or 0))
     if parameters.logit_bias:
         processors.append(Bias(parameters.logit_bias))
     return processors
+
+
+def ngram_size(parameters: Parameters, defaults: GenerationConfig) -> int:
+    """So many tokens come once only; 0 for no such limit."""
+    size = parameters.no_repeat_ngram_size
+    return int(defaults.no_repeat_ngram_size or 0) if size is None else size
 
 
 class Replay(AnswerProcessor):
@@ -210,6 +248,7 @@ def generation_config(
         num_beams=1,
         num_return_sequences=1,
         repetition_penalty=parameters.repetition_penalty,
+        no_repeat_ngram_size=0,  # `RepeatBan` does it.
         suppress_tokens=sorted({*suppress, *(defaults.suppress_tokens or ())}) or None,
         **(hot if samples else {}),
     )

@@ -22,8 +22,12 @@ from worker.engines.loading.torch_errors import out_of_memory
 from worker.engines.vllm.parent_exit import ParentExit
 
 T = TypeVar("T")
-# Our logits processors: for vLLM's model runner V2 (True) and V1 (False).
-REPLAYS = {True: "worker.engines.vllm.replay:Replay", False: "worker.engines.vllm.replay:FirstReplay"}
+_MODULE = "worker.engines.vllm.logits_processors"
+PROCESSORS = {
+    True: [f"{_MODULE}:RepeatBan", f"{_MODULE}:Replay"],
+    False: [f"{_MODULE}:FirstRepeatBan", f"{_MODULE}:FirstReplay"],
+}
+"""Ours, by whether vLLM's model runner is V2. Published tokens are forced last, as they were."""
 # vLLM's name for llguidance, the library that our own engines use for formats, too.
 FORMATS = "guidance"
 CLOSE_S = 5
@@ -166,5 +170,5 @@ def _config(arguments: dict[str, Any]) -> Any:
     args.structured_outputs_config.backend = FORMATS
     # A step takes as many tokens as with `vllm serve`, without it fewer on large GPUs. It reports nothing.
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)
-    config.model_config.logits_processors = [REPLAYS[config.use_v2_model_runner]]
+    config.model_config.logits_processors = PROCESSORS[config.use_v2_model_runner]
     return config

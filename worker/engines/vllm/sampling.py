@@ -11,8 +11,8 @@ HOTTEST, COLDEST = 2.0, 0.01
 NARROWEST = 1e-6
 SEEDS = 2**63
 """Seeds below this: vLLM keeps them as signed numbers, and -1 means none."""
-PUBLISHED = "sightline_published"
-"""The extra argument with the published tokens, for `replay`."""
+PUBLISHED, NGRAM_SIZE = "sightline_published", "sightline_ngram_size"
+"""The extra arguments for `logits_processors`: the published tokens; how many tokens come once only."""
 
 
 def check(parameters: Parameters) -> None:
@@ -37,6 +37,7 @@ def sampling(
 
     Stop strings are not passed on: they are found where tokens become text.
     """
+    size = _first(parameters.no_repeat_ngram_size, defaults.no_repeat_ngram_size, 0)
     return {
         "max_tokens": budget,
         "min_tokens": parameters.min_new_tokens or 0,
@@ -49,7 +50,7 @@ def sampling(
         # With 0 the chosen token's logprob is still returned, which the score needs.
         "logprobs": parameters.logprobs or 0,
         "detokenize": False,
-        "extra_args": {PUBLISHED: list(published)} if published else None,
+        "extra_args": {PUBLISHED: list(published), NGRAM_SIZE: size} if published or size else None,
         **_dice(parameters, defaults),
     }
 
