@@ -14,7 +14,7 @@ local function claimed(work, request, terms)
 end
 
 -- Where workers are often empty, one is empty within this time; where they never are, a longer wait would not help.
-local PATIENCE_MS = 2000
+local PATIENCE_MS = 1000
 
 -- Of a lane with suspects: 'take' where this worker may take the first, because it holds nothing and nothing more urgent waits,
 -- or the suspect has waited long enough; 'wait' where the worker must become empty first; 'no' where another one does so.

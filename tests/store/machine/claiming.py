@@ -7,7 +7,7 @@ from tests.store.machine.model import Model
 from tests.store.machine.turns import Ledger
 from tests.store.machine.work import CLASSES, Work
 
-PATIENCE_MS = 2_000
+PATIENCE_MS = 1_000
 COPIES = 1
 
 
