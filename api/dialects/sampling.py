@@ -190,7 +190,7 @@ class ProcessorOptions(Wire):
     """What MinerU's client tells the logits processor that it brings to vLLM's server."""
 
     no_repeat_ngram_size: NgramSize | None = None
-    debug: Annotated[bool | None, UnsupportedExcept(False)] = None
+    debug: bool | None = None
 
 
 class VllmOptions(Wire):

@@ -101,7 +101,7 @@ def test_where_vllm_runs_models_its_newer_way_repeats_are_forbidden_too() -> Non
 
     tokens = torch.tensor([[0] * 6, [3, 4, 5, 3, 4, 0], [3, 4, 5, 3, 4, 0], [3, 3, 3, 3, 3, 0]])
     state = SimpleNamespace(
-        all_token_ids=SimpleNamespace(gpu=tokens), prompt_len=SimpleNamespace(np=np.array([0, 3, 3, 5]))
+        all_token_ids=SimpleNamespace(gpu=tokens), prompt_len=SimpleNamespace(np=np.array([0, 3, 5, 5]))
     )
     ban = RepeatBan(None, state)
     asked = [SimpleNamespace(extra_args=extra) for extra in (None, {NGRAM_SIZE: 3}, {NGRAM_SIZE: 1})]
@@ -114,7 +114,7 @@ def test_where_vllm_runs_models_its_newer_way_repeats_are_forbidden_too() -> Non
     slots, lengths = np.array([2, 1, 3]), np.array([5, 5, 4, 0])
     context = SimpleNamespace(idx_mapping_np=slots, seq_lens_upper_bound_np=lengths)
     logits = ban.apply(torch.zeros(3, 9), context)
-    assert [(row < 0).nonzero().flatten().tolist() for row in logits] == [[5], [], []]
+    assert [(row == -torch.inf).nonzero().flatten().tolist() for row in logits] == [[5], [], []]
 
 
 def test_a_prompt_is_remembered_for_its_caller_and_nobody_else(vllm: suite.Harness) -> None:

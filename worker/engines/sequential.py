@@ -202,7 +202,7 @@ class SequentialEngine(LoadedEngine):
         processors = [
             confidence,
             *format_kept,
-            *processors_of(parameters, loaded.defaults),
+            *processors_of(row, loaded.defaults),
             Replay(row.published),
         ]
         self._ropes.begin()

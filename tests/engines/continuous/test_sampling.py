@@ -24,11 +24,11 @@ READS = {"aten._local_scalar_dense", "aten.multinomial", "aten.bincount", "aten.
 
 def made(number: int, **more: Any) -> tuple[Sampler, LogitsProcessorList]:
     """Three rows in four are random; some are warped alike."""
-    given = {"logit_bias": ((7, 3.0),), **more}
+    given = {"logit_bias": ((7, 3.0),), "no_repeat_ngram_size": (None, 1)[number // 4 % 2], **more}
     asked = Parameters(seed=number, frequency_penalty=(None, 0.7)[number % 2], **given)
     config: Any = GenerationConfig(do_sample=number % 4 > 0)  # type: ignore[no-untyped-call]
-    row: Any = SimpleNamespace(parameters=asked, published=())
-    sampler = Sampler(row, config, CPU, processors_of(asked, config))
+    row: Any = SimpleNamespace(parameters=asked, published=(), grammar=None)
+    sampler = Sampler(row, config, CPU, processors_of(row, config))
     warpers = [warper((0.7, 40, 0.9, 0.02, 0.9)[at]) for at, warper in enumerate(WARPERS)]
     mine = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.3), *sampler.own])
     mine.extend(warpers[: (2, 3, 5)[number % 3]] if config.do_sample else [])

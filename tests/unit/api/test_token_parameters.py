@@ -81,15 +81,14 @@ def test_a_loop_of_tokens_can_be_forbidden_on_every_route(read: Read) -> None:
 
 
 def test_what_mineru_s_client_sends_is_read() -> None:
-    options = {"no_repeat_ngram_size": 100, "debug": False}
+    options = {"no_repeat_ngram_size": 100, "debug": True}
     sent = {"skip_special_tokens": False, "repetition_penalty": 1.0, "top_k": 1, "vllm_xargs": options}
     assert chat(**sent).parameters == Parameters(
         no_repeat_ngram_size=100, skip_special_tokens=False, repetition_penalty=1.0, top_k=1
     )
-    for wrong in ({"debug": True}, {"ngram_size": 30}):
-        with pytest.raises(CallerError) as refused:
-            chat(vllm_xargs=wrong)
-        assert (refused.value.param or "").startswith("vllm_xargs.")
+    with pytest.raises(CallerError) as refused:
+        chat(vllm_xargs={"ngram_size": 30})
+    assert refused.value.param == "vllm_xargs.ngram_size"
     with pytest.raises(CallerError, match="contradicts"):
         chat(vllm_xargs=options, no_repeat_ngram_size=3)
 

@@ -36,10 +36,13 @@ LETTERS = "abcdefgh"
 BANNED = float("-inf")
 
 
-def mapped(defaults: dict[str, Any] | None = None, *, published: tuple[int, ...] = (), **said: Any) -> Any:
+def mapped(
+    defaults: dict[str, Any] | None = None, *, published: tuple[int, ...] = (), ngram: int = 0, **said: Any
+) -> Any:
     config = GenerationConfig(**(defaults or {}))  # type: ignore[no-untyped-call]
     settle(config)
-    return sampling(Parameters(**said), budget=5, suppressed={4}, published=published, defaults=config)
+    given: dict[str, Any] = {"budget": 5, "suppressed": {4}, "published": published, "ngram_size": ngram}
+    return sampling(Parameters(**said), **given, defaults=config)
 
 
 def model(**fields: Any) -> Model:
@@ -92,6 +95,7 @@ def test_every_seed_is_one_to_vllm_too() -> None:
 def test_a_text_that_was_published_is_what_the_answer_begins_with() -> None:
     assert mapped()["extra_args"] is None
     assert mapped(published=(3, 5))["extra_args"] == {PUBLISHED: [3, 5], NGRAM_SIZE: 0}
+    assert mapped(ngram=3)["extra_args"] == {PUBLISHED: [], NGRAM_SIZE: 3}
 
 
 def test_a_temperature_beyond_vllms_is_refused_and_not_lowered() -> None:

@@ -174,6 +174,6 @@ class TokenSequence:
         self.row.on_begin()
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
-        processors = (*self._held, *processors_of(self.row.parameters, self._loaded.defaults))
+        processors = (*self._held, *processors_of(self.row, self._loaded.defaults))
         self.sampler = Sampler(self.row, self._config, device_of(self._loaded.network), processors)
         self._begun = True

@@ -40,7 +40,7 @@ CLEAN_UP_REACH = 4
 # The parameters of sampling.
 DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
-ANSWERS = 3
+ANSWERS = 4
 """Goes up when our code begins to answer the same request differently: cached answers are no longer given,
 and no answer is resumed under other rules than those it began with."""
 
@@ -125,7 +125,9 @@ class Language:
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         """The parameters, completed from the generation config, without those of sampling if greedy."""
         samples = parameters.samples(bool(self.defaults.do_sample))
-        values = {name: getattr(parameters, name) for name in ("repetition_penalty", *DICE)}
+        values = {
+            name: getattr(parameters, name) for name in ("repetition_penalty", "no_repeat_ngram_size", *DICE)
+        }
         own = {name: getattr(self.defaults, name, None) for name in values}
         used = {name: own[name] if value is None else value for name, value in values.items()}
         unused = {} if samples else dict.fromkeys(DICE)

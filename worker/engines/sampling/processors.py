@@ -126,30 +126,29 @@ class RepeatBan(LogitsProcessor):
         return without_repeats(input_ids[0], scores, self._size)  # type: ignore[return-value]
 
 
-# Never drawn beside a token that is allowed; finite at every temperature, so that one is drawn where none is.
-BANNED = -1e30
-
-
 def without_repeats(ids: torch.Tensor, scores: torch.Tensor, size: int) -> torch.Tensor:
-    """Scores [..., vocabulary] where no token ends `size` tokens that prompt and answer, `ids`, have already.
+    """Scores [..., vocabulary] where no token ends `size` tokens that `ids`, all so far, have already.
 
-    Source: transformers, `NoRepeatNGramLogitsProcessor`, which loops over all of them at each step.
+    Where that would leave none, they stay. Source: transformers, `NoRepeatNGramLogitsProcessor`, which loops
+    over all tokens at each step.
     """
     if len(ids) < size:
         return scores
-    grams = ids.long().unfold(0, size, 1)
+    ids = ids.long()
+    grams = ids.unfold(0, size, 1)
     ends, known = grams[:, -1], (grams[:, :-1] == ids[len(ids) - size + 1 :]).all(dim=1)
     # A prompt's placeholders may be none of the tokens that can be drawn.
     known &= (ends >= 0) & (ends < scores.shape[-1])
-    banned = torch.zeros(scores.shape[-1], device=scores.device)
-    banned.scatter_reduce_(0, ends * known, known.float(), "amax")
-    return torch.where(banned > 0, scores.clamp(max=BANNED), scores)
+    most = torch.where(known, -torch.inf, torch.inf).to(scores.dtype).expand(*scores.shape[:-1], -1)
+    left = scores.scatter_reduce(-1, (ends * known).expand_as(most), most, "amin")
+    return torch.where(left.amax(-1, keepdim=True) > -torch.inf, left, scores)
 
 
-def processors_of(parameters: Parameters, defaults: GenerationConfig) -> list[LogitsProcessor]:
+def processors_of(row: Row, defaults: GenerationConfig) -> list[LogitsProcessor]:
     """Processors for the parameters of a row that `generate()` does not know, or computes too slowly."""
     processors: list[LogitsProcessor] = []
-    if size := ngram_size(parameters, defaults):
+    parameters = row.parameters
+    if size := ngram_size(row, defaults):
         processors.append(RepeatBan(size))
     if parameters.frequency_penalty or parameters.presence_penalty:
         processors.append(Penalties(parameters.frequency_penalty or 0, parameters.presence_penalty or 0))
@@ -158,10 +157,14 @@ def processors_of(parameters: Parameters, defaults: GenerationConfig) -> list[Lo
     return processors
 
 
-def ngram_size(parameters: Parameters, defaults: GenerationConfig) -> int:
-    """So many tokens come once only; 0 for no such limit."""
-    size = parameters.no_repeat_ngram_size
-    return int(defaults.no_repeat_ngram_size or 0) if size is None else size
+def ngram_size(row: Row, defaults: GenerationConfig) -> int:
+    """So many tokens come once only; 0 for no such limit. A format has to repeat some, whatever the model's
+    own default.
+    """
+    size = row.parameters.no_repeat_ngram_size
+    if size is None:
+        size = 0 if row.grammar else defaults.no_repeat_ngram_size
+    return size or 0
 
 
 class Replay(AnswerProcessor):

@@ -42,6 +42,7 @@ from worker.engines.options import read_options
 from worker.engines.progress import ProgressClock
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.row_limit import CANCEL_POLL_S
+from worker.engines.sampling.processors import ngram_size
 from worker.engines.vllm.answer import VllmAnswer
 from worker.engines.vllm.core import Core, require
 from worker.engines.vllm.sampling import check, sampling
@@ -311,6 +312,7 @@ class VllmEngine(Engine):
             # A placeholder may lie outside of the vocabulary, where vLLM takes no bias.
             suppressed=[token for token in language.suppressed if token < self._core.vocabulary],
             published=row.published,
+            ngram_size=ngram_size(row, language.defaults),
             defaults=language.defaults,
         )
         drawn = self._core.generate(row.prompt.inputs, wanted, row.grammar and row.grammar.params)

@@ -31,13 +31,13 @@ def sampling(
     budget: int,
     suppressed: Iterable[int],
     published: Sequence[int],
+    ngram_size: int,
     defaults: Any,
 ) -> dict[str, Any]:
     """`defaults` is the model's own GenerationConfig, `budget` the longest answer in tokens.
 
     Stop strings are not passed on: they are found where tokens become text.
     """
-    size = _first(parameters.no_repeat_ngram_size, defaults.no_repeat_ngram_size, 0)
     return {
         "max_tokens": budget,
         "min_tokens": parameters.min_new_tokens or 0,
@@ -50,7 +50,9 @@ def sampling(
         # With 0 the chosen token's logprob is still returned, which the score needs.
         "logprobs": parameters.logprobs or 0,
         "detokenize": False,
-        "extra_args": {PUBLISHED: list(published), NGRAM_SIZE: size} if published or size else None,
+        "extra_args": {PUBLISHED: list(published), NGRAM_SIZE: ngram_size}
+        if published or ngram_size
+        else None,
         **_dice(parameters, defaults),
     }
 
