@@ -267,8 +267,8 @@ local function list(job)
       call('EXPIRE', key, seconds)
     end
     if string.sub(job.id, -1) == '0' then
-      Jobs.cut(key, call('ZRANGE', key, 0, A_LOOK - 1))
-      Jobs.cut(key, call('ZRANDMEMBER', key, -A_LOOK))
+      Jobs.cut(key, call('ZRANGE', key, 0, A_LOOK - 1), 'ZREM')
+      Jobs.cut(key, call('ZRANDMEMBER', key, -A_LOOK), 'ZREM')
     end
   end
 end

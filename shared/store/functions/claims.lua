@@ -234,7 +234,7 @@ hot('renew', 'worker claims', { 'allow-oom' }, function()
     elseif till and now - (till - S.lease_ms) > UNHEARD_MS then
       local work = read(id)
       if work and work.t.token == token then
-        Queue.requeue(Lanes.of(lane), work, 'claim_lost')
+        Queue.requeue(work, 'claim_lost')
       end
     end
   end
@@ -313,7 +313,6 @@ transition('give_back', { 'allow-oom' }, function()
     Files.mark_missing(digest)
     work.missed = 1
   end
-  local lane = Lanes.of(work.lane)
   if a.died then
     Lanes.count_lost(work.lane, work.id)
     if Queue.count_death(work) then
@@ -329,7 +328,7 @@ transition('give_back', { 'allow-oom' }, function()
   elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then
     -- Where pictures cannot be read, the run waits, and not the thread and the line behind it.
     local pause = S.backoff_ms * 2 ^ ((a.spend and work.failures or math.min(work.attempt, 5)) - 1)
-    return { Queue.postpone(work, a.reason, pause) and 'postponed' or 'failed' }
+    return { Queue.requeue(work, a.reason, pause) and 'postponed' or 'failed' }
   end
-  return Queue.requeue(lane, work, a.reason) and { 'queued', lane.name } or { 'failed' }
+  return Queue.requeue(work, a.reason) and { 'queued', work.lane } or { 'failed' }
 end)

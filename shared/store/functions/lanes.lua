@@ -2,8 +2,7 @@
 --   lane:<lane>     hash  q: JSON of counts and clocks (queue.lua), what estimates.lua has learnt, and marks of operators
 --                         (paused, draining, removed); beside it what workers report (FACTS, LOAD, KNOWN)
 --   lanes           set   lanes in which anything ever waited
---   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat; removed_prints:<lane>
---                         the fingerprints while the model is removed
+--   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
 --   worker:<id>     hash  what a worker reports of itself
 --   lost:<lane>     zset  work of workers that vanished, by when it was taken back; the last quarter of an hour
 --   models          hash  lane → row (JSON) of a model that no models file names; removed, removing: sets of lanes
@@ -277,7 +276,7 @@ end
 transition('beat', { 'allow-oom' }, function()
   Upkeep.watch()
   local lane, record = Lanes.of(a.lane), P .. 'worker:' .. a.worker
-  local prints = P .. (lane.removed and 'removed_prints:' or 'prints:') .. a.lane
+  local prints = P .. 'prints:' .. a.lane
   if Claims.outdated() then
     present(a.lane, a.worker, 'gone')
     call('DEL', record)
@@ -306,7 +305,9 @@ transition('beat', { 'allow-oom' }, function()
   end
   -- A clock that was set back, as above.
   call('ZREMRANGEBYSCORE', prints, '(' .. now, '+inf')
-  if a.state == 'ready' then
+  if lane.removed then
+    call('DEL', prints)
+  elseif a.state == 'ready' then
     call('ZADD', prints, now, a.print)
     call('ZREMRANGEBYSCORE', prints, '-inf', now - KEPT_S * 1000)
     call('EXPIRE', prints, KEPT_S)
@@ -352,13 +353,6 @@ local function reply(changed, answer)
   return ApiKeys.logged(changed and 'done' or 'unchanged', answer)
 end
 
--- A model that is removed has no prints, so nobody reads the cache for it; they are kept for its return.
-local function move_prints(from, to)
-  if call('EXISTS', P .. from .. a.lane) == 1 then
-    call('RENAME', P .. from .. a.lane, P .. to .. a.lane)
-  end
-end
-
 -- Serves a model from now on: one that no models file names, with its row (JSON), or one that was removed. Returns added |
 -- unchanged | conflict (it is served with another row).
 transition('model_add', { 'allow-oom' }, function()
@@ -369,7 +363,7 @@ transition('model_add', { 'allow-oom' }, function()
     return reply(false, 'conflict')
   elseif other then
     -- What is known of the former model under this id is not true of this one: its workers and cached answers go.
-    for _, kind in ipairs({ 'ready:', 'loading:', 'removed_prints:' }) do
+    for _, kind in ipairs({ 'ready:', 'loading:' }) do
       call('DEL', P .. kind .. a.lane)
     end
     for _, names in ipairs({ KNOWN, FACTS, LOAD }) do
@@ -382,7 +376,6 @@ transition('model_add', { 'allow-oom' }, function()
   end
   local changed = removed or a.row and not before
   if changed then
-    move_prints('removed_prints:', 'prints:')
     -- A model that could not be loaded may be mended by now; a pause or drain was meant for the former one.
     call('HDEL', P .. 'lane:' .. a.lane, 'failed')
     for _, mark in ipairs({ 'paused', 'draining', 'removed' }) do
@@ -401,7 +394,8 @@ transition('model_remove', { 'allow-oom' }, function()
     local lane = Lanes.of(a.lane)
     lane.generation = lane.generation + 1
     call('SADD', P .. 'removing', a.lane)
-    move_prints('prints:', 'removed_prints:')
+    -- Nobody reads the cache for it, until a worker names its print again.
+    call('DEL', P .. 'prints:' .. a.lane)
     Lanes.mark(a.lane, 'paused', false)
     Lanes.mark(a.lane, 'draining', false)
     Lanes.mark(a.lane, 'removed', true)

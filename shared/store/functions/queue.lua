@@ -187,48 +187,45 @@ function Queue.close_attempt(work, outcome)
   end
 end
 
-local function leave_lease(work, reason)
-  Queue.unlease(work)
-  work.t.token, work.worker, work.queued_at = nil, nil, now
-  Queue.close_attempt(work, reason)
-  if is_run(work.id) then
-    Events.emit(work, 'requeued', cjson.encode({ reason = reason }))
+-- Takes work out of where it stands: its lease, its line, or what waits for its time.
+function Queue.leave(work, outcome)
+  if work.state == 'running' then
+    Queue.unlease(work)
+  elseif work.state == 'queued' then
+    Queue.withdraw(Lanes.of(work.lane), work)
+  else
+    call('ZREM', P .. 'later', work.id)
+    if work.state == 'scheduled' then
+      Queue.count_later(work, -1)
+    end
   end
-end
-
--- Ends leased work whose model was removed meanwhile: no walk comes by again. True where it was.
-local function end_with_model(work, reason)
-  if Lanes.superseded(work) then
-    Queue.close_attempt(work, reason)
-    Runs.fail_work(work, S.removed)
-    return true
-  end
-end
-
--- Puts leased work back at its old place in the line; false where it ended.
-function Queue.requeue(lane, work, reason)
-  if end_with_model(work, reason) then
-    return false
-  end
-  leave_lease(work, reason)
-  work.state = 'queued'
-  -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
-  Queue.enqueue(lane, work, reason ~= 'queue_full')
-  write(work)
-  return true
+  Queue.close_attempt(work, outcome)
 end
 
 -- The longest pause between two attempts at a run; the settings bound the backoff alike.
 Queue.LONGEST_PAUSE_MS = 60000
 
--- Puts leased work off: it goes back into line after a pause; false where it ended.
-function Queue.postpone(work, reason, pause_ms)
-  if end_with_model(work, reason) then
+-- Puts leased work back at its old place in the line, after a pause where one is named. False where it ended, because its model
+-- was removed meanwhile: no walk comes by again.
+function Queue.requeue(work, reason, pause_ms)
+  if Lanes.superseded(work) then
+    Queue.close_attempt(work, reason)
+    Runs.fail_work(work, S.removed)
     return false
   end
-  leave_lease(work, reason)
-  work.state = 'retrying'
-  call('ZADD', P .. 'later', now + math.min(pause_ms, Queue.LONGEST_PAUSE_MS), work.id)
+  Queue.leave(work, reason)
+  work.t.token, work.worker, work.queued_at = nil, nil, now
+  if is_run(work.id) then
+    Events.emit(work, 'requeued', cjson.encode({ reason = reason }))
+  end
+  if pause_ms then
+    work.state = 'retrying'
+    call('ZADD', P .. 'later', now + math.min(pause_ms, Queue.LONGEST_PAUSE_MS), work.id)
+  else
+    work.state = 'queued'
+    -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
+    Queue.enqueue(Lanes.of(work.lane), work, reason ~= 'queue_full')
+  end
   write(work)
   return true
 end

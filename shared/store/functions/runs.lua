@@ -268,18 +268,11 @@ end
 -- Ends a run and its opener's job, and tells the run's worker, unless the end is `known` there. `texts`: what came of it, by
 -- name.
 function Runs.end_run(run, status, failure, known, texts)
-  local worker, was = run.worker, run.state
-  if was == 'running' then
-    Queue.unlease(run)
-  elseif was == 'queued' then
-    Queue.withdraw(Lanes.of(run.lane), run)
-  else
-    call('ZREM', P .. 'later', run.id)
-  end
+  local worker = run.worker
+  Queue.leave(run, status)
   if run.scope and not run.unjoinable then
     call('DEL', P .. 'join:' .. key_of(run))
   end
-  Queue.close_attempt(run, status)
   run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
   run.end_id = Events.number(run, 'state')
   texts = texts or {}
@@ -313,17 +306,7 @@ end
 -- Takes a job out of intake or out of its schedule, and lets go of what it held.
 local function leave_intake(job, outcome)
   local seconds = (lives(job, S.result_s))
-  if job.state == 'running' then
-    Queue.unlease(job)
-  elseif job.state == 'queued' then
-    Queue.withdraw(Lanes.of('intake'), job)
-  else
-    call('ZREM', P .. 'later', job.id)
-    if job.state == 'scheduled' then
-      Queue.count_later(job, -1)
-    end
-  end
-  Queue.close_attempt(job, outcome)
+  Queue.leave(job, outcome)
   for digest in words(job.blobs) do
     Files.keep_until(digest, job.id, now + seconds * 1000, job.created)
   end
@@ -334,9 +317,9 @@ local function leave_intake(job, outcome)
 end
 
 -- Ends a piece of work that cannot go on: a run, or a job whose inputs are being fetched.
-function Runs.fail_work(work, failure, known)
+function Runs.fail_work(work, failure)
   if is_run(work.id) then
-    Runs.end_run(work, 'failed', failure, known)
+    Runs.end_run(work, 'failed', failure)
   else
     leave_intake(work, 'failed')
     Runs.end_job(work, 'failed', 0, true, failure)
@@ -433,18 +416,6 @@ end
 -- the rest.
 local EVERY, SOME = 15, 32
 
-local function forget_gone(key, jobs)
-  local left = #jobs
-  for _, id in ipairs(jobs) do
-    -- A job that this call creates is not written yet.
-    if not memo.records[id] and call('EXISTS', P .. id) == 0 then
-      call('SREM', key, id)
-      left = left - 1
-    end
-  end
-  return left
-end
-
 function Runs.add_holder(run, job)
   local key = P .. run.id .. ':holders'
   call('SADD', key, job.id)
@@ -453,7 +424,7 @@ function Runs.add_holder(run, job)
     call('PEXPIRE', key, math.max(call('PTTL', P .. run.id), 1), 'NX')
   end
   if call('SCARD', key) % EVERY == 0 then
-    forget_gone(key, call('SRANDMEMBER', key, SOME))
+    Jobs.cut(key, call('SRANDMEMBER', key, SOME), 'SREM')
   end
 end
 
@@ -472,7 +443,7 @@ function Runs.remove_holder(run, job)
   local cursor = '0'
   for _ = 1, run.held and 100 or 0 do
     local found = call('SSCAN', key, cursor, 'COUNT', 100)
-    if forget_gone(key, found[2]) > 0 then
+    if Jobs.cut(key, found[2], 'SREM') > 0 then
       return true
     end
     cursor = found[1]

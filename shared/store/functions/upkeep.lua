@@ -117,7 +117,7 @@ transition('rescue', { 'allow-oom' }, function()
         Runs.fail_work(work, S.poison)
         table.insert(rescued, { id, '' })
       else
-        table.insert(rescued, { id, Queue.requeue(Lanes.of(name), work, 'worker_lost') and name or '' })
+        table.insert(rescued, { id, Queue.requeue(work, 'worker_lost') and name or '' })
       end
     end)
   end
@@ -250,7 +250,7 @@ transition('audit', { 'allow-oom' }, function()
   each(a.names, function(id)
     if LISTS[string.match(id, '^(%l+):')] then
       -- A caller that comes no more would leave these names for long.
-      Jobs.cut(P .. id, call('ZRANGE', P .. id, 0, LOOKED_AT - 1))
+      Jobs.cut(P .. id, call('ZRANGE', P .. id, 0, LOOKED_AT - 1), 'ZREM')
     end
     local record = (string.find(id, '^job_%x+$') or string.find(id, '^run_%x+$')) and read(id)
     local what = record and not record.ended and (is_run(id) and mend_run or mend_job)(record)
