@@ -33,7 +33,7 @@ from shared.settings import Settings
 from shared.store.headroom import Headroom
 from shared.store.jobs import PAGE_BYTES
 from shared.store.nudges import AsyncNudger
-from shared.store.script import AsyncStore, Store, connect, connect_async
+from shared.store.script import AsyncStore, LoopStore, connect_async
 from shared.store.wakeups import Wakeups
 
 PAGES_AT_ONCE = 8
@@ -41,18 +41,16 @@ PAGES_AT_ONCE = 8
 
 
 class Connections:
-    """One process's clients of the record store: for calls, a thread's reports, nudges and wake-ups."""
+    """One process's clients of the record store: for calls, nudges and wake-ups."""
 
-    def __init__(self, store: AsyncStore, reports: Store, nudger: AsyncNudger, wakeups: Wakeups) -> None:
+    def __init__(self, store: AsyncStore, nudger: AsyncNudger, wakeups: Wakeups) -> None:
         self.store = store
-        self.reports = reports
         self.nudger = nudger
         self.wakeups = wakeups
 
     async def aclose(self) -> None:
         await self.wakeups.aclose()
         await self.nudger.aclose()
-        self.reports.client.close()
         await self.store.aclose()
 
 
@@ -121,8 +119,7 @@ async def open_context(settings: Settings) -> ProcessContext:
     renderer, storing = DocumentRenderer(settings), FileWriter(store, blobs, output=True)
     batches = Batches(BatchContext(settings, store, blobs, storing, submission, renderer), headroom)
     batches.open()
-    reports = connect(settings.redis)
-    tally = start_reporting(settings.metrics, reports)
+    tally = start_reporting(settings.metrics, LoopStore(store))
     return ProcessContext(
         settings=settings,
         models=models,
@@ -144,6 +141,6 @@ async def open_context(settings: Settings) -> ProcessContext:
         batches=batches,
         blobs=blobs,
         metrics=Metrics(settings, models, store, tally, headroom),
-        redis=Connections(store, reports, nudger, wakeups),
+        redis=Connections(store, nudger, wakeups),
         pages=MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES, shared=settings.api.admin_key is not None),
     )

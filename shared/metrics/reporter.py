@@ -24,7 +24,7 @@ from shared.errors import Unavailable
 from shared.metrics.definitions import COUNTED, REGISTRY
 from shared.settings import MetricsSettings
 from shared.store.metrics import MOST, count
-from shared.store.script import Store
+from shared.store.script import LoopStore, Store
 
 log = logging.getLogger("shared.metrics")
 PAUSE_S = 2.0
@@ -67,7 +67,7 @@ def _series(family: str, metric: Counter | Histogram) -> Iterator[tuple[str, flo
 class CountReporter:
     """One process's counts on their way to the store. What could not be reported is reported later."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store | LoopStore) -> None:
         self._store = store
         self._process = ids.token()
         self._number = 0
@@ -121,7 +121,7 @@ class ProcessMetrics(Collector):
         yield from self._process.collect()
 
 
-def start_reporting(settings: MetricsSettings, store: Store) -> CountReporter:
+def start_reporting(settings: MetricsSettings, store: Store | LoopStore) -> CountReporter:
     """Report to the store from now on, and serve the metrics at the address that the settings name."""
     reporter = CountReporter(store)
     reporter.start()

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -27,7 +28,7 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 from shared.offload import SMALL, offload_if_large
 from shared.settings import RedisSettings
-from shared.store.exchange import Connection
+from shared.store.exchange import LONGEST_S, Connection
 from shared.value_object import value_object
 
 T = TypeVar("T")
@@ -220,6 +221,31 @@ class AsyncStore:
             self._loading = self._connection.send(("FUNCTION", "LOAD", "REPLACE", LIBRARY.code))
         await asyncio.shield(self._loading)
         return await self._connection.send(command)
+
+
+class LoopStore:
+    """Runs threads' calls on the event loop's store, and thus on its connection."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        """To be made in that loop."""
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+
+    def run(self, call: ScriptCall[T]) -> T:
+        """Raises Unavailable `store_unavailable`, also where the loop ends before the answer is there."""
+        ending = Unavailable("store_unavailable", "This process is ending.", retry_after=5)
+        coroutine = self._store.run(call)
+        try:
+            answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            # The loop was closed a moment ago, and did not take the call.
+            coroutine.close()
+            raise ending from None
+        try:
+            # The loop may also be closed without cancelling the call.
+            return answer.result(2 * LONGEST_S)
+        except (CancelledError, TimeoutError):
+            raise ending from None
 
 
 CONNECTION: dict[str, Any] = {

@@ -1,6 +1,8 @@
 """Calls of the library: a store that lost it is told again; one out of reach says so in one way."""
 
 import asyncio
+import threading
+from concurrent.futures import Future
 from typing import Any, cast
 
 import pytest
@@ -15,7 +17,7 @@ from shared.settings import RedisSettings
 from shared.store import jobs, maintenance
 from shared.store.admission import submit
 from shared.store.claims import published
-from shared.store.script import Store, connect, connect_async
+from shared.store.script import LoopStore, Store, connect, connect_async
 from tests.support.ports import free_port
 from tests.support.store import SETTINGS, Records
 
@@ -50,6 +52,61 @@ async def test_threads_and_asyncio_read_the_same_records(redis_settings: RedisSe
     finally:
         threads.client.close()
         await tasks.aclose()
+
+
+async def test_a_thread_reads_the_same_records_through_the_loop(redis_settings: RedisSettings) -> None:
+    tasks = connect_async(redis_settings)
+    store, call = LoopStore(tasks), jobs.lane(SETTINGS, "model.m")
+    try:
+        assert (
+            (await asyncio.to_thread(store.run, call)).state == (await tasks.run(call)).state == "no_worker"
+        )
+    finally:
+        await tasks.aclose()
+
+
+def test_a_thread_whose_loop_ends_is_told_that_there_is_no_store() -> None:
+    """Not that something broke: a process ends while its record store hangs."""
+    begun, told = threading.Event(), Future[str]()
+
+    class Hangs:
+        async def run(self, _call: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+    def ask(store: LoopStore) -> None:
+        try:
+            store.run(jobs.lane(SETTINGS, "model.m"))
+        except Exception as error:
+            told.set_result(getattr(error, "code", repr(error)))
+
+    async def process() -> None:
+        threading.Thread(target=ask, args=(LoopStore(cast(Any, Hangs())),), daemon=True).start()
+        assert await asyncio.to_thread(begun.wait, LIMIT_S)
+
+    asyncio.run(process())
+    assert told.result(LIMIT_S) == "store_unavailable"
+
+
+def test_a_thread_that_asks_when_its_loop_is_over_is_told_so_too() -> None:
+    async def process() -> LoopStore:
+        return LoopStore(connect_async(RedisSettings()))
+
+    with pytest.raises(Unavailable, match="ending"):
+        asyncio.run(process()).run(jobs.lane(SETTINGS, "model.m"))
+
+
+async def test_a_thread_that_asks_while_its_process_stops_leaves_nothing_to_a_closed_loop(
+    redis_settings: RedisSettings,
+) -> None:
+    tasks = connect_async(redis_settings)
+    store, call = LoopStore(tasks), jobs.lane(SETTINGS, "model.m")
+    await asyncio.to_thread(store.run, call)
+    await tasks.aclose()
+
+    with pytest.raises(Unavailable, match="ending"):
+        await asyncio.to_thread(store.run, call)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def nowhere() -> Store:
