@@ -127,9 +127,8 @@ class Notice:
     """One thing that happened at `at_ms`, under the same `id` for everyone who is told of it.
 
     `subject` is the id of what it happened to. `job` is the job as it stood then, with its answer; for other
-    subjects `data` (JSON) is what is told. Once rendered, `body` takes the place of either.
-    `request_id` and `trace` (a carrier of `shared.telemetry.traces`) are those of the call
-    that asked for the job.
+    subjects `data` (JSON) is what is told. `request_id` and `trace` (a carrier of `shared.telemetry.traces`)
+    are those of the call that asked for the job.
     """
 
     id: str
@@ -138,15 +137,12 @@ class Notice:
     subject: str
     job: JobView | None = field(default=None, repr=False)
     data: str | None = field(default=None, repr=False)
-    body: str | None = field(default=None, repr=False)
     request_id: str = ""
     trace: str = ""
 
 
 def body_of(notice: Notice) -> str:
     """`{type, timestamp, data}` as JSON."""
-    if notice.body is not None:
-        return notice.body
     data = _dumped(_public_view(notice.job)) if notice.job else notice.data
     return f'{{"type":{_dumped(notice.type)},"timestamp":"{_iso(notice.at_ms)}","data":{data}}}'
 

@@ -150,7 +150,7 @@ async def list_events(http: Request) -> Json[EventList]:
     context, caller = context_of(http), caller_of(http).id
     async with reserved(context.pages, caller, PAGE_BYTES):
         rows, has_more = await context.endpoints.events(caller, after=after, types=types, limit=limit)
-        size = sum(row.job.bytes if row.job else len(row.body or "") for row in rows)
+        size = sum(row.job.bytes if row.job else len(row.data or "") for row in rows)
 
         def page() -> Json[EventList]:
             return Json({**to_page([to_event(row) for row in rows], has_more=has_more)})

@@ -130,7 +130,7 @@ class StoreLoad:
         while due == "again":
             due = await self._store.run(webhook_deliveries.next_delivery(SETTINGS, ids.token(), AT_ONCE))
         if due is not None:
-            await self._store.run(webhook_deliveries.delivery_body(due, body_of(due.notice)))
+            body_of(due.notice)
             tried = Delivery(due.notice.type, due.notice.at_ms, 1, 200)
             result = webhook_deliveries.delivery_result(SETTINGS, due, tried, delay_s=None)
             if await self._store.run(result) == "written":

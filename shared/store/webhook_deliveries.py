@@ -14,8 +14,7 @@ from shared.store.webhook_events import notice
 from shared.webhooks import Notice
 
 DELIVERY, REPLAY = Script("delivery"), Script("replay")
-BODY, RESULT = Script("delivery_body"), Script("delivery_result")
-COUNTS = Script("delivery_counts")
+RESULT, COUNTS = Script("delivery_result"), Script("delivery_counts")
 PER_HOST = 4
 """Deliveries at once to one host of a caller, by all couriers: a hanging host holds no more threads."""
 RESERVED = 4
@@ -78,11 +77,6 @@ def next_delivery(
         return DueDelivery(lease, url, tuple(secrets), int(tries), notice(key, flat))
 
     return ScriptCall(DELIVERY, arguments, parse)
-
-
-def delivery_body(due: DueDelivery, body: str) -> ScriptCall[str | None]:
-    """Keep what all deliveries of this notice will send; what to send, or None where the delivery is lost."""
-    return ScriptCall(BODY, {"lease": due.lease}, lambda reply: reply, body)
 
 
 def delivery_result(

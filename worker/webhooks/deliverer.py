@@ -20,7 +20,7 @@ from shared.metrics.counters import CALL_SECONDS, CALLS
 from shared.settings import Settings
 from shared.store.jobs import purge
 from shared.store.script import Store
-from shared.store.webhook_deliveries import DueDelivery, delivery_body, delivery_result, next_delivery
+from shared.store.webhook_deliveries import DueDelivery, delivery_result, next_delivery
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
 from shared.webhooks import body_of
@@ -64,10 +64,7 @@ class Deliverer:
 
         Raises Unavailable: the call is then made again when its lease ends.
         """
-        body = due.notice.body or self._store.run(delivery_body(due, body_of(due.notice)))
-        if body is None:
-            return None
-        outcome = self._traced_call(due, body)
+        outcome = self._traced_call(due, body_of(due.notice))
         delay_s = self._delay_s(due, outcome)
         status = self._store.run(delivery_result(self._settings, due, outcome.tried, delay_s=delay_s))
         if status == "lost":

@@ -1,8 +1,8 @@
 -- Notices of what happened, each of one thing, for webhooks; and a log of all that ended.
 --   <subject>:<kind>  hash  <notice> (kind: began, ended or sent): type (job.succeeded, batch.completed, …), caller, at
 --                           (Unix ms), request_id and trace of the call that asked for the job; data (JSON), or a job's
---                           fields and result, or once a courier has rendered them, body; till where the log needs it
---                           that long; deliveries (webhooks.lua), and m while there are any (memory.lua)
+--                           fields and result; till where the log needs it that long;
+--                           deliveries (webhooks.lua), and m while there are any (memory.lua)
 --   notices:<caller>  zset  the log: notices of ends, by a time that rises with each
 --   <id> (wh_…)       hash  an endpoint, a plain record (records.lua) that hears of all that ends: what the class Endpoint has;
 --                           caller, host, secret, formers; events in words, <kind>.* is all of a kind; disabled (caller |
@@ -53,7 +53,7 @@ function Notices.flat(fields)
 end
 
 -- Whether a list of words names this type of event, or all of its kind.
-local function names(events, type)
+function Notices.names(events, type)
   local words, kind = ' ' .. events .. ' ', string.match(type, '^%l+') .. '.*'
   return string.find(words, ' ' .. type .. ' ', 1, true) or string.find(words, ' ' .. kind .. ' ', 1, true)
 end
@@ -62,7 +62,7 @@ end
 local function host_of(id, type)
   local webhook = memo[id] or fields_at(P .. id, { 'host', 'events', 'disabled' })
   memo[id] = webhook
-  return webhook.host and not webhook.disabled and names(webhook.events, type) and webhook.host or nil
+  return webhook.host and not webhook.disabled and Notices.names(webhook.events, type) and webhook.host or nil
 end
 
 -- The hosts of those of a caller's endpoints that want events of this type, by target. Many ends of one call read them once.
@@ -171,7 +171,7 @@ transition('notices', { 'no-writes' }, function()
   local members = call('ZRANGEBYSCORE', log, from, '+inf', 'LIMIT', 0, STEPS)
   for at, notice in ipairs(members) do
     local fields = read_notice(notice)
-    if fields and (not a.types or names(a.types, fields.type)) then
+    if fields and (not a.types or Notices.names(a.types, fields.type)) then
       local flat = Notices.flat(fields)
       table.insert(page, { notice, flat })
       bytes = bytes + #table.concat(flat)

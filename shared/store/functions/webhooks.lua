@@ -5,11 +5,12 @@
 --   deliveries <caller> <host>  zset  the line: ids that are due, first come first
 --   deliveries_later            zset  entries that are tried again, by when
 --   deliveries_under_way        zset  entries that couriers have, each with its courier's token, by when they were taken
+--   deliveries_busy             hash  how many of these each caller and each host of a caller has; by token its entry
 -- Whose turn it is; some may have nothing in line any more:
 --   deliveries                  zset  callers, by their turns
 --   deliveries <caller>         zset  its hosts, likewise
 
-local LATER, UNDER_WAY = P .. 'deliveries_later', P .. 'deliveries_under_way'
+local LATER, UNDER_WAY, BUSY = P .. 'deliveries_later', P .. 'deliveries_under_way', P .. 'deliveries_busy'
 
 -- Deliveries that one call looks at, in lines and of those that are tried again.
 local STEPS = 50
@@ -61,10 +62,27 @@ local function line_up(notice, caller, hosts)
   call('ZADD', line(''), 'NX', now, caller)
 end
 
+-- Counts a delivery that a courier takes (1), or has no more (-1).
+local function count_busy(entry, step)
+  local host, caller, token = string.match(entry, '^(( %S+) %S+) .* (%S+)$')
+  for _, path in ipairs({ host, caller }) do
+    if call('HINCRBY', BUSY, path, step) < 1 then
+      call('HDEL', BUSY, path)
+    end
+  end
+  if step > 0 then
+    call('HSET', BUSY, token, entry)
+  else
+    call('HDEL', BUSY, token)
+  end
+end
+
 -- Puts a delivery back in line that stands elsewhere.
 local function line_up_again(key, entry)
   local caller, host, notice, target = string.match(entry, '^ (%S+) (%S+) (%S+):([^: ]+)')
-  call('ZREM', key, entry)
+  if call('ZREM', key, entry) == 1 and key == UNDER_WAY then
+    count_busy(entry, -1)
+  end
   line_up(notice, caller, { [target] = host })
 end
 
@@ -93,9 +111,12 @@ function Webhooks.send(notice, caller, fields, hosts, asked)
     if fields.m then
       Memory.free(notice)
     end
-    fields.m = Memory.charge(notice, caller, #table.concat(Notices.flat(fields)), 0, CHARGED_S)
   end
-  call('HSET', P .. notice, unpack(Notices.flat(fields)))
+  local flat = Notices.flat(fields)
+  if count > 0 then
+    add(flat, 'm', Memory.charge(notice, caller, #table.concat(flat), 0, CHARGED_S))
+  end
+  call('HSET', P .. notice, unpack(flat))
   return count
 end
 
@@ -147,22 +168,6 @@ function Webhooks.bring_forward()
   end
 end
 
--- Counts deliveries under way: in all (the path ''), by caller, and by host. Those whose lease has ended are put back in line.
--- Returns also the one that was taken with this token.
-local function count_under_way()
-  for _, entry in ipairs(call('ZRANGEBYSCORE', UNDER_WAY, '-inf', now - a.lease_ms)) do
-    line_up_again(UNDER_WAY, entry)
-  end
-  local entries = call('ZRANGE', UNDER_WAY, 0, -1)
-  local counts, repeated = { [''] = #entries }, nil
-  for _, entry in ipairs(entries) do
-    local path, caller = string.match(entry, '^(( %S+) %S+)')
-    counts[caller], counts[path] = (counts[caller] or 0) + 1, (counts[path] or 0) + 1
-    repeated = find(entry, a.token, -#a.token, true) and entry or repeated
-  end
-  return counts, repeated
-end
-
 -- What a courier is given of a delivery that it takes; nil where the delivery is over, or its webhook is gone, or disabled and
 -- the caller did not ask for the delivery.
 local function lease(entry)
@@ -174,7 +179,9 @@ local function lease(entry)
     save(notice, deliveries)
     return nil
   end
-  call('ZADD', UNDER_WAY, 'NX', now, entry)
+  if call('ZADD', UNDER_WAY, 'NX', now, entry) == 1 then
+    count_busy(entry, 1)
+  end
   local secrets = { webhook.secret }
   for former in pairs(Records.formers(webhook.formers)) do
     table.insert(secrets, former)
@@ -183,16 +190,20 @@ local function lease(entry)
 end
 
 -- The path of the caller, or of a caller's host, whose turn it is: with the fewest deliveries under way, of several the longest
--- without a turn; nil where all have `limit`. Those that are passed over have some, so no more are looked at than there are.
-local function next_turn(path, counts, limit)
-  local best, fewest = nil, limit
-  for _, name in ipairs(call('ZRANGE', line(path), 0, counts[path] or 0)) do
-    local place = path .. ' ' .. name
-    if (counts[place] or 0) < fewest then
-      best, fewest = place, counts[place] or 0
+-- without a turn; nil where all have `limit`. Of those `above`, some are under way: no more can be passed over than these.
+local function next_turn(path, above, limit, passed)
+  local names, best, fewest = call('ZRANGE', line(path), 0, above), nil, limit
+  local paths = {}
+  for at, name in ipairs(names) do
+    paths[at] = path .. ' ' .. name
+  end
+  for at, busy in ipairs(paths[1] and call('HMGET', BUSY, unpack(paths)) or {}) do
+    busy = tonumber(busy or 0)
+    if busy < fewest and not passed[paths[at]] then
+      best, fewest = paths[at], busy
     end
   end
-  return best
+  return best, fewest
 end
 
 -- Puts a host and its caller after the others, or takes them out where they have nothing in line.
@@ -209,11 +220,11 @@ local function end_turn(path)
   end
 end
 
--- Takes the next delivery of a caller; one without a host for it is passed over from now on.
-local function take(caller, counts)
-  local host = next_turn(caller, counts, a.per_host)
+-- Takes the next delivery of a caller with so many under way; one without a host for it is passed over from now on.
+local function take(caller, busy, passed)
+  local host = next_turn(caller, busy, a.per_host, passed)
   if not host then
-    counts[caller] = math.huge
+    passed[caller] = true
     return nil
   end
   local id = call('ZPOPMIN', line(host))[1]
@@ -230,20 +241,24 @@ end
 --           at; all secrets sign; without any the service's own does
 --   repeat with the same token (a lost reply) answers the same delivery
 transition('delivery', { 'allow-oom' }, function()
-  local counts, repeated = count_under_way()
-  if repeated then
-    return lease(repeated)
+  for _, entry in ipairs(call('ZRANGEBYSCORE', UNDER_WAY, '-inf', now - a.lease_ms)) do
+    line_up_again(UNDER_WAY, entry)
+  end
+  local before = call('HGET', BUSY, a.token)
+  if before then
+    return lease(before)
   end
   for _, entry in ipairs(call('ZRANGEBYSCORE', LATER, '-inf', now, 'LIMIT', 0, STEPS)) do
     line_up_again(LATER, entry)
   end
+  local passed = {}
   for _ = 1, STEPS do
-    local caller = next_turn('', counts, a.room > a.reserved and math.huge or 1)
+    local caller, busy = next_turn('', call('ZCARD', UNDER_WAY), a.room > a.reserved and math.huge or 1, passed)
     if not caller then
       return nil
     end
     local ok, delivery = pcall(function()
-      return take(caller, counts)
+      return take(caller, busy, passed)
     end)
     if not ok then
       -- A delivery that cannot be read is out of its line by now; with a line, its caller waits for the next one.
@@ -268,19 +283,6 @@ transition('delivery_counts', { 'no-writes' }, function()
     end
   end
   return { due, call('ZCARD', LATER), call('ZCARD', UNDER_WAY) }
-end)
-
--- Keeps the body of a notice (text) before it is first sent, so that all its deliveries send the same bytes. Returns the body to
--- send, nil where the `lease` has ended, or the delivery was deleted.
-transition('delivery_body', { 'allow-oom' }, function()
-  local notice, target = string.match(a.lease, '(%S+):(%S+) %S+$')
-  if not call('ZSCORE', UNDER_WAY, a.lease) or not deliveries_of(notice)[target] then
-    return nil
-  end
-  if call('HSETNX', P .. notice, 'body', text) == 1 then
-    call('HDEL', P .. notice, 'result', 'data')
-  end
-  return call('HGET', P .. notice, 'body')
 end)
 
 -- Keeps a job, or a batch's webhook, as long as deliveries need it. Returns whether it is to be forgotten: it is not to be stored, and no deliveries
@@ -308,7 +310,11 @@ transition('delivery_result', { 'allow-oom' }, function()
   local path, id, notice, target = string.match(a.lease, '^(.*) ((%S+):(%S+)) %S+$')
   local deliveries = deliveries_of(notice)
   local delivery = deliveries[target]
-  if call('ZREM', UNDER_WAY, a.lease) == 0 or not delivery then
+  if call('ZREM', UNDER_WAY, a.lease) == 0 then
+    return 'lost'
+  end
+  count_busy(a.lease, -1)
+  if not delivery then
     return 'lost'
   end
   local webhook = webhook_of(notice, target)

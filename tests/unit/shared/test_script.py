@@ -160,7 +160,6 @@ def of_jobs() -> Iterator[ScriptCall]:
 
 def of_hooks() -> Iterator[ScriptCall]:
     yield webhook_deliveries.next_delivery(SETTINGS, "t", 1)
-    yield webhook_deliveries.delivery_body(ERRAND, "{}")
     yield webhook_deliveries.delivery_result(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
     yield webhook_deliveries.delivery_counts()
     yield webhook_deliveries.replay(SETTINGS, "anyone", "job_1")
