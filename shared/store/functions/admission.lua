@@ -120,7 +120,7 @@ end
 local function note_job(run, job)
   run.timed = run.timed or (job.start_by or job.finish_by) and 1
   run.log_s = math.max(run.log_s or 0, Runs.log_s(job) or 0)
-  run.hears = run.hears or job.hears
+  run.beginnings = run.beginnings or job.beginnings
 end
 
 local function join(job, run, p)
@@ -285,7 +285,7 @@ local function begin_job()
   local hook = a.hook or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' })
   if hook and hook.url then
     call('HSET', P .. a.job .. ':hook', unpack(Notices.flat(hook)))
-    job.hook, job.hears = 1, Notices.names(hook.events, 'job.running') and 1 or nil
+    job.hook, job.beginnings = 1, Notices.names(hook.events, 'job.running') and 1 or nil
   end
   if not a.unstored then
     list(job)

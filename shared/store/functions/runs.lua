@@ -224,7 +224,7 @@ end)
 
 -- Announces to all jobs of a run that it has begun.
 function Runs.announce_beginning(run)
-  local opener = (run.hears or call('EXISTS', P .. 'endpoints:' .. run.caller) == 1) and not run.left and read(run.job)
+  local opener = (run.beginnings or call('EXISTS', P .. 'endpoints:' .. run.caller) == 1) and not run.left and read(run.job)
   if opener then
     Webhooks.announce('began', opener, run)
   end
