@@ -65,6 +65,18 @@ def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records:
     assert records.next_delivery() is None
 
 
+def test_no_host_is_passed_over_for_ever_where_calls_were_miscounted(records: Records) -> None:
+    """As by a hand that deleted what was under way."""
+    for question in "abcd":
+        submit(records, question)
+        records.settle(records.claim())
+        taken(records)
+    ended(records)
+    assert records.next_delivery() is None
+    records.client.delete("sl5:deliveries_under_way")
+    assert records.next_delivery() is not None
+
+
 def test_a_failed_call_comes_again_when_its_pause_is_over(records: Records) -> None:
     view = ended(records)
     records.tell(taken(records), 500, error="no", delay_s=5)

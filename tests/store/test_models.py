@@ -194,6 +194,17 @@ def test_a_question_asked_after_the_change_is_not_answered_by_the_model_before_i
     assert [records.view(job.id).status for job in (after, same)] == ["succeeded"] * 2
 
 
+def test_a_model_that_is_added_again_as_it_was_goes_on_with_its_cached_answers(records: Records) -> None:
+    assert records.add_model(ROW) == "added"
+    records.beat(row=ROW)
+    records.submit("asked before")
+    records.settle(records.claim(row=ROW))
+    records.remove_model()
+    assert records.post(records.placing("asked before")).word == "removed"
+    assert records.add_model(ROW) == "added"
+    assert records.post(records.placing("asked before")).word == "known"
+
+
 @pytest.mark.parametrize("row", [ROW, OTHER_ROW])
 @pytest.mark.parametrize("how", ["sweep", "claim"])
 def test_what_waited_for_a_removed_model_is_told_so_also_where_it_is_served_again_at_once(

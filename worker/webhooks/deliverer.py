@@ -60,7 +60,7 @@ class Deliverer:
             self._changed.wait_for(lambda: self._free == MAX_CALLS, STOP_LIMIT_S)
 
     def deliver(self, due: DueDelivery) -> Outcome | None:
-        """Make one call and record how it went; None if the job was deleted in the meantime.
+        """Make one call and record how it went; None if the job was deleted meanwhile, or the lease lost.
 
         Raises Unavailable: the call is then made again when its lease ends.
         """

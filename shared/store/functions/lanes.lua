@@ -305,9 +305,7 @@ transition('beat', { 'allow-oom' }, function()
   end
   -- A clock that was set back, as above.
   call('ZREMRANGEBYSCORE', prints, '(' .. now, '+inf')
-  if lane.removed then
-    call('DEL', prints)
-  elseif a.state == 'ready' then
+  if a.state == 'ready' then
     call('ZADD', prints, now, a.print)
     call('ZREMRANGEBYSCORE', prints, '-inf', now - KEPT_S * 1000)
     call('EXPIRE', prints, KEPT_S)
@@ -363,7 +361,7 @@ transition('model_add', { 'allow-oom' }, function()
     return reply(false, 'conflict')
   elseif other then
     -- What is known of the former model under this id is not true of this one: its workers and cached answers go.
-    for _, kind in ipairs({ 'ready:', 'loading:' }) do
+    for _, kind in ipairs({ 'ready:', 'loading:', 'prints:' }) do
       call('DEL', P .. kind .. a.lane)
     end
     for _, names in ipairs({ KNOWN, FACTS, LOAD }) do
@@ -394,8 +392,6 @@ transition('model_remove', { 'allow-oom' }, function()
     local lane = Lanes.of(a.lane)
     lane.generation = lane.generation + 1
     call('SADD', P .. 'removing', a.lane)
-    -- Nobody reads the cache for it, until a worker names its print again.
-    call('DEL', P .. 'prints:' .. a.lane)
     Lanes.mark(a.lane, 'paused', false)
     Lanes.mark(a.lane, 'draining', false)
     Lanes.mark(a.lane, 'removed', true)

@@ -190,9 +190,9 @@ local function lease(entry)
 end
 
 -- The path of the caller, or of a caller's host, whose turn it is: with the fewest deliveries under way, of several the longest
--- without a turn; nil where all have `limit`. Of those `above`, some are under way: no more can be passed over than these.
-local function next_turn(path, above, limit, passed)
-  local names, best, fewest = call('ZRANGE', line(path), 0, above), nil, limit
+-- without a turn; nil where all have `limit`. `under_way` is how many the path has: no more names can be passed over.
+local function next_turn(path, under_way, limit, passed)
+  local names, best, fewest = call('ZRANGE', line(path), 0, under_way), nil, limit
   local paths = {}
   for at, name in ipairs(names) do
     paths[at] = path .. ' ' .. name
@@ -251,9 +251,13 @@ transition('delivery', { 'allow-oom' }, function()
   for _, entry in ipairs(call('ZRANGEBYSCORE', LATER, '-inf', now, 'LIMIT', 0, STEPS)) do
     line_up_again(LATER, entry)
   end
-  local passed = {}
+  local under_way, passed = call('ZCARD', UNDER_WAY), {}
+  if under_way == 0 then
+    -- Whatever was miscounted, a host is not passed over for ever.
+    call('DEL', BUSY)
+  end
   for _ = 1, STEPS do
-    local caller, busy = next_turn('', call('ZCARD', UNDER_WAY), a.room > a.reserved and math.huge or 1, passed)
+    local caller, busy = next_turn('', under_way, a.room > a.reserved and math.huge or 1, passed)
     if not caller then
       return nil
     end

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,7 +153,15 @@ def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
     lines = _members(dump, "sl5:deliveries ")
     standing = [f" {place} {id}" for place, id in lines if " " in place]
     standing += [entry for entry, _ in dump.get("sl5:deliveries_later", ())]
-    standing += [entry.rpartition(" ")[0] for entry, _ in dump.get("sl5:deliveries_under_way", ())]
+    under_way = [entry.split() for entry, _ in dump.get("sl5:deliveries_under_way", ())]
+    standing += [f" {caller} {host} {id}" for caller, host, id, _ in under_way]
+    counts = Counter(path for caller, host, *_ in under_way for path in (f" {caller}", f" {caller} {host}"))
+    entries = {token: f" {caller} {host} {id} {token}" for caller, host, id, token in under_way}
+    yield from _unlike(
+        "who is busy",
+        dump.get("sl5:deliveries_busy", {}),
+        {path: str(count) for path, count in counts.items()} | entries,
+    )
     places = [f" {call.caller} {call.host} {name}" for name, call in model.book.calls.items()]
     # One whose job was deleted under way is there until its courier reports, or its lease ends.
     if set(places) - set(standing) or len(standing) != len(set(standing)):
