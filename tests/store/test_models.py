@@ -201,7 +201,10 @@ def test_a_model_that_is_added_again_as_it_was_goes_on_with_its_cached_answers(r
     records.settle(records.claim(row=ROW))
     records.remove_model()
     assert records.post(records.placing("asked before")).word == "removed"
+    records.beat(row=ROW)
     assert records.add_model(ROW) == "added"
+    assert records.post(records.placing("asked before")).word == "queued"
+    records.beat(row=ROW)
     assert records.post(records.placing("asked before")).word == "known"
 
 

@@ -305,7 +305,10 @@ transition('beat', { 'allow-oom' }, function()
   end
   -- A clock that was set back, as above.
   call('ZREMRANGEBYSCORE', prints, '(' .. now, '+inf')
-  if a.state == 'ready' then
+  if lane.removed then
+    -- Nobody reads the cache for it.
+    call('DEL', prints)
+  elseif a.state == 'ready' then
     call('ZADD', prints, now, a.print)
     call('ZREMRANGEBYSCORE', prints, '-inf', now - KEPT_S * 1000)
     call('EXPIRE', prints, KEPT_S)
@@ -360,8 +363,8 @@ transition('model_add', { 'allow-oom' }, function()
   if other and not removed then
     return reply(false, 'conflict')
   elseif other then
-    -- What is known of the former model under this id is not true of this one: its workers and cached answers go.
-    for _, kind in ipairs({ 'ready:', 'loading:', 'prints:' }) do
+    -- What is known of the former model under this id is not true of this one: its workers go.
+    for _, kind in ipairs({ 'ready:', 'loading:' }) do
       call('DEL', P .. kind .. a.lane)
     end
     for _, names in ipairs({ KNOWN, FACTS, LOAD }) do
@@ -392,6 +395,8 @@ transition('model_remove', { 'allow-oom' }, function()
     local lane = Lanes.of(a.lane)
     lane.generation = lane.generation + 1
     call('SADD', P .. 'removing', a.lane)
+    -- Nobody reads the cache for it, until it is served again and a worker is there.
+    call('DEL', P .. 'prints:' .. a.lane)
     Lanes.mark(a.lane, 'paused', false)
     Lanes.mark(a.lane, 'draining', false)
     Lanes.mark(a.lane, 'removed', true)

@@ -62,7 +62,9 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
             del known[name]
         if state == word:
             known[worker] = model.beaten[word] = model.now
-    if state == "ready":
+    if model.removed:
+        model.prints.clear()
+    elif state == "ready":
         model.prints[fingerprint] = model.now
     elif was_ready:
         model.prints[fingerprint] = model.fresh - 1
@@ -80,6 +82,7 @@ def pause(model: Model, *, paused: bool) -> None:
 def remove(model: Model) -> None:
     model.generation += not model.removed
     model.removed, model.paused, model.draining = True, False, False
+    model.prints.clear()
 
 
 def sweep(model: Model) -> int:
