@@ -139,9 +139,9 @@ def without_repeats(ids: torch.Tensor, scores: torch.Tensor, size: int) -> torch
     ends, known = grams[:, -1], (grams[:, :-1] == ids[len(ids) - size + 1 :]).all(dim=1)
     # A prompt's placeholders may be none of the tokens that can be drawn.
     known &= (ends >= 0) & (ends < scores.shape[-1])
-    most = torch.where(known, -torch.inf, torch.inf).to(scores.dtype).expand(*scores.shape[:-1], -1)
-    left = scores.scatter_reduce(-1, (ends * known).expand_as(most), most, "amin")
-    return torch.where(left.amax(-1, keepdim=True) > -torch.inf, left, scores)
+    ceilings = torch.where(known, -torch.inf, torch.inf).to(scores.dtype).expand(*scores.shape[:-1], -1)
+    allowed = scores.scatter_reduce(-1, (ends * known).expand_as(ceilings), ceilings, "amin")
+    return torch.where(allowed.amax(-1, keepdim=True) > -torch.inf, allowed, scores)
 
 
 def processors_of(row: Row, defaults: GenerationConfig) -> list[LogitsProcessor]:
