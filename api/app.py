@@ -2,12 +2,9 @@
 
 A factory, not a module global: importing must not read the environment, and tests bring their own context."""
 
-import asyncio
 import gc
-import signal
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -41,27 +38,6 @@ from shared.settings import Settings
 from shared.settings import settings as process_settings
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
-
-# Makes SIGHUP, which log rotation or a closing terminal sends, end the process in order.
-
-
-@contextmanager
-def hangup_as_end() -> Iterator[None]:
-    """Within it SIGHUP ends the process as SIGTERM does, without cutting off answers.
-
-    uvicorn leaves SIGHUP to the system, which kills the process. Under nohup it stays ignored.
-    """
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
-
 
 OpenContext = Callable[[Settings], Awaitable[ProcessContext]]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -103,7 +79,7 @@ def create_app(
             gc.freeze()
             # What calls leave behind has no cycles, as a rule: Python's own threshold looks every few calls.
             gc.set_threshold(YOUNG)
-            with ending.on_signal(), hangup_as_end():
+            with ending.on_signal():
                 yield {shutdown.KEY: ending}
         finally:
             gc.unfreeze()

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from celery import Celery, bootsteps, signals
 from celery.apps.worker import install_worker_term_handler
@@ -19,7 +19,10 @@ from celery.exceptions import SecurityWarning
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
-from shared.settings import RedisSettings
+from shared.settings import RedisSettings, Settings, settings
+from shared.store.nudges import TASK
+from shared.telemetry.logs import open_log
+from shared.telemetry.traces import close_traces, open_traces
 
 
 class Exit(IntEnum):
@@ -110,18 +113,56 @@ def _log_outage(error: Exception, pause_s: float) -> None:
     log.warning("the broker is out of reach (%s); next try in %.1f s", error, pause_s)
 
 
-def start_or_exit(start: Callable[[], None]) -> None:
-    """Run what a process needs before it consumes; ends the process if that fails.
+class QueueProcess(Protocol):
+    """A worker or courier: made before Celery consumes; at its end Celery calls `drain`, then `close`."""
 
-    Celery swallows what its signals' receivers raise, and would go on to consume nudges in vain.
+    def work(self, lane: str) -> None:
+        """Answer one nudge."""
+
+    def drain(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def process_app(name: str, open_process: Callable[[int, Settings], QueueProcess]) -> Celery:
+    """The application of one process, which is made for so many threads once Celery begins.
+
+    Celery swallows what its signals' receivers raise, and would go on to consume nudges in vain: where the
+    process cannot be made, this one ends.
     """
-    try:
-        start()
-    except Exception:
-        # The outermost frame of the start.
-        log.exception("this process cannot begin")
-        logging.shutdown()
-        os._exit(Exit.NOT_OPENED)
+    config = settings()
+    # Before Celery logs its first line.
+    open_log(config)
+    app = make_app(name, config.redis)
+    opened: list[QueueProcess] = []
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    def work(lane: str) -> None:
+        opened[0].work(lane)
+
+    def start(sender: Any, **_: Any) -> None:
+        try:
+            open_traces(config, name)
+            opened.append(open_process(sender.concurrency, config))
+        except Exception:
+            # The outermost frame of the start.
+            log.exception("this process cannot begin")
+            logging.shutdown()
+            os._exit(Exit.NOT_OPENED)
+
+    def drain(**_: Any) -> None:
+        for process in opened:
+            process.drain()
+
+    def close(**_: Any) -> None:
+        for process in opened:
+            process.close()
+        close_traces()
+
+    signals.worker_init.connect(start, weak=False)
+    signals.worker_shutting_down.connect(drain, weak=False)
+    signals.worker_shutdown.connect(close, weak=False)
+    return app
 
 
 def make_app(name: str, redis: RedisSettings) -> Celery:

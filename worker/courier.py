@@ -4,21 +4,14 @@ Fetches remote pictures and calls webhooks, so that model workers need no way ou
 the maintenance thread.
 """
 
-import threading
-from typing import Any
-
-from celery import signals
-
 from shared import ids
 from shared.blobs import Blobs
 from shared.metrics.reporter import start_reporting
-from shared.settings import settings
+from shared.settings import Settings
 from shared.store.keys import INTAKE
-from shared.store.nudges import TASK, Nudger
+from shared.store.nudges import Nudger
 from shared.store.pipelined_store import connect_pipelined
-from shared.telemetry.logs import open_log
-from shared.telemetry.traces import close_traces, open_traces
-from worker.celery_app import make_app, start_or_exit
+from worker.celery_app import process_app
 from worker.claim_loop import IdlePoll
 from worker.fetching.intake import Intake
 from worker.heartbeat import Heartbeat
@@ -27,16 +20,11 @@ from worker.maintenance.leader import MaintenanceLeader
 from worker.watchdogs import BrokerWatch
 from worker.webhooks.deliverer import Deliverer
 
-# Before Celery logs its first line.
-open_log(settings())
-app = make_app("sightline-courier", settings().redis)
-
 
 class Courier:
     """The parts of the process, and how they start and stop."""
 
-    def __init__(self, slots: int) -> None:
-        config = settings()
+    def __init__(self, slots: int, config: Settings) -> None:
         store, nudger, leases = connect_pipelined(config.redis), Nudger(config.redis), Leases()
         worker = ids.worker_id()
         self.leases, self.drain_s = leases, config.queue.drain_s
@@ -56,13 +44,16 @@ class Courier:
         self.deliverer.start()
         self.idle_poll.start()
 
+    def work(self, _lane: str) -> None:
+        """One nudge, one job's inputs."""
+        self.broker_watch.nudged()
+        self.intake.work()
+
     def drain(self) -> None:
         """Claim no more, and after the grace time give back the jobs whose inputs have not come."""
         self.intake.draining.set()
         self.heartbeat.drain()
-        timer = threading.Timer(self.drain_s, self.leases.drain)
-        timer.daemon = True
-        timer.start()
+        self.leases.drain_after(self.drain_s)
 
     def close(self) -> None:
         self.idle_poll.stop()
@@ -73,34 +64,10 @@ class Courier:
         self.tally.stop()
 
 
-_courier: list[Courier] = []
+def _open(threads: int, settings: Settings) -> Courier:
+    courier = Courier(threads, settings)
+    courier.open()
+    return courier
 
 
-@app.task(name=TASK)  # type: ignore[untyped-decorator]
-def work(_lane: str) -> None:
-    """One nudge, one job's inputs."""
-    _courier[0].broker_watch.nudged()
-    _courier[0].intake.work()
-
-
-@signals.worker_init.connect  # type: ignore[untyped-decorator]
-def _open(sender: Any, **_: Any) -> None:
-    def start() -> None:
-        open_traces(settings(), "sightline-courier")
-        _courier.append(Courier(sender.concurrency))
-        _courier[0].open()
-
-    start_or_exit(start)
-
-
-@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
-def _drain(**_: Any) -> None:
-    if _courier:
-        _courier[0].drain()
-
-
-@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _close(**_: Any) -> None:
-    if _courier:
-        _courier[0].close()
-    close_traces()
+app = process_app("sightline-courier", _open)

@@ -81,6 +81,11 @@ class Leases:
         for lease in self.all():
             lease.stop("draining")
 
+    def drain_after(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, self.drain)
+        timer.daemon = True
+        timer.start()
+
     @property
     def rows(self) -> int:
         """Rows of the engine that the held claims take together."""

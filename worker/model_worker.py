@@ -138,9 +138,7 @@ class ModelWorker:
         self.draining.set()
         self.claim_loop.wake_all()
         self.heartbeat.drain()
-        timer = threading.Timer(self.context.settings.queue.drain_s, self.context.leases.drain)
-        timer.daemon = True
-        timer.start()
+        self.context.leases.drain_after(self.context.settings.queue.drain_s)
 
     def close(self) -> None:
         self.idle_poll.stop()

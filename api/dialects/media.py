@@ -7,7 +7,8 @@ themselves, and where a URL leads, are checked later.
 import base64
 import binascii
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
 
 from shared.errors import CallerError
 from shared.media.pictures import IS_DOCUMENT
@@ -44,33 +45,20 @@ _PICTURE = _Kind("picture", "image", "invalid_image_url", _data_uri("image"), "/
 _DOCUMENT = _Kind("document", "application", "invalid_document", _data_uri("(?:application|image)"), "JVBER")
 _SOUND = _Kind("sound", "audio", "invalid_audio", _data_uri("audio"), "//")
 _VIDEO = _Kind("video", "video", "invalid_video", _data_uri("video"), "AAAA")
+_KINDS: Mapping[type, _Kind] = {Image: _PICTURE, Sound: _SOUND, Document: _DOCUMENT, Video: _VIDEO}
 
 
-def image(value: str, param: str, *, bare_base64: bool) -> Image:
-    """Read one picture reference; `bare_base64` is for the families whose clients send it.
+M = TypeVar("M", Image, Sound, Document, Video)
 
-    Raises CallerError `invalid_image_url`.
+
+def medium(kind: type[M], value: str, param: str, *, bare_base64: bool) -> M:
+    """Read one reference; `bare_base64` is for the families whose clients send it.
+
+    Raises CallerError: `invalid_image_url` for a picture, `invalid_document`, `invalid_audio` or
+    `invalid_video`.
     """
-    url, data = _read(_PICTURE, value, param, bare_base64)
-    return Image(url=url, data=data, param=param)
-
-
-def sound(value: str, param: str, *, bare_base64: bool) -> Sound:
-    """As `image`, of a sound. Raises CallerError `invalid_audio`."""
-    url, data = _read(_SOUND, value, param, bare_base64)
-    return Sound(url=url, data=data, param=param)
-
-
-def document(value: str, param: str, *, bare_base64: bool) -> Document:
-    """As `image`, of a document. Raises CallerError `invalid_document`."""
-    url, data = _read(_DOCUMENT, value, param, bare_base64)
-    return Document(url=url, data=data, param=param)
-
-
-def video(value: str, param: str, *, bare_base64: bool) -> Video:
-    """As `image`, of a video. Raises CallerError `invalid_video`."""
-    url, data = _read(_VIDEO, value, param, bare_base64)
-    return Video(url=url, data=data, param=param)
+    url, data = _read(_KINDS[kind], value, param, bare_base64)
+    return kind(url=url, data=data, param=param)
 
 
 def prompt_parts(prompt: str) -> tuple[Part, ...]:
@@ -81,7 +69,7 @@ def prompt_parts(prompt: str) -> tuple[Part, ...]:
     parts: list[Part] = []
     for number, piece in enumerate(_MARKDOWN.split(prompt, MOST_PICTURES + 1)):
         if number % 2:
-            parts.append(image(piece, "inputs", bare_base64=False))
+            parts.append(medium(Image, piece, "inputs", bare_base64=False))
             continue
         # `![](url) What?` is the same request as the picture and the text sent separately.
         leads = number and not any(isinstance(part, Text) for part in parts)

@@ -34,6 +34,7 @@ class Shutdown:
     def on_signal(self) -> Iterator[None]:
         """Within it SIGTERM begins the end, and the server's own handler runs FAREWELL_S later.
 
+        SIGHUP, which log rotation or a closing terminal sends, does the same; under nohup it stays ignored.
         A second SIGTERM, or Ctrl-C, ends the process at once. Nothing changes where the server does not
         handle SIGTERM, or handles it through the event loop, as servers other than uvicorn do.
         """
@@ -44,9 +45,12 @@ class Shutdown:
             return
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._begin, partial(end, signal.SIGTERM, None))
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            loop.add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
         try:
             yield
         finally:
+            loop.remove_signal_handler(signal.SIGHUP)
             loop.remove_signal_handler(signal.SIGTERM)
             signal.signal(signal.SIGTERM, end)
 

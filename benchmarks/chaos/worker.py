@@ -13,12 +13,14 @@ from typing import Any
 
 from celery import signals
 
-from worker import app as product
+from shared.registry import model_of_worker
+from shared.settings import Settings
+from worker.celery_app import process_app
 from worker.engines import echo
 from worker.engines.row_limit import RowLimit
+from worker.model_worker import ModelWorker, open_model_worker
 
 HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
-app = product.app
 _hung = threading.Event()
 
 
@@ -31,11 +33,12 @@ class HangingGate(RowLimit):
         super().tick()
 
 
-@signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
-def _introduce(**_: Any) -> None:
+def _open(threads: int, settings: Settings) -> ModelWorker:
     """Logs which process a worker's id belongs to. Celery redirects what is printed otherwise."""
-    line = f"\nchaos: worker {product._worker[0].worker} {os.getpid()}"
-    print(line, file=sys.__stderr__, flush=True)
+    model, row = model_of_worker(settings)
+    worker = open_model_worker(settings, model, threads, row)
+    print(f"\nchaos: worker {worker.worker} {os.getpid()}", file=sys.__stderr__, flush=True)
+    return worker
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -43,5 +46,6 @@ def _listen(sender: Any, **_: Any) -> None:
     signal.signal(DEAF, lambda *_: sender.task_consumer.cancel())
 
 
+app = process_app("sightline-worker", _open)
 echo.RowLimit = HangingGate  # type: ignore[attr-defined]
 signal.signal(HANG, lambda *_: _hung.set())

@@ -16,6 +16,7 @@ from tests.support.service import ROOT
 
 COURIER = f"""
 import sys, threading
+from shared.settings import settings
 from worker.courier import Courier
 from worker.webhooks import deliverer
 
@@ -24,7 +25,7 @@ def report():
     print("stopping", flush=True)
 
 deliverer.STOP_LIMIT_S = {PATIENCE_S}
-courier = Courier(1)
+courier = Courier(1, settings())
 courier.open()
 threading.Thread(target=report, daemon=True).start()
 sys.stdin.readline()

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from api.dialects.formats import Grammar
-from api.dialects.media import image, prompt_parts
+from api.dialects.media import medium, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
     MaxTokensField,
@@ -232,7 +232,7 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         return _fields(read(HfInputs, call.inputs, "inputs"))
     text = call.inputs.strip()
     if _PICTURE.match(text[:400]) or _FILE.fullmatch(call.inputs) or _PICTURE_URL.fullmatch(text):
-        picture = image(call.inputs, "inputs", bare_base64=True)
+        picture = medium(Image, call.inputs, "inputs", bare_base64=True)
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs)
     return "image-text-to-text", (with_question(Message(role="user", parts=parts)),)
@@ -248,7 +248,7 @@ def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         raise invalid("inputs", "should be the picture beside `question`, in base64")
     if call.image is not None and call.image != value:
         raise invalid("image", "is another picture than `inputs`; send the same twice")
-    picture = image(value, at, bare_base64=True)
+    picture = medium(Image, value, at, bare_base64=True)
     return "visual-question-answering", _turn((picture,), call.question)
 
 
@@ -275,12 +275,14 @@ def _pictures(inputs: HfInputs) -> tuple[tuple[Image, ...], str]:
     if inputs.image is not None and inputs.images is not None:
         raise _either("image", "images")
     if isinstance(inputs.images, list):
-        pictures = [image(v, f"inputs.images[{i}]", bare_base64=True) for i, v in enumerate(inputs.images)]
+        pictures = [
+            medium(Image, v, f"inputs.images[{i}]", bare_base64=True) for i, v in enumerate(inputs.images)
+        ]
         return tuple(pictures), "inputs.images"
     if inputs.images is not None:
-        return (image(inputs.images, "inputs.images", bare_base64=True),), "inputs.images"
+        return (medium(Image, inputs.images, "inputs.images", bare_base64=True),), "inputs.images"
     if inputs.image is not None:
-        return (image(inputs.image, "inputs.image", bare_base64=True),), "inputs.image"
+        return (medium(Image, inputs.image, "inputs.image", bare_base64=True),), "inputs.image"
     return (), "inputs.images"
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.dialects.fields import MAX_PAIRS, Metadata, Moment, to_ms, to_times
 from api.dialects.logprobs import wanted
-from api.dialects.media import image
+from api.dialects.media import medium
 from api.dialects.messages import WireMessages, to_messages
 from api.dialects.native.page_jobs import PagedDocument, with_document
 from api.dialects.native.webhooks import JobWebhook, to_webhook
@@ -19,7 +19,7 @@ from api.dialects.strict_json import RequestBody, Wire, invalid, read, unsupport
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status, Times
-from shared.request import FrameCount, FrameRate, Media, Message, Request, Text, TypicalP
+from shared.request import FrameCount, FrameRate, Image, Media, Message, Request, Text, TypicalP
 from shared.webhooks import RUNNING, Webhook
 
 LONGEST_SEARCH, MOST_CANCELLED = 100, 100
@@ -164,7 +164,7 @@ def _question(body: JobInput) -> Message:
     references = [(value, f"input.images[{i}]") for i, value in enumerate(body.images or [])]
     if body.image is not None:
         references = [(body.image, "input.image")]
-    pictures = [image(value, param, bare_base64=True) for value, param in references]
+    pictures = [medium(Image, value, param, bare_base64=True) for value, param in references]
     return Message(role="user", parts=(*pictures, Text(text=body.prompt)))
 
 

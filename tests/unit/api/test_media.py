@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from api.dialects.media import image, prompt_parts
+from api.dialects.media import medium, prompt_parts
 from shared.errors import CallerError
 from shared.request import MOST_PICTURES, Image, Text
 from shared.url_guard import MAX_URL_CHARS
@@ -16,7 +16,7 @@ URL_SAFE = base64.urlsafe_b64encode(PNG).decode()
     "url", ["https://example.org/a.png", "http://example.org/a(1).png?x=1", "HTTPS://e.org/a"]
 )
 def test_http_urls_are_kept_as_they_are(url: str) -> None:
-    assert image(f" {url}\n", "p", bare_base64=False) == Image(url=url, param="p")
+    assert medium(Image, f" {url}\n", "p", bare_base64=False) == Image(url=url, param="p")
 
 
 @pytest.mark.parametrize(
@@ -33,19 +33,19 @@ def test_http_urls_are_kept_as_they_are(url: str) -> None:
     ],
 )
 def test_data_uris_are_read_as_real_clients_write_them(value: str) -> None:
-    assert image(value, "p", bare_base64=False) == Image(data=PNG, param="p")
+    assert medium(Image, value, "p", bare_base64=False) == Image(data=PNG, param="p")
 
 
 @pytest.mark.parametrize("value", [B64, URL_SAFE, B64.rstrip("="), f"{B64[:8]}\n{B64[8:]}"])
 def test_bare_base64_is_read_where_the_family_sends_it(value: str) -> None:
-    assert image(value, "p", bare_base64=True).data == PNG
+    assert medium(Image, value, "p", bare_base64=True).data == PNG
     with pytest.raises(CallerError, match="`p` is no picture's address"):
-        image(value, "p", bare_base64=False)
+        medium(Image, value, "p", bare_base64=False)
 
 
 def test_base64_of_a_jpeg_is_not_taken_for_a_path() -> None:
     jpeg = b"\xff\xd8\xff\xe0\x00\x10JFIF"
-    assert image(base64.b64encode(jpeg).decode(), "p", bare_base64=True).data == jpeg
+    assert medium(Image, base64.b64encode(jpeg).decode(), "p", bare_base64=True).data == jpeg
 
 
 @pytest.mark.parametrize("bare_base64", [True, False])
@@ -87,7 +87,7 @@ def test_base64_of_a_jpeg_is_not_taken_for_a_path() -> None:
 )
 def test_anything_else_is_refused_and_not_repeated(value: str, bare_base64: bool) -> None:
     with pytest.raises(CallerError) as refused:
-        image(value, "messages[0].content[1].image_url.url", bare_base64=bare_base64)
+        medium(Image, value, "messages[0].content[1].image_url.url", bare_base64=bare_base64)
     assert refused.value.code == "invalid_image_url"
     assert refused.value.param == "messages[0].content[1].image_url.url"
     assert len(refused.value.message) < 250
@@ -99,7 +99,7 @@ def test_anything_else_is_refused_and_not_repeated(value: str, bare_base64: bool
 @pytest.mark.parametrize("start", ["data:application/pdf;base64,", "DATA:application/PDF;name=a.pdf;base64,"])
 def test_who_sends_a_pdf_as_a_picture_is_told_where_documents_go(start: str) -> None:
     with pytest.raises(CallerError) as refused:
-        image(f"{start}JVBERi0xLjcK", "p", bare_base64=False)
+        medium(Image, f"{start}JVBERi0xLjcK", "p", bare_base64=False)
     parts = "a `file` part (chat), an `input_file` (Responses) or a `document` (jobs)"
     assert refused.value.message == f"`p` is a document, which goes into {parts}."
 
