@@ -1,17 +1,16 @@
 // Questions and their answers as they come, talk by talk.
 
 import { action, shortcut } from "./actions.js";
+import { article, ENDED, hero, stage, text_of } from "./conversation_view.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { parts_of } from "./media.js";
-import { page_answers, page_job, page_texts, has_outcome } from "./page_jobs.js";
-import { facts_of, image, SAMPLES } from "./pictures.js";
-import { prose, question_text } from "./prose.js";
-import { in_code, snippet } from "./snippets.js";
+import { page_job, has_outcome } from "./page_jobs.js";
+import { image } from "./pictures.js";
+import { in_code } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { add_turn, keep, make_talk, reopen, restore, show_page, show_pages, shown_in } from "./talks.js";
 import { small_picture } from "./thumbnails.js";
-import { in_line } from "./waiting.js";
-import { CACHE, now, number, place, plural, seconds, STATUSES } from "./words.js";
+import { place } from "./words.js";
 import { Away, call, events, pause, page_visible, spacing_ms } from "./wire.js";
 
 // Uploading a picture takes long on a slow connection.
@@ -19,7 +18,6 @@ const SEND_MS = 120_000;
 const PLACE_MS = 2000;
 const LONGEST_WAIT_MS = 30_000;
 const SENT_AT_MOST = 4;
-const ENDED = ["succeeded", "failed", "cancelled"];
 
 export const turn_of = (key) => state.ask.talks.flatMap(({ turns }) => turns).find((turn) => turn.key === key);
 export const busy = () => Boolean(state.ask.talk?.turns.some(({ status }) => !ENDED.includes(status)));
@@ -132,8 +130,6 @@ export async function body(request, turn = null) {
     return { ...terms, input: { prompt: question, ...(images.length && { images }) } };
   return { ...terms, messages: [...earlier.flat(), await user(request)] };
 }
-
-const text_of = (turn) => turn.text || page_texts(turn);
 
 // After the answers of all its pages a document is not sent once more.
 async function user(request) {
@@ -298,158 +294,6 @@ function mine(talk) {
 function pictured_job({ turns }) {
   const { job, status, request } = turns.find((turn) => turn.request.attachments.length);
   return !request.per_page && (status === "kept" || ENDED.includes(status)) && job?.id;
-}
-
-function hero() {
-  const samples = SAMPLES.map(([file, name, question], at) =>
-    button(
-      "sample",
-      { class: "sample", "data-sample": at, "data-key": file },
-      make("img", { src: `page/${file}`, alt: "" }),
-      make("span", {}, name, make("small", {}, question)),
-    ),
-  );
-  return make(
-    "div",
-    { class: "hero", "data-key": "hero" },
-    make("h2", {}, "Ask about a picture"),
-    make(
-      "p",
-      {},
-      "Drop one here, or a document or video, paste it, or start with one of these. You see your place in line, and the answer as it is written.",
-    ),
-    make("div", { class: "samples", id: "samples" }, samples),
-  );
-}
-
-function stage(pictures, { chosen }) {
-  const big = pictures.length === 2 ? pictures : [pictures[chosen] ?? pictures[0]];
-  return [
-    make(
-      "div",
-      { class: big.length > 1 ? "big two" : "big" },
-      big.map((picture) => image(picture)),
-    ),
-    make(
-      "figcaption",
-      {},
-      pictures.length > 2 && thumbs(pictures, 0),
-      big.map((picture) => make("span", {}, facts_of(picture))),
-    ),
-  ];
-}
-
-const thumbs = (pictures, from) =>
-  make(
-    "div",
-    { class: "thumbs" },
-    pictures.map((picture, at) =>
-      button(
-        "stage",
-        {
-          class: "thumb",
-          "data-picture": from + at,
-          "aria-pressed": String(from + at === state.ask.talk.chosen),
-          "aria-label": `Show ${picture.name}`,
-        },
-        image(picture),
-      ),
-    ),
-  );
-
-function article(turn, talk) {
-  const { attachments, question, per_page } = turn.request;
-  return make(
-    "article",
-    { class: `turn${turn === talk.turns.at(-1) ? "" : " old"}`, "data-key": turn.key, "data-status": turn.status },
-    make(
-      "div",
-      { class: "question" },
-      attachments.length > 0 &&
-        thumbs(attachments, shown_in({ turns: talk.turns.slice(0, talk.turns.indexOf(turn)) }).length),
-      make("div", {}, question_text(question, "h2")),
-    ),
-    per_page && turn.job?.pages && turn.status !== "queued" ? page_answers(turn) : answer(turn),
-    make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),
-    ENDED.includes(turn.status) && acts(turn),
-    turn.code && snippet(turn.code),
-  );
-}
-
-function answer({ text, status, error, error_code: code, job }) {
-  if (status === "queued" && !text) return in_line(job);
-  if (status === "failed")
-    return [text && prose(text), make("p", { class: "failure answer", dir: "auto", title: code }, error)];
-  if (text) return make("div", { class: "answer" }, prose(text, status === "running"));
-  const words = {
-    sending: "Sending",
-    kept: "Reading it again",
-    running: "Looking at it",
-    cancelled: job?.started_at ? "Stopped before its first word." : "Stopped before it began.",
-  }[status];
-  return make(
-    "p",
-    { class: "muted answer" },
-    words,
-    status !== "cancelled" && make("span", { class: "cursor", "aria-hidden": "true" }),
-  );
-}
-
-function facts(turn) {
-  const { job, status } = turn;
-  const usage = job?.result?.usage;
-  const began = job?.started_at ?? turn.began;
-  const tokens = usage?.completion_tokens ?? turn.tokens;
-  const span_s = (job?.ended_at ?? now()) - turn.first;
-  const pace = tokens > 3 && job?.cache !== "HIT" && span_s > 0.2 && tokens / span_s;
-  const refusal = turn.away ? "No answer came" : "Refused, it became no job";
-  const [word, kind] = status === "failed" && !job ? [refusal, "bad"] : (STATUSES[status] ?? ["Sending", "idle"]);
-  return [
-    make("span", { class: `state ${kind}` }, word),
-    job?.cache === "HIT"
-      ? make("span", {}, "at once")
-      : began &&
-        make(
-          "span",
-          {},
-          `waited ${seconds(began - job.created_at)}${job.ended_at ? `, took ${seconds(job.ended_at - began)}` : ""}`,
-        ),
-    tokens > 0 &&
-      make(
-        "span",
-        {
-          title:
-            usage &&
-            `Asked: ${number(usage.prompt_tokens)}, of them ${number(usage.image_tokens)} for pictures, ${number(usage.cached_tokens)} reused`,
-        },
-        plural(tokens, "token"),
-      ),
-    pace && make("span", {}, `${number(pace)} tokens/s`),
-    // That an answer was computed goes without saying.
-    job?.cache &&
-      job.cache !== "MISS" &&
-      make("span", { class: "chip cache", title: `x-cache: ${job.cache}` }, CACHE[job.cache]),
-  ];
-}
-
-function acts(turn) {
-  const text = text_of(turn);
-  return make(
-    "div",
-    { class: "acts" },
-    text && button("copy", { class: "ghost small", "data-text": text }, icon("copy"), "Copy"),
-    button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),
-    // A job of pages has no program yet.
-    turn.job &&
-      !turn.request.per_page &&
-      button(
-        "code",
-        { class: "ghost small", "data-turn": turn.key, "aria-expanded": String(Boolean(turn.code)) },
-        icon("code"),
-        "Use in code",
-      ),
-    turn.job && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
-  );
 }
 
 function open(talk) {

@@ -1,0 +1,167 @@
+// How a conversation's pictures, questions and answers are drawn.
+
+import { button, icon, make } from "./dom.js";
+import { page_answers, page_texts } from "./page_jobs.js";
+import { facts_of, image, SAMPLES } from "./pictures.js";
+import { prose, question_text } from "./prose.js";
+import { snippet } from "./snippets.js";
+import { state } from "./store.js";
+import { shown_in } from "./talks.js";
+import { in_line } from "./waiting.js";
+import { CACHE, now, number, plural, seconds, STATUSES } from "./words.js";
+
+export const ENDED = ["succeeded", "failed", "cancelled"];
+
+export const text_of = (turn) => turn.text || page_texts(turn);
+
+export function hero() {
+  const samples = SAMPLES.map(([file, name, question], at) =>
+    button(
+      "sample",
+      { class: "sample", "data-sample": at, "data-key": file },
+      make("img", { src: `page/${file}`, alt: "" }),
+      make("span", {}, name, make("small", {}, question)),
+    ),
+  );
+  return make(
+    "div",
+    { class: "hero", "data-key": "hero" },
+    make("h2", {}, "Ask about a picture"),
+    make(
+      "p",
+      {},
+      "Drop one here, or a document or video, paste it, or start with one of these. You see your place in line, and the answer as it is written.",
+    ),
+    make("div", { class: "samples", id: "samples" }, samples),
+  );
+}
+
+export function stage(pictures, { chosen }) {
+  const big = pictures.length === 2 ? pictures : [pictures[chosen] ?? pictures[0]];
+  return [
+    make(
+      "div",
+      { class: big.length > 1 ? "big two" : "big" },
+      big.map((picture) => image(picture)),
+    ),
+    make(
+      "figcaption",
+      {},
+      pictures.length > 2 && thumbs(pictures, 0),
+      big.map((picture) => make("span", {}, facts_of(picture))),
+    ),
+  ];
+}
+
+const thumbs = (pictures, from) =>
+  make(
+    "div",
+    { class: "thumbs" },
+    pictures.map((picture, at) =>
+      button(
+        "stage",
+        {
+          class: "thumb",
+          "data-picture": from + at,
+          "aria-pressed": String(from + at === state.ask.talk.chosen),
+          "aria-label": `Show ${picture.name}`,
+        },
+        image(picture),
+      ),
+    ),
+  );
+
+export function article(turn, talk) {
+  const { attachments, question, per_page } = turn.request;
+  return make(
+    "article",
+    { class: `turn${turn === talk.turns.at(-1) ? "" : " old"}`, "data-key": turn.key, "data-status": turn.status },
+    make(
+      "div",
+      { class: "question" },
+      attachments.length > 0 &&
+        thumbs(attachments, shown_in({ turns: talk.turns.slice(0, talk.turns.indexOf(turn)) }).length),
+      make("div", {}, question_text(question, "h2")),
+    ),
+    per_page && turn.job?.pages && turn.status !== "queued" ? page_answers(turn) : answer(turn),
+    make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),
+    ENDED.includes(turn.status) && acts(turn),
+    turn.code && snippet(turn.code),
+  );
+}
+
+function answer({ text, status, error, error_code: code, job }) {
+  if (status === "queued" && !text) return in_line(job);
+  if (status === "failed")
+    return [text && prose(text), make("p", { class: "failure answer", dir: "auto", title: code }, error)];
+  if (text) return make("div", { class: "answer" }, prose(text, status === "running"));
+  const words = {
+    sending: "Sending",
+    kept: "Reading it again",
+    running: "Looking at it",
+    cancelled: job?.started_at ? "Stopped before its first word." : "Stopped before it began.",
+  }[status];
+  return make(
+    "p",
+    { class: "muted answer" },
+    words,
+    status !== "cancelled" && make("span", { class: "cursor", "aria-hidden": "true" }),
+  );
+}
+
+function facts(turn) {
+  const { job, status } = turn;
+  const usage = job?.result?.usage;
+  const began = job?.started_at ?? turn.began;
+  const tokens = usage?.completion_tokens ?? turn.tokens;
+  const span_s = (job?.ended_at ?? now()) - turn.first;
+  const pace = tokens > 3 && job?.cache !== "HIT" && span_s > 0.2 && tokens / span_s;
+  const refusal = turn.away ? "No answer came" : "Refused, it became no job";
+  const [word, kind] = status === "failed" && !job ? [refusal, "bad"] : (STATUSES[status] ?? ["Sending", "idle"]);
+  return [
+    make("span", { class: `state ${kind}` }, word),
+    job?.cache === "HIT"
+      ? make("span", {}, "at once")
+      : began &&
+        make(
+          "span",
+          {},
+          `waited ${seconds(began - job.created_at)}${job.ended_at ? `, took ${seconds(job.ended_at - began)}` : ""}`,
+        ),
+    tokens > 0 &&
+      make(
+        "span",
+        {
+          title:
+            usage &&
+            `Asked: ${number(usage.prompt_tokens)}, of them ${number(usage.image_tokens)} for pictures, ${number(usage.cached_tokens)} reused`,
+        },
+        plural(tokens, "token"),
+      ),
+    pace && make("span", {}, `${number(pace)} tokens/s`),
+    // That an answer was computed goes without saying.
+    job?.cache &&
+      job.cache !== "MISS" &&
+      make("span", { class: "chip cache", title: `x-cache: ${job.cache}` }, CACHE[job.cache]),
+  ];
+}
+
+function acts(turn) {
+  const text = text_of(turn);
+  return make(
+    "div",
+    { class: "acts" },
+    text && button("copy", { class: "ghost small", "data-text": text }, icon("copy"), "Copy"),
+    button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),
+    // A job of pages has no program yet.
+    turn.job &&
+      !turn.request.per_page &&
+      button(
+        "code",
+        { class: "ghost small", "data-turn": turn.key, "aria-expanded": String(Boolean(turn.code)) },
+        icon("code"),
+        "Use in code",
+      ),
+    turn.job && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
+  );
+}
