@@ -190,6 +190,11 @@ class JobView:
     answer: str | None = None
 
     @property
+    def recorded_id(self) -> str | None:
+        """The id under which its caller finds it, if any."""
+        return self.id
+
+    @property
     def ended(self) -> bool:
         return self.status in ENDED
 

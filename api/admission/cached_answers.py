@@ -15,7 +15,6 @@ from shared.errors import CallerError, Unavailable
 from shared.job import Computed, Event, JobView
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
-from shared.result import Usage
 from shared.settings import Settings
 from shared.store.admission import Cached, Placing, cached, keep_answer
 from shared.store.script import AsyncStore
@@ -55,6 +54,11 @@ class CachedAnswer(JobView):
     lookup: Lookup | None = None
 
     @property
+    def recorded_id(self) -> str | None:
+        """That of its caller's own job that computed it, if any."""
+        return self.computed.job if self.computed else None
+
+    @property
     def events(self) -> list[Event]:
         texts = [Event(at, "text", data, self.created_ms) for at, data in enumerate(self.texts, 1)]
         return [*texts, Event(len(texts) + 1, self.status, {}, self.created_ms)]
@@ -78,7 +82,7 @@ class CachedAnswers:
         answer = _view(lookup, entry)
         ADMITTED.labels(answer.model, answer.priority, "hit").inc()
         trace(answer, entry.trace)
-        _log(answer, entry.result.usage)
+        _log(answer, entry)
         return answer
 
     async def find_again(self, key: bytes) -> tuple[CachedAnswer, Any] | None:
@@ -138,21 +142,22 @@ def trace(job: JobView, shared: str) -> None:
     """Note a job on the request's trace, with a link to an earlier request (a carrier) that computes it."""
     if not traces.on():
         return
-    attributes = {
-        "sightline.job.id": job.id,
-        "gen_ai.request.model": job.model,
-        "sightline.cache": job.cache or "",
-    }
+    attributes = {"gen_ai.request.model": job.model, "sightline.cache": job.cache or ""}
+    if job.recorded_id:
+        attributes["sightline.job.id"] = job.recorded_id
     traces.set_attributes(attributes)
     traces.link(shared)
 
 
-def _log(answer: CachedAnswer, usage: Usage) -> None:
+def _log(answer: CachedAnswer, entry: Cached) -> None:
     """What a courier logs of a job that ended."""
+    usage = entry.result.usage
     if log.isEnabledFor(logging.INFO):
         log.info(
             "cached answer",
             extra=fields(
+                job=answer.recorded_id,
+                run=entry.run,
                 model=answer.model,
                 caller=answer.caller,
                 priority=answer.priority,

@@ -256,20 +256,13 @@ def set_job_headers(http: HttpRequest, *jobs: JobView) -> None:
     and are not to be stored are forgotten after this answer.
     """
     headers = reply_of(http).headers
-    ids = list(dict.fromkeys(filter(None, map(_recorded_id, jobs))))
+    ids = list(dict.fromkeys(filter(None, (job.recorded_id for job in jobs))))
     if ids:
         headers["x-job-id"] = ", ".join(ids[:MOST_NAMED])
     words = {job.cache for job in jobs}
     if word := next((word for word in WORST_FIRST if word in words), None):
         headers["x-cache"] = word
     forget_after_answer(http, *jobs)
-
-
-def _recorded_id(job: JobView) -> str | None:
-    """The id under which the caller finds a job: of a cached answer, its own that computed it, if any."""
-    if isinstance(job, CachedAnswer):
-        return job.computed.job if job.computed else None
-    return job.id
 
 
 def set_time_headers(http: HttpRequest, job: JobView) -> None:

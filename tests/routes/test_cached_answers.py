@@ -180,7 +180,7 @@ async def test_a_removed_job_s_answer_is_computed_anew(deployment: Deployment) -
 async def test_a_cached_answer_is_counted_and_logged(
     deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await computed(deployment, CHAT)
+    job = await computed(deployment, CHAT)
     labels = {"model": MODEL, "class": "normal", "cache": "hit"}
     before = counted("sightline_jobs_admitted_total", **labels)
     with caplog.at_level(logging.INFO):
@@ -188,7 +188,10 @@ async def test_a_cached_answer_is_counted_and_logged(
             await client.post(CHATS, json=CHAT)
     assert counted("sightline_jobs_admitted_total", **labels) == before + 1
     (line,) = [vars(r)["fields"] for r in caplog.records if r.message == "cached answer"]
+    (run,) = deployment.worker.store.client.scan_iter("sl5:run_*", _type="hash")
     assert line == {
+        "job": job,
+        "run": run.removeprefix("sl5:"),
         "model": MODEL,
         "caller": "local",
         "priority": "normal",
@@ -196,6 +199,22 @@ async def test_a_cached_answer_is_counted_and_logged(
         "prompt_tokens": 9,
         "completion_tokens": 3,
     }
+
+
+async def test_the_trace_of_a_cached_answer_names_the_job_that_its_caller_finds(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, told = await computed(deployment, CHAT), list[dict[str, Any]]()
+    monkeypatch.setattr("shared.telemetry.traces.on", lambda: True)
+    monkeypatch.setattr("shared.telemetry.traces.set_attributes", told.append)
+    async with client_of(deployment.app) as client:
+        await client.post(CHATS, json=CHAT)
+        again = await client.post(CHATS, json=CHAT, headers={"idempotency-key": "k"})
+        await client.delete(f"/v1/jobs/{first}")
+        await client.post(CHATS, json=CHAT)
+    jobs = [attributes.get("sightline.job.id") for attributes in told]
+    assert jobs == [first, again.headers["x-job-id"], None]
+    assert [attributes["sightline.cache"] for attributes in told] == ["HIT"] * 3
 
 
 async def test_an_answer_that_is_asked_for_lives_on(deployment: Deployment) -> None:
