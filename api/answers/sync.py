@@ -160,7 +160,8 @@ def call_key(http: HttpRequest, raw: bytes) -> bytes | None:
     if len(raw) > MOST_REPEATED or "idempotency-key" in http.headers or b'"file' in raw:
         return None
     headers = (", ".join(http.headers.getlist(name)) for name in ("x-use-cache", "prefer", "content-type"))
-    words = "\n".join((caller_of(http).id, http.scope["path"], *headers))
+    caller = caller_of(http)
+    words = "\n".join((caller.id, str(caller.retain_s), http.scope["path"], *headers))
     return hashlib.sha256(b"%s\n\n%s" % (words.encode(), raw)).digest()
 
 

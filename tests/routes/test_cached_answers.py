@@ -230,6 +230,19 @@ async def test_an_answer_that_is_asked_for_lives_on(deployment: Deployment) -> N
     assert client.ttl(run) > 0.99 * life_s
 
 
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_an_answer_lives_on_as_each_key_of_its_caller_says(deployment: Deployment) -> None:
+    brief, long = [(await made(deployment.app, "one", retain_s=s))["secret"] for s in (60, 86_400)]
+    await computed(deployment, CHAT, **bearer(brief))
+    client = deployment.worker.store.client
+    (run,) = client.scan_iter("sl5:run_*", _type="hash")
+    async with client_of(deployment.app) as http:
+        for key in (brief, long):
+            assert client.ttl(run) <= 60
+            await http.post(CHATS, json=CHAT, headers=bearer(key))
+    assert client.ttl(run) > 86_000
+
+
 @pytest.fixture
 async def repeated(deployment: Deployment) -> Deployment:
     """CHAT and a raw call got cached answers twice, so that they are known by their bytes."""
