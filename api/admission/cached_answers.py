@@ -120,14 +120,14 @@ class CachedAnswers:
 
 
 def _view(lookup: Lookup, entry: Cached) -> CachedAnswer:
-    placing, now_ms = lookup.placing, time.time_ns() // 10**6
+    placing = lookup.placing
     return CachedAnswer(
         ids.job_id(),
         placing.caller,
         placing.model,
         "succeeded",
-        now_ms,
-        ended_ms=now_ms,
+        entry.now_ms,
+        ended_ms=entry.now_ms,
         cache="HIT",
         result=entry.result,
         computed=Computed(entry.run, entry.own_job),

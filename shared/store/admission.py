@@ -260,13 +260,15 @@ def known(
 class Cached:
     """An answer in the cache: `own_job` is the caller's own job that computed it, where there is one.
 
-    It is kept for `left_ms` more. `texts` are the data of its text events, `trace` as in `Submitted`.
+    It was read at `now_ms` and is kept for `left_ms` more. `texts` are the data of its text events,
+    `trace` as in `Submitted`.
     """
 
     result: Result
     run: str
     own_job: str | None
     trace: str
+    now_ms: int
     left_ms: int
     texts: tuple[dict[str, Any], ...]
     bytes: int
@@ -290,7 +292,7 @@ def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[C
         if answer is None:
             return None
         own_job = fields["job"] if own else None
-        return Cached(answer, run, own_job, trace, till - now_ms, texts, len(result))
+        return Cached(answer, run, own_job, trace, now_ms, till - now_ms, texts, len(result))
 
     arguments = {
         "caller": placing.caller,
