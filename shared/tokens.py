@@ -56,8 +56,8 @@ def answer_tokens(request: Request, model: Model) -> int:
     return each * (parameters.n or 1)
 
 
-BYTES_PER_ANSWERED = 60
-"""Of a token in a run's stream and in its answer; a piece of the stream has several tokens as a rule."""
+BYTES_PER_ANSWERED = 90
+"""Of a token in a run's stream and in its answer, where each is a piece of its own, as of a slow model."""
 BYTES_PER_CANDIDATE = 120
 """Of a token's likelihood, in the stream and in the answer."""
 BYTES_PER_ANSWER = 2048

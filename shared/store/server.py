@@ -13,7 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.models import registrations
-from shared.store.script import Store, WritesRefused, connect, store_errors
+from shared.store.script import Script, ScriptCall, Store, WritesRefused, connect, store_errors
 
 PARTS = ("server", "persistence", "memory", "replication", "cluster")
 TIMEOUT_S = 2.0
@@ -21,6 +21,8 @@ PINGS = 9
 LOADING = "It is loading what it keeps."
 UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
+RIGHTS: ScriptCall[bool] = ScriptCall(Script("rights"), {}, bool)
+"""Fails where our user lacks a right that the functions need."""
 FORMER = ("sl2:", "sl3:", "sl4:")
 """Prefixes of earlier layouts, which nobody reads any more."""
 
@@ -110,6 +112,8 @@ def access(redis: RedisSettings) -> tuple[str, str]:
     store = connect(redis)
     try:
         store.run(registrations())
+        with suppress(WritesRefused):
+            store.run(RIGHTS)
         return "", _former(store.client)
     except ResponseError as error:
         return str(error), ""
@@ -136,7 +140,9 @@ def examine(url: str, *, now: Callable[[], float] = time.time) -> Examination:
     """Whether jobs may rely on a server. Raises Unavailable, also where we may not load or call functions."""
     with _client(url) as client:
         with suppress(WritesRefused):
-            Store(client).run(registrations())
+            store = Store(client)
+            store.run(registrations())
+            store.run(RIGHTS)
         former = _former(client)
         trips = [_round_trip(client, now) for _ in range(PINGS)]
     latency_ms = median(seconds for seconds, _ in trips) * 1000

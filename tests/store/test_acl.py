@@ -10,12 +10,13 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from shared.api_keys import ApiKey, Operator
+from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store import api_keys, audit
 from shared.store.headroom import memory
 from shared.store.nudges import Nudger
-from shared.store.script import connect
-from shared.store.server import probe
+from shared.store.script import Store, connect
+from shared.store.server import RIGHTS, access, examine, probe
 from shared.store.wakeups import WorkerWakeup
 from shared.webhooks import Webhook
 from tests.store.test_retention import live_and_end, take_in_and_end
@@ -100,7 +101,22 @@ def test_nudges_wakeups_and_the_look_at_start_ask_for_no_more(redis: RedisSettin
     assert Nudger(redis).send(LANE)
     assert WorkerWakeup(redis, "worker_1").wait(0.05)
     assert probe(redis.store_url).name
+    with connect(redis).client as client:
+        assert Store(client).run(RIGHTS)
     assert denied(admin) == []
+
+
+@pytest.mark.parametrize("lacks", ["resetchannels", "-publish", "-zadd", "%R~sl5:*"])
+def test_who_starts_the_service_learns_that_its_user_lacks_a_right(
+    lacks: str, admin: Any, server: RedisServer
+) -> None:
+    """Else jobs would be taken that no worker can claim."""
+    keys = () if lacks.startswith("%") else ("~*",)
+    admin.execute_command("ACL", "SETUSER", USERS[0], "reset", "on", ">p", "&*", "+@all", *keys, lacks)
+    redis = RedisSettings.model_validate({"url": f"redis://{USERS[0]}:p@127.0.0.1:{server.port}/0"})
+    assert "permissions" in access(redis)[0]
+    with pytest.raises(Unavailable, match="permissions"):
+        examine(redis.store_url)
 
 
 def test_a_leaked_password_of_the_service_opens_nothing_else_on_that_server(

@@ -9,7 +9,7 @@ from shared.store import audit, batches, jobs
 from shared.store.admission import cached
 from shared.store.headroom import holding
 from shared.webhooks import Webhook
-from tests.support.hooks import submit
+from tests.support.hooks import endpoint, submit, told_to
 from tests.support.store import LANE, PRINT, Records
 
 Spoil = Callable[[Records, str], object]
@@ -239,3 +239,58 @@ def test_a_job_whose_run_cannot_be_read_ends_after_all_its_events_where_its_mode
     records.remove_model()
     records.sweep()
     assert [event.type for event in records.events(job.id, last)] == ["failed"]
+
+
+HOOK_FAULTS: dict[str, Spoil] = {
+    "no events": lambda records, key: records.client.hdel(key, "events"),
+    "another type": lambda records, key: (records.client.delete(key), records.client.set(key, "x")),
+}
+
+
+@pytest.mark.parametrize("spoil", HOOK_FAULTS.values(), ids=HOOK_FAULTS)
+@pytest.mark.parametrize("whose", ["an endpoint", "a job's own"])
+@pytest.mark.parametrize("when", ["queued", "told"])
+def test_a_webhook_that_cannot_be_read_holds_up_no_job_and_no_other_webhook(
+    records: Records, spoil: Spoil, whose: str, when: str
+) -> None:
+    bad, good = endpoint(records), endpoint(records, url="https://good.example/")
+    job = submit(records, "q")
+    joined = submit(records, "q")
+    spoilt_id = bad if whose == "an endpoint" else f"{job.id}:hook"
+    if when == "queued":
+        spoil(records, f"sl5:{spoilt_id}")
+    records.settle(records.claim())
+    records.finish()
+    if when == "told":
+        spoil(records, f"sl5:{spoilt_id}")
+    calls = told_to(records)
+    for id in (job.id, joined.id):
+        assert records.view(id).status == "succeeded"
+        assert ("https://good.example/", "job.succeeded", id) in calls
+    assert spoilt_id in records.run(audit.set_aside())
+    assert good not in records.run(audit.set_aside())
+    assert not [key for key in records.client.scan_iter("sl5:*:ended") if records.client.ttl(key) == -1]
+
+
+def test_joined_jobs_of_one_broken_set_hold_up_no_others(records: Records) -> None:
+    many = [[records.submit(text).id for _ in range(40)] for text in ("one", "two")]
+    runs = [str(records.view(jobs[0]).run_id) for jobs in many]
+    for _ in runs:
+        records.settle(records.claim())
+    key = f"sl5:{runs[0]}:live"
+    records.client.delete(key)
+    records.client.set(key, "x")
+    records.finish()
+    assert {records.view(job).status for job in many[1]} == {"succeeded"}
+    assert f"{runs[0]}:live" in records.run(audit.set_aside())
+    records.audit()
+    assert {records.view(job).status for job in many[0]} == {"succeeded"}
+
+
+def test_leases_of_other_models_run_out_beside_a_list_that_cannot_be_read(records: Records) -> None:
+    records.submit()
+    records.claim()
+    records.client.sadd("sl5:lanes", "broken")
+    records.client.set("sl5:lease:broken", "x")
+    assert len(records.lose_worker()) == 1
+    assert "broken" in records.run(audit.set_aside())

@@ -286,7 +286,8 @@ class Intake:
 
     def _store_one(self, job: str, body: bytes, info: PictureInfo | None) -> StoredFile:
         name = digest(body)
-        while self.store.run(touch((name,), job)):
+        # It was accepted, so a full store takes it.
+        while self.store.run(touch((name,), job, output=True)):
             time.sleep(DELETION_POLL_S)
         self.blobs.write(name, body)
         return StoredFile(name, len(body), info)

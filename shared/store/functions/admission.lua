@@ -73,8 +73,9 @@ local SLACK_MS = 1000
 -- The answer of an ended run lives on for as long as the new job asks, and its record for as long as the log of ends reads it.
 local function prolong(run, job)
   local seconds, left = job.retain_s or S.result_s, call('PTTL', P .. run.id)
-  -- Without a time to live, ends of other jobs are still to be read from it.
-  left = left < 0 and Runs.life_left(run) or left
+  -- Without a time to live, ends of other jobs are still to be read from it: that comes with the last of them (runs.lua).
+  local endless = left < 0
+  left = endless and Runs.life_left(run) or left
   local till = run.till or now + left
   local new = math.max(till, now + seconds * 1000)
   local gone = math.max(new, now + left, now + (Runs.log_s(job) or 0) * 1000)
@@ -83,8 +84,9 @@ local function prolong(run, job)
     return false
   end
   run.till = new
-  for _, suffix in ipairs({ '', ':holders' }) do
-    call('PEXPIRE', P .. run.id .. suffix, gone - now)
+  call('PEXPIRE', P .. run.id .. ':holders', gone - now)
+  if not endless then
+    call('PEXPIRE', P .. run.id, gone - now)
   end
   local entry = run.scope and run.print and Runs.cache_key(run, run.print)
   if entry and call('GET', entry) == run.id then
@@ -139,7 +141,7 @@ local function join(job, run, p)
   end
   write(run)
   if run.started then
-    Webhooks.announce('began', job, run)
+    Webhooks.announce('began', job)
   end
 end
 
@@ -171,7 +173,7 @@ local function open_run(job, p, request, uploaded)
   -- Nobody listens yet.
   run.t.seq = run.t.seq + 1
   run.queued_id = run.t.seq
-  local bytes = Memory.RUN_BYTES + #request + #(run.question or '')
+  local bytes = Memory.RUN_BYTES + #request + #(run.question or '') + count_words(p.blobs) * Memory.HOLD_BYTES
   write(run, 'request', request, 'm', Memory.charge(p.run, p.caller, bytes, p.room or 0))
 end
 
@@ -282,11 +284,7 @@ local function begin_job()
   if a.line then
     Batches.take_line(a.line, job)
   end
-  local hook = a.hook or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' })
-  if hook and hook.url then
-    call('HSET', P .. a.job .. ':hook', unpack(Notices.flat(hook)))
-    job.hook, job.beginnings = 1, Notices.names(hook.events, 'job.running') and 1 or nil
-  end
+  Webhooks.attach(job, a.hook or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' }))
   if not a.unstored then
     list(job)
   end
@@ -395,7 +393,8 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if not hit then
     word = a.line and line_waits(a) or refusal(a, run)
   end
-  local needed = Batches.room_of(a.line) + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
+  local room = Batches.room_of(a.line) + Webhooks.room(a.hook, a.caller, a.quiet)
+  local needed = room + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
   if a.spare and needed > 0 and not word and (call('HGET', P .. 'mem', '') or 0) + needed > a.spare then
     word = 'memory'
   end
@@ -407,9 +406,9 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if a.pending then
     word = begin_intake(job)
     extra = { 'request', text, 'terms', a.terms }
-    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + #text, (a.room or 0) + Batches.room_of(a.line))
+    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + #text + #a.terms, room + (a.room or 0))
   else
-    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), Batches.room_of(a.line))
+    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), room)
     if hit then
       -- It ends in this call, and what is not there cannot be given a time to live.
       call('HSET', P .. job.id, 'm', m)
@@ -460,7 +459,8 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
   for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
   end
-  local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil, Batches.room_of(job.batch))
+  local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil,
+    Batches.room_of(job.batch) + Webhooks.room(job.hook, job.caller, job.quiet))
   job.t.token, job.admitted = nil, a.token
   call('HDEL', P .. job.id, 'request', 'terms')
   local hit, run = find(a)

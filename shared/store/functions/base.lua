@@ -56,6 +56,10 @@ local function words(list)
   return list and string.gmatch(list, '%S+') or no_word
 end
 
+local function count_words(list)
+  return select(2, string.gsub(list or '', '%S+', ''))
+end
+
 -- Records: a job (job_…) and a run (run_…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
 -- a run's `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua), and large texts.
 -- A call reads a record once and writes it once.
@@ -65,15 +69,15 @@ local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' },
 -- A record that cannot be read is put aside for so long, for somebody to look at.
 local ASIDE_S = 604800
 
--- Puts a record aside as <id> of aside:<id>, with the reason in bad, a hash: for everybody else it is gone, which ends the
--- jobs that hang on it. Returns whether a copy (runs.lua) has taken its place.
+-- Puts a record of a job or run, or a key beside it, aside as aside:<id>, with the reason in bad, a hash: for everybody else it
+-- is gone, which ends the jobs that hang on it. Returns whether a copy (runs.lua) has taken its place.
 local function set_aside(id, why)
   if not writable then
     return false
   end
   call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
   memo.records[id] = false
-  if string.find(id, '^%l%l%l_%x+$') and redis.pcall('EXISTS', P .. id) == 1 then
+  if string.find(id, '^%l%l%l_%x+:?%l*$') and redis.pcall('EXISTS', P .. id) == 1 then
     local copied = call('EXISTS', P .. id .. ':copy') == 1
     if not copied then
       Memory.free(id)

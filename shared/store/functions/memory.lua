@@ -5,8 +5,10 @@
 
 local HOUR_MS = 3600000
 
--- What a job and a run take beside their texts, index entries included (`benchmarks/store`).
-Memory.JOB_BYTES, Memory.RUN_BYTES = 760, 1000
+-- What a job and a run take beside their texts, index entries included (`benchmarks/store`); a run's end; a list that only one
+-- job is in; a job's webhook; a picture's hold.
+Memory.JOB_BYTES, Memory.RUN_BYTES, Memory.END_BYTES = 760, 1000, 900
+Memory.LIST_BYTES, Memory.HOOK_BYTES, Memory.HOLD_BYTES = 230, 200, 260
 
 local function hour_of(seconds)
   return math.floor((now + seconds * 1000) / HOUR_MS) + 1
@@ -133,5 +135,17 @@ end)
 -- replicas. A server with full memory does not: running work is still written.
 transition('writable', { 'allow-oom' }, function()
   Upkeep.notice_gap()
+  return 1
+end)
+
+-- Writes the key `rights` with each type, tells a channel, and leaves nothing: a user without the right to one gets its error.
+transition('rights', { 'allow-oom' }, function()
+  local key = P .. 'rights'
+  for _, command in ipairs({ { 'SET', '1' }, { 'HSET', 'f', '1' }, { 'ZADD', '1', 'm' }, { 'SADD', 'm' }, { 'RPUSH', 'm' },
+    { 'XADD', '*', 'f', '1' } }) do
+    call(command[1], key, unpack(command, 2))
+    call('DEL', key)
+  end
+  wake('rights', 'state')
   return 1
 end)

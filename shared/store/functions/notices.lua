@@ -1,47 +1,58 @@
 -- Notices of what happened, each of one thing, for webhooks; and a log of all that ended.
 --   <subject>:<kind>  hash  <notice> (kind: began, ended or sent): type (job.succeeded, batch.completed, …), caller, at
---                           (Unix ms), request_id and trace of the call that asked for the job; data (JSON), or a job's
---                           fields and result; till where the log needs it that long;
+--                           (Unix ms), request_id and trace of the call that asked for the job; data (JSON); till where the
+--                           log needs it that long: of a job only at, the rest is read from the records of job and run;
 --                           deliveries (webhooks.lua), and m while there are any (memory.lua)
 --   notices:<caller>  zset  the log: notices of ends, by a time that rises with each
 --   <id> (wh_…)       hash  an endpoint, a plain record (records.lua) that hears of all that ends: what the class Endpoint has;
 --                           caller, host, secret, formers; events in words, <kind>.* is all of a kind; disabled (caller |
 --                           gone) and disabled_ms where it is
 --   <id>:deliveries   list  how its calls went, the newest last
--- A notice lives while a delivery of it is to be made. The log reads ends of jobs from the records of job and run.
+-- A notice lives while a delivery of it is to be made.
 
--- A job's fields in its notice; `started` comes from its run.
+-- What a notice of a job says of it; `started` and `result` come from its run.
 local OF_JOB = { 'caller', 'model', 'created', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'request_id', 'trace' }
 
 -- Notices looked at in one call.
 local STEPS = 500
 
--- The fields of a job's notice; `answer` is JSON text without logprobs.
-local function fields_of(job, run, answer)
-  local fields = { type = 'job.' .. (job.status or 'running'), at = string.format('%.0f', job.ended or now) }
-  fields.started, fields.result = run and run.started, answer
+-- What is kept of a notice, by name.
+function Notices.kept(notice)
+  local flat, kept = call('HGETALL', P .. notice), {}
+  for i = 1, #flat, 2 do
+    kept[flat[i]] = flat[i + 1]
+  end
+  return kept
+end
+
+-- What a notice of a job says, as the records of job and run tell it, and whether the answer is still there.
+local function fields_of(job, run, kept, kind)
+  local began = kind == 'began'
+  local fields = { type = 'job.' .. (began and 'running' or job.status), started = run and run.started }
+  fields.at = began and kept.at or string.format('%.0f', job.ended)
   for _, name in ipairs(OF_JOB) do
     fields[name] = job[name]
   end
-  return fields
+  if began then
+    fields.error = nil
+  elseif job.status == 'succeeded' then
+    fields.result = Runs.answer(run, true)
+  end
+  return fields, began or fields.result or job.status ~= 'succeeded'
 end
 
--- The fields of a notice, as it is kept, or as the records of an ended job tell it; nil where they are gone.
-local function read_notice(notice)
-  local flat, fields = call('HGETALL', P .. notice), {}
-  for i = 1, #flat, 2 do
-    fields[flat[i]] = flat[i + 1]
+-- What a notice says of which so much is kept, and whether that is all: the answer may be gone before the rest. nil where its
+-- records are gone, or its type is none of `types` (words; absent = all).
+function Notices.content(notice, kept, types)
+  local subject, kind = string.match(notice, '^(job_%x+):(%l+)$')
+  local job = not kept.type and subject and stored(subject)
+  local type = kept.type or job and (kind == 'began' and 'job.running' or job.status and 'job.' .. job.status)
+  if not type or types and not Notices.names(types, type) then
+    return nil
+  elseif kept.type then
+    return kept, true
   end
-  local subject = string.match(notice, '^(job_%x+):ended$')
-  if fields.type or not subject then
-    return fields.type and fields
-  end
-  local job = stored(subject)
-  local run = job and job.run and stored(job.run)
-  local answer = job and job.status == 'succeeded' and Runs.answer(run, true) or nil
-  if job and job.status and (answer or job.status ~= 'succeeded') then
-    return fields_of(job, run, answer)
-  end
+  return fields_of(job, job.run and stored(job.run), kept, kind)
 end
 
 function Notices.flat(fields)
@@ -58,10 +69,32 @@ function Notices.names(events, type)
   return string.find(words, ' ' .. type .. ' ', 1, true) or string.find(words, ' ' .. kind .. ' ', 1, true)
 end
 
+-- The fields of a webhook, an endpoint's or a job's own; none where it is gone or cannot be read.
+function Webhooks.fields(id)
+  if not memo[id] then
+    local ok, found = pcall(fields_at, P .. id, { 'url', 'host', 'events', 'secret', 'formers', 'disabled' })
+    local why = not ok and found or found.host and not (found.url and found.events) and 'it lacks url or events'
+    if why then
+      set_aside(id, why)
+    end
+    memo[id] = why and {} or found
+  end
+  return memo[id]
+end
+
+-- Gives a job its own webhook: fields by name, if there is one.
+function Webhooks.attach(job, hook)
+  if not hook or not hook.url then
+    return
+  end
+  call('HSET', P .. job.id .. ':hook', unpack(Notices.flat(hook)))
+  job.hook = Memory.HOOK_BYTES + #hook.url + #(hook.secret or '')
+  job.beginnings = Notices.names(hook.events, 'job.running') and 1 or nil
+end
+
 -- The host of a webhook that wants events of this type; nil where it does not.
 local function host_of(id, type)
-  local webhook = memo[id] or fields_at(P .. id, { 'host', 'events', 'disabled' })
-  memo[id] = webhook
+  local webhook = Webhooks.fields(id)
   return webhook.host and not webhook.disabled and Notices.names(webhook.events, type) and webhook.host or nil
 end
 
@@ -90,18 +123,16 @@ local function write_log(notice, caller)
 end
 
 -- Reports what happened to a job: to its own webhook, <job>:hook hash (url, host, events, secret; delivered, disabled), and
--- unless the job is `quiet` to its caller's endpoints and log.
---   kind    began | ended
---   job     its fields, status and ended included; `run` its run's, or nil; `answer` JSON text without logprobs, or nil
---   returns how many deliveries are to be made
-function Webhooks.announce(kind, job, run, answer)
+-- unless the job is `quiet` to its caller's endpoints and log. kind: began | ended, which its status says. Returns how many
+-- deliveries are to be made.
+function Webhooks.announce(kind, job)
   local type, notice = 'job.' .. (job.status or 'running'), job.id .. ':' .. kind
   local hosts = job.quiet and {} or hosts_of(job.caller, type)
   hosts.own = job.hook and host_of(job.id .. ':hook', type)
   if kind == 'ended' and not job.quiet then
     write_log(notice, job.caller)
   end
-  return next(hosts) and Webhooks.send(notice, job.caller, fields_of(job, run, answer), hosts) or 0
+  return next(hosts) and Webhooks.send(notice, job.caller, { at = now }, hosts) or 0
 end
 
 -- Reports to a caller that something other than a job has ended. Call it once, in the step that ends the thing.
@@ -124,11 +155,13 @@ end
 -- it is sent even where the endpoint is disabled.
 -- Returns the notice's fields, a flat list; nil where the caller has no such notice, or it is no longer kept.
 function Notices.send_again(notice, target, caller, host, asked)
-  local fields = read_notice(notice)
-  if not fields or fields.caller ~= caller then
+  local kept = Notices.kept(notice)
+  local fields, whole = Notices.content(notice, kept)
+  if not whole or fields.caller ~= caller then
     return nil
   end
-  Webhooks.send(notice, caller, fields, { [target] = host }, asked)
+  kept.at = kept.at or fields.at
+  Webhooks.send(notice, caller, kept, { [target] = host }, asked)
   local job = read(string.match(notice, '^[^:]+'))
   if job and job.unstored then
     local left = math.max(call('PTTL', P .. job.id), 1)
@@ -170,8 +203,8 @@ transition('notices', { 'no-writes' }, function()
   local page, bytes = {}, 0
   local members = call('ZRANGEBYSCORE', log, from, '+inf', 'LIMIT', 0, STEPS)
   for at, notice in ipairs(members) do
-    local fields = read_notice(notice)
-    if fields and (not a.types or Notices.names(a.types, fields.type)) then
+    local fields, whole = Notices.content(notice, Notices.kept(notice), a.types)
+    if whole then
       local flat = Notices.flat(fields)
       table.insert(page, { notice, flat })
       bytes = bytes + #table.concat(flat)

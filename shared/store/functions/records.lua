@@ -90,7 +90,7 @@ end)
 -- The former secrets that still go on.
 function Records.formers(json)
   local formers = {}
-  for secret, till in pairs(json and cjson.decode(json) or {}) do
+  for secret, till in pairs(decoded(json or '') or {}) do
     formers[secret] = till > now and till or nil
   end
   return formers

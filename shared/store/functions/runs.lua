@@ -72,7 +72,8 @@ end
 
 -- What a job holds beside its run.
 function Runs.bytes_of_job(job)
-  return Memory.JOB_BYTES + #job.metadata + #(job.response or '') + #(job.question or '')
+  return Memory.JOB_BYTES + #job.metadata + #(job.response or '') + #(job.question or '') + #(job.paths or '')
+    + (job.hook or 0) + count_words(job.pairs) * Memory.LIST_BYTES
 end
 
 -- Which limit of a job has passed (start_by, finish_by), or nil and when to look again. A job that has begun, or names
@@ -117,7 +118,7 @@ function Runs.end_job(job, status, last, own, failure, at)
   local run = job.run and stored(job.run)
   job.cache = run and run.from and 'HIT' or job.cache
   local answer = status == 'succeeded' and Runs.answer(run, true) or nil
-  local calls = Webhooks.announce('ended', job, run, answer)
+  local calls = Webhooks.announce('ended', job)
   local whole = job.batch and status == 'succeeded' and Runs.answer(run) or nil
   if job.batch then
     Batches.answer_line(job, whole)
@@ -149,7 +150,7 @@ local PIECE = 32
 function Runs.end_with_run(job, run)
   call('SREM', P .. run.id .. ':live', job.id)
   if call('SREM', P .. run.id .. ':began', job.id) == 1 then
-    Webhooks.announce('began', job, run)
+    Webhooks.announce('began', job)
   end
   return Runs.end_job(job, run.state, run.end_id, false, run.error, run.ended)
 end
@@ -163,7 +164,11 @@ local function piece(key, budget, act)
     end
     local job = read(id)
     if job and not job.status then
-      budget = budget - act(job)
+      local ok, cost = pcall(act, job)
+      if not ok then
+        set_aside(id, cost)
+      end
+      budget = budget - (ok and cost or 1)
     end
   end
   return budget
@@ -182,7 +187,7 @@ end
 local function begin_joined(run_id, budget)
   local run = stored(run_id)
   return piece(P .. run_id .. ':began', budget, function(job)
-    return 1 + Webhooks.announce('began', job, run)
+    return 1 + Webhooks.announce('began', job)
   end)
 end
 
@@ -196,7 +201,7 @@ end
 local function expire_after_ends(id)
   local run = stored(id)
   if run and run.ended and call('TTL', P .. id) == -1 then
-    call('PEXPIRE', P .. id, Runs.life_left(run))
+    call('PEXPIRE', P .. id, math.max(Runs.life_left(run), (run.till or 0) - now))
   end
 end
 
@@ -210,8 +215,13 @@ transition('finish', { 'allow-oom' }, function()
       return 0
     end
     local run = string.match(entry, '^[^:]+')
-    budget = (run == entry and end_joined or begin_joined)(run, budget)
-    if budget > 0 then
+    local ok, left = pcall(run == entry and end_joined or begin_joined, run, budget)
+    if not ok then
+      -- The audit ends the jobs that it leaves.
+      set_aside(run == entry and run .. ':live' or entry, left)
+    end
+    budget = ok and left or budget - 1
+    if budget > 0 or not ok then
       call('LPOP', P .. 'ending')
       call('DEL', P .. entry .. ':copy')
       if run == entry then
@@ -226,7 +236,7 @@ end)
 function Runs.announce_beginning(run)
   local opener = (run.beginnings or call('EXISTS', P .. 'endpoints:' .. run.caller) == 1) and not run.left and read(run.job)
   if opener then
-    Webhooks.announce('began', opener, run)
+    Webhooks.announce('began', opener)
   end
   if run.joined then
     call('SUNIONSTORE', P .. run.id .. ':began', P .. run.id .. ':live')
@@ -277,7 +287,7 @@ function Runs.end_run(run, status, failure, known, texts)
   run.end_id = Events.number(run, 'state')
   texts = texts or {}
   local opener, seconds = not run.left and read(run.job), expire_run(run, texts)
-  local bytes, flat = Memory.bytes_of(run.id) + (run.t.wrote or 0), {}
+  local bytes, flat = Memory.bytes_of(run.id) + (run.t.wrote or 0) + Memory.END_BYTES, {}
   for name, value in pairs(texts) do
     add(flat, name, value)
     bytes = bytes + #value

@@ -97,15 +97,17 @@ end
 -- Returns work whose lease ran out to its line, or ends it where its budget of deaths is spent or its model was removed:
 -- {{id, lane}, …}; lane is empty where the work was ended.
 transition('rescue', { 'allow-oom' }, function()
-  local rescued = {}
+  local rescued, budget = {}, a.limit
   if Upkeep.watch() then
     return rescued
   end
-  for _, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
+  each(call('SMEMBERS', P .. 'lanes'), function(name)
     local key = P .. 'lease:' .. name
     -- A lease that ends later than any granted now was written before the clock was set back.
     bring_forward(key, now + S.lease_ms)
-    each(call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, a.limit), function(id)
+    local ids = call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, budget)
+    budget = budget - #ids
+    each(ids, function(id)
       local work = read(id)
       if not work or work.state ~= 'running' then
         call('ZREM', key, id)
@@ -120,7 +122,7 @@ transition('rescue', { 'allow-oom' }, function()
         table.insert(rescued, { id, Queue.requeue(work, 'worker_lost') and name or '' })
       end
     end)
-  end
+  end)
   return rescued
 end)
 

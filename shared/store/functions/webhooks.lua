@@ -32,8 +32,14 @@ local function deliveries_of(notice)
   return json and decoded(json) or {}
 end
 
--- A caller is charged for a notice until its last delivery, and no longer than this.
-local CHARGED_S = 604800
+-- A caller is charged for a notice until its last delivery, and no longer than this: what a delivery takes, with its part of the
+-- notice.
+local CHARGED_S, DELIVERY_BYTES = 604800, 300
+
+-- What the deliveries of a job's beginning and end may take: to its own webhook, if it has one, and its caller's endpoints.
+function Webhooks.room(hook, caller, quiet)
+  return ((hook and 1 or 0) + (quiet and 0 or call('ZCARD', P .. 'endpoints:' .. caller))) * 2 * DELIVERY_BYTES
+end
 
 -- Writes the deliveries of a notice. With the last one the notice goes, unless the log needs it.
 local function save(notice, deliveries)
@@ -91,10 +97,10 @@ local function withdraw(id, path)
   return call('ZREM', line(path), id) + call('ZREM', LATER, path .. ' ' .. id) > 0
 end
 
--- Writes a notice, and puts deliveries of it in line, from the first try: hosts by target. One that a courier makes now is left
--- alone. `asked` = the caller asked for them. Returns how many there are.
-function Webhooks.send(notice, caller, fields, hosts, asked)
-  local deliveries, count = fields.deliveries and decoded(fields.deliveries) or {}, 0
+-- Writes what is kept of a notice, and puts deliveries of it in line, from the first try: hosts by target. One that a courier
+-- makes now is left alone. `asked` = the caller asked for them. Returns how many there are.
+function Webhooks.send(notice, caller, kept, hosts, asked)
+  local deliveries, count = decoded(kept.deliveries or '') or {}, 0
   for target, host in pairs(hosts) do
     local before = deliveries[target]
     if before and not withdraw(notice .. ':' .. target, before.path) then
@@ -106,17 +112,16 @@ function Webhooks.send(notice, caller, fields, hosts, asked)
     end
   end
   if count > 0 then
-    fields.deliveries = cjson.encode(deliveries)
+    kept.deliveries = cjson.encode(deliveries)
     line_up(notice, caller, hosts)
-    if fields.m then
+    if kept.m then
       Memory.free(notice)
     end
   end
-  local flat = Notices.flat(fields)
   if count > 0 then
-    add(flat, 'm', Memory.charge(notice, caller, #table.concat(flat), 0, CHARGED_S))
+    kept.m = Memory.charge(notice, caller, #(kept.data or '') + count * DELIVERY_BYTES, 0, CHARGED_S)
   end
-  call('HSET', P .. notice, unpack(flat))
+  call('HSET', P .. notice, unpack(Notices.flat(kept)))
   return count
 end
 
@@ -168,13 +173,14 @@ function Webhooks.bring_forward()
   end
 end
 
--- What a courier is given of a delivery that it takes; nil where the delivery is over, or its webhook is gone, or disabled and
--- the caller did not ask for the delivery.
+-- What a courier is given of a delivery that it takes; nil where the delivery is over, its job is gone, or its webhook is
+-- gone, or disabled and the caller did not ask for the delivery.
 local function lease(entry)
   local notice, target = string.match(entry, '(%S+):(%S+) %S+$')
-  local deliveries, id = deliveries_of(notice), webhook_of(notice, target)
-  local delivery, webhook = deliveries[target], fields_at(P .. id, { 'url', 'secret', 'formers', 'disabled' })
-  if not delivery or not webhook.url or webhook.disabled and not delivery.asked then
+  local kept = Notices.kept(notice)
+  local deliveries, webhook = decoded(kept.deliveries or '') or {}, Webhooks.fields(webhook_of(notice, target))
+  local delivery, fields = deliveries[target], Notices.content(notice, kept)
+  if not fields or not delivery or not webhook.url or webhook.disabled and not delivery.asked then
     deliveries[target] = nil
     save(notice, deliveries)
     return nil
@@ -186,7 +192,7 @@ local function lease(entry)
   for former in pairs(Records.formers(webhook.formers)) do
     table.insert(secrets, former)
   end
-  return { entry, webhook.url, secrets, delivery.tries, call('HGETALL', P .. notice) }
+  return { entry, webhook.url, secrets, delivery.tries, Notices.flat(fields) }
 end
 
 -- The path of the caller, or of a caller's host, whose turn it is: with the fewest deliveries under way, of several the longest
@@ -322,7 +328,7 @@ transition('delivery_result', { 'allow-oom' }, function()
     return 'lost'
   end
   local webhook = webhook_of(notice, target)
-  local url, host = unpack(call('HMGET', P .. webhook, 'url', 'host'))
+  local url, host = Webhooks.fields(webhook).url, Webhooks.fields(webhook).host
   -- That the former url of an endpoint is gone says nothing about its new one.
   local moved = a.gone and url and url ~= a.url
   if moved then

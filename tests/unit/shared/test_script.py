@@ -26,6 +26,7 @@ from shared.store import (
     maintenance,
     metrics,
     models,
+    server,
     webhook_deliveries,
     webhook_endpoints,
     webhook_events,
@@ -123,6 +124,7 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield api_keys.by(OPERATOR, "record.forget", "run_1", audit.forget("run_1"))
     yield headroom.memory()
     yield headroom.writable(SETTINGS)
+    yield server.RIGHTS
     yield headroom.holding("anyone")
     yield headroom.fold()
     yield metrics.count("process", 1, [("series", 1.0)])
