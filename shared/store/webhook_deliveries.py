@@ -76,7 +76,7 @@ def next_delivery(
         key = lease.split()[2].rpartition(":")[0]
         return DueDelivery(lease, url, tuple(secrets), int(tries), notice(key, flat))
 
-    return ScriptCall(DELIVERY, arguments, parse)
+    return ScriptCall(DELIVERY, arguments, parse, constants=constants(settings))
 
 
 def delivery_result(

@@ -12,7 +12,7 @@ from tests.support.store import PRINT, Records, answer
 LONG = answer("x" * 30_000)
 ROOM = 150_000
 HOUR_MS = 3_600_000
-DELIVERY_BYTES = 300
+NOTICE_BYTES, DELIVERY_BYTES = 400, 300
 
 
 def ask(records: Records, question: str = "", spare: int | None = None) -> Submitted:
@@ -132,7 +132,7 @@ def test_receivers_that_are_down_do_not_fill_the_store(records: Records) -> None
 def test_room_is_reserved_for_what_a_job_s_webhook_and_endpoints_are_to_be_told(records: Records) -> None:
     endpoint(records)
     submit(records)
-    assert reserved(records) == admission.ROOM + 2 * 2 * DELIVERY_BYTES
+    assert reserved(records) == admission.ROOM + 2 * (NOTICE_BYTES + 2 * DELIVERY_BYTES)
     records.settle(records.claim())
     assert reserved(records) == 0
 

@@ -72,10 +72,9 @@ local SLACK_MS = 1000
 
 -- The answer of an ended run lives on for as long as the new job asks, and its record for as long as the log of ends reads it.
 local function prolong(run, job)
-  local seconds, left = job.retain_s or S.result_s, call('PTTL', P .. run.id)
+  local seconds, ttl = job.retain_s or S.result_s, call('PTTL', P .. run.id)
   -- Without a time to live, ends of other jobs are still to be read from it: that comes with the last of them (runs.lua).
-  local endless = left < 0
-  left = endless and Runs.life_left(run) or left
+  local left = ttl < 0 and Runs.life_left(run) or ttl
   local till = run.till or now + left
   local new = math.max(till, now + seconds * 1000)
   local gone = math.max(new, now + left, now + (Runs.log_s(job) or 0) * 1000)
@@ -85,7 +84,9 @@ local function prolong(run, job)
   end
   run.till = new
   call('PEXPIRE', P .. run.id .. ':holders', gone - now)
-  if not endless then
+  if ttl < 0 then
+    run.log_s = math.max(run.log_s or 0, math.ceil((gone - run.ended) / 1000))
+  else
     call('PEXPIRE', P .. run.id, gone - now)
   end
   local entry = run.scope and run.print and Runs.cache_key(run, run.print)
@@ -170,8 +171,7 @@ local function open_run(job, p, request, uploaded)
   local own = memo.waiting and memo.waiting[Queue.RANK[p.priority]]
   memo.ahead = own and { [run.id] = Queue.ahead(lane, run, own) }
   Estimates.promise(lane, run, Jobs.ahead_of(lane, run))
-  -- Nobody listens yet.
-  run.t.seq = run.t.seq + 1
+  run.t.seq = run.t.seq + 1 -- nobody listens yet
   run.queued_id = run.t.seq
   local bytes = Memory.RUN_BYTES + #request + #(run.question or '') + count_words(p.blobs) * Memory.HOLD_BYTES
   write(run, 'request', request, 'm', Memory.charge(p.run, p.caller, bytes, p.room or 0))
@@ -393,7 +393,7 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if not hit then
     word = a.line and line_waits(a) or refusal(a, run)
   end
-  local room = Batches.room_of(a.line) + Webhooks.room(a.hook, a.caller, a.quiet)
+  local room = Batches.room_of(a.line) + Webhooks.room(a.hook or a.retry_of, a.caller, a.quiet)
   local needed = room + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
   if a.spare and needed > 0 and not word and (call('HGET', P .. 'mem', '') or 0) + needed > a.spare then
     word = 'memory'

@@ -1,7 +1,7 @@
 -- Notices of what happened, each of one thing, for webhooks; and a log of all that ended.
 --   <subject>:<kind>  hash  <notice> (kind: began, ended or sent): type (job.succeeded, batch.completed, …), caller, at
---                           (Unix ms), request_id and trace of the call that asked for the job; data (JSON); till where the
---                           log needs it that long: of a job only at, the rest is read from the records of job and run;
+--                           (Unix ms), request_id and trace of the call that asked for the job; data (JSON), or a job's
+--                           fields but for the answer, which its run has; till where the log needs it that long;
 --                           deliveries (webhooks.lua), and m while there are any (memory.lua)
 --   notices:<caller>  zset  the log: notices of ends, by a time that rises with each
 --   <id> (wh_…)       hash  an endpoint, a plain record (records.lua) that hears of all that ends: what the class Endpoint has;
@@ -11,7 +11,7 @@
 -- A notice lives while a delivery of it is to be made.
 
 -- What a notice of a job says of it; `started` and `result` come from its run.
-local OF_JOB = { 'caller', 'model', 'created', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'request_id', 'trace' }
+local OF_JOB = { 'run', 'caller', 'model', 'created', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'request_id', 'trace' }
 
 -- Notices looked at in one call.
 local STEPS = 500
@@ -25,34 +25,31 @@ function Notices.kept(notice)
   return kept
 end
 
--- What a notice of a job says, as the records of job and run tell it, and whether the answer is still there.
-local function fields_of(job, run, kept, kind)
-  local began = kind == 'began'
-  local fields = { type = 'job.' .. (began and 'running' or job.status), started = run and run.started }
-  fields.at = began and kept.at or string.format('%.0f', job.ended)
+-- The fields of a job's notice, but for the answer.
+local function fields_of(job)
+  local run = job.run and stored(job.run)
+  local fields = { type = 'job.' .. (job.status or 'running'), at = string.format('%.0f', job.ended or now) }
+  fields.started = run and run.started
   for _, name in ipairs(OF_JOB) do
     fields[name] = job[name]
   end
-  if began then
-    fields.error = nil
-  elseif job.status == 'succeeded' then
-    fields.result = Runs.answer(run, true)
-  end
-  return fields, began or fields.result or job.status ~= 'succeeded'
+  return fields
 end
 
--- What a notice says of which so much is kept, and whether that is all: the answer may be gone before the rest. nil where its
--- records are gone, or its type is none of `types` (words; absent = all).
+-- What a notice says of which so much is kept, and whether that is all: the answer, which its run has, may be gone before the
+-- rest. nil where its records are gone, or its type is none of `types` (words; absent = all).
 function Notices.content(notice, kept, types)
-  local subject, kind = string.match(notice, '^(job_%x+):(%l+)$')
+  local subject = string.match(notice, '^(job_%x+):ended$')
   local job = not kept.type and subject and stored(subject)
-  local type = kept.type or job and (kind == 'began' and 'job.running' or job.status and 'job.' .. job.status)
+  local type = kept.type or job and job.status and 'job.' .. job.status
   if not type or types and not Notices.names(types, type) then
     return nil
-  elseif kept.type then
-    return kept, true
   end
-  return fields_of(job, job.run and stored(job.run), kept, kind)
+  local fields = kept.type and kept or fields_of(job)
+  if type == 'job.succeeded' then
+    fields.result = Runs.answer(fields.run and stored(fields.run), true)
+  end
+  return fields, type ~= 'job.succeeded' or fields.result
 end
 
 function Notices.flat(fields)
@@ -132,7 +129,7 @@ function Webhooks.announce(kind, job)
   if kind == 'ended' and not job.quiet then
     write_log(notice, job.caller)
   end
-  return next(hosts) and Webhooks.send(notice, job.caller, { at = now }, hosts) or 0
+  return next(hosts) and Webhooks.send(notice, job.caller, fields_of(job), hosts) or 0
 end
 
 -- Reports to a caller that something other than a job has ended. Call it once, in the step that ends the thing.
@@ -155,13 +152,13 @@ end
 -- it is sent even where the endpoint is disabled.
 -- Returns the notice's fields, a flat list; nil where the caller has no such notice, or it is no longer kept.
 function Notices.send_again(notice, target, caller, host, asked)
-  local kept = Notices.kept(notice)
-  local fields, whole = Notices.content(notice, kept)
+  local fields, whole = Notices.content(notice, Notices.kept(notice))
   if not whole or fields.caller ~= caller then
     return nil
   end
-  kept.at = kept.at or fields.at
-  Webhooks.send(notice, caller, kept, { [target] = host }, asked)
+  local flat = Notices.flat(fields)
+  fields.result = nil
+  Webhooks.send(notice, caller, fields, { [target] = host }, asked)
   local job = read(string.match(notice, '^[^:]+'))
   if job and job.unstored then
     local left = math.max(call('PTTL', P .. job.id), 1)
@@ -170,7 +167,7 @@ function Notices.send_again(notice, target, caller, host, asked)
   else
     call('PERSIST', P .. notice)
   end
-  return Notices.flat(fields)
+  return flat
 end
 
 -- Tells an endpoint a notice of its caller, again or for the first time, even where it is disabled; a test, which is in no log

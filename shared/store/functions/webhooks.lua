@@ -32,13 +32,13 @@ local function deliveries_of(notice)
   return json and decoded(json) or {}
 end
 
--- A caller is charged for a notice until its last delivery, and no longer than this: what a delivery takes, with its part of the
--- notice.
-local CHARGED_S, DELIVERY_BYTES = 604800, 300
+-- A caller is charged for a notice and its deliveries until the last one, and no longer than this.
+local CHARGED_S, NOTICE_BYTES, DELIVERY_BYTES = 604800, 400, 300
 
--- What the deliveries of a job's beginning and end may take: to its own webhook, if it has one, and its caller's endpoints.
+-- What the notices of a job's beginning and end may take: for its own webhook, if it has one, and its caller's endpoints.
 function Webhooks.room(hook, caller, quiet)
-  return ((hook and 1 or 0) + (quiet and 0 or call('ZCARD', P .. 'endpoints:' .. caller))) * 2 * DELIVERY_BYTES
+  local targets = (hook and 1 or 0) + (quiet and 0 or call('ZCARD', P .. 'endpoints:' .. caller))
+  return targets > 0 and 2 * (NOTICE_BYTES + targets * DELIVERY_BYTES) or 0
 end
 
 -- Writes the deliveries of a notice. With the last one the notice goes, unless the log needs it.
@@ -119,7 +119,11 @@ function Webhooks.send(notice, caller, kept, hosts, asked)
     end
   end
   if count > 0 then
-    kept.m = Memory.charge(notice, caller, #(kept.data or '') + count * DELIVERY_BYTES, 0, CHARGED_S)
+    local bytes = NOTICE_BYTES + #(kept.data or kept.metadata or '')
+    for _ in pairs(deliveries) do
+      bytes = bytes + DELIVERY_BYTES
+    end
+    kept.m = Memory.charge(notice, caller, bytes, 0, CHARGED_S)
   end
   call('HSET', P .. notice, unpack(Notices.flat(kept)))
   return count
@@ -173,6 +177,21 @@ function Webhooks.bring_forward()
   end
 end
 
+-- Keeps a job, or a batch's webhook, as long as deliveries need it. Returns whether it is to be forgotten: it is not to be
+-- stored, and no deliveries to its own webhook are left.
+local function keep_job(id)
+  if string.find(id, '^batch_') then
+    Webhooks.expire_hook(id)
+  end
+  local job = read(id)
+  if not job or not job.status then
+    return false
+  end
+  Runs.expire_job(job)
+  write(job)
+  return job.unstored and not Webhooks.has_pending(id)
+end
+
 -- What a courier is given of a delivery that it takes; nil where the delivery is over, its job is gone, or its webhook is
 -- gone, or disabled and the caller did not ask for the delivery.
 local function lease(entry)
@@ -183,6 +202,9 @@ local function lease(entry)
   if not fields or not delivery or not webhook.url or webhook.disabled and not delivery.asked then
     deliveries[target] = nil
     save(notice, deliveries)
+    if target == 'own' then
+      keep_job(string.match(notice, '^[^:]+'))
+    end
     return nil
   end
   if call('ZADD', UNDER_WAY, 'NX', now, entry) == 1 then
@@ -294,21 +316,6 @@ transition('delivery_counts', { 'no-writes' }, function()
   end
   return { due, call('ZCARD', LATER), call('ZCARD', UNDER_WAY) }
 end)
-
--- Keeps a job, or a batch's webhook, as long as deliveries need it. Returns whether it is to be forgotten: it is not to be stored, and no deliveries
--- to its own webhook are left.
-local function keep_job(id)
-  if string.find(id, '^batch_') then
-    Webhooks.expire_hook(id)
-  end
-  local job = read(id)
-  if not job or not job.status then
-    return false
-  end
-  Runs.expire_job(job)
-  write(job)
-  return job.unstored and not Webhooks.has_pending(id)
-end
 
 -- Records how a try of a delivery went: it is over, or is tried again later.
 --   a      lease, url (that was called), row (JSON text of the try), taken (true = the receiver has it), gone (true = it wants no

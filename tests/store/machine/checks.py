@@ -169,19 +169,13 @@ def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
 
 
 def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
-    """Each notice is there for as long as a call of it is to be made; each log has its order.
-
-    One of a job says only when: the rest is told by the job's records.
-    """
+    """Each notice is there for as long as a call of it is to be made; each log has its order."""
     found = {
-        key.removeprefix("sl5:"): (notice.get("type"), notice.get("caller"), int(notice["at"]))
+        key.removeprefix("sl5:"): (notice["type"], notice["caller"], int(notice["at"]))
         for key, notice in dump.items()
         if NOTICE.match(key)
     }
-    expected = {
-        key: (None, None, notice.at) if key.startswith("job_") else (notice.type, notice.caller, notice.at)
-        for key, notice in model.book.notices.items()
-    }
+    expected = {key: (notice.type, notice.caller, notice.at) for key, notice in model.book.notices.items()}
     yield from _unlike("the notices", found, expected)
     logs = {
         key.removeprefix("sl5:notices:"): [(int(place), key) for key, place in entries]
