@@ -166,5 +166,6 @@ def test_a_hit_before_all_ends_are_written_leaves_the_answer_its_life(
     run = f"sl5:{records.view(shared[0]).run_id}"
     records.beat()
     assert records.post(records.placing("q"), quiet=True).view is not None
+    assert records.client.ttl(run) == -1, "other ends are read from it, however late"
     finish(records)
     assert records.client.ttl(run) > records.settings.retention.event_s - 60
