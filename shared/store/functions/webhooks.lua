@@ -117,8 +117,6 @@ function Webhooks.send(notice, caller, kept, hosts, asked)
     if kept.m then
       Memory.free(notice)
     end
-  end
-  if count > 0 then
     local bytes = NOTICE_BYTES + #(kept.data or kept.metadata or '')
     for _ in pairs(deliveries) do
       bytes = bytes + DELIVERY_BYTES
@@ -335,7 +333,8 @@ transition('delivery_result', { 'allow-oom' }, function()
     return 'lost'
   end
   local webhook = webhook_of(notice, target)
-  local url, host = Webhooks.fields(webhook).url, Webhooks.fields(webhook).host
+  local fields = Webhooks.fields(webhook)
+  local url, host = fields.url, fields.host
   -- That the former url of an endpoint is gone says nothing about its new one.
   local moved = a.gone and url and url ~= a.url
   if moved then
