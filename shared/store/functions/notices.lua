@@ -16,13 +16,13 @@ local OF_JOB = { 'run', 'caller', 'model', 'created', 'cache', 'metadata', 'erro
 -- Notices looked at in one call.
 local STEPS = 500
 
--- What is kept of a notice, by name.
-function Notices.kept(notice)
-  local flat, kept = call('HGETALL', P .. notice), {}
+-- The record of a notice: its fields by name.
+function Notices.record(notice)
+  local flat, record = call('HGETALL', P .. notice), {}
   for i = 1, #flat, 2 do
-    kept[flat[i]] = flat[i + 1]
+    record[flat[i]] = flat[i + 1]
   end
-  return kept
+  return record
 end
 
 -- The fields of a job's notice, but for the answer.
@@ -36,16 +36,16 @@ local function fields_of(job)
   return fields
 end
 
--- What a notice says of which so much is kept, and whether that is all: the answer, which its run has, may be gone before the
+-- What a notice with this record says, and whether that is all: the answer, which its run has, may be gone before the
 -- rest. nil where its records are gone, or its type is none of `types` (words; absent = all).
-function Notices.content(notice, kept, types)
+function Notices.content(notice, record, types)
   local subject = string.match(notice, '^(job_%x+):ended$')
-  local job = not kept.type and subject and stored(subject)
-  local type = kept.type or job and job.status and 'job.' .. job.status
+  local job = not record.type and subject and stored(subject)
+  local type = record.type or job and job.status and 'job.' .. job.status
   if not type or types and not Notices.names(types, type) then
     return nil
   end
-  local fields = kept.type and kept or fields_of(job)
+  local fields = record.type and record or fields_of(job)
   if type == 'job.succeeded' then
     fields.result = Runs.answer(fields.run and stored(fields.run), true)
   end
@@ -152,7 +152,7 @@ end
 -- it is sent even where the endpoint is disabled.
 -- Returns the notice's fields, a flat list; nil where the caller has no such notice, or it is no longer kept.
 function Notices.send_again(notice, target, caller, host, asked)
-  local fields, whole = Notices.content(notice, Notices.kept(notice))
+  local fields, whole = Notices.content(notice, Notices.record(notice))
   if not whole or fields.caller ~= caller then
     return nil
   end
@@ -200,7 +200,7 @@ transition('notices', { 'no-writes' }, function()
   local page, bytes = {}, 0
   local members = call('ZRANGEBYSCORE', log, from, '+inf', 'LIMIT', 0, STEPS)
   for at, notice in ipairs(members) do
-    local fields, whole = Notices.content(notice, Notices.kept(notice), a.types)
+    local fields, whole = Notices.content(notice, Notices.record(notice), a.types)
     if whole then
       local flat = Notices.flat(fields)
       table.insert(page, { notice, flat })

@@ -99,8 +99,8 @@ end
 
 -- Writes what is kept of a notice, and puts deliveries of it in line, from the first try: hosts by target. One that a courier
 -- makes now is left alone. `asked` = the caller asked for them. Returns how many there are.
-function Webhooks.send(notice, caller, kept, hosts, asked)
-  local deliveries, count = decoded(kept.deliveries or '') or {}, 0
+function Webhooks.send(notice, caller, record, hosts, asked)
+  local deliveries, count = decoded(record.deliveries or '') or {}, 0
   for target, host in pairs(hosts) do
     local before = deliveries[target]
     if before and not withdraw(notice .. ':' .. target, before.path) then
@@ -112,18 +112,18 @@ function Webhooks.send(notice, caller, kept, hosts, asked)
     end
   end
   if count > 0 then
-    kept.deliveries = cjson.encode(deliveries)
+    record.deliveries = cjson.encode(deliveries)
     line_up(notice, caller, hosts)
-    if kept.m then
+    if record.m then
       Memory.free(notice)
     end
-    local bytes = NOTICE_BYTES + #(kept.data or kept.metadata or '')
+    local bytes = NOTICE_BYTES + #(record.data or record.metadata or '')
     for _ in pairs(deliveries) do
       bytes = bytes + DELIVERY_BYTES
     end
-    kept.m = Memory.charge(notice, caller, bytes, 0, CHARGED_S)
+    record.m = Memory.charge(notice, caller, bytes, 0, CHARGED_S)
   end
-  call('HSET', P .. notice, unpack(Notices.flat(kept)))
+  call('HSET', P .. notice, unpack(Notices.flat(record)))
   return count
 end
 
@@ -194,9 +194,9 @@ end
 -- gone, or disabled and the caller did not ask for the delivery.
 local function lease(entry)
   local notice, target = string.match(entry, '(%S+):(%S+) %S+$')
-  local kept = Notices.kept(notice)
-  local deliveries, webhook = decoded(kept.deliveries or '') or {}, Webhooks.fields(webhook_of(notice, target))
-  local delivery, fields = deliveries[target], Notices.content(notice, kept)
+  local record = Notices.record(notice)
+  local deliveries, webhook = decoded(record.deliveries or '') or {}, Webhooks.fields(webhook_of(notice, target))
+  local delivery, fields = deliveries[target], Notices.content(notice, record)
   if not fields or not delivery or not webhook.url or webhook.disabled and not delivery.asked then
     deliveries[target] = nil
     save(notice, deliveries)
