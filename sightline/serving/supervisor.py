@@ -38,6 +38,8 @@ class Supervisor:
         for last in (False, True):
             group = [child for child in self._children if (child.command.name == OWN_SERVER) == last]
             await asyncio.gather(*(self._stop(child) for child in group))
+        # First, for the watchdog's own end is of no interest: its signal could reach a loop just closed.
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
         self._watchdog.close()
 
     def start(self, command: Command, died: Callable[[Child], None] | None = None) -> Child:
