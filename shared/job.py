@@ -106,8 +106,7 @@ class Hook:
 class Computed:
     """The run whose answer a job has; times in Unix ms, None where the store does not know them.
 
-    `job` is the job that the run was begun for, None where that is another caller's. Where the answer was
-    cached while the job waited, only the id of its `run` is known.
+    `job` is the job that the run was begun for, None where that is another caller's.
     """
 
     run: str

@@ -1,8 +1,8 @@
 """How long one function holds the record store on its worst day: two minutes.
 
-Runs that 256 jobs share, callers with 16 endpoints, a removed model, lost leases, answers that are copied, a
-picture that thousands hold, records that cannot be read. Each figure is the longest single call by the
-server's own clock, and how many calls all of the work took.
+Runs that 256 and 500 jobs share, callers with 16 endpoints, a removed model, lost leases, late jobs, a
+long text that is taken back, an answer and a picture that thousands hold, records that cannot be read.
+Each figure is the longest single call by the server's own clock, and how many calls all of the work took.
 """
 
 import secrets
@@ -16,16 +16,21 @@ from benchmarks.frame import command, report
 from benchmarks.frame.command import Options, Say
 from benchmarks.frame.report import Findings
 from benchmarks.frame.statistics import Bound
-from benchmarks.store.probe import ANSWER, LANE, PRINT, SETTINGS, Probe, served
+from benchmarks.store.probe import LANE, SETTINGS, Probe, served
 from shared.job import Times
+from shared.result import Piece
 from shared.store import admission, audit, claims, jobs, maintenance, models, webhook_endpoints
 from shared.store.admission import JobTerms, Placing
 from shared.store.script import ScriptCall
 from shared.webhooks import Endpoint
 
 RUNS, JOINED, ENDPOINTS = 50, 256, 16
-PIECES = 13
+CROWDS, CROWD = 25, 500
+"""Runs with as many jobs as may share one."""
+PIECES = 26
 """Calls in which the late jobs of such a run end, ENDS of `functions/runs.lua` in each."""
+TEXTS = 16384
+OTHER_PRINT = "b" * 32
 CALLER = "caller-0"
 HOLDERS = 3000
 LIMIT_MS = 50.0
@@ -79,11 +84,12 @@ class Day:
         for placing in self.probe.placings(count):
             self.submit_shared(placing)
 
-    def submit_shared(self, placing: Placing, finish_by: int | None = None) -> None:
-        """One run, and as many jobs as may share it."""
-        jobs = [replace(placing, job=f"job_{secrets.token_hex(16)}") for _ in range(JOINED)]
-        terms = JobTerms(times=Times(finish_by=finish_by))
+    def submit_shared(self, placing: Placing, count: int = JOINED, times: Times | None = None) -> list[str]:
+        """One run, and so many jobs that share it."""
+        jobs = [replace(placing, job=f"job_{secrets.token_hex(16)}") for _ in range(count)]
+        terms = JobTerms(times=times or Times())
         self.probe.store.run_all([admission.submit(job, SETTINGS, terms, uploaded=True) for job in jobs])
+        return [job.job for job in jobs]
 
     def begin(self) -> None:
         """An empty server, a caller with endpoints and a worker."""
@@ -102,8 +108,8 @@ def measure(_: Options, say: Say) -> Findings:
 
 def worst(client: Any, say: Say) -> dict[str, dict[str, float]]:
     day = Day(client)
-    shared = (shared_runs, rescue, removal, cached_answers, late_jobs)
-    for part in (*shared, picture_holders, broken_records, pages):
+    shared = (shared_runs, rescue, removal, late_jobs, late_beginnings)
+    for part in (*shared, unread_text, answer_holders, picture_holders, broken_records, pages):
         say(part.__name__)
         day.begin()
         part(day)
@@ -152,26 +158,52 @@ def sweeps(day: Day) -> Iterator[ScriptCall[int]]:
         yield models.sweep(SETTINGS, LANE, some)
 
 
-def cached_answers(day: Day) -> None:
-    """Runs of one question, answered while they waited; each as many jobs share as may join one."""
-    first, *_ = day.probe.placings(1)
-    for _ in range(RUNS):
-        run = f"run_{secrets.token_hex(16)}"
-        day.submit_shared(type(first)(**{**vars(first), "run": run}))
-        day.client.delete(f"sl5:join:{first.key}")
-    (taken,) = claims_of(day, 1)
-    day.probe.store.run(claims.settle(SETTINGS, taken, ANSWER, fingerprint=PRINT))
-    day.timed("claim that copies an answer", iter(claims.within(8, call) for call in day.probe.claims(RUNS)))
-
-
 def late_jobs(day: Day) -> None:
     """Runs all of whose jobs are late as the run is settled, or as the maintenance looks at them."""
-    late = day.client.time()[0] * 1000 + round(SETTINGS.queue.lease_s * 1000)
-    for placing in day.probe.placings(2 * RUNS):
-        day.submit_shared(placing, late)
-    settles = [at_time(call, late) for call in day.probe.settles(claims_of(day, RUNS))]
+    late = soon(day)
+    for placing in day.probe.placings(2 * CROWDS):
+        day.submit_shared(placing, CROWD, Times(finish_by=late))
+    settles = [at_time(call, late) for call in day.probe.settles(claims_of(day, CROWDS))]
     day.timed("settle of a run that is late for all", iter(settles * PIECES))
     day.until("expire of late jobs", at_time(maintenance.expire(SETTINGS), late), lambda reply: not reply[1])
+
+
+def late_beginnings(day: Day) -> None:
+    """Runs that many share, one of whose jobs, a more urgent one, is too late to begin."""
+    late = soon(day)
+    for placing in day.probe.placings(2 * CROWDS):
+        day.submit_shared(placing, CROWD - 1)
+        day.submit_shared(replace(placing, priority="interactive"), 1, Times(start_by=late))
+    calls = [at_time(claims.within(8, call), late) for call in day.probe.claims(2 * CROWDS)]
+    day.timed("claim where jobs are late", iter(calls))
+    day.until(
+        "expire of late beginnings", at_time(maintenance.expire(SETTINGS), late), lambda reply: not reply[1]
+    )
+
+
+def unread_text(day: Day) -> None:
+    """A long text that nobody has read, taken back for a worker of another model."""
+    day.probe.store.run_all(day.probe.submits(day.probe.placings(1)))
+    (taken,) = claims_of(day, 1)
+    pieces = (Piece(at * 5, "hello", (1, 2, 3)) for at in range(TEXTS))
+    day.probe.store.run_all([claims.append(taken, piece) for piece in pieces])
+    day.probe.store.run(claims.give_back(SETTINGS, taken, reason="shutdown", error=None))
+    (claim,) = day.probe.claims(1)
+    other = replace(claim, arguments={**claim.arguments, "print": OTHER_PRINT})
+    day.timed("claim that takes a text back", iter([other]))
+
+
+def answer_holders(day: Day) -> None:
+    """An answer that many jobs hold whose records are gone."""
+    (placing,) = day.probe.placings(1)
+    shared = day.submit_shared(placing, 2)
+    day.probe.store.run_all(day.probe.settles(claims_of(day, 1)))
+    day.client.sadd(f"sl5:{placing.run}:holders", *(f"job_{number:032x}" for number in range(10_000)))
+    day.timed("purge where the holders are gone", (jobs.purge(SETTINGS, CALLER, job) for job in shared))
+
+
+def soon(day: Day) -> int:
+    return int(day.client.time()[0] * 1000 + round(SETTINGS.queue.lease_s * 1000))
 
 
 def at_time(call: ScriptCall[Any], now: int) -> ScriptCall[Any]:

@@ -166,7 +166,7 @@ def ended_with(job: Record, run: Record) -> Record:
         return job
     end = {"status": run["state"], "ended": run["ended"], "last": run["end_id"]}
     error = {"error": run["error"]} if "error" in run else {}
-    return job | end | error | ({"cache": "HIT"} if "from" in run else {})
+    return job | end | error
 
 
 def answer_bytes(reply: list[Any] | None) -> int:
@@ -256,8 +256,6 @@ def read_result(result: str, origin: str = "") -> Result | None:
 
 
 def _computed(job: Record, run: Record) -> Computed:
-    if "from" in run:
-        return Computed(run["from"])
     return Computed(
         job["run"],
         job=run.get("job") if run.get("caller") == job["caller"] else None,

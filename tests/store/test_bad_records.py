@@ -295,3 +295,40 @@ def test_leases_of_other_models_run_out_beside_a_list_that_cannot_be_read(record
     records.client.set("sl5:lease:broken", "x")
     assert len(records.lose_worker()) == 1
     assert "broken" in records.run(audit.set_aside())
+
+
+@pytest.mark.parametrize("name", ["notices:anyone", "endpoints:anyone"])
+def test_a_list_of_a_caller_that_cannot_be_read_ends_none_of_its_jobs_otherwise(
+    records: Records, name: str
+) -> None:
+    endpoint(records)
+    jobs = [records.submit(text).id for text in ("one", "two")]
+    claims = [records.claim() for _ in jobs]
+    records.client.delete(f"sl5:{name}")
+    records.client.set(f"sl5:{name}", "x")
+    for claim in claims:
+        records.settle(claim)
+    assert {records.view(job).status for job in jobs} == {"succeeded"}
+    assert [*records.run(audit.set_aside())] == [name]
+
+
+@pytest.mark.parametrize("first", ["cancelled", "failed", "succeeded"])
+def test_both_jobs_of_a_broken_set_end_whatever_meets_it_first(records: Records, first: str) -> None:
+    times = Times(finish_by=records.now + 1000)
+    opener = records.post(records.placing("q"), times=times).view
+    assert opener is not None
+    joined = records.submit("q")
+    claim = records.claim()
+    records.client.delete(f"sl5:{opener.run_id}:live")
+    records.client.set(f"sl5:{opener.run_id}:live", "x")
+    if first == "cancelled":
+        records.cancel(opener.id)
+    elif first == "failed":
+        records.wait(1)
+        records.expire()
+    else:
+        records.settle(claim)
+    assert records.view(opener.id).status == first
+    records.audit()
+    assert records.field(joined.id, "status") in ("cancelled", "succeeded")
+    assert [*records.run(audit.set_aside())] == [f"{opener.run_id}:live"]

@@ -2,17 +2,8 @@
 
 import pytest
 
-from shared.result import Candidate, Logprobs, Piece, TokenLogprob, logprobs_of
-from shared.store.claims import append
 from shared.store.script import Store
 from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, SETTINGS, Records
-
-RED, END = Candidate('"red",\n', -0.123456), Candidate("<|end|>", -9999.0, ())
-TOLD: Logprobs = (
-    TokenLogprob(0, RED, (RED, END)),
-    TokenLogprob(18, Candidate("\\xc3", -2.0, (0xC3,)), ()),
-    TokenLogprob(19, RED, ()),
-)
 
 
 @pytest.fixture
@@ -163,69 +154,6 @@ def test_a_hit_waits_for_no_worker(store: Store) -> None:
     records.settle(records.claim())
     records.wait(SETTINGS.queue.worker_ttl_s + 1)
     assert records.post(records.placing("q"), must_be_ready=True).word == "known"
-
-
-def test_what_was_answered_while_it_waited_is_not_computed_again(records: Records) -> None:
-    """257 ask the same: two runs, one computation, and every caller has the whole text."""
-    records.beat()
-    views = [records.submit("q") for _ in range(257)]
-    first = records.claim()
-    records.append(first, 0, "A red ", (1, 2))
-    records.append(first, 6, "square.", (3,))
-    records.settle(first)
-    assert records.try_claim() is None
-    last = records.view(views[-1].id)
-    assert last.run_id != views[0].run_id
-    assert last.result is not None
-    assert (last.status, last.result.text, last.cache) == ("succeeded", "A red square.", "HIT")
-    assert records.story(last.id) == ["queued", "text", "text", "succeeded"]
-
-
-def test_readers_of_half_an_answer_are_not_given_another_from_its_beginning(records: Records) -> None:
-    records.beat()
-    views = [records.submit("q") for _ in range(257)]
-    half = records.claim()
-    other = records.claim()
-    records.append(half, 0, "A red ", (1, 2))
-    records.give_back(half)
-    records.settle(other)
-    assert records.claim().id == half.id
-    assert [event.type for event in records.events(views[0].id)].count("text") == 1
-
-
-@pytest.mark.parametrize("told", [TOLD, ()])
-def test_an_answer_copied_from_another_run_keeps_its_logprobs(records: Records, told: Logprobs) -> None:
-    records.beat()
-    views = [records.submit("q") for _ in range(257)]
-    first = records.claim()
-    records.run(append(first, Piece(0, 'A ,"logprobs":[1]}', (1,), told[:1])))
-    records.run(append(first, Piece(18, " red", (2, 3), told[1:])))
-    records.settle(first)
-    assert records.try_claim() is None
-    texts = [e.data for e in records.events(views[-1].id) if e.type == "text"]
-    assert [(d["text"], d["ids"]) for d in texts] == [('A ,"logprobs":[1]}', [1]), (" red", [2, 3])]
-    assert [row for d in texts for row in logprobs_of(d) or ()] == list(told)
-
-
-def test_an_answer_copied_from_another_run_is_still_read_for_its_calls(records: Records) -> None:
-    records.beat()
-    views = [records.submit("q") for _ in range(257)]
-    first = records.claim()
-    for start, said in ((0, "<tool_"), (6, "call>")):
-        records.run(append(first, Piece(start, said, (1,), choice=0, syntax="hermes")))
-    records.settle(first)
-    assert records.try_claim() is None
-    texts = [e.data for e in records.events(views[-1].id) if e.type == "text"]
-    assert "".join(d["text"] for d in texts) == "<tool_call>"
-    assert {(d["choice"], d["syntax"]) for d in texts} == {(0, "hermes")}
-
-
-def test_an_answer_of_other_weights_is_computed_anew(records: Records) -> None:
-    records.beat()
-    for _ in range(257):
-        records.submit("q")
-    records.settle(records.claim())
-    assert records.try_claim(fingerprint=OTHER_PRINT) is not None
 
 
 def test_answers_of_weights_that_no_worker_serves_any_more_are_not_read(records: Records) -> None:

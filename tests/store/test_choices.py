@@ -1,6 +1,6 @@
 """Several answers of one run: each is a text of its own, whatever becomes of the others."""
 
-from shared.result import Candidate, Logprobs, Piece, TokenLogprob, logprobs_of
+from shared.result import Candidate, Logprobs, Piece, TokenLogprob
 from shared.store import jobs
 from shared.store.claims import Claim, append, published, settle
 from tests.support.store import LANE, OTHER_PRINT, PRINT, Records, answer
@@ -85,24 +85,6 @@ def test_what_is_left_of_every_answer_is_told_before_the_end(records: Records) -
     assert records.story(job)[-1] == "succeeded"
 
 
-def test_answers_copied_from_another_run_stay_apart(records: Records) -> None:
-    records.beat()
-    views = [records.submit("q") for _ in range(257)]
-    claim = records.claim()
-    say(records, claim, 1, 0, 'b ","choice":0', 1)
-    say(records, claim, 0, 0, "a ", 2)
-    records.run(append(claim, Piece(14, "b", (3,), TOLD, choice=1)))
-    records.settle(claim)
-    assert records.try_claim() is None
-    copied = [e.data for e in records.events(views[-1].id) if e.type == "text"]
-    assert [(d["choice"], d["start"], d["text"], d["ids"]) for d in copied] == [
-        (1, 0, 'b ","choice":0', [1]),
-        (0, 0, "a ", [2]),
-        (1, 14, "b", [3]),
-    ]
-    assert [logprobs_of(d) for d in copied] == [None, None, TOLD]
-
-
 def test_an_answer_takes_up_as_many_rows_as_were_asked_for(records: Records) -> None:
     """Who waits in line is told so: four answers side by side leave room for four fewer others."""
     records.submit()
@@ -122,18 +104,3 @@ def test_a_beginning_of_one_answer_that_nobody_has_read_is_told_by_the_next_mode
     assert not second.mixed
     assert say(records, second, 1, 0, "new", 2) == "ok"
     assert texts(records, job) == [(1, 0, "new")]
-
-
-def test_who_reads_an_answer_copied_from_another_run_goes_on_behind_each_of_its_texts(
-    records: Records,
-) -> None:
-    records.beat()
-    views = [records.submit("q") for _ in range(257)]
-    claim = records.claim()
-    rest = [Piece(0, "one", (1,), choice=0), Piece(0, "two", (2,), choice=1), Piece(3, "!", (3,), choice=1)]
-    records.run(settle(records.settings, claim, answer(), fingerprint=PRINT, rest=rest))
-    assert records.try_claim() is None
-    events = records.events(views[-1].id)
-    assert [e.type for e in events if e.type == "text"] == ["text"] * 3
-    for at, event in enumerate(events):
-        assert records.events(views[-1].id, event.id) == events[at + 1 :]

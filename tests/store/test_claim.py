@@ -126,14 +126,3 @@ def test_a_claim_stands_with_its_worker_and_under_its_lease(records: Records) ->
     claim = records.claim()
     assert records.client.hgetall("sl5:held:worker_01").keys() == {claim.token}
     assert records.client.zscore(f"sl5:lease:{LANE}", claim.id) == records.now + SETTINGS.queue.lease_s * 1000
-
-
-def test_others_reach_the_store_while_many_answers_are_copied(records: Records) -> None:
-    """An answer may be long."""
-    jobs = []
-    for _ in range(6):
-        jobs.append(records.submit("q").id)
-        records.client.delete("sl5:join:anyone:q")  # as where as many share it as may
-    records.settle(records.claim())
-    assert records.claim_within(8) == "again"
-    assert [records.view(job).status for job in jobs] == ["succeeded"] * 2 + ["queued"] * 4

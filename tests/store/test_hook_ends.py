@@ -77,17 +77,6 @@ def is_answered_after_fetching(records: Records) -> JobView:
     return view
 
 
-def is_answered_by_claim(records: Records) -> JobView:
-    first = records.submit("q")
-    claim = records.claim()
-    records.client.delete("sl5:join:anyone:q")
-    view = submit(records, "q")
-    records.settle(claim)
-    assert records.try_claim() is None
-    assert records.view(first.id).status == "succeeded"
-    return view
-
-
 def lost_its_run(records: Records) -> JobView:
     view = submit(records)
     records.client.delete(f"sl5:{view.run_id}")
@@ -106,7 +95,6 @@ ENDS: dict[Callable[[Records], JobView], str] = {
     loses_its_model_while_it_fetches: "failed",
     is_answered_at_the_door: "succeeded",
     is_answered_after_fetching: "succeeded",
-    is_answered_by_claim: "succeeded",
     lost_its_run: "failed",
 }
 

@@ -45,13 +45,14 @@ def test_nobody_joins_a_run_whose_last_caller_has_left(records: Records) -> None
     assert second.status == "queued"
 
 
-def test_a_run_has_room_for_256_and_the_next_caller_opens_another(records: Records) -> None:
-    views = [records.submit("q") for _ in range(257)]
-    assert len({v.run_id for v in views[:256]}) == 1
-    assert (views[256].cache, views[256].run_id) != ("COALESCED", views[0].run_id)
-    assert records.submit("q").run_id == views[256].run_id
+def test_a_run_has_room_for_500_and_the_next_caller_opens_another(records: Records) -> None:
+    views = [records.submit("q") for _ in range(501)]
+    assert len({v.run_id for v in views[:-1]}) == 1
+    last = views[-1].run_id
+    assert (views[-1].cache, last) != ("COALESCED", views[0].run_id)
+    assert records.submit("q").run_id == last
     records.settle(records.claim())
-    assert records.submit("q").run_id == views[256].run_id, "the old run's end took the new one out of reach"
+    assert records.submit("q").run_id == last, "the old run's end took the new one out of reach"
 
 
 def test_an_urgent_caller_pulls_the_shared_run_forward(records: Records) -> None:

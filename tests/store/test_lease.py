@@ -232,3 +232,13 @@ def test_a_clock_set_back_does_not_keep_dead_workers_leases(records: Records) ->
         if records.rescue():
             return
     raise AssertionError(f"the lease of {claim.id} holds for an hour")
+
+
+def test_one_call_takes_back_no_more_leases_of_many_models_than_of_one(records: Records) -> None:
+    """Each may end the jobs of many callers, and meanwhile the store does nothing else."""
+    for lane in ("one", "two"):
+        for _ in range(20):
+            records.submit(lane=lane)
+            records.claim(lane=lane)
+    assert len(records.lose_worker()) == 26
+    assert len(records.rescue()) == 14

@@ -75,11 +75,12 @@ def test_purging_one_of_two_callers_leaves_the_run_going(records: Records) -> No
 
 def test_the_newer_entry_of_the_same_question_survives_the_older_one_s_purge(records: Records) -> None:
     records.beat()
-    views = [records.submit("q") for _ in range(257)]
+    older = records.submit("q")
+    records.client.delete("sl5:join:anyone:q")  # as where as many share it as may
+    records.submit("q")
     for claim in [records.claim(), records.claim()]:
         records.settle(claim)
-    for view in views[:256]:
-        records.purge(view.id)
+    records.purge(older.id)
     assert records.submit("q").cache == "HIT"
 
 
@@ -142,7 +143,7 @@ def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> N
     assert records.client.scard(f"sl5:{run}:holders") < 15
 
 
-@pytest.mark.parametrize(("gone", "left"), [(3_000, 0), (30_000, 1)])
+@pytest.mark.parametrize(("gone", "left"), [(2_000, 0), (30_000, 1)])
 def test_a_deletion_holds_the_store_up_for_no_longer_the_more_have_asked(
     real_store: Store, gone: int, left: int
 ) -> None:
@@ -154,7 +155,7 @@ def test_a_deletion_holds_the_store_up_for_no_longer_the_more_have_asked(
     records.client.sadd(holders, *(f"job_{number:032x}" for number in range(10**6, 10**6 + gone)))
     records.purge(job.id)
     assert records.client.exists(f"sl5:{job.run_id}") == left
-    assert records.client.scard(holders) <= max(gone - 9_000, 0)
+    assert records.client.scard(holders) <= max(gone - 2_500, 0)
 
 
 def test_what_is_deleted_is_gone_although_the_record_of_another_job_of_it_ran_out_before(

@@ -67,23 +67,6 @@ def test_a_run_of_another_caller_does_not_tell_their_job(records: Records) -> No
     assert (computed.run, computed.job) == (placing.run, None)
 
 
-def test_an_answer_that_was_given_while_the_job_waited_is_that_of_the_other_run(records: Records) -> None:
-    records.beat()
-    first = records.placing("q")
-    records.post(first)
-    claim = records.claim()
-    # Not joined, as when a run has as many jobs as may share it.
-    records.client.delete(f"sl5:join:{first.key}")
-    later = records.submit("q").id
-    records.append(claim, 0, "A cat")
-    records.settle(claim)
-    assert records.try_claim() is None
-    view = records.view(later)
-
-    assert (view.status, view.cache) == ("succeeded", "HIT")
-    assert view.computed == Computed(first.run)
-
-
 def test_attempts_are_counted_over_the_run_s_whole_life(records: Records) -> None:
     records.beat()
     job = records.submit("q").id
@@ -114,18 +97,13 @@ def test_what_made_an_answer_is_told_by_its_receipt_and_stands_in_no_older_api_s
     origin = Origin(made_of={"engine": "echo"}, parameters={"seed": 7})
     first = records.placing("q")
     records.post(first)
-    claim = records.claim()
-    # Not joined, as when a run has as many jobs as may share it.
-    records.client.delete(f"sl5:join:{first.key}")
+    records.settle(records.claim(), answer().model_copy(update={"origin": origin}))
     later = records.submit("q").id
-    records.settle(claim, answer().model_copy(update={"origin": origin}))
-    assert records.try_claim() is None
     results = [records.view(job).result for job in (first.job, later)]
 
     assert [result and result.origin for result in results] == [origin, origin]
-    for run in (first.run, records.view(later).run_id):
-        kept = json.loads(records.field(run, "result"))
-        assert kept.keys() == {"choices", "usage", "fingerprint", "compute_s"}
+    kept = json.loads(records.field(first.run, "result"))
+    assert kept.keys() == {"choices", "usage", "fingerprint", "compute_s"}
 
 
 def added(value: Any) -> Any:

@@ -64,21 +64,6 @@ def test_an_end_that_was_seen_stays_where_its_run_s_record_is_spoilt_before_all_
     assert not records.client.exists(f"sl5:aside:{run}"), "a deleted answer is kept"
 
 
-def test_a_copied_answer_is_a_hit_for_all_jobs_at_once(records: Records) -> None:
-    records.submit("q")
-    first = records.claim()
-    # As where 256 share that run.
-    records.client.delete("sl5:join:anyone:q")
-    jobs = [records.submit("q").id for _ in range(JOINED)]
-    records.settle(first)
-    assert records.try_claim() is None
-    before = [records.view(job) for job in jobs]
-    assert {(view.status, view.cache) for view in before} == {("succeeded", "HIT")}
-    assert {records.field(job, "status") for job in jobs} == {None, "succeeded"}
-    finish(records)
-    assert [records.view(job) for job in jobs] == before
-
-
 def late_jobs(records: Records, **times: int) -> list[JobView]:
     views = [records.post(records.placing("q"), times=Times(**times)).view for _ in range(JOINED)]
     return [view for view in views if view]

@@ -293,19 +293,6 @@ def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: R
     assert not records.client.exists(f"sl5:blob:{'d' * 64}"), "its pictures are held for nobody"
 
 
-def test_an_answer_that_another_run_has_by_now_is_not_given_too_late_either(records: Records) -> None:
-    records.submit("q")
-    claim = records.claim()
-    # As where 256 share that run.
-    records.client.delete("sl5:join:anyone:q")
-    job, patient = timed(records, "q", finish_by=5), timed(records, "q")
-    records.settle(claim)
-    records.wait(5)
-    assert records.try_claim() is None
-    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-    assert records.view(patient).cache == "HIT"
-
-
 def test_what_another_job_joins_without_a_time_still_ends_in_time(records: Records) -> None:
     first = timed(records, "q")
     hurried = timed(records, "q", finish_by=1)

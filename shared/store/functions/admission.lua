@@ -4,7 +4,7 @@
 -- rows (that its answers take, where there are several), question (its beginning) and pictures (how many), of a request that is stored.
 
 -- At most so many jobs share a run; the next identical request opens a new one.
-local SHARE_LIMIT = 256
+local SHARE_LIMIT = 500
 
 -- Without a live worker, cache entries of the last fingerprint seen are still used for this long.
 local LAST_PRINT_MS = 86400000
@@ -50,7 +50,6 @@ local function find(p)
   if run and not run.ended and Runs.live_count(run) < SHARE_LIMIT and not Lanes.superseded(run) then
     return nil, run
   end
-  memo.former = run
 end
 
 -- Releases a job's uploaded pictures, where it needs no run of its own.
@@ -119,9 +118,11 @@ local function take_answer(job, run, p)
   Runs.end_job(job, 'succeeded', run.t.seq, false, nil)
 end
 
--- A run knows whether any of its jobs has a time of its own or wants to hear of its beginning, and how long the log reads them.
+-- A run knows the first moment that one of its jobs named, whether one wants to hear of its beginning, and how long the log
+-- reads them.
 local function note_job(run, job)
-  run.timed = run.timed or (job.start_by or job.finish_by) and 1
+  run.timed = job.start_by and math.min(job.start_by, run.timed or job.start_by) or run.timed
+  run.timed = job.finish_by and math.min(job.finish_by, run.timed or job.finish_by) or run.timed
   run.log_s = math.max(run.log_s or 0, Runs.log_s(job) or 0)
   run.beginnings = run.beginnings or job.beginnings
 end
@@ -134,6 +135,7 @@ local function join(job, run, p)
     run.retain_s = math.max(run.retain_s or S.result_s, job.retain_s or S.result_s)
   end
   call('SADD', P .. run.id .. ':live', job.id)
+  Runs.count_job(run, p.priority, 1)
   run.joined = 1
   Runs.add_holder(run, job)
   job.run, job.cache, job.queued_at = run.id, 'COALESCED', now
@@ -159,11 +161,6 @@ local function open_run(job, p, request, uploaded)
   Events.leap(run)
   if p.key then
     call('SET', P .. 'join:' .. p.key, p.run)
-  end
-  if memo.former and not memo.former.ended then
-    -- Its end leaves the new one to be joined.
-    memo.former.unjoinable = 1
-    write(memo.former)
   end
   take_over(p.blobs, job, p.run, uploaded)
   job.run, job.cache = p.run, p.key and 'MISS' or 'BYPASS'
@@ -393,7 +390,7 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if not hit then
     word = a.line and line_waits(a) or refusal(a, run)
   end
-  local room = Batches.room_of(a.line) + Webhooks.room(a.hook or a.retry_of, a.caller, a.quiet)
+  local room = Batches.room_of(a.line) + Webhooks.room(a.hook or a.retry_of, a)
   local needed = room + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
   if a.spare and needed > 0 and not word and (call('HGET', P .. 'mem', '') or 0) + needed > a.spare then
     word = 'memory'
@@ -460,7 +457,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
     unset(job, name)
   end
   local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil,
-    Batches.room_of(job.batch) + Webhooks.room(job.hook, job.caller, job.quiet))
+    Batches.room_of(job.batch) + Webhooks.room(job.hook, job))
   job.t.token, job.admitted = nil, a.token
   call('HDEL', P .. job.id, 'request', 'terms')
   local hit, run = find(a)

@@ -69,15 +69,26 @@ local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' },
 -- A record that cannot be read is put aside for so long, for somebody to look at.
 local ASIDE_S = 604800
 
--- Puts a record of a job or run, or a key beside it, aside as aside:<id>, with the reason in bad, a hash: for everybody else it
--- is gone, which ends the jobs that hang on it. Returns whether a copy (runs.lua) has taken its place.
+-- What is put aside: records of jobs and runs, keys beside them, and lists of callers.
+local ASIDE = { '^%l%l%l_%x+:?%l*$', '^notices:', '^endpoints:' }
+
+local function can_be_put_aside(id)
+  for _, pattern in ipairs(ASIDE) do
+    if string.find(id, pattern) then
+      return call('EXISTS', P .. id) == 1
+    end
+  end
+end
+
+-- Puts it aside as aside:<id>, with the reason in bad, a hash: for everybody else it is gone, which ends the jobs that hang
+-- on it. Returns whether a copy (runs.lua) has taken its place.
 local function set_aside(id, why)
   if not writable then
     return false
   end
   call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
   memo.records[id] = false
-  if string.find(id, '^%l%l%l_%x+:?%l*$') and redis.pcall('EXISTS', P .. id) == 1 then
+  if can_be_put_aside(id) then
     local copied = call('EXISTS', P .. id .. ':copy') == 1
     if not copied then
       Memory.free(id)
@@ -104,6 +115,16 @@ local function each(ids, act)
       set_aside(id, why)
     end
   end
+end
+
+-- A command on a list or set that somebody may have spoilt; where it cannot be used it is put aside, and the reply is `empty`.
+local function guarded(empty, command, id, ...)
+  local reply = redis.pcall(command, P .. id, ...)
+  if type(reply) == 'table' and reply.err then
+    set_aside(id, reply.err)
+    return empty
+  end
+  return reply
 end
 
 -- Why a record cannot be read; nil where it can.

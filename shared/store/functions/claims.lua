@@ -68,24 +68,6 @@ local function next_piece(lane, claims, count)
   return turn and turn.id, turn or more
 end
 
--- The run that meanwhile answered the same request under this worker's fingerprint.
-local function answered(run)
-  local id = run.scope and not run.t.chars and call('GET', Runs.cache_key(run, a.print))
-  local other = id and read(id)
-  return other and other.state == 'succeeded' and other or nil
-end
-
--- Ends a run with what another one answered.
-local function copy(run, other)
-  local names, texts = { 'result', 'bare', 'origin' }, {}
-  for i, value in ipairs(call('HMGET', P .. other.id, unpack(names))) do
-    texts[names[i]] = value or nil
-  end
-  run.print, run.from = a.print, other.id
-  texts.rest = Events.rest(run, Events.texts_of(other.id))
-  Runs.end_run(run, 'succeeded', nil, false, texts)
-end
-
 -- The attempts that a record lists, the first and the last ones: a run whose pictures cannot be read is tried for as long as that lasts.
 local MOST_ATTEMPTS = 50
 
@@ -140,24 +122,14 @@ local function begin(lane, id, turn, claims, count)
     Runs.fail_work(work, S.removed)
     return nil, 1
   end
-  local stays, left = Runs.fail_late(work, 'start_by')
-  local other = stays and left < Runs.ENDS and is_run(id) and answered(work)
-  if other then
-    stays, left = Runs.fail_late(work, 'finish_by')
-    if stays and left < Runs.ENDS then
-      copy(work, other)
-    end
-    if not stays or left < Runs.ENDS then
-      return nil, Runs.ENDS
-    end
-  end
-  if not stays then
-    return nil, left
-  elseif left > 0 then
+  local stays, left, looked_at = Runs.fail_late(work, 'start_by')
+  if stays and left > 0 then
     -- The run may be less urgent by now, and it may be another's turn.
     Queue.enqueue(lane, work)
     write(work)
-    return nil, left
+  end
+  if not stays or left > 0 then
+    return nil, left + math.floor(looked_at / Runs.ENDS)
   end
   if turn then
     Queue.charge(lane, turn, work.cost)

@@ -90,24 +90,28 @@ function Events.follows(run, piece)
   return 'new'
 end
 
--- Keeps the last texts of a run, {data, …}, with its record instead of its stream; `count` of them, where one has several.
-function Events.rest(run, datas, count)
+-- Keeps the last texts of a run, {data, …}, with its record instead of its stream.
+function Events.rest(run, datas)
   Events.leap(run)
   run.rest_id = (run.t.seq or 0) + 1
-  run.t.seq = run.t.seq + (count or #datas)
+  run.t.seq = run.t.seq + #datas
   return '[' .. table.concat(datas, ',') .. ']'
 end
 
--- Takes back a run's text that nobody has read; false where somebody may have. The events' ids are not given again.
+-- Takes back a run's text that nobody has read, with all events before the last, which says that it was put back in line;
+-- false where somebody may have. The events' ids are not given again.
 function Events.take_back(run)
   local events = P .. run.id .. ':events'
   if not run.t.unread then
     return false
   end
-  for _, entry in ipairs(call('XRANGE', events, '-', '+')) do
-    if entry[2][1] == 'text' then
-      call('XDEL', events, entry[1])
-    end
+  local last = call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+  if last and last[2][1] ~= 'text' then
+    call('XTRIM', events, 'MINID', last[1])
+    run.t.wrote = #last[2][2] + EVENT_BYTES
+  else
+    -- Somebody's hand was there.
+    call('DEL', events)
   end
   run.t.first, run.t.unread, run.t.choices, run.t.chars = nil, nil, nil, nil
   return true
@@ -124,7 +128,7 @@ function Events.first_texts(id, last)
   return '[' .. table.concat(datas, ',') .. ']'
 end
 
--- The data of all text of a run's answer, and how many they are: the last may be several, with commas.
+-- The data of all text of a run's answer: the last may be several, with commas.
 function Events.texts_of(id)
   local datas, rest = {}, call('HGET', P .. id, 'rest')
   for _, entry in ipairs(call('XRANGE', P .. id .. ':events', '-', '+')) do
@@ -132,12 +136,11 @@ function Events.texts_of(id)
       table.insert(datas, entry[2][2])
     end
   end
-  -- Copied as written: cjson would round likelihoods.
-  local count = rest and #cjson.decode(rest) or 0
-  if count > 0 then
+  if rest then
+    -- Copied as written: cjson would round likelihoods.
     table.insert(datas, string.sub(rest, 2, -2))
   end
-  return datas, count > 0 and #datas + count - 1 or #datas
+  return datas
 end
 
 -- The most frequent call: a piece of the only text, after others. Nothing but counts changes, so nothing is decoded. Returns

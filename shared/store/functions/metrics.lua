@@ -52,13 +52,11 @@ end)
 -- Samples what waits, what runs and who is ready, lane by lane, `most` lanes, beside the fields of a text, a JSON object with counts;
 -- the newest `keep` samples stay for life_s. Returns the time.
 transition('sample', { 'allow-oom' }, function()
-  local lanes = {}
-  for at, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
-    local lane = at <= a.most and Lanes.of(name)
-    if lane then
-      lanes[name] = { Queue.waiting(lane), Lanes.running(lane), Lanes.ready(lane) }
-    end
-  end
+  local lanes, names = {}, call('SMEMBERS', P .. 'lanes')
+  each({ unpack(names, 1, math.min(#names, a.most)) }, function(name)
+    local lane = Lanes.of(name)
+    lanes[name] = { Queue.waiting(lane), Lanes.running(lane), Lanes.ready(lane) }
+  end)
   local fields = string.sub(text, 2)
   call('RPUSH', P .. 'series', string.format('{"at_ms":%.0f,"lanes":%s,%s', now, cjson.encode(lanes), fields))
   call('LTRIM', P .. 'series', -a.keep, -1)

@@ -116,7 +116,6 @@ local LARGE = 65536
 function Runs.end_job(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
   local run = job.run and stored(job.run)
-  job.cache = run and run.from and 'HIT' or job.cache
   local answer = status == 'succeeded' and Runs.answer(run, true) or nil
   local calls = Webhooks.announce('ended', job)
   local whole = job.batch and status == 'succeeded' and Runs.answer(run) or nil
@@ -148,8 +147,8 @@ local PIECE = 32
 
 -- Writes the end of a job whose run has ended.
 function Runs.end_with_run(job, run)
-  call('SREM', P .. run.id .. ':live', job.id)
-  if call('SREM', P .. run.id .. ':began', job.id) == 1 then
+  guarded(0, 'SREM', run.id .. ':live', job.id)
+  if guarded(0, 'SREM', run.id .. ':began', job.id) == 1 then
     Webhooks.announce('began', job)
   end
   return Runs.end_job(job, run.state, run.end_id, false, run.error, run.ended)
@@ -158,7 +157,7 @@ end
 -- Does something for members of a set of jobs, each taken out, until `budget` is spent; returns what is left of it.
 local function piece(key, budget, act)
   while budget > 0 do
-    local id = call('SPOP', key)
+    local id = guarded(nil, 'SPOP', key)
     if not id then
       break
     end
@@ -176,7 +175,7 @@ end
 
 local function end_joined(run_id, budget)
   local run = stored(run_id)
-  return piece(P .. run_id .. ':live', budget, function(job)
+  return piece(run_id .. ':live', budget, function(job)
     if run then
       return Runs.end_with_run(job, run)
     end
@@ -186,7 +185,7 @@ end
 
 local function begin_joined(run_id, budget)
   local run = stored(run_id)
-  return piece(P .. run_id .. ':began', budget, function(job)
+  return piece(run_id .. ':began', budget, function(job)
     return 1 + Webhooks.announce('began', job)
   end)
 end
@@ -215,13 +214,8 @@ transition('finish', { 'allow-oom' }, function()
       return 0
     end
     local run = string.match(entry, '^[^:]+')
-    local ok, left = pcall(run == entry and end_joined or begin_joined, run, budget)
-    if not ok then
-      -- The audit ends the jobs that it leaves.
-      set_aside(run == entry and run .. ':live' or entry, left)
-    end
-    budget = ok and left or budget - 1
-    if budget > 0 or not ok then
+    budget = (run == entry and end_joined or begin_joined)(run, budget)
+    if budget > 0 then
       call('LPOP', P .. 'ending')
       call('DEL', P .. entry .. ':copy')
       if run == entry then
@@ -280,8 +274,9 @@ end
 function Runs.end_run(run, status, failure, known, texts)
   local worker = run.worker
   Queue.leave(run, status)
-  if run.scope and not run.unjoinable then
-    call('DEL', P .. 'join:' .. key_of(run))
+  local join = run.scope and P .. 'join:' .. key_of(run)
+  if join and call('GET', join) == run.id then
+    call('DEL', join)
   end
   run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
   run.end_id = Events.number(run, 'state')
@@ -338,7 +333,7 @@ end
 
 -- The jobs that a run is for: its opener, until it leaves, and those that joined it.
 function Runs.live_jobs(run)
-  local jobs = run.joined and call('SMEMBERS', P .. run.id .. ':live') or {}
+  local jobs = run.joined and guarded({}, 'SMEMBERS', run.id .. ':live') or {}
   if not run.left then
     table.insert(jobs, run.job)
   end
@@ -346,23 +341,29 @@ function Runs.live_jobs(run)
 end
 
 function Runs.live_count(run)
-  return (run.left and 0 or 1) + (run.joined and call('SCARD', P .. run.id .. ':live') or 0)
+  return (run.left and 0 or 1) + (run.joined and guarded(0, 'SCARD', run.id .. ':live') or 0)
+end
+
+-- Counts a job of a class among those that wait for a run which several share; the first two are counted together.
+function Runs.count_job(run, priority, step)
+  local waiting = run.waiting or { 0, 0, 0 }
+  if not run.waiting then
+    waiting[Queue.RANK[run.priority]] = 1
+  end
+  waiting[Queue.RANK[priority]] = waiting[Queue.RANK[priority]] + step
+  run.waiting = waiting
 end
 
 -- A run is as urgent as the most urgent job that still waits for it.
 local function lower_priority(run, left)
-  if left ~= run.priority then
-    return
+  Runs.count_job(run, left, -1)
+  local class = Queue.RANK[left]
+  while class < 3 and run.waiting[class] < 1 do
+    class = class + 1
   end
-  local highest = 3
-  for _, id in ipairs(Runs.live_jobs(run)) do
-    local job = read(id)
-    highest = math.min(highest, job and Queue.RANK[job.priority] or 3)
-    if Queue.CLASSES[highest] == left then
-      return
-    end
+  if left == run.priority and Queue.CLASSES[class] ~= left then
+    Queue.reclass(Lanes.of(run.lane), run, Queue.CLASSES[class])
   end
-  Queue.reclass(Lanes.of(run.lane), run, Queue.CLASSES[highest])
 end
 
 -- Takes a job out of its run, which the last job to leave ends. A job that has ended stays as it is.
@@ -387,7 +388,7 @@ function Runs.leave(job, status, failure)
     if run.job == job.id then
       run.left = 1
     else
-      call('SREM', P .. run.id .. ':live', job.id)
+      guarded(0, 'SREM', run.id .. ':live', job.id)
     end
     wake(run.id, 'state')
     if Runs.live_count(run) == 0 then
@@ -403,20 +404,27 @@ end
 Runs.ENDS = 20
 
 -- Fails the late jobs of a run, or a late job without one, as their work moves on: ENDS of them at most. Returns false where no
--- job is left, and how many were late. The start_by of work that has begun is ignored.
+-- job is left, how many were late, and how many were looked at. The start_by of work that has begun is ignored.
 function Runs.fail_late(work, name)
-  local left = 0
+  local left, jobs = 0, {}
   if name == 'start_by' and work.started then
-    return true, 0
+    return true, 0, 0
+  elseif not is_run(work.id) then
+    jobs = { work.id }
+  elseif now >= (work.timed or math.huge) then
+    jobs = Runs.live_jobs(work)
   end
-  for _, id in ipairs(not is_run(work.id) and { work.id } or work.timed and Runs.live_jobs(work) or {}) do
-    local job = left < Runs.ENDS and read(id)
-    if job and not job.status and now >= (job[name] or math.huge) then
+  for _, id in ipairs(jobs) do
+    -- Many may be looked at, so only those that are late are decoded.
+    local json = left < Runs.ENDS and read_raw(id)
+    local limit = json and field_of(json, name .. '":')
+    local job = limit and now >= tonumber(limit) and read(id)
+    if job and not job.status then
       Runs.leave(job, 'failed', S.failures[name])
       left = left + 1
     end
   end
-  return (work.state == 'queued' or work.state == 'running') and not work.status, left
+  return (work.state == 'queued' or work.state == 'running') and not work.status, left, #jobs
 end
 
 -- Who may read a run's answer: its first job, unless its `holder` is '', and where others are `held` those of <run>:holders. Those
@@ -451,7 +459,7 @@ function Runs.remove_holder(run, job)
     end
   end
   local cursor = '0'
-  for _ = 1, run.held and 100 or 0 do
+  for _ = 1, run.held and 30 or 0 do
     local found = call('SSCAN', key, cursor, 'COUNT', 100)
     if Jobs.cut(key, found[2], 'SREM') > 0 then
       return true

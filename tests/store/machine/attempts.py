@@ -49,20 +49,6 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
     )
 
 
-def answerable(model: Model, work: Work, fingerprint: str) -> Work | None:
-    """The run that answered the same already, under this fingerprint."""
-    return model.entry(work.key, fingerprint) if work.key and not work.text else None
-
-
-def copy(model: Model, work: Work, source: Work, fingerprint: str) -> None:
-    work.result, work.fingerprint = source.result, fingerprint
-    for data in [data for kind, data in source.events if kind == "text"]:
-        work.tell("text", **data)
-    for job in work.live:
-        job.cache = "HIT"
-    model.end_run(work, "succeeded")
-
-
 def append(model: Model, claim: Claim, start: int, text: str) -> str:
     run = model.holder_of(claim.id, claim.token)
     if run is None or (start + len(text) > len(run.text) and start != len(run.text)):

@@ -1,6 +1,6 @@
 """Which work a worker may be handed: any head of a caller's line, and of suspects the first, alone."""
 
-from shared.store.claims import Again, Claim
+from shared.store.claims import Claim
 from shared.store.constants import REMOVED
 from tests.store.machine import attempts
 from tests.store.machine.model import Model
@@ -8,7 +8,6 @@ from tests.store.machine.turns import Ledger
 from tests.store.machine.work import CLASSES, Work
 
 PATIENCE_MS = 1_000
-COPIES = 1
 
 
 def expected_claim(
@@ -21,14 +20,12 @@ def expected_claim(
     worker: str,
     token: str,
     fingerprint: str,
-) -> Claim | Again | None:
+) -> Claim | None:
     """What is right, where the work `got` was handed out, and `ended` came to its turn and ended by that.
 
     Whose turn it was is not looked at here.
     """
-    copies, heads = _ended(model, set(ended), lane, worker, fingerprint)
-    if got is None and copies == COPIES:
-        return "again"
+    heads = _heads_behind(model, set(ended), lane, worker)
     if got is None:
         assert not heads, f"nothing was handed out, though {[work.id for work in heads]} wait"
         return None
@@ -38,15 +35,14 @@ def expected_claim(
     _pass(model, taken)
     assert taken.generation == model.generation, f"{got} was asked of another model"
     assert model.leave_late(taken, "start_by"), f"{got} was too late to begin"
-    assert not attempts.answerable(model, taken, fingerprint), f"{got} has been answered already"
     return attempts.lease(model, taken, worker=worker, token=token, fingerprint=fingerprint)
 
 
-def _ended(model: Model, left: set[str], lane: str, worker: str, fingerprint: str) -> tuple[int, list[Work]]:
-    """What came to its turn only to end: how many copies were made of answers, and who is next behind it."""
-    copies, heads = 0, list[Work]()
+def _heads_behind(model: Model, left: set[str], lane: str, worker: str) -> list[Work]:
+    """Who is next behind what came to its turn only to end."""
+    heads = list[Work]()
     closed = lane != "intake" and (model.paused or model.removed)
-    while copies < COPIES and not closed:
+    while not closed:
         heads = _offered(model, lane, worker)
         passed = next((work for work in heads if work.id in left), None)
         if passed is None:
@@ -55,14 +51,10 @@ def _ended(model: Model, left: set[str], lane: str, worker: str, fingerprint: st
         _pass(model, passed)
         if passed.generation < model.generation:
             model.fail(passed, REMOVED)
-        elif model.leave_late(passed, "start_by"):
-            source = attempts.answerable(model, passed, fingerprint)
-            assert source is not None, f"{passed.id} was dropped"
-            if model.leave_late(passed, "finish_by"):
-                attempts.copy(model, passed, source, fingerprint)
-            copies, heads = copies + 1, []
+        else:
+            assert not model.leave_late(passed, "start_by"), f"{passed.id} was dropped"
     assert not left, f"{left} ended out of turn"
-    return copies, heads
+    return heads
 
 
 def is_full(model: Model, lane: str, worker: str, slots: int) -> bool:
