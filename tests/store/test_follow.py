@@ -133,9 +133,10 @@ def test_who_reads_after_a_change_of_model_reads_one_answer(records: Records) ->
     """Its first words were read by nobody, and are computed anew; a place in the stream stays what it was."""
     job = records.submit().id
     records.claim(fingerprint=PRINT)
-    early = records.events(job)
     records.lose_worker()
     old = records.claim(fingerprint=PRINT)
+    early = records.events(job)
+    assert [e.type for e in early] == ["queued", "running", "requeued", "running"]
     records.append(old, 0, "eins ")
     records.append(old, 5, "zwei")
     records.lose_worker()
@@ -146,6 +147,7 @@ def test_who_reads_after_a_change_of_model_reads_one_answer(records: Records) ->
 
     events = records.events(job)
     assert events[: len(early)] == early
+    assert [e.type for e in events[len(early) :]] == ["requeued", "running", "text", "succeeded"]
     assert [e.data["text"] for e in events if e.type == "text"] == ["one "]
     for event in events:
         assert records.events(job, after=event.id) == [e for e in events if e.id > event.id]

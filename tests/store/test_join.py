@@ -1,5 +1,8 @@
 """Joining: identical requests in flight are computed once, and each caller keeps a job of their own."""
 
+import pytest
+
+from shared.job import Priority
 from tests.support.store import Records
 
 
@@ -87,9 +90,11 @@ def test_a_run_is_as_urgent_as_those_who_still_wait_for_it(records: Records) -> 
     assert records.claim().id == normal.run_id
 
 
-def test_the_most_urgent_of_those_who_stay_decides(records: Records) -> None:
-    slow = records.submit("q", priority="batch")
-    records.submit("q", priority="normal")
+@pytest.mark.parametrize("who_stays", [("batch", "normal"), ("normal", "batch")])
+def test_the_most_urgent_of_those_who_stay_decides(
+    records: Records, who_stays: tuple[Priority, Priority]
+) -> None:
+    slow, _ = (records.submit("q", priority=priority) for priority in who_stays)
     hurried = records.submit("q", priority="interactive")
     records.cancel(hurried.id)
     records.submit(priority="batch")

@@ -7,7 +7,7 @@ from shared.store.admission import Submitted
 from shared.store.headroom import holding, memory
 from shared.store.script import Store
 from tests.support.hooks import endpoint, submit, taken
-from tests.support.store import PRINT, Records, answer
+from tests.support.store import OTHER_PRINT, PRINT, Records, answer
 
 LONG = answer("x" * 30_000)
 ROOM = 150_000
@@ -79,6 +79,14 @@ def test_a_caller_is_charged_what_its_answers_hold(records: Records) -> None:
     assert 40_000 < held(records) < 45_000, "one copy of the answer"
 
 
+def test_a_caller_is_not_charged_for_a_text_that_was_taken_back(records: Records) -> None:
+    ask(records)
+    records.append(records.claim(), 0, "x" * 10_000)
+    records.lose_worker()
+    records.settle(records.claim(fingerprint=OTHER_PRINT), LONG)
+    assert 30_000 < held(records) < 35_000
+
+
 def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(real_store: Store) -> None:
     records, limit = Records(real_store), 24 * 2**20
     records.client.config_set("maxmemory", limit)
@@ -131,8 +139,9 @@ def test_receivers_that_are_down_do_not_fill_the_store(records: Records) -> None
 
 def test_room_is_reserved_for_what_a_job_s_webhook_and_endpoints_are_to_be_told(records: Records) -> None:
     endpoint(records)
-    submit(records)
-    assert reserved(records) == admission.ROOM + 2 * (NOTICE_BYTES + 2 * DELIVERY_BYTES)
+    submit(records, metadata={"k": "v" * 100})
+    told = NOTICE_BYTES + len('{"k":""}') + 100 + 2 * DELIVERY_BYTES
+    assert reserved(records) == admission.ROOM + 2 * told
     records.settle(records.claim())
     assert reserved(records) == 0
 

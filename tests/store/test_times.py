@@ -304,6 +304,21 @@ def test_what_another_job_joins_without_a_time_still_ends_in_time(records: Recor
     assert [records.view(job).status for job in (first, patient)] == ["succeeded"] * 2
 
 
+@pytest.mark.parametrize("name", ["start_by", "finish_by"])
+@pytest.mark.parametrize("patient_s", [(None, 9), (9, None), (9, 9)])
+def test_the_first_of_several_times_of_a_shared_run_is_kept(
+    records: Records, name: str, patient_s: tuple[float | None, float | None]
+) -> None:
+    first, last = ({} if s is None else {name: s} for s in patient_s)
+    jobs = [timed(records, "q", **times) for times in (first, {name: 1}, last)]
+    claim = None if name == "start_by" else records.claim()
+    records.wait(1)
+    claim = claim or records.claim()
+    assert records.settle(claim) == "settled"
+    assert ended(records, jobs.pop(1)) == ("failed", "deadline_exceeded", name)
+    assert [records.view(job).status for job in jobs] == ["succeeded"] * 2
+
+
 def test_a_job_whose_pictures_are_still_fetched_has_not_begun_in_time(records: Records) -> None:
     job = timed(records, pending=True, start_by=5)
     records.claim_pending()

@@ -98,22 +98,30 @@ function Events.rest(run, datas)
   return '[' .. table.concat(datas, ',') .. ']'
 end
 
--- Takes back a run's text that nobody has read, with all events before the last, which says that it was put back in line;
--- false where somebody may have. The events' ids are not given again.
+-- Events before the first text that outlive it.
+local BEGINNINGS = 100
+
+-- Takes back a run's text that nobody has read; false where somebody may have. The events' ids are not given again. Who has read
+-- an event behind some text has read that: what stays is the events before, and the last.
 function Events.take_back(run)
-  local events = P .. run.id .. ':events'
+  local events, stay = P .. run.id .. ':events', {}
   if not run.t.unread then
     return false
   end
-  local last = call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
-  if last and last[2][1] ~= 'text' then
-    call('XTRIM', events, 'MINID', last[1])
-    run.t.wrote = #last[2][2] + EVENT_BYTES
-  else
-    -- Somebody's hand was there.
-    call('DEL', events)
+  for _, entry in ipairs(call('XRANGE', events, '-', '+', 'COUNT', BEGINNINGS)) do
+    if entry[2][1] == 'text' then
+      break
+    end
+    table.insert(stay, entry)
   end
-  run.t.first, run.t.unread, run.t.choices, run.t.chars = nil, nil, nil, nil
+  local last = call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+  table.insert(stay, last and last[2][1] ~= 'text' and last or nil)
+  call('DEL', events)
+  run.t.first, run.t.unread, run.t.choices, run.t.chars, run.t.wrote = nil, nil, nil, nil, 0
+  for _, entry in ipairs(stay) do
+    call('XADD', events, entry[1], unpack(entry[2]))
+    run.t.wrote = run.t.wrote + #entry[2][2] + EVENT_BYTES
+  end
   return true
 end
 
