@@ -1,10 +1,13 @@
 """Pixels that travel as bytes are the processor's own numbers on the device; others travel as numbers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image as Picture
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,7 +19,7 @@ from tests.support.families.family import Family
 from tests.support.families.moving import QWEN2_VL, SMOLVLM
 from worker.engines.base import PackedPicture
 from worker.engines.loading.loaded import LoadedModel
-from worker.engines.prompt.pixel_bytes import MOST, PixelTable
+from worker.engines.prompt.pixel_bytes import MOST, PixelTable, takes_arrays
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 TINY = Path(__file__).parents[2] / "models" / "tiny"
@@ -71,6 +74,28 @@ def test_decoded_pixels_are_shown_without_a_copy_of_pillow_s_and_are_the_same(na
         one, other = (model.renderer.pictures_prompt([picture]).inputs for picture in (mine, theirs))
         assert same(one, other)
         assert mine.pixels is not None  # Pillow's own would have taken their place.
+
+
+class ByChannel:
+    """Stands for a processor by torchvision, which is not installed here."""
+
+    backend = "torchvision"
+
+    def process_image(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(image).contiguous()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_processor_is_given_pixels_as_they_lie_only_where_it_makes_the_same_of_them(*, apart: bool) -> None:
+    pictures = ByChannel()
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3).transpose(2, 0, 1)
+
+    def made_up(*, arrays: bool = False) -> list[dict[str, torch.Tensor]]:
+        shown = (pictures if arrays else ByChannel()).process_image(pixels)
+        return [{"pixel_values": shown.view(-1) if apart else shown}]
+
+    assert takes_arrays(SimpleNamespace(image_processor=pictures), made_up)
+    assert pictures.process_image(pixels).is_contiguous() == apart
 
 
 def test_a_packed_picture_is_one_of_pillow_s_for_whoever_asks() -> None:

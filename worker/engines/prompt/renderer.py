@@ -231,7 +231,7 @@ class Renderer:
     def stop_at_bytes(self, place: torch.Tensor) -> None:
         """Let pictures of prompts be bytes from now on, as `pixel_table` says."""
         self.pixels = pixel_table(self._processor, self._made_up, place)
-        self._takes_arrays = takes_arrays(self._made_up)
+        self._takes_arrays = takes_arrays(self._processor, self._made_up)
 
     def _to_processor(self, picture: Picture) -> Shown:
         """The picture as the processor takes it: what is packed need not be unpacked and packed again."""
