@@ -48,6 +48,8 @@ SPARE_WORK = 2.5
 EFFICIENT = 0.95
 ROOMY = 0.7
 """Below this share of its core the record server must not be what rows wait for."""
+PER_S = {"whole": 2500.0, "webhooks": 1200.0}
+"""Jobs a second that one record store is to do."""
 FULL = 0.95
 """Above this share rows wait for this machine, which simulates workers that normally have their own."""
 COLORS = report.SERIES[:3]
@@ -95,7 +97,9 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
         "fleets": [asdict(row) for row in fleets],
         "mills": [asdict(row) for row in saturations],
     }
-    return report.Findings(figures, _picture(fleets, saturations), _bounds(fleets), summary=str(saturations))
+    return report.Findings(
+        figures, _picture(fleets, saturations), _bounds(fleets, saturations), summary=str(saturations)
+    )
 
 
 def fleet(way: Way, workers: int, window_s: float) -> Fleet:
@@ -205,12 +209,18 @@ def saturation(way: Way, seconds: float) -> Saturation:
     )
 
 
-def _bounds(fleets: Sequence[Fleet]) -> list[Bound]:
-    return [
+def _bounds(fleets: Sequence[Fleet], saturations: Sequence[Saturation]) -> list[Bound]:
+    efficiencies = [
         Bound(f"{row.workers} workers, {row.way}: work", row.efficiency, EFFICIENT, "", at_least=True)
         for row in fleets
         if row.redis < ROOMY and row.machine < FULL
     ]
+    rates = [
+        Bound(f"one record store, {row.way}", row.full_per_s, PER_S[row.way], "jobs/s", at_least=True)
+        for row in saturations
+        if row.way in PER_S
+    ]
+    return efficiencies + rates
 
 
 def _picture(fleets: Sequence[Fleet], saturations: Sequence[Saturation]) -> Figure:

@@ -132,12 +132,9 @@ def ratios(results: Sequence[Result]) -> list[Ratio]:
 
 
 def bounds(results: Sequence[Result]) -> list[Bound]:
-    """Of large pages; the picture and the JSON hold the others."""
     limits = []
     for result in results:
         ours, before = result.ours[-1], result.before[-1]
-        if result.part.size != LARGE:
-            continue
         # What preparing in time would take of the cores.
         if ours["allows"] * ours["cpu_s"] < SPARE * result.part.cores:
             limits.append(Bound(f"{result.name}: the device waits", ours["waits"], MOST_WAITING, ""))

@@ -18,6 +18,7 @@ from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
 from tests.support.service import ROOT
+from worker.fair_share import Waiter
 from worker.media.picture_decoder import PictureDecoder
 
 HALF_RED_ON_WHITE = (255, 127, 127)
@@ -187,6 +188,13 @@ def test_no_corruption_raises_anything_but_invalid_image(decoder: PictureDecoder
 def test_what_the_door_would_refuse_never_reaches_a_decoder(decoder: PictureDecoder) -> None:
     with pytest.raises(CallerError, match="megapixels"):
         decoded(decoder, make.webp_lossless_header(11_000, 11_000))
+
+
+def test_a_picture_that_is_shown_several_times_is_decoded_once(decoder: PictureDecoder) -> None:
+    one, other = make.picture("PNG", (9, 7)), make.picture("JPEG", (9, 7))
+    with decoder.decode([one, other, bytes(bytearray(one))], Waiter("")) as pictures:
+        assert pictures[0] is pictures[2]
+        assert pictures[1] is not pictures[0]
 
 
 def test_threads_get_their_own_pictures(decoder: PictureDecoder) -> None:

@@ -271,6 +271,16 @@ async def test_an_answer_lives_on_as_each_key_of_its_caller_says(deployment: Dep
     assert client.ttl(run) > 86_000
 
 
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_cached_answers_use_up_a_key_s_quota_as_others_do(deployment: Deployment) -> None:
+    key = (await made(deployment.app, "one", requests_per_minute=3))["secret"]
+    await computed(deployment, CHAT, **bearer(key))
+    async with client_of(deployment.app) as client:
+        replies = [await client.post(CHATS, json=CHAT, headers=bearer(key)) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert [reply.headers.get("x-cache") for reply in replies] == ["HIT", "HIT", None]
+
+
 @pytest.fixture
 async def repeated(deployment: Deployment) -> Deployment:
     """CHAT and a raw call got cached answers twice, so that they are known by their bytes."""

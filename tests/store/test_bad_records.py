@@ -312,15 +312,19 @@ def test_a_list_of_a_caller_that_cannot_be_read_ends_none_of_its_jobs_otherwise(
     assert [*records.run(audit.set_aside())] == [name]
 
 
+@pytest.mark.parametrize("when", ["queued", "running"])
 @pytest.mark.parametrize("first", ["cancelled", "failed", "succeeded"])
-def test_both_jobs_of_a_broken_set_end_whatever_meets_it_first(records: Records, first: str) -> None:
+def test_both_jobs_of_a_broken_set_end_whatever_meets_it_first(
+    records: Records, first: str, when: str
+) -> None:
     times = Times(finish_by=records.now + 1000)
     opener = records.post(records.placing("q"), times=times).view
     assert opener is not None
     joined = records.submit("q")
-    claim = records.claim()
+    early = records.claim() if when == "running" else None
     records.client.delete(f"sl5:{opener.run_id}:live")
     records.client.set(f"sl5:{opener.run_id}:live", "x")
+    claim = early or records.claim()
     if first == "cancelled":
         records.cancel(opener.id)
     elif first == "failed":

@@ -1,5 +1,7 @@
 """Follow: a stream can be read from anywhere, exactly, before and after the end."""
 
+import pytest
+
 from shared.job import LEAP
 from shared.store import jobs
 from shared.store.jobs import EVENT_PAGE_BYTES, EVENT_PAGE_LIMIT
@@ -161,6 +163,22 @@ def test_one_caller_s_reading_binds_a_run_that_another_asked_for(records: Record
     assert "text" in records.story(reader)
     records.lose_worker()
     assert records.claim(fingerprint=OTHER_PRINT).mixed
+
+
+@pytest.mark.parametrize("attempts", [49, 60])
+def test_who_has_read_many_attempts_goes_on_behind_them_whatever_becomes_of_the_text(
+    records: Records, attempts: int
+) -> None:
+    job = records.submit().id
+    for _ in range(attempts):
+        records.give_back(records.claim(fingerprint=PRINT))
+    last = records.events(job)[-1].id
+    records.append(records.claim(fingerprint=PRINT), 0, "eins ")
+    records.lose_worker()
+    records.claim(fingerprint=OTHER_PRINT)
+    event_page = records.run(jobs.follow("anyone", job, last))
+    assert event_page is not None
+    assert not event_page.forgot
 
 
 def test_a_run_in_flight_is_read_while_the_store_takes_no_writes(real_store: Store) -> None:

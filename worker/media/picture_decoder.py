@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from shared.blobs import digest
 from shared.errors import CallerError
 from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
 from shared.media.decoder_protocol import PICTURES
@@ -45,8 +46,15 @@ class PictureDecoder:
         targets = shrunk_sizes(infos, self._limits.max_side)
         # As squares, to which a processor may pad them, one after the other.
         squares = sum(max(target) ** 2 for target in targets)
+        pictures: dict[tuple[str, tuple[int, int]], PackedPicture] = {}
+        places = []
         with self._pixels.reserve(squares, waiter):
-            yield [self._decode_one(waiter, *each) for each in zip(infos, targets, files, strict=True)]
+            for info, target, data in zip(infos, targets, files, strict=True):
+                # One that comes several times, as in a conversation, is decoded once.
+                places.append((digest(data) if len(infos) > 1 else "", target))
+                if places[-1] not in pictures:
+                    pictures[places[-1]] = self._decode_one(waiter, info, target, data)
+            yield [pictures[place] for place in places]
 
     def close(self) -> None:
         """End the processes; nothing can be decoded afterwards."""

@@ -121,8 +121,8 @@ end
 -- A run knows the first moment that one of its jobs named, whether one wants to hear of its beginning, and how long the log
 -- reads them.
 local function note_job(run, job)
-  run.timed = job.start_by and math.min(job.start_by, run.timed or job.start_by) or run.timed
-  run.timed = job.finish_by and math.min(job.finish_by, run.timed or job.finish_by) or run.timed
+  run.limit_at = job.start_by and math.min(job.start_by, run.limit_at or job.start_by) or run.limit_at
+  run.limit_at = job.finish_by and math.min(job.finish_by, run.limit_at or job.finish_by) or run.limit_at
   run.log_s = math.max(run.log_s or 0, Runs.log_s(job) or 0)
   run.beginnings = run.beginnings or job.beginnings
 end

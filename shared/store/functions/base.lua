@@ -118,7 +118,7 @@ local function each(ids, act)
 end
 
 -- A command on a list or set that somebody may have spoilt; where it cannot be used it is put aside, and the reply is `empty`.
-local function guarded(empty, command, id, ...)
+local function reply_or(empty, command, id, ...)
   local reply = redis.pcall(command, P .. id, ...)
   if type(reply) == 'table' and reply.err then
     set_aside(id, reply.err)

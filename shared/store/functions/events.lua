@@ -108,11 +108,13 @@ function Events.take_back(run)
   if not run.t.unread then
     return false
   end
-  for _, entry in ipairs(call('XRANGE', events, '-', '+', 'COUNT', BEGINNINGS)) do
-    if entry[2][1] == 'text' then
-      break
-    end
-    table.insert(stay, entry)
+  local entries = call('XRANGE', events, '-', '+', 'COUNT', BEGINNINGS)
+  while entries[#stay + 1] and entries[#stay + 1][2][1] ~= 'text' do
+    table.insert(stay, entries[#stay + 1])
+  end
+  if #stay == #entries then
+    -- Its text is not among them.
+    return false
   end
   local last = call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
   table.insert(stay, last and last[2][1] ~= 'text' and last or nil)

@@ -98,7 +98,7 @@ end
 -- The hosts of those of a caller's endpoints that want events of this type, by target. Many ends of one call read them once.
 local function hosts_of(caller, type)
   local key, hosts = 'endpoints:' .. caller, {}
-  memo[key] = memo[key] or guarded({}, 'ZRANGE', key, 0, -1)
+  memo[key] = memo[key] or reply_or({}, 'ZRANGE', key, 0, -1)
   for _, id in ipairs(memo[key]) do
     hosts[id] = host_of(id, type)
   end
@@ -108,7 +108,7 @@ end
 -- Puts a notice into its caller's log, which is trimmed once in each second of its own time.
 local function write_log(notice, caller)
   local log = P .. 'notices:' .. caller
-  local newest = tonumber(guarded({}, 'ZREVRANGE', 'notices:' .. caller, 0, 0, 'WITHSCORES')[2] or 0)
+  local newest = tonumber(reply_or({}, 'ZREVRANGE', 'notices:' .. caller, 0, 0, 'WITHSCORES')[2] or 0)
   local place = math.max(now, newest + 1)
   call('ZADD', log, 'NX', place, notice)
   if math.floor(newest / 1000) < math.floor(place / 1000) then

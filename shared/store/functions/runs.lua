@@ -147,8 +147,8 @@ local PIECE = 32
 
 -- Writes the end of a job whose run has ended.
 function Runs.end_with_run(job, run)
-  guarded(0, 'SREM', run.id .. ':live', job.id)
-  if guarded(0, 'SREM', run.id .. ':began', job.id) == 1 then
+  reply_or(0, 'SREM', run.id .. ':live', job.id)
+  if reply_or(0, 'SREM', run.id .. ':began', job.id) == 1 then
     Webhooks.announce('began', job)
   end
   return Runs.end_job(job, run.state, run.end_id, false, run.error, run.ended)
@@ -157,7 +157,7 @@ end
 -- Does something for members of a set of jobs, each taken out, until `budget` is spent; returns what is left of it.
 local function piece(key, budget, act)
   while budget > 0 do
-    local id = guarded(nil, 'SPOP', key)
+    local id = reply_or(nil, 'SPOP', key)
     if not id then
       break
     end
@@ -232,7 +232,7 @@ function Runs.announce_beginning(run)
   if opener then
     Webhooks.announce('began', opener)
   end
-  if run.joined then
+  if run.joined and Runs.live_count(run) > 0 then
     call('SUNIONSTORE', P .. run.id .. ':began', P .. run.id .. ':live')
     if begin_joined(run.id, PIECE) <= 0 then
       call('RPUSH', P .. 'ending', run.id .. ':began')
@@ -333,7 +333,7 @@ end
 
 -- The jobs that a run is for: its opener, until it leaves, and those that joined it.
 function Runs.live_jobs(run)
-  local jobs = run.joined and guarded({}, 'SMEMBERS', run.id .. ':live') or {}
+  local jobs = run.joined and reply_or({}, 'SMEMBERS', run.id .. ':live') or {}
   if not run.left then
     table.insert(jobs, run.job)
   end
@@ -341,7 +341,7 @@ function Runs.live_jobs(run)
 end
 
 function Runs.live_count(run)
-  return (run.left and 0 or 1) + (run.joined and guarded(0, 'SCARD', run.id .. ':live') or 0)
+  return (run.left and 0 or 1) + (run.joined and reply_or(0, 'SCARD', run.id .. ':live') or 0)
 end
 
 -- Counts a job of a class among those that wait for a run which several share; the first two are counted together.
@@ -388,7 +388,7 @@ function Runs.leave(job, status, failure)
     if run.job == job.id then
       run.left = 1
     else
-      guarded(0, 'SREM', run.id .. ':live', job.id)
+      reply_or(0, 'SREM', run.id .. ':live', job.id)
     end
     wake(run.id, 'state')
     if Runs.live_count(run) == 0 then
@@ -400,7 +400,7 @@ function Runs.leave(job, status, failure)
   end
 end
 
--- So many jobs may end because their run is met in line or settled by one call; an answer that is copied counts as much.
+-- So many jobs may end because their run is met in line or settled by one call.
 Runs.ENDS = 20
 
 -- Fails the late jobs of a run, or a late job without one, as their work moves on: ENDS of them at most. Returns false where no
@@ -411,7 +411,7 @@ function Runs.fail_late(work, name)
     return true, 0, 0
   elseif not is_run(work.id) then
     jobs = { work.id }
-  elseif now >= (work.timed or math.huge) then
+  elseif now >= (work.limit_at or math.huge) then
     jobs = Runs.live_jobs(work)
   end
   for _, id in ipairs(jobs) do

@@ -37,7 +37,7 @@ local CHARGED_S, NOTICE_BYTES, DELIVERY_BYTES = 604800, 400, 300
 
 -- What the notices of a job's beginning and end may take: for its own webhook, if it has one, and its caller's endpoints.
 function Webhooks.room(hook, job)
-  local targets = (hook and 1 or 0) + (job.quiet and 0 or guarded(0, 'ZCARD', 'endpoints:' .. job.caller))
+  local targets = (hook and 1 or 0) + (job.quiet and 0 or reply_or(0, 'ZCARD', 'endpoints:' .. job.caller))
   return targets > 0 and 2 * (NOTICE_BYTES + #(job.metadata or '') + targets * DELIVERY_BYTES) or 0
 end
 
