@@ -137,9 +137,9 @@ def bounds(results: Sequence[Result]) -> list[Bound]:
         ours, before = result.ours[-1], result.before[-1]
         # What preparing in time would take of the cores.
         if ours["allows"] * ours["cpu_s"] < SPARE * result.part.cores:
-            limits.append(Bound(f"{result.name}: the device waits", ours["waits"], MOST_WAITING, ""))
+            limits.append(Bound(f"{result.name}: waits", ours["waits"], MOST_WAITING, ""))
         first = ours["urgent_p50"] / before["urgent_p50"]
-        limits.append(Bound(f"{result.name}: first text beside before", first, MOST_FIRST, ""))
+        limits.append(Bound(f"{result.name}: first text", first, MOST_FIRST, ""))
     return limits
 
 
