@@ -47,14 +47,14 @@ class PictureDecoder:
         # As squares, to which a processor may pad them, one after the other.
         squares = sum(max(target) ** 2 for target in targets)
         pictures: dict[tuple[str, tuple[int, int]], PackedPicture] = {}
-        places = []
+        keys = []
         with self._pixels.reserve(squares, waiter):
             for info, target, data in zip(infos, targets, files, strict=True):
                 # One that comes several times, as in a conversation, is decoded once.
-                places.append((digest(data) if len(infos) > 1 else "", target))
-                if places[-1] not in pictures:
-                    pictures[places[-1]] = self._decode_one(waiter, info, target, data)
-            yield [pictures[place] for place in places]
+                keys.append((digest(data) if len(infos) > 1 else "", target))
+                if keys[-1] not in pictures:
+                    pictures[keys[-1]] = self._decode_one(waiter, info, target, data)
+            yield [pictures[key] for key in keys]
 
     def close(self) -> None:
         """End the processes; nothing can be decoded afterwards."""
