@@ -160,7 +160,7 @@ def sweeps(day: Day) -> Iterator[ScriptCall[int]]:
 
 def late_jobs(day: Day) -> None:
     """Runs all of whose jobs are late as the run is settled, or as the maintenance looks at them."""
-    late = soon(day)
+    late = lease_end(day)
     for placing in day.probe.placings(2 * CROWDS):
         day.submit_shared(placing, CROWD, Times(finish_by=late))
     settles = [at_time(call, late) for call in day.probe.settles(claims_of(day, CROWDS))]
@@ -170,7 +170,7 @@ def late_jobs(day: Day) -> None:
 
 def late_beginnings(day: Day) -> None:
     """Runs that many share, one of whose jobs, a more urgent one, is too late to begin."""
-    late = soon(day)
+    late = lease_end(day)
     for placing in day.probe.placings(2 * CROWDS):
         day.submit_shared(placing, CROWD - 1)
         day.submit_shared(replace(placing, priority="interactive"), 1, Times(start_by=late))
@@ -202,7 +202,8 @@ def answer_holders(day: Day) -> None:
     day.timed("purge where the holders are gone", (jobs.purge(SETTINGS, CALLER, job) for job in shared))
 
 
-def soon(day: Day) -> int:
+def lease_end(day: Day) -> int:
+    """Of a lease granted now, Unix ms."""
     return int(day.client.time()[0] * 1000 + round(SETTINGS.queue.lease_s * 1000))
 
 

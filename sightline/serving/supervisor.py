@@ -38,7 +38,7 @@ class Supervisor:
         for last in (False, True):
             group = [child for child in self._children if (child.command.name == OWN_SERVER) == last]
             await asyncio.gather(*(self._stop(child) for child in group))
-        # First, for the watchdog's own end is of no interest: its signal could reach a loop just closed.
+        # Before the watchdog exits: its SIGCHLD could arrive when the loop is closed already.
         asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
         self._watchdog.close()
 

@@ -1,11 +1,12 @@
 """Several answers of one run: each is a text of its own, whatever becomes of the others."""
 
-from shared.result import Candidate, Logprobs, Piece, TokenLogprob
+from shared.result import Candidate, Logprobs, Piece, TokenLogprob, logprobs_of
 from shared.store import jobs
+from shared.store.admission import cached
 from shared.store.claims import Claim, append, published, settle
 from tests.support.store import LANE, OTHER_PRINT, PRINT, Records, answer
 
-TOLD: Logprobs = (TokenLogprob(0, Candidate("b", -0.5), ()),)
+LIKELIHOODS: Logprobs = (TokenLogprob(0, Candidate('"b",\n', -0.12345678901234567), ()),)
 
 
 def say(records: Records, claim: Claim, choice: int, start: int, text: str, *ids: int) -> str:
@@ -83,6 +84,25 @@ def test_what_is_left_of_every_answer_is_told_before_the_end(records: Records) -
     assert records.run(call) == "settled"
     assert texts(records, job) == [(0, 0, "one"), (0, 3, " two"), (1, 0, "three")]
     assert records.story(job)[-1] == "succeeded"
+
+
+def test_a_cached_answer_is_streamed_as_it_was_written(records: Records) -> None:
+    """Published pieces and the last ones alike; a likelihood loses no digit."""
+    records.beat()
+    records.submit("q")
+    claim = records.claim()
+    say(records, claim, 1, 0, 'b ","choice":0', 1)
+    records.run(append(claim, Piece(14, "b", (2,), LIKELIHOODS, choice=1)))
+    rest = [Piece(0, "one", (3,), LIKELIHOODS, choice=0), Piece(3, " two", (4,), choice=0)]
+    records.run(settle(records.settings, claim, answer(), fingerprint=PRINT, rest=rest))
+    hit = records.run(cached(records.placing("q"), records.settings, texts=True))
+    assert hit is not None
+    assert [(d["choice"], d["start"], d["text"], d["ids"], logprobs_of(d)) for d in hit.texts] == [
+        (1, 0, 'b ","choice":0', [1], None),
+        (1, 14, "b", [2], LIKELIHOODS),
+        (0, 0, "one", [3], LIKELIHOODS),
+        (0, 3, " two", [4], None),
+    ]
 
 
 def test_an_answer_takes_up_as_many_rows_as_were_asked_for(records: Records) -> None:

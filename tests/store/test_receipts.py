@@ -102,8 +102,8 @@ def test_what_made_an_answer_is_told_by_its_receipt_and_stands_in_no_older_api_s
     results = [records.view(job).result for job in (first.job, later)]
 
     assert [result and result.origin for result in results] == [origin, origin]
-    kept = json.loads(records.field(first.run, "result"))
-    assert kept.keys() == {"choices", "usage", "fingerprint", "compute_s"}
+    result = json.loads(records.field(first.run, "result"))
+    assert result.keys() == {"choices", "usage", "fingerprint", "compute_s"}
 
 
 def added(value: Any) -> Any:

@@ -140,8 +140,8 @@ def test_receivers_that_are_down_do_not_fill_the_store(records: Records) -> None
 def test_room_is_reserved_for_what_a_job_s_webhook_and_endpoints_are_to_be_told(records: Records) -> None:
     endpoint(records)
     submit(records, metadata={"k": "v" * 100})
-    told = NOTICE_BYTES + len('{"k":""}') + 100 + 2 * DELIVERY_BYTES
-    assert reserved(records) == admission.ROOM + 2 * told
+    notice_bytes = NOTICE_BYTES + len('{"k":""}') + 100 + 2 * DELIVERY_BYTES
+    assert reserved(records) == admission.ROOM + 2 * notice_bytes
     records.settle(records.claim())
     assert reserved(records) == 0
 

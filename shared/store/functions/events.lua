@@ -104,23 +104,23 @@ local BEGINNINGS = 100
 -- Takes back a run's text that nobody has read; false where somebody may have. The events' ids are not given again. Who has read
 -- an event behind some text has read that: what stays is the events before, and the last.
 function Events.take_back(run)
-  local events, stay = P .. run.id .. ':events', {}
+  local events, remaining = P .. run.id .. ':events', {}
   if not run.t.unread then
     return false
   end
   local entries = call('XRANGE', events, '-', '+', 'COUNT', BEGINNINGS)
-  while entries[#stay + 1] and entries[#stay + 1][2][1] ~= 'text' do
-    table.insert(stay, entries[#stay + 1])
+  while entries[#remaining + 1] and entries[#remaining + 1][2][1] ~= 'text' do
+    table.insert(remaining, entries[#remaining + 1])
   end
-  if #stay == #entries then
+  if #remaining == #entries then
     -- Its text is not among them.
     return false
   end
   local last = call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
-  table.insert(stay, last and last[2][1] ~= 'text' and last or nil)
+  table.insert(remaining, last[2][1] ~= 'text' and last or nil)
   call('DEL', events)
   run.t.first, run.t.unread, run.t.choices, run.t.chars, run.t.wrote = nil, nil, nil, nil, 0
-  for _, entry in ipairs(stay) do
+  for _, entry in ipairs(remaining) do
     call('XADD', events, entry[1], unpack(entry[2]))
     run.t.wrote = run.t.wrote + #entry[2][2] + EVENT_BYTES
   end
@@ -147,7 +147,7 @@ function Events.texts_of(id)
     end
   end
   if rest then
-    -- Copied as written: cjson would round likelihoods.
+    -- As it was written: cjson would round likelihoods.
     table.insert(datas, string.sub(rest, 2, -2))
   end
   return datas

@@ -95,16 +95,16 @@ def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) ->
 def takes_arrays(processor: Any, make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bool:
     """Whether the processor makes the same of arrays, [channels, height, width], as of Pillow's pictures.
 
-    One by torchvision is let take them as they lie, pixel by pixel, if that is the same: by itself it lays
-    out each channel apart, and takes twice as long to resize that.
+    Torchvision's processors then keep the layout of the picture, pixel by pixel, if their output is the same:
+    by default they copy it channel by channel, which takes twice as long to resize.
     """
     pictures: Any = getattr(processor, "image_processor", None)
     if getattr(pictures, "backend", None) == "torchvision":
         own = pictures.process_image
 
         def process_image(image: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-            as_it_lies = isinstance(image, np.ndarray) and image.shape[0] == CHANNELS
-            return torch.from_numpy(image) if as_it_lies else own(image, *args, **kwargs)
+            is_packed = isinstance(image, np.ndarray) and image.shape[0] == CHANNELS
+            return torch.from_numpy(image) if is_packed else own(image, *args, **kwargs)
 
         pictures.process_image = process_image
         if _takes_arrays(make_inputs):
