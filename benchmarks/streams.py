@@ -1,4 +1,4 @@
-"""Many chat streams at once through OpenAI's Python client; a model's answers, watched or not: 3 minutes.
+"""Many chat streams at once through OpenAI's Python client; a model's answers, watched or not: 5 minutes.
 
 Ours and a bare Starlette application (`app`) take turns; callers are processes (`... streams turns`). So do
 answers of the tiny model that are read as they come (`watched`) and those that are read whole (`whole`).
@@ -35,7 +35,8 @@ STREAMS, WORDS, ROUNDS, CLIENTS = 200, 40, 6, 2
 MODEL, STEP_S = "bench/paced", 0.1
 """At this pace each word is an event of its own: our streams gather text for this long at most."""
 MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {STREAMS}\noptions = {{ step_s = {STEP_S} }}\n'
-CALLERS, TOKENS = (1, 16), 384
+CALLERS, TOKENS, PAIRS = (1, 16), 128, 20
+"""Pairs of watched and whole turns in each round. Many short ones: a turn differs by a tenth from the next."""
 DRAWN = replace(TINY_MODEL, rows=max(CALLERS))
 GAP_LIMIT_MS, SHARE = 30.0, 0.99
 """Between two pieces, or one step if that is longer; share of the tokens/s of answers read whole."""
@@ -111,10 +112,11 @@ def _drawn(services: StreamServices, callers: int, rounds: int, say: command.Say
         ready = f"http://127.0.0.1:{services.ports['ours']}/models/{DRAWN.id}/health"
         services.wait_until(ready, LOAD_LIMIT_S)
     laps: Laps = {"whole": [], "watched": []}
-    for number in range(rounds + 1):
-        for side, some in laps.items():
+    for number in range(rounds * PAIRS + 1):
+        # Each goes first as often as the other, or a machine that slows down would favour one.
+        for side in sorted(laps, reverse=number % 2 == 0):
             turn = asyncio.run(_draw(services.ports["ours"], callers, stream=side == "watched"))
-            some += [turn] if number else []
+            laps[side] += [turn] if number else []
     say(f"{callers} callers: {_watched_figures(laps, callers)}")
     return laps
 
