@@ -36,7 +36,7 @@ MODEL, STEP_S = "bench/paced", 0.1
 """At this pace each word is an event of its own: our streams gather text for this long at most."""
 MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {STREAMS}\noptions = {{ step_s = {STEP_S} }}\n'
 CALLERS, TOKENS, PAIRS = (1, 16), 128, 20
-"""Pairs of watched and whole turns in each round. Many short ones: a turn differs by a tenth from the next."""
+"""Pairs of watched and whole turns in each round. Many short ones: turns differ by a tenth."""
 DRAWN = replace(TINY_MODEL, rows=max(CALLERS))
 GAP_LIMIT_MS, SHARE = 30.0, 0.99
 """Between two pieces, or one step if that is longer; share of the tokens/s of answers read whole."""

@@ -1,4 +1,4 @@
-"""Many callers at once, at our service and at other servers: under half an hour.
+"""Many callers at once, at our service and at other servers: under an hour.
 
 Each part is a server, a model, a number format, one thread or the whole machine. What is left out by
 --systems, --models or --clients keeps its figures.
@@ -22,6 +22,8 @@ from benchmarks.frame.services import ROOT
 
 DECODING = "decoding"
 """Listed among the systems: the engine's steps compared with those of generate(), without any server."""
+TOLL = "toll"
+"""Listed among the systems: vLLM's own server and our service with its engine, by turns."""
 QUICK_FOLDER = ROOT / "data" / "benchmarks"
 ORDER = ("continuous", "serve", "vllm", "vllm_engine", "wide", "sequential")
 COLORS = dict(zip(ORDER, (*report.SERIES, report.GRAY), strict=True))
@@ -43,6 +45,8 @@ def main() -> int:
         # Where answers end by themselves, the pages compare requests and not steps.
         if DECODING in arguments.systems and not SUBJECTS[model].ends:
             run.decoding(model, dtype)
+        if TOLL in arguments.systems and not SUBJECTS[model].ends:
+            run.toll(model, dtype, arguments.vllm)
     findings = report.Findings({}, picture(results.rows["parts"]), results.bounds())
     print(report.table(findings))
     report.write(arguments.out, NAME, results.rows, findings.picture)
@@ -51,7 +55,7 @@ def main() -> int:
 
 def _arguments() -> command.Options:
     parser = command.parser(NAME, __doc__)
-    systems = (*SYSTEMS, DECODING)
+    systems, with_vllm = (*SYSTEMS, DECODING, TOLL), {*VLLM, TOLL}
     parser.add_argument(
         "--systems", nargs="+", choices=systems, help="default: all, vLLM's where it is named"
     )
@@ -61,10 +65,12 @@ def _arguments() -> command.Options:
     parser.add_argument("--quick", action="store_true", help="every part for seconds, into data/benchmarks")
     parser.set_defaults(out=None)
     arguments = parser.parse_args()
-    arguments.systems = arguments.systems or [name for name in systems if name not in VLLM or arguments.vllm]
+    arguments.systems = arguments.systems or [
+        name for name in systems if name not in with_vllm or arguments.vllm
+    ]
     arguments.out = arguments.out or (QUICK_FOLDER if arguments.quick else report.FOLDER)
-    if {*VLLM} & {*arguments.systems} and arguments.vllm is None:
-        parser.error("--systems vllm and vllm_engine need --vllm PYTHON")
+    if with_vllm & {*arguments.systems} and arguments.vllm is None:
+        parser.error("--systems vllm, vllm_engine and toll need --vllm PYTHON")
     if arguments.vllm and not (arguments.vllm.parent / "vllm").exists():
         parser.error(f"--vllm: there is no vllm next to {arguments.vllm}")
     size = plan.QUICK if arguments.quick else plan.FULL

@@ -1,10 +1,12 @@
-"""Measure one server with one model: a closed loop for each number of clients, repeated pictures, a chat."""
+"""Measure one server with one model: a closed loop for each number of clients, large pages, repeated
+questions and pictures, a chat; and what our whole service costs over vLLM's own server.
+"""
 
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -12,8 +14,8 @@ from typing import Any
 
 from benchmarks.batching import servers
 from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, drive, point
-from benchmarks.batching.plan import ROWS, Part, Results, Size
-from benchmarks.batching.questions import SUBJECTS, Question
+from benchmarks.batching.plan import CORES, ONE_BY_ONE, ROWS, VLLM, Part, Results, Size
+from benchmarks.batching.questions import SUBJECTS, Question, page_question
 from benchmarks.frame import report
 from benchmarks.frame.command import Say
 from benchmarks.frame.services import ClientProcess, NotStartedError
@@ -23,8 +25,21 @@ FIRST = 4
 """Questions asked to warm up; their answers are compared between servers."""
 SHORT = 8
 """Tokens of an answer where the time to its first text is what counts."""
-NUMBERS = {"first": 0, "points": 1_000, "pictures": 100_000, "chat": 200_000}
-"""Where each measurement's questions begin, so that none is asked twice: nothing is answered from a cache."""
+NUMBERS = {
+    "first": 0,
+    "points": 1_000,
+    "pictures": 100_000,
+    "chat": 200_000,
+    "pages": 300_000,
+    "repeats": 400_000,
+    "toll": 500_000,
+}
+"""Where each measurement's questions begin, so that none is asked twice by chance: nothing is answered from a
+cache but what is repeated on purpose."""
+PAGE_TOKENS = 16
+"""Of an answer about a page: some fields read off it."""
+EACH, REPEATED = 3, 5
+"""Questions for each client about pages or repeated; every fifth has been asked before."""
 LONGEST_S = 600.0
 
 
@@ -49,15 +64,47 @@ class Measuring:
                 "same": self._pictures(NUMBERS["pictures"] + self._size.at_once, same=True),
             }
             figures["chat_ttft_ms"] = self._chats()
+        elif not self._subject.ends and self._part.system not in ONE_BY_ONE:
+            figures |= {"pages": self._pages(), "repeats": self._repeats()}
+            for name in ("pages", "repeats"):
+                say(f"{self._part}: {name}, {figures[name]['requests_per_s']} requests/s")
         return figures
+
+    def point(self, clients: int, numbers: Sequence[int]) -> dict[str, Any]:
+        """Answers to the questions of these numbers. Raises WrongAnswerError."""
+        questions = self._serving.wire.ask(self._subject, numbers, self._longest)
+        driven, cpu_s = self._drive(questions, clients, self._size.seconds_of(self._part))
+        self._check(driven.answers, self._exactly)
+        return point(driven, cpu_s=cpu_s, rss_mb=self._serving.usage.rss_mb())
 
     def _point(self, clients: int) -> dict[str, Any]:
         first = NUMBERS["points"] * clients
-        numbers = range(first, first + self._subject.requests(clients))
-        questions = self._serving.wire.ask(self._subject, numbers, self._longest)
-        driven, cpu_s = self._drive(questions, clients, self._size.seconds_of(self._part))
-        self._check(driven.answers)
-        return point(driven, cpu_s=cpu_s, rss_mb=self._serving.usage.rss_mb())
+        return self.point(clients, range(first, first + self._subject.requests(clients)))
+
+    def _pages(self) -> dict[str, Any]:
+        """Questions about large pages, each about its own."""
+        first, wire = NUMBERS["pages"], self._serving.wire
+        pages = map(page_question, range(first, first + EACH * self._size.at_once))
+        return self._requests([wire.post([one.message], PAGE_TOKENS) for one in pages], PAGE_TOKENS)
+
+    def _repeats(self) -> dict[str, Any]:
+        """Questions of which every fifth had been answered before."""
+        first, asked = NUMBERS["repeats"], EACH * self._size.at_once
+        known = range(first, first + asked // REPEATED)
+        self._drive(self._serving.wire.ask(self._subject, known, self._longest), len(known), LONGEST_S)
+        earlier, fresh = iter(known), count(known.stop)
+        numbers = [
+            next(earlier, next(fresh)) if at % REPEATED == REPEATED - 1 else next(fresh)
+            for at in range(asked)
+        ]
+        return self._requests([*self._serving.wire.ask(self._subject, numbers, self._longest)], self._longest)
+
+    def _requests(self, questions: Sequence[bytes], tokens: int) -> dict[str, Any]:
+        """All answered, each with so many tokens."""
+        driven, cpu_s = self._drive(questions, self._size.at_once, LONGEST_S, cached=True)
+        self._check(driven.answers, tokens)
+        figures = point(driven, cpu_s=cpu_s, rss_mb=self._serving.usage.rss_mb())
+        return {"requests_per_s": round(len(questions) / driven.wall_s, 2)} | figures
 
     def _first(self) -> list[str]:
         """Digests of the answers to the first questions, asked at once."""
@@ -96,18 +143,20 @@ class Measuring:
             waits.append(driven.answers[0].wait_s)
         return waits
 
-    def _drive(self, questions: Any, clients: int, seconds: float) -> tuple[Drive, float]:
+    def _drive(
+        self, questions: Any, clients: int, seconds: float, *, cached: bool = False
+    ) -> tuple[Drive, float]:
         """Drive the server; also returns the processor time that it took."""
         before = self._serving.usage.cpu_s()
-        driven = drive(self._serving.port, questions, clients=clients, seconds=seconds)
+        driven = drive(self._serving.port, questions, clients=clients, seconds=seconds, cached=cached)
         cpu_s = self._serving.usage.cpu_s() - before
         self._serving.usage.wait_for_rest()
         return driven, cpu_s
 
-    def _check(self, answers: Sequence[Answer]) -> None:
+    def _check(self, answers: Sequence[Answer], tokens: int | None) -> None:
         """Every answer must have been counted, and be as long as it has to be. Raises WrongAnswerError."""
         for one in answers:
-            if one.ended is not None and (not one.tokens or one.tokens != (self._exactly or one.tokens)):
+            if one.ended is not None and (not one.tokens or one.tokens != (tokens or one.tokens)):
                 raise WrongAnswerError(f"{one.tokens} tokens: {json.dumps(one.text[:200])}")
 
 
@@ -128,6 +177,22 @@ class Run:
         with self._may_fail(str(part)), servers.serving(part, vllm) as serving:
             figures = Measuring(part, self._size, serving).all(self._say)
             self._results.add(part, about | {"versions": serving.versions} | figures)
+            self._save()
+
+    def toll(self, model: str, dtype: str, vllm: Path) -> None:
+        """vLLM's own server and our service with its engine, both started, asked by turns."""
+        about, laps = _about(), self._size.rounds
+        with self._may_fail(f"{model} {dtype} toll"), ExitStack() as stack:
+            sides = {}
+            for system in VLLM:
+                part = Part(system, model, dtype, max(CORES))
+                serving = stack.enter_context(servers.serving(part, vllm))
+                sides[system] = Measuring(part, self._size, serving)
+            numbers = count(NUMBERS["toll"])
+            for clients in self._size.clients_of(part):
+                points = _by_turns(sides, clients, numbers, laps, SUBJECTS[model].requests(clients))
+                self._results.add_toll({"model": model, "dtype": dtype, "clients": clients} | about | points)
+                self._say(f"toll, {model} {dtype}, {clients} clients: {json.dumps(points)}")
             self._save()
 
     def decoding(self, model: str, dtype: str) -> None:
@@ -161,6 +226,20 @@ class Run:
             rows=ROWS,
             limits=[bound.row() for bound in self._results.bounds()],
         )
+
+
+def _by_turns(
+    sides: dict[str, Measuring], clients: int, numbers: Iterator[int], laps: int, asked: int
+) -> dict[str, Any]:
+    """Speeds and waits of both sides, each lap about the same new questions; the first lap is not counted."""
+    points: dict[str, list[dict[str, Any]]] = {system: [] for system in sides}
+    for lap in range(laps + 1):
+        questions = [next(numbers) for _ in range(asked)]
+        for system in sorted(sides, reverse=lap % 2 == 0):
+            measured = sides[system].point(clients, questions)
+            points[system] += [measured] if lap else []
+    names = ("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms")
+    return {system: {name: [one[name] for one in some] for name in names} for system, some in points.items()}
 
 
 def _about() -> dict[str, Any]:

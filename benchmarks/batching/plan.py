@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from benchmarks.frame.statistics import Bound
+from benchmarks.frame.statistics import Bound, ratio
 
 SYSTEMS = {
     "continuous": "ours, engine `continuous`",
@@ -31,14 +32,18 @@ WHOLE_ONLY = (WIDE, *VLLM)
 MODELS = ("tiny", "mid")
 DTYPES = ("float32", "bfloat16")
 CLIENTS = (1, 4, 8, 16, 32)
-CROWDS = (16, 32)
-"""Numbers of clients only for the whole machine, whose limits show only with many."""
+CROWDS = (1, 16, 32)
+"""Numbers of clients for the whole machine."""
 CORES = (1, 2)
 ROWS = 16
 NAME = "batching"
 PART_KEY = ("system", "model", "dtype", "cores")
 DECODING_KEY = ("model", "dtype", "rows")
+TOLL_KEY = ("model", "dtype", "clients")
 SPEED_TARGET, LOOP_TARGET = 0.9, 0.02
+TOLL_TARGET, ALONE_TARGET, FIRST_TEXT_MS = 0.99, 0.97, 30.0
+"""Of vLLM's own server's tokens/s behind our service, with many callers and with one; what we may add to its
+first text."""
 LOOP_ROWS = 16
 
 
@@ -79,6 +84,7 @@ class Size:
     at_once: int = 16
     decode_rows: int = 16
     decode_tokens: int = 128
+    rounds: int = 5
 
     def seconds_of(self, part: Part) -> float:
         return self.one_by_one_s if part.system in ONE_BY_ONE else self.together_s
@@ -90,7 +96,9 @@ class Size:
 
 
 FULL = Size(15, 60, CLIENTS)
-QUICK = Size(2, 10, (1, 4), longest=24, turns=2, chats=1, at_once=4, decode_rows=4, decode_tokens=48)
+QUICK = Size(
+    2, 10, (1, 4), longest=24, turns=2, chats=1, at_once=4, decode_rows=4, decode_tokens=48, rounds=1
+)
 
 
 def parts(systems: Sequence[str], models: Sequence[str], dtypes: Sequence[str]) -> Iterator[Part]:
@@ -110,7 +118,7 @@ class Results:
     def __init__(self, folder: Path, machine: dict[str, Any]) -> None:
         """Raises OtherMachineError."""
         self._file = folder / f"{NAME}.json"
-        self.rows: dict[str, Any] = {"machine": machine, "parts": [], "decoding": []}
+        self.rows: dict[str, Any] = {"machine": machine, "parts": [], "decoding": [], "tolls": []}
         if self._file.exists():
             self.rows = json.loads(self._file.read_text(encoding="utf-8"))
         if any(self.rows["machine"][name] != machine[name] for name in ("cpu", "cores")):
@@ -130,6 +138,9 @@ class Results:
     def add_decoding(self, row: dict[str, Any]) -> None:
         self._put("decoding", row, DECODING_KEY)
 
+    def add_toll(self, row: dict[str, Any]) -> None:
+        self._put("tolls", row, TOLL_KEY)
+
     def save(self, **about: Any) -> None:
         """Complete at any moment: the file is replaced, not written into."""
         self.rows = self.rows | about
@@ -146,12 +157,25 @@ class Results:
             bounds.append(Bound(f"decode over generate(), {case}", speed, SPEED_TARGET, "", at_least=True))
             if row["model"] == "mid" and row["rows"] >= LOOP_ROWS:
                 bounds.append(Bound(f"loop's share of a step, {case}", loop, LOOP_TARGET, ""))
-        return bounds
+        return [*bounds, *(bound for row in self.rows["tolls"] for bound in _toll_bounds(row))]
 
     def _put(self, kind: str, row: dict[str, Any], names: Sequence[str]) -> None:
         key = _key(row, names)
         others = [other for other in self.rows[kind] if _key(other, names) != key]
         self.rows[kind] = sorted([*others, row], key=lambda one: _key(one, names))
+
+
+def _toll_bounds(row: dict[str, Any]) -> Iterator[Bound]:
+    """Medians over pairs of laps."""
+    own, ours = row["vllm"], row["vllm_engine"]
+    case = f"{row['model']} {row['dtype']}, callers: {row['clients']}"
+    speed = ratio("", "", ours["tokens_per_s"], own["tokens_per_s"]).value
+    target = TOLL_TARGET if row["clients"] > 1 else ALONE_TARGET
+    yield Bound(f"engine vllm over vLLM's own server, {case}", speed, target, "", at_least=True)
+    for share, limit_ms in (("p50", FIRST_TEXT_MS), ("p99", 0.0)):
+        pairs = zip(ours[f"ttft_{share}_ms"], own[f"ttft_{share}_ms"], strict=True)
+        later = round(median(mine - theirs for mine, theirs in pairs), 1)
+        yield Bound(f"first text {share} later than vLLM's own server, {case}", later, limit_ms, "ms")
 
 
 def _key(row: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from benchmarks.frame.load import post
 from benchmarks.frame.services import ROOT, TINY
+from benchmarks.preparing.families import page
 from training.held_out import MAKERS
 from training.phrases import Wording
 
@@ -20,18 +21,21 @@ KINDS = ("background", "color", "count", "describe", "shape", "where", "yes/no")
 WORDS = ("bidu", "chimu", "kelo", "nola", "stara", "trize", "vao", "wheru")
 FEWEST, MOST = 6, 30
 SIDE, GRAINS = 224, 16
+PAGE = (1275, 1650)
+"""Pixels of a scanned page, 150 to an inch."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A picture (PNG) and what is asked about it."""
+    """A picture and what is asked about it."""
 
     picture: bytes
     text: str
+    kind: str = "png"
 
     @property
     def message(self) -> dict[str, Any]:
-        picture = "data:image/png;base64," + base64.b64encode(self.picture).decode()
+        picture = f"data:image/{self.kind};base64," + base64.b64encode(self.picture).decode()
         return {
             "role": "user",
             "content": [
@@ -96,6 +100,11 @@ def _fog_question(number: int) -> Question:
     grains = Image.frombytes("RGB", (GRAINS, GRAINS), dice.randbytes(3 * GRAINS * GRAINS))
     words = dice.choices(WORDS, k=dice.randint(FEWEST, MOST))
     return Question(_png(grains.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), " ".join(words))
+
+
+def page_question(number: int) -> Question:
+    """A scanned page of its own, and words as of any other question."""
+    return Question(page(PAGE, number), _fog_question(number).text, "jpeg")
 
 
 def _png(image: Image.Image) -> bytes:

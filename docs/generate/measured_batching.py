@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from statistics import median
 from typing import Any
 
-from benchmarks.batching.plan import CORES, DTYPES, MODELS, OURS, SYSTEMS, WIDE
+from benchmarks.batching.plan import CORES, DTYPES, MODELS, OURS, SYSTEMS, VLLM, WIDE
 from docs.generate.tables import rows_of
 
 ON = {1: "one thread", 2: "the whole machine"}
@@ -13,6 +14,17 @@ WHOLE, SHOWN = "mid", ("16", "32")
 MACHINE = """
 Model `mid`, the whole machine. Ours are two workers with one thread each (`continuous`), or one worker
 with two threads; the other servers have one or two threads, whichever gave more.
+"""
+LOADS = """
+### Large pages, repeated questions
+
+Scanned pages of 1275 x 1650 pixels, 16 tokens an answer; pictures of 224 pixels, 128 tokens, where every
+fifth question had been answered before. 16 callers, the whole machine; requests a second (first text p50).
+"""
+TOLL = """
+### Behind our service, and vLLM's own server
+
+Both started, asked by turns; medians.
 """
 REUSE = """
 ### Reuse
@@ -31,7 +43,7 @@ def tables(found: dict[str, Any]) -> str:
         head = ("dtype", "callers", "server", "tokens/s", "a CPU second")
         rest = ("first text p50, p99", "between texts p50, p99", "RSS, MB", "measured")
         text += MACHINE + rows_of((*head, *rest), lines)
-    return text + _reuse(parts)
+    return text + _loads(parts) + _tolls(found["tolls"]) + _reuse(parts)
 
 
 Parts = dict[tuple[str, str, int, str], dict[str, Any]]
@@ -88,6 +100,29 @@ def _ratios(parts: Parts) -> str:
 def _more(each: Points, one: Points, callers: str) -> float:
     """Tokens a second of whichever gave more: a worker for each core, or one for all."""
     return max(float(points[callers]["tokens_per_s"]) for points in (each, one) if callers in points)
+
+
+def _loads(parts: Parts) -> str:
+    lines = []
+    for dtype, system in product(DTYPES, SYSTEMS):
+        part = parts.get((WHOLE, dtype, max(CORES), system), {})
+        if "pages" in part:
+            cells = (part[name] for name in ("pages", "repeats"))
+            shown = (f"{row['requests_per_s']:g} ({_wait(row, 'ttft_p50_ms')})" for row in cells)
+            lines.append((dtype, SYSTEMS[system], *shown))
+    return LOADS + rows_of(("dtype", "server", "pages", "repeated questions"), lines) if lines else ""
+
+
+def _tolls(rows: Sequence[dict[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        sides = [row[system] for system in VLLM]
+        speeds = (f"{median(side['tokens_per_s']):,.1f}" for side in sides)
+        waits = (", ".join(_ms(median(side[f"ttft_{p}_ms"])) for p in ("p50", "p99")) for side in sides)
+        lines.append((row["dtype"], str(row["clients"]), *speeds, *waits))
+    head = ("dtype", "callers", "tokens/s, its own server", "behind ours")
+    rest = ("first text p50, p99, its own server", "behind ours")
+    return TOLL + rows_of((*head, *rest), lines) if lines else ""
 
 
 def _reuse(parts: Parts) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.batching import driver
 from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, body_lines, drive
-from benchmarks.batching.measurement import FIRST, NUMBERS
+from benchmarks.batching.measurement import EACH, FIRST, NUMBERS
 from benchmarks.batching.plan import FULL, OtherMachineError, Part, Results, parts
 from benchmarks.batching.questions import SUBJECTS, Wire
 from docs.generate import measured_batching
@@ -173,6 +173,9 @@ def test_no_question_of_a_part_is_asked_twice_and_every_server_gets_the_same(nam
         first = NUMBERS["points"] * clients
         numbers += range(first, first + subject.requests(clients))
     numbers += range(NUMBERS["chat"], NUMBERS["chat"] + FULL.turns * FULL.chats)
+    for name in ("pages", "repeats"):
+        numbers += range(NUMBERS[name], NUMBERS[name] + 2 * EACH * FULL.at_once)
+    numbers += range(NUMBERS["toll"], NUMBERS["toll"] + 10_000)
     assert len(set(numbers)) == len(numbers)
     assert len({subject.ask(number) for number in range(20)}) == 20
     assert subject.ask(7) == subject.ask(7)
@@ -218,6 +221,23 @@ def test_a_loop_that_takes_too_much_of_a_step_is_said_to_miss_its_target(tmp_pat
     row = {"model": "mid", "dtype": "float32", "rows": 16, "speed_over_generate": 0.95, "loop_share": 0.021}
     results.add_decoding(row)
     assert [bound.met for bound in results.bounds()] == [True, False]
+
+
+def test_a_service_that_costs_more_than_a_hundredth_of_vllm_is_said_to_miss_its_target(
+    tmp_path: Path,
+) -> None:
+    results = Results(tmp_path, MACHINE)
+    waits = {"ttft_p50_ms": [100.0, 120.0, 110.0], "ttft_p99_ms": [200.0, 200.0, 200.0]}
+    own = {"tokens_per_s": [100.0, 200.0, 100.0]} | waits
+    ours = {"tokens_per_s": [98.0, 198.0, 98.0]} | waits | {"ttft_p50_ms": [129.0, 149.0, 150.0]}
+    results.add_toll({"model": "mid", "dtype": "float32", "clients": 16, "vllm": own, "vllm_engine": ours})
+    assert [(bound.value, bound.met) for bound in results.bounds()] == [
+        (0.98, False),
+        (29.0, True),
+        (0.0, True),
+    ]
+    page = measured_batching.tables(results.rows)
+    assert "| float32 | 16 | 100.0 | 98.0 | 110 ms, 200 ms | 149 ms, 200 ms |" in page
 
 
 def test_a_server_may_use_one_thread_where_that_gives_more(tmp_path: Path) -> None:
