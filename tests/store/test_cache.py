@@ -124,14 +124,14 @@ def test_a_new_model_that_starts_afresh_mixes_nothing(records: Records) -> None:
 def test_a_hit_keeps_the_answer_for_as_long_as_a_new_one(answered: Records) -> None:
     run = answered.submit("q").run_id
     [entry] = answered.client.keys("sl5:cache:*")
-    holders, kept = f"sl5:{run}:holders", [f"sl5:{run}:events", entry]
-    for key in (f"sl5:{run}", holders, *kept):
+    readers, kept = f"sl5:{run}:readers", [f"sl5:{run}:events", entry]
+    for key in (f"sl5:{run}", readers, *kept):
         answered.client.expire(key, 50)
     answered.submit("q")
     assert answered.life(run) == answered.given(SETTINGS.retention.result_s)
     assert [answered.client.ttl(key) for key in kept] == [answered.given(SETTINGS.retention.result_s)] * 2
     # Whoever deletes one of its jobs must find the others for as long as the log of ends reads it.
-    assert answered.client.ttl(holders) == answered.client.ttl(f"sl5:{run}") > 50
+    assert answered.client.ttl(readers) == answered.client.ttl(f"sl5:{run}") > 50
 
 
 def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:

@@ -82,7 +82,7 @@ local function prolong(run, job)
     return false
   end
   run.till = new
-  call('PEXPIRE', P .. run.id .. ':holders', gone - now)
+  call('PEXPIRE', P .. run.id .. ':readers', gone - now)
   if ttl < 0 then
     run.log_s = math.max(run.log_s or 0, math.ceil((gone - run.ended) / 1000))
   else
@@ -110,7 +110,7 @@ end
 local function take_answer(job, run, p)
   release_upload(job, p.blobs)
   local held = run.held
-  Runs.add_holder(run, job)
+  Runs.add_reader(run, job)
   if prolong(run, job) or held ~= run.held then
     write(run)
   end
@@ -137,7 +137,7 @@ local function join(job, run, p)
   call('SADD', P .. run.id .. ':live', job.id)
   Runs.count_job(run, p.priority, 1)
   run.joined = 1
-  Runs.add_holder(run, job)
+  Runs.add_reader(run, job)
   job.run, job.cache, job.queued_at = run.id, 'COALESCED', now
   if Queue.RANK[p.priority] < Queue.RANK[run.priority] then
     Queue.reclass(Lanes.of(p.lane), run, p.priority)
@@ -266,8 +266,8 @@ local function list(job)
       call('EXPIRE', key, seconds)
     end
     if string.sub(job.id, -1) == '0' then
-      Jobs.cut(key, call('ZRANGE', key, 0, A_LOOK - 1), 'ZREM')
-      Jobs.cut(key, call('ZRANDMEMBER', key, -A_LOOK), 'ZREM')
+      Jobs.cut(key, call('ZRANGE', key, 0, A_LOOK - 1))
+      Jobs.cut(key, call('ZRANDMEMBER', key, -A_LOOK))
     end
   end
 end

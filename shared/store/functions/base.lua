@@ -100,7 +100,7 @@ local function set_aside(id, why)
       memo.records[id], memo.json[id], memo.charges[id], memo[id] = nil, nil, nil, nil
       return true
     end
-    for _, suffix in ipairs({ ':live', ':began', ':holders', ':events' }) do
+    for _, suffix in ipairs({ ':live', ':began', ':readers', ':events' }) do
       call('EXPIRE', P .. id .. suffix, ASIDE_S)
     end
   end

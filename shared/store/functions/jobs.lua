@@ -60,9 +60,9 @@ function Jobs.view(id, bare, lanes)
   return view
 end
 
--- Takes those of some jobs out of a list (ZREM) or a set (SREM) whose records are gone; returns how many are left. One that this
--- call creates is not written yet.
-function Jobs.cut(key, jobs, command)
+-- Takes those of some jobs out of a list whose records are gone; returns how many are left. One that this call creates is not
+-- written yet.
+function Jobs.cut(key, jobs)
   local keys, left = {}, #jobs
   for at, id in ipairs(jobs) do
     keys[at] = P .. id
@@ -70,7 +70,7 @@ function Jobs.cut(key, jobs, command)
   -- Mostly all are there.
   for _, id in ipairs(keys[1] and call('EXISTS', unpack(keys)) < #keys and jobs or {}) do
     if not memo.records[id] and call('EXISTS', P .. id) == 0 then
-      call(command, key, id)
+      call('ZREM', key, id)
       left = left - 1
     end
   end
@@ -296,7 +296,7 @@ local function delete_run(run)
   end
   Memory.free(run.id)
   delete(run.id)
-  call('DEL', P .. run.id .. ':events', P .. run.id .. ':holders', P .. run.id .. ':live', P .. run.id .. ':asked',
+  call('DEL', P .. run.id .. ':events', P .. run.id .. ':readers', P .. run.id .. ':live', P .. run.id .. ':asked',
     P .. run.id .. ':copy', P .. 'aside:' .. run.id)
   return run.blobs
 end
@@ -330,7 +330,7 @@ transition('purge', { 'allow-oom' }, function()
   call('DEL', P .. job.id .. ':asked', P .. job.id .. ':hook', P .. job.id .. ':deliveries')
   local run, holder, blobs, orphans = job.run and stored(job.run), job.id, job.blobs, {}
   if run then
-    if Runs.remove_holder(run, job) then
+    if Runs.remove_reader(run, job) then
       write(run)
       call('SET', answered, '[]', 'PX', REPEAT_MS)
       return {}

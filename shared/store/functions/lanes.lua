@@ -209,8 +209,8 @@ local function is_elsewhere(lane)
   for _, key in ipairs({ 'lease:intake', 'deadlines' }) do
     local ids = call('ZRANGE', P .. key, 0, ELSEWHERE)
     for _, id in ipairs(ids) do
-      local work = read(id)
-      if work and work.model_lane == lane then
+      local json = read_raw(id)
+      if json and field_of(json, 'model_lane":') == lane then
         return true
       end
     end

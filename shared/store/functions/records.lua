@@ -19,8 +19,8 @@ function Records.create(kind, owner, id, fields, seconds)
   if seconds then
     Files.extend_life(key, seconds)
   end
-  Jobs.cut(key, call('ZRANGE', key, 0, 1), 'ZREM')
-  Jobs.cut(key, call('ZRANDMEMBER', key, -2), 'ZREM')
+  Jobs.cut(key, call('ZRANGE', key, 0, 1))
+  Jobs.cut(key, call('ZRANDMEMBER', key, -2))
 end
 
 -- A record's fields, a flat list, and the time; empty where it is gone.

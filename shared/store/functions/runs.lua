@@ -6,7 +6,7 @@
 --         retrying | succeeded | failed | cancelled), cost, attempts, its end; t: token, seq, chars …; texts request, rest,
 --         result, bare, origin
 --   <run>:live, <run>:began    sets   jobs that joined it; those whose beginning is still to be announced
---   <run>:holders              set    jobs that may read it, beside its first
+--   <run>:readers              zset   jobs that may read it, beside its first, by when they go (inf = not known yet)
 --   <run>:copy                 hash   an ended run once more, while other jobs' ends are still to be read from it
 --   <run>:asked, <job>:asked   string the request of an ended run or job, for a retry
 --   ending                     list   runs whose joined jobs' ends are to be written, <run>:began likewise
@@ -36,11 +36,19 @@ function Runs.log_s(job)
   return not job.quiet and math.min(job.retain_s or S.event_s, S.event_s) or nil
 end
 
+-- A job that is not its run's first holds the answer for as long as it is stored itself.
+local function hold_for(job, seconds)
+  if job.run and job.cache ~= 'MISS' then
+    call('ZADD', P .. job.run .. ':readers', 'XX', now + seconds * 1000, job.id)
+  end
+end
+
 -- An unstored job outlives its end by its retain_s, whether its webhook was called or not, and so do its notices.
 local function expire_unstored(job)
   local seconds = job.retain_s or S.job_s
   if call('TTL', P .. job.id) < 0 then
     call('EXPIRE', P .. job.id, seconds)
+    hold_for(job, seconds)
   end
   for _, suffix in ipairs({ ':asked', ':hook', ':deliveries', ':began', ':ended' }) do
     if call('EXPIRE', P .. job.id .. suffix, seconds, 'NX') == 1 then
@@ -64,6 +72,7 @@ function Runs.expire_job(job)
       unset(job, 'till')
     end
     call('EXPIRE', P .. job.id, whole)
+    hold_for(job, whole)
     for _, suffix in ipairs(job.hook and { ':hook', ':deliveries' } or {}) do
       call('EXPIRE', P .. job.id .. suffix, own)
     end
@@ -261,7 +270,7 @@ local function expire_run(run, texts)
     call('EXPIRE', P .. run.id .. ':events', own)
   end
   if run.held then
-    call('EXPIRE', P .. run.id .. ':holders', whole)
+    call('EXPIRE', P .. run.id .. ':readers', whole)
   end
   for digest in words(run.blobs) do
     Files.keep_until(digest, run.id, now + own * 1000, run.created)
@@ -427,47 +436,29 @@ function Runs.fail_late(work, name)
   return (work.state == 'queued' or work.state == 'running') and not work.status, left, #jobs
 end
 
--- Who may read a run's answer: its first job, unless its `holder` is '', and where others are `held` those of <run>:holders. Those
--- whose records ran out are forgotten when met.
+-- Who may read a run's answer: its first job, unless its `holder` is '', and where others are `held` those of <run>:readers.
 
--- Every fifteenth new job looks at 32 others, two for each that came: so jobs whose records are gone do not outnumber
--- the rest.
-local EVERY, SOME = 15, 32
-
-function Runs.add_holder(run, job)
-  local key = P .. run.id .. ':holders'
-  call('SADD', key, job.id)
+function Runs.add_reader(run, job)
+  local key = P .. run.id .. ':readers'
+  call('ZADD', key, 'inf', job.id)
+  call('ZREMRANGEBYSCORE', key, '-inf', now)
   run.held = 1
   if run.ended then
     call('PEXPIRE', key, math.max(call('PTTL', P .. run.id), 1), 'NX')
   end
-  if call('SCARD', key) % EVERY == 0 then
-    Jobs.cut(key, call('SRANDMEMBER', key, SOME), 'SREM')
-  end
 end
 
--- A job lets go of a run; returns whether another one holds it, or whether so many did that it cannot be told.
-function Runs.remove_holder(run, job)
-  local key = P .. run.id .. ':holders'
+-- A job lets go of a run; returns whether another one holds it.
+function Runs.remove_reader(run, job)
+  local key = P .. run.id .. ':readers'
   local holder = run.holder or run.job
   if holder == job.id then
     run.holder = ''
   else
-    call('SREM', key, job.id)
+    call('ZREM', key, job.id)
     if holder ~= '' and call('EXISTS', P .. holder) == 1 then
       return true
     end
   end
-  local cursor = '0'
-  for _ = 1, run.held and 30 or 0 do
-    local found = call('SSCAN', key, cursor, 'COUNT', 100)
-    if Jobs.cut(key, found[2], 'SREM') > 0 then
-      return true
-    end
-    cursor = found[1]
-    if cursor == '0' then
-      return false
-    end
-  end
-  return run.held and true or false
+  return run.held and call('ZCOUNT', key, '(' .. now, 'inf') > 0
 end

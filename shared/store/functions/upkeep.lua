@@ -252,7 +252,7 @@ transition('audit', { 'allow-oom' }, function()
   each(a.names, function(id)
     if LISTS[string.match(id, '^(%l+):')] then
       -- A caller that comes no more would leave these names for long.
-      Jobs.cut(P .. id, call('ZRANGE', P .. id, 0, LOOKED_AT - 1), 'ZREM')
+      Jobs.cut(P .. id, call('ZRANGE', P .. id, 0, LOOKED_AT - 1))
     end
     local record = (string.find(id, '^job_%x+$') or string.find(id, '^run_%x+$')) and read(id)
     local what = record and not record.ended and (is_run(id) and mend_run or mend_job)(record)
