@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.batching import plan
@@ -25,8 +26,9 @@ DECODING = "decoding"
 TOLL = "toll"
 """Listed among the systems: vLLM's own server and our service with its engine, by turns."""
 QUICK_FOLDER = ROOT / "data" / "benchmarks"
-ORDER = ("continuous", "serve", "vllm", "vllm_engine", "wide", "sequential")
-COLORS = dict(zip(ORDER, (*report.SERIES, report.GRAY), strict=True))
+SHOWN = ("continuous", "serve", "vllm", "vllm_engine", "wide")
+"""In the picture; `sequential` lies where `serve` does."""
+COLORS = dict(zip(SHOWN, report.SERIES, strict=True))
 
 
 def main() -> int:
@@ -80,18 +82,19 @@ def _arguments() -> command.Options:
 
 def picture(parts: Sequence[dict[str, Any]]) -> Figure:
     """Tokens a second of the whole machine over the callers, a panel for each model and number format."""
-    cases, most = list(product(MODELS, DTYPES)), max(row["cores"] for row in parts)
-    figure, panels = report.figure(len(DTYPES), (10, 8), rows=len(MODELS), sharex=True)
-    for panel, (model, dtype) in zip(panels.flat, cases, strict=True):
+    most, known = max(row["cores"] for row in parts), {(row["model"], row["dtype"]) for row in parts}
+    cases = [case for case in product(MODELS, DTYPES) if case in known]
+    figure, panels = report.figure(1, (10, 4 * len(cases)), rows=len(cases), sharex=True)
+    for panel, (model, dtype) in zip(np.ravel(panels), cases, strict=True):
         for row in parts:
-            if (row["model"], row["dtype"], row["cores"]) == (model, dtype, most):
+            if (row["model"], row["dtype"], row["cores"]) == (model, dtype, most) and row["system"] in SHOWN:
                 _draw_line(panel, row)
         panel.set_title(f"{model}, {dtype}")
         panel.set_xscale("log", base=2)
         panel.set_ylim(bottom=0)
         panel.set_xlabel("callers at once")
         panel.set_ylabel(f"tokens/s, {most} cores")
-    lines = {line.get_label(): line for panel in panels.flat for line in panel.get_lines()}
+    lines = {line.get_label(): line for panel in np.ravel(panels) for line in panel.get_lines()}
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=3)
     return figure
 
