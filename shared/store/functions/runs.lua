@@ -410,7 +410,7 @@ function Runs.leave(job, status, failure)
 end
 
 -- So many jobs may end because their run is met in line or settled by one call.
-Runs.ENDS = 20
+Runs.ENDS = 14
 
 -- Fails the late jobs of a run, or a late job without one, as their work moves on: ENDS of them at most. Returns false where no
 -- job is left, how many were late, and how many were looked at. The start_by of work that has begun is ignored.
