@@ -154,6 +154,15 @@ def test_an_answer_goes_with_its_last_job_when_the_others_time_was_over(records:
     assert not records.client.exists(f"sl5:{first.run_id}")
 
 
+def test_an_answer_goes_with_its_last_job_when_the_record_of_another_was_lost(records: Records) -> None:
+    records.beat()
+    first, lost = records.submit("q"), records.submit("q")
+    records.settle(records.claim())
+    records.client.delete(f"sl5:{lost.id}")
+    records.purge(first.id)
+    assert not records.client.exists(f"sl5:{first.run_id}")
+
+
 def test_what_is_deleted_is_gone_although_the_record_of_another_job_of_it_ran_out_before(
     records: Records,
 ) -> None:

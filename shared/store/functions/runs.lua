@@ -36,10 +36,10 @@ function Runs.log_s(job)
   return not job.quiet and math.min(job.retain_s or S.event_s, S.event_s) or nil
 end
 
--- A job that is not its run's first holds the answer for as long as it is stored itself.
-local function hold_for(job, seconds)
+-- A job that is not its run's first holds the answer for as long as it is stored itself; without `seconds` that is not known.
+function Runs.hold_for(job, seconds)
   if job.run and job.cache ~= 'MISS' then
-    call('ZADD', P .. job.run .. ':readers', 'XX', now + seconds * 1000, job.id)
+    call('ZADD', P .. job.run .. ':readers', 'XX', seconds and now + seconds * 1000 or 'inf', job.id)
   end
 end
 
@@ -48,7 +48,7 @@ local function expire_unstored(job)
   local seconds = job.retain_s or S.job_s
   if call('TTL', P .. job.id) < 0 then
     call('EXPIRE', P .. job.id, seconds)
-    hold_for(job, seconds)
+    Runs.hold_for(job, seconds)
   end
   for _, suffix in ipairs({ ':asked', ':hook', ':deliveries', ':began', ':ended' }) do
     if call('EXPIRE', P .. job.id .. suffix, seconds, 'NX') == 1 then
@@ -72,7 +72,7 @@ function Runs.expire_job(job)
       unset(job, 'till')
     end
     call('EXPIRE', P .. job.id, whole)
-    hold_for(job, whole)
+    Runs.hold_for(job, whole)
     for _, suffix in ipairs(job.hook and { ':hook', ':deliveries' } or {}) do
       call('EXPIRE', P .. job.id .. suffix, own)
     end
@@ -460,5 +460,7 @@ function Runs.remove_reader(run, job)
       return true
     end
   end
+  -- Those whose records were lost are at its end.
+  Jobs.cut(key, call('ZREVRANGE', key, 0, 31))
   return run.held and call('ZCOUNT', key, '(' .. now, 'inf') > 0
 end

@@ -385,6 +385,7 @@ transition('replay', {}, function()
   if not job.unstored then
     unset(job, 'till')
     write(job)
+    Runs.hold_for(job)
     for _, key in ipairs({ P .. a.job, hook, P .. a.job .. ':deliveries' }) do
       call('PERSIST', key)
     end
