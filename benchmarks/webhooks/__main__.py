@@ -154,7 +154,7 @@ async def _until_delivered(services: WebhookServices, say: command.Say) -> None:
     last, size = time.monotonic(), -1
     with services.records.client(decode_responses=True) as redis:
         while await asyncio.to_thread(
-            redis.exists, "sl5:deliveries", "sl5:deliveries_later", "sl5:deliveries_under_way"
+            redis.exists, "sl6:deliveries", "sl6:deliveries_later", "sl6:deliveries_under_way"
         ):
             if (now := services.calls.stat().st_size) != size:
                 last, size = time.monotonic(), now

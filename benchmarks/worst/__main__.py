@@ -109,7 +109,7 @@ def measure(_: Options, say: Say) -> Findings:
 def worst(client: Any, say: Say) -> dict[str, dict[str, float]]:
     day = Day(client)
     shared = (shared_runs, rescue, removal, late_jobs, late_beginnings)
-    for part in (*shared, unread_text, answer_holders, picture_holders, broken_records, pages):
+    for part in (*shared, unread_text, picture_holders, broken_records, pages):
         say(part.__name__)
         day.begin()
         part(day)
@@ -139,7 +139,7 @@ def rescue(day: Day) -> None:
     clock = [at_time(call, at) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])
-    day.client.hdel("sl5:upkeep", "grace_till")
+    day.client.hdel("sl6:upkeep", "grace_till")
     day.timed("rescue of shared runs", iter(clock))
 
 
@@ -193,16 +193,6 @@ def unread_text(day: Day) -> None:
     day.timed("claim that takes a text back", iter([other]))
 
 
-def answer_holders(day: Day) -> None:
-    """An answer that many jobs held whose records are gone."""
-    (placing,) = day.probe.placings(1)
-    day.submit_shared(placing)
-    day.probe.store.run_all(day.probe.settles(claims_of(day, 1)))
-    day.client.zadd(f"sl5:{placing.run}:readers", {f"job_{number:032x}": 1 for number in range(10_000)})
-    hit = replace(placing, job=f"job_{secrets.token_hex(16)}")
-    day.timed("hit that forgets many holders", iter(day.probe.submits([hit])))
-
-
 def lease_end(day: Day) -> int:
     """Of a lease granted now, Unix ms."""
     return int(day.client.time()[0] * 1000 + round(SETTINGS.queue.lease_s * 1000))
@@ -224,7 +214,7 @@ def picture_holders(day: Day) -> None:
                 for placing in placings
             ]
         )
-    names = [key.removeprefix("sl5:") for key in day.client.keys("sl5:*")]
+    names = [key.removeprefix("sl6:") for key in day.client.keys("sl6:*")]
     steps = (names[at : at + 50] for at in range(0, len(names), 50))
     day.timed("audit of fifty keys", (audit.audit(SETTINGS, step) for step in steps))
 
@@ -233,7 +223,7 @@ def broken_records(day: Day) -> None:
     placings = day.probe.placings(1000)
     day.probe.store.run_all(day.probe.submits(placings))
     for placing in placings:
-        day.client.hset(f"sl5:{placing.run}", "r", "{")
+        day.client.hset(f"sl6:{placing.run}", "r", "{")
     day.timed("claim over a thousand broken records", iter(claims.within(8, c) for c in day.probe.claims(60)))
 
 

@@ -82,11 +82,11 @@ local function prolong(run, job)
     return false
   end
   run.till = new
-  call('PEXPIRE', P .. run.id .. ':readers', gone - now)
   if ttl < 0 then
     run.log_s = math.max(run.log_s or 0, math.ceil((gone - run.ended) / 1000))
   else
     call('PEXPIRE', P .. run.id, gone - now)
+    call('PEXPIRE', P .. run.id .. ':readers', gone - now)
   end
   local entry = run.scope and run.print and Runs.cache_key(run, run.print)
   if entry and call('GET', entry) == run.id then

@@ -60,10 +60,9 @@ function Jobs.view(id, bare, lanes)
   return view
 end
 
--- Takes those of some jobs out of a list whose records are gone; returns how many are left. One that this call creates is not
--- written yet.
+-- Takes those of some jobs out of a list whose records are gone. One that this call creates is not written yet.
 function Jobs.cut(key, jobs)
-  local keys, left = {}, #jobs
+  local keys = {}
   for at, id in ipairs(jobs) do
     keys[at] = P .. id
   end
@@ -71,10 +70,8 @@ function Jobs.cut(key, jobs)
   for _, id in ipairs(keys[1] and call('EXISTS', unpack(keys)) < #keys and jobs or {}) do
     if not memo.records[id] and call('EXISTS', P .. id) == 0 then
       call('ZREM', key, id)
-      left = left - 1
     end
   end
-  return left
 end
 
 -- The lists in which jobs of a caller with these pairs of metadata (digests, words) stand.

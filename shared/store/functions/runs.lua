@@ -209,7 +209,9 @@ end
 local function expire_after_ends(id)
   local run = stored(id)
   if run and run.ended and call('TTL', P .. id) == -1 then
-    call('PEXPIRE', P .. id, math.max(Runs.life_left(run), (run.till or 0) - now))
+    for _, suffix in ipairs({ '', ':readers' }) do
+      call('PEXPIRE', P .. id .. suffix, math.max(Runs.life_left(run), (run.till or 0) - now))
+    end
   end
 end
 
@@ -307,7 +309,9 @@ function Runs.end_run(run, status, failure, known, texts)
     if memo.budget <= 0 then
       call('RPUSH', P .. 'ending', run.id)
       -- However long nobody goes on: the other ends are still to be read from it.
-      call('PERSIST', P .. run.id)
+      for _, suffix in ipairs({ '', ':readers' }) do
+        call('PERSIST', P .. run.id .. suffix)
+      end
       call('HSET', P .. run.id .. ':copy', unpack(call('HGETALL', P .. run.id)))
       call('EXPIRE', P .. run.id .. ':copy', seconds)
     end
@@ -438,13 +442,19 @@ end
 
 -- Who may read a run's answer: its first job, unless its `holder` is '', and where others are `held` those of <run>:readers.
 
+-- Readers that one call looks at, for those that are gone.
+local SOME = 32
+
 function Runs.add_reader(run, job)
   local key = P .. run.id .. ':readers'
+  for _, gone in ipairs(call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, SOME)) do
+    call('ZREM', key, gone)
+  end
   call('ZADD', key, 'inf', job.id)
-  call('ZREMRANGEBYSCORE', key, '-inf', now)
   run.held = 1
-  if run.ended then
-    call('PEXPIRE', key, math.max(call('PTTL', P .. run.id), 1), 'NX')
+  local left_ms = run.ended and call('PTTL', P .. run.id) or -1
+  if left_ms > 0 then
+    call('PEXPIRE', key, left_ms, 'NX')
   end
 end
 
@@ -461,6 +471,6 @@ function Runs.remove_reader(run, job)
     end
   end
   -- Those whose records were lost are at its end.
-  Jobs.cut(key, call('ZREVRANGE', key, 0, 31))
+  Jobs.cut(key, call('ZREVRANGE', key, 0, SOME - 1))
   return run.held and call('ZCOUNT', key, '(' .. now, 'inf') > 0
 end
