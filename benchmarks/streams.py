@@ -35,8 +35,8 @@ STREAMS, WORDS, ROUNDS, CLIENTS = 200, 40, 6, 2
 MODEL, STEP_S = "bench/paced", 0.1
 """At this pace each word is an event of its own: our streams gather text for this long at most."""
 MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {STREAMS}\noptions = {{ step_s = {STEP_S} }}\n'
-CALLERS, TOKENS, PAIRS = (1, 16), 128, 20
-"""Pairs of watched and whole turns in each round. Many short ones: turns differ by a tenth."""
+CALLERS, TOKENS, PAIRS = (1, 16), 384, 7
+"""Pairs of watched and whole turns in each round: two turns may differ by a third."""
 DRAWN = replace(TINY_MODEL, rows=max(CALLERS))
 GAP_LIMIT_MS, SHARE = 30.0, 0.99
 """Between two pieces, or one step if that is longer; share of the tokens/s of answers read whole."""
@@ -151,17 +151,23 @@ async def _draw(port: int, callers: int, *, stream: bool) -> Turn:
 
 
 async def _answer(port: int, *, stream: bool) -> list[float]:
-    """When each event with text came; none of an answer that is read whole."""
+    """When each event with text came; none of an answer that is read whole. Raises ValueError for one that is
+    not as long as asked for.
+    """
     question: Any = {"messages": [{"role": "user", "content": f"What is {next(_names)}?"}], "stream": stream}
+    question |= {"stream_options": {"include_usage": True}} if stream else {}
     question |= {"model": DRAWN.id, "max_tokens": TOKENS, "ignore_eos": True, "temperature": 2}
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     message = post("/v1/chat/completions", json.dumps(question).encode())
     writer.write(message.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
-    moments = []
+    moments, is_whole = [], False
     async for line in reader:
+        is_whole = is_whole or b'"completion_tokens":%d' % TOKENS in line
         if b'"content":"' in line and b'"content":""' not in line and stream:
             moments.append(time.monotonic())
     writer.close()
+    if not is_whole:
+        raise ValueError("an answer is not as long as it was to be")
     return moments
 
 

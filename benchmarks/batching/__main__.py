@@ -23,7 +23,7 @@ from benchmarks.frame.services import ROOT
 
 DECODING = "decoding"
 """Listed among the systems: the engine's steps compared with those of generate(), without any server."""
-TOLL = "toll"
+OVERHEAD = "overhead"
 """Listed among the systems: vLLM's own server and our service with its engine, by turns."""
 QUICK_FOLDER = ROOT / "data" / "benchmarks"
 SHOWN = ("continuous", "serve", "vllm", "vllm_engine", "wide")
@@ -47,8 +47,8 @@ def main() -> int:
         # Where answers end by themselves, the pages compare requests and not steps.
         if DECODING in arguments.systems and not SUBJECTS[model].ends:
             run.decoding(model, dtype)
-        if TOLL in arguments.systems and not SUBJECTS[model].ends:
-            run.toll(model, dtype, arguments.vllm)
+        if OVERHEAD in arguments.systems and not SUBJECTS[model].ends:
+            run.overhead(model, dtype, arguments.vllm)
     findings = report.Findings({}, picture(results.rows["parts"]), results.bounds())
     print(report.table(findings))
     report.write(arguments.out, NAME, results.rows, findings.picture)
@@ -57,7 +57,7 @@ def main() -> int:
 
 def _arguments() -> command.Options:
     parser = command.parser(NAME, __doc__)
-    systems, with_vllm = (*SYSTEMS, DECODING, TOLL), {*VLLM, TOLL}
+    systems, with_vllm = (*SYSTEMS, DECODING, OVERHEAD), {*VLLM, OVERHEAD}
     parser.add_argument(
         "--systems", nargs="+", choices=systems, help="default: all, vLLM's where it is named"
     )
@@ -72,7 +72,7 @@ def _arguments() -> command.Options:
     ]
     arguments.out = arguments.out or (QUICK_FOLDER if arguments.quick else report.FOLDER)
     if with_vllm & {*arguments.systems} and arguments.vllm is None:
-        parser.error("--systems vllm, vllm_engine and toll need --vllm PYTHON")
+        parser.error("--systems vllm, vllm_engine and overhead need --vllm PYTHON")
     if arguments.vllm and not (arguments.vllm.parent / "vllm").exists():
         parser.error(f"--vllm: there is no vllm next to {arguments.vllm}")
     size = plan.QUICK if arguments.quick else plan.FULL

@@ -40,6 +40,7 @@ class Answer:
     text: str = ""
     tokens: int = 0
     ended: float | None = None
+    cached: bool = False
 
     @property
     def wait_s(self) -> float:
@@ -79,19 +80,21 @@ class Quantile:
         return {name: round(self.ms, 1)} | ({f"{name}_at_least": True} if self.at_least else {})
 
 
-def drive(
-    port: int, questions: Iterable[bytes], *, clients: int, seconds: float, cached: bool = False
-) -> Drive:
+def drive(port: int, questions: Iterable[bytes], *, clients: int, seconds: float, cached: int = 0) -> Drive:
     """Until all are answered, or until the first answer that is complete after so many seconds.
 
     A server that computes one answer after the other has then computed whole answers. One that computes many
     together has also read prompts whose answers do not show yet: it gets the time to answer all.
-    Raises WrongAnswerError, also for an answer from our cache where it is not to be `cached`.
+    Raises WrongAnswerError, also unless so many answers are `cached`: nothing is computed for them.
     """
-    return uvloop.run(_drive(port, iter(questions), clients, seconds, cached))
+    driven = uvloop.run(_drive(port, iter(questions), clients, seconds))
+    found = sum(one.cached for one in driven.answers)
+    if found != cached:
+        raise WrongAnswerError(f"{found} answers came from the cache, not {cached}")
+    return driven
 
 
-async def _drive(port: int, questions: Iterator[bytes], clients: int, seconds: float, cached: bool) -> Drive:
+async def _drive(port: int, questions: Iterator[bytes], clients: int, seconds: float) -> Drive:
     began, own = time.perf_counter(), time.process_time()
     answers: list[Answer] = []
     enough = asyncio.Event()
@@ -104,7 +107,7 @@ async def _drive(port: int, questions: Iterator[bytes], clients: int, seconds: f
                     return
                 writer.write(question)
                 answers.append(Answer(time.perf_counter()))
-                await _read(reader, answers[-1], cached)
+                await _read(reader, answers[-1])
                 if time.perf_counter() >= began + seconds:
                     enough.set()
         finally:
@@ -121,13 +124,12 @@ async def _drive(port: int, questions: Iterator[bytes], clients: int, seconds: f
     return Drive(clients, answers, ended - began, time.process_time() - own)
 
 
-async def _read(reader: asyncio.StreamReader, answer: Answer, cached: bool) -> None:
+async def _read(reader: asyncio.StreamReader, answer: Answer) -> None:
     """To the answer's end. Raises WrongAnswerError."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
         cache, length = _CACHE.search(head), _LENGTH.search(head)
-        if cache and cache[1] in CACHED and not cached:
-            raise WrongAnswerError("an answer came from the cache: nothing was computed for it")
+        answer.cached = cache is not None and cache[1] in CACHED
         async for line in body_lines(reader, int(length[1]) if length else None):
             if head[9:12] != b"200":
                 raise WrongAnswerError(f"{head[9:12]!r}: {line[:500]!r}")

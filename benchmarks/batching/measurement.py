@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.batching import servers
 from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, drive, point
-from benchmarks.batching.plan import CORES, ONE_BY_ONE, ROWS, VLLM, Part, Results, Size
+from benchmarks.batching.plan import CORES, ONE_BY_ONE, OURS, ROWS, VLLM, Part, Results, Size
 from benchmarks.batching.questions import SUBJECTS, Question, page_question
 from benchmarks.frame import report
 from benchmarks.frame.command import Say
@@ -32,7 +32,7 @@ NUMBERS = {
     "chat": 200_000,
     "pages": 300_000,
     "repeats": 400_000,
-    "toll": 500_000,
+    "overhead": 500_000,
 }
 """Where each measurement's questions begin, so that none is asked twice by chance: nothing is answered from a
 cache but what is repeated on purpose."""
@@ -91,17 +91,17 @@ class Measuring:
         """Questions of which every fifth had been answered before."""
         first, asked = NUMBERS["repeats"], EACH * self._size.at_once
         known = range(first, first + asked // REPEATED)
-        self._drive(self._serving.wire.ask(self._subject, known, self._longest), len(known), LONGEST_S)
+        wire = self._serving.wire
+        before, _ = self._drive(wire.ask(self._subject, known, self._longest), len(known), LONGEST_S)
+        self._check(before.answers, self._longest)
         earlier, fresh = iter(known), count(known.stop)
-        numbers = [
-            next(earlier, next(fresh)) if at % REPEATED == REPEATED - 1 else next(fresh)
-            for at in range(asked)
-        ]
-        return self._requests([*self._serving.wire.ask(self._subject, numbers, self._longest)], self._longest)
+        numbers = [next(earlier if at % REPEATED == REPEATED - 1 else fresh) for at in range(asked)]
+        cached = len(known) if self._part.system in OURS else 0
+        return self._requests([*wire.ask(self._subject, numbers, self._longest)], self._longest, cached)
 
-    def _requests(self, questions: Sequence[bytes], tokens: int) -> dict[str, Any]:
-        """All answered, each with so many tokens."""
-        driven, cpu_s = self._drive(questions, self._size.at_once, LONGEST_S, cached=True)
+    def _requests(self, questions: Sequence[bytes], tokens: int, cached: int = 0) -> dict[str, Any]:
+        """All answered, each with so many tokens, and so many of them `cached`."""
+        driven, cpu_s = self._drive(questions, self._size.at_once, LONGEST_S, cached=cached)
         self._check(driven.answers, tokens)
         figures = point(driven, cpu_s=cpu_s, rss_mb=self._serving.usage.rss_mb())
         return {"requests_per_s": round(len(questions) / driven.wall_s, 2)} | figures
@@ -143,9 +143,7 @@ class Measuring:
             waits.append(driven.answers[0].wait_s)
         return waits
 
-    def _drive(
-        self, questions: Any, clients: int, seconds: float, *, cached: bool = False
-    ) -> tuple[Drive, float]:
+    def _drive(self, questions: Any, clients: int, seconds: float, *, cached: int = 0) -> tuple[Drive, float]:
         """Drive the server; also returns the processor time that it took."""
         before = self._serving.usage.cpu_s()
         driven = drive(self._serving.port, questions, clients=clients, seconds=seconds, cached=cached)
@@ -179,20 +177,22 @@ class Run:
             self._results.add(part, about | {"versions": serving.versions} | figures)
             self._save()
 
-    def toll(self, model: str, dtype: str, vllm: Path) -> None:
+    def overhead(self, model: str, dtype: str, vllm: Path) -> None:
         """vLLM's own server and our service with its engine, both started, asked by turns."""
         about, laps = _about(), self._size.rounds
-        with self._may_fail(f"{model} {dtype} toll"), ExitStack() as stack:
+        with self._may_fail(f"{model} {dtype} overhead"), ExitStack() as stack:
             sides = {}
             for system in VLLM:
                 part = Part(system, model, dtype, max(CORES))
                 serving = stack.enter_context(servers.serving(part, vllm))
                 sides[system] = Measuring(part, self._size, serving)
-            numbers = count(NUMBERS["toll"])
+            numbers = count(NUMBERS["overhead"])
             for clients in self._size.clients_of(part):
                 points = _by_turns(sides, clients, numbers, laps, SUBJECTS[model].requests(clients))
-                self._results.add_toll({"model": model, "dtype": dtype, "clients": clients} | about | points)
-                self._say(f"toll, {model} {dtype}, {clients} clients: {json.dumps(points)}")
+                self._results.add_overhead(
+                    {"model": model, "dtype": dtype, "clients": clients} | about | points
+                )
+                self._say(f"overhead, {model} {dtype}, {clients} clients: {json.dumps(points)}")
             self._save()
 
     def decoding(self, model: str, dtype: str) -> None:

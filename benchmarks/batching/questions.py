@@ -98,13 +98,16 @@ def _fog_question(number: int) -> Question:
     """Coloured fog, and 6 to 30 invented words."""
     dice = random.Random(f"batching {number}")  # noqa: S311
     grains = Image.frombytes("RGB", (GRAINS, GRAINS), dice.randbytes(3 * GRAINS * GRAINS))
-    words = dice.choices(WORDS, k=dice.randint(FEWEST, MOST))
-    return Question(_png(grains.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), " ".join(words))
+    return Question(_png(grains.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), _words(dice))
 
 
 def page_question(number: int) -> Question:
-    """A scanned page of its own, and words as of any other question."""
-    return Question(page(PAGE, number), _fog_question(number).text, "jpeg")
+    """A scanned page of its own, and as many words."""
+    return Question(page(PAGE, number), _words(random.Random(f"page {number}")), "jpeg")  # noqa: S311
+
+
+def _words(dice: random.Random) -> str:
+    return " ".join(dice.choices(WORDS, k=dice.randint(FEWEST, MOST)))
 
 
 def _png(image: Image.Image) -> bytes:

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.batching.plan import CORES, DTYPES, MODELS, OURS, SYSTEMS, VLLM, WIDE
+from benchmarks.frame.statistics import ratio
 from docs.generate.tables import rows_of
 
 ON = {1: "one thread", 2: "the whole machine"}
@@ -21,10 +22,10 @@ LOADS = """
 Scanned pages of 1275 x 1650 pixels, 16 tokens an answer; pictures of 224 pixels, 128 tokens, where every
 fifth question had been answered before. 16 callers, the whole machine; requests a second (first text p50).
 """
-TOLL = """
-### Behind our service, and vLLM's own server
+OVERHEAD = """
+### vLLM's own server, and the same engine behind our service
 
-Both started, asked by turns; medians.
+Both run; they are asked in turn. Medians, and ours over its own for each pair of turns.
 """
 REUSE = """
 ### Reuse
@@ -37,17 +38,24 @@ answered; and a chat about one picture. One thread.
 def tables(found: dict[str, Any]) -> str:
     """Each point with the day of its measurement, in `found` as benchmarks/results/batching.json has it."""
     parts = {(p["model"], p["dtype"], p["cores"], p["system"]): p for p in found["parts"]}
-    text = _ratios(parts) + _decoding(found["decoding"])
+    text = _missing(parts) + _ratios(parts) + _decoding(found["decoding"])
     lines = list(_lines(parts, WHOLE, max(CORES)))
     if lines:
         head = ("dtype", "callers", "server", "tokens/s", "a CPU second")
         rest = ("first text p50, p99", "between texts p50, p99", "RSS, MB", "measured")
         text += MACHINE + rows_of((*head, *rest), lines)
-    return text + _loads(parts) + _tolls(found["tolls"]) + _reuse(parts)
+    return text + _loads(parts) + _overheads(found["overheads"]) + _reuse(parts)
 
 
 Parts = dict[tuple[str, str, int, str], dict[str, Any]]
 Points = dict[str, dict[str, Any]]
+
+
+def _missing(parts: Parts) -> str:
+    """What has no figures of this machine."""
+    known = {(model, dtype) for model, dtype, _, _ in parts}
+    names = [f"{model} in {dtype}" for model, dtype in product(MODELS, DTYPES) if (model, dtype) not in known]
+    return f"Not measured on this machine: {', '.join(names)}.\n\n" if names else ""
 
 
 def _best(parts: Parts, model: str, dtype: str, cores: int, system: str) -> Points:
@@ -113,16 +121,18 @@ def _loads(parts: Parts) -> str:
     return LOADS + rows_of(("dtype", "server", "pages", "repeated questions"), lines) if lines else ""
 
 
-def _tolls(rows: Sequence[dict[str, Any]]) -> str:
+def _overheads(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         sides = [row[system] for system in VLLM]
         speeds = (f"{median(side['tokens_per_s']):,.1f}" for side in sides)
         waits = (", ".join(_ms(median(side[f"ttft_{p}_ms"])) for p in ("p50", "p99")) for side in sides)
-        lines.append((row["dtype"], str(row["clients"]), *speeds, *waits))
-    head = ("dtype", "callers", "tokens/s, its own server", "behind ours")
+        pairs = ratio("", "", *(row[system]["tokens_per_s"] for system in reversed(VLLM)))
+        shown = f"{pairs.value:.3f} ({pairs.low:.2f} to {pairs.high:.2f})"
+        lines.append((row["dtype"], str(row["clients"]), *speeds, shown, *waits))
+    head = ("dtype", "callers", "tokens/s, its own server", "behind ours", "pairs")
     rest = ("first text p50, p99, its own server", "behind ours")
-    return TOLL + rows_of((*head, *rest), lines) if lines else ""
+    return OVERHEAD + rows_of((*head, *rest), lines) if lines else ""
 
 
 def _reuse(parts: Parts) -> str:
