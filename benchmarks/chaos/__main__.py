@@ -1,8 +1,9 @@
 """What is lost when things die: ten minutes, longer where the machine has other work.
 
 Questions are asked at a rate while a fault strikes every second: processes are killed, paused, hung, cut off
-from the record server; that is killed, paused, filled and nearly filled; records of jobs are overwritten, the
-busy model is removed and comes back, a caller with sixteen webhook endpoints submits a burst of equal jobs.
+from the record server, their picture decoders are killed; the record server is killed, paused, filled and
+nearly filled; records of jobs are overwritten, the busy model is removed and comes back, a caller with
+sixteen webhook endpoints submits a burst of equal jobs.
 Then every answer is held against the only right one, or against the failure that a fault explains.
 """
 
@@ -13,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -63,6 +64,7 @@ class Outcome:
     missed: int
     longest_ms: dict[str, float]
     recoveries: Recoveries
+    decoders_left: int = 0
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
@@ -76,7 +78,8 @@ def run(jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
     """Ask `jobs` questions, `rate` a second, while faults strike."""
     with opened_services(ChaosServices) as opened:
         say(f"everything serves: {jobs} jobs at {rate:g} a second, seed {seed}")
-        return command.run(_run(opened, jobs, rate, seed, say))
+        outcome = command.run(_run(opened, jobs, rate, seed, say))
+    return replace(outcome, decoders_left=services.decoders_left(opened.began))
 
 
 async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
@@ -186,6 +189,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "outcomes": dict(Counter(row.outcome or "none" for run in runs for row in run).most_common()),
         "faults": dict(Counter(fault.kind for fault in outcome.landed).most_common()),
         "faults_that_found_nobody": outcome.missed,
+        "decoders_left": outcome.decoders_left,
         "retries": sum(story.retries for story in stories),
         "streams_resumed": sum(story.resumed for story in stories),
         "settings": services.QUEUE,
@@ -200,6 +204,7 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
         ("recovery_p99_s", LEASE_S + ALLOWANCE_S),
         ("recovery_after_restart_p99_s", 2 * LEASE_S + ALLOWANCE_S),
     )
+    none.append(Bound("decoders_left", figures["decoders_left"], 0, "processes"))
     return none + [
         Bound(name, figures[name], limit, "s") for name, limit in limits if figures[name] is not None
     ]

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
+import psutil
+
 from benchmarks.chaos.history import Attempt, End, Story
 from benchmarks.chaos.operations import Operations
-from benchmarks.chaos.services import MODEL, ChaosServices
+from benchmarks.chaos.services import MODEL, ChaosServices, decoders
 from benchmarks.frame.longest import LongestCalls
 from benchmarks.frame.services import Process
 
@@ -28,6 +30,7 @@ DECK = {
     "worker_hung": 4,
     "worker_cut_off": 4,
     "worker_deaf": 1,
+    "decoder_killed": 4,
     "replies_lost": 4,
     "courier_killed": 5,
     "courier_paused": 2,
@@ -41,7 +44,7 @@ DECK = {
     "model_removed": 1,
     "burst": 1,
 }
-"""One round: every fifty-four faults have each kind this many times, in random order."""
+"""One round: every fifty-eight faults have each kind this many times, in random order."""
 DURATIONS = {
     "worker_paused": (1.2, 2.0),
     "courier_paused": (1.0, 6.0),
@@ -192,6 +195,8 @@ class FaultInjector:
                 self.landed.append(InjectedFault(fault.kind, "redis", None, at, time.time()))
         elif fault.kind in OPERATIONS:
             await self._operate(fault)
+        elif fault.kind == "decoder_killed":
+            self._kill_decoder(fault)
         elif victim := self._victim(fault):
             at, pid = time.time(), victim.pid
             await self._strike_process(fault, victim)
@@ -219,6 +224,15 @@ class FaultInjector:
             await asyncio.sleep(fault.for_s)
             if victim.pid == pid:
                 victim.send(signal.SIGCONT)
+
+    def _kill_decoder(self, fault: Fault) -> None:
+        """Of any worker, at work or not."""
+        found = decoders(self._services.began)
+        if found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[fault.victim % len(found)].kill()
+            self.landed.append(InjectedFault(fault.kind, "decoder", None, time.time(), time.time()))
+        self.missed += not found
 
     async def _operate(self, fault: Fault) -> None:
         at, name = time.time(), MODEL

@@ -5,8 +5,10 @@ import contextlib
 import json
 import secrets
 import sys
+import time
 from pathlib import Path
 
+import psutil
 from PIL import Image
 from redis.exceptions import RedisError
 
@@ -30,6 +32,8 @@ ENVIRONMENT = {
 }
 ROW = {"id": MODEL, "engine": "echo", "rows": ROWS, "options": {"step_s": STEP_S}}
 """As the models file has it, and as an operator adds it again."""
+DECODER, DECODER_END_S = "shared.media.decode_picture", 10.0
+"""The module of a process that decodes pictures, and how soon it ends after its worker."""
 MODELS = f"""
 [[models]]
 id = "{MODEL}"
@@ -44,6 +48,7 @@ class ChaosServices(Installation):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, MODELS, ENVIRONMENT)
+        self.began = time.time()
         self._api_ports = [free_port() for _ in range(APIS)]
         self._proxy_ports = [free_port() for _ in range(WORKERS)]
         self._web_port, self.hook_port = free_port(), free_port()
@@ -100,6 +105,20 @@ class ChaosServices(Installation):
         Image.new("RGB", PICTURE_SIZE, "navy").save(web / PICTURE)
         argv = ("http.server", str(self._web_port), "--bind", "127.0.0.1", "--directory", str(web))
         self.run("web", sys.executable, "-m", *argv)
+
+
+def decoders(since: float) -> list[psutil.Process]:
+    """The processes that decode pictures and were started since then (Unix seconds)."""
+    every = psutil.process_iter(["cmdline", "create_time"])
+    return [
+        one for one in every if DECODER in (one.info["cmdline"] or ()) and one.info["create_time"] > since
+    ]
+
+
+def decoders_left(since: float) -> int:
+    """How many outlive the workers that started them, and with them the memory that they share."""
+    _, alive = psutil.wait_procs(decoders(since), DECODER_END_S)
+    return len(alive)
 
 
 def _has_all_workers(status: bytes) -> bool:
