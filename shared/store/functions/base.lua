@@ -49,6 +49,24 @@ local function add(fields, name, value)
   end
 end
 
+-- A flat list of names and values as a table, and how many names there are.
+local function by_name(list)
+  local found = {}
+  for i = 1, #list, 2 do
+    found[list[i]] = list[i + 1]
+  end
+  return found, #list / 2
+end
+
+-- The reverse.
+local function flat(fields)
+  local list = {}
+  for name, value in pairs(fields) do
+    add(list, name, value)
+  end
+  return list
+end
+
 local function no_word() end
 
 -- The words of a text, one after the other; of an absent one none.

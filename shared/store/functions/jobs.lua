@@ -230,17 +230,14 @@ end)
 -- Counts a caller's jobs by their status, newest first: caller, after, `look` (jobs looked at) and the filter, as in `jobs`.
 -- Returns {a flat list of statuses and counts, cursor of the rest or ''}.
 transition('status_counts', { 'no-writes' }, function()
-  local counts, flat = {}, {}
+  local counts = {}
   local source, latest, passed = beginning_of_walk()
   local cursor = source and walk(source, latest, passed, function(id)
     local status = status_of(memo.json[id])
     counts[status] = (counts[status] or 0) + 1
     return true
   end)
-  for status, count in pairs(counts) do
-    add(flat, status, count)
-  end
-  return { flat, cursor or '' }
+  return { flat(counts), cursor or '' }
 end)
 
 -- Reads the statuses of a caller's newest jobs, `most` of them: a flat list of ids and statuses.

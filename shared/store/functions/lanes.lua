@@ -133,7 +133,7 @@ function Lanes.view(lane, ahead)
   local ready = Lanes.ready(lane)
   local view = { ready, 0, Lanes.running(lane), now, ahead or -1, lane.facts }
   if ready == 0 then
-    view[2], view[7] = loading(lane), Notices.flat(fields_at(P .. 'lane:' .. lane.name, LOAD))
+    view[2], view[7] = loading(lane), flat(fields_at(P .. 'lane:' .. lane.name, LOAD))
   end
   return view
 end

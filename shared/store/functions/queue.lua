@@ -157,11 +157,7 @@ end
 
 -- A worker's claims by token, and how many there are. Each is a text: a worker of many rows has many of them.
 function Queue.claims_of(worker)
-  local flat, claims = call('HGETALL', P .. 'held:' .. worker), {}
-  for i = 1, #flat, 2 do
-    claims[flat[i]] = flat[i + 1]
-  end
-  return claims, #flat / 2
+  return by_name(call('HGETALL', P .. 'held:' .. worker))
 end
 
 -- The id, lane and rows of a claim.
