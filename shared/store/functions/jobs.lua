@@ -227,27 +227,16 @@ hot('jobs', 'caller after limit# look# bytes# bare status search model priority 
   return { views, cursor, bytes, lanes }
 end)
 
--- Counts a caller's jobs by their status, newest first: caller, after, `look` (jobs looked at) and the filter, as in `jobs`.
--- Returns {a flat list of statuses and counts, cursor of the rest or ''}.
-transition('status_counts', { 'no-writes' }, function()
-  local counts = {}
+-- Reads the statuses of a caller's jobs, newest first: caller, after, `look` (jobs looked at) and the filter, as in `jobs`.
+-- Returns {a flat list of ids and statuses, cursor of the rest or ''}.
+transition('statuses', { 'no-writes' }, function()
+  local statuses = {}
   local source, latest, passed = beginning_of_walk()
   local cursor = source and walk(source, latest, passed, function(id)
-    local status = status_of(memo.json[id])
-    counts[status] = (counts[status] or 0) + 1
+    add(statuses, id, status_of(memo.json[id]))
     return true
   end)
-  return { flat(counts), cursor or '' }
-end)
-
--- Reads the statuses of a caller's newest jobs, `most` of them: a flat list of ids and statuses.
-transition('statuses', { 'no-writes' }, function()
-  local flat = {}
-  for _, id in ipairs(call('ZREVRANGE', P .. 'jobs:' .. a.caller, 0, a.most - 1)) do
-    local json = read_raw(id)
-    add(flat, id, json and is_readable(json) and status_of(json))
-  end
-  return flat
+  return { statuses, cursor or '' }
 end)
 
 -- Reads what a job asked, for a retry or a response: {status or '', request or '', metadata, priority, paths or '', unstored or
