@@ -194,7 +194,7 @@ def _view(
         ended_ms=integer(job, "ended"),
         attempts=tries,
         cache=job.get("cache"),
-        request_hash=run.get("hash"),
+        request_hash=run.get("hash") or run.get("key", "").rpartition(":")[2] or None,
         result=result,
         computed=_computed(job, run) if result else None,
         error=job_error(job["error"], job.get("paths")) if "error" in job else None,

@@ -88,7 +88,7 @@ local function prolong(run, job)
     call('PEXPIRE', P .. run.id, gone - now)
     call('PEXPIRE', P .. run.id .. ':readers', gone - now)
   end
-  local entry = run.scope and run.print and Runs.cache_key(run, run.print)
+  local entry = run.key and run.print and Runs.cache_key(run, run.print)
   if entry and call('GET', entry) == run.id then
     call('EXPIRE', entry, seconds, 'GT')
   end
@@ -152,8 +152,8 @@ end
 local function open_run(job, p, request, uploaded)
   local lane = Lanes.of(p.lane)
   local run = create(p.run, { job = job.id, caller = p.caller, model = p.model, lane = p.lane,
-    priority = p.priority, hash = p.hash, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows,
-    scope = p.key and Runs.scope_of(p.key, p.hash), generation = lane.generation > 0 and lane.generation or nil,
+    priority = p.priority, classes = { [p.priority] = 1 }, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows,
+    key = p.key, hash = not p.key and p.hash or nil, generation = lane.generation > 0 and lane.generation or nil,
     retain_s = job.retain_s, unstored = job.unstored, request_id = job.request_id, trace = job.trace,
     question = not job.unstored and p.question or nil, pictures = p.pictures })
   note_job(run, job)

@@ -260,7 +260,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   end
   texts.result, texts.bare, texts.origin = text, a.bare, a.origin
   -- An answer begun under one fingerprint and ended under another is nobody's cached answer.
-  if run.scope and not run.mixed then
+  if run.key and not run.mixed then
     call('SET', Runs.cache_key(run, a.print), run.id, 'EX', run.retain_s or S.result_s)
   end
   Estimates.learn_service(run.lane, a.took_ms)

@@ -272,7 +272,7 @@ local REPEAT_MS = 60000
 
 -- Deletes a run that no job holds any more; returns its pictures (digests, words).
 local function delete_run(run)
-  for _, entry in ipairs(run.print and run.scope and { Runs.cache_key(run, run.print) } or {}) do
+  for _, entry in ipairs(run.print and run.key and { Runs.cache_key(run, run.print) } or {}) do
     if call('GET', entry) == run.id then
       call('DEL', entry)
     end
