@@ -370,7 +370,7 @@ transition('model_add', { 'allow-oom' }, function()
     for _, names in ipairs({ KNOWN, FACTS, LOAD }) do
       call('HDEL', P .. 'lane:' .. a.lane, unpack(names))
     end
-    Lanes.of(a.lane).learnt = nil
+    Lanes.of(a.lane).factors = nil
   end
   if a.row then
     call('HSET', P .. 'models', a.lane, a.row)
