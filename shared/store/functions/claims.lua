@@ -285,12 +285,8 @@ transition('give_back', { 'allow-oom' }, function()
     Files.mark_missing(digest)
     work.missed = 1
   end
-  if a.died then
-    Lanes.count_lost(work.lane, work.id)
-    if Queue.count_death(work) then
-      Runs.fail_work(work, S.poison)
-      return { 'failed' }
-    end
+  if a.died and Queue.count_death(work) then
+    return { 'failed' }
   end
   work.failures = (work.failures or 0) + (a.spend and 1 or 0)
   work.attempts[#work.attempts].error = a.cause

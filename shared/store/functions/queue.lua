@@ -226,14 +226,19 @@ function Queue.requeue(work, reason, pause_ms)
   return true
 end
 
--- Counts one more worker that died on this work, alone with it or beside other claims. True where the budget is spent.
+-- Counts one more worker that died on this work, alone with it or beside other claims. True where that spends its budget: it ends.
 function Queue.count_death(work)
+  Lanes.count_lost(work.lane, work.id)
   local claim = call('HGET', P .. 'held:' .. (work.worker or ''), work.t.token)
   work.deaths = (work.deaths or 0) + 1
   if not (claim and string.find(claim, '%*$')) then
     work.deaths_alone = (work.deaths_alone or 0) + 1
   end
-  return (work.deaths_alone or 0) >= S.max_deaths
+  local spent = (work.deaths_alone or 0) >= S.max_deaths
+  if spent then
+    Runs.fail_work(work, S.poison)
+  end
+  return spent
 end
 
 -- How many pieces of a lane are begun before one of a caller's: the one at `own` of the caller's line, else `work` where it

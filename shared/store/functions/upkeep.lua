@@ -112,14 +112,9 @@ transition('rescue', { 'allow-oom' }, function()
         call('ZREM', key, id)
         return
       end
-      Lanes.count_lost(name, id)
-      if Queue.count_death(work) then
-        Queue.close_attempt(work, 'worker_lost')
-        Runs.fail_work(work, S.poison)
-        table.insert(rescued, { id, '' })
-      else
-        table.insert(rescued, { id, Queue.requeue(work, 'worker_lost') and name or '' })
-      end
+      Queue.close_attempt(work, 'worker_lost')
+      local stays = not Queue.count_death(work) and Queue.requeue(work, 'worker_lost')
+      table.insert(rescued, { id, stays and name or '' })
     end)
   end)
   return rescued
