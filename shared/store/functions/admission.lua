@@ -488,10 +488,6 @@ transition('predict', { 'no-writes' }, function()
   local lane = Lanes.of(a.lane)
   local hit, run = find(a)
   local word = lane.removed and 'removed' or hit and 'hit' or refusal(a, run)
-  if word then
-    return { word, Lanes.view(lane), '' }
-  elseif run then
-    return { 'joins', Lanes.view(lane, ahead_of_joined(lane, run)), run.state }
-  end
-  return { 'queued', Lanes.view(lane, Queue.ahead(lane, a)), '' }
+  local ahead = not word and (run and ahead_of_joined(lane, run) or Queue.ahead(lane, a))
+  return { word or run and 'joins' or 'queued', Lanes.view(lane, ahead), run and run.state or '' }
 end)
