@@ -201,24 +201,19 @@ local function workers(lane)
   return found
 end
 
--- Work in no model's line: scheduled, between two attempts, or waiting for its inputs. Beyond this many entries a lane
--- is taken to have such work.
+-- Jobs that are looked at for work in no model's line: scheduled, between two attempts, or waiting for its inputs. Where more
+-- are open, a lane is taken to have such work.
 local ELSEWHERE = 500
 
 local function is_elsewhere(lane)
-  for _, key in ipairs({ 'lease:intake', 'deadlines' }) do
-    local ids = call('ZRANGE', P .. key, 0, ELSEWHERE)
-    for _, id in ipairs(ids) do
-      local json = read_raw(id)
-      if json and field_of(json, 'model_lane":') == lane then
-        return true
-      end
-    end
-    if #ids > ELSEWHERE then
+  local jobs = call('ZRANGE', P .. 'deadlines', 0, ELSEWHERE)
+  for _, id in ipairs(jobs) do
+    local json = read_raw(id)
+    if json and field_of(json, 'model_lane":') == lane then
       return true
     end
   end
-  return false
+  return #jobs > ELSEWHERE
 end
 
 -- Reads what waits and who works, model by model: for each of `lanes` {facts, waiting by class {interactive, normal, batch},
@@ -364,9 +359,7 @@ transition('model_add', { 'allow-oom' }, function()
     return reply(false, 'conflict')
   elseif other then
     -- What is known of the former model under this id is not true of this one: its workers go.
-    for _, kind in ipairs({ 'ready:', 'loading:' }) do
-      call('DEL', P .. kind .. a.lane)
-    end
+    call('DEL', P .. 'ready:' .. a.lane, P .. 'loading:' .. a.lane)
     for _, names in ipairs({ KNOWN, FACTS, LOAD }) do
       call('HDEL', P .. 'lane:' .. a.lane, unpack(names))
     end
