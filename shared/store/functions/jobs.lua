@@ -246,13 +246,11 @@ transition('asked', { 'no-writes' }, function()
   if not job then
     return nil
   end
-  local run = job.run and read(job.run)
-  local id = job.run or job.id
-  local request = (run or not job.run) and call('HGET', P .. id, 'request')
-  if (run or not job.run) and (request or '') == '' then
-    request = call('GET', P .. id .. ':asked')
+  local work, request = read(job.run or job.id, 'request')
+  if work and (request or '') == '' then
+    request = call('GET', P .. work.id .. ':asked')
   end
-  local status = job.status or run and run.ended and run.state
+  local status = job.status or work and work.ended and work.state
   return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
 end)
 
