@@ -331,20 +331,9 @@ end
 -- Settings come as one JSON text, the same one in almost every call.
 local settings = { text = '', value = nil }
 
--- What a call looks up by kind and id; a kind's table is made when it is asked for.
-local KINDS = { records = true, json = true, charges = true, bytes = true, lanes = true }
-local looked_up = {}
-
-function looked_up.__index(tables, kind)
-  if KINDS[kind] then
-    tables[kind] = {}
-    return tables[kind]
-  end
-end
-
 local function set_up(flags, constants)
   writable = flags[1] ~= 'no-writes'
-  memo = setmetatable({}, looked_up)
+  memo = { records = {}, json = {}, charges = {} }
   if constants ~= '' and constants ~= settings.text then
     settings.text, settings.value = constants, cjson.decode(constants)
   end
@@ -354,10 +343,10 @@ end
 -- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
 -- before its error stays written.
 local function finished(ok, reply)
-  if rawget(memo, 'lanes') then
+  if memo.lanes then
     Lanes.save()
   end
-  if rawget(memo, 'bytes') then
+  if memo.bytes then
     Memory.save()
   end
   if not ok then
@@ -384,17 +373,14 @@ local function hot(name, names, flags, body)
       placed = setmetatable({}, others)
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
         places[#places + 1] = word
-        numbers[#numbers + 1] = number == '#' and word or nil
+        numbers[word] = number == '#'
       end
     end
     local place, own = 1, placed
     for _, word in ipairs(places) do
       place = place + 1
       local value = argv[place]
-      own[word] = value ~= '' and value or nil
-    end
-    for _, word in ipairs(numbers) do
-      own[word] = tonumber(rawget(own, word))
+      own[word] = value ~= '' and (numbers[word] and tonumber(value) or value) or nil
     end
     local json = argv[place + 1]
     others.__index = json ~= '' and cjson.decode(json) or nil

@@ -52,6 +52,7 @@ end
 -- A lane as a table, the same one for whoever asks in this call: counts, which are 0 where they are absent, and marks. It is
 -- written at the call's end where it was `changed`.
 function Lanes.of(name)
+  memo.lanes = memo.lanes or {}
   local lane = memo.lanes[name]
   if not lane then
     local values = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
