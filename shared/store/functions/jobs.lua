@@ -270,10 +270,9 @@ local REPEAT_MS = 60000
 
 -- Deletes a run that no job holds any more; returns its pictures (digests, words).
 local function delete_run(run)
-  for _, entry in ipairs(run.print and run.key and { Runs.cache_key(run, run.print) } or {}) do
-    if call('GET', entry) == run.id then
-      call('DEL', entry)
-    end
+  local entry = Runs.cache_key(run, run.print)
+  if entry and call('GET', entry) == run.id then
+    call('DEL', entry)
   end
   Memory.free(run.id)
   delete(run.id)

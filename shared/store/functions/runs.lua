@@ -12,8 +12,9 @@
 --   ending                     list   runs whose joined jobs' ends are to be written, <run>:began likewise
 --   deadlines                  zset   jobs that have not ended, by when each is looked at next
 
+-- Where the cache leads to an answer of a run under a fingerprint; nil where it never does.
 function Runs.cache_key(run, print)
-  return P .. 'cache:' .. run.key .. ':' .. print
+  return run.key and print and P .. 'cache:' .. run.key .. ':' .. print
 end
 
 -- How long a record is kept for its callers, and how long stored: the log of ends reads it for longer (webhooks.lua).
