@@ -67,11 +67,9 @@ local function flat(fields)
   return list
 end
 
-local function no_word() end
-
 -- The words of a text, one after the other; of an absent one none.
 local function words(list)
-  return list and string.gmatch(list, '%S+') or no_word
+  return string.gmatch(list or '', '%S+')
 end
 
 local function count_words(list)

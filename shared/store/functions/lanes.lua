@@ -407,10 +407,7 @@ transition('model_sweep', { 'allow-oom' }, function()
     if not job or job.status or job.model_lane ~= a.lane then
       return
     end
-    local work = job
-    if job.run then
-      work = read(job.run)
-    end
+    local work = read(job.run or id)
     if not work then
       return Runs.leave(job, 'failed')
     elseif work.ended or work.state == 'running' or not Lanes.superseded(work) then
