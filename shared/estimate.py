@@ -7,7 +7,7 @@ estimates (`functions/estimates.lua`, which computes the same). Waiting work cou
 by the rows that it takes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from shared.job import Estimate, WaitingReason
@@ -18,8 +18,6 @@ FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""
 FREE_MS = 3.0
 """How long a claim takes where a row is free; the factors learn the true value."""
-KINDS = ("free", "busy")
-"""Whether a row is free for the next run. The two are learnt apart."""
 FIRST_FACTORS = (1.0, 3.0)
 
 
@@ -68,7 +66,8 @@ class Lane:
     `tools` is the form in which the model calls functions, "" where it takes none; `sampling_rate` (Hz) is
     that of the sounds it takes, 0 where it takes none; `max_side` (pixels) is what pictures are shrunk to,
     None where they are not; `videos` is whether it takes them; `token_rule` is a `TokenRule`, dumped.
-    `factors` are those of p50 and p90 by kind. `paused_by` and `draining_by` are operators' names.
+    `factors` are those of p50 and p90, apart for `free` (a row is free for the next run) and `busy`.
+    `paused_by` and `draining_by` are operators' names.
     """
 
     ready: int
@@ -105,7 +104,7 @@ class Lane:
     draining_at_ms: float | None = None
     draining_by: str | None = None
     last_worker: LastWorker | None = None
-    factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    factors: Mapping[str, Sequence[float]] = field(default_factory=dict)
     calibration: Calibration | None = None
     ahead: int = -1
 

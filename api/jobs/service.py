@@ -3,7 +3,7 @@
 import base64
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -75,15 +75,15 @@ class Jobs:
         counts: Counter[Status] = Counter()
         after: str | None = None
         for _ in range(COUNTED // transitions.LOOK):
-            some, after = await self._store.run(transitions.status_counts(caller, filters, after))
-            counts.update(some)
+            some, after = await self._store.run(transitions.statuses(caller, filters, after))
+            counts.update(some.values())
             if after is None:
                 return dict(counts), True
         return dict(counts), False
 
-    async def statuses(self, caller: str) -> dict[str, str]:
+    async def statuses(self, caller: str) -> Mapping[str, str]:
         """The statuses of a caller's newest jobs, by their ids."""
-        return await self._store.run(transitions.statuses(caller))
+        return (await self._store.run(transitions.statuses(caller)))[0]
 
     async def cancel(self, caller: str, job_id: str) -> JobView:
         """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""

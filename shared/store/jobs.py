@@ -2,7 +2,7 @@
 
 import json
 import string
-from typing import Any
+from typing import Any, cast
 
 from shared.estimate import Lane
 from shared.job import EVERYTHING, UNSEARCHED, Filter, JobRequest, JobView, Page, Status
@@ -14,7 +14,6 @@ from shared.store.records import read
 from shared.store.script import Script, ScriptCall
 
 VIEW, JOBS, STATUSES = Script("view"), Script("jobs"), Script("statuses")
-STATUS_COUNTS = Script("status_counts")
 FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
 CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
 ASKED = Script("asked")
@@ -98,23 +97,17 @@ def _readable(row: list[Any], lanes: dict[str, Lane], *, bare: bool) -> JobView 
         return None
 
 
-def statuses(caller: str) -> ScriptCall[dict[str, str]]:
-    """The statuses of a caller's newest jobs, by their ids."""
-    return ScriptCall(STATUSES, {"caller": caller, "most": LOOK}, views.pairs)
-
-
-def status_counts(
-    caller: str, wanted: Filter, after: str | None
-) -> ScriptCall[tuple[dict[Status, int], str | None]]:
-    """How many of the next `LOOK` jobs have each status, whichever are wanted; and where the rest begins."""
+def statuses(
+    caller: str, wanted: Filter = EVERYTHING, after: str | None = None
+) -> ScriptCall[tuple[dict[str, Status], str | None]]:
+    """Statuses by id of the next `LOOK` jobs, whichever statuses are wanted; and where the rest begins."""
     arguments = {"caller": caller, "after": after, "look": LOOK, **_filter(wanted)}
     filled = {name: value for name, value in arguments.items() if value not in (None, "")}
 
-    def parse(reply: list[Any]) -> tuple[dict[Status, int], str | None]:
-        counts: Any = {status: int(count) for status, count in views.pairs(reply[0]).items()}
-        return counts, reply[1] or None
+    def parse(reply: list[Any]) -> tuple[dict[str, Status], str | None]:
+        return cast(dict[str, Status], views.pairs(reply[0])), reply[1] or None
 
-    return ScriptCall(STATUS_COUNTS, filled, parse)
+    return ScriptCall(STATUSES, filled, parse)
 
 
 def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.EventPage | None]:

@@ -1,13 +1,13 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
 from pydantic_core import from_json
 
-from shared.estimate import KINDS, Calibration, Lane, LastWorker, ReuseCounts, estimate, waiting_reason
+from shared.estimate import Calibration, Lane, LastWorker, ReuseCounts, estimate, waiting_reason
 from shared.job import Attempt, AttemptError, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
@@ -71,7 +71,8 @@ def lane(reply: list[Any]) -> Lane:
     counts: dict[str, Any] = from_json(state or "{}")
     facts = {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
     facts |= pairs(more[0]) if more else {}
-    learnt = [int(millionths) / 1e6 for millionths in counts.get("learnt", "").split()]
+    factors = {name: _parts(text) for name, text in counts.get("factors", {}).items()}
+    kept = factors.pop("kept", [])
     return Lane(
         ready=ready,
         loading=loading,
@@ -87,16 +88,15 @@ def lane(reply: list[Any]) -> Lane:
         draining_at_ms=counts.get("draining_at"),
         draining_by=counts.get("draining_by"),
         has_chat_template=_flag(facts["chat_template"]) if "chat_template" in facts else None,
-        factors=_factors(learnt),
-        calibration=_calibration(*learnt[4:]) if more and any(learnt[4:]) else None,
+        factors=factors,
+        calibration=_calibration(*kept) if more and any(kept) else None,
         ahead=ahead,
         **{name: READERS[name](value) for name, value in facts.items() if name in READERS},
     )
 
 
-def _factors(learnt: Sequence[float]) -> dict[str, tuple[float, float]]:
-    """By kind, as `learnt` of `functions/estimates.lua` has them."""
-    return {kind: (learnt[2 * at], learnt[2 * at + 1]) for at, kind in enumerate(KINDS)} if learnt else {}
+def _parts(millionths: str) -> list[float]:
+    return [int(number) / 1e6 for number in millionths.split()]
 
 
 def _calibration(scored: float, within_p50: float, within_p90: float) -> Calibration:
@@ -194,7 +194,7 @@ def _view(
         ended_ms=integer(job, "ended"),
         attempts=tries,
         cache=job.get("cache"),
-        request_hash=run.get("hash"),
+        request_hash=run.get("hash") or run.get("key", "").rpartition(":")[2] or None,
         result=result,
         computed=_computed(job, run) if result else None,
         error=job_error(job["error"], job.get("paths")) if "error" in job else None,

@@ -190,7 +190,7 @@ def test_what_waited_for_another_worker_teaches_nothing(records: Records) -> Non
 def test_nine_in_ten_are_never_promised_to_begin_before_half(records: Records) -> None:
     """However the two factors, each learnt by itself, have crossed."""
     records.beat(facts={"rows": "1", "slots": "1"})
-    records.change_lane(learnt="5000000 1000000 1000000 3000000 0 0 0")
+    records.change_lane(factors={"free": "5000000 1000000", "busy": "1000000 3000000", "kept": "0 0 0"})
     half, most = promise(records, records.submit().run_id)
     assert half == most
 
@@ -200,7 +200,7 @@ def test_no_run_of_bad_luck_takes_promises_where_they_cannot_come_back_from(
     records: Records, factor: float, wait_s: float
 ) -> None:
     records.beat(facts={"rows": "1", "slots": "1"})
-    learnt = f"{factor * 1e6:.0f}"
-    records.change_lane(learnt=f"{learnt} {learnt} 1000000 3000000 0 0 0")
+    millionths = " ".join([f"{factor * 1e6:.0f}"] * 2)
+    records.change_lane(factors={"free": millionths, "busy": "1000000 3000000", "kept": "0 0 0"})
     serve(records, wait_s)
-    assert records.lane_state()["learnt"].split()[:2] == [learnt] * 2
+    assert records.lane_state()["factors"]["free"] == millionths

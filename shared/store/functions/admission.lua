@@ -52,10 +52,9 @@ local function find(p)
   end
 end
 
--- Releases a job's uploaded pictures, where it needs no run of its own.
-local function release_upload(job, blobs)
+local function release(blobs, holder)
   for digest in words(blobs) do
-    Files.release(digest, 'upload:' .. job.id)
+    Files.release(digest, holder)
   end
 end
 
@@ -88,7 +87,7 @@ local function prolong(run, job)
     call('PEXPIRE', P .. run.id, gone - now)
     call('PEXPIRE', P .. run.id .. ':readers', gone - now)
   end
-  local entry = run.scope and run.print and Runs.cache_key(run, run.print)
+  local entry = Runs.cache_key(run, run.print)
   if entry and call('GET', entry) == run.id then
     call('EXPIRE', entry, seconds, 'GT')
   end
@@ -108,7 +107,7 @@ end
 
 -- Gives a job the answer of an ended run. A run that many ask for is not written anew for each.
 local function take_answer(job, run, p)
-  release_upload(job, p.blobs)
+  release(p.blobs, 'upload:' .. job.id)
   local held = run.held
   Runs.add_reader(run, job)
   if prolong(run, job) or held ~= run.held then
@@ -128,7 +127,7 @@ local function note_job(run, job)
 end
 
 local function join(job, run, p)
-  release_upload(job, p.blobs)
+  release(p.blobs, 'upload:' .. job.id)
   note_job(run, job)
   -- A run is kept for as long as each of its jobs asks.
   if run.retain_s ~= job.retain_s then
@@ -152,8 +151,8 @@ end
 local function open_run(job, p, request, uploaded)
   local lane = Lanes.of(p.lane)
   local run = create(p.run, { job = job.id, caller = p.caller, model = p.model, lane = p.lane,
-    priority = p.priority, hash = p.hash, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows,
-    scope = p.key and Runs.scope_of(p.key, p.hash), generation = lane.generation > 0 and lane.generation or nil,
+    priority = p.priority, classes = { [p.priority] = 1 }, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows,
+    key = p.key, hash = not p.key and p.hash or nil, generation = lane.generation > 0 and lane.generation or nil,
     retain_s = job.retain_s, unstored = job.unstored, request_id = job.request_id, trace = job.trace,
     question = not job.unstored and p.question or nil, pictures = p.pictures })
   note_job(run, job)
@@ -441,7 +440,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
   end
   local ended = (Lanes.of(a.lane).removed or Lanes.superseded(job)) and S.removed
   if ended or not Runs.fail_late(job, 'finish_by') then
-    release_upload(job, a.blobs)
+    release(a.blobs, 'upload:' .. job.id)
     if ended then
       Runs.fail_work(job, ended)
     end
@@ -450,9 +449,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
     return 'placed'
   end
   Queue.unlease(job)
-  for digest in words(job.blobs) do
-    Files.release(digest, job.id)
-  end
+  release(job.blobs, job.id)
   for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
   end
@@ -488,10 +485,6 @@ transition('predict', { 'no-writes' }, function()
   local lane = Lanes.of(a.lane)
   local hit, run = find(a)
   local word = lane.removed and 'removed' or hit and 'hit' or refusal(a, run)
-  if word then
-    return { word, Lanes.view(lane), '' }
-  elseif run then
-    return { 'joins', Lanes.view(lane, ahead_of_joined(lane, run)), run.state }
-  end
-  return { 'queued', Lanes.view(lane, Queue.ahead(lane, a)), '' }
+  local ahead = not word and (run and ahead_of_joined(lane, run) or Queue.ahead(lane, a))
+  return { word or run and 'joins' or 'queued', Lanes.view(lane, ahead), run and run.state or '' }
 end)

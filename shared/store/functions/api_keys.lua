@@ -72,8 +72,8 @@ end
 transition('key_use', { 'allow-oom' }, function()
   local id = call('GET', P .. 'keyof:' .. a.digest)
   if not id then return nil end
-  local fields, key = Records.fields(id), {}
-  for i = 1, #fields, 2 do key[fields[i]] = fields[i + 1] end
+  local fields = Records.fields(id)
+  local key = by_name(fields)
   local known = key.secret == a.digest or Records.formers(key.formers)[a.digest]
   if not known or key.revoked_ms or now >= tonumber(key.expires_ms or math.huge) then
     return nil

@@ -49,11 +49,27 @@ local function add(fields, name, value)
   end
 end
 
-local function no_word() end
+-- A flat list of names and values as a table, and how many names there are.
+local function by_name(list)
+  local found = {}
+  for i = 1, #list, 2 do
+    found[list[i]] = list[i + 1]
+  end
+  return found, #list / 2
+end
+
+-- The reverse.
+local function flat(fields)
+  local list = {}
+  for name, value in pairs(fields) do
+    add(list, name, value)
+  end
+  return list
+end
 
 -- The words of a text, one after the other; of an absent one none.
 local function words(list)
-  return list and string.gmatch(list, '%S+') or no_word
+  return string.gmatch(list or '', '%S+')
 end
 
 local function count_words(list)
@@ -313,20 +329,9 @@ end
 -- Settings come as one JSON text, the same one in almost every call.
 local settings = { text = '', value = nil }
 
--- What a call looks up by kind and id; a kind's table is made when it is asked for.
-local KINDS = { records = true, json = true, charges = true, bytes = true, lanes = true }
-local looked_up = {}
-
-function looked_up.__index(tables, kind)
-  if KINDS[kind] then
-    tables[kind] = {}
-    return tables[kind]
-  end
-end
-
 local function set_up(flags, constants)
   writable = flags[1] ~= 'no-writes'
-  memo = setmetatable({}, looked_up)
+  memo = { records = {}, json = {}, charges = {} }
   if constants ~= '' and constants ~= settings.text then
     settings.text, settings.value = constants, cjson.decode(constants)
   end
@@ -336,10 +341,10 @@ end
 -- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
 -- before its error stays written.
 local function finished(ok, reply)
-  if rawget(memo, 'lanes') then
+  if memo.lanes then
     Lanes.save()
   end
-  if rawget(memo, 'bytes') then
+  if memo.bytes then
     Memory.save()
   end
   if not ok then
@@ -366,17 +371,14 @@ local function hot(name, names, flags, body)
       placed = setmetatable({}, others)
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
         places[#places + 1] = word
-        numbers[#numbers + 1] = number == '#' and word or nil
+        numbers[word] = number == '#'
       end
     end
     local place, own = 1, placed
     for _, word in ipairs(places) do
       place = place + 1
       local value = argv[place]
-      own[word] = value ~= '' and value or nil
-    end
-    for _, word in ipairs(numbers) do
-      own[word] = tonumber(rawget(own, word))
+      own[word] = value ~= '' and (numbers[word] and tonumber(value) or value) or nil
     end
     local json = argv[place + 1]
     others.__index = json ~= '' and cjson.decode(json) or nil

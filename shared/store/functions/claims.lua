@@ -260,7 +260,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   end
   texts.result, texts.bare, texts.origin = text, a.bare, a.origin
   -- An answer begun under one fingerprint and ended under another is nobody's cached answer.
-  if run.scope and not run.mixed then
+  if run.key and not run.mixed then
     call('SET', Runs.cache_key(run, a.print), run.id, 'EX', run.retain_s or S.result_s)
   end
   Estimates.learn_service(run.lane, a.took_ms)
@@ -285,12 +285,8 @@ transition('give_back', { 'allow-oom' }, function()
     Files.mark_missing(digest)
     work.missed = 1
   end
-  if a.died then
-    Lanes.count_lost(work.lane, work.id)
-    if Queue.count_death(work) then
-      Runs.fail_work(work, S.poison)
-      return { 'failed' }
-    end
+  if a.died and Queue.count_death(work) then
+    return { 'failed' }
   end
   work.failures = (work.failures or 0) + (a.spend and 1 or 0)
   work.attempts[#work.attempts].error = a.cause

@@ -1,7 +1,9 @@
 -- When work begins, as shared/estimate.py tells it: the wait is reckoned from what was measured, and two factors of it
--- are promised, p50 and p90, learnt apart for when a row is free and when all are busy. FIRST is assumed before.
+-- are promised, p50 and p90, learnt apart for when a row is free and when all are busy. A lane's `factors` has, as texts of
+-- millionths, the factors of each kind, and `kept`: how many promises were scored, and how many of p50 and p90 were kept.
+-- FIRST is assumed before.
 local FIRST_SERVICE_MS = 1000
-local FIRST = '1000000 3000000 1000000 3000000 0 0 0'
+local FIRST = { free = '1000000 3000000', busy = '1000000 3000000', kept = '0 0 0' }
 
 -- How far a score moves a factor; the first ones move it further. In a burst many promises rest on the same factors and
 -- miss together, so a factor aims higher by AMENDS times the share that too few were kept, of about the last thousand.
@@ -39,9 +41,6 @@ local function reckon(lane, first, ready, places)
   return turns * (Lanes.fact(lane, 'service_ms') or FIRST_SERVICE_MS), 'busy'
 end
 
--- Where `learnt` has the two factors of a kind.
-local FACTORS = { free = '^(%d+) (%d+)', busy = '^%d+ %d+ (%d+) (%d+)' }
-
 -- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, and the lane's epoch.
 -- There is no estimate without a ready worker.
 function Estimates.promise(lane, run, first)
@@ -50,7 +49,7 @@ function Estimates.promise(lane, run, first)
     return
   end
   local ms, kind = reckon(lane, first, ready, 'slots')
-  local f50, f90 = string.match(lane.learnt or FIRST, FACTORS[kind])
+  local f50, f90 = string.match((lane.factors or FIRST)[kind], '(%d+) (%d+)')
   local p50, p90 = ms * f50 / 1e6, ms * f90 / 1e6
   run.promise = string.format('%s %d %d %d %d', kind, ms, p50, math.max(p50, p90), lane.epoch)
 end
@@ -68,28 +67,21 @@ local function next_factor(factor, share, kept, scored, below, was_kept)
   return math.min(math.max(factor * math.exp(step), 0.01e6), 1000e6), MEMORY * kept + (was_kept and 1e6 or 0)
 end
 
--- Scores the estimate of a run that begins for the first time, and learns from it. `learnt` of the lane are millionths: the factors
--- p50 and p90 of each kind, how many promises were scored, and how many of p50 and p90 were kept.
+-- Scores the estimate of a run that begins for the first time, and learns from it.
 function Estimates.score(lane, run)
   local kind, ms, p50, p90, epoch = string.match(run.promise or '', '(%S+) (%d+) (%d+) (%d+) (%d+)')
   if tonumber(epoch) ~= lane.epoch then
     return
   end
-  local f50, f90, b50, b90, scored, w50, w90 = string.match(lane.learnt or FIRST,
-    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-  local own50, own90 = f50, f90
-  if kind == 'busy' then
-    own50, own90 = b50, b90
-  end
+  local factors = lane.factors or FIRST
+  local f50, f90 = string.match(factors[kind], '(%d+) (%d+)')
+  local scored, w50, w90 = string.match(factors.kept, '(%d+) (%d+) (%d+)')
   local took, scale = now - run.queued_at, ms / 1e6
-  own50, w50 = next_factor(own50, 0.5, w50, scored, took <= scale * own50, took <= tonumber(p50))
-  own90, w90 = next_factor(own90, 0.9, w90, scored, took <= scale * own90, took <= tonumber(p90))
-  if kind == 'busy' then
-    b50, b90 = own50, own90
-  else
-    f50, f90 = own50, own90
-  end
-  lane.learnt, lane.changed = string.format('%d %d %d %d %d %d %d', f50, f90, b50, b90, MEMORY * scored + 1e6, w50, w90), true
+  f50, w50 = next_factor(f50, 0.5, w50, scored, took <= scale * f50, took <= tonumber(p50))
+  f90, w90 = next_factor(f90, 0.9, w90, scored, took <= scale * f90, took <= tonumber(p90))
+  lane.factors, lane.changed = { free = factors.free, busy = factors.busy,
+    kept = string.format('%d %d %d', MEMORY * scored + 1e6, w50, w90) }, true
+  lane.factors[kind] = string.format('%d %d', f50, f90)
 end
 
 -- Learns how long a run of a lane takes.

@@ -227,30 +227,16 @@ hot('jobs', 'caller after limit# look# bytes# bare status search model priority 
   return { views, cursor, bytes, lanes }
 end)
 
--- Counts a caller's jobs by their status, newest first: caller, after, `look` (jobs looked at) and the filter, as in `jobs`.
--- Returns {a flat list of statuses and counts, cursor of the rest or ''}.
-transition('status_counts', { 'no-writes' }, function()
-  local counts, flat = {}, {}
+-- Reads the statuses of a caller's jobs, newest first: caller, after, `look` (jobs looked at) and the filter, as in `jobs`.
+-- Returns {a flat list of ids and statuses, cursor of the rest or ''}.
+transition('statuses', { 'no-writes' }, function()
+  local statuses = {}
   local source, latest, passed = beginning_of_walk()
   local cursor = source and walk(source, latest, passed, function(id)
-    local status = status_of(memo.json[id])
-    counts[status] = (counts[status] or 0) + 1
+    add(statuses, id, status_of(memo.json[id]))
     return true
   end)
-  for status, count in pairs(counts) do
-    add(flat, status, count)
-  end
-  return { flat, cursor or '' }
-end)
-
--- Reads the statuses of a caller's newest jobs, `most` of them: a flat list of ids and statuses.
-transition('statuses', { 'no-writes' }, function()
-  local flat = {}
-  for _, id in ipairs(call('ZREVRANGE', P .. 'jobs:' .. a.caller, 0, a.most - 1)) do
-    local json = read_raw(id)
-    add(flat, id, json and is_readable(json) and status_of(json))
-  end
-  return flat
+  return { statuses, cursor or '' }
 end)
 
 -- Reads what a job asked, for a retry or a response: {status or '', request or '', metadata, priority, paths or '', unstored or
@@ -260,13 +246,11 @@ transition('asked', { 'no-writes' }, function()
   if not job then
     return nil
   end
-  local run = job.run and read(job.run)
-  local id = job.run or job.id
-  local request = (run or not job.run) and call('HGET', P .. id, 'request')
-  if (run or not job.run) and (request or '') == '' then
-    request = call('GET', P .. id .. ':asked')
+  local work, request = read(job.run or job.id, 'request')
+  if work and (request or '') == '' then
+    request = call('GET', P .. work.id .. ':asked')
   end
-  local status = job.status or run and run.ended and run.state
+  local status = job.status or work and work.ended and work.state
   return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
 end)
 
@@ -286,10 +270,9 @@ local REPEAT_MS = 60000
 
 -- Deletes a run that no job holds any more; returns its pictures (digests, words).
 local function delete_run(run)
-  for _, entry in ipairs(run.print and run.scope and { Runs.cache_key(run, run.print) } or {}) do
-    if call('GET', entry) == run.id then
-      call('DEL', entry)
-    end
+  local entry = Runs.cache_key(run, run.print)
+  if entry and call('GET', entry) == run.id then
+    call('DEL', entry)
   end
   Memory.free(run.id)
   delete(run.id)

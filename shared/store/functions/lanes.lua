@@ -52,6 +52,7 @@ end
 -- A lane as a table, the same one for whoever asks in this call: counts, which are 0 where they are absent, and marks. It is
 -- written at the call's end where it was `changed`.
 function Lanes.of(name)
+  memo.lanes = memo.lanes or {}
   local lane = memo.lanes[name]
   if not lane then
     local values = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
@@ -133,7 +134,7 @@ function Lanes.view(lane, ahead)
   local ready = Lanes.ready(lane)
   local view = { ready, 0, Lanes.running(lane), now, ahead or -1, lane.facts }
   if ready == 0 then
-    view[2], view[7] = loading(lane), Notices.flat(fields_at(P .. 'lane:' .. lane.name, LOAD))
+    view[2], view[7] = loading(lane), flat(fields_at(P .. 'lane:' .. lane.name, LOAD))
   end
   return view
 end
@@ -201,24 +202,19 @@ local function workers(lane)
   return found
 end
 
--- Work in no model's line: scheduled, between two attempts, or waiting for its inputs. Beyond this many entries a lane
--- is taken to have such work.
+-- Jobs that are looked at for work in no model's line: scheduled, between two attempts, or waiting for its inputs. Where more
+-- are open, a lane is taken to have such work.
 local ELSEWHERE = 500
 
 local function is_elsewhere(lane)
-  for _, key in ipairs({ 'lease:intake', 'deadlines' }) do
-    local ids = call('ZRANGE', P .. key, 0, ELSEWHERE)
-    for _, id in ipairs(ids) do
-      local json = read_raw(id)
-      if json and field_of(json, 'model_lane":') == lane then
-        return true
-      end
-    end
-    if #ids > ELSEWHERE then
+  local jobs = call('ZRANGE', P .. 'deadlines', 0, ELSEWHERE)
+  for _, id in ipairs(jobs) do
+    local json = read_raw(id)
+    if json and field_of(json, 'model_lane":') == lane then
       return true
     end
   end
-  return false
+  return #jobs > ELSEWHERE
 end
 
 -- Reads what waits and who works, model by model: for each of `lanes` {facts, waiting by class {interactive, normal, batch},
@@ -364,13 +360,11 @@ transition('model_add', { 'allow-oom' }, function()
     return reply(false, 'conflict')
   elseif other then
     -- What is known of the former model under this id is not true of this one: its workers go.
-    for _, kind in ipairs({ 'ready:', 'loading:' }) do
-      call('DEL', P .. kind .. a.lane)
-    end
+    call('DEL', P .. 'ready:' .. a.lane, P .. 'loading:' .. a.lane)
     for _, names in ipairs({ KNOWN, FACTS, LOAD }) do
       call('HDEL', P .. 'lane:' .. a.lane, unpack(names))
     end
-    Lanes.of(a.lane).learnt = nil
+    Lanes.of(a.lane).factors = nil
   end
   if a.row then
     call('HSET', P .. 'models', a.lane, a.row)
@@ -413,10 +407,7 @@ transition('model_sweep', { 'allow-oom' }, function()
     if not job or job.status or job.model_lane ~= a.lane then
       return
     end
-    local work = job
-    if job.run then
-      work = read(job.run)
-    end
+    local work = read(job.run or id)
     if not work then
       return Runs.leave(job, 'failed')
     elseif work.ended or work.state == 'running' or not Lanes.superseded(work) then

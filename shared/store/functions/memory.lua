@@ -16,6 +16,7 @@ end
 
 -- Adds to what a call changes in keep:<hour>, or in mem, which is hour 0.
 local function add_bytes(hour, caller, bytes)
+  memo.bytes = memo.bytes or {}
   local callers = memo.bytes[hour] or {}
   memo.bytes[hour], callers[caller] = callers, (callers[caller] or 0) + bytes
 end

@@ -157,11 +157,7 @@ end
 
 -- A worker's claims by token, and how many there are. Each is a text: a worker of many rows has many of them.
 function Queue.claims_of(worker)
-  local flat, claims = call('HGETALL', P .. 'held:' .. worker), {}
-  for i = 1, #flat, 2 do
-    claims[flat[i]] = flat[i + 1]
-  end
-  return claims, #flat / 2
+  return by_name(call('HGETALL', P .. 'held:' .. worker))
 end
 
 -- The id, lane and rows of a claim.
@@ -230,14 +226,19 @@ function Queue.requeue(work, reason, pause_ms)
   return true
 end
 
--- Counts one more worker that died on this work, alone with it or beside other claims. True where the budget is spent.
+-- Counts one more worker that died on this work, alone with it or beside other claims. True where that spends its budget: it ends.
 function Queue.count_death(work)
+  Lanes.count_lost(work.lane, work.id)
   local claim = call('HGET', P .. 'held:' .. (work.worker or ''), work.t.token)
   work.deaths = (work.deaths or 0) + 1
   if not (claim and string.find(claim, '%*$')) then
     work.deaths_alone = (work.deaths_alone or 0) + 1
   end
-  return (work.deaths_alone or 0) >= S.max_deaths
+  local spent = (work.deaths_alone or 0) >= S.max_deaths
+  if spent then
+    Runs.fail_work(work, S.poison)
+  end
+  return spent
 end
 
 -- How many pieces of a lane are begun before one of a caller's: the one at `own` of the caller's line, else `work` where it

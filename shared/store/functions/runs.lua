@@ -2,9 +2,9 @@
 -- own; a run ends once.
 --   job_… r, s: caller, model, model_lane, priority, created, run, cache, its times, its end (status, ended, last, own, error) …;
 --         before it has a run also what a run has to stand in line, and the texts request and terms
---   run_… r, s: job (its first, until it has `left`), joined (1 = others, too), lane, priority, state (queued | running |
---         retrying | succeeded | failed | cancelled), cost, attempts, its end; t: token, seq, chars …; texts request, rest,
---         result, bare, origin
+--   run_… r, s: job (its first, until it has `left`), joined (1 = others, too), lane, priority, key (its answer's,
+--         for reuse), classes (its jobs by class), state (queued | running | retrying | succeeded | failed | cancelled), cost,
+--         attempts, its end; t: token, seq, chars …; texts request, rest, result, bare, origin
 --   <run>:live, <run>:began    sets   jobs that joined it; those whose beginning is still to be announced
 --   <run>:readers              zset   jobs that may read it, beside its first, by when they go (inf = not known yet)
 --   <run>:copy                 hash   an ended run once more, while other jobs' ends are still to be read from it
@@ -12,17 +12,9 @@
 --   ending                     list   runs whose joined jobs' ends are to be written, <run>:began likewise
 --   deadlines                  zset   jobs that have not ended, by when each is looked at next
 
--- The reuse key of a run, kept as `scope`: what stands before its request hash, where it ends in that.
-function Runs.scope_of(key, hash)
-  return string.sub(key, -#hash) == hash and string.sub(key, 1, -#hash - 1) .. '*' or key
-end
-
-local function key_of(run)
-  return string.sub(run.scope, -1) == '*' and string.sub(run.scope, 1, -2) .. run.hash or run.scope
-end
-
+-- Where the cache leads to an answer of a run under a fingerprint; nil where it never does.
 function Runs.cache_key(run, print)
-  return P .. 'cache:' .. key_of(run) .. ':' .. print
+  return run.key and print and P .. 'cache:' .. run.key .. ':' .. print
 end
 
 -- How long a record is kept for its callers, and how long stored: the log of ends reads it for longer (webhooks.lua).
@@ -285,7 +277,7 @@ end
 function Runs.end_run(run, status, failure, known, texts)
   local worker = run.worker
   Queue.leave(run, status)
-  local join = run.scope and P .. 'join:' .. key_of(run)
+  local join = run.key and P .. 'join:' .. run.key
   if join and call('GET', join) == run.id then
     call('DEL', join)
   end
@@ -357,21 +349,18 @@ function Runs.live_count(run)
   return (run.left and 0 or 1) + (run.joined and reply_or(0, 'SCARD', run.id .. ':live') or 0)
 end
 
--- Counts a job of a class among those that wait for a run which several share; the first two are counted together.
+-- Counts a job of a class among those that wait for a run.
 function Runs.count_job(run, priority, step)
-  local waiting = run.waiting or { 0, 0, 0 }
-  if not run.waiting then
-    waiting[Queue.RANK[run.priority]] = 1
-  end
-  waiting[Queue.RANK[priority]] = waiting[Queue.RANK[priority]] + step
-  run.waiting = waiting
+  local classes = run.classes
+  classes[priority] = (classes[priority] or 0) + step
+  run.classes = classes
 end
 
 -- A run is as urgent as the most urgent job that still waits for it.
 local function lower_priority(run, left)
   Runs.count_job(run, left, -1)
   local class = Queue.RANK[left]
-  while class < 3 and run.waiting[class] < 1 do
+  while class < 3 and (run.classes[Queue.CLASSES[class]] or 0) < 1 do
     class = class + 1
   end
   if left == run.priority and Queue.CLASSES[class] ~= left then

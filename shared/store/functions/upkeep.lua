@@ -17,9 +17,8 @@ local function state()
 end
 
 local function note(...)
-  local given = { ... }
-  for i = 1, #given, 2 do
-    state()[given[i]] = given[i + 1]
+  for name, value in pairs(by_name({ ... })) do
+    state()[name] = value
   end
   call('HSET', P .. 'upkeep', ...)
 end
@@ -113,14 +112,9 @@ transition('rescue', { 'allow-oom' }, function()
         call('ZREM', key, id)
         return
       end
-      Lanes.count_lost(name, id)
-      if Queue.count_death(work) then
-        Queue.close_attempt(work, 'worker_lost')
-        Runs.fail_work(work, S.poison)
-        table.insert(rescued, { id, '' })
-      else
-        table.insert(rescued, { id, Queue.requeue(work, 'worker_lost') and name or '' })
-      end
+      Queue.close_attempt(work, 'worker_lost')
+      local stays = not Queue.count_death(work) and Queue.requeue(work, 'worker_lost')
+      table.insert(rescued, { id, stays and name or '' })
     end)
   end)
   return rescued
@@ -248,7 +242,7 @@ local LISTS = { jobs = true, pair = true, files = true, batches = true }
 
 -- Looks at some records (names of keys without their prefix), and mends them. Returns a flat list: finding, count, …
 transition('audit', { 'allow-oom' }, function()
-  local counts, flat = {}, {}
+  local counts = {}
   each(a.names, function(id)
     if LISTS[string.match(id, '^(%l+):')] then
       -- A caller that comes no more would leave these names for long.
@@ -260,10 +254,7 @@ transition('audit', { 'allow-oom' }, function()
       counts[what] = (counts[what] or 0) + 1
     end
   end)
-  for what, count in pairs(counts) do
-    add(flat, what, count)
-  end
-  return flat
+  return flat(counts)
 end)
 
 -- Forgets the record `id` that was set aside.

@@ -147,8 +147,7 @@ def of_upkeep() -> Iterator[ScriptCall]:
 def of_jobs() -> Iterator[ScriptCall]:
     yield jobs.view(SETTINGS, "anyone", "job_1")
     yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER, results=False)
-    yield jobs.statuses("anyone")
-    yield jobs.status_counts("anyone", FILTER, "job_1")
+    yield jobs.statuses("anyone", FILTER, "job_1")
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.follow("anyone", "job_1", 0, first=True)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
@@ -255,9 +254,9 @@ def test_a_function_s_header_says_what_it_does(name: str) -> None:
 def test_a_function_is_given_what_it_reads(call: ScriptCall) -> None:
     same = [other for other in calls() if other.script is call.script]
     given = {name for other in same for name, value in other.arguments.items() if value is not None}
-    # Admitted work was accepted before: what may refuse it is not asked. Counts are of all statuses.
+    # Admitted work was accepted before: what may refuse it is not asked. Statuses are all of them.
     refusing = {"must_be_ready", "max_queued_caller", "pending"}
-    never_asked = {"admit": refusing, "predict": refusing, "status_counts": {"status"}}.get(
+    never_asked = {"admit": refusing, "predict": refusing, "statuses": {"status"}}.get(
         call.script.name, set()
     )
     assert used(functions()[call.script.name].source) - never_asked - given == set()
