@@ -290,7 +290,8 @@ function Runs.end_run(run, status, failure, known, texts)
     call('DEL', join)
   end
   run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
-  run.end_id = Events.number(run, 'state')
+  run.end_id = Events.number(run)
+  wake(run.id, 'state')
   texts = texts or {}
   local opener, seconds = not run.left and read(run.job), expire_run(run, texts)
   local bytes, flat = Memory.bytes_of(run.id) + (run.t.wrote or 0) + Memory.END_BYTES, {}
