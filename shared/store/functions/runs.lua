@@ -193,7 +193,6 @@ local function end_joined(run_id, budget)
 end
 
 local function begin_joined(run_id, budget)
-  local run = stored(run_id)
   return piece(run_id .. ':began', budget, function(job)
     return 1 + Webhooks.announce('began', job)
   end)
@@ -252,9 +251,9 @@ function Runs.announce_beginning(run)
 end
 
 -- What was asked, to a key of its own, which ends before the record.
-function Runs.move_request(run, seconds)
-  local request = memo.request or call('HGET', P .. run.id, 'request')
-  call('SET', P .. run.id .. ':asked', request or '', 'EX', seconds)
+function Runs.move_request(work, seconds)
+  local request = memo.request or call('HGET', P .. work.id, 'request')
+  call('SET', P .. work.id .. ':asked', request or '', 'EX', seconds)
 end
 
 -- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that. Where the
@@ -329,8 +328,7 @@ local function leave_intake(job, outcome)
   for digest in words(job.blobs) do
     Files.keep_until(digest, job.id, now + seconds * 1000, job.created)
   end
-  local request = call('HGET', P .. job.id, 'request')
-  call('SET', P .. job.id .. ':asked', request or '', 'EX', seconds)
+  Runs.move_request(job, seconds)
   call('HDEL', P .. job.id, 'request', 'terms')
   job.worker, job.t.token = nil, nil
 end
