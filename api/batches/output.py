@@ -75,7 +75,9 @@ class OutputWriter:
     async def write(self) -> int:
         """Write all lines that have ended; returns how many. Raises LeaseLostError, Unavailable."""
         count = 0
-        while answered := await self._lease.read(batches.answered(self._lease.turn, AT_ONCE)):
+        turn = self._lease.turn
+        while ended := await self._lease.read(batches.ended(turn, AT_ONCE)):
+            answered = await self._lease.read(batches.answers(turn, ended))
             rows = await self._context.blobs.in_thread(self._rows, answered)
             await self._count(rows, tuple(line.number for line in answered))
             count += len(answered)

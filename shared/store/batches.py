@@ -14,14 +14,13 @@ from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import hook_fields
 from shared.store.constants import constants
-from shared.store.records import NOW, Command, RecordKind, flat
+from shared.store.records import NOW, READ, Command, RecordKind, flat
 from shared.store.script import Script, ScriptCall, T
 from shared.store.views import job_error, pairs, read_result, webhook
 from shared.webhooks import Webhook
 
 CREATE, CANCEL, TAKE = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take"))
-ADD, STEP, READ, END = (Script(f"batch_{verb}") for verb in ("add", "step", "read", "end"))
-ANSWERS, LOSE = Script("batch_answers"), Script("batch_lose")
+ADD, STEP, LOSE, END = (Script(f"batch_{verb}") for verb in ("add", "step", "lose", "end"))
 
 WINDOW = 256
 """Lines of one batch on their way at once."""
@@ -154,13 +153,21 @@ def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
     return _step(STEP, turn, commands, pieces=[piece for piece in pieces.values() if piece], **first)
 
 
-def answered(turn: BatchLease, limit: int) -> ScriptCall[list[LineAnswer] | None]:
-    """Lines that have ended and are not written down yet; None where the batch is another process's."""
+def ended(turn: BatchLease, limit: int) -> ScriptCall[list[str] | None]:
+    """The numbers of some lines that have ended and are not written down yet.
 
-    def parse(some: list[str] | None) -> list[LineAnswer] | None:
-        return None if some is None else [_answer(*row) for row in pairs(some).items()]
+    None where the batch is another process's.
+    """
+    return _read(turn, [("HRANDFIELD", ":answers", limit)], lambda numbers: numbers or [])
 
-    return _leased(ANSWERS, turn, parse, limit=limit, bytes=MOST_BYTES)
+
+def answers(turn: BatchLease, numbers: Sequence[str]) -> ScriptCall[list[LineAnswer] | None]:
+    """How these lines have ended, the first at least; None where the batch is another process's."""
+
+    def parse(*found: str) -> list[LineAnswer]:
+        return [_answer(*row) for row in zip(numbers, found, strict=False)]
+
+    return _read(turn, [("HGET", ":answers", number) for number in numbers], parse, bytes=MOST_BYTES)
 
 
 def under_way(turn: BatchLease) -> ScriptCall[dict[str, str] | None]:
@@ -187,9 +194,7 @@ def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
 def rows_so_far(caller: str, id: str) -> ScriptCall[tuple[list[str], list[str]]]:
     """As `pieces`, for the batch's caller; empty once it has ended, or where the caller has none."""
     commands = [("LRANGE", list, 0, -1) for list in (":good", ":bad")]
-    return ScriptCall(
-        READ, {"id": id, "caller": caller, "commands": commands}, lambda reply: reply or ([], [])
-    )
+    return BATCHES.read_all(caller, id, commands, lambda replies: replies or ([], []))
 
 
 def hook(caller: str, id: str) -> ScriptCall[Hook | None]:
@@ -199,7 +204,7 @@ def hook(caller: str, id: str) -> ScriptCall[Hook | None]:
     def parse(replies: list[Any] | None) -> Hook | None:
         return webhook(*replies) if replies and replies[0][0] else None
 
-    return ScriptCall(READ, {"id": id, "caller": caller, "commands": commands}, parse)
+    return BATCHES.read_all(caller, id, commands, parse)
 
 
 def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
@@ -237,11 +242,12 @@ def _step(
     return _leased(script, turn, commands=commands, pieces=pieces, upload=turn.token, **first)
 
 
-def _read(turn: BatchLease, commands: Sequence[Command], parse: Callable[..., T]) -> ScriptCall[T | None]:
+def _read(
+    turn: BatchLease, commands: Sequence[Command], parse: Callable[..., T], **limits: int
+) -> ScriptCall[T | None]:
     """The replies to commands; None where the batch is another process's."""
-    return _leased(
-        READ, turn, lambda replies: None if replies is None else parse(*replies), commands=commands
-    )
+    arguments: dict[str, Any] = {"kind": BATCHES.name, "commands": commands, **limits}
+    return _leased(READ, turn, lambda replies: None if replies is None else parse(*replies), **arguments)
 
 
 def _leased(

@@ -46,7 +46,13 @@ class RecordKind(Generic[T]):
 
     def read(self, owner: str, id: str, command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
         """The reply to a command, None where the owner has none of this id, as `parse` reads it."""
-        return self._call(READ, owner, parse, id=id, command=command)
+        return self.read_all(owner, id, [command], lambda replies: parse(replies and replies[0]))
+
+    def read_all(
+        self, owner: str, id: str, commands: Sequence[Command], parse: Callable[[Any], R]
+    ) -> ScriptCall[R]:
+        """As `read`: the replies to some commands."""
+        return self._call(READ, owner, parse, id=id, commands=commands)
 
     def page(
         self, owner: str, *, after: str | None, limit: int, oldest_first: bool = False
@@ -80,7 +86,7 @@ class RecordKind(Generic[T]):
 
 def read(command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
     """The reply to a command on any key, given without its prefix, as `parse` reads it."""
-    return ScriptCall(READ, {"command": command}, parse)
+    return ScriptCall(READ, {"commands": [command]}, lambda replies: parse(replies and replies[0]))
 
 
 def flat(**fields: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from tests.support.stored_batches import (
     GOOD,
     LINE,
     REFUSAL,
+    answered,
     begun,
     end,
     now,
@@ -55,7 +56,7 @@ def test_how_a_line_ended_lies_with_the_batch_though_job_and_run_are_forgotten(r
     records.run(jobs.cancel(records.settings, "anyone", jobs_of_lines[2]))
     for job in jobs_of_lines:
         records.run(jobs.purge(records.settings, "anyone", job))
-    found = records.run(batches.answered(turn, 64))
+    found = answered(records, turn)
     assert found is not None
     by_number = {line.number: line for line in found}
     assert [by_number[n].status for n in (1, 2, 3)] == ["succeeded", "failed", "cancelled"]
@@ -73,7 +74,7 @@ def test_an_answer_from_the_cache_and_one_that_is_shared_come_to_each_line(recor
     submit(records, 2, "q")
     records.settle(records.claim())
     submit(records, 3, "q")
-    found = records.run(batches.answered(turn, 64))
+    found = answered(records, turn)
     assert found is not None
     assert sorted(line.number for line in found) == [1, 2, 3]
     assert not records.run(batches.under_way(turn))
@@ -85,7 +86,7 @@ def test_a_lines_error_names_the_callers_own_field(records: Records) -> None:
         records.placing(), line=place(1), paths={"images[0]": "messages[0].content[1].image_url.url"}
     )
     records.settle(records.claim(), BROKEN)
-    found = records.run(batches.answered(turn, 64))
+    found = answered(records, turn)
     assert found is not None
     assert found[0].error is not None
     assert found[0].error.param == "messages[0].content[1].image_url.url"
@@ -98,7 +99,7 @@ def test_a_refused_line_is_taken_and_answered_in_one_step(records: Records) -> N
         before = records.dump()
         assert records.run(batches.refuse(turn, refused, REFUSAL)) == "written"
         assert records.dump() == before
-    found = records.run(batches.answered(turn, 64))
+    found = answered(records, turn)
     assert found is not None
     assert [
         (line.number, line.custom_id, line.status, line.error)
@@ -117,7 +118,7 @@ def test_lines_that_are_written_down_count_once_and_the_last_of_them_finishes_th
     for number in (1, 2):
         submit(records, number)
         records.settle(records.claim())
-    found = records.run(batches.answered(turn, 64))
+    found = answered(records, turn)
     assert write(records, turn) == "written"
     before = records.dump()
     assert found is not None
@@ -166,7 +167,7 @@ def test_a_line_whose_jobs_record_is_lost_ends_as_failed_and_its_batch_with_it(r
     assert list(lines) == [lost, other]
     for _ in range(2):
         assert records.run(batches.lose(records.settings, turn, [lines[lost]])) == "written"
-    found = records.run(batches.answered(turn, 64))
+    found = answered(records, turn)
     assert found is not None
     assert [(line.number, line.status, line.error and line.error.code) for line in found] == [
         (1, "failed", "internal_error")
@@ -181,9 +182,9 @@ def test_many_large_answers_are_read_one_after_the_other(
     for number in (1, 2, 3):
         submit(records, number)
         records.settle(records.claim())
-    assert len(records.run(batches.answered(turn, 64)) or ()) == 3
+    assert len(answered(records, turn) or ()) == 3
     monkeypatch.setattr(batches, "MOST_BYTES", 1)
-    assert len(records.run(batches.answered(turn, 64)) or ()) == 1
+    assert len(answered(records, turn) or ()) == 1
 
 
 @pytest.mark.parametrize("question", ["", "shared"])

@@ -129,7 +129,8 @@ def test_a_process_that_lost_the_batch_writes_nothing_down(records: Records) -> 
     assert records.run(batches.wrote(turn, wrote)) == "lost"
     assert records.run(batches.refuse(turn, place(2), REFUSAL)) == "lost"
     assert end(records, turn) == "lost"
-    assert records.run(batches.answered(turn, 64)) is None
+    assert records.run(batches.ended(turn, 64)) is None
+    assert records.run(batches.answers(turn, ["1"])) is None
     assert records.run(batches.under_way(turn)) is None
     assert records.run(batches.pieces(turn)) is None
     assert records.dump() == before

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from shared.batch import Batch, BatchLease, LinePosition, Tokens, WrittenRows
+from shared.batch import Batch, BatchLease, LineAnswer, LinePosition, Tokens, WrittenRows
 from shared.file import Written
 from shared.result import JobError
 from shared.store import batches, files
@@ -63,9 +63,15 @@ def submit(records: Records, number: int, question: str = "", **changes: Any) ->
     return submitted.word if submitted.view is None else submitted.view.id
 
 
+def answered(records: Records, turn: BatchLease) -> list[LineAnswer] | None:
+    """How some lines have ended; None where the batch is another process's."""
+    ended = records.run(batches.ended(turn, 64))
+    return records.run(batches.answers(turn, ended)) if ended else None if ended is None else []
+
+
 def write(records: Records, turn: BatchLease, **said: Any) -> str:
     """Write down all that has ended, as good lines."""
-    found = records.run(batches.answered(turn, 64))
+    found = answered(records, turn)
     assert found
     numbers = tuple(line.number for line in found)
     plain = WrittenRows(numbers, len(numbers), 0, 0, Tokens(9, 3, 1), good=GOOD)

@@ -331,7 +331,7 @@ local function answer_of(id, json, result, origin)
     if size > a.bytes then
       return nil
     end
-    texts = '[' .. table.concat(Events.texts_of(id), ',') .. ']'
+    texts = Events.texts(id)
   end
   -- Where others share the run its first job may have left before, and have another life.
   local opener = value_at(json, 'joined":') and read_raw(field_of(json, 'job":'))

@@ -149,15 +149,15 @@ transition('batch_take', { 'allow-oom' }, function()
   return { 'taken', Records.fields(batch), doubles, on_their_way, call('HLEN', key .. ':answers'), room, now }
 end)
 
--- What the process does that works on a batch `id` under a `token`: each function answers lost (nil where it reads) where the
--- batch is another process's by now, or has ended.
+-- What the process does that works on a batch `id` under a `token`: each function answers lost (nil where it reads, records.lua)
+-- where the batch is another process's by now, or has ended.
 
-local function works_on() return call('HGET', P .. a.id, 'token') == a.token end
+function Batches.works_on() return call('HGET', P .. a.id, 'token') == a.token end
 
 -- Runs `commands` in one step, and takes over the hold of `pieces` from the `upload`. The step was done before where `guard`,
 -- a command, is not answered by `expected`. Another process may take the batch up in `ms`. Returns written | lost.
 local function step()
-  if not works_on() then
+  if not Batches.works_on() then
     return 'lost'
   elseif Records.replies({ a.guard })[1] ~= a.expected then
     return 'written'
@@ -180,38 +180,17 @@ transition('batch_add', {}, step)
 -- Any other step.
 transition('batch_step', { 'allow-oom' }, step)
 
--- Reads the replies to `commands`; without a token for the batch's `caller`.
-transition('batch_read', { 'no-writes' }, function()
-  local may = works_on() or a.caller and Records.owned('batches', a.caller, a.id, 'stage')
-  return may and Records.replies(a.commands) or nil
-end)
-
--- Reads how some of its lines ended, `limit` at most, and no more than one beyond so many `bytes`: a flat list of numbers and
--- answers.
-transition('batch_answers', { 'no-writes' }, function()
-  if not works_on() then
-    return nil
-  end
-  local key, flat, bytes = P .. a.id .. ':answers', {}, 0
-  for _, number in ipairs(call('HRANDFIELD', key, a.limit) or {}) do
-    if bytes < a.bytes then
-      add(flat, number, call('HGET', key, number))
-      bytes = bytes + #flat[#flat]
-    end
-  end
-  return flat
-end)
-
 -- Ends lines, `numbers`, whose jobs' records are gone. Returns written | lost.
 transition('batch_lose', { 'allow-oom' }, function()
-  if not works_on() then
+  if not Batches.works_on() then
     return 'lost'
   end
+  local caller = call('HGET', P .. a.id, 'caller')
   for _, number in ipairs(a.numbers) do
     local line = call('HGET', P .. a.id .. ':lines', number)
-    if line and call('HSETNX', P .. a.id .. ':answers', number, cjson.encode({ line = line, status = 'failed',
-      ended_ms = now, error = S.lost })) == 1 then
-      count_taken(cjson.decode(line).lane, call('HGET', P .. a.id, 'caller'), -1)
+    if line and call('HEXISTS', P .. a.id .. ':answers', number) == 0 then
+      Batches.answer_line({ batch = a.id, line = number, caller = caller, model_lane = cjson.decode(line).lane,
+        status = 'failed', ended = now, error = S.lost })
     end
   end
   return 'written'
@@ -237,7 +216,7 @@ end
 transition('batch_end', { 'allow-oom' }, function()
   local key = P .. a.id
   local batch = fields_at(key, { 'at', 'last', 'caller', 'digest', 'kept_s', 'retain_s' })
-  if not works_on() or a.stage ~= 'failed' and (batch.at ~= batch.last or call('EXISTS', key .. ':lines') == 1) then
+  if not Batches.works_on() or a.stage ~= 'failed' and (batch.at ~= batch.last or call('EXISTS', key .. ':lines') == 1) then
     return 'lost'
   end
   for _, file in ipairs(a.files) do Files.create(file) end

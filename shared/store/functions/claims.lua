@@ -103,7 +103,8 @@ local function lease(lane, work, claims, count)
   if is_run(work.id) and work.attempt > 1 then
     Events.emit(work, 'running', cjson.encode({ attempt = work.attempt }))
   elseif is_run(work.id) then
-    work.running_id = Events.number(work, 'event')
+    work.running_id = Events.number(work)
+    wake(work.id, 'event')
     Runs.announce_beginning(work)
   end
   write(work)

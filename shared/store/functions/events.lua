@@ -36,35 +36,24 @@ function Events.leap(run)
   end
 end
 
-local function next_number(run)
+-- Gives the next id.
+function Events.number(run)
   Events.leap(run)
   run.t.seq = (run.t.seq or 0) + 1
   return run.t.seq
 end
 
--- Gives the next id, and wakes the run's readers; with `state` also who waits for its end.
-function Events.number(run, news)
-  wake(run.id, news)
-  return next_number(run)
-end
-
--- Writes an event into a run's stream, under its number and the time: {kind, data}. Returns the entry's id.
-local function write_event(run_id, number, kind, data)
+-- Writes an event into a run's stream, under its number and the time: {kind, data}. Who listens is woken, and given a text with
+-- that: the store need not be read. Returns what the event takes.
+local function publish(run_id, number, kind, data)
   local entry = string.format('%d-%d', number, now)
   call('XADD', P .. run_id .. ':events', entry, kind, data)
-  return entry
+  wake(run_id, kind == 'text' and #data <= WOKEN_TEXT_BYTES and entry .. ' ' .. data or 'event')
+  return #data + EVENT_BYTES
 end
 
 function Events.emit(run, kind, data)
-  write_event(run.id, Events.number(run, 'event'), kind, data)
-  run.t.wrote = (run.t.wrote or 0) + #data + EVENT_BYTES
-end
-
--- Writes a text event. Who listens gets it with the wake-up, and need not read the store.
-local function write_text(run_id, number)
-  local entry = write_event(run_id, number, 'text', text)
-  wake(run_id, #text <= WOKEN_TEXT_BYTES and entry .. ' ' .. text or 'event')
-  return #text + EVENT_BYTES
+  run.t.wrote = (run.t.wrote or 0) + publish(run.id, Events.number(run), kind, data)
 end
 
 -- Whether a piece {start, size, choice (of several answers)} follows on what a run has published: `new`, `known` (it is
@@ -127,30 +116,16 @@ function Events.take_back(run)
   return true
 end
 
--- The data of the first texts of a run that ended without an answer, as a JSON list; up to the event `last`, where it is given.
-function Events.first_texts(id, last)
+-- The data of a run's text events, a JSON list: of all, or of the first up to the event `last` ('+' = of all).
+function Events.texts(id, last)
+  local count, rest = last and FIRST_TEXTS or 1e9, not last and call('HGET', P .. id, 'rest')
   local datas = {}
-  for _, entry in ipairs(call('XRANGE', P .. id .. ':events', '-', last or '+', 'COUNT', FIRST_TEXTS)) do
-    if entry[2][1] == 'text' then
-      table.insert(datas, entry[2][2])
-    end
+  for _, entry in ipairs(call('XRANGE', P .. id .. ':events', '-', last or '+', 'COUNT', count)) do
+    table.insert(datas, entry[2][1] == 'text' and entry[2][2] or nil)
   end
+  -- As it was written: cjson would round likelihoods.
+  table.insert(datas, rest and string.sub(rest, 2, -2) or nil)
   return '[' .. table.concat(datas, ',') .. ']'
-end
-
--- The data of all text of a run's answer: the last may be several, with commas.
-function Events.texts_of(id)
-  local datas, rest = {}, call('HGET', P .. id, 'rest')
-  for _, entry in ipairs(call('XRANGE', P .. id .. ':events', '-', '+')) do
-    if entry[2][1] == 'text' then
-      table.insert(datas, entry[2][2])
-    end
-  end
-  if rest then
-    -- As it was written: cjson would round likelihoods.
-    table.insert(datas, string.sub(rest, 2, -2))
-  end
-  return datas
 end
 
 -- The most frequent call: a piece of the only text, after others. Nothing but counts changes, so nothing is decoded. Returns
@@ -161,7 +136,7 @@ local function append_next(json)
     or not string.find(json, Events.this_server(), stop, true) then
     return false
   end
-  wrote = wrote + write_text(a.id, seq + 1)
+  wrote = wrote + publish(a.id, seq + 1, 'text', text)
   call('HSET', P .. a.id, 't', string.format(PROGRESS, seq + 1, chars + a.size, wrote) .. string.sub(json, stop + 1))
   return true
 end
@@ -180,7 +155,7 @@ hot('append', 'id token start# size# choice', { 'allow-oom' }, function()
   local run = { id = a.id, t = t }
   local word = Events.follows(run, a)
   if word == 'new' then
-    t.wrote = (t.wrote or 0) + write_text(a.id, next_number(run))
+    Events.emit(run, 'text', text)
     call('HSET', P .. a.id, 't', encode_progress(t))
   end
   return word and 'ok' or 'lost'

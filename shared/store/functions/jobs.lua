@@ -39,7 +39,7 @@ function Jobs.view(id, bare, lanes)
   end
   local has_ended = value_at(json, 'status":') or run_json and value_at(run_json, 'end_id":')
   if has_ended and bare and run_json and not result then
-    result = Events.first_texts(run, field_of(json, 'last":'))
+    result = Events.texts(run, field_of(json, 'last":') or '+')
   elseif not has_ended then
     local own = Lanes.of(field_of(json, 'model_lane":'))
     local ahead = Jobs.ahead_of(own, run_json and { id = run, state = field_of(run_json, 'state":'),

@@ -31,21 +31,27 @@ function Records.fields(id)
 end
 
 -- The replies to commands on the keys of the call's record, if there is one: {name, key behind the record's, further arguments} each, where
--- true stands for the time.
-function Records.replies(commands)
-  local replies = {}
+-- true stands for the time. With `most` no further ones, once the replies, texts, have so many bytes.
+function Records.replies(commands, most)
+  local replies, bytes = {}, 0
   for at, command in ipairs(commands) do
+    if most and bytes >= most then
+      break
+    end
     for place, value in ipairs(command) do
       command[place] = value == true and now or value
     end
     replies[at] = call(command[1], P .. (a.id or '') .. command[2], unpack(command, 3))
+    bytes = bytes + (most and #(replies[at] or '') or 0)
   end
   return replies
 end
 
--- The reply to a `command` on one record of an owner, nil where the owner has none of this id; without a `kind` on any key.
+-- The replies to `commands` on one record of an owner, nil where the owner has none of this id; on a batch that is leased under
+-- the `token`, nil where it no longer is; without a `kind` on any keys.
 transition('record_read', { 'no-writes' }, function()
-  return (not a.kind or Records.owned(a.kind, a.owner, a.id, 'id')) and Records.replies({ a.command })[1] or nil
+  local may = not a.kind or a.owner and Records.owned(a.kind, a.owner, a.id, 'id') or a.token and Batches.works_on()
+  return may and Records.replies(a.commands, a.bytes) or nil
 end)
 
 -- Changes a record by `commands`; without fields it is gone. Returns its fields, nil where the owner has none of this id.

@@ -185,7 +185,6 @@ local function end_joined(run_id, budget)
 end
 
 local function begin_joined(run_id, budget)
-  local run = stored(run_id)
   return piece(run_id .. ':began', budget, function(job)
     return 1 + Webhooks.announce('began', job)
   end)
@@ -244,9 +243,9 @@ function Runs.announce_beginning(run)
 end
 
 -- What was asked, to a key of its own, which ends before the record.
-function Runs.move_request(run, seconds)
-  local request = memo.request or call('HGET', P .. run.id, 'request')
-  call('SET', P .. run.id .. ':asked', request or '', 'EX', seconds)
+function Runs.move_request(work, seconds)
+  local request = memo.request or call('HGET', P .. work.id, 'request')
+  call('SET', P .. work.id .. ':asked', request or '', 'EX', seconds)
 end
 
 -- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that. Where the
@@ -282,7 +281,8 @@ function Runs.end_run(run, status, failure, known, texts)
     call('DEL', join)
   end
   run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
-  run.end_id = Events.number(run, 'state')
+  run.end_id = Events.number(run)
+  wake(run.id, 'state')
   texts = texts or {}
   local opener, seconds = not run.left and read(run.job), expire_run(run, texts)
   local bytes, flat = Memory.bytes_of(run.id) + (run.t.wrote or 0) + Memory.END_BYTES, {}
@@ -320,8 +320,7 @@ local function leave_intake(job, outcome)
   for digest in words(job.blobs) do
     Files.keep_until(digest, job.id, now + seconds * 1000, job.created)
   end
-  local request = call('HGET', P .. job.id, 'request')
-  call('SET', P .. job.id .. ':asked', request or '', 'EX', seconds)
+  Runs.move_request(job, seconds)
   call('HDEL', P .. job.id, 'request', 'terms')
   job.worker, job.t.token = nil, nil
 end

@@ -258,7 +258,7 @@ class Storing(Owners):
     def write_rows(self, at: int, most: int, again: bool) -> None:
         """What has ended is written down, in a piece."""
         batch, lease = self.lease(at)
-        found = self.records.run(batches.answered(lease, 64))
+        found = stored_batches.answered(self.records, lease)
         expected_lines = dict(batch.answered) if batch.token == lease.token else None
         assert (None if found is None else {a.number: a.status for a in found}) == expected_lines
         numbers = tuple(sorted(expected_lines or {1: ""}))[:most]
