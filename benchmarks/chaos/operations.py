@@ -41,7 +41,7 @@ return target .. ' ' .. field
 
 
 RUN_ID = re.compile(r"run_[0-9a-f]+")
-DELIVERIES = ("sl6:deliveries", "sl6:deliveries_later", "sl6:deliveries_under_way")
+DELIVERIES = ("sl6:deliveries", "sl6:deliveries_away")
 
 
 class Operations:

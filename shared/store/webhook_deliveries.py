@@ -19,10 +19,6 @@ PER_HOST = 4
 """Deliveries at once to one host of a caller, by all couriers: a hanging host holds no more threads."""
 RESERVED = 4
 """Threads that each courier reserves for callers without a delivery under way."""
-LEASE_SPARE_S = 5
-"""What a delivery may take beside the exchange itself."""
-STRETCH = 1.5
-"""An exchange takes at most this many times its limit: one wait, however long, counts as half of it."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,6 @@ class DueDelivery:
         return self.lease.split()[2]
 
 
-def lease_ms(settings: Settings) -> int:
-    """How long a courier has for a delivery: after that, another one makes it."""
-    return round((settings.webhook.limit_s * STRETCH + LEASE_SPARE_S) * 1000)
-
-
 def next_delivery(
     settings: Settings, token: str, room: int
 ) -> ScriptCall[DueDelivery | Literal["again"] | None]:
@@ -63,7 +54,6 @@ def next_delivery(
     """
     arguments = {
         "token": token,
-        "lease_ms": lease_ms(settings),
         "per_host": PER_HOST,
         "room": room,
         "reserved": RESERVED,

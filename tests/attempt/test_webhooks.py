@@ -133,7 +133,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(
         )
         is None
     )
-    ((_, due),) = webhooks.harness.store.client.zrange("sl6:deliveries_later", 0, -1, withscores=True)
+    ((_, due),) = webhooks.harness.store.client.zrange("sl6:deliveries_away", 0, -1, withscores=True)
     assert due / 1000 >= before + least_s - 1
 
 
@@ -148,7 +148,7 @@ def test_calls_that_failed_together_do_not_come_back_together(
             webhooks.answered(Webhook(there.url))
             webhooks.deliverer.deliver(webhooks.next_delivery())
         after = time.time()
-    line = webhooks.harness.store.client.zrange("sl6:deliveries_later", 0, -1, withscores=True)
+    line = webhooks.harness.store.client.zrange("sl6:deliveries_away", 0, -1, withscores=True)
     due = [score / 1000 for _, score in line]
     assert len(due) == calls
     assert before + pause_s - 1 <= min(due) <= max(due) <= after + pause_s * 1.1 + 1

@@ -65,6 +65,18 @@ def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records:
     assert records.next_delivery() is None
 
 
+def test_calls_of_many_couriers_that_were_killed_together_are_all_made_again(records: Records) -> None:
+    for number in range(60):
+        host = f"shop-{number}.example"
+        submit(records, str(number), Webhook(f"https://{host}/", host=host))
+        records.settle(records.claim())
+    first = [taken(records).id for _ in range(60)]
+    records.wait(60)
+    assert sorted(taken(records).id for _ in range(60)) == sorted(first)
+    assert records.next_delivery() is None
+    assert records.run(webhook_deliveries.delivery_counts()) == DeliveryCounts(0, 0, 60)
+
+
 def test_no_host_is_passed_over_for_ever_where_calls_were_miscounted(records: Records) -> None:
     """As by a hand that deleted what was under way."""
     for question in "abcd":
@@ -73,7 +85,7 @@ def test_no_host_is_passed_over_for_ever_where_calls_were_miscounted(records: Re
         taken(records)
     ended(records)
     assert records.next_delivery() is None
-    records.client.delete("sl6:deliveries_under_way")
+    records.client.delete("sl6:deliveries_away")
     assert records.next_delivery() is not None
 
 

@@ -6,8 +6,8 @@ from shared.api_keys import ApiKey
 from shared.estimate import Lane
 from shared.job import Times
 from shared.settings import QueueSettings
-from shared.store import api_keys, batches, jobs, maintenance, webhook_deliveries, workers
-from shared.store.constants import GRACE_ROUNDS
+from shared.store import api_keys, batches, jobs, maintenance, workers
+from shared.store.constants import GRACE_ROUNDS, call_ms
 from shared.store.script import Store
 from tests.support.hooks import ended, taken
 from tests.support.store import FAILURE, LANE, SETTINGS, START_MS, Records
@@ -15,7 +15,7 @@ from tests.support.stored_batches import begun, take
 
 AHEAD_S = 3600
 GRACE_MS = round(GRACE_ROUNDS * SETTINGS.queue.renew_s * 1000)
-HOOK_LEASE_S = webhook_deliveries.lease_ms(SETTINGS) / 1000
+HOOK_LEASE_S = call_ms(SETTINGS) / 1000
 OUTAGES = pytest.mark.parametrize(("outage_s", "ahead_s"), [(40, AHEAD_S), (40, 2)])
 """The store is down, and comes up with a clock that is ahead."""
 

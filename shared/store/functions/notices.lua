@@ -17,7 +17,7 @@ local OF_JOB = { 'run', 'caller', 'model', 'created', 'cache', 'metadata', 'erro
 local STEPS = 500
 
 -- The record of a notice: its fields by name.
-function Notices.record(notice)
+local function record_of(notice)
   local flat, record = call('HGETALL', P .. notice), {}
   for i = 1, #flat, 2 do
     record[flat[i]] = flat[i + 1]
@@ -36,10 +36,10 @@ local function fields_of(job)
   return fields
 end
 
--- What a notice with this record says, and whether that is all: the answer, which its run has, may be gone before the
--- rest. nil where its records are gone, or its type is none of `types` (words; absent = all).
-function Notices.content(notice, record, types)
-  local subject = string.match(notice, '^(job_%x+):ended$')
+-- What a notice says, and whether that is all: the answer, which its run has, may be gone before the rest. nil where its
+-- records are gone, or its type is none of `types` (words; absent = all).
+function Notices.content(notice, types)
+  local record, subject = record_of(notice), string.match(notice, '^(job_%x+):ended$')
   local job = not record.type and subject and stored(subject)
   local type = record.type or job and job.status and 'job.' .. job.status
   if not type or types and not Notices.names(types, type) then
@@ -152,7 +152,7 @@ end
 -- it is sent even where the endpoint is disabled.
 -- Returns the notice's fields, a flat list; nil where the caller has no such notice, or it is no longer kept.
 function Notices.send_again(notice, target, caller, host, asked)
-  local fields, whole = Notices.content(notice, Notices.record(notice))
+  local fields, whole = Notices.content(notice)
   if not whole or fields.caller ~= caller then
     return nil
   end
@@ -200,7 +200,7 @@ transition('notices', { 'no-writes' }, function()
   local page, bytes = {}, 0
   local members = call('ZRANGEBYSCORE', log, from, '+inf', 'LIMIT', 0, STEPS)
   for at, notice in ipairs(members) do
-    local fields, whole = Notices.content(notice, Notices.record(notice), a.types)
+    local fields, whole = Notices.content(notice, a.types)
     if whole then
       local flat = Notices.flat(fields)
       table.insert(page, { notice, flat })

@@ -3,16 +3,18 @@
 -- object by target, has of each: path (` <caller> <host>`), tries, asked (made even where the endpoint is disabled), delay (ms
 -- for which it was put off). It stands in one of these:
 --   deliveries <caller> <host>  zset  the line: ids that are due, first come first
---   deliveries_later            zset  entries that are tried again, by when
---   deliveries_under_way        zset  entries that couriers have, each with its courier's token, by when they were taken
---   deliveries_busy             hash  how many of these each caller and each host of a caller has; by token its entry
+--   deliveries_away             zset  entries that are tried again later, and those that couriers have, each with its courier's
+--                                     token: by when they are in line again
 -- Whose turn it is; some may have nothing in line any more:
---   deliveries                  zset  callers, by their turns
---   deliveries <caller>         zset  its hosts, likewise
+--   deliveries                  zset  paths of callers (` <caller>`), by their turns
+--   deliveries <caller>         zset  paths of its hosts, likewise
+-- What couriers have:
+--   deliveries_taken            hash  entries by token
+--   deliveries_busy             hash  how many there are of each caller and of each host of a caller, by path
 
-local LATER, UNDER_WAY, BUSY = P .. 'deliveries_later', P .. 'deliveries_under_way', P .. 'deliveries_busy'
+local AWAY, TAKEN, BUSY = P .. 'deliveries_away', P .. 'deliveries_taken', P .. 'deliveries_busy'
 
--- Deliveries that one call looks at, in lines and of those that are tried again.
+-- Deliveries that one call looks at: as many in lines as away.
 local STEPS = 50
 
 -- Rows that a job keeps (two deliveries of ten tries and some replays), and that an endpoint keeps.
@@ -41,82 +43,54 @@ function Webhooks.room(hook, job)
   return targets > 0 and 2 * (NOTICE_BYTES + #(job.metadata or '') + targets * DELIVERY_BYTES) or 0
 end
 
--- Writes the deliveries of a notice. With the last one the notice goes, unless the log needs it.
-local function save(notice, deliveries)
-  if next(deliveries) then
-    call('HSET', P .. notice, 'deliveries', cjson.encode(deliveries))
-  else
-    local till = call('HGET', P .. notice, 'till')
-    Memory.free(notice)
-    call('HDEL', P .. notice, 'deliveries', 'm')
-    call('PEXPIRE', P .. notice, string.format('%.0f', (till or now) - now))
-  end
-end
-
--- Puts deliveries of a notice in line: hosts by target.
-local function line_up(notice, caller, hosts)
-  local lines, turns = {}, {}
-  for target, host in pairs(hosts) do
-    lines[host] = lines[host] or {}
-    add(lines[host], now, notice .. ':' .. target)
-  end
-  for host, ids in pairs(lines) do
-    call('ZADD', line(' ' .. caller .. ' ' .. host), unpack(ids))
-    add(turns, now, host)
-  end
-  call('ZADD', line(' ' .. caller), 'NX', unpack(turns))
+-- Gives turns to hosts of a caller that have a line, behind others: the time and the path of each.
+local function add_turns(caller, ...)
+  call('ZADD', line(caller), 'NX', ...)
   call('ZADD', line(''), 'NX', now, caller)
 end
 
 -- Counts a delivery that a courier takes (1), or has no more (-1).
-local function count_busy(entry, step)
-  local host, caller, token = string.match(entry, '^(( %S+) %S+) .* (%S+)$')
-  for _, path in ipairs({ host, caller }) do
-    if call('HINCRBY', BUSY, path, step) < 1 then
-      call('HDEL', BUSY, path)
+local function count_busy(path, step)
+  for _, counted in ipairs({ path, string.match(path, '^ %S+') }) do
+    if call('HINCRBY', BUSY, counted, step) < 1 then
+      call('HDEL', BUSY, counted)
     end
-  end
-  if step > 0 then
-    call('HSET', BUSY, token, entry)
-  else
-    call('HDEL', BUSY, token)
   end
 end
 
--- Puts a delivery back in line that stands elsewhere.
-local function line_up_again(key, entry)
-  local caller, host, notice, target = string.match(entry, '^ (%S+) (%S+) (%S+):([^: ]+)')
-  if call('ZREM', key, entry) == 1 and key == UNDER_WAY then
-    count_busy(entry, -1)
+-- Takes back a delivery that is away, from its courier if one has it; false where it is not away.
+local function take_back(entry)
+  local path, token = string.match(entry, '^( %S+ %S+) %S+ (%S+)$')
+  local is_away = call('ZREM', AWAY, entry) == 1
+  if is_away and token then
+    call('HDEL', TAKEN, token)
+    count_busy(path, -1)
   end
-  line_up(notice, caller, { [target] = host })
+  return is_away
 end
 
 -- Takes out a delivery that waits; false where it does not.
 local function withdraw(id, path)
-  return call('ZREM', line(path), id) + call('ZREM', LATER, path .. ' ' .. id) > 0
+  return call('ZREM', line(path), id) + call('ZREM', AWAY, path .. ' ' .. id) > 0
 end
 
 -- Writes what is kept of a notice, and puts deliveries of it in line, from the first try: hosts by target. One that a courier
 -- makes now is left alone. `asked` = the caller asked for them. Returns how many there are.
 function Webhooks.send(notice, caller, record, hosts, asked)
-  local deliveries, count = decoded(record.deliveries or '') or {}, 0
+  local deliveries, turns, count = decoded(record.deliveries or '') or {}, {}, 0
   for target, host in pairs(hosts) do
-    local before = deliveries[target]
-    if before and not withdraw(notice .. ':' .. target, before.path) then
-      hosts[target] = nil
-    else
-      local path = ' ' .. caller .. ' ' .. host
+    local id, path, before = notice .. ':' .. target, ' ' .. caller .. ' ' .. host, deliveries[target]
+    if not before or withdraw(id, before.path) then
       deliveries[target] = { path = path, tries = 0, asked = asked }
+      call('ZADD', line(path), now, id)
+      add(turns, now, path)
       count = count + 1
     end
   end
   if count > 0 then
+    add_turns(' ' .. caller, unpack(turns))
     record.deliveries = cjson.encode(deliveries)
-    line_up(notice, caller, hosts)
-    if record.m then
-      Memory.free(notice)
-    end
+    Memory.free(notice)
     local bytes = NOTICE_BYTES + #(record.data or record.metadata or '')
     for _ in pairs(deliveries) do
       bytes = bytes + DELIVERY_BYTES
@@ -144,7 +118,7 @@ end
 function Webhooks.next_try(job)
   for _, notice in ipairs({ job .. ':ended', job .. ':began' }) do
     local own = deliveries_of(notice).own
-    local at = own and call('ZSCORE', LATER, own.path .. ' ' .. notice .. ':own')
+    local at = own and call('ZSCORE', AWAY, own.path .. ' ' .. notice .. ':own')
     if at then
       return at
     end
@@ -165,13 +139,10 @@ end
 -- The clock was set back: what was taken or put off by the former clock waits as long as it was to, no longer. What is beyond
 -- a bounded piece of work stays.
 function Webhooks.bring_forward()
-  for _, entry in ipairs(call('ZRANGEBYSCORE', UNDER_WAY, '(' .. now, '+inf')) do
-    call('ZADD', UNDER_WAY, now, entry)
-  end
-  for _, entry in ipairs(call('ZREVRANGEBYSCORE', LATER, '+inf', '(' .. now, 'LIMIT', 0, 2000)) do
-    local notice, target = string.match(entry, '(%S+):(%S+)$')
+  for _, entry in ipairs(call('ZREVRANGEBYSCORE', AWAY, '+inf', '(' .. now, 'LIMIT', 0, 2000)) do
+    local notice, target, token = string.match(entry, '^ %S+ %S+ (%S+):(%S+) ?(%S*)$')
     local delivery = deliveries_of(notice)[target]
-    call('ZADD', LATER, 'LT', now + (delivery and delivery.delay or 0), entry)
+    call('ZADD', AWAY, 'LT', now + (token ~= '' and S.call_ms or delivery and delivery.delay or 0), entry)
   end
 end
 
@@ -190,23 +161,35 @@ local function keep_job(id)
   return job.unstored and not Webhooks.has_pending(id)
 end
 
+-- Writes the deliveries of a notice after that to a target has changed. With the last one the notice goes, unless the log needs
+-- it. Returns whether its job is to be forgotten.
+local function save(notice, deliveries, target)
+  if next(deliveries) then
+    call('HSET', P .. notice, 'deliveries', cjson.encode(deliveries))
+  else
+    local till = call('HGET', P .. notice, 'till')
+    Memory.free(notice)
+    call('HDEL', P .. notice, 'deliveries', 'm')
+    call('PEXPIRE', P .. notice, string.format('%.0f', (till or now) - now))
+  end
+  return target == 'own' and keep_job(string.match(notice, '^[^:]+'))
+end
+
 -- What a courier is given of a delivery that it takes; nil where the delivery is over, its job is gone, or its webhook is
 -- gone, or disabled and the caller did not ask for the delivery.
 local function lease(entry)
   local notice, target = string.match(entry, '(%S+):(%S+) %S+$')
-  local record = Notices.record(notice)
-  local deliveries, webhook = decoded(record.deliveries or '') or {}, Webhooks.fields(webhook_of(notice, target))
-  local delivery, fields = deliveries[target], Notices.content(notice, record)
-  if not fields or not delivery or not webhook.url or webhook.disabled and not delivery.asked then
+  local fields, webhook = Notices.content(notice) or {}, Webhooks.fields(webhook_of(notice, target))
+  local deliveries = decoded(fields.deliveries or '') or {}
+  local delivery = deliveries[target]
+  if not delivery or not webhook.url or webhook.disabled and not delivery.asked then
     deliveries[target] = nil
-    save(notice, deliveries)
-    if target == 'own' then
-      keep_job(string.match(notice, '^[^:]+'))
-    end
+    save(notice, deliveries, target)
     return nil
   end
-  if call('ZADD', UNDER_WAY, 'NX', now, entry) == 1 then
-    count_busy(entry, 1)
+  if call('ZADD', AWAY, 'NX', now + S.call_ms, entry) == 1 then
+    call('HSET', TAKEN, a.token, entry)
+    count_busy(string.match(entry, '^ %S+ %S+'), 1)
   end
   local secrets = { webhook.secret }
   for former in pairs(Records.formers(webhook.formers)) do
@@ -216,13 +199,9 @@ local function lease(entry)
 end
 
 -- The path of the caller, or of a caller's host, whose turn it is: with the fewest deliveries under way, of several the longest
--- without a turn; nil where all have `limit`. `under_way` is how many the path has: no more names can be passed over.
+-- without a turn; nil where all have `limit`. `under_way` is how many the path has: no more can be passed over.
 local function next_turn(path, under_way, limit, passed)
-  local names, best, fewest = call('ZRANGE', line(path), 0, under_way), nil, limit
-  local paths = {}
-  for at, name in ipairs(names) do
-    paths[at] = path .. ' ' .. name
-  end
+  local paths, best, fewest = call('ZRANGE', line(path), 0, under_way), nil, limit
   for at, busy in ipairs(paths[1] and call('HMGET', BUSY, unpack(paths)) or {}) do
     busy = tonumber(busy or 0)
     if busy < fewest and not passed[paths[at]] then
@@ -235,12 +214,12 @@ end
 -- Puts a host and its caller after the others, or takes them out where they have nothing in line.
 local function end_turn(path)
   while path ~= '' do
-    local above, name = string.match(path, '^(.*) (%S+)$')
+    local above = string.match(path, '^(.*) ')
     if call('EXISTS', line(path)) == 0 then
-      call('ZREM', line(above), name)
+      call('ZREM', line(above), path)
     else
       local last = call('ZREVRANGE', line(above), 0, 0, 'WITHSCORES')[2]
-      call('ZADD', line(above), string.format('%.0f', math.max(now, last + 1)), name)
+      call('ZADD', line(above), math.max(now, last + 1), path)
     end
     path = above
   end
@@ -261,38 +240,36 @@ end
 -- Takes the next delivery that is due, under a lease: callers take turns, and so do the hosts of each. Hosts with enough
 -- deliveries under way are passed over, and the last threads of a courier are reserved for callers without one under way:
 -- when one caller's receivers hang, the others' are still called.
---   a      token, lease_ms, per_host (deliveries at once to one host of a caller), room (threads of this courier that are
---          free, this one included), reserved (threads for callers without a delivery)
+--   a      token, per_host (deliveries at once to one host of a caller), room (threads of this courier that are free, this one
+--          included), reserved (threads for callers without a delivery)
 --   returns {lease, url, secrets, tries, notice (a flat list)}, nil where nothing is due, `again` where there is more to look
 --           at; all secrets sign; without any the service's own does
 --   repeat with the same token (a lost reply) answers the same delivery
 transition('delivery', { 'allow-oom' }, function()
-  for _, entry in ipairs(call('ZRANGEBYSCORE', UNDER_WAY, '-inf', now - a.lease_ms)) do
-    line_up_again(UNDER_WAY, entry)
+  for _, entry in ipairs(call('ZRANGEBYSCORE', AWAY, '-inf', now, 'LIMIT', 0, STEPS)) do
+    local path, caller, id = string.match(entry, '^(( %S+) %S+) (%S+)')
+    take_back(entry)
+    call('ZADD', line(path), now, id)
+    add_turns(caller, now, path)
   end
-  local before = call('HGET', BUSY, a.token)
+  local before = call('HGET', TAKEN, a.token)
   if before then
     return lease(before)
   end
-  for _, entry in ipairs(call('ZRANGEBYSCORE', LATER, '-inf', now, 'LIMIT', 0, STEPS)) do
-    line_up_again(LATER, entry)
-  end
-  local under_way, passed = call('ZCARD', UNDER_WAY), {}
-  if under_way == 0 then
+  local under_way, passed = call('HLEN', TAKEN), {}
+  if call('EXISTS', AWAY) == 0 then
     -- Whatever was miscounted, a host is not passed over for ever.
-    call('DEL', BUSY)
+    call('DEL', TAKEN, BUSY)
   end
   for _ = 1, STEPS do
     local caller, busy = next_turn('', under_way, a.room > a.reserved and math.huge or 1, passed)
     if not caller then
       return nil
     end
-    local ok, delivery = pcall(function()
-      return take(caller, busy, passed)
-    end)
+    local ok, delivery = pcall(take, caller, busy, passed)
     if not ok then
       -- A delivery that cannot be read is out of its line by now; with a line, its caller waits for the next one.
-      call('ZREM', line(''), string.sub(caller, 2))
+      call('ZREM', line(''), caller)
       set_aside('deliveries' .. caller, delivery)
     elseif delivery then
       return delivery
@@ -308,11 +285,12 @@ local COUNTED = 500
 transition('delivery_counts', { 'no-writes' }, function()
   local due, hosts = 0, 0
   for _, caller in ipairs(call('ZRANGE', line(''), 0, COUNTED - 1)) do
-    for _, host in ipairs(hosts < COUNTED and call('ZRANGE', line(' ' .. caller), 0, COUNTED - hosts - 1) or {}) do
-      due, hosts = due + call('ZCARD', line(' ' .. caller .. ' ' .. host)), hosts + 1
+    for _, host in ipairs(hosts < COUNTED and call('ZRANGE', line(caller), 0, COUNTED - hosts - 1) or {}) do
+      due, hosts = due + call('ZCARD', line(host)), hosts + 1
     end
   end
-  return { due, call('ZCARD', LATER), call('ZCARD', UNDER_WAY) }
+  local under_way = call('HLEN', TAKEN)
+  return { due, call('ZCARD', AWAY) - under_way, under_way }
 end)
 
 -- Records how a try of a delivery went: it is over, or is tried again later.
@@ -325,11 +303,7 @@ transition('delivery_result', { 'allow-oom' }, function()
   local path, id, notice, target = string.match(a.lease, '^(.*) ((%S+):(%S+)) %S+$')
   local deliveries = deliveries_of(notice)
   local delivery = deliveries[target]
-  if call('ZREM', UNDER_WAY, a.lease) == 0 then
-    return 'lost'
-  end
-  count_busy(a.lease, -1)
-  if not delivery then
+  if not take_back(a.lease) or not delivery then
     return 'lost'
   end
   local webhook = webhook_of(notice, target)
@@ -342,11 +316,10 @@ transition('delivery_result', { 'allow-oom' }, function()
   end
   if a.delay_ms then
     delivery.path, delivery.tries, delivery.delay = path, delivery.tries + 1, a.delay_ms
-    call('ZADD', LATER, now + a.delay_ms, path .. ' ' .. id)
+    call('ZADD', AWAY, now + a.delay_ms, path .. ' ' .. id)
   else
     deliveries[target] = nil
   end
-  save(notice, deliveries)
   local owner, own = string.match(webhook, '^[^:]+'), target == 'own'
   if url then
     call('RPUSH', P .. owner .. ':deliveries', a.row)
@@ -357,7 +330,8 @@ transition('delivery_result', { 'allow-oom' }, function()
   elseif url and a.taken and id == owner .. ':ended:own' then
     call('HSETNX', P .. webhook, 'delivered', now)
   end
-  return moved and 'moved' or own and keep_job(owner) and 'forget' or 'written'
+  local to_forget = save(notice, deliveries, target)
+  return moved and 'moved' or to_forget and 'forget' or 'written'
 end)
 
 -- Sends a job's own webhook its end again, from the first try, whatever became of it before: a delivery that waits is due at

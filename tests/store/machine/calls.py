@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from shared.store import webhook_deliveries, webhook_endpoints, webhook_events
-from shared.store.webhook_deliveries import PER_HOST, RESERVED, DueDelivery, lease_ms
+from shared.store.constants import call_ms
+from shared.store.webhook_deliveries import PER_HOST, RESERVED, DueDelivery
 from shared.webhooks import Endpoint, EndpointUpdate
 from tests.store.machine import telling
 from tests.store.machine.base import SETTINGS, Base, again, pick
@@ -15,7 +16,7 @@ from tests.store.machine.telling import OWN
 from tests.store.machine.work import Job
 
 PAUSE_S = 60
-LEASE_MS = lease_ms(SETTINGS)
+LEASE_MS = call_ms(SETTINGS)
 ROOM = 16
 MOST = 4
 Seen = tuple[str, str, int, int]

@@ -152,15 +152,21 @@ def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
     yield from _unlike("the deliveries", found, expected)
     lines = _members(dump, "sl6:deliveries ")
     standing = [f" {place} {id}" for place, id in lines if " " in place]
-    standing += [entry for entry, _ in dump.get("sl6:deliveries_later", ())]
-    under_way = [entry.split() for entry, _ in dump.get("sl6:deliveries_under_way", ())]
-    standing += [f" {caller} {host} {id}" for caller, host, id, _ in under_way]
-    counts = Counter(path for caller, host, *_ in under_way for path in (f" {caller}", f" {caller} {host}"))
-    entries = {token: f" {caller} {host} {id} {token}" for caller, host, id, token in under_way}
+    away = {entry: int(till) for entry, till in dump.get("sl6:deliveries_away", ())}
+    standing += [" " + " ".join(entry.split()[:3]) for entry in away]
+    taken = [entry for entry in away if entry.count(" ") == 4]
+    found = dump.get("sl6:deliveries_taken", {})
+    yield from _unlike("what couriers have", found, {entry.split()[3]: entry for entry in taken})
+    paths = [entry.rsplit(" ", levels)[0] for entry in taken for levels in (2, 3)]
+    busy = {path: str(count) for path, count in Counter(paths).items()}
+    yield from _unlike("who is busy", dump.get("sl6:deliveries_busy", {}), busy)
+    calls = model.book.calls.items()
+    tills = {
+        f" {c.caller} {c.host} {name} {c.token}".rstrip(): c.expires if c.token else c.due
+        for name, c in calls
+    }
     yield from _unlike(
-        "who is busy",
-        dump.get("sl6:deliveries_busy", {}),
-        {path: str(count) for path, count in counts.items()} | entries,
+        "until when", {e: t for e, t in away.items() if e in tills}, {e: tills[e] for e in away if e in tills}
     )
     places = [f" {call.caller} {call.host} {name}" for name, call in model.book.calls.items()]
     # One whose job was deleted under way is there until its courier reports, or its lease ends.
