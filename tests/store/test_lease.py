@@ -240,5 +240,5 @@ def test_one_call_takes_back_no_more_leases_of_many_models_than_of_one(records: 
         for _ in range(20):
             records.submit(lane=lane)
             records.claim(lane=lane)
-    assert len(records.lose_worker()) == 26
+    assert len(records.lose_worker()) == 14
     assert len(records.rescue()) == 14

@@ -16,15 +16,6 @@ local OF_JOB = { 'run', 'caller', 'model', 'created', 'cache', 'metadata', 'erro
 -- Notices looked at in one call.
 local STEPS = 500
 
--- The record of a notice: its fields by name.
-local function record_of(notice)
-  local flat, record = call('HGETALL', P .. notice), {}
-  for i = 1, #flat, 2 do
-    record[flat[i]] = flat[i + 1]
-  end
-  return record
-end
-
 -- The fields of a job's notice, but for the answer.
 local function fields_of(job)
   local run = job.run and stored(job.run)
@@ -39,7 +30,7 @@ end
 -- What a notice says, and whether that is all: the answer, which its run has, may be gone before the rest. nil where its
 -- records are gone, or its type is none of `types` (words; absent = all).
 function Notices.content(notice, types)
-  local record, subject = record_of(notice), string.match(notice, '^(job_%x+):ended$')
+  local record, subject = by_name(call('HGETALL', P .. notice)), string.match(notice, '^(job_%x+):ended$')
   local job = not record.type and subject and stored(subject)
   local type = record.type or job and job.status and 'job.' .. job.status
   if not type or types and not Notices.names(types, type) then
@@ -50,14 +41,6 @@ function Notices.content(notice, types)
     fields.result = Runs.answer(fields.run and stored(fields.run), true)
   end
   return fields, type ~= 'job.succeeded' or fields.result
-end
-
-function Notices.flat(fields)
-  local flat = {}
-  for name, value in pairs(fields) do
-    add(flat, name, value)
-  end
-  return flat
 end
 
 -- Whether a list of words names this type of event, or all of its kind.
@@ -84,7 +67,7 @@ function Webhooks.attach(job, hook)
   if not hook or not hook.url then
     return
   end
-  call('HSET', P .. job.id .. ':hook', unpack(Notices.flat(hook)))
+  call('HSET', P .. job.id .. ':hook', unpack(flat(hook)))
   job.hook = Memory.HOOK_BYTES + #hook.url + #(hook.secret or '')
   job.beginnings = Notices.names(hook.events, 'job.running') and 1 or nil
 end
@@ -156,7 +139,7 @@ function Notices.send_again(notice, target, caller, host, asked)
   if not whole or fields.caller ~= caller then
     return nil
   end
-  local flat = Notices.flat(fields)
+  local content = flat(fields)
   fields.result = nil
   Webhooks.send(notice, caller, fields, { [target] = host }, asked)
   local job = read(string.match(notice, '^[^:]+'))
@@ -167,7 +150,7 @@ function Notices.send_again(notice, target, caller, host, asked)
   else
     call('PERSIST', P .. notice)
   end
-  return flat
+  return content
 end
 
 -- Tells an endpoint a notice of its caller, again or for the first time, even where it is disabled; a test, which is in no log
@@ -202,9 +185,9 @@ transition('notices', { 'no-writes' }, function()
   for at, notice in ipairs(members) do
     local fields, whole = Notices.content(notice, a.types)
     if whole then
-      local flat = Notices.flat(fields)
-      table.insert(page, { notice, flat })
-      bytes = bytes + #table.concat(flat)
+      local content = flat(fields)
+      table.insert(page, { notice, content })
+      bytes = bytes + #table.concat(content)
     end
     if #page == a.limit or bytes >= a.bytes or at == STEPS then
       return { page, (at < #members or at == STEPS) and notice or '', bytes }

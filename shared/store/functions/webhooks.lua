@@ -97,7 +97,7 @@ function Webhooks.send(notice, caller, record, hosts, asked)
     end
     record.m = Memory.charge(notice, caller, bytes, 0, CHARGED_S)
   end
-  call('HSET', P .. notice, unpack(Notices.flat(record)))
+  call('HSET', P .. notice, unpack(flat(record)))
   return count
 end
 
@@ -195,7 +195,7 @@ local function lease(entry)
   for former in pairs(Records.formers(webhook.formers)) do
     table.insert(secrets, former)
   end
-  return { entry, webhook.url, secrets, delivery.tries, Notices.flat(fields) }
+  return { entry, webhook.url, secrets, delivery.tries, flat(fields) }
 end
 
 -- The path of the caller, or of a caller's host, whose turn it is: with the fewest deliveries under way, of several the longest
