@@ -25,23 +25,23 @@ PAUSE_S = 0.2
 PATIENCE_S = 90.0
 """Deliveries are waited for until none arrived for so long: more than a courier's lease of a call."""
 BREAK = """
-local unended, victim = redis.call('ZRANGE', 'sl6:deadlines', 0, -1), tonumber(ARGV[1])
+local unended, victim = redis.call('ZRANGE', 'sl7:deadlines', 0, -1), tonumber(ARGV[1])
 local target = unended[victim % math.max(#unended, 1) + 1]
 if not target then return false end
-local run = string.match(table.concat(redis.call('HVALS', 'sl6:' .. target), ' '), 'run_%x+')
+local run = string.match(table.concat(redis.call('HVALS', 'sl7:' .. target), ' '), 'run_%x+')
 if run and victim % 2 == 1 then target = run end
-local fields = redis.call('HKEYS', 'sl6:' .. target)
+local fields = redis.call('HKEYS', 'sl7:' .. target)
 if #fields == 0 then return false end
 table.sort(fields)
 local field = fields[math.floor(victim / 2) % #fields + 1]
-redis.call('HSET', 'sl6:' .. target, field, '{')
+redis.call('HSET', 'sl7:' .. target, field, '{')
 return target .. ' ' .. field
 """
 """Overwrites a field of a job that has not ended, or of its run; returns which."""
 
 
 RUN_ID = re.compile(r"run_[0-9a-f]+")
-DELIVERIES = ("sl6:deliveries", "sl6:deliveries_away")
+DELIVERIES = ("sl7:deliveries", "sl7:deliveries_away")
 
 
 class Operations:
@@ -85,9 +85,9 @@ class Operations:
         """
         jobs = defaultdict[str, set[str]](set)
         with self._services.records.client(decode_responses=True) as client:
-            for name in client.scan_iter("sl6:job_*", count=1000, _type="hash"):
+            for name in client.scan_iter("sl7:job_*", count=1000, _type="hash"):
                 for run in RUN_ID.findall(" ".join(client.hvals(name))):
-                    jobs[run].add(name.removeprefix("sl6:"))
+                    jobs[run].add(name.removeprefix("sl7:"))
         return jobs
 
     async def burst(self) -> None:

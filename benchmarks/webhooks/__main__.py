@@ -153,7 +153,7 @@ async def _until_delivered(services: WebhookServices, say: command.Say) -> None:
     """Until no delivery is queued or in flight, or none was made for STUCK_S."""
     last, size = time.monotonic(), -1
     with services.records.client(decode_responses=True) as redis:
-        while await asyncio.to_thread(redis.exists, "sl6:deliveries", "sl6:deliveries_away"):
+        while await asyncio.to_thread(redis.exists, "sl7:deliveries", "sl7:deliveries_away"):
             if (now := services.calls.stat().st_size) != size:
                 last, size = time.monotonic(), now
             if time.monotonic() - last > STUCK_S:

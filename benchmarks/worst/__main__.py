@@ -139,7 +139,7 @@ def rescue(day: Day) -> None:
     clock = [at_time(call, at) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])
-    day.client.hdel("sl6:upkeep", "grace_till")
+    day.client.hdel("sl7:upkeep", "grace_till")
     day.timed("rescue of shared runs", iter(clock))
 
 
@@ -214,7 +214,7 @@ def picture_holders(day: Day) -> None:
                 for placing in placings
             ]
         )
-    names = [key.removeprefix("sl6:") for key in day.client.keys("sl6:*")]
+    names = [key.removeprefix("sl7:") for key in day.client.keys("sl7:*")]
     steps = (names[at : at + 50] for at in range(0, len(names), 50))
     day.timed("audit of fifty keys", (audit.audit(SETTINGS, step) for step in steps))
 
@@ -223,7 +223,7 @@ def broken_records(day: Day) -> None:
     placings = day.probe.placings(1000)
     day.probe.store.run_all(day.probe.submits(placings))
     for placing in placings:
-        day.client.hset(f"sl6:{placing.run}", "r", "{")
+        day.client.hset(f"sl7:{placing.run}", "r", "{")
     day.timed("claim over a thousand broken records", iter(claims.within(8, c) for c in day.probe.claims(60)))
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-PREFIX = "sl6:"
+PREFIX = "sl7:"
 """Ends in the schema's version: two releases that differ in it do not read each other's records."""
 
 INTAKE = "intake"

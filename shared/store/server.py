@@ -23,7 +23,7 @@ UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
 RIGHTS: ScriptCall[bool] = ScriptCall(Script("rights"), {}, bool)
 """Fails where our user lacks a right that the functions need."""
-FORMER = ("sl2:", "sl3:", "sl4:", "sl5:")
+FORMER = ("sl2:", "sl3:", "sl4:", "sl5:", "sl6:")
 """Prefixes of earlier layouts, which nobody reads any more."""
 
 

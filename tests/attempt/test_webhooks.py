@@ -82,7 +82,7 @@ def test_a_repeat_has_the_same_id_and_the_same_bytes(webhooks: DelivererHarness)
         job = webhooks.answered(Webhook(there.url))
         with webhooks.open():
             until(lambda: len(webhooks.tries(job)) == 3)
-        webhooks.harness.store.client.delete(*webhooks.harness.store.client.keys("sl6:run_*"))
+        webhooks.harness.store.client.delete(*webhooks.harness.store.client.keys("sl7:run_*"))
         assert len({(t.headers["webhook-id"], t.body) for t in there.calls}) == 1
     assert [(d.status, d.taken) for d in webhooks.tries(job)] == [(500, False), (302, False), (204, True)]
     hook = webhooks.harness.job(job).hook
@@ -103,7 +103,7 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
     assert "4 calls" in record.getMessage()
     assert "by=us" not in caplog.text
     assert SECRET not in caplog.text
-    assert webhooks.harness.store.client.ttl(f"sl6:{job}") > 0
+    assert webhooks.harness.store.client.ttl(f"sl7:{job}") > 0
 
 
 def test_a_receiver_that_is_gone_is_called_once(webhooks: DelivererHarness) -> None:
@@ -133,7 +133,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(
         )
         is None
     )
-    ((_, due),) = webhooks.harness.store.client.zrange("sl6:deliveries_away", 0, -1, withscores=True)
+    ((_, due),) = webhooks.harness.store.client.zrange("sl7:deliveries_away", 0, -1, withscores=True)
     assert due / 1000 >= before + least_s - 1
 
 
@@ -148,7 +148,7 @@ def test_calls_that_failed_together_do_not_come_back_together(
             webhooks.answered(Webhook(there.url))
             webhooks.deliverer.deliver(webhooks.next_delivery())
         after = time.time()
-    line = webhooks.harness.store.client.zrange("sl6:deliveries_away", 0, -1, withscores=True)
+    line = webhooks.harness.store.client.zrange("sl7:deliveries_away", 0, -1, withscores=True)
     due = [score / 1000 for _, score in line]
     assert len(due) == calls
     assert before + pause_s - 1 <= min(due) <= max(due) <= after + pause_s * 1.1 + 1

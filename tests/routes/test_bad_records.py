@@ -19,8 +19,8 @@ CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tel
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(deployment: Deployment) -> None:
     server = deployment.worker.store.client
-    server.hset("sl6:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
-    server.set("sl6:aside:run_0b", "x")
+    server.hset("sl7:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
+    server.set("sl7:aside:run_0b", "x")
     async with await customer(deployment.app, "one") as one:
         assert (await one.get(RECORDS)).status_code == 403
         assert (await one.delete(f"{RECORDS}/run_0b")).status_code == 403
@@ -36,7 +36,7 @@ async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(deployment: 
     ]
     assert [reply.status_code for reply in replies] == [204] * 3
     assert left == []
-    assert not server.exists("sl6:aside:run_0b")
+    assert not server.exists("sl7:aside:run_0b")
     assert [(act["action"], act["subject"], act["outcome"]) for act in reversed(acts)] == [
         ("record.forget", "run_0b", "done"),
         ("record.forget", "calls:one", "done"),
@@ -59,7 +59,7 @@ async def test_bad_records_are_counted_for_prometheus(
         counts = []
         for id in ("run_0a", "run_0b"):
             counts.append(total((await client.get("/metrics")).text, "sightline_store_records_set_aside"))
-            deployment.worker.store.client.hset("sl6:bad", id, "why")
+            deployment.worker.store.client.hset("sl7:bad", id, "why")
     assert counts == [0, 1]
 
 
@@ -113,7 +113,7 @@ async def test_a_connected_reader_of_a_run_that_cannot_be_read_is_told_how_its_j
     claim = worker.take()
     worker.say(claim, "The cat ")
     await reader.until(lambda e: b"The cat" in e.body)
-    worker.store.client.hset(f"sl6:{claim.id}", "t", "{")
+    worker.store.client.hset(f"sl7:{claim.id}", "t", "{")
     names = audit.scan(worker.store, 0, 1000)[1]
     worker.store.run(audit.audit(worker.settings, names))
     await reader.finish()

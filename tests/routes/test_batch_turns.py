@@ -87,7 +87,7 @@ async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_
     await harness.begin(LINES[:4])
     await turn(harness)
     if gone:
-        harness.worker.store.client.hset(f"sl6:{harness.batch}", "gone", 1)
+        harness.worker.store.client.hset(f"sl7:{harness.batch}", "gone", 1)
     else:
         await harness.store.run(batches.cancel("local", harness.batch))
     for done in range(1, 5):

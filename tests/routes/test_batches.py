@@ -41,7 +41,7 @@ async def test_every_line_of_a_batch_is_answered_once(
     output = await client.files.retrieve(batch.output_file_id or "")
     assert (output.purpose, output.filename) == ("batch_output", f"{batch.id}_output.jsonl")
     client_of_store = deployment.worker.store.client
-    assert client_of_store.keys("sl6:taken*") + client_of_store.keys("sl6:batching") == []
+    assert client_of_store.keys("sl7:taken*") + client_of_store.keys("sl7:batching") == []
 
 
 @room

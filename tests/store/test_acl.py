@@ -84,7 +84,7 @@ def work(records: Records, admin: Any) -> None:
     records.run(memory())
     for maintenance in (records.due, records.expire, records.rescue):
         maintenance()
-    names = [key.removeprefix("sl6:") for key in admin.keys("sl6:*")]
+    names = [key.removeprefix("sl7:") for key in admin.keys("sl7:*")]
     assert records.run(audit.audit(records.settings, names)) == {}
 
 
@@ -106,7 +106,7 @@ def test_nudges_wakeups_and_the_look_at_start_ask_for_no_more(redis: RedisSettin
     assert denied(admin) == []
 
 
-@pytest.mark.parametrize("lacks", ["resetchannels", "-publish", "-zadd", "%R~sl6:*"])
+@pytest.mark.parametrize("lacks", ["resetchannels", "-publish", "-zadd", "%R~sl7:*"])
 def test_who_starts_the_service_learns_that_its_user_lacks_a_right(
     lacks: str, admin: Any, server: RedisServer
 ) -> None:

@@ -14,12 +14,12 @@ from tests.support.store import LANE, PRINT, Records
 
 Spoil = Callable[[Records, str], object]
 FAULTS: dict[str, Spoil] = {
-    "no JSON": lambda records, id: records.client.hset(f"sl6:{id}", "r", "{"),
-    "a list": lambda records, id: records.client.hset(f"sl6:{id}", "r", "[1]"),
+    "no JSON": lambda records, id: records.client.hset(f"sl7:{id}", "r", "{"),
+    "a list": lambda records, id: records.client.hset(f"sl7:{id}", "r", "[1]"),
     "no lane": lambda records, id: records.change(id, lane=None, model_lane=None),
     "another type": lambda records, id: (
-        records.client.delete(f"sl6:{id}"),
-        records.client.set(f"sl6:{id}", "x"),
+        records.client.delete(f"sl7:{id}"),
+        records.client.set(f"sl7:{id}", "x"),
     ),
 }
 FIFTY_DAYS_S = 50 * 86400 + 3600
@@ -37,10 +37,10 @@ def test_the_line_goes_on_behind_a_spoilt_run(records: Records, spoil: Spoil) ->
     bad, good = records.submit(), records.submit()
     spoil(records, str(bad.run_id))
     assert records.claim().id == good.run_id
-    assert list(records.client.hgetall("sl6:bad")) == [bad.run_id]
+    assert list(records.client.hgetall("sl7:bad")) == [bad.run_id]
     ends_typed(records, bad.id)
-    assert records.client.exists(f"sl6:aside:{bad.run_id}")
-    assert records.client.ttl(f"sl6:aside:{bad.run_id}") > 0
+    assert records.client.exists(f"sl7:aside:{bad.run_id}")
+    assert records.client.ttl(f"sl7:aside:{bad.run_id}") > 0
 
 
 @spoilt
@@ -90,14 +90,14 @@ def test_a_page_lists_the_others(records: Records, spoil: Spoil) -> None:
         assert page is not None
         assert {view.id for view in page.views} == good
     records.audit()
-    assert bad in records.client.hgetall("sl6:bad")
+    assert bad in records.client.hgetall("sl7:bad")
 
 
 @pytest.mark.parametrize("answer", ["{", "[1]", '"text"'])
 def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answer: str) -> None:
     job, good = records.submit("q"), records.submit()
     records.settle(records.claim())
-    records.client.hset(f"sl6:{job.run_id}", mapping={"result": answer, "bare": answer})
+    records.client.hset(f"sl7:{job.run_id}", mapping={"result": answer, "bare": answer})
     assert records.view(job.id).expired
     assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
     page = records.listed()
@@ -110,25 +110,25 @@ def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answe
 def test_a_cached_answer_whose_record_cannot_be_read_is_none(records: Records, name: str, text: str) -> None:
     job = records.submit("q")
     records.settle(records.claim())
-    records.client.hset(f"sl6:{job.run_id}", name, text)
+    records.client.hset(f"sl7:{job.run_id}", name, text)
     assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
 
 
 def test_a_record_set_aside_is_counted_until_it_is_forgotten(records: Records) -> None:
     bad = str(records.submit().run_id)
-    records.client.hset(f"sl6:{bad}", "r", "{")
+    records.client.hset(f"sl7:{bad}", "r", "{")
     assert records.try_claim() is None
     known: dict[str, str] = records.run(audit.set_aside())
     assert list(known) == [bad]
-    assert records.client.hlen("sl6:bad") == 1
+    assert records.client.hlen("sl7:bad") == 1
     assert records.run(audit.forget(bad))
     assert records.run(audit.set_aside()) == {}
-    assert not records.client.exists(f"sl6:aside:{bad}")
+    assert not records.client.exists(f"sl7:aside:{bad}")
     assert not records.run(audit.forget(bad)), "harmless twice"
 
 
 def test_a_page_of_records_set_aside_is_bounded(records: Records) -> None:
-    records.client.hset("sl6:bad", mapping={f"run_{number:x}": "why" for number in range(1500)})
+    records.client.hset("sl7:bad", mapping={f"run_{number:x}": "why" for number in range(1500)})
     shown: dict[str, str] = records.run(audit.set_aside())
     assert len(shown) == audit.MOST_BAD
 
@@ -138,41 +138,41 @@ def test_other_callers_webhooks_are_called(records: Records) -> None:
     for caller in ("broken", "whole"):
         records.post(records.placing(caller=caller), webhook=hook)
         records.settle(records.claim())
-    for key in records.client.keys("sl6:deliveries broken *"):
+    for key in records.client.keys("sl7:deliveries broken *"):
         records.client.delete(key)
         records.client.set(key, "x")
     delivery = records.next_delivery()
     assert delivery is not None
     assert delivery.notice.job is not None
     assert delivery.notice.job.caller == "whole"
-    assert list(records.client.hgetall("sl6:bad")) == ["deliveries broken"]
+    assert list(records.client.hgetall("sl7:bad")) == ["deliveries broken"]
 
 
 def test_other_batches_go_on(records: Records) -> None:
-    records.client.set("sl6:batch_0a", "x")
-    records.client.zadd("sl6:batching", {"batch_0a": 1})
+    records.client.set("sl7:batch_0a", "x")
+    records.client.zadd("sl7:batching", {"batch_0a": 1})
     assert records.run(batches.take(records.settings, records.token())) is None, "and no error"
-    assert not records.client.exists("sl6:batching")
+    assert not records.client.exists("sl7:batching")
 
 
 def test_a_worker_s_slot_is_free_again_after_a_run_that_cannot_be_read(records: Records) -> None:
     records.submit()
     claim = records.claim()
-    records.client.hset(f"sl6:{claim.id}", "s", "{")
+    records.client.hset(f"sl7:{claim.id}", "s", "{")
     records.lose_worker()
     records.audit()
     good = records.submit()
     records.wait(100)
     records.renew()
     assert records.claim().id == good.run_id
-    assert len(records.client.hkeys("sl6:held:worker_01")) == 1
+    assert len(records.client.hkeys("sl7:held:worker_01")) == 1
 
 
 def test_a_reader_of_a_run_that_cannot_be_read_gets_the_end_of_its_job(records: Records) -> None:
     job = records.submit()
     records.append(records.claim(), 0, "one")
     last = records.events(job.id)[-1].id
-    records.client.hset(f"sl6:{job.run_id}", "t", "{")
+    records.client.hset(f"sl7:{job.run_id}", "t", "{")
     until_then = records.run(jobs.follow("anyone", job.id, last))
     assert until_then is not None
     assert (until_then.events, until_then.forgot) == ((), False)
@@ -182,9 +182,9 @@ def test_a_reader_of_a_run_that_cannot_be_read_gets_the_end_of_its_job(records: 
 
 def test_a_line_whose_counts_cannot_be_read_goes_on(records: Records) -> None:
     runs = [records.submit().run_id for _ in range(2)]
-    records.client.hset(f"sl6:lane:{LANE}", "q", "{")
+    records.client.hset(f"sl7:lane:{LANE}", "q", "{")
     assert [records.claim().id for _ in runs] == runs
-    assert f"lane:{LANE}" in records.client.hgetall("sl6:bad")
+    assert f"lane:{LANE}" in records.client.hgetall("sl7:bad")
     assert records.waiting() == 0
 
 
@@ -192,17 +192,17 @@ def test_other_webhooks_are_called_beside_a_notice_that_cannot_be_read(records: 
     bad, good = submit(records, "one"), submit(records, "two")
     for _ in range(2):
         records.settle(records.claim())
-    records.client.hset(f"sl6:{bad.id}:ended", "deliveries", "{")
+    records.client.hset(f"sl7:{bad.id}:ended", "deliveries", "{")
     subjects = [due.notice.subject for due in (records.next_delivery() for _ in range(4)) if due]
     assert good.id in subjects
     records.purge(bad.id)
-    assert not records.client.exists(f"sl6:{bad.id}")
+    assert not records.client.exists(f"sl7:{bad.id}")
 
 
 def test_no_caller_is_charged_for_a_record_set_aside(records: Records) -> None:
     job = records.submit()
     assert records.run(holding("anyone")) > 0
-    records.client.hset(f"sl6:{job.run_id}", "r", "{")
+    records.client.hset(f"sl7:{job.run_id}", "r", "{")
     assert records.try_claim() is None
     records.audit()
     records.purge(job.id)
@@ -215,16 +215,16 @@ def test_what_is_charged_for_a_run_goes_in_the_end_where_its_record_does_not_say
 ) -> None:
     job = records.submit()
     if end == "cancelled":
-        records.client.hset(f"sl6:{job.run_id}", "m", "x")
+        records.client.hset(f"sl7:{job.run_id}", "m", "x")
         records.cancel(job.id)
     else:
-        records.client.delete(f"sl6:{job.run_id}")
+        records.client.delete(f"sl7:{job.run_id}")
         records.audit()
     records.purge(job.id)
     assert records.run(holding("anyone")) > 0
     records.wait(FIFTY_DAYS_S)
     records.fold()
-    assert not records.client.exists("sl6:mem")
+    assert not records.client.exists("sl7:mem")
 
 
 def test_a_job_whose_run_cannot_be_read_ends_after_all_its_events_where_its_model_is_removed(
@@ -235,7 +235,7 @@ def test_a_job_whose_run_cannot_be_read_ends_after_all_its_events_where_its_mode
     records.append(claim, 0, "one")
     records.give_back(claim)
     last = records.events(job.id)[-1].id
-    records.client.hset(f"sl6:{job.run_id}", "s", "{")
+    records.client.hset(f"sl7:{job.run_id}", "s", "{")
     records.remove_model()
     records.sweep()
     assert [event.type for event in records.events(job.id, last)] == ["failed"]
@@ -258,18 +258,18 @@ def test_a_webhook_that_cannot_be_read_holds_up_no_job_and_no_other_webhook(
     joined = submit(records, "q")
     spoilt_id = bad if whose == "an endpoint" else f"{job.id}:hook"
     if when == "queued":
-        spoil(records, f"sl6:{spoilt_id}")
+        spoil(records, f"sl7:{spoilt_id}")
     records.settle(records.claim())
     records.finish()
     if when == "told":
-        spoil(records, f"sl6:{spoilt_id}")
+        spoil(records, f"sl7:{spoilt_id}")
     calls = told_to(records)
     for id in (job.id, joined.id):
         assert records.view(id).status == "succeeded"
         assert ("https://good.example/", "job.succeeded", id) in calls
     assert spoilt_id in records.run(audit.set_aside())
     assert good not in records.run(audit.set_aside())
-    for key in (f"sl6:{job.id}", f"sl6:{joined.id}", *records.client.scan_iter("sl6:*:ended")):
+    for key in (f"sl7:{job.id}", f"sl7:{joined.id}", *records.client.scan_iter("sl7:*:ended")):
         assert records.client.ttl(key) != -1, "it would be kept for ever"
 
 
@@ -278,7 +278,7 @@ def test_joined_jobs_of_one_broken_set_hold_up_no_others(records: Records) -> No
     runs = [str(records.view(jobs[0]).run_id) for jobs in many]
     for _ in runs:
         records.settle(records.claim())
-    key = f"sl6:{runs[0]}:live"
+    key = f"sl7:{runs[0]}:live"
     records.client.delete(key)
     records.client.set(key, "x")
     records.finish()
@@ -291,8 +291,8 @@ def test_joined_jobs_of_one_broken_set_hold_up_no_others(records: Records) -> No
 def test_leases_of_other_models_run_out_beside_a_list_that_cannot_be_read(records: Records) -> None:
     records.submit()
     records.claim()
-    records.client.sadd("sl6:lanes", "broken")
-    records.client.set("sl6:lease:broken", "x")
+    records.client.sadd("sl7:lanes", "broken")
+    records.client.set("sl7:lease:broken", "x")
     assert len(records.lose_worker()) == 1
     assert "broken" in records.run(audit.set_aside())
 
@@ -304,8 +304,8 @@ def test_a_list_of_a_caller_that_cannot_be_read_ends_none_of_its_jobs_otherwise(
     endpoint(records)
     jobs = [records.submit(text).id for text in ("one", "two")]
     claims = [records.claim() for _ in jobs]
-    records.client.delete(f"sl6:{name}")
-    records.client.set(f"sl6:{name}", "x")
+    records.client.delete(f"sl7:{name}")
+    records.client.set(f"sl7:{name}", "x")
     for claim in claims:
         records.settle(claim)
     assert {records.view(job).status for job in jobs} == {"succeeded"}
@@ -322,8 +322,8 @@ def test_both_jobs_of_a_broken_set_end_whatever_meets_it_first(
     assert opener is not None
     joined = records.submit("q")
     early = records.claim() if when == "running" else None
-    records.client.delete(f"sl6:{opener.run_id}:live")
-    records.client.set(f"sl6:{opener.run_id}:live", "x")
+    records.client.delete(f"sl7:{opener.run_id}:live")
+    records.client.set(f"sl7:{opener.run_id}:live", "x")
     claim = early or records.claim()
     if first == "cancelled":
         records.cancel(opener.id)

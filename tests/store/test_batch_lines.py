@@ -161,7 +161,7 @@ def test_the_doubles_among_the_next_lines_are_told(records: Records) -> None:
 def test_a_line_whose_jobs_record_is_lost_ends_as_failed_and_its_batch_with_it(records: Records) -> None:
     turn = begun(records, total=2)
     lost, other = submit(records, 1), submit(records, 2)
-    records.client.delete(f"sl6:{lost}")
+    records.client.delete(f"sl7:{lost}")
     lines = records.run(batches.under_way(turn))
     assert lines is not None
     assert list(lines) == [lost, other]
@@ -172,7 +172,7 @@ def test_a_line_whose_jobs_record_is_lost_ends_as_failed_and_its_batch_with_it(r
     assert [(line.number, line.status, line.error and line.error.code) for line in found] == [
         (1, "failed", "internal_error")
     ]
-    assert records.client.hgetall(f"sl6:taken:{LANE}") == {"": "1", "anyone": "1"}
+    assert records.client.hgetall(f"sl7:taken:{LANE}") == {"": "1", "anyone": "1"}
 
 
 def test_many_large_answers_are_read_one_after_the_other(

@@ -161,9 +161,9 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     output = records.run(files.file("anyone", batch.output))
     assert output is not None
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
-    assert set(records.client.keys(f"sl6:{BATCH}*")) - {f"sl6:{BATCH}:ended"} == {f"sl6:{BATCH}"}
-    assert records.client.keys("sl6:batching") + records.client.keys("sl6:taken*") == []
-    assert records.client.ttl(f"sl6:{BATCH}") == records.given(3600)
+    assert set(records.client.keys(f"sl7:{BATCH}*")) - {f"sl7:{BATCH}:ended"} == {f"sl7:{BATCH}"}
+    assert records.client.keys("sl7:batching") + records.client.keys("sl7:taken*") == []
+    assert records.client.ttl(f"sl7:{BATCH}") == records.given(3600)
     assert records.run(files.mark_deleted([GOOD, output.digest])) == [GOOD]
     assert records.run(batches.take(records.settings, records.token())) is None
 
@@ -229,7 +229,7 @@ def test_the_audit_finds_nothing_wrong_with_batches(records: Records) -> None:
 
 
 def audited(records: Records) -> dict[str, int]:
-    names = [key.removeprefix("sl6:") for key in records.client.keys("sl6:*")]
+    names = [key.removeprefix("sl7:") for key in records.client.keys("sl7:*")]
     return records.run(audit.audit(records.settings, names))
 
 

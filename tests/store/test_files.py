@@ -7,7 +7,7 @@ from shared.store import audit, files
 from tests.support.store import Records
 
 BYTES, OTHER = "d" * 64, "e" * 64
-KEY = f"sl6:blob:{BYTES}"
+KEY = f"sl7:blob:{BYTES}"
 LIFE_S = 3600
 
 
@@ -49,7 +49,7 @@ def test_keeping_a_file_twice_changes_nothing(records: Records) -> None:
 
 def test_a_files_bytes_are_held_as_long_as_its_record_and_no_longer(records: Records) -> None:
     create(records)
-    lives = [records.client.ttl(key) for key in (KEY, f"sl6:{written().id}")]
+    lives = [records.client.ttl(key) for key in (KEY, f"sl7:{written().id}")]
     assert lives == [records.given(LIFE_S)] * 2
     assert records.run(files.mark_deleted([BYTES])) == []
     records.wait(LIFE_S + 1)
@@ -71,7 +71,7 @@ def test_what_has_expired_leaves_the_list(records: Records) -> None:
     for number in range(1, 5):
         create(records, number)
         records.wait(1)
-    records.client.delete(f"sl6:{written(3).id}")
+    records.client.delete(f"sl7:{written(3).id}")
     assert page(records, limit=3) == ["4", "2", "1"]
 
 
@@ -80,17 +80,17 @@ def test_the_audit_takes_out_of_a_list_what_is_gone(records: Records) -> None:
     for number in range(1, 10):
         create(records, number)
     for number in range(2, 10):
-        records.client.delete(f"sl6:{written(number).id}")
+        records.client.delete(f"sl7:{written(number).id}")
     assert records.audit() == {}
-    assert records.client.zcard("sl6:files:anyone") == 1
+    assert records.client.zcard("sl7:files:anyone") == 1
     assert page(records, limit=3) == ["1"]
 
 
 def test_a_list_does_not_grow_by_files_that_are_gone(records: Records) -> None:
     for number in range(1, 10):
         create(records, number)
-        records.client.delete(f"sl6:{written(number).id}")
-    assert records.client.zcard("sl6:files:anyone") == 1
+        records.client.delete(f"sl7:{written(number).id}")
+    assert records.client.zcard("sl7:files:anyone") == 1
 
 
 def test_a_deleted_files_bytes_go_unless_another_has_them(records: Records) -> None:
@@ -114,5 +114,5 @@ def test_the_repeat_of_a_deletion_spares_bytes_that_are_needed_again(records: Re
 
 def test_the_audit_finds_nothing_wrong_with_files(records: Records) -> None:
     create(records)
-    names = [key.removeprefix("sl6:") for key in records.client.keys("sl6:*")]
+    names = [key.removeprefix("sl7:") for key in records.client.keys("sl7:*")]
     assert records.run(audit.audit(records.settings, names)) == {}

@@ -79,7 +79,7 @@ def is_answered_after_fetching(records: Records) -> JobView:
 
 def lost_its_run(records: Records) -> JobView:
     view = submit(records)
-    records.client.delete(f"sl6:{view.run_id}")
+    records.client.delete(f"sl7:{view.run_id}")
     records.audit()
     return view
 

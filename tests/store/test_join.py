@@ -107,4 +107,4 @@ def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(record
     claim = records.claim()
     records.cancel(hurried.id)
     records.give_back(claim)
-    assert records.client.exists(f"sl6:line:{records.placing().lane}:batch:anyone")
+    assert records.client.exists(f"sl7:line:{records.placing().lane}:batch:anyone")

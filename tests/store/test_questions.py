@@ -60,7 +60,7 @@ def test_a_job_shows_its_question_as_long_as_that_is_kept(records: Records) -> N
     records.settle(run)
     for job in (first, joined):
         assert records.view(job).question == Question("What is this?", 2)
-    records.client.delete(f"sl6:{run.id}")
+    records.client.delete(f"sl7:{run.id}")
     assert records.view(first).question is None
 
 
@@ -77,7 +77,7 @@ def test_a_question_is_shown_while_its_pictures_are_fetched(records: Records) ->
     claim = records.claim_pending()
     records.admit_placing(claim, replace(records.placing(job=job), question="What is this?", pictures=2))
     assert records.view(job).question == Question("What is this?", 2)
-    assert records.client.hget(f"sl6:{job}", "r").count("question") == 0, "its run has it"
+    assert records.client.hget(f"sl7:{job}", "r").count("question") == 0, "its run has it"
 
 
 def test_a_question_whose_pictures_were_not_there_is_shown_and_found(records: Records) -> None:
@@ -92,7 +92,7 @@ def test_a_question_that_stays_with_its_job_is_charged(records: Records) -> None
     for question in ("a", "a" * 101):
         job = ask(records, question, pending_terms="{}")
         records.fail_intake(records.claim_pending(), BROKEN)
-        charged.append(int(records.client.hget(f"sl6:{job}", "m").split()[1]))
+        charged.append(int(records.client.hget(f"sl7:{job}", "m").split()[1]))
     assert charged[1] - charged[0] == 100
 
 
@@ -176,7 +176,7 @@ def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Reco
     )
     job = records.submit()
     records.settle(records.claim(), long)
-    records.client.hset(f"sl6:{job.run_id}", "result", "unread")
+    records.client.hset(f"sl7:{job.run_id}", "result", "unread")
     assert listed(records).answer == "Red."
 
 

@@ -72,7 +72,7 @@ def test_dead_workers_are_spared_no_longer_than_behind_an_outage(records: Record
     records.wait(AHEAD_S)
     assert records.rescue() == []
     put_right(records)
-    assert float(records.client.hget("sl6:upkeep", "grace_till")) <= records.now + GRACE_MS
+    assert float(records.client.hget("sl7:upkeep", "grace_till")) <= records.now + GRACE_MS
     assert seconds_pass(records, SETTINGS.queue.lease_s + 2)
 
 
@@ -159,7 +159,7 @@ def test_a_clock_set_back_holds_the_store_up_for_no_longer_the_more_is_scheduled
 ) -> None:
     records = Records(real_store)
     due = records.now + due_s * 1000
-    records.client.zadd("sl6:later", {f"job_{number:032x}": due for number in range(12_000)})
+    records.client.zadd("sl7:later", {f"job_{number:032x}": due for number in range(12_000)})
     records.rescue()
     records.wait(-2)
     before = commands(records)

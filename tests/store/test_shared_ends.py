@@ -20,7 +20,7 @@ def shared(records: Records) -> list[str]:
     claim = records.claim()
     finish(records)
     records.settle(claim)
-    assert records.client.llen("sl6:ending") == 1
+    assert records.client.llen("sl7:ending") == 1
     return jobs
 
 
@@ -36,7 +36,7 @@ def test_who_may_read_an_answer_is_known_for_as_long_as_ends_are_to_be_written(
     records: Records, shared: list[str]
 ) -> None:
     """However long no courier comes: a deletion must not take the answer from the others."""
-    run = f"sl6:{records.view(shared[0]).run_id}"
+    run = f"sl7:{records.view(shared[0]).run_id}"
     assert records.client.ttl(f"{run}:readers") == -1
     finish(records)
     assert records.client.ttl(f"{run}:readers") == records.client.ttl(run) > 0
@@ -53,7 +53,7 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert not records.listed(limit=200, statuses=["running"]).views  # type: ignore[union-attr]
     finish(records)
     assert [records.view(job) for job in shared] == before
-    assert records.client.llen("sl6:ending") == 0
+    assert records.client.llen("sl7:ending") == 0
     assert records.audit() == {}
 
 
@@ -62,16 +62,16 @@ def test_an_end_that_was_seen_stays_where_its_run_s_record_is_spoilt_before_all_
 ) -> None:
     before = [records.view(job) for job in shared]
     run = str(before[0].run_id)
-    records.client.hset(f"sl6:{run}", "s", "{")
+    records.client.hset(f"sl7:{run}", "s", "{")
     finish(records)
     assert [records.view(job) for job in shared] == before
-    assert list(records.client.hgetall("sl6:bad")) == [run]
-    assert records.client.exists(f"sl6:aside:{run}")
-    assert not records.client.exists(f"sl6:{run}:copy")
+    assert list(records.client.hgetall("sl7:bad")) == [run]
+    assert records.client.exists(f"sl7:aside:{run}")
+    assert not records.client.exists(f"sl7:{run}:copy")
     for job in shared:
         records.purge(job)
     assert records.run(holding("anyone")) == 0
-    assert not records.client.exists(f"sl6:aside:{run}"), "a deleted answer is kept"
+    assert not records.client.exists(f"sl7:aside:{run}"), "a deleted answer is kept"
 
 
 def late_jobs(records: Records, **times: int) -> list[JobView]:
@@ -116,22 +116,22 @@ def test_each_end_is_told_once_whoever_goes_on(real_store: Store) -> None:
     jobs = [records.submit("q").id for _ in range(JOINED)]
     records.settle(records.claim(), BROKEN)
     assert finish(records) > 5, "in pieces"
-    assert records.client.zcard("sl6:deliveries anyone example.com") == JOINED * 16 * 2, (
+    assert records.client.zcard("sl7:deliveries anyone example.com") == JOINED * 16 * 2, (
         "their beginning, too"
     )
-    assert records.client.zcard("sl6:notices:anyone") == JOINED
+    assert records.client.zcard("sl7:notices:anyone") == JOINED
     assert {records.view(job).error for job in jobs} == {BROKEN}
 
 
 def test_a_list_of_ends_that_was_lost_is_made_anew(records: Records, shared: list[str]) -> None:
-    records.client.delete("sl6:ending")
+    records.client.delete("sl7:ending")
     unwritten = [job for job in shared if records.field(job, "status") is None]
     assert records.audit() == {"end_forgotten": len(unwritten)}
     assert {records.field(job, "status") for job in shared} == {"succeeded"}
 
 
 def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, shared: list[str]) -> None:
-    records.client.delete(f"sl6:{records.view(shared[0]).run_id}")
+    records.client.delete(f"sl7:{records.view(shared[0]).run_id}")
     finish(records)
     lost = [records.view(job) for job in shared if records.view(job).status == "failed"]
     assert lost
@@ -149,7 +149,7 @@ def test_ends_that_are_still_being_written_are_none_that_were_forgotten(
 def test_an_end_that_was_seen_stays_however_late_the_others_are_written(
     records: Records, shared: list[str]
 ) -> None:
-    run = f"sl6:{records.view(shared[0]).run_id}"
+    run = f"sl7:{records.view(shared[0]).run_id}"
     assert records.client.ttl(run) == -1
     finish(records)
     assert 0 < records.client.ttl(run) <= records.settings.retention.event_s
@@ -158,7 +158,7 @@ def test_an_end_that_was_seen_stays_however_late_the_others_are_written(
 def test_a_hit_before_all_ends_are_written_leaves_the_answer_its_life(
     records: Records, shared: list[str]
 ) -> None:
-    run = f"sl6:{records.view(shared[0]).run_id}"
+    run = f"sl7:{records.view(shared[0]).run_id}"
     records.beat()
     assert records.post(records.placing("q"), quiet=True).view is not None
     assert records.client.ttl(run) == -1, "other ends are read from it, however late"

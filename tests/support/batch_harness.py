@@ -100,7 +100,7 @@ class BatchHarness:
         parts = (Document(), Text(text="what?"))
         question = Request(model="sightline/tiny", messages=(Message(role="user", parts=parts),))
         begun = await self.now()
-        self.worker.store.client.delete(f"sl6:{self.batch}", "sl6:batches:local", "sl6:batching")
+        self.worker.store.client.delete(f"sl7:{self.batch}", "sl7:batches:local", "sl7:batching")
         self.batch = ids.batch_id()
         made = replace(begun, id=self.batch, file=file.id, endpoint="/v1/jobs")
         pages = ",".join(map(str, range(1, count + 1)))
@@ -109,7 +109,7 @@ class BatchHarness:
 
     async def take(self) -> BatchLease:
         """Take the batch, as if the lease of whoever held it had run out."""
-        self.worker.store.client.zadd("sl6:batching", {self.batch: 0})
+        self.worker.store.client.zadd("sl7:batching", {self.batch: 0})
         turn = await self.store.run(batches.take(self.settings, ids.token()))
         assert isinstance(turn, BatchLease)
         return turn
@@ -147,7 +147,7 @@ class BatchHarness:
         return rows(self.blobs.read(found.digest))
 
     def jobs(self) -> int:
-        return len(self.worker.store.client.keys("sl6:job_*"))
+        return len(self.worker.store.client.keys("sl7:job_*"))
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.job import ENDED, Event, JobView
 
-RUN, JOB = re.compile(r"^sl6:(run_[0-9a-f]+)$"), re.compile(r"^sl6:(job_[0-9a-f]+)$")
+RUN, JOB = re.compile(r"^sl7:(run_[0-9a-f]+)$"), re.compile(r"^sl7:(job_[0-9a-f]+)$")
 CLASSES = ("interactive", "normal", "batch")
 SUSPECT_DEATHS = 2
 COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later")
@@ -47,7 +47,7 @@ def misplaced(dump: dict[str, Any]) -> Iterator[str]:
 
 def _under(dump: dict[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
     """What is kept of a kind, by what follows its name."""
-    prefix = f"sl6:{kind}:"
+    prefix = f"sl7:{kind}:"
     return ((key.removeprefix(prefix), value) for key, value in dump.items() if key.startswith(prefix))
 
 
@@ -75,7 +75,7 @@ def _place(record: dict[str, str]) -> str:
 
 
 def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
-    places: dict[str, list[str]] = {work: ["later"] for work, _ in dump.get("sl6:later", ())}
+    places: dict[str, list[str]] = {work: ["later"] for work, _ in dump.get("sl7:later", ())}
     for kind in ("line", "suspects", "lease"):
         for rest, entries in _under(dump, kind):
             for work, _ in entries:
@@ -84,14 +84,14 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
         wrong = _misplaced_run if id.startswith("run_") else _misplaced_job
         yield from wrong(id, record, places.pop(id, []), dump)
     yield from (f"{work} is gone but stands in {where}" for work, where in places.items())
-    unended = {id for id, record in _records(dump) if JOB.match(f"sl6:{id}") and "status" not in record}
-    if (timed := {job for job, _ in dump.get("sl6:deadlines", ())}) != unended:
+    unended = {id for id, record in _records(dump) if JOB.match(f"sl7:{id}") and "status" not in record}
+    if (timed := {job for job, _ in dump.get("sl7:deadlines", ())}) != unended:
         yield f"{timed - unended} have ended and are looked at; {unended - timed} are never"
 
 
 def subscribers(run: str, dump: dict[str, Any]) -> set[str]:
-    joined: set[str] = dump.get(f"sl6:{run}:live", set())
-    record = dump.get(f"sl6:{run}", {})
+    joined: set[str] = dump.get(f"sl7:{run}:live", set())
+    record = dump.get(f"sl7:{run}", {})
     return joined | ({record["job"]} if "job" in record and "left" not in record else set())
 
 
@@ -108,7 +108,7 @@ def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dic
     if not live:
         yield f"{run} is {record['state']} for nobody"
     for job in live:
-        subscriber = dump.get(f"sl6:{job}", {})
+        subscriber = dump.get(f"sl7:{job}", {})
         if "status" in subscriber or subscriber.get("run") != run:
             yield f"{run} has the subscriber {job}, which is {subscriber}"
 
@@ -157,7 +157,7 @@ def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
         if +count != +counted.get(lane, Counter()):
             yield f"{lane} counts {counted.get(lane)}, there are {count}"
     works = {record["lane"] for record in _works(dump).values() if _place(record) != "later"}
-    if missing := works - dump.get("sl6:lanes", set()):
+    if missing := works - dump.get("sl7:lanes", set()):
         yield f"{missing} have work and are not in lanes"
     later = {lane: {who: int(n) for who, n in callers.items()} for lane, callers in _under(dump, "later")}
     if later != scheduled:
@@ -186,7 +186,7 @@ def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
     The log of ends and webhooks that are still to be called keep records for longer than that.
     """
     charged, passing = Counter[str](), dict[str, Counter[str]]()
-    folded = int(dump.get("sl6:upkeep", {}).get("folded", 0))
+    folded = int(dump.get("sl7:upkeep", {}).get("folded", 0))
     for id, record in _records(dump):
         room, size, hour, caller = record["m"].split(" ", 3)
         over = "status" in record or record.get("state") in ENDED
@@ -202,7 +202,7 @@ def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
             yield f"in the hour {hour} goes {kept}, of records that live {passing.get(hour)}"
     if passing:
         yield f"nothing goes in the hours of {passing}"
-    found = {caller: int(size) for caller, size in dump.get("sl6:mem", {}).items()}
+    found = {caller: int(size) for caller, size in dump.get("sl7:mem", {}).items()}
     if found != {caller: size for caller, size in charged.items() if size}:
         yield f"charged is {found}, not {charged}"
 

@@ -191,7 +191,7 @@ class Records:
 
     def audit(self) -> dict[str, int]:
         """One walk over every key: what was mended, and which keys are not known."""
-        names = sorted(key.removeprefix("sl6:") for key in self.key_names())
+        names = sorted(key.removeprefix("sl7:") for key in self.key_names())
         return self.run(audit.audit(self.settings, names))
 
     def finish(self) -> None:
@@ -310,7 +310,7 @@ class Records:
     def life(self, id: str | None) -> float:
         """Seconds for which callers see a job or run from now on; -1 while it has not ended."""
         till = self.field(id, "till")
-        return (float(till) - self.now) / 1000 if till else float(self.client.ttl(f"sl6:{id}"))
+        return (float(till) - self.now) / 1000 if till else float(self.client.ttl(f"sl7:{id}"))
 
     def waiting(self, lane: str = LANE) -> int:
         """How much stands in a lane's line, suspects included."""
@@ -324,10 +324,10 @@ class Records:
         """Sets counts and facts of a lane."""
         facts = {name: fields.pop(name) for name in list(fields) if name in LANE_FACTS}
         counts = json.dumps(self.lane_state() | fields)
-        self.client.hset(f"sl6:lane:{LANE}", mapping=facts | {"q": counts})
+        self.client.hset(f"sl7:lane:{LANE}", mapping=facts | {"q": counts})
 
     def key_names(self) -> set[str]:
-        return set(self.client.keys("sl6:*"))
+        return set(self.client.keys("sl7:*"))
 
     def dump(self) -> dict[str, Any]:
         """Everything in the store, to see that nothing changed."""

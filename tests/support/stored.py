@@ -9,7 +9,7 @@ GROUPS = ("r", "s", "t", "q")
 
 def fields_of(client: Any, id: str | None) -> dict[str, str]:
     """All fields of a record, its texts included, as text; empty where there is none."""
-    return unpacked(client.hgetall(f"sl6:{id}"))
+    return unpacked(client.hgetall(f"sl7:{id}"))
 
 
 def unpacked(stored: dict[str, str]) -> dict[str, str]:
@@ -23,7 +23,7 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
 
 def change(client: Any, id: str | None, **fields: Any) -> None:
     """Sets fields of a record; None removes one."""
-    stored = client.hgetall(f"sl6:{id}")
+    stored = client.hgetall(f"sl7:{id}")
     records = {group: json.loads(stored[group]) for group in GROUPS if group in stored}
     for name, value in fields.items():
         group = next(
@@ -32,4 +32,4 @@ def change(client: Any, id: str | None, **fields: Any) -> None:
         records[group][name] = value
     for group, record in records.items():
         kept = {name: value for name, value in record.items() if value is not None}
-        client.hset(f"sl6:{id}", group, json.dumps(kept))
+        client.hset(f"sl7:{id}", group, json.dumps(kept))

@@ -112,7 +112,7 @@ class Calls(Base):
 
     def _stands(self, call: str) -> bool:
         key, _, target = call.rpartition(":")
-        return target in json.loads(self.records.client.hget(f"sl6:{key}", "deliveries") or "{}")
+        return target in json.loads(self.records.client.hget(f"sl7:{key}", "deliveries") or "{}")
 
     def tell(self, delivery: DueDelivery, how: str, *, again: bool = False) -> None:
         status = {"taken": 200, "gone": 410}.get(how, 500)

@@ -15,9 +15,9 @@ from tests.support.invariants import Watch, misplaced, untold
 from tests.support.store import LANE, Records
 
 LANES = (LANE, INTAKE)
-NOTICE = re.compile(r"^sl6:job_\w+:(began|ended)$")
+NOTICE = re.compile(r"^sl7:job_\w+:(began|ended)$")
 ENDLESS = 2**63
-LASTING = re.compile(r"^sl6:(lanes|upkeep|lane:.*)$")
+LASTING = re.compile(r"^sl7:(lanes|upkeep|lane:.*)$")
 
 
 def differences(records: Records, model: Model, watch: Watch) -> list[str]:
@@ -31,9 +31,9 @@ def differences(records: Records, model: Model, watch: Watch) -> list[str]:
 def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Who waits, each caller's work in the order in which it came."""
     found = {
-        key.removeprefix("sl6:"): [work for work, _ in entries]
+        key.removeprefix("sl7:"): [work for work, _ in entries]
         for key, entries in dump.items()
-        if key.startswith(("sl6:line:", "sl6:suspects:"))
+        if key.startswith(("sl7:line:", "sl7:suspects:"))
     }
     expected: dict[str, list[str]] = {}
     for lane in LANES:
@@ -41,7 +41,7 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
             line = f"line:{lane}:{work.priority}:{work.caller}"
             expected.setdefault(f"suspects:{lane}" if work.suspect else line, []).append(work.id)
     yield from _unlike("the lines", found, expected)
-    later = {work: int(due) for work, due in dump.get("sl6:later", ())}
+    later = {work: int(due) for work, due in dump.get("sl7:later", ())}
     waits = {w.id: w.due for w in model.all_work() if w.state in ("scheduled", "retrying")}
     yield from _unlike("what waits for its time", later, waits)
 
@@ -49,12 +49,12 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
 def _claims(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Who holds what, alone or beside others, and for how long."""
     running = [work for work in model.all_work() if work.state == "running"]
-    leases = {w: int(end) for lane in LANES for w, end in dump.get(f"sl6:lease:{lane}", ())}
+    leases = {w: int(end) for lane in LANES for w, end in dump.get(f"sl7:lease:{lane}", ())}
     yield from _unlike("the leases", leases, {work.id: work.expires for work in running})
     held = {
-        (key.removeprefix("sl6:held:"), token): claim
+        (key.removeprefix("sl7:held:"), token): claim
         for key, claims in dump.items()
-        if key.startswith("sl6:held:")
+        if key.startswith("sl7:held:")
         for token, claim in claims.items()
     }
     company = {True: "*", False: ""}
@@ -83,21 +83,21 @@ def lasting(records: Records) -> list[str]:
 
 def _runs(dump: dict[str, Any], model: Model) -> Iterator[str]:
     found = {
-        key.removeprefix("sl6:")
+        key.removeprefix("sl7:")
         for key, record in dump.items()
-        if key.startswith("sl6:run_") and key.count(":") == 1 and int(record.get("till", ENDLESS)) > model.now
+        if key.startswith("sl7:run_") and key.count(":") == 1 and int(record.get("till", ENDLESS)) > model.now
     }
     if found != set(model.runs):
         yield f"there are the runs {found}, not {set(model.runs)}"
     for run in model.runs.values():
-        record = dump.get(f"sl6:{run.id}", {})
+        record = dump.get(f"sl7:{run.id}", {})
         yield from _unlike(run.id, _of_run(record), _expected_of(run))
-        told = [kind for _, fields in dump.get(f"sl6:{run.id}:events", []) for kind in fields]
+        told = [kind for _, fields in dump.get(f"sl7:{run.id}:events", []) for kind in fields]
         told += ["text" for _ in json.loads(record.get("rest", "[]"))]
         if told != _streamed(run):
             yield f"{run.id} told {told}, not {run.events}"
-    entries = {key: run for key, run in dump.items() if key.startswith("sl6:cache:")}
-    expected = {f"sl6:cache:{key}:{by}": run.id for (key, by), (run, _) in model.entries.items()}
+    entries = {key: run for key, run in dump.items() if key.startswith("sl7:cache:")}
+    expected = {f"sl7:cache:{key}:{by}": run.id for (key, by), (run, _) in model.entries.items()}
     yield from _unlike("the cache", entries, expected)
 
 
@@ -131,9 +131,9 @@ def _expected_of(run: Work) -> dict[str, Any]:
 def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
     found: dict[str, set[str]] = {}
     for key, entries in dump.items():
-        if key.startswith("sl6:blob:"):
+        if key.startswith("sl7:blob:"):
             holders = {holder for holder, till in entries if till > model.now}
-            found |= {key.removeprefix("sl6:blob:"): holders} if holders else {}
+            found |= {key.removeprefix("sl7:blob:"): holders} if holders else {}
     yield from _unlike("the holders of pictures", found, model.holds())
 
 
@@ -143,23 +143,23 @@ def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
     for key, notice in dump.items():
         known = json.loads(notice.get("deliveries", "{}")) if NOTICE.match(key) else {}
         for target, delivery in known.items():
-            id = f"{key.removeprefix('sl6:')}:{target}"
+            id = f"{key.removeprefix('sl7:')}:{target}"
             caller, host = delivery["path"].split()
             found[id] = (caller, host, delivery["tries"], "asked" in delivery)
     expected = {
         name: (call.caller, call.host, call.tries, call.asked) for name, call in model.book.calls.items()
     }
     yield from _unlike("the deliveries", found, expected)
-    lines = _members(dump, "sl6:deliveries ")
+    lines = _members(dump, "sl7:deliveries ")
     standing = [f" {place} {id}" for place, id in lines if " " in place]
-    away = {entry: int(till) for entry, till in dump.get("sl6:deliveries_away", ())}
+    away = {entry: int(till) for entry, till in dump.get("sl7:deliveries_away", ())}
     standing += [" " + " ".join(entry.split()[:3]) for entry in away]
     taken = [entry for entry in away if entry.count(" ") == 4]
-    found = dump.get("sl6:deliveries_taken", {})
+    found = dump.get("sl7:deliveries_taken", {})
     yield from _unlike("what couriers have", found, {entry.split()[3]: entry for entry in taken})
     paths = [entry.rsplit(" ", levels)[0] for entry in taken for levels in (2, 3)]
     busy = {path: str(count) for path, count in Counter(paths).items()}
-    yield from _unlike("who is busy", dump.get("sl6:deliveries_busy", {}), busy)
+    yield from _unlike("who is busy", dump.get("sl7:deliveries_busy", {}), busy)
     calls = model.book.calls.items()
     tills = {
         f" {c.caller} {c.host} {name} {c.token}".rstrip(): c.expires if c.token else c.due
@@ -177,16 +177,16 @@ def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
 def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Each notice is there for as long as a call of it is to be made; each log has its order."""
     found = {
-        key.removeprefix("sl6:"): (notice["type"], notice["caller"], int(notice["at"]))
+        key.removeprefix("sl7:"): (notice["type"], notice["caller"], int(notice["at"]))
         for key, notice in dump.items()
         if NOTICE.match(key)
     }
     expected = {key: (notice.type, notice.caller, notice.at) for key, notice in model.book.notices.items()}
     yield from _unlike("the notices", found, expected)
     logs = {
-        key.removeprefix("sl6:notices:"): [(int(place), key) for key, place in entries]
+        key.removeprefix("sl7:notices:"): [(int(place), key) for key, place in entries]
         for key, entries in dump.items()
-        if key.startswith("sl6:notices:")
+        if key.startswith("sl7:notices:")
     }
     yield from _unlike("the logs", logs, {caller: log.entries for caller, log in model.book.logs.items()})
 

@@ -39,7 +39,7 @@ people = st.sampled_from(("anne", "anne", "bob"))
 digests = st.sampled_from(tuple(letter * 64 for letter in "abc"))
 spans = st.sampled_from((1, 1, 5, 12, 35, 350, 3605, 8050, 90_020))
 PIECE = "9" * 64
-LASTING = re.compile(r"sl6:(lanes|lane:.*|upkeep|keys:|batchers|mem)$")
+LASTING = re.compile(r"sl7:(lanes|lane:.*|upkeep|keys:|batchers|mem)$")
 
 
 class Owners(RuleBasedStateMachine):
@@ -249,7 +249,7 @@ class Storing(Owners):
             self.records.cancel(job, batch.caller)
         else:
             claim = self.records.claim()
-            job = json.loads(self.records.client.hget(f"sl6:{claim.id}", "r"))["job"]
+            job = json.loads(self.records.client.hget(f"sl7:{claim.id}", "r"))["job"]
             self.records.settle(claim, BROKEN if how == "failed" else None)
         self.model.end_line(job, how)
 
@@ -359,9 +359,9 @@ class Storing(Owners):
         dump = self.records.dump()
         assert list(misplaced(dump)) == []
         held = {
-            key.removeprefix("sl6:blob:"): {holder for holder, till in entries if till > self.now}
+            key.removeprefix("sl7:blob:"): {holder for holder, till in entries if till > self.now}
             for key, entries in dump.items()
-            if key.startswith("sl6:blob:")
+            if key.startswith("sl7:blob:")
         }
         self._same({digest: who for digest, who in held.items() if who}, self.model.holds())
         for caller in ("anne", "bob"):
@@ -372,7 +372,7 @@ class Storing(Owners):
             mine = [b for b in self.model.batches.values() if b.caller == caller]
             found = [(b.id, b.stage, b.total, b.row, b.completed, b.failed) for b in shown]
             self._same(found, [(b.id, b.stage, b.total, b.row, b.completed, b.failed) for b in mine[::-1]])
-        taken = {whose: int(count) for whose, count in dump.get(f"sl6:taken:{LANE}", {}).items()}
+        taken = {whose: int(count) for whose, count in dump.get(f"sl7:taken:{LANE}", {}).items()}
         callers = [batch.caller for batch, _ in self.model.lines.values()]
         counts = {whose: callers.count(whose) for whose in set(callers)}
         self._same(taken, counts | ({"": len(callers)} if callers else {}))
