@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
+import psutil
 from matplotlib.figure import Figure
 
 from benchmarks.chaos import services
@@ -64,6 +65,7 @@ class Outcome:
     missed: int
     longest_ms: dict[str, float]
     recoveries: Recoveries
+    decoders: Collection[psutil.Process]
     decoders_left: int = 0
 
 
@@ -79,7 +81,7 @@ def run(jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
     with opened_services(ChaosServices) as opened:
         say(f"everything serves: {jobs} jobs at {rate:g} a second, seed {seed}")
         outcome = command.run(_run(opened, jobs, rate, seed, say))
-    return replace(outcome, decoders_left=services.decoders_left(opened.began))
+    return replace(outcome, decoders_left=services.still_alive(outcome.decoders))
 
 
 async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
@@ -110,6 +112,7 @@ async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: co
         landed=tuple(injector.landed),
         missed=injector.missed,
         longest_ms=injector.longest.figures,
+        decoders=injector.decoders,
         recoveries=recoveries(history.stories, injector.landed, _pids(opened), LEASE_S),
     )
 

@@ -16,7 +16,7 @@ import psutil
 
 from benchmarks.chaos.history import Attempt, End, Story
 from benchmarks.chaos.operations import Operations
-from benchmarks.chaos.services import MODEL, ChaosServices, decoders
+from benchmarks.chaos.services import MODEL, ChaosServices
 from benchmarks.frame.longest import LongestCalls
 from benchmarks.frame.services import Process
 
@@ -165,11 +165,15 @@ def serves(worker: Process) -> bool:
 
 
 class FaultInjector:
-    """One run's faults. `landed` grows while it runs; `missed` counts those that found nobody alive."""
+    """One run's faults. `landed` grows while it runs; `missed` counts those that found nobody alive.
+
+    `decoders` are the processes that decoded pictures as a fault struck.
+    """
 
     def __init__(self, services: ChaosServices, operations: Operations) -> None:
         self.landed: list[InjectedFault] = []
         self.missed = 0
+        self.decoders: set[psutil.Process] = set()
         self.longest = LongestCalls()
         self._services, self._operations = services, operations
         self._records = services.records
@@ -187,6 +191,7 @@ class FaultInjector:
                 strikes.create_task(self._strike(fault))
 
     async def _strike(self, fault: Fault) -> None:
+        self.decoders.update(self._services.decoders())
         if fault.kind.startswith("redis"):
             # One at a time: a server that is down cannot be paused.
             async with self._store_is_hit:
@@ -227,9 +232,8 @@ class FaultInjector:
 
     def _kill_decoder(self, fault: Fault) -> None:
         """Of any worker, at work or not."""
-        found = decoders(self._services.began)
-        if found:
-            with contextlib.suppress(psutil.NoSuchProcess):
+        if found := self._services.decoders():
+            with contextlib.suppress(psutil.Error):
                 found[fault.victim % len(found)].kill()
             self.landed.append(InjectedFault(fault.kind, "decoder", None, time.time(), time.time()))
         self.missed += not found

@@ -5,7 +5,7 @@ import contextlib
 import json
 import secrets
 import sys
-import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -48,7 +48,6 @@ class ChaosServices(Installation):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, MODELS, ENVIRONMENT)
-        self.began = time.time()
         self._api_ports = [free_port() for _ in range(APIS)]
         self._proxy_ports = [free_port() for _ in range(WORKERS)]
         self._web_port, self.hook_port = free_port(), free_port()
@@ -83,6 +82,15 @@ class ChaosServices(Installation):
     def of_kind(self, kind: str) -> list[Process]:
         return [process for name, process in self.processes.items() if name.startswith(f"{kind}-")]
 
+    def decoders(self) -> list[psutil.Process]:
+        """The processes that decode pictures for workers."""
+        found: list[psutil.Process] = []
+        for worker in self.of_kind("worker"):
+            with contextlib.suppress(psutil.Error):
+                every = psutil.Process(worker.pid).children(recursive=True) if worker.pid else []
+                found += [one for one in every if DECODER in one.cmdline()]
+        return found
+
     def strike(self, worker: str, fault: str) -> None:
         """Its connections to the record server are cut, or lose a reply: see `benchmarks.chaos.proxy`."""
         self["proxy"].write(f"{fault} {int(worker.removeprefix('worker-')) - 1}")
@@ -107,18 +115,9 @@ class ChaosServices(Installation):
         self.run("web", sys.executable, "-m", *argv)
 
 
-def decoders(since: float) -> list[psutil.Process]:
-    """The processes that decode pictures and were started since then (Unix seconds)."""
-    every = psutil.process_iter(["cmdline", "create_time"])
-    return [
-        one for one in every if DECODER in (one.info["cmdline"] or ()) and one.info["create_time"] > since
-    ]
-
-
-def decoders_left(since: float) -> int:
+def still_alive(decoders: Iterable[psutil.Process]) -> int:
     """How many outlive the workers that started them, and with them the memory that they share."""
-    _, alive = psutil.wait_procs(decoders(since), DECODER_END_S)
-    return len(alive)
+    return len(psutil.wait_procs(list(decoders), DECODER_END_S)[1])
 
 
 def _has_all_workers(status: bytes) -> bool:

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -227,13 +226,6 @@ def test_a_reader_that_fails_does_not_hold_the_next_question(vllm: suite.Harness
     with pytest.raises(ConnectionError):
         vllm.engine.generate(vllm.row(vllm.question, [suite.picture()], emit=fail))
     assert vllm.ask(vllm.question, [suite.picture()])[0].reason == "stop"
-
-
-def test_a_worker_knows_how_soon_vllm_wants_the_next_prompt(vllm: suite.Harness) -> None:
-    """Else it claims all that its rows take, and who comes then waits behind their pictures."""
-    began = time.monotonic()
-    vllm.ask(vllm.question, [suite.picture()])
-    assert 0 < vllm.engine.prompt_s < time.monotonic() - began, "nothing of what was tried out at load"
 
 
 def test_a_picture_of_any_kind_of_size_is_answered(vllm: suite.Harness) -> None:

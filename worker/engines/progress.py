@@ -1,4 +1,4 @@
-"""Records when an engine makes progress: whether it hangs, and how soon it wants the next prompt."""
+"""Records when an engine makes progress, so that the heartbeat can tell whether it hangs."""
 
 import time
 
@@ -34,36 +34,3 @@ class ProgressClock:
         """Seconds since the last tick; 0 at rest."""
         ticked = self._ticked
         return 0.0 if ticked is None else time.monotonic() - ticked
-
-
-NEWEST = 0.1
-"""Weight of the newest prompt in their mean."""
-
-
-class PromptClock:
-    """Times prompts that are computed several at once, one after the other, from their first tokens.
-
-    A prompt's time runs from its begin, or from the first token before its own where that came later: of
-    several whose first tokens come together, the others took none. So the mean is what one more adds.
-    """
-
-    def __init__(self) -> None:
-        self.prompt_s = 0.0
-        """Their mean, of late; 0 before the first."""
-        self._began: dict[int, float] = {}
-        self._last = 0.0
-
-    @property
-    def computing(self) -> bool:
-        return bool(self._began)
-
-    def begin(self, row: int) -> None:
-        self._began[row] = time.monotonic()
-
-    def end(self, row: int, *, computed: bool = False) -> None:
-        """`computed`: its first token has come, else it was given up; harmless when repeated."""
-        began = self._began.pop(row, None)
-        if began is not None and computed:
-            now = time.monotonic()
-            took_s, self._last = now - max(began, self._last), now
-            self.prompt_s += (NEWEST if self.prompt_s else 1.0) * (took_s - self.prompt_s)

@@ -79,7 +79,7 @@ end
 -- Records: a job (job_…) and a run (run_…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
 -- a run's `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua), and large texts.
 -- A call reads a record once and writes it once.
-local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' },
+local NEEDED = { run = { 'caller', 'lane', 'priority', 'classes', 'state', 'job' },
   job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
 
 -- A record that cannot be read is put aside for so long, for somebody to look at.

@@ -257,7 +257,7 @@ transition('delivery', { 'allow-oom' }, function()
     return lease(before)
   end
   local under_way, passed = call('HLEN', TAKEN), {}
-  if call('EXISTS', AWAY) == 0 then
+  if under_way == 0 or call('EXISTS', AWAY) == 0 then
     -- Whatever was miscounted, a host is not passed over for ever.
     call('DEL', TAKEN, BUSY)
   end

@@ -21,7 +21,6 @@ from shared.result import Piece
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, DeviceBroken, Prompt, Row
 from worker.engines.loading.generation_defaults import settle
-from worker.engines.progress import NEWEST, PromptClock
 from worker.engines.registry import create
 from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.processors import LogitsError
@@ -224,7 +223,7 @@ def test_a_long_prompt_is_no_stall_and_a_step_as_long_is(monkeypatch: pytest.Mon
     monkeypatch.setattr(engine._progress, "idle_s", lambda: 100.0)
     with engine._working(row):
         assert engine.idle_s() == 10
-        engine._prompts.end(id(row), computed=True)
+        engine._prefilling.discard(id(row))
         assert engine.idle_s() == 100
 
 
@@ -319,22 +318,3 @@ def test_only_a_worker_that_has_all_cores_keeps_them_from_vllms_other_processes(
     environment["VLLM_CPU_OMP_THREADS_BIND"] = "0-1"
     configure_children(threads, ranks)
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "0-1"
-
-
-def test_a_prompt_s_time_is_what_one_more_adds_to_those_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the time of all at once a worker would claim too few runs, with none too many."""
-    now = 10.0
-    monkeypatch.setattr("worker.engines.progress.time", SimpleNamespace(monotonic=lambda: now))
-    prompts = PromptClock()
-    for row in range(4):
-        prompts.begin(row)
-    now = 12.0
-    prompts.end(0, computed=True)
-    assert prompts.prompt_s == 2.0
-    prompts.end(1, computed=True)
-    prompts.end(2)
-    assert prompts.prompt_s == pytest.approx(2.0 * (1 - NEWEST)), "it came with the one before"
-    now = 12.5
-    prompts.end(3, computed=True)
-    assert prompts.prompt_s == pytest.approx((2.0 * (1 - NEWEST)) * (1 - NEWEST) + 0.5 * NEWEST)
-    assert not prompts.computing

@@ -39,7 +39,7 @@ from worker.engines.loading.language import Language
 from worker.engines.loading.pretrained import configs_of, load_guess, model_folder
 from worker.engines.loading.smoke_test import made_up, try_out
 from worker.engines.options import read_options
-from worker.engines.progress import ProgressClock, PromptClock
+from worker.engines.progress import ProgressClock
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.row_limit import CANCEL_POLL_S
 from worker.engines.sampling.processors import ngram_size
@@ -178,7 +178,8 @@ class VllmEngine(Engine):
         self._places = asyncio.Semaphore(model.rows)
         self._tasks: dict[asyncio.Task[Finish], Row] = {}
         self._watch: asyncio.Task[None] | None = None
-        self._prompts = PromptClock()
+        # Rows at work that have no token yet.
+        self._prefilling: set[int] = set()
         self._inside = self._asked = self._hits = self._cached = 0
 
     def load(self) -> Engine:
@@ -274,13 +275,9 @@ class VllmEngine(Engine):
         return self._progress.longest_s / self._patience
 
     @property
-    def prompt_s(self) -> float:
-        return self._prompts.prompt_s
-
-    @property
     def _patience(self) -> int:
         """What times are divided by while a prompt is computed."""
-        return PROMPT_STEPS if self._prompts.computing else 1
+        return PROMPT_STEPS if self._prefilling else 1
 
     @property
     def reused(self) -> ReuseCounts:
@@ -327,7 +324,7 @@ class VllmEngine(Engine):
                     raise Cancelled
                 async for output in outputs:
                     self._progress.tick()
-                    self._prompts.end(id(row), computed=True)
+                    self._prefilling.discard(id(row))
                     if answer.take(output):
                         break
                 return self._counted(answer.finish())
@@ -337,12 +334,12 @@ class VllmEngine(Engine):
         if not self._inside:
             self._progress.start()
         self._inside += 1
-        self._prompts.begin(id(row))
+        self._prefilling.add(id(row))
         try:
             yield
         finally:
             self._inside -= 1
-            self._prompts.end(id(row))
+            self._prefilling.discard(id(row))
             if not self._inside:
                 self._progress.rest()
 
@@ -360,7 +357,7 @@ class VllmEngine(Engine):
         for parameters in TRIED:
             if refusal := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
                 return f"not tried out: {refusal.message}"
-        self._progress, self._prompts = ProgressClock(), PromptClock()
+        self._progress = ProgressClock()
         request, pictures = made_up(self, self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
