@@ -88,9 +88,9 @@ def drive(port: int, questions: Iterable[bytes], *, clients: int, seconds: float
     Raises WrongAnswerError, also unless so many answers are `cached`: nothing is computed for them.
     """
     driven = uvloop.run(_drive(port, iter(questions), clients, seconds))
-    found = sum(one.cached for one in driven.answers)
-    if found != cached:
-        raise WrongAnswerError(f"{found} answers came from the cache, not {cached}")
+    hits = sum(one.cached for one in driven.answers)
+    if hits != cached:
+        raise WrongAnswerError(f"{hits} answers came from the cache, not {cached}")
     return driven
 
 

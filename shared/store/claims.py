@@ -20,7 +20,7 @@ from shared.store.script import Script, ScriptCall, Store, store_errors
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE = Script("give_back"), Script("rescue")
 RESCUE_LIMIT = 14
-"""Runs that one call takes back: under ten milliseconds of the store's thread."""
+"""Runs that one call takes back: some ten milliseconds of the store's thread (`benchmarks/worst`)."""
 LONGEST_CAUSE = 200
 
 
