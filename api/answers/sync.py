@@ -162,7 +162,9 @@ def call_key(http: HttpRequest, raw: bytes) -> bytes | None:
     headers = (", ".join(http.headers.getlist(name)) for name in ("x-use-cache", "prefer", "content-type"))
     caller = caller_of(http)
     words = "\n".join((caller.id, str(caller.retain_s), http.scope["path"], *headers))
-    return hashlib.sha256(b"%s\n\n%s" % (words.encode(), raw)).digest()
+    digest = hashlib.sha256(f"{words}\n\n".encode())
+    digest.update(raw)
+    return digest.digest()
 
 
 async def submit(http: HttpRequest, request: Request, terms: Terms) -> JobView:

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image as Picture
+
+from worker.engines.base import PackedPicture
 
 log = logging.getLogger("worker")
 
@@ -107,13 +110,14 @@ def takes_arrays(processor: Any, make_inputs: Callable[..., Sequence[Mapping[str
             return torch.from_numpy(image) if is_packed else own(image, *args, **kwargs)
 
         pictures.process_image = process_image
-        if _takes_arrays(make_inputs):
+        if same_of_arrays(make_inputs):
             return True
         del pictures.process_image
-    return _takes_arrays(make_inputs)
+    return same_of_arrays(make_inputs)
 
 
-def _takes_arrays(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bool:
+def same_of_arrays(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether what is made of arrays is what is made of Pillow's pictures."""
     try:
         expected = make_inputs()
         return all(_same(one, other) for one, other in zip(make_inputs(arrays=True), expected, strict=True))
@@ -121,6 +125,14 @@ def _takes_arrays(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bo
         # As in `pixel_table`.
         log.info("pictures travel by Pillow: %s", type(error).__name__)
         return False
+
+
+def packed_array(picture: Picture) -> "np.ndarray[Any, np.dtype[np.uint8]] | None":
+    """The bytes of a packed picture, [3, height, width], not copied; None of one that is not packed."""
+    if not isinstance(picture, PackedPicture) or picture.pixels is None:
+        return None
+    pixels = np.frombuffer(picture.pixels, dtype=np.uint8)
+    return pixels.reshape(picture.height, picture.width, CHANNELS).transpose(2, 0, 1)
 
 
 def in_bytes(inputs: Any) -> Any:

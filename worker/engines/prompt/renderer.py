@@ -26,11 +26,11 @@ from shared.request import Image, Media, Message, Parameters, Request, Sound, Te
 from shared.tool_calls.numbering import check_calls, written_in
 from shared.tool_calls.syntax import Known, Syntax, syntax_of
 from shared.variables import Value
-from worker.engines.base import Frames, PackedPicture, Prompt, Samples
+from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
 from worker.engines.prompt.picture_tokens import TRIED, noise
-from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, pixel_table, takes_arrays
+from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, packed_array, pixel_table, takes_arrays
 from worker.engines.prompt.sound_input import SoundInput
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.prompt.video_input import VideoInput, pixels_of
@@ -235,11 +235,8 @@ class Renderer:
 
     def _to_processor(self, picture: Picture) -> Shown:
         """The picture as the processor takes it: what is packed need not be unpacked and packed again."""
-        packed = picture.pixels if isinstance(picture, PackedPicture) else None
-        if packed is None or not self._takes_arrays:
-            return picture
-        pixels = np.frombuffer(packed, dtype=np.uint8)
-        return pixels.reshape(picture.height, picture.width, 3).transpose(2, 0, 1)
+        array = packed_array(picture) if self._takes_arrays else None
+        return picture if array is None else array
 
     def _made_up(self, *, arrays: bool = False) -> list[Any]:
         """Inputs of prompts with pictures of awkward sizes. Raises CallerError if the model takes none."""

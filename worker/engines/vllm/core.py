@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any, TypeVar
 
+import torch
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError, ModelFailed
@@ -65,6 +66,8 @@ class Core:
         self.vocabulary = int(config.model_config.get_vocab_size())
         self._numbers = count()
         self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+        # Its children have theirs by now. It prepares pictures in one thread here, which would wait for others.
+        os.environ["OMP_NUM_THREADS"] = "1"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         self._thread.start()
@@ -79,12 +82,17 @@ class Core:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def render(
-        self, ids: Sequence[int], pictures: Sequence[Picture], names: Sequence[str], salt: str
+        self,
+        ids: Sequence[int],
+        pictures: Sequence[Picture | torch.Tensor],
+        names: Sequence[str],
+        salt: str,
     ) -> dict[str, Any]:
         """A prompt as vLLM takes it, with `prompt_token_ids` that have all placeholders of the pictures.
 
-        What is kept of the prompt is reused under the same `salt` only, what is kept of a picture under the
-        same name. Raises ValueError for what the model cannot take.
+        A picture may be its bytes [3, height, width]. What is kept of the prompt is reused under the same
+        `salt` only, what is kept of a picture under the same name. Raises ValueError for what the model
+        cannot take.
         """
         prompt: dict[str, Any] = {"prompt_token_ids": list(ids), "cache_salt": salt}
         if pictures:

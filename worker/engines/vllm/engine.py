@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import secrets
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,6 +40,9 @@ from worker.engines.loading.pretrained import configs_of, load_guess, model_fold
 from worker.engines.loading.smoke_test import made_up, try_out
 from worker.engines.options import read_options
 from worker.engines.progress import ProgressClock
+from worker.engines.prompt.picture_tokens import TRIED as SIZES
+from worker.engines.prompt.picture_tokens import noise
+from worker.engines.prompt.pixel_bytes import packed_array, same_of_arrays
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.row_limit import CANCEL_POLL_S
 from worker.engines.sampling.processors import ngram_size
@@ -160,6 +163,8 @@ TRIED = (
 PROMPT_STEPS = 10
 # Answers to each, together for some steps: vLLM has CUDA graphs for 2 and 4 rows, and pads 3.
 ANSWERS_TRIED = 3
+# vLLM takes columns for channels where an array has no more of them.
+MOST_CHANNELS = 4
 
 
 class VllmEngine(Engine):
@@ -180,6 +185,7 @@ class VllmEngine(Engine):
         self._watch: asyncio.Task[None] | None = None
         # Rows at work that have no token yet.
         self._prefilling: set[int] = set()
+        self._takes_arrays = False
         self._inside = self._asked = self._hits = self._cached = 0
 
     def load(self) -> Engine:
@@ -245,10 +251,12 @@ class VllmEngine(Engine):
         # A prompt that is too long even without its pictures is refused before they are processed.
         self._language.budget(Prompt(len(ids), 0, None), request.parameters)
         salt = secrets.token_hex() if scope is None else _digest(scope)
+        # Before their names, which may unpack them.
+        shown = [self._to_vllm(picture) for picture in pictures]
         files = [part.digest for part in request.images]
         names = [_name(*each, salt) for each in zip_longest(pictures, files)]
         with refused_by_template(request):
-            inputs = self._core.render(ids, pictures, names, salt)
+            inputs = self._core.render(ids, shown, names, salt)
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
@@ -287,6 +295,11 @@ class VllmEngine(Engine):
     @property
     def broken(self) -> bool:
         return self._core.broken
+
+    def _to_vllm(self, picture: Picture) -> Picture | torch.Tensor:
+        """The picture as vLLM takes it, which copies one of Pillow's four times."""
+        array = packed_array(picture) if self._takes_arrays and picture.width > MOST_CHANNELS else None
+        return picture if array is None else torch.from_numpy(array)
 
     async def _answers(self, rows: Sequence[Row]) -> list[Finish]:
         tasks = {asyncio.ensure_future(self._answer(row)): row for row in rows}
@@ -358,10 +371,22 @@ class VllmEngine(Engine):
             if refusal := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
                 return f"not tried out: {refusal.message}"
         self._progress = ProgressClock()
+        self._takes_arrays = same_of_arrays(self._inputs_tried)
         request, pictures = made_up(self, self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
         return f"prompts are {'' if list(mine) == theirs else 'not '}those of transformers"
+
+    def _inputs_tried(self, *, arrays: bool = False) -> list[dict[str, torch.Tensor]]:
+        """What becomes of pictures of awkward sizes, together and alone. Raises as `prepare`."""
+        self._takes_arrays = arrays
+        pictures = [noise(size) for size in SIZES]
+        groups = (pictures, *([picture] for picture in pictures))
+        requests = [made_up(self, self._model.id, TRIED[0], len(some))[0] for some in groups]
+        return [
+            _tensors(self.prepare(request, some).inputs)
+            for request, some in zip(requests, groups, strict=True)
+        ]
 
 
 async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
@@ -374,6 +399,13 @@ async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
             if row.cancel.is_set():
                 task.cancel()
         await asyncio.sleep(CANCEL_POLL_S)
+
+
+def _tensors(inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """A prompt's tokens, and what vLLM has of each of its pictures."""
+    ids = {"input_ids": torch.tensor(inputs["prompt_token_ids"])}
+    pictures = enumerate(inputs["mm_kwargs"]["image"])
+    return ids | {f"{at} {name}": field.data for at, one in pictures for name, field in one.items()}
 
 
 def _name(picture: Picture, file: str | None, salt: str) -> str:
