@@ -5,7 +5,7 @@ Each part is a server, a model, a number format, one thread or the whole machine
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.batching import plan
 from benchmarks.batching.measurement import Run
-from benchmarks.batching.plan import DTYPES, MODELS, NAME, SYSTEMS, VLLM, OtherMachineError, Results
+from benchmarks.batching.plan import CLOCK, DTYPES, MODELS, NAME, SYSTEMS, VLLM, OtherMachineError, Results
 from benchmarks.batching.questions import SUBJECTS
 from benchmarks.frame import command, report
 from benchmarks.frame.services import ROOT
@@ -24,7 +24,8 @@ from benchmarks.frame.services import ROOT
 DECODING = "decoding"
 """Listed among the systems: the engine's steps compared with those of generate(), without any server."""
 OVERHEAD = "overhead"
-"""Listed among the systems: vLLM's own server and our service with its engine, by turns."""
+"""Listed among the systems: vLLM's own server and our service with its engine, by turns. `clock` is the same
+with a clock as device."""
 QUICK_FOLDER = ROOT / "data" / "benchmarks"
 SHOWN = ("continuous", "serve", "vllm", "vllm_engine", "wide")
 """In the picture; `sequential` lies where `serve` does."""
@@ -49,7 +50,10 @@ def main() -> int:
             run.decoding(model, dtype)
         if OVERHEAD in arguments.systems and not SUBJECTS[model].ends:
             run.overhead(model, dtype, arguments.vllm)
-    findings = report.Findings({}, picture(results.rows["parts"]), results.bounds())
+    for model in arguments.models:
+        if CLOCK in arguments.systems and not SUBJECTS[model].ends:
+            run.overhead(model, DTYPES[-1], arguments.vllm, CLOCK)
+    findings = report.Findings({}, picture(results.rows), results.bounds())
     print(report.table(findings))
     report.write(arguments.out, NAME, results.rows, findings.picture)
     return 0 if not run.failed and findings.met else 1
@@ -57,7 +61,7 @@ def main() -> int:
 
 def _arguments() -> command.Options:
     parser = command.parser(NAME, __doc__)
-    systems, with_vllm = (*SYSTEMS, DECODING, OVERHEAD), {*VLLM, OVERHEAD}
+    systems, with_vllm = (*SYSTEMS, DECODING, OVERHEAD, CLOCK), {*VLLM, OVERHEAD, CLOCK}
     parser.add_argument(
         "--systems", nargs="+", choices=systems, help="default: all, vLLM's where it is named"
     )
@@ -72,7 +76,7 @@ def _arguments() -> command.Options:
     ]
     arguments.out = arguments.out or (QUICK_FOLDER if arguments.quick else report.FOLDER)
     if with_vllm & {*arguments.systems} and arguments.vllm is None:
-        parser.error("--systems vllm, vllm_engine and overhead need --vllm PYTHON")
+        parser.error("--systems vllm, vllm_engine, overhead and clock need --vllm PYTHON")
     if arguments.vllm and not (arguments.vllm.parent / "vllm").exists():
         parser.error(f"--vllm: there is no vllm next to {arguments.vllm}")
     size = plan.QUICK if arguments.quick else plan.FULL
@@ -80,12 +84,18 @@ def _arguments() -> command.Options:
     return arguments
 
 
-def picture(parts: Sequence[dict[str, Any]]) -> Figure:
-    """Tokens a second of the whole machine over the callers, a panel for each model and number format."""
-    most, known = max(row["cores"] for row in parts), {(row["model"], row["dtype"]) for row in parts}
+def picture(found: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+    """Tokens a second of the whole machine over the callers, a panel for each model and number format.
+
+    One more has what is left of vLLM's own server's behind our service.
+    """
+    parts = found["parts"]
+    most, known = max(plan.CORES), {(row["model"], row["dtype"]) for row in parts}
     cases = [case for case in product(MODELS, DTYPES) if case in known]
-    figure, panels = report.figure(1, (10, 4 * len(cases)), rows=len(cases), sharex=True)
-    for panel, (model, dtype) in zip(np.ravel(panels), cases, strict=True):
+    figure, panels = report.figure(1, (10, 4 * len(cases) + 4), rows=len(cases) + 1)
+    *others, last = np.ravel(panels)
+    _draw_turns(last, found["overheads"])
+    for panel, (model, dtype) in zip(others, cases, strict=True):
         for row in parts:
             if (row["model"], row["dtype"], row["cores"]) == (model, dtype, most) and row["system"] in SHOWN:
                 _draw_line(panel, row)
@@ -94,9 +104,24 @@ def picture(parts: Sequence[dict[str, Any]]) -> Figure:
         panel.set_ylim(bottom=0)
         panel.set_xlabel("callers at once")
         panel.set_ylabel(f"tokens/s, {most} cores")
-    lines = {line.get_label(): line for panel in np.ravel(panels) for line in panel.get_lines()}
+    lines = {line.get_label(): line for panel in others for line in panel.get_lines()}
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=3)
     return figure
+
+
+def _draw_turns(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Each pair of turns a point."""
+    names = []
+    for place, row in enumerate(rows):
+        device = "clock" if row["device"] == CLOCK else row["dtype"]
+        names.append(f"{device}\n{row['asked']}\n{row['clients']}")
+        own, ours = (row[system]["tokens_per_s"] for system in VLLM)
+        pairs = [mine / theirs for mine, theirs in zip(ours, own, strict=True)]
+        panel.plot([place] * len(pairs), pairs, "o", color=COLORS[plan.VLLM_ENGINE])
+    panel.axhline(1, color="grey", linewidth=1)
+    panel.set_xticks(range(len(names)), names)
+    panel.set_title("engine vllm behind our service, over vLLM's own server: device, asked, callers")
+    panel.set_ylabel("tokens/s, ratio")
 
 
 def _draw_line(panel: Any, row: dict[str, Any]) -> None:

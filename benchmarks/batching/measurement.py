@@ -5,8 +5,10 @@ questions and pictures, a chat; and what our whole service costs over vLLM's own
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -14,7 +16,21 @@ from typing import Any
 
 from benchmarks.batching import servers
 from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, drive, point
-from benchmarks.batching.plan import CORES, ONE_BY_ONE, OURS, ROWS, VLLM, Part, Results, Size
+from benchmarks.batching.plan import (
+    BUSY_S,
+    CORES,
+    CPU,
+    ONE_BY_ONE,
+    OURS,
+    PAGES,
+    QUESTIONS,
+    REPEATS,
+    ROWS,
+    VLLM,
+    Part,
+    Results,
+    Size,
+)
 from benchmarks.batching.questions import SUBJECTS, Question, page_question
 from benchmarks.frame import report
 from benchmarks.frame.command import Say
@@ -38,8 +54,9 @@ NUMBERS = {
 cache but what is repeated on purpose."""
 PAGE_TOKENS = 16
 """Of an answer about a page: some fields read off it."""
-EACH, REPEATED = 3, 5
-"""Questions for each client about pages or repeated; every fifth has been asked before."""
+EACH, TURN_EACH, REPEATED = 3, 5, 5
+"""Questions for each client about pages or repeated, of a part and of a turn; every fifth has been asked
+before. In a turn what need not be computed makes one of five rounds."""
 LONGEST_S = 600.0
 
 
@@ -65,46 +82,57 @@ class Measuring:
             }
             figures["chat_ttft_ms"] = self._chats()
         elif not self._subject.ends and self._part.system not in ONE_BY_ONE:
-            figures |= {"pages": self._pages(), "repeats": self._repeats()}
-            for name in ("pages", "repeats"):
+            asked = range(EACH * self._size.at_once)
+            for name, ask in ((PAGES, self.pages), (REPEATS, self.repeats)):
+                figures[name] = ask([NUMBERS[name] + number for number in asked])
                 say(f"{self._part}: {name}, {figures[name]['requests_per_s']} requests/s")
         return figures
 
-    def point(self, clients: int, numbers: Sequence[int]) -> dict[str, Any]:
+    def point(self, numbers: Sequence[int], clients: int) -> dict[str, Any]:
         """Answers to the questions of these numbers. Raises WrongAnswerError."""
         questions = self._serving.wire.ask(self._subject, numbers, self._longest)
+        busy_s = self._busy_s()
         driven, cpu_s = self._drive(questions, clients, self._size.seconds_of(self._part))
         self._check(driven.answers, self._exactly)
-        return point(driven, cpu_s=cpu_s, rss_mb=self._serving.usage.rss_mb())
+        return self._figures(driven, cpu_s, busy_s)
 
     def _point(self, clients: int) -> dict[str, Any]:
         first = NUMBERS["points"] * clients
-        return self.point(clients, range(first, first + self._subject.requests(clients)))
+        return self.point(range(first, first + self._subject.requests(clients)), clients)
 
-    def _pages(self) -> dict[str, Any]:
+    def pages(self, numbers: Sequence[int]) -> dict[str, Any]:
         """Questions about large pages, each about its own."""
-        first, wire = NUMBERS["pages"], self._serving.wire
-        pages = map(page_question, range(first, first + EACH * self._size.at_once))
-        return self._requests([wire.post([one.message], PAGE_TOKENS) for one in pages], PAGE_TOKENS)
-
-    def _repeats(self) -> dict[str, Any]:
-        """Questions of which every fifth had been answered before."""
-        first, asked = NUMBERS["repeats"], EACH * self._size.at_once
-        known = range(first, first + asked // REPEATED)
         wire = self._serving.wire
+        pages = [wire.post([page_question(number).message], PAGE_TOKENS) for number in numbers]
+        return self._requests(pages, PAGE_TOKENS)
+
+    def repeats(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """Questions of which every fifth had been answered before."""
+        wire, known = self._serving.wire, numbers[: len(numbers) // REPEATED]
         before, _ = self._drive(wire.ask(self._subject, known, self._longest), len(known), LONGEST_S)
         self._check(before.answers, self._longest)
-        earlier, fresh = iter(known), count(known.stop)
-        numbers = [next(earlier if at % REPEATED == REPEATED - 1 else fresh) for at in range(asked)]
+        earlier, fresh = iter(known), iter(numbers[len(known) :])
+        asked = [next(earlier if at % REPEATED == REPEATED - 1 else fresh) for at in range(len(numbers))]
         cached = len(known) if self._part.system in OURS else 0
-        return self._requests([*wire.ask(self._subject, numbers, self._longest)], self._longest, cached)
+        return self._requests([*wire.ask(self._subject, asked, self._longest)], self._longest, cached)
 
     def _requests(self, questions: Sequence[bytes], tokens: int, cached: int = 0) -> dict[str, Any]:
         """All answered, each with so many tokens, and so many of them `cached`."""
+        busy_s = self._busy_s()
         driven, cpu_s = self._drive(questions, self._size.at_once, LONGEST_S, cached=cached)
         self._check(driven.answers, tokens)
-        figures = point(driven, cpu_s=cpu_s, rss_mb=self._serving.usage.rss_mb())
+        figures = self._figures(driven, cpu_s, busy_s)
         return {"requests_per_s": round(len(questions) / driven.wall_s, 2)} | figures
+
+    def _figures(self, driven: Drive, cpu_s: float, busy_s: float) -> dict[str, Any]:
+        """Those of a point; `waits`, the share of time in which a clock had nothing to do since `busy_s`."""
+        figures = point(driven, cpu_s=cpu_s, rss_mb=self._serving.usage.rss_mb())
+        worked = (self._busy_s() - busy_s) / driven.wall_s
+        return figures | ({"waits": round(1 - worked, 3)} if self._serving.busy_file else {})
+
+    def _busy_s(self) -> float:
+        file = self._serving.busy_file
+        return float(BUSY_S.unpack(file.read_bytes())[0]) if file else 0.0
 
     def _first(self) -> list[str]:
         """Digests of the answers to the first questions, asked at once."""
@@ -177,23 +205,23 @@ class Run:
             self._results.add(part, about | {"versions": serving.versions} | figures)
             self._save()
 
-    def overhead(self, model: str, dtype: str, vllm: Path) -> None:
+    def overhead(self, model: str, dtype: str, vllm: Path, device: str = CPU) -> None:
         """vLLM's own server and our service with its engine, both started, asked by turns."""
         about, laps = _about(), self._size.rounds
-        with self._may_fail(f"{model} {dtype} overhead"), ExitStack() as stack:
+        with self._may_fail(f"{model} {dtype} {device} overhead"), ExitStack() as stack:
             sides = {}
             for system in VLLM:
-                part = Part(system, model, dtype, max(CORES))
+                part = Part(system, model, dtype, max(CORES), device)
                 serving = stack.enter_context(servers.serving(part, vllm))
                 sides[system] = Measuring(part, self._size, serving)
             numbers = count(NUMBERS["overhead"])
-            for clients in self._size.clients_of(part):
-                points = _by_turns(sides, clients, numbers, laps, SUBJECTS[model].requests(clients))
-                self._results.add_overhead(
-                    {"model": model, "dtype": dtype, "clients": clients} | about | points
-                )
-                self._say(f"overhead, {model} {dtype}, {clients} clients: {json.dumps(points)}")
-            self._save()
+            for turn in _turns(self._size, part):
+                points = _by_turns(sides, turn, numbers, laps)
+                case: dict[str, Any] = {"model": model, "dtype": dtype, "device": device}
+                case |= {"asked": turn.asked, "clients": turn.clients}
+                self._results.add_overhead(case | about | points)
+                self._say(f"overhead, {json.dumps(case | points)}")
+                self._save()
 
     def decoding(self, model: str, dtype: str) -> None:
         """Measures in a process of its own, so that its memory is freed."""
@@ -228,18 +256,37 @@ class Run:
         )
 
 
-def _by_turns(
-    sides: dict[str, Measuring], clients: int, numbers: Iterator[int], laps: int, asked: int
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Turn:
+    """What each side is asked in a lap: so many new questions of `clients` callers, measured by `measure`."""
+
+    asked: str
+    clients: int
+    questions: int
+    measure: Callable[[Measuring, Sequence[int]], dict[str, Any]]
+
+
+def _turns(size: Size, part: Part) -> Iterator[Turn]:
+    for clients in size.clients_of(part):
+        ask = partial(Measuring.point, clients=clients)
+        yield Turn(QUESTIONS, clients, SUBJECTS[part.model].requests(clients), ask)
+    for asked, measure in ((PAGES, Measuring.pages), (REPEATS, Measuring.repeats)):
+        yield Turn(asked, size.at_once, TURN_EACH * size.at_once, measure)
+
+
+def _by_turns(sides: dict[str, Measuring], turn: Turn, numbers: Iterator[int], laps: int) -> dict[str, Any]:
     """Speeds and waits of both sides, each lap about the same new questions; the first lap is not counted."""
     points: dict[str, list[dict[str, Any]]] = {system: [] for system in sides}
     for lap in range(laps + 1):
-        questions = [next(numbers) for _ in range(asked)]
+        questions = [next(numbers) for _ in range(turn.questions)]
         for system in sorted(sides, reverse=lap % 2 == 0):
-            measured = sides[system].point(clients, questions)
+            measured = turn.measure(sides[system], questions)
             points[system] += [measured] if lap else []
-    names = ("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms")
-    return {system: {name: [one[name] for one in some] for name in names} for system, some in points.items()}
+    names = ("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms", "waits")
+    return {
+        system: {name: [one[name] for one in some] for name in names if name in some[0]}
+        for system, some in points.items()
+    }
 
 
 def _about() -> dict[str, Any]:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.batching.plan import OURS, ROWS, VLLM, VLLM_ENGINE, WHOLE_ONLY, WIDE, Part
+from benchmarks.batching.plan import BUSY_FILE, CLOCK, OURS, ROWS, VLLM, VLLM_ENGINE, WHOLE_ONLY, WIDE, Part
 from benchmarks.batching.questions import SUBJECTS, Subject, Wire
-from benchmarks.frame.services import ROOT, Installation, Services, free_port, temporary_folder
+from benchmarks.frame.services import ROOT, Env, Installation, Services, free_port, temporary_folder
 from benchmarks.frame.usage import Usage
 from shared.settings import Settings, WorkerSettings
 from shared.store import jobs
@@ -32,12 +32,16 @@ print(json.dumps({name: version(name) for name in sys.argv[1:] if find_spec(name
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that answers: where, how it is spoken to, and what it takes of the machine."""
+    """A server that answers: where, how it is spoken to, and what it takes of the machine.
+
+    `busy_file`: where the seconds stand that its device has worked, if that is a clock.
+    """
 
     port: int
     wire: Wire
     usage: Usage
     versions: dict[str, str]
+    busy_file: Path | None
 
 
 @contextmanager
@@ -47,16 +51,18 @@ def serving(part: Part, vllm: Path) -> Iterator[Serving]:
     make_model(subject)
     python = vllm if part.system in VLLM else Path(sys.executable)
     with temporary_folder() as folder:
-        ours = part.system in OURS
-        services = _installation(folder, part, subject) if ours else Services(folder)
+        ours, clock = part.system in OURS, part.device == CLOCK
+        busy_file = folder / "busy" if clock else None
+        env = _clock_device(folder, busy_file) if busy_file else {}
+        services = _installation(folder, part, subject, env) if ours else Services(folder)
         try:
             if isinstance(services, Installation):
                 wire = _start_ours(services, part, port, python)
             elif part.system == "serve":
                 wire = _start_transformers(services, part, subject, port)
             else:
-                wire = _start_vllm(services, part, subject, port, python)
-            yield Serving(port, wire, Usage(services.pids().values()), _versions(python))
+                wire = _start_vllm(services, part, subject, port, python, env)
+            yield Serving(port, wire, Usage(services.pids().values()), _versions(python), busy_file)
         finally:
             services.stop_all()
 
@@ -80,7 +86,18 @@ def _make(*folders: Path) -> None:
     subprocess.run(argv, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)  # noqa: S603
 
 
-def _installation(folder: Path, part: Part, subject: Subject) -> Installation:
+def _clock_device(folder: Path, busy_file: Path) -> Env:
+    """The environment in which vLLM finds our plugin, as if it were installed."""
+    about = folder / "clock_device-0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: clock-device\nVersion: 0\n")
+    plugin = "[vllm.general_plugins]\nclock = benchmarks.batching.clock_device:install\n"
+    (about / "entry_points.txt").write_text(plugin)
+    path = os.pathsep.join(map(str, (folder, ROOT)))
+    return {"PYTHONPATH": path, BUSY_FILE: str(busy_file)}
+
+
+def _installation(folder: Path, part: Part, subject: Subject, env: Env) -> Installation:
     if part.system == VLLM_ENGINE:
         source = _vllm_model(subject)
         engine = f'engine = "vllm"\nrows = {_vllm_rows(part)}\ncontext_length = {VLLM_LENGTH}\n'
@@ -95,7 +112,7 @@ def _installation(folder: Path, part: Part, subject: Subject) -> Installation:
     )
     threads = part.cores if part.system in WHOLE_ONLY else 1
     # Callers may wait long for others' answers: the measurement sets the end.
-    environment = {"SIGHTLINE_API__SYNC_LIMIT_S": "3600", "SIGHTLINE_WORKER__THREADS": str(threads)}
+    environment = {**env, "SIGHTLINE_API__SYNC_LIMIT_S": "3600", "SIGHTLINE_WORKER__THREADS": str(threads)}
     services = Installation(folder, models, environment)
     services.settings = Settings(worker=WorkerSettings(threads=threads), log_level="warning")
     return services
@@ -130,9 +147,10 @@ def _start_transformers(services: Services, part: Part, subject: Subject, port: 
     return Wire(str(subject.folder), counts_on_request=False)
 
 
-def _start_vllm(services: Services, part: Part, subject: Subject, port: int, python: Path) -> Wire:
+def _start_vllm(services: Services, part: Part, subject: Subject, port: int, python: Path, env: Env) -> Wire:
     folder = _vllm_model(subject)
     env = {
+        **env,
         "VLLM_CPU_KVCACHE_SPACE": VLLM_CACHE_GB,
         "VLLM_CPU_OMP_THREADS_BIND": f"0-{part.cores - 1}",
         "VLLM_NO_USAGE_STATS": "1",

@@ -38,6 +38,6 @@ def test_the_service_is_measured_as_its_callers_see_it(
     results = Results(tmp_path, report.machine())
     results.add(part, {"date": "2026-01-02", **figures})
     results.save(date="2026-01-02", limits=[])
-    report.write(tmp_path, "batching", results.rows, picture(results.rows["parts"]))
+    report.write(tmp_path, "batching", results.rows, picture(results.rows))
     # A table that each measurement is in: which pictures and turns were reused.
     assert f"| tiny | float32 | {plan.SYSTEMS[part.system]} |" in measured.page(tmp_path)

@@ -231,15 +231,29 @@ def test_a_service_that_costs_more_than_a_hundredth_of_vllm_is_said_to_miss_its_
     waits = {"ttft_p50_ms": [100.0, 120.0, 110.0], "ttft_p99_ms": [200.0, 200.0, 200.0]}
     own = {"tokens_per_s": [100.0, 200.0, 100.0]} | waits
     ours = {"tokens_per_s": [98.0, 198.0, 98.0]} | waits | {"ttft_p50_ms": [129.0, 149.0, 150.0]}
-    results.add_overhead(
-        {"model": "mid", "dtype": "float32", "clients": 16, "vllm": own, "vllm_engine": ours}
-    )
+    case = {"model": "mid", "dtype": "float32", "device": "cpu", "asked": "questions", "clients": 16}
+    results.add_overhead(case | {"vllm": own, "vllm_engine": ours})
     assert [(bound.value, bound.met) for bound in results.bounds()] == [
         (0.98, False),
         (29.0, True),
     ]
     page = measured_batching.tables(results.rows)
-    assert "| float32 | 16 | 100.0 | 98.0 | 0.980 (0.98 to 0.99) | 110 ms, 200 ms | 149 ms, 200 ms |" in page
+    shown = "| 100.0 | 98.0 | 0.980 (0.98 to 0.99) | 110 ms, 200 ms | 149 ms, 200 ms | "
+    assert f"| float32 | questions | 16 {shown} |" in page
+
+
+def test_a_service_that_gains_less_than_a_tenth_on_large_pages_is_said_to_miss_its_target(
+    tmp_path: Path,
+) -> None:
+    results = Results(tmp_path, MACHINE)
+    figures = {"ttft_p50_ms": [100.0], "ttft_p99_ms": [200.0], "waits": [0.25]}
+    case = {"model": "mid", "dtype": "bfloat16", "device": "clock", "asked": "pages", "clients": 16}
+    own, ours = ({"tokens_per_s": [speed]} | figures for speed in (100.0, 109.0))
+    results.add_overhead(case | {"vllm": own, "vllm_engine": ours})
+    assert [bound.met for bound in results.bounds()] == [False, True]
+    page = measured_batching.tables(results.rows)
+    assert "| a clock | pages | 16 | 100.0 | 109.0 | 1.090 (1.09 to 1.09) |" in page
+    assert "| 25%, 25% |" in page
 
 
 def test_a_server_may_use_one_thread_where_that_gives_more(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Core:
         self.vocabulary = int(config.model_config.get_vocab_size())
         self._numbers = count()
         self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
-        # Its children have theirs by now. It prepares pictures in one thread here, which would wait for others.
+        # Its children have theirs. Here it prepares pictures in one thread, which need not wait for others.
         os.environ["OMP_NUM_THREADS"] = "1"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
