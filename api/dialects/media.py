@@ -120,7 +120,7 @@ def _from_base64(kind: _Kind, text: str, param: str, advice: str = "") -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    """Of base64 as clients send it: with the URL-safe alphabet, line breaks or without padding.
+    """Reads base64 as clients send it: with the URL-safe alphabet, line breaks or without padding.
 
     Raises ValueError.
     """

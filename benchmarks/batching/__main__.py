@@ -87,7 +87,7 @@ def _arguments() -> command.Options:
 def picture(found: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     """Tokens a second of the whole machine over the callers, a panel for each model and number format.
 
-    One more has what is left of vLLM's own server's behind our service.
+    The last one: vLLM behind our service over its own server.
     """
     parts = found["parts"]
     most, known = max(plan.CORES), {(row["model"], row["dtype"]) for row in parts}

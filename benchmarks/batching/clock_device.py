@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+from vllm.platforms.cpu import CpuPlatform
 from vllm.v1.executor.abstract import Executor
 from vllm.v1.executor.uniproc_executor import AsyncOutputFuture, UniProcExecutor
 from vllm.v1.outputs import AsyncModelRunnerOutput, LogprobsLists, ModelRunnerOutput
@@ -25,8 +26,15 @@ MEMORY = 2**30
 
 
 def install() -> None:
-    """As one of `vllm.general_plugins`."""
+    """As one of `vllm.general_plugins`. Steps are scheduled while the one before computes, as on a GPU."""
     Executor.get_class = staticmethod(lambda _: ClockExecutor)
+    of_the_cpu = CpuPlatform.check_and_update_config.__func__
+
+    def as_on_a_gpu(platform: type[CpuPlatform], config: Any) -> None:
+        of_the_cpu(platform, config)
+        config.scheduler_config.async_scheduling = True
+
+    CpuPlatform.check_and_update_config = classmethod(as_on_a_gpu)
 
 
 class Output(AsyncModelRunnerOutput):  # type: ignore[misc]

@@ -55,8 +55,8 @@ cache but what is repeated on purpose."""
 PAGE_TOKENS = 16
 """Of an answer about a page: some fields read off it."""
 EACH, TURN_EACH, REPEATED = 3, 5, 5
-"""Questions for each client about pages or repeated, of a part and of a turn; every fifth has been asked
-before. In a turn what need not be computed makes one of five rounds."""
+"""Questions for each client; of a turn's repeated ones more, so that what need not be computed is one round
+of five. Every fifth has been asked before."""
 LONGEST_S = 600.0
 
 
@@ -100,11 +100,11 @@ class Measuring:
         first = NUMBERS["points"] * clients
         return self.point(range(first, first + self._subject.requests(clients)), clients)
 
-    def pages(self, numbers: Sequence[int]) -> dict[str, Any]:
+    def pages(self, numbers: Sequence[int], clients: int = 0) -> dict[str, Any]:
         """Questions about large pages, each about its own."""
         wire = self._serving.wire
         pages = [wire.post([page_question(number).message], PAGE_TOKENS) for number in numbers]
-        return self._requests(pages, PAGE_TOKENS)
+        return self._requests(pages, PAGE_TOKENS, clients=clients)
 
     def repeats(self, numbers: Sequence[int]) -> dict[str, Any]:
         """Questions of which every fifth had been answered before."""
@@ -116,10 +116,12 @@ class Measuring:
         cached = len(known) if self._part.system in OURS else 0
         return self._requests([*wire.ask(self._subject, asked, self._longest)], self._longest, cached)
 
-    def _requests(self, questions: Sequence[bytes], tokens: int, cached: int = 0) -> dict[str, Any]:
+    def _requests(
+        self, questions: Sequence[bytes], tokens: int, cached: int = 0, clients: int = 0
+    ) -> dict[str, Any]:
         """All answered, each with so many tokens, and so many of them `cached`."""
         busy_s = self._busy_s()
-        driven, cpu_s = self._drive(questions, self._size.at_once, LONGEST_S, cached=cached)
+        driven, cpu_s = self._drive(questions, clients or self._size.at_once, LONGEST_S, cached=cached)
         self._check(driven.answers, tokens)
         figures = self._figures(driven, cpu_s, busy_s)
         return {"requests_per_s": round(len(questions) / driven.wall_s, 2)} | figures
@@ -270,8 +272,10 @@ def _turns(size: Size, part: Part) -> Iterator[Turn]:
     for clients in size.clients_of(part):
         ask = partial(Measuring.point, clients=clients)
         yield Turn(QUESTIONS, clients, SUBJECTS[part.model].requests(clients), ask)
-    for asked, measure in ((PAGES, Measuring.pages), (REPEATS, Measuring.repeats)):
-        yield Turn(asked, size.at_once, TURN_EACH * size.at_once, measure)
+    # As many callers as keep a fast device busy.
+    pages = partial(Measuring.pages, clients=max(size.clients))
+    yield Turn(PAGES, max(size.clients), EACH * max(size.clients), pages)
+    yield Turn(REPEATS, size.at_once, TURN_EACH * size.at_once, Measuring.repeats)
 
 
 def _by_turns(sides: dict[str, Measuring], turn: Turn, numbers: Iterator[int], laps: int) -> dict[str, Any]:

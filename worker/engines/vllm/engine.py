@@ -28,6 +28,7 @@ from worker.engines.base import (
     Finish,
     Frames,
     ModelFacts,
+    PackedPicture,
     Prompt,
     Row,
     Samples,
@@ -40,9 +41,8 @@ from worker.engines.loading.pretrained import configs_of, load_guess, model_fold
 from worker.engines.loading.smoke_test import made_up, try_out
 from worker.engines.options import read_options
 from worker.engines.progress import ProgressClock
-from worker.engines.prompt.picture_tokens import TRIED as SIZES
-from worker.engines.prompt.picture_tokens import noise
-from worker.engines.prompt.pixel_bytes import packed_array, same_of_arrays
+from worker.engines.prompt.picture_tokens import ALONE, TOGETHER, noise
+from worker.engines.prompt.pixel_bytes import arrays_match_pictures, packed_array
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.row_limit import CANCEL_POLL_S
 from worker.engines.sampling.processors import ngram_size
@@ -251,12 +251,10 @@ class VllmEngine(Engine):
         # A prompt that is too long even without its pictures is refused before they are processed.
         self._language.budget(Prompt(len(ids), 0, None), request.parameters)
         salt = secrets.token_hex() if scope is None else _digest(scope)
-        # Before their names, which may unpack them.
-        shown = [self._to_vllm(picture) for picture in pictures]
         files = [part.digest for part in request.images]
         names = [_name(*each, salt) for each in zip_longest(pictures, files)]
         with refused_by_template(request):
-            inputs = self._core.render(ids, shown, names, salt)
+            inputs = self._core.render(ids, self._to_vllm(pictures), names, salt)
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
@@ -296,10 +294,12 @@ class VllmEngine(Engine):
     def broken(self) -> bool:
         return self._core.broken
 
-    def _to_vllm(self, picture: Picture) -> Picture | torch.Tensor:
-        """The picture as vLLM takes it, which copies one of Pillow's four times."""
-        array = packed_array(picture) if self._takes_arrays and picture.width > MOST_CHANNELS else None
-        return picture if array is None else torch.from_numpy(array)
+    def _to_vllm(self, pictures: Sequence[Picture]) -> Sequence[Picture | torch.Tensor]:
+        """A request's pictures as vLLM takes them, which copies each of Pillow's four times."""
+        if not self._takes_arrays or any(picture.width <= MOST_CHANNELS for picture in pictures):
+            return pictures
+        arrays = [array for picture in pictures if (array := packed_array(picture)) is not None]
+        return [*map(torch.from_numpy, arrays)] if len(arrays) == len(pictures) else pictures
 
     async def _answers(self, rows: Sequence[Row]) -> list[Finish]:
         tasks = {asyncio.ensure_future(self._answer(row)): row for row in rows}
@@ -371,7 +371,7 @@ class VllmEngine(Engine):
             if refusal := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
                 return f"not tried out: {refusal.message}"
         self._progress = ProgressClock()
-        self._takes_arrays = same_of_arrays(self._inputs_tried)
+        self._takes_arrays = arrays_match_pictures(self._inputs_tried)
         request, pictures = made_up(self, self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
@@ -380,13 +380,11 @@ class VllmEngine(Engine):
     def _inputs_tried(self, *, arrays: bool = False) -> list[dict[str, torch.Tensor]]:
         """What becomes of pictures of awkward sizes, together and alone. Raises as `prepare`."""
         self._takes_arrays = arrays
-        pictures = [noise(size) for size in SIZES]
-        groups = (pictures, *([picture] for picture in pictures))
-        requests = [made_up(self, self._model.id, TRIED[0], len(some))[0] for some in groups]
-        return [
-            _tensors(self.prepare(request, some).inputs)
-            for request, some in zip(requests, groups, strict=True)
-        ]
+        inputs = []
+        for sizes in (TOGETHER, *([size] for size in ALONE)):
+            request, _ = made_up(self, self._model.id, TRIED[0], len(sizes))
+            inputs.append(_tensors(self.prepare(request, [noise(size) for size in sizes]).inputs))
+        return inputs
 
 
 async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
@@ -410,7 +408,8 @@ def _tensors(inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 def _name(picture: Picture, file: str | None, salt: str) -> str:
     """The name under which vLLM keeps a picture: of its file, else of its pixels, and its scope's salt."""
-    content = file or hashlib.sha256(picture.tobytes()).hexdigest()
+    packed = picture.pixels if isinstance(picture, PackedPicture) else None
+    content = file or hashlib.sha256(packed or picture.tobytes()).hexdigest()
     return _digest(f"{content} {picture.size} {salt}")
 
 
