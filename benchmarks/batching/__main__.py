@@ -118,7 +118,7 @@ def _draw_turns(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
         own, ours = (row[system]["tokens_per_s"] for system in VLLM)
         pairs = [mine / theirs for mine, theirs in zip(ours, own, strict=True)]
         panel.plot([place] * len(pairs), pairs, "o", color=COLORS[plan.VLLM_ENGINE])
-    panel.axhline(1, color="grey", linewidth=1)
+    panel.axhline(1, color=report.GRAY, linewidth=1)
     panel.set_xticks(range(len(names)), names)
     panel.set_title("engine vllm behind our service, over vLLM's own server: device, asked, callers")
     panel.set_ylabel("tokens/s, ratio")

@@ -238,7 +238,7 @@ def test_a_service_that_costs_more_than_a_hundredth_of_vllm_is_said_to_miss_its_
         (29.0, True),
     ]
     page = measured_batching.tables(results.rows)
-    shown = "| 100.0 | 98.0 | 0.980 (0.98 to 0.99) | 110 ms, 200 ms | 149 ms, 200 ms | "
+    shown = "| 100.0 | 98.0 | 0.980 (0.98-0.99) | 110, 200 | 149, 200 | "
     assert f"| float32 | questions | 16 {shown} |" in page
 
 
@@ -250,9 +250,9 @@ def test_a_service_that_gains_less_than_a_tenth_on_large_pages_is_said_to_miss_i
     case = {"model": "mid", "dtype": "bfloat16", "device": "clock", "asked": "pages", "clients": 16}
     own, ours = ({"tokens_per_s": [speed]} | figures for speed in (100.0, 109.0))
     results.add_overhead(case | {"vllm": own, "vllm_engine": ours})
-    assert [bound.met for bound in results.bounds()] == [False, True]
+    assert [bound.met for bound in results.bounds()] == [False]
     page = measured_batching.tables(results.rows)
-    assert "| a clock | pages | 16 | 100.0 | 109.0 | 1.090 (1.09 to 1.09) |" in page
+    assert "| a clock | pages | 16 | 100.0 | 109.0 | 1.090 (1.09-1.09) |" in page
     assert "| 25%, 25% |" in page
 
 
