@@ -82,9 +82,9 @@ class Measuring:
             }
             figures["chat_ttft_ms"] = self._chats()
         elif not self._subject.ends and self._part.system not in ONE_BY_ONE:
-            asked = range(EACH * self._size.at_once)
             for name, ask in ((PAGES, self.pages), (REPEATS, self.repeats)):
-                figures[name] = ask([NUMBERS[name] + number for number in asked])
+                first = NUMBERS[name]
+                figures[name] = ask(range(first, first + EACH * self._size.at_once))
                 say(f"{self._part}: {name}, {figures[name]['requests_per_s']} requests/s")
         return figures
 
@@ -112,9 +112,9 @@ class Measuring:
         before, _ = self._drive(wire.ask(self._subject, known, self._longest), len(known), LONGEST_S)
         self._check(before.answers, self._longest)
         earlier, fresh = iter(known), iter(numbers[len(known) :])
-        asked = [next(earlier if at % REPEATED == REPEATED - 1 else fresh) for at in range(len(numbers))]
+        order = [next(earlier if at % REPEATED == REPEATED - 1 else fresh) for at in range(len(numbers))]
         cached = len(known) if self._part.system in OURS else 0
-        return self._requests([*wire.ask(self._subject, asked, self._longest)], self._longest, cached)
+        return self._requests([*wire.ask(self._subject, order, self._longest)], self._longest, cached)
 
     def _requests(
         self, questions: Sequence[bytes], tokens: int, cached: int = 0, clients: int = 0
