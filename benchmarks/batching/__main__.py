@@ -113,8 +113,7 @@ def _draw_turns(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Each pair of turns a point."""
     names = []
     for place, row in enumerate(rows):
-        device = "clock" if row["device"] == CLOCK else row["dtype"]
-        names.append(f"{device}\n{row['asked']}\n{row['clients']}")
+        names.append(f"{plan.device_of(row)}\n{row['asked']}\n{row['clients']}")
         own, ours = (row[system]["tokens_per_s"] for system in VLLM)
         pairs = [mine / theirs for mine, theirs in zip(ours, own, strict=True)]
         panel.plot([place] * len(pairs), pairs, "o", color=COLORS[plan.VLLM_ENGINE])

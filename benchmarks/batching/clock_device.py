@@ -1,8 +1,8 @@
 """A clock in the place of vLLM's device: vLLM schedules as ever, and its device only takes its time.
 
 vLLM loads `install` as a plugin, in its own server and behind ours: so what either does beside the device is
-measured where the device takes none of it. It is the H100 with four billion parameters of
-`benchmarks.preparing`, and draws one token for ever. Written for vLLM 0.32.
+measured where the device takes no core. Its times are those of the H100 with four billion parameters of
+`benchmarks.preparing`, and every token is the same. Written for vLLM 0.32.
 """
 
 import os

@@ -173,11 +173,15 @@ class Results:
         self.rows[kind] = sorted([*others, row], key=lambda one: _key(one, names))
 
 
+def device_of(row: dict[str, Any]) -> str:
+    """What computed: a CPU by its number format, which a clock has none of."""
+    return str(row["dtype"] if row["device"] == CPU else row["device"])
+
+
 def _overhead_bounds(row: dict[str, Any]) -> Iterator[Bound]:
     """Medians over pairs of laps."""
     own, ours = row["vllm"], row["vllm_engine"]
-    device = row["dtype"] if row["device"] == CPU else row["device"]
-    case = f"engine vllm, {device}, {row['asked']}, callers: {row['clients']}"
+    case = f"engine vllm, {device_of(row)}, {row['asked']}, callers: {row['clients']}"
     speed = ratio("", "", ours["tokens_per_s"], own["tokens_per_s"]).value
     if row["asked"] != QUESTIONS:
         yield Bound(case, speed, AHEAD_TARGET, "", at_least=True)

@@ -5,7 +5,7 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-from benchmarks.batching.plan import CLOCK, CORES, DTYPES, MODELS, OURS, SYSTEMS, VLLM, WIDE
+from benchmarks.batching.plan import CORES, DTYPES, MODELS, OURS, SYSTEMS, VLLM, WIDE, device_of
 from benchmarks.frame.statistics import ratio
 from docs.generate.tables import rows_of
 
@@ -132,7 +132,7 @@ def _overheads(rows: Sequence[dict[str, Any]]) -> str:
         pairs = ratio("", "", *(row[system]["tokens_per_s"] for system in reversed(VLLM)))
         shown = f"{pairs.value:.3f} ({pairs.low:.2f}-{pairs.high:.2f})"
         idle = [f"{median(side['waits']):.0%}" for side in sides if "waits" in side] or [""]
-        case = ("a clock" if row["device"] == CLOCK else row["dtype"], row["asked"], str(row["clients"]))
+        case = (device_of(row), row["asked"], str(row["clients"]))
         lines.append((*case, *speeds, shown, *waits, ", ".join(idle)))
     head = ("device", "asked", "callers", "tokens/s, its own server", "behind ours", "pairs")
     rest = ("first text p50, p99, ms", "behind ours", "device waits")
