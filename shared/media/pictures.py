@@ -15,13 +15,29 @@ from typing import Literal
 from shared.errors import CallerError
 from shared.settings import PictureSettings
 
-PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF"]
+PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "ICO", "TIFF", "AVIF", "HEIF", "SVG"]
 
 PDF_START = b"%PDF-"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 IS_DOCUMENT = (
     "is a document, which goes into a `file` part (chat), an `input_file` (Responses) or a `document` (jobs)"
 )
+MAGIC: dict[PictureFormat, re.Pattern[bytes]] = {
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "BMP": re.compile(rb"BM.{12}[\x0c-\x80]\0\0\0", re.DOTALL),
+    "ICO": re.compile(rb"\0\0\x01\0[^\0]\0"),
+    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
+    "AVIF": re.compile(rb".{4}ftypavi[fs]", re.DOTALL),
+    "HEIF": re.compile(rb".{4}ftyp(?:hei[cmsx]|hev[cx]|mif1|msf1)", re.DOTALL),
+    # Before the first element may stand a declaration, comments and a type.
+    "SVG": re.compile(
+        rb"(?:\xef\xbb\xbf)?\s{0,99}+<(?:svg\b|(?!!doctype html)[?!].{0,4096}?<svg\b)", re.DOTALL | re.I
+    ),
+}
+"""The first bytes of each kind."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A marker behind fill bytes; 00 (stuffing) and D0-D7 (restarts) belong to the entropy-coded data around them.
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
@@ -97,6 +113,11 @@ def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureI
     except MalformedError as error:
         raise CallerError("invalid_image", f"The picture cannot be used: {error}.", param=param) from None
     return replace(info, param=param)
+
+
+def picture_format(data: bytes) -> PictureFormat | None:
+    """None if the first bytes are those of no accepted kind."""
+    return next((kind for kind, magic in MAGIC.items() if magic.match(data)), None)
 
 
 def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None:

@@ -47,11 +47,15 @@ class Frames:
 class PackedPicture(Picture):
     """A picture in RGB whose `pixels`, a byte each, stay as they came.
 
-    Where something asks for Pillow's own, of four bytes, they take their place.
+    Where something asks for Pillow's own, of four bytes, they take their place. `original` is the upright
+    size of what was sent, which is larger where it was shrunk.
     """
 
-    def __init__(self, size: tuple[int, int], pixels: bytearray) -> None:
+    def __init__(
+        self, size: tuple[int, int], pixels: bytearray, original: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
+        self.original = original or size
         self._mode, self._size = "RGB", size
         self.pixels: bytearray | None = pixels
 
