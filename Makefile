@@ -22,7 +22,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHO
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run setup test test-clients check format chaos containers proof docs screenshots train-tiny bench clean
+.PHONY: FORCE help run setup test test-clients test-tools check format chaos containers proof docs screenshots train-tiny bench clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -32,6 +32,7 @@ help:
 	@echo '  make run DATA=more  the same with another folder for jobs, pictures and logs (default: data)'
 	@echo '  make test           run the tests; ARGS="-k cancel" goes to pytest'
 	@echo '  make test-clients   test with the clients of Hugging Face, OpenAI and the AI SDK, JavaScript included (needs npm)'
+	@echo '  make test-tools     test with olmOCR, docling and eight more tools, each in its own environment (gigabytes, minutes)'
 	@echo '  make check          format, lint, types, import rules, known vulnerabilities'
 	@echo '  make format         format the code'
 	@echo '  make bench          what a change costs: ratios next to the committed ones (under three minutes)'
@@ -93,6 +94,9 @@ $(JS_STAMP): $(JS)/package.json
 
 test-clients: $(DEV_STAMP) $(JS_STAMP)
 	@$(BIN)/python -m pytest -m "" tests/contract $(ARGS)
+
+test-tools: $(DEV_STAMP)
+	@$(BIN)/python -m pytest -m tools tests/tools $(ARGS)
 
 check: $(DEV_STAMP)
 	@$(BIN)/ruff format --check .
