@@ -129,7 +129,7 @@ class Model(Frozen):
         "auto", description="Number format of weights; auto = the files' own."
     )
     quantization_config: dict[str, Any] | None = Field(
-        None, description="Handed to transformers; needs accelerate and the method's package."
+        None, description="Handed to transformers; needs the method's package."
     )
     packed: Annotated[Literal[True, False, "int8"], _EITHER] | None = Field(
         None,
@@ -141,7 +141,7 @@ class Model(Frozen):
     )
     device: str = Field("auto", description="auto = cuda where there is one, else cpu.")
     device_map: str | dict[str, str | int] | None = Field(
-        None, description="Handed to transformers in place of device; needs accelerate."
+        None, description="Handed to transformers in place of device."
     )
     rows: int = Field(
         16, ge=1, le=1024, description="Requests in flight at once, where the engine can and memory lets it."

@@ -115,7 +115,7 @@ async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent] 
 @router.get("/pictures/{n}", include_in_schema=False)
 @router.post("/retry", include_in_schema=False)
 @router.post("/webhook/replay", include_in_schema=False)
-async def refuse(http: HttpRequest, id: str) -> None:
+async def refuse(http: HttpRequest, id: str, n: str = "") -> None:  # noqa: ARG001 - a part of one path
     """Else it would be looked for among the ordinary jobs, and said to be gone while it runs."""
     await _batch(http, id)
     advice = "Cancel it, or delete its output_file_id (GET /v1/batches/{id})."

@@ -5,13 +5,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 from typer import Option
 
-from sightline.commands import commands, examples
+from sightline.commands import Url, commands, examples
 from sightline.doctor.check import Check
 from sightline.doctor.diagnosis import Place, examine
 from sightline.exits import Exit
 from sightline.serving.folder import typed_path
+from sightline.serving.running_services import LOCAL, running_services, service_url
+from sightline.serving.service import host_of
 from sightline.terminal import show_json, show_table
 
 app = commands()
@@ -19,17 +22,21 @@ app = commands()
 
 @app.command("doctor", epilog=examples("sightline doctor --port 8080 --data /srv/sightline"))
 def _doctor(
-    host: Annotated[str, Option(help="where the API listens")] = "127.0.0.1",
-    port: Annotated[int, Option(help="its port")] = 8000,
-    data: Annotated[Path, Option(parser=typed_path, help="folder of jobs and pictures")] = Path("data"),
+    host: Annotated[str | None, Option(help="where the API listens, in place of --url")] = None,
+    port: Annotated[int | None, Option(help="its port, in place of --url")] = None,
+    data: Annotated[
+        Path | None, Option(parser=typed_path, help="folder of jobs and pictures (default: data)")
+    ] = None,
+    url: Url = None,
     as_json: Annotated[bool, Option("--json", help="print one JSON object")] = False,
 ) -> Exit:
     """Check this installation, and say what is wrong and what to do about it.
 
     Looks at Redis, the models, the GPU, the port, the disk, the keys and the workers. Changes nothing; works
-    whether the service runs or not. Exits with 1 if there is a problem.
+    whether the service runs or not. Exits with 1 if there is a problem. Where the service asks for keys, it
+    sends the one in SIGHTLINE_API_KEY.
     """
-    checks = list(examine(Place(host, port, data)))
+    checks = list(examine(_place(host, port, url, data)))
     sound = all(check.state != "problem" for check in checks)
     if as_json:
         show_json({"ok": sound, "checks": [asdict(check) for check in checks]})
@@ -37,6 +44,21 @@ def _doctor(
         show_table((), _rows(checks))
         print(_totals(checks))
     return Exit.OK if sound else Exit.REFUSED
+
+
+def _place(host: str | None, port: int | None, url: str | None, data: Path | None) -> Place:
+    """Raises CommandError for what is no URL, and where several services run here and none is named."""
+    if host is not None or port is not None:
+        return Place(host or "127.0.0.1", port or 8000, data or Path("data"))
+    at = url or service_url()
+    place, folders = httpx.URL(at), {it.url: Path(it.data) for it in running_services()}
+    named = url is not None or at != LOCAL
+    return Place(
+        host_of(at),
+        place.port or (443 if place.scheme == "https" else 80),
+        data or folders.get(at, Path("data")),
+        place.scheme if named else None,
+    )
 
 
 def _rows(checks: Sequence[Check]) -> Iterator[tuple[str, str, str]]:

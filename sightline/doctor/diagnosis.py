@@ -18,11 +18,12 @@ from sightline.tls import check_tls
 
 @dataclass(frozen=True)
 class Place:
-    """Where the service runs, or is to run."""
+    """Where the service runs, or is to run; with a `scheme` it was said to run there."""
 
     host: str
     port: int
     data: Path
+    scheme: str | None = None
 
 
 def examine(place: Place) -> Iterator[Check]:
@@ -37,8 +38,9 @@ def examine(place: Place) -> Iterator[Check]:
     yield ok("settings", "all variables are known and have sound values")
     rows, checks = model_checks.read(settings.models_file)
     yield from checks
-    with Api(settings.api, place.host, place.port) as api:
+    with Api(settings.api, place.host, place.port, place.scheme) as api:
         fleet = api.fleet() if (health := api.health()) else None
+        keyed = api.keyed() if health else None
     yield from (record_checks := list(records.checks(settings.redis)))
     # Models that a running service has loaded need no more memory.
     yield from model_checks.checks(rows, None if health else free_mb(), gpu=gpu.there())
@@ -46,7 +48,7 @@ def examine(place: Place) -> Iterator[Check]:
     if not health and not own_redis:
         yield from model_checks.check_all(rows)
     yield from gpu.checks(rows)
-    yield from _check_api(settings.api, place, answers=health is not None)
+    yield from _check_api(settings.api, place, keyed)
     if health:
         yield from running.checks(health, fleet)
     if not (own_redis and "url" in settings.blobs.model_fields_set):
@@ -71,15 +73,22 @@ def examine(place: Place) -> Iterator[Check]:
             yield from workers.check_unnamed(unnamed_queues(settings, [*rows, *served]))
 
 
-def _check_api(api: ApiSettings, place: Place, *, answers: bool) -> Iterator[Check]:
-    """The port, and who may call there: unknown where the service has other settings than we."""
+def _check_api(api: ApiSettings, place: Place, keyed: bool | None) -> Iterator[Check]:
+    """The port, and who may call there: unknown where the service has other settings than we.
+
+    `keyed` is whether the service that answers asks for keys, None where none answers.
+    """
+    answers = keyed is not None
+    at = f"{place.host} port {place.port}"
     if not answers and (scheme := running.answers_otherwise(api, place.host, place.port)):
-        finding = f"Sightline answers on {place.host} port {place.port} {scheme}, unlike the settings here"
+        finding = f"Sightline answers on {at} {scheme}, unlike the settings here"
         fix = "run this command with the environment of the service, SIGHTLINE_API__TLS_CERT above all"
         yield problem("port", finding, fix)
-        return
-    yield machine.check_port(place.host, place.port, answers=answers)
-    yield from machine.check_access(api, place.host)
+    elif not answers and place.scheme is not None:
+        yield problem("port", f"no Sightline answers on {at}", "start it there, or name another --url")
+    else:
+        yield machine.check_port(place.host, place.port, answers=answers)
+        yield from machine.check_access(api, place.host, keyed=bool(keyed))
 
 
 def _unwritten(health: Health | None, checks: Sequence[Check]) -> bool:

@@ -110,9 +110,9 @@ def _unwritable(folder: Path) -> OSError | None:
     return None
 
 
-def check_access(api: ApiSettings, host: str) -> Iterator[Check]:
-    """Who may call the API where it listens."""
-    if api.admin_key is not None:
+def check_access(api: ApiSettings, host: str, *, keyed: bool = False) -> Iterator[Check]:
+    """Who may call the API where it listens; `keyed`: the one that runs there asks for keys."""
+    if keyed or api.admin_key is not None:
         yield ok("access", "the API asks for keys")
         if api.tls_cert is None and not is_loopback(host):
             fix = "set SIGHTLINE_API__TLS_CERT and _TLS_KEY, or put a proxy with TLS in front"

@@ -30,11 +30,11 @@ STORE_STATES = ("reachable", "nearly_full", "read_only", "unreachable")
 class Api(httpx.Client):
     """The API of this installation, if it answers at `host` and `port`."""
 
-    def __init__(self, settings: ApiSettings, host: str, port: int) -> None:
-        key = settings.admin_key
-        self._operator = bearer(os.environ.get(CLIENT_KEY) if key is None else key.get_secret_value())
+    def __init__(self, settings: ApiSettings, host: str, port: int, scheme: str | None = None) -> None:
+        operator = None if settings.admin_key is None else settings.admin_key.get_secret_value()
+        self._keys = (operator, os.environ.get(CLIENT_KEY))
         super().__init__(
-            base_url=_url("http" if settings.tls_cert is None else "https", host, port),
+            base_url=_url(scheme or ("http" if settings.tls_cert is None else "https"), host, port),
             timeout=PATIENCE_S,
             trust_env=False,
             verify=trusting(settings),
@@ -46,8 +46,19 @@ class Api(httpx.Client):
 
     def fleet(self) -> list[Row] | None:
         """None where the API refuses. Call `health` first: only Sightline may be sent the operator's key."""
-        reply = _get_json(self, "/v1/admin/fleet", self._operator)
-        return reply.get("models") if isinstance(reply, dict) else None
+        for key in self._keys:
+            reply = _get_json(self, "/v1/admin/fleet", bearer(key))
+            if isinstance(reply, dict) and "models" in reply:
+                rows: list[Row] = reply["models"]
+                return rows
+        return None
+
+    def keyed(self) -> bool:
+        """Whether it answers nobody without a key."""
+        try:
+            return self.get("/v1/models").status_code == httpx.codes.UNAUTHORIZED
+        except httpx.HTTPError:
+            return False
 
 
 def answers_otherwise(settings: ApiSettings, host: str, port: int) -> str | None:
@@ -99,8 +110,8 @@ def checks(health: Health, fleet: list[Row] | None) -> Iterator[Check]:
         )
         yield problem("service", "it runs, and its record store is nearly full, so it takes no jobs", fix)
     elif fleet is None:
-        fix = f"set {CLIENT_KEY} to a key with the scope admin"
-        yield warning("service", "it runs, and does not tell us of its workers", fix)
+        fix = f"set {CLIENT_KEY} to a key with the scope admin, which this command then sends"
+        yield warning("service", "it runs, asks for a key, and does not tell us of its workers", fix)
     pictures = health.get("blobs", {}).get("state")
     if pictures == "read_only":
         fix = "see its log: let user and group of api, workers and couriers write there, or free its disk"

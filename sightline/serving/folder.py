@@ -16,6 +16,8 @@ from sightline.exits import CommandError, Exit
 
 LOOK_S = 2.0
 PID_WIDTH = 20
+PRIVATE, OTHERS = 0o700, 0o077
+"""Of the folder, and those of other users: jobs, pictures and webhooks' secrets are not for them."""
 TRIAL = 2**16
 """Bytes of a trial write: a start writes a few thousand at once, to its logs and to the records."""
 
@@ -63,6 +65,10 @@ class DataFolder:
         with self._writing():
             for folder in (self.redis, self.blobs, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
+                _close_to_others(folder)
+            # It may be a folder of somebody's own, whose other files are not ours to change.
+            with contextlib.suppress(PermissionError):
+                self.path.chmod(PRIVATE)
             if new:
                 # In a checkout, callers' pictures must not be committed.
                 (self.path / ".gitignore").write_text("*\n")
@@ -153,6 +159,16 @@ class DataFolderWatch:
         # The loop is closed if the service has ended meanwhile.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(answer.set_result, holds)
+
+
+def _close_to_others(folder: Path) -> None:
+    """Keep other users out, also of what an earlier version left open to them."""
+    if folder.stat().st_mode & OTHERS:
+        for path in (folder, *folder.rglob("*")):
+            # A mount may be somebody else's; a file may be deleted meanwhile.
+            with contextlib.suppress(PermissionError, FileNotFoundError):
+                if not path.is_symlink():
+                    path.chmod(path.stat().st_mode & ~OTHERS)
 
 
 def _try_lock(fd: int) -> bool:

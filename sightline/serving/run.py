@@ -24,7 +24,7 @@ from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.child import FEWEST, allow_files
-from sightline.serving.folder import DataFolder, DataFolderWatch, display_path
+from sightline.serving.folder import OTHERS, DataFolder, DataFolderWatch, display_path
 from sightline.serving.memory import check_memory
 from sightline.serving.model_argument import ModelArgument, write_models_file
 from sightline.serving.plan import Plan, own_server
@@ -62,6 +62,8 @@ def run(port: int, data: Path, wanted: ModelArgument) -> Exit:
     if wanted.model is None:
         check_memory(models.rows * len(environments))
     check_files()
+    # For all files of this process and of those that it starts.
+    os.umask(OTHERS)
     folder = DataFolder(data)
     lock_fd = folder.lock(LAST_GRACE_S)
     if wanted.model is not None:

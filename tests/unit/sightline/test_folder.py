@@ -111,3 +111,19 @@ def test_callers_pictures_in_a_folder_of_the_checkout_are_not_committed(tmp_path
 def test_a_folder_of_somebody_s_own_gets_no_rules_for_git(tmp_path: Path) -> None:
     os.close(DataFolder(tmp_path).lock(wait_s=0))
     assert not (tmp_path / ".gitignore").exists()
+
+
+def test_other_users_of_the_machine_read_no_job_and_no_secret(tmp_path: Path) -> None:
+    """Nor what an earlier version wrote for all to read; a link leads to what may be somebody else's."""
+    (tmp_path / "theirs").touch(0o644)
+    (tmp_path / "data/redis/appendonlydir").mkdir(0o755, parents=True)
+    (tmp_path / "data/redis/appendonlydir/1.aof").touch(0o644)
+    (tmp_path / "data/redis/link").symlink_to(tmp_path / "theirs")
+    for path in (tmp_path / "data", tmp_path / "data/redis"):
+        path.chmod(0o755)
+    os.close(DataFolder(tmp_path / "data").lock(wait_s=0))
+    folders = ("", "redis", "redis/appendonlydir", "blobs", "logs")
+    assert {(tmp_path / "data" / name).stat().st_mode & 0o777 for name in folders} == {0o700}
+    files = ("redis/appendonlydir/1.aof", "lock")
+    assert {(tmp_path / "data" / name).stat().st_mode & 0o777 for name in files} == {0o600}
+    assert (tmp_path / "theirs").stat().st_mode & 0o777 == 0o644

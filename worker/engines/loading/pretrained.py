@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from textwrap import shorten
@@ -77,9 +78,12 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
 
 
 def check_shapes(model: Model, folder: Path, config: Any) -> None:
-    """Load the model without the values of its weights, in little time and memory. Raises as `pretrained`."""
-    # Methods of quantising want their device.
-    if not _quantized(model, config):
+    """Load the model without the values of its weights, in little time and memory. Raises as `pretrained`.
+
+    Nothing is found where that cannot be tried: methods of quantising want their device, and transformers
+    wants accelerate, which vLLM's installation may lack.
+    """
+    if find_spec("accelerate") and not _quantized(model, config):
         with _only_trusted(model):
             _read(model, folder, config, "meta")
 
