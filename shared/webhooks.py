@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import SecretStr
 
 from shared.job import Delivery, JobView
+from shared.json_line import in_one_line
 from shared.result import Result
 
 RUNNING = "job.running"
@@ -142,9 +143,10 @@ class Notice:
 
 
 def body_of(notice: Notice) -> str:
-    """`{type, timestamp, data}` as JSON."""
+    """`{type, timestamp, data}` as one line of JSON."""
     data = _dumped(_public_view(notice.job)) if notice.job else notice.data
-    return f'{{"type":{_dumped(notice.type)},"timestamp":"{_iso(notice.at_ms)}","data":{data}}}'
+    body = f'{{"type":{_dumped(notice.type)},"timestamp":"{_iso(notice.at_ms)}","data":{data}}}'
+    return in_one_line(body)
 
 
 def _public_view(job: JobView) -> dict[str, Any]:

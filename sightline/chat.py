@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 
-from sightline.events import lines
 from sightline.exits import CommandError, Exit
 from sightline.serving.folder import typed_path
 from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
@@ -131,7 +130,7 @@ def _streamed(reply: httpx.Response, emit: Callable[[str], object], wait: Callab
 
 
 def _events(reply: httpx.Response, wait: Callable[[str], object]) -> Iterator[str]:
-    for line in lines(reply.iter_text()):
+    for line in reply.iter_lines():
         if line.startswith(":"):
             wait(line[1:].strip())
         elif line.startswith("data:"):

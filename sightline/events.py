@@ -1,14 +1,11 @@
 """Server-sent events as this service sends them, read line by line (HTML standard, section 9.2)."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from shared.job import ENDED
-
-_LINE_END = re.compile("\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
@@ -22,16 +19,6 @@ class ServerSentEvent:
     @property
     def last(self) -> bool:
         return self.name in ENDED
-
-
-def lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Whole lines. Only CR and LF end one, unlike in `str.splitlines`: JSON may hold the other line ends."""
-    rest, turned = "", False
-    for piece in pieces:
-        text = piece.removeprefix("\n") if turned else piece
-        turned = piece.endswith("\r")
-        *whole, rest = _LINE_END.split(rest + text)
-        yield from whole
 
 
 def server_sent_events(lines: Iterable[str]) -> Iterator[ServerSentEvent | str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from sightline.events import ServerSentEvent, lines, server_sent_events
+from sightline.events import ServerSentEvent, server_sent_events
 from sightline.exits import CommandError, Exit
 from sightline.serving.service import check_stream, is_stream, passing, segment, unreachable
 
@@ -71,7 +71,7 @@ class Reader:
                 raise ConnectionOverError("something else answered in the service's place")
             check_stream(reply)
             self.met = True
-            for event in server_sent_events(lines(reply.iter_text())):
+            for event in server_sent_events(reply.iter_lines()):
                 if isinstance(event, ServerSentEvent):
                     if event.name == "error":
                         raise ConnectionOverError(_reason(event))

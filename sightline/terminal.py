@@ -1,6 +1,5 @@
 """Prints tables and colour for people at a terminal, plain text and JSON for scripts."""
 
-import json
 import os
 import re
 import sys
@@ -12,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from shared.json_line import to_text
 
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 # Characters that move the cursor, ring or hide text: answers and metadata are other people's words.
@@ -36,7 +37,7 @@ def plain(text: str) -> str:
 
 def show_json(value: Any) -> None:
     """Print a value as one line of JSON; characters that the output's encoding may lack are escaped."""
-    print(json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"), flush=True)
+    print(to_text(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"), flush=True)
 
 
 def show(value: Any, as_json: bool, display: Callable[[Any], object]) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from fastapi import Request
-from pydantic_core import to_json
 
 from api.admission.headers import SyncHeaders
 from api.admission.submission import Caching, Origin, Schedule, Terms
@@ -30,6 +29,7 @@ from api.server.route import Json
 from api.server.sse import DONE, EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import JobView
+from shared.json_line import to_json
 from shared.offload import offload_if_large
 from shared.request import Request as CanonicalRequest
 

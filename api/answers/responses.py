@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 
 from fastapi import Request as HttpRequest
-from pydantic_core import to_json
 
 from api.admission.headers import SyncHeaders
 from api.admission.submission import Caching, Origin, Schedule, Terms
@@ -40,6 +39,7 @@ from api.server.route import Json
 from api.server.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobView
+from shared.json_line import to_json
 from shared.offload import offload_if_large
 from shared.request import Parameters, Request
 from shared.result import Result

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, BinaryIO
 
-from pydantic_core import to_json
-
 from api.batches.intake import TURN_S, entry_of, lines
 from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import answer_of
@@ -26,6 +24,7 @@ from shared.blobs import BlobMissingError, Staged, digest
 from shared.errors import Unavailable
 from shared.file import Written
 from shared.job import JobView
+from shared.json_line import to_json
 from shared.metrics.counters import BATCH_LINES
 from shared.result import JobError, Result, Usage
 from shared.store import batches
@@ -33,8 +32,6 @@ from shared.store import batches
 log = logging.getLogger("api.batches")
 AT_ONCE = 64
 """Lines whose answers are in memory at the same time."""
-LINE_ENDS = "\x85\u2028\u2029"
-"""Characters that end a line of text, but that JSON does not escape."""
 CANCELLED = JobError(
     code="batch_cancelled", message="The batch was cancelled before this request was executed."
 )
@@ -85,7 +82,7 @@ class OutputWriter:
 
     async def refuse(self, answers: Sequence[LineAnswer], why: JobError) -> None:
         """Write the file's next lines as refused, for `why`. Raises LeaseLostError, Unavailable."""
-        bad = [_to_json(to_undone_row(self._batch.id, line, why)) for line in answers]
+        bad = [_line(to_undone_row(self._batch.id, line, why)) for line in answers]
         rows = OutputRows(bad=bad, late=len(bad) if why == EXPIRED else 0)
         await self._count(rows, undone=UntakenLines(answers[0].at, answers[-1].behind, answers[-1].number))
         BATCH_LINES.labels("refused").inc(len(answers))
@@ -158,7 +155,7 @@ class OutputWriter:
             error = self._error(line)
             rows.late += error == EXPIRED
             shape = to_undone_row if error in (CANCELLED, EXPIRED, LOST) else to_refused_row
-            rows.bad.append(_to_json(shape(self._batch.id, line, error)))
+            rows.bad.append(_line(shape(self._batch.id, line, error)))
         return rows
 
     def _answers(self, answered: Sequence[LineAnswer]) -> dict[int, bytes]:
@@ -177,7 +174,7 @@ class OutputWriter:
 
     def _row(self, line: LineAnswer, result: Result, file: BinaryIO | None) -> bytes | None:
         try:
-            return _to_json(to_row(self._batch.id, line, self._answer(line, result, file)))
+            return _line(to_row(self._batch.id, line, self._answer(line, result, file)))
         except Unavailable:
             raise
         except BlobMissingError:
@@ -223,12 +220,8 @@ class OutputWriter:
         return self._closing or JobError(code="job_cancelled", message=message)
 
 
-def _to_json(row: OutputRow) -> bytes:
-    """A row as one line, LINE_ENDS escaped: clients that read the file as text end lines there too."""
-    encoded: bytes = to_json(row)
-    for sign in LINE_ENDS:
-        encoded = encoded.replace(sign.encode(), b"\\u%04x" % ord(sign))
-    return encoded + b"\n"
+def _line(row: OutputRow) -> bytes:
+    return to_json(row) + b"\n"
 
 
 # Writes the lines of a closed batch that were never taken into its error file, some thousand a turn.

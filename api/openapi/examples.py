@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import to_json
-
 from api.dialects.hf import task_answers
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native import jobs
@@ -17,6 +15,7 @@ from api.dialects.openai.responses import from_response
 from api.server.sse import DONE, block
 from shared.errors import CODES, ServiceError
 from shared.job import Attempt, Computed, Estimate, Event, JobRequest, JobView, Question
+from shared.json_line import to_json
 from shared.media.pictures import PictureInfo
 from shared.request import Image
 from shared.result import Choice, Origin, Result, Usage

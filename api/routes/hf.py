@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
-from pydantic_core import to_json
 
 from api.admission.headers import Preferences, SyncHeaders, TaskHeaders
 from api.admission.readiness import not_ready
@@ -49,6 +48,7 @@ from api.server.reply import reply_of
 from api.server.route import Json, ServiceRoute, raw_body
 from api.server.sse import EventStream, block, comment
 from shared.job import Event, JobView
+from shared.json_line import to_json
 from shared.models import Model
 from shared.offload import offload_if_large
 

@@ -11,7 +11,6 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import StreamingResponse
-from pydantic_core import to_json
 
 from api.admission.headers import (
     CacheHeaders,
@@ -66,6 +65,7 @@ from api.server.route import Json, ServiceRoute, json_body
 from api.server.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobRequest, JobView
+from shared.json_line import to_json
 from shared.offload import offload_if_large
 from shared.request import Image, Request
 from shared.store.jobs import PAGE_BYTES

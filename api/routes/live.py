@@ -7,7 +7,6 @@ from contextlib import suppress
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from pydantic_core import to_json
 
 from api.admission.headers import integer
 from api.auth.callers import caller_of
@@ -21,6 +20,7 @@ from api.server.middleware import stopping
 from api.server.route import ServiceRoute
 from api.server.sse import EventStream, block, comment
 from shared.errors import Unavailable
+from shared.json_line import to_json
 
 router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=refusals("Problem", 503))
 

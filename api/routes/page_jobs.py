@@ -7,7 +7,6 @@ from typing import cast
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
-from pydantic_core import to_json
 
 from api.admission.headers import event_place, integer, one_of
 from api.answers.sync import unless_disconnected
@@ -24,6 +23,7 @@ from api.server.route import Json, ServiceRoute
 from api.server.sse import EventStream, block, comment
 from shared.batch import ENDED, Batch
 from shared.errors import CallerError
+from shared.json_line import to_json
 
 JOB = answer("The job of pages; `retry-after` where it has not ended.", headers=("retry-after",))
 ROWS = answer("A row of each page that has ended, in order.") | {

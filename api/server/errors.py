@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, cast
 
 from fastapi import FastAPI, Request, Response
-from pydantic_core import to_json
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -27,6 +26,7 @@ from api.dialects.openai import errors
 from api.dialects.openai.errors import OpenAIError
 from api.server.reply import reply_of
 from shared.errors import CODES, CallerError, InternalError, ServiceError, Unavailable, advised_s
+from shared.json_line import to_json
 from shared.metrics.counters import REFUSALS
 from shared.result import JobError
 

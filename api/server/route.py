@@ -21,7 +21,6 @@ from fastapi import Header, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.utils import create_model_field
 from pydantic import BaseModel
-from pydantic_core import to_json
 from starlette._utils import get_route_path
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import BaseRoute, Match, compile_path
@@ -32,6 +31,7 @@ from api.server import errors, reply
 from api.server.body import RawBody, read_body, read_json
 from api.server.sse import EventStream, event_schema
 from shared.errors import CallerError
+from shared.json_line import to_json
 from shared.models import RESERVED
 
 T = TypeVar("T")

@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Generic, TypeVar
 
 from fastapi import Request, Response
-from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from api.dialects.openai.errors import StreamError, to_stream_error
 from api.server.middleware import disconnected
 from shared.errors import InternalError, ServiceError
+from shared.json_line import to_json
 
 log = logging.getLogger("api.server")
 Item = TypeVar("Item")

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from shared.json_line import to_text
 from shared.settings import Settings
 
 Value = str | int | float | bool | None
@@ -86,7 +87,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+        return to_text(line, separators=(",", ":"))
 
 
 def open_log(settings: Settings) -> None:

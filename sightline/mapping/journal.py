@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from shared.json_line import to_text
 from sightline.exits import CommandError, Exit
 
 VERSION = 1
@@ -67,7 +68,7 @@ class Journal:
         Half a character (a lone surrogate) becomes a question mark: no file of text can hold it.
         """
         line = {"key": key, **record}
-        text = json.dumps(line, ensure_ascii=False, default=str)
+        text = to_text(line, default=str)
         try:
             at = self._file.seek(0, os.SEEK_END)
             self._file.write(text.encode("utf-8", "replace") + b"\n")

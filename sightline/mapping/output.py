@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from shared.json_line import to_text
 from sightline.exits import CommandError, Exit
 from sightline.mapping.journal import Journal
 from sightline.mapping.question import Question
@@ -118,7 +119,7 @@ def _counted(rows: Iterable[dict[str, Any]], counts: dict[str, int]) -> Iterator
 def _write_lines(path: Path, rows: Rows, counts: dict[str, int]) -> None:
     with path.open("w", encoding="utf-8") as lines:
         for row in _counted(rows(), counts):
-            lines.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+            lines.write(f"{to_text(row)}\n")
 
 
 def _write_table(path: Path, rows: Rows, counts: dict[str, int]) -> None:

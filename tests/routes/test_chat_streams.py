@@ -3,7 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
+from pydantic_core import from_json
 
 from shared.errors import CallerError
 from shared.job import JobView
@@ -54,25 +56,40 @@ async def test_a_stream_is_the_answer_in_pieces_and_says_its_end() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/v1/chat/completions", STREAM),
-        ("/v1/completions", {"model": "sightline/tiny", "prompt": "What?", "stream": True}),
-        ("/v1/responses", {"model": "sightline/tiny", "input": "What?", "stream": True}),
-        ("/models/sightline/tiny", {"inputs": "What?", "stream": True}),
-        (f"/v1/jobs/{FIRST}/events", None),
-    ],
-)
+STREAMS = [
+    ("/v1/chat/completions", STREAM),
+    ("/v1/completions", {"model": "sightline/tiny", "prompt": "What?", "stream": True}),
+    ("/v1/responses", {"model": "sightline/tiny", "input": "What?", "stream": True}),
+    ("/models/sightline/tiny", {"inputs": "What?", "stream": True}),
+    (f"/v1/jobs/{FIRST}/events", None),
+]
+JOB = {"model": "sightline/tiny", "input": {"prompt": "What?"}, "metadata": {"line": "a\u2028b"}}
+
+
+async def streamed(path: str, body: dict[str, Any] | None, *pieces: str) -> httpx.Response:
+    async with serving(answering(*pieces)) as client:
+        if body is not None:
+            return await client.post(path, json=body)
+        await client.post("/v1/jobs", json=JOB)
+        return await client.get(path)
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMS)
+async def test_an_answer_with_line_ends_of_unicode_cuts_no_event_for_who_reads_lines(
+    path: str, body: dict[str, Any] | None
+) -> None:
+    text = (await streamed(path, body, "a\u2028b", "\x85c\u2029")).text
+
+    assert text.splitlines() == text.removesuffix("\n").split("\n")
+    told = [from_json(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    assert "'a\\u2028b'" in str(told)
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMS)
 async def test_no_proxy_is_free_to_hold_back_the_events_of_a_stream(
     path: str, body: dict[str, Any] | None
 ) -> None:
-    async with serving(answering("A ", "cat.")) as client:
-        if body is None:
-            await client.post("/v1/jobs", json={"model": "sightline/tiny", "input": {"prompt": "What?"}})
-            response = await client.get(path)
-        else:
-            response = await client.post(path, json=body)
+    response = await streamed(path, body, "A ", "cat.")
 
     assert response.status_code == 200, response.text
     # nginx heeds the first, and whoever compresses or stores answers the other.

@@ -54,7 +54,7 @@ async def work(deployment: Deployment, url: str) -> int:
             claim = deployment.worker.take()
             computed += 1
             digest = Request.model_validate_json(claim.request).images[0].digest or ""
-            deployment.worker.succeed(claim, f"page {digest[:6]}")
+            deployment.worker.succeed(claim, f"page\u2028\x85{digest[:6]}")
         return (await get(deployment, url)).json()["ended_at"] is not None
 
     await until_async(ended)

@@ -192,15 +192,6 @@ def test_a_picture_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
     assert picture_url(str(tmp_path / name)).startswith("data:image/")
 
 
-def test_signs_that_end_a_line_only_in_a_text_end_no_event() -> None:
-    odd = "one\u2028two\u2029three\x85four\x0bfive"
-    piece = json.dumps({"model": MODEL, "choices": [{"delta": {"content": odd}}]}, ensure_ascii=False)
-
-    answer = Chat(client(lambda _: stream(piece, "[DONE]")), "m").ask("?", print)
-
-    assert answer.text == odd
-
-
 class Talk:
     """A service that answers each question with the next of its streams."""
 

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from sightline.events import lines
 from sightline.exits import CommandError, Exit
 from sightline.follow import MOST_MISSES, Reader, follow
 from tests.support.jobs import FIRST, SUCCEEDED
@@ -139,20 +138,6 @@ def test_a_page_that_a_proxy_shows_for_a_moment_ends_no_job() -> None:
     job, text, _, _ = following(lambda _: answers.pop(0))
 
     assert (job["status"], text) == ("succeeded", "A cat.")
-
-
-@pytest.mark.parametrize("cut", range(13))
-def test_only_what_ends_a_line_of_events_ends_one_wherever_the_pieces_are_cut(cut: int) -> None:
-    text = "a\u2028b\r\nc\x85d\re\n\rf"
-    assert list(lines([text[:cut], text[cut:], "\n"])) == ["a\u2028b", "c\x85d", "e", "", "f"]
-
-
-def test_signs_that_end_a_line_only_in_a_text_end_no_event() -> None:
-    odd = "one\u2028two\u2029three\x85four"
-    story = f'id: 1\nevent: text\ndata: {{"start": 0, "text": "{odd}"}}\n\n' + told(LAST - 1)
-    job = {**ENDED, "result": {"choices": [{"text": odd}]}}
-    body = story.replace(json.dumps(ENDED), json.dumps(job, ensure_ascii=False))
-    assert following(lambda _: httpx.Response(200, headers=STREAM, text=body))[1] == odd
 
 
 def test_a_line_that_only_waits_is_not_given_up_however_often_a_proxy_cuts_it() -> None:
