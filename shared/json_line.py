@@ -4,7 +4,6 @@ JSON escapes all line ends below U+0020. Who cuts text with `str.splitlines`, as
 line at U+0085, U+2028 and U+2029, too.
 """
 
-import json
 from typing import Any
 
 import pydantic_core
@@ -20,11 +19,6 @@ def to_json(value: Any) -> bytes:
         for sign, escape in _ENCODED_ESCAPES:
             data = data.replace(sign, escape)
     return data
-
-
-def to_text(value: Any, **options: Any) -> str:
-    """As the standard library writes it, with its options, readable in any language."""
-    return in_one_line(json.dumps(value, **{"ensure_ascii": False} | options))
 
 
 def in_one_line(text: str) -> str:

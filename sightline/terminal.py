@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.json_line import to_text
+from sightline.json_text import to_text
 
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 # Characters that move the cursor, ring or hide text: answers and metadata are other people's words.

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from shared.json_line import to_text
+from shared.json_line import in_one_line
 from shared.settings import Settings
 
 Value = str | int | float | bool | None
@@ -87,7 +87,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return to_text(line, separators=(",", ":"))
+        return in_one_line(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
 
 
 def open_log(settings: Settings) -> None:

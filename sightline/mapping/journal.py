@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from shared.json_line import to_text
 from sightline.exits import CommandError, Exit
+from sightline.json_text import to_text
 
 VERSION = 1
 

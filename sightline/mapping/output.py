@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from shared.json_line import to_text
 from sightline.exits import CommandError, Exit
+from sightline.json_text import to_text
 from sightline.mapping.journal import Journal
 from sightline.mapping.question import Question
 from sightline.mapping.rows import pyarrow, receipt_of

@@ -3,9 +3,10 @@ import logging
 
 import pytest
 
-from shared.json_line import to_json, to_text
+from shared.json_line import to_json
 from shared.telemetry.logs import JsonLines
 from shared.webhooks import Notice, body_of
+from sightline.json_text import to_text
 from sightline.terminal import show_json
 
 ENDS = "".join(sign for sign in map(chr, range(0x3000)) if len(f"a{sign}b".splitlines()) == 2)
