@@ -116,16 +116,29 @@ class SubmitHeaders(JobHeaders, PreferHeaders, frozen=True):
     """Headers of a call that makes a job and may wait for its end."""
 
 
-class SyncHeaders(JobHeaders, frozen=True):
+class SyncHeaders(JobHeaders, PreferHeaders, frozen=True):
     """Headers of a call whose answer is the result."""
 
+    prefer: str = Field(
+        "",
+        alias="Prefer",
+        description="RFC 7240: with `wait` line breaks go before a whole answer that takes long; its status "
+        "is 200 then, and an error stands in the body.",
+    )
     wait_for_model: bool = Field(
         False, alias="x-wait-for-model", description="`true`: wait while the model loads instead of 503."
     )
 
 
-class TaskHeaders(SyncHeaders, PreferHeaders, frozen=True):
+class TaskHeaders(SyncHeaders, frozen=True):
     """Headers of Hugging Face's raw route, whose answer is the result or a job."""
+
+    prefer: str = Field(
+        "",
+        alias="Prefer",
+        description="RFC 7240: `respond-async` answers with a job, after up to N seconds with `wait=N`; "
+        "`wait` alone sends line breaks before an answer that takes long.",
+    )
 
 
 @value_object

@@ -80,7 +80,7 @@ def refusal(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceErr
             return CallerError("job_not_found", "The job was deleted meanwhile.")
         case "removed":
             return CallerError("model_not_found", f"The model {model.id} was removed.", param="model")
-        case "slow" | "full" | "crowded":
+        case "full" | "crowded":
             return queue_full(word, model, lane, most_queued)
         case "paused":
             return paused(model)
@@ -93,14 +93,16 @@ def refusal(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceErr
 
 
 def queue_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavailable:
-    """`word` is full, crowded by the caller's own runs, or too slow for a caller that waits."""
+    """`word` is full, or crowded by the caller's own runs."""
     estimate_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
     # What is being computed may take longer than what has ended, which alone was measured.
     wait_s = max(estimate_s, lane.first_waited_s)
     retry_after = PAUSED_RETRY_S if lane.paused else wait_s
     if word == "crowded":
-        message = f"Too many of your requests wait for {model.id} already."
+        message = (
+            f"Too many of your requests wait for {model.id} already: {most_queued:,} may "
+            "(SIGHTLINE_QUEUE__MAX_QUEUED_CALLER, or your key's max_queued)."
+        )
         return Unavailable("caller_queue_full", message, retry_after=retry_after, most_queued=most_queued)
-    limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
-    message = f"{lane.queued} requests wait for {model.id} already{limit}."
+    message = f"{lane.queued:,} requests wait for {model.id} already (SIGHTLINE_QUEUE__MAX_QUEUED)."
     return Unavailable("queue_full", message, retry_after=retry_after)

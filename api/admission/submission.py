@@ -329,6 +329,7 @@ class Submission:
             stored=stored,
             retain_s=self._retain_s(terms),
             request_id=origin.request_id or None,
+            call_id=_call_id(checked) if terms.synchronous and not terms.idempotency else None,
             trace=traces.here() or None,
         )
 
@@ -367,6 +368,13 @@ def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pix
         room=room(request, model),
         reuse=reusable(request, use_cache=use_cache, samples_default=samples, hf=hf),
     )
+
+
+def _call_id(checked: CheckedRequest) -> str:
+    """A digest of all that a waiting call asks. Nobody else's is found by it: the store looks by caller."""
+    terms, placing = checked.terms, checked.placing
+    asked = terms.caching, terms.metadata, terms.origin.response, placing.priority, placing.lane
+    return digest(f"{asked}\n{placing.request}".encode())
 
 
 def _unexpired(reply: Submitted, job: JobView) -> JobView:

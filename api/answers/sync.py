@@ -12,7 +12,7 @@ from fastapi import Request as HttpRequest
 from starlette.requests import ClientDisconnect
 
 from api.admission.cached_answers import CachedAnswer
-from api.admission.headers import Preferences
+from api.admission.headers import Preferences, preferences
 from api.admission.readiness import model_failed
 from api.admission.submission import Terms, UnknownAdmission
 from api.auth.callers import caller_of
@@ -91,7 +91,7 @@ class SyncCall:
         newest = list(jobs)
         with self.cancel_on_error(newest):
             if not all(job.ended for job in newest):
-                await unless_disconnected(self.http, self._wait(newest), self.on_disconnect(jobs))
+                await unless_disconnected(self.http, self._kept_alive(newest), self.on_disconnect(jobs))
             for job in newest:
                 result_of(job)
         answer = merge_jobs(newest)
@@ -125,6 +125,18 @@ class SyncCall:
                 unended = [job for job in jobs if not job.ended]
                 self.cancel_later(unended, retry_after_s=error.retry_after or 0)
             raise
+
+    async def _kept_alive(self, jobs: list[JobView]) -> None:
+        """As `_wait`; where the caller prefers to wait, line breaks go before the answer meanwhile."""
+        if preferences(", ".join(self.http.headers.getlist("prefer"))).wait_s is None:
+            await self._wait(jobs)
+            return
+        keepalive_s = self.context.settings.api.keepalive_s
+        breaks = asyncio.ensure_future(reply_of(self.http).keep_alive(keepalive_s))
+        try:
+            await self._wait(jobs)
+        finally:
+            await cancel_all([breaks])
 
     async def _wait(self, jobs: list[JobView]) -> None:
         """Put the newest view of each job in its place, until all have succeeded. Raises as `answer`."""
@@ -249,7 +261,8 @@ def check_model(job: JobView) -> None:
 
 
 def wait_exceeded(job: JobView, limit_s: float) -> Unavailable:
-    return Unavailable("wait_exceeded", f"No answer within {limit_s:g} s; /v1/jobs/{job.id} goes on.")
+    limit = f"{limit_s:g} s (SIGHTLINE_API__SYNC_LIMIT_S)"
+    return Unavailable("wait_exceeded", f"No answer within {limit}; /v1/jobs/{job.id} goes on.")
 
 
 def set_job_headers(http: HttpRequest, *jobs: JobView) -> None:

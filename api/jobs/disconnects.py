@@ -1,21 +1,27 @@
 """Cancels the jobs of callers that disconnect before their answer.
 
 Only where the answer is the result itself, and only without an Idempotency-Key. A client that times out
-repeats its POST at once: the grace time lets the repeat join the run before the first job leaves it.
+repeats its POST, at once or after a pause: until the grace time is over, the repeat finds the job.
 """
 
 import asyncio
 import logging
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
 
 from api.jobs.service import Jobs
 from shared.errors import CallerError
 
+T = TypeVar("T")
 log = logging.getLogger("api.jobs")
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 """Pauses between tries while the store is away: they double from the first to the longest."""
+
+
+MARK_S = 60
+"""How much longer than its grace time the store remembers an abandoned job: it may be cancelled late."""
 
 
 class JobReference(NamedTuple):
@@ -27,7 +33,7 @@ class JobReference(NamedTuple):
 
 
 class Disconnects:
-    """Cancels the job of a caller that disconnected, `grace_s` later."""
+    """Cancels the job of a caller that disconnected, `grace_s` later, unless the caller comes back for it."""
 
     def __init__(self, jobs: Jobs, grace_s: float) -> None:
         self._jobs = jobs
@@ -51,25 +57,30 @@ class Disconnects:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _cancel_after(self, grace_s: float, job: JobReference) -> None:
-        await asyncio.sleep(grace_s)
-        pause_s = FIRST_PAUSE_S
-        while not await self._cancel(job):
-            if pause_s == FIRST_PAUSE_S:
-                log.warning("job %s of a caller who left is cancelled when the store is back", job.id)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        caller, id = job.caller, job.id
+        abandoned = None
+        if grace_s:
+            abandoned = await _insist(id, lambda: self._jobs.abandon(caller, id, grace_s + MARK_S))
+            await asyncio.sleep(grace_s)
+        if job.stored:
+            await _insist(id, lambda: self._jobs.cancel(caller, id, abandoned))
+        else:
+            await _insist(id, lambda: self._jobs.purge(caller, id, abandoned))
 
-    async def _cancel(self, job: JobReference) -> bool:
-        """Cancel the job; False where the store was away and must be asked again."""
+
+async def _insist(job: str, act: Callable[[], Awaitable[T]]) -> T | None:
+    """What `act` returns, once the store is there; None where the job is gone, or its caller came back."""
+    pause_s = FIRST_PAUSE_S
+    while True:
         try:
-            if job.stored:
-                await self._jobs.cancel(job.caller, job.id)
-            else:
-                await self._jobs.purge(job.caller, job.id)
+            return await act()
         except CallerError:
-            log.debug("job %s of a caller who left is gone already", job.id)
+            log.debug("job %s of a caller who left is gone, or its caller came back", job)
+            return None
         except Exception:
             # The outermost frame of this task: what the store refuses today it may take later.
-            log.debug("job %s could not be cancelled", job.id, exc_info=True)
-            return False
-        return True
+            if pause_s == FIRST_PAUSE_S:
+                log.warning("job %s of a caller who left is cancelled when the store is back", job)
+            log.debug("job %s could not be cancelled", job, exc_info=True)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

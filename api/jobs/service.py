@@ -85,9 +85,17 @@ class Jobs:
         """The statuses of a caller's newest jobs, by their ids."""
         return (await self._store.run(transitions.statuses(caller)))[0]
 
-    async def cancel(self, caller: str, job_id: str) -> JobView:
-        """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""
-        return _require(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
+    async def abandon(self, caller: str, job_id: str, keep_s: float) -> int | None:
+        """For `keep_s` the same call finds the job; returns the moment, None where no call can."""
+        return await self._store.run(transitions.abandon(caller, job_id, keep_s))
+
+    async def cancel(self, caller: str, job_id: str, abandoned: int | None = None) -> JobView:
+        """Harmless if repeated, and after the end. One that was `abandoned`: only where nobody came back.
+
+        Raises CallerError `job_not_found`.
+        """
+        call = transitions.cancel(self._settings, caller, job_id, abandoned=abandoned)
+        return _require(await self._store.run(call))
 
     async def cancel_all(self, caller: str, ids: Sequence[str]) -> dict[str, JobView | CallerError]:
         """What `cancel` returns or raises for each; one that fails otherwise fails them all."""
@@ -176,9 +184,10 @@ class Jobs:
         """The store's time in Unix ms, and samples of the last minutes."""
         return await self._store.run(series())
 
-    async def purge(self, caller: str, job_id: str) -> None:
-        """Raises CallerError `job_not_found`."""
-        orphans = await self._store.run(transitions.purge(self._settings, caller, job_id))
+    async def purge(self, caller: str, job_id: str, abandoned: int | None = None) -> None:
+        """`abandoned` as in `cancel`. Raises CallerError `job_not_found`."""
+        call = transitions.purge(self._settings, caller, job_id, abandoned=abandoned)
+        orphans = await self._store.run(call)
         await self._delete(_require(orphans))
 
     async def forget(self, view: JobView) -> None:

@@ -98,18 +98,13 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(request_id_of(scope["headers"]), Reservation(self._budget))
-        shutdown = _shutdown(scope)
-        if shutdown is not None:
-            shutdown.note_request()
-        if scope["scheme"] == "https":
-            _demand_https(scope, reply)
-        scope = {**scope, KEY: reply, "path": _without_slash(scope["path"]), "client": _client(scope)}
         ended = False
 
         async def respond(message: Message) -> None:
             nonlocal ended
             if message["type"] == "http.response.start":
+                if reply.status is not None:
+                    return
                 reply.status = message["status"]
                 closing = stopping(scope)
                 message["headers"] = _headers(message.get("headers", ()), reply, closing=closing)
@@ -118,6 +113,13 @@ class RequestMiddleware:
             await send(message)
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
+        reply = Reply(request_id_of(scope["headers"]), Reservation(self._budget), respond)
+        shutdown = _shutdown(scope)
+        if shutdown is not None:
+            shutdown.note_request()
+        if scope["scheme"] == "https":
+            _demand_https(scope, reply)
+        scope = {**scope, KEY: reply, "path": _without_slash(scope["path"]), "client": _client(scope)}
         began = time.perf_counter()
         # Every line logged within carries its id.
         with about(request_id=reply.request_id, trace_id=traces.trace_id()):

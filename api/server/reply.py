@@ -1,11 +1,13 @@
 """What is known of an answer before it exists: headers that its error carries too, and what runs after it."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
 from fastapi import Request
+from starlette.types import Send
 
 from api.server.memory_budget import Reservation
 from shared import ids
@@ -29,15 +31,30 @@ class Reply:
     `afterwards` is called once the answer was sent whole.
     `body_digest` is of the body, as received, of a call with an Idempotency-Key.
     `route` is the template of the path, once a route was found; `status` is the answer's, once it has begun.
+    `send` sends a part of it; where the head was sent before, another one is left out.
     """
 
     request_id: str
     reservation: Reservation
+    send: Send
     headers: dict[str, str] = field(default_factory=dict)
     afterwards: Callable[[], Awaitable[None]] | None = None
     route: str = ""
     status: int | None = None
     body_digest: str = ""
+
+    async def keep_alive(self, pause_s: float) -> None:
+        """Send a line break in each pause, for ever; JSON may begin with them (RFC 8259, section 2).
+
+        The first comes with the status 200: an error is told in the body alone from then on.
+        """
+        self.headers["preference-applied"] = "wait"
+        await asyncio.sleep(pause_s)
+        head = [(b"content-type", b"application/json")]
+        await self.send({"type": "http.response.start", "status": 200, "headers": head})
+        while True:
+            await self.send({"type": "http.response.body", "body": b"\n", "more_body": True})
+            await asyncio.sleep(pause_s)
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:

@@ -16,19 +16,27 @@ class ApiSettings(Group):
     """The HTTP front end."""
 
     sync_limit_s: float = Field(
-        120, gt=0, description="Longest a synchronous call waits before 504 wait_exceeded."
+        3600, gt=0, description="Longest a synchronous call waits before 504 wait_exceeded."
     )
     leave_grace_s: float = Field(
-        2, ge=0, description="How long a run continues after its last synchronous caller disconnected."
+        30,
+        ge=0,
+        description="How long the job of a synchronous caller that disconnected goes on; the same call "
+        "again finds it.",
     )
     body_limit_mb: float = Field(25, gt=0, description="Largest request body in MiB.")
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
     file_limit_mb: float = Field(
         200, gt=0, description="Largest file in MiB; it may take longer than a body by the same factor."
     )
-    keepalive_s: float = Field(10, gt=0, description="Pause between comment lines on an idle event stream.")
+    keepalive_s: float = Field(
+        10,
+        gt=0,
+        description="Pause between comments on an idle stream, and between line breaks before a whole answer "
+        "that was asked for with `Prefer: wait`.",
+    )
     head_start_s: float = Field(
-        5, gt=0, description="A stream's headers are sent with its first event or after this."
+        1, gt=0, description="A stream's headers are sent with its first event or after this."
     )
     text_limit_kb: int = Field(
         256, ge=1, description="All text of one request, in KiB of UTF-8; pictures are not counted."

@@ -29,7 +29,7 @@ NOW = Times()
 ROOM = 6 * 2**10
 """Bytes of an answer of about a hundred tokens with its events."""
 
-Refusal = Literal["removed", "draining", "unready", "paused", "slow", "full", "crowded", "memory"]
+Refusal = Literal["removed", "draining", "unready", "paused", "full", "crowded", "memory"]
 Repeat = Literal["known", "mismatch", "purged", "expired"]
 Word = Literal["queued", "intake", "pictures", "gone", "passed", Repeat, Refusal]
 
@@ -95,7 +95,7 @@ class JobTerms:
     line that the job answers: `passed` where another process has taken the line, or the batch takes no more.
     `retain_s` overrides how long the settings keep the job and its answer. A job that is not `stored` is in
     no list, and `purge` forgets it once its end was told. `request_id` is that of the call, `trace` its place
-    in a trace (a carrier of shared/telemetry/traces.py).
+    in a trace (a carrier of shared/telemetry/traces.py). By `call_id` a caller who hung up finds it again.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -115,6 +115,7 @@ class JobTerms:
     stored: bool = True
     request_id: str | None = None
     trace: str | None = None
+    call_id: str | None = None
 
     def arguments(self, settings: Settings) -> dict[str, Any]:
         return {
@@ -135,6 +136,7 @@ class JobTerms:
             "unstored": None if self.stored else 1,
             "request_id": self.request_id,
             "trace": self.trace,
+            "call_id": self.call_id,
             "line": _line(self.line) if self.line else None,
             **vars(self.times),
         }

@@ -47,7 +47,6 @@ def _text(settings: Settings) -> str:
         "lease_ms": round(queue.lease_s * 1000),
         "call_ms": call_ms(settings),
         "wait_ms": queue.start_by_s * 1000,
-        "patience_ms": settings.api.sync_limit_s * 1000,
         "max_queued": queue.max_queued,
         "max_failures": queue.max_failures,
         "max_deaths": queue.max_deaths,

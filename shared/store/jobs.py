@@ -1,6 +1,7 @@
 """A caller's transitions and reads: view, list, follow, cancel, purge."""
 
 import json
+import math
 import string
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from shared.store.script import Script, ScriptCall
 
 VIEW, JOBS, STATUSES = Script("view"), Script("jobs"), Script("statuses")
 FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
-CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
+ABANDON, CANCEL, PURGE, LANE = Script("abandon"), Script("cancel"), Script("purge"), Script("lane")
 ASKED = Script("asked")
 EVENT_PAGE_LIMIT = 512
 EVENT_PAGE_BYTES = 64 * 2**10
@@ -123,21 +124,29 @@ def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptC
     return ScriptCall(script, arguments, lambda reply: views.event_page(reply, after))
 
 
-def cancel(settings: Settings, caller: str, job: str) -> ScriptCall[JobView | None]:
-    """Leave the run; the last one to leave ends it."""
-    arguments = {"caller": caller, "job": job}
+def abandon(caller: str, job: str, keep_s: float) -> ScriptCall[int | None]:
+    """The caller hung up: for `keep_s` the same call finds the job. Returns the moment, for `cancel`."""
+    arguments = {"caller": caller, "job": job, "keep_s": math.ceil(keep_s)}
+    return ScriptCall(ABANDON, arguments, lambda reply: reply)
+
+
+def cancel(
+    settings: Settings, caller: str, job: str, *, abandoned: int | None = None
+) -> ScriptCall[JobView | None]:
+    """Leave the run; the last one to leave ends it. One that was `abandoned`: only where nobody came back."""
+    arguments = {"caller": caller, "job": job, "abandoned": abandoned}
     return ScriptCall(CANCEL, arguments, views.job, size=views.answer_bytes, constants=constants(settings))
 
 
 def purge(
-    settings: Settings, caller: str, job: str, *, delivered: bool = False
+    settings: Settings, caller: str, job: str, *, delivered: bool = False, abandoned: int | None = None
 ) -> ScriptCall[list[str] | None]:
     """Cancel a job if need be and forget it; returns the digests of pictures that nobody holds any more.
 
     `delivered` = the caller was told its end: then only a job that is not to be stored is forgotten, and only
-    once its webhook was told too. None where there is nothing to forget.
+    once its webhook was told too. `abandoned` as in `cancel`. None where there is nothing to forget.
     """
-    arguments = {"caller": caller, "job": job, "delivered": delivered or None}
+    arguments = {"caller": caller, "job": job, "delivered": delivered or None, "abandoned": abandoned}
     return ScriptCall(PURGE, arguments, lambda reply: reply, constants=constants(settings))
 
 

@@ -87,5 +87,4 @@ def test_a_call_that_python_repeats_after_its_own_time_out_is_computed_once(url:
         reply = client.chat.completions.with_raw_response.create(**asked)
     with Api(url) as api:
         attempts = api.job(reply.headers["x-job-id"])["attempts"]
-    assert reply.headers["x-cache"] in ("COALESCED", "HIT")
     assert [attempt["outcome"] for attempt in attempts] == ["succeeded"]

@@ -31,7 +31,6 @@ STORES = {
 WHEN = WHEN_ASKED | IDEMPOTENCY | RESPONSES | BATCHES | WEBHOOKS | STORES
 SETTINGS = {
     "nothing begins within the limit": {"api": {"sync_limit_s": 0.05}},
-    "the answer would come after the limit": {"api": {"sync_limit_s": 0.05}},
     "the caller's own line is full": {"queue": {"max_queued_caller": 1}},
     "keys are asked for": KEYED,
     "the job is another caller's": KEYED,

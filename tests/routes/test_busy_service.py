@@ -11,7 +11,10 @@ from tests.support.app import ROOT, client_of
 MODEL = "sightline/tiny"
 CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"}]}
 ONE_PLACE = {"queue": {"max_queued_caller": 1}}
-MESSAGE = f"Too many of your requests wait for {MODEL} already."
+MESSAGE = (
+    f"Too many of your requests wait for {MODEL} already: 1 may "
+    "(SIGHTLINE_QUEUE__MAX_QUEUED_CALLER, or your key's max_queued)."
+)
 
 pytestmark = pytest.mark.parametrize("deployment", [ONE_PLACE], indirect=True, ids=["one-place"])
 

@@ -153,7 +153,7 @@ async def test_a_call_past_its_limit_names_the_job_that_goes_on() -> None:
     async with serving(service, sync_limit_s=0.01) as client:
         response = await client.post("/v1/chat/completions", json=CHAT)
 
-    message = f"No answer within 0.01 s; /v1/jobs/{FIRST} goes on."
+    message = f"No answer within 0.01 s (SIGHTLINE_API__SYNC_LIMIT_S); /v1/jobs/{FIRST} goes on."
     error = {"message": message, "type": "server_error", "param": None, "code": "wait_exceeded"}
     assert (response.status_code, response.json()) == (504, {"error": error})
     assert (response.headers["x-job-id"], response.headers["retry-after"]) == (FIRST, "1")

@@ -80,7 +80,7 @@ async def test_a_caller_with_a_key_may_come_back_for_the_answer(body: dict[str, 
 class Deleted(FakeService):
     """Whoever would cancel a job comes too late."""
 
-    async def cancel(self, caller: str, job_id: str) -> JobView:  # noqa: ARG002
+    async def cancel(self, caller: str, job_id: str, abandoned: int | None = None) -> JobView:  # noqa: ARG002
         self.cancelled.set()
         raise CallerError("job_not_found", "There is no such job.")
 
@@ -120,11 +120,11 @@ class Busy(FakeService):
         super().__init__()
         self.refusals = 2
 
-    async def cancel(self, caller: str, job_id: str) -> JobView:
+    async def cancel(self, caller: str, job_id: str, abandoned: int | None = None) -> JobView:
         if self.refusals:
             self.refusals -= 1
             raise Unavailable("store_unavailable", "The record store is out of reach.", retry_after=5)
-        return await super().cancel(caller, job_id)
+        return await super().cancel(caller, job_id, abandoned)
 
 
 async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_it_is_back(

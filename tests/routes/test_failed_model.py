@@ -99,7 +99,7 @@ async def test_a_stream_that_never_begins_ends_like_every_call(path: str, body: 
         await call.finish()
 
     assert (call.status, call.headers["retry-after"]) == (504, "1")
-    assert said(call) == f"No answer within 0.01 s; /v1/jobs/{FIRST} goes on."
+    assert said(call) == f"No answer within 0.01 s (SIGHTLINE_API__SYNC_LIMIT_S); /v1/jobs/{FIRST} goes on."
     assert service.views[FIRST].status == "queued"
 
 

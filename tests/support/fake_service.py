@@ -177,14 +177,19 @@ class FakeService(Submission, Jobs, Waiting):
         page = await self.list(caller, limit=len(self.views) + 1, after=None, filters=filters)
         return dict(Counter(view.status for view in page.views)), page.next is None
 
-    async def cancel(self, caller: str, job_id: str) -> JobView:
+    async def abandon(self, caller: str, job_id: str, keep_s: float) -> int | None:  # noqa: ARG002
+        if self.refusal is not None:
+            raise self.refusal
+        return None
+
+    async def cancel(self, caller: str, job_id: str, abandoned: int | None = None) -> JobView:  # noqa: ARG002
         view = await self.get(caller, job_id)
         if not view.ended:
             self._end(job_id, "cancelled")
             self.cancelled.set()
         return self.views[job_id]
 
-    async def purge(self, caller: str, job_id: str) -> None:
+    async def purge(self, caller: str, job_id: str, abandoned: int | None = None) -> None:  # noqa: ARG002
         await self.get(caller, job_id)
         del self.views[job_id]
 

@@ -269,7 +269,6 @@ WHEN: dict[str, Callable[[Situation], Awaitable[None]]] = {
     "the worker refuses the picture": refuses,
     "the job is cancelled meanwhile": cancelled_meanwhile,
     "nothing begins within the limit": nothing_begins,
-    "the answer would come after the limit": ready,
     "the job waits": waits,
     "the job runs": runs,
     "the job ends meanwhile": ends,

@@ -207,8 +207,7 @@ local function is_full(lane, caller, most, most_caller)
   return count >= most_caller and 'crowded' or nil
 end
 
--- Why a request cannot be taken now: nil, draining, unready, paused, slow (a caller who waits would time out before the
--- answer), full or crowded (by this caller's own work).
+-- Why a request cannot be taken now: nil, draining, unready, paused, full or crowded (by this caller's own work).
 local function refusal(p, joined)
   local lane = Lanes.of(p.lane)
   if lane.draining then
@@ -219,8 +218,6 @@ local function refusal(p, joined)
       return 'unready'
     elseif lane.paused then
       return 'paused'
-    elseif not joined and Estimates.answer_ms(lane, Queue.ahead(lane, p)) > S.patience_ms then
-      return 'slow'
     end
   end
   if not joined then
@@ -276,7 +273,7 @@ local function begin_job()
   local job = create(a.job, { caller = a.caller, model = a.model, model_lane = a.lane, priority = a.priority,
     metadata = a.metadata or '{}', created = now, paths = a.paths, start_by = a.start_by, finish_by = a.finish_by,
     schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
-    request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs })
+    request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs, call_id = a.call_id })
   if a.line then
     Batches.take_line(a.line, job)
   end
@@ -364,16 +361,17 @@ end)
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
 --   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s,
---   retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields
+--   call_id (digest of a call that its caller may repeat), retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields
 --   of the job (Jobs in the table of docs/architecture). Text: the request.
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
--- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
+-- draining | unready | paused | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
 -- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its
 -- webhook}, else {intake | known, view, trace of the run that it shares}. A repeat answers `known`.
-hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id spare# uploaded', {}, function()
+hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id call_id spare# uploaded', {}, function()
   Upkeep.notice_gap()
   local before = call('EXISTS', P .. a.job) == 1 and read(a.job)
-  local earlier = before and { 'known', Jobs.view(before.id) } or known_key()
+  local again = before and before.id or Jobs.take_abandoned()
+  local earlier = again and { 'known', Jobs.view(again) } or known_key()
   if earlier then
     return earlier
   elseif a.retry_of and not read(a.retry_of) then

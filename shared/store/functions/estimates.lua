@@ -25,13 +25,13 @@ function Estimates.ahead(waiting, class, own, callers)
   return count
 end
 
--- Milliseconds until one of `places` is free for work with `first` pieces before it, and whether one is free now.
+-- Milliseconds until a place is free for work with `first` pieces before it, and whether one is free now.
 -- Workers claim a few more than they have rows: `slots` counts places to begin in, `rows` places to compute in.
 -- Running work counts by its rows; rows in excess turn back into pieces, because `service_ms` is that of a piece.
-local function reckon(lane, first, ready, places)
+local function reckon(lane, first, ready)
   local running = Lanes.running(lane)
   local taken = running + lane.wide_running
-  local over = taken - ready * (Lanes.fact(lane, places) or 1)
+  local over = taken - ready * (Lanes.fact(lane, 'slots') or 1)
   if first + over < 0 then
     return FREE_MS, 'free'
   end
@@ -48,15 +48,10 @@ function Estimates.promise(lane, run, first)
   if ready == 0 or lane.paused then
     return
   end
-  local ms, kind = reckon(lane, first, ready, 'slots')
+  local ms, kind = reckon(lane, first, ready)
   local f50, f90 = string.match((lane.factors or FIRST)[kind], '(%d+) (%d+)')
   local p50, p90 = ms * f50 / 1e6, ms * f90 / 1e6
   run.promise = string.format('%s %d %d %d %d', kind, ms, p50, math.max(p50, p90), lane.epoch)
-end
-
--- Milliseconds until a new run would have ended, for a caller who waits for the answer.
-function Estimates.answer_ms(lane, first)
-  return reckon(lane, first, Lanes.ready(lane), 'rows') + (Lanes.fact(lane, 'service_ms') or 0)
 end
 
 -- A factor after the wait that it promised, and how many promises of its share were kept. It moves so that in the long run that

@@ -254,11 +254,47 @@ transition('asked', { 'no-writes' }, function()
   return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
 end)
 
+-- The jobs whose callers hung up before the answer, by when they did: the same call again finds the first of them.
+local function abandoned_key(caller, call_id)
+  return P .. 'abandoned:' .. caller .. ':' .. call_id
+end
+
+-- Whether nobody came back for a job that was `abandoned` at that moment; always where nobody can.
+local function is_abandoned(job)
+  return not a.abandoned or tonumber(call('ZSCORE', abandoned_key(job.caller, job.call_id), job.id) or 0) == a.abandoned
+end
+
+-- Notes that the caller of a job hung up: for `keep_s` the same call finds it. Returns the moment, nil where no call can.
+transition('abandon', { 'allow-oom' }, function()
+  local job = owned(a.job, a.caller)
+  if not job or not job.call_id then
+    return nil
+  end
+  local key = abandoned_key(job.caller, job.call_id)
+  call('ZADD', key, now, job.id)
+  call('EXPIRE', key, a.keep_s)
+  return now
+end)
+
+-- The job of an earlier call alike whose caller hung up; it is this one's now. One that failed meanwhile is no use.
+function Jobs.take_abandoned()
+  local id
+  repeat
+    id = a.call_id and call('ZPOPMIN', abandoned_key(a.caller, a.call_id))[1]
+    local job = id and read(id)
+    local work = job and (job.run and read(job.run) or job)
+    local status = work and (job.status or work.ended and work.state)
+    if work and (not status or status == 'succeeded') then
+      return id
+    end
+  until not id
+end
+
 -- Cancels a caller's job: it leaves its run, and the last job to leave ends the run. Returns the view, nil where the caller has no
--- such job. A job that has ended stays as it ended.
+-- such job, or it is no longer `abandoned`. A job that has ended stays as it ended.
 transition('cancel', { 'allow-oom' }, function()
   local job = owned(a.job, a.caller)
-  if not job then
+  if not job or not is_abandoned(job) then
     return nil
   end
   Runs.leave(job, 'cancelled', nil)
@@ -282,14 +318,14 @@ local function delete_run(run)
 end
 
 -- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is called no more. `delivered`: only
--- where the job is unstored, has ended and no webhook is still to be called. Returns nil where the caller has no such job, else
+-- where the job is unstored, has ended and no webhook is still to be called; `abandoned`: as `cancel`. Returns nil where the caller has no such job, else
 -- the digests of pictures nobody holds any more: delete them, then run `deleted`. A repeat within a minute answers the same.
 transition('purge', { 'allow-oom' }, function()
   local answered, job = P .. 'purged:' .. a.caller .. ':' .. a.job, owned(a.job, a.caller)
   if not job then
     local before = call('GET', answered)
     return before and cjson.decode(before) or nil
-  elseif a.delivered and not (job.unstored and job.status and not Webhooks.has_pending(job.id)) then
+  elseif not is_abandoned(job) or a.delivered and not (job.unstored and job.status and not Webhooks.has_pending(job.id)) then
     return nil
   end
   Runs.leave(job, 'cancelled', nil)

@@ -94,6 +94,7 @@ def of_admission() -> Iterator[ScriptCall]:
         line=PLACE,
         request_id="r",
         trace="t",
+        call_id="c",
     )
     yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True, spare=1)
     yield admission.cached(PLACING, SETTINGS, texts=True)
@@ -150,8 +151,9 @@ def of_jobs() -> Iterator[ScriptCall]:
     yield jobs.statuses("anyone", FILTER, "job_1")
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.follow("anyone", "job_1", 0, first=True)
-    yield jobs.cancel(SETTINGS, "anyone", "job_1")
-    yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True)
+    yield jobs.abandon("anyone", "job_1", 1)
+    yield jobs.cancel(SETTINGS, "anyone", "job_1", abandoned=1)
+    yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True, abandoned=1)
     yield jobs.purged("anyone", "job_1")
     yield jobs.asked("anyone", "job_1")
     yield files.deleted(["d"])

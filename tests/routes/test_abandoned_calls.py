@@ -1,0 +1,109 @@
+"""Clients give up after some seconds, and ask again: the same call goes on with the run of the one before."""
+
+from typing import Any
+
+import pytest
+
+from tests.routes.conftest import Deployment
+from tests.support.asgi_exchange import Exchange, posted
+from tests.support.clients import until_async
+
+MODEL = "sightline/tiny"
+CHAT = "/v1/chat/completions"
+REMOTE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+CALLS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "chat": (CHAT, {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}, {}),
+    "sampled": (
+        f"/models/{MODEL}{CHAT}",
+        {"messages": [{"role": "user", "content": "Hi"}], "temperature": 1},
+        {},
+    ),
+    "text": ("/v1/completions", {"model": MODEL, "prompt": "Hi"}, {}),
+    "several": ("/v1/completions", {"model": MODEL, "prompt": ["Hi", "Hi", "You"]}, {}),
+    "response": ("/v1/responses", {"model": MODEL, "input": "Hi", "metadata": {"page": "1"}}, {}),
+    "unstored": ("/v1/responses", {"model": MODEL, "input": "Hi", "store": False}, {}),
+    "raw": (f"/models/{MODEL}", {"inputs": "Hi"}, {"x_use_cache": "false"}),
+}
+calls = pytest.mark.parametrize(("path", "body", "headers"), CALLS.values(), ids=CALLS)
+pytestmark = pytest.mark.parametrize(
+    "deployment",
+    [{"api": {"leave_grace_s": 3600}, "queue": {"max_queued": 100}}],
+    indirect=True,
+    ids=["patient"],
+)
+
+
+def open_jobs(deployment: Deployment) -> set[str]:
+    return set(deployment.worker.store.client.zrange("sl7:deadlines", 0, -1))
+
+
+def abandoned(deployment: Deployment) -> int:
+    """Jobs that nobody waits for, as the store knows."""
+    client = deployment.worker.store.client
+    return sum(client.zcard(key) for key in client.keys("sl7:abandoned:*"))
+
+
+async def asked(
+    deployment: Deployment, path: str, body: dict[str, Any], headers: dict[str, str], *, jobs: int
+) -> Exchange:
+    """A call, once the store has so many jobs, of which somebody waits for each."""
+    call = posted(deployment.app, body, path, **headers)
+
+    async def waits() -> bool:
+        return len(open_jobs(deployment)) == jobs and not abandoned(deployment)
+
+    await until_async(waits, 60)
+    return call
+
+
+async def hung_up(deployment: Deployment, call: Exchange, jobs: int) -> None:
+    call.hang_up()
+    await call.finish()
+
+    async def known() -> bool:
+        return abandoned(deployment) == jobs
+
+    await until_async(known, 60)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@calls
+async def test_a_client_that_gives_up_and_asks_again_goes_on_with_the_same_jobs(
+    deployment: Deployment, path: str, body: dict[str, Any], headers: dict[str, str], *, stream: bool
+) -> None:
+    prompts = body.get("prompt")
+    if stream and isinstance(prompts, list):
+        pytest.skip("a stream has one prompt")
+    body, jobs = body | {"stream": stream}, len(prompts) if isinstance(prompts, list) else 1
+    deployment.worker.beat()
+    call = await asked(deployment, path, body, headers, jobs=jobs)
+    first = open_jobs(deployment)
+    for _ in range(2):
+        await hung_up(deployment, call, jobs)
+        call = await asked(deployment, path, body, headers, jobs=jobs)
+    assert open_jobs(deployment) == first
+
+    while not deployment.worker.idle():
+        claim = deployment.worker.take()
+        deployment.worker.say(claim, "A square.")
+        deployment.worker.succeed(claim, "A square.")
+    await call.finish()
+    assert (call.status, b"A square." in call.body) == (200, True)
+
+
+async def test_a_picture_is_not_fetched_again_for_a_client_that_asks_again(deployment: Deployment) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": [REMOTE]}]}
+    deployment.worker.beat()
+    call = await asked(deployment, CHAT, body, {}, jobs=1)
+    await hung_up(deployment, call, 1)
+    await asked(deployment, CHAT, body, {}, jobs=1)
+
+
+@calls
+async def test_a_second_call_alike_gets_an_answer_of_its_own_while_the_first_waits(
+    deployment: Deployment, path: str, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    jobs = len(body["prompt"]) if isinstance(body.get("prompt"), list) else 1
+    deployment.worker.beat()
+    for times in (1, 2):
+        await asked(deployment, path, body, headers, jobs=times * jobs)
