@@ -1,4 +1,4 @@
-"""`sightline ask`: a question about pictures, or a conversation, printed as it is generated."""
+"""`sightline ask`: a question about pictures or other media, or a conversation, printed as it comes."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from sightline.chat import Chat, picture_url
+from sightline.chat import Chat, medium_url
 from sightline.commands import Json, MaxTokens, Model, Pictures, Url, commands, examples
 from sightline.exits import CommandError, Exit
 from sightline.progress import PlaceBar
@@ -29,6 +29,7 @@ app = commands()
     epilog=examples(
         'sightline ask "How many shapes are there?" --picture examples/sample.png',
         'sightline ask "What has changed?" --picture before.jpg --picture https://example.com/after.jpg',
+        'sightline ask "What does the contract cost?" contract.pdf',
         "sightline ask --picture street.jpg              a conversation",
         'echo "What is a job?" | sightline ask --json',
         'sightline ask "What is it?" --picture a.jpg --url http://10.0.0.5:8000',
@@ -36,6 +37,9 @@ app = commands()
 )
 def _ask(
     question: Annotated[str | None, Argument(help="what to ask", show_default=False)] = None,
+    files: Annotated[
+        list[str] | None, Argument(metavar="[FILE|URL]...", help="as --picture", show_default=False)
+    ] = None,
     picture: Pictures = None,
     model: Model = None,
     max_tokens: MaxTokens = None,
@@ -45,7 +49,7 @@ def _ask(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a question, with pictures or without, and print the answer as it is generated.
+    """Ask a question, about pictures, documents, sounds, videos or without, and print the answer as it comes.
 
     Without a question a conversation starts, where each question is sent with all before it. If standard
     input is no terminal, it is read as the question.
@@ -55,7 +59,9 @@ def _ask(
         if not question:
             raise CommandError(Exit.USAGE, NO_QUESTION)
     with client_of(url) as client:
-        chat = Chat(client, model, max_tokens, [picture_url(name) for name in picture or ()])
+        chat = Chat(
+            client, model, max_tokens, [medium_url(name) for name in (*(picture or ()), *(files or ()))]
+        )
         if interactive or question is None:
             _converse(chat, question, as_json=as_json)
         else:
@@ -99,7 +105,7 @@ def _answer_line(chat: Chat, line: str, *, as_json: bool) -> None:
             chat.pictures = []
         case ["/picture", name]:
             # A terminal quotes the name of a file that is dropped on it.
-            chat.pictures.append(picture_url(name.strip().strip("'\"")))
+            chat.pictures.append(medium_url(name.strip().strip("'\"")))
         case [word, *_] if word.startswith("/"):
             note(HELP)
         case _:

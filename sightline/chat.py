@@ -5,15 +5,19 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from mimetypes import guess_type
 from typing import Any
 
 import httpx
 
 from sightline.exits import CommandError, Exit
+from sightline.mapping.media import MOST_MB, START, kind_of
 from sightline.serving.folder import typed_path
 from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
 
 Message = dict[str, Any]
+MIMES = {"Document": "application/pdf", "Sound": "audio/wav", "Video": "video/mp4"}
+"""One for each kind: the service looks at the bytes."""
 ASKED_AGAIN = ("model_not_found", "model_loading", "no_worker")
 """Refusals of a call that names no model, and of one that does not wait: a person is told, and waits."""
 
@@ -31,7 +35,7 @@ class Answer:
 
 @dataclass
 class Chat:
-    """`model` None: the first one served. `pictures` belong to the next question, as URLs."""
+    """`model` None: the first one served. `pictures`, or other media, are the next question's, as URLs."""
 
     client: httpx.Client
     model: str | None = None
@@ -47,8 +51,8 @@ class Chat:
         Makes one request, which a key's quota counts; two if the model is not there yet, and three if several
         are served and none is named.
         """
-        parts = [{"type": "image_url", "image_url": {"url": url}} for url in self.pictures]
-        question: Message = {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
+        parts = [*map(part_of, self.pictures), {"type": "text", "text": text}]
+        question: Message = {"role": "user", "content": parts}
         pieces: list[str] = []
 
         def take(piece: str) -> None:
@@ -96,16 +100,31 @@ def first_model(client: httpx.Client) -> str:
     return str(served[0]["id"])
 
 
-def picture_url(picture: str) -> str:
-    """A URL unchanged, a file as a data: URI. Raises CommandError."""
-    if picture.lower().startswith(("http://", "https://", "data:")):
-        return picture
+def medium_url(medium: str) -> str:
+    """A URL unchanged, a file as a data: URI of what its bytes are. Raises CommandError."""
+    if medium.lower().startswith(("http://", "https://", "data:")):
+        return medium
     try:
-        data = typed_path(picture).read_bytes()
+        with typed_path(medium).open("rb") as file:
+            data = file.read(MOST_MB * 2**20 + 1)
     except OSError as error:
-        raise CommandError(Exit.USAGE, f"The picture {picture} cannot be read: {error.strerror}.") from None
-    # The service tells a picture's kind by its bytes, whatever name it has.
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        raise CommandError(Exit.USAGE, f"The file {medium} cannot be read: {error.strerror}.") from None
+    if len(data) > MOST_MB * 2**20:
+        raise CommandError(Exit.USAGE, f"The file {medium} has more than {MOST_MB} MiB.")
+    mime = MIMES.get(kind_of(data[:START]) or "", "image/png")
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def part_of(url: str) -> dict[str, Any]:
+    """The part of a message with what the URL names, as its type or its name's ending says."""
+    is_data = url[:5].lower() == "data:"
+    mime = url[5:].partition(";")[0] if is_data else guess_type(url.partition("?")[0])[0]
+    match (mime or "").lower().partition("/"):
+        case ("application", _, "pdf"):
+            return {"type": "document", "document" if is_data else "url": url}
+        case ("video" | "audio" as kind, *_):
+            return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _streamed(reply: httpx.Response, emit: Callable[[str], object], wait: Callable[[str], object]) -> Answer:

@@ -25,7 +25,7 @@ Pictures = Annotated[
     Option(
         "--picture",
         metavar="FILE|URL",
-        help="a PNG, JPEG, WebP or GIF file, or a URL that the service fetches; may be repeated",
+        help="a picture, PDF, sound or video, or a URL that the service fetches; may be repeated",
     ),
 ]
 MaxTokens = Annotated[int | None, Option(min=1, help="maximum length of the answer")]

@@ -12,7 +12,7 @@ def main() -> int:
     """No traceback for Ctrl-C, for closed output, or for a terminal that lacks a character."""
     try:
         # First, so that no package of that name is taken for ours.
-        sys.path.insert(0, str(_root()))
+        sys.path.insert(0, str(root()))
         from shared.stopping import stop_at_once
 
         if sys.argv[1:2] in PROCESSES:
@@ -25,7 +25,7 @@ def main() -> int:
         return 130
 
 
-def _root() -> Path:
+def root() -> Path:
     """The folder of `shared`: inside this package once it is installed, beside it in a checkout."""
     package = Path(__file__).parent
     return service if (service := package / "service").is_dir() else package.parent

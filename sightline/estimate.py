@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from sightline.chat import first_model, picture_url
+from sightline.chat import first_model, medium_url, part_of
 from sightline.commands import Json, MaxTokens, Model, Pictures, Url, commands, examples
 from sightline.jobs import expected
 from sightline.serving.service import client_of, fetched, speaking
@@ -29,11 +29,12 @@ def _estimate(
     it would wait and run, and how many tokens it has.
     """
     with client_of(url) as client:
+        parts = [part_of(medium_url(name)) for name in picture or ()]
         with speaking(client):
             model = model or first_model(client)
         body = {
             "model": model,
-            "input": {"prompt": question, "images": [picture_url(name) for name in picture or ()]},
+            "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}],
             "parameters": {"max_new_tokens": max_tokens},
         }
         forecast = fetched(client, "POST", "/v1/estimate", body=body)

@@ -1,29 +1,25 @@
-"""Asks the service for the rows of a map: as many at once as its queue has use for, each to its end."""
+"""Asks the service for the rows of a map, each to its end, whatever breaks meanwhile."""
 
 import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import cycle
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 
 from sightline.exits import CommandError, Exit
 
-START, LEAST, MOST = 16, 4, 256
-"""Rows on their way at once: at first, and at any time."""
+UPLOADS = 16
+"""Rows whose bytes are in memory at once: they are read, sent and forgotten."""
 WAIT_S = 50
-"""A submit's or a poll's wait for the end: one call for most rows."""
+"""A poll's wait for the end."""
 PATIENCE_S = 600.0
 """How long no answer of the service at all may come before the map ends; started again it goes on."""
 LONGEST_PAUSE_S = 30.0
 FATAL = {401, 402, 403}
 """What the next row would be answered as well. So would a model that is not served."""
-CLIENTS = 16
-"""Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 FAULTS = 5
 """How often one row may meet the service's own fault."""
 MISFITS = 16
@@ -34,51 +30,14 @@ PASSING_CODES = ("fetch_failed", "model_removed")
 """Jobs that failed so may succeed later, though the same request would not be asked again by the service."""
 
 
-class Window:
-    """How many rows are on their way: more while the queue waits for us, fewer where it says so."""
-
-    def __init__(self) -> None:
-        self.size = float(START)
-        self.in_flight = 0
-        self._changed = asyncio.Event()
-        self._halved = 0.0
-
-    async def take(self) -> None:
-        """A place, once there is one. For one taker."""
-        while self.in_flight >= int(self.size):
-            self._changed.clear()
-            await self._changed.wait()
-        self.in_flight += 1
-
-    def free(self) -> None:
-        self.in_flight -= 1
-        self._changed.set()
-
-    def ended(self, job: dict[str, Any], call_s: float) -> None:
-        """More rows help where the model had most of the call's time, and none of them waited for long."""
-        if job["started_at"] is None or job["ended_at"] is None:
-            return
-        waited, took = job["started_at"] - job["created_at"], job["ended_at"] - job["started_at"]
-        step = 1.0 if waited <= took and took > call_s / 2 else -0.5
-        self.size = min(max(self.size + step, min(self.size, START)), MOST)
-
-    def refused(self) -> None:
-        """Halve, at most once a second: those on their way are all refused at once."""
-        if time.monotonic() - self._halved > 1:
-            self._halved = time.monotonic()
-            self.size = max(self.size / 2, LEAST)
-
-
 class Caller:
     """One service, by HTTP. `say` is called with why rows wait, and with "" once they go on."""
 
-    def __init__(
-        self, clients: Sequence[httpx.AsyncClient], say: Callable[[str], object] = lambda _: None
-    ) -> None:
-        self.window = Window()
+    def __init__(self, client: httpx.AsyncClient, say: Callable[[str], object] = lambda _: None) -> None:
         self.say = say
-        self._clients = cycle(clients)
-        self._url = clients[0].base_url
+        self._client = client
+        self._url = client.base_url
+        self._uploads = asyncio.Semaphore(UPLOADS)
         self._heard = time.monotonic()
         self._misfits = 0
         self.answered = False
@@ -97,26 +56,23 @@ class Caller:
         headers = {"content-type": "application/json", "x-use-cache": "false"}
         return await self._first("POST", f"/v1/estimate?rows={rows}", content=body, headers=headers)
 
-    async def answer(self, body: bytes, key: str) -> dict[str, Any]:
+    async def answer(self, body: Callable[[], bytes], key: str) -> dict[str, Any]:
         """The ended job of a row, or {"error": …} where it was refused.
 
         Whatever breaks, it is asked again under the same key, which names the same job. Raises CommandError
-        where no row can be answered.
+        where no row can be answered, and what `body` raises.
         """
-        headers = {
-            "content-type": "application/json",
-            "idempotency-key": key,
-            "prefer": f"wait={WAIT_S}",
-        }
+        headers = {"content-type": "application/json", "idempotency-key": key}
         misses = 0
         while True:
-            begun = time.monotonic()
-            reply = await self._tried("POST", "/v1/jobs", content=body, headers=headers)
+            async with self._uploads:
+                content = await asyncio.to_thread(body)
+                reply = await self._tried("POST", "/v1/jobs", content=content, headers=headers)
+                del content
             if reply is not None and reply.is_success:
                 job = await self._ended(reply.json())
                 if job is not None:
                     self.say("")
-                    self.window.ended(job, time.monotonic() - begun)
                     self._check(job)
                     return job
             elif reply is not None and not _passes(reply, misses):
@@ -150,7 +106,7 @@ class Caller:
     async def _tried(self, method: str, path: str, **call: Any) -> httpx.Response | None:
         """None where no answer came. Raises CommandError where the service stays away or knows us not."""
         try:
-            reply = await next(self._clients).request(method, path, **call)
+            reply = await self._client.request(method, path, **call)
         except httpx.TransportError as error:
             self.say(f"no answer from {self._url}")
             if time.monotonic() - self._heard > PATIENCE_S:
@@ -177,7 +133,6 @@ class Caller:
         """As long as the service says, else a little longer each time; not all rows at the same moment."""
         pause = min(0.25 * 2 ** min(misses, 8), LONGEST_PAUSE_S)
         if reply is not None and _passes(reply):
-            self.window.refused()
             self.say(f"the service says: {_refusal(reply)['message']}")
             pause = float(reply.headers.get("retry-after", pause))
         await asyncio.sleep(pause * random.uniform(1, 1.3))  # noqa: S311 - no secret
@@ -185,7 +140,7 @@ class Caller:
     async def _first(self, method: str, path: str, **call: Any) -> dict[str, Any]:
         """One call that is not repeated. Raises CommandError."""
         try:
-            reply = await next(self._clients).request(method, path, **call)
+            reply = await self._client.request(method, path, **call)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             message = f"No answer from {self._url} ({error or type(error).__name__})"
             raise CommandError(Exit.UNREACHABLE, f"{message}: is it running?") from None
@@ -195,24 +150,17 @@ class Caller:
         return body
 
 
-@asynccontextmanager
-async def connected(url: str, key: str | None) -> AsyncIterator[Sequence[httpx.AsyncClient]]:
-    """Clients of the service at `url`; no proxy leads to this machine."""
+def connected(url: str, key: str | None) -> httpx.AsyncClient:
+    """A client of the service at `url`; no proxy leads to this machine."""
     local = httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
-    trust = httpx.create_ssl_context()
-    async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(
-                httpx.AsyncClient(
-                    base_url=url,
-                    headers={"authorization": f"Bearer {key}"} if key else {},
-                    timeout=httpx.Timeout(10, read=WAIT_S + 30, write=120),
-                    verify=trust,
-                    transport=httpx.AsyncHTTPTransport(verify=trust) if local else None,
-                )
-            )
-            for _ in range(CLIENTS)
-        ]
+    limits = httpx.Limits(max_connections=None)
+    return httpx.AsyncClient(
+        base_url=url,
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        timeout=httpx.Timeout(10, read=WAIT_S + 30, write=120),
+        limits=limits,
+        transport=httpx.AsyncHTTPTransport(limits=limits) if local else None,
+    )
 
 
 def default_url() -> str:

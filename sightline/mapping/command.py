@@ -16,8 +16,8 @@ from sightline.exits import CommandError, Exit
 from sightline.mapping.caller import Caller, connected, default_key
 from sightline.mapping.output import Receipt, check_output, check_replaced
 from sightline.mapping.question import Question
-from sightline.mapping.rows import RowError, Source, source
-from sightline.mapping.run import Progress, map_rows, time_of
+from sightline.mapping.rows import Source, left_out_words, source
+from sightline.mapping.run import UNASKABLE, Progress, map_rows
 from sightline.progress import Bar
 from sightline.terminal import note, plain, show_facts, show_json, span
 
@@ -39,10 +39,10 @@ def _map(
     question: Annotated[str, Argument(help="what to ask of each row; {column} stands for a column's value")],
     input: Annotated[
         str,
-        Option("--input", metavar="INPUT", help="a folder, glob, JSONL or Parquet file, data set or bucket"),
+        Option("--input", metavar="INPUT", help="a folder, glob, table, data set or bucket"),
     ],
     output: Annotated[
-        Path, Option("--output", parser=Path, metavar="FILE", help="ends in .jsonl or .parquet")
+        Path, Option("--output", parser=Path, metavar="FILE", help="ends in .jsonl, .csv or .parquet")
     ],
     column: Annotated[str | None, Option(help="a table's column of paths, URLs or bytes")] = None,
     schema: Annotated[
@@ -97,8 +97,8 @@ async def _forecast(
     check_output(output)
     rows = await asyncio.to_thread(source, input, column)
     count = await asyncio.to_thread(rows.count)
-    async with connected(url, default_key()) as clients:
-        caller = Caller(clients)
+    async with connected(url, default_key()) as client:
+        caller = Caller(client)
         whole = Question(question, model or await caller.model(), **asked)
         check_replaced(output, input, whole)
         whole.check(await asyncio.to_thread(rows.columns))
@@ -110,10 +110,18 @@ async def _forecast(
         "model": whole.model,
         "tokens_in": round(sum(known) / len(known) * count) if known else None,
         "tokens_out_at_most": max((counts["answer_at_most"] for counts in tokens), default=0) * count,
-        "time_s": next(filter(None, map(time_of, forecasts)), None),
+        "time_s": next(filter(None, map(_time, forecasts)), None),
         "failures": [str(failure) for failure in failures],
+        "left_out": rows.left_out,
         "refusal": next(filter(None, (forecast.get("refusal") for forecast in forecasts)), None),
     }
+
+
+def _time(forecast: dict[str, Any]) -> tuple[float, float] | None:
+    """From now to the end of the last row: met half the time, and nine times in ten."""
+    if (estimate := forecast.get("estimate")) is None:
+        return None
+    return estimate["p50"] + estimate["service_s"], estimate["p90"] + estimate["service_s"]
 
 
 async def _estimates(
@@ -124,7 +132,7 @@ async def _estimates(
     for row in islice(rows.rows(), SAMPLE):
         try:
             forecasts.append(await caller.estimate(question.body(row), count))
-        except (CommandError, OSError, RowError, ValueError) as failure:
+        except (CommandError, *UNASKABLE) as failure:
             failures.append(failure)
     if forecasts:
         return forecasts, failures
@@ -143,6 +151,7 @@ def _show_forecast(facts: dict[str, Any]) -> None:
         yield "time", f"{span(time[0])} to {span(time[1])}" if time else "not known yet"
         for failure in facts["failures"]:
             yield "failure", failure
+        yield from (("left out", left_out_words(*item)) for item in facts["left_out"].items())
         yield "refusal", refusal and f"{refusal['code']}: {refusal['detail']}"
 
     show_facts(shown())
@@ -175,13 +184,21 @@ def _words(progress: Progress) -> str:
     words = [f"{progress.failed} failed"]
     if progress.kept:
         words += [f"{progress.kept} from before"]
-    if progress.left_s and progress.done < progress.total:
-        words += [f"ends in about {span(progress.left_s)}"]
     return ", ".join(words + [progress.waits] * bool(progress.waits))
 
 
 def _show_receipt(receipt: dict[str, Any]) -> None:
-    show_facts((name, str(value)) for name, value in receipt.items())
+    def shown() -> Iterator[tuple[str, str]]:
+        for name, value in receipt.items():
+            if name == "failures":
+                for code, failure in value.items():
+                    yield "failure", f"{failure['count']} {code}: {failure['message']}"
+            elif name == "left_out":
+                yield from (("left out", left_out_words(*item)) for item in value.items())
+            else:
+                yield name, str(value)
+
+    show_facts(shown())
 
 
 def _check(receipt: Receipt) -> None:

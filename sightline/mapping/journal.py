@@ -19,6 +19,8 @@ class Journal:
     def __init__(self, path: Path, question: str) -> None:
         """Raises CommandError where another map writes it, or it belongs to another question."""
         self.path = path
+        if path.exists() and not path.is_file():
+            raise CommandError(Exit.USAGE, f"{path} is no file: name another output.")
         self._file = path.open("a+b")
         self._places: dict[bytes, int] = {}
         self._failed: set[bytes] = set()
@@ -29,6 +31,10 @@ class Journal:
         except BlockingIOError:
             self._file.close()
             raise CommandError(Exit.USAGE, f"Another map writes {path}: wait for its end.") from None
+        except (ValueError, LookupError, TypeError):
+            self._file.close()
+            message = f"{path} is damaged: delete it, or name another output, to ask anew"
+            raise CommandError(Exit.USAGE, f"{message}.") from None
         except CommandError:
             self._file.close()
             raise
@@ -115,7 +121,8 @@ class Journal:
         return any(line.endswith(b"\n") and not json.loads(line)["error"] for line in self._file)
 
     def _index(self, line: dict[str, Any], at: int) -> None:
-        key = bytes.fromhex(line["key"])
+        """Raises LookupError, TypeError, ValueError for what is no line of a journal."""
+        key, _, _ = bytes.fromhex(line["key"]), line["columns"], line["job"]
         self._places[key] = at
         self._again.pop(key, None)
         self._failed.discard(key)

@@ -1,12 +1,12 @@
 """The output of a map, in the order of its input, and the receipt that says what became of each row."""
 
+import csv
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,10 @@ from sightline.exits import CommandError, Exit
 from sightline.json_text import to_text
 from sightline.mapping.journal import Journal
 from sightline.mapping.question import Question
-from sightline.mapping.rows import pyarrow, receipt_of
+from sightline.mapping.rows import LeftOut, receipt_of
+from sightline.mapping.tables import pyarrow
 
-FORMATS = (".jsonl", ".ndjson", ".parquet")
 KEY_BYTES = 32
-Rows = Callable[[], Iterator[dict[str, Any]]]
 ROWS = 1024
 """Rows of a table written at a time."""
 
@@ -27,24 +26,29 @@ ROWS = 1024
 class Receipt:
     """What a map came to, counted in the rows of the output as they were written.
 
-    `input` is a digest of all rows with what was asked of them, in order; `output` the file's.
+    `failures` has the number of each error and its first message. `left_out` counts files that are no row, by
+    reason and ending. `input` is a digest of all rows with what was asked of them, in order; `output` the
+    digest of `file`.
     """
 
     rows: int
     answered: int
     failed: int
+    failures: dict[str, dict[str, Any]]
+    left_out: dict[str, dict[str, int]]
     model: str
     question: str
     input: str
     output: str
+    file: str
 
 
 def check_output(path: Path) -> None:
     """Before anything is asked. Raises CommandError."""
     if path.is_dir():
         raise CommandError(Exit.USAGE, f"The output {path} is a folder; name a file.")
-    if path.suffix.lower() not in FORMATS:
-        raise CommandError(Exit.USAGE, f"The output {path} should end in {', '.join(FORMATS)}.")
+    if path.suffix.lower() not in WRITERS:
+        raise CommandError(Exit.USAGE, f"The output {path} should end in {', '.join(WRITERS)}.")
     if not path.parent.is_dir():
         raise CommandError(Exit.USAGE, f"The folder of the output, {path.parent}, is not there.")
     if path.suffix.lower() == ".parquet":
@@ -71,20 +75,27 @@ def _question_of(path: Path) -> Any:
         return None
 
 
-def write_output(path: Path, keys: bytearray, journal: Journal, question: Question) -> Receipt:
+def write_output(
+    path: Path, keys: bytearray, journal: Journal, question: Question, left_out: LeftOut
+) -> Receipt:
     """Write the output from the journal, whole or not at all, and the receipt beside it."""
     part, receipt_part = _part(path), _part(receipt_of(path))
-    rows = partial(_rows, keys, journal, question)
-    counts = {"answered": 0, "failed": 0}
+    answers = Answers(keys, journal, question)
     try:
-        (_write_table if path.suffix.lower() == ".parquet" else _write_lines)(part, rows, counts)
+        WRITERS[path.suffix.lower()](part, answers)
+        failures = answers.failures()
+        failed = sum(failure["count"] for failure in failures.values())
         receipt = Receipt(
             rows=len(keys) // KEY_BYTES,
-            **counts,
+            answered=len(keys) // KEY_BYTES - failed,
+            failed=failed,
+            failures=failures,
+            left_out={reason: dict(endings) for reason, endings in left_out.items()},
             model=question.model,
             question=question.digest,
             input=hashlib.sha256(keys).hexdigest(),
             output=_digest(part),
+            file=str(path),
         )
         receipt_part.write_text(f"{json.dumps(asdict(receipt), indent=1)}\n")
         # The receipt first: killed between the two, its digest is not the output's, which shows, and the next
@@ -101,42 +112,84 @@ def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
 
 
-def _rows(keys: bytearray, journal: Journal, question: Question) -> Iterator[dict[str, Any]]:
-    empty = dict.fromkeys(question.properties)
-    for at in range(0, len(keys), KEY_BYTES):
-        record = journal.read(keys[at : at + KEY_BYTES].hex())
-        error = record["error"] and {name: record["error"][name] for name in ("code", "message")}
-        answers = {"answer": record.get("answer"), **empty, **record.get("values", {})}
-        yield {**record["columns"], **answers, "error": error, "job": record["job"]}
+class Answers:
+    """The rows of the output, read from the journal as often as they are asked for.
+
+    A column of the input keeps its name; an answer's column that is called the same gets `_2` behind its own.
+    """
+
+    def __init__(self, keys: bytearray, journal: Journal, question: Question) -> None:
+        self._keys, self._journal = keys, journal
+        self._properties = question.properties
+        self._given = dict.fromkeys(name for record in self._records() for name in record["columns"])
+        self._names: dict[str, str] = {}
+        for name in ("answer", *question.properties, "error", "job"):
+            self._names[name] = next(it for it in _numbered(name) if it not in self._given)
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self._given, *self._names.values()]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        for record in self._records():
+            error = record["error"] and {name: record["error"][name] for name in ("code", "message")}
+            values = dict.fromkeys(self._properties) | record.get("values", {})
+            own = {"answer": record.get("answer"), **values, "error": error, "job": record["job"]}
+            yield {**record["columns"], **{self._names[name]: value for name, value in own.items()}}
+
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """By code, the most frequent first."""
+        found: dict[str, dict[str, Any]] = {}
+        for error in filter(None, (record["error"] for record in self._records())):
+            found.setdefault(error["code"], {"count": 0, "message": error["message"]})["count"] += 1
+        return dict(sorted(found.items(), key=lambda failure: -failure[1]["count"]))
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for at in range(0, len(self._keys), KEY_BYTES):
+            yield self._journal.read(self._keys[at : at + KEY_BYTES].hex())
 
 
-def _counted(rows: Iterable[dict[str, Any]], counts: dict[str, int]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        counts["failed" if row["error"] else "answered"] += 1
-        yield row
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}_{number}" for number in count(2))
 
 
-def _write_lines(path: Path, rows: Rows, counts: dict[str, int]) -> None:
+def _write_lines(path: Path, answers: Answers) -> None:
     with path.open("w", encoding="utf-8") as lines:
-        for row in _counted(rows(), counts):
+        for row in answers.rows():
             lines.write(f"{to_text(row)}\n")
 
 
-def _write_table(path: Path, rows: Rows, counts: dict[str, int]) -> None:
+def _write_csv(path: Path, answers: Answers) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, answers.columns)
+        writer.writeheader()
+        writer.writerows({name: _cell(value, str) for name, value in row.items()} for row in answers.rows())
+
+
+def _write_table(path: Path, answers: Answers) -> None:
     """In two passes: a column's type is known once all rows were seen."""
     arrow = pyarrow()
-    kinds: dict[str, set[type]] = {}
-    for row in rows():
+    kinds: dict[str, set[type]] = {name: set() for name in answers.columns}
+    for row in answers.rows():
         for name, value in row.items():
-            kinds.setdefault(name, set()).add(_kind(value))
+            kinds[name].add(_kind(value))
     casts = {name: _cast(kind - {type(None)}) for name, kind in kinds.items()}
     types = {int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_(), str: arrow.string()}
     schema = arrow.schema([(name, types[cast]) for name, cast in casts.items()])
-    some = _counted(rows(), counts)
+    some = answers.rows()
     with arrow.parquet.ParquetWriter(path, schema) as writer:
         while page := list(islice(some, ROWS)):
             cells = [{name: _cell(row.get(name), cast) for name, cast in casts.items()} for row in page]
             writer.write_table(arrow.Table.from_pylist(cells, schema))
+
+
+WRITERS: dict[str, Callable[[Path, Answers], None]] = {
+    ".jsonl": _write_lines,
+    ".ndjson": _write_lines,
+    ".csv": _write_csv,
+    ".parquet": _write_table,
+}
 
 
 def _kind(value: Any) -> type:

@@ -10,12 +10,15 @@ from functools import cached_property
 from typing import Any
 
 from sightline.exits import CommandError, Exit
-from sightline.mapping.rows import MAGIC, Row, RowError
+from sightline.mapping.media import START, Medium, RowError, kind_of
+from sightline.mapping.rows import Row
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}|\{([^\W\d]\w*)\}")
 """`{name}` stands for a column; `{{name}}` for itself in braces. JSON in a question needs no care."""
 OWN = ("answer", "error", "job")
 """Columns that a map adds."""
+PARTS = {"Document": "document", "Sound": "audio", "Video": "video"}
+"""How a job's messages hold what is no picture."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,8 @@ class Question:
         """The columns that a structured answer becomes."""
         return tuple((self.schema or {}).get("properties", ()))
 
-    @cached_property
-    def reserved(self) -> frozenset[str]:
-        """What no column of the input may be called, as the output has one so."""
-        return frozenset((*OWN, *self.properties))
-
     def check(self, columns: Iterable[str]) -> None:
-        """Raises CommandError where the template is no text, names no column, or two columns had one name."""
+        """Raises CommandError where the template is no text or names no column."""
         try:
             self.template.encode()
         except UnicodeEncodeError:
@@ -52,18 +50,14 @@ class Question:
             if match[2] and match[2] not in known:
                 message = f"The question names {{{match[2]}}}; columns are {', '.join(sorted(known))}"
                 raise CommandError(Exit.USAGE, f"{message}. Write {{{{{match[2]}}}}} for the word in braces.")
-        if taken := sorted(known & self.reserved | {*OWN} & {*self.properties}):
-            message = "is both a column of the input and one of the answers: rename one"
+        if taken := sorted({*OWN} & {*self.properties}):
+            message = "is both a property of the schema and a column that each answer has: rename it"
             raise CommandError(Exit.USAGE, f"{', '.join(taken)} {message}.")
 
     def text(self, row: Row) -> str:
         """Raises RowError."""
         if row.fault is not None:
             raise row.fault
-        # `check` has seen the first rows only.
-        if taken := ", ".join(sorted(self.reserved & row.columns.keys())):
-            message = f"The row's {taken} is also a column of the answers: rename it."
-            raise RowError("reserved_column", message)
 
         def filled(match: re.Match[str]) -> str:
             if match[1]:
@@ -79,8 +73,8 @@ class Question:
 
         Raises OSError, RowError; ValueError for a path that no file can have.
         """
-        text, picture = self.text(row), row.picture and row.picture.identity()
-        return _hash([self.digest, text, picture, row.columns])
+        text, medium = self.text(row), row.medium and row.medium.identity()
+        return _hash([self.digest, text, medium, row.columns])
 
     def key_of_failure(self, row: Row, why: str) -> str:
         """Names a row of which is not known what it would ask."""
@@ -88,16 +82,14 @@ class Question:
 
     def body(self, row: Row) -> bytes:
         """The job to submit. Raises as `key`."""
-        job_input: dict[str, Any] = {"prompt": self.text(row)}
-        if row.picture is not None:
-            job_input["image"] = row.picture.url or _encoded(row.picture)
         parameters: dict[str, Any] = {}
         if self.max_tokens is not None:
             parameters["max_new_tokens"] = self.max_tokens
         if self.schema is not None:
             schema = {"name": "answer", "schema": self.schema}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
-        job = {"model": self.model, "input": job_input, "parameters": parameters, "priority": "batch"}
+        job = {"model": self.model, **_asked(self.text(row), row.medium)}
+        job |= {"parameters": parameters, "priority": "batch"}
         try:
             return json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()
         except UnicodeEncodeError:
@@ -116,12 +108,20 @@ class Question:
         return {name: value.get(name) for name in self.properties} if isinstance(value, dict) else {}
 
 
-def _encoded(picture: Any) -> str:
-    """Raises RowError: a table may name any file of this machine, and only pictures leave it."""
-    data = picture.load()
-    if not data.startswith(MAGIC):
-        raise RowError("invalid_image", "Its file is no PNG, JPEG, WebP or GIF.")
-    return base64.b64encode(data).decode()
+def _asked(text: str, medium: Medium | None) -> dict[str, Any]:
+    """Raises RowError: a table may name any file of this machine, and only media leave it."""
+    if medium is None:
+        return {"input": {"prompt": text}}
+    if medium.url or medium.load is None:
+        return {"input": {"prompt": text, "image": medium.url}}
+    data = medium.load()
+    if (kind := kind_of(data[:START])) is None:
+        raise RowError("invalid_image", "Its file is no picture, document, sound or video.")
+    if kind == "Image":
+        return {"input": {"prompt": text, "image": base64.b64encode(data).decode()}}
+    name = PARTS[kind]
+    part = {"type": name, name: f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"}
+    return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": text}]}]}
 
 
 def _to_text(value: Any) -> str:

@@ -1,6 +1,7 @@
 """`sightline map` against real processes that are killed: each row is answered once, as its receipt says."""
 
 import asyncio
+import csv
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from sightline.exits import CommandError
 from sightline.mapping.run import Progress, map_rows, map_rows_sync
 from tests.e2e.conftest import ECHO, SLOW
 from tests.support.clients import Api, until
+from tests.support.documents import pdf
 from tests.support.pictures import picture
 from tests.support.service import ROOT, Service
 
@@ -113,6 +115,30 @@ async def test_rows_that_cannot_be_answered_are_in_the_output_and_counted(
     errors = {row["file"]: row["error"]["code"] for row in lines(output) if row["error"]}
     assert errors == {"0/bad.png": "invalid_image", "0/gone.png": "unreadable"}
     assert (shown[-1].done, shown[-1].failed, shown[-1].total) == (5, 2, 5)
+
+
+def test_a_folder_of_all_kinds_becomes_a_spreadsheet_and_says_what_it_left_out(
+    service: Service, tmp_path: Path
+) -> None:
+    input, output = photos(tmp_path / "photos", 2), tmp_path / "answers.csv"
+    (input / "scan.pdf").write_bytes(pdf(["one", "two"]))
+    (input / "notes.txt").write_text("none")
+    (input / "bad.png").write_bytes(b"no picture")
+    command = [*argv(service, input, output), "--model", ECHO]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    pages = [(row["file"], row["page"]) for row in rows if not row["error"]]
+    assert pages == [("0/0000.png", ""), ("1/0001.png", ""), ("scan.pdf", "1"), ("scan.pdf", "2")]
+    assert all(row["answer"].startswith(QUESTION) for row in rows if not row["error"])
+    assert "1 .txt (no picture, document, sound or video)" in done.stdout
+    assert "1 invalid_image: Its file is no picture" in done.stdout
+    assert str(output) in done.stdout
+    for name in ("scan.pdf", "0/0000.png"):
+        asked = [sys.executable, "-m", "sightline", "ask", "What?", str(input / name), "--url", service.url()]
+        assert subprocess.run(
+            [*asked, "--model", ECHO], cwd=ROOT, capture_output=True, check=True
+        ).stdout.startswith(b"What?")
 
 
 async def test_two_maps_do_not_write_one_output(service: Service, input: Path, tmp_path: Path) -> None:

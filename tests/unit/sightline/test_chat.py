@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sightline.chat import Answer, Chat, picture_url
+from sightline.chat import Answer, Chat, medium_url, part_of
 from sightline.exits import CommandError, Exit
 
 PNG = b"\x89PNG\r\n"
@@ -52,7 +52,7 @@ def test_a_question_costs_one_request_and_its_file_travels_as_bytes(tmp_path: Pa
         seen.append(request)
         return stream(chunk("yes", "stop"), "[DONE]")
 
-    answer = Chat(client(service), pictures=[picture_url(str(picture))]).ask("Is it?", print)
+    answer = Chat(client(service), pictures=[medium_url(str(picture))]).ask("Is it?", print)
 
     (request,) = seen
     assert json.loads(request.content) == {
@@ -121,7 +121,7 @@ def test_url_is_left_to_the_service_to_fetch() -> None:
         bodies.append(request.content)
         return stream(chunk("x", "stop"), "[DONE]")
 
-    Chat(client(service), pictures=[picture_url("https://example.com/a.jpg")]).ask("?", print)
+    Chat(client(service), pictures=[medium_url("https://example.com/a.jpg")]).ask("?", print)
 
     part = json.loads(bodies[0])["messages"][0]["content"][0]
     assert part == {"type": "image_url", "image_url": {"url": "https://example.com/a.jpg"}}
@@ -180,7 +180,7 @@ def test_other_server_at_the_address_is_one_sentence() -> None:
 
 def test_missing_picture_is_one_sentence() -> None:
     with pytest.raises(CommandError, match=r"/no/picture.png cannot be read: No such file") as caught:
-        picture_url("/no/picture.png")
+        medium_url("/no/picture.png")
 
     assert caught.value.code is Exit.USAGE
 
@@ -189,7 +189,28 @@ def test_missing_picture_is_one_sentence() -> None:
 def test_a_picture_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(PNG)
 
-    assert picture_url(str(tmp_path / name)).startswith("data:image/")
+    assert medium_url(str(tmp_path / name)).startswith("data:image/")
+
+
+@pytest.mark.parametrize(
+    ("data", "ending", "type"),
+    [
+        (PNG, "png", "image_url"),
+        (b"%PDF-1.7", "pdf", "document"),
+        (b"\0\0\0\x18ftypisom", "mp4", "video_url"),
+        (b"RIFF\0\0\0\0WAVE", "wav", "audio_url"),
+    ],
+)
+def test_a_file_is_sent_as_what_it_is(data: bytes, ending: str, type: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(data)
+    for url in (medium_url(str(tmp_path / "file")), f"https://example.com/a.{ending}?b=c"):
+        assert part_of(url)["type"] == type
+
+
+def test_a_file_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.chat.MOST_MB", 1)
+    with pytest.raises(CommandError, match="more than 1 MiB"):
+        medium_url("/dev/zero")
 
 
 class Talk:

@@ -1,27 +1,29 @@
-"""What a map keeps between two starts, and how it fits its calls to the queue; no service."""
+"""What a map keeps between two starts, what it reads and what it leaves out; no service."""
 
+import csv
 import gc
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as arrow
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from sightline.exits import CommandError
-from sightline.mapping.caller import LEAST, MOST, START, Window
 from sightline.mapping.journal import Journal
+from sightline.mapping.media import MOST_MB, RowError
 from sightline.mapping.output import check_output, check_replaced, write_output
 from sightline.mapping.question import Question
-from sightline.mapping.rows import READ, Row, RowError, receipt_of, source
-from sightline.mapping.run import AHEAD_BYTES, Pace, _Prepared, _read
+from sightline.mapping.rows import Row, receipt_of, source
+from sightline.mapping.tables import READ
+from tests.support.documents import pdf
+from tests.support.pictures import picture
 from tests.support.service import ROOT
 
 QUESTION = Question("What is it?", "model")
@@ -89,95 +91,6 @@ def test_what_is_asked_names_the_same_job_after_any_restart_and_another_row_neve
         question.text(Row({"n": 1}))
 
 
-def job(waited: float, took: float) -> dict[str, Any]:
-    return {"created_at": 0.0, "started_at": waited, "ended_at": waited + took}
-
-
-def test_calls_grow_while_the_queue_is_empty_and_fall_where_it_refuses() -> None:
-    window = Window()
-    assert window.size == START
-    for _ in range(2 * MOST):
-        window.ended(job(0, 1), 9)
-    assert window.size == START, "what takes its time is not the model"
-    for _ in range(2 * MOST):
-        window.ended(job(0, 1), 1)
-    assert window.size == MOST
-    window.refused()
-    window.refused()
-    assert window.size == MOST / 2
-    for _ in range(4 * MOST):
-        window.ended(job(9, 1), 10)
-    assert window.size == START
-    window.size = LEAST
-    window.ended(job(0, 1), 1)
-    assert LEAST < window.size < START
-
-
-def paced(rows: int, *, burst: int = 1, each_s: float = 1.0, first_s: float = 0.0) -> list[float]:
-    """What is said of the time left over the time that is, whenever rows have ended."""
-    now, shares = 0.0, list[float]()
-    pace = Pace(lambda: now)
-    pace.begin()
-    now = first_s
-    for done in range(0, rows, burst):
-        left_s = pace.left_s(rows - done)
-        shares += [] if left_s is None else [left_s / (rows * each_s + first_s - now)]
-        now += burst * each_s
-        for _ in range(burst):
-            pace.ended()
-    return shares
-
-
-@pytest.mark.parametrize(("burst", "each_s"), [(1, 79 / 1000), (16, 79 / 1000), (16, 5.0), (1, 0.004)])
-def test_the_time_left_is_told_from_the_rows_that_ended(burst: int, each_s: float) -> None:
-    shares = paced(1000, burst=burst, each_s=each_s)
-    assert len(shares) >= 900 / burst
-    assert min(shares) > 0.8
-    assert max(shares) < 1.25
-
-
-def test_a_model_that_loads_first_makes_no_map_long() -> None:
-    shares = paced(1000, each_s=0.1, first_s=60)
-    assert min(shares) > 0.99
-    assert max(shares[len(shares) // 10 :]) < 1.01
-
-
-def test_a_service_that_stops_is_not_said_to_end_soon() -> None:
-    now = 0.0
-    pace = Pace(lambda: now)
-    pace.begin()
-    for _ in range(100):
-        now += 0.1
-        pace.ended()
-    now += 300
-    left_s = pace.left_s(100)
-    assert left_s is not None
-    assert left_s > 300
-
-
-@pytest.mark.parametrize("at_once", [1, 4])
-def test_large_pictures_are_not_all_read_ahead(at_once: int) -> None:
-    body = bytes(AHEAD_BYTES // 8)
-
-    rows = (Row({}) for _ in range(16))
-    begin = partial(partial, _Prepared, key="", body=body)
-    sizes = [len(_read(rows, begin, at_once)) for _ in range(3)]
-    assert sizes[0] in range(8, 8 + at_once)
-    assert sum(sizes) == 16
-
-
-def test_a_slow_picture_of_a_bucket_holds_up_no_download() -> None:
-    begun = []
-
-    def begin(row: Row) -> Callable[[], _Prepared]:
-        begun.append(row)
-        # Of the first four one has come: another is under way before the next is waited for.
-        return lambda: _Prepared(row, str(len(begun)))
-
-    keys = [prepared.key for prepared in _read(iter([Row({})] * 6), begin, at_once=4)]
-    assert keys == ["4", "5", "6", "6", "6", "6"]
-
-
 def test_a_program_maps_without_the_rest_of_the_service() -> None:
     """Installed, the service's packages are not on a program's path."""
     look = "import sys, sightline.mapping.run; print({'shared', 'api', 'worker', 'torch'} & {*sys.modules})"
@@ -198,7 +111,7 @@ def test_what_is_no_file_fails_alone_and_holds_nothing_up(tmp_path: Path, place:
     os.mkfifo(tmp_path / "b.png")
     (tmp_path / "c.png").symlink_to("c.png")
     (tmp_path / "d.png").symlink_to("e.png")
-    (tmp_path / "e.png").write_bytes(b"GIF8")
+    (tmp_path / "e.png").write_bytes(b"GIF89a")
     *others, linked, named = source(f"{tmp_path}{place}").rows()
     for row in others:
         with pytest.raises(OSError, match=r"is no file|symbolic links"):
@@ -211,7 +124,7 @@ def test_a_table_of_strangers_cannot_send_a_file_that_is_no_picture(tmp_path: Pa
     (tmp_path / "id_rsa").write_bytes(b"secret")
     (tmp_path / "rows.jsonl").write_text('{"image": "id_rsa"}')
     [row] = source(str(tmp_path / "rows.jsonl")).rows()
-    with pytest.raises(RowError, match="no PNG, JPEG, WebP or GIF"):
+    with pytest.raises(RowError, match="no picture, document, sound or video"):
         QUESTION.body(row)
 
 
@@ -283,7 +196,7 @@ def test_a_map_killed_at_its_end_leaves_a_receipt_and_no_output_without_one(tmp_
         with Journal(tmp_path / f"{output.name}.journal", QUESTION.digest) as journal:
             journal.add(KEYS[0], record(values={}))
             with pytest.raises(IsADirectoryError):
-                write_output(output, bytearray.fromhex(KEYS[0]), journal, QUESTION)
+                write_output(output, bytearray.fromhex(KEYS[0]), journal, QUESTION, {})
 
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     receipt_of(first).mkdir()
@@ -307,11 +220,11 @@ def test_a_row_without_its_picture_is_a_failure_and_not_answered_blind(tmp_path:
     table.write_text("\n".join(map(json.dumps, rows)))
     assert faults(table) == ["missing_picture"] * 6
     table.write_text("{}\n" * 300 + '{"image": "late.png"}')
-    assert [bool(row.picture) for row in source(str(table)).rows()] == [False] * 300 + [True]
+    assert [bool(row.medium) for row in source(str(table)).rows()] == [False] * 300 + [True]
 
 
 def test_pictures_in_a_column_of_another_name_are_not_ignored(tmp_path: Path) -> None:
-    scan = {"bytes": b"\x89PNG", "path": "a.png"}
+    scan = {"bytes": picture(), "path": "a.png"}
     columns = {"text": ["a", "b"], "scans": [[scan], [scan]], "pages": [[scan], [scan, scan]]}
     parquet.write_table(arrow.table(columns), tmp_path / "rows.parquet")
     with pytest.raises(CommandError, match=r"--column scans\."):
@@ -371,13 +284,13 @@ def test_a_spreadsheet_in_another_encoding_is_refused_row_by_row_and_by_its_head
     assert first.fault
     assert "Line 2 is not UTF-8: save" in str(first.fault)
     assert (first.fault.code, second.fault) == ("invalid_row", None)
-    table.write_text("file_name,text\na.png,b\n", "utf-16")
-    with pytest.raises(CommandError, match=r"Line 1 of .*metadata\.csv is not UTF-8"):
-        source(str(tmp_path))
+    table.write_text("file_name\ttext\na.png\tb\n", "utf-16")
+    [row] = source(str(tmp_path)).rows()
+    assert row.columns == {"file_name": "a.png", "text": "b"}, "as Excel writes Unicode text"
 
 
 def test_the_first_rows_give_their_columns_without_keeping_their_pictures(tmp_path: Path) -> None:
-    rows = {"image": [b"\x89PNG"] * 4 * READ, "n": range(4 * READ)}
+    rows = {"image": [picture()] * 4 * READ, "n": range(4 * READ)}
     parquet.write_table(arrow.table(rows), tmp_path / "rows.parquet")
     table, most = source(str(tmp_path)), 0
     # What other tests left is not looked through for each row.
@@ -400,11 +313,158 @@ def test_the_first_rows_give_their_columns_without_keeping_their_pictures(tmp_pa
     assert 0 < most <= READ
 
 
-def test_a_late_column_called_like_one_of_the_answers_fails_its_row_alone() -> None:
-    question = Question("What?", "model", {"properties": {"colour": {}}})
-    question.check({"name"})
-    question.text(Row({"name": "a"}))
-    for column in ("answer", "error", "job", "colour"):
-        with pytest.raises(RowError, match=f"The row's {column} ") as caught:
-            question.key(Row({"name": "a", column: "theirs"}))
-        assert caught.value.code == "reserved_column"
+def written(output: Path, *records: dict[str, Any], left_out: Any = None) -> Any:
+    with Journal(output.with_name("journal"), QUESTION.digest) as journal:
+        for key, line in zip(KEYS, records, strict=False):
+            journal.add(key, line)
+        keys = bytearray.fromhex("".join(KEYS[: len(records)]))
+        return write_output(output, keys, journal, QUESTION, left_out or {})
+
+
+def test_every_column_of_the_input_stays_also_one_called_like_an_answer(tmp_path: Path) -> None:
+    rows = [record(columns={"answer": "theirs", "n": 1}), record(columns={"late": ["x"]}, answer='a "b"\n')]
+    written(tmp_path / "out.csv", *rows)
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert first == {"answer": "theirs", "n": "1", "late": "", "answer_2": "a", "error": "", "job": "job_1"}
+    assert (second["late"], second["answer_2"]) == ('["x"]', 'a "b"\n')
+
+
+def test_the_receipt_says_why_rows_failed_and_what_was_left_out(tmp_path: Path) -> None:
+    error = {"code": "invalid_image", "message": "It is cut.", "retryable": False}
+    receipt = written(
+        tmp_path / "out.jsonl",
+        record(error=error),
+        record(error=error),
+        record(),
+        left_out={"why": {".x": 2}},
+    )
+    assert (receipt.rows, receipt.answered, receipt.failed) == (3, 1, 2)
+    assert receipt.failures == {"invalid_image": {"count": 2, "message": "It is cut."}}
+    assert (receipt.left_out, receipt.file) == ({"why": {".x": 2}}, str(tmp_path / "out.jsonl"))
+
+
+def test_no_file_of_a_folder_vanishes(tmp_path: Path) -> None:
+    """What it is, its bytes say; a page is a row."""
+    files = {
+        "scan.bin": picture(),
+        "b.pdf": pdf(["one", "two", "three"]),
+        "c.mp4": b"\0\0\0\x18ftypisom",
+        "d.wav": b"RIFF\0\0\0\0WAVE",
+        "e.png": b"no picture",
+        "f.pdf": b"%PDF-1.4 broken",
+        "g.docx": b"PK\3\4",
+        "notes.TXT": b"text",
+        "more.txt": b"",
+        "Makefile": b"all:",
+        "out.jsonl": b"",
+        "out.jsonl.journal": b"",
+        "out.jsonl.receipt.json": b"{}",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    folder = source(str(tmp_path))
+    assert folder.count() == 8
+    rows = list(folder.rows())
+    assert [(row.columns["file"], row.columns.get("page")) for row in rows] == [
+        *(("b.pdf", page) for page in (1, 2, 3)),
+        *((name, None) for name in ("c.mp4", "d.wav", "e.png", "f.pdf", "scan.bin")),
+    ]
+    assert folder.left_out == {
+        "no picture, document, sound or video": {".txt": 2, ".docx": 1, "": 1},
+    }
+    assert rows[6].fault
+    with pytest.raises(RowError, match="no picture"):
+        QUESTION.body(rows[5])
+    assert [json.loads(QUESTION.body(rows[n]))["messages"][0]["content"][0]["type"] for n in (0, 3, 4)] == [
+        "document",
+        "video",
+        "audio",
+    ]
+    assert QUESTION.body(rows[0]) == QUESTION.body(next(source(str(tmp_path / "b.pdf")).rows()))
+    assert len({QUESTION.key(row) for row in rows[:3]}) == 3
+
+
+def test_pages_of_a_tiff_are_rows_too(tmp_path: Path) -> None:
+    first, second = (Image.new("1", (8, 8), colour) for colour in (0, 1))
+    first.save(tmp_path / "two.tif", save_all=True, append_images=[second])
+    first.save(tmp_path / "one.tif")
+    rows = list(source(str(tmp_path)).rows())
+    assert [row.columns.get("page") for row in rows] == [None, 1, 2]
+    assert len({QUESTION.body(row) for row in rows}) == 3
+
+
+def test_files_that_no_line_of_the_folder_s_table_names_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "notes.txt"):
+        (tmp_path / name).write_bytes(picture())
+    (tmp_path / "metadata.csv").write_text("file_name;text\na.png;one\n")
+    folder = source(str(tmp_path))
+    assert folder.count() == 1
+    assert folder.left_out == {"not in the table": {".png": 1, ".txt": 1}}
+
+
+def test_a_file_larger_than_memory_fails_alone(tmp_path: Path) -> None:
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.write(picture())
+        file.truncate(2**40)
+    (tmp_path / "rows.jsonl").write_text('{"image": "huge.png"}')
+    for place in (tmp_path, tmp_path / "rows.jsonl"):
+        [row] = source(str(place)).rows()
+        with pytest.raises(RowError, match=f"at most {MOST_MB} are read") as caught:
+            QUESTION.key(row)
+        assert caught.value.code == "payload_too_large"
+
+
+def test_a_line_larger_than_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.mapping.tables.LONGEST", 100)
+    table = tmp_path / "rows.jsonl"
+    table.write_text('{"text": "a"}\n{"text": "' + "b" * 250 + '"}\n{"text": "c"}')
+    assert [row.columns.get("text") for row in source(str(table)).rows()] == ["a", None, "c"]
+    assert (faults(table), source(str(table)).count()) == (["invalid_row"], 3)
+    (tmp_path / "rows.csv").write_text("text\n" + "b" * 250)
+    with pytest.raises(CommandError, match=r"rows\.csv has a line of more than 100"):
+        source(str(tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("state.json", "nonsense"),
+        ("state.json", "{}"),
+        ("state.json", '{"_data_files": [7]}'),
+        ("state.json", '{"_data_files": ["gone.arrow"]}'),
+        ("state.json", '{"_data_files": ["pipe.arrow"]}'),
+        ("state.json", '{"_data_files": ["damaged.arrow"]}'),
+        ("dataset_dict.json", '{"splits": 7}'),
+        ("dataset_dict.json", '{"splits": ["nowhere"]}'),
+    ],
+)
+def test_a_damaged_data_set_is_one_sentence(tmp_path: Path, name: str, text: str) -> None:
+    os.mkfifo(tmp_path / "pipe.arrow")
+    (tmp_path / "damaged.arrow").write_bytes(b"x" * 100)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CommandError, match=r"cannot be read|does not say which"):
+        source(str(tmp_path))
+
+
+def test_a_pipe_is_no_input_and_no_journal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(CommandError, match="is a pipe or device"):
+        source(str(tmp_path / "rows.jsonl"))
+    with pytest.raises(CommandError, match="is no file"):
+        Journal(tmp_path / "rows.jsonl", "question")
+
+
+@pytest.mark.parametrize(
+    "damage", [b"nonsense\n", b"[]\n", b"{}\n", b'{"key": 7, "error": null}\n', b"\0\0\n"]
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_damaged_journal_is_one_sentence(tmp_path: Path, damage: bytes, place: int) -> None:
+    path = tmp_path / "journal"
+    with Journal(path, "question") as journal:
+        journal.add(KEYS[0], record())
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[place] = damage
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(CommandError, match=r"is damaged|another question"):
+        Journal(path, "question")

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +47,8 @@ def mapped(
             return httpx.Response(404, json={})
         return answer(json.loads(request.content)["input"]["prompt"])
 
-    @asynccontextmanager
-    async def connected(*_: object) -> AsyncIterator[list[httpx.AsyncClient]]:
-        transport = httpx.MockTransport(reply)
-        async with httpx.AsyncClient(base_url="http://service", transport=transport) as client:
-            yield [client]
+    def connected(*_: object) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(reply))
 
     monkeypatch.setattr("sightline.mapping.run.connected", connected)
     monkeypatch.setattr("sightline.mapping.caller.random.uniform", lambda *_: 0)

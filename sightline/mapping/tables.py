@@ -1,0 +1,275 @@
+"""Tables as rows: JSONL, CSV, Parquet and Arrow files with a column of media, or with none."""
+
+import base64
+import binascii
+import csv
+import io
+import json
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sightline.exits import CommandError, Exit
+from sightline.mapping.media import START, Medium, RowError, inline, kind_of, local, start_of
+from sightline.mapping.rows import HEAD, SCHEMES, Row, Source, readable
+
+TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
+REMOTE = ("http://", "https://", "data:", *SCHEMES)
+"""How a medium begins that the service fetches or decodes itself."""
+DATA_URIS = ("data:image/", "data:video/", "data:audio/", "data:application/")
+COLUMNS = ("image", "picture", "file_name", "path", "file", "url", "bytes")
+"""Where a table's media are looked for, in this order, unless a column is named."""
+READ = 32
+"""Rows of a table in memory at a time."""
+LONGEST = 64 * 2**20
+"""Bytes of a line, and characters of a spreadsheet's cell."""
+Record = tuple[dict[str, Any], RowError | None]
+"""Each row's cells, and why they cannot be used."""
+
+
+def table(files: list[Path], column: str | None) -> Source:
+    """Each row has its medium in `column`, or in the first usual one that the first rows have, or itself."""
+    names, media, others = dict[str, None](), dict[str, None](), set[str]()
+    for record, _ in islice(_records(files), HEAD):
+        names |= dict.fromkeys(record)
+        cells = {name: cell for name, cell in record.items() if _holds_medium(cell)}
+        media |= dict.fromkeys(cells)
+        others |= {name for name, cell in cells.items() if not isinstance(_content(cell), str | bytes)}
+    if column is not None and column not in names:
+        columns = ", ".join(names) or "none"
+        raise CommandError(Exit.USAGE, f"The input has no column {column}; its columns: {columns}.")
+    place = column or _usual(names)
+    if place is None and media:
+        message = f"Of {', '.join(media)} no pictures are taken: a row has one, not several."
+        if single := [name for name in media if name not in others]:
+            message = f"Which pictures are meant? Name their column: --column {' or '.join(single)}."
+        raise CommandError(Exit.USAGE, message)
+
+    def rows() -> Iterator[Row]:
+        for file in files:
+            for record, fault in _records([file]):
+                yield _row(record, place, file.parent, fault)
+
+    return Source(rows, lambda: sum(map(_length, files)))
+
+
+def saved(path: Path) -> list[Path]:
+    """The Arrow files of what `datasets.save_to_disk` wrote, split by split. Raises CommandError."""
+    file = path / "dataset_dict.json"
+    if file.is_file():
+        return [name for split in _names(file, "splits") for name in saved(path / split)]
+    return [path / name for name in _names(path / "state.json", "_data_files")]
+
+
+def _names(file: Path, member: str) -> list[str]:
+    """What a data set's own file lists: names, or objects that hold one each."""
+    try:
+        found = json.loads(start_of(file) and file.read_bytes())[member]
+        return [str(name if isinstance(name, str) else name["filename"]) for name in found]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        message = f"{file} does not say which files the data set has ({type(error).__name__}: {error})"
+        raise CommandError(Exit.USAGE, f"{message}: save the data set again.") from None
+
+
+def _row(record: dict[str, Any], place: str | None, folder: Path, fault: RowError | None) -> Row:
+    columns = {name: value for name, value in record.items() if not _holds_bytes(value)}
+    place = place or _usual(record)
+    if place is None or fault is not None:
+        return Row(columns, fault=fault)
+    cell = _content(record.get(place))
+    if not cell or not isinstance(cell, str | bytes):
+        message = f"The row's {place} holds no path, URL or bytes of one picture."
+        return Row(columns, fault=RowError("missing_picture", message))
+    if isinstance(cell, bytes):
+        return Row(columns, inline(cell))
+    if cell.lower().startswith(REMOTE):
+        return Row(columns, Medium(lambda: cell, url=cell))
+    if (data := _decoded(cell)) is not None:
+        return Row(columns, inline(data))
+    return Row(columns, local(folder / cell), path=folder / cell)
+
+
+def _usual(names: Container[str]) -> str | None:
+    return next((name for name in COLUMNS if name in names), None)
+
+
+def _cells(cell: Any) -> Iterator[Any]:
+    """What a cell holds, at whatever depth."""
+    if isinstance(cell, dict | list):
+        for value in cell.values() if isinstance(cell, dict) else cell:
+            yield from _cells(value)
+    else:
+        yield cell
+
+
+def _holds_medium(cell: Any) -> bool:
+    return any(_is_uri(it) or (isinstance(it, bytes) and kind_of(it[:START])) for it in _cells(cell))
+
+
+def _holds_bytes(cell: Any) -> bool:
+    """Bytes, or a picture's data URI: the output does not repeat them."""
+    return any(isinstance(it, bytes) or _is_uri(it) for it in _cells(cell))
+
+
+def _is_uri(cell: Any) -> bool:
+    return isinstance(cell, str) and cell[:17].lower().startswith(DATA_URIS)
+
+
+def _content(cell: Any) -> Any:
+    """Of Hugging Face's pair of bytes and path the one that is there; of a list of one, that one."""
+    if isinstance(cell, list) and len(cell) == 1:
+        [cell] = cell
+    if isinstance(cell, dict) and cell.keys() == {"bytes", "path"}:
+        return cell["path"] if cell["bytes"] is None else cell["bytes"]
+    return cell
+
+
+def _decoded(text: str) -> bytes | None:
+    """Base64 of a medium, as JSON holds bytes; None for anything else."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if kind_of(data[:START]) else None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    """Raises CommandError, also for a pipe or device, which may have no end."""
+    try:
+        start_of(file)
+        with file.open("rb") as opened:
+            yield opened
+    except OSError as error:
+        raise CommandError(Exit.USAGE, f"{file} cannot be read: {error.strerror or 'no file'}.") from None
+
+
+def _records(files: Iterable[Path]) -> Iterator[Record]:
+    for file in files:
+        match file.suffix.lower():
+            case ".csv" | ".tsv":
+                yield from _csv_rows(file)
+            case ".parquet" | ".arrow":
+                for batch in _batches(file):
+                    yield from ((record, None) for record in batch.to_pylist())
+            case _:
+                yield from _json_lines(file)
+
+
+def _csv_rows(file: Path) -> Iterator[Record]:
+    """Separated as its heading is: some spreadsheets write semicolons or tabs."""
+    csv.field_size_limit(LONGEST)
+    with _opened(file) as opened:
+        encoding = "utf-16" if start_of(file).startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+        text = io.TextIOWrapper(opened, encoding, "surrogateescape", newline="")
+        heading = text.readline(LONGEST)
+        separator = max(",;\t|", key=heading.count)
+        reader = csv.DictReader(chain([heading], _pieces(file, text)), delimiter=separator)
+        if not _is_utf8([heading]):
+            raise CommandError(Exit.USAGE, f"Line 1 of {file} is not UTF-8: save the file as UTF-8.")
+        while True:
+            try:
+                if (record := next(reader, None)) is None:
+                    return
+            except csv.Error as error:
+                yield {}, RowError("invalid_row", f"Line {reader.line_num}: {error}.")
+            else:
+                yield _checked(record, f"Line {reader.line_num}")
+
+
+def _pieces(file: Path, text: io.TextIOWrapper) -> Iterator[str]:
+    """Raises CommandError for a file whose lines do not end."""
+    while line := text.readline(LONGEST):
+        if len(line) == LONGEST:
+            message = f"{file} has a line of more than {LONGEST} characters: is it a spreadsheet?"
+            raise CommandError(Exit.USAGE, message)
+        yield line
+
+
+def _checked(record: dict[Any, Any], line: str) -> Record:
+    fault = None
+    if record.pop(None, None) is not None:
+        fault = RowError("invalid_row", f"{line} has more cells than columns.")
+    if not _is_utf8(record.values()):
+        fault = RowError("invalid_row", f"{line} is not UTF-8: save the file as UTF-8.")
+        record = {name: cell and readable(cell) for name, cell in record.items()}
+    return record, fault
+
+
+def _is_utf8(cells: Iterable[str | None]) -> bool:
+    try:
+        "".join(filter(None, cells)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _json_lines(file: Path) -> Iterator[Record]:
+    for number, line in enumerate(_lines(file), 1):
+        record, fault = None, f"Line {number} is no JSON object."
+        if line is None:
+            fault = f"Line {number} has more than {LONGEST} bytes."
+        elif not line.strip():
+            continue
+        else:
+            with suppress(ValueError, RecursionError):
+                record = json.loads(line)
+        yield (record, None) if isinstance(record, dict) else ({}, RowError("invalid_row", fault))
+
+
+def _lines(file: Path) -> Iterator[bytes | None]:
+    """None for a line that is too long."""
+    with _opened(file) as opened:
+        while line := opened.readline(LONGEST):
+            whole = line.endswith(b"\n") or len(line) < LONGEST
+            yield line if whole else None
+            while not whole and (rest := opened.readline(LONGEST)):
+                whole = rest.endswith(b"\n")
+
+
+@contextmanager
+def _arrow(file: Path) -> Iterator[Any]:
+    """The package, to read the file. Raises CommandError for a damaged file, pipe or device."""
+    arrow = pyarrow()
+    try:
+        start_of(file)
+        yield arrow
+    except (arrow.ArrowException, OSError) as error:
+        raise CommandError(Exit.USAGE, f"{file} cannot be read: {str(error).rstrip('.')}.") from None
+
+
+def _batches(file: Path) -> Iterator[Any]:
+    with _arrow(file) as arrow:
+        if file.suffix.lower() == ".parquet":
+            with arrow.parquet.ParquetFile(file) as opened:
+                yield from opened.iter_batches(READ)
+        else:
+            with arrow.memory_map(str(file)) as mapped, arrow.ipc.open_stream(mapped) as stream:
+                for batch in stream:
+                    yield from (batch.slice(at, READ) for at in range(0, batch.num_rows, READ))
+
+
+def _length(file: Path) -> int:
+    match file.suffix.lower():
+        case ".parquet":
+            with _arrow(file) as arrow, arrow.parquet.ParquetFile(file) as opened:
+                return int(opened.metadata.num_rows)
+        case ".arrow":
+            return sum(batch.num_rows for batch in _batches(file))
+        case ".csv" | ".tsv":
+            return sum(1 for _ in _csv_rows(file))
+    return sum(1 for line in _lines(file) if line is None or line.strip())
+
+
+def pyarrow() -> Any:
+    """The package, with its parts. Raises CommandError where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.ipc
+        import pyarrow.parquet
+    except ImportError:
+        message = "Parquet and Arrow files need pyarrow: pip install 'sightline-vlm[parquet]', or use JSONL."
+        raise CommandError(Exit.USAGE, message) from None
+    return pyarrow
