@@ -86,7 +86,8 @@ class Forecaster:
         request, data, settings = checked.request, checked.data, self._settings
         images = _digests(request.images)
         sizes = {name: pictures.inspect(data[name], settings.pictures, None) for name in set(images)}
-        pixels = [(sizes[name].width, sizes[name].height) for name in images]
+        room = pictures.room([sizes[name].size for name in images], settings.pictures)
+        pixels = [room.fitted(sizes[name].size) for name in images]
         recordings = _digests(request.sounds)
         return pixels, [sounds.estimated_s(data[name], settings.sounds) for name in recordings]
 

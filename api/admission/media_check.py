@@ -1,6 +1,7 @@
 """Checks a request's media before anything is stored."""
 
 import asyncio
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 from api.server.memory_budget import Reservation
 from shared.blobs import BlobMissingError, Blobs, digest
 from shared.errors import CallerError
-from shared.media import sounds, videos
+from shared.media import pictures, sounds, videos
 from shared.media.files import URL_CODES, inspect_file
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.request import Document, Image, Medium, Request
@@ -165,4 +166,5 @@ async def _check_pictures(
     check_request(infos, limits)
     for upload, info in new:
         cache.add(upload.digest, info)
-    return sum(info.pixels for info in infos)
+    room = pictures.room([info.size for info in infos], limits)
+    return sum(math.prod(room.fitted(info.size)) for info in infos)

@@ -15,9 +15,9 @@ from api.server.memory_budget import MemoryBudget, Reservation, reserved
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, Unavailable
-from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
-from shared.media.decoder_protocol import THUMBNAILS
-from shared.media.pictures import PictureInfo
+from shared.media.decoder_process import DecoderPool, UndecodableError
+from shared.media.pictures import PictureInfo, decoding, invalid
+from shared.media.sizes import Room
 from shared.request import Image
 from shared.settings import Settings
 from shared.store.files import keep_thumbnail
@@ -38,9 +38,8 @@ class JobPictures:
         self._store = store
         self._blobs = blobs
         self._storing = FileWriter(store, blobs)
-        arguments = (limits.decode_limit_s, limits.decode_memory_mb, int(limits.max_megapixels * 1e6))
-        spec = DecoderSpec("shared.media.decode_thumbnail", arguments, limits.decode_limit_s)
-        self._pool = DecoderPool(spec, AT_ONCE)
+        self._limits = limits
+        self._pool = DecoderPool("shared.media.decode_picture", limits, AT_ONCE)
         # Else those that wait would take all threads of the process.
         self._places = asyncio.Semaphore(AT_ONCE)
         self._memory = MemoryBudget(
@@ -115,12 +114,11 @@ class JobPictures:
             except BlobMissingError:
                 raise _result_expired() from None
             except UndecodableError as error:
-                raise CallerError("invalid_image", f"The picture could not be decoded: {error}.") from None
+                raise invalid(str(error), None) from None
 
     def _decode(self, info: PictureInfo, side: int, data: bytes) -> bytes:
-        head = THUMBNAILS.request.pack(info.format.encode(), info.width, info.height, side, len(data))
-        _, thumbnail = self._pool.decode(head, data, THUMBNAILS.reply, lambda count: count)
-        return bytes(thumbnail)
+        request = decoding(info, Room(side, side**2), self._limits, thumbnail=True)
+        return bytes(self._pool.decode(data, **request).data)
 
     async def _keep(self, caller: str, job: str, image: Image, name: str, data: bytes) -> None:
         upload = ids.token()

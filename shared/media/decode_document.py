@@ -1,24 +1,21 @@
-"""The child process that renders documents: untrusted bytes in on one socket, a PNG of a page out.
+"""Renders documents in a child process (`shared.media.decode`): a file in, a PNG of a page out.
 
-Run as `decode_picture` is, with limits of its own. It keeps the last document open: its pages are asked for
-one by one, each under the limit of time. PDFium comes without scripts and forms, and fetches nothing.
+It keeps the last document open: its pages are asked for one by one, each under the limit of time. PDFium
+comes without scripts and forms, and fetches nothing.
 """
 
 import io
-import sys
 from collections.abc import Iterator
 from numbers import Real
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import pypdfium2 as pdfium
-from PIL import GifImagePlugin, Image, ImageSequence, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import Image, ImageSequence, TiffImagePlugin
 from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_GetLastError, FPDF_LoadMemDocument64
 
-from shared.media.decode_picture import MAX_PROFILE, to_rgb
-from shared.media.decoder_protocol import DOCUMENTS, Numbers, UnusableError, serve
+from shared.media.decode_picture import to_rgb
+from shared.media.decoder_protocol import DAMAGED, Facts, Reply, UnusableError
 
-# Imported here so that Pillow imports no format at the first document, when memory is limited.
-PLUGINS = (GifImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
 POINTS_PER_INCH, MOST_DOTS_PER_INCH = 72, 300
 # TIFF 6.0, section 8: of the subfile's type, bit 0 says that it is a smaller copy of another.
 SUBFILE_TYPE, SMALLER_COPIES = 254, (1, 3, 5, 7)
@@ -42,7 +39,7 @@ class PdfPages:
         opened = FPDF_LoadMemDocument64(data, len(data), None)
         if not opened:
             locked = FPDF_GetLastError() == FPDF_ERR_PASSWORD
-            raise UnusableError("it needs a password; save it without one" if locked else "it is damaged")
+            raise UnusableError("it needs a password; save it without one" if locked else DAMAGED)
         self._pdf = pdfium.PdfDocument(opened)
         # Before any page is loaded: else what was written into a form's fields is not drawn.
         self._pdf.init_forms()
@@ -89,8 +86,6 @@ class PicturePages:
         if width * height > self._max_pixels:
             most = self._max_pixels / 1e6
             raise UnusableError(f"it has {width} x {height} pixels; at most {most:g} megapixels are accepted")
-        if self._image.mode in ("F", "I"):
-            raise UnusableError("its samples are floats, signed or 32-bit numbers; save it with 8 or 16 bits")
         self._image.load()
         # A TIFF turns itself upright as it is loaded.
         width, height = self._image.size
@@ -125,24 +120,22 @@ class Renderer:
     def __init__(self) -> None:
         self._pages: OpenPages | None = None
 
-    def answer(self, numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, tuple[bytes]]:
-        kind, page, side, max_pixels = numbers
-        try:
-            pages = self._opened(kind.rstrip(b"\0").decode(), data, max_pixels)
-            answer = _png(pages.page(page, side)) if page else str(len(pages)).encode()
-        except UnusableError as error:
-            answer = str(error).encode()
-            return (len(answer), 1), (answer,)
-        return (len(answer), 0), (answer,)
-
-    def _opened(self, kind: str, data: bytes, max_pixels: int) -> OpenPages:
+    def answer(self, request: Facts, data: bytes) -> Reply:
+        """How many `pages` there are, or where one is asked for by its number, that page."""
         if data:
             # The former one goes first: memory is limited.
             self._pages = None
-            self._pages = PdfPages(data) if kind == "PDF" else PicturePages(kind, data, max_pixels)
+            self._pages = _opened(request, data)
         if self._pages is None:
-            raise UnusableError("it is damaged")
-        return self._pages
+            raise UnusableError(DAMAGED)
+        if not request["page"]:
+            return Reply({"pages": len(self._pages)})
+        return Reply.of(_png(self._pages.page(request["page"], request["side"])))
+
+
+def _opened(request: Facts, data: bytes) -> OpenPages:
+    kind = request["format"]
+    return PdfPages(data) if kind == "PDF" else PicturePages(kind, data, request["most"])
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -151,13 +144,4 @@ def _png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def main() -> None:
-    limit_s, memory_mb = float(sys.argv[1]), int(sys.argv[2])
-    # Sizes are checked page by page.
-    Image.MAX_IMAGE_PIXELS = None
-    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
-    serve(DOCUMENTS, Renderer().answer, limit_s, memory_mb)
-
-
-if __name__ == "__main__":
-    main()
+answer = Renderer().answer

@@ -1,38 +1,50 @@
-"""The child process that decodes pictures: untrusted bytes in on one socket, RGB pixels out.
+"""Decodes pictures in a child process (`shared.media.decode`): a file in, RGB pixels or a JPEG of few out.
 
-Run as `python -m shared.media.decode_picture <limit_s> <memory_mb> <max_pixels>` with a socket as
-standard input, by `picture_decoder`. It holds no secrets, may be killed at any moment, and ends when its
-parent's end of the socket closes. Of the project it imports only its neighbours, so it starts in about a
-tenth of a second."""
+Of the project it imports only its neighbours, so it starts in about a tenth of a second."""
 
 import io
 import math
 import struct
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, product
 from typing import Any
 
+from pi_heif import register_heif_opener
 from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
     GifImagePlugin,
+    IcoImagePlugin,
     Image,
     ImageChops,
     ImageCms,
+    ImageFile,
     ImageOps,
     JpegImagePlugin,
     MpoImagePlugin,
     PngImagePlugin,
+    TiffImagePlugin,
     WebPImagePlugin,
 )
 from PIL.Image import Resampling
-from PIL.ImageFile import ImageFile
 
-from shared.media.decoder_protocol import PICTURES, Decode, DecoderProtocol, Numbers, serve
+from shared.media.decode_svg import rendered
+from shared.media.decoder_protocol import Facts, Reply, UnusableError
+from shared.media.sizes import Room, Size
 
 # Imported here so that Pillow imports no format at the first picture, when memory is limited.
-PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
-
+PLUGINS = (
+    *(AvifImagePlugin, BmpImagePlugin, GifImagePlugin, IcoImagePlugin, JpegImagePlugin),
+    *(MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin),
+)
+# What Pillow may try for a kind: the first bytes of a HEIF do not say how it is coded.
+FORMATS = {"HEIF": ["HEIF", "AVIF"], "SVG": ["PNG"]}
+# Kinds that are shown without their last bytes; what is put behind these, and what pixels are before.
+ENDLESS = frozenset({"JPEG", "PNG", "BMP"})
+ENDS = ((b"", 0), (bytes(range(1, 99)), 255))
+JPEG_END = b"\xff\xd9"
+THUMBNAIL_QUALITY = 80
 # Pixels whose colours are converted at a time, because each step copies them.
 STRIP = 2**20
 # Pixels sent at a time: blocks so small are used again, where the system clears larger ones each time.
@@ -49,43 +61,99 @@ MAX_PROFILE = 4 * 2**20
 """Bytes of an unpacked colour profile; printers' profiles exceed one MiB."""
 
 
-def decode(
-    kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes, *, draft: bool = False
-) -> Image.Image:
-    """Decode bytes whose headers announced `size`, shrink them to `target` and turn them upright.
+# Threads would count against the limits of time and memory.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+# Sizes are checked picture by picture.
+Image.MAX_IMAGE_PIXELS = None
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
 
-    A `draft` of a JPEG is decoded at a fraction of its size, for less time and memory and other pixels.
 
-    Raises whatever Pillow raises.
+def answer(request: Facts, data: bytes) -> Reply:
+    """The picture's pixels, or where a `thumbnail` is asked for, a JPEG without its metadata, which may say
+    where it was taken.
     """
-    picture = _read(kind, size, target, data, draft)
+    picture, original = decode(request, data)
+    if request["thumbnail"]:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=THUMBNAIL_QUALITY)
+        return Reply.of(file.getvalue())
+    facts = {"size": picture.size, "original": original}
+    return Reply(facts, picture.width * picture.height * 3, _pixels(picture))
+
+
+def decode(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
+    """A picture shrunk into its room and upright, and the size that it has in its file.
+
+    Raises UnusableError, and whatever Pillow raises.
+    """
+    picture, original = _read(request, data)
+    laid = picture.size
     # Damaged metadata must not cost the caller a good picture.
     with suppress(OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error):
         ImageOps.exif_transpose(picture, in_place=True)
-    return picture
+    return picture, original if picture.size == laid else original[::-1]
 
 
-def _read(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes, draft: bool) -> Image.Image:
+def _read(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
     """Separate from turning, so that the decoder's memory is free by then."""
-    with Image.open(io.BytesIO(data), formats=[kind]) as image:
-        if image.size != size:
-            raise ValueError("the decoder sees another picture than the headers announced")
-        if draft:
-            image.draft(None, target)
+    room = Room(request["side"], request["pixels"])
+    if request["format"] == "SVG":
+        data = rendered(data, room.fitted(request["size"]))
+    try:
+        return _decoded(request, data, room)
+    except OSError:
+        if request["format"] not in ENDLESS:
+            raise
+        return _without_end(request, data, room)
+
+
+def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, Size]:
+    """A file whose last bytes are missing. No pixel is if it becomes the same picture whatever its end is.
+
+    Raises UnusableError.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        (one, size), (other, _) = (
+            _decoded(request, data + end + JPEG_END if request["format"] == "JPEG" else data, room, before)
+            for end, before in ENDS
+        )
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+    if ImageChops.difference(one, other).getbbox():
+        raise UnusableError("it is cut short or damaged")
+    return one, size
+
+
+def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None) -> tuple[Image.Image, Size]:
+    kind = request["format"]
+    with Image.open(io.BytesIO(data), formats=FORMATS.get(kind, [kind])) as image:
+        if image.width * image.height > request["most"]:
+            raise UnusableError(f"it has {image.width} x {image.height} pixels, too many")
+        size = image.size
+        if request["draft"]:
+            # A JPEG at a fraction of its size, for less time and memory and other pixels.
+            image.draft(None, tuple(request["draft"]))
+        if before is not None:
+            image.im = Image.new(image.mode, image.size, before).im
         if "transparency" in image.info and image.tile:
             image.info["transparency"] *= GREY_FACTORS.get(image.tile[0].args, 1)
-        picture = to_rgb(image, target)
+        image.load()
+        picture = to_rgb(image, room.fitted(image.size))
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}
-        return picture
+        return picture, size
 
 
-def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
+def to_rgb(image: ImageFile.ImageFile, size: Size) -> Image.Image:
     """The first frame as a viewer shows it on white: 8 bits, sRGB, opaque, shrunk to `size`; not yet turned.
 
     Strip by strip, so that only the decoded picture and the result are in memory. Where nothing changes, the
     result shares its pixels with `image`.
     """
+    if image.mode in ("F", "I"):
+        raise UnusableError("its samples are floats, signed or 32-bit numbers; save it with 8 or 16 bits")
     image.load()
     colours = Colours(image.info.get("icc_profile"))
     opaque = image.mode == "RGB" and not image.has_transparency_data
@@ -189,26 +257,8 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert("RGB"), alpha
 
 
-def _answer(numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, Iterator[bytes]]:
-    kind, width, height, *target = numbers
-    picture = decode(kind.rstrip(b"\0").decode(), (width, height), (target[0], target[1]), data)
-    return picture.size, _pixels(picture)
-
-
 def _pixels(picture: Image.Image) -> Iterator[bytes]:
     """In pieces: Pillow takes the memory of all bytes twice to make them at once."""
     rows = max(1, PIECE // picture.width)
     for top in range(0, picture.height, rows):
         yield picture.crop((0, top, picture.width, min(top + rows, picture.height))).tobytes()
-
-
-def run(protocol: DecoderProtocol, answer: Decode) -> None:
-    """Serve requests with the limits that the command line names."""
-    limit_s, (memory_mb, max_pixels) = float(sys.argv[1]), map(int, sys.argv[2:])
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
-    serve(protocol, answer, limit_s, memory_mb)
-
-
-if __name__ == "__main__":
-    run(PICTURES, _answer)

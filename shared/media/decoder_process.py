@@ -5,26 +5,25 @@ child process decodes each file; it ends at its limit of processor time and is r
 two restarts, never the worker with its model.
 """
 
+import json
 import logging
 import os
 import queue
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, cast
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 from shared.errors import Unavailable
-from shared.media.decoder_protocol import FILLED, READ, READY, WINDOW
+from shared.media.decoder_protocol import FILLED, HEAD, READ, READY, WINDOW, Facts
 from shared.telemetry.logs import fields
 
 log = logging.getLogger("shared.media")
@@ -42,7 +41,7 @@ CHILD_ENV = {"MALLOC_MMAP_THRESHOLD_": KEPT_BYTES, "MALLOC_TRIM_THRESHOLD_": KEP
 
 
 class UndecodableError(Exception):
-    """The process could not decode the file, took too long or died of it."""
+    """The process could not decode the file, took too long or died of it; the message says which."""
 
 
 class DiedError(UndecodableError):
@@ -61,43 +60,47 @@ def _no_decoder(output: str) -> NoDecoder:
     return NoDecoder()
 
 
-@dataclass(frozen=True)
-class DecoderSpec:
-    """A module that decodes in a child process, its arguments, and its limit of processor time."""
+class DecodeLimits(Protocol):
+    """Processor time of a file, and memory of a process."""
 
-    module: str
-    arguments: tuple[float, ...]
-    limit_s: float
+    @property
+    def decode_limit_s(self) -> float: ...
+
+    @property
+    def decode_memory_mb(self) -> int: ...
+
+
+class Decoded(NamedTuple):
+    facts: Facts
+    data: bytearray
 
 
 class DecoderPool:
-    """At most `size` processes of one kind, shared by the threads of this one; more files wait.
+    """At most `size` processes with one decoding module, shared by the threads of this one; more files wait.
 
     Processes start when first needed and stay. `close` waits for files in flight; without it they end when
     this process does.
     """
 
-    def __init__(self, spec: DecoderSpec, size: int = 2) -> None:
-        self._spec, self._size = spec, size
+    def __init__(self, module: str, limits: DecodeLimits, size: int = 2) -> None:
+        self._module, self._limits, self._size = module, limits, size
         # Last in, first out, so that light load keeps to one warm process. None is a place without one.
         self._places: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()
         self._closed = threading.Event()
         for _ in range(size):
             self._places.put(None)
 
-    def decode(
-        self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
-    ) -> tuple[tuple[int, ...], bytearray]:
+    def decode(self, data: bytes, **request: Any) -> Decoded:
         """As `DecoderProcess.decode`; if the process dies, a new one tries once more.
 
         Raises UndecodableError; NoDecoder if none starts, or the pool is closed.
         """
         try:
             with self.borrowed() as process:
-                return process.decode(head, data, reply, size)
+                return process.decode(data, **request)
         except DiedError:
             with self.borrowed(new=True) as process:
-                return process.decode(head, data, reply, size)
+                return process.decode(data, **request)
 
     @contextmanager
     def borrowed(self, *, new: bool = False) -> Iterator["DecoderProcess"]:
@@ -109,7 +112,7 @@ class DecoderPool:
             if process and (new or not process.alive):
                 process.kill()
                 process = None
-            process = process or DecoderProcess(self._spec)
+            process = process or DecoderProcess(self._module, self._limits)
             yield process
         finally:
             if process and not process.alive:
@@ -129,12 +132,12 @@ class DecoderPool:
 class DecoderProcess:
     """One decoding process, used by one thread at a time. Raises NoDecoder if it cannot start."""
 
-    def __init__(self, spec: DecoderSpec) -> None:
-        self._limit_s = spec.limit_s
+    def __init__(self, module: str, limits: DecodeLimits) -> None:
+        self._limit_s = limits.decode_limit_s
         try:
             with ExitStack() as stack:
                 self._window = stack.enter_context(_window())
-                self._channel, self._process = _start(spec)
+                self._channel, self._process = _start(module, limits)
                 stack.pop_all()
         except OSError as error:
             raise _no_decoder(str(error)) from error
@@ -146,21 +149,20 @@ class DecoderProcess:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(
-        self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
-    ) -> tuple[tuple[int, ...], bytearray]:
-        """The reply to a head and a file: numbers, and as many bytes as `size` makes of them.
+    def decode(self, data: bytes, **request: Any) -> Decoded:
+        """What the module makes of a file and a request's facts, within the time limit.
 
-        Within the time limit. Raises UndecodableError, DiedError; the child may be dead then.
+        Raises UndecodableError, DiedError; the child may be dead then.
         """
         hang_s = self._limit_s + HANG_LIMIT_S
         self._end = time.monotonic() + hang_s
+        asked = json.dumps(request).encode()
         try:
             self._channel.settimeout(hang_s)
-            self._channel.sendall(head)
+            self._channel.sendall(HEAD.pack(len(asked), len(data)) + asked)
             self._channel.sendall(data)
-            numbers = reply.unpack(self._receive(reply.size))
-            decoded = self._read_window(size(*numbers))
+            words, size = HEAD.unpack(self._receive(HEAD.size))
+            decoded = Decoded(json.loads(self._receive(words)), self._read_window(size))
         except TimeoutError:
             self.kill()
             # Perhaps not the file's fault: this machine may have stood still.
@@ -174,9 +176,9 @@ class DecoderProcess:
             raise DiedError("its decoder died of it") from None
         # Output about an earlier file must not be taken for why this child died.
         self._stderr_tail()
-        if not decoded:
-            raise UndecodableError("the file is damaged")
-        return numbers, decoded
+        if "unusable" in decoded.facts:
+            raise UndecodableError(decoded.facts["unusable"])
+        return decoded
 
     def kill(self) -> None:
         """End the process and reap it; harmless when repeated."""
@@ -257,15 +259,16 @@ def _window() -> FileIO:
     return TemporaryFile(buffering=0)
 
 
-def _start(spec: DecoderSpec) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _start(module: str, limits: DecodeLimits) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Our end of its socket, and its process. Raises OSError."""
     channel, remote = socket.socketpair()
     with remote:
         try:
+            numbers = (str(limits.decode_limit_s), str(limits.decode_memory_mb))
             # Without our environment: a decoder that a hostile file may subvert must not reach secrets.
             # Its own session: the Ctrl-C or SIGTERM that drains the worker's group does not end its decoders.
             return channel, subprocess.Popen(  # noqa: S603 - our own module, no caller's text
-                [sys.executable, "-W", "ignore", "-m", spec.module, *map(str, spec.arguments)],
+                [sys.executable, "-W", "ignore", "-m", "shared.media.decode", module, *numbers],
                 stdin=remote.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -1,10 +1,13 @@
 """The protocol between a process and the child processes that decode for it, and a child's loop.
 
-A request and a reply's numbers go through a socket. A reply's bytes go through a file in memory, the window,
-which the parent reads whenever it is full. Through a socket a page's pixels would take hundreds of calls, and
-after each of them the parent's thread would wait for Python's lock. Imports nothing of the project.
+Requests and the facts of replies go through a socket. A reply's bytes go through a file in memory, the
+window, which the parent reads whenever it is full. Through a socket a page's pixels would take hundreds of
+calls, and after each of them the parent's thread would wait for Python's lock.
+
+Imports nothing of the project.
 """
 
+import json
 import os
 import resource
 import signal
@@ -26,32 +29,34 @@ WINDOW = 2**23
 """Bytes that are read from the window at once: the pixels of a page of 1275 x 1650, and some more."""
 
 
-class DecoderProtocol(NamedTuple):
-    """A request's last number is how many bytes follow; in a reply, zeros mean that decoding failed."""
+HEAD = Struct("!IQ")
+"""What a request and a reply begin with: the bytes of its facts in JSON, and of what follows them."""
+DAMAGED = "it could not be decoded: the file is damaged"
 
-    request: Struct
-    reply: Struct
-
-
-# Format, width and height as announced and as requested, bytes. Width and height, for 3 bytes a pixel.
-PICTURES = DecoderProtocol(Struct("!4sIIIII"), Struct("!II"))
-# Format, width and height as announced, longer side as requested, bytes. Bytes of a JPEG.
-THUMBNAILS = DecoderProtocol(Struct("!4sIIII"), Struct("!I"))
-# Requested rate, bytes. Samples, of 4 bytes each; or none, and the bytes of a reason for the caller.
-SOUNDS = DecoderProtocol(Struct("!II"), Struct("!QI"))
-# Kind, page from 1 (0: how many there are), longer side, most pixels of a picture in it, bytes (none: of the
-# document before). Bytes of a PNG or a number in digits; or of a reason for the caller, then with a 1.
-DOCUMENTS = DecoderProtocol(Struct("!4sIIII"), Struct("!IB"))
-# Kind of file, how many numbers of wanted frames come first in the bytes, bytes. Frames, their rate as a
-# fraction, width and height, bytes: the wanted frames', or of a reason for the caller where there are none.
-VIDEOS = DecoderProtocol(Struct("!8sII"), Struct("!IIIIIQ"))
-
-Numbers = tuple[int, ...]
-Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, Iterable[bytes]]]
-"""Makes a reply's numbers and pieces of bytes from those of a request. May raise anything."""
+Facts = dict[str, Any]
 
 
-def serve(protocol: DecoderProtocol, decode: Decode, limit_s: float, memory_mb: int) -> None:
+class Reply(NamedTuple):
+    """Facts about what was decoded, and its bytes in pieces, so that few are in memory twice."""
+
+    facts: Facts
+    size: int = 0
+    pieces: Iterable[bytes | memoryview] = ()
+
+    @classmethod
+    def of(cls, data: bytes, **facts: Any) -> "Reply":
+        return cls(facts, len(data), (data,))
+
+
+Answer = Callable[[Facts, bytes], Reply]
+"""Makes a reply to a request's facts and its file. May raise anything."""
+
+
+class UnusableError(ValueError):
+    """What was sent cannot be used; the message says why to its caller."""
+
+
+def serve(answer: Answer, limit_s: float, memory_mb: int) -> None:
     """Serve requests on standard input until the parent is gone (end of input, or a ConnectionError).
 
     Output on standard error beyond what its pipe holds is lost, because it is not read during a file.
@@ -64,12 +69,8 @@ def serve(protocol: DecoderProtocol, decode: Decode, limit_s: float, memory_mb: 
             return
         parent = Parent(channel, channel.makefile("rb"), windows[0])
         channel.sendall(READY)
-        while len(head := parent.reader.read(protocol.request.size)) == protocol.request.size:
-            _answer(parent, protocol, head, decode, limit_s)
-
-
-class UnusableError(ValueError):
-    """What was sent can be decoded, but not used; the message says why to its caller."""
+        while len(head := parent.reader.read(HEAD.size)) == HEAD.size:
+            _answer(parent, head, answer, limit_s)
 
 
 class Parent(NamedTuple):
@@ -79,7 +80,7 @@ class Parent(NamedTuple):
     reader: BinaryIO
     window: int
 
-    def send(self, parts: Iterable[bytes]) -> None:
+    def send(self, parts: Iterable[bytes | memoryview]) -> None:
         """Raises ConnectionError where the parent is gone."""
         filled = 0
         for part in parts:
@@ -97,23 +98,27 @@ class Parent(NamedTuple):
             self.channel.sendall(FILLED.pack(filled))
 
 
-def _answer(parent: Parent, protocol: DecoderProtocol, head: bytes, decode: Decode, limit_s: float) -> None:
+def _answer(parent: Parent, head: bytes, answer: Answer, limit_s: float) -> None:
     """Separate from the loop, so that nothing of a file is kept until the next one comes.
 
     The alarm that ends this process counts its processor time: a busy machine refuses nothing that an idle
     one accepts.
     """
-    *numbers, length = protocol.request.unpack(head)
-    data = parent.reader.read(length)
+    words, length = HEAD.unpack(head)
+    request, data = json.loads(parent.reader.read(words)), parent.reader.read(length)
     signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
-        result, decoded = decode(tuple(numbers), data)
-        reply = protocol.reply.pack(*result)
+        reply = answer(request, data)
+    except UnusableError as error:
+        reply = Reply({"unusable": str(error)})
+    except MemoryError:
+        reply = Reply({"unusable": "decoding it takes more memory than a decoder may have"})
     except Exception:  # The outermost frame of a file: decoders raise any type, and none may end the child.
-        reply, decoded = bytes(protocol.reply.size), ()
+        reply = Reply({"unusable": DAMAGED})
     signal.setitimer(signal.ITIMER_PROF, 0)
-    parent.channel.sendall(reply)
-    parent.send(decoded)
+    facts = json.dumps(reply.facts).encode()
+    parent.channel.sendall(HEAD.pack(len(facts), reply.size) + facts)
+    parent.send(reply.pieces)
 
 
 def limit_memory(growth_mb: int) -> None:

@@ -8,14 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from shared.errors import CallerError
-from shared.media.decoder_process import (
-    DecoderPool,
-    DecoderProcess,
-    DecoderSpec,
-    DiedError,
-    UndecodableError,
-)
-from shared.media.decoder_protocol import DOCUMENTS
+from shared.media.decoder_process import Decoded, DecoderPool, DecoderProcess, DiedError, UndecodableError
 from shared.media.pictures import PDF_START, TIFF_STARTS, inspect
 from shared.metrics.counters import DECODE
 from shared.request import Document, Image, Request
@@ -85,10 +78,7 @@ class DocumentRenderer:
 
     def __init__(self, settings: Settings, places: int = AT_ONCE) -> None:
         self._settings = settings
-        limits = settings.documents
-        arguments = (limits.decode_limit_s, limits.decode_memory_mb)
-        spec = DecoderSpec("shared.media.decode_document", arguments, limits.decode_limit_s)
-        self._pool = DecoderPool(spec, places)
+        self._pool = DecoderPool("shared.media.decode_document", settings.documents, places)
 
     def close(self) -> None:
         """End the processes; nothing can be rendered afterwards."""
@@ -172,7 +162,7 @@ class OpenDocument:
         self._pool, self._kind, self._data, self._param = pool, kind, data, param
         self._settings = settings
         self._side = settings.documents.page_side
-        self._max_pixels = int(settings.pictures.max_megapixels * 1e6)
+        self._most = settings.pictures.max_megapixels_sent * 1e6
         self._place = ExitStack()
         self._process: DecoderProcess | None = None
         self.count = self._counted()
@@ -180,7 +170,7 @@ class OpenDocument:
     def page(self, number: int) -> bytes:
         """A page as a PNG. Raises CallerError `invalid_document` that names it."""
         try:
-            data = self._ask(number)
+            data = bytes(self._ask(number).data)
             inspect(data, self._settings.pictures, self._param)
         except (UndecodableError, CallerError) as error:
             reason = error.message.rstrip(".") if isinstance(error, CallerError) else error
@@ -195,37 +185,33 @@ class OpenDocument:
 
     def _counted(self) -> int:
         try:
-            count = int(self._ask(0))
-        except (UndecodableError, ValueError) as error:
-            reason = str(error) if isinstance(error, UndecodableError) else "it is damaged"
+            count: int = self._ask(0).facts["pages"]
+        except UndecodableError as error:
             self.leave()
-            raise invalid(reason, self._param) from None
+            raise invalid(str(error), self._param) from None
         if not count:
             self.leave()
             raise invalid("it has no pages", self._param)
         return count
 
-    def _ask(self, page: int) -> bytes:
+    def _ask(self, page: int) -> Decoded:
         """The answer of the process, or of a new one where it died."""
         try:
             return self._exchange(page)
         except DiedError:
             return self._exchange(page, new=True)
 
-    def _exchange(self, page: int, *, new: bool = False) -> bytes:
+    def _exchange(self, page: int, *, new: bool = False) -> Decoded:
         """Raises UndecodableError, DiedError."""
         data = b""
         if self._process is None:
             self._process, data = self._place.enter_context(self._pool.borrowed(new=new)), self._data
-        kind = self._kind.encode()
-        head = DOCUMENTS.request.pack(kind, page, self._side, self._max_pixels, len(data))
         try:
             with DURATION.time():
-                (_, refused), answer = self._process.decode(head, data, DOCUMENTS.reply, lambda size, _: size)
+                return self._process.decode(
+                    data, format=self._kind, page=page, side=self._side, most=self._most
+                )
         except UndecodableError:
             if not self._process.alive:
                 self.leave()
             raise
-        if refused:
-            raise UndecodableError(answer.decode("utf-8", "replace"))
-        return bytes(answer)

@@ -272,10 +272,19 @@ class BlobSettings(Group):
 class PictureSettings(Group):
     """Limits on what strangers send as pictures."""
 
-    max_mb: float = Field(20, gt=0, description="Largest picture file in MiB.")
-    max_megapixels: float = Field(40, gt=0, description="Largest picture in millions of pixels.")
+    max_mb: float = Field(50, gt=0, description="Largest picture file in MiB.")
+    max_megapixels: float = Field(
+        40,
+        gt=0,
+        description="Larger pictures are shrunk to so many millions of pixels before a model sees them.",
+    )
     max_megapixels_request: float = Field(
-        80, gt=0, description="All pictures of one request, in millions of pixels."
+        80,
+        gt=0,
+        description="All pictures of one request, as the model sees them; more are shrunk, the largest first.",
+    )
+    max_megapixels_sent: float = Field(
+        256, gt=0, description="A picture with more millions of pixels is refused by its header."
     )
     max_mb_request: float = Field(
         50,
@@ -286,23 +295,20 @@ class PictureSettings(Group):
     max_side: int | None = Field(
         None,
         ge=64,
-        description="Pictures are shrunk to this many pixels on their longer side. Not set: a model's processor gets "
-        "them as they are, and none with a side of more than 8000 pixels, if max_megapixels is 40.",
+        description="Pictures are shrunk to this many pixels on their longer side. Not set: to 8000, if max_megapixels "
+        "is 40.",
     )
-    max_ratio: float = Field(50, ge=1, description="Longer side over shorter side.")
-    max_jpeg_scans: int = Field(
-        200, ge=1, description="Scans in one JPEG (progressive files have about ten)."
-    )
+    max_ratio: float = Field(200, ge=1, description="Longer side over shorter side.")
     decode_limit_s: float = Field(
         5,
         gt=0,
         description="Processor time for decoding one picture.",
     )
     decode_memory_mb: int = Field(
-        400,
+        600,
         ge=64,
-        description="Memory of a decoding process in MiB; raise it with max_megapixels. A pixel takes 20 bytes in "
-        "WebP, up to 12 in a progressive JPEG, otherwise 8.",
+        description="Memory of a decoding process in MiB. A pixel takes 20 bytes in WebP, AVIF and HEIC; otherwise 4, "
+        "and 4 as it is shown.",
     )
 
 

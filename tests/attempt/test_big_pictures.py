@@ -17,7 +17,6 @@ import pytest
 from PIL import Image, ImageChops
 from PIL.Image import Image as Picture
 
-from shared.errors import CallerError
 from shared.request import Request
 from shared.settings import PictureSettings
 from tests.support import pictures as make
@@ -83,13 +82,21 @@ def test_a_picture_of_a_few_kilobytes_does_not_take_the_workers_memory(tmp_path:
     assert (done.returncode, done.stdout.split()) == (0, [b"64", b"64"]), done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("size", [(40_000, 800), (200, LONGEST + 1)])
-def test_a_picture_that_no_processor_could_square_is_refused_with_what_to_do(
-    decoder: PictureDecoder, size: tuple[int, int]
+@pytest.mark.parametrize(
+    ("kind", "size", "seen"),
+    [
+        ("PNG", (200, LONGEST + 1), (200, LONGEST)),
+        ("PNG", (1080, 30_000), (288, LONGEST)),
+        ("JPEG", (9000, 4000), (LONGEST, 3556)),
+        ("JPEG", (8064, 6048), (7303, 5477)),
+        ("JPEG", (16_320, 12_240), (7303, 5477)),
+    ],
+)
+def test_a_picture_that_no_processor_could_square_is_shrunk_and_tells_its_own_size(
+    decoder: PictureDecoder, kind: str, size: tuple[int, int], seen: tuple[int, int]
 ) -> None:
-    with pytest.raises(CallerError, match=f"a side may have {LONGEST}. Cut it or shrink it") as refused:
-        decoded(decoder, make.picture("PNG", size, "1"))
-    assert (refused.value.code, refused.value.param) == ("invalid_image", "images[0]")
+    picture = decoded(decoder, make.picture(kind, size, "L"))
+    assert (picture.size, picture.original) == (seen, size)
 
 
 @pytest.mark.parametrize(
@@ -126,11 +133,10 @@ def test_many_large_pictures_are_shrunk_to_fewer_pixels_each(shrinking: PictureD
         assert {picture.size for picture in pictures} == {(SIDE // 2, SIDE // 2)}
 
 
-def test_pictures_that_came_by_different_ways_are_limited_together(decoder: PictureDecoder) -> None:
+def test_pictures_that_are_too_much_together_are_shrunk(decoder: PictureDecoder) -> None:
     large = make.picture("PNG", (6000, 6000), "1")
-    with pytest.raises(CallerError, match="together") as refused, decoder.decode([large] * 3, Waiter("")):
-        pass
-    assert (refused.value.code, refused.value.param) == ("invalid_image", "images[2]")
+    with decoder.decode([large] * 3, Waiter("")) as pictures:
+        assert {picture.size for picture in pictures} == {(5164, 5164)}
 
 
 def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decoder: PictureDecoder) -> None:

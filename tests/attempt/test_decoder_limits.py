@@ -31,8 +31,7 @@ def begun() -> Iterator[Begun]:
 
 
 def test_a_picture_that_decodes_for_seconds_costs_one_child_not_the_worker() -> None:
-    limits = {"max_jpeg_scans": 100_000, "max_megapixels": 1000, "max_megapixels_request": 1000}
-    decoder = PictureDecoder(PictureSettings(decode_limit_s=0.5, **limits))
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=0.5))
     try:
         with pytest.raises(CallerError, match=r"longer than 0\.5 s") as refused:
             decoded(decoder, make.jpeg_of_scans((5000, 5000), 400))

@@ -4,13 +4,15 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from shared.media.decoder_process import DecoderPool, DecoderSpec, NoDecoder, UndecodableError
-from shared.media.decoder_protocol import PICTURES
+from shared.media.decoder_process import DecoderPool, DecoderProcess, NoDecoder, UndecodableError
+from shared.media.pictures import decoding, inspect
+from shared.media.sizes import Room
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.loud_decoder import DEADLY, SHORT
@@ -45,30 +47,47 @@ def test_a_caller_is_not_blamed_where_no_process_can_be_started(
     decoder.close()
 
 
+LIMITS = PictureSettings(decode_limit_s=60)
+LOUD = "tests.support.loud_decoder"
+
+
 @pytest.fixture
 def pool() -> Iterator[DecoderPool]:
-    decoders = DecoderPool(DecoderSpec("shared.media.decode_picture", (60.0, 512, 100_000_000), 60.0))
+    decoders = DecoderPool("shared.media.decode_picture", LIMITS)
     yield decoders
     decoders.close()
+
+
+def pixels_of(pool: DecoderPool, data: bytes) -> bytearray:
+    return pool.decode(data, **decoding(inspect(data, LIMITS, None), Room(4000, 1e8), LIMITS)).data
+
+
+@contextmanager
+def killed_behind_its_answer(times: int) -> Iterator[list[int]]:
+    """The children started in the block are killed between their answers and what follows, so many times;
+    noted is how often something was decoded.
+    """
+    before, begun = set(psutil.Process().children()), list[int]()
+    read = DecoderProcess._read_window
+
+    def killing(process: DecoderProcess, length: int) -> bytearray:
+        begun.append(1)
+        if len(begun) <= times:
+            for child in set(psutil.Process().children()) - before:
+                child.kill()
+        return read(process, length)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DecoderProcess, "_read_window", killing)
+        yield begun
 
 
 def decoded_while_killed(pool: DecoderPool, times: int) -> tuple[int, int]:
     """The bytes of a picture, more than a window holds, whose decoder is killed on its way so many times;
     and how often it was decoded.
     """
-    size, data = (2000, 1500), make.picture("PNG", (2000, 1500))
-    before, begun = set(psutil.Process().children()), []
-
-    def killing(width: int, height: int) -> int:
-        begun.append(1)
-        if len(begun) <= times:
-            for child in set(psutil.Process().children()) - before:
-                child.kill()
-        return width * height * 3
-
-    head = PICTURES.request.pack(b"PNG", *size, *size, len(data))
-    _, pixels = pool.decode(head, data, PICTURES.reply, killing)
-    return len(pixels), len(begun)
+    with killed_behind_its_answer(times) as begun:
+        return len(pixels_of(pool, make.picture("PNG", (2000, 1500)))), len(begun)
 
 
 def test_a_python_without_memfd_decodes_as_well(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,15 +97,10 @@ def test_a_python_without_memfd_decodes_as_well(pool: DecoderPool, monkeypatch: 
 
 
 def test_a_decoder_that_sends_less_than_it_said_shows_nothing_of_a_file_before() -> None:
-    decoders = DecoderPool(DecoderSpec("tests.support.loud_decoder", (), 60.0), 1)
-
-    def shown(data: bytes) -> bytearray:
-        head = PICTURES.request.pack(b"PNG", 1, 1, 1, 1, len(data))
-        return decoders.decode(head, data, PICTURES.reply, lambda width, height: width * height * 3)[1]
-
-    assert shown(b"whole") == b"RGB"
+    decoders = DecoderPool(LOUD, LIMITS, 1)
+    assert decoders.decode(b"whole").data == b"RGB"
     with pytest.raises(UndecodableError, match="died of it"):
-        shown(SHORT)
+        decoders.decode(SHORT)
     decoders.close()
 
 
@@ -104,30 +118,30 @@ def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(
     pool: DecoderPool, ends: list[socket.socket]
 ) -> None:
     data, before = make.picture("PNG", (1, 1)), set(psutil.Process().children())
+    read = DecoderProcess._read_window
 
-    def killing(width: int, height: int) -> int:
-        ends[0].recv(width * height * 3, socket.MSG_PEEK | socket.MSG_WAITALL)
+    def killing(process: DecoderProcess, length: int) -> bytearray:
+        ends[0].recv(length, socket.MSG_PEEK | socket.MSG_WAITALL)
         for child in set(psutil.Process().children()) - before:
             child.kill()
             child.wait()
-        return width * height * 3
+        return read(process, length)
 
-    head = PICTURES.request.pack(b"PNG", 1, 1, 1, 1, len(data))
-    _, pixels = pool.decode(head, data, PICTURES.reply, killing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DecoderProcess, "_read_window", killing)
+        pixels = pixels_of(pool, data)
     assert (len(pixels), ends[0].fileno()) == (3, -1)
 
 
 @pytest.fixture
 def loud() -> Iterator[DecoderPool]:
-    decoders = DecoderPool(DecoderSpec("tests.support.loud_decoder", (), 60.0))
+    decoders = DecoderPool(LOUD, LIMITS)
     yield decoders
     decoders.close()
 
 
 def said_about(loud: DecoderPool, data: bytes) -> bytes:
-    head = PICTURES.request.pack(b"PNG", 1, 1, 1, 1, len(data))
-    _, pixels = loud.decode(head, data, PICTURES.reply, lambda width, height: width * height * 3)
-    return bytes(pixels)
+    return bytes(loud.decode(data).data)
 
 
 def test_a_hostile_file_writes_nothing_into_the_log_however_much_its_decoder_says(
@@ -149,9 +163,9 @@ def test_an_operator_reads_in_one_line_what_a_decoder_died_of(
 
 
 def test_an_operator_reads_why_no_decoder_starts(caplog: pytest.LogCaptureFixture) -> None:
-    nothing = DecoderPool(DecoderSpec("worker.media.nothing", (), 60.0))
+    nothing = DecoderPool("worker.media.nothing", LIMITS)
     with pytest.raises(NoDecoder):
         said_about(nothing, b"")
     (line,) = caplog.records
     assert line.message == "a decoder did not start"
-    assert "No module named worker.media.nothing" in vars(line)["fields"]["said"]
+    assert "No module named 'worker.media.nothing'" in vars(line)["fields"]["said"]

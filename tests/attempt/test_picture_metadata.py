@@ -57,10 +57,9 @@ def test_a_png_with_megabytes_beside_its_pixels_is_seen(decoder: PictureDecoder,
     assert same(decoder, PLAIN[:-12] + chunk(name, LARGE[name]) + PLAIN[-12:])
 
 
-@pytest.mark.parametrize("kind", [b"iCCP", b"eXIf", b"tEXt"])
-def test_a_png_with_a_broken_checksum_is_refused_as_pillow_does(decoder: PictureDecoder, kind: bytes) -> None:
-    with pytest.raises(CallerError, match="damaged"):
-        decoded(decoder, HEAD + broken(kind, b"k\0v") + REST)
+@pytest.mark.parametrize("kind", [b"eXIf", b"tEXt"])
+def test_a_png_whose_words_are_broken_is_seen_as_in_a_browser(decoder: PictureDecoder, kind: bytes) -> None:
+    assert same(decoder, HEAD + broken(kind, b"k\0v") + REST)
 
 
 def test_a_png_whose_text_unpacks_to_far_too_much_is_refused(decoder: PictureDecoder) -> None:

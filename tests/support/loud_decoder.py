@@ -3,22 +3,18 @@
 import os
 from contextlib import suppress
 
-from shared.media.decoder_protocol import PICTURES, Numbers, serve
+from shared.media.decoder_protocol import Facts, Reply
 
 DEADLY, SHORT = b"deadly", b"short"
 
 
-def _decoded(_: tuple[int, ...], data: bytes) -> tuple[Numbers, tuple[bytes]]:
+def answer(_: Facts, data: bytes) -> Reply:
     if data == DEADLY:
         os.write(2, b"note: a frame is broken\nthe heap is broken, too\n")
         os.abort()
     if data == SHORT:
-        return (1, 2), (b"RGB",)
+        return Reply({}, 6, (b"RGB",))
     with suppress(BlockingIOError):
         while True:
             os.write(2, b"note: a frame is broken\n")
-    return (1, 1), (b"RGB",)
-
-
-if __name__ == "__main__":
-    serve(PICTURES, _decoded, 60.0, 512)
+    return Reply.of(b"RGB")

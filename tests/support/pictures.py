@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
+from worker.engines.base import PackedPicture
 from worker.fair_share import Waiter
 from worker.media.picture_decoder import PictureDecoder
 
@@ -46,7 +47,7 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB"
     return encoded(Image.new(mode, size, colour.get(mode, 90)), kind, **options)
 
 
-def decoded(decoder: PictureDecoder, data: bytes) -> Image.Image:
+def decoded(decoder: PictureDecoder, data: bytes) -> PackedPicture:
     """What the model would see of one picture."""
     with decoder.decode([data], Waiter("")) as (picture,):
         return picture

@@ -1,20 +1,14 @@
-"""The child process that decodes sounds: untrusted bytes in on one socket, samples out.
-
-Run by `sound_decoder` as `python -m worker.media.decode_sound <limit_s> <memory_mb> <max_s>` with a socket as
-standard input. It holds no secrets, may be killed at any moment, and imports nothing else of the project.
-"""
+"""Decodes sounds in a child process (`shared.media.decode`): a file in, samples out."""
 
 import io
-import sys
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from shared.media.decoder_protocol import SOUNDS, Numbers, UnusableError, serve
+from shared.media.decoder_protocol import Facts, Reply, UnusableError
 
 Samples = NDArray[np.float32]
 # Frames decoded at once, so that what a second holds in memory does not depend on rate and channels.
@@ -81,20 +75,5 @@ def _check_whole(file: SoundStream, frames: int, rest: bytes) -> None:
         raise UnusableError("it does not say how long it is, or several were joined")
 
 
-def _answer(data_and_rate: tuple[int, ...], data: bytes, max_s: float) -> tuple[Numbers, tuple[bytes]]:
-    (rate,) = data_and_rate
-    try:
-        samples = decode(data, rate, max_s)
-    except UnusableError as error:
-        reason = str(error).encode()
-        return (0, len(reason)), (reason,)
-    return (len(samples), 0), (samples.tobytes(),)
-
-
-def main() -> None:
-    limit_s, memory_mb, max_s = map(float, sys.argv[1:])
-    serve(SOUNDS, partial(_answer, max_s=max_s), limit_s, int(memory_mb))
-
-
-if __name__ == "__main__":
-    main()
+def answer(request: Facts, data: bytes) -> Reply:
+    return Reply.of(decode(data, request["rate"], request["max_s"]).tobytes())

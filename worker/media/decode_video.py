@@ -1,18 +1,14 @@
-"""The child process that decodes videos: untrusted bytes in on one socket, RGB frames out.
+"""Decodes videos in a child process (`shared.media.decode`): a file in, RGB frames out.
 
-Run by `video_decoder` as `python -m worker.media.decode_video <limit_s> <memory_mb> <max_s> <max_pixels>`
-with a socket as standard input. It holds no secrets, may be killed at any moment, and imports nothing else of
-the project. A first request for a video asks what it is, a second one for frames by their numbers.
+A first request for a video asks what it is, a second one for frames by their numbers.
 """
 
 import io
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -21,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from shared.media.decoder_protocol import VIDEOS, Numbers, UnusableError, serve
+from shared.media.decoder_protocol import Facts, Reply, UnusableError
 
 Pixels = NDArray[np.uint8]
 # What cameras, browsers and editors write. FFmpeg knows hundreds, and each is a parser of strangers' bytes.
@@ -33,8 +29,7 @@ OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0"}
 MOST_FPS = 240
 MATROSKA, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 TURNS = {90: 1, 180: 2, 270: 3}
-# A reply without bytes means that decoding failed.
-EMPTY = b"-"
+av.logging.set_level(None)
 
 
 class Limits(NamedTuple):
@@ -42,7 +37,7 @@ class Limits(NamedTuple):
     max_pixels: int
 
 
-class Facts(NamedTuple):
+class VideoSize(NamedTuple):
     """Of a whole video, upright; `frames` are those of its first stream of pictures."""
 
     frames: int
@@ -51,7 +46,7 @@ class Facts(NamedTuple):
     height: int
 
 
-def read_facts(kind: str, data: bytes, limits: Limits) -> Facts:
+def read_facts(kind: str, data: bytes, limits: Limits) -> VideoSize:
     """Counts the frames, but decodes only the first. Raises UnusableError, whatever FFmpeg raises."""
     with _opened(kind, data, limits) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
@@ -69,7 +64,7 @@ def read_facts(kind: str, data: bytes, limits: Limits) -> Facts:
             most = f"at most {limits.max_s:g} s are accepted; cut it"
             raise UnusableError(f"it is {length_s:.1f} s long; {most}")
     size = (first.height, first.width) if turns % 2 else (first.width, first.height)
-    return Facts(frames, Fraction(rate).limit_denominator(2**31 - 1), *size)
+    return VideoSize(frames, Fraction(rate).limit_denominator(2**31 - 1), *size)
 
 
 def read_frames(kind: str, data: bytes, wanted: Sequence[int], limits: Limits) -> tuple[int, list[Pixels]]:
@@ -181,29 +176,15 @@ def _turns(frame: VideoFrame) -> int:
     return TURNS.get(round(frame.rotation) % 360, 0)
 
 
-def _answer(numbers: tuple[Any, ...], data: bytes, limits: Limits) -> tuple[Numbers, list[Any]]:
-    kind, count = numbers[0].rstrip(b"\0").decode(), numbers[1]
-    wanted, file = struct.unpack_from(f"!{count}I", data), data[4 * count :]
-    try:
-        if not wanted:
-            facts = read_facts(kind, file, limits)
-            numbers = facts.frames, *facts.rate.as_integer_ratio(), facts.width, facts.height
-            return (*numbers, len(EMPTY)), [EMPTY]
-        seen, frames = read_frames(kind, file, wanted, limits)
-    except UnusableError as error:
-        reason = str(error).encode()
-        return (0, 0, 0, 0, 0, len(reason)), [reason]
+def answer(request: Facts, data: bytes) -> Reply:
+    """What a video is, or where some are `wanted`, its frames; none of them where one is missing."""
+    kind, wanted, limits = request["format"], request["wanted"], Limits(request["max_s"], request["most"])
+    if not wanted:
+        size = read_facts(kind, data, limits)
+        return Reply(size._asdict() | {"rate": size.rate.as_integer_ratio()})
+    seen, frames = read_frames(kind, data, wanted, limits)
     if len(frames) < len(wanted):
-        return (seen, 0, 0, 0, 0, len(EMPTY)), [EMPTY]
+        return Reply({"seen": seen})
     height, width, _ = frames[0].shape
-    return (seen, 0, 0, width, height, sum(frame.nbytes for frame in frames)), [f.data for f in frames]
-
-
-def main() -> None:
-    limit_s, memory_mb, max_s, max_pixels = map(float, sys.argv[1:])
-    av.logging.set_level(None)
-    serve(VIDEOS, partial(_answer, limits=Limits(max_s, int(max_pixels))), limit_s, int(memory_mb))
-
-
-if __name__ == "__main__":
-    main()
+    facts = {"seen": seen, "width": width, "height": height}
+    return Reply(facts, sum(frame.nbytes for frame in frames), [frame.data for frame in frames])

@@ -2,8 +2,7 @@
 
 from array import array
 
-from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
-from shared.media.decoder_protocol import SOUNDS
+from shared.media.decoder_process import DecoderPool, UndecodableError
 from shared.media.sounds import check_count, check_sound, invalid
 from shared.metrics.counters import DECODE
 from shared.settings import SoundSettings
@@ -20,9 +19,7 @@ class SoundDecoder:
     def __init__(self, limits: SoundSettings, places: int = MIN_CONCURRENCY) -> None:
         """For as many requests at once as there are `places`."""
         self._limits = limits
-        arguments = (limits.decode_limit_s, limits.decode_memory_mb, limits.max_s)
-        spec = DecoderSpec("worker.media.decode_sound", arguments, limits.decode_limit_s)
-        self._pool = DecoderPool(spec, places)
+        self._pool = DecoderPool("worker.media.decode_sound", limits, places)
 
     def decode(self, files: Files, rate: int) -> list[Samples]:
         """A request's sounds in mono, with `rate` samples per second.
@@ -39,14 +36,9 @@ class SoundDecoder:
 
     def _decode_one(self, data: bytes, rate: int, param: str) -> Samples:
         check_sound(data, self._limits, param)
-        head = SOUNDS.request.pack(rate, len(data))
         with DURATION.time():
             try:
-                (count, reason), decoded = self._pool.decode(
-                    head, data, SOUNDS.reply, lambda count, reason: count * 4 + reason
-                )
+                decoded = self._pool.decode(data, rate=rate, max_s=self._limits.max_s)
             except UndecodableError as error:
-                raise invalid(f"it could not be decoded: {error}", param) from None
-        if reason or not count:
-            raise invalid(decoded.decode("utf-8", "replace"), param)
-        return array("f", bytes(decoded))
+                raise invalid(str(error), param) from None
+        return array("f", bytes(decoded.data))

@@ -1,12 +1,10 @@
 """Decodes videos in child processes (`shared.media.decoder_process`, `worker.media.decode_video`)."""
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
-from shared.media.decoder_protocol import VIDEOS
+from shared.media.decoder_process import Decoded, DecoderPool, UndecodableError
 from shared.media.videos import check_count, check_video, invalid
 from shared.metrics.counters import DECODE
 from shared.settings import VideoSettings
@@ -41,14 +39,7 @@ class VideoDecoder:
     def __init__(self, limits: VideoSettings, places: int = MIN_CONCURRENCY) -> None:
         """For as many requests at once as there are `places`."""
         self._limits = limits
-        arguments = (
-            limits.decode_limit_s,
-            limits.decode_memory_mb,
-            limits.max_s,
-            int(limits.max_megapixels * 1e6),
-        )
-        spec = DecoderSpec("worker.media.decode_video", arguments, limits.decode_limit_s)
-        self._pool = DecoderPool(spec, places)
+        self._pool = DecoderPool("worker.media.decode_video", limits, places)
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
 
     @contextmanager
@@ -73,17 +64,19 @@ class VideoDecoder:
         self._pool.close()
 
     def _facts(self, data: bytes, param: str) -> VideoFacts:
-        numbers, _ = self._ask(data, (), param)
-        return VideoFacts(numbers[0], numbers[1] / numbers[2], numbers[3], numbers[4])
+        facts = self._ask(data, (), param).facts
+        above, below = facts["rate"]
+        return VideoFacts(facts["frames"], above / below, facts["width"], facts["height"])
 
     def _frames(self, data: bytes, selection: "_Selection", sample: Sample) -> Frames:
         with DURATION.time():
-            numbers, pixels = self._ask(data, selection.indices, selection.param)
-            if not numbers[3]:
-                selection = self._smaller_selection(numbers[0], selection, sample)
-                numbers, pixels = self._ask(data, selection.indices, selection.param)
-        facts = selection.facts
-        if numbers[3:] != (facts.width, facts.height, selection.pixels * 3):
+            decoded = self._ask(data, selection.indices, selection.param)
+            if "width" not in decoded.facts:
+                selection = self._smaller_selection(decoded.facts["seen"], selection, sample)
+                decoded = self._ask(data, selection.indices, selection.param)
+        facts, pixels = selection.facts, decoded.data
+        shown = decoded.facts.get("width"), decoded.facts.get("height"), len(pixels)
+        if shown != (facts.width, facts.height, selection.pixels * 3):
             raise invalid("it is damaged", selection.param)
         return Frames(facts, tuple(selection.indices), pixels)
 
@@ -116,15 +109,11 @@ class VideoDecoder:
             raise invalid(f"{message} together; {advice}", param)
         return selection
 
-    def _ask(self, data: bytes, indices: Sequence[int], param: str) -> tuple[tuple[int, ...], bytearray]:
+    def _ask(self, data: bytes, indices: Sequence[int], param: str) -> Decoded:
         """The child's answer. Raises CallerError `invalid_video`, `payload_too_large`."""
-        kind = check_video(data, self._limits, param)
-        head = VIDEOS.request.pack(kind.encode(), len(indices), 4 * len(indices) + len(data))
-        body = struct.pack(f"!{len(indices)}I", *indices) + data
+        limits, kind = self._limits, check_video(data, self._limits, param)
+        most = int(limits.max_megapixels * 1e6)
         try:
-            numbers, decoded = self._pool.decode(head, body, VIDEOS.reply, lambda *numbers: numbers[-1])
+            return self._pool.decode(data, format=kind, wanted=list(indices), max_s=limits.max_s, most=most)
         except UndecodableError as error:
-            raise invalid(f"it could not be decoded: {error}", param) from None
-        if not numbers[0]:
-            raise invalid(decoded.decode("utf-8", "replace"), param)
-        return numbers, decoded
+            raise invalid(str(error), param) from None

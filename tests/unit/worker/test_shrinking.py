@@ -2,14 +2,15 @@ import math
 
 import pytest
 
-from shared.media.pictures import PictureInfo
-from worker.media.picture_decoder import shrunk_sizes
+from shared.media.pictures import room
+from shared.settings import PictureSettings
 
 SIDE = 4096
 
 
 def shrunk(*stored: tuple[int, int]) -> list[tuple[int, int]]:
-    return shrunk_sizes([PictureInfo("PNG", *size) for size in stored], SIDE)
+    seen = room(stored, PictureSettings(max_side=SIDE))
+    return [seen.fitted(size) for size in stored]
 
 
 @pytest.mark.parametrize(
