@@ -140,7 +140,12 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         if "transparency" in image.info and image.tile:
             image.info["transparency"] *= GREY_FACTORS.get(image.tile[0].args, 1)
         image.load()
-        picture = to_rgb(image, room.fitted(image.size))
+        if request["draft"]:
+            target = room._replace(pixels=min(room.pixels, image.width * image.height)).fitted(size)
+        else:
+            # Now a TIFF is upright.
+            target = room.fitted(image.size)
+        picture = to_rgb(image, target)
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}
         return picture, size

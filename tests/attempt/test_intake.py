@@ -347,18 +347,6 @@ def test_the_pictures_of_a_job_are_limited_together(intake: tuple[WorkerHarness,
     assert "together" in error.message
 
 
-def test_a_picture_that_is_named_often_counts_as_often(intake: tuple[WorkerHarness, Intake]) -> None:
-    harness, courier = intake
-    limits = PictureSettings(max_megapixels_request=64 * 48 * 2.5 / 1e6)
-    with origin(serving(PICTURE)) as there:
-        job = ask(harness, *[there.url] * 3)
-        replace(courier, settings=harness.settings.model_copy(update={"pictures": limits})).work()
-        assert len(there.requests) == 1
-    error = harness.job(job).error
-    assert error is not None
-    assert (error.code, error.param) == ("invalid_image", "images[2]")
-
-
 def test_a_job_s_pictures_share_one_deadline(
     intake: tuple[WorkerHarness, Intake], monkeypatch: pytest.MonkeyPatch
 ) -> None:

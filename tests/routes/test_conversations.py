@@ -127,22 +127,6 @@ async def test_a_picture_that_is_given_back_often_counts_as_often(
 
 
 @pytest.mark.parametrize("known", [media_check.CACHED_PICTURES, 0])
-async def test_the_pictures_of_all_turns_keep_to_the_limits_together(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, known: int
-) -> None:
-    monkeypatch.setattr(media_check, "CACHED_PICTURES", known)
-    # Two of them have the 80 megapixels that one request may show, as far as their headers say.
-    large = [shown(png((8000, 4990 + number), b"")) for number in range(3)]
-    async with client_of(deployment.app) as client:
-        one = await answered(deployment.worker, client, input=large[:2])
-        on = await client.post(PATH, json=LATER | {"input": large[2:], "previous_response_id": one})
-
-    error = on.json()["error"]
-    assert (on.status_code, error["code"]) == (400, "invalid_image")
-    assert error["param"] == "input[0].content[0].image_url"
-
-
-@pytest.mark.parametrize("known", [media_check.CACHED_PICTURES, 0])
 @pytest.mark.parametrize("deployment", [{"pictures": {"max_mb_request": 2500 / 2**20}}], indirect=True)
 async def test_a_conversation_collects_no_more_bytes_of_pictures_than_one_request_may_have(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, known: int
