@@ -107,7 +107,7 @@ def create_app(
 def _add_middleware(app: FastAPI, config: Settings) -> None:
     """The innermost layer first."""
     app.add_middleware(RouteCache, routes=app.router.routes)
-    app.add_middleware(AuthMiddleware)
+    app.add_middleware(AuthMiddleware, max_open=config.api.max_open)
     app.add_middleware(RequestMiddleware)
     if config.api.cors_origins:
         # Around all else: a page may read every answer, and a preflight request carries no key.

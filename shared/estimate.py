@@ -170,7 +170,8 @@ def loading_time(lane: Lane, fallback_s: float = 1.0) -> tuple[float, str]:
     if not lane.loading:
         return max(whole, 1.0), "guess" if basis == "guess" else "no_worker"
     passed = lane.now_ms - (lane.load_started_ms or lane.now_ms)
-    return max(whole - passed / 1000, 1.0), basis
+    # One that takes longer than expected will take a while yet.
+    return max(whole - passed / 1000, passed / 4000, 1.0), basis
 
 
 def _whole_load(lane: Lane, fallback_s: float) -> tuple[float, str]:

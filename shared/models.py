@@ -18,8 +18,8 @@ from shared.variables import MOST_VARIABLES, Variable, VariableName, rendered
 
 # What a model's folder says about it without loading it.
 
-SLOW_DISK = 100_000_000
-"""Bytes a second; the first measured load replaces this guess."""
+START_S, SLOW_DISK = 30.0, 100_000_000
+"""What a load takes beside its reading, and bytes a second; the first measured load replaces this guess."""
 
 # Where transformers' processors and tokenizers keep `chat_template`, besides a file of its own.
 TEMPLATE_HOLDERS = ("chat_template.json", "processor_config.json", "tokenizer_config.json")
@@ -31,7 +31,7 @@ class ModelFolder:
 
     `deaf` is a model whose config has no part for sounds.
 
-    `load_guess_s` is how long a first load may take where none was measured: reading it off a slow disk.
+    `load_guess_s` is how long a first load may take where none was measured, off a slow disk.
     """
 
     files: tuple[Path, ...] = ()
@@ -46,13 +46,13 @@ def read_folder(source: str) -> ModelFolder:
     """Look at every file once; nothing is known of a folder that is not on this machine."""
     folder = Path(source)
     if not source or not folder.is_dir():
-        return ModelFolder()
+        return ModelFolder(load_guess_s=START_S if source else 1.0)
     files = tuple(f for f in folder.rglob("*") if f.is_file())
     generation = _json(folder / "generation_config.json")
     template, config = _template(folder), _json(folder / "config.json")
     return ModelFolder(
         files=files,
-        load_guess_s=max(1.0, sum(f.stat().st_size for f in files) / SLOW_DISK),
+        load_guess_s=START_S + sum(f.stat().st_size for f in files) / SLOW_DISK,
         samples=None if generation is None else _samples(generation),
         has_chat_template=None if template is None else bool(template),
         tools=None if template is None else syntax_of(template),

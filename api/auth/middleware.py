@@ -44,8 +44,6 @@ _BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
 
 log = logging.getLogger("api.server")
 
-MOST = 2000
-"""Requests of one process; a stream or a wait is one for as long as it lasts."""
 AGAIN_S = 5
 
 
@@ -64,9 +62,13 @@ class _Place(AbstractContextManager[None]):
 
 
 class RequestLimit:
-    """One per process. Probes and metrics are not counted: a busy process neither looks dead nor hides."""
+    """One per process. Probes and metrics are not counted: a busy process neither looks dead nor hides.
 
-    def __init__(self) -> None:
+    Of `most` requests a stream or a wait is one for as long as it lasts.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._requests = Counter[str]()
         self._refusals = LogThrottle()
 
@@ -78,12 +80,13 @@ class RequestLimit:
         never cost others the last place. The rule is from Choudhury and Hahne, "Dynamic queue
         length thresholds", IEEE/ACM Transactions on Networking 6 (2), 1998.
         """
-        own, free = self._requests[caller], MOST - self._requests.total()
+        own, free = self._requests[caller], self._most - self._requests.total()
         if own + 1 > free if shares else not free:
             self._log()
             if not shares:
-                raise Unavailable("queue_full", "Too many requests are open.", retry_after=1)
-            message = f"You have {own:,} requests open here, your share: end streams and waits, or poll."
+                message = f"{self._most:,} requests are open already (SIGHTLINE_API__MAX_OPEN)."
+                raise Unavailable("queue_full", message, retry_after=1)
+            message = f"You have {own:,} requests open here, your share of SIGHTLINE_API__MAX_OPEN."
             raise Unavailable("caller_queue_full", message, retry_after=AGAIN_S)
         return _Place(self._requests, caller)
 
@@ -94,7 +97,7 @@ class RequestLimit:
             log.warning(
                 "requests are refused for what is open: %d of %s; most requests by caller: %s",
                 self._requests.total(),
-                MOST,
+                self._most,
                 callers or "none",
             )
 
@@ -102,9 +105,9 @@ class RequestLimit:
 class AuthMiddleware:
     """Wraps the routes; `api.server.middleware` wraps it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, max_open: int) -> None:
         self._app = app
-        self._limit = RequestLimit()
+        self._limit = RequestLimit(max_open)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_open(scope):

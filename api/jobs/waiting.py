@@ -98,8 +98,12 @@ class EventReader:
         return event_page
 
 
-POLL_S = 2.0
-"""A reader who hears nothing for so long looks in the store."""
+POLL_S, LONGEST_POLL_S = 2.0, 20.0
+"""A reader who hears nothing for so long looks in the store: the longer it has waited, the less often."""
+
+
+def _poll_s(waits_since: float) -> float:
+    return min(max(POLL_S, (time.monotonic() - waits_since) / 10), LONGEST_POLL_S)
 
 
 Over = Callable[[JobView], bool]
@@ -122,7 +126,8 @@ class Waiting:
 
         Raises as `missing`.
         """
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
+        deadline = began + timeout_s
         while not over(view) and time.monotonic() < deadline:
             name = view.run_id or view.id
             async with self._wakeups.listen(name) as listener:
@@ -132,7 +137,7 @@ class Waiting:
                     remaining_s = deadline - time.monotonic()
                     if remaining_s <= 0:
                         return view
-                    await listener.wait(min(remaining_s, POLL_S))
+                    await listener.wait(min(remaining_s, _poll_s(began)))
                     view = await self._read(view)
         return view
 
@@ -142,7 +147,8 @@ class Waiting:
         Raises CallerError `stream_rewound`, and as `missing`.
         """
         reading = EventReader(self._store, view, after)
-        due = time.monotonic() + idle_s
+        heard = time.monotonic()
+        due = heard + idle_s
         while not reading.over:
             source = reading.source
             async with self._wakeups.listen(source) as listener:
@@ -151,12 +157,13 @@ class Waiting:
                     for event in events:
                         yield event
                     if events:
-                        due = time.monotonic() + idle_s
+                        heard = time.monotonic()
+                        due = heard + idle_s
                     elif due <= time.monotonic():
                         yield None
                         due = time.monotonic() + idle_s
                     if reading.waits_for(source) and not reading.behind:
-                        await listener.wait(min(due - time.monotonic(), POLL_S))
+                        await listener.wait(min(due - time.monotonic(), _poll_s(heard)))
 
     async def _read(self, view: JobView) -> JobView:
         fresh = await self._store.run(jobs.view(self._settings, view.caller, view.id))

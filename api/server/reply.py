@@ -31,7 +31,7 @@ class Reply:
     `afterwards` is called once the answer was sent whole.
     `body_digest` is of the body, as received, of a call with an Idempotency-Key.
     `route` is the template of the path, once a route was found; `status` is the answer's, once it has begun.
-    `send` sends a part of it; where the head was sent before, another one is left out.
+    `send` sends a part of it, and its head once: one that is `kept_alive` has had it.
     """
 
     request_id: str
@@ -41,6 +41,7 @@ class Reply:
     afterwards: Callable[[], Awaitable[None]] | None = None
     route: str = ""
     status: int | None = None
+    kept_alive: bool = False
     body_digest: str = ""
 
     async def keep_alive(self, pause_s: float) -> None:
@@ -50,7 +51,7 @@ class Reply:
         """
         self.headers["preference-applied"] = "wait"
         await asyncio.sleep(pause_s)
-        head = [(b"content-type", b"application/json")]
+        self.kept_alive, head = True, [(b"content-type", b"application/json")]
         await self.send({"type": "http.response.start", "status": 200, "headers": head})
         while True:
             await self.send({"type": "http.response.body", "body": b"\n", "more_body": True})

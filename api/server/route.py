@@ -230,7 +230,7 @@ class RouteCache:
         try:
             await route.app(scope, receive, send)
         except errors.ERROR_TYPES as error:
-            if answer.status is not None:
+            if answer.status is not None and not answer.kept_alive:
                 raise
             response = await errors.answer(Request(scope), error)
             await response(scope, receive, send)

@@ -24,6 +24,9 @@ class ApiSettings(Group):
         description="How long the job of a synchronous caller that disconnected goes on; the same call "
         "again finds it.",
     )
+    max_open: int = Field(
+        8000, ge=1, description="Requests that one API process holds at once, streams and waits included."
+    )
     body_limit_mb: float = Field(25, gt=0, description="Largest request body in MiB.")
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
     file_limit_mb: float = Field(

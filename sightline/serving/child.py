@@ -199,7 +199,7 @@ def heap(environ: Mapping[str, str]) -> dict[str, str]:
 # Raises the limit on open files, of which each connection is one, for the processes of the service.
 
 ENOUGH = 10_240
-"""For an API's 2000 callers, its connections to the record store, and pictures; macOS grants no more."""
+"""For an API's 8000 callers, its connections to the record store, and pictures; macOS grants no more."""
 FEWEST = 512
 """Below this a crowd of callers uses up the files that processes need to reach each other."""
 

@@ -417,4 +417,4 @@ def test_more_tokens_than_a_model_was_made_for_are_said_to_be_that(
 
 def test_a_folder_of_empty_files_has_a_guess_and_no_crash(tmp_path: Path) -> None:
     (tmp_path / "config.json").touch()
-    assert create(tiny().model_copy(update={"source": str(tmp_path)})).load_guess() == (1.0, "guess")
+    assert create(tiny().model_copy(update={"source": str(tmp_path)})).load_guess() == (30.0, "guess")

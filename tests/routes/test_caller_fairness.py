@@ -1,11 +1,11 @@
 """How much of a process's open requests one caller may be, and what is answered in a crowd."""
 
 from contextlib import AsyncExitStack, ExitStack
+from typing import Any
 
 import httpx
 import pytest
 
-from api.auth import middleware
 from api.auth.middleware import RequestLimit
 from shared.errors import Unavailable
 from tests.routes.conftest import Deployment
@@ -17,11 +17,14 @@ JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 LIMIT_S = 60
 
 
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+def few(most: int) -> dict[str, dict[str, Any]]:
+    return {"api": KEYED["api"] | {"max_open": most}}
+
+
+@pytest.mark.parametrize("deployment", [few(4)], indirect=True)
 async def test_one_caller_s_open_streams_leave_connections_to_the_others(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(middleware, "MOST", 4)
     deployment.worker.beat()
     one, two = [bearer((await made(deployment.app, caller))["secret"]) for caller in ("one", "two")]
     async with (
@@ -47,11 +50,10 @@ async def test_one_caller_s_open_streams_leave_connections_to_the_others(
     assert "most requests by caller: one 2" in caplog.text
 
 
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+@pytest.mark.parametrize("deployment", [few(2)], indirect=True)
 async def test_a_process_full_of_callers_still_shows_its_metrics_and_its_health(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment,
 ) -> None:
-    monkeypatch.setattr(middleware, "MOST", 2)
     deployment.worker.beat()
     secrets = [(await made(deployment.app, caller))["secret"] for caller in ("one", "two")]
     streams = {}
@@ -70,11 +72,8 @@ async def test_a_process_full_of_callers_still_shows_its_metrics_and_its_health(
         assert (await http.get("/health")).status_code == 200
 
 
-def test_callers_who_leave_all_they_may_open_leave_a_place_to_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(middleware, "MOST", 16)
-    shares = RequestLimit()
+def test_callers_who_leave_all_they_may_open_leave_a_place_to_the_next() -> None:
+    shares = RequestLimit(16)
     with ExitStack() as places:
         for caller, share in ("one", 8), ("two", 4), ("three", 2):
             for _ in range(share):
@@ -84,12 +83,9 @@ def test_callers_who_leave_all_they_may_open_leave_a_place_to_the_next(
         places.enter_context(shares.place("four"))
 
 
-def test_a_caller_whose_requests_are_over_is_not_remembered(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_caller_whose_requests_are_over_is_not_remembered(caplog: pytest.LogCaptureFixture) -> None:
     """A process that serves for months meets many callers."""
-    monkeypatch.setattr(middleware, "MOST", 2)
-    shares = RequestLimit()
+    shares = RequestLimit(2)
     with shares.place("one"):
         pass
     with shares.place("two"), pytest.raises(Unavailable):
@@ -97,13 +93,10 @@ def test_a_caller_whose_requests_are_over_is_not_remembered(
     assert caplog.messages[0].endswith("most requests by caller: two 1")
 
 
-def test_without_keys_a_process_takes_no_more_requests_than_it_can_hold(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(middleware, "MOST", 2)
-    limit = RequestLimit()
+def test_without_keys_a_process_takes_no_more_requests_than_it_can_hold() -> None:
+    limit = RequestLimit(2)
     with limit.place("local", shares=False), limit.place("local", shares=False):
-        with pytest.raises(Unavailable, match="Too many") as refused:
+        with pytest.raises(Unavailable, match="MAX_OPEN") as refused:
             limit.place("local", shares=False)
         assert refused.value.code == "queue_full"
     with limit.place("local", shares=False):

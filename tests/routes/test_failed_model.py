@@ -155,6 +155,7 @@ async def test_a_model_that_was_mended_is_not_refused_for_its_old_failure(
     assert (failed.status_code, mended.status_code) == (500, 202)
 
 
+@pytest.mark.parametrize("deployment", [{"api": {"keepalive_s": 0.01}}], indirect=True)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_store_tells_who_waits_that_the_load_failed(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, stream: bool

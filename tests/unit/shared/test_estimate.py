@@ -41,7 +41,7 @@ def test_a_job_whose_pictures_are_fetched_says_so_whatever_its_model_does() -> N
     [
         ({"ready": 1, "load_ms": 9000.0}, (0.0, "measured")),
         ({"loading": 1, "load_started_ms": 97_000.0, "load_ms": 9000.0}, (6.0, "measured")),
-        ({"loading": 1, "load_started_ms": 90_000.0, "load_ms": 9000.0}, (1.0, "measured")),
+        ({"loading": 1, "load_started_ms": 90_000.0, "load_ms": 9000.0}, (2.5, "measured")),
         (
             {"loading": 1, "load_started_ms": 97_000.0, "load_guess_ms": 8000.0, "load_basis": "rate"},
             (5.0, "rate"),

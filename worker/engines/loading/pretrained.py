@@ -16,7 +16,7 @@ from transformers import GenerationConfig, GenerationMixin
 
 from shared.errors import CallerError, ModelFailed
 from shared.model_files import NOT_OURS, description_faults, weight_faults
-from shared.models import Model
+from shared.models import START_S, Model
 from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
 from worker.engines.loading.torch_errors import out_of_memory
@@ -285,7 +285,7 @@ SAMPLE_BYTES = 32 * 2**20
 
 
 def load_guess(model: Model) -> tuple[float, str]:
-    """Seconds to read the model's folder at the rate of a first sample, at least 1; and the guess's kind."""
+    """Seconds to start, and to read the model's folder at the rate of a first sample; the guess's kind."""
     files = sorted(model.folder.files, key=lambda file: file.stat().st_size)
     if not files or not files[-1].stat().st_size:
         return model.folder.load_guess_s, "guess"
@@ -293,7 +293,7 @@ def load_guess(model: Model) -> tuple[float, str]:
     with files[-1].open("rb") as largest:
         read = len(largest.read(SAMPLE_BYTES))
     rate = read / (time.perf_counter() - started)
-    return max(1.0, sum(file.stat().st_size for file in files) / rate), "read_rate"
+    return START_S + sum(file.stat().st_size for file in files) / rate, "read_rate"
 
 
 def model_folder(model: Model) -> Path:
