@@ -31,6 +31,15 @@ class LineProblem:
 
 
 @dataclass(frozen=True)
+class LineFailures:
+    """How many lines failed with this code, and the first one's message."""
+
+    code: str
+    count: int
+    message: str
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Token counts of all answers together."""
 
@@ -45,11 +54,11 @@ class Batch:
 
     `total` is None until its lines were counted. `at` is the byte behind the last line that was taken and
     `row` that line's number, `last` the byte behind the last line of the file. `model` is that of the job
-    taken last. `late` of the `failed` lines were not done when the window closed. `max_queued` and `retain_s`
-    are those of the API key that made it; `wrote_ms` is when lines were written down last, `missing_ms` since
-    when its bytes are missing; they are `gone` where they were given up. With a `question` (the canonical
-    request, JSON) the lines are the `pages` of a document, its file; `hook` says that it has a webhook of its
-    own. `now_ms` is when the record was read.
+    taken last. `failures` has the `failed` lines by reason; `late` of them were not done when the window
+    closed. `max_queued` and `retain_s` are those of the API key that made it; `wrote_ms` is when lines were
+    written down last, `missing_ms` since when its bytes are missing; they are `gone` where given up.
+    With a `question` (the canonical request, JSON) the lines are the `pages` of a document, its file; `hook`
+    says that it has a webhook of its own. `now_ms` is when the record was read.
     """
 
     id: str
@@ -76,6 +85,7 @@ class Batch:
     wrote_ms: int | None = None
     tokens: Tokens = Tokens()
     errors: tuple[LineProblem, ...] = ()
+    failures: tuple[LineFailures, ...] = ()
     output: str | None = None
     error: str | None = None
     missing_ms: int | None = None
@@ -151,6 +161,7 @@ class WrittenRows:
     good: str | None = None
     bad: str | None = None
     undone: UntakenLines | None = None
+    failures: tuple[LineFailures, ...] = ()
 
 
 @dataclass(frozen=True)

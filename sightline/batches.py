@@ -130,9 +130,9 @@ def wait(client: httpx.Client, batch: str, progress: Callable[[Batch], object]) 
     return last
 
 
-def download(client: httpx.Client, file: str, into: BinaryIO) -> None:
+def download(client: httpx.Client, path: str, into: BinaryIO) -> None:
     """Raises CommandError where the transfer breaks off."""
-    with speaking(client), client.stream("GET", f"{FILES}/{segment(file)}/content") as reply:
+    with speaking(client), client.stream("GET", path) as reply:
         check(reply)
         size = int(reply.headers.get("content-length", 0)) or None
         # A bar would stand between the lines that a terminal is shown.
@@ -156,6 +156,7 @@ examples:
   sightline batches wait batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 && echo done
   sightline batches output batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 --to answers.jsonl
   sightline batches errors batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 | jq -r .custom_id
+  sightline batches results batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 > so-far.jsonl
   sightline batches output $(sightline batches create questions.jsonl --wait)
 
 docs/batches.md describes the lines of the file; exit codes are listed by `sightline --help`.
@@ -242,6 +243,13 @@ def _errors(batch: Id, to: To = None, url: Url = None, as_json: Json = False) ->
     _fetch(batch, to, url, "error_file_id", "no line failed")
 
 
+@app.command("results")
+def _results(batch: Id, to: To = None, url: Url = None, as_json: Json = False) -> None:  # noqa: ARG001
+    """Write the rows so far, of answers and failures, to standard output or a file, also while it runs."""
+    with client_of(url) as client:
+        _written(client, f"{path_of(batch)}/results", to)
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
@@ -284,11 +292,16 @@ def _facts(batch: Batch) -> Iterator[tuple[str, str | None]]:
     yield "output", batch["output_file_id"]
     yield "errors", batch["error_file_id"]
     yield "tokens", f"{usage['input_tokens']} in, {usage['output_tokens']} out"
+    yield from (("failure", _failure(failure)) for failure in batch.get("failures", ()))
     yield from (("problem", _problem(problem)) for problem in problems)
 
 
 def _problem(problem: dict[str, Any]) -> str:
     return f"{problem['code']}: {problem['message']}"
+
+
+def _failure(failure: dict[str, Any]) -> str:
+    return f"{failure['count']} {_problem(failure)}"
 
 
 def _awaited(client: httpx.Client, id: str) -> Batch:
@@ -304,6 +317,8 @@ def _awaited(client: httpx.Client, id: str) -> Batch:
 
 
 def _note_status(batch: Batch) -> None:
+    for failure in batch.get("failures", ()) if batch["status"] in ENDED else ():
+        note(_failure(failure))
     note(f"{batch['status']}: {_counted(batch)}")
 
 
@@ -324,37 +339,41 @@ def _fetch(id: str, to: Path | None, url: str | None, name: str, none: str) -> N
     with client_of(url) as client:
         batch = state(client, id)
         if batch["status"] not in ENDED:
-            raise CommandError(
-                Exit.REFUSED, f"The batch is {batch['status']}; its files are made at its end."
-            )
+            why = "`sightline batches results` has the rows so far, its files are made at its end"
+            raise CommandError(Exit.REFUSED, f"The batch is {batch['status']}; {why}.")
         if batch["status"] == "failed":
             # No line of the batch was taken, so the reason is in no file.
             _check_completed(batch)
         if batch[name] is None:
             note(none)
-        elif to is None:
-            download(client, batch[name], sys.stdout.buffer)
         else:
-            _saved(client, batch[name], to)
+            _written(client, f"{FILES}/{segment(batch[name])}/content", to)
 
 
-def _saved(client: httpx.Client, file: str, path: Path) -> None:
+def _written(client: httpx.Client, path: str, to: Path | None) -> None:
+    if to is None:
+        download(client, path, sys.stdout.buffer)
+    else:
+        _saved(client, path, to)
+
+
+def _saved(client: httpx.Client, source: str, path: Path) -> None:
     """Write to a pipe or device directly; replace a file only once the download is whole."""
     try:
         if path.exists() and not path.is_file():
             with path.open("wb") as into:
-                download(client, file, into)
+                download(client, source, into)
         else:
-            _replaced(client, file, path.resolve())
+            _replaced(client, source, path.resolve())
     except OSError as error:
         raise CommandError(Exit.USAGE, f"{path} cannot be written: {error.strerror}.") from None
 
 
-def _replaced(client: httpx.Client, file: str, path: Path) -> None:
+def _replaced(client: httpx.Client, source: str, path: Path) -> None:
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as into:
-            download(client, file, into)
+            download(client, source, into)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -19,7 +19,7 @@ from api.batches.line_endpoints import answer_of
 from api.batches.pages import untaken_pages
 from api.dialects.openai.batches import OutputRow, from_line, to_refused_row, to_row, to_undone_row
 from shared import ids
-from shared.batch import LineAnswer, Tokens, UntakenLines, WrittenRows
+from shared.batch import LineAnswer, LineFailures, Tokens, UntakenLines, WrittenRows
 from shared.blobs import BlobMissingError, Staged, digest
 from shared.errors import Unavailable
 from shared.file import Written
@@ -51,6 +51,13 @@ class OutputRows:
     bad: list[bytes] = field(default_factory=list)
     late: int = 0
     tokens: Tokens = field(default_factory=Tokens)
+    failures: dict[str, LineFailures] = field(default_factory=dict)
+
+    def fail(self, row: bytes, why: JobError) -> None:
+        self.bad.append(row)
+        self.late += why == EXPIRED
+        before = self.failures.get(why.code, LineFailures(why.code, 0, why.message))
+        self.failures[why.code] = replace(before, count=before.count + 1)
 
     def add(self, usage: Usage) -> None:
         self.tokens = Tokens(
@@ -82,8 +89,9 @@ class OutputWriter:
 
     async def refuse(self, answers: Sequence[LineAnswer], why: JobError) -> None:
         """Write the file's next lines as refused, for `why`. Raises LeaseLostError, Unavailable."""
-        bad = [_line(to_undone_row(self._batch.id, line, why)) for line in answers]
-        rows = OutputRows(bad=bad, late=len(bad) if why == EXPIRED else 0)
+        rows = OutputRows()
+        for line in answers:
+            rows.fail(_line(to_undone_row(self._batch.id, line, why)), why)
         await self._count(rows, undone=UntakenLines(answers[0].at, answers[-1].behind, answers[-1].number))
         BATCH_LINES.labels("refused").inc(len(answers))
 
@@ -99,6 +107,7 @@ class OutputWriter:
             good=await self._piece(rows.good),
             bad=await self._piece(rows.bad),
             undone=undone,
+            failures=tuple(rows.failures.values()),
         )
         await self._lease.write(batches.wrote(self._lease.turn, wrote))
         BATCH_LINES.labels("completed").inc(wrote.completed)
@@ -153,9 +162,8 @@ class OutputWriter:
                 rows.add(line.result.usage)
                 continue
             error = self._error(line)
-            rows.late += error == EXPIRED
             shape = to_undone_row if error in (CANCELLED, EXPIRED, LOST) else to_refused_row
-            rows.bad.append(_line(shape(self._batch.id, line, error)))
+            rows.fail(_line(shape(self._batch.id, line, error)), error)
         return rows
 
     def _answers(self, answered: Sequence[LineAnswer]) -> dict[int, bytes]:

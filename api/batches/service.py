@@ -2,6 +2,8 @@
 
 import asyncio
 import builtins
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -143,6 +145,21 @@ class Batches:
             return await self.page_rows(batch, read, after=after, repeats=repeats - 1)
         rows = [row for name in names for row in read[name]]
         return batch, sorted(rows, key=lambda row: row.number)
+
+    async def results(self, caller: str, id: str) -> AsyncIterator[bytes]:
+        """The rows that are written down so far, of all lines in the end, in pieces.
+
+        Raises CallerError `batch_not_found`, `result_expired`.
+        """
+        for _ in range(2):
+            with suppress(_EndedError):
+                return self._joined(await self._names(await self.get(caller, id)))
+        raise CallerError("result_expired", "The answers of this batch are no longer kept.")
+
+    async def _joined(self, names: Sequence[str]) -> AsyncIterator[bytes]:
+        for name in names:
+            async for piece in await self._blobs.stream(name):
+                yield piece
 
     async def _names(self, batch: Batch) -> builtins.list[str]:
         """The blobs that hold a batch's rows. Raises _EndedError where they are in other ones by now."""

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 
 from api.admission.headers import BatchHeaders, page_limit
 from api.auth.callers import caller_of
@@ -23,6 +24,9 @@ BatchCall = Annotated[
     BatchRequest, json_body(BatchBody, lambda body: from_batch(body, tuple(LINE_ENDPOINTS)))
 ]
 BATCH = answer("The batch.")
+ROWS = answer("A row of each line that has ended; one without `error` and with status 200 succeeded.") | {
+    "content": {"application/jsonl": {"schema": {"type": "string"}}}
+}
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)
@@ -57,6 +61,17 @@ async def list_batches(http: Request) -> Json[BatchList]:
 async def get_batch(http: Request, id: str) -> Json[Batch]:
     batch = await context_of(http).batches.get(caller_of(http).id, id)
     return Json(to_batch(batch, await _estimate(http, batch)))
+
+
+@router.get(
+    "/{id}/results",
+    summary="The rows of the lines that have ended, also while others are computed, as JSON lines.",
+    response_class=Response,
+    responses=refusals("OpenAIError", 404, 410) | {200: ROWS},
+)
+async def get_batch_results(http: Request, id: str) -> Response:
+    rows = await context_of(http).batches.results(caller_of(http).id, id)
+    return StreamingResponse(rows, media_type="application/jsonl")
 
 
 async def estimate_of(http: Request, batch: records.Batch, model_id: str | None) -> Estimate | None:

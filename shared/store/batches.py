@@ -7,7 +7,16 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from shared.batch import WINDOW_S, Batch, BatchLease, LineAnswer, LinePosition, LineProblem, WrittenRows
+from shared.batch import (
+    WINDOW_S,
+    Batch,
+    BatchLease,
+    LineAnswer,
+    LineFailures,
+    LinePosition,
+    LineProblem,
+    WrittenRows,
+)
 from shared.file import Written
 from shared.job import Hook
 from shared.result import JobError
@@ -30,6 +39,9 @@ LEASE_S = 10.0
 """A batch whose process is silent for this long goes to another process."""
 MOST_BYTES = 2 * 2**20
 """Of answers that are read at once, but for the last one."""
+FAILURES, MESSAGE = "_failures", "_message"
+"""Fields of a batch, behind the code of an error: how many lines it had, and the first one's message."""
+LONGEST_MESSAGE = 500
 Outcome = Literal["written", "lost"]
 _BATCH, _ANSWER = TypeAdapter(Batch), TypeAdapter(LineAnswer)
 
@@ -37,10 +49,15 @@ _BATCH, _ANSWER = TypeAdapter(Batch), TypeAdapter(LineAnswer)
 def _batch(fields: dict[str, Any]) -> Batch:
     ends = {
         end: {name.removesuffix(end): fields[name] for name in fields if name.endswith(end)}
-        for end in ("_at", "_tokens")
+        for end in ("_at", "_tokens", FAILURES)
     }
     problems = json.loads(fields.get("errors", "[]"))
+    failures = [
+        LineFailures(code, int(count), fields.get(code + MESSAGE, ""))
+        for code, count in ends[FAILURES].items()
+    ]
     parts = {"metadata": json.loads(fields["metadata"]), "errors": problems}
+    parts["failures"] = sorted(failures, key=lambda failure: -failure.count)
     return _BATCH.validate_python(fields | parts | {"stages_ms": ends["_at"], "tokens": ends["_tokens"]})
 
 
@@ -141,6 +158,9 @@ def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
     counts = {name: getattr(wrote, name) for name in ("completed", "failed", "late")}
     counts |= {f"{kind}_tokens": count for kind, count in vars(wrote.tokens).items()}
     commands: list[Command] = [("HINCRBY", "", name, count) for name, count in counts.items()]
+    for failure in wrote.failures:
+        commands.append(("HINCRBY", "", failure.code + FAILURES, failure.count))
+        commands.append(("HSETNX", "", failure.code + MESSAGE, failure.message[:LONGEST_MESSAGE]))
     commands.append(("HSET", "", "wrote_ms", NOW))
     pieces = {":good": wrote.good, ":bad": wrote.bad}
     commands += [("RPUSH", list, piece) for list, piece in pieces.items() if piece]

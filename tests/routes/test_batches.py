@@ -7,7 +7,7 @@ import pytest
 
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
-from tests.support.batches import ENDPOINT, answers, begun, content, ended, jsonl, line, serving
+from tests.support.batches import ENDPOINT, answers, begun, content, ended, jsonl, line, rows, serving
 from tests.support.clients import until_async
 from tests.support.keys import KEYED, code_of, customer
 
@@ -254,3 +254,47 @@ async def test_a_batch_says_when_it_will_end_while_its_lines_are_computed(
     async with client_of(deployment.app) as operator:
         await operator.post("/v1/admin/models/sightline/tiny/pause")
     assert await estimate() is None
+
+
+@room
+async def test_rows_are_read_while_others_are_computed_and_failures_counted_by_reason(
+    deployment: Deployment, client: openai.AsyncOpenAI
+) -> None:
+    bad = [
+        line("late", "no model") | {"body": {"messages": []}},
+        line("later", "") | {"body": {"messages": 7}},
+    ]
+    made = await begun(client, [*bad, line("a", "one"), line("b", "two")])
+    claims: list[Any] = []
+
+    async def queued() -> bool:
+        while not deployment.worker.idle():
+            claims.append(deployment.worker.take())
+        return len(claims) == 2
+
+    async with client_of(deployment.app) as http:
+
+        async def results(count: int) -> list[dict[str, Any]] | bool:
+            reply = await http.get(f"/v1/batches/{made.id}/results")
+            assert (reply.status_code, reply.headers["content-type"]) == (200, "application/jsonl")
+            found = rows(reply.content)
+            return found if len(found) == count else False
+
+        await until_async(queued)
+        deployment.worker.succeed(claims[0], "ONE")
+        early = await until_async(lambda: results(3))
+        running = (await http.get(f"/v1/batches/{made.id}")).json()
+        deployment.worker.succeed(claims[1], "TWO")
+        batch = await ended(client, made)
+        late = await results(4)
+        missing = await http.get("/v1/batches/batch_0/results")
+    assert isinstance(early, list)
+    assert isinstance(late, list)
+    assert running["status"] == "in_progress"
+    assert [(failure["code"], failure["count"]) for failure in running["failures"]] == [
+        ("invalid_request", 2)
+    ]
+    files = await content(client, batch.output_file_id) + await content(client, batch.error_file_id)
+    assert sorted(late, key=str) == sorted(files, key=str)
+    assert all(row in late for row in early)
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "batch_not_found")

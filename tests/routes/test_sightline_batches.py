@@ -51,6 +51,7 @@ async def test_a_file_goes_up_and_its_answers_come_down(terminal: Terminal, tmp_
     batch = out.strip()
     _, card, _ = await terminal.type("batches", "show", batch)
     await terminal.type("batches", "output", batch, "--to", str(answered))
+    _, all_rows, _ = await terminal.type("batches", "results", batch)
     await terminal.type("batches", "errors", batch, "--to", str(failed))
 
     assert (code, out.count("\n")) == (Exit.OK, 1)
@@ -61,6 +62,10 @@ async def test_a_file_goes_up_and_its_answers_come_down(terminal: Terminal, tmp_
     }
     assert answers(rows(answered.read_bytes())) == {"a": "ONE", "b": "TWO"}
     assert [row["custom_id"] for row in rows(failed.read_bytes())] == ["c"]
+    assert {row["custom_id"] for row in rows(all_rows.encode())} == {"a", "b", "c"}
+    assert [text.split()[1:3] for text in card.splitlines() if text.startswith("failure")] == [
+        ["1", "invalid_image:"]
+    ]
     assert parts(tmp_path) == []
 
 

@@ -48,6 +48,14 @@ class PageJobUrls(TypedDict):
     pages: str
 
 
+class PageFailures(TypedDict):
+    """How many pages failed for this reason so far, and the first one's message."""
+
+    code: str
+    count: int
+    message: str
+
+
 class PageJob(TypedDict):
     """A job of pages. `ends_in_s` is when its last page is done: at the pace so far, or as the queue says."""
 
@@ -66,6 +74,9 @@ class PageJob(TypedDict):
     ends_in_s: NotRequired[float]
     webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one of its own.")]]
     error: NotRequired[Annotated[BriefError, Field(description="Of a job that failed.")]]
+    failures: NotRequired[
+        Annotated[list[PageFailures], Field(description="Why pages failed, the most frequent reason first.")]
+    ]
 
 
 class PageRow(TypedDict):
@@ -119,6 +130,7 @@ def to_page_job(
         "ends_in_s": _ends_in_s(batch, estimate),
         "webhook": to_hook(hook) if hook else None,
         "error": _error(batch),
+        "failures": [dict(vars(failure)) for failure in batch.failures] or None,
     }
     return cast(PageJob, job | known(facts))
 

@@ -134,6 +134,14 @@ class BatchCounts(TypedDict):
     failed: int
 
 
+class BatchFailures(TypedDict):
+    """How many lines failed for this reason so far, and the first one's message."""
+
+    code: str
+    count: int
+    message: str
+
+
 class InputTokensDetails(TypedDict):
     cached_tokens: int
 
@@ -180,6 +188,9 @@ class Batch(TypedDict):
     cancelling_at: int | None
     cancelled_at: int | None
     request_counts: BatchCounts
+    failures: Annotated[
+        list[BatchFailures], Field(description="Why lines failed, the most frequent reason first.")
+    ]
     usage: BatchUsage
     metadata: dict[str, str] | None
     estimate: Annotated[
@@ -240,6 +251,7 @@ def to_batch(batch: records.Batch, estimate: Estimate | None = None) -> Batch:
             "completed": batch.completed,
             "failed": batch.failed,
         },
+        "failures": [cast(BatchFailures, dict(vars(failure))) for failure in batch.failures],
         "usage": _usage(batch.tokens),
         "metadata": batch.metadata or None,
         "estimate": None if estimate is None else _estimate(estimate),

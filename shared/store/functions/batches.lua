@@ -1,5 +1,6 @@
 -- Batches: the lines of a file as jobs, in a window that moves over it. A batch is a plain record (records.lua).
 --   <batch>           hash  what the class Batch has, <stage>_at for each stage that it came to, token counts (*_tokens),
+--                           failed lines by code (*_failures) and the first one's message (*_message),
 --                           kept_s (its life from its end on), body (digest of the request under an idempotency key),
 --                           waits_for (lane of the next line, while others take batches' whole share, or ''), token
 --                           while a process works on it
