@@ -46,6 +46,7 @@ class Tokens:
     input: int = 0
     output: int = 0
     cached: int = 0
+    reasoning: int = 0
 
 
 @dataclass(frozen=True)

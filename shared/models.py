@@ -107,6 +107,9 @@ LONGEST_SLUG = 240
 """A slug is part of a log's file name, which has at most 255 bytes."""
 
 
+Mark = Annotated[str, Field(pattern=r"^\S{1,64}$")]
+
+
 class Model(Frozen):
     """One row of the models file."""
 
@@ -155,6 +158,11 @@ class Model(Frozen):
         max_length=MOST_VARIABLES,
         description="Variables of the model's chat template, where the caller sets none.",
     )
+    reasoning: tuple[Mark, ...] | None = Field(
+        None,
+        max_length=2,
+        description="The two marks around its thoughts; those of its chat template by default, [] = none.",
+    )
     trust_remote_code: bool = Field(
         False, strict=True, description="Run code from the model's folder; needs a pinned revision."
     )
@@ -196,6 +204,13 @@ class Model(Frozen):
         for name in filter(rendered, value):
             raise ValueError(f"{name} follows from each request and from the model")
         return dict(sorted(value.items()))
+
+    @field_validator("reasoning")
+    @classmethod
+    def _in_pairs(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value and len(value) == 1:
+            raise ValueError("two marks, before and behind a thought")
+        return value
 
     @field_validator("packed")
     @classmethod

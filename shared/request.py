@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from shared.errors import CallerError
 from shared.variables import Variables
@@ -22,6 +22,7 @@ MOST_FRAMES = 4096
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
 LONGEST_NGRAM = 256
+LONGEST_PATTERN = 1024
 MOST_CHOICES = 8
 MOST_PROMPTS = 256
 """The highest possible `api.prompts_limit`: each prompt's job is named in a header of the answer."""
@@ -182,6 +183,25 @@ class Format(Frozen):
     content: str
 
 
+class RepetitionDetection(Frozen):
+    """An answer ends once its last tokens are one pattern `min_count` times in a row (vLLM's names).
+
+    The pattern has `min_pattern_size` to `max_pattern_size` tokens; with 0 of them nothing is looked for.
+    """
+
+    max_pattern_size: int = Field(default=0, ge=0, le=LONGEST_PATTERN)
+    min_pattern_size: int = Field(default=0, ge=0)
+    min_count: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "RepetitionDetection":
+        if self.min_pattern_size > self.max_pattern_size or (self.max_pattern_size and self.min_count < 2):
+            raise ValueError(
+                "needs a `min_count` of 2 or more, and no more as its smallest size than its largest"
+            )
+        return self
+
+
 # The limits of single parameters, which the bodies of requests name too.
 MaxTokens = Annotated[int, Field(ge=1)]
 MinTokens = Annotated[int, Field(ge=0)]
@@ -205,7 +225,8 @@ class Parameters(Frozen):
     answer; 0 lets all. With `ignore_eos` the model's own end tokens end none;
     without `skip_special_tokens` (False) special tokens are part of the text.
     `chat_template_kwargs` are variables of the model's chat template, where it reads them. `num_frames` or
-    `fps` is how many frames a model is shown of each video, or of each of its seconds.
+    `fps` is how many frames a model is shown of each video, or of each of its seconds. Without
+    `include_reasoning` (False) the answer's thoughts are told to nobody.
     """
 
     max_new_tokens: MaxTokens | None = None
@@ -232,6 +253,8 @@ class Parameters(Frozen):
     chat_template_kwargs: Variables | None = None
     num_frames: FrameCount | None = None
     fps: FrameRate | None = None
+    repetition_detection: RepetitionDetection | None = None
+    include_reasoning: bool | None = None
 
     def of_choice(self, number: int) -> "Parameters":
         """Those of one of the answers: the first has the caller's own seed, as if it were the only one."""

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from shared.request import Frozen
-from shared.tool_calls.syntax import Syntax, read_syntax
+from shared.tool_calls.thoughts import read_answer_syntax
 
 # How probable a model found the tokens of an answer; kept and streamed only where a request asks for it.
 #
@@ -50,7 +50,12 @@ def logprobs_of(data: dict[str, Any]) -> Logprobs | None:
     return _LOGPROBS.validate_python(data["logprobs"]) if "logprobs" in data else None
 
 
-FinishReason = Literal["stop", "length"]
+def syntax_in(data: dict[str, Any]) -> str | None:
+    """How the answer is written whose `text` event has this data."""
+    return data.get("written") or data.get("syntax")
+
+
+FinishReason = Literal["stop", "length", "repetition"]
 
 
 class Recorded(Frozen, extra="ignore"):
@@ -71,13 +76,17 @@ class Choice(Recorded):
 
 
 class Usage(Recorded):
-    """Token counts. `prompt_tokens` includes those of pictures and sounds, and cached ones."""
+    """Token counts. `prompt_tokens` includes those of pictures and sounds, and cached ones.
+
+    `completion_tokens` include `reasoning_tokens`.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     image_tokens: int = 0
     cached_tokens: int = 0
     audio_tokens: int = Field(default=0, exclude_if=lambda count: not count)
+    reasoning_tokens: int = Field(default=0, exclude_if=lambda count: not count)
 
 
 class Origin(Recorded):
@@ -94,7 +103,7 @@ class Origin(Recorded):
 class Result(Recorded):
     """The answer and where it came from; times in seconds.
 
-    `syntax` is the form in which its texts may hold calls of functions, where some were shown to the model.
+    `syntax` is how its texts are written (`AnswerSyntax`).
     `origin` stands beside it in records.
     """
 
@@ -102,7 +111,7 @@ class Result(Recorded):
     usage: Usage
     fingerprint: str
     compute_s: float
-    syntax: Annotated[Syntax | None, BeforeValidator(lambda told: read_syntax(told or "") or None)] = Field(
+    syntax: Annotated[str | None, AfterValidator(lambda told: str(read_answer_syntax(told)) or None)] = Field(
         default=None, exclude_if=lambda syntax: syntax is None
     )
     origin: Origin | None = Field(default=None, exclude_if=lambda origin: origin is None)
@@ -134,8 +143,7 @@ class Piece(NamedTuple):
     `start` is the offset of `text` in the answer, in code points. `ids` may be held back until their
     characters are complete, but are never dropped. `logprobs` are those, not yet told, of tokens whose text
     has begun; None where nobody asked for them. `choice` is the number of the answer, None where only one was
-    asked for; `syntax` the form in which function calls may stand in it; `prompt_tokens` the length of the
-    prompt, where that is known.
+    asked for; `syntax` is how it is written; `prompt_tokens` the length of the prompt, where that is known.
     """
 
     start: int
@@ -143,7 +151,7 @@ class Piece(NamedTuple):
     ids: tuple[int, ...]
     logprobs: Logprobs | None = None
     choice: int | None = None
-    syntax: Syntax | None = None
+    syntax: str | None = None
     prompt_tokens: int | None = None
 
 

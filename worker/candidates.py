@@ -81,6 +81,7 @@ def result(
             image_tokens=prompt.image_tokens,
             audio_tokens=prompt.audio_tokens,
             cached_tokens=finishes[0].cached_tokens,
+            reasoning_tokens=sum(f.reasoning_tokens for f in finishes),
         ),
         fingerprint=engine.fingerprint,
         compute_s=round(prepared_s + took_s, 6),

@@ -16,7 +16,6 @@ from shared.errors import Unavailable
 from shared.result import Piece, joined
 from shared.store.claims import Renewal, append
 from shared.store.script import Store
-from shared.tool_calls.syntax import Syntax
 from worker.lease import Lease
 from worker.telemetry.token_metrics import TokenLatency
 
@@ -30,7 +29,7 @@ RETRY_S = 0.5
 class Channel:
     """The stream of one answer of an attempt.
 
-    `choice` says which of several it is, `syntax` how it may call functions, `prompt_tokens` how long the
+    `choice` says which of several it is, `syntax` how it is written, `prompt_tokens` how long the
     prompt is. `began_ns` is when its first token came (Unix ns), None before.
     """
 
@@ -39,7 +38,7 @@ class Channel:
         publisher: "Publisher",
         lease: Lease,
         choice: int | None = None,
-        syntax: Syntax | None = None,
+        syntax: str | None = None,
         prompt_tokens: int | None = None,
     ) -> None:
         self.lease = lease
@@ -112,7 +111,7 @@ class Publisher:
         self,
         lease: Lease,
         n: int | None = None,
-        syntax: Syntax | None = None,
+        syntax: str | None = None,
         prompt_tokens: int | None = None,
     ) -> list[Channel]:
         """One for each of `n` answers; with None a single one, whose pieces are not numbered."""

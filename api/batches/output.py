@@ -64,6 +64,7 @@ class OutputRows:
             self.tokens.input + usage.prompt_tokens,
             self.tokens.output + usage.completion_tokens,
             self.tokens.cached + usage.cached_tokens,
+            self.tokens.reasoning + usage.reasoning_tokens,
         )
 
 

@@ -24,7 +24,7 @@ from shared.errors import CallerError
 from shared.result import FinishReason, Logprobs, TokenLogprob
 from shared.tool_calls.call import NAME, ParsedCall
 from shared.tool_calls.parser import AnswerPart, Reader
-from shared.tool_calls.syntax import Syntax
+from shared.tool_calls.thoughts import Thought, read_answer_syntax
 
 MOST_ID = 256
 FinishWord = FinishReason | Literal["tool_calls"]
@@ -75,10 +75,11 @@ class ToolCall(TypedDict):
 
 
 class AnswerParts(NamedTuple):
-    """An answer's text and calls, without their order. `text` is None where it is all calls."""
+    """An answer's text, calls and thoughts, without their order; None where it has none of them."""
 
     text: str | None
     calls: tuple[ParsedCall, ...]
+    reasoning: str | None
 
 
 def to_calls(values: list[Any], at: str) -> tuple[request.ToolCall, ...]:
@@ -112,11 +113,18 @@ def check_id(id: str | None, at: str) -> str:
     return id
 
 
-def split_answer(text: str, syntax: Syntax | None) -> AnswerParts:
+def split_answer(text: str, syntax: str | None) -> AnswerParts:
     pieces = split(text, syntax)
-    texts = [piece.text for piece in pieces if isinstance(piece, TextPiece)]
+    texts = [piece for piece in pieces if isinstance(piece, TextPiece)]
+    words, thoughts = ([t.text for t in texts if t.is_thought == wanted] for wanted in (False, True))
     calls = tuple(piece for piece in pieces if isinstance(piece, ParsedCall))
-    return AnswerParts("".join(texts) if texts else None, calls)
+    return AnswerParts("".join(words) if words else None, calls, "".join(thoughts) or None)
+
+
+def without_thoughts(text: str, syntax: str | None) -> str:
+    """Words and calls as the model wrote them."""
+    thoughts = str(read_answer_syntax(syntax)._replace(calls=None))
+    return split_answer(text, thoughts or None).text or ""
 
 
 def finish_of(reason: FinishReason, calls: int) -> FinishWord:
@@ -158,23 +166,26 @@ def _object(arguments: str | dict[str, Any], at: str) -> str:
 
 
 class TextPiece(NamedTuple):
-    """The text up to the next call, or a part of it. `logprobs` are of the tokens that begin in it."""
+    """The text up to the next call, or a part of it, or of a thought.
+
+    `logprobs` are of the tokens that begin in it.
+    """
 
     text: str
     logprobs: Logprobs
+    is_thought: bool = False
 
 
 Piece = TextPiece | ParsedCall
 
 
 class ToolCallSplitter:
-    """Splits an answer, as it comes, into text with its tokens' logprobs and calls of functions.
+    """Splits an answer, as it comes, into text with its tokens' logprobs, thoughts and calls of functions.
 
-    The result does not depend on how the answer was cut into pieces. `syntax` is the form in which the model
-    writes calls; without one the answer is all text.
+    The result does not depend on how the answer was cut into pieces. Without a `syntax` it is all text.
     """
 
-    def __init__(self, syntax: Syntax | None) -> None:
+    def __init__(self, syntax: str | None) -> None:
         self._reader = None if syntax is None else Reader(syntax)
         self._at = 0
         # Tokens of the text that the reader holds back.
@@ -207,21 +218,32 @@ class ToolCallSplitter:
     def _add(self, pieces: list[Piece], parsed: list[AnswerPart]) -> None:
         for part in parsed:
             tokens, self._pending = tuple(self._pending), []
-            _append(pieces, part if isinstance(part, ParsedCall) else TextPiece(part, tokens))
+            if isinstance(part, ParsedCall):
+                _append(pieces, part)
+            elif isinstance(part, Thought):
+                _append(pieces, TextPiece(part.text, tokens, is_thought=True))
+            else:
+                _append(pieces, TextPiece(part, tokens))
 
 
-def split(text: str, syntax: Syntax | None, logprobs: Logprobs = ()) -> list[Piece]:
+def split(text: str, syntax: str | None, logprobs: Logprobs = ()) -> list[Piece]:
     """Split a whole answer: at least one piece, and never two of text in a row."""
     splitter = ToolCallSplitter(syntax)
     pieces = splitter.feed(text, logprobs)
     for piece in splitter.close():
         _append(pieces, piece)
-    return pieces or [TextPiece(text, logprobs)]
+    return pieces or [TextPiece("", logprobs)]
 
 
 def _append(pieces: list[Piece], piece: Piece) -> None:
-    """Text after text is joined."""
-    if pieces and isinstance(before := pieces[-1], TextPiece) and isinstance(piece, TextPiece):
-        pieces[-1] = TextPiece(before.text + piece.text, before.logprobs + piece.logprobs)
+    """Text after text of its kind is joined."""
+    before = pieces[-1] if pieces else None
+    if (
+        isinstance(piece, TextPiece)
+        and isinstance(before, TextPiece)
+        and piece.is_thought == before.is_thought
+    ):
+        text, logprobs = before.text + piece.text, before.logprobs + piece.logprobs
+        pieces[-1] = TextPiece(text, logprobs, piece.is_thought)
     else:
         pieces.append(piece)

@@ -30,6 +30,7 @@ from shared.request import (
     NgramSize,
     Parameters,
     Probability,
+    RepetitionDetection,
     RepetitionPenalty,
     Seed,
     StopIds,
@@ -128,7 +129,7 @@ SPELLINGS = {
     "stop_sequences": "stop",
 }
 """The parameter that each field of a body sets."""
-DEFAULTS = (("n", 1), ("ignore_eos", False), ("skip_special_tokens", True))
+DEFAULTS = (("n", 1), ("ignore_eos", False), ("skip_special_tokens", True), ("include_reasoning", True))
 FRAMES = ("num_frames", "fps")
 
 
@@ -145,6 +146,8 @@ class Sampling(RequestBody):
     no_repeat_ngram_size: NgramSize | None = None
     seed: Seed | None = None
     stop: _Stop | _Stops | None = None
+    repetition_detection: RepetitionDetection | None = None
+    include_reasoning: bool | None = None
 
 
 class TokenSampling(Sampling):
@@ -202,7 +205,6 @@ class VllmOptions(Wire):
     bad_words: Annotated[list[str] | None, UnsupportedExcept([])] = None
     best_of: Annotated[int | None, UnsupportedExcept(1)] = None
     echo: Annotated[bool | None, UnsupportedExcept(False)] = None
-    include_reasoning: Annotated[bool | None, UnsupportedExcept(True)] = None
     include_stop_str_in_output: Annotated[bool | None, UnsupportedExcept(False)] = None
     kv_transfer_params: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
     length_penalty: Annotated[float | None, UnsupportedExcept(1.0)] = None
@@ -268,6 +270,8 @@ def _read(name: str, value: Any, param: str) -> Any:
         return to_variables(value, param)
     if (name, value) in DEFAULTS:
         return None
+    if name == "repetition_detection":
+        return value if value.max_pattern_size else None
     if name == "top_k":
         # -1 is vLLM's value for all tokens.
         return 0 if value == -1 else value

@@ -12,6 +12,7 @@ from shared.request import (
     Message,
     Parameters,
     Part,
+    RepetitionDetection,
     Request,
     Role,
     Sound,
@@ -71,6 +72,10 @@ PARAMETERS: dict[str, Draw] = {
     ),
     "num_frames": lambda dice: dice.randint(1, 8),
     "fps": lambda dice: dice.choice((0.5, 1.0, 2.0)),
+    "repetition_detection": lambda dice: RepetitionDetection(
+        max_pattern_size=dice.randint(1, 8), min_count=2
+    ),
+    "include_reasoning": lambda dice: dice.random() < 0.5,
 }
 """A value of each parameter; a test compares the names with the request's own."""
 

@@ -148,7 +148,7 @@ def settle(
         "id": claim.id,
         "token": claim.token,
         "status": "succeeded" if isinstance(outcome, Result) else "failed",
-        "print": fingerprint,
+        "print": _cached_under(outcome, fingerprint),
         "took_ms": (work_s or outcome.compute_s) * 1000 if isinstance(outcome, Result) else None,
         "rest": to_json([_place(piece) | {"data": _data(piece)} for piece in rest]).decode()
         if rest
@@ -158,6 +158,12 @@ def settle(
     }
     text = outcome.model_dump_json(exclude={"origin"})
     return ScriptCall(SETTLE, arguments, lambda reply: reply, text, constants=constants(settings))
+
+
+def _cached_under(outcome: Result | JobError, fingerprint: str) -> str | None:
+    """None for an answer that ended in a loop: who asks again wants another one."""
+    looped = isinstance(outcome, Result) and any(c.finish_reason == "repetition" for c in outcome.choices)
+    return None if looped else fingerprint
 
 
 def _origin(outcome: Result | JobError) -> str | None:
@@ -240,9 +246,13 @@ def _place(piece: Piece) -> dict[str, int]:
 
 
 def _data(piece: Piece) -> str:
-    """`logprobs` come last: `claim` looks for them there. The first piece tells the prompt's length."""
+    """`logprobs` come last: `claim` looks for them there. The first piece tells the prompt's length.
+
+    An older API reads in `syntax` nothing but a form of calls.
+    """
     choice: dict[str, Any] = {} if piece.choice is None else {"choice": piece.choice}
-    syntax = {} if piece.syntax is None else {"syntax": piece.syntax}
+    name = "written" if " " in (piece.syntax or "") else "syntax"
+    syntax = {} if piece.syntax is None else {name: piece.syntax}
     logprobs = {} if piece.logprobs is None else {"logprobs": piece.logprobs}
     prompt = {} if piece.start or piece.prompt_tokens is None else {"prompt_tokens": piece.prompt_tokens}
     data = choice | syntax | prompt | {"start": piece.start, "text": piece.text, "ids": piece.ids} | logprobs

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from shared.errors import CallerError
 from shared.request import Message, Request
-from shared.tool_calls.syntax import PLAIN, Known, Syntax
+from shared.tool_calls.syntax import Known
 
 
 def numbers(messages: Sequence[Message]) -> list[tuple[int, ...]]:
@@ -36,11 +36,6 @@ def _answered(message: Message, by_id: dict[str, int]) -> int:
 
 
 # Whether a model's chat template has a place for the functions of a request.
-
-
-def written_in(syntaxes: Known, request: Request) -> Syntax | None:
-    """The form in which an answer may call functions, None where the request shows none."""
-    return (syntaxes or PLAIN) if request.tools else None
 
 
 def check_calls(request: Request, syntaxes: Known | None) -> None:

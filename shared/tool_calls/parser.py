@@ -1,4 +1,4 @@
-"""Takes calls and words apart while a model still writes them.
+"""Takes thoughts, calls and words apart while a model still writes them.
 
 A call is told when it is whole; text that may still become one is held back until then. A call that was begun
 and never completed is words. Blanks beside a call count as words only between words, which they keep apart.
@@ -8,6 +8,7 @@ from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks
 from shared.tool_calls.gemma import Gemma
 from shared.tool_calls.json_forms import Hermes, Llama, Mistral
 from shared.tool_calls.syntax import CallParser, Form, Syntax, overlap
+from shared.tool_calls.thoughts import Thought, ThoughtReader, read_answer_syntax
 
 FORMS: dict[Syntax, Form] = {
     "hermes": Hermes(),
@@ -16,14 +17,37 @@ FORMS: dict[Syntax, Form] = {
     "mistral_args": Mistral(),
     "gemma": Gemma(),
 }
-AnswerPart = str | ParsedCall
-"""Words, or a call."""
+AnswerPart = str | ParsedCall | Thought
+"""Words, a call, or a part of a thought."""
 MOST_GIVEN_UP = 32
 """After this many false beginnings all else is words: each may cost a look at the rest of the answer."""
 
 
 class Reader:
     """Reads one answer. However it is cut into pieces, the result is the same."""
+
+    def __init__(self, syntax: str | None) -> None:
+        """`syntax` is that of the answer; None where it is all words."""
+        calls, thoughts, self._told = read_answer_syntax(syntax)
+        self._thoughts = ThoughtReader(thoughts) if thoughts else None
+        self._calls = CallReader(calls) if calls else None
+
+    def feed(self, text: str) -> list[AnswerPart]:
+        """What the next piece of the answer makes certain."""
+        return self._read(text, last=False)
+
+    def close(self) -> list[AnswerPart]:
+        """What is certain now that no more will come."""
+        return [*self._read("", last=True), *(self._calls.close() if self._calls else ())]
+
+    def _read(self, text: str, *, last: bool) -> list[AnswerPart]:
+        thought, behind = self._thoughts.feed(text, last=last) if self._thoughts else ("", text)
+        parts: list[AnswerPart] = [Thought(thought)] if thought and self._told else []
+        return parts + (self._calls.feed(behind) if self._calls else [behind] if behind else [])
+
+
+class CallReader:
+    """Reads what stands behind the thoughts."""
 
     def __init__(self, syntax: Syntax) -> None:
         self.calls = 0

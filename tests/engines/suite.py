@@ -15,7 +15,7 @@ from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Parameters, Request, Text
+from shared.request import Image, Message, Parameters, RepetitionDetection, Request, Text
 from shared.result import Piece
 from worker.engines.base import Cancelled, Engine, Finish, Row
 
@@ -156,6 +156,17 @@ def without_the_models_end_an_answer_is_as_long_as_it_may_be(harness: Harness) -
     assert (stopped.reason, stopped.ids) == ("stop", whole[:3])
 
 
+def an_answer_that_loops_ends_early_also_where_it_is_resumed(harness: Harness) -> None:
+    wanted = RepetitionDetection(max_pattern_size=12, min_count=4)
+    long: dict[str, Any] = {"ignore_eos": True, "max_new_tokens": 300, "temperature": 0.0}
+    finish, pieces = harness.ask(harness.question, repetition_detection=wanted, **long)
+    assert (finish.reason, len(finish.ids) < 300) == ("repetition", True)
+    half = len(finish.ids) - 6
+    begun: dict[str, Any] = {"published": finish.ids[:half], "published_text": _text_behind(pieces, half)}
+    resumed, _ = harness.ask(harness.question, repetition_detection=wanted, **begun, **long)
+    assert (resumed.ids, resumed.reason) == (finish.ids, "repetition")
+
+
 def cancelling_ends_the_row_and_frees_the_engine(harness: Harness) -> None:
     pieces: list[Piece] = []
 
@@ -293,6 +304,7 @@ CHECKS: tuple[Callable[[Harness], None], ...] = (
     a_least_answer_is_not_ended_before,
     a_least_answer_may_be_longer_than_the_default,
     without_the_models_end_an_answer_is_as_long_as_it_may_be,
+    an_answer_that_loops_ends_early_also_where_it_is_resumed,
     cancelling_ends_the_row_and_frees_the_engine,
     a_row_cancelled_before_it_starts_computes_nothing,
     resuming_gives_the_uninterrupted_answer,

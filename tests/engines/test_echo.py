@@ -141,3 +141,11 @@ def test_echo_runs_where_torch_is_not_installed() -> None:
         "create(Model(id='test/echo', engine='echo')).load()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=suite.PATIENCE_S)
+
+
+def test_thoughts_are_counted_and_told_apart() -> None:
+    finish, _ = harness().ask("<think>a b</think> c d")
+    assert finish.reasoning_tokens == 2
+    other = create(Model(id="e", engine="echo", reasoning=("(", ")")))
+    assert other.prepare(suite.question("<think>a</think>"), []).syntax is None
+    assert other.prepare(suite.question("(a) b"), []).syntax == " ( )"

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from shared.errors import CallerError
 from shared.request import Format, Parameters
+from shared.tool_calls.thoughts import Marks
 from tests.engines.continuous.conftest import TINY
 from tests.support.families.tokens import byte_tokenizer
 from worker.engines.base import Prompt, Row
@@ -102,6 +103,27 @@ def test_an_expression_that_explodes_in_the_middle_ends_in_an_error_and_not_in_a
         matcher.consume_token(bytes_of_tiny(byte))
         matcher.compute_bitmask()
     assert sandbox.matcher_error(matcher) == "it is too complex"
+
+
+@pytest.mark.parametrize("is_token", [False, True])
+def test_a_format_binds_behind_the_thoughts(is_token: bool) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    if is_token:
+        tokenizer.add_tokens(["<think>", "</think>"])
+    grammars = Grammars(tokenizer, [tokenizer.eos_token_id])
+    wanted = Format(kind="json", content='{"type":"integer"}')
+    for opening, text, held in (
+        ("<think>", '<think>"a</think>\n\n12', True),
+        ("<think>", "12", True),
+        ("<think>", "<think>a</think>no", False),
+        ("<think>", "<think>a", False),
+        ("", "a</think>12", True),
+        ("", "12", False),
+    ):
+        matcher = grammars.compile(wanted, "", Marks(opening, "</think>"))
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        taken = all(matcher.consume_token(id_) for id_ in ids)
+        assert (taken and matcher.is_accepting()) == held, text
 
 
 def test_a_format_that_needs_what_the_model_may_not_write_is_refused(grammars: Grammars) -> None:

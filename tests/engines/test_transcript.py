@@ -4,7 +4,7 @@ from itertools import groupby, pairwise
 
 import pytest
 
-from shared.request import Parameters
+from shared.request import Parameters, RepetitionDetection
 from shared.result import Candidate, Piece, TokenLogprob
 from worker.engines.base import Finish, Prompt, Row
 from worker.engines.sampling.detokenizer import WINDOW, Detokenizer, Likelihood, Transcript, behind_blanks
@@ -26,7 +26,7 @@ def name(token: int) -> tuple[str, bytes]:
 
 
 def write(
-    text: str,
+    text: str | bytes,
     stop: Sequence[str] = (),
     parameters: Parameters | None = None,
     ends: Sequence[int] = (),
@@ -41,7 +41,7 @@ def write(
         name,
         ends=ends,
     )
-    for token in text.encode():
+    for token in text.encode() if isinstance(text, str) else text:
         if transcript.add(token, Likelihood(-0.5, ((token, -0.5), (33, -1.0))[: given.logprobs])):
             break
     return transcript.finish("length"), pieces
@@ -55,13 +55,36 @@ def test_a_character_of_several_tokens_arrives_whole() -> None:
     assert all(bytes(p.ids).decode() == p.text for p in pieces)
 
 
-def test_a_character_cut_off_by_the_budget_ends_the_text_as_one_decode_would() -> None:
-    detokenizer = Detokenizer(from_bytes)
+def test_a_character_cut_off_by_the_budget_is_left_out_and_its_tokens_are_counted_and_told() -> None:
     ids = "ab\U0001f600".encode()[:-1]
-    for token in ids:
-        detokenizer.push(token)
-    assert detokenizer.settled == "ab"
-    assert detokenizer.finish() == from_bytes(ids)
+    finish, pieces = write(ids, parameters=Parameters(logprobs=0))
+    assert (finish.text, finish.ids, finish.reason) == ("ab", tuple(ids), "length")
+    assert "".join(piece.text for piece in pieces) == "ab"
+    assert finish.logprobs is not None
+    assert (
+        b"".join(bytes(token.chosen.bytes or token.chosen.token.encode()) for token in finish.logprobs) == ids
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "end"),
+    [
+        ("it is, it is, it is, it", (5, 1, 3), None),
+        ("it is, it is, it is, it", (7, 1, 3), "it is, it is, it is, "),
+        ("aaaaaa", (5, 2, 3), "aaaaaa"),
+        ("aaaaaa", (5, 0, 2), "aa"),
+        ("it is", (0, 0, 0), None),
+    ],
+)
+def test_an_answer_ends_where_it_has_repeated_itself(
+    text: str, wanted: tuple[int, int, int], end: str | None
+) -> None:
+    names = ("max_pattern_size", "min_pattern_size", "min_count")
+    parameters = Parameters(repetition_detection=RepetitionDetection(**dict(zip(names, wanted, strict=True))))
+    finish, _ = write(text, parameters=parameters)
+    assert (finish.text, finish.reason) == ((end, "repetition") if end else (text, "length"))
+    least = parameters.model_copy(update={"min_new_tokens": len(text) + 1})
+    assert write(text, parameters=least)[0].reason == "length"
 
 
 def test_text_that_a_decoder_takes_back_stays_with_its_readers() -> None:

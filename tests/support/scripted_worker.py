@@ -11,7 +11,6 @@ from shared.store import claims, jobs, maintenance, workers
 from shared.store.admission import Placing, admit
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store
-from shared.tool_calls.syntax import Syntax
 
 FINGERPRINT = "0123456789abcdef0123456789abcdef"
 FACTS = {"rows": "1", "samples": "0", "service_ms": "200"}
@@ -75,10 +74,10 @@ class ScriptedWorker:
         """Whether nothing waits in the line."""
         return self.store.run(jobs.lane(self.settings, self.model.lane)).queued == 0
 
-    def say(self, claim: claims.Claim, text: str, start: int = 0, *, syntax: Syntax | None = None) -> str:
+    def say(self, claim: claims.Claim, text: str, start: int = 0, *, syntax: str | None = None) -> str:
         return self.store.run(claims.append(claim, Piece(start, text, (7,), syntax=syntax)))
 
-    def succeed(self, claim: claims.Claim, text: str, *, syntax: Syntax | None = None) -> str:
+    def succeed(self, claim: claims.Claim, text: str, *, syntax: str | None = None) -> str:
         result = Result(
             choices=(Choice(text=text, finish_reason="stop", score=0.5),),
             usage=Usage(prompt_tokens=9, completion_tokens=3),

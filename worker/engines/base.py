@@ -18,7 +18,7 @@ from shared.errors import CallerError
 from shared.estimate import ReuseCounts
 from shared.request import Parameters, Request
 from shared.result import FinishReason, Logprobs, Piece
-from shared.tool_calls.syntax import Known, Syntax
+from shared.tool_calls.syntax import Known
 
 Samples: TypeAlias = "array[float]"
 """A sound: mono, 32-bit floats of -1 to 1, at the model's sampling rate."""
@@ -77,8 +77,8 @@ class DeviceBroken(Exception):  # noqa: N818 - a state of the machine, not of th
 class Prompt:
     """A request prepared for one engine: token counts, and `inputs` that only that engine understands.
 
-    `tokens` include `image_tokens`, of pictures and videos, and `audio_tokens`. `syntax` is the form in which
-    the answer may call functions, None if the request has none. `ends_open`: the prompt ends with the text
+    `tokens` include `image_tokens`, of pictures and videos, and `audio_tokens`. `syntax` is how
+    the answer is written, None if it is all words. `ends_open`: the prompt ends with the text
     that the answer continues, so a space between the two belongs to the answer. `trimmed` are the blanks at
     that text's end that the chat template removed: the answer need not repeat them. `pictures` is how many it
     has.
@@ -87,7 +87,7 @@ class Prompt:
     tokens: int
     image_tokens: int
     inputs: Any = field(repr=False)
-    syntax: Syntax | None = None
+    syntax: str | None = None
     audio_tokens: int = 0
     ends_open: bool = False
     trimmed: str = ""
@@ -100,7 +100,7 @@ class Finish:
 
     The last digits of `score` and `logprobs` may depend on what else was computed. `logprobs` are None if the
     request asks for none; tokens after the text's end, such as the end token, have none. `cut`: a stop string
-    ended the row.
+    ended the row. `reasoning_tokens` are how many of `ids` were spent on thoughts.
 
     `compute_s` is the time since the row's first step, which was at `began` (s, monotonic), without its wait
     for a place in the engine. `cached_tokens` of the prompt were reused from earlier requests, not computed.
@@ -115,6 +115,7 @@ class Finish:
     cached_tokens: int = field(default=0, compare=False)
     began: float = field(default=0.0, compare=False)
     cut: bool = False
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True)

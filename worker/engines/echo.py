@@ -18,7 +18,7 @@ from pydantic import Field
 from shared.models import Model
 from shared.request import Frozen, Message, Parameters, Request, Text
 from shared.settings import settings
-from shared.tool_calls.syntax import Syntax
+from shared.tool_calls.thoughts import AnswerSyntax, marks_of
 from worker.engines.base import (
     Cancelled,
     Engine,
@@ -131,7 +131,11 @@ class EchoEngine(Engine):
         least = budget if request.parameters.ignore_eos else request.parameters.min_new_tokens or 0
         spoken = islice(cycle(words), max(len(words), least))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(spoken))
-        syntax: Syntax | None = "hermes" if request.tools else None
+        marks = None if request.raw else marks_of("<think></think>", self._model.reasoning)
+        # It knows whether it thinks before it answers.
+        marks = marks if marks and question.lstrip().startswith(marks.opening) else None
+        told = request.parameters.include_reasoning is not False
+        syntax = str(AnswerSyntax("hermes" if request.tools else None, marks, told)) or None
         media = len(pictures) + len(videos)
         return Prompt(count, media, Echo(question, tokens, budget), syntax, len(sounds))
 
@@ -163,9 +167,11 @@ class EchoEngine(Engine):
         transcript = Transcript(
             row, lambda ids: "".join([tokens[i] for i in ids]), lambda i: (tokens[i], tokens[i].encode())
         )
-        for token in range(min(len(tokens), budget)):
+        known: dict[str, int] = {}
+        for place in range(min(len(tokens), budget)):
+            token = known.setdefault(tokens[place], place)
             # Published tokens cost no time: a real engine prefills them.
-            step_s = self._options.step_s if token >= len(row.published) else 0
+            step_s = self._options.step_s if place >= len(row.published) else 0
             if row.cancel.wait(step_s) if step_s else row.cancel.is_set():
                 raise Cancelled
             self._row_limit.tick()

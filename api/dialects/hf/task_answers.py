@@ -11,13 +11,14 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from api.dialects.calls import without_thoughts
 from api.dialects.hf.task_requests import HfCall
 from api.dialects.openai.chat import result_of
 from api.dialects.openai.errors import ReadyTime, ready_time
 from shared.errors import ServiceError
 from shared.job import Event, JobView
 from shared.request import Request, Text
-from shared.result import Candidate, JobError, Logprobs, Result, logprobs_of
+from shared.result import Candidate, Choice, JobError, Logprobs, Result, logprobs_of
 
 
 class GeneratedToken(TypedDict):
@@ -27,8 +28,11 @@ class GeneratedToken(TypedDict):
     special: bool
 
 
+GenerationReason = Literal["length", "eos_token", "stop_sequence", "repetition"]
+
+
 class GenerationEnd(TypedDict):
-    finish_reason: Literal["length", "eos_token", "stop_sequence"]
+    finish_reason: GenerationReason
     generated_tokens: int
     seed: int | None
 
@@ -99,11 +103,15 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
     For the bytes of one picture huggingface_hub and older huggingface.js need a list and newer huggingface.js
     an object; only the User-Agent tells them apart.
     """
-    choices = result_of(view).choices
+    choices, syntax = result_of(view).choices, result_of(view).syntax
+
+    def text(choice: Choice) -> str:
+        return without_thoughts(choice.text, syntax)
+
     if call.task == "visual-question-answering":
         # huggingface.js refuses an answer without a number.
-        return [ScoredAnswer(answer=c.text, score=c.score or 0.0) for c in choices[: call.answers]]
-    answers = [_generated(call, choice.text) for choice in choices]
+        return [ScoredAnswer(answer=text(c), score=c.score or 0.0) for c in choices[: call.answers]]
+    answers = [_generated(call, text(choice)) for choice in choices]
     if call.details:
         answers[0]["details"] = _details(view, call, choices[0].logprobs or (), ids)
         return answers[:1]
@@ -125,8 +133,9 @@ def token_chunk(event: Event, index: int) -> TokenChunk:
 def last_chunk(view: JobView, index: int, call: HfCall) -> TokenChunk:
     """The end of a stream: the whole text, under a special token that readers skip."""
     result = result_of(view)
+    text = without_thoughts(result.text, result.syntax)
     # The special token's text is empty, so its probability is 1.
-    chunk = _chunk(index, 0, "", 0.0 if call.details else None, _prefix(call) + result.text)
+    chunk = _chunk(index, 0, "", 0.0 if call.details else None, _prefix(call) + text)
     if call.details:
         chunk["details"] = {**_end(view, call), "input_length": result.usage.prompt_tokens}
     return chunk
@@ -162,9 +171,9 @@ def _input_text(request: Request) -> str:
 def _end(view: JobView, call: HfCall) -> GenerationEnd:
     result = result_of(view)
     choice = result.choices[0]
-    reason: Literal["length", "eos_token", "stop_sequence"] = "stop_sequence" if choice.cut else "eos_token"
+    reason: GenerationReason = "stop_sequence" if choice.cut else "eos_token"
     return {
-        "finish_reason": "length" if choice.finish_reason == "length" else reason,
+        "finish_reason": reason if choice.finish_reason == "stop" else choice.finish_reason,
         "generated_tokens": result.usage.completion_tokens,
         "seed": _seed(result, call.request),
     }

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to_tool_calls
+from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to_tool_calls, without_thoughts
 from api.dialects.fields import PageAnswer, seconds, to_page
 from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.native.webhooks import WebhookState, to_hook
@@ -52,12 +52,16 @@ class JobUsage(TypedDict):
     cached_tokens: int
     total_tokens: int
     audio_tokens: NotRequired[Annotated[int, Field(description="Where sounds were sent.")]]
+    reasoning_tokens: NotRequired[Annotated[int, Field(description="Where the model thought first.")]]
 
 
 class JobChoice(TypedDict):
-    """`text` is all that the model wrote; `content` and `tool_calls` come where it calls functions."""
+    """`text` is all that the model wrote, without its thoughts; `content` and `tool_calls` come where it
+    calls functions.
+    """
 
     text: str
+    reasoning: NotRequired[Annotated[str, Field(description="What the model thought first.")]]
     finish_reason: FinishWord
     score: float | None
     content: NotRequired[Annotated[str | None, Field(description="The words beside its calls.")]]
@@ -66,7 +70,10 @@ class JobChoice(TypedDict):
 
 
 class JobResult(TypedDict):
+    """`text` and `reasoning` are those of the first choice."""
+
     text: str
+    reasoning: NotRequired[str]
     choices: list[JobChoice]
     usage: JobUsage
     fingerprint: str
@@ -355,7 +362,7 @@ def to_event(event: job.Event, view: JobView) -> tuple[str, int, JobEvent]:
     return event.type, event.id, cast(JobEvent, {"job_id": view.id, "at": at, **data})
 
 
-_INTERNAL = ("syntax", "prompt_tokens")
+_INTERNAL = ("syntax", "written", "prompt_tokens")
 """Data of events that callers are not shown."""
 
 
@@ -375,13 +382,17 @@ def to_problem(error: ServiceError | result.JobError, request_id: str) -> Proble
 
 
 def to_result(job: str, result: result.Result) -> JobResult:
-    return {
-        "text": result.text,
-        "choices": [_choice(job, result, number) for number in range(len(result.choices))],
+    choices = [_choice(job, result, number) for number in range(len(result.choices))]
+    answer: JobResult = {
+        "text": choices[0]["text"],
+        "choices": choices,
         "usage": _usage(result.usage),
         "fingerprint": result.fingerprint,
         "compute_s": result.compute_s,
     }
+    if "reasoning" in choices[0]:
+        answer["reasoning"] = choices[0]["reasoning"]
+    return answer
 
 
 def _usage(usage: result.Usage) -> JobUsage:
@@ -394,18 +405,21 @@ def _usage(usage: result.Usage) -> JobUsage:
     }
     if usage.audio_tokens:
         answer["audio_tokens"] = usage.audio_tokens
+    if usage.reasoning_tokens:
+        answer["reasoning_tokens"] = usage.reasoning_tokens
     return answer
 
 
 def _choice(job: str, result: result.Result, number: int) -> JobChoice:
-    """`text` is all that the model wrote; where it calls functions, `content` is the words beside them."""
     choice = result.choices[number]
     parts = split_answer(choice.text, result.syntax)
     answer: JobChoice = {
-        "text": choice.text,
+        "text": without_thoughts(choice.text, result.syntax),
         "finish_reason": finish_of(choice.finish_reason, len(parts.calls)),
         "score": choice.score,
     }
+    if parts.reasoning:
+        answer["reasoning"] = parts.reasoning
     if parts.calls:
         answer["content"] = parts.text
         answer["tool_calls"] = to_tool_calls(job, number, parts.calls)

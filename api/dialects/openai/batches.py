@@ -147,7 +147,7 @@ class InputTokensDetails(TypedDict):
 
 
 class OutputTokensDetails(TypedDict):
-    reasoning_tokens: Literal[0]
+    reasoning_tokens: int
 
 
 class BatchUsage(TypedDict):
@@ -305,7 +305,7 @@ def _usage(tokens: records.Tokens) -> BatchUsage:
         "input_tokens": tokens.input,
         "input_tokens_details": {"cached_tokens": tokens.cached},
         "output_tokens": tokens.output,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
         "total_tokens": tokens.input + tokens.output,
     }
 

@@ -5,6 +5,7 @@ and of Hugging Face's chat-completion page are known by name. Those that would c
 implemented are refused, never ignored.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NotRequired, Protocol, TypeVar
 
@@ -38,9 +39,10 @@ from api.dialects.strict_json import UnsupportedExcept, Wire, invalid, read, uns
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.job import JobView, Priority
 from shared.request import Message, Request, Seed
-from shared.result import Choice, Logprobs, Result, logprobs_of
+from shared.result import Choice, Logprobs, Result, logprobs_of, syntax_in
 from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import AnswerPart, Reader
+from shared.tool_calls.thoughts import Thought
 
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 
@@ -175,8 +177,15 @@ def continues(flag: bool | None, turns: list[Any] | None, last: Message) -> bool
     return bool(flag or prefix)
 
 
-class ChatMessage(TypedDict):
-    """`content` is null where it is nothing but calls."""
+class Reasoning(TypedDict, total=False):
+    """What the model thought first, under the names that OpenAI's clients look for."""
+
+    reasoning: str
+    reasoning_content: str
+
+
+class ChatMessage(Reasoning):
+    """`content` is null where it is nothing but calls or thoughts."""
 
     role: Literal["assistant"]
     content: str | None
@@ -232,6 +241,8 @@ def _choice(job: str, result: Result, index: int) -> ChatChoice:
     choice = result.choices[index]
     answer = split_answer(choice.text, result.syntax)
     message: ChatMessage = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.reasoning:
+        message["reasoning"] = message["reasoning_content"] = answer.reasoning
     if answer.calls:
         message["tool_calls"] = to_tool_calls(job, index, answer.calls)
     return {
@@ -251,7 +262,7 @@ class ToolCallDelta(ToolCall):
 _CONTENT = "In every chunk but those of calls; empty without words, null after or for a call."
 
 
-class ChatDelta(TypedDict):
+class ChatDelta(Reasoning):
     role: NotRequired[Annotated[Literal["assistant"], Field(description="In the first chunk.")]]
     content: NotRequired[Annotated[str | None, Field(description=_CONTENT)]]
     tool_calls: NotRequired[list[ToolCallDelta]]
@@ -346,7 +357,7 @@ class ChunkWriter(Protocol[Chunk]):
 
 
 class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
-    """Sends calls once they are whole, and words as soon as they cannot be part of one.
+    """Sends calls once they are whole, words and thoughts as soon as they cannot be part of one.
 
     Where calls are required, or one was sent, chunks have no `content`: clients take even an empty text for a
     part of the answer.
@@ -354,7 +365,8 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
 
     def __init__(self, job: JobView, *, usage: bool, calls: bool = False) -> None:
         self._head = chunk_head(completion_id(job), job, usage=usage)
-        self._call_readers: dict[int, Reader] = {}
+        self._readers: dict[int, Reader] = {}
+        self._logprobs_sent: Counter[int] = Counter()
         self._call_counts: dict[int, int] = {}
         self._empty = None if calls else ""
 
@@ -364,34 +376,39 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
         return [chat_chunk(self._head, index, delta) for index in range(answers)]
 
     def piece(self, data: dict[str, Any]) -> list[ChatCompletionChunk]:
-        index, logprobs = data.get("choice", 0), logprobs_of(data)
-        if "syntax" not in data:
+        index, logprobs, syntax = data.get("choice", 0), logprobs_of(data), syntax_in(data)
+        self._logprobs_sent[index] += len(logprobs or ())
+        if syntax is None:
             return [chat_chunk(self._head, index, {"content": data["text"]}, logprobs=logprobs)]
-        reader = self._call_readers.setdefault(index, Reader(data["syntax"]))
-        return self._words_and_calls(index, reader.feed(data["text"]), logprobs)
+        reader = self._readers.setdefault(index, Reader(syntax))
+        return self._parts(index, reader.feed(data["text"]), logprobs)
 
     def ending(self, result: Result) -> list[ChatCompletionChunk]:
         self._head = replace(self._head, fingerprint=result.fingerprint)
         chunks: list[ChatCompletionChunk] = []
         for index, choice in enumerate(result.choices):
-            if index in self._call_readers:
-                chunks += self._words_and_calls(index, self._call_readers[index].close(), None)
+            if index in self._readers:
+                chunks += self._parts(index, self._readers[index].close(), None)
             reason = finish_of(choice.finish_reason, self._call_counts.get(index, 0))
+            unsent = unsent_logprobs(choice, self._logprobs_sent[index])
             # Unless there are calls, it holds an empty text: published snippets read it from every chunk.
             delta: ChatDelta = {"content": self._no_content(index)}
-            chunks.append(chat_chunk(self._head, index, delta, reason, unsent_logprobs(choice)))
+            chunks.append(chat_chunk(self._head, index, delta, reason, unsent))
         if self._head.include_usage:
             # Only for callers that asked for it: published snippets read `choices[0]` of every chunk.
             chunks.append({**_envelope(self._head, []), "usage": to_usage(result.usage)})
         return chunks
 
-    def _words_and_calls(
+    def _parts(
         self, index: int, pieces: list[AnswerPart], logprobs: Logprobs | None
     ) -> list[ChatCompletionChunk]:
         chunks: list[ChatCompletionChunk] = []
+        delta: ChatDelta
+        if len(pieces) == 1 and isinstance(pieces[0], str):
+            return [chat_chunk(self._head, index, {"content": pieces[0]}, logprobs=logprobs)]
         if logprobs is not None:
             # In a chunk of their own: logprobs of calls and of text held back are sent as well.
-            delta: ChatDelta = {"content": self._no_content(index)}
+            delta = {"content": self._no_content(index)}
             chunks.append(chat_chunk(self._head, index, delta, logprobs=logprobs))
         for piece in pieces:
             if isinstance(piece, ParsedCall):
@@ -399,6 +416,10 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
                 call: ToolCallDelta = {"index": number, **to_tool_call(self._head.id, index, number, piece)}
                 chunks.append(chat_chunk(self._head, index, {"tool_calls": [call]}))
                 self._call_counts[index] = number + 1
+            elif isinstance(piece, Thought):
+                delta = {"content": self._no_content(index)}
+                delta["reasoning"] = delta["reasoning_content"] = piece.text
+                chunks.append(chat_chunk(self._head, index, delta))
             else:
                 chunks.append(chat_chunk(self._head, index, {"content": piece}))
         return chunks
@@ -407,6 +428,6 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
         return None if self._call_counts.get(index) else self._empty
 
 
-def unsent_logprobs(choice: Choice) -> Logprobs | None:
-    """Logprobs for the last chunk: the empty ones of an answer without text, where they were asked for."""
-    return None if choice.logprobs else choice.logprobs
+def unsent_logprobs(choice: Choice, sent: int) -> Logprobs | None:
+    """Logprobs for the last chunk, where they were asked for: those of no text, or of half a character."""
+    return (choice.logprobs or ())[sent:] or (None if choice.logprobs else choice.logprobs)

@@ -1,5 +1,6 @@
 """POST /v1/completions: one or several prompts without pictures, each a request of its own."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -154,17 +155,26 @@ def _envelope(head: ChunkHead, choices: list[TextChoice]) -> TextCompletion:
 class TextChunkWriter(ChunkWriter[TextCompletion]):
     def __init__(self, job: JobView, *, usage: bool, calls: bool = False) -> None:  # noqa: ARG002
         self._head = chunk_head(text_completion_id(job), job, usage=usage)
+        self._logprobs_sent: Counter[int] = Counter()
 
     def opening(self, answers: int) -> list[TextCompletion]:  # noqa: ARG002
         return []
 
     def piece(self, data: dict[str, Any]) -> list[TextCompletion]:
-        return [text_chunk(self._head, data.get("choice", 0), data["text"], logprobs=logprobs_of(data))]
+        index, logprobs = data.get("choice", 0), logprobs_of(data)
+        self._logprobs_sent[index] += len(logprobs or ())
+        return [text_chunk(self._head, index, data["text"], logprobs=logprobs)]
 
     def ending(self, result: Result) -> list[TextCompletion]:
         self._head = replace(self._head, fingerprint=result.fingerprint)
         chunks = [
-            text_chunk(self._head, index, "", choice.finish_reason, unsent_logprobs(choice))
+            text_chunk(
+                self._head,
+                index,
+                "",
+                choice.finish_reason,
+                unsent_logprobs(choice, self._logprobs_sent[index]),
+            )
             for index, choice in enumerate(result.choices)
         ]
         if self._head.include_usage:

@@ -5,7 +5,8 @@
             any other is response.in_progress at once
     …       response.output_item.added, response.content_part.added, and a response.output_text.delta for each
             text; before a call and at the end response.output_text.done, response.content_part.done,
-            response.output_item.done; words after a call are another item
+            response.output_item.done; words after a call are another item; thoughts are one before,
+            with response.reasoning_text.delta and .done
     …       for a call, once it is whole, response.output_item.added, then
             response.function_call_arguments.delta and .done, response.output_item.done
     last    response.completed, response.incomplete or response.failed; OpenAI has no event for a cancelled
@@ -25,21 +26,24 @@ from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.openai.errors import StreamError, to_stream_error
 from api.dialects.openai.response_object import (
     OutputItem,
+    ReasoningText,
     ResponseMessage,
     ResponseObject,
     ResponseText,
+    ResponseThought,
     StoredResponse,
-    message_id,
     status_of,
     to_function_call,
     to_message,
     to_output,
     to_part,
+    to_reasoning_text,
     to_response,
+    to_thought,
 )
 from shared.errors import ServiceError
 from shared.job import LEAP, Event, JobView, Status
-from shared.result import Result, logprobs_of
+from shared.result import Result, logprobs_of, syntax_in
 from shared.tool_calls.call import ParsedCall
 
 LAST_EVENTS = {"completed": "response.completed", "incomplete": "response.incomplete"}
@@ -54,11 +58,13 @@ class ResponseEvent(TypedDict):
         Annotated[ResponseObject, Field(description="created, queued, in_progress and the last")]
     ]
     item: NotRequired[Annotated[OutputItem, Field(description="output_item.…")]]
-    part: NotRequired[Annotated[ResponseText, Field(description="content_part.…")]]
-    delta: NotRequired[Annotated[str, Field(description="output_text.delta, function_call_arguments.delta")]]
+    part: NotRequired[Annotated[ResponseText | ReasoningText, Field(description="content_part.…")]]
+    delta: NotRequired[
+        Annotated[str, Field(description="output_text.…, reasoning_text.…, function_call_arguments.delta")]
+    ]
     name: NotRequired[Annotated[str, Field(description="function_call_arguments.done")]]
     arguments: NotRequired[Annotated[str, Field(description="function_call_arguments.done")]]
-    text: NotRequired[Annotated[str, Field(description="output_text.done")]]
+    text: NotRequired[Annotated[str, Field(description="output_text.done, reasoning_text.done")]]
     logprobs: NotRequired[Annotated[list[ChatTokenLogprob], Field(description="output_text.…")]]
     item_id: NotRequired[str]
     output_index: NotRequired[int]
@@ -84,8 +90,11 @@ class ResponseEventWriter:
         self._splitter: ToolCallSplitter | None = None
         self._items = 0
         self._calls = 0
-        # The index of the unfinished message, and its text so far.
+        self._messages = 0
+        # The index of the unfinished message or thought, and its text so far.
         self._open_at: int | None = None
+        self._open_id = ""
+        self._thinks = False
         self._pieces: list[TextPiece] = []
         self._last_id = 0
         self.next_number = 0
@@ -118,7 +127,7 @@ class ResponseEventWriter:
         if event.type != "text":
             return []
         if self._splitter is None:
-            self._splitter = ToolCallSplitter(event.data.get("syntax"))
+            self._splitter = ToolCallSplitter(syntax_in(event.data))
         return self._split(self._splitter.feed(event.data["text"], logprobs_of(event.data) or ()))
 
     def ending(self, job: JobView) -> list[ResponseEvent]:
@@ -140,13 +149,15 @@ class ResponseEventWriter:
         return events
 
     def _text(self, piece: TextPiece) -> list[ResponseEvent]:
-        opening = self._open_message()
+        opening = self._open(is_thought=piece.is_thought)
         self._pieces.append(piece)
+        if piece.is_thought:
+            return [*opening, self._part("response.reasoning_text.delta", delta=piece.text)]
         logprobs = to_content(piece.logprobs)
         return [*opening, self._part("response.output_text.delta", delta=piece.text, logprobs=logprobs)]
 
     def _call(self, called: ParsedCall) -> list[ResponseEvent]:
-        before = self._beginning() if self._open_at is None else self._close_message(self._message())
+        before = self._beginning() if self._open_at is None else self._close(self._unfinished())
         job, at, number = self._response.job.id, self._items, self._calls
         self._items += 1
         self._calls += 1
@@ -161,40 +172,48 @@ class ResponseEventWriter:
             self._event("response.output_item.done", output_index=at, item=item),
         ]
 
-    def _open_message(self) -> list[ResponseEvent]:
-        if self._open_at is not None:
+    def _open(self, *, is_thought: bool) -> list[ResponseEvent]:
+        if self._open_at is not None and is_thought == self._thinks:
             return []
-        before = self._beginning()
-        self._open_at = self._items
+        before = self._beginning() if self._open_at is None else self._close(self._unfinished())
+        self._open_at, self._thinks = self._items, is_thought
         self._items += 1
-        item = to_message(self._response.job.id, self._number(), "in_progress", [])
+        job = self._response.job.id
+        part: ResponseText | ReasoningText = to_part(TextPiece("", ()))
+        item: OutputItem = to_message(job, self._messages, "in_progress", [])
+        if is_thought:
+            item, part = to_thought(job, "in_progress", []), to_reasoning_text("")
+        self._open_id = item["id"]
         return [
             *before,
             self._event("response.output_item.added", output_index=self._open_at, item=item),
-            self._part("response.content_part.added", part=to_part(TextPiece("", ()))),
+            self._part("response.content_part.added", part=part),
         ]
 
     def _rest(self, result: Result) -> list[ResponseEvent]:
         rest = [] if self._splitter is None else self._split(self._splitter.close())
         last = to_output(self._response.job.id, result)[-1]
-        if last["type"] != "message":
+        if last["type"] == "function_call":
             return rest
-        return [*rest, *self._open_message(), *self._close_message(last)]
+        return [*rest, *self._open(is_thought=last["type"] == "reasoning"), *self._close(last)]
 
-    def _message(self) -> ResponseMessage:
-        """The unfinished message as it stands, completed."""
+    def _unfinished(self) -> ResponseMessage | ResponseThought:
+        """The unfinished item as it stands, completed."""
         text = "".join(piece.text for piece in self._pieces)
-        logprobs = tuple(token for piece in self._pieces for token in piece.logprobs)
-        part = to_part(TextPiece(text, logprobs))
-        return to_message(self._response.job.id, self._number(), "completed", [part])
+        job, logprobs = self._response.job.id, tuple(t for piece in self._pieces for t in piece.logprobs)
+        if self._thinks:
+            return to_thought(job, "completed", [to_reasoning_text(text)])
+        return to_message(job, self._messages, "completed", [to_part(TextPiece(text, logprobs))])
 
-    def _close_message(self, item: ResponseMessage) -> list[ResponseEvent]:
+    def _close(self, item: ResponseMessage | ResponseThought) -> list[ResponseEvent]:
         [part] = item["content"]
+        own = {name: value for name, value in part.items() if name in ("text", "logprobs")}
         events = [
-            self._part("response.output_text.done", text=part["text"], logprobs=part["logprobs"]),
+            self._part(f"response.{part['type']}.done", **own),
             self._part("response.content_part.done", part=part),
             self._event("response.output_item.done", output_index=self._open_at, item=item),
         ]
+        self._messages += item["type"] == "message"
         self._open_at, self._pieces = None, []
         return events
 
@@ -203,13 +222,8 @@ class ResponseEventWriter:
         job = replace(self._response.job, status=status, result=None, error=None, ended_ms=None)
         return self._event(kind, response=to_response(replace(self._response, job=job)))
 
-    def _number(self) -> int:
-        """The unfinished message's number among the answer's messages."""
-        return (self._open_at or 0) - self._calls
-
     def _part(self, kind: str, **fields: Any) -> ResponseEvent:
-        item = message_id(self._response.job.id, self._number())
-        return self._event(kind, item_id=item, output_index=self._open_at, content_index=0, **fields)
+        return self._event(kind, item_id=self._open_id, output_index=self._open_at, content_index=0, **fields)
 
     def _event(self, kind: str, **fields: Any) -> ResponseEvent:
         number, self.next_number = self.next_number, self.next_number + 1

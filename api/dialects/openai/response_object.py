@@ -71,6 +71,21 @@ class ResponseMessage(TypedDict):
     content: list[ResponseText]
 
 
+class ReasoningText(TypedDict):
+    type: Literal["reasoning_text"]
+    text: str
+
+
+class ResponseThought(TypedDict):
+    """What the model thought before it answered."""
+
+    id: str
+    type: Literal["reasoning"]
+    status: MessageStatus
+    summary: Annotated[list[Any], Field(max_length=0)]
+    content: list[ReasoningText]
+
+
 CallStatus = Literal["in_progress", "completed"]
 
 
@@ -101,7 +116,7 @@ class ResponseChoice(TypedDict):
 
 
 class IncompleteDetails(TypedDict):
-    reason: Literal["max_output_tokens"]
+    reason: Literal["max_output_tokens", "repetition"]
 
 
 class InputTokenDetails(TypedDict):
@@ -112,7 +127,7 @@ class InputTokenDetails(TypedDict):
 
 
 class OutputTokenDetails(TypedDict):
-    reasoning_tokens: Literal[0]
+    reasoning_tokens: int
 
 
 class ResponseUsage(TypedDict):
@@ -143,11 +158,11 @@ class ResponseReasoning(TypedDict):
 
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ResponseToolChoice = Literal["auto", "none", "required"] | ResponseChoice
-OutputItem = ResponseMessage | ResponseCall
+OutputItem = ResponseMessage | ResponseCall | ResponseThought
 
 
 class ResponseObject(TypedDict):
-    """Times are Unix seconds; `output` holds messages and calls, or nothing until there is an answer."""
+    """Times are Unix seconds; `output` holds the items of the answer, or nothing until there is one."""
 
     id: str
     object: Literal["response"]
@@ -224,7 +239,7 @@ def to_response(response: StoredResponse) -> ResponseObject:
         "background": fields.background,
         "completed_at": (job.ended_ms or 0) // 1000 if status == "completed" else None,
         "error": None if job.error is None else to_error_body(job.error),
-        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+        "incomplete_details": _incomplete(result) if status == "incomplete" else None,
         "instructions": _instructions(response),
         "max_output_tokens": parameters.max_new_tokens,
         "max_tool_calls": fields.max_tool_calls,
@@ -259,28 +274,46 @@ def status_of(job: JobView) -> ResponseStatus:
     return "completed" if job.status == "succeeded" else job.status
 
 
+def _incomplete(result: Result | None) -> IncompleteDetails:
+    looped = result is not None and result.choices[0].finish_reason == "repetition"
+    return {"reason": "repetition" if looped else "max_output_tokens"}
+
+
 def to_deleted(response: str) -> ResponseDeleted:
     return {"id": response, "object": "response", "deleted": True}
 
 
 def to_output(job: str, result: Result) -> list[OutputItem]:
-    """The items of a response that has ended with an answer: its messages and calls, in order.
+    """The items of a response that has ended with an answer: its thoughts, messages and calls, in order.
 
     A call ends a message, so text after it is another one; only the last item may be incomplete.
     """
     choice = result.choices[0]
     pieces = split(choice.text, result.syntax, choice.logprobs or ())
     items: list[OutputItem] = []
-    calls = 0
+    calls = messages = 0
     for number, piece in enumerate(pieces):
-        if isinstance(piece, TextPiece):
-            ended = number < len(pieces) - 1 or choice.finish_reason == "stop"
-            status: MessageStatus = "completed" if ended else "incomplete"
-            items.append(to_message(job, number - calls, status, [to_part(piece)]))
-        else:
+        ended = number < len(pieces) - 1 or choice.finish_reason == "stop"
+        status: MessageStatus = "completed" if ended else "incomplete"
+        if not isinstance(piece, TextPiece):
             items.append(to_function_call(job, calls, piece))
             calls += 1
+        elif piece.is_thought:
+            items.append(to_thought(job, status, [to_reasoning_text(piece.text)]))
+        else:
+            items.append(to_message(job, messages, status, [to_part(piece)]))
+            messages += 1
     return items
+
+
+def to_thought(job: str, status: MessageStatus, content: list[ReasoningText]) -> ResponseThought:
+    """The item of the thoughts; an answer has one at most."""
+    id = f"rs_{job.removeprefix('job_')}"
+    return {"id": id, "type": "reasoning", "status": status, "summary": [], "content": content}
+
+
+def to_reasoning_text(text: str) -> ReasoningText:
+    return {"type": "reasoning_text", "text": text}
 
 
 def to_function_call(
@@ -364,6 +397,6 @@ def _usage(usage: Usage) -> ResponseUsage:
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": details,
         "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }

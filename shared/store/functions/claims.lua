@@ -260,9 +260,10 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
     return 'settled'
   end
   texts.result, texts.bare, texts.origin = text, a.bare, a.origin
-  -- An answer begun under one fingerprint and ended under another is nobody's cached answer.
-  if run.key and not run.mixed then
-    call('SET', Runs.cache_key(run, a.print), run.id, 'EX', run.retain_s or S.result_s)
+  -- An answer begun under one fingerprint and ended under another is nobody's cached answer; one without `print` is none either.
+  local entry = not run.mixed and Runs.cache_key(run, a.print)
+  if entry then
+    call('SET', entry, run.id, 'EX', run.retain_s or S.result_s)
   end
   Estimates.learn_service(run.lane, a.took_ms)
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.

@@ -7,7 +7,7 @@ from api.dialects.hf.task_requests import from_bytes, from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from shared.cache_key import canonical, request_hash
-from shared.request import Format, Image, Message, Parameters, Request, Text, ToolCall
+from shared.request import Format, Image, Message, Parameters, RepetitionDetection, Request, Text, ToolCall
 
 A, B = Image(digest="a" * 64), Image(digest="b" * 64)
 REQUEST = Request(model="org/model", messages=(Message(role="user", parts=(A, Text(text="What?"))),))
@@ -37,6 +37,8 @@ CHANGES: dict[str, Any] = {
     "chat_template_kwargs": (("thinking", False),),
     "num_frames": 5,
     "fps": 0.5,
+    "repetition_detection": RepetitionDetection(max_pattern_size=5, min_count=5),
+    "include_reasoning": False,
 }
 
 

@@ -137,3 +137,32 @@ def test_a_row_is_the_same_in_whatever_order_its_variables_stand() -> None:
 def test_a_receipt_tells_the_variables_that_the_model_read() -> None:
     told = _shown_parameters(Parameters(chat_template_kwargs=(("enable_thinking", False),)))
     assert told["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+THINKING = (
+    "{% for turn in messages %}<|user|>{{ turn.content }}<|end|>{% endfor %}{% if add_generation_prompt %}"
+    "<|assistant|>{% if enable_thinking is defined %}<think>\n"
+    "{% if not enable_thinking %}\n</think>\n\n{% endif %}{% endif %}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "syntax"),
+    [
+        ({}, " <think> </think>"),
+        ({"enable_thinking": True}, "  </think>"),
+        ({"enable_thinking": False}, None),
+        ({"include_reasoning": False}, " <think> </think> untold"),
+    ],
+)
+def test_thoughts_are_read_from_where_the_template_begins_them(
+    processor: Any, wanted: dict[str, Any], syntax: str | None
+) -> None:
+    renderer = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048, reasoning=("<think>", "</think>"))
+    renderer.template = THINKING
+    request = from_chat({"messages": MESSAGES, **wanted}).request
+    assert renderer.prompt(request, []).syntax == syntax
+    begun = {"role": "assistant", "content": "<think>It is"}
+    turns = {"messages": [*MESSAGES, begun], "continue_final_message": True}
+    assert renderer.syntax_of(from_chat(turns).request) == "  </think>"
+    assert renderer.syntax_of(request.model_copy(update={"raw": True})) is None

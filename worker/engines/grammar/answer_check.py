@@ -54,19 +54,17 @@ def violation(request: Request, result: Result) -> str:
 
 
 def _error(request: Request, result: Result, answer: str) -> str:
-    calls = []
-    if request.tools is not None and result.syntax is not None:
-        reader = Reader(result.syntax)
-        parts = [*reader.feed(answer), *reader.close()]
-        calls = [part for part in parts if isinstance(part, ParsedCall)]
-        schemas = {function.name: function.strict_schema for function in request.tools.functions}
-        for call in calls:
-            if (schema := schemas.get(call.name)) and (error := mismatch(schema, call.arguments)):
-                return f"A call of {call.name} {error}."
+    reader = Reader(result.syntax)
+    parts = [*reader.feed(answer), *reader.close()]
+    calls = [part for part in parts if isinstance(part, ParsedCall)]
+    schemas = {f.name: f.strict_schema for f in (request.tools.functions if request.tools else ())}
+    for call in calls:
+        if (schema := schemas.get(call.name)) and (error := mismatch(schema, call.arguments)):
+            return f"A call of {call.name} {error}."
     wanted = request.parameters.format
     if wanted is None or wanted.kind != "json" or calls:
         return ""
-    error = mismatch(wanted.content, answer)
+    error = mismatch(wanted.content, "".join(part for part in parts if isinstance(part, str)))
     return error and f"The answer {error}."
 
 

@@ -16,7 +16,8 @@ from llguidance import LLMatcher, LLTokenizer
 
 from shared.errors import CallerError
 from shared.request import Format
-from worker.engines.grammar.lark import Spacing, json_schema, lark, quoted
+from shared.tool_calls.thoughts import Marks
+from worker.engines.grammar.lark import Mark, Spacing, behind_thoughts, json_schema, lark, quoted
 from worker.engines.grammar.sandbox import compile_error, matcher_error, start_matcher
 from worker.engines.grammar.tool_calls import CallGrammar
 from worker.fair_share import FairSemaphore, Waiter
@@ -71,6 +72,7 @@ SANDBOX = SandboxResults()
 log = logging.getLogger("worker.engines.grammar")
 # JSON allows any number of spaces and line feeds, and a model that has lost its way would write nothing else.
 SPACING: Spacing = {"whitespace_pattern": " "}
+Refusal = Callable[[str], CallerError]
 
 
 class Grammars:
@@ -89,29 +91,38 @@ class Grammars:
         except ValueError as error:
             log.warning("no answers can be held to a format: %s", error)
 
-    def compile(self, wanted: Format, caller: str = "") -> LLMatcher:
-        """The matcher for one answer. A new format goes through the sandbox first, where callers take turns.
+    def compile(self, wanted: Format, caller: str = "", thoughts: Marks | None = None) -> LLMatcher:
+        """The matcher for one answer, whose `thoughts` the format does not bind.
+
+        A new format goes through the sandbox first, where callers take turns.
 
         Raises CallerError `invalid_request` for a format that cannot be used, `unsupported_parameter` if the
         model's tokenizer cannot be read.
         """
+        if thoughts is not None:
+            return self._behind(lambda _: lark(wanted, SPACING), thoughts, _unusable_format, caller)
         grammar = _grammar(wanted)
         return self._compiled(grammar, grammar, _unusable_format, caller)
 
-    def calls(self, wanted: CallGrammar, caller: str = "") -> LLMatcher:
+    def calls(self, wanted: CallGrammar, caller: str = "", thoughts: Marks | None = None) -> LLMatcher:
         """As `compile`, for calls of functions."""
+        return self._behind(wanted.lark, thoughts, _unusable_calls, caller)
+
+    def _behind(
+        self, wanted: Callable[[Mark], str], thoughts: Marks | None, refusal: Refusal, caller: str
+    ) -> LLMatcher:
         # The sandbox does not know the model's tokens, so its grammar has the marks as text.
-        sandboxed = LLMatcher.grammar_from_lark(wanted.lark(quoted))
-        grammar = LLMatcher.grammar_from_lark(wanted.lark(self.mark))
-        return self._compiled(sandboxed, grammar, _unusable_calls, caller)
+        sandboxed, grammar = (
+            LLMatcher.grammar_from_lark(behind_thoughts(wanted(mark), thoughts, mark))
+            for mark in (quoted, self.mark)
+        )
+        return self._compiled(sandboxed, grammar, refusal, caller)
 
     def mark(self, text: str) -> str:
         """A mark as a grammar writes it: as its token, if it is one, else as text."""
         return f"<[{self._added[text]}]>" if text in self._added else quoted(text)
 
-    def _compiled(
-        self, sandboxed: str, grammar: str, refusal: Callable[[str], CallerError], caller: str
-    ) -> LLMatcher:
+    def _compiled(self, sandboxed: str, grammar: str, refusal: Refusal, caller: str) -> LLMatcher:
         if self._tokenizer is None:
             message = "This model's answers cannot be held to a format: its tokenizer has no known form."
             raise CallerError("unsupported_parameter", message, param=refusal("").param)
@@ -181,4 +192,4 @@ def _grammar(wanted: Format) -> str:
             return LLMatcher.grammar_from_json_schema(json_schema(wanted.content, SPACING))
         except ValueError as error:
             raise _unusable_format(str(error)) from None
-    return LLMatcher.grammar_from_lark(lark(wanted))
+    return LLMatcher.grammar_from_lark(lark(wanted, SPACING))

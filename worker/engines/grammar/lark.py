@@ -8,6 +8,7 @@ from typing import Any
 from llguidance import regex_to_lark
 
 from shared.request import Format
+from shared.tool_calls.thoughts import Marks
 
 Mark = Callable[[str], str]
 """Writes a mark in a grammar: by its number if it is a token, else by its text."""
@@ -55,9 +56,30 @@ def word(wanted: Format) -> str:
     return " | ".join(map(quoted, json.loads(wanted.content)))
 
 
-def lark(wanted: Format) -> str:
-    """The requested expression or choice, as a grammar of one terminal."""
-    return f"start: WORD\nWORD: {word(wanted)}"
+def lark(wanted: Format, spacing: Spacing, rule: str = "start") -> str:
+    """The format as the rule of a grammar."""
+    if wanted.kind == "json":
+        return f"{rule}: %json {json_schema(wanted.content, spacing)}"
+    return f"{rule}: WORD\nWORD: {word(wanted)}"
+
+
+def behind_thoughts(grammar: str, marks: Marks | None, mark: Mark) -> str:
+    """A grammar of answers that are what this one says behind their thoughts; no answer has to have any."""
+    if marks is None:
+        return grammar
+    opening, closing = (
+        " ".join(map(mark, re.findall(r"<[^>]*>|[^<]+", text))) for text in (marks.opening, marks.closing)
+    )
+    return "\n".join(
+        [
+            f"start: ({opening} thoughts)? answer" if opening else "start: thoughts answer",
+            "thoughts: thought BLANKS",
+            f"thought{'' if is_token(closing) else '[lazy]'}: THOUGHT {closing}",
+            r"THOUGHT: /(.|\n)*/",
+            r"BLANKS: /\n{0,2}/",
+            re.sub("^start:", "answer:", grammar, count=1, flags=re.MULTILINE),
+        ]
+    )
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shared.request import Format, Function, Tools
 from shared.tool_calls.syntax import Syntax
 from worker.engines.grammar.gemma_calls import arguments
-from worker.engines.grammar.lark import Mark, Spacing, is_token, json_schema, quoted, word
+from worker.engines.grammar.lark import Mark, Spacing, is_token, json_schema, lark, quoted
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,7 @@ class CallGrammar:
             yield "start: calls"
         elif self.form is not None:
             yield "start: calls | form"
-            if self.form.kind == "json":
-                yield f"form: {self._json(self.form.content)}"
-            else:
-                yield from ("form: WORD", f"WORD: {word(self.form)}")
+            yield lark(self.form, self.spacing, "form")
         elif not opening:
             yield "start: TEXT | calls"
             yield NO_OBJECT

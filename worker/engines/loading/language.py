@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from shared.errors import CallerError, ModelFailed
 from shared.models import Model
 from shared.request import Parameters, Request, check_text
 from shared.settings import settings
-from shared.tool_calls.syntax import MARKS, Known
+from shared.tool_calls.syntax import MARKS, PLAIN
+from shared.tool_calls.thoughts import AnswerSyntax, read_answer_syntax
 from worker.engines.base import Facts, ModelFacts, Prompt, Row
 from worker.engines.grammar.compiler import SPACING, Grammars
 from worker.engines.grammar.lark import Spacing
@@ -40,7 +42,7 @@ CLEAN_UP_REACH = 4
 # The parameters of sampling.
 DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
-ANSWERS = 4
+ANSWERS = 5
 """Goes up when our code begins to answer the same request differently: cached answers are no longer given,
 and no answer is resumed under other rules than those it began with."""
 
@@ -65,14 +67,16 @@ class Language:
         self._detokenize = self.tokenizer._decode if common else self.tokenizer.decode
         self._text = config.get_text_config()
         context_length = self._read_length()
-        self.renderer = Renderer(processor, config, context_length, model.chat_template_kwargs)
+        self.renderer = Renderer(
+            processor, config, context_length, model.chat_template_kwargs, model.reasoning
+        )
         check_prompts(model, self.renderer)
         self._picture_tokens = PictureTokenCounter(processor, self.renderer.mark)
         self.facts = self._read_facts(context_length)
         self._names = TokenNames(self.tokenizer)
         self.grammars = Grammars(self.tokenizer, self.end_ids)
-        self._special = _hidden(self.tokenizer, "").intersection(self.tokenizer.all_special_ids)
-        self._hidden = _hidden(self.tokenizer, self.renderer.syntax)
+        self._hidden = lru_cache(maxsize=16)(partial(_hidden, self.tokenizer))
+        self._special = self._hidden(AnswerSyntax()).intersection(self.tokenizer.all_special_ids)
         self._files = digest_folder(folder)
         self._max_side = settings().pictures.max_side
         # With torchvision transformers uses other image processors, whose pixels differ a little.
@@ -97,19 +101,18 @@ class Language:
 
     def grammar(self, request: Request, caller: str) -> LLMatcher | None:
         """Raises CallerError as `worker.engines.base.Engine.grammar` says."""
-        calling = self.calling(request, SPACING)
+        calling, thoughts = self.calling(request, SPACING), self.renderer.thoughts_of(request)
         if calling is not None:
-            return self.grammars.calls(calling, caller)
+            return self.grammars.calls(calling, caller, thoughts)
         format = request.parameters.format
-        return None if format is None else self.grammars.compile(format, caller)
+        return None if format is None else self.grammars.compile(format, caller, thoughts)
 
     def calling(self, request: Request, spacing: Spacing) -> CallGrammar | None:
         """The calls that the answer is held to; None if it is held to none."""
         tools, format = request.tools, request.parameters.format
-        syntax = self.renderer.syntax_of(request)
-        if tools is None or syntax is None or not (tools.is_constrained or format):
+        if tools is None or not (tools.is_constrained or format):
             return None
-        return CallGrammar(tools, syntax, format, spacing)
+        return CallGrammar(tools, self.renderer.syntax or PLAIN, format, spacing)
 
     def budget(self, prompt: Prompt, parameters: Parameters) -> int:
         """The most tokens that the answer may have. Raises CallerError `context_length_exceeded`."""
@@ -131,18 +134,18 @@ class Language:
         own = {name: getattr(self.defaults, name, None) for name in values}
         used = {name: own[name] if value is None else value for name, value in values.items()}
         unused = {} if samples else dict.fromkeys(DICE)
-        variables = (
-            tuple(self.renderer.variables(parameters, shows=prompt.syntax is not None).items()) or None
-        )
+        shows = read_answer_syntax(prompt.syntax).calls is not None
+        variables = tuple(self.renderer.variables(parameters, shows=shows).items()) or None
         length = {"do_sample": samples, "max_new_tokens": self.budget(prompt, parameters)}
         return parameters.model_copy(update={**used, **unused, **length, "chat_template_kwargs": variables})
 
     def transcript(self, row: Row) -> Transcript:
         unsettled = CLEAN_UP_REACH if self.tokenizer.clean_up_tokenization_spaces else 0
-        decode: Decode = self._decode_calls
-        hidden, name = self._hidden, self._names.__call__
-        if row.prompt.syntax is None:
-            decode, hidden = self._decode, self._special
+        decode: Decode = self._decode
+        hidden, name = self._special, self._names.__call__
+        if syntax := row.prompt.syntax:
+            hidden = self._hidden(read_answer_syntax(syntax))
+            decode = partial(self._decode_visible, hidden)
         if row.parameters.skip_special_tokens is False:
             decode, hidden, name = self._decode_all, frozenset(), self._names.with_special
         if row.prompt.ends_open:
@@ -181,6 +184,7 @@ class Language:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "llguidance": llguidance.__version__,
+            **({} if self.model.reasoning is None else {"reasoning": " ".join(self.model.reasoning)}),
             **({"chat_template_kwargs": json.dumps(own, sort_keys=True)} if own else {}),
         }
 
@@ -199,9 +203,9 @@ class Language:
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._detokenize(list(ids), skip_special_tokens=True))
 
-    def _decode_calls(self, ids: Sequence[int]) -> str:
-        """The text with the marks of calls, which are special tokens in some models."""
-        visible = [id_ for id_ in ids if id_ not in self._hidden]
+    def _decode_visible(self, hidden: Container[int], ids: Sequence[int]) -> str:
+        """The text with the marks of calls and thoughts, which are special tokens in some models."""
+        visible = [id_ for id_ in ids if id_ not in hidden]
         return self._decode_all(visible)
 
     def _decode_all(self, ids: Sequence[int]) -> str:
@@ -261,8 +265,8 @@ def _check_variables(model: Model, renderer: Renderer) -> None:
         ) from None
 
 
-def _hidden(tokenizer: Any, syntax: Known) -> frozenset[int]:
-    """Special tokens that make no text, because they are not marks of a call."""
-    marks = MARKS[syntax] if syntax else ()
+def _hidden(tokenizer: Any, syntax: AnswerSyntax) -> frozenset[int]:
+    """Special tokens that make no text, because they are no part of a mark of calls or thoughts."""
+    marks = " ".join((*(MARKS[syntax.calls] if syntax.calls else ()), *(syntax.thoughts or ())))
     added = tokenizer.added_tokens_decoder.items()
     return frozenset(id_ for id_, token in added if token.special and token.content not in marks)

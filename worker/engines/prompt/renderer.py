@@ -23,9 +23,10 @@ from transformers.utils import chat_template_utils
 
 from shared.errors import CallerError, ModelFailed
 from shared.request import Image, Media, Message, Parameters, Request, Sound, Text, Video
-from shared.tool_calls.numbering import check_calls, written_in
-from shared.tool_calls.syntax import Known, Syntax, syntax_of
-from shared.variables import Value
+from shared.tool_calls.numbering import check_calls
+from shared.tool_calls.syntax import PLAIN, Known, syntax_of
+from shared.tool_calls.thoughts import AnswerSyntax, Marks, marks_of
+from shared.variables import Value, Variables
 from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
@@ -164,9 +165,16 @@ class Renderer:
     """Builds prompts for one model; safe to use from several threads."""
 
     def __init__(
-        self, processor: Any, config: Any, context_length: int, defaults: Mapping[str, Value] | None = None
+        self,
+        processor: Any,
+        config: Any,
+        context_length: int,
+        defaults: Mapping[str, Value] | None = None,
+        reasoning: Sequence[str] | None = None,
     ) -> None:
-        """`defaults` are variables of the chat template, where a caller sets none."""
+        """`defaults` are variables of the chat template, where a caller sets none; `reasoning` are the
+        marks of thoughts that the model's entry names.
+        """
         self._processor, self._defaults = processor, dict(defaults or {})
         self.context_length = context_length
         self._tokenizer = processor.tokenizer
@@ -186,6 +194,8 @@ class Renderer:
         self._adjacent_marks = not hasattr(config, "vision_start_token_id")
         templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, templates, self.placeholder_ids)
+        self._marks = marks_of(templates, reasoning)
+        self._thoughts = lru_cache(maxsize=64)(self._begun)
         self._due: dict[bytes, int] = {}
         self.pixels: PixelTable | None = None
         self._takes_arrays = False
@@ -285,9 +295,36 @@ class Renderer:
         """The form in which the model calls functions; "" if it takes none."""
         return syntax_of(_own(self.template, shows=True) or "")
 
-    def syntax_of(self, request: Request) -> Syntax | None:
-        """The form in which the answer may call functions; None if the request has none."""
-        return written_in(self.syntax, request)
+    def syntax_of(self, request: Request) -> str | None:
+        """How the answer is written; None if it is all words."""
+        calls, thoughts = (self.syntax or PLAIN) if request.tools else None, self.thoughts_of(request)
+        told = request.parameters.include_reasoning is not False
+        return str(AnswerSyntax(calls, thoughts, told)) or None
+
+    def thoughts_of(self, request: Request) -> Marks | None:
+        """The marks of the answer's thoughts, without the opening one where the prompt ends with it.
+
+        None where there are none: the prompt may also end with thoughts that a template has closed.
+        """
+        marks = self._marks
+        if marks is None or request.raw:
+            return None
+        if not request.ends_open:
+            return self._thoughts(marks, request.parameters.chat_template_kwargs)
+        text = "".join(part.text for part in request.messages[-1].parts if isinstance(part, Text))
+        return marks._replace(opening="") if text.rfind(marks.opening) > text.rfind(marks.closing) else marks
+
+    def _begun(self, marks: Marks, variables: Variables | None) -> Marks | None:
+        """As `thoughts_of`, after a question: the template alone says how an answer begins."""
+        turn = Message(role="user", parts=(Text(text="x"),))
+        asked = Request(model="", messages=(turn,), parameters=Parameters(chat_template_kwargs=variables))
+        try:
+            text = self._apply(asked, self._to_chat(asked, ())).rstrip()
+        except CallerError:
+            return marks
+        if text.endswith(marks.closing):
+            return None
+        return marks._replace(opening="") if text.endswith(marks.opening) else marks
 
     def ids(self, request: Request, pictures: Sequence[Picture]) -> tuple[list[int], str]:
         """Tokens with one mark per picture, for engines that insert pictures themselves; and `trimmed`.

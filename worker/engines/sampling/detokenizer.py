@@ -6,8 +6,10 @@ from itertools import takewhile
 from operator import eq
 from typing import NamedTuple
 
+from shared.request import Parameters
 from shared.result import Candidate, FinishReason, Logprobs, Piece, TokenLogprob
 from shared.tool_calls.syntax import overlap
+from shared.tool_calls.thoughts import ThoughtReader, read_answer_syntax
 from worker.engines.base import Finish, Row
 
 # Turns token ids into text as they arrive: whole characters only, and in the end what decoding all gives.
@@ -42,6 +44,8 @@ class Detokenizer:
         self.settled = ""
         self.reached = 0
         """Whole characters so far, in code points, those included that may still change."""
+        self.cut_off = False
+        """Whether the finished text lacks a character, because not all of its bytes came."""
         self._decode = decode
         self._hidden = hidden
         self._unsettled = unsettled
@@ -64,13 +68,15 @@ class Detokenizer:
         return self.settled
 
     def finish(self) -> str:
-        """The whole text, unfinished characters as U+FFFD.
+        """The whole text without a character that was cut off at its end.
 
         A byte-fallback decoder turns a whole run of bytes into U+FFFD if its last character is cut off; what
         readers already have stays.
         """
         text = self._head + self._decode(self._window)
-        self.settled += text[len(self.settled) :]
+        whole = text.rstrip(REPLACEMENT)
+        self.cut_off = len(whole) < len(text)
+        self.settled += whole[len(self.settled) :]
         return self.settled
 
     def _slide(self, text: str) -> None:
@@ -122,6 +128,11 @@ class Transcript:
         self._sent = len(row.published)
         self._told_sent = 0
         self._end: int | None = None
+        self._repeats = False
+        marks = read_answer_syntax(row.prompt.syntax).thoughts
+        self._thoughts = ThoughtReader(marks) if marks else None
+        self._thoughts_read = 0
+        self._reasoning = 0
 
     def add(self, token: int, likelihood: Likelihood | None = None, *, more: bool = False) -> bool:
         """Take the next token; True when it ends the row, or completes a stop string.
@@ -136,11 +147,13 @@ class Transcript:
         if self._end is not None or token in self._ends:
             return True
         text = self._detokenizer.push(token)
+        self._count_thoughts(text)
         self._end = self._first_stop(text)
         safe = len(text) - self._withheld_length(text) if self._end is None else self._end
         if safe > self._read and len(self.ids) > self._sent and not more:
-            self._emit(text[self._read : safe])
-        return self._end is not None
+            self._emit(text[self._read : safe], safe)
+        self._repeats = repeats(self.ids, self._row.parameters)
+        return self._end is not None or self._repeats
 
     def finish(self, reason: FinishReason, score: float | None = None) -> Finish:
         """Emit what was held back and close the answer; `reason` applies if no end token or stop ended it."""
@@ -151,22 +164,36 @@ class Transcript:
             text, reason = text[: self._end], "stop"
         elif self.ids and self.ids[-1] in self._ends:
             reason = "stop"
-        rest = text[self._read :]
-        if rest or len(self.ids) > self._sent:
-            self._emit(rest)
+        elif self._repeats:
+            reason = "repetition"
+        # Tokens of a character that was cut off begin at the text's end.
+        end = len(text) + (self._end is None and self._detokenizer.cut_off)
+        if len(text) > self._read or len(self.ids) > self._sent:
+            self._emit(text[self._read :], end)
         return Finish(
             reason=reason,
             text=text,
             ids=tuple(self.ids),
             compute_s=time.monotonic() - self._started,
             score=score,
-            logprobs=None if self._pending is None else tuple(self._pending[: self._sent_before(len(text))]),
+            logprobs=None if self._pending is None else tuple(self._pending[: self._sent_before(end)]),
             began=self._started,
             cut=self._end is not None,
+            reasoning_tokens=self._reasoning,
         )
 
-    def _emit(self, text: str) -> None:
-        likelihoods = self._unsent_logprobs(self._read + len(text))
+    def _count_thoughts(self, text: str) -> None:
+        thoughts = self._thoughts
+        if thoughts is None or thoughts.ended or thoughts.over:
+            return
+        thoughts.feed(text[self._thoughts_read :])
+        self._thoughts_read = len(text)
+        if thoughts.begun:
+            self._reasoning = len(self.ids)
+
+    def _emit(self, text: str, end: int) -> None:
+        """`end` is behind the last place where a token begins whose logprobs are told."""
+        likelihoods = self._unsent_logprobs(end)
         self._row.emit(
             Piece(start=self._read, text=text, ids=tuple(self.ids[self._sent :]), logprobs=likelihoods)
         )
@@ -204,3 +231,17 @@ class Transcript:
     def _withheld_length(self, text: str) -> int:
         """Length of the longest suffix of `text` that could become a stop string."""
         return max([overlap(text, s) for s in self._stop], default=0)
+
+
+def repeats(ids: Sequence[int], parameters: Parameters) -> bool:
+    """Whether the answer's last tokens are one pattern over and over, as `repetition_detection` says."""
+    wanted = parameters.repetition_detection
+    if wanted is None or len(ids) < (parameters.min_new_tokens or 0):
+        return False
+    for size in range(wanted.min_pattern_size or 1, wanted.max_pattern_size + 1):
+        span = size * wanted.min_count
+        if span > len(ids):
+            return False
+        if ids[-1] == ids[-1 - size] and ids[-span:-size] == ids[size - span :]:
+            return True
+    return False

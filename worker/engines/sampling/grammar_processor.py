@@ -9,6 +9,7 @@ from llguidance import LLMatcher
 from transformers import LogitsProcessor
 
 from shared.errors import CallerError
+from shared.tool_calls.thoughts import read_answer_syntax
 from worker.engines.base import Row
 from worker.engines.grammar.sandbox import matcher_error
 from worker.engines.sampling.processors import AnswerProcessor
@@ -35,7 +36,8 @@ class GrammarProcessor(AnswerProcessor):
         self._matcher = matcher
         self._ends = list(ends)
         self._least = row.parameters.min_new_tokens or 0
-        self._what = "tools" if row.prompt.syntax and not row.parameters.format else "format"
+        calls = read_answer_syntax(row.prompt.syntax).calls
+        self._what = "tools" if calls and not row.parameters.format else "format"
         self._taken = 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:

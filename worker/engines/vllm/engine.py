@@ -33,7 +33,7 @@ from worker.engines.base import (
     Row,
     Samples,
 )
-from worker.engines.grammar.lark import json_schema, lark
+from worker.engines.grammar.lark import behind_thoughts, json_schema, lark
 from worker.engines.loading.devices import use_threads
 from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.loading.language import Language
@@ -74,16 +74,19 @@ def form(language: Language, request: Request, caller: str) -> Constraint | None
     if matcher is None:
         return None
     calling, format = language.calling(request, SPACING), request.parameters.format
+    mark, thoughts = language.grammars.mark, language.renderer.thoughts_of(request)
     if calling is not None:
-        return Constraint(matcher, {"grammar": calling.lark(language.grammars.mark)})
+        return Constraint(matcher, {"grammar": behind_thoughts(calling.lark(mark), thoughts, mark)})
+    if format is not None and thoughts is not None:
+        return Constraint(matcher, {"grammar": behind_thoughts(lark(format, SPACING), thoughts, mark)})
     return Constraint(matcher, {} if format is None else structured(format))
 
 
 def structured(format: Format) -> dict[str, str]:
     """The format as vLLM takes it, which reads it with llguidance, as our own engines do."""
-    return (
-        {"json": json_schema(format.content, SPACING)} if format.kind == "json" else {"grammar": lark(format)}
-    )
+    if format.kind == "json":
+        return {"json": json_schema(format.content, SPACING)}
+    return {"grammar": lark(format, SPACING)}
 
 
 # Translates what a models file says about a model served by vLLM into vLLM's AsyncEngineArgs.
