@@ -31,7 +31,9 @@ CODES: dict[str, Code] = {
         400, False, "Remove the field named by `param`; the API reference lists those that exist."
     ),
     "unsupported_parameter": Code(400, False, "Leave the parameter out; it is not implemented."),
-    "invalid_image": Code(400, False, "Send a PNG, JPEG, WebP or GIF within the documented limits."),
+    "invalid_image": Code(
+        400, False, "Send a picture as browsers and phones make them, within the documented limits."
+    ),
     "invalid_image_url": Code(
         400, False, "Send an http(s) URL, a data: URI or base64; files and private hosts are refused."
     ),

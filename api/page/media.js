@@ -7,7 +7,7 @@ const UPLOAD_MS = 480_000; // as long as the service waits for its largest file
 const MB = 2 ** 20;
 const KEPT_S = 2 * 86_400; // A job of pages has a day.
 const KINDS = {
-  picture: /^image\/(png|jpeg|webp|gif)$|\.(png|jpe?g|webp|gif)$/i,
+  picture: /^image\/(?!tiff)|\.(png|jpe?g|webp|gif|hei[cf]|avif|bmp|ico|svg)$/i,
   document: /^(application\/pdf|image\/tiff)$|\.(pdf|tiff?)$/i,
   video: /^video\/|\.(mp4|m4v|mov|webm|mkv|avi)$/i,
 };

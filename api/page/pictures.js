@@ -47,7 +47,7 @@ function take(files) {
 
 async function read(file) {
   const kind = kind_of_file(file);
-  if (!kind) throw new Error(`${file.name} is no picture (PNG, JPEG, WebP, GIF), document (PDF, TIFF) or video.`);
+  if (!kind) throw new Error(`${file.name} is no picture, document (PDF, TIFF) or video.`);
   if (!file.size) throw new Error(`${file.name} is empty.`);
   return kind === "picture" ? data_uri(file) : file;
 }
@@ -86,6 +86,8 @@ function show(picture, uri) {
     "load",
     () => (Object.assign(picture, { width: image.naturalWidth, height: image.naturalHeight }), changed()),
   );
+  // Some that the service reads no browser shows, such as HEIC.
+  image.addEventListener("error", () => ((picture.uri = null), changed()));
   image.src = uri;
   changed();
 }

@@ -19,6 +19,8 @@ from shared.media.sizes import Size
 MOST_NESTED = 256
 EMBEDDED = ("#", "data:")
 DOTS_PER_INCH = 96
+GENERIC = ("font_family", "serif_family", "sans_serif_family", "monospace_family", "cursive_family")
+FAMILIES = ("DejaVu Sans", "Liberation Sans", "Noto Sans", "Arial", "Helvetica")
 LETTER = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text y="9">M</text></svg>'
 
 
@@ -31,19 +33,26 @@ def rendered(data: bytes, size: Size) -> bytes:
         parser.Parse(data, True)
     except expat.ExpatError:
         raise UnusableError("it is cut short or damaged") from None
-    if elements.has_text and not _has_fonts():
-        raise UnusableError("it has text, and the fonts of this machine are not installed; send it as a PNG")
+    family = _family() if elements.has_text else ""
+    if family is None:
+        raise UnusableError("it has text, and this machine has no fonts for it; send it as a PNG")
     # As XML says without a declaration; another encoding is rare.
-    markup = data.decode("utf-8-sig")
-    return bytes(
-        svg_to_bytes(
-            svg_string=markup,
-            width=size[0],
-            height=size[1],
-            dpi=DOTS_PER_INCH,
-            skip_system_fonts=not elements.has_text,
-        )
-    )
+    return _drawn(data.decode("utf-8-sig"), family, width=size[0], height=size[1])
+
+
+def _drawn(markup: str, family: str, **size: int) -> bytes:
+    """In the named family where the drawing's own is not here."""
+    fonts: dict[str, Any] = dict.fromkeys(GENERIC, family) if family else {"skip_system_fonts": True}
+    return svg_to_bytes(svg_string=markup, dpi=DOTS_PER_INCH, **fonts | size)
+
+
+@cache
+def _family() -> str | None:
+    for family in FAMILIES:
+        with Image.open(BytesIO(_drawn(LETTER, family)), formats=["PNG"]) as letter:
+            if letter.getbbox():
+                return family
+    return None
 
 
 class _Elements:
@@ -66,9 +75,3 @@ class _Elements:
 
     def end(self, _: str) -> None:
         self._depth -= 1
-
-
-@cache
-def _has_fonts() -> bool:
-    with Image.open(BytesIO(svg_to_bytes(svg_string=LETTER)), formats=["PNG"]) as letter:
-        return letter.getbbox() is not None

@@ -2,9 +2,11 @@ import random
 import struct
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +42,82 @@ def near(found: Any, wanted: tuple[int, int, int], by: int = 3) -> bool:
     return all(abs(a - b) <= by for a, b in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "ICO", "TIFF", "AVIF"])
 def test_pictures_arrive_as_rgb(decoder: PictureDecoder, kind: str) -> None:
-    picture = decoded(decoder, make.picture(kind, (9, 7)))
-    assert (picture.mode, picture.size) == ("RGB", (9, 7))
+    picture = decoded(decoder, make.picture(kind, (16, 14)))
+    assert (picture.mode, picture.size, picture.original) == ("RGB", (16, 14), (16, 14))
     assert near(first_pixel(picture), (200, 30, 60))
+
+
+def test_a_phone_s_heic_stands_upright(decoder: PictureDecoder) -> None:
+    picture = decoded(decoder, (ROOT / "tests/data/turned.heic").read_bytes())
+    assert (picture.size, picture.original) == ((48, 64), (48, 64))
+    assert near(picture.getpixel((47, 0)), RED)
+    assert near(picture.getpixel((0, 0)), BLUE)
+
+
+DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20">{}</svg>'
+INSIDE = "data:image/png;base64," + b64encode(make.picture("PNG")).decode()
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        '<rect width="40" height="20" fill="#c81e3c"/>',
+        f'<image href="{INSIDE}" width="40" height="20" preserveAspectRatio="none"/>',
+        '<script>alert(1)</script><rect width="40" height="20" fill="#c81e3c"/>',
+    ],
+)
+def test_a_drawing_is_seen(decoder: PictureDecoder, shapes: str) -> None:
+    picture = decoded(decoder, DRAWING.format(shapes).encode())
+    assert (picture.size, first_pixel(picture)) == ((40, 20), (200, 30, 60))
+
+
+ENTITIES = "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in pairwise("abcdefghij"))
+
+
+@pytest.mark.parametrize(
+    ("drawing", "words"),
+    [
+        (DRAWING.format('<image href="{0}"/>'), "shows another file; embed"),
+        (DRAWING.format('<image href="file://{0}"/>'), "shows another file"),
+        (DRAWING.format('<image href="http://127.0.0.1/a.png"/>'), "shows another file"),
+        (DRAWING.format('<a:feImage xmlns:a="b" a:href=" {0}"/>'), "shows another file"),
+        ('<!DOCTYPE svg [<!ENTITY a "{0}">]>' + DRAWING.format('<image href="&a;"/>'), "shows another file"),
+        (f'<!DOCTYPE svg [<!ENTITY a "a">{ENTITIES}]>' + DRAWING.format("<g>&j;</g>"), "damaged"),
+        ('<!DOCTYPE svg [<!ENTITY a SYSTEM "{0}">]>' + DRAWING.format("<g>&a;</g>"), "damaged"),
+        (DRAWING.format("<g>" * 5000 + "</g>" * 5000), "nested too deeply"),
+        (DRAWING.format("<rect/>")[:-9], "cut short or damaged"),
+    ],
+)
+def test_a_drawing_shows_nothing_of_this_machine_and_unfolds_to_no_bomb(
+    decoder: PictureDecoder, tmp_path: Path, drawing: str, words: str
+) -> None:
+    (tmp_path / "secret.png").write_bytes(make.picture("PNG", (40, 20)))
+    with pytest.raises(CallerError, match=words):
+        decoded(decoder, drawing.replace("{0}", str(tmp_path / "secret.png")).encode())
+
+
+NOISE = Image.effect_noise((64, 64), 60).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing", "options"),
+    [("JPEG", 1, {}), ("JPEG", 2, {}), ("JPEG", 2, {"progressive": True}), ("PNG", 12, {}), ("PNG", 14, {})],
+)
+def test_a_file_whose_last_bytes_are_missing_is_seen_if_all_its_rows_are_there(
+    decoder: PictureDecoder, kind: str, missing: int, options: dict[str, bool]
+) -> None:
+    whole = make.encoded(NOISE, kind, **options)
+    assert decoded(decoder, whole[:-missing]) == decoded(decoder, whole)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.98])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_a_file_whose_rows_are_missing_is_refused(decoder: PictureDecoder, kind: str, kept: float) -> None:
+    data = make.encoded(NOISE, kind)
+    with pytest.raises(CallerError, match="picture cannot be used"):
+        decoded(decoder, data[: int(len(data) * kept)])
 
 
 COLOURS = {

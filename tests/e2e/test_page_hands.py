@@ -148,13 +148,13 @@ def test_what_is_being_written_stays_with_its_conversation(page: Page) -> None:
 
 def test_what_is_no_picture_is_said_and_asked_about_by_nobody(page: Page) -> None:
     sent = posts(page)
-    drop(page, "#question", b"hello", "x.heic", "image/heic")
-    expect(page.locator("#attached .failed")).to_contain_text("x.heic is no picture")
+    drop(page, "#question", b"hello", "x.txt", "text/plain")
+    expect(page.locator("#attached .failed")).to_contain_text("x.txt is no picture")
     ask(page, ECHO, "what is in it")
-    expect(page.locator("#ask-note")).to_have_text(re.compile("x.heic is no picture.* Remove it"))
+    expect(page.locator("#ask-note")).to_have_text(re.compile("x.txt is no picture.* Remove it"))
     assert sent == []
     # By key: what the page writes below moves the button while a mouse is on its way to it.
-    page.get_by_role("button", name="Remove x.heic").press("Enter")
+    page.get_by_role("button", name="Remove x.txt").press("Enter")
     page.press("#question", "Enter")
     status(page, "succeeded")
 
