@@ -71,7 +71,8 @@ async def get_batch(http: Request, id: str) -> Json[Batch]:
 )
 async def get_batch_results(http: Request, id: str) -> Response:
     rows = await context_of(http).batches.results(caller_of(http).id, id)
-    return StreamingResponse(rows, media_type="application/jsonl")
+    kind = "application/jsonl"
+    return Response(media_type=kind) if http.method == "HEAD" else StreamingResponse(rows, media_type=kind)
 
 
 async def estimate_of(http: Request, batch: records.Batch, model_id: str | None) -> Estimate | None:

@@ -74,20 +74,12 @@ def examine(place: Place) -> Iterator[Check]:
 
 
 def _check_api(api: ApiSettings, place: Place, keyed: bool | None) -> Iterator[Check]:
-    """The port, and who may call there: unknown where the service has other settings than we.
-
-    `keyed` is whether the service that answers asks for keys, None where none answers.
-    """
-    answers = keyed is not None
-    at = f"{place.host} port {place.port}"
-    if not answers and (scheme := running.answers_otherwise(api, place.host, place.port)):
-        finding = f"Sightline answers on {at} {scheme}, unlike the settings here"
-        fix = "run this command with the environment of the service, SIGHTLINE_API__TLS_CERT above all"
-        yield problem("port", finding, fix)
-    elif not answers and place.scheme is not None:
-        yield problem("port", f"no Sightline answers on {at}", "start it there, or name another --url")
+    """The port, and who may call there; `keyed`: the service asks for keys, None where none answers."""
+    if keyed is None and place.scheme is not None:
+        fix = "start it, name another --url, or run this with the service's SIGHTLINE_API__TLS_CERT"
+        yield problem("port", f"no Sightline answers on {place.host} port {place.port}", fix)
     else:
-        yield machine.check_port(place.host, place.port, answers=answers)
+        yield machine.check_port(place.host, place.port, answers=keyed is not None)
         yield from machine.check_access(api, place.host, keyed=bool(keyed))
 
 

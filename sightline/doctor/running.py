@@ -42,7 +42,8 @@ class Api(httpx.Client):
 
     def health(self) -> Health | None:
         """None where nobody listens there, or something other than Sightline."""
-        return _health(self)
+        reply = _get_json(self, "/health", {})
+        return reply if isinstance(reply, dict) and reply.get("store") in STORE_STATES else None
 
     def fleet(self) -> list[Row] | None:
         """None where the API refuses. Call `health` first: only Sightline may be sent the operator's key."""
@@ -61,31 +62,9 @@ class Api(httpx.Client):
             return False
 
 
-def answers_otherwise(settings: ApiSettings, host: str, port: int) -> str | None:
-    """How Sightline answers there, unlike our settings: by the other scheme, or under another certificate.
-
-    A certificate unknown to our settings cannot be checked; nothing secret is sent, nor believed but this.
-    """
-    ways = {"https": "by https"}
-    if settings.tls_cert is not None:
-        ways = {"http": "by http", "https": "under another certificate"}
-    for scheme, description in ways.items():
-        url = _url(scheme, host, port)
-        with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False) as client:  # noqa: S501
-            if _health(client) is not None:
-                return description
-    return None
-
-
 def _url(scheme: str, host: str, port: int) -> str:
     at = EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
     return f"{scheme}://{at}:{port}"
-
-
-def _health(client: httpx.Client) -> Health | None:
-    reply = _get_json(client, "/health", {})
-    ours = isinstance(reply, dict) and reply.get("store") in STORE_STATES
-    return reply if ours else None
 
 
 def _get_json(client: httpx.Client, path: str, headers: dict[str, str]) -> Any:

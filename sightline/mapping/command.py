@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from typer import Argument, Option
 from sightline.commands import Json, MaxTokens, Model, Url, commands, examples
 from sightline.exits import CommandError, Exit
 from sightline.mapping.caller import Caller, connected, default_key
-from sightline.mapping.output import Receipt, check_output, check_replaced
+from sightline.mapping.output import check_output, check_replaced
 from sightline.mapping.question import Question
 from sightline.mapping.rows import Source, left_out_words, source
 from sightline.mapping.run import UNASKABLE, Progress, map_rows
@@ -72,10 +72,15 @@ def _map(
         (show_json if as_json else _show_forecast)(facts)
         return
     with Bar("asking") as bar:
-        shown = _Lines() if bar.disable else _Shown(bar)
-        receipt = uvloop.run(map_rows(question, input, output, show=shown.show, **options))
+
+        def show(progress: Progress) -> None:
+            bar.show(progress.done, progress.total, plain(_words(progress)))
+
+        shown = _lines() if bar.disable else show
+        receipt = uvloop.run(map_rows(question, input, output, show=shown, **options))
     (show_json if as_json else _show_receipt)(asdict(receipt))
-    _check(receipt)
+    if receipt.rows and not receipt.answered:
+        raise CommandError(Exit.JOB, "No row was answered; the output says why.")
 
 
 def _read(schema: Path | None) -> dict[str, Any] | None:
@@ -157,27 +162,16 @@ def _show_forecast(facts: dict[str, Any]) -> None:
     show_facts(shown())
 
 
-class _Shown:
-    """A bar: rows, rate, failures, why it waits, and when it will end."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-
-    def show(self, progress: Progress) -> None:
-        self._bar.show(progress.done, progress.total, plain(_words(progress)))
-
-
-class _Lines:
+def _lines() -> Callable[[Progress], None]:
     """A line at each tenth, for logs."""
+    noted = set[int]()
 
-    def __init__(self) -> None:
-        self._noted = -1
-
-    def show(self, progress: Progress) -> None:
-        tenth = 10 * progress.done // max(progress.total, 1)
-        if tenth > self._noted:
-            self._noted = tenth
+    def show(progress: Progress) -> None:
+        if (tenth := 10 * progress.done // max(progress.total, 1)) not in noted:
+            noted.add(tenth)
             note(f"{progress.done} of {progress.total} rows, {_words(progress)}")
+
+    return show
 
 
 def _words(progress: Progress) -> str:
@@ -199,8 +193,3 @@ def _show_receipt(receipt: dict[str, Any]) -> None:
                 yield name, str(value)
 
     show_facts(shown())
-
-
-def _check(receipt: Receipt) -> None:
-    if receipt.rows and not receipt.answered:
-        raise CommandError(Exit.JOB, "No row was answered; the output says why.")

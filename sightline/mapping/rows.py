@@ -12,7 +12,6 @@ from typing import Any
 
 from sightline.exits import CommandError, Exit
 from sightline.mapping.media import START, Medium, RowError, check_size, kind_of, local, page_media, start_of
-from sightline.terminal import note
 
 SCHEMES = ("s3://", "gs://", "az://")
 FILE, PAGE = "file", "page"
@@ -46,7 +45,6 @@ class Source:
     rows: Callable[[], Iterator[Row]]
     count: Callable[[], int]
     left_out: LeftOut = field(default_factory=dict)
-    note: str = ""
 
     def columns(self) -> set[str]:
         """Those of the first rows. Raises CommandError where there are no rows."""
@@ -55,8 +53,8 @@ class Source:
             names = (names or set()) | row.columns.keys()
         if names is None:
             self.count()
-            words = " ".join(["The input has no rows.", *map(_sentence, self.left_out.items()), self.note])
-            raise CommandError(Exit.USAGE, words.rstrip())
+            left_out = [f"Left out: {left_out_words(*item)}." for item in self.left_out.items()]
+            raise CommandError(Exit.USAGE, " ".join(["The input has no rows.", *left_out]))
         return names
 
 
@@ -64,10 +62,6 @@ def left_out_words(reason: str, endings: dict[str, int]) -> str:
     most = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     named = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in most[:8])
     return f"{named}{', …' * (len(most) > 8)} ({reason})"
-
-
-def _sentence(item: tuple[str, Counter[str]]) -> str:
-    return f"Left out: {left_out_words(*item)}."
 
 
 def source(given: str, column: str | None = None) -> Source:
@@ -160,23 +154,13 @@ def _folder(path: Path, column: str | None) -> Source:
 
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return table(saved(path), column)
-    tables, answers = list[Path](), list[str]()
-    for names in (["*.parquet"], ["metadata.jsonl", "metadata.csv"]):
-        for file in [file for name in names for file in sorted(path.rglob(name)) if file.is_file()]:
-            if receipt_of(file).exists():
-                answers.append(str(file.relative_to(path)))
-            else:
-                tables.append(file)
-        if tables:
-            break
-    left_out = f"Left out, as a map's receipt is beside it: {', '.join(answers)}." if answers else ""
-    if left_out:
-        note(left_out)
     files = _files(lambda: (_entry(str(it.relative_to(path)), it) for it in _walk(path)))
-    if not tables:
-        return Source(files.rows, files.count, files.left_out, left_out)
-    rows = table(tables, column)
-    return Source(rows.rows, partial(_count_beside, rows, tables, path), rows.left_out, left_out)
+    for names in (["*.parquet"], ["metadata.jsonl", "metadata.csv"]):
+        found = [file for name in names for file in sorted(path.rglob(name))]
+        if tables := [file for file in found if file.is_file() and not _is_own(file)]:
+            rows = table(tables, column)
+            return Source(rows.rows, partial(_count_beside, rows, tables, path), rows.left_out)
+    return files
 
 
 def _count_beside(rows: Source, tables: list[Path], folder: Path) -> int:

@@ -162,48 +162,39 @@ def _csv_rows(file: Path) -> Iterator[Record]:
     """Separated as its heading is: some spreadsheets write semicolons or tabs."""
     csv.field_size_limit(LONGEST)
     with _opened(file) as opened:
+        # Excel's "Unicode text" is UTF-16.
         encoding = "utf-16" if start_of(file).startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
         text = io.TextIOWrapper(opened, encoding, "surrogateescape", newline="")
-        heading = text.readline(LONGEST)
+        pieces = _pieces(file, text)
+        heading = next(pieces, "")
         separator = max(",;\t|", key=heading.count)
-        reader = csv.DictReader(chain([heading], _pieces(file, text)), delimiter=separator)
-        if not _is_utf8([heading]):
-            raise CommandError(Exit.USAGE, f"Line 1 of {file} is not UTF-8: save the file as UTF-8.")
+        reader = csv.DictReader(chain([heading], pieces), delimiter=separator)
         while True:
             try:
                 if (record := next(reader, None)) is None:
                     return
+                fault = "has more cells than columns." if record.pop(None, None) is not None else ""
             except csv.Error as error:
-                yield {}, RowError("invalid_row", f"Line {reader.line_num}: {error}.")
+                record, fault = {}, f"cannot be read: {error}."
+            if fault:
+                yield record, RowError("invalid_row", f"Line {reader.line_num} {fault}")
             else:
-                yield _checked(record, f"Line {reader.line_num}")
+                yield record, None
 
 
 def _pieces(file: Path, text: io.TextIOWrapper) -> Iterator[str]:
-    """Raises CommandError for a file whose lines do not end."""
-    while line := text.readline(LONGEST):
+    """The lines. Raises CommandError for one that does not end, or is in another encoding."""
+    for number, line in enumerate(iter(lambda: text.readline(LONGEST), ""), 1):
         if len(line) == LONGEST:
             message = f"{file} has a line of more than {LONGEST} characters: is it a spreadsheet?"
             raise CommandError(Exit.USAGE, message)
+        if not _is_utf8(line):
+            raise CommandError(Exit.USAGE, f"Line {number} of {file} is not UTF-8: save the file as UTF-8.")
         yield line
 
 
-def _checked(record: dict[Any, Any], line: str) -> Record:
-    fault = None
-    if record.pop(None, None) is not None:
-        fault = RowError("invalid_row", f"{line} has more cells than columns.")
-    if not _is_utf8(record.values()):
-        fault = RowError("invalid_row", f"{line} is not UTF-8: save the file as UTF-8.")
-        record = {name: cell and readable(cell) for name, cell in record.items()}
-    return record, fault
-
-
-def _is_utf8(cells: Iterable[str | None]) -> bool:
-    try:
-        "".join(filter(None, cells)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_utf8(text: str) -> bool:
+    return readable(text) == text
 
 
 def _json_lines(file: Path) -> Iterator[Record]:
@@ -252,15 +243,10 @@ def _batches(file: Path) -> Iterator[Any]:
 
 
 def _length(file: Path) -> int:
-    match file.suffix.lower():
-        case ".parquet":
-            with _arrow(file) as arrow, arrow.parquet.ParquetFile(file) as opened:
-                return int(opened.metadata.num_rows)
-        case ".arrow":
-            return sum(batch.num_rows for batch in _batches(file))
-        case ".csv" | ".tsv":
-            return sum(1 for _ in _csv_rows(file))
-    return sum(1 for line in _lines(file) if line is None or line.strip())
+    if file.suffix.lower() == ".parquet":
+        with _arrow(file) as arrow, arrow.parquet.ParquetFile(file) as opened:
+            return int(opened.metadata.num_rows)
+    return sum(1 for _ in _records([file]))
 
 
 def pyarrow() -> Any:
