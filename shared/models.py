@@ -29,7 +29,7 @@ TEMPLATE_HOLDERS = ("chat_template.json", "processor_config.json", "tokenizer_co
 class ModelFolder:
     """`samples`, `has_chat_template` and `tools` (see `Lane`) are None where the folder does not say.
 
-    `deaf` is a model whose config has no part for sounds.
+    `deaf` is a model whose config has no part for sounds; `context_length` is what its config names.
 
     `load_guess_s` is how long a first load may take where none was measured, off a slow disk.
     """
@@ -40,6 +40,7 @@ class ModelFolder:
     has_chat_template: bool | None = None
     tools: Known | None = None
     deaf: bool = False
+    context_length: int | None = None
 
 
 def read_folder(source: str) -> ModelFolder:
@@ -57,7 +58,18 @@ def read_folder(source: str) -> ModelFolder:
         has_chat_template=None if template is None else bool(template),
         tools=None if template is None else syntax_of(template),
         deaf=config is not None and not config.get("audio_config"),
+        context_length=_length(config or {}, _json(folder / "tokenizer_config.json") or {}),
     )
+
+
+def _length(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | None:
+    """As a worker will find it; None where the config leaves it to its class."""
+    text = config.get("text_config") or config.get("llm_config") or config
+    own = text.get("max_position_embeddings") if isinstance(text, dict) else None
+    most = tokenizer.get("model_max_length")
+    if not isinstance(own, int) or own < 1:
+        return None
+    return min(own, int(most)) if isinstance(most, int | float) and most >= 1 else own
 
 
 def _samples(generation: dict[str, Any]) -> bool:
@@ -259,6 +271,10 @@ class Model(Frozen):
     def folder(self) -> ModelFolder:
         """What the model's folder says; read by `load_models`, so that no later call waits for a disk."""
         return read_folder(self.source)
+
+    def length(self, published: int | None) -> int | None:
+        """Tokens of prompt and answer: the row's, the one that a worker published, or its folder's."""
+        return self.context_length or published or self.folder.context_length
 
     @property
     def samples(self) -> bool | None:

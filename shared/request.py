@@ -19,6 +19,8 @@ MOST_PAGES = 10_000
 """The highest possible `documents.max_pages`."""
 MOST_FRAMES = 4096
 """The highest possible `videos.max_frames`."""
+WHATEVER_FITS = 2**31 - 1
+"""A longest answer of so many tokens is lowered to what a model's context has left."""
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
 LONGEST_NGRAM = 256
@@ -438,14 +440,23 @@ def check_text(request: Request, limit_kb: int) -> None:
         raise CallerError("context_length_exceeded", message, param=request.named.get("messages", "messages"))
 
 
-def check_answer(request: Request, context_length: int | None) -> None:
-    """Raises CallerError `context_length_exceeded` where the wanted answer leaves no room for a prompt."""
-    for name in ("max_new_tokens", "min_new_tokens"):
-        value = getattr(request.parameters, name)
-        if value is not None and context_length is not None and value >= context_length:
-            param = request.named.get(name, name)
-            message = f"{takes(context_length)}; {value} leave no room for a prompt. Lower `{param}`."
-            raise CallerError("context_length_exceeded", message, param=param)
+def fit_answer(request: Request, context_length: int | None) -> Request:
+    """The request, whose longest answer is lowered to what the context can hold beside a prompt.
+
+    Raises CallerError `context_length_exceeded` where the shortest one leaves no room for a prompt.
+    """
+    parameters, name = request.parameters, "min_new_tokens"
+    if context_length is None:
+        return request
+    least = parameters.min_new_tokens
+    if least is not None and least >= context_length:
+        param = request.named.get(name, name)
+        message = f"{takes(context_length)}; {least} leave no room for a prompt. Lower `{param}`."
+        raise CallerError("context_length_exceeded", message, param=param)
+    if parameters.max_new_tokens is None or parameters.max_new_tokens < context_length:
+        return request
+    lowered = parameters.model_copy(update={"max_new_tokens": max(1, context_length - 1)})
+    return request.model_copy(update={"parameters": lowered})
 
 
 def check_end(request: Request) -> None:

@@ -33,6 +33,9 @@ TOKENS: dict[type[Media], int] = {
     Sound: TOKENS_PER_SOUND,
     Video: TOKENS_PER_VIDEO,
 }
+LONGEST_CONTEXT = 10**7
+UNKNOWN_CONTEXT = 2**17
+"""Where an answer may have more tokens than any model's context, whose length is not known yet."""
 READ_PER_DECODED = 10
 PIXELS_PER_DECODED = 50_000
 
@@ -53,7 +56,8 @@ def answer_tokens(request: Request, model: Model) -> int:
     """The most tokens that all wanted answers may have together."""
     parameters = request.parameters
     each = parameters.max_new_tokens or max(model.max_new_tokens, parameters.min_new_tokens or 0)
-    return each * (parameters.n or 1)
+    # Admission has lowered it to the context, where that is known.
+    return (UNKNOWN_CONTEXT if each > LONGEST_CONTEXT else each) * (parameters.n or 1)
 
 
 BYTES_PER_ANSWERED = 90

@@ -28,7 +28,7 @@ Pictures = Annotated[
         help="a picture, PDF, sound or video, or a URL that the service fetches; may be repeated",
     ),
 ]
-MaxTokens = Annotated[int | None, Option(min=1, help="maximum length of the answer")]
+MaxTokens = Annotated[int | None, Option(min=-1, help="maximum length of the answer; -1 = what fits")]
 Model = Annotated[str | None, Option(help="id of the model (default: the first one served)")]
 
 

@@ -8,7 +8,7 @@ from shared.estimate import Lane
 from shared.media.sounds import check_accepts_sound
 from shared.media.videos import check_accepts_video
 from shared.models import Model
-from shared.request import Request, check_answer, check_end, check_text
+from shared.request import Request, check_end, check_text, fit_answer
 from shared.settings import Settings
 from shared.tool_calls.numbering import check_calls
 from shared.url_guard import check_url
@@ -30,9 +30,8 @@ def check_request(
     check_accepts_sound(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
     check_accepts_video(request, model.videos if lane.videos is None else lane.videos)
     check_text(request, settings.api.text_limit_kb)
-    check_answer(request, model.context_length or lane.context_length)
     check_end(request)
-    return request
+    return fit_answer(request, model.length(lane.context_length))
 
 
 def _fit_chat_template(request: Request, model: Model, lane: Lane, *, raw_prompt: bool) -> Request:

@@ -48,11 +48,11 @@ class Forecaster:
             if refusal.code not in PREDICTED:
                 raise
             tokens, work = Tokens(None, None, "guess"), cost(request, model, pixels=0)
-            forecast = _forecast(request, model, tokens, model.context_length, work)
+            forecast = _forecast(request, model, tokens, model.length(None), work)
             return replace(forecast, outcome="refused", refusal=refusal)
         sizes, seconds = await asyncio.to_thread(self._measure, checked) if checked.data else ([], [])
         tokens = estimate_tokens(checked.request, sizes, rule_of(checked.lane.token_rule), seconds)
-        context_length = model.context_length or checked.lane.context_length
+        context_length = model.length(checked.lane.context_length)
         forecast = _forecast(checked.request, model, tokens, context_length, checked.pending_terms.cost)
         call = predict(
             checked.placing,

@@ -22,6 +22,7 @@ from api.dialects.strict_json import (
 from shared.job import Priority
 from shared.request import (
     MAX_BIASES,
+    WHATEVER_FITS,
     Choices,
     FrameCount,
     FrameRate,
@@ -60,7 +61,16 @@ _VARIABLE: TypeAdapter[Value] = TypeAdapter(Variable)
 Count = Annotated[int, Field(lt=2**31)]
 TopK = Annotated[int, Field(ge=-1, lt=2**31)]
 """0 and, as vLLM writes it, -1 are all tokens."""
-MaxTokensField = Annotated[MaxTokens, Field(lt=2**31)] | None
+MaxTokensField = (
+    Annotated[
+        MaxTokens,
+        Field(lt=2**31),
+        BeforeValidator(lambda count: WHATEVER_FITS if count == -1 else count),
+        WithJsonSchema({"type": "integer", "minimum": -1, "maximum": WHATEVER_FITS, "not": {"const": 0}}),
+    ]
+    | None
+)
+"""-1 is what fits."""
 MinTokensField = Annotated[MinTokens, Field(lt=2**31)] | None
 _Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 _Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]

@@ -133,11 +133,11 @@ def test_formats_are_tried_in_their_callers_turns(harness: WorkerHarness) -> Non
 
 
 def test_a_request_the_model_cannot_take_fails_at_once_with_its_reason(harness: WorkerHarness) -> None:
-    job = harness.ask("long", max_new_tokens=1_000_000)
+    job = harness.ask("long", min_new_tokens=1_000_000)
     harness.attempt()
     view = harness.job(job)
     assert view.error is not None
-    assert (view.error.code, view.error.param) == ("context_length_exceeded", "max_new_tokens")
+    assert (view.error.code, view.error.param) == ("context_length_exceeded", "min_new_tokens")
     assert not view.error.retryable
     assert harness.claim_if_any() is None, "trying again cannot help"
 

@@ -253,11 +253,14 @@ def a_prompt_that_does_not_fit_is_refused(harness: Harness) -> None:
     assert refused.value.code == "context_length_exceeded"
 
 
-def an_answer_that_does_not_fit_is_refused(harness: Harness) -> None:
+def an_answer_that_does_not_fit_is_lowered_to_what_does(harness: Harness) -> None:
     limit = harness.engine.facts.context_length
+    prompt = harness.engine.prepare(question("hi", max_new_tokens=2**31 - 1), [])
+    effective = harness.engine.effective(prompt, Parameters(max_new_tokens=2**31 - 1))
+    assert effective.max_new_tokens == limit - prompt.tokens
     with pytest.raises(CallerError) as refused:
-        harness.engine.prepare(question("hi", max_new_tokens=limit), [])
-    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "max_new_tokens")
+        harness.engine.prepare(question("hi", min_new_tokens=limit), [])
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "min_new_tokens")
 
 
 def special_tokens_typed_by_a_caller_are_text(harness: Harness) -> None:
@@ -312,7 +315,7 @@ CHECKS: tuple[Callable[[Harness], None], ...] = (
     resuming_keeps_watching_for_a_stop_string,
     concurrent_callers_get_their_own_answers,
     a_prompt_that_does_not_fit_is_refused,
-    an_answer_that_does_not_fit_is_refused,
+    an_answer_that_does_not_fit_is_lowered_to_what_does,
     special_tokens_typed_by_a_caller_are_text,
     any_unicode_is_a_question,
     an_empty_question_is_answered,

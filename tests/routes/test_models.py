@@ -63,6 +63,11 @@ async def test_vllms_clients_read_how_long_a_prompt_may_be_where_only_a_worker_k
     assert "max_model_len" not in bare
 
 
+def test_vllms_clients_read_how_long_a_prompt_may_be_before_anything_has_loaded() -> None:
+    told = to_model(Model(id="org/other", source="models/tiny"), Settings())
+    assert told["max_model_len"] == 2048
+
+
 async def test_callers_read_what_their_pictures_are_shrunk_to_where_they_are(deployment: Deployment) -> None:
     seen = []
     async with client_of(deployment.app) as client:

@@ -1,5 +1,6 @@
 """The whole way from a client's bytes to the record store and back."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -276,8 +277,8 @@ async def test_a_jobs_path_reaches_no_other_record(deployment: Deployment, name:
     [
         (CHATS, {**CHAT, "messages": [{"role": "user", "content": "x" * 300_000}]}, "messages"),
         (HF, {"inputs": "x" * 300_000}, "inputs"),
-        (CHATS, {**CHAT, "max_tokens": 4096}, "max_tokens"),
-        (HF, {**INPUTS, "parameters": {"max_new_tokens": 4096}}, "parameters.max_new_tokens"),
+        (CHATS, {**CHAT, "min_tokens": 4096}, "min_tokens"),
+        (HF, {**INPUTS, "parameters": {"min_new_tokens": 4096}}, "parameters.min_new_tokens"),
     ],
 )
 async def test_what_cannot_fit_the_model_is_refused_before_it_is_stored(
@@ -291,6 +292,38 @@ async def test_what_cannot_fit_the_model_is_refused_before_it_is_stored(
     assert (response.status_code, jobs) == (400, [])
     assert "context_length_exceeded" in response.text
     assert param in response.text
+
+
+@pytest.mark.parametrize("wanted", [4096, 16384, -1])
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        (CHATS, CHAT, "max_tokens"),
+        (CHATS, CHAT, "max_completion_tokens"),
+        ("/v1/completions", {"model": CHAT["model"], "prompt": "x"}, "max_tokens"),
+        ("/v1/responses", {"model": CHAT["model"], "input": "x"}, "max_output_tokens"),
+        (HF, INPUTS, "max_new_tokens"),
+        ("/v1/jobs", JOB, "max_tokens"),
+    ],
+)
+async def test_an_ocr_tools_default_length_is_lowered_to_what_the_model_has(
+    deployment: Deployment, path: str, body: dict[str, Any], name: str, wanted: int
+) -> None:
+    deployment.worker.beat(context_length="4096")
+
+    async def waits() -> bool:
+        return not deployment.worker.idle()
+
+    nested = path in (HF, "/v1/jobs")
+    sent = {**body, "parameters": {name: wanted}} if nested else {**body, name: wanted}
+    async with client_of(deployment.app) as client, asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(client.post(path, json=sent))
+        await until_async(waits)
+        claim = deployment.worker.take()
+        deployment.worker.succeed(claim, "a dog")
+        response = await call
+    assert response.status_code in (200, 202), response.text
+    assert json.loads(claim.request)["parameters"]["max_new_tokens"] == 4095
 
 
 async def test_a_list_of_what_is_rare_does_not_ask_the_store_for_every_other_job(

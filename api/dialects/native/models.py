@@ -289,7 +289,7 @@ def to_live_model(state: fleet.Fleet) -> LiveModel:
 def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) -> Model:
     """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time.
 
-    vLLM's clients read `max_model_len` first: the row's context length, or the one that a worker reported.
+    vLLM's clients read `max_model_len` first: known also before a load, where a folder names it.
     """
     owner, slash, _ = model.id.partition("/")
     answer: Model = {
@@ -303,7 +303,7 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         "max_document_mb": settings.documents.max_mb,
         "max_document_pages": settings.documents.max_pages,
     }
-    length = model.context_length or (lane and lane.context_length)
+    length = model.length(lane.context_length if lane else None)
     if length:
         answer["max_model_len"] = length
     if lane and lane.max_side:

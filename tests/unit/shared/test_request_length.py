@@ -9,9 +9,9 @@ from shared.request import (
     Request,
     Text,
     Tools,
-    check_answer,
     check_end,
     check_text,
+    fit_answer,
 )
 from worker.engines.prompt.budget import answer_budget
 
@@ -32,24 +32,23 @@ def test_texts_are_measured_together_in_bytes(texts: tuple[str, ...]) -> None:
 def test_a_least_answer_that_leaves_no_room_is_refused_too() -> None:
     asked = request("x", parameters=Parameters(min_new_tokens=10), named={"min_new_tokens": "min_tokens"})
     with pytest.raises(CallerError) as refused:
-        check_answer(asked, 10)
+        fit_answer(asked, 10)
     assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "min_tokens")
 
 
-@pytest.mark.parametrize(("wanted", "context"), [(None, 10), (9, 10), (10**9, None)])
-def test_an_answer_that_may_fit_is_left_to_the_worker(wanted: int | None, context: int | None) -> None:
-    check_answer(request("x", parameters=Parameters(max_new_tokens=wanted)), context)
-
-
-def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused_under_the_callers_name() -> None:
-    asked = request("x", parameters=Parameters(max_new_tokens=10), named={"max_new_tokens": "max_tokens"})
-    with pytest.raises(CallerError) as refused:
-        check_answer(asked, 10)
-    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "max_tokens")
+@pytest.mark.parametrize(
+    ("wanted", "context", "kept"),
+    [(None, 10, None), (9, 10, 9), (10, 10, 9), (2**31 - 1, 10, 9), (10**9, None, 10**9)],
+)
+def test_an_answer_longer_than_the_context_is_shortened_not_refused(
+    wanted: int | None, context: int | None, kept: int | None
+) -> None:
+    asked = request("x", parameters=Parameters(max_new_tokens=wanted))
+    assert fit_answer(asked, context).parameters.max_new_tokens == kept
 
 
 @pytest.mark.parametrize(
-    ("prompt", "wanted"), [(10, {}), (6, {"max_new_tokens": 5}), (6, {"min_new_tokens": 5})]
+    ("prompt", "wanted"), [(10, {}), (10, {"max_new_tokens": 5}), (6, {"min_new_tokens": 5})]
 )
 def test_litellm_and_langchain_know_from_its_words_that_a_prompt_is_too_long(
     prompt: int, wanted: dict[str, int]
@@ -63,7 +62,7 @@ def test_litellm_and_langchain_know_from_its_words_that_a_prompt_is_too_long(
 
 def test_litellm_knows_from_its_words_that_no_prompt_fits_beside_so_long_an_answer() -> None:
     with pytest.raises(CallerError, match=r"^This model's maximum context length is 10 tokens .*; .* Lower"):
-        check_answer(request("x", parameters=Parameters(max_new_tokens=10)), 10)
+        fit_answer(request("x", parameters=Parameters(min_new_tokens=10)), 10)
 
 
 @pytest.mark.parametrize(

@@ -32,23 +32,19 @@ def answer_budget(
 ) -> int:
     """The most tokens that the answer may have after the prompt.
 
-    A caller's own limit is kept or refused, never cut. The default is cut to what the context has left, and
-    raised to `min_new_tokens`. Raises CallerError `context_length_exceeded`.
+    The caller's limit or the default, cut to what the context has left; nobody gets fewer than
+    `min_new_tokens`. Raises CallerError `context_length_exceeded`.
     """
     remaining = context_length - prompt_tokens
     if remaining < 1:
         room = context_length - prompt_tokens + picture_tokens - 1
         fit = fitting(pictures, picture_tokens, room)
         raise too_long(context_length, f"it has {prompt_tokens}. Shorten it or send fewer pictures.{fit}")
-    for name, has in (("max_new_tokens", "may have"), ("min_new_tokens", "has at least")):
-        limit = getattr(parameters, name)
-        if limit is not None and limit > remaining:
-            # `param` alone names the field, as its caller knows it.
-            both = f"the prompt has {prompt_tokens} and the answer {has} {limit}"
-            advice = "The prompt is too long for that: shorten it or ask for less."
-            fit = fitting(pictures, picture_tokens, remaining + picture_tokens - limit)
-            message = f"{takes(context_length)}; {both}, together {prompt_tokens + limit}. {advice}{fit}"
-            raise CallerError("context_length_exceeded", message, param=name)
-    if parameters.max_new_tokens is not None:
-        return parameters.max_new_tokens
-    return max(min(remaining, default), parameters.min_new_tokens or 0)
+    least = parameters.min_new_tokens or 0
+    if least > remaining:
+        both = f"the prompt has {prompt_tokens} and the answer has at least {least}"
+        advice = "The prompt is too long for that: shorten it or ask for less."
+        fit = fitting(pictures, picture_tokens, remaining + picture_tokens - least)
+        message = f"{takes(context_length)}; {both}, together {prompt_tokens + least}. {advice}{fit}"
+        raise CallerError("context_length_exceeded", message, param="min_new_tokens")
+    return max(min(remaining, parameters.max_new_tokens or default), least)
