@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias, cast
 
 from shared.store.claims import Claim, ClaimReply
+from worker.claim_shares import ClaimShares
 
 log = logging.getLogger("worker")
 RECHECK_S = 2.0
@@ -22,8 +23,12 @@ UNNOTICED_S = 0.05
 """A caller that could not be known when the runs before it were claimed waits so long for them at least."""
 NEWEST = 0.2
 """Weight of the newest preparation in their mean."""
-SLOW = 2.0
-"""So many times their mean is much longer than others."""
+SLOW, SLOW_S = 2.0, 0.2
+"""So many times their mean is much longer than others, and so long is for whoever waits behind it."""
+PLACES_EACH = 2
+"""So many claims of one caller are prepared, or wait for it, for each request that is prepared at a time."""
+CALLERS = 2
+"""Claims are made for the inputs of so many callers at least, before such claims take rows."""
 
 
 class Lookahead:
@@ -41,6 +46,7 @@ class Lookahead:
         self._lock = threading.Lock()
         self._counts_until: dict[str, float] = {}
         self._prepare_s = 0.0
+        self.preparing = ClaimShares(PLACES_EACH * places, CALLERS * PLACES_EACH * places)
         self.on_release: Callable[[], None] = lambda: None
         """Called when a claim is no longer ahead, save where nothing could be claimed in its place."""
 
@@ -54,7 +60,7 @@ class Lookahead:
             ahead = sum(until > now for until in self._counts_until.values())
             if token not in self._counts_until and ahead >= self._limit(prompt_s):
                 return False
-            self._counts_until[token] = now + max(UNNOTICED_S, SLOW * self._prepare_s)
+            self._counts_until[token] = now + max(UNNOTICED_S, min(SLOW * self._prepare_s, SLOW_S))
             return True
 
     def release(self, token: str, *, full: bool = False) -> None:
@@ -62,6 +68,7 @@ class Lookahead:
 
         `full`: the store has answered that this worker's rows are taken.
         """
+        self.preparing.remove(token)
         with self._lock:
             released = self._counts_until.pop(token, None) is not None
         if released and not full:
@@ -77,6 +84,7 @@ class Lookahead:
 
     def prepared(self, token: str, seconds: float) -> None:
         """The claim's prompt, which took so long to prepare without waiting, is ready for the device."""
+        self.preparing.remove(token)
         with self._lock:
             self._prepare_s += (NEWEST if self._prepare_s else 1.0) * (seconds - self._prepare_s)
             if token in self._counts_until:
@@ -114,34 +122,28 @@ class ClaimLoop:
         while reply is not None:
             changes = self._changes
             if isinstance(reply, Claim):
-                with self.counted(reply):
+                self._count(claimed := reply.rows)
+                try:
                     reply = attempt(reply)
+                finally:
+                    self._count(-claimed)
             elif (reply := self._claim()) in ("full", "ahead"):
                 if not renudged:
                     self._renudge()
                     renudged = True
                 self._wait(changes, RECHECK_S if reply == "full" else RECHECK_AHEAD_S)
 
-    def wake_one(self) -> None:
-        """Let a waiting thread claim again."""
+    def wake(self, threads: int = 1) -> None:
+        """Let so many waiting threads claim again."""
         with self._changed:
             self._changes += 1
-            self._changed.notify()
+            self._changed.notify(threads)
 
     def wake_all(self) -> None:
         """Let all waiting threads claim again."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
-
-    @contextmanager
-    def counted(self, claim: Claim) -> Iterator[None]:
-        """Around an attempt: its rows count until it has ended."""
-        self._count(claim.rows)
-        try:
-            yield
-        finally:
-            self._count(-claim.rows)
 
     def _count(self, rows: int) -> None:
         """Count rows; if a claim leaves some free, wake a thread; one whose run ended claims anyway."""
@@ -157,6 +159,28 @@ class ClaimLoop:
             self._changed.wait_for(lambda: self._changes != changes, longest_s)
 
 
+class AttemptThreads:
+    """Attempts in threads of their own, which claim nothing more."""
+
+    def __init__(self, attempt: Callable[[Claim], None]) -> None:
+        self._attempt = attempt
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, claim: Claim) -> None:
+        thread = threading.Thread(target=self._attempt, args=(claim,), name="attempt", daemon=True)
+        with self._lock:
+            self._threads = [thread for thread in self._threads if thread.is_alive()] + [thread]
+            thread.start()
+
+    def count(self) -> int:
+        return sum(thread.is_alive() for thread in self._threads)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
 POLL_S = 2.0
 """An idle worker looks for work at least this often."""
 
@@ -165,22 +189,20 @@ class IdlePoll:
     """Looks for waiting work by itself, for when no nudge comes.
 
     None is sent while the record store is full or the broker is away, and Celery's consumer may be deaf.
-    Each claim gets a thread of its own, up to `most` at once.
     """
 
     def __init__(
         self,
         claim: Callable[[], LoopReply],
-        work: Callable[[Claim], None],
+        threads: AttemptThreads,
         most: int,
         pause_s: float = POLL_S,
     ) -> None:
-        """`claim` takes the next work, `work` attempts it."""
+        """`claim` takes the next work, `threads` attempt it, up to `most` at once."""
         self._claim = claim
-        self._work = work
+        self._threads = threads
         self._most = most
         self._pause_s = pause_s
-        self._at_work: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="idle-poll", daemon=True)
 
@@ -192,17 +214,13 @@ class IdlePoll:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-        for thread in self._at_work:
-            thread.join()
+        self._threads.join()
 
     def look(self) -> None:
         """Claim what waits, and attempt it in other threads."""
-        self._at_work = [thread for thread in self._at_work if thread.is_alive()]
-        while len(self._at_work) < self._most and (reply := self._claim()) not in (None, "full", "ahead"):
+        while self._threads.count() < self._most and (reply := self._claim()) not in (None, "full", "ahead"):
             if isinstance(reply, Claim):
-                thread = threading.Thread(target=self._work, args=(reply,), name="polled-work", daemon=True)
-                self._at_work.append(thread)
-                thread.start()
+                self._threads.start(reply)
 
     def _loop(self) -> None:
         # Workers that were started together do not look together.

@@ -12,7 +12,7 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.pipelined_store import connect_pipelined
 from worker.celery_app import process_app
-from worker.claim_loop import IdlePoll
+from worker.claim_loop import AttemptThreads, IdlePoll
 from worker.fetching.intake import Intake
 from worker.heartbeat import Heartbeat
 from worker.lease import Leases
@@ -31,7 +31,7 @@ class Courier:
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
-        self.idle_poll = IdlePoll(self.intake.take, self.intake.attempt, slots)
+        self.idle_poll = IdlePoll(self.intake.take, AttemptThreads(self.intake.attempt), slots)
         self.broker_watch = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
         self.maintenance = MaintenanceLeader(config, store, nudger, blobs, worker)
         self.deliverer = Deliverer(config, store, blobs)

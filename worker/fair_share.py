@@ -7,50 +7,10 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-
-class FairQueue:
-    """How much each caller holds, and which waiters want some, in order of arrival.
-
-    Every method must be called with `changed` held, and notifies it of changes.
-    """
-
-    def __init__(self, changed: threading.Condition) -> None:
-        self.amounts: Counter[str] = Counter()
-        self.waiting: dict[object, str] = {}
-        self._changed = changed
-
-    def join(
-        self, caller: str, amount: int, is_free: Callable[[], bool], limit_s: float | None = None
-    ) -> None:
-        """Take `amount` once it `is_free` and no waiting caller holds less.
-
-        Raises TimeoutError if that takes longer than `limit_s`.
-        """
-        waiter = object()
-        self.waiting[waiter] = caller
-        try:
-            if not self._changed.wait_for(lambda: self._first() is waiter and is_free(), limit_s):
-                raise TimeoutError
-            self.amounts[caller] += amount
-        finally:
-            del self.waiting[waiter]
-            # Another waiter may be the first now, and there may be enough for two.
-            self._changed.notify_all()
-
-    def leave(self, caller: str, amount: int) -> None:
-        """Give `amount` back."""
-        self.amounts[caller] -= amount
-        self.amounts += Counter()  # Drops callers at zero.
-        self._changed.notify_all()
-
-    def _first(self) -> object:
-        """The first waiter of the waiting caller that holds least."""
-        return min(self.waiting, key=lambda waiter: self.amounts[self.waiting[waiter]])
 
 
 @dataclass
@@ -62,32 +22,65 @@ class Waiter:
 
 
 class FairSemaphore:
-    """If the first thread in the queue wants more than is free, all wait, so large requests do not starve."""
+    """If the first thread in the queue wants more than is free, all wait, so large requests do not starve.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    The last `kept` go only to a caller that holds nothing.
+    """
+
+    def __init__(self, size: int, kept: int = 0) -> None:
+        self._size, self._kept = size, kept
         self._changed = threading.Condition()
-        self._queue = FairQueue(self._changed)
+        self._amounts: Counter[str] = Counter()
+        self._waiting: dict[object, str] = {}
 
     @contextmanager
-    def reserve(self, amount: int, waiter: Waiter) -> Iterator[None]:
-        """Hold `amount` for the block; one beyond the size takes all of it, and 0 never waits."""
-        amount = min(amount, self._size)
+    def reserve(self, amount: int, waiter: Waiter, limit_s: float | None = None) -> Iterator[None]:
+        """Hold `amount` for the block; one beyond the size takes all of it, and 0 never waits.
+
+        Raises TimeoutError if that much does not come free in time.
+        """
+        amount, caller = min(amount, self._size), waiter.caller
         if not amount:
             yield
             return
         began = time.monotonic()
         with self._changed:
-            self._queue.join(waiter.caller, amount, lambda: self._has(amount))
+            self._join(caller, amount, limit_s)
         waiter.waited_s += time.monotonic() - began
         try:
             yield
         finally:
             with self._changed:
-                self._queue.leave(waiter.caller, amount)
+                self._amounts[caller] -= amount
+                self._amounts += Counter()  # Drops callers at zero.
+                self._changed.notify_all()
 
-    def _has(self, amount: int) -> bool:
-        return self._queue.amounts.total() + amount <= self._size
+    def count(self) -> int:
+        """How much is held."""
+        with self._changed:
+            return self._amounts.total()
+
+    def _join(self, caller: str, amount: int, limit_s: float | None) -> None:
+        """In order of arrival, but who holds least first."""
+        thread = object()
+        self._waiting[thread] = caller
+        try:
+            if not self._changed.wait_for(
+                lambda: self._first() is thread and self._has(amount, caller), limit_s
+            ):
+                raise TimeoutError
+            self._amounts[caller] += amount
+        finally:
+            del self._waiting[thread]
+            # Another may be the first now, and there may be enough for two.
+            self._changed.notify_all()
+
+    def _first(self) -> object:
+        return min(self._waiting, key=lambda thread: self._amounts[self._waiting[thread]])
+
+    def _has(self, amount: int, caller: str) -> bool:
+        free = self._size - self._amounts.total()
+        return free - amount >= (self._kept if self._amounts[caller] else 0)
 
 
 class KeyedFairSemaphore:
@@ -98,31 +91,29 @@ class KeyedFairSemaphore:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._queues: dict[Hashable, FairQueue] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._keys: dict[Hashable, FairSemaphore] = {}
+        self._users: Counter[Hashable] = Counter()
 
     @contextmanager
     def reserve(self, key: Hashable, caller: str, limit_s: float) -> Iterator[None]:
         """One place, for the block. Raises TimeoutError if none is free in time."""
-        with self._changed:
-            places = self._queues.setdefault(key, FairQueue(self._changed))
-            places.join(caller, 1, lambda: self._is_free(places, caller), limit_s)
+        with self._lock:
+            places = self._keys.setdefault(key, FairSemaphore(self._limit, kept=1))
+            self._users[key] += 1
         try:
-            yield
+            with places.reserve(1, Waiter(caller), limit_s):
+                yield
         finally:
-            with self._changed:
-                places.leave(caller, 1)
-                if not (places.amounts or places.waiting):
-                    del self._queues[key]
+            with self._lock:
+                self._users[key] -= 1
+                if not self._users[key]:
+                    del self._keys[key], self._users[key]
 
     def count(self, key: Hashable) -> int:
         """How many places at a key are taken."""
-        with self._changed:
-            return self._queues[key].amounts.total() if key in self._queues else 0
-
-    def _is_free(self, places: FairQueue, caller: str) -> bool:
-        free = self._limit - places.amounts.total()
-        return free > 1 or (free == 1 and not places.amounts[caller])
+        with self._lock:
+            return self._keys[key].count() if key in self._keys else 0
 
 
 # "<quota> <period>" in microseconds, or "max <period>"; exists with control groups of version 2.

@@ -24,7 +24,7 @@ from shared.store.pipelined_store import connect_pipelined
 from shared.store.script import ScriptCall, Store
 from worker.attempt import AttemptContext, attempt
 from worker.celery_app import Exit
-from worker.claim_loop import ClaimLoop, IdlePoll, Lookahead, LoopReply
+from worker.claim_loop import AttemptThreads, ClaimLoop, IdlePoll, Lookahead, LoopReply
 from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.fair_share import FairSemaphore, prepare_concurrency
@@ -39,6 +39,8 @@ from worker.token_calibration import measure_tokens
 from worker.watchdogs import BrokerWatch
 
 log = logging.getLogger("worker")
+DIGEST = '"digest":"'
+"""Names a picture, sound or video in a claim's request."""
 REASON_CHARACTERS = 500
 """Characters of a reason that the records store."""
 
@@ -61,13 +63,15 @@ class ModelWorker:
     tally: CountReporter
     draining: threading.Event = field(default_factory=threading.Event, init=False)
     claim_loop: ClaimLoop = field(init=False)
+    threads: AttemptThreads = field(init=False)
     idle_poll: IdlePoll = field(init=False)
 
     def __post_init__(self) -> None:
         renudge = partial(self.context.nudger.send, self.model.lane)
         self.claim_loop = ClaimLoop(self._claim, renudge, self.slots)
-        self.context.lookahead.on_release = self.claim_loop.wake_one
-        self.idle_poll = IdlePoll(self._claim, self._attempt_alone, self.slots)
+        lookahead, self.threads = self.context.lookahead, AttemptThreads(self._attempt_alone)
+        lookahead.on_release, lookahead.preparing.on_return = self.claim_loop.wake, renudge
+        self.idle_poll = IdlePoll(self._claim, self.threads, self.slots + lookahead.preparing.most)
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and repeat while any waits.
@@ -80,6 +84,13 @@ class ModelWorker:
         self.claim_loop.work(self._attempt)
 
     def _attempt(self, claimed: Claim) -> ClaimReply:
+        """In another thread where inputs are prepared first: this one goes on with what can begin.
+
+        A text that looks as if it named such an input has a thread of its own for nothing.
+        """
+        if DIGEST in claimed.request and self.context.lookahead.preparing.add(claimed):
+            self.threads.start(claimed)
+            return "again"
         token, reply = ids.token(), cast(ClaimReply, None)
         try:
             reply = attempt(self.context, claimed, partial(self._next_claim, token))
@@ -90,10 +101,9 @@ class ModelWorker:
 
     def _attempt_alone(self, claimed: Claim) -> None:
         self.broker_watch.nudged()
-        with self.claim_loop.counted(claimed):
-            attempt(self.context, claimed)
-        # This thread claims no more, and another one may have been told to wait for its rows.
-        self.claim_loop.wake_all()
+        attempt(self.context, claimed)
+        # Others may have been told to wait for its rows.
+        self.claim_loop.wake(claimed.rows)
 
     def _claim(self) -> LoopReply:
         token, reply = ids.token(), cast(ClaimReply, None)
@@ -103,6 +113,8 @@ class ModelWorker:
             return "ahead"
         try:
             reply = self.context.store.run(call)
+            if reply is None:
+                self.context.lookahead.preparing.missed(call.arguments["aside"] or ())
         except Unavailable as error:
             # Waiting runs are nudged for again.
             log.warning("claims wait: %s", error.message)
@@ -120,9 +132,10 @@ class ModelWorker:
 
     def _next_claim(self, token: str) -> ScriptCall[ClaimReply] | None:
         """None where this worker takes nothing more, or enough is claimed that has not begun."""
-        engine = self.context.engine
-        if not self._takes_more or not self.context.lookahead.reserve(token, engine.prompt_s):
+        engine, lookahead = self.context.engine, self.context.lookahead
+        if not self._takes_more or not lookahead.reserve(token, engine.prompt_s):
             return None
+        preparing = lookahead.preparing
         call = claim(
             self.context.settings,
             lane=self.model.lane,
@@ -130,8 +143,9 @@ class ModelWorker:
             token=token,
             fingerprint=engine.fingerprint,
             row=self.row,
+            aside=preparing.aside(),
         )
-        return within(slots_now(engine, self.slots), call)
+        return within(slots_now(engine, self.slots) + preparing.rows, call)
 
     def drain(self) -> None:
         """Claim no more, and after the grace time give back the runs that have not ended."""
@@ -183,19 +197,21 @@ def _open_context(
     settings: Settings, store: Store, nudger: Nudger, engine: Engine, leases: Leases
 ) -> AttemptContext:
     publisher, concurrency = Publisher(store), prepare_concurrency()
+    # One more, for a caller who has none.
+    places = concurrency + 1
     publisher.start()
     return AttemptContext(
         settings,
         store,
         nudger,
         Blobs(settings.blobs),
-        PictureDecoder(settings.pictures, concurrency),
-        SoundDecoder(settings.sounds, concurrency),
-        VideoDecoder(settings.videos, concurrency),
+        PictureDecoder(settings.pictures, places),
+        SoundDecoder(settings.sounds, places),
+        VideoDecoder(settings.videos, places),
         engine,
         publisher,
         leases,
-        FairSemaphore(concurrency),
+        FairSemaphore(places, kept=1),
         Lookahead(concurrency),
     )
 

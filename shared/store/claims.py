@@ -5,7 +5,7 @@ and comes back writes nothing.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -62,12 +62,20 @@ ClaimReply: TypeAlias = Claim | Again | Full | None
 
 
 def claim(
-    settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str, row: str | None = None
+    settings: Settings,
+    *,
+    lane: str,
+    worker: str,
+    token: str,
+    fingerprint: str,
+    row: str | None = None,
+    aside: Collection[str] = (),
 ) -> ScriptCall[Claim | None]:
     """Take the best waiting work of a lane; None when there is nothing to take now.
 
     None may also mean that much of the line had to be ended first: `take` and `within` tell which. `row` is
-    the row that the worker's model was added with, where no models file has it.
+    the row that the worker's model was added with, where no models file has it. Nothing is taken of callers
+    who stand `aside`.
     """
     arguments = {
         "lane": lane,
@@ -75,6 +83,7 @@ def claim(
         "token": token,
         "print": fingerprint,
         "row": row,
+        "aside": dict.fromkeys(aside, True) or None,
     }
 
     def parse(reply: Any) -> Claim | None:

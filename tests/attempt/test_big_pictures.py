@@ -255,10 +255,10 @@ def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepa
         held.enter_context(turns.reserve(MIN_CONCURRENCY - 1, mallory))
         with turns.reserve(1, mallory):
             threads.submit(take)
-            until(lambda: len(turns._queue.waiting) == 1, 20)
+            until(lambda: len(turns._waiting) == 1, 20)
             harness.ask("look", make.picture())
             attempt = threads.submit(harness.attempt)
-            until(lambda: len(turns._queue.waiting) == 2, 20)
+            until(lambda: len(turns._waiting) == 2, 20)
         attempt.result(20)
         until(lambda: order == ["alice", "mallory"], 20)
 
@@ -277,7 +277,7 @@ def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
         job = harness.ask("look", make.picture())
         with room.reserve(room._size, Waiter("mallory")):
             attempt = threads.submit(harness.attempt)
-            until(lambda: room._queue.waiting, 20)
+            until(lambda: room._waiting, 20)
             clock[0] += 3600
         attempt.result(20)
         result = harness.job(job).result

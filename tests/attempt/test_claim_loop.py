@@ -4,27 +4,34 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import pytest
 
 from shared import ids
+from shared.blobs import Blobs, digest
 from shared.metrics.reporter import CountReporter
 from shared.models import SPARE_THREADS
+from shared.request import Image, Medium, Sound, Video
 from shared.store.admission import submit
 from shared.store.claims import Claim, ClaimReply, Full, claim, settle, within
+from shared.store.jobs import view
 from shared.store.script import ScriptCall, Store
+from tests.support import pictures as make
 from tests.support.attempt_harness import MODEL, STALL, LossyStore, WorkerHarness
 from tests.support.clients import until
 from tests.support.store import answer
-from worker.claim_loop import ClaimLoop, IdlePoll, Lookahead
+from worker.claim_loop import AttemptThreads, ClaimLoop, IdlePoll, Lookahead
 from worker.engines.echo import EchoEngine
+from worker.fair_share import MIN_CONCURRENCY, FairSemaphore
 from worker.heartbeat import Heartbeat
 from worker.model_worker import ModelWorker
 from worker.watchdogs import BrokerWatch
 
 T = TypeVar("T")
+PICTURE = make.picture()
 SLOTS = 6
 FOR_EVER_S = 100.0
 
@@ -409,6 +416,55 @@ def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(
     assert [claim == "full" for claim in claims] == [number >= 1 + SPARE_THREADS for number in range(SLOTS)]
 
 
+class HeldBlobs(Blobs):
+    """One whose files come when they may, save those that are `free`."""
+
+    go_on = threading.Event()
+    free: frozenset[str] = frozenset()
+
+    def read(self, name: str) -> bytes:
+        assert name in self.free or self.go_on.wait(FOR_EVER_S)
+        return super().read(name)
+
+
+@pytest.mark.parametrize("kind", [Image, Sound, Video])
+def test_one_caller_s_inputs_that_take_long_keep_nothing_of_another_s_waiting(
+    harness: WorkerHarness, kind: type[Medium]
+) -> None:
+    blobs, places = HeldBlobs(harness.settings.blobs), FairSemaphore(MIN_CONCURRENCY + 1, kept=1)
+    blobs.free, blobs.go_on = frozenset([digest(PICTURE)]), threading.Event()
+    blobs.write(digest(b"slow"), b"slow")
+    worker = worker_of(harness, blobs=blobs, preparing=places)
+
+    def asked(caller: str, text: str, *parts: Medium) -> str:
+        placing = replace(
+            harness.placing(text, parts, blobs=tuple(str(p.digest) for p in parts)), caller=caller
+        )
+        harness.store.run(submit(placing, harness.settings, uploaded=True))
+        nudge()
+        return placing.job
+
+    def nudge() -> None:
+        threads.submit(worker.work, MODEL.lane)
+
+    def ended(caller: str, *jobs: str) -> bool:
+        views = [harness.store.run(view(harness.settings, caller, job)) for job in jobs]
+        return all(found and found.ended_ms for found in views)
+
+    with ThreadPoolExecutor(SLOTS) as threads, ExitStack() as stack:
+        stack.callback(blobs.go_on.set)
+        worker.context.lookahead.preparing.on_return = nudge
+        slow = [asked("alice", f"slow {number}", kind(digest=digest(b"slow"))) for number in range(3 * SLOTS)]
+        until(lambda: places.count() == MIN_CONCURRENCY)
+        blobs.write(digest(PICTURE), PICTURE)
+        quick = [asked("zoe", "text"), asked("zoe", "look", Image(digest=digest(PICTURE)))]
+        until(lambda: ended("zoe", *quick))
+        assert not any(ended("alice", job) for job in slow)
+        blobs.go_on.set()
+        until(lambda: ended("alice", *slow))
+    worker.threads.join()
+
+
 def test_work_that_nobody_was_nudged_for_is_found(harness: WorkerHarness) -> None:
     """As while the record store is full, or where Celery's consumer has gone deaf."""
     found, go_on = list[str](), threading.Event()
@@ -417,7 +473,7 @@ def test_work_that_nobody_was_nudged_for_is_found(harness: WorkerHarness) -> Non
         found.append(claim.id)
         assert go_on.wait(FOR_EVER_S)
 
-    poll = IdlePoll(harness.claim_if_any, work, most=2, pause_s=0.02)
+    poll = IdlePoll(harness.claim_if_any, AttemptThreads(work), most=2, pause_s=0.02)
     for question in "abc":
         harness.ask(question)
     poll.start()

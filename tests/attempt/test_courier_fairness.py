@@ -1,20 +1,28 @@
 """What becomes of a job while those of others have all places of its courier."""
 
-from contextlib import closing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import NoReturn
 
-from shared.request import Document, Image
+import pytest
+
+from shared.request import Document, Image, Request
 from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
 from tests.attempt.test_intake import HELD, PICTURE, ask, serving
 from tests.support.attempt_harness import CALLER, worker_harness
+from tests.support.clients import until
 from tests.support.documents import pdf
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import origin
 from tests.support.redis_server import RedisServer
 from worker.fair_share import KeyedFairSemaphore
-from worker.fetching.intake import SMALL, Intake
+from worker.fetching.intake import JOBS_EACH, SMALL, Intake
+from worker.lease import Lease
+
+THREADS = 16
 
 
 class Crowded(KeyedFairSemaphore):
@@ -70,3 +78,37 @@ def test_others_go_before_a_job_that_found_no_place(redis: RedisServer) -> None:
         replace(courier, large=Crowded(0)).work()
         courier.work()
         assert harness.job(job).waiting_reason == "fetching_inputs"
+
+
+def test_one_caller_s_slow_origins_keep_no_other_s_picture_waiting(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, stored = threading.Event(), Intake._stored_request
+
+    def slow(courier: Intake, lease: Lease) -> Request:
+        assert lease.claim.caller != CALLER or go_on.wait(30)
+        return stored(courier, lease)
+
+    monkeypatch.setattr(Intake, "_stored_request", slow)
+    with (
+        worker_harness(redis, fetch=LOOPBACK) as harness,
+        origin(serving(PICTURE)) as there,
+        ThreadPoolExecutor(THREADS) as threads,
+        ExitStack() as stack,
+    ):
+        stack.callback(go_on.set)
+        courier = Intake(
+            harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
+        )
+        courier.shares.on_return = lambda: threads.submit(courier.work)
+        jobs = [ask(harness, f"{there.url}?{number}") for number in range(2 * THREADS)]
+        for _ in jobs:
+            threads.submit(courier.work)
+        until(lambda: len(harness.leases.all()) == JOBS_EACH)
+        another = replace(harness.placing("look", (Image(url=there.url),)), caller="zoe")
+        harness.store.run(submit(another, harness.settings, JobTerms(pending_terms=HELD)))
+        threads.submit(courier.work)
+        until(lambda: harness.claim_if_any() is not None)
+        assert {harness.job(job).waiting_reason for job in jobs} == {"fetching_inputs"}
+        go_on.set()
+        until(lambda: all(harness.job(job).waiting_reason != "fetching_inputs" for job in jobs))

@@ -70,8 +70,8 @@ def submitted(
 
 
 def in_progress(results: SandboxResults, caller: str) -> int:
-    places = results._places._queue
-    return places.amounts[caller] + [*places.waiting.values()].count(caller)
+    places = results._places
+    return places._amounts[caller] + [*places._waiting.values()].count(caller)
 
 
 def test_a_caller_s_slow_formats_let_each_other_caller_s_go_first(paused: PausedSandbox) -> None:
@@ -98,7 +98,7 @@ def test_a_caller_s_slow_formats_let_each_other_caller_s_go_first(paused: Paused
         for grammar in ("one", "one again", *(f"slow {n}" for n in range(8))):
             paused.end(grammar)
         assert all(future.result(PATIENCE_S).endswith("is compiled") for future in [*futures, *again])
-    assert not results._places._queue.amounts
+    assert not results._places._amounts
 
 
 def test_a_format_that_many_threads_wait_for_is_not_compiled_by_each(paused: PausedSandbox) -> None:

@@ -30,6 +30,15 @@ def test_one_caller_s_flood_does_not_hold_up_another(records: Records) -> None:
     assert callers(records, 7).count("late") == 3
 
 
+def test_who_stands_aside_for_a_worker_gives_turns_to_others_and_loses_none(records: Records) -> None:
+    held = {records.submit(caller="held", priority="interactive").run_id for _ in range(2)}
+    others = [records.submit(caller=name).run_id for name in ("one", "two", "held")]
+    assert [records.claim(aside=["held"]).id for _ in range(2)] == others[:2]
+    assert records.try_claim(aside=["held"]) is None
+    assert {claim.id for claim in served(records, 2)} == held
+    assert records.claim().id == others[2]
+
+
 def test_a_caller_who_comes_later_owes_nothing_for_the_time_before(records: Records) -> None:
     for _ in range(30):
         records.submit(caller="early")

@@ -36,6 +36,7 @@ from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.telemetry import traces
 from shared.url_guard import is_in_bucket, refused_as
+from worker.claim_shares import ClaimShares
 from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchKind, fetch
@@ -51,7 +52,8 @@ SMALL = 2**20
 LARGE_JOBS = 4
 DOCUMENT_JOBS = 8
 """Jobs with documents at the same time: rendering may take minutes, and other jobs need threads."""
-
+JOBS_EACH = 12
+"""Jobs of one caller at the same time, of a courier's 16 threads: its origins may be slow."""
 Source = tuple[str, type[Media], str | None]
 """A URL, what it is of, and the pages of a document."""
 FETCHES: dict[type[Media], FetchKind] = {
@@ -84,6 +86,11 @@ class Intake:
     documents: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(DOCUMENT_JOBS))
     rendering: FairSemaphore = field(default_factory=lambda: FairSemaphore(AT_ONCE))
     draining: threading.Event = field(default_factory=threading.Event)
+    shares: ClaimShares = field(default_factory=lambda: ClaimShares(JOBS_EACH))
+    claiming: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.shares.on_return = partial(self.nudger.send, INTAKE)
 
     @cached_property
     def renderer(self) -> DocumentRenderer:
@@ -97,19 +104,36 @@ class Intake:
 
     def attempt(self, claimed: Claim) -> None:
         """Fetch a claimed job's inputs, and admit it."""
-        with self.leases.hold(claimed) as lease, log_attempt(claimed) as entry:
-            self._attempt(lease, entry)
-            if lease.refused:
-                entry.outcome, entry.code = "attempt_failed", REFUSED.code
-            INTAKES.labels(counted_outcome(entry.outcome)).inc()
+        try:
+            with self.leases.hold(claimed) as lease, log_attempt(claimed) as entry:
+                self._attempt(lease, entry)
+                if lease.refused:
+                    entry.outcome, entry.code = "attempt_failed", REFUSED.code
+                INTAKES.labels(counted_outcome(entry.outcome)).inc()
+        finally:
+            self.shares.remove(claimed.token)
 
     def take(self) -> Claim | None:
         """Claim the next job that waits for its inputs; none while the courier ends."""
         if self.draining.is_set():
             return None
-        call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
         try:
-            return take(self.store.run, call)
+            with self.claiming:
+                aside = self.shares.aside()
+                call = claim(
+                    self.settings,
+                    lane=INTAKE,
+                    worker=self.worker,
+                    token=ids.token(),
+                    fingerprint="",
+                    aside=aside,
+                )
+                claimed = take(self.store.run, call)
+                if claimed is None:
+                    self.shares.missed(aside)
+                else:
+                    self.shares.add(claimed)
+                return claimed
         except Unavailable as error:
             # Waiting jobs are nudged for again.
             log.warning("fetches wait: %s", error.message)

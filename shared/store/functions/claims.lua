@@ -64,7 +64,7 @@ local function next_piece(lane, claims, count)
     Queue.withdraw(lane, suspect)
     return id
   end
-  local turn, more = Queue.next(lane)
+  local turn, more = Queue.next(lane, a.aside or {})
   return turn and turn.id, turn or more
 end
 
@@ -149,7 +149,8 @@ local function rows_of(claims)
 end
 
 -- Takes the best waiting work of one lane under a lease. `token`: 128 random bits of the claimer; `print`: its fingerprint;
--- `slots`: rows that the worker's claims may take (the last run may take more, so that no wide one waits for ever).
+-- `slots`: rows that the worker's claims may take (the last run may take more, so that no wide one waits for ever); `aside`
+-- ({caller: true}): callers of whom it takes nothing now.
 -- Returns {id, request, terms, attempt, published characters, caller, mixed (1 = text was published under another fingerprint),
 -- unstored (1 = nothing of it is to be kept), model, class, how long it stood in line (ms), request_id and trace of the call
 -- that asked first, rows}, `full` where work waits but this worker holds as much as it may, `again` where much was ended first,

@@ -102,28 +102,45 @@ function Queue.withdraw(lane, work)
   return true
 end
 
--- Takes the next piece out of the line: {id, class, caller, tag}; else nil, and whether there may be more to find.
-function Queue.next(lane)
+-- The class whose next piece would be done first, of those with waiting work, save those in `without`.
+local function next_class(lane, without)
   local class, soonest
   for c = 1, 3 do
     local done = lane[START[c]] + lane.cost * Queue.PACE[c]
-    if lane[WAITING[c]] > 0 and (not class or done < soonest) then
+    if lane[WAITING[c]] > 0 and not without[c] and (not class or done < soonest) then
       class, soonest = c, done
     end
   end
+  return class
+end
+
+-- Takes the next piece out of the line, of no caller in `aside` ({caller: true}): {id, class, caller, tag}; else nil, and whether
+-- there may be more to find.
+function Queue.next(lane, aside)
+  local without, passed = {}, 0
+  local class = next_class(lane, without)
   for _ = 1, class and IDLE or 0 do
     local turns = Queue.turns_key(lane.name, class)
-    local first = call('ZRANGE', turns, 0, 0, 'WITHSCORES')
-    if not first[1] then
+    local first = call('ZRANGE', turns, passed, passed, 'WITHSCORES')
+    if not first[1] and passed == 0 then
       lane[WAITING[class]], lane.changed = 0, true
       return nil, true
+    elseif not first[1] then
+      without[class], passed = true, 0
+      class = next_class(lane, without)
+      if not class then
+        return nil
+      end
+    elseif aside[first[1]] then
+      passed = passed + 1
+    else
+      local head = call('ZPOPMIN', Queue.line_key(lane.name, class, first[1]))
+      if head[1] then
+        left_class(lane, class)
+        return { id = head[1], class = class, caller = first[1], tag = tonumber(first[2]) }
+      end
+      call('ZREM', turns, first[1])
     end
-    local head = call('ZPOPMIN', Queue.line_key(lane.name, class, first[1]))
-    if head[1] then
-      left_class(lane, class)
-      return { id = head[1], class = class, caller = first[1], tag = tonumber(first[2]) }
-    end
-    call('ZREM', turns, first[1])
   end
   return nil, class ~= nil
 end

@@ -107,7 +107,9 @@ def of_admission() -> Iterator[ScriptCall]:
 
 
 def of_claims() -> Iterator[ScriptCall]:
-    claim = claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}")
+    claim = claims.claim(
+        SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}", aside=["c"]
+    )
     yield claims.within(1, claim)
     yield claims.renew(SETTINGS, "w", [("run_1", "t")])
     yield claims.append(CLAIM, Piece(0, "x", (1,), choice=1))

@@ -33,9 +33,9 @@ def test_a_large_one_is_not_starved_by_small_ones_that_come_later() -> None:
     with ThreadPoolExecutor(2) as threads:
         with room.reserve(5, ANYONE):
             threads.submit(take, 10)
-            until(lambda: len(room._queue.waiting) == 1, 20)
+            until(lambda: len(room._waiting) == 1, 20)
             threads.submit(take, 1)
-            until(lambda: len(room._queue.waiting) == 2, 20)
+            until(lambda: len(room._waiting) == 2, 20)
         until(lambda: len(order) == 2, 20)
     assert order == [10, 1]
 
@@ -54,7 +54,7 @@ def test_a_caller_s_large_one_that_waits_holds_up_nobody_who_wants(
 
     with ThreadPoolExecutor(2) as threads, room.reserve(held, Waiter(holder)):
         threads.submit(take, 10, "mallory")
-        until(lambda: room._queue.waiting, 20)
+        until(lambda: room._waiting, 20)
         threads.submit(take, wanted, "alice").result(20)
 
 
@@ -77,7 +77,7 @@ def test_one_host_s_turns_are_not_another_s() -> None:
         pass
     with turns.reserve("a", "", 0):
         pass
-    assert not turns._queues
+    assert not turns._keys
 
 
 def test_who_has_fewest_turns_is_let_in_before_all_that_another_waits_for() -> None:
@@ -88,7 +88,7 @@ def test_who_has_fewest_turns_is_let_in_before_all_that_another_waits_for() -> N
             order.append(caller)
 
     def waiting(count: int) -> None:
-        until(lambda: len(turns._queues["a"].waiting) == count, 20)
+        until(lambda: len(turns._keys["a"]._waiting) == count, 20)
 
     with ThreadPoolExecutor(4) as threads, turns.reserve("a", "mallory", 0):
         with turns.reserve("a", "eve", 0):
@@ -161,7 +161,7 @@ def test_a_job_that_is_over_gives_its_place_back_and_takes_nothing_more() -> Non
         first.remaining_s()
     with pytest.raises(TimeoutError):
         first.count_bytes(2 * SMALL)
-    assert not places._queues
+    assert not places._keys
 
 
 def test_a_job_s_pictures_have_a_sum() -> None:
