@@ -101,7 +101,7 @@ def queue_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavail
     if word == "crowded":
         message = (
             f"Too many of your requests wait for {model.id} already: {most_queued:,} may "
-            "(SIGHTLINE_QUEUE__MAX_QUEUED_CALLER, or your key's max_queued)."
+            "(SIGHTLINE_QUEUE__MAX_QUEUED_CALLER, or your key's max_queued), or what leaves others room."
         )
         return Unavailable("caller_queue_full", message, retry_after=retry_after, most_queued=most_queued)
     message = f"{lane.queued:,} requests wait for {model.id} already (SIGHTLINE_QUEUE__MAX_QUEUED)."

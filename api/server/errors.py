@@ -162,6 +162,10 @@ def _one_line(text: str) -> str:
 async def pace(
     headers: Headers, error: ServiceError, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> None:
-    """Hold back an error that this client would turn into a busy loop."""
+    """Hold back an error that this client would turn into a busy loop, or whose advice would be too short."""
     if error.status == 503 and is_huggingface_js(headers.get("user-agent")):
         await sleep(PACE_S)
+    beyond_s = (error.retry_after or 0) - advised_s(error.retry_after)
+    if error.code == "rate_limited" and beyond_s > 0:
+        # Who comes back when told to is let in: of a whole minute, the last second passes here.
+        await sleep(beyond_s)

@@ -48,6 +48,7 @@ def _text(settings: Settings) -> str:
         "call_ms": call_ms(settings),
         "wait_ms": queue.start_by_s * 1000,
         "max_queued": queue.max_queued,
+        "shares": settings.api.admin_key is not None,
         "max_failures": queue.max_failures,
         "max_deaths": queue.max_deaths,
         "backoff_ms": queue.backoff_s * 1000,

@@ -13,7 +13,7 @@ CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content":
 ONE_PLACE = {"queue": {"max_queued_caller": 1}}
 MESSAGE = (
     f"Too many of your requests wait for {MODEL} already: 1 may "
-    "(SIGHTLINE_QUEUE__MAX_QUEUED_CALLER, or your key's max_queued)."
+    "(SIGHTLINE_QUEUE__MAX_QUEUED_CALLER, or your key's max_queued), or what leaves others room."
 )
 
 pytestmark = pytest.mark.parametrize("deployment", [ONE_PLACE], indirect=True, ids=["one-place"])

@@ -19,9 +19,11 @@ LOADING = Unavailable("model_loading", "It is loading.", retry_after=90, estimat
         (JS, InternalError(), []),
         ("unknown/None; hf_hub/2.4.0; python/3.11", LOADING, []),
         ("", LOADING, []),
+        ("", Unavailable("rate_limited", "Too many.", retry_after=60), [1.0]),
+        ("", Unavailable("rate_limited", "Too many.", retry_after=59), []),
     ],
 )
-async def test_huggingface_js_cannot_spin_on_a_503(
+async def test_who_would_come_back_too_early_is_held_back(
     agent: str, error: ServiceError, held: list[float]
 ) -> None:
     slept: list[float] = []

@@ -189,6 +189,18 @@ def test_who_waits_as_told_is_let_in(records: Records, first_s: float, then_s: f
     assert left(records) in (0, 1)
 
 
+def test_no_two_who_are_refused_are_told_to_come_for_the_same_place(records: Records) -> None:
+    records.run(api_keys.create(replace(KEY, requests_per_minute=3), FIRST))
+    for pause_s in (10, 5, 0):
+        assert left(records) != -1
+        records.wait(pause_s)
+    refused = [records.run(api_keys.use(FIRST)) for _ in range(4)]
+    assert [use.reset_s for use in refused if use] == [45, 55, 60, 60]
+    for pause_s in (45, 10, 5):
+        records.wait(pause_s)
+        assert left(records) != -1, "who came back as told was refused"
+
+
 def test_rotation_gives_no_second_quota(records: Records) -> None:
     records.run(api_keys.create(replace(KEY, requests_per_minute=2), FIRST))
     records.run(api_keys.rotate(KEY.id, SECOND, 60))

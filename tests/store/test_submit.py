@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 
 from shared.store import jobs
 from shared.store.admission import submit
@@ -162,3 +163,15 @@ def test_who_waits_keeps_a_place_in_line_however_long_the_line_is(records: Recor
     records.beat(facts={"rows": "1", "service_ms": "1e9"})
     words = [records.post(records.placing(text), must_be_ready=True).word for text in ("one", "two", "three")]
     assert words == ["queued"] * 3
+
+
+def test_callers_who_fill_the_line_leave_a_place_to_the_next(records: Records) -> None:
+    api = SETTINGS.api.model_copy(update={"admin_key": SecretStr("x" * 32)})
+    queue = SETTINGS.queue.model_copy(update={"max_queued": 16})
+    records.settings = SETTINGS.model_copy(update={"api": api, "queue": queue})
+    words = {
+        caller: [records.post(records.placing(caller=caller)).word for _ in range(9)]
+        for caller in ("one", "two", "three", "four")
+    }
+    assert [words[caller].count("queued") for caller in words] == [8, 4, 2, 1]
+    assert {word for said in words.values() for word in said} == {"queued", "crowded"}

@@ -194,8 +194,10 @@ local function unwritten(p, run)
 end
 
 -- Whether a lane has `most` pieces, or `most_caller` of a caller's, whose number by class is noted; what is scheduled counts, too.
+-- With API keys a caller may have no more than stays free for others, as with open requests (api/auth/middleware.py).
 local function is_full(lane, caller, most, most_caller)
-  if Queue.waiting(lane) + lane.later >= most then
+  local free = most - Queue.waiting(lane) - lane.later
+  if free <= 0 then
     return 'full'
   end
   local counts, count = {}, lane.later > 0 and tonumber(call('HGET', P .. 'later:' .. lane.name, caller) or 0) or 0
@@ -204,7 +206,7 @@ local function is_full(lane, caller, most, most_caller)
     count = count + counts[class]
   end
   memo.waiting = counts
-  return count >= most_caller and 'crowded' or nil
+  return (count >= most_caller or S.shares and count >= free) and 'crowded' or nil
 end
 
 -- Why a request cannot be taken now: nil, draining, unready, paused, full or crowded (by this caller's own work).

@@ -12,7 +12,7 @@ function ApiKeys.logged(outcome, answer, repeated)
 end
 
 -- API keys are plain records (records.lua) of no caller. Of their secrets only the digests are known.
---   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; rate: the last minute's requests of a key
+--   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; rate: the last minute's requests of a key, told: by when others may come again
 --                           with a quota by the second they came in, a JSON object
 --   keyof:<digest>  string  the id of the key with this secret; when it ends the key's hash says
 
@@ -48,8 +48,30 @@ end)
 -- caller waits 60 s at most, which is the longest Retry-After.
 local WINDOW_S = 60
 
+-- The second at which a refused request may come again: when one that was counted leaves the window, but of each only once, so
+-- that those who come back as told all fit. `key.told` counts who was told which.
+local function come_again(id, key, slots, second)
+  local told, counted, again = {}, {}, nil
+  for at, requests in pairs(cjson.decode(key.told or '{}')) do
+    told[at] = tonumber(at) > second and requests or nil
+  end
+  for at in pairs(slots) do
+    table.insert(counted, tonumber(at))
+  end
+  table.sort(counted)
+  for _, at in ipairs(counted) do
+    again = tostring(at + WINDOW_S)
+    if (told[again] or 0) < slots[tostring(at)] then
+      told[again] = (told[again] or 0) + 1
+      break
+    end
+  end
+  call('HSET', P .. id, 'told', cjson.encode(told))
+  return tonumber(again)
+end
+
 -- Counts a request of a key, its hash as a table; returns how many more fit (-1: not even this one), and in how many seconds the
--- oldest leaves the window.
+-- oldest leaves the window, or a refused one may come again.
 local function count_request(id, key)
   local second, slots, used = math.floor(now / 1000), {}, 0
   local oldest, rate = second, tonumber(key.requests_per_minute)
@@ -64,7 +86,8 @@ local function count_request(id, key)
   local left = used < rate and rate - used - 1 or -1
   if left >= 0 then slots[tostring(second)] = (slots[tostring(second)] or 0) + 1 end
   call('HSET', P .. id, 'rate', cjson.encode(slots), 'last_seen_ms', now)
-  return left, oldest + WINDOW_S - second
+  local reset = left < 0 and come_again(id, key, slots, second) or oldest + WINDOW_S
+  return left, reset - second
 end
 
 -- Looks up the API key of a request by its secret's digest, and counts the request where the key has a quota, a repeat once
