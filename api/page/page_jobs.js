@@ -124,6 +124,7 @@ export function all_pages(job, all, from) {
     "div",
     { class: "pages" },
     job.error && make("p", { class: "failure", dir: "auto" }, job.error.message),
+    (job.failures ?? []).map(({ count, code }) => make("p", { class: "muted" }, `${number(count)} ${code}`)),
     progress(job, rows),
     rows.slice(from, from + MOST).map(page),
     rows.length > MOST &&

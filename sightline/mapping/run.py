@@ -133,20 +133,15 @@ class _Map:
 
 
 def _unasked(row: Row, failure: Exception) -> dict[str, Any]:
+    """A file that cannot be read now may be later; what is wrong with its bytes stays so."""
     code = failure.code if isinstance(failure, RowError) else "unreadable"
-    return _failed(row, {"code": code, "message": str(failure)[:500], "retryable": False})
+    error = {"code": code, "message": str(failure)[:500], "retryable": code == "unreadable"}
+    return _failed(row, error)
 
 
 def _failed(row: Row, error: dict[str, Any], job: str | None = None, tries: int = 1) -> dict[str, Any]:
     error = {name: error[name] for name in ("code", "message", "retryable")}
     return {"columns": row.columns, "job": job, "error": error, "tries": tries}
-
-
-def time_of(forecast: dict[str, Any]) -> tuple[float, float] | None:
-    """From now to the end of the last row: met half the time, and nine times in ten."""
-    if (estimate := forecast.get("estimate")) is None:
-        return None
-    return estimate["p50"] + estimate["service_s"], estimate["p90"] + estimate["service_s"]
 
 
 async def map_rows(
