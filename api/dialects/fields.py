@@ -43,6 +43,14 @@ class PageAnswer(ListAnswer):
     last_id: str | None
 
 
+class FailureCount(TypedDict):
+    """How many lines or pages failed for this reason so far, and the first one's message."""
+
+    code: str
+    count: int
+    message: str
+
+
 class PageOf(PageAnswer, Generic[Row]):
     data: list[Row]
 

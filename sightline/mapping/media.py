@@ -63,12 +63,12 @@ def local(path: Path) -> Medium:
     return Medium(lambda: _digest(_read(path)), lambda: _read(path))
 
 
-def page_media(start: bytes, whole: Callable[[], Path | bytes]) -> list[Medium]:
+def page_media(kind: str | None, start: bytes, whole: Callable[[], Path | bytes]) -> list[Medium]:
     """Each page of a PDF, or of a TIFF of several pages, on its own; nothing for all other files.
 
     Raises OSError, RowError.
     """
-    if _PDF in start[:1024]:
+    if kind == "Document" and _PDF in start[:1024]:
         source = whole()
         count, page = _pdf_pages(source), _pdf_page
     elif start.startswith(_TIFF) and (count := _tiff_pages(source := whole())) > 1:

@@ -111,7 +111,7 @@ class _Entry:
             return [Row(one, self.medium)] if named else UNKNOWN
         try:
             kind = kind_of(start := self.start())
-            pages = page_media(start, self.whole)
+            pages = page_media(kind, start, self.whole)
         except RowError as fault:
             return [Row(one, fault=fault, path=self.path)]
         except (OSError, ValueError):

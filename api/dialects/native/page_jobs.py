@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.fields import seconds
+from api.dialects.fields import FailureCount, seconds
 from api.dialects.native.jobs import BriefError, JobChoice, JobQuestion, JobUsage, known
 from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.strict_json import Wire
@@ -48,14 +48,6 @@ class PageJobUrls(TypedDict):
     pages: str
 
 
-class PageFailures(TypedDict):
-    """How many pages failed for this reason so far, and the first one's message."""
-
-    code: str
-    count: int
-    message: str
-
-
 class PageJob(TypedDict):
     """A job of pages. `ends_in_s` is when its last page is done: at the pace so far, or as the queue says."""
 
@@ -75,7 +67,7 @@ class PageJob(TypedDict):
     webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one of its own.")]]
     error: NotRequired[Annotated[BriefError, Field(description="Of a job that failed.")]]
     failures: NotRequired[
-        Annotated[list[PageFailures], Field(description="Why pages failed, the most frequent reason first.")]
+        Annotated[list[FailureCount], Field(description="Why pages failed, the most frequent reason first.")]
     ]
 
 

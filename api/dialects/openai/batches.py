@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.fields import Metadata, PageAnswer
+from api.dialects.fields import FailureCount, Metadata, PageAnswer
 from api.dialects.openai.errors import status_of, to_error
 from api.dialects.openai.files import to_life
 from api.dialects.strict_json import Wire, invalid, parse, read, unsupported_kind
@@ -134,14 +134,6 @@ class BatchCounts(TypedDict):
     failed: int
 
 
-class BatchFailures(TypedDict):
-    """How many lines failed for this reason so far, and the first one's message."""
-
-    code: str
-    count: int
-    message: str
-
-
 class InputTokensDetails(TypedDict):
     cached_tokens: int
 
@@ -189,7 +181,7 @@ class Batch(TypedDict):
     cancelled_at: int | None
     request_counts: BatchCounts
     failures: Annotated[
-        list[BatchFailures], Field(description="Why lines failed, the most frequent reason first.")
+        list[FailureCount], Field(description="Why lines failed, the most frequent reason first.")
     ]
     usage: BatchUsage
     metadata: dict[str, str] | None
@@ -251,7 +243,7 @@ def to_batch(batch: records.Batch, estimate: Estimate | None = None) -> Batch:
             "completed": batch.completed,
             "failed": batch.failed,
         },
-        "failures": [cast(BatchFailures, dict(vars(failure))) for failure in batch.failures],
+        "failures": [cast(FailureCount, dict(vars(failure))) for failure in batch.failures],
         "usage": _usage(batch.tokens),
         "metadata": batch.metadata or None,
         "estimate": None if estimate is None else _estimate(estimate),
