@@ -14,8 +14,9 @@ from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
 from shared.errors import CallerError
 from shared.file import File, Purpose, Written
 from shared.media import videos
-from shared.media.pictures import check_sizes, inspect
-from shared.request import Request, Video
+from shared.media.files import as_its_bytes, inspect_file, medium_of
+from shared.media.pictures import check_sizes
+from shared.request import Image, Medium, Request, Video
 from shared.settings import PictureSettings, Settings
 from shared.store import files
 from shared.store.admission import Prediction
@@ -147,6 +148,21 @@ class Files:
         """The bytes of a file, in pieces. Raises CallerError `file_not_found`."""
         return await self._or_404(self._blobs.stream(file.digest), None)
 
+    async def with_kinds(self, caller: str, request: Request) -> Request:
+        """The request with each part that names a file as what the file begins like.
+
+        Raises CallerError (`file_not_found`, `invalid_document`).
+        """
+
+        async def told(part: Medium) -> Medium:
+            if part.file is None:
+                return part
+            file = await self.get(caller, part.file, part.param)
+            head = self._blobs.in_thread(self._blobs.head, file.digest)
+            return as_its_bytes(part, await self._or_404(head, part.param))
+
+        return request.with_media([await told(part) for part in request.media])
+
     async def with_files(self, caller: str, request: Request, reservation: Reservation | None) -> Request:
         """The request with the bytes of the media that it names as files, as if they had come inline.
 
@@ -225,11 +241,10 @@ def _check_size(size: int, limits: PictureSettings, param: str) -> None:
 
 
 def _check_medium(staged: Staged, settings: Settings) -> None:
-    """A picture or a video, as its first bytes say."""
-    most = max(settings.pictures.max_mb, settings.videos.max_mb)
-    data = staged.read() if staged.size <= most * 2**20 else b""
-    if videos.video_format(data):
-        videos.check_video(data, settings.videos, FILE)
-    else:
-        _check_size(staged.size, settings.pictures, FILE)
-        inspect(data, settings.pictures, FILE)
+    """What a model may be shown, of whichever kind its bytes are."""
+    most = max(settings.pictures.max_mb, settings.videos.max_mb, settings.documents.max_mb)
+    if staged.size > most * 2**20:
+        message = f"A file for a model may have at most {most:g} MiB."
+        raise CallerError("payload_too_large", message, param=FILE)
+    data = staged.read()
+    inspect_file(medium_of(data) or Image, data, settings, FILE)

@@ -225,7 +225,8 @@ def refused_as(code: str) -> Iterator[None]:
     try:
         yield
     except CallerError as error:
-        code = code if error.code == "invalid_image_url" else error.code
+        if error.code != "invalid_image_url":
+            raise
         raise CallerError(code, error.message, param=error.param) from None
 
 

@@ -229,7 +229,8 @@ class Submission:
         lane, now_ms = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
-        request = request.for_model(model.id)
+        check_counts_and_urls(request, self._settings, terms.caller.id)
+        request = await self._files.with_kinds(terms.caller.id, request.for_model(model.id))
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
         data, pixels = dict[str, bytes](), 0
         if request.documents:

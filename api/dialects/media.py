@@ -1,18 +1,16 @@
 """Reads media as callers write them: a URL, a data: URI, bare base64, or markdown in a prompt.
 
-Everything else (paths, file://, ftp://, blob:) is refused here, before anything is opened. The bytes
-themselves, and where a URL leads, are checked later.
+Bytes are what they begin like, whatever they are called. Everything else (paths, file://, ftp://, blob:) is
+refused here, before anything is opened. The rest of the bytes, and where a URL leads, is checked later.
 """
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
 
 from pybase64 import b64decode
 
 from shared.errors import CallerError
-from shared.media.pictures import IS_DOCUMENT
-from shared.request import MOST_PICTURES, Document, Image, Part, Sound, Text, Video
+from shared.media.files import ACCEPTED, URL_CODES, as_its_bytes, medium_of
+from shared.request import MOST_PICTURES, Image, Medium, Part, Text
 from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
@@ -21,44 +19,35 @@ from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 _MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\((data:[^()]*+|[^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
 # All that encodeURIComponent escapes in base64 and its line breaks. A general unquote costs gigabytes.
 _ESCAPES = {"%2b": "+", "%2f": "/", "%3d": "=", "%0a": "", "%0d": "", "%20": ""}
-_PDF_URI = "data:application/pdf"
+_DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
+_DATA_HEAD = 400
+"""Characters in which the type of a data: URI ends."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
-def _data_uri(family: str) -> re.Pattern[str]:
-    """RFC 2397, base64 only. Browsers write bytes of unknown type as octet-stream, or without a type."""
-    kinds = rf"(?:{family}/[\w.+-]+|application/octet-stream)?"
-    return re.compile(rf"data:{kinds}(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
+def medium(kind: type[Medium], value: str, param: str) -> Medium:
+    """Read one reference to what a field asks for (`kind`) or, as its bytes say, to something else.
 
-
-class _Kind(NamedTuple):
-    """How errors name a medium, and their code; base64 of one may begin with `start`, like a path or not."""
-
-    noun: str
-    family: str
-    code: str
-    uri: re.Pattern[str]
-    start: str
-
-
-_PICTURE = _Kind("picture", "image", "invalid_image_url", _data_uri("image"), "/9j/")
-_DOCUMENT = _Kind("document", "application", "invalid_document", _data_uri("(?:application|image)"), "JVBER")
-_SOUND = _Kind("sound", "audio", "invalid_audio", _data_uri("audio"), "//")
-_VIDEO = _Kind("video", "video", "invalid_video", _data_uri("video"), "AAAA")
-_KINDS: Mapping[type, _Kind] = {Image: _PICTURE, Sound: _SOUND, Document: _DOCUMENT, Video: _VIDEO}
-
-
-M = TypeVar("M", Image, Sound, Document, Video)
-
-
-def medium(kind: type[M], value: str, param: str, *, bare_base64: bool) -> M:
-    """Read one reference; `bare_base64` is for the families whose clients send it.
-
-    Raises CallerError: `invalid_image_url` for a picture, `invalid_document`, `invalid_audio` or
-    `invalid_video`.
+    Raises CallerError `invalid_image_url` where a picture is asked for, else `invalid_document`,
+    `invalid_audio` or `invalid_video`.
     """
-    url, data = _read(_KINDS[kind], value, param, bare_base64)
-    return kind(url=url, data=data, param=param)
+    value = value.strip()
+    head = value[:8].lower()
+    if head.startswith(("http://", "https://", *BUCKET_SCHEMES)):
+        if len(value) > MAX_URL_CHARS:
+            raise _refusal(kind, param, f"is longer than {MAX_URL_CHARS} characters")
+        return kind(url=value, param=param)
+    if head.startswith("data:"):
+        data = _from_data_uri(kind, value, param)
+        return as_its_bytes(kind(data=data, param=param), data)
+    try:
+        data = _decoded(value)
+    except ValueError:
+        data = b""
+    # A path from the root on may be base64, too, but not of a file.
+    if not data or (head.startswith("/") and medium_of(data, kind) is None):
+        raise _refusal(kind, param, f"is neither an http(s) URL, nor a data: URI or base64 of {ACCEPTED}")
+    return as_its_bytes(kind(data=data, param=param), data)
 
 
 def prompt_parts(prompt: str) -> tuple[Part, ...]:
@@ -69,7 +58,7 @@ def prompt_parts(prompt: str) -> tuple[Part, ...]:
     parts: list[Part] = []
     for number, piece in enumerate(_MARKDOWN.split(prompt, MOST_PICTURES + 1)):
         if number % 2:
-            parts.append(medium(Image, piece, "inputs", bare_base64=False))
+            parts.append(medium(Image, piece, "inputs"))
             continue
         # `![](url) What?` is the same request as the picture and the text sent separately.
         leads = number and not any(isinstance(part, Text) for part in parts)
@@ -78,44 +67,19 @@ def prompt_parts(prompt: str) -> tuple[Part, ...]:
     return tuple(parts) or (Text(text=""),)
 
 
-def _read(kind: _Kind, value: str, param: str, bare_base64: bool) -> tuple[str | None, bytes | None]:
-    """A URL, or the bytes."""
-    value = value.strip()
-    head = value[:8].lower()
-    if head.startswith("data:"):
-        return None, _from_data_uri(kind, value, param)
-    expected = "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
-    advice = f" Send {expected}."
-    if head.startswith(("http://", "https://", *BUCKET_SCHEMES)):
-        if len(value) > MAX_URL_CHARS:
-            raise _refusal(kind, param, f"is longer than {MAX_URL_CHARS} characters", advice)
-        return value, None
-    # Anything else that starts with a slash is a path.
-    if bare_base64 and (head.startswith(kind.start) or not head.startswith("/")):
-        return None, _from_base64(kind, value, param, advice)
-    raise _refusal(kind, param, f"is no {kind.noun}'s address", advice)
-
-
-def _from_data_uri(kind: _Kind, value: str, param: str) -> bytes:
-    prefix = kind.uri.match(value[:400])
+def _from_data_uri(kind: type[Medium], value: str, param: str) -> bytes:
+    prefix = _DATA_URI.match(value[:_DATA_HEAD])
     if prefix is None:
-        is_document = kind is _PICTURE and value[: len(_PDF_URI)].lower() == _PDF_URI
-        wanted = f"is not a data:{kind.family}/…;base64,… URI"
-        raise _refusal(kind, param, IS_DOCUMENT if is_document else wanted)
+        raise _refusal(kind, param, "is not a data:…;base64,… URI")
     payload = value[prefix.end() :]
     for escape, character in _ESCAPES.items() if "%" in payload else ():
         payload = payload.replace(escape, character).replace(escape.upper(), character)
-    return _from_base64(kind, payload, param)
-
-
-def _from_base64(kind: _Kind, text: str, param: str, advice: str = "") -> bytes:
     try:
-        data = _decoded(text)
+        data = _decoded(payload)
     except ValueError:
-        reason = "is neither a URL nor valid base64" if advice else "holds no valid base64"
-        raise _refusal(kind, param, reason, advice) from None
+        raise _refusal(kind, param, "holds no valid base64") from None
     if not data:
-        raise _refusal(kind, param, f"holds no {kind.noun}", advice)
+        raise _refusal(kind, param, "holds no file")
     return data
 
 
@@ -132,5 +96,5 @@ def _decoded(text: str) -> bytes:
         return b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
 
 
-def _refusal(kind: _Kind, param: str, reason: str, advice: str = "") -> CallerError:
-    return CallerError(kind.code, f"`{param}` {reason}.{advice}", param=param)
+def _refusal(kind: type[Medium], param: str, reason: str) -> CallerError:
+    return CallerError(URL_CODES[kind], f"`{param}` {reason}.", param=param)

@@ -30,6 +30,8 @@ log = logging.getLogger("shared.blobs")
 P = ParamSpec("P")
 T = TypeVar("T")
 Reach = Literal["reachable", "read_only", "unreachable"]
+HEAD = 1024
+"""Bytes that say what a file is."""
 AT_ONCE = 32
 """Asynchronous calls that are made at once. A store that hangs holds up nothing else of a process."""
 REACHED_S = 2.0
@@ -136,6 +138,11 @@ class Blobs:
     def open(self, name: str) -> BinaryIO:
         """To read in pieces. Raises BlobMissingError, BlobsUnavailable."""
         return self._place.open(_path(name))
+
+    def head(self, name: str) -> bytes:
+        """How the bytes begin. Raises BlobMissingError, BlobsUnavailable."""
+        with self.open(name) as file, finding(name):
+            return file.read(HEAD)
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
         """The bytes in pieces. Raises BlobMissingError, BlobsUnavailable before the first, or between two."""

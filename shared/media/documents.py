@@ -17,8 +17,6 @@ from shared.settings import Settings
 DocumentFormat = Literal["PDF", "TIFF", "WEBP", "GIF"]
 # A PDF may have something before its header, which readers look for in the first kilobyte.
 PDF_WITHIN = 1024
-PICTURE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-"""Clients also send a PNG or JPEG as a file: that is its own page."""
 RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")
 AT_ONCE = 2
 """Rendering processes of one kind of work."""
@@ -102,12 +100,6 @@ class DocumentRenderer:
 
         No more than `room`, which is how many pictures the request may still have. Close it where you stop.
         """
-        if data.startswith(PICTURE_STARTS):
-            selected(document.pages, 1, document.param)
-            if not room:
-                raise _too_many(1, room, document.param)
-            yield Image(data=data, param=document.param)
-            return
         with self.opened(data, document.param) as pages:
             numbers = selected(document.pages, pages.count, document.param)
             if len(numbers) > room:

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, Validat
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared import ROOT
+from shared import ROOT, VERSION
 from shared.request import MOST_FRAMES, MOST_PAGES, MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
 from shared.settings.group import BearerSecret, Group, Listed, display_entry
@@ -339,6 +339,17 @@ class FetchSettings(Group):
         gt=0,
         description="Seconds for fetching all pictures of one job. A job may wait half as long for a fetch slot "
         "before it is queued again.",
+    )
+    max_tries: int = Field(
+        5,
+        ge=1,
+        description="How often a host is asked that answers 429, 500, 502, 503 or 504 or breaks off, with longer and "
+        "longer pauses. One that says `Retry-After` is asked then, until the job's deadline.",
+    )
+    user_agent: str = Field(
+        f"sightline/{VERSION} (+https://github.com/sightline-vlm/sightline)",
+        pattern=r"^[!-~][ -~]*$",
+        description="What hosts and receivers of webhooks are told who asks; name a contact of yours.",
     )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Listed[tuple[str, ...]] = Field(

@@ -5,9 +5,10 @@ and comes back writes nothing.
 """
 
 import json
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic_core import to_json
 
@@ -55,6 +56,18 @@ class Claim:
     request_id: str = ""
     trace: str = ""
     rows: int = 1
+
+
+class Retry(NamedTuple):
+    """When a job whose inputs could not be fetched is tried again: with this request, for the rest of them.
+
+    A `free` try counts as no failure, of which there may be `most`.
+    """
+
+    pause_s: float
+    request: str
+    most: int
+    free: bool
 
 
 ClaimReply: TypeAlias = Claim | Again | Full | None
@@ -198,11 +211,13 @@ def give_back(
     cause: JobError | None = None,
     missing: Sequence[str] = (),
     died: bool = False,
+    again: Retry | None = None,
 ) -> ScriptCall[str | None]:
     """Put claimed work back in line; an error counts as a failure, which may spend the budget.
 
     `cause` is this attempt's own error, where `error` is that of all together.
-    `missing` are digests that the blob store lacks: the next caller to name one is asked for its bytes.
+    `again` is for a job whose inputs are awaited. `missing` are digests that the blob store lacks: the next
+    caller to name one is asked for its bytes.
     `died` = the worker ends because of this attempt or one beside it: one more death. Returns the lane to
     nudge, or None where the work ended, waits for its next attempt or is no longer ours.
     """
@@ -210,11 +225,14 @@ def give_back(
         "id": claim.id,
         "token": claim.token,
         "reason": reason,
-        "spend": error is not None or None,
+        "spend": (error is not None and not (again and again.free)) or None,
         "failure": error.model_dump_json() if error else None,
         "cause": _brief(cause or error),
         "missing": list(missing) or None,
         "died": died or None,
+        "pause": math.ceil(again.pause_s * 1000) if again else None,
+        "request": again.request if again else None,
+        "most": again.most if again else None,
     }
 
     def parse(reply: list[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -12,13 +13,15 @@ from shared.blobs import Blobs, digest
 from shared.errors import Unavailable
 from shared.job import Times
 from shared.pending_terms import PendingTerms
-from shared.request import Image, Medium, Sound, Video
+from shared.request import Document, Image, Medium, Sound, Video
 from shared.settings import PictureSettings
 from shared.store import jobs
 from shared.store.admission import JobTerms, submit
 from shared.store.keys import INTAKE
+from shared.store.maintenance import due
 from shared.store.script import ScriptCall, Store
 from tests.support.attempt_harness import MODEL, LossyStore, WorkerHarness, worker_harness
+from tests.support.clients import until
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
@@ -42,12 +45,12 @@ def serving(body: bytes) -> Serve:
 @pytest.fixture
 def intake(redis: RedisServer) -> Iterator[tuple[WorkerHarness, Intake]]:
     with worker_harness(redis, fetch=LOOPBACK) as harness:
-        yield (
-            harness,
-            Intake(
-                harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
-            ),
-        )
+        yield harness, courier_of(harness)
+
+
+def courier_of(harness: WorkerHarness) -> Intake:
+    store, nudger = harness.store, harness.nudger
+    return Intake(harness.settings, store, nudger, harness.blobs, harness.leases, harness.worker)
 
 
 def ask(harness: WorkerHarness, *urls: str, kind: type[Medium] = Image) -> str:
@@ -107,7 +110,7 @@ def test_what_is_no_video_or_may_not_be_fetched_ends_the_job_by_its_place(
     intake: tuple[WorkerHarness, Intake], url: str | None
 ) -> None:
     harness, courier = intake
-    with origin(serving(PICTURE)) as there:
+    with origin(serving(b"?")) as there:
         job = ask(harness, url or there.url, kind=Video)
         courier.work()
     error = harness.job(job).error
@@ -117,7 +120,7 @@ def test_what_is_no_video_or_may_not_be_fetched_ends_the_job_by_its_place(
 
 @pytest.mark.parametrize(
     ("body", "url", "code"),
-    [(PICTURE, None, "invalid_audio"), (b"", "http://169.254.169.254/a.wav", "invalid_audio")],
+    [(b"?", None, "invalid_audio"), (b"", "http://169.254.169.254/a.wav", "invalid_audio")],
 )
 def test_what_is_no_sound_or_may_not_be_fetched_ends_the_job_by_its_place(
     intake: tuple[WorkerHarness, Intake], body: bytes, url: str | None, code: str
@@ -136,9 +139,7 @@ def test_a_fetched_pictures_answer_is_another_callers_only_where_the_settings_sa
     redis: RedisServer, shared: bool, cache: str
 ) -> None:
     with worker_harness(redis, fetch=LOOPBACK, share_answers=shared) as harness:
-        courier = Intake(
-            harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
-        )
+        courier = courier_of(harness)
         harness.beat()
         with origin(serving(PICTURE)) as there:
             ask(harness, there.url)
@@ -184,9 +185,8 @@ def test_the_same_picture_by_url_and_inline_is_one_question(intake: tuple[Worker
 @pytest.mark.parametrize(
     ("serve", "code"),
     [
-        (answering(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"), "fetch_failed"),
         (answering(b"HTTP/1.1 404 Gone\r\ncontent-length: 0\r\n\r\n"), "fetch_failed"),
-        (answering(b""), "fetch_failed"),
+        (answering(b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n"), "fetch_failed"),
         (serving(b"<html>no picture</html>"), "invalid_image"),
         (answering(b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.1/x\r\n\r\n"), "invalid_image_url"),
     ],
@@ -204,6 +204,85 @@ def test_a_picture_that_cannot_be_had_fails_its_job_at_the_first_try(
     assert error is not None
     assert (error.code, error.param) == (code, "images[0]")
     assert harness.story(job) == ["failed"]
+
+
+def in_turn(*serve: Serve) -> Serve:
+    """Serves each connection as the next says, and all others as the last."""
+    turns = list(serve)
+
+    def serve_next(connection: socket.socket, stopped: threading.Event) -> None:
+        (turns.pop(0) if len(turns) > 1 else turns[0])(connection, stopped)
+
+    return serve_next
+
+
+def work_when_due(harness: WorkerHarness, courier: Intake) -> None:
+    """The courier's next try; nothing is due before the pause has passed."""
+    assert harness.claim_if_any(lane=INTAKE) is None
+    until(lambda: harness.store.run(due()))
+    courier.work()
+
+
+BUSY = answering(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
+SLOW_DOWN = answering(b"HTTP/1.1 429 No\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize("busy", [BUSY, SLOW_DOWN, answering(b""), answering(HEAD % 9, b"cut")])
+def test_a_busy_origin_is_asked_again_for_what_it_has_not_sent(
+    intake: tuple[WorkerHarness, Intake], busy: Serve
+) -> None:
+    harness, courier = intake
+    with origin(serving(PICTURE)) as good, origin(in_turn(busy, serving(PICTURE))) as there:
+        job = ask(harness, good.url, there.url)
+        courier.work()
+        assert harness.job(job).waiting_reason == "retrying"
+        work_when_due(harness, courier)
+        assert (len(good.requests), len(there.requests)) == (1, 2)
+    harness.attempt()
+    assert harness.text(job) == "look [64x48] [64x48]"
+
+
+def test_an_origin_that_stays_busy_fails_the_job_which_says_how_often_it_was_asked(
+    redis: RedisServer,
+) -> None:
+    fetch = LOOPBACK.model_copy(update={"max_tries": 2})
+    with worker_harness(redis, fetch=fetch, backoff_s=0.01) as harness, origin(BUSY) as there:
+        courier = courier_of(harness)
+        job = ask(harness, there.url)
+        courier.work()
+        work_when_due(harness, courier)
+        error = harness.job(job).error
+    assert error is not None
+    assert (error.code, len(there.requests)) == ("fetch_failed", 2)
+    assert error.message.endswith("the origin answered with status 503 (tried 2 times).")
+
+
+@pytest.mark.parametrize("asks", [b"3600", b"Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_an_origin_that_asks_to_wait_past_the_deadline_fails_the_job_at_once(
+    intake: tuple[WorkerHarness, Intake], asks: bytes
+) -> None:
+    harness, courier = intake
+    answer = b"HTTP/1.1 503 Busy\r\nretry-after: %s\r\ncontent-length: 0\r\n\r\n" % asks
+    with origin(answering(answer)) as there:
+        placing = harness.placing("look", (Image(url=there.url),))
+        soon = Times(finish_by=int(time.time() * 1000) + 600_000)
+        harness.store.run(submit(placing, harness.settings, JobTerms(pending_terms=HELD, times=soon)))
+        courier.work()
+    error = harness.job(placing.job).error
+    assert error is not None
+    assert (error.code, "asks to wait" in error.message) == ("fetch_failed", True)
+
+
+@pytest.mark.parametrize("asked", [Image, Document])
+def test_a_files_bytes_say_what_it_is_whatever_was_asked_for(
+    intake: tuple[WorkerHarness, Intake], asked: type[Medium]
+) -> None:
+    harness, courier = intake
+    with origin(serving(sound("FLAC", 1.5))) as there:
+        job = ask(harness, there.url, kind=asked)
+        courier.work()
+    harness.attempt()
+    assert harness.text(job) == "look [1.5s]"
 
 
 def test_a_job_cancelled_while_its_picture_is_fetched_is_not_admitted(

@@ -13,7 +13,8 @@ from tests.support.clients import PATIENCE_S
 from tests.support.pictures import Serve, answering, dripping, origin
 from tests.support.receiver import receiver
 from tests.support.views import succeeded
-from worker.webhooks.post import LONGEST_DELAY_S, Outcome, post
+from worker.fetching.guarded_http import LONGEST_DELAY_S
+from worker.webhooks.post import Outcome, post
 
 SECRET = "a secret of sixteen bytes"
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))

@@ -118,9 +118,8 @@ async def test_each_page_of_a_tiff_webp_or_gif_is_seen(deployment: Deployment, k
         ([{"type": "document", "document": INLINE, "pages": "4"}], "invalid_document", "it has 3 pages"),
         ([{"type": "document", "document": INLINE, "pages": "2,1-3"}], "invalid_document", "twice"),
         ([{"type": "document", "document": INLINE, "pages": "all"}], "invalid_document", "like `1-3,7`"),
-        ([{"type": "document", "document": "/etc/passwd"}], "invalid_document", "Send an http(s) URL"),
+        ([{"type": "document", "document": "/etc/passwd"}], "invalid_document", "an http(s) URL"),
         ([{"type": "document", "url": "http://127.0.0.1/a.pdf"}], "invalid_document", ""),
-        ([{"type": "input_file", "file_url": URI}], "invalid_document", "http(s) URL"),
         ([{"type": "file", "file": {}}], "invalid_request", "required"),
         ([{"type": "file", "file": {"file_id": "a", "file_data": "b"}}], "invalid_request", "one of them"),
         ([{"type": "file", "file": {"file_id": "file-none"}}], "file_not_found", "no such file"),
@@ -169,8 +168,22 @@ async def test_a_picture_that_comes_as_a_file_is_its_own_page(
     await asked(deployment, {"type": "image_url", "image_url": {"url": shown}})
     deployment.worker.succeed(deployment.worker.take(), "A circle.")
     upload = await client.files.create(file=("a.png", PICTURE), purpose="assistants")
-    again = await asked(deployment, {"type": "file", "file": {"file_id": upload.id}})
-    assert again.headers["x-cache"] == "HIT"
+    for part in ({"type": "file", "file": {"file_id": upload.id}}, file(PICTURE)):
+        again = await asked(deployment, part)
+        assert again.headers["x-cache"] == "HIT"
+
+
+async def test_a_document_that_comes_as_a_picture_becomes_its_pages(
+    deployment: Deployment, client: openai.AsyncOpenAI
+) -> None:
+    deployment.worker.beat()
+    upload = await client.files.create(file=("a.png", PDF), purpose="vision")
+    shown: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{INLINE}"}},
+        {"type": "input_image", "file_id": upload.id},
+    ]
+    await asked(deployment, *shown)
+    assert len(claimed(deployment).images) == 2 * len(PAGES)
 
 
 async def test_a_document_of_a_url_is_fetched_before_its_job_waits_for_the_model(

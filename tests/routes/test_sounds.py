@@ -128,7 +128,6 @@ async def test_a_model_whose_folder_has_no_ear_needs_no_worker_to_say_so(deploym
         ({"type": "audio", "url": "http://127.0.0.1/a.wav"}, "invalid_audio", "url"),
         ({"type": "audio", "audio": "data:image/png;base64,AAAA"}, "invalid_audio", "audio"),
         ({"type": "audio", "audio": inline(WAV), "text": "x"}, "unknown_field", "text"),
-        ({"type": "image", "image": inline(WAV)}, "invalid_image", "image"),
     ],
 )
 async def test_what_is_no_sound_is_refused_where_it_stands(

@@ -13,10 +13,9 @@ from obstore.exceptions import (
 )
 from obstore.store import ObjectStore, from_url
 
-from shared.errors import CallerError
 from shared.settings import FetchSettings
 from shared.url_guard import BucketObject
-from worker.fetching.fetch import HOSTS, FetchKind
+from worker.fetching.fetch import HOSTS, FetchError, FetchKind
 from worker.fetching.guarded_http import Allowance, OriginError, describe
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def fetch_object(
     allowance: Allowance,
     kind: FetchKind,
 ) -> bytes:
-    """The object's bytes, without retries. Raises CallerError `fetch_failed`, Unavailable `queue_full`."""
+    """The object's bytes, without retries. Raises FetchError, Unavailable `queue_full`."""
     try:
         with allowance.place(HOSTS, target.bucket):
             return _read(_store(target.scheme, target.bucket, settings.limit_s), target, max_bytes, allowance)
@@ -47,7 +46,7 @@ def fetch_object(
         reason = describe(fault, "bucket", settings.limit_s)
     except (BaseError, ValueError):
         reason = "the bucket could not be read"
-    raise CallerError("fetch_failed", f"The {kind.noun} could not be fetched: {reason}.", param=param)
+    raise FetchError(kind, reason, param)
 
 
 def _read(store: ObjectStore, target: BucketObject, max_bytes: int, allowance: Allowance) -> bytes:

@@ -1,4 +1,4 @@
-"""Fetches one remote file of a request: guarded, bounded in time and bytes, without retries."""
+"""Fetches one remote file of a request: guarded, bounded in time and bytes, in one try."""
 
 import socket
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from worker.fair_share import KeyedFairSemaphore
 from worker.fetching.guarded_http import (
     FAULTS,
     Allowance,
+    BusyError,
     OriginError,
     Resolver,
     body,
@@ -22,10 +23,12 @@ from worker.fetching.guarded_http import (
     exchange,
     header,
     resolve,
+    retry_after_s,
 )
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PARTIAL = 206
+BUSY = frozenset({429, 500, 502, 503, 504})
 CODINGS = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 """Codings that change a file's bytes. Origins send other values, too (`identity`, `UTF-8`), that do not."""
 HOSTS = KeyedFairSemaphore(9)
@@ -43,6 +46,16 @@ PICTURES = FetchKind("picture", "image/png, image/jpeg, image/webp, image/gif")
 SOUNDS = FetchKind("sound", "audio/wav, audio/flac, audio/mpeg")
 DOCUMENTS = FetchKind("document", "application/pdf, image/tiff, image/webp, image/gif")
 VIDEOS = FetchKind("video", "video/mp4, video/webm, video/quicktime, video/x-matroska, video/x-msvideo")
+
+
+class FetchError(CallerError):
+    """The origin does not deliver; `busy` where it may do so later."""
+
+    def __init__(
+        self, kind: FetchKind, reason: str, param: str | None, busy: BusyError | None = None
+    ) -> None:
+        super().__init__("fetch_failed", f"The {kind.noun} could not be fetched: {reason}.", param=param)
+        self.busy = busy
 
 
 class FetchResponse(NamedTuple):
@@ -63,7 +76,7 @@ def fetch(
 ) -> bytes:
     """The bytes at `url`, redirects followed, each checked as the first URL was.
 
-    Raises CallerError: `invalid_image_url` if the guard refuses, `fetch_failed` for any failure of the
+    Raises CallerError `invalid_image_url` if the guard refuses, FetchError for any failure of the
     origin, slowness included; Unavailable `queue_full` if other fetches leave no place for this one. Takes no
     longer than the allowance permits.
     """
@@ -74,22 +87,28 @@ def fetch(
                 allowance.place(HOSTS, target.host),
                 connect(target, settings.reach, resolver, allowance, param) as connection,
             ):
-                response = _exchange(connection, target, max_bytes, allowance, kind.accepts)
+                request = _request(target, kind.accepts, settings.user_agent)
+                response = _exchange(connection, request, max_bytes, allowance)
             if response.location is None:
                 return response.body
             url = _redirected(url, response.location)
         raise OriginError(f"the URL redirects more than {settings.max_redirects} times")
     except FAULTS as fault:
         reason = describe(fault, "origin", settings.limit_s)
-    raise CallerError("fetch_failed", f"The {kind.noun} could not be fetched: {reason}.", param=param)
+        broke_off = isinstance(fault, ConnectionError | h11.RemoteProtocolError)
+        busy = fault if isinstance(fault, BusyError) else BusyError(reason) if broke_off else None
+        raise FetchError(kind, reason, param, busy) from None
 
 
 def _exchange(
-    connection: socket.socket, target: Target, max_bytes: int, allowance: Allowance, accepts: str
+    connection: socket.socket, request: Sequence[h11.Event], max_bytes: int, allowance: Allowance
 ) -> FetchResponse:
-    http, response = exchange(connection, _request(target, accepts), allowance)
+    http, response = exchange(connection, request, allowance)
     if response.status_code in REDIRECTS:
         return FetchResponse(header(response, b"location"), b"")
+    if response.status_code in BUSY:
+        reason = f"the origin answered with status {response.status_code}"
+        raise BusyError(reason, retry_after_s(response))
     if not 200 <= response.status_code < 300 or response.status_code == PARTIAL:
         raise OriginError(f"the origin answered with status {response.status_code}")
     codings = header(response, b"content-encoding").lower().split(",")
@@ -101,10 +120,10 @@ def _exchange(
     return FetchResponse(None, _read_body(http, connection, max_bytes, allowance))
 
 
-def _request(target: Target, accepts: str) -> Sequence[h11.Event]:
+def _request(target: Target, accepts: str, user_agent: str) -> Sequence[h11.Event]:
     headers = [
         ("Host", target.authority),
-        ("User-Agent", "sightline"),
+        ("User-Agent", user_agent),
         ("Accept", f"{accepts}, */*;q=0.1"),
         ("Accept-Encoding", "identity"),
         ("Connection", "close"),

@@ -13,6 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,12 +28,21 @@ from worker.fair_share import KeyedFairSemaphore
 
 CHUNK = 65_536
 HEAD_LIMIT = 131_072
+LONGEST_DELAY_S = 86_400.0
 
 Resolver = Callable[[str, int], list[IPAddress]]
 
 
 class OriginError(Exception):
     """The origin did not deliver; the message may be shown to the caller."""
+
+
+class BusyError(OriginError):
+    """It may deliver later: after `retry_after_s`, where it said so."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 FAULTS = (OriginError, OSError, h11.RemoteProtocolError)
@@ -220,6 +231,19 @@ def header(response: h11.Response, name: bytes) -> str:
     return b", ".join(values).decode("utf-8", "replace").strip()
 
 
+def retry_after_s(response: h11.Response) -> float | None:
+    """What the other side asks for: a number or a date (RFC 9110, section 10.2.3); None if it is neither."""
+    text = header(response, b"retry-after")
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), LONGEST_DELAY_S)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    remaining = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
+    return min(max(remaining.total_seconds(), 0.0), LONGEST_DELAY_S)
+
+
 def _resolve(target: Target, resolver: Resolver, allowance: Allowance) -> list[IPAddress]:
     """Resolve in a thread of its own, because getaddrinfo has no time limit and may outlive this call."""
     addresses: list[IPAddress] = []
@@ -248,9 +272,10 @@ def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -
                 (str(ip), target.port), timeout=allowance.remaining_s() / rest
             )
             break
-        except OSError:
+        except OSError as error:
             if rest == 1:
-                raise
+                # Nor may another that was tried for all the time be taken for one that is slow to answer.
+                raise BusyError("the origin could not be reached") from error
     if target.scheme == "http":
         return connection
     try:

@@ -21,16 +21,16 @@ from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
-from shared.media.files import URL_CODES, inspect_file
+from shared.media.files import URL_CODES, as_its_bytes, inspect_file
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.metrics.counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
-from shared.request import Document, Image, Media, Medium, Request, Sound, Video
+from shared.request import Document, Image, Medium, Request, Sound, Video
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import Placing, admit
-from shared.store.claims import Claim, claim, give_back, settle, take
-from shared.store.files import DELETION_POLL_S, touch
+from shared.store.claims import Claim, Retry, claim, give_back, settle, take
+from shared.store.files import DELETION_POLL_S, HOLD_S, touch
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
@@ -39,8 +39,8 @@ from shared.url_guard import is_in_bucket, refused_as
 from worker.claim_shares import ClaimShares
 from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
-from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchKind, fetch
-from worker.fetching.guarded_http import Allowance
+from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchError, FetchKind, fetch
+from worker.fetching.guarded_http import Allowance, BusyError
 from worker.lease import REFUSED, UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
@@ -50,13 +50,15 @@ CONCURRENT_FETCHES = 8
 SMALL = 2**20
 """Bytes that every job may hold in memory; a job that fetches more needs one of the places for large ones."""
 LARGE_JOBS = 4
+DOUBLED = 6
+"""Tries after which the pause between two doubles no more."""
 DOCUMENT_JOBS = 8
 """Jobs with documents at the same time: rendering may take minutes, and other jobs need threads."""
 JOBS_EACH = 12
 """Jobs of one caller at the same time, of a courier's 16 threads: its origins may be slow."""
-Source = tuple[str, type[Media], str | None]
+Source = tuple[str, type[Medium], str | None]
 """A URL, what it is of, and the pages of a document."""
-FETCHES: dict[type[Media], FetchKind] = {
+FETCHES: dict[type[Medium], FetchKind] = {
     Image: PICTURES,
     Sound: SOUNDS,
     Video: VIDEOS,
@@ -64,12 +66,25 @@ FETCHES: dict[type[Media], FetchKind] = {
 }
 
 
-class StoredFile(NamedTuple):
-    """A file now in the blob store: its digest, its size in bytes, and what a picture's headers say."""
+class PostponedError(CallerError):
+    """Some of a job's inputs are to be fetched later; `request` has the digests of those that are here."""
 
+    def __init__(self, failed: FetchError, busy: BusyError, request: Request) -> None:
+        super().__init__(failed.code, failed.message, param=failed.param)
+        self.busy, self.request = busy, request
+
+
+class StoredFile(NamedTuple):
+    """A file now in the blob store: what it is, its digest, its bytes, and what a picture's headers say."""
+
+    kind: type[Medium]
     name: str
     size: int
     info: PictureInfo | None
+
+
+Files = dict[Source, tuple[StoredFile, ...]]
+"""What was fetched: of a document the pages."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,8 @@ class Intake:
                 # A fetch that is cut off is said to have taken too long.
                 entry.outcome = "worker_draining"
                 self._give_back(lease, "worker_draining", None)
+            elif isinstance(error, PostponedError):
+                self._postpone(lease, entry, error)
             else:
                 self._end(lease, entry, error)
         except Unavailable as error:
@@ -182,6 +199,23 @@ class Intake:
         call = settle(self.settings, lease.claim, failure)
         retry_until_stored(self.store.run, call, lease, refused_end(self.settings, lease.claim))
 
+    def _postpone(self, lease: Lease, entry: AttemptEntry, error: PostponedError) -> None:
+        """Try again after a pause that doubles, or as the origin asks, if the job's deadline allows."""
+        entry.outcome, entry.code = "attempt_failed", error.code
+        tries, asked_s = lease.claim.attempt, error.busy.retry_after_s
+        backoff_s = self.settings.queue.backoff_s * 2 ** min(tries - 1, DOUBLED)
+        pause_s, most = max(asked_s or 0, backoff_s), self.settings.fetch.max_tries
+        # After a longer pause what has come is held no more.
+        rest = (
+            error.request.model_dump_json(exclude_none=True) if pause_s < HOLD_S / 2 else lease.claim.request
+        )
+        again = Retry(pause_s, rest, most, free=asked_s is not None)
+        asks = "" if asked_s is None else f", and asks to wait {asked_s:.0f} s"
+        message = f"{error.message.removesuffix('.')}{asks} (tried {tries} times)."
+        failure = JobError(code=error.code, message=message, param=error.param)
+        call = give_back(self.settings, lease.claim, reason="attempt_failed", error=failure, again=again)
+        retry_until_stored(self.store.run, call, lease)
+
     def _fail(self, lease: Lease, entry: AttemptEntry, message: str, missing: tuple[str, ...] = ()) -> None:
         """Fail this attempt; another one may succeed."""
         entry.outcome, entry.code = "attempt_failed", "internal_error"
@@ -207,14 +241,15 @@ class Intake:
             # Nothing to fetch: the job only had to wait for its time.
             return request
         earlier = self._earlier_sizes(request)
-        files = self._fetch_all(lease, remote, room_for_pages(request, self.settings))
+        files = self._fetch_all(lease, request, remote)
         self._check([(file, place) for source, place in remote for file in files[source]], earlier)
         return request.with_media(_stored(part, files) for part in request.media)
 
-    def _fetch_all(
-        self, lease: Lease, remote: Sequence[tuple[Source, str]], room: int
-    ) -> dict[Source, tuple[StoredFile, ...]]:
-        """Fetch each URL once, at the same time; a document becomes its pages, `room` at most."""
+    def _fetch_all(self, lease: Lease, request: Request, remote: Sequence[tuple[Source, str]]) -> Files:
+        """Fetch each URL once, at the same time; a document becomes its pages.
+
+        Raises PostponedError, CallerError, Unavailable.
+        """
         places: dict[Source, str] = {}
         for source, place in remote:
             places.setdefault(source, place)
@@ -233,15 +268,29 @@ class Intake:
                 finally:
                     # Not waited for: after one picture's failure the others end with the allowance.
                     pool.shutdown(wait=False, cancel_futures=True)
-            files = dict[Source, tuple[StoredFile, ...]]()
+            files: Files = {
+                s: (file,) for s, file in zip(places, fetched, strict=True) if isinstance(file, StoredFile)
+            }
+            self._check_failures(
+                lease.claim.id, [file for file in fetched if isinstance(file, FetchError)], request, files
+            )
+            room = room_for_pages(request, self.settings)
             # One after the other, and neither in the time nor in the place for fetching.
             for source, file in zip(places, fetched, strict=True):
                 if isinstance(file, bytes):
                     files[source] = self._store_pages(lease, source, file, places[source], room)
                     room -= len(files[source])
-                else:
-                    files[source] = (file,)
             return files
+
+    def _check_failures(self, job: str, failed: Sequence[FetchError], request: Request, files: Files) -> None:
+        """Raises PostponedError for the origin that wants the longest pause."""
+        busy = [(error.busy.retry_after_s or 0, error, error.busy) for error in failed if error.busy]
+        if busy:
+            _, error, longest = max(busy, key=lambda each: each[0])
+            rest = request.with_media(_stored(part, files) for part in request.media)
+            # What came earlier is held for as long again.
+            self.store.run(touch(rest.digests, job, output=True))
+            raise PostponedError(error, longest, rest)
 
     @contextmanager
     def _document_place(self, caller: str) -> Iterator[None]:
@@ -280,15 +329,27 @@ class Intake:
 
     def _fetch_one(
         self, job: str, allowance: "JobAllowance", carrier: str, source: Source, param: str
-    ) -> StoredFile | bytes:
-        """Fetch one picture, sound or video into the blob store, or a document."""
-        url, kind, _ = source
-        # This thread is not the attempt's, so the span cannot find its parent by itself.
-        with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
-            body = self._fetch(url, kind, param, allowance)
+    ) -> StoredFile | bytes | FetchError:
+        """Fetch one file, into the blob store if it is no document. What it is, its bytes say.
+
+        An origin that may deliver later stops none of the other fetches.
+        """
+        url, asked, pages = source
+        try:
+            # This thread is not the attempt's, so the span cannot find its parent by itself.
+            with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
+                body = self._fetch(url, asked, param, allowance)
+        except FetchError as failed:
+            if failed.busy is None:
+                raise
+            return failed
+        part = (
+            Document(url=url, pages=pages, param=param) if asked is Document else asked(url=url, param=param)
+        )
+        kind = type(as_its_bytes(part, body))
         if kind is Document:
             return body
-        return self._store_one(job, body, inspect_file(kind, body, self.settings, param))
+        return self._store_one(job, body, kind, inspect_file(kind, body, self.settings, param))
 
     def _store_pages(
         self, lease: Lease, source: Source, data: bytes, param: str, room: int
@@ -303,20 +364,20 @@ class Intake:
         ):
             for image in images:
                 page = image.data or b""
-                files.append(self._store_one(lease.claim.id, page, inspect(page, limits, param)))
+                files.append(self._store_one(lease.claim.id, page, Image, inspect(page, limits, param)))
                 if lease.cancel.is_set():
                     raise Unavailable("worker_draining", "The job was cancelled, or the courier ends.")
         return tuple(files)
 
-    def _store_one(self, job: str, body: bytes, info: PictureInfo | None) -> StoredFile:
+    def _store_one(self, job: str, body: bytes, kind: type[Medium], info: PictureInfo | None) -> StoredFile:
         name = digest(body)
         # It was accepted, so a full store takes it.
         while self.store.run(touch((name,), job, output=True)):
             time.sleep(DELETION_POLL_S)
         self.blobs.write(name, body)
-        return StoredFile(name, len(body), info)
+        return StoredFile(kind, name, len(body), info)
 
-    def _fetch(self, url: str, kind: type[Media], param: str, allowance: "JobAllowance") -> bytes:
+    def _fetch(self, url: str, kind: type[Medium], param: str, allowance: "JobAllowance") -> bytes:
         settings, fetched = self.settings.fetch, FETCHES[kind]
         max_bytes = int(self._most_mb(kind) * 2**20)
         with refused_as(URL_CODES[kind]), FETCH.labels(fetched.noun).time():
@@ -325,7 +386,7 @@ class Intake:
                 return fetch_object(target, settings, max_bytes, param, allowance, fetched)
             return fetch(url, settings, max_bytes, param, allowance, kind=fetched)
 
-    def _most_mb(self, kind: type[Media]) -> float:
+    def _most_mb(self, kind: type[Medium]) -> float:
         settings = self.settings
         limits = {
             Image: settings.pictures.max_mb,
@@ -340,14 +401,19 @@ def _source(part: Medium) -> Source:
     return part.url or "", type(part), part.pages if isinstance(part, Document) else None
 
 
-def _stored(part: Medium, files: dict[Source, tuple[StoredFile, ...]]) -> Medium | tuple[Image, ...]:
-    """The part under the digests of what was fetched for it."""
-    if not part.url:
+def _stored(part: Medium, files: Files) -> Medium | tuple[Image, ...]:
+    """The part under the digests of what was fetched for it; as it is where that is yet to come."""
+    stored = files.get(_source(part)) if part.url else None
+    if stored is None:
         return part
-    stored = files[_source(part)]
-    if isinstance(part, Sound | Video):
-        return type(part)(digest=stored[0].name)
-    return tuple(Image(digest=file.name) for file in stored)
+    first = stored[0]
+    if first.kind is type(part):
+        return part.model_copy(update={"url": None, "digest": first.name})
+    return (
+        tuple(Image(digest=file.name) for file in stored)
+        if first.kind is Image
+        else first.kind(digest=first.name)
+    )
 
 
 class JobAllowance(Allowance):

@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import h11
 
@@ -18,11 +16,18 @@ from shared.telemetry import traces
 from shared.url_guard import Target, check_url
 from shared.webhooks import key_of, signature
 from worker.fetching import guarded_http
-from worker.fetching.guarded_http import FAULTS, Allowance, OriginError, Resolver, connect, header, resolve
+from worker.fetching.guarded_http import (
+    FAULTS,
+    Allowance,
+    OriginError,
+    Resolver,
+    connect,
+    resolve,
+    retry_after_s,
+)
 
 MAX_ANSWER, DRAIN_S = 4096, 1.0
 """Bytes of an answer's body that are read and ignored, and for how many seconds."""
-LONGEST_DELAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,17 @@ class Outcome:
 def post(due: DueDelivery, body: str, settings: Settings, resolver: Resolver = resolve) -> Outcome:
     """Call the webhook once. The outcome says what went wrong in our own words, not in the answer's."""
     began, at_ms = time.monotonic(), round(time.time() * 1000)
-    status, retry_after_s = None, 0.0
+    status, wait_s = None, 0.0
     try:
         response = _call(due, body.encode(), settings, resolver)
-        status, retry_after_s = response.status_code, _retry_after(header(response, b"retry-after"))
+        status, wait_s = response.status_code, retry_after_s(response) or 0.0
         error = None if 200 <= status < 300 else _refusal(status)
     except CallerError as refused:
         error = str(refused)
     except FAULTS as fault:
         error = guarded_http.describe(fault, "receiver", settings.webhook.limit_s)
     took_ms = round((time.monotonic() - began) * 1000)
-    return Outcome(Delivery(due.notice.type, at_ms, took_ms, status, error, due.tries + 1), retry_after_s)
+    return Outcome(Delivery(due.notice.type, at_ms, took_ms, status, error, due.tries + 1), wait_s)
 
 
 def _refusal(status: int) -> str:
@@ -61,7 +66,8 @@ def _call(due: DueDelivery, body: bytes, settings: Settings, resolver: Resolver)
     allowance = Allowance(settings.webhook.limit_s, MAX_ANSWER, threading.Event())
     target = check_url(due.url, reach, None)
     with connect(target, reach, resolver, allowance, None) as connection:
-        http, response = guarded_http.exchange(connection, _request(target, due, body, keys), allowance)
+        request = _request(target, due, body, keys, settings.fetch.user_agent)
+        http, response = guarded_http.exchange(connection, request, allowance)
         # A connection closed on an unread answer looks to the receiver as if we had hung up.
         with suppress(*FAULTS):
             drain_s = min(DRAIN_S, allowance.remaining_s())
@@ -79,12 +85,14 @@ def _keys(due: DueDelivery, settings: Settings) -> list[bytes]:
     return [key_of(default.get_secret_value())]
 
 
-def _request(target: Target, due: DueDelivery, body: bytes, keys: list[bytes]) -> Sequence[h11.Event]:
+def _request(
+    target: Target, due: DueDelivery, body: bytes, keys: list[bytes], user_agent: str
+) -> Sequence[h11.Event]:
     id, timestamp = due.notice.id, int(time.time())
     signatures = [signature(key, id, timestamp, body) for key in keys]
     headers = [
         ("Host", target.authority),
-        ("User-Agent", "sightline"),
+        ("User-Agent", user_agent),
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
         ("webhook-id", id),
@@ -109,15 +117,3 @@ def _origin(due: DueDelivery) -> Iterator[tuple[str, str]]:
         yield "traceparent", parent
     if state:
         yield "tracestate", state
-
-
-def _retry_after(text: str) -> float:
-    """Seconds, from a number or a date (RFC 9110, section 10.2.3); 0 if it is neither."""
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), LONGEST_DELAY_S)
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    remaining = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
-    return min(max(remaining.total_seconds(), 0.0), LONGEST_DELAY_S)

@@ -42,7 +42,18 @@ from api.dialects.strict_json import (
     unsupported,
 )
 from shared.errors import CallerError
-from shared.request import Choices, FrameCount, FrameRate, Image, Message, Parameters, Request, Text, TypicalP
+from shared.request import (
+    Choices,
+    FrameCount,
+    FrameRate,
+    Image,
+    Medium,
+    Message,
+    Parameters,
+    Request,
+    Text,
+    TypicalP,
+)
 
 
 class Generation(Sampling):
@@ -227,12 +238,12 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
     if call.inputs is None:
         raise invalid("inputs", "is required")
     if isinstance(call.inputs, list):
-        return "image-text-to-text", to_messages(call.inputs, "inputs", bare_base64=True)
+        return "image-text-to-text", to_messages(call.inputs, "inputs")
     if isinstance(call.inputs, dict):
         return _fields(read(HfInputs, call.inputs, "inputs"))
     text = call.inputs.strip()
     if _PICTURE.match(text[:400]) or _FILE.fullmatch(call.inputs) or _PICTURE_URL.fullmatch(text):
-        picture = medium(Image, call.inputs, "inputs", bare_base64=True)
+        picture = medium(Image, call.inputs, "inputs")
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs)
     return "image-text-to-text", (with_question(Message(role="user", parts=parts)),)
@@ -248,7 +259,7 @@ def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         raise invalid("inputs", "should be the picture beside `question`, in base64")
     if call.image is not None and call.image != value:
         raise invalid("image", "is another picture than `inputs`; send the same twice")
-    picture = medium(Image, value, at, bare_base64=True)
+    picture = medium(Image, value, at)
     return "visual-question-answering", _turn((picture,), call.question)
 
 
@@ -258,7 +269,7 @@ def _fields(inputs: HfInputs) -> tuple[Task, tuple[Message, ...]]:
     pictures, param = _pictures(inputs)
     if isinstance(inputs.text, list):
         slots = ImageSlots(pictures, param)
-        messages = to_messages(inputs.text, "inputs.text", bare_base64=True, slots=slots)
+        messages = to_messages(inputs.text, "inputs.text", slots=slots)
         slots.close()
         return "image-text-to-text", messages
     if inputs.question is not None:
@@ -270,23 +281,21 @@ def _fields(inputs: HfInputs) -> tuple[Task, tuple[Message, ...]]:
     return "image-text-to-text", _turn(pictures, CAPTION if inputs.text is None else inputs.text)
 
 
-def _pictures(inputs: HfInputs) -> tuple[tuple[Image, ...], str]:
+def _pictures(inputs: HfInputs) -> tuple[tuple[Medium, ...], str]:
     """The pictures sent beside the text, and the path of the field that holds them."""
     if inputs.image is not None and inputs.images is not None:
         raise _either("image", "images")
     if isinstance(inputs.images, list):
-        pictures = [
-            medium(Image, v, f"inputs.images[{i}]", bare_base64=True) for i, v in enumerate(inputs.images)
-        ]
+        pictures = [medium(Image, v, f"inputs.images[{i}]") for i, v in enumerate(inputs.images)]
         return tuple(pictures), "inputs.images"
     if inputs.images is not None:
-        return (medium(Image, inputs.images, "inputs.images", bare_base64=True),), "inputs.images"
+        return (medium(Image, inputs.images, "inputs.images"),), "inputs.images"
     if inputs.image is not None:
-        return (medium(Image, inputs.image, "inputs.image", bare_base64=True),), "inputs.image"
+        return (medium(Image, inputs.image, "inputs.image"),), "inputs.image"
     return (), "inputs.images"
 
 
-def _turn(pictures: tuple[Image, ...], text: str) -> tuple[Message, ...]:
+def _turn(pictures: tuple[Medium, ...], text: str) -> tuple[Message, ...]:
     """Pictures first, then the text: the order of every short form, so that they share the cache."""
     return (Message(role="user", parts=(*pictures, Text(text=text))),)
 

@@ -151,7 +151,7 @@ def from_cancel(body: Any) -> list[str]:
 
 def _messages(call: JobBody) -> tuple[Message, ...]:
     if call.messages is not None and call.input is None:
-        return to_messages(call.messages, "messages", bare_base64=True)
+        return to_messages(call.messages, "messages")
     if call.input is not None and call.messages is None:
         return (_question(call.input),)
     raise CallerError("invalid_request", "Send either `messages` or `input`.", param="messages")
@@ -164,7 +164,7 @@ def _question(body: JobInput) -> Message:
     references = [(value, f"input.images[{i}]") for i, value in enumerate(body.images or [])]
     if body.image is not None:
         references = [(body.image, "input.image")]
-    pictures = [medium(Image, value, param, bare_base64=True) for value, param in references]
+    pictures = [medium(Image, value, param) for value, param in references]
     return Message(role="user", parts=(*pictures, Text(text=body.prompt)))
 
 

@@ -139,7 +139,7 @@ class Completion:
 def from_chat(body: Any) -> Completion:
     """Raises CallerError naming the field."""
     chat = read(ChatBody, body)
-    messages = to_messages(chat.messages, "messages", bare_base64=False)
+    messages = to_messages(chat.messages, "messages")
     continued = continues(chat.continue_final_message, chat.messages, messages[-1])
     if chat.add_generation_prompt is not None and chat.add_generation_prompt == continued:
         raise unsupported("add_generation_prompt")

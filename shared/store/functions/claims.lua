@@ -275,10 +275,16 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   return 'settled'
 end)
 
+-- Whether a job whose inputs are awaited is too late after a pause: by its own limits, or as long after it came as it may wait in line.
+local function late_after(job, pause)
+  local _, at = Runs.passed(job)
+  return now + pause >= math.min(at, (job.schedule_at or job.created) + S.wait_ms)
+end
+
 -- Puts claimed work back in line, or ends it where its budget of failures is spent, or its model removed. `spend`: count a failure, with `failure`
 -- (JSON) as the error of the last and `cause` {code, message} as that of this attempt; `missing`: digests that the blob store
--- lacks (words); `died`: the worker ends because of this attempt, or one beside it. Returns {queued, lane} | {postponed} |
--- {failed} | {lost}.
+-- lacks (words); `died`: the worker ends because of this attempt, or one beside it; `pause`: tried again after so many ms, where its
+-- limits of time allow, with `request` in place of its own; `most`: failures it may have. Returns {queued, lane} | {postponed} | {failed} | {lost}.
 transition('give_back', { 'allow-oom' }, function()
   local work = read(a.id)
   if not work or work.t.token ~= a.token then
@@ -293,13 +299,16 @@ transition('give_back', { 'allow-oom' }, function()
   end
   work.failures = (work.failures or 0) + (a.spend and 1 or 0)
   work.attempts[#work.attempts].error = a.cause
-  if a.spend and work.failures >= S.max_failures then
+  if a.spend and work.failures >= (a.most or S.max_failures) or a.pause and late_after(work, a.pause) then
     Runs.fail_work(work, a.failure)
     return { 'failed' }
+  elseif a.pause then
+    call('HSET', P .. work.id, 'request', a.request)
+    return { Queue.requeue(work, a.reason, a.pause) and 'postponed' or 'failed' }
   elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then
     -- Where pictures cannot be read, the run waits, and not the thread and the line behind it.
     local pause = S.backoff_ms * 2 ^ ((a.spend and work.failures or math.min(work.attempt, 5)) - 1)
-    return { Queue.requeue(work, a.reason, pause) and 'postponed' or 'failed' }
+    return { Queue.requeue(work, a.reason, math.min(pause, Queue.LONGEST_PAUSE_MS)) and 'postponed' or 'failed' }
   end
   return Queue.requeue(work, a.reason) and { 'queued', work.lane } or { 'failed' }
 end)

@@ -215,7 +215,7 @@ function Queue.leave(work, outcome)
   Queue.close_attempt(work, outcome)
 end
 
--- The longest pause between two attempts at a run; the settings bound the backoff alike.
+-- The longest pause between two attempts at a run; the settings bound the backoff alike. Origins may ask for longer ones.
 Queue.LONGEST_PAUSE_MS = 60000
 
 -- Puts leased work back at its old place in the line, after a pause where one is named. False where it ended, because its model
@@ -233,7 +233,7 @@ function Queue.requeue(work, reason, pause_ms)
   end
   if pause_ms then
     work.state = 'retrying'
-    call('ZADD', P .. 'later', now + math.min(pause_ms, Queue.LONGEST_PAUSE_MS), work.id)
+    call('ZADD', P .. 'later', now + pause_ms, work.id)
   else
     work.state = 'queued'
     -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
