@@ -103,8 +103,9 @@ class PreferHeaders(ReadHeaders, frozen=True):
     prefer: str = Field(
         "",
         alias="Prefer",
-        description="RFC 7240: `wait=N` waits up to N seconds for the end; `respond-async` answers with a "
-        "job.",
+        description="RFC 7240: `wait=N` waits up to N seconds for a job's end; `respond-async` answers with "
+        "a job where a route can; before a whole answer that takes long, `wait` sends line breaks: its status "
+        "is 200 then, and an error stands in the body.",
     )
 
     @property
@@ -119,25 +120,8 @@ class SubmitHeaders(JobHeaders, PreferHeaders, frozen=True):
 class SyncHeaders(JobHeaders, PreferHeaders, frozen=True):
     """Headers of a call whose answer is the result."""
 
-    prefer: str = Field(
-        "",
-        alias="Prefer",
-        description="RFC 7240: with `wait` line breaks go before a whole answer that takes long; its status "
-        "is 200 then, and an error stands in the body.",
-    )
     wait_for_model: bool = Field(
         False, alias="x-wait-for-model", description="`true`: wait while the model loads instead of 503."
-    )
-
-
-class TaskHeaders(SyncHeaders, frozen=True):
-    """Headers of Hugging Face's raw route, whose answer is the result or a job."""
-
-    prefer: str = Field(
-        "",
-        alias="Prefer",
-        description="RFC 7240: `respond-async` answers with a job, after up to N seconds with `wait=N`; "
-        "`wait` alone sends line breaks before an answer that takes long.",
     )
 
 

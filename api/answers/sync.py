@@ -91,7 +91,7 @@ class SyncCall:
         newest = list(jobs)
         with self.cancel_on_error(newest):
             if not all(job.ended for job in newest):
-                await unless_disconnected(self.http, self._kept_alive(newest), self.on_disconnect(jobs))
+                await unless_disconnected(self.http, self._wait(newest), self.on_disconnect(jobs))
             for job in newest:
                 result_of(job)
         answer = merge_jobs(newest)
@@ -126,21 +126,13 @@ class SyncCall:
                 self.cancel_later(unended, retry_after_s=error.retry_after or 0)
             raise
 
-    async def _kept_alive(self, jobs: list[JobView]) -> None:
-        """As `_wait`; where the caller prefers to wait, line breaks go before the answer meanwhile."""
-        if preferences(", ".join(self.http.headers.getlist("prefer"))).wait_s is None:
-            await self._wait(jobs)
-            return
-        keepalive_s = self.context.settings.api.keepalive_s
-        breaks = asyncio.ensure_future(reply_of(self.http).keep_alive(keepalive_s))
-        try:
-            await self._wait(jobs)
-        finally:
-            await cancel_all([breaks])
-
     async def _wait(self, jobs: list[JobView]) -> None:
-        """Put the newest view of each job in its place, until all have succeeded. Raises as `answer`."""
-        limit_s = self.context.settings.api.sync_limit_s
+        """Put the newest view of each job in its place, until all have succeeded. Raises as `answer`.
+
+        Where the caller prefers to wait, line breaks go before the answer meanwhile.
+        """
+        api, prefer = self.context.settings.api, ", ".join(self.http.headers.getlist("prefer"))
+        limit_s = api.sync_limit_s
 
         async def wait(number: int) -> None:
             jobs[number] = job = await self.context.waiting.until_ended(jobs[number], limit_s, _is_over)
@@ -151,10 +143,12 @@ class SyncCall:
             result_of(job)
 
         tasks = [asyncio.ensure_future(wait(number)) for number in range(len(jobs))]
+        waits = preferences(prefer).wait_s is not None
+        breaks = [asyncio.ensure_future(reply_of(self.http).keep_alive(api.keepalive_s))] if waits else []
         try:
             await asyncio.gather(*tasks)
         finally:
-            await cancel_all(tasks)
+            await cancel_all([*tasks, *breaks])
 
 
 async def answer_again(http: HttpRequest, key: bytes | None) -> tuple[SyncCall, JobView, Any] | None:

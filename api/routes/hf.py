@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 
-from api.admission.headers import Preferences, SyncHeaders, TaskHeaders
+from api.admission.headers import Preferences, SyncHeaders
 from api.admission.readiness import not_ready
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.completions import CHAT, TEXT, complete
@@ -99,7 +99,7 @@ async def model_completions(
     openapi_extra=TASK_BODY,
 )
 async def ask_model(
-    http: Request, headers: TaskHeaders, call: TaskCall, id: str
+    http: Request, headers: SyncHeaders, call: TaskCall, id: str
 ) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
     return await _ask(http, headers, call, id)
 
@@ -108,13 +108,13 @@ async def ask_model(
 @root_router.post("/", summary="Ask the default model.", openapi_extra=TASK_BODY)
 @root_router.post("/v1", include_in_schema=False)
 async def ask_default_model(
-    http: Request, headers: TaskHeaders, call: TaskCall
+    http: Request, headers: SyncHeaders, call: TaskCall
 ) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
     return await _ask(http, headers, call, context_of(http).models.first.id)
 
 
 async def _ask(
-    http: Request, headers: TaskHeaders, body: RawBody[HfCall], path_id: str
+    http: Request, headers: SyncHeaders, body: RawBody[HfCall], path_id: str
 ) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
     context, preferences = context_of(http), headers.preferences
     key = call_key(http, body.raw)
@@ -142,7 +142,7 @@ async def _ask(
     return await offload_if_large(lambda: Json(to_answer(ended, call, user_agent, ids)), ended.bytes)
 
 
-def _terms(http: Request, headers: TaskHeaders, call: HfCall, preferences: Preferences) -> Terms:
+def _terms(http: Request, headers: SyncHeaders, call: HfCall, preferences: Preferences) -> Terms:
     synchronous = not preferences.respond_async
     waits = headers.wait_for_model or call.wait_for_model
     use_cache = headers.use_cache and call.use_cache

@@ -12,8 +12,8 @@ function ApiKeys.logged(outcome, answer, repeated)
 end
 
 -- API keys are plain records (records.lua) of no caller. Of their secrets only the digests are known.
---   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; rate: the last minute's requests of a key, told: by when others may come again
---                           with a quota by the second they came in, a JSON object
+--   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; of a key with a quota, JSON objects by
+--                           second: rate (the last minute's requests), told (how many may come again then)
 --   keyof:<digest>  string  the id of the key with this secret; when it ends the key's hash says
 
 -- Lets an API key be found by a secret until then, or for ever; endpoints are not found by theirs.
