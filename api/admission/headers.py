@@ -104,7 +104,7 @@ class PreferHeaders(ReadHeaders, frozen=True):
         "",
         alias="Prefer",
         description="RFC 7240: `wait=N` waits up to N seconds for a job's end; `respond-async` answers with "
-        "a job where a route can; before a whole answer that takes long, `wait` sends line breaks: its status "
+        "a job where a route can; before a whole answer `wait` sends line breaks: its status "
         "is 200 then, and an error stands in the body.",
     )
 
