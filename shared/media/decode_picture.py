@@ -14,6 +14,7 @@ from pi_heif import register_heif_opener
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
+    CurImagePlugin,
     GifImagePlugin,
     IcoImagePlugin,
     Image,
@@ -35,11 +36,11 @@ from shared.media.sizes import Room, Size
 
 # Imported here so that Pillow imports no format at the first picture, when memory is limited.
 PLUGINS = (
-    *(AvifImagePlugin, BmpImagePlugin, GifImagePlugin, IcoImagePlugin, JpegImagePlugin),
+    *(AvifImagePlugin, BmpImagePlugin, CurImagePlugin, GifImagePlugin, IcoImagePlugin, JpegImagePlugin),
     *(MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin),
 )
 # What Pillow may try for a kind: the first bytes of a HEIF do not say how it is coded.
-FORMATS = {"HEIF": ["HEIF", "AVIF"], "SVG": ["PNG"]}
+FORMATS = {"ICO": ["ICO", "CUR"], "HEIF": ["HEIF", "AVIF"], "SVG": ["PNG"]}
 # Kinds that are shown without their last bytes; what is put behind these, and what pixels are before.
 ENDLESS = frozenset({"JPEG", "PNG", "BMP"})
 ENDS = ((b"", 0), (bytes(range(1, 99)), 255))

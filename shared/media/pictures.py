@@ -29,7 +29,7 @@ JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_BARE, JPEG_SEQUENTIAL, JPEG_BODY = frozenset({0x01, 0xD8}), frozenset({0xC0, 0xC1}), (0xD9, 0xDA)
 # Far above what encoders write: a file beyond these limits was made to keep a parser busy.
-MAX_JPEG_SEGMENTS, MAX_JPEG_GAP, MAX_TIFF_TAGS, META_BYTES = 4_096, 65_536, 4_096, 65_536
+MAX_JPEG_SEGMENTS, MAX_JPEG_GAP, MAX_TIFF_TAGS, META_BYTES = 4_096, 65_536, 4_096, 2**22
 # The sizes of all pictures in an AVIF or HEIF (ISO/IEC 23008-12, 6.5.3): of tiles, thumbnails and the whole.
 BOX_SIZE = re.compile(rb"ispe\0{4}(.{4})(.{4})", re.DOTALL)
 SVG_TAG = re.compile(rb"<svg\b[^>]{0,9999}", re.IGNORECASE)
@@ -40,7 +40,7 @@ SVG_UNITS = {"pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96, 
 # That of a browser, for an SVG that says nothing of its size.
 SVG_SIZE = (300, 150)
 # Bytes that a decoder holds for each pixel: Pillow four, and four as it is shown; others several copies.
-PILLOW_BYTES, COPIES_BYTES = 4, 20
+PILLOW_BYTES, COPIES_BYTES, COEFFICIENT_BYTES = 4, 22, 6
 COPYING = frozenset({"WEBP", "AVIF", "HEIF"})
 # How much smaller a JPEG can be decoded.
 DRAFTS = (1, 2, 4, 8)
@@ -69,11 +69,11 @@ class PictureInfo:
 
 
 class Header(NamedTuple):
-    """`coefficients` are the bytes that a JPEG's decoder keeps for each pixel until the last scan."""
+    """`coefficients` are bytes that the decoder of a progressive JPEG keeps for each pixel."""
 
     width: int
     height: int
-    coefficients: float = 0.0
+    coefficients: int = 0
 
 
 class MalformedError(Exception):
@@ -181,11 +181,13 @@ def _check(kind: PictureFormat, header: Header, limits: PictureSettings) -> None
 
 
 def _memory(kind: PictureFormat, header: Header, limits: PictureSettings) -> tuple[int, int]:
-    """The draft at which a decoder has memory for a picture, and how much it takes."""
+    """At which draft a picture is decoded, no smaller than it is shown where memory allows; and the memory."""
     room_bytes, pixels = (limits.decode_memory_mb - BESIDE_PIXELS_MB) * 2**20, header.width * header.height
     shown = min(pixels, limits.max_megapixels * 1e6)
     for draft in DRAFTS if kind == "JPEG" else DRAFTS[:1]:
         decoded = pixels / draft**2
+        if kind == "JPEG" and draft < DRAFTS[-1] and decoded / 4 >= limits.max_megapixels * 1e6:
+            continue
         memory = PILLOW_BYTES * decoded + max(
             PILLOW_BYTES * min(decoded, shown), header.coefficients * pixels
         )
@@ -209,19 +211,9 @@ def _read_jpeg(data: bytes) -> Header:
         marker, at = position[1][0], position.end()
         if marker in JPEG_FRAMES:
             width, height = integer_at(data, at + 5, 2, "big"), integer_at(data, at + 3, 2, "big")
-            return Header(width, height, 0.0 if marker in JPEG_SEQUENTIAL else _jpeg_coefficients(data, at))
+            return Header(width, height, 0 if marker in JPEG_SEQUENTIAL else COEFFICIENT_BYTES)
         at += 0 if marker in JPEG_BARE else integer_at(data, at, 2, "big")
     raise MalformedError("it is cut short" if at >= len(data) else "it has no frame header")
-
-
-def _jpeg_coefficients(data: bytes, body: int) -> float:
-    """Bytes a pixel: two for each component, less where it has fewer samples than the picture has pixels."""
-    sampling = [data[body + 9 + 3 * number] for number in range(data[body + 7])]
-    across, down = [factor >> 4 for factor in sampling], [factor & 15 for factor in sampling]
-    most = max(across, default=0) * max(down, default=0)
-    if not most:
-        raise MalformedError("its frame header is damaged")
-    return 2 * sum(x * y for x, y in zip(across, down, strict=True)) / most
 
 
 def _read_png(data: bytes) -> Header:
@@ -283,7 +275,7 @@ def _read_box(data: bytes) -> Header:
 
 def _read_svg(data: bytes) -> Header:
     """As large as a browser shows it: a side that is not given follows from the shape."""
-    tag = SVG_TAG.search(data, 0, 2 * META_BYTES)
+    tag = SVG_TAG.search(data, 0, META_BYTES)
     head = tag[0] if tag else b""
     box = SVG_BOX.search(head)
     try:
@@ -312,7 +304,7 @@ READERS: dict[PictureFormat, tuple[re.Pattern[bytes], Callable[[bytes], Header]]
     "WEBP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _read_webp),
     "GIF": (re.compile(rb"GIF8[79]a"), _read_gif),
     "BMP": (re.compile(rb"BM.{12}[\x0c-\x80]\0\0\0", re.DOTALL), _read_bmp),
-    "ICO": (re.compile(rb"\0\0\x01\0[^\0]\0"), _read_ico),
+    "ICO": (re.compile(rb"\0\0[\x01\x02]\0[^\0]\0"), _read_ico),
     "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), _read_tiff),
     "AVIF": (re.compile(rb".{4}ftypavi[fs]", re.DOTALL), _read_box),
     "HEIF": (re.compile(rb".{4}ftyp(?:hei[cmsx]|hev[cx]|mif1|msf1)", re.DOTALL), _read_box),

@@ -300,14 +300,14 @@ class PictureSettings(Group):
     )
     max_ratio: float = Field(200, ge=1, description="Longer side over shorter side.")
     decode_limit_s: float = Field(
-        5,
+        10,
         gt=0,
         description="Processor time for decoding one picture.",
     )
     decode_memory_mb: int = Field(
-        600,
+        1200,
         ge=64,
-        description="Memory of a decoding process in MiB. A pixel takes 20 bytes in WebP, AVIF and HEIC; otherwise 4, "
+        description="Memory of a decoding process in MiB. A pixel takes 22 bytes in WebP, AVIF and HEIC; otherwise 4, "
         "and 4 as it is shown.",
     )
 

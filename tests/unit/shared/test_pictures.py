@@ -97,15 +97,10 @@ HOSTILE = {
     "jpeg segments": (b"\xff\xd8" + b"\xff\xe0\x00\x02" * 5_000, "no frame header"),
     "jpeg without frame": (b"\xff\xd8\xff\xd9", "no frame header"),
     "large progressive jpeg": (
-        grown(FINE, 12_000, 12_000),
+        grown(FINE, 15_000, 15_000),
         "more than a decoder may have .*DECODE_MEMORY_MB",
     ),
-    "large webp": (make.webp_lossless_header(6000, 6000), "more than a decoder may have"),
-    "large png": (make.png((12_000, 11_000), b""), "more than a decoder may have"),
-    "jpeg without sampling": (
-        FINE.replace(b"\x03\x01\x11", b"\x03\x01\0").replace(b"\x02\x11\1\x03\x11\1", b"\2\0\1\3\0\1"),
-        "frame header is damaged",
-    ),
+    "large webp": (make.webp_lossless_header(9000, 9000), "more than a decoder may have"),
     "damaged webp": (b"RIFF\x20\0\0\0WEBPVP8 " + bytes(32), "damaged"),
     "tiff without sizes": (b"II*\0\x08\0\0\0" + bytes(100), "TIFF header is damaged"),
     "avif without size": (b"\0\0\0\x1cftypavif" + bytes(100), "does not say how large"),
@@ -131,19 +126,19 @@ def test_no_prefix_of_a_picture_breaks_the_parser(kind: str) -> None:
 
 def test_a_large_progressive_photo_is_welcome() -> None:
     info = inspect(grown(COARSE, 6000, 6000), LIMITS, None)
-    assert (info.draft, info.memory) == (1, 8 * 36_000_000)
+    assert (info.draft, info.memory) == (1, 10 * 36_000_000)
 
 
 @pytest.mark.parametrize(("size", "draft"), [((8064, 6048), 1), ((12_000, 9000), 1), ((16_320, 12_240), 2)])
-def test_a_phone_s_largest_photos_are_decoded_at_a_size_for_which_there_is_memory(
+def test_a_phone_s_largest_photos_are_decoded_no_larger_than_they_need_to_be(
     size: tuple[int, int], draft: int
 ) -> None:
     assert inspect(grown(make.picture("JPEG"), *size), LIMITS, None).draft == draft
 
 
 def test_more_memory_is_allowed_by_its_setting() -> None:
-    limits = PictureSettings(decode_memory_mb=1000)
-    assert inspect(make.webp_lossless_header(6000, 6000), limits, None).memory == 20 * 36_000_000
+    limits = PictureSettings(decode_memory_mb=2000)
+    assert inspect(make.webp_lossless_header(9000, 9000), limits, None).memory == 22 * 81_000_000
 
 
 def test_a_file_that_is_too_large_is_413() -> None:
