@@ -181,7 +181,7 @@ def _check(kind: PictureFormat, header: Header, limits: PictureSettings) -> None
 
 
 def _memory(kind: PictureFormat, header: Header, limits: PictureSettings) -> tuple[int, int]:
-    """At which draft a picture is decoded, no smaller than it is shown where memory allows; and the memory."""
+    """At which draft a picture is decoded: no smaller than it is shown, if memory allows; and its memory."""
     room_bytes, pixels = (limits.decode_memory_mb - BESIDE_PIXELS_MB) * 2**20, header.width * header.height
     shown = min(pixels, limits.max_megapixels * 1e6)
     for draft in DRAFTS if kind == "JPEG" else DRAFTS[:1]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from shared.errors import CallerError
+from shared.media.pictures import picture_format
 from shared.request import Request
 from shared.settings import VideoSettings
 
@@ -14,8 +15,6 @@ VideoFormat = Literal["mov", "matroska", "avi"]
 """As FFmpeg calls them: MP4 and MOV are one, and WebM is a kind of MKV."""
 # What an MP4 or MOV may begin with; files of cameras before 2001 have no `ftyp`.
 BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-# HEIC and AVIF: single pictures in a box like a video's.
-STILLS = frozenset({b"avif", b"heic", b"heim", b"heis", b"heix", b"mif1"})
 
 
 def video_format(data: bytes) -> VideoFormat | None:
@@ -24,8 +23,8 @@ def video_format(data: bytes) -> VideoFormat | None:
         return "matroska"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "avi"
-    is_still = data[4:8] == b"ftyp" and data[8:12] in STILLS
-    return "mov" if data[4:8] in BOXES and not is_still else None
+    # HEIC and AVIF are pictures in a box like a video's.
+    return "mov" if data[4:8] in BOXES and not picture_format(data) else None
 
 
 def check_size(size: int, limits: VideoSettings, param: str | None) -> None:
