@@ -5,7 +5,7 @@ from typing import Any
 
 from shared import ids
 from shared.models import Model
-from shared.result import Choice, JobError, Piece, Result, Usage
+from shared.result import Choice, FinishReason, JobError, Piece, Result, Usage
 from shared.settings import Settings
 from shared.store import claims, jobs, maintenance, workers
 from shared.store.admission import Placing, admit
@@ -77,9 +77,16 @@ class ScriptedWorker:
     def say(self, claim: claims.Claim, text: str, start: int = 0, *, syntax: str | None = None) -> str:
         return self.store.run(claims.append(claim, Piece(start, text, (7,), syntax=syntax)))
 
-    def succeed(self, claim: claims.Claim, text: str, *, syntax: str | None = None) -> str:
+    def succeed(
+        self,
+        claim: claims.Claim,
+        text: str,
+        *,
+        syntax: str | None = None,
+        reason: FinishReason = "stop",
+    ) -> str:
         result = Result(
-            choices=(Choice(text=text, finish_reason="stop", score=0.5),),
+            choices=(Choice(text=text, finish_reason=reason, score=0.5),),
             usage=Usage(prompt_tokens=9, completion_tokens=3),
             fingerprint=FINGERPRINT,
             compute_s=0.25,

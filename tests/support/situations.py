@@ -112,6 +112,13 @@ async def answered(situation: Situation) -> None:
     await first
 
 
+async def looped(situation: Situation) -> None:
+    await ready(situation)
+    first = situation.send_first()
+    situation.worker.succeed(await situation.taken(), "A A A", reason="repetition")
+    await first
+
+
 async def answered_and_gone(situation: Situation) -> None:
     await answered(situation)
     situation.worker.beat("gone")
@@ -264,6 +271,7 @@ WHEN: dict[str, Callable[[Situation], Awaitable[None]]] = {
     "the model is removed meanwhile": removed_meanwhile,
     "the model is resumed meanwhile": resumed,
     "the same was answered before": answered,
+    "the same was answered by a loop": looped,
     "the same was answered, and the worker has gone": answered_and_gone,
     "the same is being computed": computing,
     "the worker refuses the picture": refuses,

@@ -18,7 +18,7 @@ from api.dialects.openai.errors import ReadyTime, ready_time
 from shared.errors import ServiceError
 from shared.job import Event, JobView
 from shared.request import Request, Text
-from shared.result import Candidate, Choice, JobError, Logprobs, Result, logprobs_of
+from shared.result import Candidate, JobError, Logprobs, Result, logprobs_of
 
 
 class GeneratedToken(TypedDict):
@@ -28,11 +28,8 @@ class GeneratedToken(TypedDict):
     special: bool
 
 
-GenerationReason = Literal["length", "eos_token", "stop_sequence", "repetition"]
-
-
 class GenerationEnd(TypedDict):
-    finish_reason: GenerationReason
+    finish_reason: Literal["length", "eos_token", "stop_sequence", "repetition"]
     generated_tokens: int
     seed: int | None
 
@@ -103,15 +100,14 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
     For the bytes of one picture huggingface_hub and older huggingface.js need a list and newer huggingface.js
     an object; only the User-Agent tells them apart.
     """
-    choices, syntax = result_of(view).choices, result_of(view).syntax
-
-    def text(choice: Choice) -> str:
-        return without_thoughts(choice.text, syntax)
-
+    result = result_of(view)
+    choices = result.choices
+    texts = [without_thoughts(choice.text, result.syntax) for choice in choices]
     if call.task == "visual-question-answering":
         # huggingface.js refuses an answer without a number.
-        return [ScoredAnswer(answer=text(c), score=c.score or 0.0) for c in choices[: call.answers]]
-    answers = [_generated(call, text(choice)) for choice in choices]
+        scored = zip(texts, choices[: call.answers], strict=False)
+        return [ScoredAnswer(answer=text, score=choice.score or 0.0) for text, choice in scored]
+    answers = [_generated(call, text) for text in texts]
     if call.details:
         answers[0]["details"] = _details(view, call, choices[0].logprobs or (), ids)
         return answers[:1]
@@ -171,9 +167,9 @@ def _input_text(request: Request) -> str:
 def _end(view: JobView, call: HfCall) -> GenerationEnd:
     result = result_of(view)
     choice = result.choices[0]
-    reason: GenerationReason = "stop_sequence" if choice.cut else "eos_token"
+    by_itself: Literal["eos_token", "stop_sequence"] = "stop_sequence" if choice.cut else "eos_token"
     return {
-        "finish_reason": reason if choice.finish_reason == "stop" else choice.finish_reason,
+        "finish_reason": by_itself if choice.finish_reason == "stop" else choice.finish_reason,
         "generated_tokens": result.usage.completion_tokens,
         "seed": _seed(result, call.request),
     }
