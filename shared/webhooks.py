@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from shared.job import Delivery, JobView
 from shared.json_line import in_one_line
-from shared.result import Result
+from shared.result import Choice, Result
+from shared.tool_calls.thoughts import split_thoughts
 
 RUNNING = "job.running"
 ENDINGS = ("job.succeeded", "job.failed", "job.cancelled")
@@ -170,14 +171,20 @@ def _public_view(job: JobView) -> dict[str, Any]:
 
 def _result(result: Result) -> dict[str, Any]:
     """Without logprobs, which are many times the text: callers can ask for them."""
-    usage = result.usage
+    usage, choices = result.usage, [_choice(choice, result.syntax) for choice in result.choices]
     return {
-        "text": result.text,
-        "choices": [choice.model_dump(exclude={"logprobs"}) for choice in result.choices],
+        **{name: choices[0][name] for name in ("text", "reasoning") if name in choices[0]},
+        "choices": choices,
         "usage": usage.model_dump() | {"total_tokens": usage.prompt_tokens + usage.completion_tokens},
         "fingerprint": result.fingerprint,
         "compute_s": result.compute_s,
     }
+
+
+def _choice(choice: Choice, syntax: str | None) -> dict[str, Any]:
+    thoughts, text = split_thoughts(choice.text, syntax)
+    told = {"reasoning": thoughts} if thoughts else {}
+    return choice.model_dump(exclude={"logprobs"}) | {"text": text} | told
 
 
 def _dumped(value: Any) -> str:

@@ -24,7 +24,7 @@ from shared.errors import CallerError
 from shared.result import FinishReason, Logprobs, TokenLogprob
 from shared.tool_calls.call import NAME, ParsedCall
 from shared.tool_calls.parser import AnswerPart, Reader
-from shared.tool_calls.thoughts import Thought, read_answer_syntax
+from shared.tool_calls.thoughts import Thought
 
 MOST_ID = 256
 FinishWord = FinishReason | Literal["tool_calls"]
@@ -119,12 +119,6 @@ def split_answer(text: str, syntax: str | None) -> AnswerParts:
     words, thoughts = ([t.text for t in texts if t.is_thought == wanted] for wanted in (False, True))
     calls = tuple(piece for piece in pieces if isinstance(piece, ParsedCall))
     return AnswerParts("".join(words) if words else None, calls, "".join(thoughts) or None)
-
-
-def without_thoughts(text: str, syntax: str | None) -> str:
-    """Words and calls as the model wrote them."""
-    thoughts = str(read_answer_syntax(syntax)._replace(calls=None))
-    return split_answer(text, thoughts or None).text or ""
 
 
 def finish_of(reason: FinishReason, calls: int) -> FinishWord:

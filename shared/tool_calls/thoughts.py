@@ -103,3 +103,10 @@ class ThoughtReader:
         thought = certain.rstrip() if self._thought else certain.strip()
         self._thought = self._thought or bool(thought)
         return thought
+
+
+def split_thoughts(text: str, syntax: str | None) -> tuple[str, str]:
+    """Of a whole answer the thoughts that are told, and what stands behind all of them."""
+    _, marks, told = read_answer_syntax(syntax)
+    thought, behind = ThoughtReader(marks).feed(text, last=True) if marks else ("", text)
+    return thought if told else "", behind

@@ -1,15 +1,19 @@
 """Answers that loop, and answers that begin with thoughts, at every door."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.result import Choice, Result, Usage
 from shared.store import claims
+from shared.webhooks import Notice, body_of
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data
 from tests.support.scripted_worker import FINGERPRINT
+from tests.support.views import QUEUED
 
 TINY = "sightline/tiny"
 LOOP = {"max_pattern_size": 8, "min_count": 3}
@@ -30,18 +34,22 @@ def wishes(path: str, **wanted: Any) -> dict[str, Any]:
     return BODIES[path] | ({"parameters": wanted} if inside else wanted)
 
 
-def settle(deployment: Deployment, reason: Any = "stop") -> None:
-    claim = deployment.worker.take()
-    for number, text in enumerate(WROTE):
-        start = len("".join(WROTE[:number]))
-        assert deployment.worker.say(claim, text, start, syntax=SYNTAX) == "ok"
-    result = Result(
+def wrote(reason: Any = "stop") -> Result:
+    return Result(
         choices=(Choice(text="".join(WROTE), finish_reason=reason, score=0.5),),
         usage=Usage(prompt_tokens=9, completion_tokens=7, reasoning_tokens=5),
         fingerprint=FINGERPRINT,
         compute_s=0.25,
         syntax=SYNTAX,
     )
+
+
+def settle(deployment: Deployment, reason: Any = "stop") -> None:
+    claim = deployment.worker.take()
+    for number, text in enumerate(WROTE):
+        start = len("".join(WROTE[:number]))
+        assert deployment.worker.say(claim, text, start, syntax=SYNTAX) == "ok"
+    result = wrote(reason)
     settling = claims.settle(deployment.worker.settings, claim, result, fingerprint=FINGERPRINT)
     assert deployment.worker.store.run(settling) == "settled"
 
@@ -142,3 +150,10 @@ async def test_who_wants_no_thoughts_is_told_none(deployment: Deployment) -> Non
     async with client_of(deployment.app) as client:
         made = await client.post("/v1/jobs", json=wishes("/v1/jobs", include_reasoning=False))
     assert (made.status_code, made.headers["x-cache"]) == (202, "MISS")
+
+
+def test_a_webhook_has_thoughts_apart_too() -> None:
+    job = replace(QUEUED, status="succeeded", result=wrote())
+    told = json.loads(body_of(Notice("evt_1", "job.succeeded", 0, job.id, job=job)))["data"]["result"]
+    assert (told["text"], told["reasoning"]) == ("Red.", "A disc.")
+    assert (told["choices"][0]["text"], told["choices"][0]["reasoning"]) == ("Red.", "A disc.")

@@ -11,7 +11,6 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.calls import without_thoughts
 from api.dialects.hf.task_requests import HfCall
 from api.dialects.openai.chat import result_of
 from api.dialects.openai.errors import ReadyTime, ready_time
@@ -19,6 +18,7 @@ from shared.errors import ServiceError
 from shared.job import Event, JobView
 from shared.request import Request, Text
 from shared.result import Candidate, JobError, Logprobs, Result, logprobs_of
+from shared.tool_calls.thoughts import split_thoughts
 
 
 class GeneratedToken(TypedDict):
@@ -102,7 +102,7 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
     """
     result = result_of(view)
     choices = result.choices
-    texts = [without_thoughts(choice.text, result.syntax) for choice in choices]
+    texts = [split_thoughts(choice.text, result.syntax)[1] for choice in choices]
     if call.task == "visual-question-answering":
         # huggingface.js refuses an answer without a number.
         scored = zip(texts, choices[: call.answers], strict=False)
@@ -129,7 +129,7 @@ def token_chunk(event: Event, index: int) -> TokenChunk:
 def last_chunk(view: JobView, index: int, call: HfCall) -> TokenChunk:
     """The end of a stream: the whole text, under a special token that readers skip."""
     result = result_of(view)
-    text = without_thoughts(result.text, result.syntax)
+    _, text = split_thoughts(result.text, result.syntax)
     # The special token's text is empty, so its probability is 1.
     chunk = _chunk(index, 0, "", 0.0 if call.details else None, _prefix(call) + text)
     if call.details:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to_tool_calls, without_thoughts
+from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to_tool_calls
 from api.dialects.fields import PageAnswer, seconds, to_page
 from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.native.webhooks import WebhookState, to_hook
@@ -18,6 +18,7 @@ from shared import job, result
 from shared.errors import CODES, ServiceError
 from shared.job import CacheWord, Computed, JobView, Page, Priority, Status, WaitingReason
 from shared.result import logprobs_of
+from shared.tool_calls.thoughts import split_thoughts
 
 
 class JobUrls(TypedDict):
@@ -413,13 +414,14 @@ def _usage(usage: result.Usage) -> JobUsage:
 def _choice(job: str, result: result.Result, number: int) -> JobChoice:
     choice = result.choices[number]
     parts = split_answer(choice.text, result.syntax)
+    thoughts, text = split_thoughts(choice.text, result.syntax)
     answer: JobChoice = {
-        "text": without_thoughts(choice.text, result.syntax),
+        "text": text,
         "finish_reason": finish_of(choice.finish_reason, len(parts.calls)),
         "score": choice.score,
     }
-    if parts.reasoning:
-        answer["reasoning"] = parts.reasoning
+    if thoughts:
+        answer["reasoning"] = thoughts
     if parts.calls:
         answer["content"] = parts.text
         answer["tool_calls"] = to_tool_calls(job, number, parts.calls)
