@@ -141,12 +141,11 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         if "transparency" in image.info and image.tile:
             image.info["transparency"] *= GREY_FACTORS.get(image.tile[0].args, 1)
         image.load()
-        if request["draft"]:
-            target = room._replace(pixels=min(room.pixels, image.width * image.height)).fitted(size)
-        else:
-            # Now a TIFF is upright.
-            target = room.fitted(image.size)
-        picture = to_rgb(image, target)
+        if not request["draft"]:
+            # Only now is a TIFF upright.
+            size = image.size
+        loaded = image.width * image.height
+        picture = to_rgb(image, room._replace(pixels=min(room.pixels, loaded)).fitted(size))
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}
         return picture, size

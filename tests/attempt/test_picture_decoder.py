@@ -187,8 +187,9 @@ def test_a_phone_s_picture_stands_upright(
     stored.putpixel((0, 0), RED)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = decoded(decoder, make.encoded(stored, "PNG", exif=exif))
-    assert (picture.size, picture.getpixel(corner)) == (size, RED)
+    for kind in ("PNG", "TIFF"):
+        picture = decoded(decoder, make.encoded(stored, kind, exif=exif))
+        assert (picture.size, picture.original, picture.getpixel(corner)) == (size, size, RED)
 
 
 def test_an_embedded_profile_is_converted_to_srgb(decoder: PictureDecoder) -> None:
