@@ -349,7 +349,7 @@ class FetchSettings(Group):
     user_agent: str = Field(
         f"sightline/{VERSION} (+https://github.com/sightline-vlm/sightline)",
         pattern=r"^[!-~][ -~]*$",
-        description="What hosts and receivers of webhooks are told who asks; name a contact of yours.",
+        description="Who asks, for hosts and receivers of webhooks; name a contact of yours.",
     )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Listed[tuple[str, ...]] = Field(
