@@ -4,17 +4,21 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from typing import Any
 
 import httpx
 
 from sightline.exits import CommandError, Exit
 
-UPLOADS = 16
-"""Rows whose bytes are in memory at once: they are read, sent and forgotten."""
+UPLOADS, SMALL = 16, 2**20
+"""Rows of more than so many bytes that are in memory at once: they are read, sent and forgotten."""
 WAIT_S = 50
-"""A poll's wait for the end."""
+"""A small submit's or a poll's wait for the end: one call for most rows."""
+CLIENTS = 16
+"""Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 PATIENCE_S = 600.0
 """How long no answer of the service at all may come before the map ends; started again it goes on."""
 LONGEST_PAUSE_S = 30.0
@@ -33,10 +37,12 @@ PASSING_CODES = ("fetch_failed", "model_removed")
 class Caller:
     """One service, by HTTP. `say` is called with why rows wait, and with "" once they go on."""
 
-    def __init__(self, client: httpx.AsyncClient, say: Callable[[str], object] = lambda _: None) -> None:
+    def __init__(
+        self, clients: Sequence[httpx.AsyncClient], say: Callable[[str], object] = lambda _: None
+    ) -> None:
         self.say = say
-        self._client = client
-        self._url = client.base_url
+        self._clients = cycle(clients)
+        self._url = clients[0].base_url
         self._uploads = asyncio.Semaphore(UPLOADS)
         self._heard = time.monotonic()
         self._misfits = 0
@@ -67,8 +73,12 @@ class Caller:
         while True:
             async with self._uploads:
                 content = await asyncio.to_thread(body)
-                reply = await self._tried("POST", "/v1/jobs", content=content, headers=headers)
-                del content
+                if not (small := len(content) <= SMALL):
+                    reply = await self._tried("POST", "/v1/jobs", content=content, headers=headers)
+            if small:
+                waiting = headers | {"prefer": f"wait={WAIT_S}"}
+                reply = await self._tried("POST", "/v1/jobs", content=content, headers=waiting)
+            del content
             if reply is not None and reply.is_success:
                 job = await self._ended(reply.json())
                 if job is not None:
@@ -106,7 +116,7 @@ class Caller:
     async def _tried(self, method: str, path: str, **call: Any) -> httpx.Response | None:
         """None where no answer came. Raises CommandError where the service stays away or knows us not."""
         try:
-            reply = await self._client.request(method, path, **call)
+            reply = await next(self._clients).request(method, path, **call)
         except httpx.TransportError as error:
             self.say(f"no answer from {self._url}")
             if time.monotonic() - self._heard > PATIENCE_S:
@@ -140,7 +150,7 @@ class Caller:
     async def _first(self, method: str, path: str, **call: Any) -> dict[str, Any]:
         """One call that is not repeated. Raises CommandError."""
         try:
-            reply = await self._client.request(method, path, **call)
+            reply = await next(self._clients).request(method, path, **call)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             message = f"No answer from {self._url} ({error or type(error).__name__})"
             raise CommandError(Exit.UNREACHABLE, f"{message}: is it running?") from None
@@ -150,17 +160,24 @@ class Caller:
         return body
 
 
-def connected(url: str, key: str | None) -> httpx.AsyncClient:
-    """A client of the service at `url`; no proxy leads to this machine."""
+@asynccontextmanager
+async def connected(url: str, key: str | None) -> AsyncIterator[Sequence[httpx.AsyncClient]]:
+    """Clients of the service at `url`; no proxy leads to this machine."""
     local = httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
-    limits = httpx.Limits(max_connections=None)
-    return httpx.AsyncClient(
-        base_url=url,
-        headers={"authorization": f"Bearer {key}"} if key else {},
-        timeout=httpx.Timeout(10, read=WAIT_S + 30, write=120),
-        limits=limits,
-        transport=httpx.AsyncHTTPTransport(limits=limits) if local else None,
-    )
+    trust = httpx.create_ssl_context()
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                httpx.AsyncClient(
+                    base_url=url,
+                    headers={"authorization": f"Bearer {key}"} if key else {},
+                    timeout=httpx.Timeout(10, read=WAIT_S + 30, write=120),
+                    verify=trust,
+                    transport=httpx.AsyncHTTPTransport(verify=trust) if local else None,
+                )
+            )
+            for _ in range(CLIENTS)
+        ]
 
 
 def default_url() -> str:

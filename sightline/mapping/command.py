@@ -102,8 +102,8 @@ async def _forecast(
     check_output(output)
     rows = await asyncio.to_thread(source, input, column)
     count = await asyncio.to_thread(rows.count)
-    async with connected(url, default_key()) as client:
-        caller = Caller(client)
+    async with connected(url, default_key()) as clients:
+        caller = Caller(clients)
         whole = Question(question, model or await caller.model(), **asked)
         check_replaced(output, input, whole)
         whole.check(await asyncio.to_thread(rows.columns))

@@ -164,8 +164,8 @@ async def map_rows(
     path = Path(output)
     check_output(path)
     rows = await asyncio.to_thread(source, input, column)
-    async with connected(url or default_url(), key or default_key()) as client:
-        caller = Caller(client)
+    async with connected(url or default_url(), key or default_key()) as clients:
+        caller = Caller(clients)
         template = Question(question, model or await caller.model(), schema, max_tokens)
         check_replaced(path, input, template)
         template.check(await asyncio.to_thread(rows.columns))

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,11 @@ def mapped(
             return httpx.Response(404, json={})
         return answer(json.loads(request.content)["input"]["prompt"])
 
-    def connected(*_: object) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(reply))
+    @asynccontextmanager
+    async def connected(*_: object) -> AsyncIterator[list[httpx.AsyncClient]]:
+        transport = httpx.MockTransport(reply)
+        async with httpx.AsyncClient(base_url="http://service", transport=transport) as client:
+            yield [client]
 
     monkeypatch.setattr("sightline.mapping.run.connected", connected)
     monkeypatch.setattr("sightline.mapping.caller.random.uniform", lambda *_: 0)
