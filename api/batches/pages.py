@@ -12,7 +12,7 @@ from api.batches.line_endpoints import Question, ReadLine
 from shared.batch import Batch, LineAnswer, LinePosition
 from shared.errors import CallerError
 from shared.media.documents import DocumentRenderer, OpenDocument, selected, with_page
-from shared.request import MOST_PAGES, Image, Request
+from shared.request import MOST_PAGES, Request
 from shared.result import JobError
 
 
@@ -58,8 +58,8 @@ class PageLines(Iterator[ReadLine]):
             if self._document is None:
                 opened = self._renderer.opened(self._file.read(), "document")
                 self._document = self._stack.enter_context(opened)
-            picture = Image(data=self._document.page(page), param="document")
+            pictures = tuple(self._document.page(page))
         except CallerError as error:
             self._file.seek(0)
             return JobError(code=error.code, message=error.message, param=error.param)
-        return Question(with_page(self._request, picture), {})
+        return Question(with_page(self._request, pictures), {})

@@ -5,13 +5,21 @@ comes without scripts and forms, and fetches nothing.
 """
 
 import io
+import math
 from collections.abc import Iterator
+from ctypes import c_int
 from numbers import Real
 from typing import NamedTuple, Protocol
 
 import pypdfium2 as pdfium
 from PIL import Image, ImageSequence, TiffImagePlugin
-from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_GetLastError, FPDF_LoadMemDocument64
+from pypdfium2.raw import (
+    FPDF_ERR_PASSWORD,
+    FPDF_PAGEOBJ_IMAGE,
+    FPDF_GetLastError,
+    FPDF_LoadMemDocument64,
+    FPDF_PageToDevice,
+)
 
 from shared.media.decode_picture import to_rgb
 from shared.media.decoder_protocol import DAMAGED, Facts, Reply, UnusableError
@@ -25,11 +33,34 @@ ORIENTATION, ON_THEIR_SIDE = 274, (5, 6, 7, 8)
 LEAST_OBLONG, MOST_OBLONG = 1.2, 4
 
 
+# A longer page is cut into pieces that can be read; they overlap by a part of their length.
+LONGEST_SHAPE, PIECE_SHAPE, OVERLAP, MOST_PIECES = 4, 2, 0.05, 100
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a piece, as parts of its page."""
+
+
 class OpenPages(Protocol):
     def __len__(self) -> int: ...
 
-    def page(self, number: int, side: int) -> Image.Image:
-        """The page of a number from 1, its longer side at most `side` pixels. Raises UnusableError."""
+    def page(self, number: int, piece: int, side: int) -> tuple[Image.Image, int]:
+        """A piece of the page of a number from 1, and how many pieces it has. Raises UnusableError.
+
+        The piece's longer side has at most `side` pixels.
+        """
+
+
+def pieces(width: float, height: float) -> list[Box]:
+    """What a page of a size is cut into, in reading order. Raises UnusableError."""
+    if not (width > 0 and height > 0):
+        raise UnusableError("it has no size")
+    shape = max(width, height) / min(width, height)
+    count = math.ceil(shape / PIECE_SHAPE) if shape > LONGEST_SHAPE else 1
+    if count > MOST_PIECES:
+        raise UnusableError(f"one side is more than {MOST_PIECES * PIECE_SHAPE} times the other")
+    lap = OVERLAP / 2
+    spans = [(max(0, n - lap) / count, min(count, n + 1 + lap) / count) for n in range(count)]
+    return [(0, start, 1, end) if height > width else (start, 0, end, 1) for start, end in spans]
 
 
 class PdfPages:
@@ -47,17 +78,57 @@ class PdfPages:
     def __len__(self) -> int:
         return len(self._pdf)
 
-    def page(self, number: int, side: int) -> Image.Image:
+    def page(self, number: int, piece: int, side: int) -> tuple[Image.Image, int]:
         page = self._pdf[number - 1]
         try:
-            longest = max(page.get_size())
-            if not longest > 0:
-                raise UnusableError("it has no size")
+            width, height = page.get_size()
+            boxes = pieces(width, height)
+            left, top, right, bottom = boxes[piece]
+            longest = max((right - left) * width, (bottom - top) * height)
             scale = min(side / longest, MOST_DOTS_PER_INCH / POINTS_PER_INCH)
-            drawn: Image.Image = page.render(scale=scale, rev_byteorder=True).to_pil()
-            return drawn.convert("RGB")
+            margins = left * width, (1 - bottom) * height, (1 - right) * width, top * height
+            drawn = page.render(scale=scale, crop=margins, rev_byteorder=True).to_pil().convert("RGB")
+            _check_pictures(page, drawn, scale, (margins[0] * scale, margins[3] * scale))
+            return drawn, len(boxes)
         finally:
             page.close()
+
+
+def _check_pictures(page: pdfium.PdfPage, drawn: Image.Image, scale: float, at: tuple[float, float]) -> None:
+    """PDFium draws nothing for a picture that it cannot decode: where nothing is seen, it is asked for it.
+
+    `at` is where the drawn piece begins. Raises UnusableError.
+    """
+    for number, picture in enumerate(page.get_objects(filter=(FPDF_PAGEOBJ_IMAGE,)), 1):
+        # The place of one inside a form is not its place on the page.
+        place = (0, 0, *drawn.size) if picture.level else _place(page, picture.get_bounds(), scale, at)
+        seen = drawn.crop(clipped(place, drawn.size))
+        if 0 in seen.size or seen.getcolors(1) is None:
+            continue
+        try:
+            picture.get_bitmap().close()
+        except pdfium.PdfiumError:
+            raise UnusableError(f"its picture {number} cannot be decoded") from None
+
+
+def _place(page: pdfium.PdfPage, bounds: Box, scale: float, at: tuple[float, float]) -> Box:
+    """Where bounds on a page, which may be turned, are in a drawn piece of it."""
+    width, height = (math.ceil(length * scale) for length in page.get_size())
+    left, bottom, right, top = bounds
+    corners = []
+    for x, y in ((left, bottom), (right, top)):
+        across, down = c_int(), c_int()
+        FPDF_PageToDevice(page, 0, 0, width, height, 0, x, y, across, down)
+        corners.append((across.value - at[0], down.value - at[1]))
+    (x1, y1), (x2, y2) = corners
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+def clipped(place: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """What is inside of a picture of a size, without a pixel at its edges, which others may have coloured."""
+    left, top, right, bottom = place
+    box = max(0, left + 1), max(0, top + 1), min(size[0], right - 1), min(size[1], bottom - 1)
+    return int(box[0]), int(box[1]), int(max(box[0], box[2])), int(max(box[1], box[3]))
 
 
 class Frame(NamedTuple):
@@ -79,7 +150,7 @@ class PicturePages:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def page(self, number: int, side: int) -> Image.Image:
+    def page(self, number: int, piece: int, side: int) -> tuple[Image.Image, int]:
         frame = self._frames[number - 1]
         self._image.seek(frame.number)
         width, height = self._image.size
@@ -89,10 +160,13 @@ class PicturePages:
         self._image.load()
         # A TIFF turns itself upright as it is loaded.
         width, height = self._image.size
-        shown = width * max(1.0, 1 / frame.pixel_height), height * max(1.0, frame.pixel_height)
-        factor = min(1.0, side / max(shown))
-        width, height = (max(1, round(length * factor)) for length in shown)
-        return to_rgb(self._image, (width, height))
+        wide, high = width * max(1.0, 1 / frame.pixel_height), height * max(1.0, frame.pixel_height)
+        boxes = pieces(wide, high)
+        left, top, right, bottom = boxes[piece]
+        factor = min(1.0, side / max((right - left) * wide, (bottom - top) * high))
+        width, height = max(1, round(wide * factor)), max(1, round(high * factor))
+        box = round(left * width), round(top * height), round(right * width), round(bottom * height)
+        return to_rgb(self._image, (width, height)).crop(box), len(boxes)
 
 
 def _tiff_frames(image: TiffImagePlugin.TiffImageFile) -> Iterator[Frame]:
@@ -121,7 +195,7 @@ class Renderer:
         self._pages: OpenPages | None = None
 
     def answer(self, request: Facts, data: bytes) -> Reply:
-        """How many `pages` there are, or where one is asked for by its number, that page."""
+        """How many `pages` there are, or where one is asked for by its number, a piece of that page."""
         if data:
             # The former one goes first: memory is limited.
             self._pages = None
@@ -130,7 +204,8 @@ class Renderer:
             raise UnusableError(DAMAGED)
         if not request["page"]:
             return Reply({"pages": len(self._pages)})
-        return Reply.of(_png(self._pages.page(request["page"], request["side"])))
+        drawn, count = self._pages.page(request["page"], request["piece"], request["side"])
+        return Reply.of(_png(drawn), pieces=count)
 
 
 def _opened(request: Facts, data: bytes) -> OpenPages:

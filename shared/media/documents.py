@@ -18,6 +18,7 @@ DocumentFormat = Literal["PDF", "TIFF", "WEBP", "GIF"]
 # A PDF may have something before its header, which readers look for in the first kilobyte.
 PDF_WITHIN = 1024
 RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")
+FEWER = "name fewer in `pages`, or submit a job of pages (POST /v1/jobs with `document`)"
 AT_ONCE = 2
 """Rendering processes of one kind of work."""
 PAGES_TRIED = 4
@@ -105,9 +106,14 @@ class DocumentRenderer:
             if len(numbers) > room:
                 raise _too_many(len(numbers), room, document.param)
             for number in numbers:
-                yield Image(data=pages.page(number), param=document.param)
+                for picture in pages.page(number):
+                    if not room:
+                        reason = "its pages make more pictures than fit into this question"
+                        raise invalid(f"{reason}; {FEWER}", document.param)
+                    room -= 1
+                    yield picture
 
-    def first_page(self, document: Document, data: bytes) -> tuple[Sequence[int], Image]:
+    def first_page(self, document: Document, data: bytes) -> tuple[Sequence[int], tuple[Image, ...]]:
         """The pages that are asked about, and the first that can be rendered, if one of the first few can.
 
         Raises as `pictures`.
@@ -123,7 +129,7 @@ class DocumentRenderer:
             errors = []
             for number in numbers[:PAGES_TRIED]:
                 try:
-                    return numbers, Image(data=pages.page(number), param=document.param)
+                    return numbers, tuple(pages.page(number))
                 except CallerError as error:
                     errors.append(error)
             raise errors[0]
@@ -131,13 +137,12 @@ class DocumentRenderer:
 
 def _too_many(count: int, room: int, param: str) -> CallerError:
     reason = f"{count} pages are asked about, and {room} fit into this question"
-    advice = "name fewer in `pages`, or submit a job of pages (POST /v1/jobs with `document`)"
-    return invalid(f"{reason}; {advice}", param)
+    return invalid(f"{reason}; {FEWER}", param)
 
 
-def with_page(request: Request, picture: Image) -> Request:
+def with_page(request: Request, pictures: tuple[Image, ...]) -> Request:
     """A request with a page where its document stands."""
-    return request.with_media(picture if isinstance(part, Document) else part for part in request.media)
+    return request.with_media(pictures if isinstance(part, Document) else part for part in request.media)
 
 
 def room_for_pages(request: Request, settings: Settings) -> int:
@@ -159,16 +164,19 @@ class OpenDocument:
         self._process: DecoderProcess | None = None
         self.count = self._counted()
 
-    def page(self, number: int) -> bytes:
-        """A page as a PNG. Raises CallerError `invalid_document` that names it."""
+    def page(self, number: int) -> Iterator[Image]:
+        """A page as a PNG, a long one as several. Raises CallerError `invalid_document` that names it."""
+        piece, count = 0, 1
         try:
-            data = bytes(self._ask(number).data)
-            inspect(data, self._settings.pictures, self._param)
+            while piece < count:
+                drawn = self._ask(number, piece)
+                data, count, piece = bytes(drawn.data), drawn.facts["pieces"], piece + 1
+                inspect(data, self._settings.pictures, self._param)
+                yield Image(data=data, param=self._param or "")
         except (UndecodableError, CallerError) as error:
             reason = error.message.rstrip(".") if isinstance(error, CallerError) else error
             message = f"Page {number} of the document cannot be rendered: {reason}. Leave it out of `pages`."
             raise CallerError("invalid_document", message, param=self._param) from None
-        return data
 
     def leave(self) -> None:
         """Give the process back."""
@@ -186,14 +194,14 @@ class OpenDocument:
             raise invalid("it has no pages", self._param)
         return count
 
-    def _ask(self, page: int) -> Decoded:
+    def _ask(self, page: int, piece: int = 0) -> Decoded:
         """The answer of the process, or of a new one where it died."""
         try:
-            return self._exchange(page)
+            return self._exchange(page, piece)
         except DiedError:
-            return self._exchange(page, new=True)
+            return self._exchange(page, piece, new=True)
 
-    def _exchange(self, page: int, *, new: bool = False) -> Decoded:
+    def _exchange(self, page: int, piece: int, *, new: bool = False) -> Decoded:
         """Raises UndecodableError, DiedError."""
         data = b""
         if self._process is None:
@@ -201,7 +209,7 @@ class OpenDocument:
         try:
             with DURATION.time():
                 return self._process.decode(
-                    data, format=self._kind, page=page, side=self._side, most=self._most
+                    data, format=self._kind, page=page, piece=piece, side=self._side, most=self._most
                 )
         except UndecodableError:
             if not self._process.alive:

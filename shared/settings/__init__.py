@@ -337,19 +337,17 @@ class FetchSettings(Group):
     limit_s: float = Field(
         5,
         gt=0,
-        description="Seconds for fetching all pictures of one job. A job may wait half as long for a fetch slot "
-        "before it is queued again.",
+        description="Seconds for fetching all files of one job, and half of that for a place to do so.",
     )
     max_tries: int = Field(
         5,
         ge=1,
-        description="How often a host is asked that answers 429, 500, 502, 503 or 504 or breaks off, with longer and "
-        "longer pauses. One that says `Retry-After` is asked then, until the job's deadline.",
+        description="Tries at a busy or broken host; with `Retry-After` until the job's deadline.",
     )
     user_agent: str = Field(
         f"sightline/{VERSION} (+https://github.com/sightline-vlm/sightline)",
         pattern=r"^[!-~][ -~]*$",
-        description="Who asks, for hosts and receivers of webhooks; name a contact of yours.",
+        description="What fetches and webhooks are sent with; name a contact.",
     )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Listed[tuple[str, ...]] = Field(

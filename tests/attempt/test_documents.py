@@ -14,6 +14,7 @@ from shared.media.decode_document import ORIENTATION, SUBFILE_TYPE
 from shared.media.documents import DocumentRenderer, OpenDocument
 from shared.pending_terms import PendingTerms
 from shared.request import Document
+from shared.request import Image as Picture
 from shared.settings import DocumentSettings, Settings
 from shared.store.admission import JobTerms, Placing, submit
 from tests.support.attempt_harness import MODEL, WorkerHarness, worker_harness
@@ -34,9 +35,14 @@ def renderer() -> Iterator[DocumentRenderer]:
     renderer.close()
 
 
+def shown(document: OpenDocument, number: int) -> bytes:
+    (picture,) = document.page(number)
+    return picture.data or b""
+
+
 def page(renderer: DocumentRenderer, data: bytes, number: int = 1) -> Image.Image:
     with renderer.opened(data, "file") as document:
-        return Image.open(io.BytesIO(document.page(number)))
+        return Image.open(io.BytesIO(shown(document, number)))
 
 
 def test_what_was_written_into_a_form_is_seen(renderer: DocumentRenderer) -> None:
@@ -52,6 +58,54 @@ def test_what_was_written_into_a_form_is_seen(renderer: DocumentRenderer) -> Non
     assert page(renderer, form).getpixel((100, 100)) == (0, 0, 255)
 
 
+RECEIPT = pdf(["top"], (0, 0, 600, 20_000))
+
+
+@pytest.mark.parametrize(
+    ("data", "side"),
+    [
+        (RECEIPT, 0),
+        (RECEIPT.replace(b"/MediaBox", b"/Rotate 90/MediaBox"), 1),
+        (frames("TIFF", ["red"], (300, 9000)), 0),
+        (frames("GIF", ["red"], (9000, 300)), 1),
+    ],
+)
+def test_a_long_page_is_seen_in_pieces_wide_enough_to_read(
+    renderer: DocumentRenderer, data: bytes, side: int
+) -> None:
+    with renderer.opened(data, "file") as document:
+        seen = [Image.open(io.BytesIO(piece.data or b"")).size for piece in document.page(1)]
+    assert (document.count, len(seen) > 10) == (1, True)
+    assert all(size[side] >= 300 and max(size) <= DocumentSettings().page_side for size in seen)
+
+
+def with_picture(data: bytes, turn: int = 0) -> bytes:
+    """A page with a bar above a picture in JPEG."""
+    fields = "/Type/XObject/Subtype/Image/Width 8/Height 8/ColorSpace/DeviceRGB/BitsPerComponent 8"
+    resources = b"/Resources<</XObject<</A 5 0 R>>>>"
+    return written(
+        [
+            b"<</Type/Catalog/Pages 2 0 R>>",
+            b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 300]/Rotate %d/Contents 4 0 R%b>>"
+            % (turn, resources),
+            stream(b"0 0 1 rg 0 250 200 50 re f q 80 0 0 80 10 100 cm /A Do Q"),
+            stream(data, f"{fields}/Filter/DCTDecode"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180])
+def test_a_page_whose_picture_cannot_be_decoded_is_named_and_not_seen_white(
+    renderer: DocumentRenderer, turn: int
+) -> None:
+    white = encoded(Image.new("RGB", (8, 8), "white"), "JPEG")
+    assert page(renderer, with_picture(white, turn))
+    refused = refusal(renderer, with_picture(b"no picture" * 20, turn))
+    assert "Page 1 of the document" in refused
+    assert "its picture 1 cannot be decoded" in refused
+
+
 def refusal(renderer: DocumentRenderer, data: bytes, number: int = 1) -> str:
     with pytest.raises(CallerError) as refused:
         page(renderer, data, number)
@@ -63,7 +117,7 @@ def test_a_page_looks_the_same_each_time_and_has_the_size_that_the_settings_say(
     renderer: DocumentRenderer,
 ) -> None:
     with renderer.opened(pdf(["one", "two", "one"]), None) as document:
-        first, second, third = (document.page(number) for number in (1, 2, 3))
+        first, second, third = (shown(document, number) for number in (1, 2, 3))
     assert first == third != second
     assert max(Image.open(io.BytesIO(first)).size) == DocumentSettings().page_side
 
@@ -93,7 +147,7 @@ def test_a_fax_is_not_seen_squeezed(
     fax = encoded(stored, "TIFF", dpi=dpi, tiffinfo={ORIENTATION: orientation})
     assert page(renderer, fax).size == size
     with renderer.opened(fax, None) as document:
-        assert document.page(1) == document.page(1)
+        assert shown(document, 1) == shown(document, 1)
 
 
 def test_the_smaller_copies_in_a_scan_are_no_pages(renderer: DocumentRenderer) -> None:
@@ -103,7 +157,7 @@ def test_the_smaller_copies_in_a_scan_are_no_pages(renderer: DocumentRenderer) -
             Image.new("RGB", (64, 48), colour).save(file, "TIFF", tiffinfo={SUBFILE_TYPE: subfile_type})
             file.newFrame()
     with renderer.opened(scan.getvalue(), None) as document:
-        pages = [Image.open(io.BytesIO(document.page(number))) for number in (1, 2)]
+        pages = [Image.open(io.BytesIO(shown(document, number))) for number in (1, 2)]
         assert document.count == 2
     assert [shown.getpixel((0, 0)) for shown in pages] == [(255, 0, 0), (0, 0, 255)]
 
@@ -195,11 +249,11 @@ def test_a_page_that_takes_too_long_is_named_and_the_others_are_shown() -> None:
 
 def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentRenderer) -> None:
     with renderer.opened(pdf(["one", "two"]), "") as document:
-        before = document.page(1)
+        before = shown(document, 1)
         process = document._process
         assert process is not None
         os.kill(process._process.pid, signal.SIGKILL)
-        assert document.page(1) == before
+        assert shown(document, 1) == before
 
 
 def document_job(harness: WorkerHarness, body: bytes) -> Placing:
@@ -243,7 +297,7 @@ def test_a_cancelled_jobs_further_pages_are_not_rendered(
     body, rendered, page_of = pdf(["one", "two", "three"]), list[int](), OpenDocument.page
     with worker_harness(redis, fetch=LOOPBACK) as harness:
 
-        def cancelled(document: OpenDocument, number: int) -> bytes:
+        def cancelled(document: OpenDocument, number: int) -> Iterator[Picture]:
             rendered.append(number)
             for lease in harness.leases.all():
                 lease.stop("lost")
