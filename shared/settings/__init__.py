@@ -276,16 +276,14 @@ class PictureSettings(Group):
     max_megapixels: float = Field(
         40,
         gt=0,
-        description="Larger pictures are shrunk to so many millions of pixels before a model sees them.",
+        description="Larger pictures are shrunk to so many millions of pixels.",
     )
     max_megapixels_request: float = Field(
         80,
         gt=0,
-        description="All pictures of one request, as the model sees them; more are shrunk, the largest first.",
+        description="The same for all pictures of one request; the largest are shrunk.",
     )
-    max_megapixels_sent: float = Field(
-        256, gt=0, description="A picture with more millions of pixels is refused by its header."
-    )
+    max_megapixels_sent: float = Field(256, gt=0, description="Largest picture in millions of pixels.")
     max_mb_request: float = Field(
         50,
         gt=0,
@@ -295,8 +293,7 @@ class PictureSettings(Group):
     max_side: int | None = Field(
         None,
         ge=64,
-        description="Pictures are shrunk to this many pixels on their longer side. Not set: to 8000, if max_megapixels "
-        "is 40.",
+        description="Pixels of a picture's longer side; larger ones are shrunk. Not set: 8000 for 40 megapixels.",
     )
     max_ratio: float = Field(200, ge=1, description="Longer side over shorter side.")
     decode_limit_s: float = Field(
@@ -307,8 +304,7 @@ class PictureSettings(Group):
     decode_memory_mb: int = Field(
         1200,
         ge=64,
-        description="Memory of a decoding process in MiB. A pixel takes 22 bytes in WebP, AVIF and HEIC; otherwise 4, "
-        "and 4 as it is shown.",
+        description="Memory of a decoding process in MiB. A pixel takes 22 bytes in WebP, AVIF and HEIC, otherwise 8.",
     )
 
 
