@@ -171,7 +171,7 @@ def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
     waiter, started = Waiter(claim.caller), time.monotonic()
     prompt = _prepare(context, request, claim, waiter)
     prepared_s = time.monotonic() - started - waiter.waited_s
-    context.lookahead.prepared(claim.token, time.monotonic() - lease.since - waiter.waited_s)
+    context.lookahead.prepared(claim.token)
     channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
     parameters = candidates.with_seed(request.parameters, context.engine, claim.id)
     on_begin = partial(context.lookahead.release, claim.token)

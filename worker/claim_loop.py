@@ -4,7 +4,6 @@ import logging
 import math
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias, cast
@@ -21,31 +20,26 @@ LoopReply: TypeAlias = ClaimReply | Literal["ahead"]
 """`ahead`: as many runs are claimed as this worker needs for now."""
 UNNOTICED_S = 0.05
 """A caller that could not be known when the runs before it were claimed waits so long for them at least."""
-NEWEST = 0.2
-"""Weight of the newest preparation in their mean."""
-SLOW, SLOW_S = 2.0, 0.2
-"""So many times their mean is much longer than others, and so long is for whoever waits behind it."""
 PLACES_EACH = 2
 """So many claims of one caller are prepared, or wait for it, for each request that is prepared at a time."""
-CALLERS = 2
+CALLERS = 4
 """Claims are made for the inputs of so many callers at least, before such claims take rows."""
+DIGEST = '"digest":"'
+"""Names a picture, sound or video in a claim's request."""
 
 
 class Lookahead:
     """How many runs are claimed before their prompts' turn on the device: no more than keep it busy.
 
     A claimed run keeps its place, whoever comes later: priorities, fair shares and cancels decide the order
-    only of runs that wait in the store. While one is prepared the device computes others' prompts, so as many
-    are ahead as it computes in the time of a preparation, if so many can be prepared at once. A run that
-    takes much longer to prepare than others is not counted meanwhile, so that it holds up none of them.
+    only of runs that wait in the store. One whose pictures, sounds or videos are prepared is not counted
+    meanwhile, so that it holds up no other: of these each caller has a share.
     """
 
     def __init__(self, places: int) -> None:
         """`places`: how many requests are prepared at the same time."""
-        self._places = places
         self._lock = threading.Lock()
-        self._counts_until: dict[str, float] = {}
-        self._prepare_s = 0.0
+        self._ahead = set[str]()
         self.preparing = ClaimShares(PLACES_EACH * places, CALLERS * PLACES_EACH * places)
         self.on_release: Callable[[], None] = lambda: None
         """Called when a claim is no longer ahead, save where nothing could be claimed in its place."""
@@ -55,13 +49,29 @@ class Lookahead:
 
         `prompt_s` is that of the engine (`worker.engines.base`).
         """
-        now = time.monotonic()
         with self._lock:
-            ahead = sum(until > now for until in self._counts_until.values())
-            if token not in self._counts_until and ahead >= self._limit(prompt_s):
+            enough = max(1, math.ceil(UNNOTICED_S / prompt_s)) if prompt_s else math.inf
+            if token not in self._ahead and len(self._ahead) >= enough:
                 return False
-            self._counts_until[token] = now + max(UNNOTICED_S, min(SLOW * self._prepare_s, SLOW_S))
+            self._ahead.add(token)
             return True
+
+    def prepare(self, claim: Claim) -> bool:
+        """Whether the claim has inputs to prepare, and the worker room for that; harmless when repeated.
+
+        A text that looks as if it named some only counts as if it did.
+        """
+        aside = DIGEST in claim.request and self.preparing.add(claim)
+        if aside:
+            with self._lock:
+                self._ahead.discard(claim.token)
+        return aside
+
+    def prepared(self, token: str) -> None:
+        """The claim's prompt is ready for the device."""
+        if self.preparing.remove(token):
+            with self._lock:
+                self._ahead.add(token)
 
     def release(self, token: str, *, full: bool = False) -> None:
         """The claim's prompt has begun, or will never; harmless when repeated.
@@ -70,7 +80,8 @@ class Lookahead:
         """
         self.preparing.remove(token)
         with self._lock:
-            released = self._counts_until.pop(token, None) is not None
+            released = token in self._ahead
+            self._ahead.discard(token)
         if released and not full:
             self.on_release()
 
@@ -81,20 +92,6 @@ class Lookahead:
             yield
         finally:
             self.release(claim.token)
-
-    def prepared(self, token: str, seconds: float) -> None:
-        """The claim's prompt, which took so long to prepare without waiting, is ready for the device."""
-        self.preparing.remove(token)
-        with self._lock:
-            self._prepare_s += (NEWEST if self._prepare_s else 1.0) * (seconds - self._prepare_s)
-            if token in self._counts_until:
-                self._counts_until[token] = math.inf
-
-    def _limit(self, prompt_s: float) -> float:
-        if not prompt_s:
-            return math.inf
-        unnoticed, meanwhile = (math.ceil(s / prompt_s) for s in (UNNOTICED_S, self._prepare_s))
-        return max(1, unnoticed, min(meanwhile, self._places))
 
 
 class ClaimLoop:

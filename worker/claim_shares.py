@@ -27,15 +27,17 @@ class ClaimShares:
                 self._claims[claim.token] = claim
             return added
 
-    def remove(self, token: str) -> None:
-        """The claim is at it no longer, or never was; harmless when repeated."""
+    def remove(self, token: str) -> bool:
+        """The claim is at it no longer; whether it was."""
         with self._lock:
             claim = self._claims.pop(token, None)
-            returns = claim is not None and self._missed[claim.caller] > 0
-            if claim is not None:
-                self._missed -= Counter([claim.caller])
+            if claim is None:
+                return False
+            returns = self._missed[claim.caller] > 0
+            self._missed -= Counter([claim.caller])
         if returns:
             self.on_return()
+        return True
 
     def aside(self) -> set[str]:
         """Callers of whom nothing is to be claimed now."""

@@ -39,8 +39,6 @@ from worker.token_calibration import measure_tokens
 from worker.watchdogs import BrokerWatch
 
 log = logging.getLogger("worker")
-DIGEST = '"digest":"'
-"""Names a picture, sound or video in a claim's request."""
 REASON_CHARACTERS = 500
 """Characters of a reason that the records store."""
 
@@ -84,11 +82,8 @@ class ModelWorker:
         self.claim_loop.work(self._attempt)
 
     def _attempt(self, claimed: Claim) -> ClaimReply:
-        """In another thread where inputs are prepared first: this one goes on with what can begin.
-
-        A text that looks as if it named such an input has a thread of its own for nothing.
-        """
-        if DIGEST in claimed.request and self.context.lookahead.preparing.add(claimed):
+        """In another thread where inputs are prepared first: this one goes on with what can begin."""
+        if self.context.lookahead.prepare(claimed):
             self.threads.start(claimed)
             return "again"
         token, reply = ids.token(), cast(ClaimReply, None)
@@ -101,6 +96,8 @@ class ModelWorker:
 
     def _attempt_alone(self, claimed: Claim) -> None:
         self.broker_watch.nudged()
+        # Of one that no nudge brought, too.
+        self.context.lookahead.prepare(claimed)
         attempt(self.context, claimed)
         # Others may have been told to wait for its rows.
         self.claim_loop.wake(claimed.rows)

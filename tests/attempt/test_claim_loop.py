@@ -1,6 +1,5 @@
 """A worker's threads take no more than its rows can, leave the rest to others, and sleep through no room."""
 
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -369,27 +368,26 @@ def test_claims_that_were_not_answered_are_not_counted_as_ahead(harness: WorkerH
     assert worker_of(harness, engine=LongPrompts(MODEL))._claim() == "ahead"
 
 
-def test_as_many_runs_are_prepared_as_the_device_computes_meanwhile() -> None:
-    def ahead(places: int, prepare_s: float, prompt_s: float) -> int:
-        lookahead = Lookahead(places)
-        lookahead.prepared("former", prepare_s)
+def test_as_many_runs_are_ahead_as_the_device_computes_unnoticed() -> None:
+    def ahead(prompt_s: float) -> int:
+        lookahead = Lookahead(places=2)
         return sum(lookahead.reserve(str(number), prompt_s) for number in range(8))
 
-    assert ahead(4, 0.5, 0.2) == 3
-    assert ahead(2, 0.5, 0.2) == 2, "what only waits for a preparation may as well wait in the store"
-    assert ahead(2, 0.001, 0.01) == 5, "short prompts share a pass"
-    assert ahead(2, 0.5, 0.0) == 8, "before anything is known of the device"
+    assert ahead(0.2) == 1
+    assert ahead(0.01) == 5, "short prompts share a pass"
+    assert ahead(0.0) == 8, "before anything is known of the device"
 
 
-def test_a_run_that_takes_long_to_prepare_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.claim_loop.UNNOTICED_S", 0.0)
+def test_a_run_whose_inputs_are_prepared_holds_up_no_other() -> None:
     lookahead = Lookahead(places=2)
-    assert lookahead.reserve("slow", math.inf)
-    assert lookahead.reserve("next", math.inf)
-    lookahead.prepared("slow", 0.0)
-    assert not lookahead.reserve("third", math.inf), "one that is ready waits for the device"
+    assert lookahead.reserve("slow", 1.0)
+    assert lookahead.prepare(Claim("run_1", "slow", '{"digest":"a"}', "", 1, 0, "anyone", False))
+    assert lookahead.reserve("next", 1.0)
+    lookahead.release("next")
+    lookahead.prepared("slow")
+    assert not lookahead.reserve("third", 1.0), "one that is ready waits for the device"
     lookahead.release("slow")
-    assert lookahead.reserve("third", math.inf)
+    assert lookahead.reserve("third", 1.0)
 
 
 def test_a_full_worker_s_answer_wakes_no_thread_that_would_hear_the_same(harness: WorkerHarness) -> None:
