@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from shared.errors import CallerError
 from shared.variables import Variables
 
-MOST_PICTURES = 256
+MOST_PICTURES = 1500
 """The highest possible `pictures.max_count`: no dialect reads more pictures than this."""
 MOST_PAGES = 10_000
 """The highest possible `documents.max_pages`."""

@@ -11,7 +11,7 @@ from shared.blobs import BlobMissingError, Blobs, digest
 from shared.errors import CallerError
 from shared.media import pictures, sounds, videos
 from shared.media.files import URL_CODES, inspect_file
-from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
+from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect, too_many
 from shared.request import Document, Image, Medium, Request
 from shared.settings import FetchSettings, PictureSettings, Settings
 from shared.url_guard import check_url, is_in_bucket, refused_as
@@ -117,7 +117,7 @@ def check_counts_and_urls(request: Request, settings: Settings, caller: str) -> 
     images, limits = request.images, settings.pictures
     if len(images) > limits.max_count:
         where = images[limits.max_count].param
-        raise CallerError("invalid_image", f"At most {limits.max_count} pictures per request.", param=where)
+        raise CallerError("invalid_image", too_many(len(images), limits), param=where)
     sounds.check_count([sound.param for sound in request.sounds], settings.sounds)
     videos.check_count([video.param for video in request.videos], settings.videos)
     for part in request.media:

@@ -44,7 +44,9 @@ def invalid(reason: str, param: str | None) -> CallerError:
 def check_size(size: int, settings: Settings, param: str | None) -> None:
     """Raises CallerError `payload_too_large`."""
     if size > settings.documents.max_mb * 2**20:
-        message = f"A document may have at most {settings.documents.max_mb:g} MiB."
+        message = (
+            f"A document may have at most {settings.documents.max_mb:g} MiB (SIGHTLINE_DOCUMENTS__MAX_MB)."
+        )
         raise CallerError("payload_too_large", message, param=param)
 
 

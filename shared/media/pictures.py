@@ -110,8 +110,12 @@ def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureI
 def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None:
     """Raises CallerError `invalid_image` naming the first picture that is one too many."""
     if len(infos) > limits.max_count:
-        message = f"The request has {len(infos)} pictures; at most {limits.max_count} are accepted."
-        raise CallerError("invalid_image", message, param=infos[limits.max_count].param)
+        raise CallerError("invalid_image", too_many(len(infos), limits), param=infos[limits.max_count].param)
+
+
+def too_many(count: int, limits: PictureSettings) -> str:
+    most = f"at most {limits.max_count} are accepted (SIGHTLINE_PICTURES__MAX_COUNT)"
+    return f"The request has {count} pictures; {most}. Leave out earlier ones."
 
 
 def room(sizes: Sequence[Size], limits: PictureSettings) -> Room:
@@ -151,7 +155,8 @@ def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> No
     remaining = int(limits.max_mb_request * 2**20)
     for size, param in sizes:
         if (remaining := remaining - size) < 0:
-            message = f"The pictures of a request may have {limits.max_mb_request:g} MiB together."
+            most = f"{limits.max_mb_request:g} MiB together (SIGHTLINE_PICTURES__MAX_MB_REQUEST)"
+            message = f"The pictures of a request may have {most}. Leave out earlier ones."
             raise CallerError("payload_too_large", message, param=param)
 
 

@@ -84,7 +84,8 @@ def check_count(params: Sequence[str], limits: SoundSettings) -> None:
     Raises CallerError `invalid_audio` naming the first that is one too many.
     """
     if len(params) > limits.max_count:
-        message = f"The request has {len(params)} sounds; at most {limits.max_count} are accepted."
+        most = f"at most {limits.max_count} are accepted (SIGHTLINE_SOUNDS__MAX_COUNT)"
+        message = f"The request has {len(params)} sounds; {most}."
         raise CallerError("invalid_audio", message, param=params[limits.max_count])
 
 

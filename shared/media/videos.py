@@ -54,7 +54,8 @@ def check_count(params: Sequence[str], limits: VideoSettings) -> None:
     Raises CallerError `invalid_video` naming the first that is one too many.
     """
     if len(params) > limits.max_count:
-        message = f"The request has {len(params)} videos; at most {limits.max_count} are accepted."
+        most = f"at most {limits.max_count} are accepted (SIGHTLINE_VIDEOS__MAX_COUNT)"
+        message = f"The request has {len(params)} videos; {most}."
         raise CallerError("invalid_video", message, param=params[limits.max_count])
 
 

@@ -289,7 +289,9 @@ class PictureSettings(Group):
         gt=0,
         description="All pictures of one request in MiB, earlier turns included.",
     )
-    max_count: int = Field(32, ge=1, le=MOST_PICTURES, description="Pictures in one request.")
+    max_count: int = Field(
+        128, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
+    )
     max_side: int | None = Field(
         None,
         ge=64,

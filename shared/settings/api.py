@@ -27,7 +27,7 @@ class ApiSettings(Group):
     max_open: int = Field(
         8000, ge=1, description="Requests that one API process holds at once, streams and waits included."
     )
-    body_limit_mb: float = Field(25, gt=0, description="Largest request body in MiB.")
+    body_limit_mb: float = Field(50, gt=0, description="Largest request body in MiB.")
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
     file_limit_mb: float = Field(
         200, gt=0, description="Largest file in MiB; it may take longer than a body by the same factor."

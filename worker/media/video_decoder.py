@@ -99,7 +99,9 @@ class VideoDecoder:
         count = len(selection.indices) + sum(len(video.indices) for video in before)
         if count > limits.max_frames:
             message = f"{count} frames of it would be shown to the model; at most {limits.max_frames} are"
-            raise invalid(f"{message}. Send a smaller `num_frames` or `fps`", param)
+            raise invalid(
+                f"{message} (SIGHTLINE_VIDEOS__MAX_FRAMES). Send a smaller `num_frames` or `fps`", param
+            )
         remaining = limits.max_megapixels_request * 1e6 - sum(video.pixels for video in before)
         if selection.pixels > remaining:
             message = (
