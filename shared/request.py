@@ -4,6 +4,7 @@ Two requests that ask for the same computation have one request hash (`shared.ca
 came by. They need not be equal: fields only echoed to the caller, and where a field stood, may differ."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Annotated, Literal, TypeAlias
@@ -172,6 +173,10 @@ TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Biases = Annotated[tuple[tuple[TokenId, Bias], ...], Field(max_length=MAX_BIASES), AfterValidator(_by_id)]
 StopIds = Annotated[tuple[TokenId, ...], Field(max_length=MAX_STOP_IDS), AfterValidator(_each_once)]
+
+
+LOOK_AROUND = re.compile(r"\(\?<?[=!]")
+"""What grammars cannot hold an answer to: parts of a pattern that look ahead or behind."""
 
 
 class Format(Frozen):

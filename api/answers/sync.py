@@ -21,7 +21,7 @@ from api.jobs.disconnects import JobReference
 from api.jobs.waiting import ended
 from api.server.errors import from_job
 from api.server.middleware import disconnected
-from api.server.reply import reply_of
+from api.server.reply import IGNORED, reply_of
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.job import CacheWord, JobView
 from shared.request import Request
@@ -78,8 +78,11 @@ class SyncCall:
         return jobs
 
     def remember(self, key: bytes | None, jobs: Sequence[JobView], options: Any) -> None:
-        """Remember a call by its key (`call_key`), and how its answer is written, if that was cached."""
-        if key is not None and len(jobs) == 1:
+        """Remember a call by its key (`call_key`), and how its answer is written, if that was cached.
+
+        One with ignored fields is read again: its answer names them.
+        """
+        if key is not None and len(jobs) == 1 and IGNORED not in reply_of(self.http).headers:
             self.context.cached_answers.remember(key, jobs[0], (self._terms, options))
 
     async def answer(self, jobs: Sequence[JobView]) -> JobView:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.strict_json import (
-    Replayed,
-    UnsupportedExcept,
+    RequestBody,
     described_as,
     invalid,
     parse,
@@ -32,30 +31,16 @@ CallId = Annotated[str, Field(min_length=1, max_length=MOST_ID)]
 FunctionName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 OnlyFunction = Annotated[str | None, described_as(Literal["function"] | None)]
 """The type of a tool or a call: `check_function` refuses any other, by name."""
-NotAsync = Annotated[
-    bool | None, UnsupportedExcept(False), Field(validation_alias=AliasChoices("async", "async_"))
-]
-"""In Python the dump of OpenAI's 3.x calls `async` as its class does."""
 
 
-class CalledBody(Replayed):
-    """`description` is a field of Hugging Face's type, `parsed_arguments` one of OpenAI's helpers.
-
-    `provider_specific_fields` are LiteLLM's, of what it does not know.
-    """
-
+class CalledBody(RequestBody):
     name: Annotated[str, described_as(FunctionName)]
     arguments: str | dict[str, Any]
-    description: str | None = None
-    parsed_arguments: Any = None
-    provider_specific_fields: Any = None
 
 
-class CallBody(Replayed):
+class CallBody(RequestBody):
     id: Annotated[str, described_as(CallId)]
     type: OnlyFunction = None
-    index: int | None = None
-    provider_specific_fields: Any = None
     function: CalledBody
 
 

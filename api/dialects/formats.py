@@ -6,20 +6,22 @@
                         llama.cpp: {"type": "json_object" | "json_schema", "schema": …}
     grammar             Hugging Face: {"type": "json" | "json_object" | "regex" | "json_schema", "value": …}
     structured_outputs  vLLM: {"json": …}, {"regex": …}, {"choice": …}, {"json_object": true}
+    guided_json         and guided_regex, guided_choice: what is in an object above
     text.format         OpenAI's Responses: as `response_format`, what is inside "json_schema" beside the type
 
 huggingface_hub sends a schema as {"type": "json_object", "value": …} if the model is a URL.
 """
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
-from api.dialects.strict_json import UnsupportedExcept, Wire, invalid, parse, read, render
+from api.dialects.strict_json import RequestBody, invalid, parse, read, render
+from api.dialects.unknown_fields import STRUCTURED
 from shared.errors import CallerError
-from shared.request import Format
+from shared.request import LOOK_AROUND, Format
 
 MAX_BYTES = 64 * 2**10
 MAX_CHOICES = 1000
@@ -34,11 +36,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "choice": ("value",),
 }
 """The fields that each type of a `response_format` may have."""
-STRUCTURED = ("json_", "regex", "choice", "json_object")
-"""Fields of `StructuredOutputs` that constrain the answer."""
 
 
-class JsonSchema(Wire):
+class JsonSchema(RequestBody):
     """An answer must match its schema whatever `strict` says; name and description are ignored."""
 
     schema_: dict[str, Any] = Field(alias="schema")
@@ -47,19 +47,19 @@ class JsonSchema(Wire):
     strict: bool | None = None
 
 
-class ResponseFormat(Wire):
+class ResponseFormat(RequestBody):
     type: Literal["text", "json_object", "json_schema", "json", "regex", "choice"]
     json_schema: JsonSchema | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     value: str | dict[str, Any] | list[str] | None = None
 
 
-class Grammar(Wire):
+class Grammar(RequestBody):
     type: Literal["json", "json_object", "regex", "json_schema"]
     value: str | dict[str, Any]
 
 
-class TextFormat(Wire):
+class TextFormat(RequestBody):
     """A `ResponseFormat` whose schema is a field of its own."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -69,19 +69,16 @@ class TextFormat(Wire):
     strict: bool | None = None
 
 
-class StructuredOutputs(Wire):
-    """vLLM's clients dump the whole of its object, with the defaults of what is not implemented."""
-
+class StructuredOutputs(RequestBody):
+    constraints = STRUCTURED
     json_: str | dict[str, Any] | None = Field(default=None, alias="json")
     regex: str | None = None
     choice: list[str] | None = None
     json_object: bool | None = None
-    grammar: Annotated[str | None, UnsupportedExcept()] = None
-    structural_tag: Annotated[str | None, UnsupportedExcept()] = None
-    whitespace_pattern: Annotated[str | None, UnsupportedExcept()] = None
-    disable_fallback: Annotated[bool | None, UnsupportedExcept(False, True)] = None
-    disable_any_whitespace: Annotated[bool | None, UnsupportedExcept(False)] = None
-    disable_additional_properties: Annotated[bool | None, UnsupportedExcept(False)] = None
+
+
+GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice"}
+"""vLLM's and SGLang's older fields, which hold what one of `structured_outputs` does."""
 
 
 def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
@@ -144,7 +141,7 @@ def _object(schema: dict[str, Any] | None, param: str) -> Format:
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:
-    fields = value.model_dump(by_alias=True, include=set(STRUCTURED))
+    fields = value.model_dump(by_alias=True)
     constraints = {
         name: content for name, content in fields.items() if content is not None and content is not False
     }
@@ -152,7 +149,7 @@ def _structured(value: StructuredOutputs, param: str) -> Format | None:
         raise invalid(param, "takes one of json, regex, choice and json_object")
     [(name, content)] = constraints.items()
     at = render([name], param)
-    return _object(None, at) if name == "json_object" else _of_kind(name, content, at)
+    return _object(None, at) if name == "json_object" else of_kind(name, content, at)
 
 
 def _of_type(type_: str, value: Any, param: str) -> Format:
@@ -161,10 +158,11 @@ def _of_type(type_: str, value: Any, param: str) -> Format:
         raise invalid(at, "is required")
     if type_ == "json_schema":
         return _json(read(JsonSchema, value, at).schema_, render(["schema"], at))
-    return _of_kind("json" if type_ == "json_object" else type_, value, at)
+    return of_kind("json" if type_ == "json_object" else type_, value, at)
 
 
-def _of_kind(kind: str, value: Any, param: str) -> Format:
+def of_kind(kind: str, value: Any, param: str) -> Format:
+    """Raises CallerError."""
     if kind == "json":
         return _json(value, param)
     return _regex(value, param) if kind == "regex" else _choice(value, param)
@@ -196,6 +194,8 @@ def _parsed(text: str, param: str) -> Any:
 def _regex(value: Any, param: str) -> Format:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_LITERAL:
         raise invalid(param, f"should be a regular expression of 1 to {MAX_LITERAL} characters")
+    if LOOK_AROUND.search(value):
+        raise invalid(param, "looks ahead or behind, which no answer can be held to; write it without")
     if not is_whole(value):
         raise invalid(param, "ends in a backslash that escapes nothing")
     return Format(kind="regex", content=value)

@@ -20,12 +20,8 @@ MAX_LITERAL = 4096
 # More characters, items or properties than any answer has.
 MAX_COUNT = 2**31
 
-# OpenAPI's: how a value is stored or shown. pydantic writes `password` for a secret text.
-ANNOTATIONS = ("int32", "int64", "float", "double", "password")
-FORMATS = (
-    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"),
-    *ANNOTATIONS,
-)
+FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+"""Formats that answers are held to; another one is an annotation (JSON Schema 2020-12, section 7.2.1)."""
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 UNSUPPORTED = frozenset(
     {
@@ -115,7 +111,7 @@ KEYWORDS: dict[str, ValueForm] = {
         f"a text of at most {MAX_LITERAL} characters that does not end in a single backslash",
         lambda v: isinstance(v, str) and _is_literal(v) and is_whole(v),
     ),
-    "format": ValueForm(f"one of {', '.join(FORMATS)}, or any beside a `pattern`", lambda v: v in FORMATS),
+    "format": ValueForm("a text", lambda v: isinstance(v, str)),
     **dict.fromkeys(("minimum", "maximum"), NUMBER),
     **dict.fromkeys(("exclusiveMinimum", "exclusiveMaximum"), EXCLUSIVE),
     "multipleOf": ValueForm("a number above 0", lambda v: _is_number(v) and v > 0),
@@ -180,24 +176,11 @@ def _is_idle(name: str, node: dict[str, Any]) -> bool:
     """Whether generators write a keyword so that it constrains nothing: it is dropped, not refused."""
     value = node[name]
     if name == "format":
-        return _is_annotation(node)
+        return isinstance(value, str) and value not in FORMATS
     if name == "propertyNames":
         # zod writes that the names of a record are strings.
         return value is True or value in ({}, {"type": "string"})
     return name == "uniqueItems" and value is False
-
-
-def _is_annotation(node: dict[str, Any]) -> bool:
-    """Whether its format is an annotation, or only names what its patterns say, as zod's `starts_with` does.
-
-    JSON Schema allows the latter for unknown formats.
-    """
-    name, parts = node["format"], node.get("allOf")
-    if name in ANNOTATIONS:
-        return True
-    siblings = [node, *parts] if isinstance(parts, list) else [node]
-    has_pattern = any(isinstance(part, dict) and "pattern" in part for part in siblings)
-    return has_pattern and isinstance(name, str) and name not in FORMATS
 
 
 def _is_composed(node: dict[str, Any]) -> bool:

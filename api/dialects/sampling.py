@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from api.dialects.formats import ResponseFormat, StructuredOutputs, to_format
+from api.dialects.formats import GUIDED, ResponseFormat, StructuredOutputs, of_kind, to_format
 from api.dialects.strict_json import (
     RequestBody,
-    UnsupportedExcept,
     Wire,
     caller_error,
     described_as,
@@ -19,6 +18,7 @@ from api.dialects.strict_json import (
     unsupported,
     whole,
 )
+from api.dialects.unknown_fields import FRAME
 from shared.job import Priority
 from shared.request import (
     MAX_BIASES,
@@ -37,6 +37,7 @@ from shared.request import (
     StopIds,
     Temperature,
     TokenPenalty,
+    TypicalP,
 )
 from shared.variables import (
     MOST_VARIABLES,
@@ -111,12 +112,8 @@ Raw = Annotated[
     Field(description="The text is the whole prompt, special tokens too: no chat template is used."),
 ]
 
-ServiceTier = Literal["auto", "default", "scale", "flex", "priority", "fast"]
 AnsweredTier = Literal["default", "flex", "priority"]
-PRIORITIES: dict[ServiceTier, Priority] = {
-    "auto": "normal",
-    "default": "normal",
-    "scale": "normal",
+PRIORITIES: dict[str, Priority] = {
     "flex": "batch",
     "priority": "interactive",
     "fast": "interactive",
@@ -127,12 +124,20 @@ SERVICE_TIERS: dict[Priority, AnsweredTier] = {
     "batch": "flex",
 }
 
+
+def to_priority(tier: str | None, number: int | None = None) -> Priority:
+    """Of OpenAI's `service_tier`, or of vLLM's number: the lower comes first. Unknown tiers say nothing."""
+    if tier in PRIORITIES or not number:
+        return PRIORITIES.get(tier or "", "normal")
+    return "interactive" if number < 0 else "batch"
+
+
 NO_PARAMETERS = Parameters()
 SPELLINGS = {
     name: name for name in Parameters.model_fields if name not in ("logprobs", "chat_template_kwargs")
 } | {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
-    **dict.fromkeys(("response_format", "structured_outputs", "grammar"), "format"),
+    **dict.fromkeys(("response_format", "structured_outputs", "grammar", *GUIDED), "format"),
     "min_tokens": "min_new_tokens",
     "random_seed": "seed",
     "num_return_sequences": "n",
@@ -164,6 +169,7 @@ class TokenSampling(Sampling):
     """What OpenAI's routes and jobs take beside it; all but three have vLLM's names."""
 
     n: Choices | None = None
+    typical_p: TypicalP | None = None
     min_tokens: MinTokensField = None
     logit_bias: LogitBias | None = None
     stop_token_ids: Annotated[
@@ -173,64 +179,51 @@ class TokenSampling(Sampling):
     skip_special_tokens: bool | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
+    guided_json: str | dict[str, Any] | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
     chat_template_kwargs: TemplateVariables | None = None
 
 
-class ThinkingType(Wire):
+class ThinkingType(RequestBody):
     type: Literal["enabled", "disabled", "auto"]
 
 
-class Thinking(Wire):
-    """What Alibaba's and ByteDance's services call the template's variable `enable_thinking`."""
+class Thinking(RequestBody):
+    """What Alibaba's and ByteDance's services call the template's variable `enable_thinking`, and OpenAI's
+    word for how long to think: a template's variable, too, which most of them do not read.
+    """
 
     enable_thinking: bool | None = None
     thinking: ThinkingType | None = None
+    reasoning_effort: str | None = None
 
 
-class FrameSampling(Wire):
+class FrameSampling(RequestBody):
     """Which frames of a video a model is shown: so many, or so many of each second."""
 
+    constraints = FRAME
     num_frames: FrameCount | None = None
     fps: FrameRate | None = None
-    do_sample_frames: Annotated[bool | None, UnsupportedExcept(True)] = None
 
 
-class MediaOptions(Wire):
+class MediaOptions(RequestBody):
     video: FrameSampling | None = None
 
 
-class ProcessorOptions(Wire):
+class ProcessorOptions(RequestBody):
     """What MinerU's client tells the logits processor that it brings to vLLM's server."""
 
     no_repeat_ngram_size: NgramSize | None = None
-    debug: bool | None = None
 
 
-class VllmOptions(Wire):
-    """Parameters of vLLM's and SGLang's servers; each takes the values that are their own defaults."""
+class VllmOptions(RequestBody):
+    """Objects in which vLLM's clients send options to its parts."""
 
-    return_cached_tokens_details: Annotated[bool | None, UnsupportedExcept(False)] = None
-    return_hidden_states: Annotated[bool | None, UnsupportedExcept(False)] = None
-    stream_reasoning: Annotated[bool | None, UnsupportedExcept(True)] = None
-    bad_words: Annotated[list[str] | None, UnsupportedExcept([])] = None
-    best_of: Annotated[int | None, UnsupportedExcept(1)] = None
-    echo: Annotated[bool | None, UnsupportedExcept(False)] = None
-    include_stop_str_in_output: Annotated[bool | None, UnsupportedExcept(False)] = None
-    kv_transfer_params: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
-    length_penalty: Annotated[float | None, UnsupportedExcept(1.0)] = None
-    logits_processors: Annotated[list[Any] | None, UnsupportedExcept([])] = None
     media_io_kwargs: MediaOptions | None = None
     mm_processor_kwargs: FrameSampling | None = None
-    no_stop_trim: Annotated[bool | None, UnsupportedExcept(False)] = None
-    priority: Annotated[int | None, UnsupportedExcept(0)] = None
-    prompt_logprobs: Annotated[int | None, UnsupportedExcept()] = None
-    return_token_ids: Annotated[bool | None, UnsupportedExcept(False)] = None
-    return_tokens_as_token_ids: Annotated[bool | None, UnsupportedExcept(False)] = None
-    separate_reasoning: Annotated[bool | None, UnsupportedExcept(True)] = None
-    spaces_between_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
-    use_beam_search: Annotated[bool | None, UnsupportedExcept(False)] = None
     vllm_xargs: ProcessorOptions | None = None
-    add_special_tokens: bool | None = None
+    priority: Annotated[int, Field(description="Lower comes first; 0 is normal.")] | None = None
 
 
 def to_parameters(
@@ -275,7 +268,8 @@ def _read(name: str, value: Any, param: str) -> Any:
     if name == "logit_bias":
         return _biases(value, param)
     if name == "format":
-        return to_format(value, param)
+        kind = GUIDED.get(param.rpartition(".")[2])
+        return to_format(value, param) if kind is None else of_kind(kind, value, param)
     if name == "chat_template_kwargs":
         return to_variables(value, param)
     if (name, value) in DEFAULTS:
@@ -298,7 +292,9 @@ def _template_variables(body: Wire, at: str) -> Iterator[tuple[str, Any, list[st
         for name, value in (("enable_thinking", body.enable_thinking), ("thinking", thinking)):
             if value is not None and variables.setdefault("enable_thinking", value) != value:
                 raise invalid(render([name], at), "contradicts what else is said of `enable_thinking`")
-    names = ("chat_template_kwargs", "enable_thinking", "thinking")
+        if body.reasoning_effort not in (None, "none"):
+            variables.setdefault("reasoning_effort", body.reasoning_effort)
+    names = ("chat_template_kwargs", "enable_thinking", "thinking", "reasoning_effort")
     spelling = next((name for name in names if getattr(body, name, None) is not None), names[0])
     yield "chat_template_kwargs", variables or None, [spelling]
 

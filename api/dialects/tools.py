@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from api.dialects.calls import FunctionName, NotAsync, OnlyFunction, check_function
+from api.dialects.calls import FunctionName, OnlyFunction, check_function
 from api.dialects.formats import to_schema
-from api.dialects.strict_json import Replayed, UnsupportedExcept, Wire, described_as, invalid, read
+from api.dialects.strict_json import RequestBody, described_as, invalid, read
+from api.dialects.unknown_fields import TOOL
 from shared.request import MOST_FUNCTIONS, Function, Tools
 from shared.tool_calls.call import NAME
 
@@ -22,34 +23,28 @@ Choice = Literal["auto", "none", "required", "any"]
 """`any` is Mistral's word for required."""
 
 
-class FunctionBody(Replayed):
+class FunctionBody(RequestBody):
     name: Annotated[str, described_as(FunctionName)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class ToolBody(Replayed):
+class ToolBody(RequestBody):
     type: OnlyFunction = None
     function: FunctionBody
 
 
 class FlatTool(FunctionBody):
+    constraints = TOOL
     type: OnlyFunction = None
-    defer_loading: Annotated[bool | None, UnsupportedExcept(False)] = None
-    allowed_callers: Annotated[list[str] | None, UnsupportedExcept([], ["direct"])] = None
-    output_schema: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
-    async_: NotAsync = None
 
 
-class Named(Wire):
-    """Go's langchaingo sends arguments, too: none."""
-
+class Named(RequestBody):
     name: str
-    arguments: Annotated[str | None, UnsupportedExcept("")] = None
 
 
-class ChoiceBody(Wire):
+class ChoiceBody(RequestBody):
     """Hugging Face's clients leave out the type."""
 
     type: OnlyFunction = None

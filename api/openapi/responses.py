@@ -27,7 +27,7 @@ EXAMPLES = {name: {"value": value} for name, value in ANSWERS.items()} | {
     for status, error in ERRORS.items()
 }
 
-JOB_HEADERS = ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")
+JOB_HEADERS = ("x-ignored-fields", "x-job-id", "x-cache", "x-compute-time", "x-queue-time")
 """Headers of an answer that names a job; the times are set once it has ended."""
 
 
@@ -41,6 +41,7 @@ HEADERS = {
         "The job that answers, of several prompts all of them, with commas between; of a cached answer the "
         "caller's own job that computed it, where there is one."
     ),
+    "x-ignored-fields": _header("Paths of fields that this service does not know, with commas between."),
     "x-cache": _header("Where the answer comes from.", enum=["HIT", "MISS", "COALESCED", "BYPASS"]),
     "x-compute-time": _header("Seconds of computing.", "number"),
     "x-queue-time": _header("Seconds before it began.", "number"),

@@ -17,7 +17,8 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from api.dialects import strict_json
-from api.server.reply import reply_of
+from api.dialects.unknown_fields import header, ignored_fields
+from api.server.reply import IGNORED, Reply, reply_of
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 
@@ -41,22 +42,21 @@ async def read_json(request: Request, read: Callable[[Any], T], *, optional: boo
     body = await read_body(request)
     if optional and not body:
         body = b"{}"
-    caller = reply_of(request).reservation.caller
-    return await parse_body(caller, body, lambda raw: read(strict_json.parse(raw)))
+    return await parse_body(reply_of(request), body, lambda raw: read(strict_json.parse(raw)))
 
 
 class RawBody(Generic[T]):
     """A body as it came, for a handler that may know what is in it; `read` makes something of its bytes."""
 
-    def __init__(self, raw: bytes, caller: str, read: Callable[[bytes], T]) -> None:
+    def __init__(self, raw: bytes, reply: Reply, read: Callable[[bytes], T]) -> None:
         self.raw = raw
-        self._caller = caller
+        self._reply = reply
         self._read = read
 
     async def parsed(self) -> T:
         """What it holds; once only, since it is large and the answer may take minutes. Raises as `read`."""
         raw, self.raw = self.raw, b""
-        return await parse_body(self._caller, raw, self._read)
+        return await parse_body(self._reply, raw, self._read)
 
 
 async def read_body(request: Request) -> bytes:
@@ -100,12 +100,25 @@ async def _chunk(request: Request) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
-    """`read(body)`, in this thread or the reader's. Raises what that raises."""
+async def parse_body(reply: Reply, body: bytes, read: Callable[[bytes], T]) -> T:
+    """`read(body)`, in this thread or the reader's; the reply names the fields it ignored.
+
+    Raises what `read` raises.
+    """
     if len(body) <= SHORT or _is_plain(body):
-        return read(body)
-    async with _reader_lock.hold(caller):
-        return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
+        value, ignored = _read_noting(read, body)
+    else:
+        async with _reader_lock.hold(reply.reservation.caller):
+            loop = asyncio.get_running_loop()
+            value, ignored = await loop.run_in_executor(_READER, _read_noting, read, body)
+    if ignored:
+        reply.headers[IGNORED] = header(ignored)
+    return value
+
+
+def _read_noting(read: Callable[[bytes], T], body: bytes) -> tuple[T, list[str]]:
+    with ignored_fields() as paths:
+        return read(body), paths
 
 
 def _is_plain(body: bytes) -> bool:

@@ -13,6 +13,7 @@ from api.server.memory_budget import Reservation
 from shared import ids
 
 KEY = "sightline.reply"
+IGNORED = "x-ignored-fields"
 
 GUARDS = (
     (b"x-content-type-options", b"nosniff"),

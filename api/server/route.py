@@ -57,8 +57,8 @@ def raw_body(model: type[Wire], read: Callable[[bytes, str | None], Any]) -> Bod
     """A `RawBody`: `read` makes something of its bytes, which need not be JSON, and of the content type."""
 
     async def receive(http: Request) -> RawBody[Any]:
-        kind, caller = http.headers.get("content-type"), reply.reply_of(http).reservation.caller
-        return RawBody(await read_body(http), caller, lambda raw: read(raw, kind))
+        kind = http.headers.get("content-type")
+        return RawBody(await read_body(http), reply.reply_of(http), lambda raw: read(raw, kind))
 
     return Body(model, receive)
 

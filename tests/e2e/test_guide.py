@@ -76,11 +76,8 @@ def test_a_bare_prompt_comes_back_with_its_answer_as_from_the_pipeline(api: Api,
     ("name", "value", "code"),
     [
         ("num_beams", 4, "unsupported_parameter"),
-        ("cache_implementation", "static", "unknown_field"),
-        ("attn_implementation", "flash_attention_2", "unknown_field"),
-        ("dtype", "bfloat16", "unknown_field"),
-        ("device_map", "auto", "unknown_field"),
-        ("quantization_config", {"weights": "int8"}, "unknown_field"),
+        ("penalty_alpha", 0.5, "unsupported_parameter"),
+        ("suppress_tokens", [5], "unsupported_parameter"),
     ],
 )
 def test_what_a_request_cannot_say_is_refused_by_name(api: Api, name: str, value: Any, code: str) -> None:
@@ -90,7 +87,8 @@ def test_what_a_request_cannot_say_is_refused_by_name(api: Api, name: str, value
 
 
 @pytest.mark.parametrize(
-    ("key", "code"), [("image", "invalid_image_url"), ("url", "invalid_image_url"), ("path", "unknown_field")]
+    ("key", "code"),
+    [("image", "invalid_image_url"), ("url", "invalid_image_url"), ("path", "unsupported_parameter")],
 )
 def test_a_local_path_is_refused(api: Api, key: str, code: str) -> None:
     body = {"inputs": [said("What color is the circle?", {"type": "image", key: str(FILE)})]}

@@ -28,8 +28,8 @@ from tests.support.openapi import operations
         (b'"text"', "invalid_request"),
         (b"{}", "invalid_request"),
         (
-            b'{"model": "sightline/tiny", "messages": [{"role": "user", "content": "x"}], "webhok": 1}',
-            "unknown_field",
+            b'{"model": "sightline/tiny", "messages": [{"role": "user", "content": "x"}], "num_beams": 2}',
+            "unsupported_parameter",
         ),
         (b'{"model": "nobody/none", "messages": [{"role": "user", "content": "x"}]}', "model_not_found"),
     ],

@@ -20,7 +20,6 @@ BAD: dict[str, tuple[dict[str, Any] | str, str | None]] = {
     "invalid_request": ({"method": "POST", "url": ENDPOINT, "body": {}}, None),
     "url_mismatch": (line("elsewhere", url="/v1/completions"), "elsewhere"),
     "model_not_found": (line("nobody", model="nobody/none"), "nobody"),
-    "unknown_field": (line("red", colour="red"), "red"),
     "unsupported_parameter": (line("stream", stream=True), "stream"),
     "duplicate_custom_id": (line("good-0"), "good-0"),
     "invalid_image": (line("broken", "fail this one"), "broken"),
@@ -37,7 +36,7 @@ BAD: dict[str, tuple[dict[str, Any] | str, str | None]] = {
 async def test_bad_lines_are_in_the_error_file_and_spoil_no_good_ones(
     deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    good = [line(f"good-{n}", f"text {n}") for n in range(3)]
+    good = [line(f"good-{n}", f"text {n}", colour="red") for n in range(3)]
     async with serving(deployment.worker):
         made = await begun(client, [good[0], "", *(bad for bad, _ in BAD.values()), "   ", *good[1:]])
         batch = await ended(client, made)
@@ -56,15 +55,15 @@ async def test_bad_lines_are_in_the_error_file_and_spoil_no_good_ones(
     assert {code: row["response"]["status_code"] for code, row in found.items()} == {
         code: 404 if code == "model_not_found" else 400 for code in BAD
     }
-    assert found["unknown_field"]["response"]["body"]["error"]["param"] == "colour"
-    assert found["duplicate_custom_id"]["response"]["body"]["error"]["message"].startswith("Line 9: ")
+    assert found["unsupported_parameter"]["response"]["body"]["error"]["param"] == "stream"
+    assert found["duplicate_custom_id"]["response"]["body"]["error"]["message"].startswith("Line 8: ")
     assert batch.errors is not None
     told = [(problem.code, problem.line) for problem in batch.errors.data or []]
     assert told == [
         ("invalid_json_line", 3),
         ("invalid_request", 4),
         ("url_mismatch", 5),
-        ("duplicate_custom_id", 9),
+        ("duplicate_custom_id", 8),
     ]
 
 

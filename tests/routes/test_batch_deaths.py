@@ -18,8 +18,8 @@ from tests.support.batches import answers, empty, line
 from tests.support.documents import pdf
 from tests.support.redis_server import RedisServer
 
-LINES = [line("a", "one"), "no JSON", line("b", "two"), line("a", "double"), line("c", "three", colour="red")]
-GOOD, BAD = {"a": "ONE", "b": "TWO"}, {"invalid_json_line", "duplicate_custom_id", "unknown_field"}
+LINES = [line("a", "one"), "no JSON", line("b", "two"), line("a", "double"), line("c", "three", best_of=2)]
+GOOD, BAD = {"a": "ONE", "b": "TWO"}, {"invalid_json_line", "duplicate_custom_id", "unsupported_parameter"}
 
 
 class DeathError(BaseException):

@@ -160,7 +160,6 @@ async def test_lists_have_pages_that_end(client: openai.AsyncOpenAI) -> None:
             "invalid_request",
             "output_expires_after",
         ),
-        ({"colour": "red"}, 400, "unknown_field", "colour"),
     ],
 )
 async def test_a_wrong_batch_is_refused_by_its_field(

@@ -54,13 +54,11 @@ async def test_what_cannot_be_named_is_told_by_its_place(deployment: Deployment)
         done = (await answered(deployment.worker, client, input="Who?")).removeprefix("resp_")
         unknown = [await told(AGAIN, reference(id)) for id in (f"fc_{done}_0", "msg_0", "rs_1_2", "", "_")]
         many = await told(*[reference(f"msg_{done}")] * 257)
-        strange = await told(reference(f"msg_{done}") | {"role": "user"})
 
     assert on_waiting == (409, "job_not_ended", "input[0].id")
     assert on_cancelled == (400, "invalid_request", "input[0].id")
     assert unknown == [(404, "response_not_found", "input[1].id")] * 5
     assert many == (400, "invalid_request", "input")
-    assert strange == (400, "unknown_field", "input[0].role")
 
 
 async def test_an_answer_that_was_not_to_be_kept_is_named_by_nobody(deployment: Deployment) -> None:

@@ -26,13 +26,12 @@ from api.dialects.sampling import (
     MaxTokensField,
     MinTokensField,
     Raw,
-    Sampling,
     StopList,
+    TokenSampling,
     to_parameters,
 )
 from api.dialects.strict_json import (
     RequestBody,
-    UnsupportedExcept,
     Wire,
     described_as,
     invalid,
@@ -41,6 +40,7 @@ from api.dialects.strict_json import (
     read,
     unsupported,
 )
+from api.dialects.unknown_fields import PART, QUESTION, WRAPPED
 from shared.errors import CallerError
 from shared.request import (
     Choices,
@@ -52,42 +52,22 @@ from shared.request import (
     Parameters,
     Request,
     Text,
-    TypicalP,
 )
 
 
-class Generation(Sampling):
-    """`parameters` and `generate_kwargs` alike.
+class Generation(TokenSampling):
+    """`parameters` and `generate_kwargs` alike."""
 
-    `use_cache` here is the model's KV cache, which changes no answer.
-    """
-
+    constraints = QUESTION
     max_new_tokens: MaxTokensField = None
+    max_tokens: MaxTokensField = None
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
-    typical_p: TypicalP | None = None
     num_frames: FrameCount | None = None
     fps: FrameRate | None = None
     num_return_sequences: Choices | None = None
     stop_sequences: StopList = None
     grammar: Grammar | None = None
-    use_cache: bool | None = None
-    best_of: Annotated[int | None, UnsupportedExcept(1)] = None
-    clean_up_tokenization_spaces: Annotated[bool | None, UnsupportedExcept()] = None
-    decoder_input_details: Annotated[bool | None, UnsupportedExcept(False)] = None
-    details: Annotated[bool | None, UnsupportedExcept(False)] = None
-    early_stopping: Annotated[bool | str | None, UnsupportedExcept(False)] = None
-    epsilon_cutoff: Annotated[float | None, UnsupportedExcept(0.0)] = None
-    eta_cutoff: Annotated[float | None, UnsupportedExcept(0.0)] = None
-    max_length: Annotated[int | None, UnsupportedExcept()] = None
-    max_time: Annotated[float | None, UnsupportedExcept()] = None
-    min_length: Annotated[int | None, UnsupportedExcept(0)] = None
-    num_beam_groups: Annotated[int | None, UnsupportedExcept(1)] = None
-    num_beams: Annotated[int | None, UnsupportedExcept(1)] = None
-    penalty_alpha: Annotated[float | None, UnsupportedExcept(0.0)] = None
-    top_n_tokens: Annotated[int | None, UnsupportedExcept(0)] = None
-    truncate: Annotated[int | None, UnsupportedExcept()] = None
-    watermark: Annotated[bool | None, UnsupportedExcept(False)] = None
 
 
 _GenerationField = Annotated[dict[str, Any] | None, described_as(Generation | None)]
@@ -100,22 +80,15 @@ class HfParameters(Generation):
     store: bool | None = None
     generate_kwargs: _GenerationField = None
     generation_parameters: _GenerationField = None
-    adapter_id: Annotated[str | None, UnsupportedExcept()] = None
-    doc_stride: Annotated[int | None, UnsupportedExcept()] = None
-    handle_impossible_answer: Annotated[bool | None, UnsupportedExcept(False)] = None
-    lang: Annotated[str | None, UnsupportedExcept()] = None
-    max_answer_len: Annotated[int | None, UnsupportedExcept()] = None
-    max_question_len: Annotated[int | None, UnsupportedExcept()] = None
-    max_seq_len: Annotated[int | None, UnsupportedExcept()] = None
-    word_boxes: Annotated[list[Any] | None, UnsupportedExcept()] = None
 
 
-class Options(Wire):
+class Options(RequestBody):
     use_cache: bool | None = None
     wait_for_model: bool | None = None
 
 
-class HfInputs(Wire):
+class HfInputs(RequestBody):
+    constraints = PART
     image: str | None = None
     images: str | list[str] | None = None
     text: Annotated[str | list[Any] | None, described_as(str | WireMessages | None)] = None
@@ -123,6 +96,7 @@ class HfInputs(Wire):
 
 
 class HfBody(RequestBody):
+    constraints = WRAPPED
     model: str | None = None
     inputs: Annotated[
         str | dict[str, Any] | list[Any] | None,

@@ -14,30 +14,39 @@ from api.dialects.messages import WireMessages, to_messages
 from api.dialects.native.page_jobs import PagedDocument, with_document
 from api.dialects.native.webhooks import JobWebhook, to_webhook
 from api.dialects.openai.chat import TopLogprobs, continues
-from api.dialects.sampling import MaxTokensField, MinTokensField, Raw, TokenSampling, to_parameters
-from api.dialects.strict_json import RequestBody, Wire, invalid, read, unsupported
+from api.dialects.sampling import (
+    MaxTokensField,
+    MinTokensField,
+    Raw,
+    TokenSampling,
+    to_parameters,
+    to_priority,
+)
+from api.dialects.strict_json import RequestBody, invalid, read, unsupported
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
+from api.dialects.unknown_fields import PART, REQUEST, WRAPPED
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status, Times
-from shared.request import FrameCount, FrameRate, Image, Media, Message, Request, Text, TypicalP
+from shared.request import FrameCount, FrameRate, Image, Media, Message, Request, Text
 from shared.webhooks import RUNNING, Webhook
 
 LONGEST_SEARCH, MOST_CANCELLED = 100, 100
 
 
-class JobInput(Wire):
+class JobInput(RequestBody):
+    constraints = PART
     prompt: str
     image: str | None = None
     images: list[str] | None = None
 
 
 class JobParameters(TokenSampling):
+    constraints = REQUEST
     max_new_tokens: MaxTokensField = None
     max_tokens: MaxTokensField = None
     max_completion_tokens: MaxTokensField = None
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
-    typical_p: TypicalP | None = None
     num_frames: FrameCount | None = None
     fps: FrameRate | None = None
     raw: Raw = None
@@ -51,6 +60,7 @@ NO_PARAMETERS = JobParameters()
 class JobBody(RequestBody):
     """Either `messages` or `input` is sent. With `document` it asks each page, by jobs of their own."""
 
+    constraints = WRAPPED
     model: str | None = None
     messages: WireMessages | None = None
     input: JobInput | None = None
@@ -58,7 +68,7 @@ class JobBody(RequestBody):
     document: PagedDocument | None = None
     continue_final_message: bool | None = None
     metadata: Metadata | None = None
-    priority: Priority | None = None
+    priority: Priority | int | None = None
     webhook: str | JobWebhook | None = None
     tools: ToolBodies = None
     tool_choice: ToolChoice = None
@@ -69,7 +79,7 @@ class JobBody(RequestBody):
     store: bool | None = None
 
 
-class CancelBody(Wire):
+class CancelBody(RequestBody):
     ids: Annotated[
         list[str], Field(min_length=1, max_length=MOST_CANCELLED, json_schema_extra={"uniqueItems": True})
     ]
@@ -114,12 +124,17 @@ def from_job(body: Any) -> JobCall:
     return JobCall(
         request,
         metadata=call.metadata or {},
-        priority=call.priority or "normal",
+        priority=_priority(call.priority),
         times=to_times(call.schedule_at, call.start_by, call.finish_by),
         webhook=webhook,
         stored=call.store is not False,
         paged=call.document is not None,
     )
+
+
+def _priority(sent: Priority | int | None) -> Priority:
+    """vLLM's numbers are ours, too."""
+    return to_priority(None, sent) if isinstance(sent, int) else sent or "normal"
 
 
 NOT_PAGED = ("start_by", "finish_by", "schedule_at")
@@ -128,7 +143,7 @@ NOT_PAGED = ("start_by", "finish_by", "schedule_at")
 def _check_paged(call: JobBody, messages: tuple[Message, ...], webhook: Webhook | None) -> None:
     """Raises CallerError naming what a job of pages does not take."""
     fields = {name: getattr(call, name) is not None for name in NOT_PAGED}
-    fields |= {"store": call.store is False, "priority": call.priority not in (None, "batch")}
+    fields |= {"store": call.store is False, "priority": _priority(call.priority) not in ("normal", "batch")}
     fields |= {"parameters.raw": bool(call.parameters and call.parameters.raw)}
     # All pages are read at once: with likelihoods they may be a gigabyte.
     fields |= {"parameters.logprobs": bool(call.parameters and call.parameters.logprobs)}

@@ -9,13 +9,13 @@ from typing_extensions import TypedDict
 from api.dialects.fields import FailureCount, seconds
 from api.dialects.native.jobs import BriefError, JobChoice, JobQuestion, JobUsage, known
 from api.dialects.native.webhooks import WebhookState, to_hook
-from api.dialects.strict_json import Wire
+from api.dialects.strict_json import RequestBody
 from shared import batch as records
 from shared.job import Estimate, Hook, Status
 from shared.request import Document, Message, Request
 
 
-class PagedDocument(Wire):
+class PagedDocument(RequestBody):
     """An uploaded document; `pages` is like `1-3,7` or `5-`, all where it is left out."""
 
     file: str

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from api.dialects.fields import FailureCount, Metadata, PageAnswer
 from api.dialects.openai.errors import status_of, to_error
 from api.dialects.openai.files import to_life
-from api.dialects.strict_json import Wire, invalid, parse, read, unsupported_kind
+from api.dialects.strict_json import RequestBody, invalid, parse, read, unsupported_kind
 from shared import batch as records
 from shared.batch import LineAnswer, LineProblem, Stage
 from shared.errors import CallerError
@@ -28,12 +28,12 @@ ELSEWHERE = (
 MAX_ID = 512
 
 
-class OutputLife(Wire):
+class OutputLife(RequestBody):
     anchor: str | None = None
     seconds: int | None = None
 
 
-class BatchBody(Wire):
+class BatchBody(RequestBody):
     completion_window: str
     endpoint: str
     input_file_id: str
@@ -41,7 +41,7 @@ class BatchBody(Wire):
     output_expires_after: OutputLife | None = None
 
 
-class LineBody(Wire):
+class LineBody(RequestBody):
     """A line of the input."""
 
     custom_id: str = Field(min_length=1, max_length=MAX_ID)

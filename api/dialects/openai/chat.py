@@ -25,18 +25,18 @@ from api.dialects.logprobs import ChatLogprobs, to_chat_logprobs, wanted
 from api.dialects.messages import WireMessages, has_prefix, to_messages
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
 from api.dialects.sampling import (
-    PRIORITIES,
     SERVICE_TIERS,
     AnsweredTier,
     MaxTokensField,
-    ServiceTier,
     Thinking,
     TokenSampling,
     VllmOptions,
     to_parameters,
+    to_priority,
 )
-from api.dialects.strict_json import UnsupportedExcept, Wire, invalid, read, unsupported
+from api.dialects.strict_json import RequestBody, invalid, read, unsupported
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
+from api.dialects.unknown_fields import CHAT
 from shared.job import JobView, Priority
 from shared.request import Message, Request, Seed
 from shared.result import Choice, Logprobs, Result, logprobs_of, syntax_in
@@ -47,9 +47,8 @@ from shared.tool_calls.thoughts import Thought
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 
 
-class StreamOptions(Wire):
+class StreamOptions(RequestBody):
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
     continuous_usage_stats: bool | None = None
 
     @property
@@ -59,6 +58,7 @@ class StreamOptions(Wire):
 
 
 class ChatBody(TokenSampling, Thinking, VllmOptions):
+    constraints = CHAT
     model: str | None = None
     messages: WireMessages
     max_tokens: MaxTokensField = None
@@ -72,47 +72,11 @@ class ChatBody(TokenSampling, Thinking, VllmOptions):
     top_logprobs: TopLogprobs | None = None
     store: bool | None = None
     metadata: Metadata | None = None
-    service_tier: ServiceTier | None = None
+    service_tier: str | None = None
     tools: ToolBodies = None
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
     add_generation_prompt: bool | None = None
-    add_special_tokens: Annotated[bool | None, UnsupportedExcept(False)] = None
-    tool_prompt: Annotated[str | None, UnsupportedExcept()] = None
-    functions: Annotated[list[Any] | None, UnsupportedExcept([], instead="tools")] = None
-    function_call: Annotated[
-        str | dict[str, Any] | None, UnsupportedExcept("none", "auto", instead="tool_choice")
-    ] = None
-    modalities: Annotated[list[str] | None, UnsupportedExcept(["text"])] = None
-    audio: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
-    moderation: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
-    web_search_options: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
-    reasoning_effort: Annotated[str | None, UnsupportedExcept("none")] = None
-    verbosity: Annotated[Literal["low", "medium", "high"] | None, UnsupportedExcept("medium")] = None
-    # Mistral's and OpenRouter's own, and samplers of other servers that their neutral value switches off.
-    safe_prompt: Annotated[bool | None, UnsupportedExcept(False)] = None
-    transforms: Annotated[list[str] | None, UnsupportedExcept([])] = None
-    mirostat: Annotated[int | None, UnsupportedExcept(0)] = None
-    tfs_z: Annotated[float | None, UnsupportedExcept(1.0)] = None
-    top_a: Annotated[float | None, UnsupportedExcept(0.0)] = None
-    dry_multiplier: Annotated[float | None, UnsupportedExcept(0.0)] = None
-    dynatemp_range: Annotated[float | None, UnsupportedExcept(0.0)] = None
-    xtc_probability: Annotated[float | None, UnsupportedExcept(0.0)] = None
-    id_slot: Annotated[int | None, UnsupportedExcept(-1)] = None
-    return_progress: Annotated[bool | None, UnsupportedExcept(False)] = None
-    # Alibaba's: pictures are shown as large as they are.
-    vl_high_resolution_images: bool | None = None
-    # llama.cpp's: it changes the time of an answer at most.
-    cache_prompt: bool | None = None
-    # On other services it speeds an answer up; it never changes it.
-    prediction: dict[str, Any] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: str | None = None
-    # LiteLLM's own setting, which it sends on to Hugging Face's servers.
-    max_retries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +124,7 @@ def from_chat(body: Any) -> Completion:
         running_usage=bool(chat.stream_options and chat.stream_options.running_usage),
         metadata=chat.metadata or {},
         stored=chat.store is not False,
-        priority=PRIORITIES[chat.service_tier or "auto"],
+        priority=to_priority(chat.service_tier, chat.priority),
     )
 
 

@@ -19,10 +19,19 @@ from api.dialects.openai.chat import (
     unsent_logprobs,
 )
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
-from api.dialects.sampling import MaxTokensField, Raw, StopList, TokenSampling, VllmOptions, to_parameters
-from api.dialects.strict_json import UnsupportedExcept, described_as, invalid, read
+from api.dialects.sampling import (
+    MaxTokensField,
+    Raw,
+    StopList,
+    TokenSampling,
+    VllmOptions,
+    to_parameters,
+    to_priority,
+)
+from api.dialects.strict_json import described_as, invalid, read
+from api.dialects.unknown_fields import COMPLETION
 from shared.job import JobView
-from shared.request import MOST_PROMPTS, Message, Request, Text, TypicalP
+from shared.request import MOST_PROMPTS, Message, Request, Text
 from shared.result import FinishReason, Logprobs, Result, logprobs_of
 
 _Prompts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
@@ -31,6 +40,7 @@ _Prompts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
 class CompletionBody(TokenSampling, VllmOptions):
     """The body; huggingface.js spreads its text-generation parameters over it."""
 
+    constraints = COMPLETION
     model: str | None = None
     prompt: Annotated[
         str | Annotated[list[str], Field(min_length=1)],
@@ -40,24 +50,12 @@ class CompletionBody(TokenSampling, VllmOptions):
     max_tokens: MaxTokensField = None
     max_new_tokens: MaxTokensField = None
     do_sample: bool | None = None
-    typical_p: TypicalP | None = None
     stop_sequences: StopList = None
     grammar: Grammar | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    add_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
     raw: Raw = None
-    suffix: Annotated[str | None, UnsupportedExcept("")] = None
-    return_full_text: Annotated[bool | None, UnsupportedExcept(False)] = None
-    adapter_id: Annotated[str | None, UnsupportedExcept()] = None
-    decoder_input_details: Annotated[bool | None, UnsupportedExcept(False)] = None
-    # huggingface.js sends it to this route too, but returns only the text to its caller.
-    details: bool | None = None
-    top_n_tokens: Annotated[int | None, UnsupportedExcept(0)] = None
-    truncate: Annotated[int | None, UnsupportedExcept()] = None
-    watermark: Annotated[bool | None, UnsupportedExcept(False)] = None
-    user: str | None = None
 
 
 def from_completion(body: Any) -> Completion:
@@ -81,6 +79,7 @@ def from_completion(body: Any) -> Completion:
         stream=bool(call.stream),
         include_usage=bool(call.stream_options and call.stream_options.include_usage),
         running_usage=bool(call.stream_options and call.stream_options.running_usage),
+        priority=to_priority(None, call.priority),
     )
 
 

@@ -9,19 +9,18 @@ from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from api.dialects.calls import CallId, FunctionName, NotAsync, check_id, split_answer, to_call, to_turn_call
+from api.dialects.calls import CallId, FunctionName, check_id, split_answer, to_call, to_turn_call
 from api.dialects.fields import PageAnswer, to_page
 from api.dialects.messages import WirePart, to_part, to_parts, with_question
 from api.dialects.openai.response_object import ResponseCall, ResponseFields, StoredResponse, message_id
 from api.dialects.strict_json import (
-    Replayed,
-    UnsupportedExcept,
-    Wire,
+    RequestBody,
     described_as,
     invalid,
     read,
     unsupported_kind,
 )
+from api.dialects.unknown_fields import CALL
 from shared.request import (
     Detail,
     Document,
@@ -39,59 +38,34 @@ from shared.request import (
 from shared.result import Result
 
 
-class OutputText(Replayed):
-    """`parsed` is what OpenAI's helpers made of the text."""
-
+class OutputText(RequestBody):
     type: Literal["output_text"]
     text: str
-    parsed: Any = None
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
 
 
-WireStatus = Literal["in_progress", "completed", "incomplete"]
-
-
-class WireItem(Replayed):
-    """A message; `phase` tells the answers of a model apart that reasons aloud."""
-
+class WireItem(RequestBody):
     role: Literal["user", "assistant", "system", "developer"]
     content: Annotated[Any, described_as(str | list[WirePart | OutputText])] = None
     type: Literal["message"] | None = None
-    id: str | None = None
-    status: WireStatus | None = None
-    phase: Literal["commentary", "final_answer"] | None = None
 
 
-class CallOptions(Replayed):
-    """What OpenAI's types have beside a call and its result: a client that dumps them sends it as null."""
+class WireCall(RequestBody):
+    """A call of an earlier answer."""
 
-    caller: Annotated[dict[str, Any] | None, UnsupportedExcept({"type": "direct"})] = None
-    namespace: Annotated[str | None, UnsupportedExcept()] = None
-    async_: NotAsync = None
-
-
-class WireCall(CallOptions):
-    """A call of an earlier answer; `parsed_arguments` is what OpenAI's helpers made of its arguments."""
-
+    constraints = CALL
     type: Literal["function_call"]
     call_id: Annotated[str, described_as(CallId)]
     name: Annotated[str, described_as(FunctionName)]
     arguments: str
-    parsed_arguments: Any = None
-    id: str | None = None
-    status: WireStatus | None = None
 
 
-class WireOutput(CallOptions):
+class WireOutput(RequestBody):
     """What a called function gave."""
 
+    constraints = CALL
     type: Literal["function_call_output"]
     call_id: Annotated[str, described_as(CallId)]
-    output: Annotated[Any, described_as(str)]
-    name: str | None = None
-    id: str | None = None
-    status: WireStatus | None = None
+    output: Annotated[Any, described_as(str | None)] = None
 
 
 class WireReasoning(BaseModel):
@@ -100,7 +74,7 @@ class WireReasoning(BaseModel):
     type: Literal["reasoning"]
 
 
-class Reference(Wire):
+class Reference(RequestBody):
     """An item of an earlier answer by its id alone: Vercel's AI SDK sends them by default."""
 
     type: Literal["item_reference"]
@@ -258,7 +232,7 @@ def _turn(value: Any, at: str) -> Message | None:
         return Message(role="assistant", parts=(), calls=(to_call(id, call.name, call.arguments, at),))
     if kind == "function_call_output":
         output, param = read(WireOutput, value, at), f"{at}.call_id"
-        parts = to_parts(output.output, f"{at}.output", "tool", _part)
+        parts = to_parts("" if output.output is None else output.output, f"{at}.output", "tool", _part)
         return Message(role="tool", parts=parts, answers=check_id(output.call_id, param), param=param)
     if isinstance(kind, str) and kind != "message":
         raise unsupported_kind(f"{at}.type", kind)

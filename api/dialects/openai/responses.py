@@ -1,8 +1,6 @@
 """POST /v1/responses: OpenAI's Responses, as its SDKs send them.
 
-Fields that would change the answer but are not implemented are refused, never ignored: OpenAI's own tools,
-reasoning, stored prompts, conversations, moderation. `seed`, `stop`, `top_k` and the like are fields of the
-other APIs.
+`seed`, `stop`, `top_k` and the like are fields of the other APIs.
 """
 
 from collections.abc import Mapping
@@ -17,18 +15,18 @@ from api.dialects.openai.chat import TopLogprobs
 from api.dialects.openai.response_items import InputItems, Reference, from_input
 from api.dialects.openai.response_object import ResponseFields, with_details
 from api.dialects.sampling import (
-    PRIORITIES,
     Count,
     FrameSampling,
     MaxTokensField,
     MediaOptions,
     Sampling,
-    ServiceTier,
     Thinking,
     to_parameters,
+    to_priority,
 )
-from api.dialects.strict_json import UnsupportedExcept, Wire, described_as, invalid, read
+from api.dialects.strict_json import RequestBody, described_as, invalid, read
 from api.dialects.tools import FlatToolChoice, FlatTools, to_tools, to_unshown
+from api.dialects.unknown_fields import RESPONSE
 from shared.job import Priority
 from shared.request import Message, Request, Text
 
@@ -50,34 +48,16 @@ INCLUDABLE: tuple[str, ...] = get_args(Includable)
 Label = Annotated[str, Field(max_length=512)]
 
 
-class TextConfig(Wire):
+class TextConfig(RequestBody):
     format: TextFormat | None = None
-    verbosity: Annotated[Literal["low", "medium", "high"] | None, UnsupportedExcept("medium")] = None
 
 
-class Reasoning(Wire):
-    effort: Annotated[str | None, UnsupportedExcept("none")] = None
-    # Of thoughts that are not told apart from the answer there is nothing to summarise.
-    summary: Annotated[str | None, UnsupportedExcept("auto")] = None
-    generate_summary: Annotated[str | None, UnsupportedExcept("auto")] = None
-    context: Annotated[str | None, UnsupportedExcept("auto")] = None
-    mode: Annotated[str | None, UnsupportedExcept("standard")] = None
-
-
-class CacheOptions(Wire):
-    """What is read again is known again without being asked (docs/engine.md)."""
-
-    mode: Literal["implicit", "explicit"] | None = None
-    ttl: str | None = None
-    comparison_response_id: Annotated[str | None, UnsupportedExcept()] = None
-    prewarm: Annotated[bool | None, UnsupportedExcept(False)] = None
-
-
-class ResponseStreamOptions(Wire):
-    include_obfuscation: bool | None = None
+class Reasoning(RequestBody):
+    effort: str | None = None
 
 
 class ResponseBody(Sampling, Thinking):
+    constraints = RESPONSE
     model: str | None = None
     input: Annotated[str | list[Any], described_as(str | InputItems)]
     instructions: str | None = None
@@ -89,37 +69,20 @@ class ResponseBody(Sampling, Thinking):
     background: bool | None = None
     store: bool | None = None
     metadata: Metadata | None = None
-    # The ids that Codex gives its own sessions and turns.
-    client_metadata: dict[str, Any] | None = None
-    service_tier: ServiceTier | None = None
+    service_tier: str | None = None
     user: Label | None = None
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
     stream: bool | None = None
-    stream_options: ResponseStreamOptions | None = None
     tools: FlatTools = None
     tool_choice: FlatToolChoice = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[Count, Field(ge=1)] | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    conversation: Annotated[str | dict[str, Any] | None, UnsupportedExcept()] = None
-    prompt: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
-    context_management: Annotated[list[Any] | None, UnsupportedExcept([])] = None
-    moderation: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
     # As vLLM's server takes them.
     media_io_kwargs: MediaOptions | None = None
     mm_processor_kwargs: FrameSampling | None = None
-    image: Annotated[
-        dict[str, Any] | None,
-        UnsupportedExcept({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
-    ] = None
-    access_programs: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
-    prompt_cache_options: CacheOptions | None = None
-    prompt_cache_retention: str | None = None
-    background_options: Annotated[
-        dict[str, Any] | None, UnsupportedExcept({}, {"completion_window": "soonest"})
-    ] = None
 
 
 @dataclass
@@ -141,9 +104,8 @@ class ResponseTurn:
 def from_response(body: Any) -> ResponseTurn:
     """Raises CallerError naming the field."""
     call = read(ResponseBody, body)
-    parameters, named = to_parameters(
-        (call, ""), (call.text or TextConfig(), "text"), logprobs=_logprobs(call)
-    )
+    sources = (call, ""), (call.text or TextConfig(), "text"), (_thinking(call), "reasoning")
+    parameters, named = to_parameters(*sources, logprobs=_logprobs(call))
     request = Request(
         model=call.model or "",
         messages=_messages(call),
@@ -158,8 +120,13 @@ def from_response(body: Any) -> ResponseTurn:
         stream=bool(call.stream),
         stored=call.store is not False,
         metadata=call.metadata or {},
-        priority=PRIORITIES[call.service_tier or "auto"],
+        priority=to_priority(call.service_tier),
     )
+
+
+def _thinking(call: ResponseBody) -> Thinking:
+    effort = call.reasoning.effort if call.reasoning else None
+    return Thinking(reasoning_effort=effort)
 
 
 def _messages(call: ResponseBody) -> tuple[Message, ...]:

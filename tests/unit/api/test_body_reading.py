@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,11 @@ from api.server.body import LARGE, FairLock, parse_body
 
 LONG = b" " * (LARGE + 1)
 SCHEMA = b'{"response_format": {"type": "json_schema"}}' + b" " * 2_000
+
+
+def by(caller: str) -> Any:
+    """What is known of an answer to this caller, as far as reading needs it."""
+    return SimpleNamespace(reservation=SimpleNamespace(caller=caller), headers={})
 
 
 class Reads:
@@ -42,8 +48,8 @@ async def started(*reads: Any) -> list[asyncio.Task[Any]]:
 
 async def test_a_caller_with_many_large_bodies_does_not_keep_another_s_waiting() -> None:
     reads = Reads()
-    many = [parse_body("mallory", LONG, reads.of("mallory")) for _ in range(5)]
-    tasks = await started(*many, parse_body("alice", LONG, reads.of("alice")))
+    many = [parse_body(by("mallory"), LONG, reads.of("mallory")) for _ in range(5)]
+    tasks = await started(*many, parse_body(by("alice"), LONG, reads.of("alice")))
     reads.go.set()
     assert await asyncio.gather(*tasks) == [len(LONG)] * 6
     assert reads.order.index("alice") <= 2
@@ -54,7 +60,7 @@ async def test_a_caller_with_many_large_bodies_does_not_keep_another_s_waiting()
 )
 async def test_streams_go_on_while_a_body_is_read_that_takes_long(body: bytes) -> None:
     reads = Reads()
-    (task,) = await started(parse_body("alice", body, reads.of("alice")))
+    (task,) = await started(parse_body(by("alice"), body, reads.of("alice")))
     # This loop runs on, or nobody could let the read go on.
     await asyncio.to_thread(reads.begun.wait, 30)
     reads.go.set()
@@ -64,7 +70,7 @@ async def test_streams_go_on_while_a_body_is_read_that_takes_long(body: bytes) -
 
 async def test_who_hangs_up_while_waiting_leaves_its_turn_to_the_next() -> None:
     reads = Reads()
-    calls = [parse_body(name, LONG, reads.of(name)) for name in ("first", "gone", "last")]
+    calls = [parse_body(by(name), LONG, reads.of(name)) for name in ("first", "gone", "last")]
     first, gone, last = await started(*calls)
     gone.cancel()
     await asyncio.wait([gone])
@@ -75,7 +81,7 @@ async def test_who_hangs_up_while_waiting_leaves_its_turn_to_the_next() -> None:
 
 async def test_a_turn_given_to_who_hangs_up_at_that_moment_is_not_lost() -> None:
     reads = Reads()
-    calls = [parse_body(name, LONG, reads.of(name)) for name in ("first", "gone", "last")]
+    calls = [parse_body(by(name), LONG, reads.of(name)) for name in ("first", "gone", "last")]
     first, gone, last = await started(*calls)
     first.add_done_callback(lambda _: gone.cancel())
     reads.go.set()
@@ -106,5 +112,5 @@ async def test_what_is_no_body_to_read_is_told_to_its_own_sender_and_the_next_is
         raise ValueError("no JSON")
 
     with pytest.raises(ValueError, match="no JSON"):
-        await parse_body("alice", LONG, broken)
-    assert await parse_body("alice", LONG, len) == len(LONG)
+        await parse_body(by("alice"), LONG, broken)
+    assert await parse_body(by("alice"), LONG, len) == len(LONG)

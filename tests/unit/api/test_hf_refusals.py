@@ -28,8 +28,6 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
         ({"inputs": {}}, "invalid_request", "inputs"),
         ({"inputs": []}, "invalid_request", "inputs"),
         ({"inputs": ["Hi"]}, "invalid_request", "inputs[0]"),
-        ({"inputs": "Hi", "more": 1}, "unknown_field", "more"),
-        ({"inputs": {"text": "Hi", "more": 1}}, "unknown_field", "inputs.more"),
         ({"inputs": {"text": "Hi", "question": "Hi"}}, "invalid_request", "inputs.question"),
         ({"inputs": {"text": "Hi", "image": URL, "images": [URL]}}, "invalid_request", "inputs.images"),
         ({"inputs": {"question": "Hi"}}, "invalid_request", "inputs.image"),
@@ -52,7 +50,7 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
         ({"image": B64}, "invalid_request", "question"),
         ({"image": "/etc/passwd", "question": "?"}, "invalid_image_url", "image"),
         ({"inputs": "Hi", "parameters": []}, "invalid_request", "parameters"),
-        ({"inputs": "Hi", "parameters": {"typical": 1}}, "unknown_field", "parameters.typical"),
+        ({"inputs": "Hi", "parameters": {"typical": 0.5}}, "unsupported_parameter", "parameters.typical"),
         (
             {"inputs": "Hi", "parameters": {"max_new_tokens": 0}},
             "invalid_request",
@@ -64,7 +62,7 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
             "parameters.max_length",
         ),
         ({"inputs": "Hi", "parameters": {"min_length": 5}}, "unsupported_parameter", "parameters.min_length"),
-        ({"inputs": "Hi", "parameters": {"logit_bias": {}}}, "unknown_field", "parameters.logit_bias"),
+        ({"inputs": "Hi", "temperature": 0.5}, "unsupported_parameter", "temperature"),
         ({"inputs": "Hi", "parameters": {"num_beams": 4}}, "unsupported_parameter", "parameters.num_beams"),
         ({"inputs": B64, "parameters": {"details": True}}, "unsupported_parameter", "parameters.details"),
         (
@@ -77,7 +75,6 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
             "unsupported_parameter",
             "parameters.generate_kwargs.details",
         ),
-        ({"inputs": "Hi", "parameters": {"lang": "de"}}, "unsupported_parameter", "parameters.lang"),
         (
             {"inputs": "Hi", "parameters": {"stop": ["a"], "stop_sequences": ["b"]}},
             "invalid_request",
@@ -104,7 +101,6 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
             "parameters.top_k",
         ),
         ({"inputs": "Hi", "options": {"use_cache": "no"}}, "invalid_request", "options.use_cache"),
-        ({"inputs": "Hi", "options": {"use_gpu": True}}, "unknown_field", "options.use_gpu"),
     ],
 )
 def test_wrong_field_is_named(body: Any, code: str, param: str | None) -> None:

@@ -138,11 +138,11 @@ def test_a_job_is_stored_unless_its_caller_says_otherwise() -> None:
         ({"messages": []}, "invalid_request", "messages"),
         ({"input": {}}, "invalid_request", "input.prompt"),
         ({"input": "Hi"}, "invalid_request", "input"),
-        ({"input": {"prompt": "Hi", "url": URL}}, "unknown_field", "input.url"),
+        ({"input": {"prompt": "Hi", "path": "a.png"}}, "unsupported_parameter", "input.path"),
         ({"input": {"prompt": "Hi", "image": URL, "images": []}}, "invalid_request", "input.images"),
         ({"input": {"prompt": "Hi", "image": "/etc/passwd"}}, "invalid_image_url", "input.image"),
         ({"input": {"prompt": "Hi", "images": [URL, 5]}}, "invalid_request", "input.images[1]"),
-        (SHORT | {"parameters": {"best_of": 2}}, "unknown_field", "parameters.best_of"),
+        (SHORT | {"parameters": {"best_of": 2}}, "unsupported_parameter", "parameters.best_of"),
         (SHORT | {"parameters": {"max_tokens": 0}}, "invalid_request", "parameters.max_tokens"),
         (
             SHORT | {"parameters": {"repetition_penalty": 1e-30}},
@@ -165,7 +165,7 @@ def test_a_job_is_stored_unless_its_caller_says_otherwise() -> None:
         (SHORT | {"metadata": {"a": "x" * 513}}, "invalid_request", "metadata.a"),
         (SHORT | {"metadata": {str(i): "" for i in range(17)}}, "invalid_request", "metadata"),
         (SHORT | {"continue_final_message": True}, "invalid_request", "continue_final_message"),
-        (SHORT | {"stream": True}, "unknown_field", "stream"),
+        (SHORT | {"temperature": 1}, "unsupported_parameter", "temperature"),
     ],
 )
 def test_wrong_field_is_named(body: Any, code: str, param: str) -> None:

@@ -95,9 +95,9 @@ def test_chunks_count_only_where_the_stream_counts_at_all() -> None:
         ({"best_of": 2}, "unsupported_parameter", "best_of"),
         ({"logprobs": 6}, "invalid_request", "logprobs"),
         ({"logprobs": True}, "invalid_request", "logprobs"),
-        ({"top_logprobs": 1}, "unknown_field", "top_logprobs"),
+        ({"top_logprobs": 1}, "unsupported_parameter", "top_logprobs"),
         ({"suffix": "end"}, "unsupported_parameter", "suffix"),
-        ({"messages": []}, "unknown_field", "messages"),
+        ({"messages": [{"role": "user"}]}, "unsupported_parameter", "messages"),
     ],
 )
 def test_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -> None:

@@ -103,7 +103,7 @@ def test_a_call_without_words_before_it_is_a_turn_of_its_own() -> None:
         ({**CALL, "arguments": "[]"}, "input[0].arguments"),
         ({**CALL, "call_id": ""}, "input[0].call_id"),
         ({**GIVEN, "call_id": "x" * 257}, "input[0].call_id"),
-        ({**GIVEN, "output": None}, "input[0].output"),
+        ({**GIVEN, "output": 5}, "input[0].output"),
     ],
 )
 def test_a_wrong_field_of_an_item_is_named(item: dict[str, Any], param: str) -> None:

@@ -93,7 +93,7 @@ CHAT = {
     "prompt_cache_key": nothing("mine"),
     "prompt_cache_options": nothing({"mode": "implicit"}),
     "prompt_cache_retention": nothing("24h"),
-    "reasoning_effort": refused("high"),
+    "reasoning_effort": acts("high"),
     "response_format": acts({"type": "json_object"}),
     "safety_identifier": nothing("a person"),
     "service_tier": acts("flex"),
@@ -102,7 +102,7 @@ CHAT = {
     "tool_choice": acts("required", tools=[CLOCK]),
     "tools": acts([CLOCK]),
     "top_logprobs": acts(2, logprobs=True),
-    "verbosity": refused("low"),
+    "verbosity": nothing("low"),
     "web_search_options": refused({"search_context_size": "low"}),
 }
 TEXT = {name: COMMON[name] for name in COMMON} | {
@@ -137,7 +137,7 @@ RESPONSES = {name: COMMON[name] for name in ("temperature", "top_p")} | {
     "prompt_cache_key": told("mine"),
     "prompt_cache_options": nothing({"mode": "implicit"}),
     "prompt_cache_retention": nothing("24h"),
-    "reasoning": refused({"effort": "high"}),
+    "reasoning": acts({"effort": "high"}),
     "safety_identifier": told("a person"),
     "service_tier": acts("flex"),
     "store": acts(False),
@@ -158,7 +158,7 @@ HF_CHAT = {name: CHAT[name] for name in sorted(of(ChatCompletionInput)) if name 
 }
 CAPTIONS = {
     "do_sample": acts(True),
-    "early_stopping": refused(True),
+    "early_stopping": nothing(True),
     "epsilon_cutoff": refused(0.5),
     "eta_cutoff": refused(0.5),
     "max_length": refused(20),
@@ -199,14 +199,14 @@ JS_GENERATION = GENERATION | {"details": nothing(True), "return_full_text": refu
 """huggingface.js sends the same names to OpenAI's route, whose answer has no place for these two."""
 QUESTIONS = {"top_k": acts(2)}
 DOCUMENTS = {
-    "doc_stride": refused(5),
+    "doc_stride": nothing(5),
     "handle_impossible_answer": refused(True),
-    "lang": refused("de"),
+    "lang": nothing("de"),
     "max_answer_len": refused(5),
-    "max_question_len": refused(5),
-    "max_seq_len": refused(5),
+    "max_question_len": nothing(5),
+    "max_seq_len": nothing(5),
     "top_k": acts(2),
-    "word_boxes": refused([]),
+    "word_boxes": refused([["a", [0, 0, 1, 1]]]),
 }
 
 

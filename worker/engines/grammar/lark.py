@@ -7,7 +7,7 @@ from typing import Any
 
 from llguidance import regex_to_lark
 
-from shared.request import Format
+from shared.request import LOOK_AROUND, Format
 from shared.tool_calls.thoughts import Marks
 
 Mark = Callable[[str], str]
@@ -23,7 +23,6 @@ DEFAULTS: dict[str, str | bool] = {
     # Branches that it cannot tell apart are those of an `anyOf`; the finished answer is checked.
     "coerce_one_of": True,
 }
-LOOK_AROUND = re.compile(r"\(\?<?[=!]")
 
 
 def quoted(text: str) -> str:
@@ -37,13 +36,13 @@ def is_token(mark: str) -> bool:
 def json_schema(text: str, spacing: Spacing) -> str:
     """A caller's JSON Schema, as text, with llguidance's options.
 
-    zod writes emails and durations as a format and a pattern that looks ahead, which llguidance refuses. The
-    format alone is enforced; the finished answer is checked against the pattern.
+    zod, pydantic and others write patterns that look ahead, which llguidance refuses: the finished answer is
+    checked against those.
     """
     schema: dict[str, Any] = json.loads(text)
     for node in _objects(schema):
         pattern = node.get("pattern")
-        if isinstance(node.get("format"), str) and isinstance(pattern, str) and LOOK_AROUND.search(pattern):
+        if isinstance(pattern, str) and LOOK_AROUND.search(pattern):
             del node["pattern"]
     return json.dumps(schema | {OPTIONS: {**DEFAULTS, **spacing}})
 

@@ -1,0 +1,63 @@
+"""Who sends a field that nobody knows is answered, and told which one did nothing."""
+
+from typing import Any
+
+import pytest
+
+from tests.routes.conftest import Deployment
+from tests.support.app import client_of
+from tests.support.batches import serving
+
+MODEL = "sightline/tiny"
+IGNORED = "x-ignored-fields"
+TURN = {"role": "user", "content": [{"type": "text", "text": "Hi", "x": 1}], "y": {"a": 1}}
+CHAT = {"model": MODEL, "messages": [TURN], "max_token": 5, "nothing": None, "user": "me"}
+IN_TURN = ["messages[0].content[0].x", "messages[0].y"]
+TOOL = {"type": "function", "function": {"name": "f", "colour": 1}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "paths"),
+    [
+        ("/v1/chat/completions", CHAT, ["max_token", *IN_TURN]),
+        ("/v1/chat/completions", CHAT | {"stream": True}, ["max_token", *IN_TURN]),
+        (
+            "/v1/chat/completions",
+            CHAT | {"stream": True, "stream_options": {"more": 1}, "tools": [TOOL], "tool_choice": "none"},
+            ["max_token", *IN_TURN, "stream_options.more", "tools[0].function.colour"],
+        ),
+        (
+            "/v1/chat/completions",
+            CHAT | {"response_format": {"type": "text", "strictly": 1}, "vllm_xargs": {"k": 1}},
+            ["max_token", *IN_TURN, "response_format.strictly", "vllm_xargs.k"],
+        ),
+        ("/v1/completions", {"model": MODEL, "prompt": "Hi", "x": 0}, ["x"]),
+        ("/v1/responses", {"model": MODEL, "input": [TURN]}, ["input[0].content[0].x", "input[0].y"]),
+        (
+            f"/models/{MODEL}",
+            {"inputs": "Hi", "parameters": {"x": 1}, "options": {"y": 1}},
+            ["options.y", "parameters.x"],
+        ),
+        ("/v1/jobs", {"model": MODEL, "input": {"prompt": "Hi", "x": 1}, "y": 1}, ["input.x", "y"]),
+        ("/v1/estimate", {"model": MODEL, "input": {"prompt": "Hi", "x": 1}}, ["input.x"]),
+        ("/v1/completions", {"model": MODEL, "prompt": "Hi", "a,\r\nb: é": 1}, ["a???b:??"]),
+    ],
+)
+async def test_a_field_that_nobody_knows_is_ignored_and_named_each_time(
+    deployment: Deployment, path: str, body: dict[str, Any], paths: list[str]
+) -> None:
+    async with serving(deployment.worker), client_of(deployment.app) as client:
+        for _ in range(3):  # the second time it is cached, the third the call itself is remembered
+            answer = await client.post(path, json=body)
+            assert answer.status_code in (200, 202), answer.text
+            assert sorted(answer.headers[IGNORED].split(",")) == sorted(paths)
+        known = await client.post("/v1/completions", json={"model": MODEL, "prompt": "Hi", "best_of": 1})
+    assert IGNORED not in known.headers
+
+
+async def test_the_names_of_a_thousand_fields_make_no_header_that_is_too_long(deployment: Deployment) -> None:
+    many = {f"field_{number}": 1 for number in range(1000)}
+    async with serving(deployment.worker), client_of(deployment.app) as client:
+        answer = await client.post("/v1/completions", json={"model": MODEL, "prompt": "Hi", **many})
+    assert answer.status_code == 200
+    assert len(answer.headers[IGNORED]) <= 1000
