@@ -228,11 +228,6 @@ def one_part(part: Any) -> dict[str, Any]:
             "invalid_image_url",
             "input[0].content[0].image_url",
         ),
-        (
-            one_part({"type": "input_image", "image_url": "iVBORw0KGgo="}),
-            "invalid_image_url",
-            "input[0].content[0].image_url",
-        ),
         ({"max_output_tokens": 0}, "invalid_request", "max_output_tokens"),
         ({"max_tool_calls": 0}, "invalid_request", "max_tool_calls"),
         ({"temperature": -1}, "invalid_request", "temperature"),
