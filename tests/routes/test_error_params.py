@@ -101,13 +101,13 @@ async def test_callers_who_share_a_run_are_each_told_their_own_path(deployment: 
     assert params == ["input.image", "messages[0].content[0].image_url.url"]
 
 
-async def test_pictures_too_large_together_name_the_first_that_is_too_much(deployment: Deployment) -> None:
-    large = base64.b64encode(png((6000, 6000), b"")).decode()
+async def test_pictures_too_many_together_name_the_first_that_is_too_much(deployment: Deployment) -> None:
+    small = base64.b64encode(png((6, 6), b"")).decode()
     async with client_of(deployment.app) as client:
-        refused = await client.post(HF, json={"inputs": {"images": [large] * 3, "text": "What?"}})
+        refused = await client.post(HF, json={"inputs": {"images": [small] * 129, "text": "What?"}})
 
     assert (refused.status_code, refused.json()["error_type"]) == (400, "invalid_image")
-    assert refused.json()["error"].startswith("`inputs.images[2]`: ")
+    assert refused.json()["error"].startswith("`inputs.images[128]`: ")
 
 
 async def _fail(deployment: Deployment, found: str) -> None:
