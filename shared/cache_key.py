@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from shared.request import Message, Parameters, Request, Text
+from shared.request import LOOK, Image, Message, Parameters, Request, Text
 from shared.tool_calls.numbering import numbers
 
 HASH_VERSION = 1
@@ -22,7 +22,8 @@ def canonical(request: Request, revision: str) -> str:
     fields = {
         "continue_final": request.continue_final,
         "messages": [
-            _message(*turn) for turn in zip(request.messages, numbers(request.messages), strict=True)
+            _message(*turn, request.parameters)
+            for turn in zip(request.messages, numbers(request.messages), strict=True)
         ],
         "model": request.model,
         "parameters": _parameters(request.parameters),
@@ -39,13 +40,14 @@ def request_hash(request: Request, revision: str) -> str:
     return hashlib.sha256(canonical(request, revision).encode()).hexdigest()
 
 
-def _message(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
+def _message(message: Message, called: tuple[int, ...], parameters: Parameters) -> dict[str, Any]:
     parts = []
     for part in message.parts:
         if isinstance(part, Text):
             parts.append({"text": part.text})
         elif part.digest is not None:
-            parts.append({part.type: part.digest})
+            look = parameters.look | part.look if isinstance(part, Image) else {}
+            parts.append({part.type: part.digest, **look})
         else:
             raise ValueError("it has no digest yet: its bytes are not in the blob store")
     return {**_calls(message, called), "parts": parts, "role": message.role}
@@ -60,7 +62,7 @@ def _calls(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
 
 def _parameters(parameters: Parameters) -> dict[str, Any]:
     """Parameters left out stay out, so that one added later does not change old hashes."""
-    parameters_set = parameters.model_dump(exclude_none=True)
+    parameters_set = parameters.model_dump(exclude_none=True, exclude={*LOOK})
     # -0.0 equals 0.0 but is written otherwise.
     parameters_set = {k: v + 0.0 if isinstance(v, float) else v for k, v in parameters_set.items()}
     return parameters_set | {"stop": sorted(set(parameters.stop))}

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -62,14 +62,38 @@ class Media(Frozen):
     param: str = Field(default="", exclude=True)
 
 
+LOOK = ("min_pixels", "max_pixels", "background")
+PixelCount = Annotated[int, Field(ge=1, lt=2**31)]
+Background = Annotated[str, Field(pattern=r"^(black|white|gray|#[0-9a-fA-F]{6})$")]
 Detail = Literal["auto", "low", "high", "original"]
 
 
-class Image(Media):
-    """A picture. `detail` is how closely to look at it: it is echoed to the caller, no model is told."""
+class Look(Frozen):
+    """How pictures are shown to a model: with how many pixels."""
+
+    min_pixels: PixelCount | None = Field(default=None, exclude_if=lambda count: count is None)
+    max_pixels: PixelCount | None = Field(default=None, exclude_if=lambda count: count is None)
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """What is said of it."""
+        return {name: value for name in LOOK if (value := getattr(self, name, None)) is not None}
+
+
+class Image(Media, Look):
+    """A picture. `detail` is how closely to look at it: it is echoed to the caller, no model is told.
+
+    `background` is what shows where it is transparent, white by default.
+    """
 
     type: Literal["image"] = "image"
+    background: Background | None = Field(default=None, exclude_if=lambda colour: colour is None)
     detail: Detail = Field(default="auto", exclude=True)
+
+    @property
+    def name(self) -> str | None:
+        """Of its file, on its background: with its size it says what pixels it has."""
+        return self.digest and f"{self.digest} {self.background or ''}".rstrip()
 
 
 class Sound(Media):
@@ -224,7 +248,7 @@ FrameCount = Annotated[int, Field(ge=1, le=MOST_FRAMES)]
 FrameRate = Annotated[float, Field(gt=0, le=240)]
 
 
-class Parameters(Frozen):
+class Parameters(Look):
     """What changes the answer. None = left out: the model's own generation config decides.
 
     `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none. `n`
@@ -340,6 +364,12 @@ class Request(Frozen):
         return tuple(p for p in self.media if isinstance(p, Image))
 
     @property
+    def shown(self) -> tuple[Image, ...]:
+        """Every picture with how it is shown: what the request says holds where the picture says nothing."""
+        look = self.parameters.look
+        return tuple(i.model_copy(update=look | i.look) for i in self.images) if look else self.images
+
+    @property
     def sounds(self) -> tuple[Sound, ...]:
         """Every sound in reading order."""
         return tuple(p for p in self.media if isinstance(p, Sound))
@@ -395,6 +425,8 @@ class Request(Frozen):
         def parts(message: Message) -> Iterator[Part]:
             for part in message.parts:
                 replaced = next(remaining) if isinstance(part, Media) else part
+                if isinstance(part, Image) and isinstance(replaced, Image) and part.look:
+                    replaced = replaced.model_copy(update=part.look)
                 yield from replaced if isinstance(replaced, tuple) else (replaced,)
 
         messages = tuple(

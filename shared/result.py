@@ -75,6 +75,18 @@ class Choice(Recorded):
     logprobs: Logprobs | None = Field(default=None, exclude_if=lambda told: told is None)
 
 
+class SeenPicture(Recorded):
+    """A picture's size as the model saw it, where the processor tells that, else as the processor got it.
+
+    `tokens` is None where it does not tell them apart, `original` where it is the same size.
+    """
+
+    width: int
+    height: int
+    tokens: int | None = Field(default=None, exclude_if=lambda count: count is None)
+    original: tuple[int, int] | None = Field(default=None, exclude_if=lambda size: size is None)
+
+
 class Usage(Recorded):
     """Token counts. `prompt_tokens` includes those of pictures and sounds, and cached ones.
 
@@ -84,6 +96,7 @@ class Usage(Recorded):
     prompt_tokens: int
     completion_tokens: int
     image_tokens: int = 0
+    pictures: tuple[SeenPicture, ...] = Field(default=(), exclude_if=lambda pictures: not pictures)
     cached_tokens: int = 0
     audio_tokens: int = Field(default=0, exclude_if=lambda count: not count)
     reasoning_tokens: int = Field(default=0, exclude_if=lambda count: not count)

@@ -143,6 +143,7 @@ class Tokens:
     prompt: int | None
     pictures: tuple[int, ...] | None
     basis: str
+    sizes: tuple[tuple[int, int], ...] = ()
 
     @property
     def image(self) -> int | None:
@@ -164,9 +165,9 @@ def estimate_tokens(
         return Tokens(None, None, basis)
     pictures = tuple(used.picture(*size) for size in sizes)
     if len(seconds) < len(request.sounds):
-        return Tokens(None, pictures, basis)
+        return Tokens(None, pictures, basis, tuple(sizes))
     prompt = used.text(request) + sum(pictures) + sum(map(used.of_sound, seconds))
-    return Tokens(prompt, pictures, basis)
+    return Tokens(prompt, pictures, basis, tuple(sizes))
 
 
 def _between(places: Sequence[int], values: Sequence[float], at: float) -> float:

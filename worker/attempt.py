@@ -204,7 +204,7 @@ def _prepare(context: AttemptContext, request: Request, claim: Claim, waiter: Wa
             )
         with traces.span("decode"):
             samples = context.sound_decoder.decode(sounds, context.engine.facts.sampling_rate)
-            images = stack.enter_context(context.picture_decoder.decode(pictures, waiter))
+            images = stack.enter_context(context.picture_decoder.decode(pictures, waiter, request.shown))
             sample = partial(context.engine.sample, request.parameters)
             frames = stack.enter_context(context.video_decoder.decode(videos, sample, waiter))
         with traces.span("prepare"):

@@ -79,6 +79,7 @@ def result(
             prompt_tokens=prompt.tokens,
             completion_tokens=sum(len(f.ids) for f in finishes),
             image_tokens=prompt.image_tokens,
+            pictures=prompt.seen,
             audio_tokens=prompt.audio_tokens,
             cached_tokens=finishes[0].cached_tokens,
             reasoning_tokens=sum(f.reasoning_tokens for f in finishes),

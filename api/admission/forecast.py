@@ -86,8 +86,9 @@ class Forecaster:
         request, data, settings = checked.request, checked.data, self._settings
         images = _digests(request.images)
         sizes = {name: pictures.inspect(data[name], settings.pictures, None) for name in set(images)}
-        room = pictures.room([sizes[name].size for name in images], settings.pictures)
-        pixels = [room.fitted(sizes[name].size) for name in images]
+        known = [(sizes[part.digest].size, part) for part in request.shown if part.digest]
+        rooms = pictures.rooms([size for size, _ in known], [part for _, part in known], settings.pictures)
+        pixels = [room.fitted(size) for room, (size, _) in zip(rooms, known, strict=True)]
         recordings = _digests(request.sounds)
         return pixels, [sounds.estimated_s(data[name], settings.sounds) for name in recordings]
 

@@ -118,6 +118,8 @@ def check_counts_and_urls(request: Request, settings: Settings, caller: str) -> 
     if len(images) > limits.max_count:
         where = images[limits.max_count].param
         raise CallerError("invalid_image", too_many(len(images), limits), param=where)
+    for image in request.shown:
+        pictures.check_look(image, limits)
     sounds.check_count([sound.param for sound in request.sounds], settings.sounds)
     videos.check_count([video.param for video in request.videos], settings.videos)
     for part in request.media:

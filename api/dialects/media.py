@@ -5,12 +5,16 @@ refused here, before anything is opened. The rest of the bytes, and where a URL 
 """
 
 import re
+from typing import Annotated, Any, NotRequired, cast
 
 from pybase64 import b64decode
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from shared.errors import CallerError
 from shared.media.files import ACCEPTED, URL_CODES, as_its_bytes, medium_of
 from shared.request import MOST_PICTURES, Image, Medium, Part, Text
+from shared.result import SeenPicture
 from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
@@ -98,3 +102,22 @@ def _decoded(text: str) -> bytes:
 
 def _refusal(kind: type[Medium], param: str, reason: str) -> CallerError:
     return CallerError(URL_CODES[kind], f"`{param}` {reason}.", param=param)
+
+
+class PictureSize(TypedDict):
+    width: int
+    height: int
+
+
+class PictureUsage(PictureSize):
+    """A picture as the model saw it: in pixels."""
+
+    tokens: NotRequired[Annotated[int, Field(description="Where they can be told apart.")]]
+    original: NotRequired[Annotated[PictureSize, Field(description="As sent, where that differs.")]]
+
+
+def to_picture(picture: SeenPicture) -> PictureUsage:
+    answer: dict[str, Any] = picture.model_dump(exclude={"original"})
+    if picture.original:
+        answer["original"] = dict(zip(("width", "height"), picture.original, strict=True))
+    return cast(PictureUsage, answer)

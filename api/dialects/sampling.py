@@ -30,6 +30,7 @@ from shared.request import (
     MinTokens,
     NgramSize,
     Parameters,
+    PixelCount,
     Probability,
     RepetitionDetection,
     RepetitionPenalty,
@@ -161,6 +162,8 @@ class Sampling(RequestBody):
     no_repeat_ngram_size: NgramSize | None = None
     seed: Seed | None = None
     stop: _Stop | _Stops | None = None
+    min_pixels: PixelCount | None = None
+    max_pixels: PixelCount | None = None
     repetition_detection: RepetitionDetection | None = None
     include_reasoning: bool | None = None
 
@@ -207,6 +210,23 @@ class FrameSampling(RequestBody):
     fps: FrameRate | None = None
 
 
+class EdgePixels(RequestBody):
+    """As the Qwen processors name the fewest and the most pixels of a picture."""
+
+    shortest_edge: PixelCount | None = None
+    longest_edge: PixelCount | None = None
+
+
+class PixelLimits(RequestBody):
+    min_pixels: PixelCount | None = None
+    max_pixels: PixelCount | None = None
+    size: EdgePixels | None = None
+
+
+class ProcessorArguments(FrameSampling, PixelLimits):
+    images_kwargs: PixelLimits | None = None
+
+
 class MediaOptions(RequestBody):
     video: FrameSampling | None = None
 
@@ -221,7 +241,7 @@ class VllmOptions(RequestBody):
     """Objects in which vLLM's clients send options to its parts."""
 
     media_io_kwargs: MediaOptions | None = None
-    mm_processor_kwargs: FrameSampling | None = None
+    mm_processor_kwargs: ProcessorArguments | None = None
     vllm_xargs: ProcessorOptions | None = None
     priority: Annotated[int, Field(description="Lower comes first; 0 is normal.")] | None = None
 
@@ -304,11 +324,19 @@ def _nested(body: Wire) -> Iterator[tuple[str, Any, list[str]]]:
     name = "no_repeat_ngram_size"
     yield name, getattr(getattr(body, "vllm_xargs", None), name, None), ["vllm_xargs", name]
     media, processor = (getattr(body, name, None) for name in ("media_io_kwargs", "mm_processor_kwargs"))
+    yield from _pixels(processor, ["mm_processor_kwargs"])
+    yield from _pixels(processor and processor.images_kwargs, ["mm_processor_kwargs", "images_kwargs"])
     variables = getattr(body, "chat_template_kwargs", None) or {}
     for name in FRAMES:
         yield name, getattr(processor, name, None), ["mm_processor_kwargs", name]
         yield name, getattr(media and media.video, name, None), ["media_io_kwargs", "video", name]
         yield name, variables.get(name), ["chat_template_kwargs", name]
+
+
+def _pixels(size: PixelLimits | None, path: list[str]) -> Iterator[tuple[str, Any, list[str]]]:
+    for name, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        yield name, getattr(size, name, None), [*path, name]
+        yield name, getattr(size and size.size, edge, None), [*path, "size", edge]
 
 
 def _biases(value: dict[str, float] | list[float], param: str) -> tuple[tuple[int, float], ...] | None:
@@ -324,11 +352,10 @@ def _biases(value: dict[str, float] | list[float], param: str) -> tuple[tuple[in
 
 
 def _check_lengths(values: dict[str, tuple[str, Any]]) -> None:
-    (least_at, least), (most_at, most) = (
-        values.get(n, ("", None)) for n in ("min_new_tokens", "max_new_tokens")
-    )
-    if least is not None and most is not None and least > most:
-        raise invalid(least_at, f"is more than `{most_at}`")
+    for names in (("min_new_tokens", "max_new_tokens"), ("min_pixels", "max_pixels")):
+        (least_at, least), (most_at, most) = (values.get(n, ("", None)) for n in names)
+        if least is not None and most is not None and least > most:
+            raise invalid(least_at, f"is more than `{most_at}`")
 
 
 def to_variables(value: dict[str, Any], param: str) -> Variables | None:

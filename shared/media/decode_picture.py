@@ -98,7 +98,7 @@ def decode(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
 
 def _read(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
     """Separate from turning, so that the decoder's memory is free by then."""
-    room = Room(request["side"], request["pixels"])
+    room = Room(request["side"], request["pixels"], request["least"])
     if request["format"] == "SVG":
         data = rendered(data, room.fitted(request["size"]))
     try:
@@ -144,15 +144,16 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         if not request["draft"]:
             # Only now is a TIFF upright.
             size = image.size
-        loaded = image.width * image.height
-        picture = to_rgb(image, room._replace(pixels=min(room.pixels, loaded)).fitted(size))
+        loaded = max(image.width * image.height, room.least)
+        target = room._replace(pixels=min(room.pixels, loaded)).fitted(size)
+        picture = to_rgb(image, target, request["background"])
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}
         return picture, size
 
 
-def to_rgb(image: ImageFile.ImageFile, size: Size) -> Image.Image:
-    """The first frame as a viewer shows it on white: 8 bits, sRGB, opaque, shrunk to `size`; not yet turned.
+def to_rgb(image: ImageFile.ImageFile, size: Size, background: str = "white") -> Image.Image:
+    """The first frame as a viewer shows it: 8 bits, sRGB, opaque, resized to `size`; not yet turned.
 
     Strip by strip, so that only the decoded picture and the result are in memory. Where nothing changes, the
     result shares its pixels with `image`.
@@ -160,7 +161,7 @@ def to_rgb(image: ImageFile.ImageFile, size: Size) -> Image.Image:
     if image.mode in ("F", "I"):
         raise UnusableError("its samples are floats, signed or 32-bit numbers; save it with 8 or 16 bits")
     image.load()
-    colours = Colours(image.info.get("icc_profile"))
+    colours = Colours(image.info.get("icc_profile"), background)
     opaque = image.mode == "RGB" and not image.has_transparency_data
     if opaque and image.size == size and colours.are_srgb(image.mode):
         # Not `image` itself, which may have read an orientation from XMP already.
@@ -189,7 +190,7 @@ def _strip(
     colour, alpha = _split(_eight_bits(image.crop((0, above, image.width, below))))
     if alpha is not None:
         # Transparent pixels have colours, too, which must not bleed into their neighbours.
-        colour = _on_white(colours.to_srgb(colour), alpha)
+        colour = colours.opaque(colour, alpha)
     if image.size != size:
         # Rounding may put the end after the last row, which Pillow refuses.
         box = (0, top * scale - above, image.width, min(bottom * scale - above, colour.height))
@@ -197,23 +198,22 @@ def _strip(
     return colour if alpha is not None else colours.to_srgb(colour)
 
 
-def _on_white(colour: Image.Image, alpha: Image.Image) -> Image.Image:
-    white = Image.new("RGB", colour.size, "white")
-    white.paste(colour, mask=alpha)
-    return white
-
-
 class Colours:
     """Converts colours of a mode that a profile can apply to (L, RGB, CMYK) to sRGB."""
 
-    def __init__(self, profile: bytes | None) -> None:
-        self._profile = profile
+    def __init__(self, profile: bytes | None, background: str) -> None:
+        self._profile, self._background = profile, background
         self._transform: ImageCms.ImageCmsTransform | None = None
 
     def are_srgb(self, mode: str) -> bool:
         """Whether colours of this mode stay as they are."""
         self.to_srgb(Image.new(mode, (1, 1)))
         return self._profile is None
+
+    def opaque(self, colour: Image.Image, alpha: Image.Image) -> Image.Image:
+        whole = Image.new("RGB", colour.size, self._background)
+        whole.paste(self.to_srgb(colour), mask=alpha)
+        return whole
 
     def to_srgb(self, colour: Image.Image) -> Image.Image:
         """By the embedded profile; one that is broken or for another mode is ignored, as browsers do."""

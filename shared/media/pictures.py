@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from shared.errors import CallerError
 from shared.media.sizes import Room, Size, room_for
+from shared.request import Image, Look
 from shared.settings import PictureSettings
 
 PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "ICO", "TIFF", "AVIF", "HEIF", "SVG"]
@@ -118,8 +119,31 @@ def too_many(count: int, limits: PictureSettings) -> str:
     return f"The request has {count} pictures; {most}. Leave out earlier ones."
 
 
+def rooms(sizes: Sequence[Size], shown: Sequence[Look], limits: PictureSettings) -> list[Room]:
+    """How large each picture of a request is shown, where they have these sizes and are to be `shown` so."""
+    wishes = [Room(math.inf, look.max_pixels or math.inf, look.min_pixels or 0) for look in shown]
+    each = room([wish.fitted(size) for wish, size in zip(wishes, sizes, strict=True)], limits)
+    return [Room(each.side, min(each.pixels, wish.pixels), wish.least) for wish in wishes]
+
+
+def check_look(image: Image, limits: PictureSettings) -> None:
+    """Raises CallerError `invalid_request` for fewer pixels than none, or more than any picture may have."""
+    least, most = image.min_pixels or 0, image.max_pixels or math.inf
+    bound, name = (
+        (limits.max_megapixels * 1e6, "MAX_MEGAPIXELS")
+        if limits.max_side is None
+        else (limits.max_side**2, "MAX_SIDE")
+    )
+    if least > most:
+        message = f"`min_pixels` ({least}) is more than `max_pixels` ({most})."
+        raise CallerError("invalid_request", message, param="min_pixels")
+    if least > bound:
+        message = f"`min_pixels` may be {bound:.0f} at most (SIGHTLINE_PICTURES__{name})."
+        raise CallerError("invalid_request", message, param="min_pixels")
+
+
 def room(sizes: Sequence[Size], limits: PictureSettings) -> Room:
-    """How large each picture of a request is shown, where they have these sizes."""
+    """The most of each picture of a request, where they have these sizes."""
     if limits.max_side is not None:
         return room_for(sizes, Room(limits.max_side, limits.max_side**2), limits.max_side**2)
     each = limits.max_megapixels * 1e6
@@ -127,7 +151,12 @@ def room(sizes: Sequence[Size], limits: PictureSettings) -> Room:
 
 
 def decoding(
-    info: PictureInfo, room: Room, limits: PictureSettings, *, thumbnail: bool = False
+    info: PictureInfo,
+    room: Room,
+    limits: PictureSettings,
+    *,
+    thumbnail: bool = False,
+    background: str | None = None,
 ) -> dict[str, Any]:
     """What `decode_picture` is asked."""
     draft = room.fitted(info.size) if thumbnail else (info.width // info.draft, info.height // info.draft)
@@ -138,6 +167,7 @@ def decoding(
         "draft": draft if thumbnail or info.draft > 1 else None,
         "most": limits.max_megapixels_sent * 1e6,
         "thumbnail": thumbnail,
+        "background": background or "white",
     }
 
 

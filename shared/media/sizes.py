@@ -11,14 +11,16 @@ Size = tuple[int, int]
 
 
 class Room(NamedTuple):
-    """The longest side and the most pixels that each picture of a request may have."""
+    """The longest side and the most pixels that each picture of a request may have, and the fewest."""
 
-    side: int
+    side: float
     pixels: float
+    least: int = 0
 
     def fitted(self, size: Size) -> Size:
-        """A size, shrunk where it is larger; it keeps its shape."""
-        factor = min(1.0, self.side / max(size), math.sqrt(self.pixels / math.prod(size)))
+        """A size, shrunk where it is larger, grown where it has too few pixels; it keeps its shape."""
+        wanted = max(1.0, math.sqrt(self.least / math.prod(size)))
+        factor = min(wanted, self.side / max(size), math.sqrt(self.pixels / math.prod(size)))
         return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 

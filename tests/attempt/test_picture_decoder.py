@@ -1,3 +1,4 @@
+import io
 import random
 import struct
 import subprocess
@@ -16,6 +17,7 @@ from PIL import Image
 
 from shared.errors import CallerError
 from shared.media.decoder_process import NoDecoder
+from shared.request import Image as Shown
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
@@ -164,6 +166,26 @@ def test_a_png_s_transparent_colour_becomes_white(
     palette = make.png_chunk(b"PLTE", b"\x0a\x0b\x0c") if kind["colour"] == make.PALETTE else b""
     data = make.png((1, 1), rows, extra=(palette, make.png_chunk(b"tRNS", key)), **kind)
     assert first_pixel(decoded(decoder, data)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("look", "size"),
+    [({"max_pixels": 800}, (40, 20)), ({"min_pixels": 12800}, (160, 80)), ({"max_pixels": 10**6}, (80, 40))],
+)
+def test_a_picture_has_as_many_pixels_as_its_caller_asks_for(
+    decoder: PictureDecoder, look: dict[str, int], size: tuple[int, int]
+) -> None:
+    data = make.picture("PNG", (80, 40))
+    with decoder.decode([data, data], Waiter(""), [Shown(**look), Shown()]) as (wished, own):
+        assert (wished.size, wished.original, own.size) == (size, (80, 40), (80, 40))
+
+
+def test_a_caller_s_background_shows_through_a_transparent_picture(decoder: PictureDecoder) -> None:
+    clear = io.BytesIO()
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(clear, "PNG")
+    looks = [Shown(background=colour) for colour in ("black", "#0080ff", None)]
+    with decoder.decode([clear.getvalue()] * 3, Waiter(""), looks) as pictures:
+        assert [first_pixel(one) for one in pictures] == [(0, 0, 0), (0, 128, 255), (255, 255, 255)]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])

@@ -7,12 +7,13 @@ from PIL import Image as Pictures
 from transformers import AutoConfig
 
 from shared.errors import CallerError
+from shared.request import Parameters
 from tests.engines import suite
 from tests.engines.continuous.conftest import loaded
 from tests.support.families import FAMILIES
 from tests.support.families.asking import RED, Conversation, Subject
 from tests.support.families.family import Family, called, hf
-from worker.engines.prompt.picture_tokens import PictureTokenCounter
+from worker.engines.prompt.picture_tokens import PictureTokenCounter, check_pixels, pixel_bounds
 from worker.engines.prompt.renderer import Renderer
 
 SIZES = (((30, 30),), ((300, 41),), ((33, 500),), ((2000, 1500),), ((30, 30), (300, 41), (64, 48)))
@@ -40,6 +41,34 @@ def test_no_picture_is_told_to_be_more_than_it_becomes(
             assert list(ids).count(renderer.image_id) <= told[-1] <= len(ids)
     assert any(told) is (family.name in TELL)
     assert tokens.of([]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("family", FAMILIES, ids=called)
+def test_the_size_that_a_model_saw_is_told_with_its_tokens(
+    family: Family, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = family.folder(tmp_path_factory.getbasetemp())
+    processor = hf.AutoProcessor.from_pretrained(folder)
+    renderer = Renderer(processor, AutoConfig.from_pretrained(folder), 10**6)
+    one, two = Pictures.new("RGB", (300, 41)), Pictures.new("RGB", (64, 48))
+    talk = Conversation("seen", ((RED, "What?"),))
+    prompt = renderer.prompt(talk.request(raw=family.raw), [one])
+    [told] = prompt.seen
+    assert told.tokens == prompt.image_tokens
+    assert told.original in (None, (300, 41))
+    if family.name.startswith("qwen"):
+        several = renderer.pictures_prompt([one, two])
+        each = [(round(s.width / s.height), s.tokens) for s in several.seen]
+        assert each[0][0] > each[1][0]
+        assert sum(s.tokens or 0 for s in several.seen) == several.image_tokens
+        cell = processor.image_processor.patch_size * processor.image_processor.merge_size
+        assert all(s.width * s.height // cell**2 == s.tokens for s in several.seen)
+        look = {"parameters": Parameters(max_pixels=2**31 - 1)}
+        above, bounds = talk.request(raw=family.raw).model_copy(update=look), pixel_bounds(processor)
+        with pytest.raises(CallerError, match="pixels") as refused:
+            check_pixels(above, bounds)
+        assert refused.value.param == "max_pixels"
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -54,6 +54,7 @@ async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(depl
             "prompt": 7 + 10 + 128,
             "image": 128,
             "pictures": [64, 64],
+            "picture_sizes": [{"width": side, "height": side, "tokens": 64} for side in (8, 9)],
             "basis": "measured",
             "answer_at_most": 512,
             "context_length": 4096,

@@ -17,7 +17,7 @@ from PIL.Image import Image as Picture
 from shared.errors import CallerError
 from shared.estimate import ReuseCounts
 from shared.request import Parameters, Request
-from shared.result import FinishReason, Logprobs, Piece
+from shared.result import FinishReason, Logprobs, Piece, SeenPicture
 from shared.tool_calls.syntax import Known
 
 Samples: TypeAlias = "array[float]"
@@ -73,6 +73,18 @@ class DeviceBroken(Exception):  # noqa: N818 - a state of the machine, not of th
     """The device can compute nothing more in this process: its work is given back, and the worker exits."""
 
 
+def seen(
+    pictures: Sequence[Picture], sizes: Sequence[tuple[int, int]], tokens: Sequence[int]
+) -> tuple[SeenPicture, ...]:
+    """`pictures` as the model saw them, in these `sizes`; `tokens` are empty where they are not told."""
+    originals = [getattr(picture, "original", picture.size) for picture in pictures]
+    counts = tokens if len(tokens) == len(pictures) else [None] * len(pictures)
+    return tuple(
+        SeenPicture(width=size[0], height=size[1], tokens=count, original=None if own == size else own)
+        for own, size, count in zip(originals, sizes, counts, strict=True)
+    )
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A request prepared for one engine: token counts, and `inputs` that only that engine understands.
@@ -92,6 +104,7 @@ class Prompt:
     ends_open: bool = False
     trimmed: str = ""
     pictures: int = 0
+    seen: tuple[SeenPicture, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from worker.engines.base import (
     Row,
     Samples,
     VideoFacts,
+    seen,
 )
 from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.options import read_options
@@ -137,7 +138,8 @@ class EchoEngine(Engine):
         told = request.parameters.include_reasoning is not False
         syntax = str(AnswerSyntax("hermes" if request.tools else None, marks, told)) or None
         media = len(pictures) + len(videos)
-        return Prompt(count, media, Echo(question, tokens, budget), syntax, len(sounds))
+        shown = seen(pictures, [picture.size for picture in pictures], [1] * len(pictures))
+        return Prompt(count, media, Echo(question, tokens, budget), syntax, len(sounds), seen=shown)
 
     def sample(self, parameters: Parameters, video: VideoFacts) -> Sequence[int]:
         wanted = parameters.num_frames or ceil(video.frames / video.fps * (parameters.fps or 1))

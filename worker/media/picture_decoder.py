@@ -2,15 +2,16 @@
 
 The memory of all children together is bounded, and so are the pixels that this process holds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from shared.blobs import digest
 from shared.media import pictures
 from shared.media.decoder_process import DecoderPool, UndecodableError
 from shared.media.pictures import PictureInfo, check_request, decoding, inspect
-from shared.media.sizes import Room
 from shared.metrics.counters import DECODE
+from shared.request import Image
 from shared.settings import PictureSettings
 from worker.engines.base import PackedPicture
 from worker.fair_share import MIN_CONCURRENCY, FairSemaphore, Waiter
@@ -30,8 +31,11 @@ class PictureDecoder:
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
 
     @contextmanager
-    def decode(self, files: Files, waiter: Waiter) -> Iterator[list[PackedPicture]]:
-        """A request's pictures in RGB, loaded, and shrunk where they are larger than a setting says.
+    def decode(
+        self, files: Files, waiter: Waiter, shown: Sequence[Image] = ()
+    ) -> Iterator[list[PackedPicture]]:
+        """A request's pictures in RGB, loaded, and shrunk where they are larger than a setting or what is
+        `shown` says.
 
         Waits while others hold too much. Raises CallerError (`invalid_image`, `payload_too_large`) naming
         the picture by its place.
@@ -39,27 +43,31 @@ class PictureDecoder:
         infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
         check_request(infos, self._limits)
         sizes = [info.size for info in infos]
-        room = pictures.room(sizes, self._limits)
+        looks = shown or [Image()] * len(infos)
+        rooms = pictures.rooms(sizes, looks, self._limits)
         # As squares, to which a processor may pad them, one after the other.
-        squares = sum(max(room.fitted(size)) ** 2 for size in sizes)
-        decoded: dict[str, PackedPicture] = {}
+        squares = sum(max(room.fitted(size)) ** 2 for room, size in zip(rooms, sizes, strict=True))
+        decoded: dict[tuple[Any, ...], PackedPicture] = {}
         names = []
         with self._pixels.reserve(squares, waiter):
-            for info, data in zip(infos, files, strict=True):
+            for info, data, room, look in zip(infos, files, rooms, looks, strict=True):
                 # One that comes several times, as in a conversation, is decoded once.
-                names.append(digest(data) if len(infos) > 1 else "")
+                names.append((digest(data) if len(infos) > 1 else "", room, look.background))
                 if names[-1] not in decoded:
-                    decoded[names[-1]] = self._decode_one(waiter, info, room, data)
+                    request = decoding(info, room, self._limits, background=look.background)
+                    decoded[names[-1]] = self._decode_one(waiter, info, request, data)
             yield [decoded[name] for name in names]
 
     def close(self) -> None:
         """End the processes; nothing can be decoded afterwards."""
         self._pool.close()
 
-    def _decode_one(self, waiter: Waiter, info: PictureInfo, room: Room, data: bytes) -> PackedPicture:
+    def _decode_one(
+        self, waiter: Waiter, info: PictureInfo, request: dict[str, Any], data: bytes
+    ) -> PackedPicture:
         with DURATION.time(), self._memory.reserve(info.memory, waiter):
             try:
-                facts, pixels = self._pool.decode(data, **decoding(info, room, self._limits))
+                facts, pixels = self._pool.decode(data, **request)
             except UndecodableError as error:
                 raise pictures.invalid(str(error), info.param) from None
         (width, height), (across, down) = facts["size"], facts["original"]

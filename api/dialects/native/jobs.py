@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to_tool_calls
 from api.dialects.fields import PageAnswer, seconds, to_page
 from api.dialects.logprobs import ChatTokenLogprob, to_content
+from api.dialects.media import PictureUsage, to_picture
 from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.openai.errors import ReadyTime, ready_time, status_of
 from shared import job, result
@@ -52,6 +53,7 @@ class JobUsage(TypedDict):
     image_tokens: int
     cached_tokens: int
     total_tokens: int
+    pictures: NotRequired[Annotated[list[PictureUsage], Field(description="Where pictures were sent.")]]
     audio_tokens: NotRequired[Annotated[int, Field(description="Where sounds were sent.")]]
     reasoning_tokens: NotRequired[Annotated[int, Field(description="Where the model thought first.")]]
 
@@ -404,6 +406,8 @@ def _usage(usage: result.Usage) -> JobUsage:
         "cached_tokens": usage.cached_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
+    if usage.pictures:
+        answer["pictures"] = [to_picture(picture) for picture in usage.pictures]
     if usage.audio_tokens:
         answer["audio_tokens"] = usage.audio_tokens
     if usage.reasoning_tokens:

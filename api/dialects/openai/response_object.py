@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from api.dialects.calls import TextPiece, call_id, split
 from api.dialects.logprobs import ChatTokenLogprob, to_content
+from api.dialects.media import PictureUsage, to_picture
 from api.dialects.openai.errors import OpenAIErrorBody, to_error_body
 from api.dialects.sampling import SERVICE_TIERS, AnsweredTier
 from shared.job import JobView
@@ -123,6 +124,7 @@ class InputTokenDetails(TypedDict):
     cached_tokens: int
     cache_write_tokens: Literal[0]
     image_tokens: int
+    pictures: NotRequired[Annotated[list[PictureUsage], Field(description="Where pictures were sent.")]]
     audio_tokens: NotRequired[Annotated[int, Field(description="Where sounds were sent.")]]
 
 
@@ -391,6 +393,8 @@ def _usage(usage: Usage) -> ResponseUsage:
         "cache_write_tokens": 0,
         "image_tokens": usage.image_tokens,
     }
+    if usage.pictures:
+        details["pictures"] = [to_picture(picture) for picture in usage.pictures]
     if usage.audio_tokens:
         details["audio_tokens"] = usage.audio_tokens
     return {

@@ -16,9 +16,9 @@ from api.dialects.openai.response_items import InputItems, Reference, from_input
 from api.dialects.openai.response_object import ResponseFields, with_details
 from api.dialects.sampling import (
     Count,
-    FrameSampling,
     MaxTokensField,
     MediaOptions,
+    ProcessorArguments,
     Sampling,
     Thinking,
     to_parameters,
@@ -82,7 +82,7 @@ class ResponseBody(Sampling, Thinking):
     truncation: Literal["auto", "disabled"] | None = None
     # As vLLM's server takes them.
     media_io_kwargs: MediaOptions | None = None
-    mm_processor_kwargs: FrameSampling | None = None
+    mm_processor_kwargs: ProcessorArguments | None = None
 
 
 @dataclass

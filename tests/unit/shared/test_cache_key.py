@@ -39,6 +39,8 @@ CHANGES: dict[str, Any] = {
     "fps": 0.5,
     "repetition_detection": RepetitionDetection(max_pattern_size=5, min_count=5),
     "include_reasoning": False,
+    "min_pixels": 784,
+    "max_pixels": 50176,
 }
 
 
@@ -189,6 +191,30 @@ def test_the_same_question_by_every_wire_shares_a_hash() -> None:
     assert {request_hash(r.with_media((A,)), "main") for r in requests} == {
         request_hash(requests[0].with_media((A,)), "main")
     }
+
+
+@pytest.mark.parametrize(
+    ("part", "body"),
+    [
+        ({"image_url": {"url": "https://a.b/c", "max_pixels": 50176}}, {}),
+        ({"image_url": {"url": "https://a.b/c"}, "max_pixels": 50176}, {}),
+        ({}, {"max_pixels": 50176}),
+        ({}, {"mm_processor_kwargs": {"max_pixels": 50176}}),
+        ({}, {"mm_processor_kwargs": {"size": {"longest_edge": 50176}}}),
+        ({}, {"mm_processor_kwargs": {"images_kwargs": {"max_pixels": 50176}}}),
+    ],
+)
+def test_fewer_pixels_are_one_question_in_every_spelling(part: dict[str, Any], body: dict[str, Any]) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://a.b/c"}, **part}
+    asked = from_chat(
+        {"messages": [{"role": "user", "content": [picture, {"type": "text", "text": "x"}]}], **body}
+    )
+    [shown] = asked.request.with_media((A,)).shown
+    few = with_parts(A.model_copy(update={"max_pixels": 50176}), Text(text="x"))
+    assert shown.max_pixels == 50176
+    assert request_hash(asked.request.with_media((A,)).for_model("org/model"), "main") == request_hash(
+        few, "main"
+    )
 
 
 def test_a_continued_answer_by_every_wire_shares_a_hash() -> None:

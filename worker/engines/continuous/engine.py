@@ -139,7 +139,7 @@ class ContinuousEngine(LoadedEngine):
         prompt = super().prepare(request, pictures, scope, sounds, videos)
         # No video's frames are told apart from another's, so nothing of its prompt is kept.
         scope = None if videos else scope
-        files = [part.digest for part in request.images]
+        files = [part.name for part in request.shown]
         return replace(prompt, inputs=self._reader.content(prompt, pictures, scope, sounds, files))
 
     def generate(self, row: Row) -> Finish:

@@ -30,7 +30,7 @@ from worker.engines.grammar.token_bytes import TokenNames
 from worker.engines.grammar.tool_calls import CallGrammar
 from worker.engines.loading.fingerprint import digest_folder
 from worker.engines.prompt.budget import answer_budget, fitting, too_long
-from worker.engines.prompt.picture_tokens import PictureTokenCounter
+from worker.engines.prompt.picture_tokens import PictureTokenCounter, check_pixels, pixel_bounds
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.sampling.detokenizer import Decode, Transcript, behind_blanks
 
@@ -71,6 +71,7 @@ class Language:
             processor, config, context_length, model.chat_template_kwargs, model.reasoning
         )
         check_prompts(model, self.renderer)
+        self._pixel_bounds = pixel_bounds(processor)
         self._picture_tokens = PictureTokenCounter(processor, self.renderer.mark)
         self.facts = self._read_facts(context_length)
         self._names = TokenNames(self.tokenizer)
@@ -94,6 +95,7 @@ class Language:
         """
         check_text(request, settings().api.text_limit_kb)
         self._check_ids(request.parameters)
+        check_pixels(request, self._pixel_bounds)
         tokens, limit = self._picture_tokens.of(pictures), self.facts.context_length
         if tokens >= limit:
             fit = fitting(len(pictures), tokens, limit - 1)

@@ -1,12 +1,15 @@
 """Computes from pictures' sizes, before any pixel is touched, how many tokens they will become."""
 
 import random
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 
+from shared.errors import CallerError
+from shared.request import Request
 from worker.engines.base import PackedPicture
 
 Size = tuple[int, int]
@@ -60,6 +63,48 @@ class PictureTokenCounter:
             image_sizes=[(high, wide) for wide, high in sizes]
         )
         return sum(computed["num_image_tokens"])
+
+
+def seen_sizes(processor: Any, inputs: Mapping[str, Any], pictures: Sequence[Picture]) -> list[Size]:
+    """Width and height of each as the network gets it, from what processors tell; as the processor got it
+    where they tell nothing, or cut it into tiles.
+    """
+    count, sizes = len(pictures), [picture.size for picture in pictures]
+    grids, pixels, within = (inputs.get(name) for name in ("image_grid_thw", "pixel_values", "image_sizes"))
+    patch = getattr(getattr(processor, "image_processor", None), "patch_size", None)
+    if grids is not None and isinstance(patch, int) and len(grids) == count:
+        return [(int(wide) * patch, int(high) * patch) for _, high, wide in grids]
+    if pixels is None or getattr(pixels, "ndim", 0) != 4 or len(pixels) != count:
+        return sizes
+    if within is not None and len(within) == count:
+        return [(int(wide), int(high)) for high, wide in within]
+    return [(pixels.shape[3], pixels.shape[2])] * count
+
+
+def pixel_bounds(processor: Any) -> tuple[int, int] | None:
+    """The fewest and the most pixels to which the processor resizes, where it documents such arguments."""
+    pictures = getattr(processor, "image_processor", None)
+    documented = getattr(getattr(pictures, "valid_kwargs", None), "__annotations__", {})
+    size: Any = getattr(pictures, "size", None)
+    if "max_pixels" not in documented:
+        return None
+    try:
+        return int(size["shortest_edge"]), int(size["longest_edge"])
+    except STUMBLES:
+        return None
+
+
+def check_pixels(request: Request, bounds: tuple[int, int] | None) -> None:
+    """Raises CallerError `invalid_request` for a size that the processor would undo."""
+    least, most = bounds or (1, sys.maxsize)
+    for image in request.shown:
+        wrong = {
+            "min_pixels": (image.min_pixels or 0) > most,
+            "max_pixels": not least <= (image.max_pixels or most) <= most,
+        }
+        for name in (name for name, is_wrong in wrong.items() if is_wrong):
+            message = f"This model sees pictures of {least} to {most} pixels; `{name}` is outside of that."
+            raise CallerError("invalid_request", message, param=name)
 
 
 def noise(size: Size) -> Picture:

@@ -23,14 +23,15 @@ from transformers.utils import chat_template_utils
 
 from shared.errors import CallerError, ModelFailed
 from shared.request import Image, Media, Message, Parameters, Request, Sound, Text, Video
+from shared.result import SeenPicture
 from shared.tool_calls.numbering import check_calls
 from shared.tool_calls.syntax import PLAIN, Known, syntax_of
 from shared.tool_calls.thoughts import AnswerSyntax, Marks, marks_of
 from shared.variables import Value, Variables
-from worker.engines.base import Frames, Prompt, Samples
+from worker.engines.base import Frames, Prompt, Samples, seen
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
-from worker.engines.prompt.picture_tokens import TRIED, noise
+from worker.engines.prompt.picture_tokens import TRIED, noise, seen_sizes
 from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, packed_array, pixel_table, takes_arrays
 from worker.engines.prompt.sound_input import SoundInput
 from worker.engines.prompt.template_errors import refused_by_template
@@ -230,7 +231,17 @@ class Renderer:
         images = sum(int((ids == id_).sum()) for id_ in {self.image_id, self.video_input.id} - {None})
         sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), request.ends_open
-        return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost, len(pictures))
+        told = () if videos or not pictures else self._seen(inputs, pictures, images)
+        return Prompt(
+            int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost, len(pictures), told
+        )
+
+    def _seen(self, inputs: Any, pictures: Sequence[Picture], tokens: int) -> tuple[SeenPicture, ...]:
+        sizes = seen_sizes(self._processor, inputs, pictures)
+        counts = self.picture_token_counts(inputs, len(pictures)) if len(pictures) > 1 else [tokens]
+        if sum(counts) != tokens:
+            counts = [tokens // len(pictures)] * len(pictures) if len(set(sizes)) == 1 else []
+        return seen(pictures, sizes, counts)
 
     def pictures_prompt(self, pictures: Sequence[Picture]) -> Prompt:
         """A prompt of nothing but these pictures. Raises CallerError if the model takes none."""

@@ -20,6 +20,7 @@ from pydantic import Field
 from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Format, Frozen, Parameters, Request
+from shared.result import SeenPicture
 from shared.settings import SettingsError, settings
 from worker.engines.base import (
     Cancelled,
@@ -32,6 +33,7 @@ from worker.engines.base import (
     Prompt,
     Row,
     Samples,
+    seen,
 )
 from worker.engines.grammar.lark import behind_thoughts, json_schema, lark
 from worker.engines.loading.devices import use_threads
@@ -254,7 +256,7 @@ class VllmEngine(Engine):
         # A prompt that is too long even without its pictures is refused before they are processed.
         self._language.budget(Prompt(len(ids), 0, None), request.parameters)
         salt = secrets.token_hex() if scope is None else _digest(scope)
-        files = [part.digest for part in request.images]
+        files = [part.name for part in request.shown]
         names = [_name(*each, salt) for each in zip_longest(pictures, files)]
         with refused_by_template(request):
             inputs = self._core.render(ids, self._to_vllm(pictures), names, salt)
@@ -263,7 +265,14 @@ class VllmEngine(Engine):
         images = list(ids).count(renderer.image_id)
         syntax, open_ = renderer.syntax_of(request), request.ends_open
         prompt = Prompt(
-            len(ids), images, inputs, syntax, ends_open=open_, trimmed=trimmed, pictures=len(pictures)
+            len(ids),
+            images,
+            inputs,
+            syntax,
+            ends_open=open_,
+            trimmed=trimmed,
+            pictures=len(pictures),
+            seen=_seen(pictures, inputs, renderer.image_id),
         )
         self._language.budget(prompt, request.parameters)
         return prompt
@@ -407,6 +416,16 @@ def _tensors(inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     ids = {"input_ids": torch.tensor(inputs["prompt_token_ids"])}
     pictures = enumerate(inputs["mm_kwargs"]["image"])
     return ids | {f"{at} {name}": field.data for at, one in pictures for name, field in one.items()}
+
+
+def _seen(
+    pictures: Sequence[Picture], inputs: Mapping[str, Any], image_id: int | None
+) -> tuple[SeenPicture, ...]:
+    """In the sizes in which vLLM got them; it tells where each picture's tokens stand."""
+    ids = list(inputs["prompt_token_ids"])
+    places = (inputs.get("mm_placeholders") or {}).get("image", ())
+    counts = [ids[place.offset : place.offset + place.length].count(image_id) for place in places]
+    return seen(pictures, [picture.size for picture in pictures], counts)
 
 
 def _name(picture: Picture, file: str | None, salt: str) -> str:
