@@ -3,14 +3,14 @@
 A free part goes first to the waiting caller that holds least, so one caller's many requests delay no other's.
 """
 
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from shared.machine import memory_bytes, processors
 
 
 @dataclass
@@ -116,10 +116,6 @@ class KeyedFairSemaphore:
             return self._keys[key].count() if key in self._keys else 0
 
 
-# "<quota> <period>" in microseconds, or "max <period>"; exists with control groups of version 2.
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-# Bytes, or "max"; exists with control groups of version 2.
-MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 # Each request may hold 50 MB of pixels, and a model's processor makes several times as much of them.
 MIN_CONCURRENCY, MAX_CONCURRENCY = 2, 8
 # The other processors are the model's, and those of other workers on this host.
@@ -130,20 +126,5 @@ MEMORY_EACH = 2 * 2**30
 
 def prepare_concurrency() -> int:
     """How many requests' pictures and sounds a worker prepares at the same time."""
-    by_resources = min(processors() // PROCESSORS_EACH, _memory() // MEMORY_EACH)
+    by_resources = min(processors() // PROCESSORS_EACH, memory_bytes() // MEMORY_EACH)
     return min(MAX_CONCURRENCY, max(MIN_CONCURRENCY, by_resources))
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    present = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota, _, period = CPU_MAX.read_text().partition(" ") if CPU_MAX.exists() else ("max", "", "")
-    return present if quota == "max" else max(1, min(present, int(quota) // int(period)))
-
-
-def _memory() -> int:
-    """Bytes that this process may use."""
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = MEMORY_MAX.read_text().strip() if MEMORY_MAX.exists() else "max"
-    return present if limit == "max" else min(present, int(limit))

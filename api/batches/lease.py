@@ -33,7 +33,7 @@ class BatchContext:
     @property
     def line_limit(self) -> int:
         """Most bytes of one line: a line holds a call's body."""
-        return int(self.settings.api.body_limit_mb * 2**20)
+        return int(self.settings.api.body_mb * 2**20)
 
 
 T = TypeVar("T")

@@ -74,7 +74,7 @@ async def create_file(http: Request) -> Json[FileObject]:
     context = context_of(http)
     limits = context.settings.api
     # A file may come as slowly as the largest body may.
-    limit_s = limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)
+    limit_s = limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_mb)
 
     async def read(form: MultipartForm) -> None:
         await in_time(limit_s, receive(http, form))

@@ -66,7 +66,7 @@ async def read_body(request: Request) -> bytes:
     ClientDisconnect.
     """
     limits: ApiSettings = request.app.state.context.settings.api
-    limit = int(limits.body_limit_mb * 2**20)
+    limit = int(limits.body_mb * 2**20)
     _check_headers(request, limit)
     return await in_time(limits.upload_limit_s, _received(request, limit))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from benchmarks.cache.requests import MODELS, PARAMETERS, draw_request, part, rewrite, schema, text, tools
-from shared.request import Parameters, Request
+from shared.request import LOOK, Parameters, Request
 
 T = TypeVar("T")
 SAME = "nothing"
@@ -121,7 +121,7 @@ def _drawn(name: str, draw: Callable[[random.Random], Any]) -> Edit:
 def _parameter(name: str) -> Change:
     def canonical(value: Any) -> Any:
         """As the request holds it: lists of stops are sets."""
-        value = Parameters(**{name: value}).model_dump(mode="json")[name]
+        value = Parameters(**{name: value}).model_dump(mode="json").get(name)
         return sorted(set(value)) if name == "stop" and value else value
 
     def draw(dice: random.Random) -> Any:
@@ -129,6 +129,9 @@ def _parameter(name: str) -> Change:
         return canonical(PARAMETERS[name](dice) if dice.random() < 0.8 else default)
 
     def edit(dice: random.Random, body: Body) -> bool:
+        parts = (part for message in body["messages"] for part in message["parts"])
+        if name in LOOK and not any(part["type"] == "image" for part in parts):
+            return False
         old = body["parameters"].get(name, Parameters.model_fields[name].default)
         body["parameters"][name] = _other(dice, draw, canonical(old))
         return True

@@ -72,6 +72,8 @@ PARAMETERS: dict[str, Draw] = {
     ),
     "num_frames": lambda dice: dice.randint(1, 8),
     "fps": lambda dice: dice.choice((0.5, 1.0, 2.0)),
+    "min_pixels": lambda dice: dice.randint(1, 999),
+    "max_pixels": lambda dice: dice.randint(1000, 9999),
     "repetition_detection": lambda dice: RepetitionDetection(
         max_pattern_size=dice.randint(1, 8), min_count=2
     ),

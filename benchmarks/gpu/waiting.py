@@ -19,6 +19,7 @@ from benchmarks.gpu.device_load import DeviceLoad
 from benchmarks.preparing import families
 from benchmarks.preparing.clock_engine import Device
 from benchmarks.preparing.probe import WARM, Bench, Part
+from shared.machine import processors
 from shared.models import Model
 from shared.result import Piece
 from worker.claim_loop import Lookahead
@@ -27,7 +28,6 @@ from worker.engines.continuous import loop
 from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.progress import ProgressClock
-from worker.fair_share import processors
 
 LARGE = {
     "hidden_size": 2048,

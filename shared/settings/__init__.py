@@ -103,7 +103,9 @@ class VideoSettings(Group):
     max_s: float = Field(600, gt=0, description="Longest video, in seconds.")
     max_count: int = Field(4, ge=1, le=16, description="Videos in one request.")
     max_megapixels: float = Field(9, gt=0, description="Largest frame in millions of pixels.")
-    max_frames: int = Field(256, ge=1, le=MOST_FRAMES, description="Frames shown in one request.")
+    max_frames: int = Field(
+        MOST_FRAMES, ge=1, le=MOST_FRAMES, description="Frames shown in one request, if the context has room."
+    )
     max_megapixels_request: float = Field(
         128, gt=0, description="All frames shown in one request, in millions of pixels."
     )
@@ -285,12 +287,12 @@ class PictureSettings(Group):
     )
     max_megapixels_sent: float = Field(256, gt=0, description="Largest picture in millions of pixels.")
     max_mb_request: float = Field(
-        50,
+        100,
         gt=0,
         description="All pictures of one request in MiB, earlier turns included.",
     )
     max_count: int = Field(
-        128, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
+        MOST_PICTURES, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
     )
     max_side: int | None = Field(
         None,

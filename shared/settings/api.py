@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 
+from shared.machine import memory_bytes
 from shared.request import MOST_PROMPTS
 from shared.settings.group import BearerSecret, Group, Listed, both_or_none, display_entry
 
@@ -27,7 +28,12 @@ class ApiSettings(Group):
     max_open: int = Field(
         8000, ge=1, description="Requests that one API process holds at once, streams and waits included."
     )
-    body_limit_mb: float = Field(50, gt=0, description="Largest request body in MiB.")
+    body_limit_mb: float | None = Field(
+        None,
+        gt=0,
+        description="Largest request body in MiB. Not set: a 128th of the memory that the API may use, "
+        "50 to 200.",
+    )
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
     file_limit_mb: float = Field(
         200, gt=0, description="Largest file in MiB; it may take longer than a body by the same factor."
@@ -72,6 +78,10 @@ class ApiSettings(Group):
         ge=0,
         description="Seconds of Strict-Transport-Security for browsers that use https; 0 = not sent.",
     )
+
+    @property
+    def body_mb(self) -> float:
+        return self.body_limit_mb or float(min(200, max(50, memory_bytes() // 2**27)))
 
     @field_validator("open")
     @classmethod

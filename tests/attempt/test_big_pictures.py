@@ -159,8 +159,8 @@ def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_an
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, processors: int, gib: int, most: int
 ) -> None:
     (limit := tmp_path / "memory.max").write_text(f"{gib * 2**30}\n")
-    monkeypatch.setattr("worker.fair_share.MEMORY_MAX", limit)
-    monkeypatch.setattr("worker.fair_share.CPU_MAX", tmp_path / "none")
+    monkeypatch.setattr("shared.machine.MEMORY_MAX", limit)
+    monkeypatch.setattr("shared.machine.CPU_MAX", tmp_path / "none")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors), raising=False)
     large, together = make.picture(size=(4000, 4000), mode="L"), threading.Barrier(most)
     decoder = PictureDecoder(PictureSettings(decode_limit_s=60), prepare_concurrency())

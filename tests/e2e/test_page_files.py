@@ -106,9 +106,8 @@ def test_a_video_is_asked_about_where_the_model_takes_it(talkative: Page) -> Non
         (TINY, ["clip.mp4"], "tiny takes no videos. Choose another model, or remove clip.mp4."),
         (ECHO, ["one.mp4", "two.webm"], "echo takes 1 video at once."),
         (ECHO, ["large.mov"], "large.mov is larger than 1 MB, the most for a video."),
-        (ECHO, ["one.png"] * 129, "echo takes 128 pictures at once, and these are 129."),
     ],
-    ids=["no videos", "too many", "too large", "too many pictures"],
+    ids=["no videos", "too many", "too large"],
 )
 def test_what_a_model_does_not_take_is_said_before_and_not_sent(
     talkative: Page, model: str, files: list[str], words: str

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from shared import machine
 from shared.errors import ModelFailed
 from shared.models import Model
 from shared.models_file import load_models
@@ -14,7 +15,6 @@ from shared.settings import SettingsError
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, loaded, tiny
 from tests.support.device import DEVICE
-from worker import fair_share
 from worker.engines.base import Engine
 from worker.engines.loading import devices
 from worker.engines.loading.loaded import LoadedModel
@@ -257,7 +257,7 @@ def torchs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(fair_share, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(machine, "CPU_MAX", tmp_path / "cpu.max")
     return told
 
 
@@ -276,7 +276,7 @@ def test_no_more_threads_compute_than_there_are_processors(
     torchs: list[int], limit: str | None, wanted: int, used: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     if limit:
-        fair_share.CPU_MAX.write_text(limit + "\n")
+        machine.CPU_MAX.write_text(limit + "\n")
     with caplog.at_level(logging.WARNING):
         devices.use_threads(wanted)
     assert torchs == [used]

@@ -12,6 +12,7 @@ import pytest
 
 from api.admission.cached_answers import CALL_LIFE_S
 from api.server.body import RawBody, parse_body
+from api.server.reply import Reply
 from shared.errors import CallerError, Unavailable
 from shared.models import Models
 from shared.store import models
@@ -353,9 +354,9 @@ async def test_a_repeated_call_is_read_again_after_some_seconds(
 
 
 def _spied(read: list[bytes]) -> Any:
-    async def parse(caller: str, body: bytes, make: Any) -> Any:
+    async def parse(reply: Reply, body: bytes, make: Any) -> Any:
         read.append(body)
-        return await parse_body(caller, body, make)
+        return await parse_body(reply, body, make)
 
     return parse
 

@@ -299,7 +299,7 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         "owned_by": owner if slash else "sightline",
         "max_pictures": settings.pictures.max_count,
         "max_picture_mb": settings.pictures.max_mb,
-        "max_body_mb": settings.api.body_limit_mb,
+        "max_body_mb": settings.api.body_mb,
         "max_document_mb": settings.documents.max_mb,
         "max_document_pages": settings.documents.max_pages,
     }

@@ -210,7 +210,7 @@ def test_the_lines_for_nginx_let_pass_whatever_the_service_takes(tmp_path: Path)
     said = {
         words[0]: words[-1] for words in (line.strip(" ;").split() for line in code.splitlines()) if words
     }
-    assert int(said["client_max_body_size"].removesuffix("m")) > max(api.body_limit_mb, api.file_limit_mb)
+    assert int(said["client_max_body_size"].removesuffix("m")) > max(api.body_mb, api.file_limit_mb)
     assert int(said["proxy_read_timeout"].removesuffix("s")) > max(api.sync_limit_s, 2 * api.keepalive_s)
     if nginx := shutil.which("nginx"):
         whole = tmp_path / "nginx.conf"

@@ -176,9 +176,9 @@ def test_pictures_that_are_fine_alone_are_shrunk_where_they_are_too_much_togethe
 
 
 def test_a_picture_too_many_is_named() -> None:
-    with pytest.raises(CallerError, match=r"129 pictures.*SIGHTLINE_PICTURES__MAX_COUNT") as refused:
-        check_request([PictureInfo("PNG", 1, 1, param=f"images[{at}]") for at in range(129)], LIMITS)
-    assert refused.value.param == "images[128]"
+    with pytest.raises(CallerError, match=r"1501 pictures.*SIGHTLINE_PICTURES__MAX_COUNT") as refused:
+        check_request([PictureInfo("PNG", 1, 1, param=f"images[{at}]") for at in range(1501)], LIMITS)
+    assert refused.value.param == "images[1500]"
 
 
 def test_a_picture_is_remembered_by_the_name_its_caller_gave_it() -> None:

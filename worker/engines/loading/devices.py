@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 
 from shared.errors import ModelFailed
+from shared.machine import processors
 from shared.models import Model
-from worker.fair_share import processors
 
 # Checks a row's `device` and `device_map`, as far as possible before weights are read.
 
