@@ -13,9 +13,9 @@ from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
 from shared.errors import CallerError
 from shared.file import File, Purpose, Written
-from shared.media import videos
 from shared.media.files import as_its_bytes, inspect_file, medium_of
 from shared.media.pictures import check_sizes
+from shared.media.videos import VIDEO
 from shared.request import Image, Medium, Request, Video
 from shared.settings import PictureSettings, Settings
 from shared.store import files
@@ -174,7 +174,7 @@ class Files:
         files = [(await self.get(caller, id, part.param), part.param) for id, part in named.items()]
         moving = [(file, param) for file, param in files if isinstance(named[file.id], Video)]
         for file, param in moving:
-            videos.check_size(file.size, self._settings.videos, param)
+            VIDEO.check_size(file.size, self._settings.videos, param)
         _check_sizes([named for named in files if named not in moving], self._settings.pictures)
         if reservation is not None:
             await reservation.take(sum(file.size for file, _ in files))

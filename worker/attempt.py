@@ -22,8 +22,7 @@ from opentelemetry.trace import Span
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
-from shared.media.sounds import check_accepts_sound
-from shared.media.videos import check_accepts_video
+from shared.media.files import check_accepts
 from shared.request import Request
 from shared.result import JobError, Piece, Result
 from shared.settings import Settings
@@ -166,8 +165,7 @@ def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
     request = Request.model_validate_json(claim.request)
     grammar = context.engine.grammar(request, claim.caller)
     facts = context.engine.facts
-    check_accepts_sound(request, facts.sampling_rate)
-    check_accepts_video(request, facts.videos)
+    check_accepts(request, facts.sampling_rate, facts.videos)
     waiter, started = Waiter(claim.caller), time.monotonic()
     prompt = _prepare(context, request, claim, waiter)
     prepared_s = time.monotonic() - started - waiter.waited_s

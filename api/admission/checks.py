@@ -5,8 +5,7 @@ from dataclasses import replace
 from api.auth.api_keys import LOCAL
 from shared.errors import CallerError
 from shared.estimate import Lane
-from shared.media.sounds import check_accepts_sound
-from shared.media.videos import check_accepts_video
+from shared.media.files import check_accepts
 from shared.models import Model
 from shared.request import Request, check_end, check_text, fit_answer
 from shared.settings import Settings
@@ -27,8 +26,8 @@ def check_request(
     """
     request = _fit_chat_template(request, model, lane, raw_prompt=raw_prompt)
     check_calls(request, model.tools if lane.tools is None else lane.tools)
-    check_accepts_sound(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
-    check_accepts_video(request, model.videos if lane.videos is None else lane.videos)
+    rate = model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate
+    check_accepts(request, rate, model.videos if lane.videos is None else lane.videos)
     check_text(request, settings.api.text_limit_kb)
     check_end(request)
     return fit_answer(request, model.length(lane.context_length))

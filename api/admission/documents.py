@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from api.files import Files
 from api.server.memory_budget import MemoryBudget, Reservation, reserved
-from shared.media.documents import AT_ONCE, DocumentRenderer, check_size, room_for_pages
+from shared.media.documents import AT_ONCE, DOCUMENT, DocumentRenderer, room_for_pages
 from shared.media.pictures import check_sizes
 from shared.request import Document, Image, Medium, Request
 from shared.settings import Settings
@@ -87,5 +87,5 @@ class Documents:
         if document.file is None:
             return document.data or b""
         file = await self._files.get(caller, document.file, document.param)
-        check_size(file.size, self._settings, document.param)
+        DOCUMENT.check_size(file.size, self._settings.documents, document.param)
         return await self._files.read(file, document.param)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from api.server.memory_budget import Reservation
 from shared.blobs import BlobMissingError, Blobs, digest
 from shared.errors import CallerError
-from shared.media import pictures, sounds, videos
-from shared.media.files import URL_CODES, inspect_file
-from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect, too_many
-from shared.request import Document, Image, Medium, Request
+from shared.media import pictures
+from shared.media.files import KINDS, inspect_file
+from shared.media.pictures import PICTURE, PictureInfo, check_sizes, inspect
+from shared.request import Document, Image, Medium, Request, Sound, Video
 from shared.settings import FetchSettings, PictureSettings, Settings
 from shared.url_guard import check_url, is_in_bucket, refused_as
 
@@ -114,16 +114,13 @@ async def check_media(
 
 def check_counts_and_urls(request: Request, settings: Settings, caller: str) -> None:
     """Raises CallerError `invalid_image`, `invalid_image_url`, `invalid_audio`, `invalid_video`."""
-    images, limits = request.images, settings.pictures
-    if len(images) > limits.max_count:
-        where = images[limits.max_count].param
-        raise CallerError("invalid_image", too_many(len(images), limits), param=where)
+    for kind in (Image, Sound, Video):
+        params = [part.param for part in request.media if isinstance(part, kind)]
+        KINDS[kind].check_count(params, KINDS[kind].limits(settings))
     for image in request.shown:
-        pictures.check_look(image, limits)
-    sounds.check_count([sound.param for sound in request.sounds], settings.sounds)
-    videos.check_count([video.param for video in request.videos], settings.videos)
+        pictures.check_look(image, settings.pictures)
     for part in request.media:
-        with refused_as(URL_CODES[type(part)]):
+        with refused_as(KINDS[type(part)].url_code):
             if part.url:
                 _check_source(part.url, settings.fetch, caller, part.param)
 
@@ -165,7 +162,7 @@ async def _check_pictures(
         message = "A picture of the earlier conversation is no longer kept."
         raise CallerError("result_expired", message, param=stored[0].param) from None
     infos = [*cached, *(info for _, info in new)]
-    check_request(infos, limits)
+    PICTURE.check_count([info.param for info in infos], limits)
     for upload, info in new:
         cache.add(upload.digest, info)
     room = pictures.room([info.size for info in infos], limits)

@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from shared.errors import CallerError
-from shared.media.files import ACCEPTED, URL_CODES, as_its_bytes, medium_of
+from shared.media.files import ACCEPTED, KINDS, as_its_bytes, medium_of
 from shared.request import MOST_PICTURES, Image, Medium, Part, Text
 from shared.result import SeenPicture
 from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
@@ -101,7 +101,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _refusal(kind: type[Medium], param: str, reason: str) -> CallerError:
-    return CallerError(URL_CODES[kind], f"`{param}` {reason}.", param=param)
+    return CallerError(KINDS[kind].url_code, f"`{param}` {reason}.", param=param)
 
 
 class PictureSize(TypedDict):

@@ -15,8 +15,8 @@ from api.server.memory_budget import MemoryBudget, Reservation, reserved
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, Unavailable
-from shared.media.decoder_process import DecoderPool, UndecodableError
-from shared.media.pictures import PictureInfo, decoding, invalid
+from shared.media.decoder_process import DecoderPool
+from shared.media.pictures import PICTURE, PictureInfo, decoding
 from shared.media.sizes import Room
 from shared.request import Image
 from shared.settings import Settings
@@ -39,7 +39,7 @@ class JobPictures:
         self._blobs = blobs
         self._storing = FileWriter(store, blobs)
         self._limits = limits
-        self._pool = DecoderPool("shared.media.decode_picture", limits, AT_ONCE)
+        self._pool = DecoderPool(PICTURE, "shared.media.decode_picture", limits, AT_ONCE)
         # Else those that wait would take all threads of the process.
         self._places = asyncio.Semaphore(AT_ONCE)
         self._memory = MemoryBudget(
@@ -113,12 +113,10 @@ class JobPictures:
                     return await asyncio.to_thread(self._decode, info, side, data)
             except BlobMissingError:
                 raise _result_expired() from None
-            except UndecodableError as error:
-                raise invalid(str(error), None) from None
 
     def _decode(self, info: PictureInfo, side: int, data: bytes) -> bytes:
         request = decoding(info, Room(side, side**2), self._limits, thumbnail=True)
-        return bytes(self._pool.decode(data, **request).data)
+        return bytes(self._pool.decode(data, None, **request).data)
 
     async def _keep(self, caller: str, job: str, image: Image, name: str, data: bytes) -> None:
         upload = ids.token()

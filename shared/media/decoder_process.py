@@ -24,6 +24,7 @@ from typing import IO, Any, NamedTuple, Protocol, cast
 
 from shared.errors import Unavailable
 from shared.media.decoder_protocol import FILLED, HEAD, READ, READY, WINDOW, Facts
+from shared.media.kinds import Kind
 from shared.telemetry.logs import fields
 
 log = logging.getLogger("shared.media")
@@ -82,7 +83,8 @@ class DecoderPool:
     this process does.
     """
 
-    def __init__(self, module: str, limits: DecodeLimits, size: int = 2) -> None:
+    def __init__(self, kind: Kind, module: str, limits: DecodeLimits, size: int = 2) -> None:
+        self._kind = kind
         self._module, self._limits, self._size = module, limits, size
         # Last in, first out, so that light load keeps to one warm process. None is a place without one.
         self._places: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()
@@ -90,17 +92,20 @@ class DecoderPool:
         for _ in range(size):
             self._places.put(None)
 
-    def decode(self, data: bytes, **request: Any) -> Decoded:
+    def decode(self, data: bytes, param: str | None, **request: Any) -> Decoded:
         """As `DecoderProcess.decode`; if the process dies, a new one tries once more.
 
-        Raises UndecodableError; NoDecoder if none starts, or the pool is closed.
+        Raises CallerError with the kind's code; NoDecoder if none starts, or the pool is closed.
         """
         try:
-            with self.borrowed() as process:
-                return process.decode(data, **request)
-        except DiedError:
-            with self.borrowed(new=True) as process:
-                return process.decode(data, **request)
+            try:
+                with self.borrowed() as process:
+                    return process.decode(data, **request)
+            except DiedError:
+                with self.borrowed(new=True) as process:
+                    return process.decode(data, **request)
+        except UndecodableError as error:
+            raise self._kind.invalid(str(error), param) from None
 
     @contextmanager
     def borrowed(self, *, new: bool = False) -> Iterator["DecoderProcess"]:

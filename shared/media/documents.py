@@ -5,16 +5,15 @@ The pages are rendered in child processes (`shared.media.decoder_process`, `shar
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Literal
 
 from shared.errors import CallerError
 from shared.media.decoder_process import Decoded, DecoderPool, DecoderProcess, DiedError, UndecodableError
+from shared.media.kinds import Kind
 from shared.media.pictures import PDF_START, TIFF_STARTS, inspect
 from shared.metrics.counters import DECODE
 from shared.request import Document, Image, Request
 from shared.settings import Settings
 
-DocumentFormat = Literal["PDF", "TIFF", "WEBP", "GIF"]
 # A PDF may have something before its header, which readers look for in the first kilobyte.
 PDF_WITHIN = 1024
 RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")
@@ -26,7 +25,7 @@ PAGES_TRIED = 4
 DURATION = DECODE.labels("document")
 
 
-def document_format(data: bytes) -> DocumentFormat | None:
+def document_format(data: bytes) -> str | None:
     """None where the first bytes are those of no accepted kind."""
     if data.startswith(TIFF_STARTS):
         return "TIFF"
@@ -37,17 +36,14 @@ def document_format(data: bytes) -> DocumentFormat | None:
     return "PDF" if PDF_START in data[:PDF_WITHIN] else None
 
 
-def invalid(reason: str, param: str | None) -> CallerError:
-    return CallerError("invalid_document", f"The document cannot be used: {reason}.", param=param)
-
-
-def check_size(size: int, settings: Settings, param: str | None) -> None:
-    """Raises CallerError `payload_too_large`."""
-    if size > settings.documents.max_mb * 2**20:
-        message = (
-            f"A document may have at most {settings.documents.max_mb:g} MiB (SIGHTLINE_DOCUMENTS__MAX_MB)."
-        )
-        raise CallerError("payload_too_large", message, param=param)
+DOCUMENT = Kind(
+    "document",
+    "invalid_document",
+    "invalid_document",
+    "a PDF, TIFF, WebP or GIF",
+    "application/pdf, image/tiff, image/webp, image/gif",
+    document_format,
+)
 
 
 def selected(pages: str | None, count: int, param: str | None) -> Sequence[int]:
@@ -61,16 +57,16 @@ def selected(pages: str | None, count: int, param: str | None) -> Sequence[int]:
     for part in pages.split(","):
         match = RANGE.fullmatch(part.strip())
         if match is None:
-            raise invalid("`pages` should be like `1-3,7` or `5-`", param)
+            raise DOCUMENT.invalid("`pages` should be like `1-3,7` or `5-`", param)
         first = int(match[1])
         last = first if match[2] is None else int(match[3] or count)
         if not 1 <= first <= last <= count:
-            raise invalid(f"it has {count} pages, and `pages` names {part.strip()}", param)
+            raise DOCUMENT.invalid(f"it has {count} pages, and `pages` names {part.strip()}", param)
         numbers += range(first, last + 1)
         if len(numbers) > count:
             break
     if len(set(numbers)) < len(numbers):
-        raise invalid("`pages` names a page twice", param)
+        raise DOCUMENT.invalid("`pages` names a page twice", param)
     return numbers
 
 
@@ -79,7 +75,7 @@ class DocumentRenderer:
 
     def __init__(self, settings: Settings, places: int = AT_ONCE) -> None:
         self._settings = settings
-        self._pool = DecoderPool("shared.media.decode_document", settings.documents, places)
+        self._pool = DecoderPool(DOCUMENT, "shared.media.decode_document", settings.documents, places)
 
     def close(self) -> None:
         """End the processes; nothing can be rendered afterwards."""
@@ -88,15 +84,9 @@ class DocumentRenderer:
     @contextmanager
     def opened(self, data: bytes, param: str | None) -> Iterator["OpenDocument"]:
         """A document in one of the processes. Raises CallerError `invalid_document`, `payload_too_large`."""
-        check_size(len(data), self._settings, param)
-        kind = document_format(data)
-        if kind is None:
-            raise invalid("it is not a PDF, TIFF, WebP or GIF", param)
-        document = OpenDocument(self._pool, self._settings, kind, data, param)
-        try:
-            yield document
-        finally:
-            document.leave()
+        kind = DOCUMENT.check(data, self._settings.documents, param)
+        with ExitStack() as place:
+            yield OpenDocument(self._pool, place, self._settings, kind, data, param)
 
     def pictures(self, document: Document, data: bytes, room: int) -> Generator[Image]:
         """The pages as pictures that came inline. Raises CallerError `invalid_document`, `payload_too_large`.
@@ -111,7 +101,7 @@ class DocumentRenderer:
                 for picture in pages.page(number):
                     if not room:
                         reason = "its pages make more pictures than fit into this question"
-                        raise invalid(f"{reason}; {FEWER}", document.param)
+                        raise DOCUMENT.invalid(f"{reason}; {FEWER}", document.param)
                     room -= 1
                     yield picture
 
@@ -127,7 +117,7 @@ class DocumentRenderer:
                 reason = (
                     f"{len(numbers)} pages are asked about, and a job takes {most}; name fewer in `pages`"
                 )
-                raise invalid(reason, document.param)
+                raise DOCUMENT.invalid(reason, document.param)
             errors = []
             for number in numbers[:PAGES_TRIED]:
                 try:
@@ -139,7 +129,7 @@ class DocumentRenderer:
 
 def _too_many(count: int, room: int, param: str) -> CallerError:
     reason = f"{count} pages are asked about, and {room} fit into this question"
-    return invalid(f"{reason}; {FEWER}", param)
+    return DOCUMENT.invalid(f"{reason}; {FEWER}", param)
 
 
 def with_page(request: Request, pictures: tuple[Image, ...]) -> Request:
@@ -156,13 +146,16 @@ class OpenDocument:
     """A document that one process keeps open. It moves to another where that ends at a page."""
 
     def __init__(
-        self, pool: DecoderPool, settings: Settings, kind: DocumentFormat, data: bytes, param: str | None
+        self,
+        pool: DecoderPool,
+        place: ExitStack,
+        settings: Settings,
+        kind: str,
+        data: bytes,
+        param: str | None,
     ) -> None:
         self._pool, self._kind, self._data, self._param = pool, kind, data, param
-        self._settings = settings
-        self._side = settings.documents.page_side
-        self._most = settings.pictures.max_megapixels_sent * 1e6
-        self._place = ExitStack()
+        self._settings, self._place = settings, place
         self._process: DecoderProcess | None = None
         self.count = self._counted()
 
@@ -180,20 +173,13 @@ class OpenDocument:
             message = f"Page {number} of the document cannot be rendered: {reason}. Leave it out of `pages`."
             raise CallerError("invalid_document", message, param=self._param) from None
 
-    def leave(self) -> None:
-        """Give the process back."""
-        self._process = None
-        self._place.close()
-
     def _counted(self) -> int:
         try:
             count: int = self._ask(0).facts["pages"]
         except UndecodableError as error:
-            self.leave()
-            raise invalid(str(error), self._param) from None
+            raise DOCUMENT.invalid(str(error), self._param) from None
         if not count:
-            self.leave()
-            raise invalid("it has no pages", self._param)
+            raise DOCUMENT.invalid("it has no pages", self._param)
         return count
 
     def _ask(self, page: int, piece: int = 0) -> Decoded:
@@ -205,15 +191,18 @@ class OpenDocument:
 
     def _exchange(self, page: int, piece: int, *, new: bool = False) -> Decoded:
         """Raises UndecodableError, DiedError."""
-        data = b""
+        data, side = b"", self._settings.documents.page_side
+        most = self._settings.pictures.max_megapixels_sent * 1e6
         if self._process is None:
             self._process, data = self._place.enter_context(self._pool.borrowed(new=new)), self._data
         try:
             with DURATION.time():
                 return self._process.decode(
-                    data, format=self._kind, page=page, piece=piece, side=self._side, most=self._most
+                    data, format=self._kind, page=page, piece=piece, side=side, most=most
                 )
         except UndecodableError:
             if not self._process.alive:
-                self.leave()
+                # Gives the place back.
+                self._process = None
+                self._place.close()
             raise

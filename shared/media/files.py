@@ -1,28 +1,15 @@
 """What is checked of any medium's file before it is stored, whichever way it came."""
 
-from collections.abc import Callable
-
-from shared.media import sounds, videos
-from shared.media.documents import check_size, document_format, selected
-from shared.media.pictures import PictureInfo, inspect, picture_format
-from shared.request import Document, Image, Medium, Sound, Video
+from shared.errors import CallerError
+from shared.media.documents import DOCUMENT, selected
+from shared.media.kinds import Kind
+from shared.media.pictures import PICTURE, PictureInfo, inspect
+from shared.media.sounds import SOUND, check_sound
+from shared.media.videos import VIDEO
+from shared.request import Document, Image, Medium, Request, Sound, Video
 from shared.settings import Settings
 
-URL_CODES: dict[type[Medium], str] = {
-    Image: "invalid_image_url",
-    Sound: "invalid_audio",
-    Document: "invalid_document",
-    Video: "invalid_video",
-}
-"""Codes of a refused address."""
-
-
-FORMATS: dict[type[Medium], Callable[[bytes], str | None]] = {
-    Image: picture_format,
-    Document: document_format,
-    Sound: sounds.sound_format,
-    Video: videos.video_format,
-}
+KINDS: dict[type[Medium], Kind] = {Image: PICTURE, Document: DOCUMENT, Sound: SOUND, Video: VIDEO}
 ACCEPTED = "a picture, document (PDF, TIFF), sound (WAV, FLAC, MP3) or video (MP4, MOV, WebM, MKV, AVI)"
 
 
@@ -31,7 +18,7 @@ def medium_of(data: bytes, asked: type[Medium] = Image) -> type[Medium] | None:
 
     A TIFF, WebP or GIF is a picture, and a document of pages where one is `asked` for.
     """
-    return next((kind for kind in (asked, *FORMATS) if FORMATS[kind](data)), None)
+    return next((kind for kind in (asked, *KINDS) if KINDS[kind].format(data)), None)
 
 
 def as_its_bytes(part: Medium, data: bytes) -> Medium:
@@ -55,9 +42,23 @@ def inspect_file(
     if kind is Image:
         return inspect(data, settings.pictures, param)
     if kind is Document:
-        check_size(len(data), settings, param)
+        DOCUMENT.check_size(len(data), settings.documents, param)
     elif kind is Video:
-        videos.check_video(data, settings.videos, param)
+        VIDEO.check(data, settings.videos, param)
     else:
-        sounds.check_sound(data, settings.sounds, param)
+        check_sound(data, settings.sounds, param)
     return None
+
+
+def check_accepts(request: Request, sampling_rate: int | None, videos: bool | None) -> None:
+    """What the model says of sounds and videos: 0 or False if it takes none, None while that is unknown.
+
+    Raises CallerError `unsupported_parameter`.
+    """
+    for media, taken, noun in (
+        (request.sounds, sampling_rate, "audio"),
+        (request.videos, videos, "videos"),
+    ):
+        if media and taken is not None and not taken:
+            message = f"The model {request.model} takes no {noun}; GET /v1/models says which models do."
+            raise CallerError("unsupported_parameter", message, param=media[0].param or "messages")

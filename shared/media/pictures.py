@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from shared.errors import CallerError
+from shared.media.kinds import Kind
 from shared.media.sizes import Room, Size, room_for
 from shared.request import Image, Look
 from shared.settings import PictureSettings
 
 PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "ICO", "TIFF", "AVIF", "HEIF", "SVG"]
 
-ACCEPTED = "a JPEG, PNG, WebP, GIF, HEIC, AVIF, BMP, ICO, TIFF or SVG"
 PDF_START = b"%PDF-"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 IS_DOCUMENT = (
@@ -81,13 +81,19 @@ class MalformedError(Exception):
     """It cannot be used; the message names what is wrong."""
 
 
-def invalid(reason: str, param: str | None) -> CallerError:
-    return CallerError("invalid_image", f"The picture cannot be used: {reason}.", param=param)
-
-
 def picture_format(data: bytes) -> PictureFormat | None:
     """None if the first bytes are those of no accepted kind."""
     return next((kind for kind, (magic, _) in READERS.items() if magic.match(data)), None)
+
+
+PICTURE = Kind(
+    "picture",
+    "invalid_image",
+    "invalid_image_url",
+    "a JPEG, PNG, WebP, GIF, HEIC, AVIF, BMP, ICO, TIFF or SVG",
+    "image/png, image/jpeg, image/webp, image/gif",
+    picture_format,
+)
 
 
 def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureInfo:
@@ -96,27 +102,14 @@ def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureI
     Raises CallerError: `payload_too_large` for too many bytes, `invalid_image` for all else, never quoting
     the picture.
     """
-    if len(data) > limits.max_mb * 2**20:
-        message = f"A picture may have at most {limits.max_mb:g} MiB (SIGHTLINE_PICTURES__MAX_MB)."
-        raise CallerError("payload_too_large", message, param=param)
+    PICTURE.check_size(len(data), limits, param)
     try:
         kind, header = _read(data)
         _check(kind, header, limits)
         draft, memory = _memory(kind, header, limits)
     except MalformedError as error:
-        raise invalid(str(error), param) from None
+        raise PICTURE.invalid(str(error), param) from None
     return PictureInfo(kind, header.width, header.height, memory, draft, param)
-
-
-def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None:
-    """Raises CallerError `invalid_image` naming the first picture that is one too many."""
-    if len(infos) > limits.max_count:
-        raise CallerError("invalid_image", too_many(len(infos), limits), param=infos[limits.max_count].param)
-
-
-def too_many(count: int, limits: PictureSettings) -> str:
-    most = f"at most {limits.max_count} are accepted (SIGHTLINE_PICTURES__MAX_COUNT)"
-    return f"The request has {count} pictures; {most}. Leave out earlier ones."
 
 
 def rooms(sizes: Sequence[Size], shown: Sequence[Look], limits: PictureSettings) -> list[Room]:
@@ -181,7 +174,7 @@ def longest_side(limits: PictureSettings) -> int:
 
 
 def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> None:
-    """`sizes` are bytes and place of each. Raises CallerError `payload_too_large` as `check_request`."""
+    """`sizes` are bytes and place of each. Raises CallerError `payload_too_large`."""
     remaining = int(limits.max_mb_request * 2**20)
     for size, param in sizes:
         if (remaining := remaining - size) < 0:
@@ -198,7 +191,9 @@ def _read(data: bytes) -> tuple[PictureFormat, Header]:
             return kind, READERS[kind][1](data)
         except IndexError:
             raise MalformedError("it is cut short") from None
-    raise MalformedError(f"it {IS_DOCUMENT}" if data.startswith(PDF_START) else f"it is not {ACCEPTED}")
+    raise MalformedError(
+        f"it {IS_DOCUMENT}" if data.startswith(PDF_START) else f"it is not {PICTURE.formats}"
+    )
 
 
 def _check(kind: PictureFormat, header: Header, limits: PictureSettings) -> None:

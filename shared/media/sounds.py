@@ -1,16 +1,11 @@
-"""What is checked of a sound before a decoder sees it: its kind by its first bytes, its size, and its model.
+"""What is checked of a sound before a decoder sees it: its format by its first bytes, and its size.
 
 No decoder runs here. `worker.media.sound_decoder` finds out the rest, in a process of its own.
 """
 
-from collections.abc import Sequence
-from typing import Literal
-
-from shared.errors import CallerError
-from shared.request import Request
+from shared.media.kinds import Kind
 from shared.settings import SoundSettings
 
-SoundFormat = Literal["WAV", "FLAC", "MP3"]
 # 128 kbit/s, what most encoders write by default.
 MP3_BYTES_PER_S = 16_000
 # 16 kHz, one channel of 16 bits: what most speech is recorded at.
@@ -23,7 +18,7 @@ WAV_SLACK_BYTES = 4_096
 MAX_WAV_CHUNKS = 1_000
 
 
-def sound_format(data: bytes) -> SoundFormat | None:
+def sound_format(data: bytes) -> str | None:
     """None if the first bytes are those of no accepted kind. Tags stand before both an MP3 and a FLAC."""
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return "WAV"
@@ -34,17 +29,21 @@ def sound_format(data: bytes) -> SoundFormat | None:
     return "MP3" if is_frame or data[:3] == b"ID3" else None
 
 
-def check_sound(data: bytes, limits: SoundSettings, param: str | None) -> SoundFormat:
-    """Raises CallerError `payload_too_large`, `invalid_audio`."""
-    if len(data) > limits.max_mb * 2**20:
-        message = f"A sound may have at most {limits.max_mb:g} MiB."
-        raise CallerError("payload_too_large", message, param=param)
-    if not data:
-        raise invalid("it is empty", param)
-    if (kind := sound_format(data)) is None:
-        raise invalid("it is not a WAV, FLAC or MP3", param)
+SOUND = Kind(
+    "sound",
+    "invalid_audio",
+    "invalid_audio",
+    "a WAV, FLAC or MP3",
+    "audio/wav, audio/flac, audio/mpeg",
+    sound_format,
+)
+
+
+def check_sound(data: bytes, limits: SoundSettings, param: str | None) -> str:
+    """Its format. Raises CallerError `payload_too_large`, `invalid_audio`."""
+    kind = SOUND.check(data, limits, param)
     if kind == "WAV" and _is_cut_short(data):
-        raise invalid("it is cut short", param)
+        raise SOUND.invalid("it is cut short", param)
     return kind
 
 
@@ -72,29 +71,3 @@ def estimated_s(data: bytes, limits: SoundSettings) -> float:
         packed = int.from_bytes(data[18:26], "big")
         seconds = (packed & (1 << 36) - 1) / (packed >> 44 or 1)
     return min(seconds, limits.max_s)
-
-
-def invalid(reason: str, param: str | None) -> CallerError:
-    return CallerError("invalid_audio", f"The sound cannot be used: {reason}.", param=param)
-
-
-def check_count(params: Sequence[str], limits: SoundSettings) -> None:
-    """`params` are where the sounds stand in the request.
-
-    Raises CallerError `invalid_audio` naming the first that is one too many.
-    """
-    if len(params) > limits.max_count:
-        most = f"at most {limits.max_count} are accepted (SIGHTLINE_SOUNDS__MAX_COUNT)"
-        message = f"The request has {len(params)} sounds; {most}."
-        raise CallerError("invalid_audio", message, param=params[limits.max_count])
-
-
-def check_accepts_sound(request: Request, rate: int | None) -> None:
-    """`rate` is the sampling rate of the model: 0 if it takes no sounds, None while that is unknown.
-
-    Raises CallerError `unsupported_parameter`.
-    """
-    if rate == 0 and request.sounds:
-        message = f"The model {request.model} takes no audio."
-        param = request.sounds[0].param or "messages"
-        raise CallerError("unsupported_parameter", message, param=param)

@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shared.media.decoder_process import DecoderPool, DecoderProcess, NoDecoder, UndecodableError
-from shared.media.pictures import decoding, inspect
+from shared.errors import CallerError
+from shared.media.decoder_process import DecoderPool, DecoderProcess, NoDecoder
+from shared.media.pictures import PICTURE, decoding, inspect
 from shared.media.sizes import Room
 from shared.settings import PictureSettings
 from tests.support import pictures as make
@@ -53,13 +54,13 @@ LOUD = "tests.support.loud_decoder"
 
 @pytest.fixture
 def pool() -> Iterator[DecoderPool]:
-    decoders = DecoderPool("shared.media.decode_picture", LIMITS)
+    decoders = DecoderPool(PICTURE, "shared.media.decode_picture", LIMITS)
     yield decoders
     decoders.close()
 
 
 def pixels_of(pool: DecoderPool, data: bytes) -> bytearray:
-    return pool.decode(data, **decoding(inspect(data, LIMITS, None), Room(4000, 1e8), LIMITS)).data
+    return pool.decode(data, None, **decoding(inspect(data, LIMITS, None), Room(4000, 1e8), LIMITS)).data
 
 
 @contextmanager
@@ -97,10 +98,10 @@ def test_a_python_without_memfd_decodes_as_well(pool: DecoderPool, monkeypatch: 
 
 
 def test_a_decoder_that_sends_less_than_it_said_shows_nothing_of_a_file_before() -> None:
-    decoders = DecoderPool(LOUD, LIMITS, 1)
-    assert decoders.decode(b"whole").data == b"RGB"
-    with pytest.raises(UndecodableError, match="died of it"):
-        decoders.decode(SHORT)
+    decoders = DecoderPool(PICTURE, LOUD, LIMITS, 1)
+    assert decoders.decode(b"whole", None).data == b"RGB"
+    with pytest.raises(CallerError, match="died of it"):
+        decoders.decode(SHORT, None)
     decoders.close()
 
 
@@ -109,7 +110,7 @@ def test_a_file_whose_decoder_somebody_kills_is_decoded_by_another(pool: Decoder
 
 
 def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(pool: DecoderPool) -> None:
-    with pytest.raises(UndecodableError, match="died of it"):
+    with pytest.raises(CallerError, match="died of it"):
         decoded_while_killed(pool, times=100)
     assert decoded_while_killed(pool, times=0) == (2000 * 1500 * 3, 1)
 
@@ -135,13 +136,13 @@ def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(
 
 @pytest.fixture
 def loud() -> Iterator[DecoderPool]:
-    decoders = DecoderPool(LOUD, LIMITS)
+    decoders = DecoderPool(PICTURE, LOUD, LIMITS)
     yield decoders
     decoders.close()
 
 
 def said_about(loud: DecoderPool, data: bytes) -> bytes:
-    return bytes(loud.decode(data).data)
+    return bytes(loud.decode(data, None).data)
 
 
 def test_a_hostile_file_writes_nothing_into_the_log_however_much_its_decoder_says(
@@ -155,7 +156,7 @@ def test_an_operator_reads_in_one_line_what_a_decoder_died_of(
     loud: DecoderPool, caplog: pytest.LogCaptureFixture
 ) -> None:
     said_about(loud, b"broken")
-    with pytest.raises(UndecodableError, match="died of it"):
+    with pytest.raises(CallerError, match="died of it"):
         said_about(loud, DEADLY)
     assert [line.message for line in caplog.records] == ["a decoder died"] * 2, "tried again once"
     words = "note: a frame is broken\nthe heap is broken, too"
@@ -163,7 +164,7 @@ def test_an_operator_reads_in_one_line_what_a_decoder_died_of(
 
 
 def test_an_operator_reads_why_no_decoder_starts(caplog: pytest.LogCaptureFixture) -> None:
-    nothing = DecoderPool("worker.media.nothing", LIMITS)
+    nothing = DecoderPool(PICTURE, "worker.media.nothing", LIMITS)
     with pytest.raises(NoDecoder):
         said_about(nothing, b"")
     (line,) = caplog.records

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.errors import CallerError, Unavailable
+from shared.media.pictures import PICTURE
 from shared.settings import FetchSettings
 from shared.url_guard import BucketObject, IPAddress
 from tests.support.clients import PATIENCE_S, until
@@ -17,7 +18,7 @@ from tests.support.fetching import LIMIT, LOOPBACK, OK, alone, fetched, refused
 from tests.support.object_store import BUCKET
 from tests.support.pictures import Serve, answering, dripping, origin
 from worker.fetching.buckets import fetch_object
-from worker.fetching.fetch import HOSTS, PICTURES, fetch
+from worker.fetching.fetch import HOSTS, fetch
 from worker.fetching.guarded_http import Allowance, receive
 
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
@@ -267,7 +268,7 @@ def test_fetching_ends_when_nobody_waits_for_it_any_more() -> None:
 def test_a_file_in_a_bucket_of_another_cloud_is_fetched(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(key: str) -> bytes:
         allowance = Allowance(LOOPBACK.limit_s, 100, threading.Event())
-        return fetch_object(BucketObject(scheme, BUCKET, key), LOOPBACK, 100, "image", allowance, PICTURES)
+        return fetch_object(BucketObject(scheme, BUCKET, key), LOOPBACK, 100, "image", allowance, PICTURE)
 
     with cloud() as server:
         server.objects |= {"shared/a b%.png": b"picture", "shared/large.png": bytes(101)}

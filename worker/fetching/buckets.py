@@ -13,9 +13,10 @@ from obstore.exceptions import (
 )
 from obstore.store import ObjectStore, from_url
 
+from shared.media.kinds import Kind
 from shared.settings import FetchSettings
 from shared.url_guard import BucketObject
-from worker.fetching.fetch import HOSTS, FetchError, FetchKind
+from worker.fetching.fetch import HOSTS, FetchError
 from worker.fetching.guarded_http import Allowance, OriginError, describe
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def fetch_object(
     max_bytes: int,
     param: str | None,
     allowance: Allowance,
-    kind: FetchKind,
+    kind: Kind,
 ) -> bytes:
     """The object's bytes, without retries. Raises FetchError, Unavailable `queue_full`."""
     try:

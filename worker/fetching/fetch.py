@@ -8,6 +8,8 @@ from urllib.parse import urljoin
 import h11
 
 from shared.errors import CallerError
+from shared.media.kinds import Kind
+from shared.media.pictures import PICTURE
 from shared.settings import FetchSettings
 from shared.url_guard import AddressRules, Target, check_url
 from worker.fair_share import KeyedFairSemaphore
@@ -35,25 +37,10 @@ HOSTS = KeyedFairSemaphore(9)
 """Limits this process's fetches from one host: it is not flooded, and a slow one does not delay all."""
 
 
-class FetchKind(NamedTuple):
-    """A kind of file to fetch: its name for callers, and the media types to ask for."""
-
-    noun: str
-    accepts: str
-
-
-PICTURES = FetchKind("picture", "image/png, image/jpeg, image/webp, image/gif")
-SOUNDS = FetchKind("sound", "audio/wav, audio/flac, audio/mpeg")
-DOCUMENTS = FetchKind("document", "application/pdf, image/tiff, image/webp, image/gif")
-VIDEOS = FetchKind("video", "video/mp4, video/webm, video/quicktime, video/x-matroska, video/x-msvideo")
-
-
 class FetchError(CallerError):
     """The origin does not deliver; `busy` where it may do so later."""
 
-    def __init__(
-        self, kind: FetchKind, reason: str, param: str | None, busy: BusyError | None = None
-    ) -> None:
+    def __init__(self, kind: Kind, reason: str, param: str | None, busy: BusyError | None = None) -> None:
         super().__init__("fetch_failed", f"The {kind.noun} could not be fetched: {reason}.", param=param)
         self.busy = busy
 
@@ -72,7 +59,7 @@ def fetch(
     param: str | None,
     allowance: Allowance,
     resolver: Resolver = resolve,
-    kind: FetchKind = PICTURES,
+    kind: Kind = PICTURE,
 ) -> bytes:
     """The bytes at `url`, redirects followed, each checked as the first URL was.
 
@@ -87,7 +74,7 @@ def fetch(
                 allowance.place(HOSTS, target.host),
                 connect(target, settings.reach, resolver, allowance, param) as connection,
             ):
-                request = _request(target, kind.accepts, settings.user_agent)
+                request = _request(target, kind.media_types, settings.user_agent)
                 response = _exchange(connection, request, max_bytes, allowance)
             if response.location is None:
                 return response.body

@@ -75,7 +75,7 @@ class Allowance:
     def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event, caller: str = "") -> None:
         self._half_s, self._left_s, self._waits_s = limit_s / 2, limit_s, limit_s / 2
         self._counted_at = time.monotonic()
-        self._caller, self._waiting, self._places = caller, 0, Counter[Hashable]()
+        self.caller, self._waiting, self._places = caller, 0, Counter[Hashable]()
         self._max_bytes = self._left_bytes = max_bytes
         self._cancel = cancel
         self._lock = threading.Lock()
@@ -113,7 +113,7 @@ class Allowance:
             else:
                 with self._paused() as limit_s:
                     try:
-                        stack.enter_context(places.reserve(key, self._caller, limit_s))
+                        stack.enter_context(places.reserve(key, self.caller, limit_s))
                     except TimeoutError:
                         raise Unavailable("queue_full", "Too much is fetched at once.") from None
             self._count_place(key, 1)
@@ -124,7 +124,7 @@ class Allowance:
         self, stack: ExitStack, places: KeyedFairSemaphore, key: Hashable, limit_s: float
     ) -> None:
         try:
-            stack.enter_context(places.reserve(key, self._caller, limit_s))
+            stack.enter_context(places.reserve(key, self.caller, limit_s))
         except TimeoutError:
             if places.count(key) > self._places[key]:
                 # Others hold some, for which this job is not to blame.

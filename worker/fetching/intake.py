@@ -6,10 +6,10 @@ It uses the same claim, lease and rescue as a run's attempt, but the claim is fo
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -21,11 +21,11 @@ from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
-from shared.media.files import URL_CODES, as_its_bytes, inspect_file
-from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
+from shared.media.files import KINDS, as_its_bytes, inspect_file
+from shared.media.pictures import PICTURE, check_sizes
 from shared.metrics.counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
-from shared.request import Document, Image, Medium, Request, Sound, Video
+from shared.request import Document, Image, Medium, Request, Video
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import Placing, admit
@@ -39,7 +39,7 @@ from shared.url_guard import is_in_bucket, refused_as
 from worker.claim_shares import ClaimShares
 from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
-from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchError, FetchKind, fetch
+from worker.fetching.fetch import FetchError, fetch
 from worker.fetching.guarded_http import Allowance, BusyError
 from worker.lease import REFUSED, UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
@@ -56,14 +56,6 @@ DOCUMENT_JOBS = 8
 """Jobs with documents at the same time: rendering may take minutes, and other jobs need threads."""
 JOBS_EACH = 12
 """Jobs of one caller at the same time, of a courier's 16 threads: its origins may be slow."""
-Source = tuple[str, type[Medium], str | None]
-"""A URL, what it is of, and the pages of a document."""
-FETCHES: dict[type[Medium], FetchKind] = {
-    Image: PICTURES,
-    Sound: SOUNDS,
-    Video: VIDEOS,
-    Document: DOCUMENTS,
-}
 
 
 class PostponedError(CallerError):
@@ -75,16 +67,15 @@ class PostponedError(CallerError):
 
 
 class StoredFile(NamedTuple):
-    """A file now in the blob store: what it is, its digest, its bytes, and what a picture's headers say."""
+    """A file now in the blob store: what it is, its digest and its bytes."""
 
     kind: type[Medium]
     name: str
     size: int
-    info: PictureInfo | None
 
 
-Files = dict[Source, tuple[StoredFile, ...]]
-"""What was fetched: of a document the pages."""
+Files = dict[Medium, tuple[StoredFile, ...]]
+"""What was fetched, by its source: of a document the pages."""
 
 
 @dataclass(frozen=True)
@@ -245,23 +236,25 @@ class Intake:
         self._check([(file, place) for source, place in remote for file in files[source]], earlier)
         return request.with_media(_stored(part, files) for part in request.media)
 
-    def _fetch_all(self, lease: Lease, request: Request, remote: Sequence[tuple[Source, str]]) -> Files:
+    def _fetch_all(self, lease: Lease, request: Request, remote: Sequence[tuple[Medium, str]]) -> Files:
         """Fetch each URL once, at the same time; a document becomes its pages.
 
         Raises PostponedError, CallerError, Unavailable.
         """
-        places: dict[Source, str] = {}
+        places: dict[Medium, str] = {}
         for source, place in remote:
             places.setdefault(source, place)
         limit_s, settings = self.settings.fetch.limit_s, self.settings
-        kinds = [kind for _, kind, _ in places]
+        kinds = [type(source) for source in places]
         # Documents have that of one together: they are held until they are rendered.
         most_mb = settings.pictures.max_mb_request + kinds.count(Video) * settings.videos.max_mb
         most_mb += settings.documents.max_mb if Document in kinds else 0
         max_bytes = int(most_mb * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
-        with self._document_place(lease.claim.caller) if Document in kinds else nullcontext():
+        with ExitStack() as held:
             with JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance:
+                if Document in kinds:
+                    held.enter_context(allowance.place(self.documents, Document))
                 fetch_one = partial(self._fetch_one, lease.claim.id, allowance, traces.here())
                 try:
                     fetched = list(pool.map(fetch_one, places, places.values()))
@@ -277,8 +270,8 @@ class Intake:
             room = room_for_pages(request, self.settings)
             # One after the other, and neither in the time nor in the place for fetching.
             for source, file in zip(places, fetched, strict=True):
-                if isinstance(file, bytes):
-                    files[source] = self._store_pages(lease, source, file, places[source], room)
+                if isinstance(file, Document):
+                    files[source] = self._store_pages(lease, file, room)
                     room -= len(files[source])
             return files
 
@@ -292,24 +285,15 @@ class Intake:
             self.store.run(touch(rest.digests, job, output=True))
             raise PostponedError(error, longest, rest)
 
-    @contextmanager
-    def _document_place(self, caller: str) -> Iterator[None]:
-        """One of `documents`, for the block. Raises Unavailable `queue_full` if none gets free in time."""
-        with ExitStack() as held:
-            try:
-                held.enter_context(self.documents.reserve(Document, caller, self.settings.fetch.limit_s / 2))
-            except TimeoutError:
-                raise Unavailable("queue_full", "Too many documents are rendered at once.") from None
-            yield
-
     def _check(self, shown: Sequence[tuple[StoredFile, str]], earlier: dict[str, tuple[int, str]]) -> None:
         """Check the pictures together. They count as often as they are shown: the model sees each of them.
 
         Raises CallerError `payload_too_large`, `invalid_image`.
         """
         limits = self.settings.pictures
-        check_request([replace(file.info, param=place) for file, place in shown if file.info], limits)
-        fetched = {file.name: (file.size, place) for file, place in shown if file.info}
+        pictures = [(file, place) for file, place in shown if file.kind is Image]
+        PICTURE.check_count([place for _, place in pictures], limits)
+        fetched = {file.name: (file.size, place) for file, place in pictures}
         check_sizes((earlier | fetched).values(), limits)
 
     def _earlier_sizes(self, request: Request) -> dict[str, tuple[int, str]]:
@@ -328,77 +312,64 @@ class Intake:
             raise
 
     def _fetch_one(
-        self, job: str, allowance: "JobAllowance", carrier: str, source: Source, param: str
-    ) -> StoredFile | bytes | FetchError:
+        self, job: str, allowance: Allowance, carrier: str, source: Medium, param: str
+    ) -> StoredFile | Document | FetchError:
         """Fetch one file, into the blob store if it is no document. What it is, its bytes say.
 
         An origin that may deliver later stops none of the other fetches.
         """
-        url, asked, pages = source
+        part = source.model_copy(update={"param": param})
+        url = part.url or ""
         try:
             # This thread is not the attempt's, so the span cannot find its parent by itself.
             with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
-                body = self._fetch(url, asked, param, allowance)
+                body = self._fetch(url, part, allowance)
         except FetchError as failed:
             if failed.busy is None:
                 raise
             return failed
-        part = (
-            Document(url=url, pages=pages, param=param) if asked is Document else asked(url=url, param=param)
-        )
-        kind = type(as_its_bytes(part, body))
-        if kind is Document:
-            return body
-        return self._store_one(job, body, kind, inspect_file(kind, body, self.settings, param))
+        part = as_its_bytes(part, body)
+        if isinstance(part, Document):
+            return part.model_copy(update={"data": body})
+        inspect_file(type(part), body, self.settings, param)
+        return self._store_one(job, body, type(part))
 
-    def _store_pages(
-        self, lease: Lease, source: Source, data: bytes, param: str, room: int
-    ) -> tuple[StoredFile, ...]:
+    def _store_pages(self, lease: Lease, document: Document, room: int) -> tuple[StoredFile, ...]:
         """Render a document into the blob store. Raises CallerError `invalid_document`, Unavailable."""
-        url, _, pages = source
-        document, limits = Document(url=url, pages=pages, param=param), self.settings.pictures
         files = []
         with (
             self.rendering.reserve(1, Waiter(lease.claim.caller)),
-            closing(self.renderer.pictures(document, data, room)) as images,
+            closing(self.renderer.pictures(document, document.data or b"", room)) as images,
         ):
             for image in images:
-                page = image.data or b""
-                files.append(self._store_one(lease.claim.id, page, Image, inspect(page, limits, param)))
+                files.append(self._store_one(lease.claim.id, image.data or b"", Image))
                 if lease.cancel.is_set():
                     raise Unavailable("worker_draining", "The job was cancelled, or the courier ends.")
         return tuple(files)
 
-    def _store_one(self, job: str, body: bytes, kind: type[Medium], info: PictureInfo | None) -> StoredFile:
+    def _store_one(self, job: str, body: bytes, kind: type[Medium]) -> StoredFile:
         name = digest(body)
         # It was accepted, so a full store takes it.
         while self.store.run(touch((name,), job, output=True)):
             time.sleep(DELETION_POLL_S)
         self.blobs.write(name, body)
-        return StoredFile(kind, name, len(body), info)
+        return StoredFile(kind, name, len(body))
 
-    def _fetch(self, url: str, kind: type[Medium], param: str, allowance: "JobAllowance") -> bytes:
-        settings, fetched = self.settings.fetch, FETCHES[kind]
-        max_bytes = int(self._most_mb(kind) * 2**20)
-        with refused_as(URL_CODES[kind]), FETCH.labels(fetched.noun).time():
+    def _fetch(self, url: str, part: Medium, allowance: Allowance) -> bytes:
+        settings, kind, param = self.settings.fetch, KINDS[type(part)], part.param
+        max_bytes = int(kind.limits(self.settings).max_mb * 2**20)
+        with refused_as(kind.url_code), FETCH.labels(kind.noun).time():
             if is_in_bucket(url):
                 target = settings.bucket_rules.check(url, allowance.caller, param)
-                return fetch_object(target, settings, max_bytes, param, allowance, fetched)
-            return fetch(url, settings, max_bytes, param, allowance, kind=fetched)
-
-    def _most_mb(self, kind: type[Medium]) -> float:
-        settings = self.settings
-        limits = {
-            Image: settings.pictures.max_mb,
-            Sound: settings.sounds.max_mb,
-            Video: settings.videos.max_mb,
-            Document: settings.documents.max_mb,
-        }
-        return limits[kind]
+                return fetch_object(target, settings, max_bytes, param, allowance, kind)
+            return fetch(url, settings, max_bytes, param, allowance, kind=kind)
 
 
-def _source(part: Medium) -> Source:
-    return part.url or "", type(part), part.pages if isinstance(part, Document) else None
+def _source(part: Medium) -> Medium:
+    """The same for parts of one file, however they are shown."""
+    return (
+        Document(url=part.url, pages=part.pages) if isinstance(part, Document) else type(part)(url=part.url)
+    )
 
 
 def _stored(part: Medium, files: Files) -> Medium | tuple[Image, ...]:
@@ -426,7 +397,6 @@ class JobAllowance(Allowance):
         self, limit_s: float, max_bytes: int, cancel: threading.Event, places: KeyedFairSemaphore, caller: str
     ) -> None:
         super().__init__(limit_s, max_bytes, cancel, caller)
-        self.caller = caller
         self._large_places, self._place = places, ExitStack()
         self._received = 0
         self._is_large = self._ended = False

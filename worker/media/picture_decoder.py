@@ -8,8 +8,8 @@ from typing import Any
 
 from shared.blobs import digest
 from shared.media import pictures
-from shared.media.decoder_process import DecoderPool, UndecodableError
-from shared.media.pictures import PictureInfo, check_request, decoding, inspect
+from shared.media.decoder_process import DecoderPool
+from shared.media.pictures import PICTURE, PictureInfo, decoding, inspect
 from shared.metrics.counters import DECODE
 from shared.request import Image
 from shared.settings import PictureSettings
@@ -26,7 +26,8 @@ class PictureDecoder:
     def __init__(self, limits: PictureSettings, places: int = MIN_CONCURRENCY) -> None:
         """For as many requests at once as there are `places`."""
         self._limits = limits
-        self._pool = DecoderPool("shared.media.decode_picture", limits, places)
+        self._pool = DecoderPool(PICTURE, "shared.media.decode_picture", limits, places)
+        self.close = self._pool.close
         self._memory = FairSemaphore(limits.decode_memory_mb * 2**20)
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
 
@@ -41,7 +42,7 @@ class PictureDecoder:
         the picture by its place.
         """
         infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
-        check_request(infos, self._limits)
+        PICTURE.check_count([info.param for info in infos], self._limits)
         sizes = [info.size for info in infos]
         looks = shown or [Image()] * len(infos)
         rooms = pictures.rooms(sizes, looks, self._limits)
@@ -58,17 +59,10 @@ class PictureDecoder:
                     decoded[names[-1]] = self._decode_one(waiter, info, request, data)
             yield [decoded[name] for name in names]
 
-    def close(self) -> None:
-        """End the processes; nothing can be decoded afterwards."""
-        self._pool.close()
-
     def _decode_one(
         self, waiter: Waiter, info: PictureInfo, request: dict[str, Any], data: bytes
     ) -> PackedPicture:
         with DURATION.time(), self._memory.reserve(info.memory, waiter):
-            try:
-                facts, pixels = self._pool.decode(data, **request)
-            except UndecodableError as error:
-                raise pictures.invalid(str(error), info.param) from None
+            facts, pixels = self._pool.decode(data, info.param, **request)
         (width, height), (across, down) = facts["size"], facts["original"]
         return PackedPicture((width, height), pixels, (across, down))

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from shared.media.decoder_process import Decoded, DecoderPool, UndecodableError
-from shared.media.videos import check_count, check_video, invalid
+from shared.media.decoder_process import Decoded, DecoderPool
+from shared.media.videos import VIDEO
 from shared.metrics.counters import DECODE
 from shared.settings import VideoSettings
 from worker.engines.base import Frames, VideoFacts
@@ -39,7 +39,8 @@ class VideoDecoder:
     def __init__(self, limits: VideoSettings, places: int = MIN_CONCURRENCY) -> None:
         """For as many requests at once as there are `places`."""
         self._limits = limits
-        self._pool = DecoderPool("worker.media.decode_video", limits, places)
+        self._pool = DecoderPool(VIDEO, "worker.media.decode_video", limits, places)
+        self.close = self._pool.close
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
 
     @contextmanager
@@ -50,7 +51,7 @@ class VideoDecoder:
         video by its place.
         """
         params = [f"videos[{place}]" for place in range(len(files))]
-        check_count(params, self._limits)
+        VIDEO.check_count(params, self._limits)
         selections = list[_Selection]()
         for data, param in zip(files, params, strict=True):
             facts = self._facts(data, param)
@@ -58,10 +59,6 @@ class VideoDecoder:
         # All at once: who holds some and waits for more could wait for somebody who does the same.
         with self._pixels.reserve(sum(video.pixels for video in selections), waiter):
             yield [self._frames(data, video, sample) for data, video in zip(files, selections, strict=True)]
-
-    def close(self) -> None:
-        """End the processes; nothing can be decoded afterwards."""
-        self._pool.close()
 
     def _facts(self, data: bytes, param: str) -> VideoFacts:
         facts = self._ask(data, (), param).facts
@@ -77,14 +74,14 @@ class VideoDecoder:
         facts, pixels = selection.facts, decoded.data
         shown = decoded.facts.get("width"), decoded.facts.get("height"), len(pixels)
         if shown != (facts.width, facts.height, selection.pixels * 3):
-            raise invalid("it is damaged", selection.param)
+            raise VIDEO.invalid("it is damaged", selection.param)
         return Frames(facts, tuple(selection.indices), pixels)
 
     def _smaller_selection(self, seen: int, selection: "_Selection", sample: Sample) -> "_Selection":
         """Of a video with only the frames that were `seen`. Raises CallerError where too many are missing."""
         facts = selection.facts
         if seen < facts.frames * (1 - HIDDEN):
-            raise invalid(f"of its {facts.frames} frames only {seen} can be decoded", selection.param)
+            raise VIDEO.invalid(f"of its {facts.frames} frames only {seen} can be decoded", selection.param)
         return self._select(sample, replace(facts, frames=seen), selection.param, ())
 
     def _select(
@@ -94,12 +91,12 @@ class VideoDecoder:
         try:
             selection = _Selection(param, facts, sample(facts))
         except ValueError as error:
-            raise invalid(str(error), param) from None
+            raise VIDEO.invalid(str(error), param) from None
         limits, size = self._limits, facts.width * facts.height
         count = len(selection.indices) + sum(len(video.indices) for video in before)
         if count > limits.max_frames:
             message = f"{count} frames of it would be shown to the model; at most {limits.max_frames} are"
-            raise invalid(
+            raise VIDEO.invalid(
                 f"{message} (SIGHTLINE_VIDEOS__MAX_FRAMES). Send a smaller `num_frames` or `fps`", param
             )
         remaining = limits.max_megapixels_request * 1e6 - sum(video.pixels for video in before)
@@ -108,14 +105,12 @@ class VideoDecoder:
                 f"{len(selection.indices)} frames of {facts.width} x {facts.height} pixels are too large"
             )
             advice = f"send `num_frames`: {max(1, int(remaining // size))} or less, or a smaller video"
-            raise invalid(f"{message} together; {advice}", param)
+            raise VIDEO.invalid(f"{message} together; {advice}", param)
         return selection
 
     def _ask(self, data: bytes, indices: Sequence[int], param: str) -> Decoded:
         """The child's answer. Raises CallerError `invalid_video`, `payload_too_large`."""
-        limits, kind = self._limits, check_video(data, self._limits, param)
+        limits, kind = self._limits, VIDEO.check(data, self._limits, param)
         most = int(limits.max_megapixels * 1e6)
-        try:
-            return self._pool.decode(data, format=kind, wanted=list(indices), max_s=limits.max_s, most=most)
-        except UndecodableError as error:
-            raise invalid(str(error), param) from None
+        wanted = list(indices)
+        return self._pool.decode(data, param, format=kind, wanted=wanted, max_s=limits.max_s, most=most)

@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 from shared.errors import CallerError
 from shared.media import pictures
 from shared.media.files import medium_of
-from shared.media.pictures import PictureInfo, check_request, inspect
+from shared.media.pictures import PICTURE, PictureInfo, inspect
 from shared.request import Document, Image, Sound, Video
 from shared.settings import PictureSettings
 from tests.support import pictures as make
@@ -177,7 +177,7 @@ def test_pictures_that_are_fine_alone_are_shrunk_where_they_are_too_much_togethe
 
 def test_a_picture_too_many_is_named() -> None:
     with pytest.raises(CallerError, match=r"1501 pictures.*SIGHTLINE_PICTURES__MAX_COUNT") as refused:
-        check_request([PictureInfo("PNG", 1, 1, param=f"images[{at}]") for at in range(1501)], LIMITS)
+        PICTURE.check_count([f"images[{at}]" for at in range(1501)], LIMITS)
     assert refused.value.param == "images[1500]"
 
 

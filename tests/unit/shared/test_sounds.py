@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import CallerError
-from shared.media.sounds import check_accepts_sound, check_sound, estimated_s
+from shared.media.files import check_accepts
+from shared.media.sounds import check_sound, estimated_s
 from shared.request import Message, Request, Sound, Text
 from shared.settings import SoundSettings
 from tests.support import sounds as make
@@ -101,8 +102,8 @@ def test_a_model_that_takes_no_sounds_is_known_by_its_rate(rate: int | None, acc
     parts = (Text(text="What is said?"), Sound(digest="a" * 64, param=PARAM))
     request = Request(model="org/m", messages=(Message(role="user", parts=parts),))
     if accepted:
-        check_accepts_sound(request, rate)
+        check_accepts(request, rate, None)
     else:
         with pytest.raises(CallerError, match="org/m takes no audio") as refused:
-            check_accepts_sound(request, rate)
+            check_accepts(request, rate, None)
         assert (refused.value.code, refused.value.param) == ("unsupported_parameter", PARAM)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from shared.errors import CallerError
-from shared.media.sounds import invalid
+from shared.media.sounds import SOUND
 from shared.request import Request
 from worker.engines.base import Samples
 from worker.engines.prompt.chat_format import STUMBLES
@@ -40,9 +40,11 @@ class SoundInput:
         for place, sound in enumerate(sounds):
             if len(sound) < self._least:
                 least_ms = 1000 * self._least / self.rate
-                raise invalid(f"this model hears nothing shorter than {least_ms:.1f} ms", f"sounds[{place}]")
+                raise SOUND.invalid(
+                    f"this model hears nothing shorter than {least_ms:.1f} ms", f"sounds[{place}]"
+                )
             if self._most_s and len(sound) > (self._most_s + SLACK_S) * self.rate:
-                raise invalid(f"this model listens for {self._most_s:g} s", f"sounds[{place}]")
+                raise SOUND.invalid(f"this model listens for {self._most_s:g} s", f"sounds[{place}]")
 
     def _shortest(self, processor: Any) -> int:
         """The fewest samples that become a token; 0 if even a second's do not."""
