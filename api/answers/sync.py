@@ -229,7 +229,8 @@ def merge_jobs(jobs: Sequence[JobView]) -> JobView:
     results = [job.result for job in jobs if job.result is not None]
     last = max(jobs, key=lambda job: job.ended_ms or 0)
     choices = tuple(choice for result in results for choice in result.choices)
-    usage = Usage(**{name: sum(getattr(r.usage, name) for r in results) for name in Usage.model_fields})
+    counts = [name for name, field in Usage.model_fields.items() if field.annotation is int]
+    usage = Usage(**{name: sum(getattr(r.usage, name) for r in results) for name in counts})
     result = (last.result or results[0]).model_copy(update={"choices": choices, "usage": usage})
     size = sum(job.bytes for job in jobs)
     return replace(last, id=jobs[0].id, created_ms=jobs[0].created_ms, result=result, bytes=size)

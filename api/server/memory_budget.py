@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from shared.errors import Unavailable
-from shared.machine import memory_bytes
 
 FREE = 64 * 2**10
 """Bytes that every call may bring uncounted."""
-SIZE = max(64 * 2**20, memory_bytes() // 64)
+SIZE = 64 * 2**20
 """Bytes for all larger calls of a process; parsing a body briefly takes up to five times its size."""
 WAIT_LIMIT_S = 60.0
 

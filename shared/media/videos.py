@@ -13,8 +13,8 @@ def video_format(data: bytes) -> str | None:
         return "matroska"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "avi"
-    # HEIC and AVIF are pictures in a box like a video's.
-    return "mov" if data[4:8] in BOXES and not picture_format(data) else None
+    # HEIC and AVIF are pictures in a box like a video's, and an M4A is nothing to be seen.
+    return "mov" if data[4:8] in BOXES and data[8:11] != b"M4A" and not picture_format(data) else None
 
 
 VIDEO = Kind(

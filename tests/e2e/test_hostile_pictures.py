@@ -32,7 +32,7 @@ def test_pictures_that_explode_are_answered_in_bounded_memory(service: Service, 
     before = resident_mb(service.processes[TINY])
     with ThreadPoolExecutor(4) as threads:
         replies = list(threads.map(lambda body: api.post(f"/models/{TINY}", json=body), bodies))
-    assert [reply.status_code for reply in replies] == [200] * 3 + [400], [reply.text for reply in replies]
+    assert [reply.status_code for reply in replies] == [200] * 4, [reply.text for reply in replies]
     assert resident_mb(service.processes[TINY]) - before < 1000
 
 
@@ -60,12 +60,6 @@ def test_a_long_question_never_reaches_the_model(api: Api) -> None:
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", "messages")
     assert "x-job-id" not in reply.headers
-
-
-def test_an_answer_longer_than_the_model_takes_is_refused_at_the_door(api: Api) -> None:
-    body = {"model": ECHO, "input": {"prompt": "q"}, "parameters": {"max_tokens": 4096}}
-    problem = api.post("/v1/jobs", json=body).json()
-    assert (problem["code"], problem["param"]) == ("context_length_exceeded", "parameters.max_tokens")
 
 
 def test_a_picture_without_a_question_is_asked_the_same_by_every_door(api: Api) -> None:

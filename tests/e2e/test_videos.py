@@ -98,7 +98,7 @@ def test_a_video_is_shown_in_every_dialect_and_by_url_and_upload(moving: Api) ->
 
 def test_a_model_that_takes_videos_says_so_with_its_limits(moving: Api) -> None:
     [model] = moving.get("/v1/models").json()["data"]
-    assert (model["max_videos"], model["max_video_s"], model["max_video_frames"]) == (4, 600, 256)
+    assert (model["max_videos"], model["max_video_s"], model["max_video_frames"]) == (4, 600, 4096)
 
 
 def test_a_video_is_decoded_beside_the_worker(api: Api) -> None:

@@ -101,8 +101,8 @@ def page(content: bytes, *more: bytes, fields: str = "/MediaBox[0 0 595 842]") -
 
 def wrong() -> Iterator[Case]:
     for name, data in WRONG.items():
-        # A chat shows a picture that comes as a file; a job of pages has none.
-        fate = ANY if name in ("a PNG", "a JPEG") else BAD
+        # A picture that comes as a file is shown; a job of pages has none.
+        fate = ANY if name in ("a PNG", "a JPEG", "SVG") else BAD
         yield Case(f"{name} by the name of a document", partial(bytes, data), fate)
     yield Case("a ZIP of much", lambda: _zip("a", bytes(2**25)), BAD)
     yield Case("a Word file of much", lambda: _zip("word/document.xml", bytes(2**25)), BAD)

@@ -180,7 +180,9 @@ def foreign() -> Iterator[Case]:
     """What some library somewhere would open."""
     for kind in ("BMP", "TIFF", "ICO", "AVIF"):
         yield Case(f"a real {kind}", partial(photo, kind, (16, 16)), (16, 16))
-    for kind in ("PPM", "TGA", "PCX", "PDF", "EPS", "JPEG2000", "DDS", "SGI"):
+    # Its pages are shown.
+    yield Case("a real PDF", partial(photo, "PDF", (16, 16)), ANY)
+    for kind in ("PPM", "TGA", "PCX", "EPS", "JPEG2000", "DDS", "SGI"):
         yield Case(f"a real {kind}", partial(photo, kind, (16, 16)), BAD)
     for name, data in HEADS.items():
         yield Case(f"a file of {name}", partial(bytes, data), BAD)

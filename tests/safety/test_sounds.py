@@ -8,7 +8,7 @@ from tests.safety.conftest import ECHO
 from tests.safety.sounds import sounds
 from tests.safety.test_bodies import CHAT, all_wrong
 
-CODES = {"invalid_audio", "payload_too_large"}
+CODES = {"invalid_audio", "invalid_video", "payload_too_large"}
 
 
 def test_every_sound_is_heard_or_refused(stranger: Stranger) -> None:
