@@ -162,7 +162,7 @@ def test_videos_and_documents_in_a_bucket_are_seen_and_in_a_closed_one_refused_a
 
 
 def test_only_what_a_caller_may_name_is_read_from_a_bucket(service: Service, server: ObjectStore) -> None:
-    for key, data in (("own/local/a.png", picture()), ("own/local/b.png", b"x" * (21 * 2**20))):
+    for key, data in (("own/local/a.png", picture()), ("own/local/b.png", b"x" * (51 * 2**20))):
         httpx.put(f"{server.url}/{BUCKET}/{key}", content=data).raise_for_status()
     httpx.put(f"{server.url}/{BUCKET}/acme/a.png", content=picture()).raise_for_status()
     with Api(service.url()) as api:
