@@ -7,6 +7,7 @@ two restarts, never the worker with its model.
 
 import json
 import logging
+import math
 import os
 import queue
 import signal
@@ -16,14 +17,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from io import FileIO
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from struct import Struct
 from typing import IO, Any, NamedTuple, Protocol, cast
 
 from shared.errors import Unavailable
-from shared.media.decoder_protocol import FILLED, HEAD, READ, READY, WINDOW, Facts
+from shared.media.decoder_protocol import HEAD, READY, Facts
 from shared.media.kinds import Kind
 from shared.telemetry.logs import fields
 
@@ -33,6 +33,8 @@ START_LIMIT_S = 60.0
 HANG_LIMIT_S = 15.0
 # Seconds that a process has to end after its socket is closed.
 END_LIMIT_S = 5.0
+# Seconds and microseconds, as the system takes a limit.
+TIMEVAL = Struct("ll")
 # What a pipe holds, and how much of a dead child's last output goes into a line of the log.
 PIPE_BYTES, STDERR_CHARACTERS = 2**16, 500
 # glibc keeps up to so many freed bytes. The system clears each page that it gives: a third of the time that a
@@ -140,10 +142,7 @@ class DecoderProcess:
     def __init__(self, module: str, limits: DecodeLimits) -> None:
         self._limit_s = limits.decode_limit_s
         try:
-            with ExitStack() as stack:
-                self._window = stack.enter_context(_window())
-                self._channel, self._process = _start(module, limits)
-                stack.pop_all()
+            self._channel, self._process = _start(module, limits)
         except OSError as error:
             raise _no_decoder(str(error)) from error
         self._stderr = cast(IO[bytes], self._process.stderr)
@@ -166,8 +165,9 @@ class DecoderProcess:
             self._channel.settimeout(hang_s)
             self._channel.sendall(HEAD.pack(len(asked), len(data)) + asked)
             self._channel.sendall(data)
+            self._channel.settimeout(None)
             words, size = HEAD.unpack(self._receive(HEAD.size))
-            decoded = Decoded(json.loads(self._receive(words)), self._read_window(size))
+            decoded = Decoded(json.loads(self._receive(words)), self._receive(size))
         except TimeoutError:
             self.kill()
             # Perhaps not the file's fault: this machine may have stood still.
@@ -190,7 +190,6 @@ class DecoderProcess:
         self._process.kill()
         self._process.wait()
         self._channel.close()
-        self._window.close()
         self._stderr.close()
 
     @property
@@ -215,7 +214,6 @@ class DecoderProcess:
     def _await_ready(self) -> None:
         self._channel.settimeout(START_LIMIT_S)
         try:
-            socket.send_fds(self._channel, [READ], [self._window.fileno()])
             ready = self._channel.recv(len(READY))
         except OSError:
             ready = b""
@@ -225,43 +223,24 @@ class DecoderProcess:
             raise error
 
     def _receive(self, length: int) -> bytearray:
-        """Exactly `length` bytes. Raises TimeoutError if the child hangs, OSError if it is gone."""
+        """Exactly `length` bytes. Raises TimeoutError if the child hangs, OSError if it is gone.
+
+        The system waits for all of them: after each call this thread would wait for Python's lock.
+        """
         received = bytearray(length)
         rest = memoryview(received)
         while rest:
             remaining_s = self._end - time.monotonic()
             if remaining_s <= 0:
                 raise TimeoutError
-            self._channel.settimeout(remaining_s)
-            count = self._channel.recv_into(rest)
-            if not count:
-                raise ConnectionResetError
-            rest = rest[count:]
+            limit = TIMEVAL.pack(math.ceil(remaining_s), 0)
+            self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            with suppress(BlockingIOError):
+                count = self._channel.recv_into(rest, 0, socket.MSG_WAITALL)
+                if not count:
+                    raise ConnectionResetError
+                rest = rest[count:]
         return received
-
-    def _read_window(self, length: int) -> bytearray:
-        """As `_receive`, what comes through the window."""
-        received = bytearray(length)
-        rest = memoryview(received)
-        while rest:
-            [filled] = FILLED.unpack(self._receive(FILLED.size))
-            self._window.seek(0)
-            count = self._window.readinto(rest[:WINDOW])
-            # Otherwise some of it would be a file's before.
-            if not filled == count == min(WINDOW, len(rest)):
-                self._process.kill()
-                raise ConnectionResetError
-            rest = rest[count:]
-            if rest:
-                self._channel.sendall(READ)
-        return received
-
-
-def _window() -> FileIO:
-    """A file without a name, in memory where Python can make one. Raises OSError."""
-    if hasattr(os, "memfd_create"):
-        return FileIO(os.memfd_create("window"), "r+")
-    return TemporaryFile(buffering=0)
 
 
 def _start(module: str, limits: DecodeLimits) -> tuple[socket.socket, subprocess.Popen[bytes]]:

@@ -1,9 +1,5 @@
 """The protocol between a process and the child processes that decode for it, and a child's loop.
 
-Requests and the facts of replies go through a socket. A reply's bytes go through a file in memory, the
-window, which the parent reads whenever it is full. Through a socket a page's pixels would take hundreds of
-calls, and after each of them the parent's thread would wait for Python's lock.
-
 Imports nothing of the project.
 """
 
@@ -17,18 +13,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 READY = b"R"
 """What a child sends once it is ready for requests."""
-FILLED = Struct("!I")
-"""What it sends when its window is to be read: how many bytes are in it."""
-READ = b"A"
-"""What the parent sends when it has read a window after which more comes; with the window itself at first."""
-WINDOW = 2**23
-"""Bytes that are read from the window at once: the pixels of a page of 1275 x 1650, and some more."""
-
-
 HEAD = Struct("!IQ")
 """What a request and a reply begin with: the bytes of its facts in JSON, and of what follows them."""
 DAMAGED = "it could not be decoded: the file is damaged"
@@ -64,51 +52,22 @@ def serve(answer: Answer, limit_s: float, memory_mb: int) -> None:
     limit_memory(memory_mb)
     os.set_blocking(sys.stderr.fileno(), False)
     with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
-        _, windows, *_ = socket.recv_fds(channel, len(READ), 1)
-        if not windows:
-            return
-        parent = Parent(channel, channel.makefile("rb"), windows[0])
         channel.sendall(READY)
-        while len(head := parent.reader.read(HEAD.size)) == HEAD.size:
-            _answer(parent, head, answer, limit_s)
+        reader = channel.makefile("rb")
+        while len(head := reader.read(HEAD.size)) == HEAD.size:
+            words, length = HEAD.unpack(head)
+            _answer(channel, reader.read(words), reader.read(length), answer, limit_s)
 
 
-class Parent(NamedTuple):
-    """The ends of its socket and its window in the child."""
-
-    channel: socket.socket
-    reader: BinaryIO
-    window: int
-
-    def send(self, parts: Iterable[bytes | memoryview]) -> None:
-        """Raises ConnectionError where the parent is gone."""
-        filled = 0
-        for part in parts:
-            rest = memoryview(part).cast("B")
-            while rest:
-                if filled == WINDOW:
-                    self.channel.sendall(FILLED.pack(filled))
-                    if self.reader.read(len(READ)) != READ:
-                        raise ConnectionResetError
-                    filled = 0
-                count = os.pwrite(self.window, rest[: WINDOW - filled], filled)
-                filled += count
-                rest = rest[count:]
-        if filled:
-            self.channel.sendall(FILLED.pack(filled))
-
-
-def _answer(parent: Parent, head: bytes, answer: Answer, limit_s: float) -> None:
+def _answer(channel: socket.socket, request: bytes, data: bytes, answer: Answer, limit_s: float) -> None:
     """Separate from the loop, so that nothing of a file is kept until the next one comes.
 
     The alarm that ends this process counts its processor time: a busy machine refuses nothing that an idle
     one accepts.
     """
-    words, length = HEAD.unpack(head)
-    request, data = json.loads(parent.reader.read(words)), parent.reader.read(length)
     signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
-        reply = answer(request, data)
+        reply = answer(json.loads(request), data)
     except UnusableError as error:
         reply = Reply({"unusable": str(error)})
     except MemoryError:
@@ -117,8 +76,9 @@ def _answer(parent: Parent, head: bytes, answer: Answer, limit_s: float) -> None
         reply = Reply({"unusable": DAMAGED})
     signal.setitimer(signal.ITIMER_PROF, 0)
     facts = json.dumps(reply.facts).encode()
-    parent.channel.sendall(HEAD.pack(len(facts), reply.size) + facts)
-    parent.send(reply.pieces)
+    channel.sendall(HEAD.pack(len(facts), reply.size) + facts)
+    for piece in reply.pieces:
+        channel.sendall(piece)
 
 
 def limit_memory(growth_mb: int) -> None:

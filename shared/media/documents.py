@@ -96,7 +96,8 @@ class DocumentRenderer:
         with self.opened(data, document.param) as pages:
             numbers = selected(document.pages, pages.count, document.param)
             if len(numbers) > room:
-                raise _too_many(len(numbers), room, document.param)
+                reason = f"{len(numbers)} pages are asked about, and {room} fit into this question"
+                raise DOCUMENT.invalid(f"{reason}; {FEWER}", document.param)
             for number in numbers:
                 for picture in pages.page(number):
                     if not room:
@@ -125,11 +126,6 @@ class DocumentRenderer:
                 except CallerError as error:
                     errors.append(error)
             raise errors[0]
-
-
-def _too_many(count: int, room: int, param: str) -> CallerError:
-    reason = f"{count} pages are asked about, and {room} fit into this question"
-    return DOCUMENT.invalid(f"{reason}; {FEWER}", param)
 
 
 def with_page(request: Request, pictures: tuple[Image, ...]) -> Request:

@@ -16,7 +16,7 @@ from shared.media.pictures import PICTURE, decoding, inspect
 from shared.media.sizes import Room
 from shared.settings import PictureSettings
 from tests.support import pictures as make
-from tests.support.loud_decoder import DEADLY, SHORT
+from tests.support.loud_decoder import DEADLY
 from tests.support.pictures import decoded
 from worker.media.picture_decoder import PictureDecoder
 
@@ -49,6 +49,7 @@ def test_a_caller_is_not_blamed_where_no_process_can_be_started(
 
 
 LIMITS = PictureSettings(decode_limit_s=60)
+PIXELS = 2000 * 1500 * 3
 LOUD = "tests.support.loud_decoder"
 
 
@@ -69,67 +70,53 @@ def killed_behind_its_answer(times: int) -> Iterator[list[int]]:
     noted is how often something was decoded.
     """
     before, begun = set(psutil.Process().children()), list[int]()
-    read = DecoderProcess._read_window
+    read = DecoderProcess._receive
 
     def killing(process: DecoderProcess, length: int) -> bytearray:
-        begun.append(1)
-        if len(begun) <= times:
+        begun.extend([1] * (length == PIXELS))
+        if length == PIXELS and len(begun) <= times:
             for child in set(psutil.Process().children()) - before:
                 child.kill()
         return read(process, length)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DecoderProcess, "_read_window", killing)
+        patch.setattr(DecoderProcess, "_receive", killing)
         yield begun
 
 
 def decoded_while_killed(pool: DecoderPool, times: int) -> tuple[int, int]:
-    """The bytes of a picture, more than a window holds, whose decoder is killed on its way so many times;
+    """The bytes of a picture whose decoder is killed on its way so many times;
     and how often it was decoded.
     """
     with killed_behind_its_answer(times) as begun:
         return len(pixels_of(pool, make.picture("PNG", (2000, 1500)))), len(begun)
 
 
-def test_a_python_without_memfd_decodes_as_well(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As uv's and conda's."""
-    monkeypatch.delattr("os.memfd_create")
-    assert decoded_while_killed(pool, times=0) == (2000 * 1500 * 3, 1)
-
-
-def test_a_decoder_that_sends_less_than_it_said_shows_nothing_of_a_file_before() -> None:
-    decoders = DecoderPool(PICTURE, LOUD, LIMITS, 1)
-    assert decoders.decode(b"whole", None).data == b"RGB"
-    with pytest.raises(CallerError, match="died of it"):
-        decoders.decode(SHORT, None)
-    decoders.close()
-
-
 def test_a_file_whose_decoder_somebody_kills_is_decoded_by_another(pool: DecoderPool) -> None:
-    assert decoded_while_killed(pool, times=1) == (2000 * 1500 * 3, 2)
+    assert decoded_while_killed(pool, times=1) == (PIXELS, 2)
 
 
 def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(pool: DecoderPool) -> None:
     with pytest.raises(CallerError, match="died of it"):
         decoded_while_killed(pool, times=100)
-    assert decoded_while_killed(pool, times=0) == (2000 * 1500 * 3, 1)
+    assert decoded_while_killed(pool, times=0) == (PIXELS, 1)
 
 
 def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(
     pool: DecoderPool, ends: list[socket.socket]
 ) -> None:
     data, before = make.picture("PNG", (1, 1)), set(psutil.Process().children())
-    read = DecoderProcess._read_window
+    read = DecoderProcess._receive
 
     def killing(process: DecoderProcess, length: int) -> bytearray:
         ends[0].recv(length, socket.MSG_PEEK | socket.MSG_WAITALL)
-        for child in set(psutil.Process().children()) - before:
+        for child in set(psutil.Process().children()) - before if length == 3 else ():
             child.kill()
             child.wait()
         return read(process, length)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DecoderProcess, "_read_window", killing)
+        patch.setattr(DecoderProcess, "_receive", killing)
         pixels = pixels_of(pool, data)
     assert (len(pixels), ends[0].fileno()) == (3, -1)
 

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Sequence
-from typing import NamedTuple
 from urllib.parse import urljoin
 
 import h11
@@ -45,13 +44,6 @@ class FetchError(CallerError):
         self.busy = busy
 
 
-class FetchResponse(NamedTuple):
-    """The location of a redirect, or the body."""
-
-    location: str | None
-    body: bytes
-
-
 def fetch(
     url: str,
     settings: FetchSettings,
@@ -76,9 +68,9 @@ def fetch(
             ):
                 request = _request(target, kind.media_types, settings.user_agent)
                 response = _exchange(connection, request, max_bytes, allowance)
-            if response.location is None:
-                return response.body
-            url = _redirected(url, response.location)
+            if isinstance(response, bytes):
+                return response
+            url = _redirected(url, response)
         raise OriginError(f"the URL redirects more than {settings.max_redirects} times")
     except FAULTS as fault:
         reason = describe(fault, "origin", settings.limit_s)
@@ -89,10 +81,11 @@ def fetch(
 
 def _exchange(
     connection: socket.socket, request: Sequence[h11.Event], max_bytes: int, allowance: Allowance
-) -> FetchResponse:
+) -> bytes | str:
+    """The body, or where a redirect leads."""
     http, response = exchange(connection, request, allowance)
     if response.status_code in REDIRECTS:
-        return FetchResponse(header(response, b"location"), b"")
+        return header(response, b"location")
     if response.status_code in BUSY:
         reason = f"the origin answered with status {response.status_code}"
         raise BusyError(reason, retry_after_s(response))
@@ -104,7 +97,7 @@ def _exchange(
     length = header(response, b"content-length")
     if length and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    return FetchResponse(None, _read_body(http, connection, max_bytes, allowance))
+    return _read_body(http, connection, max_bytes, allowance)
 
 
 def _request(target: Target, accepts: str, user_agent: str) -> Sequence[h11.Event]:

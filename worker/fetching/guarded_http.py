@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -106,30 +106,19 @@ class Allowance:
     def place(self, places: KeyedFairSemaphore, key: Hashable) -> Iterator[None]:
         """One of `places`, for the block. Raises TimeoutError; Unavailable `queue_full` if none gets free."""
         with ExitStack() as stack:
-            remaining_s = self.remaining_s()
-            if self._places[key]:
-                # It waits for places that the job itself holds, so the time counts.
-                self._wait_for_own(stack, places, key, remaining_s)
-            else:
-                with self._paused() as limit_s:
-                    try:
-                        stack.enter_context(places.reserve(key, self.caller, limit_s))
-                    except TimeoutError:
-                        raise Unavailable("queue_full", "Too much is fetched at once.") from None
+            remaining_s, own = self.remaining_s(), self._places[key] > 0
+            # While it waits for places that the job itself holds, the time counts.
+            with nullcontext(remaining_s) if own else self._paused() as limit_s:
+                try:
+                    stack.enter_context(places.reserve(key, self.caller, limit_s))
+                except TimeoutError:
+                    # Where others hold some, this job is not to blame.
+                    if own and places.count(key) <= self._places[key]:
+                        raise
+                    raise Unavailable("queue_full", "Too much is fetched at once.") from None
             self._count_place(key, 1)
             stack.callback(self._count_place, key, -1)
             yield
-
-    def _wait_for_own(
-        self, stack: ExitStack, places: KeyedFairSemaphore, key: Hashable, limit_s: float
-    ) -> None:
-        try:
-            stack.enter_context(places.reserve(key, self.caller, limit_s))
-        except TimeoutError:
-            if places.count(key) > self._places[key]:
-                # Others hold some, for which this job is not to blame.
-                raise Unavailable("queue_full", "Too much is fetched at once.") from None
-            raise
 
     def _count_place(self, key: Hashable, count: int) -> None:
         with self._lock:

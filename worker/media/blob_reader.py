@@ -1,20 +1,11 @@
 """Reads a request's stored pictures or sounds, few of them in memory at a time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 from shared.blobs import BlobMissingError, Blobs
 
 CACHED_BYTES = 8 * 2**20
 """Bytes of a request after which no more files stay in memory; the others are read at each pass."""
-
-
-class Files(Protocol):
-    """Files that can be iterated over repeatedly."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class BlobReader:
@@ -47,3 +38,7 @@ class BlobReader:
         except BlobMissingError:
             return False
         return True
+
+
+Files = BlobReader | Sequence[bytes]
+"""Files that can be iterated over repeatedly."""
