@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from ctypes import c_int
 from numbers import Real
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import pypdfium2 as pdfium
 from PIL import Image, ImageSequence, TiffImagePlugin
@@ -31,23 +31,11 @@ RESOLUTION_ACROSS, RESOLUTION_DOWN = 282, 283
 ORIENTATION, ON_THEIR_SIDE = 274, (5, 6, 7, 8)
 # Faxes have up to four times as many dots to an inch one way; less is rounding, and more a mistake.
 LEAST_OBLONG, MOST_OBLONG = 1.2, 4
-
-
 # A longer page is cut into pieces that can be read; they overlap by a part of their length.
 LONGEST_SHAPE, PIECE_SHAPE, OVERLAP, MOST_PIECES = 4, 2, 0.05, 100
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom of a piece, as parts of its page."""
-
-
-class OpenPages(Protocol):
-    def __len__(self) -> int: ...
-
-    def page(self, number: int, piece: int, side: int) -> tuple[Image.Image, int]:
-        """A piece of the page of a number from 1, and how many pieces it has. Raises UnusableError.
-
-        The piece's longer side has at most `side` pixels.
-        """
 
 
 def pieces(width: float, height: float) -> list[Box]:
@@ -79,6 +67,10 @@ class PdfPages:
         return len(self._pdf)
 
     def page(self, number: int, piece: int, side: int) -> tuple[Image.Image, int]:
+        """A piece of the page of a number from 1, and how many pieces it has. Raises UnusableError.
+
+        The piece's longer side has at most `side` pixels.
+        """
         page = self._pdf[number - 1]
         try:
             width, height = page.get_size()
@@ -151,6 +143,7 @@ class PicturePages:
         return len(self._frames)
 
     def page(self, number: int, piece: int, side: int) -> tuple[Image.Image, int]:
+        """As that of a PDF."""
         frame = self._frames[number - 1]
         self._image.seek(frame.number)
         width, height = self._image.size
@@ -192,31 +185,23 @@ class Renderer:
     """Answers requests about the document that came last."""
 
     def __init__(self) -> None:
-        self._pages: OpenPages | None = None
+        self._pages: PdfPages | PicturePages | None = None
 
     def answer(self, request: Facts, data: bytes) -> Reply:
         """How many `pages` there are, or where one is asked for by its number, a piece of that page."""
         if data:
             # The former one goes first: memory is limited.
             self._pages = None
-            self._pages = _opened(request, data)
+            kind = request["format"]
+            self._pages = PdfPages(data) if kind == "PDF" else PicturePages(kind, data, request["most"])
         if self._pages is None:
             raise UnusableError(DAMAGED)
         if not request["page"]:
             return Reply({"pages": len(self._pages)})
         drawn, count = self._pages.page(request["page"], request["piece"], request["side"])
-        return Reply.of(_png(drawn), pieces=count)
-
-
-def _opened(request: Facts, data: bytes) -> OpenPages:
-    kind = request["format"]
-    return PdfPages(data) if kind == "PDF" else PicturePages(kind, data, request["most"])
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=3)
-    return file.getvalue()
+        file = io.BytesIO()
+        drawn.save(file, "PNG", compress_level=3)
+        return Reply.of(file.getvalue(), pieces=count)
 
 
 answer = Renderer().answer

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from shared.errors import CallerError
 from shared.media.decoder_process import Decoded, DecoderPool, DecoderProcess, DiedError, UndecodableError
 from shared.media.kinds import Kind
-from shared.media.pictures import PDF_START, TIFF_STARTS, inspect
+from shared.media.pictures import inspect, picture_format
 from shared.metrics.counters import DECODE
 from shared.request import Document, Image, Request
 from shared.settings import Settings
@@ -27,13 +27,10 @@ DURATION = DECODE.labels("document")
 
 def document_format(data: bytes) -> str | None:
     """None where the first bytes are those of no accepted kind."""
-    if data.startswith(TIFF_STARTS):
-        return "TIFF"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    return "PDF" if PDF_START in data[:PDF_WITHIN] else None
+    kind = picture_format(data)
+    if kind in ("TIFF", "GIF", "WEBP"):
+        return kind
+    return "PDF" if b"%PDF-" in data[:PDF_WITHIN] else None
 
 
 DOCUMENT = Kind(

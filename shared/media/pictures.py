@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast
 
 from shared.errors import CallerError
 from shared.media.kinds import Kind
@@ -17,14 +18,9 @@ from shared.media.sizes import Room, Size, room_for
 from shared.request import Image, Look
 from shared.settings import PictureSettings
 
+Order = Literal["big", "little"]
 PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "ICO", "TIFF", "AVIF", "HEIF", "SVG"]
 
-PDF_START = b"%PDF-"
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-IS_DOCUMENT = (
-    "is a document, which goes into a `file` part (chat), an `input_file` (Responses) or a `document` (jobs)"
-)
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A marker behind fill bytes; 00 (stuffing) and D0-D7 (restarts) belong to the entropy-coded data around them.
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -102,13 +98,15 @@ def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureI
     Raises CallerError: `payload_too_large` for too many bytes, `invalid_image` for all else, never quoting
     the picture.
     """
-    PICTURE.check_size(len(data), limits, param)
+    kind = cast(PictureFormat, PICTURE.check(data, limits, param))
     try:
-        kind, header = _read(data)
+        header = READERS[kind][1](data)
         _check(kind, header, limits)
         draft, memory = _memory(kind, header, limits)
     except MalformedError as error:
         raise PICTURE.invalid(str(error), param) from None
+    except IndexError:
+        raise PICTURE.invalid("it is cut short", param) from None
     return PictureInfo(kind, header.width, header.height, memory, draft, param)
 
 
@@ -183,19 +181,6 @@ def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> No
             raise CallerError("payload_too_large", message, param=param)
 
 
-def _read(data: bytes) -> tuple[PictureFormat, Header]:
-    if not data:
-        raise MalformedError("it is empty")
-    if kind := picture_format(data):
-        try:
-            return kind, READERS[kind][1](data)
-        except IndexError:
-            raise MalformedError("it is cut short") from None
-    raise MalformedError(
-        f"it {IS_DOCUMENT}" if data.startswith(PDF_START) else f"it is not {PICTURE.formats}"
-    )
-
-
 def _check(kind: PictureFormat, header: Header, limits: PictureSettings) -> None:
     width, height, _ = header
     size = f"it has {width} x {height} pixels"
@@ -246,10 +231,6 @@ def _read_jpeg(data: bytes) -> Header:
     raise MalformedError("it is cut short" if at >= len(data) else "it has no frame header")
 
 
-def _read_png(data: bytes) -> Header:
-    return Header(integer_at(data, 16, 4, "big"), integer_at(data, 20, 4, "big"))
-
-
 def _read_webp(data: bytes) -> Header:
     """RFC 9649: the size stands in the first chunk, whichever of the three it is."""
     kind = data[12:16]
@@ -264,8 +245,8 @@ def _read_webp(data: bytes) -> Header:
     raise MalformedError("its WebP header is damaged")
 
 
-def _read_gif(data: bytes) -> Header:
-    return Header(integer_at(data, 6, 2, "little"), integer_at(data, 8, 2, "little"))
+def _read_sides(at: int, length: int, order: Order, data: bytes) -> Header:
+    return Header(integer_at(data, at, length, order), integer_at(data, at + length, length, order))
 
 
 def _read_bmp(data: bytes) -> Header:
@@ -283,7 +264,7 @@ def _read_ico(data: bytes) -> Header:
 
 def _read_tiff(data: bytes) -> Header:
     """TIFF 6.0, section 2, and BigTIFF, whose numbers have eight bytes."""
-    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+    order: Order = "little" if data[:1] == b"I" else "big"
     word, count, entry = (8, 8, 20) if b"+" in data[2:4] else (4, 2, 12)
     at, found = integer_at(data, word, word, order), dict[int, int]()
     for number in range(min(integer_at(data, at, count, order), MAX_TIFF_TAGS)):
@@ -321,7 +302,7 @@ def _read_svg(data: bytes) -> Header:
         raise MalformedError("its size is no number") from None
 
 
-def integer_at(data: bytes, at: int, length: int, order: Literal["big", "little"]) -> int:
+def integer_at(data: bytes, at: int, length: int, order: Order) -> int:
     """Raises IndexError where the data end first."""
     if at + length > len(data):
         raise IndexError
@@ -330,9 +311,9 @@ def integer_at(data: bytes, at: int, length: int, order: Literal["big", "little"
 
 READERS: dict[PictureFormat, tuple[re.Pattern[bytes], Callable[[bytes], Header]]] = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), _read_jpeg),
-    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR", re.DOTALL), _read_png),
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR", re.DOTALL), partial(_read_sides, 16, 4, "big")),
     "WEBP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _read_webp),
-    "GIF": (re.compile(rb"GIF8[79]a"), _read_gif),
+    "GIF": (re.compile(rb"GIF8[79]a"), partial(_read_sides, 6, 2, "little")),
     "BMP": (re.compile(rb"BM.{12}[\x0c-\x80]\0\0\0", re.DOTALL), _read_bmp),
     "ICO": (re.compile(rb"\0\0[\x01\x02]\0[^\0]\0"), _read_ico),
     "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), _read_tiff),

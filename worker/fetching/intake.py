@@ -367,9 +367,9 @@ class Intake:
 
 def _source(part: Medium) -> Medium:
     """The same for parts of one file, however they are shown."""
-    return (
-        Document(url=part.url, pages=part.pages) if isinstance(part, Document) else type(part)(url=part.url)
-    )
+    if isinstance(part, Document):
+        return Document(url=part.url, pages=part.pages)
+    return type(part)(url=part.url)
 
 
 def _stored(part: Medium, files: Files) -> Medium | tuple[Image, ...]:
@@ -377,14 +377,10 @@ def _stored(part: Medium, files: Files) -> Medium | tuple[Image, ...]:
     stored = files.get(_source(part)) if part.url else None
     if stored is None:
         return part
-    first = stored[0]
-    if first.kind is type(part):
-        return part.model_copy(update={"url": None, "digest": first.name})
-    return (
-        tuple(Image(digest=file.name) for file in stored)
-        if first.kind is Image
-        else first.kind(digest=first.name)
-    )
+    kind, name, _ = stored[0]
+    if kind is type(part):
+        return part.model_copy(update={"url": None, "digest": name})
+    return tuple(Image(digest=file.name) for file in stored) if kind is Image else kind(digest=name)
 
 
 class JobAllowance(Allowance):

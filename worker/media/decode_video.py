@@ -37,17 +37,11 @@ class Limits(NamedTuple):
     max_pixels: int
 
 
-class VideoSize(NamedTuple):
-    """Of a whole video, upright; `frames` are those of its first stream of pictures."""
+def read_facts(kind: str, data: bytes, limits: Limits) -> Facts:
+    """Of a whole video, upright: counts its frames, but decodes only the first.
 
-    frames: int
-    rate: Fraction
-    width: int
-    height: int
-
-
-def read_facts(kind: str, data: bytes, limits: Limits) -> VideoSize:
-    """Counts the frames, but decodes only the first. Raises UnusableError, whatever FFmpeg raises."""
+    Raises UnusableError, whatever FFmpeg raises.
+    """
     with _opened(kind, data, limits) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
         first = next(iter(container.decode(stream)), None)
@@ -63,8 +57,9 @@ def read_facts(kind: str, data: bytes, limits: Limits) -> VideoSize:
         if length_s > limits.max_s:
             most = f"at most {limits.max_s:g} s are accepted; cut it"
             raise UnusableError(f"it is {length_s:.1f} s long; {most}")
-    size = (first.height, first.width) if turns % 2 else (first.width, first.height)
-    return VideoSize(frames, Fraction(rate).limit_denominator(2**31 - 1), *size)
+    width, height = (first.height, first.width) if turns % 2 else (first.width, first.height)
+    ratio = Fraction(rate).limit_denominator(2**31 - 1).as_integer_ratio()
+    return {"frames": frames, "rate": ratio, "width": width, "height": height}
 
 
 def read_frames(kind: str, data: bytes, wanted: Sequence[int], limits: Limits) -> tuple[int, list[Pixels]]:
@@ -180,8 +175,7 @@ def answer(request: Facts, data: bytes) -> Reply:
     """What a video is, or where some are `wanted`, its frames; none of them where one is missing."""
     kind, wanted, limits = request["format"], request["wanted"], Limits(request["max_s"], request["most"])
     if not wanted:
-        size = read_facts(kind, data, limits)
-        return Reply(size._asdict() | {"rate": size.rate.as_integer_ratio()})
+        return Reply(read_facts(kind, data, limits))
     seen, frames = read_frames(kind, data, wanted, limits)
     if len(frames) < len(wanted):
         return Reply({"seen": seen})

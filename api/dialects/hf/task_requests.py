@@ -42,6 +42,7 @@ from api.dialects.strict_json import (
 )
 from api.dialects.unknown_fields import PART, QUESTION, WRAPPED
 from shared.errors import CallerError
+from shared.media.files import as_its_bytes
 from shared.request import (
     Choices,
     FrameCount,
@@ -167,7 +168,7 @@ def from_picture(data: bytes) -> HfCall:
     """Image-to-text of a body that is the picture itself. Raises CallerError for an empty one."""
     if not data:
         raise CallerError("invalid_image", "The body is empty; send the picture's bytes.")
-    message = Message(role="user", parts=(Image(data=data), Text(text=CAPTION)))
+    message = Message(role="user", parts=(as_its_bytes(Image(data=data), data), Text(text=CAPTION)))
     return HfCall(Request(model="", messages=(message,), named={"messages": ""}), "image-to-text")
 
 

@@ -86,7 +86,6 @@ HOSTILE = {
     "nothing": (b"", "empty"),
     "text": (b"hello", "not a JPEG, PNG, WebP, GIF, HEIC, AVIF, BMP, ICO, TIFF or SVG"),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not a JPEG"),
-    "pdf": (b"%PDF-1.7\n", "a document, which goes into a `file` part"),
     "jpeg bomb": (grown(FINE, 30_000, 30_000), "megapixels .*MAX_MEGAPIXELS_SENT"),
     "webp bomb": (make.webp_lossless_header(16_384, 16_384), "megapixels"),
     "gif bomb": (make.gif_header(30_000, 30_000), "megapixels"),
