@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from struct import Struct
-from typing import IO, Any, NamedTuple, Protocol, cast
+from typing import IO, Any, NamedTuple, cast
 
 from shared.errors import Unavailable
 from shared.media.decoder_protocol import HEAD, READY, Facts
-from shared.media.kinds import Kind
+from shared.media.kinds import Kind, Limits
 from shared.telemetry.logs import fields
 
 log = logging.getLogger("shared.media")
@@ -63,16 +63,6 @@ def _no_decoder(output: str) -> NoDecoder:
     return NoDecoder()
 
 
-class DecodeLimits(Protocol):
-    """Processor time of a file, and memory of a process."""
-
-    @property
-    def decode_limit_s(self) -> float: ...
-
-    @property
-    def decode_memory_mb(self) -> int: ...
-
-
 class Decoded(NamedTuple):
     facts: Facts
     data: bytearray
@@ -85,7 +75,7 @@ class DecoderPool:
     this process does.
     """
 
-    def __init__(self, kind: Kind, module: str, limits: DecodeLimits, size: int = 2) -> None:
+    def __init__(self, kind: Kind, module: str, limits: Limits, size: int = 2) -> None:
         self._kind = kind
         self._module, self._limits, self._size = module, limits, size
         # Last in, first out, so that light load keeps to one warm process. None is a place without one.
@@ -139,7 +129,7 @@ class DecoderPool:
 class DecoderProcess:
     """One decoding process, used by one thread at a time. Raises NoDecoder if it cannot start."""
 
-    def __init__(self, module: str, limits: DecodeLimits) -> None:
+    def __init__(self, module: str, limits: Limits) -> None:
         self._limit_s = limits.decode_limit_s
         try:
             self._channel, self._process = _start(module, limits)
@@ -243,7 +233,7 @@ class DecoderProcess:
         return received
 
 
-def _start(module: str, limits: DecodeLimits) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _start(module: str, limits: Limits) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Our end of its socket, and its process. Raises OSError."""
     channel, remote = socket.socketpair()
     with remote:

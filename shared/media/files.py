@@ -41,12 +41,10 @@ def inspect_file(
     """
     if kind is Image:
         return inspect(data, settings.pictures, param)
-    if kind is Document:
-        DOCUMENT.check_size(len(data), settings.documents, param)
-    elif kind is Video:
-        VIDEO.check(data, settings.videos, param)
-    else:
+    if kind is Sound:
         check_sound(data, settings.sounds, param)
+    else:
+        KINDS[kind].check(data, KINDS[kind].limits(settings), param)
     return None
 
 

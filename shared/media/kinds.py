@@ -1,20 +1,13 @@
 """What the kinds of media have in common: their names, their codes, and limits of size and number."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from shared.errors import CallerError
-from shared.settings import Settings
+from shared.settings import DocumentSettings, PictureSettings, Settings, SoundSettings, VideoSettings
 
-
-class SizeLimit(Protocol):
-    @property
-    def max_mb(self) -> float: ...
-
-
-class CountLimit(Protocol):
-    @property
-    def max_count(self) -> int: ...
+Counted = PictureSettings | SoundSettings | VideoSettings
+Limits = Counted | DocumentSettings
 
 
 class Kind(NamedTuple):
@@ -34,13 +27,13 @@ class Kind(NamedTuple):
     def invalid(self, reason: str, param: str | None) -> CallerError:
         return CallerError(self.code, f"The {self.noun} cannot be used: {reason}.", param=param)
 
-    def check_size(self, size: int, limits: SizeLimit, param: str | None) -> None:
+    def check_size(self, size: int, limits: Limits, param: str | None) -> None:
         """Raises CallerError `payload_too_large`."""
         if size > limits.max_mb * 2**20:
             most = f"{limits.max_mb:g} MiB (SIGHTLINE_{self.noun.upper()}S__MAX_MB)"
             raise CallerError("payload_too_large", f"A {self.noun} may have at most {most}.", param=param)
 
-    def check(self, data: bytes, limits: SizeLimit, param: str | None) -> str:
+    def check(self, data: bytes, limits: Limits, param: str | None) -> str:
         """The format of a file. Raises CallerError `payload_too_large`, or with the kind's code."""
         self.check_size(len(data), limits, param)
         if not data:
@@ -49,7 +42,7 @@ class Kind(NamedTuple):
             raise self.invalid(f"it is not {self.formats}", param)
         return name
 
-    def check_count(self, params: Sequence[str | None], limits: CountLimit) -> None:
+    def check_count(self, params: Sequence[str | None], limits: Counted) -> None:
         """`params` are where they stand in a request. Raises CallerError naming the first one too many."""
         if len(params) > limits.max_count:
             most = f"at most {limits.max_count} are accepted (SIGHTLINE_{self.noun.upper()}S__MAX_COUNT)"
