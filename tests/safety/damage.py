@@ -122,7 +122,7 @@ def jpegs() -> Iterator[Case]:
     scans = partial(make.jpeg_of_scans, (200, 200))
     yield Case("JPEG of 190 scans", partial(scans, 190), (200, 200))
     yield Case("JPEG of 40,000 scans", partial(scans, 40_000), ANY)
-    yield Case("JPEG of 400 large scans", partial(make.jpeg_of_scans, (5000, 5000), 400), BAD)
+    yield Case("JPEG of 400 large scans", partial(make.jpeg_of_scans, (5000, 5000), 400), ANY)
     yield Case("JPEG without end", partial(bytes, JPEG[:-2]), SIZE)
     for name, data in JPEGS.items():
         yield Case(f"JPEG {name}", partial(bytes, data), BAD)

@@ -10,7 +10,7 @@ from tests.safety.conftest import ECHO
 from tests.safety.damage import damaged
 from tests.safety.pictures import cases
 
-CODES = {"invalid_image", "invalid_image_url", "invalid_video", "payload_too_large"}
+CODES = {"invalid_audio", "invalid_image", "invalid_image_url", "invalid_video", "payload_too_large"}
 CASES = (*cases(), *damaged())
 AT_ONCE = 3
 QUESTION = "what is it?"
