@@ -9,15 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.strict_json import (
-    RequestBody,
-    described_as,
-    invalid,
-    parse,
-    read,
-    render,
-    unsupported_kind,
-)
+from api.dialects.strict_json import RequestBody, described_as, invalid, parse, read, render, unsupported_kind
 from shared import request
 from shared.errors import CallerError
 from shared.result import FinishReason, Logprobs, TokenLogprob

@@ -163,9 +163,7 @@ def _of_type(type_: str, value: Any, param: str) -> Format:
 
 def of_kind(kind: str, value: Any, param: str) -> Format:
     """Raises CallerError."""
-    if kind == "json":
-        return _json(value, param)
-    return _regex(value, param) if kind == "regex" else _choice(value, param)
+    return {"json": _json, "regex": _regex, "choice": _choice}[kind](value, param)
 
 
 def _json(value: Any, param: str) -> Format:

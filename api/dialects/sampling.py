@@ -114,11 +114,7 @@ Raw = Annotated[
 ]
 
 AnsweredTier = Literal["default", "flex", "priority"]
-PRIORITIES: dict[str, Priority] = {
-    "flex": "batch",
-    "priority": "interactive",
-    "fast": "interactive",
-}
+PRIORITIES: dict[str, Priority] = {"flex": "batch", "priority": "interactive", "fast": "interactive"}
 SERVICE_TIERS: dict[Priority, AnsweredTier] = {
     "interactive": "priority",
     "normal": "default",
@@ -147,6 +143,15 @@ SPELLINGS = {
 """The parameter that each field of a body sets."""
 DEFAULTS = (("n", 1), ("ignore_eos", False), ("skip_special_tokens", True), ("include_reasoning", True))
 FRAMES = ("num_frames", "fps")
+EDGES = {"shortest_edge": "min_pixels", "longest_edge": "max_pixels"}
+_PIXELS = ("min_pixels", "max_pixels", *(f"size.{edge}" for edge in EDGES))
+NESTED = (
+    "vllm_xargs.no_repeat_ngram_size",
+    *(f"mm_processor_kwargs.{name}" for name in (*_PIXELS, *FRAMES)),
+    *(f"mm_processor_kwargs.images_kwargs.{name}" for name in _PIXELS),
+    *(f"media_io_kwargs.video.{name}" for name in FRAMES),
+)
+"""Where parameters stand in objects of a body."""
 
 
 class Sampling(RequestBody):
@@ -321,22 +326,13 @@ def _template_variables(body: Wire, at: str) -> Iterator[tuple[str, Any, list[st
 
 def _nested(body: Wire) -> Iterator[tuple[str, Any, list[str]]]:
     """Each parameter with where it stands: vLLM's names, and those of `transformers serve`."""
-    name = "no_repeat_ngram_size"
-    yield name, getattr(getattr(body, "vllm_xargs", None), name, None), ["vllm_xargs", name]
-    media, processor = (getattr(body, name, None) for name in ("media_io_kwargs", "mm_processor_kwargs"))
-    yield from _pixels(processor, ["mm_processor_kwargs"])
-    yield from _pixels(processor and processor.images_kwargs, ["mm_processor_kwargs", "images_kwargs"])
     variables = getattr(body, "chat_template_kwargs", None) or {}
-    for name in FRAMES:
-        yield name, getattr(processor, name, None), ["mm_processor_kwargs", name]
-        yield name, getattr(media and media.video, name, None), ["media_io_kwargs", "video", name]
-        yield name, variables.get(name), ["chat_template_kwargs", name]
-
-
-def _pixels(size: PixelLimits | None, path: list[str]) -> Iterator[tuple[str, Any, list[str]]]:
-    for name, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
-        yield name, getattr(size, name, None), [*path, name]
-        yield name, getattr(size and size.size, edge, None), [*path, "size", edge]
+    yield from ((name, variables.get(name), ["chat_template_kwargs", name]) for name in FRAMES)
+    for path in NESTED:
+        value: Any = body
+        for step in path.split("."):
+            value = getattr(value, step, None)
+        yield EDGES.get(step, step), value, path.split(".")
 
 
 def _biases(value: dict[str, float] | list[float], param: str) -> tuple[tuple[int, float], ...] | None:

@@ -134,12 +134,7 @@ RESPONSE: Constraints = REQUEST | {
     "context_management": Constraint(),
     "image": Constraint(({}, {"context_compression": "auto"}, {"context_compression": "disabled"})),
     "access_programs": Constraint(),
-    "background_options": Constraint(
-        (
-            {},
-            {"completion_window": "soonest"},
-        )
-    ),
+    "background_options": Constraint(({}, {"completion_window": "soonest"})),
 }
 QUESTION: Constraints = REQUEST | {
     "details": Constraint((False,), "parameters.details"),

@@ -22,14 +22,7 @@ from pydantic import Field
 from api.dialects.formats import Grammar
 from api.dialects.media import medium, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
-from api.dialects.sampling import (
-    MaxTokensField,
-    MinTokensField,
-    Raw,
-    StopList,
-    TokenSampling,
-    to_parameters,
-)
+from api.dialects.sampling import MaxTokensField, MinTokensField, Raw, StopList, TokenSampling, to_parameters
 from api.dialects.strict_json import (
     RequestBody,
     Wire,
@@ -43,17 +36,7 @@ from api.dialects.strict_json import (
 from api.dialects.unknown_fields import PART, QUESTION, WRAPPED
 from shared.errors import CallerError
 from shared.media.files import as_its_bytes
-from shared.request import (
-    Choices,
-    FrameCount,
-    FrameRate,
-    Image,
-    Medium,
-    Message,
-    Parameters,
-    Request,
-    Text,
-)
+from shared.request import Choices, FrameCount, FrameRate, Image, Medium, Message, Parameters, Request, Text
 
 
 class Generation(TokenSampling):

@@ -4,6 +4,7 @@ Times are Unix seconds with milliseconds; paths in `urls` are relative. Errors a
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.media import PictureUsage, to_picture
 from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.openai.errors import ReadyTime, ready_time, status_of
+from api.dialects.openai.usage import TokensSoFar
 from shared import job, result
 from shared.errors import CODES, ServiceError
 from shared.job import CacheWord, Computed, JobView, Page, Priority, Status, WaitingReason
@@ -45,14 +47,11 @@ class JobAttempt(TypedDict):
     error: NotRequired[BriefError]
 
 
-class JobUsage(TypedDict):
+class JobUsage(TokensSoFar):
     """Part of `prompt_tokens` are `image_tokens`, and `cached_tokens`, which were known already."""
 
-    prompt_tokens: int
-    completion_tokens: int
     image_tokens: int
     cached_tokens: int
-    total_tokens: int
     pictures: NotRequired[Annotated[list[PictureUsage], Field(description="Where pictures were sent.")]]
     audio_tokens: NotRequired[Annotated[int, Field(description="Where sounds were sent.")]]
     reasoning_tokens: NotRequired[Annotated[int, Field(description="Where the model thought first.")]]
@@ -278,12 +277,7 @@ def to_job(view: JobView) -> Job:
         "attempts": [_attempt(attempt) for attempt in view.attempts],
         "cache": view.cache,
         "metadata": view.metadata,
-        "urls": {
-            "self": url,
-            "cancel": f"{url}/cancel",
-            "retry": f"{url}/retry",
-            "events": f"{url}/events",
-        },
+        "urls": {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry", "events": f"{url}/events"},
     }
     optional = {
         "question": view.question and {"text": view.question.text, "pictures": view.question.pictures},
@@ -448,9 +442,4 @@ def _attempt(attempt: job.Attempt) -> JobAttempt:
 
 
 def to_estimate(estimate: job.Estimate) -> Estimate:
-    return {
-        "p50": estimate.p50,
-        "p90": estimate.p90,
-        "service_s": estimate.service_s,
-        "basis": estimate.basis,
-    }
+    return cast(Estimate, asdict(estimate))

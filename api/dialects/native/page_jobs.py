@@ -28,11 +28,7 @@ def with_document(messages: tuple[Message, ...], document: PagedDocument) -> tup
     part = Document(file=document.file, pages=document.pages, param="document.file")
     last = max((at for at, turn in enumerate(messages) if turn.role == "user"), default=len(messages) - 1)
     turn = messages[last]
-    return (
-        *messages[:last],
-        turn.model_copy(update={"parts": (part, *turn.parts)}),
-        *messages[last + 1 :],
-    )
+    return (*messages[:last], turn.model_copy(update={"parts": (part, *turn.parts)}), *messages[last + 1 :])
 
 
 class PageCounts(TypedDict):

@@ -48,12 +48,7 @@ def to_series(samples: Iterable[Sample], models: Sequence[Model], now_ms: int, m
     steps = range(last - minutes * 60 // STEP_S + 1, last + 1)
     by_step = {sample.at_ms // (STEP_S * 1000): sample for sample in samples}
     rows = {model.id: _series(by_step, model, steps) for model in models}
-    return {
-        "step_s": STEP_S,
-        "from": steps[0] * STEP_S,
-        "models": rows,
-        "refusals": refused(by_step, steps),
-    }
+    return {"step_s": STEP_S, "from": steps[0] * STEP_S, "models": rows, "refusals": refused(by_step, steps)}
 
 
 def _series(samples: Mapping[int, Sample], model: Model, steps: Sequence[int]) -> ModelSeries:

@@ -28,13 +28,7 @@ from shared.webhooks import (
 
 WebhookEvent = Literal["job.running", "job.succeeded", "job.failed", "job.cancelled"]
 EndpointEvent = Literal[
-    WebhookEvent,
-    "job.*",
-    "batch.completed",
-    "batch.failed",
-    "batch.cancelled",
-    "batch.expired",
-    "batch.*",
+    WebhookEvent, "job.*", "batch.completed", "batch.failed", "batch.cancelled", "batch.expired", "batch.*"
 ]
 DEFAULT_EVENTS = (*ENDINGS, "batch.*")
 LONGEST_DESCRIPTION = 200

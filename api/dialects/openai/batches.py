@@ -17,13 +17,7 @@ from shared.job import Estimate
 from shared.result import JobError
 
 WINDOW: Literal["24h"] = "24h"
-ELSEWHERE = (
-    "/v1/embeddings",
-    "/v1/images/edits",
-    "/v1/images/generations",
-    "/v1/moderations",
-    "/v1/videos",
-)
+ELSEWHERE = ("/v1/embeddings", "/v1/images/edits", "/v1/images/generations", "/v1/moderations", "/v1/videos")
 """OpenAI's endpoints that this service does not have."""
 MAX_ID = 512
 
@@ -238,11 +232,7 @@ def to_batch(batch: records.Batch, estimate: Estimate | None = None) -> Batch:
         "expired_at": _seconds(stages.get("expired")),
         "cancelling_at": _seconds(stages.get("cancelling")),
         "cancelled_at": _seconds(stages.get("cancelled")),
-        "request_counts": {
-            "total": batch.total or 0,
-            "completed": batch.completed,
-            "failed": batch.failed,
-        },
+        "request_counts": {"total": batch.total or 0, "completed": batch.completed, "failed": batch.failed},
         "failures": [cast(FailureCount, dict(vars(failure))) for failure in batch.failures],
         "usage": _usage(batch.tokens),
         "metadata": batch.metadata or None,

@@ -12,14 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, Protocol, TypeVar
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.calls import (
-    FinishWord,
-    ToolCall,
-    finish_of,
-    split_answer,
-    to_tool_call,
-    to_tool_calls,
-)
+from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to_tool_call, to_tool_calls
 from api.dialects.fields import Metadata
 from api.dialects.logprobs import ChatLogprobs, to_chat_logprobs, wanted
 from api.dialects.messages import WireMessages, has_prefix, to_messages

@@ -13,13 +13,7 @@ from api.dialects.calls import CallId, FunctionName, check_id, split_answer, to_
 from api.dialects.fields import PageAnswer, to_page
 from api.dialects.messages import WirePart, to_part, to_parts, with_question
 from api.dialects.openai.response_object import ResponseCall, ResponseFields, StoredResponse, message_id
-from api.dialects.strict_json import (
-    RequestBody,
-    described_as,
-    invalid,
-    read,
-    unsupported_kind,
-)
+from api.dialects.strict_json import RequestBody, described_as, invalid, read, unsupported_kind
 from api.dialects.unknown_fields import CALL
 from shared.request import (
     Detail,
@@ -280,13 +274,7 @@ def _item(item: Item, media: Mapping[str, str]) -> ListedItem:
             "call_id": turn.answers or "",
             "output": content,
         }
-    return {
-        "id": item.id,
-        "type": "message",
-        "status": "completed",
-        "role": turn.role,
-        "content": content,
-    }
+    return {"id": item.id, "type": "message", "status": "completed", "role": turn.role, "content": content}
 
 
 def _input_part(part: Part, role: Role, media: Mapping[str, str]) -> InputPart:
