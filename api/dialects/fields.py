@@ -43,6 +43,11 @@ class PageAnswer(ListAnswer):
     last_id: str | None
 
 
+class BriefError(TypedDict):
+    code: str
+    message: str
+
+
 class FailureCount(TypedDict):
     """How many lines or pages failed for this reason so far, and the first one's message."""
 

@@ -22,7 +22,15 @@ from pydantic import Field
 from api.dialects.formats import Grammar
 from api.dialects.media import medium, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
-from api.dialects.sampling import MaxTokensField, MinTokensField, Raw, StopList, TokenSampling, to_parameters
+from api.dialects.sampling import (
+    FrameSampling,
+    MaxTokensField,
+    MinTokensField,
+    Raw,
+    StopList,
+    TokenSampling,
+    to_parameters,
+)
 from api.dialects.strict_json import (
     RequestBody,
     Wire,
@@ -36,10 +44,10 @@ from api.dialects.strict_json import (
 from api.dialects.unknown_fields import PART, QUESTION, WRAPPED
 from shared.errors import CallerError
 from shared.media.files import as_its_bytes
-from shared.request import Choices, FrameCount, FrameRate, Image, Medium, Message, Parameters, Request, Text
+from shared.request import Choices, Image, Medium, Message, Parameters, Request, Text
 
 
-class Generation(TokenSampling):
+class Generation(TokenSampling, FrameSampling):
     """`parameters` and `generate_kwargs` alike."""
 
     constraints = QUESTION
@@ -47,8 +55,6 @@ class Generation(TokenSampling):
     max_tokens: MaxTokensField = None
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
-    num_frames: FrameCount | None = None
-    fps: FrameRate | None = None
     num_return_sequences: Choices | None = None
     stop_sequences: StopList = None
     grammar: Grammar | None = None

@@ -15,6 +15,7 @@ from api.dialects.native.page_jobs import PagedDocument, with_document
 from api.dialects.native.webhooks import JobWebhook, to_webhook
 from api.dialects.openai.chat import TopLogprobs, continues
 from api.dialects.sampling import (
+    FrameSampling,
     MaxTokensField,
     MinTokensField,
     Raw,
@@ -27,7 +28,7 @@ from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from api.dialects.unknown_fields import PART, REQUEST, WRAPPED
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status, Times
-from shared.request import FrameCount, FrameRate, Image, Media, Message, Request, Text
+from shared.request import Image, Media, Message, Request, Text
 from shared.webhooks import RUNNING, Webhook
 
 LONGEST_SEARCH, MOST_CANCELLED = 100, 100
@@ -40,15 +41,13 @@ class JobInput(RequestBody):
     images: list[str] | None = None
 
 
-class JobParameters(TokenSampling):
+class JobParameters(TokenSampling, FrameSampling):
     constraints = REQUEST
     max_new_tokens: MaxTokensField = None
     max_tokens: MaxTokensField = None
     max_completion_tokens: MaxTokensField = None
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
-    num_frames: FrameCount | None = None
-    fps: FrameRate | None = None
     raw: Raw = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None

@@ -11,7 +11,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to_tool_calls
-from api.dialects.fields import PageAnswer, seconds, to_page
+from api.dialects.fields import BriefError, PageAnswer, seconds, to_page
 from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.media import PictureUsage, to_picture
 from api.dialects.native.webhooks import WebhookState, to_hook
@@ -29,11 +29,6 @@ class JobUrls(TypedDict):
     cancel: str
     retry: str
     events: str
-
-
-class BriefError(TypedDict):
-    code: str
-    message: str
 
 
 class JobAttempt(TypedDict):

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.fields import FailureCount, seconds
-from api.dialects.native.jobs import BriefError, JobChoice, JobQuestion, JobUsage, known
+from api.dialects.fields import BriefError, FailureCount, seconds
+from api.dialects.native.jobs import JobChoice, JobQuestion, JobUsage, known
 from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.strict_json import RequestBody
 from shared import batch as records

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.fields import FailureCount, Metadata, PageAnswer
+from api.dialects.fields import BriefError, FailureCount, Metadata, PageAnswer
 from api.dialects.openai.errors import status_of, to_error
 from api.dialects.openai.files import to_life
+from api.dialects.openai.usage import CompletionTokensDetails
 from api.dialects.strict_json import RequestBody, invalid, parse, read, unsupported_kind
 from shared import batch as records
 from shared.batch import LineAnswer, LineProblem, Stage
@@ -132,15 +133,11 @@ class InputTokensDetails(TypedDict):
     cached_tokens: int
 
 
-class OutputTokensDetails(TypedDict):
-    reasoning_tokens: int
-
-
 class BatchUsage(TypedDict):
     input_tokens: int
     input_tokens_details: InputTokensDetails
     output_tokens: int
-    output_tokens_details: OutputTokensDetails
+    output_tokens_details: CompletionTokensDetails
     total_tokens: int
 
 
@@ -196,18 +193,13 @@ class RowResponse(TypedDict):
     body: Any
 
 
-class RowError(TypedDict):
-    code: str
-    message: str
-
-
 class OutputRow(TypedDict):
     """A row of an output or error file."""
 
     id: str
     custom_id: str | None
     response: RowResponse | None
-    error: RowError | None
+    error: BriefError | None
 
 
 def to_batch(batch: records.Batch, estimate: Estimate | None = None) -> Batch:
@@ -262,7 +254,7 @@ def to_undone_row(batch: str, line: LineAnswer, error: JobError) -> OutputRow:
 
 
 def _row(
-    batch: str, line: LineAnswer, response: RowResponse | None = None, error: RowError | None = None
+    batch: str, line: LineAnswer, response: RowResponse | None = None, error: BriefError | None = None
 ) -> OutputRow:
     id = _row_id(batch, line)
     return {"id": id, "custom_id": line.custom_id, "response": response, "error": error}

@@ -11,6 +11,7 @@ from api.dialects.calls import TextPiece, call_id, split
 from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.media import PictureUsage, to_picture
 from api.dialects.openai.errors import OpenAIErrorBody, to_error_body
+from api.dialects.openai.usage import CompletionTokensDetails
 from api.dialects.sampling import SERVICE_TIERS, AnsweredTier
 from shared.job import JobView
 from shared.request import Detail, Format, Frozen, Function, Request, Text, Tools
@@ -128,15 +129,11 @@ class InputTokenDetails(TypedDict):
     audio_tokens: NotRequired[Annotated[int, Field(description="Where sounds were sent.")]]
 
 
-class OutputTokenDetails(TypedDict):
-    reasoning_tokens: int
-
-
 class ResponseUsage(TypedDict):
     input_tokens: int
     input_tokens_details: InputTokenDetails
     output_tokens: int
-    output_tokens_details: OutputTokenDetails
+    output_tokens_details: CompletionTokensDetails
     total_tokens: int
 
 
