@@ -292,7 +292,7 @@ class PictureSettings(Group):
         description="All pictures of one request in MiB, earlier turns included.",
     )
     max_count: int = Field(
-        MOST_PICTURES, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
+        256, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
     )
     max_side: int | None = Field(
         None,

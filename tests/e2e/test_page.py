@@ -196,7 +196,7 @@ def test_the_place_in_line_is_seen_while_waiting(page: Page, api: Api) -> None:
 
 def test_what_it_would_cost_is_said_before_asking(page: Page) -> None:
     page.select_option("#model", TINY)
-    expect(page.locator("#forecast")).to_contain_text("1,500 pictures, ")
+    expect(page.locator("#forecast")).to_contain_text("256 pictures, ")
     page.fill("#question", "What is a receipt?")
     expect(page.locator("#forecast")).to_contain_text("tokens")
     page.click("#settings-open")

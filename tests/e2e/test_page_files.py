@@ -55,7 +55,7 @@ def talkative(page: Page) -> Iterator[Page]:
 def test_a_document_is_asked_about_and_its_pages_are_seen_beside_the_answer(page: Page) -> None:
     page.select_option("#model", ECHO)
     drop(page, "#question", pdf(NAMES[:3]), "report.pdf", "application/pdf")
-    expect(page.locator("#forecast")).to_have_text(re.compile(r"1,500 pages \(1,000 page by page\), 50 MB"))
+    expect(page.locator("#forecast")).to_have_text(re.compile(r"256 pages \(1,000 page by page\), 50 MB"))
     page.fill("#pages", "2-3")
     ask(page, ECHO, "what stands there")
     status(page, "succeeded")

@@ -104,10 +104,10 @@ async def test_callers_who_share_a_run_are_each_told_their_own_path(deployment: 
 async def test_pictures_too_many_together_name_the_first_that_is_too_much(deployment: Deployment) -> None:
     small = base64.b64encode(png((6, 6), b"")).decode()
     async with client_of(deployment.app) as client:
-        refused = await client.post(HF, json={"inputs": {"images": [small] * 129, "text": "What?"}})
+        refused = await client.post(HF, json={"inputs": {"images": [small] * 257, "text": "What?"}})
 
     assert (refused.status_code, refused.json()["error_type"]) == (400, "invalid_image")
-    assert refused.json()["error"].startswith("`inputs.images[128]`: ")
+    assert refused.json()["error"].startswith("`inputs.images[256]`: ")
 
 
 async def _fail(deployment: Deployment, found: str) -> None:

@@ -18,7 +18,7 @@ from tests.support.app import client_of, serving
 from tests.support.fake_service import IDLE, NO_WORKER, FakeService
 
 DOCUMENTS = {"max_document_mb": 50, "max_document_pages": 1000}
-LIMITS = {"max_pictures": 1500, "max_picture_mb": 50, "max_body_mb": Settings().api.body_mb, **DOCUMENTS}
+LIMITS = {"max_pictures": 256, "max_picture_mb": 50, "max_body_mb": Settings().api.body_mb, **DOCUMENTS}
 TINY = {"id": "sightline/tiny", "object": "model", "created": 0, "owned_by": "sightline", **LIMITS}
 OTHER = {"id": "org/other", "object": "model", "created": 0, "owned_by": "org", **LIMITS}
 FAILED = ModelState(

@@ -30,7 +30,7 @@ def test_text_turns_and_pictures_are_counted_together() -> None:
     request = asked("x" * 40, "y" * 20, pictures=2)
 
     estimate = estimate_tokens(request, [(9, 9), (2000, 30)], FIXED)
-    assert estimate == Tokens(10 + 5 + 15 + 128, (64, 64), "measured")
+    assert estimate == Tokens(10 + 5 + 15 + 128, (64, 64), "measured", ((9, 9), (2000, 30)))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_sounds_are_counted_by_their_seconds() -> None:
     request = asked("x" * 40, pictures=1, sounds=2)
 
     estimate = estimate_tokens(request, [(9, 9)], LISTENING, [30.0, 0.5])
-    assert estimate == Tokens(20 + 64 + 752 + 14, (64,), "measured")
+    assert estimate == Tokens(20 + 64 + 752 + 14, (64,), "measured", ((9, 9),))
 
 
 def test_a_sound_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
