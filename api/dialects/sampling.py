@@ -68,7 +68,14 @@ MaxTokensField = (
         MaxTokens,
         Field(lt=2**31),
         BeforeValidator(lambda count: WHATEVER_FITS if count == -1 else count),
-        WithJsonSchema({"type": "integer", "minimum": -1, "maximum": WHATEVER_FITS, "not": {"const": 0}}),
+        WithJsonSchema(
+            {
+                "type": "integer",
+                "minimum": -1,
+                "maximum": WHATEVER_FITS,
+                "not": {"type": "integer", "const": 0},
+            }
+        ),
     ]
     | None
 )

@@ -116,7 +116,10 @@ def of_claims() -> Iterator[ScriptCall]:
     told = LOGPROBS.model_copy(update={"origin": Origin(made_of={}, parameters={})})
     yield claims.settle(SETTINGS, CLAIM, told, fingerprint="f", rest=(Piece(0, "x", (1,)),))
     yield claims.settle(SETTINGS, CLAIM, ERROR)
-    yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, missing=("d" * 64,), died=True)
+    again = claims.Retry(1.0, "{}", 5, free=False)
+    yield claims.give_back(
+        SETTINGS, CLAIM, reason="r", error=ERROR, missing=("d" * 64,), died=True, again=again
+    )
     yield claims.rescue(SETTINGS)
 
 
