@@ -78,6 +78,10 @@ def _check_api(api: ApiSettings, place: Place, keyed: bool | None) -> Iterator[C
     if keyed is None and place.scheme is not None:
         fix = "start it, name another --url, or run this with the service's SIGHTLINE_API__TLS_CERT"
         yield problem("port", f"no Sightline answers on {place.host} port {place.port}", fix)
+    elif keyed is None and (scheme := running.scheme_of(place.host, place.port)):
+        finding = f"Sightline answers on {place.host} port {place.port} by {scheme}, unlike the settings here"
+        fix = "run this command with the environment of the service, SIGHTLINE_API__TLS_CERT above all"
+        yield problem("port", finding, fix)
     else:
         yield machine.check_port(place.host, place.port, answers=keyed is not None)
         yield from machine.check_access(api, place.host, keyed=bool(keyed))

@@ -42,8 +42,7 @@ class Api(httpx.Client):
 
     def health(self) -> Health | None:
         """None where nobody listens there, or something other than Sightline."""
-        reply = _get_json(self, "/health", {})
-        return reply if isinstance(reply, dict) and reply.get("store") in STORE_STATES else None
+        return _health(self)
 
     def fleet(self) -> list[Row] | None:
         """None where the API refuses. Call `health` first: only Sightline may be sent the operator's key."""
@@ -60,6 +59,21 @@ class Api(httpx.Client):
             return self.get("/v1/models").status_code == httpx.codes.UNAUTHORIZED
         except httpx.HTTPError:
             return False
+
+
+def scheme_of(host: str, port: int) -> str | None:
+    """The scheme by which Sightline answers, whatever its certificate: nothing secret is sent."""
+    for scheme in ("http", "https"):
+        url = _url(scheme, host, port)
+        with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False) as client:  # noqa: S501
+            if _health(client) is not None:
+                return scheme
+    return None
+
+
+def _health(client: httpx.Client) -> Health | None:
+    reply = _get_json(client, "/health", {})
+    return reply if isinstance(reply, dict) and reply.get("store") in STORE_STATES else None
 
 
 def _url(scheme: str, host: str, port: int) -> str:

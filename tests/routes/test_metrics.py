@@ -324,7 +324,7 @@ async def test_the_lines_of_a_batch_are_counted_as_they_come_and_go(
     deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     async with serving(deployment.worker):
-        await ended(client, await begun(client, [line("good"), line("bad", colour="red")]))
+        await ended(client, await begun(client, [line("good"), line("bad", temperature="hot")]))
     name = "sightline_batch_lines_total"
     page = await counted(deployment, 4, name)
 

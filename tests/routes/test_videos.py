@@ -111,7 +111,7 @@ async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spe
         (
             {"mm_processor_kwargs": {"fps": 2}, "chat_template_kwargs": {"fps": 1}},
             "invalid_request",
-            "chat_template_kwargs.fps",
+            "mm_processor_kwargs.fps",
         ),
     ],
 )
@@ -231,7 +231,7 @@ async def test_the_list_of_models_says_which_take_videos_and_how_large(deploymen
         4,
         50,
         600,
-        256,
+        4096,
     ]
 
 
