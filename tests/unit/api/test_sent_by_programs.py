@@ -10,8 +10,9 @@ import pytest
 
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.responses import from_response
+from api.dialects.unknown_fields import ignored_fields
 from shared.errors import CallerError
-from shared.request import Text
+from shared.request import Image, Text
 from tests.support.golden import DATA
 
 SENT: dict[str, Any] = json.loads((DATA / "sent/programs.json").read_text(encoding="utf-8"))
@@ -32,6 +33,14 @@ def test_a_session_of_codex_goes_on_though_it_says_which_it_is_and_asks_for_summ
     assert call.request.tools is not None
     assert [tool.name for tool in call.request.tools.functions] == ["exec_command", "view_image", "get_goal"]
     assert (call.stream, call.stored) == (True, False)
+
+
+def test_a_benchmark_of_vlmevalkit_is_asked_though_it_says_into_how_many_tiles_a_picture_is_cut() -> None:
+    with ignored_fields() as ignored:
+        request = from_chat(SENT["VLMEvalKit"]).request
+    assert [type(part) for part in request.messages[0].parts] == [Text, Image]
+    assert request.parameters.max_new_tokens == 16384
+    assert ignored == ["messages[0].content[1].image_url.max_dynamic_patch"]
 
 
 ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
