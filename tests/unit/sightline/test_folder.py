@@ -115,12 +115,14 @@ def test_a_folder_of_somebody_s_own_gets_no_rules_for_git(tmp_path: Path) -> Non
 
 def test_other_users_of_the_machine_read_no_job_and_no_secret(tmp_path: Path) -> None:
     """Nor what an earlier version wrote for all to read; a link leads to what may be somebody else's."""
-    (tmp_path / "theirs").touch(0o644)
-    (tmp_path / "data/redis/appendonlydir").mkdir(0o755, parents=True)
-    (tmp_path / "data/redis/appendonlydir/1.aof").touch(0o644)
+    (tmp_path / "theirs").touch()
+    (tmp_path / "data/redis/appendonlydir").mkdir(parents=True)
+    (tmp_path / "data/redis/appendonlydir/1.aof").touch()
     (tmp_path / "data/redis/link").symlink_to(tmp_path / "theirs")
-    for path in (tmp_path / "data", tmp_path / "data/redis"):
-        path.chmod(0o755)
+    for name in ("data", "data/redis", "data/redis/appendonlydir"):
+        (tmp_path / name).chmod(0o755)
+    for name in ("theirs", "data/redis/appendonlydir/1.aof"):
+        (tmp_path / name).chmod(0o644)
     os.close(DataFolder(tmp_path / "data").lock(wait_s=0))
     folders = ("", "redis", "redis/appendonlydir", "blobs", "logs")
     assert {(tmp_path / "data" / name).stat().st_mode & 0o777 for name in folders} == {0o700}
