@@ -9,4 +9,4 @@ client = MinerUClient(
 )
 picture = Image.open(page).convert("RGB")
 print(client.content_extract(picture))
-print(client.batch_content_extract([picture, picture], types=["text", "table"]))
+print(client.batch_content_extract([picture, picture], types="text"))
