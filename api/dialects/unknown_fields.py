@@ -70,7 +70,7 @@ _SAMPLERS = {
     "logits_processors": Constraint((), "logit_bias"),
 }
 _GRAMMARS = {
-    **dict.fromkeys(("guided_grammar", "grammar", "structural_tag"), Constraint((), "structured_outputs")),
+    **dict.fromkeys(("guided_grammar", "grammar", "structural_tag"), Constraint((), "structured_outputs.regex")),
     "guided_whitespace_pattern": Constraint(),
     "guided_json_object": Constraint((False,), "response_format"),
 }
