@@ -188,7 +188,8 @@ def test_a_stream_shows_what_a_text_iterator_streamer_shows(
     shown: Any = TextIteratorStreamer(subject.tokenizer, skip_prompt=True, skip_special_tokens=True)
     subject.continued(subject.templated(TURNS), streamer=shown, do_sample=False)
     _, streamed = answer(subject.engine(), asked(TURNS)[0], decoder)
-    assert streamed == "".join(shown) != ""
+    # But half a character at its end.
+    assert streamed == "".join(shown).rstrip("\ufffd") != ""
 
 
 def test_a_row_s_static_cache_answers_as_that_of_generate(
