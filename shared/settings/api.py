@@ -1,6 +1,7 @@
 """The front end's settings; see `settings`."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 from pydantic import Field, FilePath, ValidationInfo, field_validator
@@ -11,6 +12,11 @@ from shared.settings.group import BearerSecret, Group, Listed, both_or_none, dis
 
 # As browsers write it: no path, no credentials.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#,*\\]+")
+
+
+@cache
+def _body_mb() -> float:
+    return float(min(200, max(50, memory_bytes() // 2**27)))
 
 
 class ApiSettings(Group):
@@ -81,7 +87,7 @@ class ApiSettings(Group):
 
     @property
     def body_mb(self) -> float:
-        return self.body_limit_mb or float(min(200, max(50, memory_bytes() // 2**27)))
+        return self.body_limit_mb or _body_mb()
 
     @field_validator("open")
     @classmethod
