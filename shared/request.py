@@ -225,7 +225,7 @@ class RepetitionDetection(Frozen):
     min_count: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _whole(self) -> "RepetitionDetection":
+    def _check_sizes(self) -> "RepetitionDetection":
         if self.min_pattern_size > self.max_pattern_size or (self.max_pattern_size and self.min_count < 2):
             raise ValueError(
                 "needs a `min_count` of 2 or more, and no more as its smallest size than its largest"

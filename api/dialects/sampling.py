@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from api.dialects.formats import GUIDED, ResponseFormat, StructuredOutputs, of_kind, to_format
 from api.dialects.strict_json import (
@@ -18,7 +18,7 @@ from api.dialects.strict_json import (
     unsupported,
     whole,
 )
-from api.dialects.unknown_fields import FRAME
+from api.dialects.unknown_fields import FRAME, SPELLINGS, spelled
 from shared.job import Priority
 from shared.request import (
     MAX_BIASES,
@@ -32,13 +32,15 @@ from shared.request import (
     Parameters,
     PixelCount,
     Probability,
-    RepetitionDetection,
     RepetitionPenalty,
     Seed,
     StopIds,
     Temperature,
     TokenPenalty,
     TypicalP,
+)
+from shared.request import (
+    RepetitionDetection as Repetitions,
 )
 from shared.variables import (
     MOST_VARIABLES,
@@ -63,11 +65,17 @@ _VARIABLE: TypeAdapter[Value] = TypeAdapter(Variable)
 Count = Annotated[int, Field(lt=2**31)]
 TopK = Annotated[int, Field(ge=-1, lt=2**31)]
 """0 and, as vLLM writes it, -1 are all tokens."""
+
+
+def _is_beyond(count: object) -> bool:
+    return isinstance(count, int) and count > WHATEVER_FITS
+
+
 MaxTokensField = (
     Annotated[
         MaxTokens,
         Field(lt=2**31),
-        BeforeValidator(lambda count: WHATEVER_FITS if count == -1 else count),
+        BeforeValidator(lambda count: WHATEVER_FITS if count == -1 or _is_beyond(count) else count),
         WithJsonSchema(
             {
                 "type": "integer",
@@ -80,6 +88,7 @@ MaxTokensField = (
     | None
 )
 """-1 is what fits."""
+PriorityNumber = Annotated[int, Field(description="Lower comes first; 0 is normal.")] | None
 MinTokensField = Annotated[MinTokens, Field(lt=2**31)] | None
 _Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 _Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
@@ -137,17 +146,6 @@ def to_priority(tier: str | None, number: int | None = None) -> Priority:
 
 
 NO_PARAMETERS = Parameters()
-SPELLINGS = {
-    name: name for name in Parameters.model_fields if name not in ("logprobs", "chat_template_kwargs")
-} | {
-    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
-    **dict.fromkeys(("response_format", "structured_outputs", "grammar", *GUIDED), "format"),
-    "min_tokens": "min_new_tokens",
-    "random_seed": "seed",
-    "num_return_sequences": "n",
-    "stop_sequences": "stop",
-}
-"""The parameter that each field of a body sets."""
 DEFAULTS = (("n", 1), ("ignore_eos", False), ("skip_special_tokens", True), ("include_reasoning", True))
 FRAMES = ("num_frames", "fps")
 EDGES = {"shortest_edge": "min_pixels", "longest_edge": "max_pixels"}
@@ -161,8 +159,19 @@ NESTED = (
 """Where parameters stand in objects of a body."""
 
 
+class RepetitionDetection(Repetitions, RequestBody):
+    """With hints beside it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 class Sampling(RequestBody):
     """What every family spells alike."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        cls.constraints = spelled(cls._known) | cls.constraints
 
     temperature: Temperature | None = None
     top_p: Probability | None = None
@@ -184,6 +193,9 @@ class TokenSampling(Sampling):
     """What OpenAI's routes and jobs take beside it; all but three have vLLM's names."""
 
     n: Choices | None = None
+    max_tokens: MaxTokensField = None
+    max_new_tokens: MaxTokensField = None
+    do_sample: bool | None = None
     typical_p: TypicalP | None = None
     min_tokens: MinTokensField = None
     logit_bias: LogitBias | None = None
@@ -255,7 +267,6 @@ class VllmOptions(RequestBody):
     media_io_kwargs: MediaOptions | None = None
     mm_processor_kwargs: ProcessorArguments | None = None
     vllm_xargs: ProcessorOptions | None = None
-    priority: Annotated[int, Field(description="Lower comes first; 0 is normal.")] | None = None
 
 
 def to_parameters(

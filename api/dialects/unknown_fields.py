@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from shared.request import Parameters
+
 LONGEST_LIST = 1000
 """Characters of the header; what else was ignored is three dots."""
 _NOT_SHOWN = re.compile(r"[^!-+\--~]")
@@ -32,6 +34,27 @@ class Constraint(NamedTuple):
 
 
 Constraints = dict[str, Constraint]
+
+_FORMATS = ("response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice")
+SPELLINGS = {
+    name: name for name in Parameters.model_fields if name not in ("logprobs", "chat_template_kwargs")
+} | {
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
+    **dict.fromkeys(("grammar", *_FORMATS), "format"),
+    "min_tokens": "min_new_tokens",
+    "random_seed": "seed",
+    "num_return_sequences": "n",
+    "stop_sequences": "stop",
+}
+"""The parameter that each field of a body sets."""
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("ignore_eos", "do_sample"), (False,)),
+    **dict.fromkeys(("skip_special_tokens", "include_reasoning"), (True,)),
+    **dict.fromkeys(("n", "typical_p"), (1,)),
+    **dict.fromkeys(("min_new_tokens", "no_repeat_ngram_size"), (0,)),
+    "logit_bias": ({},),
+}
+"""What asks for nothing."""
 
 HINTS = frozenset(
     {
@@ -60,6 +83,10 @@ _SAMPLERS = {
     **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "mirostat", "top_a"), Constraint((0,))),
     **dict.fromkeys(("dry_multiplier", "dynatemp_range", "xtc_probability"), Constraint((0,))),
     **dict.fromkeys(("tfs_z", "typical"), Constraint((1.0,), "typical_p")),
+    **dict.fromkeys(("repeat_penalty", "rep_pen"), Constraint((1.0,), "repetition_penalty")),
+    **dict.fromkeys(("n_predict", "num_predict", "max_tokens_to_sample"), Constraint((-1,), "max_tokens")),
+    "allowed_token_ids": Constraint((), "logit_bias"),
+    "thinking_token_budget": Constraint(),
     "guidance_scale": Constraint((1.0,)),
     "encoder_repetition_penalty": Constraint((1.0,), "repetition_penalty"),
     **dict.fromkeys(("bad_words_ids", "suppress_tokens", "sequence_bias"), Constraint((), "logit_bias")),
@@ -70,7 +97,11 @@ _SAMPLERS = {
     "logits_processors": Constraint((), "logit_bias"),
 }
 _GRAMMARS = {
-    **dict.fromkeys(("guided_grammar", "grammar", "structural_tag"), Constraint((), "structured_outputs.regex")),
+    **dict.fromkeys(
+        ("guided_grammar", "grammar", "structural_tag", "regex", "ebnf"),
+        Constraint((), "structured_outputs.regex"),
+    ),
+    **dict.fromkeys(("json_schema", "format"), Constraint((), "response_format")),
     "guided_whitespace_pattern": Constraint(),
     "guided_json_object": Constraint((False,), "response_format"),
 }
@@ -79,6 +110,9 @@ REQUEST: Constraints = {
     **_SAMPLERS,
     **_GRAMMARS,
     "echo": Constraint((False,), "raw"),
+    **dict.fromkeys(("chat_template", "documents", "prompt_embeds", "tools"), Constraint()),
+    # Parameters, and not in the place where they are read.
+    **dict.fromkeys(("extra_body", "sampling_params", "generation_config", "parameters"), Constraint(({},))),
     "include_stop_str_in_output": Constraint((False,)),
     "no_stop_trim": Constraint((False,)),
     "spaces_between_special_tokens": Constraint((True,)),
@@ -112,22 +146,16 @@ CHAT: Constraints = REQUEST | {
     "web_search_options": Constraint(),
     "safe_prompt": Constraint((False,)),
     "transforms": Constraint(),
-    "prompt": Constraint((), "messages"),
-    "input": Constraint((), "messages"),
-    "max_output_tokens": Constraint((), "max_tokens"),
+    **dict.fromkeys(("prompt", "input", "system", "instructions"), Constraint((), "messages")),
 }
 COMPLETION: Constraints = REQUEST | {
     "add_special_tokens": Constraint((True,), "raw"),
     "top_logprobs": Constraint((), "logprobs"),
-    **dict.fromkeys(("messages", "tools"), Constraint((), "prompt")),
+    "messages": Constraint((), "prompt"),
 }
-_MOVED = ("max_tokens", "max_completion_tokens", "max_new_tokens")
-_FORMATS = ("response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice")
 RESPONSE: Constraints = REQUEST | {
-    "n": Constraint((1,)),
     "logprobs": Constraint((False,), "top_logprobs"),
-    **dict.fromkeys(_MOVED, Constraint((), "max_output_tokens")),
-    **dict.fromkeys(_FORMATS, Constraint((), "text.format")),
+    **dict.fromkeys(("grammar", "format", "json_schema", *_FORMATS), Constraint((), "text.format")),
     "messages": Constraint((), "input"),
     "conversation": Constraint((), "previous_response_id"),
     "prompt": Constraint((), "input"),
@@ -145,24 +173,13 @@ QUESTION: Constraints = REQUEST | {
     "logprobs": Constraint((False,), "details"),
 }
 """Of Hugging Face's `parameters`."""
-_PARAMETERS = (
-    *("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "frequency_penalty"),
-    *(
-        "presence_penalty",
-        "no_repeat_ngram_size",
-        "seed",
-        "stop",
-        "n",
-        "min_tokens",
-        "logit_bias",
-        "logprobs",
-    ),
-    *("stop_token_ids", "ignore_eos", "skip_special_tokens", "chat_template_kwargs", "do_sample", "raw"),
-    *("min_new_tokens", "num_return_sequences", "grammar", *_MOVED, *_FORMATS),
-)
 WRAPPED: Constraints = {
     **REQUEST,
-    **{name: Constraint((), f"parameters.{name}") for name in _PARAMETERS},
+    **{
+        name: Constraint((), f"parameters.{name if parameter == 'format' else parameter}")
+        for name, parameter in SPELLINGS.items()
+    },
+    **dict.fromkeys(("logprobs", "chat_template_kwargs", "raw"), Constraint((), "parameters")),
     "prompt": Constraint((), "input.prompt"),
 }
 """Of a body whose `parameters` stand in an object of their own."""
@@ -187,6 +204,17 @@ STRUCTURED: Constraints = {
     "disable_any_whitespace": Constraint((False,)),
     "disable_additional_properties": Constraint((False,)),
 }
+
+
+def spelled(known: frozenset[str]) -> Constraints:
+    """Parameters that other bodies spell otherwise: none of them is a hint here."""
+    own = {SPELLINGS[name]: name for name in known if name in SPELLINGS}
+    return {
+        name: Constraint(_NEUTRAL.get(of, ()), own.get(of))
+        for name, of in SPELLINGS.items()
+        if name not in known
+    }
+
 
 Noted = list[tuple[dict[str, Any], list[str]]]
 """Objects of a body with the names of the fields in them that were ignored."""

@@ -24,11 +24,12 @@ from api.dialects.media import medium, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
     FrameSampling,
-    MaxTokensField,
     MinTokensField,
     Raw,
     StopList,
+    Thinking,
     TokenSampling,
+    VllmOptions,
     to_parameters,
 )
 from api.dialects.strict_json import (
@@ -47,14 +48,11 @@ from shared.media.files import as_its_bytes
 from shared.request import Choices, Image, Medium, Message, Parameters, Request, Text
 
 
-class Generation(TokenSampling, FrameSampling):
+class Generation(TokenSampling, Thinking, VllmOptions, FrameSampling):
     """`parameters` and `generate_kwargs` alike."""
 
     constraints = QUESTION
-    max_new_tokens: MaxTokensField = None
-    max_tokens: MaxTokensField = None
     min_new_tokens: MinTokensField = None
-    do_sample: bool | None = None
     num_return_sequences: Choices | None = None
     stop_sequences: StopList = None
     grammar: Grammar | None = None

@@ -19,7 +19,9 @@ from api.dialects.sampling import (
     MaxTokensField,
     MinTokensField,
     Raw,
+    Thinking,
     TokenSampling,
+    VllmOptions,
     to_parameters,
     to_priority,
 )
@@ -41,13 +43,10 @@ class JobInput(RequestBody):
     images: list[str] | None = None
 
 
-class JobParameters(TokenSampling, FrameSampling):
+class JobParameters(TokenSampling, Thinking, VllmOptions, FrameSampling):
     constraints = REQUEST
-    max_new_tokens: MaxTokensField = None
-    max_tokens: MaxTokensField = None
     max_completion_tokens: MaxTokensField = None
     min_new_tokens: MinTokensField = None
-    do_sample: bool | None = None
     raw: Raw = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None

@@ -21,6 +21,7 @@ from api.dialects.sampling import (
     SERVICE_TIERS,
     AnsweredTier,
     MaxTokensField,
+    PriorityNumber,
     Thinking,
     TokenSampling,
     VllmOptions,
@@ -54,7 +55,6 @@ class ChatBody(TokenSampling, Thinking, VllmOptions):
     constraints = CHAT
     model: str | None = None
     messages: WireMessages
-    max_tokens: MaxTokensField = None
     max_completion_tokens: MaxTokensField = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -70,6 +70,7 @@ class ChatBody(TokenSampling, Thinking, VllmOptions):
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
     add_generation_prompt: bool | None = None
+    priority: PriorityNumber = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from api.dialects.openai.chat import (
 )
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
 from api.dialects.sampling import (
-    MaxTokensField,
+    PriorityNumber,
     Raw,
     StopList,
     TokenSampling,
@@ -47,15 +47,13 @@ class CompletionBody(TokenSampling, VllmOptions):
         described_as(str | _Prompts),
         Field(description="The line of a batch has one."),
     ]
-    max_tokens: MaxTokensField = None
-    max_new_tokens: MaxTokensField = None
-    do_sample: bool | None = None
     stop_sequences: StopList = None
     grammar: Grammar | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     raw: Raw = None
+    priority: PriorityNumber = None
 
 
 def from_completion(body: Any) -> Completion:

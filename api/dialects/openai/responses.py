@@ -18,6 +18,7 @@ from api.dialects.sampling import (
     Count,
     MaxTokensField,
     MediaOptions,
+    PriorityNumber,
     ProcessorArguments,
     Sampling,
     Thinking,
@@ -70,6 +71,7 @@ class ResponseBody(Sampling, Thinking):
     store: bool | None = None
     metadata: Metadata | None = None
     service_tier: str | None = None
+    priority: PriorityNumber = None
     user: Label | None = None
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
@@ -120,7 +122,7 @@ def from_response(body: Any) -> ResponseTurn:
         stream=bool(call.stream),
         stored=call.store is not False,
         metadata=call.metadata or {},
-        priority=to_priority(call.service_tier),
+        priority=to_priority(call.service_tier, call.priority),
     )
 
 

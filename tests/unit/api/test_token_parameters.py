@@ -9,6 +9,8 @@ from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
+from api.dialects.openai.responses import from_response
+from api.dialects.unknown_fields import SPELLINGS
 from shared.errors import CallerError
 from shared.request import Parameters, Request
 
@@ -185,3 +187,20 @@ def test_an_answer_that_shall_not_end_is_asked_for_by_vllm_s_name(read: Read) ->
 def test_who_parses_pages_of_documents_gets_their_marks_by_vllm_s_name(read: Read) -> None:
     assert read(skip_special_tokens=False).parameters == Parameters(skip_special_tokens=False)
     assert read(skip_special_tokens=True) == read()
+
+
+BODIES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "chat": (from_chat, {"messages": [{"role": "user", "content": "Hi"}]}),
+    "completions": (from_completion, {"prompt": "Hi"}),
+    "responses": (from_response, {"input": "Hi"}),
+    "jobs": (from_job, {"input": {"prompt": "Hi"}}),
+}
+CONSTRAINTS = ("chat_template", "documents", "allowed_token_ids", "regex", "repeat_penalty", "extra_body")
+
+
+@pytest.mark.parametrize("field", [*SPELLINGS, *CONSTRAINTS])
+@pytest.mark.parametrize("route", BODIES)
+def test_what_changes_an_answer_on_another_route_is_nowhere_a_hint(route: str, field: str) -> None:
+    read, body = BODIES[route]
+    with pytest.raises(CallerError):
+        read({**body, field: [[1]]})

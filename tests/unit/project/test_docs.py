@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from api.dialects.sampling import SPELLINGS
+from api.dialects.unknown_fields import SPELLINGS
 from api.server.errors import OWN
 from docs.generate.pages import pages as generated
 from shared.models_file import load_models
