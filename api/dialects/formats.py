@@ -26,6 +26,7 @@ from shared.request import LOOK_AROUND, Format
 MAX_BYTES = 64 * 2**10
 MAX_CHOICES = 1000
 MAX_CHOICE = 256
+ANY_OBJECT = {"type": "object"}
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "text": (),
@@ -77,67 +78,33 @@ class StructuredOutputs(RequestBody):
     json_object: bool | None = None
 
 
-GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice"}
-"""vLLM's and SGLang's older fields, which hold what one of `structured_outputs` does."""
-
-
 def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
     """None if any text will do. Raises CallerError naming the field."""
-    if isinstance(value, TextFormat):
-        return _text_format(value, param)
     if isinstance(value, StructuredOutputs):
         return _structured(value, param)
-    if isinstance(value, Grammar):
-        return _of_type(value.type, value.value, param)
-    _check_fields(value, FIELDS[value.type], param)
+    fields = value.model_dump(by_alias=True, exclude_none=True, include={"json_schema", "schema_", "value"})
+    for number, name in enumerate(fields):
+        if name not in FIELDS[value.type]:
+            raise invalid(render([name], param), f"says nothing beside the type {value.type}")
+        if number:
+            raise invalid(render([name], param), f"is sent beside `{next(iter(fields))}`; send one of them")
     if value.type == "text":
         return None
-    if value.type == "json_schema":
-        return _schema(value, param)
-    if value.type == "json_object" and value.value is None:
-        return _object(value.schema_, param)
-    return _of_type(value.type, value.value, param)
-
-
-def _schema(value: ResponseFormat, param: str) -> Format:
-    if value.value is not None:
-        return _of_type(value.type, value.value, param)
-    if value.schema_ is not None:
-        return _json(value.schema_, render(["schema"], param))
-    at = render(["json_schema"], param)
-    if value.json_schema is None:
-        raise invalid(at, "is required")
-    return _json(value.json_schema.schema_, render(["schema"], at))
+    if value.type == "json_object":
+        fields = fields or {"schema": ANY_OBJECT}
+    if not fields:
+        needed = "schema" if isinstance(value, TextFormat) else FIELDS[value.type][0]
+        raise invalid(render([needed], param), "is required")
+    [(name, content)] = fields.items()
+    at = render([name], param)
+    if name != "schema" and value.type == "json_schema":
+        return _json(read(JsonSchema, content, at).schema_, render(["schema"], at))
+    return of_kind("json" if name == "schema" or value.type == "json_object" else value.type, content, at)
 
 
 def to_schema(value: dict[str, Any], param: str) -> str:
     """A function's schema to be enforced, as JSON text. Raises CallerError naming the field."""
     return _json(value, param).content
-
-
-def _text_format(value: TextFormat, param: str) -> Format | None:
-    if value.type == "json_schema":
-        at = render(["schema"], param)
-        if value.schema_ is None:
-            raise invalid(at, "is required")
-        return _json(value.schema_, at)
-    _check_fields(value, (), param)
-    return _object(None, param) if value.type == "json_object" else None
-
-
-def _check_fields(value: ResponseFormat | TextFormat, allowed: tuple[str, ...], param: str) -> None:
-    """Raises CallerError for a field that the type does not have, and for two that it may have."""
-    fields = [name for name in value.model_dump(by_alias=True, exclude_none=True) if name != "type"]
-    for name in fields:
-        if name not in allowed:
-            raise invalid(render([name], param), f"says nothing beside the type {value.type}")
-    if len(fields) > 1:
-        raise invalid(render(fields[1:2], param), f"is sent beside `{fields[0]}`; send one of them")
-
-
-def _object(schema: dict[str, Any] | None, param: str) -> Format:
-    """An object of that schema, or any object."""
-    return _json({"type": "object"}, param) if schema is None else _json(schema, render(["schema"], param))
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:
@@ -149,16 +116,7 @@ def _structured(value: StructuredOutputs, param: str) -> Format | None:
         raise invalid(param, "takes one of json, regex, choice and json_object")
     [(name, content)] = constraints.items()
     at = render([name], param)
-    return _object(None, at) if name == "json_object" else of_kind(name, content, at)
-
-
-def _of_type(type_: str, value: Any, param: str) -> Format:
-    at = render(["value"], param)
-    if value is None:
-        raise invalid(at, "is required")
-    if type_ == "json_schema":
-        return _json(read(JsonSchema, value, at).schema_, render(["schema"], at))
-    return of_kind("json" if type_ == "json_object" else type_, value, at)
+    return _json(ANY_OBJECT, at) if name == "json_object" else of_kind(name, content, at)
 
 
 def of_kind(kind: str, value: Any, param: str) -> Format:

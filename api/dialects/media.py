@@ -11,6 +11,7 @@ from pybase64 import b64decode
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from api.dialects.strict_json import invalid
 from shared.errors import CallerError
 from shared.media.files import ACCEPTED, KINDS, as_its_bytes, medium_of
 from shared.request import MOST_PICTURES, Image, Medium, Part, Text
@@ -52,6 +53,21 @@ def medium(kind: type[Medium], value: str, param: str) -> Medium:
     if not data or (head.startswith("/") and medium_of(data, kind) is None):
         raise _refusal(kind, param, f"is neither an http(s) URL, nor a data: URI or base64 of {ACCEPTED}")
     return as_its_bytes(kind(data=data, param=param), data)
+
+
+def pictures_beside(
+    one: str | None, several: str | list[str] | None, at: str
+) -> tuple[tuple[Medium, ...], str]:
+    """The pictures of `image` or `images` beside a text, and the path of that field.
+
+    Raises CallerError as `medium` does, and where both were sent.
+    """
+    if one is not None and several is not None:
+        raise invalid(f"{at}.images", f"is sent beside `{at}.image`; send one of them")
+    param, sent = (f"{at}.images", several) if one is None else (f"{at}.image", one)
+    if isinstance(sent, list):
+        return tuple(medium(Image, value, f"{param}[{i}]") for i, value in enumerate(sent)), param
+    return (() if sent is None else (medium(Image, sent, param),)), param
 
 
 def prompt_parts(prompt: str) -> tuple[Part, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from api.dialects.formats import GUIDED, ResponseFormat, StructuredOutputs, of_kind, to_format
+from api.dialects.formats import ResponseFormat, StructuredOutputs, of_kind, to_format
 from api.dialects.strict_json import (
     RequestBody,
     Wire,
@@ -18,7 +18,7 @@ from api.dialects.strict_json import (
     unsupported,
     whole,
 )
-from api.dialects.unknown_fields import FRAME, SPELLINGS, spelled
+from api.dialects.unknown_fields import DEFAULTS, FRAME, GUIDED, SPELLINGS, spelled
 from shared.job import Priority
 from shared.request import (
     MAX_BIASES,
@@ -67,26 +67,13 @@ TopK = Annotated[int, Field(ge=-1, lt=2**31)]
 """0 and, as vLLM writes it, -1 are all tokens."""
 
 
-def _is_beyond(count: object) -> bool:
-    return isinstance(count, int) and count > WHATEVER_FITS
+def _what_fits(count: Any) -> Any:
+    fits = isinstance(count, int) and (count == -1 or count > WHATEVER_FITS)
+    return WHATEVER_FITS if fits else count
 
 
-MaxTokensField = (
-    Annotated[
-        MaxTokens,
-        Field(lt=2**31),
-        BeforeValidator(lambda count: WHATEVER_FITS if count == -1 or _is_beyond(count) else count),
-        WithJsonSchema(
-            {
-                "type": "integer",
-                "minimum": -1,
-                "maximum": WHATEVER_FITS,
-                "not": {"type": "integer", "const": 0},
-            }
-        ),
-    ]
-    | None
-)
+_MAX_TOKENS = WithJsonSchema({"type": "integer", "minimum": -1, "not": {"type": "integer", "const": 0}})
+MaxTokensField = Annotated[MaxTokens, BeforeValidator(_what_fits), _MAX_TOKENS] | None
 """-1 is what fits."""
 PriorityNumber = Annotated[int, Field(description="Lower comes first; 0 is normal.")] | None
 MinTokensField = Annotated[MinTokens, Field(lt=2**31)] | None
@@ -146,7 +133,6 @@ def to_priority(tier: str | None, number: int | None = None) -> Priority:
 
 
 NO_PARAMETERS = Parameters()
-DEFAULTS = (("n", 1), ("ignore_eos", False), ("skip_special_tokens", True), ("include_reasoning", True))
 FRAMES = ("num_frames", "fps")
 EDGES = {"shortest_edge": "min_pixels", "longest_edge": "max_pixels"}
 _PIXELS = ("min_pixels", "max_pixels", *(f"size.{edge}" for edge in EDGES))
@@ -315,7 +301,7 @@ def _read(name: str, value: Any, param: str) -> Any:
         return to_format(value, param) if kind is None else of_kind(kind, value, param)
     if name == "chat_template_kwargs":
         return to_variables(value, param)
-    if (name, value) in DEFAULTS:
+    if (name, value) in DEFAULTS.items():
         return None
     if name == "repetition_detection":
         return value if value.max_pattern_size else None

@@ -35,7 +35,9 @@ class Constraint(NamedTuple):
 
 Constraints = dict[str, Constraint]
 
-_FORMATS = ("response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice")
+GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice"}
+"""vLLM's and SGLang's older fields, which hold what one of `structured_outputs` does."""
+_FORMATS = ("response_format", "structured_outputs", *GUIDED)
 SPELLINGS = {
     name: name for name in Parameters.model_fields if name not in ("logprobs", "chat_template_kwargs")
 } | {
@@ -47,13 +49,9 @@ SPELLINGS = {
     "stop_sequences": "stop",
 }
 """The parameter that each field of a body sets."""
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("ignore_eos", "do_sample"), (False,)),
-    **dict.fromkeys(("skip_special_tokens", "include_reasoning"), (True,)),
-    **dict.fromkeys(("n", "typical_p"), (1,)),
-    **dict.fromkeys(("min_new_tokens", "no_repeat_ngram_size"), (0,)),
-    "logit_bias": ({},),
-}
+DEFAULTS = {"n": 1, "ignore_eos": False, "skip_special_tokens": True, "include_reasoning": True}
+_IDLE = DEFAULTS | {"do_sample": False, "typical_p": 1, "logit_bias": {}}
+_IDLE |= {"min_new_tokens": 0, "no_repeat_ngram_size": 0}
 """What asks for nothing."""
 
 HINTS = frozenset(
@@ -210,7 +208,7 @@ def spelled(known: frozenset[str]) -> Constraints:
     """Parameters that other bodies spell otherwise: none of them is a hint here."""
     own = {SPELLINGS[name]: name for name in known if name in SPELLINGS}
     return {
-        name: Constraint(_NEUTRAL.get(of, ()), own.get(of))
+        name: Constraint((_IDLE[of],) if of in _IDLE else (), own.get(of))
         for name, of in SPELLINGS.items()
         if name not in known
     }

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from api.dialects.formats import Grammar
-from api.dialects.media import medium, prompt_parts
+from api.dialects.media import medium, pictures_beside, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
     FrameSampling,
@@ -227,8 +227,8 @@ def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
 
 def _fields(inputs: HfInputs) -> tuple[Task, tuple[Message, ...]]:
     if inputs.text is not None and inputs.question is not None:
-        raise _either("text", "question")
-    pictures, param = _pictures(inputs)
+        raise invalid("inputs.question", "is sent beside `inputs.text`; send one of them")
+    pictures, param = pictures_beside(inputs.image, inputs.images, "inputs")
     if isinstance(inputs.text, list):
         slots = ImageSlots(pictures, param)
         messages = to_messages(inputs.text, "inputs.text", slots=slots)
@@ -241,20 +241,6 @@ def _fields(inputs: HfInputs) -> tuple[Task, tuple[Message, ...]]:
     if inputs.text is None and not pictures:
         raise invalid("inputs", "needs a text, a picture or both")
     return "image-text-to-text", _turn(pictures, CAPTION if inputs.text is None else inputs.text)
-
-
-def _pictures(inputs: HfInputs) -> tuple[tuple[Medium, ...], str]:
-    """The pictures sent beside the text, and the path of the field that holds them."""
-    if inputs.image is not None and inputs.images is not None:
-        raise _either("image", "images")
-    if isinstance(inputs.images, list):
-        pictures = [medium(Image, v, f"inputs.images[{i}]") for i, v in enumerate(inputs.images)]
-        return tuple(pictures), "inputs.images"
-    if inputs.images is not None:
-        return (medium(Image, inputs.images, "inputs.images"),), "inputs.images"
-    if inputs.image is not None:
-        return (medium(Image, inputs.image, "inputs.image"),), "inputs.image"
-    return (), "inputs.images"
 
 
 def _turn(pictures: tuple[Medium, ...], text: str) -> tuple[Message, ...]:
@@ -298,7 +284,3 @@ def _answers(arguments: HfParameters) -> int | None:
     if arguments.top_k is not None and arguments.top_k < 1:
         raise invalid("parameters.top_k", "should be at least 1")
     return arguments.top_k
-
-
-def _either(first: str, second: str) -> CallerError:
-    return invalid(f"inputs.{second}", f"is sent beside `inputs.{first}`; send one of them")

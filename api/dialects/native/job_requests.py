@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.dialects.fields import MAX_PAIRS, Metadata, Moment, to_ms, to_times
 from api.dialects.logprobs import wanted
-from api.dialects.media import medium
+from api.dialects.media import pictures_beside
 from api.dialects.messages import WireMessages, to_messages
 from api.dialects.native.page_jobs import PagedDocument, with_document
 from api.dialects.native.webhooks import JobWebhook, to_webhook
@@ -30,7 +30,7 @@ from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from api.dialects.unknown_fields import PART, REQUEST, WRAPPED
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status, Times
-from shared.request import Image, Media, Message, Request, Text
+from shared.request import Media, Message, Request, Text
 from shared.webhooks import RUNNING, Webhook
 
 LONGEST_SEARCH, MOST_CANCELLED = 100, 100
@@ -172,12 +172,7 @@ def _messages(call: JobBody) -> tuple[Message, ...]:
 
 def _question(body: JobInput) -> Message:
     """Pictures first, then the prompt: the order of every other short form, so that they share the cache."""
-    if body.image is not None and body.images is not None:
-        raise invalid("input.images", "is sent beside `input.image`; send one of them")
-    references = [(value, f"input.images[{i}]") for i, value in enumerate(body.images or [])]
-    if body.image is not None:
-        references = [(body.image, "input.image")]
-    pictures = [medium(Image, value, param) for value, param in references]
+    pictures, _ = pictures_beside(body.image, body.images, "input")
     return Message(role="user", parts=(*pictures, Text(text=body.prompt)))
 
 

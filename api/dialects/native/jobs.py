@@ -359,7 +359,7 @@ _INTERNAL = ("syntax", "written", "prompt_tokens")
 
 
 def to_problem(error: ServiceError | result.JobError, request_id: str) -> Problem:
-    problem: Problem = {
+    problem = {
         "type": f"urn:sightline:error:{error.code}",
         "title": error.code.replace("_", " ").capitalize(),
         "status": status_of(error.code),
@@ -368,72 +368,62 @@ def to_problem(error: ServiceError | result.JobError, request_id: str) -> Proble
         "retryable": CODES[error.code].retryable if error.code in CODES else error.retryable,
         "request_id": request_id,
     }
-    if error.param is not None:
-        problem["param"] = error.param
-    return cast(Problem, {**problem, **ready_time(error)})
+    return cast(Problem, {**problem, **known({"param": error.param}), **ready_time(error)})
 
 
 def to_result(job: str, result: result.Result) -> JobResult:
     choices = [_choice(job, result, number) for number in range(len(result.choices))]
-    answer: JobResult = {
+    answer = {
         "text": choices[0]["text"],
         "choices": choices,
         "usage": _usage(result.usage),
         "fingerprint": result.fingerprint,
         "compute_s": result.compute_s,
     }
-    if "reasoning" in choices[0]:
-        answer["reasoning"] = choices[0]["reasoning"]
-    return answer
+    return cast(JobResult, answer | known({"reasoning": choices[0].get("reasoning")}))
 
 
 def _usage(usage: result.Usage) -> JobUsage:
-    answer: JobUsage = {
+    answer = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "image_tokens": usage.image_tokens,
         "cached_tokens": usage.cached_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
-    if usage.pictures:
-        answer["pictures"] = [to_picture(picture) for picture in usage.pictures]
-    if usage.audio_tokens:
-        answer["audio_tokens"] = usage.audio_tokens
-    if usage.reasoning_tokens:
-        answer["reasoning_tokens"] = usage.reasoning_tokens
-    return answer
+    optional = {
+        "pictures": [to_picture(picture) for picture in usage.pictures] or None,
+        "audio_tokens": usage.audio_tokens or None,
+        "reasoning_tokens": usage.reasoning_tokens or None,
+    }
+    return cast(JobUsage, answer | known(optional))
 
 
 def _choice(job: str, result: result.Result, number: int) -> JobChoice:
     choice = result.choices[number]
     parts = split_answer(choice.text, result.syntax)
     thoughts, text = split_thoughts(choice.text, result.syntax)
-    answer: JobChoice = {
+    answer: dict[str, Any] = {
         "text": text,
         "finish_reason": finish_of(choice.finish_reason, len(parts.calls)),
         "score": choice.score,
     }
-    if thoughts:
-        answer["reasoning"] = thoughts
     if parts.calls:
-        answer["content"] = parts.text
-        answer["tool_calls"] = to_tool_calls(job, number, parts.calls)
-    if choice.logprobs is not None:
-        answer["logprobs"] = to_content(choice.logprobs)
-    return answer
+        answer |= {"content": parts.text, "tool_calls": to_tool_calls(job, number, parts.calls)}
+    logprobs = None if choice.logprobs is None else to_content(choice.logprobs)
+    return cast(JobChoice, answer | known({"reasoning": thoughts or None, "logprobs": logprobs}))
 
 
 def _attempt(attempt: job.Attempt) -> JobAttempt:
-    shown: JobAttempt = {
+    shown = {
         "number": attempt.number,
         "worker": attempt.worker,
         "started_at": attempt.started_ms / 1000,
         "ended_at": seconds(attempt.ended_ms),
         "outcome": attempt.outcome,
     }
-    if attempt.error:
-        shown["error"] = {"code": attempt.error.code, "message": attempt.error.message}
-    return shown
+    error = attempt.error and {"code": attempt.error.code, "message": attempt.error.message}
+    return cast(JobAttempt, shown | known({"error": error}))
 
 
 def to_estimate(estimate: job.Estimate) -> Estimate:

@@ -1,7 +1,7 @@
 """GET /v1/admin/series: the last minutes of each model."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -53,12 +53,4 @@ def to_series(samples: Iterable[Sample], models: Sequence[Model], now_ms: int, m
 
 def _series(samples: Mapping[int, Sample], model: Model, steps: Sequence[int]) -> ModelSeries:
     row = moments(samples, model.id, model.lane, steps)
-    return {
-        "waiting": [moment.waiting for moment in row],
-        "running": [moment.running for moment in row],
-        "workers": [moment.workers for moment in row],
-        "tokens_per_s": [moment.tokens_per_s for moment in row],
-        "wait_p95_s": [moment.wait_p95_s for moment in row],
-        "succeeded": [moment.succeeded for moment in row],
-        "failed": [moment.failed for moment in row],
-    }
+    return cast(ModelSeries, {n: [getattr(moment, n) for moment in row] for n in ModelSeries.__annotations__})

@@ -1,7 +1,7 @@
 """/v1/batches: batches, the lines of their input, the rows of their output. Times are Unix seconds."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -204,8 +204,8 @@ class OutputRow(TypedDict):
 
 def to_batch(batch: records.Batch, estimate: Estimate | None = None) -> Batch:
     """Times of stages that it has not reached are null."""
-    stages = batch.stages_ms
-    return {
+    reached = {f"{stage}_at": batch.stages_ms.get(stage) for stage in get_args(Stage)[1:]}
+    answer = {
         "id": batch.id,
         "object": "batch",
         "endpoint": batch.endpoint,
@@ -217,19 +217,14 @@ def to_batch(batch: records.Batch, estimate: Estimate | None = None) -> Batch:
         "error_file_id": batch.error,
         "created_at": batch.created_ms // 1000,
         "expires_at": batch.expires_ms // 1000,
-        "in_progress_at": _seconds(stages.get("in_progress")),
-        "finalizing_at": _seconds(stages.get("finalizing")),
-        "completed_at": _seconds(stages.get("completed")),
-        "failed_at": _seconds(stages.get("failed")),
-        "expired_at": _seconds(stages.get("expired")),
-        "cancelling_at": _seconds(stages.get("cancelling")),
-        "cancelled_at": _seconds(stages.get("cancelled")),
+        **{name: None if ms is None else ms // 1000 for name, ms in reached.items()},
         "request_counts": {"total": batch.total or 0, "completed": batch.completed, "failed": batch.failed},
         "failures": [cast(FailureCount, dict(vars(failure))) for failure in batch.failures],
         "usage": _usage(batch.tokens),
         "metadata": batch.metadata or None,
         "estimate": None if estimate is None else _estimate(estimate),
     }
+    return cast(Batch, answer)
 
 
 def _estimate(estimate: Estimate) -> BatchEstimate:
@@ -282,7 +277,3 @@ def _usage(tokens: records.Tokens) -> BatchUsage:
         "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
         "total_tokens": tokens.input + tokens.output,
     }
-
-
-def _seconds(ms: int | None) -> int | None:
-    return None if ms is None else ms // 1000

@@ -4,7 +4,7 @@ A message of an earlier answer comes back with all the fields that the answer ha
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, cast
 
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
@@ -257,24 +257,17 @@ def _answer_turn(job: str, result: Result) -> Message:
 def _item(item: Item, media: Mapping[str, str]) -> ListedItem:
     turn, call = item.turn, item.call
     if call is not None:
-        return {
-            "id": item.id,
-            "type": "function_call",
-            "status": "completed",
-            "call_id": call.id,
-            "name": call.name,
-            "arguments": call.arguments,
-        }
+        own: dict[str, Any] = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+        return cast(ResponseCall, _listed(item, "function_call") | own)
     content = [_input_part(part, turn.role, media) for part in turn.parts]
     if turn.role == "tool":
-        return {
-            "id": item.id,
-            "type": "function_call_output",
-            "status": "completed",
-            "call_id": turn.answers or "",
-            "output": content,
-        }
-    return {"id": item.id, "type": "message", "status": "completed", "role": turn.role, "content": content}
+        own = {"call_id": turn.answers or "", "output": content}
+        return cast(InputOutput, _listed(item, "function_call_output") | own)
+    return cast(InputItem, _listed(item, "message") | {"role": turn.role, "content": content})
+
+
+def _listed(item: Item, kind: str) -> dict[str, Any]:
+    return {"id": item.id, "type": kind, "status": "completed"}
 
 
 def _input_part(part: Part, role: Role, media: Mapping[str, str]) -> InputPart:

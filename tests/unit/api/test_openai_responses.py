@@ -240,11 +240,6 @@ def one_part(part: Any) -> dict[str, Any]:
         ({"text": {"format": {"type": "json_schema"}}}, "invalid_request", "text.format.schema"),
         ({"text": {"format": {"type": "text", "schema": {}}}}, "invalid_request", "text.format.schema"),
         (
-            {"text": {"format": {"type": "json_object", "strict": True}}},
-            "invalid_request",
-            "text.format.strict",
-        ),
-        (
             {"text": {"format": {"type": "json_schema", "schema": {"type": "colour"}}}},
             "invalid_request",
             "text.format.schema.type",
