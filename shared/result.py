@@ -50,11 +50,6 @@ def logprobs_of(data: dict[str, Any]) -> Logprobs | None:
     return _LOGPROBS.validate_python(data["logprobs"]) if "logprobs" in data else None
 
 
-def syntax_in(data: dict[str, Any]) -> str | None:
-    """How the answer is written whose `text` event has this data."""
-    return data.get("written") or data.get("syntax")
-
-
 FinishReason = Literal["stop", "length", "repetition"]
 
 
@@ -116,17 +111,17 @@ class Origin(Recorded):
 class Result(Recorded):
     """The answer and where it came from; times in seconds.
 
-    `syntax` is how its texts are written (`AnswerSyntax`).
+    `syntax` is how its texts are written (`AnswerSyntax`); first, for those who read the beginning only.
     `origin` stands beside it in records.
     """
 
+    syntax: Annotated[str | None, AfterValidator(lambda told: str(read_answer_syntax(told)) or None)] = Field(
+        default=None, exclude_if=lambda syntax: syntax is None
+    )
     choices: tuple[Choice, ...]
     usage: Usage
     fingerprint: str
     compute_s: float
-    syntax: Annotated[str | None, AfterValidator(lambda told: str(read_answer_syntax(told)) or None)] = Field(
-        default=None, exclude_if=lambda syntax: syntax is None
-    )
     origin: Origin | None = Field(default=None, exclude_if=lambda origin: origin is None)
 
     @property

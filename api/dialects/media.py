@@ -6,6 +6,7 @@ refused here, before anything is opened. The rest of the bytes, and where a URL 
 
 import re
 from typing import Annotated, Any, NotRequired, cast
+from urllib.parse import unquote_to_bytes
 
 from pybase64 import b64decode
 from pydantic import Field
@@ -27,6 +28,8 @@ _ESCAPES = {"%2b": "+", "%2f": "/", "%3d": "=", "%0a": "", "%0d": "", "%20": ""}
 _DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 _DATA_HEAD = 400
 """Characters in which the type of a data: URI ends."""
+_MOST_ESCAPED = 1 << 20
+"""Characters of a data: URI without base64."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -90,7 +93,7 @@ def prompt_parts(prompt: str) -> tuple[Part, ...]:
 def _from_data_uri(kind: type[Medium], value: str, param: str) -> bytes:
     prefix = _DATA_URI.match(value[:_DATA_HEAD])
     if prefix is None:
-        raise _refusal(kind, param, "is not a data:…;base64,… URI")
+        return _plain(kind, value, param)
     payload = value[prefix.end() :]
     for escape, character in _ESCAPES.items() if "%" in payload else ():
         payload = payload.replace(escape, character).replace(escape.upper(), character)
@@ -100,6 +103,15 @@ def _from_data_uri(kind: type[Medium], value: str, param: str) -> bytes:
         raise _refusal(kind, param, "holds no valid base64") from None
     if not data:
         raise _refusal(kind, param, "holds no file")
+    return data
+
+
+def _plain(kind: type[Medium], value: str, param: str) -> bytes:
+    """As drawings in SVG are written in the web: text, with escapes or without."""
+    payload = value.partition(",")[2]
+    data = unquote_to_bytes(payload) if len(payload) <= _MOST_ESCAPED else b""
+    if medium_of(data, kind) is None:
+        raise _refusal(kind, param, "is not a data:…;base64,… URI")
     return data
 
 

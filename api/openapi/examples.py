@@ -116,7 +116,7 @@ def _chunks(writer: ChunkWriter[Any]) -> bytes:
 
 CHAT_STREAM = _chunks(chat.ChatChunkWriter(QUEUED, usage=False))
 TEXT_STREAM = _chunks(completions.TextChunkWriter(QUEUED, usage=False))
-_TOKENS = (task_answers.token_chunk(EVENTS[2], 1), task_answers.last_chunk(SUCCEEDED, 2, from_hf(HF)))
+_TOKENS = (task_answers.token_chunk(EVENTS[2].data, 1), task_answers.last_chunk(SUCCEEDED, 2, from_hf(HF)))
 
 HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
 _JOB_EVENTS = tuple(jobs.to_event(event, SUCCEEDED) for event in EVENTS)

@@ -51,6 +51,7 @@ from shared.job import Event, JobView
 from shared.json_line import to_json
 from shared.models import Model
 from shared.offload import offload_if_large
+from shared.tool_calls.thoughts import SpokenTexts
 
 TaskCall = Annotated[RawBody[HfCall], raw_body(HfBody, from_bytes)]
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
@@ -168,13 +169,13 @@ async def _token_ids(http: Request, job: JobView) -> list[int]:
 
 
 async def _blocks(sync_call: SyncCall, job: JobView, call: HfCall) -> AsyncGenerator[bytes]:
-    index = 1
+    index, spoken = 1, SpokenTexts()
     async with aclosing(follow_answer(sync_call, job)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
             elif event.type == "text":
-                yield block(to_json(token_chunk(event, index)))
+                yield block(to_json(token_chunk(spoken.read(event.data), index)))
                 index += 1
             elif event.last:
                 ended = await ended_job(sync_call.http, job)

@@ -69,6 +69,7 @@ from shared.json_line import to_json
 from shared.offload import offload_if_large
 from shared.request import Image, Request
 from shared.store.jobs import PAGE_BYTES
+from shared.tool_calls.thoughts import SpokenTexts, syntax_in
 
 JobIds = Annotated[list[str], json_body(CancelBody, from_cancel)]
 SubmittedJob = Annotated[JobCall, json_body(JobBody, from_job)]
@@ -369,14 +370,30 @@ def _picture(request: Request, place: str) -> Image:
 
 
 async def _blocks(http: HttpRequest, job: JobView, after: int) -> AsyncGenerator[bytes]:
+    spoken = None if after else SpokenTexts()
     async with aclosing(follow_job(http, job, after)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
             elif event.last:
                 yield await _last_block(http, event, job)
+            elif event.type == "text":
+                spoken = spoken or await _spoken_before(http, job, event)
+                yield _block(replace(event, data=spoken.read(event.data)), job)
             else:
                 yield _block(event, job)
+
+
+async def _spoken_before(http: HttpRequest, job: JobView, until: Event) -> SpokenTexts:
+    """For a reader who goes on: whether the model still thinks is known from the beginning only."""
+    spoken = SpokenTexts()
+    async with aclosing(follow_job(http, job)) as events:
+        async for event in events:
+            if isinstance(event, str) or event.id >= until.id or not syntax_in(until.data):
+                break
+            if event.type == "text":
+                spoken.read(event.data)
+    return spoken
 
 
 async def _last_block(http: HttpRequest, event: Event, job: JobView) -> bytes:

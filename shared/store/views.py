@@ -11,6 +11,7 @@ from shared.estimate import Calibration, Lane, LastWorker, ReuseCounts, estimate
 from shared.job import Attempt, AttemptError, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
+from shared.tool_calls.thoughts import split_thoughts, syntax_in
 
 Record = dict[str, Any]
 """A job's or a run's fields."""
@@ -129,19 +130,25 @@ def job(
 
 def _beginning(result: str) -> str:
     try:
-        text: str = from_json(result, allow_partial="trailing-strings")["choices"][0]["text"]
+        answer = from_json(result, allow_partial="trailing-strings")
+        return _told(answer["choices"][0]["text"], answer.get("syntax"))
     except (ValueError, LookupError, TypeError):
         return ""
-    return text[:BEGINNING]
 
 
 def _published(texts: str) -> str:
     """Of a job that was stopped or failed: how its first answer began."""
-    whole = ""
+    whole, syntax = "", None
     for piece in from_json(texts):
         if not piece.get("choice"):
-            whole = whole[: piece["start"]] + piece["text"]
-    return whole[:BEGINNING]
+            whole, syntax = whole[: piece["start"]] + piece["text"], syntax_in(piece)
+    return _told(whole, syntax)
+
+
+def _told(beginning: str, syntax: str | None) -> str:
+    """Of words and thoughts what a list shows."""
+    thoughts, text = split_thoughts(beginning, syntax)
+    return (text or thoughts)[:BEGINNING]
 
 
 def record(texts: Iterable[str]) -> Record:

@@ -4,8 +4,9 @@ Their marks are those that a model's chat template writes, or that its entry say
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shared.tool_calls.call import after_blanks
 from shared.tool_calls.syntax import SYNTAXES, Syntax, overlap
@@ -48,6 +49,11 @@ def read_answer_syntax(text: str | None) -> AnswerSyntax:
     name, *marks = (text or "").split(" ")
     calls = next((syntax for syntax in SYNTAXES if syntax == name), None)
     return AnswerSyntax(calls, Marks(*marks[:2]) if marks else None, not marks[2:])
+
+
+def syntax_in(data: dict[str, Any]) -> str | None:
+    """How the answer is written whose `text` event has this data."""
+    return data.get("written") or data.get("syntax")
 
 
 def marks_of(template: str, reasoning: Sequence[str] | None = None) -> Marks | None:
@@ -110,3 +116,23 @@ def split_thoughts(text: str, syntax: str | None) -> tuple[str, str]:
     _, marks, told = read_answer_syntax(syntax)
     thought, behind = ThoughtReader(marks).feed(text, last=True) if marks else ("", text)
     return thought if told else "", behind
+
+
+class SpokenTexts:
+    """Takes the thoughts from the `text` events of one run, as they come."""
+
+    def __init__(self) -> None:
+        self._readers: dict[int, ThoughtReader] = {}
+        self._lengths: Counter[int] = Counter()
+
+    def read(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The event's data with `reasoning`, if it is told, beside `text`; `start` counts in the latter."""
+        _, marks, told = read_answer_syntax(syntax_in(data))
+        if marks is None:
+            return data
+        choice = data.get("choice", 0)
+        thought, text = self._readers.setdefault(choice, ThoughtReader(marks)).feed(data["text"])
+        start = self._lengths[choice]
+        self._lengths[choice] += len(text)
+        spoken = data | {"start": start, "text": text}
+        return spoken | {"reasoning": thought} if thought and told else spoken

@@ -12,6 +12,7 @@ from shared.webhooks import Notice, body_of
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data
+from tests.support.clients import sent_events
 from tests.support.scripted_worker import FINGERPRINT
 from tests.support.views import QUEUED
 
@@ -44,12 +45,12 @@ def wrote(reason: Any = "stop") -> Result:
     )
 
 
-def settle(deployment: Deployment, reason: Any = "stop") -> None:
+def settle(deployment: Deployment, reason: Any = "stop", syntax: str = SYNTAX) -> None:
     claim = deployment.worker.take()
     for number, text in enumerate(WROTE):
         start = len("".join(WROTE[:number]))
-        assert deployment.worker.say(claim, text, start, syntax=SYNTAX) == "ok"
-    result = wrote(reason)
+        assert deployment.worker.say(claim, text, start, syntax=syntax) == "ok"
+    result = wrote(reason).model_copy(update={"syntax": syntax})
     settling = claims.settle(deployment.worker.settings, claim, result, fingerprint=FINGERPRINT)
     assert deployment.worker.store.run(settling) == "settled"
 
@@ -96,7 +97,7 @@ async def ask(deployment: Deployment, path: str, **wanted: Any) -> Any:
         stream = wanted.pop("stream", None)
         job = await client.post("/v1/jobs", json=wishes("/v1/jobs", **wanted))
         if job.headers["x-cache"] == "MISS":
-            settle(deployment)
+            settle(deployment, syntax=SYNTAX if wanted.get("include_reasoning", True) else f"{SYNTAX} untold")
         reply = await client.post(path, json=wishes(path, **wanted) | ({"stream": True} if stream else {}))
     assert reply.headers["x-cache"] == "HIT"
     return data(reply.content) if stream else reply.json()
@@ -145,11 +146,41 @@ async def test_thoughts_are_streamed_apart_as_they_come(deployment: Deployment) 
     assert done == events[-1]["response"]["output"]
 
 
-async def test_who_wants_no_thoughts_is_told_none(deployment: Deployment) -> None:
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_jobs_events_have_its_thoughts_apart_wherever_a_reader_goes_on(
+    told: bool, deployment: Deployment
+) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
-        made = await client.post("/v1/jobs", json=wishes("/v1/jobs", include_reasoning=False))
-    assert (made.status_code, made.headers["x-cache"]) == (202, "MISS")
+        made = await client.post("/v1/jobs", json=wishes("/v1/jobs", include_reasoning=told))
+        settle(deployment, syntax=SYNTAX if told else f"{SYNTAX} untold")
+        url = f"{made.headers['location']}/events"
+        whole = [
+            event for event in sent_events((await client.get(url)).text.split("\n")) if event.name == "text"
+        ]
+        for at in range(1, len(whole)):
+            rest = (await client.get(url, params={"after": whole[at - 1].id})).text.split("\n")
+            assert [event for event in sent_events(rest) if event.name == "text"] == whole[at:]
+        (listed,) = (await client.get("/v1/jobs", params={"results": "false"})).json()["data"]
+    pieces = [event.data for event in whole]
+    assert "".join(piece.get("reasoning", "") for piece in pieces) == ("A disc." if told else "")
+    assert [(piece["start"], piece["text"]) for piece in pieces if piece["text"]] == [(0, "Red"), (3, ".")]
+    assert listed["answer"] == "Red."
+
+
+async def test_what_has_no_place_for_thoughts_has_them_nowhere_or_as_they_were_written(
+    deployment: Deployment,
+) -> None:
+    def said(chunks: list[Any]) -> str:
+        return "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1])
+
+    path, untold = "/v1/completions", {"include_reasoning": False}
+    *tokens, last = await ask(deployment, "/models/sightline/tiny", stream=True)
+    assert ("".join(t["token"]["text"] for t in tokens), last["generated_text"]) == ("Red.", "Red.")
+    assert said(await ask(deployment, path, stream=True)) == "".join(WROTE)
+    assert (await ask(deployment, path))["choices"][0]["text"] == "".join(WROTE)
+    assert said(await ask(deployment, path, stream=True, **untold)) == "Red."
+    assert (await ask(deployment, path, **untold))["choices"][0]["text"] == "Red."
 
 
 def test_a_webhook_has_thoughts_apart_too() -> None:

@@ -6,7 +6,7 @@ The streaming form is text-generation-inference's `generate_stream`.
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -15,7 +15,7 @@ from api.dialects.hf.task_requests import HfCall
 from api.dialects.openai.chat import result_of
 from api.dialects.openai.errors import ReadyTime, ready_time
 from shared.errors import ServiceError
-from shared.job import Event, JobView
+from shared.job import JobView
 from shared.request import Request, Text
 from shared.result import Candidate, JobError, Logprobs, Result, logprobs_of
 from shared.tool_calls.thoughts import split_thoughts
@@ -116,14 +116,14 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
     return answers
 
 
-def token_chunk(event: Event, index: int) -> TokenChunk:
+def token_chunk(data: dict[str, Any], index: int) -> TokenChunk:
     """The chunk of a text event; of several tokens `token.id` is the last one's, `token.logprob` their sum.
 
     Without details the logprob is unknown.
     """
-    ids, logprobs = event.data["ids"], logprobs_of(event.data)
+    ids, logprobs = data["ids"], logprobs_of(data)
     logprob = None if logprobs is None else sum((token.chosen.logprob for token in logprobs), 0.0)
-    return _chunk(index, ids[-1] if ids else 0, event.data["text"], logprob)
+    return _chunk(index, ids[-1] if ids else 0, data["text"], logprob)
 
 
 def last_chunk(view: JobView, index: int, call: HfCall) -> TokenChunk:

@@ -239,6 +239,7 @@ class JobEvent(TypedDict):
         Annotated[int, Field(description="text: where it begins in its answer, in code points")]
     ]
     text: NotRequired[Annotated[str, Field(description="text")]]
+    reasoning: NotRequired[Annotated[str, Field(description="text: a part of what the model thinks first")]]
     ids: NotRequired[Annotated[list[int], Field(description="text: its tokens")]]
     logprobs: NotRequired[Annotated[list[ChatTokenLogprob], Field(description="text, with logprobs")]]
     job: NotRequired[Annotated[Job, Field(description="The job as it ended.")]]

@@ -33,10 +33,10 @@ from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from api.dialects.unknown_fields import CHAT
 from shared.job import JobView, Priority
 from shared.request import Message, Request, Seed
-from shared.result import Choice, Logprobs, Result, logprobs_of, syntax_in
+from shared.result import Choice, Logprobs, Result, logprobs_of
 from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import AnswerPart, Reader
-from shared.tool_calls.thoughts import Thought
+from shared.tool_calls.thoughts import Thought, syntax_in
 
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 

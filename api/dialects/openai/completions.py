@@ -33,6 +33,7 @@ from api.dialects.unknown_fields import COMPLETION
 from shared.job import JobView
 from shared.request import MOST_PROMPTS, Message, Request, Text
 from shared.result import FinishReason, Logprobs, Result, logprobs_of
+from shared.tool_calls.thoughts import SpokenTexts, read_answer_syntax, split_thoughts, syntax_in
 
 _Prompts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
 
@@ -111,10 +112,19 @@ def to_text_completion(job: JobView, model: str, created: int) -> TextCompletion
     """The answer of a job that succeeded; `model` is the id as served."""
     result = result_of(job)
     head = ChunkHead(text_completion_id(job), model, created, fingerprint=result.fingerprint)
-    choices = [_choice(i, c.text, c.finish_reason, c.logprobs) for i, c in enumerate(result.choices)]
+    texts = [_told(choice.text, result.syntax) for choice in result.choices]
+    choices = [
+        _choice(index, text, choice.finish_reason, choice.logprobs)
+        for index, (text, choice) in enumerate(zip(texts, result.choices, strict=True))
+    ]
     answer = _envelope(head, choices)
     answer["usage"] = to_usage(result.usage)
     return answer
+
+
+def _told(text: str, syntax: str | None) -> str:
+    """All that the model wrote, but for thoughts that the caller does not want."""
+    return text if read_answer_syntax(syntax).told else split_thoughts(text, syntax)[1]
 
 
 def text_completion_id(job: JobView) -> str:
@@ -153,6 +163,8 @@ class TextChunkWriter(ChunkWriter[TextCompletion]):
     def __init__(self, job: JobView, *, usage: bool, calls: bool = False) -> None:  # noqa: ARG002
         self._head = chunk_head(text_completion_id(job), job, usage=usage)
         self._logprobs_sent: Counter[int] = Counter()
+        self._sent: Counter[int] = Counter()
+        self._spoken = SpokenTexts()
 
     def opening(self, answers: int) -> list[TextCompletion]:  # noqa: ARG002
         return []
@@ -160,7 +172,9 @@ class TextChunkWriter(ChunkWriter[TextCompletion]):
     def piece(self, data: dict[str, Any]) -> list[TextCompletion]:
         index, logprobs = data.get("choice", 0), logprobs_of(data)
         self._logprobs_sent[index] += len(logprobs or ())
-        return [text_chunk(self._head, index, data["text"], logprobs=logprobs)]
+        text = (data if read_answer_syntax(syntax_in(data)).told else self._spoken.read(data))["text"]
+        self._sent[index] += len(text)
+        return [text_chunk(self._head, index, text, logprobs=logprobs)]
 
     def ending(self, result: Result) -> list[TextCompletion]:
         self._head = replace(self._head, fingerprint=result.fingerprint)
@@ -168,7 +182,7 @@ class TextChunkWriter(ChunkWriter[TextCompletion]):
             text_chunk(
                 self._head,
                 index,
-                "",
+                _told(choice.text, result.syntax)[self._sent[index] :],
                 choice.finish_reason,
                 unsent_logprobs(choice, self._logprobs_sent[index]),
             )

@@ -43,8 +43,9 @@ from api.dialects.openai.response_object import (
 )
 from shared.errors import ServiceError
 from shared.job import LEAP, Event, JobView, Status
-from shared.result import Result, logprobs_of, syntax_in
+from shared.result import Result, logprobs_of
 from shared.tool_calls.call import ParsedCall
+from shared.tool_calls.thoughts import syntax_in
 
 LAST_EVENTS = {"completed": "response.completed", "incomplete": "response.incomplete"}
 

@@ -6,7 +6,6 @@ import pytest
 from api.dialects.hf.task_answers import last_chunk, to_answer, to_error, token_chunk
 from api.dialects.hf.task_requests import from_hf, from_picture
 from shared.errors import CallerError, ServiceError, Unavailable
-from shared.job import Event
 from shared.result import Candidate, Choice, JobError, Origin, Result, TokenLogprob
 from tests.support.golden import assert_golden
 from tests.support.views import succeeded
@@ -79,8 +78,8 @@ def test_question_gets_at_most_as_many_answers_as_asked() -> None:
 
 
 def test_stream_is_text_generation_inferences() -> None:
-    text = Event(2, "text", {"start": 0, "text": "A red", "ids": [5, 6]}, 1_700_000_000_000)
-    empty = Event(3, "text", {"start": 5, "text": " square.", "ids": []}, 1_700_000_000_000)
+    text = {"start": 0, "text": "A red", "ids": [5, 6]}
+    empty = {"start": 5, "text": " square.", "ids": []}
     last = last_chunk(succeeded(), 3, from_hf({"inputs": "Hi"}))
     assert_golden("hf_stream", [token_chunk(text, 1), token_chunk(empty, 2), last])
 
@@ -108,9 +107,9 @@ def test_the_pieces_of_a_stream_with_details_tell_how_probable_they_were() -> No
         "ids": [5, 6],
         "logprobs": [[0, ["A", -0.5], []], [1, [" red", -0.25], []]],
     }
-    chunks = [token_chunk(Event(2, "text", data, 1_700_000_000_000), 1)]
+    chunks = [token_chunk(data, 1)]
     call = from_hf({"inputs": "Hi", "parameters": {"details": True}, "stream": True})
-    chunks += [token_chunk(Event(3, "text", {**data, "logprobs": []}, 1_700_000_000_000), 2)]
+    chunks += [token_chunk({**data, "logprobs": []}, 2)]
     chunks += [last_chunk(succeeded(), 3, call)]
     assert call.request.parameters.logprobs == 0
     assert [chunk["token"]["logprob"] for chunk in chunks] == [-0.75, 0.0, 0.0]

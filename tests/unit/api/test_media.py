@@ -1,4 +1,5 @@
 import base64
+from urllib.parse import quote
 
 import pytest
 
@@ -9,6 +10,7 @@ from shared.url_guard import MAX_URL_CHARS
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x00\xfb\xff\xfe~ picture"
 B64 = base64.b64encode(PNG).decode()
+DRAWING = "<svg a='ü, 5%'/>"
 URL_SAFE = base64.urlsafe_b64encode(PNG).decode()
 
 
@@ -49,6 +51,11 @@ def test_what_is_sent_as_a_picture_is_what_its_bytes_say(start: bytes, kind: typ
     assert medium(Image, f"data:image/png;base64,{base64.b64encode(start).decode()}", "p") == kind(
         data=start, param="p"
     )
+
+
+@pytest.mark.parametrize("payload", [f",{quote(DRAWING)}", f";utf8,{DRAWING}"])
+def test_a_drawing_may_be_written_as_text_as_in_the_web(payload: str) -> None:
+    assert medium(Image, f"data:image/svg+xml{payload}", "p") == Image(data=DRAWING.encode(), param="p")
 
 
 def test_base64_of_a_jpeg_is_not_taken_for_a_path() -> None:
