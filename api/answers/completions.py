@@ -92,7 +92,7 @@ class AnswerOptions(NamedTuple):
 def _options(completion: Completion) -> AnswerOptions:
     first = completion.request
     must_call = first.tools is not None and first.tools.required
-    usage = completion.include_usage, completion.running_usage
+    usage = bool(completion.options.include_usage), completion.options.running_usage
     return AnswerOptions(completion.stream, *usage, first.parameters.n or 1, must_call)
 
 

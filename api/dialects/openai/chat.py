@@ -6,8 +6,9 @@ implemented are refused, never ignored.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, NotRequired, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, Protocol, TypeVar, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -42,12 +43,13 @@ TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 
 
 class StreamOptions(RequestBody):
+    """Whether a last chunk counts the tokens, or, by vLLM's name beside it, every chunk."""
+
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
 
     @property
     def running_usage(self) -> bool:
-        """Whether every chunk counts; vLLM's name, which means nothing by itself there too."""
         return bool(self.include_usage and self.continuous_usage_stats)
 
 
@@ -77,14 +79,12 @@ class ChatBody(TokenSampling, Thinking, VllmOptions):
 class Completion:
     """A call of either completion route. A request's `model` is as the caller wrote it, "" for none.
 
-    A text completion has a request for each of its prompts, a chat one. In a stream `include_usage` counts
-    the tokens in a last chunk, `running_usage` in every chunk.
+    A text completion has a request for each of its prompts, a chat one.
     """
 
     requests: list[Request]
     stream: bool
-    include_usage: bool
-    running_usage: bool
+    options: StreamOptions
     metadata: dict[str, str] = field(default_factory=dict)
     stored: bool = True
     priority: Priority = "normal"
@@ -114,8 +114,7 @@ def from_chat(body: Any) -> Completion:
     return Completion(
         [request],
         stream=bool(chat.stream),
-        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
-        running_usage=bool(chat.stream_options and chat.stream_options.running_usage),
+        options=chat.stream_options or StreamOptions(),
         metadata=chat.metadata or {},
         stored=chat.store is not False,
         priority=to_priority(chat.service_tier, chat.priority),
@@ -172,16 +171,9 @@ class ChatCompletion(TypedDict):
 def to_completion(job: JobView, model: str, created: int) -> ChatCompletion:
     """The answer of a job that succeeded; `model` is the id as served."""
     result = result_of(job)
-    return {
-        "id": completion_id(job),
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "choices": [_choice(job.id, result, i) for i in range(len(result.choices))],
-        "usage": to_usage(result.usage),
-        "service_tier": SERVICE_TIERS[job.priority],
-        "system_fingerprint": result.fingerprint,
-    }
+    head = ChunkHead(completion_id(job), model, created, False, result.fingerprint, job.priority)
+    choices = [_choice(job.id, result, i) for i in range(len(result.choices))]
+    return cast(ChatCompletion, head.write("chat.completion", choices, to_usage(result.usage)))
 
 
 def completion_id(job: JobView) -> str:
@@ -259,6 +251,19 @@ class ChunkHead:
     fingerprint: str | None = None
     priority: Priority = "normal"
 
+    def write(self, kind: str, choices: Sequence[Any], usage: TokenUsage | None = None) -> dict[str, Any]:
+        """A chunk, or a whole answer."""
+        answer = {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+            "service_tier": SERVICE_TIERS[self.priority],
+            "system_fingerprint": self.fingerprint,
+        }
+        return answer | ({"usage": usage} if usage or self.include_usage else {})
+
 
 def chunk_head(id: str, job: JobView, *, usage: bool) -> ChunkHead:
     """The fingerprint is known before the end only where the answer was cached."""
@@ -279,22 +284,13 @@ def chat_chunk(
         "logprobs": to_chat_logprobs(logprobs),
         "finish_reason": reason,
     }
-    chunk = _envelope(head, [choice])
-    if head.include_usage:
-        chunk["usage"] = None
-    return chunk
+    return _envelope(head, [choice])
 
 
-def _envelope(head: ChunkHead, choices: list[ChatChunkChoice]) -> ChatCompletionChunk:
-    return {
-        "id": head.id,
-        "object": "chat.completion.chunk",
-        "created": head.created,
-        "model": head.model,
-        "service_tier": SERVICE_TIERS[head.priority],
-        "system_fingerprint": head.fingerprint,
-        "choices": choices,
-    }
+def _envelope(
+    head: ChunkHead, choices: list[ChatChunkChoice], usage: TokenUsage | None = None
+) -> ChatCompletionChunk:
+    return cast(ChatCompletionChunk, head.write("chat.completion.chunk", choices, usage))
 
 
 Chunk = TypeVar("Chunk")
@@ -354,7 +350,7 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
             chunks.append(chat_chunk(self._head, index, delta, reason, unsent))
         if self._head.include_usage:
             # Only for callers that asked for it: published snippets read `choices[0]` of every chunk.
-            chunks.append({**_envelope(self._head, []), "usage": to_usage(result.usage)})
+            chunks.append(_envelope(self._head, [], to_usage(result.usage)))
         return chunks
 
     def _parts(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -20,6 +20,7 @@ from api.dialects.openai.chat import (
 )
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
 from api.dialects.sampling import (
+    AnsweredTier,
     PriorityNumber,
     Raw,
     StopList,
@@ -76,8 +77,7 @@ def from_completion(body: Any) -> Completion:
     return Completion(
         requests,
         stream=bool(call.stream),
-        include_usage=bool(call.stream_options and call.stream_options.include_usage),
-        running_usage=bool(call.stream_options and call.stream_options.running_usage),
+        options=call.stream_options or StreamOptions(),
         priority=to_priority(None, call.priority),
     )
 
@@ -103,6 +103,7 @@ class TextCompletion(TypedDict):
     object: Literal["text_completion"]
     created: int
     model: str
+    service_tier: AnsweredTier
     system_fingerprint: str | None
     choices: list[TextChoice]
     usage: NotRequired[TokenUsage | TokensSoFar | None]
@@ -111,15 +112,13 @@ class TextCompletion(TypedDict):
 def to_text_completion(job: JobView, model: str, created: int) -> TextCompletion:
     """The answer of a job that succeeded; `model` is the id as served."""
     result = result_of(job)
-    head = ChunkHead(text_completion_id(job), model, created, fingerprint=result.fingerprint)
+    head = ChunkHead(text_completion_id(job), model, created, False, result.fingerprint, job.priority)
     texts = [_told(choice.text, result.syntax) for choice in result.choices]
     choices = [
         _choice(index, text, choice.finish_reason, choice.logprobs)
         for index, (text, choice) in enumerate(zip(texts, result.choices, strict=True))
     ]
-    answer = _envelope(head, choices)
-    answer["usage"] = to_usage(result.usage)
-    return answer
+    return _envelope(head, choices, to_usage(result.usage))
 
 
 def _told(text: str, syntax: str | None) -> str:
@@ -142,21 +141,11 @@ def text_chunk(
     reason: FinishReason | None = None,
     logprobs: Logprobs | None = None,
 ) -> TextCompletion:
-    chunk = _envelope(head, [_choice(index, text, reason, logprobs)])
-    if head.include_usage:
-        chunk["usage"] = None
-    return chunk
+    return _envelope(head, [_choice(index, text, reason, logprobs)])
 
 
-def _envelope(head: ChunkHead, choices: list[TextChoice]) -> TextCompletion:
-    return {
-        "id": head.id,
-        "object": "text_completion",
-        "created": head.created,
-        "model": head.model,
-        "system_fingerprint": head.fingerprint,
-        "choices": choices,
-    }
+def _envelope(head: ChunkHead, choices: list[TextChoice], usage: TokenUsage | None = None) -> TextCompletion:
+    return cast(TextCompletion, head.write("text_completion", choices, usage))
 
 
 class TextChunkWriter(ChunkWriter[TextCompletion]):
@@ -189,5 +178,5 @@ class TextChunkWriter(ChunkWriter[TextCompletion]):
             for index, choice in enumerate(result.choices)
         ]
         if self._head.include_usage:
-            chunks.append({**_envelope(self._head, []), "usage": to_usage(result.usage)})
+            chunks.append(_envelope(self._head, [], to_usage(result.usage)))
         return chunks

@@ -88,7 +88,7 @@ def test_every_documented_parameter_of_a_chat_is_read() -> None:
     chat = from_chat(FULL)
     at = "messages[1].content"
     assert chat.stream
-    assert chat.include_usage
+    assert chat.options.include_usage
     assert chat.request == Request(
         model="org/model:hf-inference",
         messages=(

@@ -52,7 +52,7 @@ VLLM: dict[str, tuple[Any, Any]] = {
 def test_prompt_is_a_question_in_text(prompt: Any, at: str) -> None:
     call = from_completion(FULL | {"prompt": prompt})
     assert call.stream
-    assert call.include_usage
+    assert call.options.include_usage
     assert call.request == Request(
         model="org/model",
         messages=(Message(role="user", parts=(Text(text="Once"),)),),
@@ -78,7 +78,7 @@ def test_no_more_prompts_are_read_than_any_installation_takes() -> None:
 
 def test_chunks_count_only_where_the_stream_counts_at_all() -> None:
     def counted(**said: Any) -> bool:
-        return from_completion({"prompt": "Hi", "stream": True, "stream_options": said}).running_usage
+        return from_completion({"prompt": "Hi", "stream": True, "stream_options": said}).options.running_usage
 
     assert counted(include_usage=True, continuous_usage_stats=True)
     assert not counted(include_usage=True)

@@ -69,7 +69,7 @@ def test_a_conversation_with_a_picture_and_a_call(client: str) -> None:
 def test_a_stream_whose_tokens_are_counted(client: str) -> None:
     found = chat(client, 1)
     assert meant(found.request) == meant(Request(model=MODEL, messages=(SHOWN,)))
-    assert (found.stream, found.include_usage) == (True, True)
+    assert (found.stream, found.options.include_usage) == (True, True)
 
 
 @pytest.mark.parametrize("client", EVERYBODY)

@@ -43,5 +43,5 @@ def test_who_measures_gets_an_answer_of_the_length_that_is_measured(client: str)
     call = asked(client)
     wanted = Parameters(max_new_tokens=128, ignore_eos=True)
     assert call.request.parameters.model_copy(update={"repetition_penalty": None}) == wanted
-    assert (call.stream, call.include_usage) == (True, True)
-    assert call.running_usage == client.startswith("guidellm")
+    assert (call.stream, call.options.include_usage) == (True, True)
+    assert call.options.running_usage == client.startswith("guidellm")
