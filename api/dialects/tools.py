@@ -85,8 +85,12 @@ def to_tools(
             raise invalid(f"{at}.name", "names another function already")
     if choice == "none":
         return None
+    functions = tuple(
+        _to_function(body, at, strict=(required or bool(body.strict)) and named in (None, body.name))
+        for body, at in bodies
+    )
     return Tools(
-        functions=tuple(_to_function(body, at, required=required, named=named) for body, at in bodies),
+        functions=functions,
         required=required,
         named=named,
         parallel=parallel is not False,
@@ -100,7 +104,8 @@ def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> 
     """
     if choice != "none":
         return None
-    return tuple(_to_hidden_function(read(FlatTool, value)) for value in tools or [])
+    bodies = [read(FlatTool, value) for value in tools or []]
+    return tuple(_to_function(body, None, strict=bool(body.strict)) for body in bodies)
 
 
 def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str | None]:
@@ -126,30 +131,13 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
     return body, at
 
 
-def _to_hidden_function(body: FunctionBody) -> Function:
-    parameters = _parameters_json(body)
-    enforced = parameters if body.strict else None
-    return Function(
-        name=body.name, description=body.description, parameters=parameters, strict_schema=enforced
-    )
-
-
-def _to_function(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
-    enforced = (required or bool(body.strict)) and named in (None, body.name)
-    return Function(
-        name=body.name,
-        description=body.description,
-        parameters=_parameters_json(body),
-        strict_schema=_strict_schema(_parameters(body), f"{at}.parameters") if enforced else None,
-    )
-
-
-def _parameters(body: FunctionBody) -> dict[str, Any]:
-    return NOTHING if body.parameters is None else body.parameters
-
-
-def _parameters_json(body: FunctionBody) -> str:
-    return json.dumps(_parameters(body), separators=(",", ":"), ensure_ascii=False)
+def _to_function(body: FunctionBody, at: str | None, *, strict: bool) -> Function:
+    """Without a path its schema is not checked."""
+    parameters = NOTHING if body.parameters is None else body.parameters
+    text = json.dumps(parameters, separators=(",", ":"), ensure_ascii=False)
+    schema = text if at is None else _strict_schema(parameters, f"{at}.parameters") if strict else None
+    enforced = schema if strict else None
+    return Function(name=body.name, description=body.description, parameters=text, strict_schema=enforced)
 
 
 def _strict_schema(parameters: dict[str, Any], at: str) -> str:
