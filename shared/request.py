@@ -207,10 +207,11 @@ class Format(Frozen):
     """What an answer must be, as text: equal wishes are equal here, whatever wire they came by.
 
     `content` is a JSON Schema with its keys in the caller's order, which answers follow; a regular expression
-    for the whole answer; or a sorted JSON list of texts to choose from.
+    for the whole answer; a sorted JSON list of texts to choose from; or a grammar in llguidance's Lark or in
+    llama.cpp's GBNF.
     """
 
-    kind: Literal["json", "regex", "choice"]
+    kind: Literal["json", "regex", "choice", "grammar"]
     content: str
 
 

@@ -5,8 +5,9 @@
                         ours: {"type": "choice", "value": …};
                         llama.cpp: {"type": "json_object" | "json_schema", "schema": …}
     grammar             Hugging Face: {"type": "json" | "json_object" | "regex" | "json_schema", "value": …}
-    structured_outputs  vLLM: {"json": …}, {"regex": …}, {"choice": …}, {"json_object": true}
-    guided_json         and guided_regex, guided_choice: what is in an object above
+    structured_outputs  vLLM: {"json": …}, {"regex": …}, {"choice": …}, {"grammar": …}, {"json_object": true}
+    guided_json         and guided_regex, guided_choice, guided_grammar: what is in an object above
+    regex, ebnf         SGLang: the same
     text.format         OpenAI's Responses: as `response_format`, what is inside "json_schema" beside the type
 
 huggingface_hub sends a schema as {"type": "json_object", "value": …} if the model is a URL.
@@ -24,6 +25,8 @@ from shared.errors import CallerError
 from shared.request import LOOK_AROUND, Format
 
 MAX_BYTES = 64 * 2**10
+# Its translation from GBNF takes a time that grows with the square of it.
+MAX_GRAMMAR = 8 * 2**10
 MAX_CHOICES = 1000
 MAX_CHOICE = 256
 ANY_OBJECT = {"type": "object"}
@@ -75,6 +78,7 @@ class StructuredOutputs(RequestBody):
     json_: str | dict[str, Any] | None = Field(default=None, alias="json")
     regex: str | None = None
     choice: list[str] | None = None
+    grammar: str | None = None
     json_object: bool | None = None
 
 
@@ -113,7 +117,7 @@ def _structured(value: StructuredOutputs, param: str) -> Format | None:
         name: content for name, content in fields.items() if content is not None and content is not False
     }
     if len(constraints) != 1:
-        raise invalid(param, "takes one of json, regex, choice and json_object")
+        raise invalid(param, "takes one of json, regex, choice, grammar and json_object")
     [(name, content)] = constraints.items()
     at = render([name], param)
     return _json(ANY_OBJECT, at) if name == "json_object" else of_kind(name, content, at)
@@ -121,7 +125,7 @@ def _structured(value: StructuredOutputs, param: str) -> Format | None:
 
 def of_kind(kind: str, value: Any, param: str) -> Format:
     """Raises CallerError."""
-    return {"json": _json, "regex": _regex, "choice": _choice}[kind](value, param)
+    return {"json": _json, "regex": _regex, "choice": _choice, "grammar": _grammar}[kind](value, param)
 
 
 def _json(value: Any, param: str) -> Format:
@@ -155,6 +159,12 @@ def _regex(value: Any, param: str) -> Format:
     if not is_whole(value):
         raise invalid(param, "ends in a backslash that escapes nothing")
     return Format(kind="regex", content=value)
+
+
+def _grammar(value: str, param: str) -> Format:
+    if not 1 <= len(value) <= MAX_GRAMMAR:
+        raise invalid(param, f"should be a grammar in Lark or GBNF of 1 to {MAX_GRAMMAR} characters")
+    return Format(kind="grammar", content=value)
 
 
 def _choice(value: Any, param: str) -> Format:

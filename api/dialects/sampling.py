@@ -195,6 +195,9 @@ class TokenSampling(Sampling):
     guided_json: str | dict[str, Any] | None = None
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    regex: str | None = None
+    ebnf: str | None = None
     chat_template_kwargs: TemplateVariables | None = None
 
 

@@ -35,8 +35,9 @@ class Constraint(NamedTuple):
 
 Constraints = dict[str, Constraint]
 
-GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice"}
-"""vLLM's and SGLang's older fields, which hold what one of `structured_outputs` does."""
+GUIDED = {f"guided_{kind}": kind for kind in ("json", "regex", "choice", "grammar")}
+GUIDED |= {"regex": "regex", "ebnf": "grammar"}
+"""vLLM's older fields, and SGLang's, which hold what one of `structured_outputs` does."""
 _FORMATS = ("response_format", "structured_outputs", *GUIDED)
 SPELLINGS = {
     name: name for name in Parameters.model_fields if name not in ("logprobs", "chat_template_kwargs")
@@ -96,8 +97,8 @@ _SAMPLERS = {
 }
 _GRAMMARS = {
     **dict.fromkeys(
-        ("guided_grammar", "grammar", "structural_tag", "regex", "ebnf"),
-        Constraint((), "structured_outputs.regex"),
+        ("grammar", "structural_tag"),
+        Constraint((), "structured_outputs.grammar"),
     ),
     **dict.fromkeys(("json_schema", "format"), Constraint((), "response_format")),
     "guided_whitespace_pattern": Constraint(),
@@ -196,8 +197,7 @@ CALL: Constraints = {
     **dict.fromkeys(("async", "async_"), Constraint((False,))),
 }
 STRUCTURED: Constraints = {
-    "grammar": Constraint((), "regex"),
-    "structural_tag": Constraint((), "json"),
+    "structural_tag": Constraint((), "grammar"),
     "whitespace_pattern": Constraint(),
     "disable_any_whitespace": Constraint((False,)),
     "disable_additional_properties": Constraint((False,)),

@@ -77,6 +77,14 @@ HOSTILE: dict[str, Format | Schema] = {
     "refers back": Format(kind="regex", content=r"(a)\1"),
     "opens too many brackets": Format(kind="regex", content="(" * 2000 + "a" + ")" * 2000),
     "repeats a word boundary": Format(kind="regex", content=r"(\bfoo\b)+"),
+    "is no grammar": Format(kind="grammar", content="hello"),
+    "is a grammar of nothing": Format(kind="grammar", content="root ::= root"),
+    "nests too deeply in GBNF": Format(kind="grammar", content=f"root ::= {'(' * 4000}"),
+    "names a token of the model": Format(kind="grammar", content="start: <|end|>"),
+}
+GRAMMARS = {
+    "GBNF": 'root ::= answer ("," root)?\nanswer ::= "yes" | "{no}"',
+    "Lark": '?start: answer ("," start)?\n?answer: "yes" | "{no}"',
 }
 
 
@@ -123,6 +131,22 @@ def test_a_format_binds_behind_the_thoughts(is_token: bool) -> None:
         ids = tokenizer.encode(text, add_special_tokens=False)
         taken = all(matcher.consume_token(id_) for id_ in ids)
         assert (taken and matcher.is_accepting()) == held, text
+
+
+@pytest.mark.parametrize("content", GRAMMARS.values(), ids=GRAMMARS.keys())
+def test_an_answer_keeps_to_its_caller_s_own_grammar_behind_thoughts_too(
+    grammars: Grammars, content: str
+) -> None:
+    tokenizer, wanted = AutoTokenizer.from_pretrained(TINY), Format(kind="grammar", content=content)
+    for marks, text, held in (
+        (None, "yes,{no}", True),
+        (None, "no", False),
+        (Marks("<think>", "</think>"), "<think>well</think>{no},yes", True),
+        (Marks("<think>", "</think>"), "<think>well</think>yes,", False),
+    ):
+        matcher = grammars.compile(wanted, "", marks)
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert (all(map(matcher.consume_token, ids)) and matcher.is_accepting()) == held, text
 
 
 def test_a_format_that_needs_what_the_model_may_not_write_is_refused(grammars: Grammars) -> None:

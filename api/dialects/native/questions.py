@@ -137,7 +137,7 @@ def _parameters(parameters: Parameters, *, raw: bool) -> dict[str, Any]:
     if form := parameters.format:
         del values["format"]
         values["structured_outputs"] = {
-            form.kind: form.content if form.kind == "regex" else json.loads(form.content)
+            form.kind: form.content if form.kind in ("regex", "grammar") else json.loads(form.content)
         }
     return values | known({"raw": raw or None})
 

@@ -41,6 +41,7 @@ JSON, REGEX, CHOICE = (
     Format(kind="regex", content="[a-z]+"),
     Format(kind="choice", content='["a b","n\u00e9"]'),
 )
+GRAMMAR = Format(kind="grammar", content="root ::= x")
 ANY = Format(kind="json", content='{"type":"object"}')
 OPENAI = {"type": "json_schema", "json_schema": {"name": "thing", "strict": True, "schema": SCHEMA}}
 
@@ -86,6 +87,14 @@ def hf(**parameters: Any) -> Request:
         (chat(structured_outputs={"regex": "[a-z]+"}), REGEX, "structured_outputs"),
         (chat(structured_outputs={"choice": ["a b", "n\u00e9"]}), CHOICE, "structured_outputs"),
         (chat(structured_outputs={"json_object": True, "regex": None}), ANY, "structured_outputs"),
+        (chat(structured_outputs={"grammar": "root ::= x"}), GRAMMAR, "structured_outputs"),
+        (chat(guided_json=SCHEMA), JSON, "guided_json"),
+        (chat(guided_regex="[a-z]+"), REGEX, "guided_regex"),
+        (chat(guided_choice=["n\u00e9", "a b"]), CHOICE, "guided_choice"),
+        (chat(guided_grammar="root ::= x"), GRAMMAR, "guided_grammar"),
+        (chat(regex="[a-z]+"), REGEX, "regex"),
+        (chat(ebnf="root ::= x"), GRAMMAR, "ebnf"),
+        (job(guided_grammar="root ::= x"), GRAMMAR, "parameters.guided_grammar"),
         (completion(response_format=OPENAI), JSON, "response_format"),
         (completion(grammar={"type": "json", "value": SCHEMA}), JSON, "grammar"),
         (job(response_format=OPENAI), JSON, "parameters.response_format"),
@@ -301,19 +310,14 @@ def test_the_page_names_the_formats_that_a_refusal_names() -> None:
     assert {*FORMATS} <= {*re.findall(r"[a-z0-9-]+", listed)}
 
 
-@pytest.mark.parametrize("wanted", [{}, {"json": SCHEMA, "regex": "a"}, {"json_object": False}])
+@pytest.mark.parametrize(
+    "wanted",
+    [{}, {"json": SCHEMA, "regex": "a"}, {"regex": "a", "grammar": "root ::= x"}, {"json_object": False}],
+)
 def test_structured_outputs_name_one_format(wanted: Any) -> None:
     with pytest.raises(CallerError) as refused:
         chat(structured_outputs=wanted)
     assert refused.value.param == "structured_outputs"
-
-
-def test_a_grammar_next_to_another_format_is_refused_by_each_api() -> None:
-    both = {"regex": "[a-z]+", "grammar": "root ::= x"}
-    for read in (chat, job):
-        with pytest.raises(CallerError) as refused:
-            read(structured_outputs=both)
-        assert (refused.value.param or "").endswith("structured_outputs.grammar")
 
 
 def test_vllm_s_own_object_with_its_defaults_is_the_format_it_names() -> None:

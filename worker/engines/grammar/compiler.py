@@ -1,4 +1,4 @@
-"""Compiles grammars that hold answers to a JSON Schema, a regular expression, a choice, or function calls.
+"""Compiles what holds answers to a JSON Schema, an expression, a choice, a caller's grammar, or calls.
 
 Before each token llguidance reports which ones may come next. It reads the model's own tokenizer and builds
 its automata as it goes, so that nothing is computed ahead for the vocabulary.
@@ -112,10 +112,13 @@ class Grammars:
         self, wanted: Callable[[Mark], str], thoughts: Marks | None, refusal: Refusal, caller: str
     ) -> LLMatcher:
         # The sandbox does not know the model's tokens, so its grammar has the marks as text.
-        sandboxed, grammar = (
-            LLMatcher.grammar_from_lark(behind_thoughts(wanted(mark), thoughts, mark))
-            for mark in (quoted, self.mark)
-        )
+        try:
+            sandboxed, grammar = (
+                LLMatcher.grammar_from_lark(behind_thoughts(wanted(mark), thoughts, mark))
+                for mark in (quoted, self.mark)
+            )
+        except ValueError as error:
+            raise refusal(str(error)) from None
         return self._compiled(sandboxed, grammar, refusal, caller)
 
     def mark(self, text: str) -> str:
@@ -187,9 +190,9 @@ def _unusable_calls(why: str) -> CallerError:
 
 def _grammar(wanted: Format) -> str:
     """The format as llguidance reads it. Raises CallerError."""
-    if wanted.kind == "json":
-        try:
+    try:
+        if wanted.kind == "json":
             return LLMatcher.grammar_from_json_schema(json_schema(wanted.content, SPACING))
-        except ValueError as error:
-            raise _unusable_format(str(error)) from None
-    return LLMatcher.grammar_from_lark(lark(wanted, SPACING))
+        return LLMatcher.grammar_from_lark(lark(wanted, SPACING))
+    except ValueError as error:
+        raise _unusable_format(str(error)) from None

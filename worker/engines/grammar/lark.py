@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from llguidance import regex_to_lark
+from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
 
 from shared.request import LOOK_AROUND, Format
 from shared.tool_calls.thoughts import Marks
@@ -16,6 +17,7 @@ Spacing = Mapping[str, str | bool]
 """llguidance's options for the spaces in JSON."""
 # The keyword from which llguidance reads its options; a caller's own is replaced.
 OPTIONS = "x-guidance"
+_GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
 DEFAULTS: dict[str, str | bool] = {
     # With numeric escapes, an additional property's name could be written to match no listed property or
     # pattern and yet mean one.
@@ -56,10 +58,21 @@ def word(wanted: Format) -> str:
 
 
 def lark(wanted: Format, spacing: Spacing, rule: str = "start") -> str:
-    """The format as the rule of a grammar."""
+    """The format as the rule of a grammar. Raises ValueError."""
+    if wanted.kind == "grammar":
+        # In a grammar of its own, so that its rules may have any names.
+        return f"{rule}: %lark {{\n{_written(wanted.content)}\n}}"
     if wanted.kind == "json":
         return f"{rule}: %json {json_schema(wanted.content, spacing)}"
     return f"{rule}: WORD\nWORD: {word(wanted)}"
+
+
+def _written(grammar: str) -> str:
+    """A caller's grammar in Lark: GBNF is translated."""
+    try:
+        return gbnf_to_lark(grammar) if _GBNF_RULE.search(grammar) else grammar
+    except (GbnfToLarkError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
 def behind_thoughts(grammar: str, marks: Marks | None, mark: Mark) -> str:
