@@ -17,7 +17,7 @@ Spacing = Mapping[str, str | bool]
 """llguidance's options for the spaces in JSON."""
 # The keyword from which llguidance reads its options; a caller's own is replaced.
 OPTIONS = "x-guidance"
-_GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
+_GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 DEFAULTS: dict[str, str | bool] = {
     # With numeric escapes, an additional property's name could be written to match no listed property or
     # pattern and yet mean one.
