@@ -135,34 +135,56 @@ REQUEST: Constraints = {
     "moderation": Constraint(),
 }
 """What no dialect implements, in vLLM's, SGLang's, transformers', llama.cpp's and Hugging Face's names."""
-CHAT: Constraints = REQUEST | {
-    "add_special_tokens": Constraint((False,)),
-    "tool_prompt": Constraint((), "tools"),
-    "functions": Constraint((), "tools"),
-    "function_call": Constraint(("none", "auto"), "tool_choice"),
-    "modalities": Constraint((["text"],)),
-    "audio": Constraint(),
-    "web_search_options": Constraint(),
-    "safe_prompt": Constraint((False,)),
-    "transforms": Constraint(),
-    **dict.fromkeys(("prompt", "input", "system", "instructions"), Constraint((), "messages")),
-}
-COMPLETION: Constraints = REQUEST | {
-    "add_special_tokens": Constraint((True,), "raw"),
-    "top_logprobs": Constraint((), "logprobs"),
-    "messages": Constraint((), "prompt"),
-}
-RESPONSE: Constraints = REQUEST | {
-    "logprobs": Constraint((False,), "top_logprobs"),
-    **dict.fromkeys(("grammar", "format", "json_schema", *_FORMATS), Constraint((), "text.format")),
-    "messages": Constraint((), "input"),
-    "conversation": Constraint((), "previous_response_id"),
-    "prompt": Constraint((), "input"),
-    "context_management": Constraint(),
-    "image": Constraint(({}, {"context_compression": "auto"}, {"context_compression": "disabled"})),
-    "access_programs": Constraint(),
-    "background_options": Constraint(({}, {"completion_window": "soonest"})),
-}
+_FILES = [
+    f"{noun}{ending}"
+    for noun in ("image", "picture", "document", "pdf", "file", "audio", "sound", "video", "attachment")
+    for ending in ("", "s", "_url", "_urls")
+]
+
+
+def contents(instead: str | None = None) -> Constraints:
+    """Files and texts where none is read: without them another question would be answered."""
+    texts = ("messages", "prompt", "input", "question", "system", "instructions")
+    return dict.fromkeys((*_FILES, *texts), Constraint(("",), instead))
+
+
+CHAT: Constraints = (
+    contents("messages")
+    | REQUEST
+    | {
+        "add_special_tokens": Constraint((False,)),
+        "tool_prompt": Constraint((), "tools"),
+        "functions": Constraint((), "tools"),
+        "function_call": Constraint(("none", "auto"), "tool_choice"),
+        "modalities": Constraint((["text"],)),
+        "audio": Constraint(),
+        "web_search_options": Constraint(),
+        "safe_prompt": Constraint((False,)),
+        "transforms": Constraint(),
+    }
+)
+COMPLETION: Constraints = (
+    contents()
+    | REQUEST
+    | {
+        "add_special_tokens": Constraint((True,), "raw"),
+        "top_logprobs": Constraint((), "logprobs"),
+        "messages": Constraint((), "prompt"),
+    }
+)
+RESPONSE: Constraints = (
+    contents("input")
+    | REQUEST
+    | {
+        "logprobs": Constraint((False,), "top_logprobs"),
+        **dict.fromkeys(("grammar", "format", "json_schema", *_FORMATS), Constraint((), "text.format")),
+        "conversation": Constraint((), "previous_response_id"),
+        "context_management": Constraint(),
+        "image": Constraint(({}, {"context_compression": "auto"}, {"context_compression": "disabled"})),
+        "access_programs": Constraint(),
+        "background_options": Constraint(({}, {"completion_window": "soonest"})),
+    }
+)
 QUESTION: Constraints = REQUEST | {
     "details": Constraint((False,), "parameters.details"),
     "handle_impossible_answer": Constraint((False,)),
@@ -173,16 +195,19 @@ QUESTION: Constraints = REQUEST | {
 }
 """Of Hugging Face's `parameters`."""
 WRAPPED: Constraints = {
+    **contents("input"),
     **REQUEST,
     **{
         name: Constraint((), f"parameters.{name if parameter == 'format' else parameter}")
         for name, parameter in SPELLINGS.items()
     },
     **dict.fromkeys(("logprobs", "chat_template_kwargs", "raw"), Constraint((), "parameters")),
-    "prompt": Constraint((), "input.prompt"),
 }
 """Of a body whose `parameters` stand in an object of their own."""
-MESSAGE: Constraints = {"function_call": Constraint((), "tool_calls"), "audio": Constraint()}
+MESSAGE: Constraints = contents("content") | {
+    "function_call": Constraint((), "tool_calls"),
+    "audio": Constraint(),
+}
 PART: Constraints = {"path": Constraint((), "image_url")}
 FRAME: Constraints = {"do_sample_frames": Constraint((True,))}
 TOOL: Constraints = {

@@ -151,8 +151,8 @@ class Jobs:
     def _data_uri(self, image: Image) -> str:
         """Reads all of it, so not for the event loop. Raises BlobMissingError."""
         data = self._blobs.read(image.digest or "")
-        kind = pictures.inspect(data, self._settings.pictures, None).format
-        return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"
+        kind = pictures.inspect(data, self._settings.pictures, None).media_type
+        return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
     async def replay(self, caller: str, job_id: str) -> JobView:
         """Send a job's end to its webhook again.

@@ -233,7 +233,7 @@ async def get_job_picture(http: HttpRequest, id: str, n: str) -> Response:
     if side:
         data = await context.pictures.thumbnail(caller, id, image, picture, side)
         return Response(data, media_type="image/jpeg")
-    headers, kind = {"content-length": str(picture.size)}, f"image/{picture.info.format.lower()}"
+    headers, kind = {"content-length": str(picture.size)}, picture.info.media_type
     if http.method == "HEAD":
         return Response(headers=headers, media_type=kind)
     return StreamingResponse(await context.pictures.whole(image), headers=headers, media_type=kind)

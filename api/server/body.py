@@ -209,4 +209,5 @@ def _check_headers(request: Request, limit: int) -> None:
 
 
 def _too_large(limit: int) -> CallerError:
-    return CallerError("payload_too_large", f"The body is larger than {limit} bytes.")
+    settings = "SIGHTLINE_API__BODY_LIMIT_MB, for a file FILE_LIMIT_MB"
+    return CallerError("payload_too_large", f"The body is larger than {limit} bytes ({settings}).")

@@ -44,6 +44,8 @@ FORMATS = {"ICO": ["ICO", "CUR"], "HEIF": ["HEIF", "AVIF"], "SVG": ["PNG"]}
 # Kinds that are shown without their last bytes; what is put behind these, and what pixels are before.
 ENDLESS = frozenset({"JPEG", "PNG", "BMP"})
 ENDS = ((b"", 0), (bytes(range(1, 99)), 255))
+# The part of a picture's pixels that may be missing.
+MISSING = 0.01
 JPEG_END = b"\xff\xd9"
 THUMBNAIL_QUALITY = 80
 # Pixels whose colours are converted at a time, because each step copies them.
@@ -110,9 +112,9 @@ def _read(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
 
 
 def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, Size]:
-    """A file whose last bytes are missing. No pixel is if it becomes the same picture whatever its end is.
+    """A file whose last bytes are missing. Its last pixels are, from the first that depends on what its end is.
 
-    Raises UnusableError.
+    Raises UnusableError where they are more than a few.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
@@ -122,7 +124,9 @@ def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, 
         )
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
-    if ImageChops.difference(one, other).getbbox():
+    width, height = one.size
+    left, top, _, bottom = ImageChops.difference(one, other).getbbox() or (0, height, 0, height)
+    if width * (height - top) - left * (bottom - top) > MISSING * width * height:
         raise UnusableError("it is cut short or damaged")
     return one, size
 

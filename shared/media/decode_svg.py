@@ -16,7 +16,7 @@ from shared.media.decoder_protocol import UnusableError
 from shared.media.sizes import Size
 
 # The renderer goes into elements by recursion; drawing programs nest some dozens.
-MOST_NESTED = 256
+MOST_NESTED = 128
 EMBEDDED = ("#", "data:")
 DOTS_PER_INCH = 96
 GENERIC = ("font_family", "serif_family", "sans_serif_family", "monospace_family", "cursive_family")
@@ -60,13 +60,16 @@ class _Elements:
 
     def __init__(self) -> None:
         self.has_text = False
-        self._depth = 0
+        self._open: list[str] = []
 
     def start(self, name: str, attributes: dict[str, Any]) -> None:
-        self._depth += 1
-        if self._depth > MOST_NESTED:
-            raise UnusableError("its elements are nested too deeply")
         local = name.rpartition(":")[2].lower()
+        # Where there is a switch, the renderer takes what stands beside it.
+        if local == "foreignobject" and "switch" not in self._open[-1:]:
+            raise UnusableError("it has HTML in it, which is not drawn; send it as a PNG")
+        self._open.append(local)
+        if len(self._open) > MOST_NESTED:
+            raise UnusableError("its elements are nested too deeply")
         self.has_text = self.has_text or local == "text"
         for attribute, value in attributes.items() if local in ("image", "feimage") else ():
             is_address = attribute.rpartition(":")[2].lower() == "href"
@@ -74,4 +77,4 @@ class _Elements:
                 raise UnusableError("it shows another file; embed that as a data: URI, or send a PNG")
 
     def end(self, _: str) -> None:
-        self._depth -= 1
+        self._open.pop()

@@ -64,6 +64,10 @@ class PictureInfo:
     def size(self) -> Size:
         return self.width, self.height
 
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.format.lower()}".replace("svg", "svg+xml")
+
 
 class Header(NamedTuple):
     """`coefficients` are bytes that the decoder of a progressive JPEG keeps for each pixel."""

@@ -68,6 +68,7 @@ INSIDE = "data:image/png;base64," + b64encode(make.picture("PNG")).decode()
         '<rect width="40" height="20" fill="#c81e3c"/>',
         f'<image href="{INSIDE}" width="40" height="20" preserveAspectRatio="none"/>',
         '<script>alert(1)</script><rect width="40" height="20" fill="#c81e3c"/>',
+        '<switch><foreignObject/><rect width="40" height="20" fill="#c81e3c"/></switch>',
     ],
 )
 def test_a_drawing_is_seen(decoder: PictureDecoder, shapes: str) -> None:
@@ -88,7 +89,8 @@ ENTITIES = "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in pairwise("abcd
         ('<!DOCTYPE svg [<!ENTITY a "{0}">]>' + DRAWING.format('<image href="&a;"/>'), "shows another file"),
         (f'<!DOCTYPE svg [<!ENTITY a "a">{ENTITIES}]>' + DRAWING.format("<g>&j;</g>"), "damaged"),
         ('<!DOCTYPE svg [<!ENTITY a SYSTEM "{0}">]>' + DRAWING.format("<g>&a;</g>"), "damaged"),
-        (DRAWING.format("<g>" * 5000 + "</g>" * 5000), "nested too deeply"),
+        (DRAWING.format("<g>" * 200 + "<rect/>" + "</g>" * 200), "nested too deeply"),
+        (DRAWING.format("<foreignObject><p>A label</p></foreignObject>"), "has HTML in it"),
         (DRAWING.format("<rect/>")[:-9], "cut short or damaged"),
     ],
 )
@@ -112,6 +114,15 @@ def test_a_file_whose_last_bytes_are_missing_is_seen_if_all_its_rows_are_there(
 ) -> None:
     whole = make.encoded(NOISE, kind, **options)
     assert decoded(decoder, whole[:-missing]) == decoded(decoder, whole)
+
+
+@pytest.mark.parametrize("missing", [8, 40])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_photograph_is_seen_without_its_last_few_pixels(
+    decoder: PictureDecoder, kind: str, missing: int
+) -> None:
+    data = make.encoded(NOISE.resize((640, 480)), kind)
+    assert decoded(decoder, data[:-missing]).size == (640, 480)
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.9, 0.98])

@@ -14,7 +14,7 @@ TOO_LARGE = {
     "type": "urn:sightline:error:payload_too_large",
     "title": "Payload too large",
     "status": 413,
-    "detail": "The body is larger than 1048 bytes.",
+    "detail": "The body is larger than 1048 bytes (SIGHTLINE_API__BODY_LIMIT_MB, for a file FILE_LIMIT_MB).",
     "code": "payload_too_large",
     "retryable": False,
     "request_id": "r1",

@@ -61,3 +61,27 @@ async def test_the_names_of_a_thousand_fields_make_no_header_that_is_too_long(de
         answer = await client.post("/v1/completions", json={"model": MODEL, "prompt": "Hi", **many})
     assert answer.status_code == 200
     assert len(answer.headers[IGNORED]) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param", "instead"),
+    [
+        ("/v1/chat/completions", {"messages": [TURN], "images": ["QQ=="]}, "images", "messages"),
+        (
+            "/v1/chat/completions",
+            {"messages": [TURN, TURN | {"images": ["QQ=="]}]},
+            "messages[1].images",
+            "content",
+        ),
+        ("/v1/responses", {"input": "Hi", "files": ["QQ=="]}, "files", "input"),
+        ("/v1/jobs", {"input": {"prompt": "Hi", "document": "QQ=="}}, "input.document", "messages"),
+        (f"/models/{MODEL}", {"inputs": {"text": "Hi", "pdf": "QQ=="}}, "inputs.pdf", "inputs"),
+    ],
+)
+async def test_a_file_in_a_place_where_none_is_read_is_no_hint(
+    deployment: Deployment, path: str, body: dict[str, Any], param: str, instead: str
+) -> None:
+    async with client_of(deployment.app) as client:
+        refused = await client.post(path, json={"model": MODEL, **body})
+    assert refused.status_code == 400
+    assert f"`{param}` is not a field of this request; send `{instead}` instead" in refused.text

@@ -35,11 +35,12 @@ def seen(reply: httpx.Response) -> Image.Image:
     return Image.open(io.BytesIO(reply.content))
 
 
-async def test_a_picture_is_read_as_it_was_sent(deployment: Deployment) -> None:
+@pytest.mark.parametrize(("data", "kind"), [(PHOTO, "image/jpeg"), (b"<svg/>", "image/svg+xml")])
+async def test_a_picture_is_read_as_it_was_sent(deployment: Deployment, data: bytes, kind: str) -> None:
     async with client_of(deployment.app) as client:
-        reply = await client.get(await asked(client))
+        reply = await client.get(await asked(client, data))
 
-    assert (reply.content, reply.headers["content-type"]) == (PHOTO, "image/jpeg")
+    assert (reply.content, reply.headers["content-type"]) == (data, kind)
     assert reply.headers["cache-control"] == "no-store"
     assert reply.headers["x-content-type-options"] == "nosniff"
 

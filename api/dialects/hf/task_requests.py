@@ -42,7 +42,7 @@ from api.dialects.strict_json import (
     read,
     unsupported,
 )
-from api.dialects.unknown_fields import PART, QUESTION, WRAPPED
+from api.dialects.unknown_fields import PART, QUESTION, WRAPPED, contents
 from shared.errors import CallerError
 from shared.media.files import as_its_bytes
 from shared.request import Choices, Image, Medium, Message, Parameters, Request, Text
@@ -76,7 +76,7 @@ class Options(RequestBody):
 
 
 class HfInputs(RequestBody):
-    constraints = PART
+    constraints = PART | contents("inputs")
     image: str | None = None
     images: str | list[str] | None = None
     text: Annotated[str | list[Any] | None, described_as(str | WireMessages | None)] = None
@@ -84,7 +84,7 @@ class HfInputs(RequestBody):
 
 
 class HfBody(RequestBody):
-    constraints = WRAPPED
+    constraints = WRAPPED | contents("inputs")
     model: str | None = None
     inputs: Annotated[
         str | dict[str, Any] | list[Any] | None,

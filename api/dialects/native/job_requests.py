@@ -27,7 +27,7 @@ from api.dialects.sampling import (
 )
 from api.dialects.strict_json import RequestBody, invalid, read, unsupported
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
-from api.dialects.unknown_fields import PART, REQUEST, WRAPPED
+from api.dialects.unknown_fields import PART, REQUEST, WRAPPED, contents
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status, Times
 from shared.request import Media, Message, Request, Text
@@ -37,7 +37,7 @@ LONGEST_SEARCH, MOST_CANCELLED = 100, 100
 
 
 class JobInput(RequestBody):
-    constraints = PART
+    constraints = PART | contents("messages")
     prompt: str
     image: str | None = None
     images: list[str] | None = None
