@@ -112,7 +112,7 @@ def _read(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
 
 
 def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, Size]:
-    """A file whose last bytes are missing. Its last pixels are, from the first that depends on what its end is.
+    """A file whose last bytes are missing; so are the pixels from the first that depends on what its end is.
 
     Raises UnusableError where they are more than a few.
     """
