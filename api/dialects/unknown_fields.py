@@ -131,7 +131,7 @@ REQUEST: Constraints = {
     "min_length": Constraint((0,), "min_new_tokens"),
     "max_time": Constraint((), "max_new_tokens"),
     "return_full_text": Constraint((False,)),
-    "suffix": Constraint(("",)),
+    "suffix": Constraint(),
     "moderation": Constraint(),
 }
 """What no dialect implements, in vLLM's, SGLang's, transformers', llama.cpp's and Hugging Face's names."""
@@ -264,7 +264,7 @@ def note(body: dict[str, Any], known: frozenset[str], constraints: Constraints, 
             continue
         if row is None:
             names.append(name)
-        elif value not in row.harmless:
+        elif value not in (*row.harmless, ""):
             context = {"reason": row.reason, "name": name}
             raise PydanticCustomError("unsupported_parameter", "{reason}", context)
     if names and noted is not None:

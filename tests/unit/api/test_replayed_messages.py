@@ -161,7 +161,7 @@ def test_a_client_that_dumps_a_whole_request_of_another_service_is_answered(read
         {"mm_processor_kwargs": {}, "priority": 0},
         {"separate_reasoning": True},
         {"safe_prompt": False, "transforms": []},
-        {"mirostat": 0, "tfs_z": 1, "top_a": 0},
+        {"mirostat": 0, "tfs_z": 1, "top_a": 0, "grammar": "", "suffix": "", "system": ""},
         {"dry_multiplier": 0, "dynatemp_range": 0, "xtc_probability": 0, "id_slot": -1, "cache_prompt": True},
         {"stream_reasoning": True, "return_hidden_states": False, "return_cached_tokens_details": False},
     ],
