@@ -1,7 +1,6 @@
 """`sightline batches`: uploads a file, makes and awaits a batch, downloads its files."""
 
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from sightline.exits import CommandError, Exit, PassingError
 from sightline.progress import Bar, tenths
 from sightline.serving.service import called, check, client_of, fetched, parsed, segment, speaking
 from sightline.terminal import moment_if_any, note, show, show_facts, show_json, show_table, span
+from sightline.whole_file import replacing
 
 Batch = dict[str, Any]
 Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/responses"]
@@ -364,16 +364,7 @@ def _saved(client: httpx.Client, source: str, path: Path) -> None:
             with path.open("wb") as into:
                 download(client, source, into)
         else:
-            _replaced(client, source, path.resolve())
+            with replacing(path.resolve()) as part, part.open("xb") as into:
+                download(client, source, into)
     except OSError as error:
         raise CommandError(Exit.USAGE, f"{path} cannot be written: {error.strerror}.") from None
-
-
-def _replaced(client: httpx.Client, source: str, path: Path) -> None:
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as into:
-            download(client, source, into)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -109,8 +109,8 @@ def medium_url(medium: str) -> str:
             data = file.read(MOST_MB * 2**20 + 1)
     except OSError as error:
         raise CommandError(Exit.USAGE, f"The file {medium} cannot be read: {error.strerror}.") from None
-    if len(data) > MOST_MB * 2**20:
-        raise CommandError(Exit.USAGE, f"The file {medium} has more than {MOST_MB} MiB.")
+    if not 0 < len(data) <= MOST_MB * 2**20:
+        raise CommandError(Exit.USAGE, f"The file {medium} is empty, or has more than {MOST_MB} MiB.")
     mime = MIMES.get(kind_of(data[:START]) or "", "image/png")
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 

@@ -48,17 +48,15 @@ def _doctor(
 
 def _place(host: str | None, port: int | None, url: str | None, data: Path | None) -> Place:
     """Raises CommandError for what is no URL, and where several services run here and none is named."""
-    if host is not None or port is not None:
-        return Place(host or "127.0.0.1", port or 8000, data or Path("data"))
-    at = url or service_url()
-    place, folders = httpx.URL(at), {it.url: Path(it.data) for it in running_services()}
-    named = url is not None or at != LOCAL
-    return Place(
-        host_of(at),
-        place.port or (443 if place.scheme == "https" else 80),
-        data or folders.get(at, Path("data")),
-        place.scheme if named else None,
-    )
+    scheme = None
+    if host is None and port is None:
+        at = url or service_url()
+        place = httpx.URL(at)
+        host, port = host_of(at), place.port or (443 if place.scheme == "https" else 80)
+        scheme = place.scheme if url is not None or at != LOCAL else None
+    host, port = host or "127.0.0.1", port or 8000
+    folders = {(host_of(it.url), httpx.URL(it.url).port): Path(it.data) for it in running_services()}
+    return Place(host, port, data or folders.get((host, port), Path("data")), scheme)
 
 
 def _rows(checks: Sequence[Check]) -> Iterator[tuple[str, str, str]]:

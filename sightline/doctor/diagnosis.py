@@ -55,12 +55,8 @@ def examine(place: Place) -> Iterator[Check]:
         yield from machine.check_data(place.data)
     yield from machine.check_blobs(settings.blobs)
     # A server that does not answer is not asked again: each try takes half a minute.
-    look_at_store = (
-        own_redis
-        and rows
-        and all(check.state != "problem" for check in record_checks if check.about == "redis")
-    )
-    stored = stored_fleet(settings, rows) if look_at_store else None
+    answers = all(check.state != "problem" for check in record_checks if check.about == "redis")
+    stored = stored_fleet(settings, rows) if own_redis and rows and answers else None
     if fleet is not None:
         yield from workers.check_unserved(rows, fleet)
     if _unwritten(health, record_checks):

@@ -8,7 +8,7 @@ from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.audit import set_aside
 from shared.store.headroom import Charges, Memory, charges, memory
-from shared.store.script import ScriptCall, connect
+from shared.store.script import Store, connect
 from shared.store.server import UNKNOWN_COMMAND, Examination, Server, examine, probe
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.exits import CommandError
@@ -45,7 +45,8 @@ def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterat
     yield from _set_aside(redis)
     yield _persistence(server)
     yield _policy(server)
-    yield _memory(server, redis.full_at, *_filling(redis))
+    filling = from_store(redis, lambda store: (store.run(memory()), charges(store)))
+    yield _memory(server, redis.full_at, *(filling or (Memory(0, 0, evicts=False), Charges(0, ()))))
     yield _latency(examination)
     yield _clock(examination)
 
@@ -103,29 +104,19 @@ def _policy(server: Server) -> Check:
     return ok("eviction", "maxmemory-policy is noeviction")
 
 
-def _read(redis: RedisSettings, call: ScriptCall[T]) -> T | None:
+def from_store(redis: RedisSettings, ask: Callable[[Store], T]) -> T | None:
     """None where the server runs no function now, which the checks of its role and its disk name."""
     store = connect(redis)
     try:
-        return store.run(call)
+        return ask(store)
     except Unavailable:
         return None
     finally:
         store.client.close()
 
 
-def _filling(redis: RedisSettings) -> tuple[Memory, Charges]:
-    store = connect(redis)
-    try:
-        return store.run(memory()), charges(store)
-    except Unavailable:
-        return Memory(0, 0, evicts=False), Charges(0, ())
-    finally:
-        store.client.close()
-
-
 def _set_aside(redis: RedisSettings) -> Iterator[Check]:
-    if reasons := _read(redis, set_aside()):
+    if reasons := from_store(redis, lambda store: store.run(set_aside())):
         id, why = next(iter(reasons.items()))
         fix = "GET /v1/admin/records lists them, DELETE …/ID forgets one; please report it"
         yield warning("records", f"{len(reasons)} could not be read and were set aside ({id}: {why})", fix)

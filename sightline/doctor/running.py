@@ -6,15 +6,15 @@ from typing import Any
 
 import httpx
 
-from shared.errors import Unavailable
 from shared.models import Model
 from shared.settings import CLIENT_KEY, ApiSettings, Settings
 from shared.store.keys import INTAKE
 from shared.store.metrics import series
 from shared.store.models import registrations
-from shared.store.script import connect
+from shared.store.script import Store
 from shared.store.workers import fleet
 from sightline.doctor.check import Check, problem, warning
+from sightline.doctor.records import from_store
 from sightline.serving.service import bearer
 from sightline.tls import trusting
 
@@ -46,12 +46,8 @@ class Api(httpx.Client):
 
     def fleet(self) -> list[Row] | None:
         """None where the API refuses. Call `health` first: only Sightline may be sent the operator's key."""
-        for key in self._keys:
-            reply = _get_json(self, "/v1/admin/fleet", bearer(key))
-            if isinstance(reply, dict) and "models" in reply:
-                rows: list[Row] = reply["models"]
-                return rows
-        return None
+        replies = (_get_json(self, "/v1/admin/fleet", bearer(key)) for key in self._keys)
+        return next((it["models"] for it in replies if isinstance(it, dict) and "models" in it), None)
 
     def keyed(self) -> bool:
         """Whether it answers nobody without a key."""
@@ -98,8 +94,7 @@ def checks(health: Health, fleet: list[Row] | None) -> Iterator[Check]:
         yield problem("service", "it runs, and its record store takes no writes, so no jobs", fix)
     elif health["store"] == "nearly_full":
         fix = (
-            "raise its maxmemory (that of `sightline run` is raised by a start), or shorten "
-            "SIGHTLINE_RETENTION__RESULT_S"
+            "raise its maxmemory (`sightline run` does at a start), or shorten SIGHTLINE_RETENTION__RESULT_S"
         )
         yield problem("service", "it runs, and its record store is nearly full, so it takes no jobs", fix)
     elif fleet is None:
@@ -116,15 +111,11 @@ def checks(health: Health, fleet: list[Row] | None) -> Iterator[Check]:
 
 def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row], int] | None:
     """Every model's row and the number of couriers, from the store; None where it does not answer."""
-    store = connect(settings.redis)
     lanes = [*(model.lane for model in models), INTAKE]
-    try:
-        *found, intake = store.run(fleet(settings, lanes))
-    except Unavailable:
+    if (found := from_store(settings.redis, lambda store: store.run(fleet(settings, lanes)))) is None:
         return None
-    finally:
-        store.client.close()
-    rows = [one.to_row(model.id) for model, one in zip(models, found, strict=True)]
+    *served, intake = found
+    rows = [one.to_row(model.id) for model, one in zip(models, served, strict=True)]
     return rows, len(intake.workers)
 
 
@@ -133,20 +124,15 @@ def unnamed_queues(settings: Settings, models: Sequence[Model]) -> dict[str, int
 
     Of the queues that the leading courier last saw; empty where none has, or where the store does not answer.
     """
-    store = connect(settings.redis)
-    try:
+
+    def waiting(store: Store) -> dict[str, int]:
         _, samples = store.run(series())
         found = store.run(registrations())
         # What waits for a removed model ends by itself.
         named = {INTAKE, *(model.lane for model in models), *found.rows, *found.removed, *found.removing}
         lanes = [lane for lane in (samples[-1].lanes if samples else ()) if lane not in named]
-        queues = store.run(fleet(settings, lanes))
-    except Unavailable:
-        return {}
-    finally:
-        store.client.close()
-    return {
-        lane: one.lane.queued
-        for lane, one in zip(lanes, queues, strict=True)
-        if one.lane.queued and not one.workers
-    }
+        fleets = store.run(fleet(settings, lanes))
+        queues = {lane: one.lane.queued for lane, one in zip(lanes, fleets, strict=True) if not one.workers}
+        return {lane: queued for lane, queued in queues.items() if queued}
+
+    return from_store(settings.redis, waiting) or {}

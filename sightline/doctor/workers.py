@@ -21,13 +21,9 @@ def checks(rows: Sequence[Row]) -> Iterator[Check]:
 def check_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[Check]:
     """Models in the models file that the running service does not serve."""
     served = {row["model"] for row in rows}
-    for model in models:
-        if model.id not in served:
-            finding = (
-                "the models file has it, the service does not serve it: removed, or newer than the start"
-            )
-            fix = f"sightline models add FILE --model {model.id}"
-            yield warning(f"workers of {model.id}", finding, fix)
+    for id in [model.id for model in models if model.id not in served]:
+        finding = "the models file has it, the service does not serve it: removed, or newer than the start"
+        yield warning(f"workers of {id}", finding, f"sightline models add FILE --model {id}")
 
 
 def check_unnamed(queues: Mapping[str, int]) -> Iterator[Check]:

@@ -3,14 +3,50 @@
 import fcntl
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from sightline.exits import CommandError, Exit
 from sightline.json_text import to_text
 
 VERSION = 1
+
+
+class Failure(TypedDict):
+    """Why a row has no answer; `retryable`: it is asked again by the next start."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class Record(TypedDict):
+    """What became of a row."""
+
+    columns: dict[str, Any]
+    answer: NotRequired[str | None]
+    values: NotRequired[dict[str, Any]]
+    error: Failure | None
+    job: str | None
+    tries: int
+
+
+_RECORDS = TypeAdapter(Record)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises CommandError where the disk takes no more."""
+    try:
+        yield
+    except OSError as error:
+        why = f"{path} cannot be written ({error.strerror}): the same command goes on."
+        raise CommandError(Exit.USAGE, why) from None
 
 
 class Journal:
@@ -19,25 +55,22 @@ class Journal:
     def __init__(self, path: Path, question: str) -> None:
         """Raises CommandError where another map writes it, or it belongs to another question."""
         self.path = path
-        if path.exists() and not path.is_file():
-            raise CommandError(Exit.USAGE, f"{path} is no file: name another output.")
         self._file = path.open("a+b")
         self._places: dict[bytes, int] = {}
         self._failed: set[bytes] = set()
         self._again: dict[bytes, int] = {}
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._read_back(question)
-        except BlockingIOError:
-            self._file.close()
-            raise CommandError(Exit.USAGE, f"Another map writes {path}: wait for its end.") from None
-        except (ValueError, LookupError, TypeError):
-            self._file.close()
-            message = f"{path} is damaged: delete it, or name another output, to ask anew"
-            raise CommandError(Exit.USAGE, f"{message}.") from None
-        except CommandError:
-            self._file.close()
-            raise
+        with ExitStack() as opened, writing(path):
+            opened.callback(self._file.close)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._read_back(question)
+            except BlockingIOError:
+                message = f"Another map writes {path}: wait for its end."
+                raise CommandError(Exit.USAGE, message) from None
+            except (ValueError, LookupError, TypeError):
+                message = f"{path} is damaged: delete it, or name another output, to ask anew."
+                raise CommandError(Exit.USAGE, message) from None
+            opened.pop_all()
 
     def __enter__(self) -> "Journal":
         return self
@@ -56,11 +89,6 @@ class Journal:
     def answered(self) -> bool:
         return len(self._places) > len(self._failed)
 
-    @property
-    def ended(self) -> int:
-        """Rows that are `done`, of this input or an earlier one."""
-        return len(self._places) - len(self._again)
-
     def failed(self, key: str) -> bool:
         return bytes.fromhex(key) in self._failed
 
@@ -68,31 +96,29 @@ class Journal:
         """How often the row has failed in a way that may pass."""
         return self._again.get(bytes.fromhex(key), 0)
 
-    def add(self, key: str, record: dict[str, Any]) -> None:
+    def add(self, key: str, record: Record) -> None:
         """A line is whole in the system's hands before the next row is asked for.
 
         Half a character (a lone surrogate) becomes a question mark: no file of text can hold it.
         """
         line = {"key": key, **record}
         text = to_text(line, default=str)
-        try:
+        with writing(self.path):
             at = self._file.seek(0, os.SEEK_END)
             self._file.write(text.encode("utf-8", "replace") + b"\n")
             self._file.flush()
-        except OSError as error:
-            why = f"{self.path} cannot be written ({error.strerror}): the same command goes on."
-            raise CommandError(Exit.USAGE, why) from None
-        self._index(line, at)
+        self._index(bytes.fromhex(key), record, at)
 
-    def read(self, key: str) -> dict[str, Any]:
+    def read(self, key: str) -> Record:
         """NaN and infinity are null, as no JSON can hold them."""
         self._file.seek(self._places[bytes.fromhex(key)])
-        record: dict[str, Any] = json.loads(self._file.readline(), parse_constant=lambda _: None)
+        record: Record = json.loads(self._file.readline(), parse_constant=lambda _: None)
         return record
 
     def sync(self) -> None:
         """Onto the disk: what a machine keeps that loses its power."""
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            os.fsync(self._file.fileno())
 
     def _read_back(self, question: str) -> None:
         heading = {"version": VERSION, "question": question}
@@ -113,20 +139,20 @@ class Journal:
                 # Cut off by a kill: the row is asked again and the service knows its answer.
                 self._file.truncate(at)
                 break
-            self._index(json.loads(line), at)
+            # Raises LookupError, TypeError, ValueError for what is no line of a journal.
+            found = json.loads(line)
+            self._index(bytes.fromhex(found["key"]), _RECORDS.validate_python(found), at)
             at += len(line)
 
     def _holds_answer(self, at: int) -> bool:
         self._file.seek(at)
         return any(line.endswith(b"\n") and not json.loads(line)["error"] for line in self._file)
 
-    def _index(self, line: dict[str, Any], at: int) -> None:
-        """Raises LookupError, TypeError, ValueError for what is no line of a journal."""
-        key, _, _ = bytes.fromhex(line["key"]), line["columns"], line["job"]
+    def _index(self, key: bytes, record: Record, at: int) -> None:
         self._places[key] = at
         self._again.pop(key, None)
         self._failed.discard(key)
-        if line["error"]:
+        if error := record["error"]:
             self._failed.add(key)
-            if line["error"]["retryable"]:
-                self._again[key] = line["tries"]
+            if error["retryable"]:
+                self._again[key] = record["tries"]

@@ -3,19 +3,19 @@
 import csv
 import hashlib
 import json
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sightline.exits import CommandError, Exit
 from sightline.json_text import to_text
-from sightline.mapping.journal import Journal
+from sightline.mapping.journal import Journal, Record, writing
 from sightline.mapping.question import Question
-from sightline.mapping.rows import LeftOut, receipt_of
-from sightline.mapping.tables import pyarrow
+from sightline.mapping.rows import LeftOut, journal_of, receipt_of
+from sightline.mapping.tables import free_name, pyarrow
+from sightline.whole_file import replacing
 
 KEY_BYTES = 32
 ROWS = 1024
@@ -45,8 +45,9 @@ class Receipt:
 
 def check_output(path: Path) -> None:
     """Before anything is asked. Raises CommandError."""
-    if path.is_dir():
-        raise CommandError(Exit.USAGE, f"The output {path} is a folder; name a file.")
+    for file in (path, receipt_of(path), journal_of(path)):
+        if file.exists() and not file.is_file():
+            raise CommandError(Exit.USAGE, f"{file} is no file: name another output.")
     if path.suffix.lower() not in WRITERS:
         raise CommandError(Exit.USAGE, f"The output {path} should end in {', '.join(WRITERS)}.")
     if not path.parent.is_dir():
@@ -79,15 +80,16 @@ def write_output(
     path: Path, keys: bytearray, journal: Journal, question: Question, left_out: LeftOut
 ) -> Receipt:
     """Write the output from the journal, whole or not at all, and the receipt beside it."""
-    part, receipt_part = _part(path), _part(receipt_of(path))
     answers = Answers(keys, journal, question)
-    try:
+    rows, failures = len(keys) // KEY_BYTES, answers.failures()
+    failed = sum(failure["count"] for failure in failures.values())
+    # The receipt takes its place first: killed between the two, its digest is not the output's, which shows,
+    # and the next start writes both. A table without its receipt would become the input.
+    with writing(path), replacing(path) as part, replacing(receipt_of(path)) as receipt_part:
         WRITERS[path.suffix.lower()](part, answers)
-        failures = answers.failures()
-        failed = sum(failure["count"] for failure in failures.values())
         receipt = Receipt(
-            rows=len(keys) // KEY_BYTES,
-            answered=len(keys) // KEY_BYTES - failed,
+            rows=rows,
+            answered=rows - failed,
             failed=failed,
             failures=failures,
             left_out={reason: dict(endings) for reason, endings in left_out.items()},
@@ -98,18 +100,7 @@ def write_output(
             file=str(path),
         )
         receipt_part.write_text(f"{json.dumps(asdict(receipt), indent=1)}\n")
-        # The receipt first: killed between the two, its digest is not the output's, which shows, and the next
-        # start writes both. A table without its receipt would become the input instead of the pictures.
-        receipt_part.replace(receipt_of(path))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-        receipt_part.unlink(missing_ok=True)
     return receipt
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
 
 
 class Answers:
@@ -121,18 +112,16 @@ class Answers:
     def __init__(self, keys: bytearray, journal: Journal, question: Question) -> None:
         self._keys, self._journal = keys, journal
         self._properties = question.properties
-        self._given = dict.fromkeys(name for record in self._records() for name in record["columns"])
+        self.columns = dict.fromkeys(name for record in self._records() for name in record["columns"])
         self._names: dict[str, str] = {}
         for name in ("answer", *question.properties, "error", "job"):
-            self._names[name] = next(it for it in _numbered(name) if it not in self._given)
-
-    @property
-    def columns(self) -> list[str]:
-        return [*self._given, *self._names.values()]
+            self._names[name] = free_name(name, self.columns)
+            self.columns[self._names[name]] = None
 
     def rows(self) -> Iterator[dict[str, Any]]:
         for record in self._records():
-            error = record["error"] and {name: record["error"][name] for name in ("code", "message")}
+            failure = record["error"]
+            error = failure and {"code": failure["code"], "message": failure["message"]}
             values = dict.fromkeys(self._properties) | record.get("values", {})
             own = {"answer": record.get("answer"), **values, "error": error, "job": record["job"]}
             yield {**record["columns"], **{self._names[name]: value for name, value in own.items()}}
@@ -144,14 +133,9 @@ class Answers:
             found.setdefault(error["code"], {"count": 0, "message": error["message"]})["count"] += 1
         return dict(sorted(found.items(), key=lambda failure: -failure[1]["count"]))
 
-    def _records(self) -> Iterator[dict[str, Any]]:
+    def _records(self) -> Iterator[Record]:
         for at in range(0, len(self._keys), KEY_BYTES):
             yield self._journal.read(self._keys[at : at + KEY_BYTES].hex())
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}_{number}" for number in count(2))
 
 
 def _write_lines(path: Path, answers: Answers) -> None:

@@ -61,7 +61,7 @@ class Source:
 def left_out_words(reason: str, endings: dict[str, int]) -> str:
     most = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     named = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in most[:8])
-    return f"{named}{', …' * (len(most) > 8)} ({reason})"
+    return f"{sum(endings.values())} ({reason}): {named}{', …' * (len(most) > 8)}"
 
 
 def source(given: str, column: str | None = None) -> Source:
@@ -178,6 +178,10 @@ def receipt_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.receipt.json")
 
 
+def journal_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.journal")
+
+
 def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
     """Files in and below a folder, in the order of their names; one folder's names are in memory.
 
@@ -202,7 +206,7 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iter
 def _is_own(path: Path) -> bool:
     """Whether it is a map's output, or the journal, receipt or unfinished output beside one."""
     output = path.with_name(path.name.removesuffix(".journal").removesuffix(".receipt.json"))
-    return receipt_of(output).exists() or output.with_name(f"{output.name}.journal").exists()
+    return receipt_of(output).exists() or journal_of(output).exists()
 
 
 def _matches(pattern: str) -> list[Path]:

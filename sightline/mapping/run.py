@@ -12,11 +12,11 @@ from typing import Any
 
 from sightline.exits import CommandError
 from sightline.mapping.caller import PASSING_CODES, Caller, connected, default_key, default_url
-from sightline.mapping.journal import Journal
+from sightline.mapping.journal import Failure, Journal, Record
 from sightline.mapping.media import RowError
 from sightline.mapping.output import KEY_BYTES, Receipt, check_output, check_replaced, write_output
 from sightline.mapping.question import Question
-from sightline.mapping.rows import Row, Source, source
+from sightline.mapping.rows import Row, Source, journal_of, source
 from sightline.mapping.tables import READ
 
 UNASKABLE = (OSError, RowError, ValueError, MemoryError)
@@ -105,7 +105,7 @@ class _Map:
             if self.journal.done(key):
                 return
 
-    def _record(self, row: Row, job: dict[str, Any], tries: int) -> dict[str, Any]:
+    def _record(self, row: Row, job: dict[str, Any], tries: int) -> Record:
         if job.get("status") != "succeeded":
             error = job.get("error") or {"code": "cancelled", "message": "The job was cancelled."}
             passes = error.get("retryable", False) or error["code"] in PASSING_CODES
@@ -116,8 +116,8 @@ class _Map:
             message = "The answer reached its longest length before it was whole: allow more tokens."
             error = {"code": "answer_cut_off", "message": message, "retryable": False}
             return {**_failed(row, error, job["id"], tries), "answer": answer}
-        ended = {"job": job["id"], "error": None, "tries": tries}
-        return {"columns": row.columns, "answer": answer, "values": values, **ended}
+        record = Record(columns=row.columns, job=job["id"], error=None, tries=tries)
+        return {**record, "answer": answer, "values": values}
 
     async def watch(self, show: Show) -> None:
         """Until cancelled: shows the progress, syncs the journal."""
@@ -132,16 +132,16 @@ class _Map:
             await asyncio.sleep(LOOK_S)
 
 
-def _unasked(row: Row, failure: Exception) -> dict[str, Any]:
+def _unasked(row: Row, failure: Exception) -> Record:
     """A file that cannot be read now may be later; what is wrong with its bytes stays so."""
     code = failure.code if isinstance(failure, RowError) else "unreadable"
     error = {"code": code, "message": str(failure)[:500], "retryable": code == "unreadable"}
     return _failed(row, error)
 
 
-def _failed(row: Row, error: dict[str, Any], job: str | None = None, tries: int = 1) -> dict[str, Any]:
-    error = {name: error[name] for name in ("code", "message", "retryable")}
-    return {"columns": row.columns, "job": job, "error": error, "tries": tries}
+def _failed(row: Row, error: dict[str, Any], job: str | None = None, tries: int = 1) -> Record:
+    failure = Failure(code=error["code"], message=error["message"], retryable=error["retryable"])
+    return {"columns": row.columns, "job": job, "error": failure, "tries": tries}
 
 
 async def map_rows(
@@ -192,7 +192,3 @@ async def _watched(mapped: _Map, rows: Source, show: Show) -> None:
 def map_rows_sync(question: str, input: str, output: str | Path, **options: Any) -> Receipt:
     """As `map_rows`, for programs without an event loop."""
     return asyncio.run(map_rows(question, input, output, **options))
-
-
-def journal_of(output: Path) -> Path:
-    return output.with_name(f"{output.name}.journal")

@@ -3,13 +3,12 @@
 import base64
 import binascii
 import csv
-import io
 import json
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, islice
+from itertools import chain, count, islice, zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from sightline.exits import CommandError, Exit
 from sightline.mapping.media import START, Medium, RowError, inline, kind_of, local, start_of
@@ -135,17 +134,6 @@ def _decoded(text: str) -> bytes | None:
     return data if kind_of(data[:START]) else None
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
-    """Raises CommandError, also for a pipe or device, which may have no end."""
-    try:
-        start_of(file)
-        with file.open("rb") as opened:
-            yield opened
-    except OSError as error:
-        raise CommandError(Exit.USAGE, f"{file} cannot be read: {error.strerror or 'no file'}.") from None
-
-
 def _records(files: Iterable[Path]) -> Iterator[Record]:
     for file in files:
         match file.suffix.lower():
@@ -161,31 +149,50 @@ def _records(files: Iterable[Path]) -> Iterator[Record]:
 def _csv_rows(file: Path) -> Iterator[Record]:
     """Separated as its heading is: some spreadsheets write semicolons or tabs."""
     csv.field_size_limit(LONGEST)
-    with _opened(file) as opened:
-        # Excel's "Unicode text" is UTF-16.
-        encoding = "utf-16" if start_of(file).startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-        text = io.TextIOWrapper(opened, encoding, "surrogateescape", newline="")
-        pieces = _pieces(file, text)
-        heading = next(pieces, "")
-        separator = max(",;\t|", key=heading.count)
-        reader = csv.DictReader(chain([heading], pieces), delimiter=separator)
-        while True:
-            try:
-                if (record := next(reader, None)) is None:
-                    return
-                fault = "has more cells than columns." if record.pop(None, None) is not None else ""
-            except csv.Error as error:
-                record, fault = {}, f"cannot be read: {error}."
-            if fault:
-                yield record, RowError("invalid_row", f"Line {reader.line_num} {fault}")
-            else:
-                yield record, None
+    lines = _whole_lines(file)
+    heading = next(lines, "")
+    separator = max(",;\t|", key=heading.count)
+    reader = csv.reader(chain([heading], lines), delimiter=separator)
+    names = dict[str, None]()
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield {}, RowError("invalid_row", f"Line {reader.line_num} cannot be read: {error}.")
+            continue
+        if cells is None:
+            return
+        if not names:
+            for name in cells:
+                names[free_name(name, names)] = None
+        elif cells:
+            fault = RowError("invalid_row", f"Line {reader.line_num} has more cells than columns.")
+            yield dict(zip_longest(names, cells[: len(names)])), fault if len(cells) > len(names) else None
 
 
-def _pieces(file: Path, text: io.TextIOWrapper) -> Iterator[str]:
-    """The lines. Raises CommandError for one that does not end, or is in another encoding."""
-    for number, line in enumerate(iter(lambda: text.readline(LONGEST), ""), 1):
-        if len(line) == LONGEST:
+def free_name(name: str, taken: Container[str]) -> str:
+    """A column's name: as it is given, or with `_2` and so on behind it."""
+    numbered = (f"{name}_{number}" for number in count(2))
+    return next(it for it in chain([name], numbered) if it not in taken)
+
+
+def _json_lines(file: Path) -> Iterator[Record]:
+    for number, line in enumerate(_lines(file), 1):
+        record, fault = None, f"Line {number} is no JSON object."
+        if line is None:
+            fault = f"Line {number} has more than {LONGEST} characters."
+        elif not line.strip():
+            continue
+        else:
+            with suppress(ValueError, RecursionError):
+                record = _is_utf8(line) and json.loads(line)
+        yield (record, None) if isinstance(record, dict) else ({}, RowError("invalid_row", fault))
+
+
+def _whole_lines(file: Path) -> Iterator[str]:
+    """Raises CommandError for a line that does not end, or is in another encoding."""
+    for number, line in enumerate(_lines(file), 1):
+        if line is None:
             message = f"{file} has a line of more than {LONGEST} characters: is it a spreadsheet?"
             raise CommandError(Exit.USAGE, message)
         if not _is_utf8(line):
@@ -193,31 +200,25 @@ def _pieces(file: Path, text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
+def _lines(file: Path) -> Iterator[str | None]:
+    """None for a line that is too long. Raises CommandError, also for a pipe or device, which may not end."""
+    try:
+        # Excel's "Unicode text" is UTF-16, and so is what PowerShell writes.
+        is_utf16 = start_of(file).startswith((b"\xff\xfe", b"\xfe\xff"))
+        encoding = "utf-16" if is_utf16 else "utf-8-sig"
+        with file.open(encoding=encoding, errors="surrogateescape", newline="") as text:
+            while line := text.readline(LONGEST):
+                whole = line.endswith("\n") or len(line) < LONGEST
+                yield line if whole else None
+                while not whole and (rest := text.readline(LONGEST)):
+                    whole = rest.endswith("\n")
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no file, or its text is damaged"
+        raise CommandError(Exit.USAGE, f"{file} cannot be read: {reason}.") from None
+
+
 def _is_utf8(text: str) -> bool:
     return readable(text) == text
-
-
-def _json_lines(file: Path) -> Iterator[Record]:
-    for number, line in enumerate(_lines(file), 1):
-        record, fault = None, f"Line {number} is no JSON object."
-        if line is None:
-            fault = f"Line {number} has more than {LONGEST} bytes."
-        elif not line.strip():
-            continue
-        else:
-            with suppress(ValueError, RecursionError):
-                record = json.loads(line)
-        yield (record, None) if isinstance(record, dict) else ({}, RowError("invalid_row", fault))
-
-
-def _lines(file: Path) -> Iterator[bytes | None]:
-    """None for a line that is too long."""
-    with _opened(file) as opened:
-        while line := opened.readline(LONGEST):
-            whole = line.endswith(b"\n") or len(line) < LONGEST
-            yield line if whole else None
-            while not whole and (rest := opened.readline(LONGEST)):
-                whole = rest.endswith(b"\n")
 
 
 @contextmanager

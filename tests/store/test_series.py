@@ -1,6 +1,5 @@
 """Samples of the last minutes, for charts: as many as they show, whatever happens."""
 
-from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +46,7 @@ def test_jobs_of_a_model_that_left_the_models_file_are_named(
 ) -> None:
     """Nobody serves them, and no page or metric of a model has them."""
     # Under the clock of the test.
-    monkeypatch.setattr(running, "connect", lambda _: SimpleNamespace(run=records.run, client=records.client))
+    monkeypatch.setattr(running, "from_store", lambda _, ask: ask(records))
     file = [Model(id=MODEL, engine="echo"), Model(id="org/other", engine="echo")]
     for question in "ab":
         records.submit(question)

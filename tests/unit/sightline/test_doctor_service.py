@@ -93,6 +93,7 @@ def test_the_service_that_runs_here_is_looked_at_whatever_its_port(
     assert _place(None, None, None, None) == Place("127.0.0.1", 8000, Path("data"))
     with recorded("http://127.0.0.1:8099", tmp_path / "jobs", print):
         assert _place(None, None, None, None) == Place("127.0.0.1", 8099, tmp_path / "jobs", "http")
+        assert _place(None, 8099, None, None) == Place("127.0.0.1", 8099, tmp_path / "jobs")
         assert _place(None, 8100, None, None) == Place("127.0.0.1", 8100, Path("data"))
         assert _place(None, None, "https://gpu.example", None) == Place(
             "gpu.example", 443, Path("data"), "https"

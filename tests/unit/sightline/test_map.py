@@ -159,11 +159,13 @@ def test_the_answers_of_somebody_else_in_the_folder_are_not_replaced(tmp_path: P
         check_replaced(output, str(tmp_path), QUESTION)
 
 
-def test_an_output_that_is_a_folder_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    folder = tmp_path / "out.jsonl"
-    folder.mkdir()
-    with pytest.raises(CommandError, match="is a folder"):
-        check_output(folder)
+@pytest.mark.parametrize("name", ["out.csv", "out.csv.journal", "out.csv.receipt.json"])
+def test_an_output_in_whose_place_is_no_file_is_refused_before_anything_is_asked(
+    tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CommandError, match=f"{name} is no file"):
+        check_output(tmp_path / "out.csv")
 
 
 def test_an_earlier_output_in_the_folder_does_not_hide_its_pictures(tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_an_earlier_output_is_no_table_of_its_folder(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"no rows\.$"):
         source(str(tmp_path)).columns()
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(CommandError, match=r"no rows\. Left out: 1 \.txt \(no picture"):
+    with pytest.raises(CommandError, match=r"no rows\. Left out: 1 \(no picture.*\): 1 \.txt"):
         source(str(tmp_path)).columns()
     (tmp_path / "metadata.csv").write_text("file_name\na.png\n")
     assert source(str(tmp_path)).count() == 1
@@ -193,7 +195,7 @@ def test_a_map_killed_at_its_end_leaves_a_receipt_and_no_output_without_one(tmp_
     def end(output: Path) -> None:
         with Journal(tmp_path / f"{output.name}.journal", QUESTION.digest) as journal:
             journal.add(KEYS[0], record(values={}))
-            with pytest.raises(IsADirectoryError):
+            with pytest.raises(CommandError, match=f"{output} cannot be written"):
                 write_output(output, bytearray.fromhex(KEYS[0]), journal, QUESTION, {})
 
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
@@ -282,6 +284,19 @@ def test_a_spreadsheet_in_another_encoding_is_read_or_refused_by_its_line(tmp_pa
     table.write_text("file_name\ttext\na.png\tb\n", "utf-16")
     [row] = source(str(tmp_path)).rows()
     assert row.columns == {"file_name": "a.png", "text": "b"}, "as Excel writes Unicode text"
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text('{"text": "a"}\n{"text": "b"}', "utf-16")
+    assert [row.columns for row in source(str(lines)).rows()] == [{"text": "a"}, {"text": "b"}], "PowerShell"
+    lines.write_bytes(lines.read_bytes() + b"a")
+    with pytest.raises(CommandError, match=r"rows\.jsonl cannot be read"):
+        source(str(lines))
+
+
+def test_columns_of_one_name_stay_all(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("name,name,\na,b,c\n\nd\n")
+    first, second = source(str(tmp_path / "rows.csv")).rows()
+    assert first.columns == {"name": "a", "name_2": "b", "": "c"}
+    assert second.columns == {"name": "d", "name_2": None, "": None}
 
 
 def test_the_first_rows_give_their_columns_without_keeping_their_pictures(tmp_path: Path) -> None:
@@ -442,16 +457,24 @@ def test_a_damaged_data_set_is_one_sentence(tmp_path: Path, name: str, text: str
         source(str(tmp_path))
 
 
-def test_a_pipe_is_no_input_and_no_journal(tmp_path: Path) -> None:
+def test_a_pipe_is_no_input(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.jsonl")
     with pytest.raises(CommandError, match="is a pipe or device"):
         source(str(tmp_path / "rows.jsonl"))
-    with pytest.raises(CommandError, match="is no file"):
-        Journal(tmp_path / "rows.jsonl", "question")
 
 
 @pytest.mark.parametrize(
-    "damage", [b"nonsense\n", b"[]\n", b"{}\n", b'{"key": 7, "error": null}\n', b"\0\0\n"]
+    "damage",
+    [
+        b"nonsense\n",
+        b"[]\n",
+        b"{}\n",
+        b"\0\0\n",
+        b'{"key": 7, "error": null}\n',
+        b'{"key": "00", "columns": 3, "error": null, "job": null, "tries": 1}\n',
+        b'{"key": "00", "columns": {}, "error": {"retryable": false}, "job": null, "tries": 1}\n',
+        b'{"key": "00", "columns": {}, "values": 3, "error": null, "job": null, "tries": 1}\n',
+    ],
 )
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_damaged_journal_is_one_sentence(tmp_path: Path, damage: bytes, place: int) -> None:
