@@ -156,7 +156,11 @@ class Caller:
             raise CommandError(Exit.UNREACHABLE, f"{message}: is it running?") from None
         if not reply.is_success:
             raise CommandError(Exit.REFUSED, _refused(reply))
-        body: dict[str, Any] = reply.json()
+        try:
+            body: dict[str, Any] = reply.json()
+        except ValueError:
+            message = f"{reply.url} did not answer as this service does."
+            raise CommandError(Exit.UNREACHABLE, message) from None
         return body
 
 

@@ -131,7 +131,7 @@ def test_a_folder_of_all_kinds_becomes_a_spreadsheet_and_says_what_it_left_out(
     pages = [(row["file"], row["page"]) for row in rows if not row["error"]]
     assert pages == [("0/0000.png", ""), ("1/0001.png", ""), ("scan.pdf", "1"), ("scan.pdf", "2")]
     assert all(row["answer"].startswith(QUESTION) for row in rows if not row["error"])
-    assert "1 .txt (no picture, document, sound or video)" in done.stdout
+    assert "1 (no picture, document, sound or video): 1 .txt" in done.stdout
     assert "1 invalid_image: Its file is no picture" in done.stdout
     assert str(output) in done.stdout
     for name in ("scan.pdf", "0/0000.png"):

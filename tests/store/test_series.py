@@ -1,6 +1,5 @@
 """Samples of the last minutes, for charts: as many as they show, whatever happens."""
 
-
 import pytest
 
 from shared.models import Model

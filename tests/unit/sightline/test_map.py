@@ -31,7 +31,7 @@ KEYS = ["00" * 32, "11" * 32, "22" * 32]
 PASSES = {"code": "queue_full", "message": "", "retryable": True}
 
 
-def record(**more: Any) -> dict[str, Any]:
+def record(**more: Any) -> Any:
     return {"columns": {}, "answer": "a", "error": None, "job": "job_1", "tries": 1, **more}
 
 
@@ -323,7 +323,7 @@ def test_the_first_rows_give_their_columns_without_keeping_their_pictures(tmp_pa
     assert 0 < most <= READ
 
 
-def written(output: Path, *records: dict[str, Any], left_out: Any = None) -> Any:
+def written(output: Path, *records: Any, left_out: Any = None) -> Any:
     with Journal(output.with_name("journal"), QUESTION.digest) as journal:
         for key, line in zip(KEYS, records, strict=False):
             journal.add(key, line)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from sightline.exits import CommandError
-from sightline.mapping.caller import MISFITS
+from sightline.mapping.caller import MISFITS, Caller
 from sightline.mapping.output import Receipt
 from sightline.mapping.run import TRIES, Progress, map_rows
 
@@ -132,3 +132,11 @@ def test_a_progress_that_nobody_can_read_costs_no_answer(
 
     assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended(), show).answered == 1
     assert (tmp_path / "out.jsonl").exists()
+
+
+async def test_what_is_no_such_service_is_named() -> None:
+    """A sign-in page answers every path, with 200."""
+    page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
+    async with httpx.AsyncClient(base_url="http://service", transport=page) as client:
+        with pytest.raises(CommandError, match="http://service/v1/models did not answer as this service"):
+            await Caller([client]).model()
