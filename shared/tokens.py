@@ -13,8 +13,10 @@ from pydantic_core import from_json, to_json
 
 from shared.errors import ServiceError
 from shared.job import CacheWord, Estimate, WaitingReason
+from shared.media.sizes import Size
 from shared.models import Model
 from shared.request import Document, Image, Media, Request, Sound, Video
+from shared.result import SeenPicture
 
 # What a request costs its caller in line: an estimate in answer tokens, known before anything is computed.
 #
@@ -82,8 +84,9 @@ class TokenRule:
 
     `pictures` are the tokens of a picture by its sides: a row and a column for each of `sides` (pixels).
     Between these they are interpolated, which is exact where tokens follow the area. A single row holds for
-    every picture; without rows the model takes none. `sound` is what every sound has beside its length, and
-    what each second adds; None where nobody measured it.
+    every picture; without rows the model takes none. `seen` are the sizes that it sees, likewise; without
+    rows the pictures' own. `sound` is what every sound has beside its length, and what each second adds; None
+    where nobody measured it.
     """
 
     bytes_per_token: float
@@ -92,6 +95,7 @@ class TokenRule:
     sides: tuple[int, ...]
     pictures: tuple[tuple[int, ...], ...]
     sound: tuple[float, float] | None = None
+    seen: tuple[tuple[Size, ...], ...] = ()
 
     def text(self, request: Request) -> int:
         """Tokens of everything but pictures and sounds."""
@@ -100,11 +104,22 @@ class TokenRule:
         return max(1, round(self.template + turns + size / self.bytes_per_token))
 
     def picture(self, width: int, height: int) -> int:
-        if len(self.pictures) < 2:
-            return self.pictures[0][0] if self.pictures else 0
+        return self._at(self.pictures, width, height) if self.pictures else 0
+
+    def seen_picture(self, size: Size, tokens: int) -> SeenPicture:
+        """About the size in which the model sees a picture."""
+        seen = size
+        if self.seen:
+            wide, high = ([[cell[axis] for cell in row] for row in self.seen] for axis in (0, 1))
+            seen = self._at(wide, *size), self._at(high, *size)
+        return SeenPicture(width=seen[0], height=seen[1], tokens=tokens)
+
+    def _at(self, table: Sequence[Sequence[int]], width: int, height: int) -> int:
+        if len(table) < 2:
+            return table[0][0]
         # Workers shrink pictures to the last of the sides.
         shrink = min(1.0, self.sides[-1] / max(width, height))
-        column = [_between(self.sides, row, height * shrink) for row in self.pictures]
+        column = [_between(self.sides, row, height * shrink) for row in table]
         return round(_between(self.sides, column, width * shrink))
 
     def of_sound(self, seconds: float) -> int:
@@ -128,6 +143,7 @@ def rule_of(published: str | None) -> TokenRule | None:
     # A worker of an older release says nothing of sounds.
     sound = tuple(rule["sound"]) if rule.get("sound") else None
     tables = {"sides": tuple(rule["sides"]), "pictures": tuple(map(tuple, rule["pictures"])), "sound": sound}
+    tables["seen"] = tuple(tuple(map(tuple, row)) for row in rule.get("seen", ()))
     return TokenRule(**{part.name: rule.get(part.name) for part in fields(TokenRule)} | tables)
 
 
@@ -143,7 +159,7 @@ class Tokens:
     prompt: int | None
     pictures: tuple[int, ...] | None
     basis: str
-    sizes: tuple[tuple[int, int], ...] = ()
+    seen: tuple[SeenPicture, ...] = ()
 
     @property
     def image(self) -> int | None:
@@ -152,7 +168,7 @@ class Tokens:
 
 def estimate_tokens(
     request: Request,
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[Size],
     rule: TokenRule | None,
     seconds: Sequence[float] = (),
 ) -> Tokens:
@@ -164,10 +180,11 @@ def estimate_tokens(
     if len(sizes) < len(request.images) or request.documents or request.videos:
         return Tokens(None, None, basis)
     pictures = tuple(used.picture(*size) for size in sizes)
+    seen = tuple(map(used.seen_picture, sizes, pictures))
     if len(seconds) < len(request.sounds):
-        return Tokens(None, pictures, basis, tuple(sizes))
+        return Tokens(None, pictures, basis, seen)
     prompt = used.text(request) + sum(pictures) + sum(map(used.of_sound, seconds))
-    return Tokens(prompt, pictures, basis, tuple(sizes))
+    return Tokens(prompt, pictures, basis, seen)
 
 
 def _between(places: Sequence[int], values: Sequence[float], at: float) -> float:

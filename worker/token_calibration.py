@@ -3,17 +3,20 @@
 import logging
 from array import array
 from collections.abc import Sequence
+from typing import TypeVar
 
 from PIL import Image as Pictures
 
 from shared.errors import CallerError
+from shared.media.sizes import Size
 from shared.request import Image, Message, Sound, Text
 from shared.tokens import TokenRule
 from worker.engines.base import Engine
 from worker.engines.loading.smoke_test import question
 
 log = logging.getLogger("worker")
-Table = tuple[tuple[int, ...], ...]
+Cell = TypeVar("Cell")
+Table = tuple[tuple[Cell, ...], ...]
 SIDES = (64, 256, 512, 1024, 4096)
 """Sides of the pictures that are tried, in pixels; the side that pictures are shrunk to is tried, too."""
 WORD = "What?"
@@ -33,13 +36,14 @@ def measure_tokens(engine: Engine, model: str, max_side: int | None) -> TokenRul
         per_token = (len(SAMPLE) - len(WORD)) / max(long - short, 1)
         text = len(WORD) / per_token
         sides = SIDES if max_side is None else (*(side for side in SIDES if side < max_side), max_side)
-        used_sides, table = _pictures(engine, model, sides)
+        used_sides, pictures, seen = _pictures(engine, model, sides)
         return TokenRule(
             bytes_per_token=round(per_token, 3),
             template=round(max(short - text, 0), 1),
             turn=round(max((turns - short) / 2 - text, 0), 1),
             sides=used_sides,
-            pictures=table,
+            pictures=pictures,
+            seen=seen,
             sound=_sounds(engine, model, short),
         )
     except CallerError as refused:
@@ -50,34 +54,39 @@ def measure_tokens(engine: Engine, model: str, max_side: int | None) -> TokenRul
     return None
 
 
-def _pictures(engine: Engine, model: str, sides: tuple[int, ...]) -> tuple[tuple[int, ...], Table]:
-    """Sides and tokens by sides; one number if three pictures have the same, as in most models."""
+def _pictures(
+    engine: Engine, model: str, sides: tuple[int, ...]
+) -> tuple[tuple[int, ...], Table[int], Table[Size]]:
+    """Sides, tokens and seen sizes by sides; one of each if three pictures have the same, as with most."""
     least, most = sides[0], sides[-1]
     try:
-        counts = {
-            _picture_tokens(engine, model, size) for size in ((least, least), (least, most), (most, most))
-        }
+        cells = {_picture(engine, model, size) for size in ((least, least), (least, most), (most, most))}
     except CallerError:
-        return (), ()
-    if len(counts) == 1:
-        return (), ((counts.pop(),),)
+        return (), (), ()
+    if len(cells) == 1:
+        [(tokens, seen)] = cells
+        return (), ((tokens,),), ((seen,),) if seen else ()
+    cell = {(a, b): _picture(engine, model, (a, b)) for at, a in enumerate(sides) for b in sides[at:]}
     # A picture turned by 90 degrees has as many.
-    by_size = {
-        (a, b): _picture_tokens(engine, model, (a, b)) for at, a in enumerate(sides) for b in sides[at:]
-    }
-    table = tuple(tuple(by_size[min(w, h), max(w, h)] for h in sides) for w in sides)
-    return sides, table
+    counts = tuple(tuple(cell[min(w, h), max(w, h)][0] for h in sides) for w in sides)
+    sizes = {size: seen or size for size, (_, seen) in cell.items()}
+    sizes |= {(b, a): seen[::-1] for (a, b), seen in sizes.items()}
+    return sides, counts, tuple(tuple(sizes[w, h] for h in sides) for w in sides)
 
 
-def _picture_tokens(engine: Engine, model: str, size: tuple[int, int]) -> int:
-    """The picture's tokens; the context length if the picture alone exceeds it."""
+def _picture(engine: Engine, model: str, size: Size) -> tuple[int, Size | None]:
+    """The picture's tokens, and the size that the model sees, if it is another; the context length if the
+    picture alone exceeds it.
+    """
     request = question(engine, model, (Image(), Text(text=WORD)))
     try:
-        return engine.prepare(request, [Pictures.new("RGB", size, "gray")], None).image_tokens
+        prompt = engine.prepare(request, [Pictures.new("RGB", size, "gray")], None)
     except CallerError as refused:
         if refused.code != "context_length_exceeded":
             raise
-        return engine.facts.context_length
+        return engine.facts.context_length, None
+    seen = next(((picture.width, picture.height) for picture in prompt.seen), size)
+    return prompt.image_tokens, None if seen == size else seen
 
 
 def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | None:

@@ -101,6 +101,7 @@ def test_the_shipped_model_s_prompts_are_foretold() -> None:
         told = estimate_tokens(question(text, len(sizes)), sizes, rule)
         assert told.prompt is not None
         assert (told.image, told.basis) == (image, "measured")
+        assert {(picture.width, picture.height) for picture in told.seen} == {(64, 64)}
         assert abs(told.prompt - whole) <= max(6, 0.5 * (whole - image))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.media import PictureUsage
+from api.dialects.media import PictureUsage, to_picture
 from api.dialects.native.jobs import Estimate, known, to_estimate
 from shared import tokens
 from shared.errors import ServiceError, advised_s
@@ -21,7 +21,7 @@ class ForecastTokens(TypedDict):
     prompt: int | None
     image: int | None
     pictures: list[int] | None
-    picture_sizes: Annotated[list[PictureUsage], Field(description="As they go to the model's processor.")]
+    picture_sizes: Annotated[list[PictureUsage], Field(description="About as the model sees them.")]
     basis: Literal["measured", "guess"]
     answer_at_most: int
     context_length: int | None
@@ -73,10 +73,7 @@ def to_forecast(forecast: tokens.TokenForecast) -> Forecast:
             "prompt": counts.prompt,
             "image": counts.image,
             "pictures": None if counts.pictures is None else list(counts.pictures),
-            "picture_sizes": [
-                {"width": width, "height": height, "tokens": tokens}
-                for (width, height), tokens in zip(counts.sizes, counts.pictures or (), strict=False)
-            ],
+            "picture_sizes": [to_picture(picture) for picture in counts.seen],
             "basis": cast(Literal["measured", "guess"], counts.basis),
             "answer_at_most": forecast.answer_tokens,
             "context_length": forecast.context_length,

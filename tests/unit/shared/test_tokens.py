@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from shared.request import Image, Message, Request, Sound, Text
+from shared.result import SeenPicture
 from shared.tokens import GUESS, TokenRule, Tokens, estimate_tokens, rule_of
 
 FIXED = TokenRule(bytes_per_token=4, template=10, turn=5, sides=(), pictures=((64,),))
@@ -30,7 +31,12 @@ def test_text_turns_and_pictures_are_counted_together() -> None:
     request = asked("x" * 40, "y" * 20, pictures=2)
 
     estimate = estimate_tokens(request, [(9, 9), (2000, 30)], FIXED)
-    assert estimate == Tokens(10 + 5 + 15 + 128, (64, 64), "measured", ((9, 9), (2000, 30)))
+    assert estimate == Tokens(
+        10 + 5 + 15 + 128,
+        (64, 64),
+        "measured",
+        (SeenPicture(width=9, height=9, tokens=64), SeenPicture(width=2000, height=30, tokens=64)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,18 @@ def test_a_picture_beyond_what_was_measured_has_the_nearest_tokens(
     assert BY_AREA.picture(*size) == tokens
 
 
+@pytest.mark.parametrize(
+    ("size", "seen"), [((150, 300), (75, 150)), ((400, 100), (200, 50)), ((800, 200), (200, 50))]
+)
+def test_the_size_that_a_model_sees_is_told_between_what_was_measured(
+    size: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    rule = replace(BY_AREA, seen=tuple(tuple((w // 2, h // 2) for h in SIDES) for w in SIDES))
+    assert rule_of(rule.dumped()) == rule
+    told = estimate_tokens(asked("x", pictures=1), [size], rule).seen
+    assert [(picture.width, picture.height) for picture in told] == [seen]
+
+
 def test_a_picture_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
     assert estimate_tokens(asked("x", pictures=2), [(9, 9)], FIXED) == Tokens(None, None, "measured")
 
@@ -63,7 +81,9 @@ def test_sounds_are_counted_by_their_seconds() -> None:
     request = asked("x" * 40, pictures=1, sounds=2)
 
     estimate = estimate_tokens(request, [(9, 9)], LISTENING, [30.0, 0.5])
-    assert estimate == Tokens(20 + 64 + 752 + 14, (64,), "measured", ((9, 9),))
+    assert estimate == Tokens(
+        20 + 64 + 752 + 14, (64,), "measured", (SeenPicture(width=9, height=9, tokens=64),)
+    )
 
 
 def test_a_sound_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
