@@ -77,7 +77,7 @@ MaxTokensField = Annotated[MaxTokens, BeforeValidator(_what_fits), _MAX_TOKENS] 
 """-1 is what fits."""
 PriorityNumber = Annotated[int, Field(description="Lower comes first; 0 is normal.")] | None
 MinTokensField = Annotated[MinTokens, Field(lt=2**31)] | None
-_Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
+_Stop = Annotated[str, Field(max_length=MAX_STOP_LENGTH)]
 _Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
 StopList = _Stops | None
 LogitBias = Annotated[
@@ -296,7 +296,7 @@ def _read(name: str, value: Any, param: str) -> Any:
     if value is None:
         return None
     if name == "stop":
-        return (value,) if isinstance(value, str) else tuple(value) or None
+        return tuple(filter(None, [value] if isinstance(value, str) else value)) or None
     if name == "logit_bias":
         return _biases(value, param)
     if name == "format":
