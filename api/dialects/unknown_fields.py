@@ -104,8 +104,10 @@ _GRAMMARS = {
     "guided_whitespace_pattern": Constraint(),
     "guided_json_object": Constraint((False,), "response_format"),
 }
+_SIZES = dict.fromkeys(("resized_height", "resized_width", "total_pixels"), Constraint((), "max_pixels"))
 REQUEST: Constraints = {
     **_BEAMS,
+    **_SIZES,
     **_SAMPLERS,
     **_GRAMMARS,
     "echo": Constraint((False,), "raw"),
@@ -143,9 +145,10 @@ _FILES = [
 
 
 def contents(instead: str | None = None) -> Constraints:
-    """Files and texts where none is read: without them another question would be answered."""
+    """What a question consists of, where it is not read: without that, another one would be answered."""
     texts = ("messages", "prompt", "input", "question", "system", "instructions")
-    return dict.fromkeys((*_FILES, *texts), Constraint(("",), instead))
+    looks = ("min_pixels", "max_pixels", "background")
+    return dict.fromkeys((*_FILES, *texts, *looks), Constraint(("", True, False), instead))
 
 
 CHAT: Constraints = (
@@ -208,8 +211,8 @@ MESSAGE: Constraints = contents("content") | {
     "function_call": Constraint((), "tool_calls"),
     "audio": Constraint(),
 }
-PART: Constraints = {"path": Constraint((), "image_url")}
-FRAME: Constraints = {"do_sample_frames": Constraint((True,))}
+PART: Constraints = _SIZES | {"path": Constraint((), "image_url")}
+FRAME: Constraints = _SIZES | {"do_sample_frames": Constraint((True,))}
 TOOL: Constraints = {
     "defer_loading": Constraint((False,)),
     "allowed_callers": Constraint((["direct"],)),

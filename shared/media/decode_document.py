@@ -98,7 +98,7 @@ def _check_pictures(page: pdfium.PdfPage, drawn: Image.Image, scale: float, at: 
         if 0 in seen.size or seen.getcolors(1) is None:
             continue
         try:
-            picture.get_bitmap().close()
+            picture.get_bitmap()
         except pdfium.PdfiumError:
             raise UnusableError(f"its picture {number} cannot be decoded") from None
 

@@ -17,7 +17,10 @@ from shared.settings import Settings
 # A PDF may have something before its header, which readers look for in the first kilobyte.
 PDF_WITHIN = 1024
 RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")
-FEWER = "name fewer in `pages`, or submit a job of pages (POST /v1/jobs with `document`)"
+FEWER = (
+    "(SIGHTLINE_PICTURES__MAX_COUNT); name fewer in `pages`, or submit a job of pages (POST /v1/jobs with "
+    "`document`)"
+)
 AT_ONCE = 2
 """Rendering processes of one kind of work."""
 PAGES_TRIED = 4
@@ -94,12 +97,12 @@ class DocumentRenderer:
             numbers = selected(document.pages, pages.count, document.param)
             if len(numbers) > room:
                 reason = f"{len(numbers)} pages are asked about, and {room} fit into this question"
-                raise DOCUMENT.invalid(f"{reason}; {FEWER}", document.param)
+                raise DOCUMENT.invalid(f"{reason} {FEWER}", document.param)
             for number in numbers:
                 for picture in pages.page(number):
                     if not room:
                         reason = "its pages make more pictures than fit into this question"
-                        raise DOCUMENT.invalid(f"{reason}; {FEWER}", document.param)
+                        raise DOCUMENT.invalid(f"{reason} {FEWER}", document.param)
                     room -= 1
                     yield picture
 
@@ -112,10 +115,9 @@ class DocumentRenderer:
             numbers = selected(document.pages, pages.count, document.param)
             most = self._settings.documents.max_pages
             if len(numbers) > most:
-                reason = (
-                    f"{len(numbers)} pages are asked about, and a job takes {most}; name fewer in `pages`"
-                )
-                raise DOCUMENT.invalid(reason, document.param)
+                reason = f"{len(numbers)} pages are asked about, and a job takes {most}"
+                advice = "(SIGHTLINE_DOCUMENTS__MAX_PAGES); name fewer in `pages`"
+                raise DOCUMENT.invalid(f"{reason} {advice}", document.param)
             errors = []
             for number in numbers[:PAGES_TRIED]:
                 try:

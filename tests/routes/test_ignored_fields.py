@@ -76,9 +76,17 @@ async def test_the_names_of_a_thousand_fields_make_no_header_that_is_too_long(de
         ("/v1/responses", {"input": "Hi", "files": ["QQ=="]}, "files", "input"),
         ("/v1/jobs", {"input": {"prompt": "Hi", "document": "QQ=="}}, "input.document", "messages"),
         (f"/models/{MODEL}", {"inputs": {"text": "Hi", "pdf": "QQ=="}}, "inputs.pdf", "inputs"),
+        (f"/models/{MODEL}", {"inputs": {"text": "Hi", "min_pixels": 9}}, "inputs.min_pixels", "inputs"),
+        ("/v1/chat/completions", {"messages": [TURN], "background": "black"}, "background", "messages"),
+        (
+            "/v1/chat/completions",
+            {"messages": [TURN], "mm_processor_kwargs": {"resized_width": 80}},
+            "mm_processor_kwargs.resized_width",
+            "max_pixels",
+        ),
     ],
 )
-async def test_a_file_in_a_place_where_none_is_read_is_no_hint(
+async def test_what_is_asked_or_shown_is_no_hint_where_it_is_not_read(
     deployment: Deployment, path: str, body: dict[str, Any], param: str, instead: str
 ) -> None:
     async with client_of(deployment.app) as client:
