@@ -112,7 +112,11 @@ async def test_each_page_of_a_tiff_webp_or_gif_is_seen(deployment: Deployment, k
         ([file(locked())], "invalid_document", "password"),
         ([file(pdf([]))], "invalid_document", "no pages"),
         ([file(b"no document")], "invalid_document", "not a PDF, TIFF, WebP or GIF"),
-        ([file(pdf(["a"] * 257))], "invalid_document", "256 fit into this question (SIGHTLINE_PICTURES__MAX_COUNT); name fewer in `pages`"),
+        (
+            [file(pdf(["a"] * 257))],
+            "invalid_document",
+            "256 fit into this question (SIGHTLINE_PICTURES__MAX_COUNT); name fewer in `pages`",
+        ),
         ([file(PDF), file(pdf(["a"] * 254))], "invalid_document", "253 fit"),
         ([file(pdf(["a"], (0, 0, 1, 14400)))], "invalid_document", "Page 1 of the document"),
         ([{"type": "document", "document": INLINE, "pages": "4"}], "invalid_document", "it has 3 pages"),
