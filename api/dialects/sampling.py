@@ -173,14 +173,6 @@ class Sampling(RequestBody):
     max_pixels: PixelCount | None = None
     repetition_detection: RepetitionDetection | None = None
     include_reasoning: bool | None = None
-
-
-class TokenSampling(Sampling):
-    """What OpenAI's routes and jobs take beside it; all but three have vLLM's names."""
-
-    n: Choices | None = None
-    max_tokens: MaxTokensField = None
-    max_new_tokens: MaxTokensField = None
     do_sample: bool | None = None
     typical_p: TypicalP | None = None
     min_tokens: MinTokensField = None
@@ -199,6 +191,14 @@ class TokenSampling(Sampling):
     regex: str | None = None
     ebnf: str | None = None
     chat_template_kwargs: TemplateVariables | None = None
+
+
+class TokenSampling(Sampling):
+    """What all but responses take beside it."""
+
+    n: Choices | None = None
+    max_tokens: MaxTokensField = None
+    max_new_tokens: MaxTokensField = None
 
 
 class ThinkingType(RequestBody):

@@ -180,7 +180,7 @@ RESPONSE: Constraints = (
     | REQUEST
     | {
         "logprobs": Constraint((False,), "top_logprobs"),
-        **dict.fromkeys(("grammar", "format", "json_schema", *_FORMATS), Constraint((), "text.format")),
+        **dict.fromkeys(("format", "json_schema"), Constraint((), "text.format")),
         "conversation": Constraint((), "previous_response_id"),
         "context_management": Constraint(),
         "image": Constraint(({}, {"context_compression": "auto"}, {"context_compression": "disabled"})),

@@ -241,7 +241,7 @@ def test_the_parameters_read_by_hand_are_described() -> None:
         ("ChatBody", {"messages": []}),
         ("ChatBody", {**CHAT, "temperature": 101}),
         ("ChatBody", {**CHAT, "store": "no"}),
-        ("ChatBody", {**CHAT, "stop": [""]}),
+        ("ChatBody", {**CHAT, "stop": [5]}),
         ("ChatBody", {**CHAT, "logit_bias": {"red": 1}}),
         ("ChatBody", {**CHAT, "logit_bias": {"5": 101}}),
         ("ChatBody", {**CHAT, "logit_bias": [1]}),

@@ -17,11 +17,10 @@ from api.dialects.openai.response_object import ResponseFields, with_details
 from api.dialects.sampling import (
     Count,
     MaxTokensField,
-    MediaOptions,
     PriorityNumber,
-    ProcessorArguments,
     Sampling,
     Thinking,
+    VllmOptions,
     to_parameters,
     to_priority,
 )
@@ -57,7 +56,7 @@ class Reasoning(RequestBody):
     effort: str | None = None
 
 
-class ResponseBody(Sampling, Thinking):
+class ResponseBody(Sampling, Thinking, VllmOptions):
     constraints = RESPONSE
     model: str | None = None
     input: Annotated[str | list[Any], described_as(str | InputItems)]
@@ -82,9 +81,6 @@ class ResponseBody(Sampling, Thinking):
     max_tool_calls: Annotated[Count, Field(ge=1)] | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    # As vLLM's server takes them.
-    media_io_kwargs: MediaOptions | None = None
-    mm_processor_kwargs: ProcessorArguments | None = None
 
 
 @dataclass
@@ -106,7 +102,9 @@ class ResponseTurn:
 def from_response(body: Any) -> ResponseTurn:
     """Raises CallerError naming the field."""
     call = read(ResponseBody, body)
-    sources = (call, ""), (call.text or TextConfig(), "text"), (_thinking(call), "reasoning")
+    if call.reasoning and call.reasoning.effort:
+        call = call.model_copy(update={"reasoning_effort": call.reasoning.effort})
+    sources = (call, ""), (call.text or TextConfig(), "text")
     parameters, named = to_parameters(*sources, logprobs=_logprobs(call))
     request = Request(
         model=call.model or "",
@@ -124,11 +122,6 @@ def from_response(body: Any) -> ResponseTurn:
         metadata=call.metadata or {},
         priority=to_priority(call.service_tier, call.priority),
     )
-
-
-def _thinking(call: ResponseBody) -> Thinking:
-    effort = call.reasoning.effort if call.reasoning else None
-    return Thinking(reasoning_effort=effort)
 
 
 def _messages(call: ResponseBody) -> tuple[Message, ...]:

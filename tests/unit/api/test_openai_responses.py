@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api.dialects.openai.chat import from_chat
 from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
@@ -266,3 +267,25 @@ def test_a_list_of_nothing_but_parts_is_one_message() -> None:
     with pytest.raises(CallerError) as refused:
         from_response({"model": "m", "input": [*parts, {"type": "input_image", "image_url": 5}]})
     assert (refused.value.param or "").startswith("input[2]")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"guided_regex": "[0-9]+"},
+        {"structured_outputs": {"choice": ["cat", "dog"]}},
+        {"response_format": {"type": "json_object"}},
+        {"chat_template_kwargs": {"style": "brief", "fps": 2}, "vllm_xargs": {"no_repeat_ngram_size": 5}},
+        {"do_sample": False, "typical_p": 0.5, "min_tokens": 2, "logit_bias": {"5": 1}},
+        {"ignore_eos": True, "skip_special_tokens": False, "stop_token_ids": [5]},
+    ],
+)
+def test_what_a_chat_takes_means_the_same_in_a_response(sent: dict[str, Any]) -> None:
+    chat = from_chat({"messages": [{"role": "user", "content": "Hi"}]} | sent).request
+    assert from_response({"input": "Hi"} | sent).request.parameters == chat.parameters != Parameters()
+
+
+def test_thinking_is_one_thing_however_it_is_spelled() -> None:
+    sent = {"input": "Hi", "reasoning": {"effort": "low"}, "enable_thinking": False}
+    variables = (("enable_thinking", False), ("reasoning_effort", "low"))
+    assert from_response(sent).request.parameters == Parameters(chat_template_kwargs=variables)
