@@ -6,7 +6,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,8 @@ MOST_MB = 256
 """Largest file that is read: far more than a service takes in one call."""
 START = 4096
 """First bytes of a file that say of which kind it is."""
+DAMAGED = (ArithmeticError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError, ValueError)
+"""What Pillow raises for a damaged TIFF, beside errors of its own."""
 _PDF, _TIFF = b"%PDF-", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # PDFium gives each file that it writes another id; a page that is asked twice must be the same bytes.
 _PDF_ID = re.compile(rb"(?<=/ID\[)<[0-9A-F]{32}><[0-9A-F]{32}>(?=\])")
@@ -152,8 +154,10 @@ def _pdf_page(source: Path | bytes, number: int) -> bytes:
 
 
 def _tiff_pages(source: Path | bytes) -> int:
-    with _tiff(source) as tiff:
+    """1 where they cannot be counted: the service says what is wrong with it, or takes the first."""
+    with suppress(RowError), _tiff(source) as tiff:
         return getattr(tiff, "n_frames", 1)
+    return 1
 
 
 def _tiff_page(source: Path | bytes, number: int) -> bytes:
@@ -170,11 +174,5 @@ def _tiff(source: Path | bytes) -> Iterator[Any]:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as tiff:
             yield tiff
-    except (
-        UnidentifiedImageError,
-        EOFError,
-        SyntaxError,
-        OverflowError,
-        Image.DecompressionBombError,
-    ) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, *DAMAGED) as error:
         raise RowError("invalid_document", f"The TIFF cannot be read: {error}") from None

@@ -23,7 +23,7 @@ COLUMNS = ("image", "picture", "file_name", "path", "file", "url", "bytes")
 READ = 32
 """Rows of a table in memory at a time."""
 LONGEST = 64 * 2**20
-"""Bytes of a line, and characters of a spreadsheet's cell."""
+"""Characters of a line, and of a spreadsheet's cell."""
 Record = tuple[dict[str, Any], RowError | None]
 """Each row's cells, and why they cannot be used."""
 
@@ -140,8 +140,7 @@ def _records(files: Iterable[Path]) -> Iterator[Record]:
             case ".csv" | ".tsv":
                 yield from _csv_rows(file)
             case ".parquet" | ".arrow":
-                for batch in _batches(file):
-                    yield from ((record, None) for record in batch.to_pylist())
+                yield from ((record, None) for record in _arrow_rows(file))
             case _:
                 yield from _json_lines(file)
 
@@ -228,19 +227,31 @@ def _arrow(file: Path) -> Iterator[Any]:
     try:
         start_of(file)
         yield arrow
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError, ArithmeticError) as error:
         raise CommandError(Exit.USAGE, f"{file} cannot be read: {str(error).rstrip('.')}.") from None
 
 
-def _batches(file: Path) -> Iterator[Any]:
+def _arrow_rows(file: Path) -> Iterator[dict[str, Any]]:
     with _arrow(file) as arrow:
-        if file.suffix.lower() == ".parquet":
-            with arrow.parquet.ParquetFile(file) as opened:
-                yield from opened.iter_batches(READ)
-        else:
-            with arrow.memory_map(str(file)) as mapped, arrow.ipc.open_stream(mapped) as stream:
-                for batch in stream:
-                    yield from (batch.slice(at, READ) for at in range(0, batch.num_rows, READ))
+        for batch in _batches(arrow, file):
+            # Python's moments have no nanoseconds, which are what pandas writes.
+            texts = [
+                field.with_type(arrow.string()) if str(field.type).startswith("timestamp[ns") else field
+                for field in batch.schema
+            ]
+            # Else a damaged file ends this process.
+            batch.validate(full=True)
+            yield from batch.cast(arrow.schema(texts)).to_pylist()
+
+
+def _batches(arrow: Any, file: Path) -> Iterator[Any]:
+    if file.suffix.lower() == ".parquet":
+        with arrow.parquet.ParquetFile(file) as opened:
+            yield from opened.iter_batches(READ)
+    else:
+        with arrow.memory_map(str(file)) as mapped, arrow.ipc.open_stream(mapped) as stream:
+            for batch in stream:
+                yield from (batch.slice(at, READ) for at in range(0, batch.num_rows, READ))
 
 
 def _length(file: Path) -> int:

@@ -249,6 +249,13 @@ def test_a_table_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
         list(rows)
 
 
+def test_moments_are_read_as_pandas_writes_them(tmp_path: Path) -> None:
+    moments = arrow.table({"at": arrow.array([10**18 + 1, None], arrow.timestamp("ns"))})
+    parquet.write_table(moments, tmp_path / "rows.parquet")
+    rows = [row.columns for row in source(str(tmp_path)).rows()]
+    assert rows == [{"at": "2001-09-09 01:46:40.000000001"}, {"at": None}]
+
+
 def test_a_text_that_begins_like_a_data_uri_is_a_text(tmp_path: Path) -> None:
     table = tmp_path / "rows.jsonl"
     table.write_text(
@@ -395,13 +402,17 @@ def test_no_file_of_a_folder_vanishes(tmp_path: Path) -> None:
     assert len({QUESTION.key(row) for row in rows[:3]}) == 3
 
 
-def test_pages_of_a_tiff_are_rows_too(tmp_path: Path) -> None:
+def test_pages_of_a_tiff_are_rows_too_and_a_damaged_one_is_left_to_the_service(tmp_path: Path) -> None:
     first, second = (Image.new("1", (8, 8), colour) for colour in (0, 1))
     first.save(tmp_path / "two.tif", save_all=True, append_images=[second])
     first.save(tmp_path / "one.tif")
     rows = list(source(str(tmp_path)).rows())
     assert [row.columns.get("page") for row in rows] == [None, 1, 2]
     assert len({QUESTION.body(row) for row in rows}) == 3
+    data = (tmp_path / "two.tif").read_bytes()
+    width = data.rindex(b"\x00\x01\x04\x00\x01\0\0\0\x08\0\0\0")
+    (tmp_path / "two.tif").write_bytes(data[:width] + b"\x99" + data[width + 1 :])
+    assert [row.columns for row in source(str(tmp_path)).rows()] == [{"file": "one.tif"}, {"file": "two.tif"}]
 
 
 def test_files_that_no_line_of_the_folder_s_table_names_are_counted(tmp_path: Path) -> None:
