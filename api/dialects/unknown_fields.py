@@ -55,146 +55,103 @@ _IDLE = DEFAULTS | {"do_sample": False, "typical_p": 1, "logit_bias": {}}
 _IDLE |= {"min_new_tokens": 0, "no_repeat_ngram_size": 0}
 """What asks for nothing."""
 
-HINTS = frozenset(
-    {
-        # Who asks, and what makes an answer faster or tells more of how it was made.
-        *("user", "safety_identifier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
-        *("cache_control", "prompt_cache_breakpoint", "cache_prompt", "prediction", "client_metadata"),
-        *("uuid", "use_cache", "max_retries", "id_slot", "return_progress", "include_obfuscation"),
-        *("return_cached_tokens_details", "stream_reasoning", "vl_high_resolution_images", "debug"),
-        # What other services and clients keep in a conversation.
-        *("id", "index", "name", "description", "title", "parsed", "parsed_arguments", "annotations"),
-        *("provider_specific_fields", "phase", "status", "format", "media_type", "mediaType", "filename"),
-        *("reasoning", "reasoning_content", "reasoning_details", "role", "tool_calls", "logprobs"),
-        # How a grammar is compiled, which every answer obeys in any case.
-        *("disable_fallback", "guided_decoding_backend", "verbosity", "backend", "details"),
-    }
-)
-_BEAMS = {
-    "use_beam_search": Constraint((False,)),
-    "num_beams": Constraint((1,)),
-    "num_beam_groups": Constraint((1,)),
-    "best_of": Constraint((1,), "n"),
-    "length_penalty": Constraint((1.0,)),
-    "penalty_alpha": Constraint((0.0,)),
-}
-_SAMPLERS = {
-    **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "mirostat", "top_a"), Constraint((0,))),
-    **dict.fromkeys(("dry_multiplier", "dynatemp_range", "xtc_probability"), Constraint((0,))),
-    **dict.fromkeys(("tfs_z", "typical"), Constraint((1.0,), "typical_p")),
-    **dict.fromkeys(("repeat_penalty", "rep_pen"), Constraint((1.0,), "repetition_penalty")),
-    **dict.fromkeys(("n_predict", "num_predict", "max_tokens_to_sample"), Constraint((-1,), "max_tokens")),
-    "allowed_token_ids": Constraint((), "logit_bias"),
-    "thinking_token_budget": Constraint(),
-    "guidance_scale": Constraint((1.0,)),
-    "encoder_repetition_penalty": Constraint((1.0,), "repetition_penalty"),
-    **dict.fromkeys(("bad_words_ids", "suppress_tokens", "sequence_bias"), Constraint((), "logit_bias")),
-    **dict.fromkeys(("force_words_ids", "forced_eos_token_id", "diversity_penalty"), Constraint((0.0,))),
-    "eos_token_id": Constraint((), "stop_token_ids"),
-    "stop_strings": Constraint((), "stop"),
-    "bad_words": Constraint((), "logit_bias"),
-    "logits_processors": Constraint((), "logit_bias"),
-}
-_GRAMMARS = {
-    **dict.fromkeys(
-        ("grammar", "structural_tag"),
-        Constraint((), "structured_outputs.grammar"),
-    ),
-    **dict.fromkeys(("json_schema", "format"), Constraint((), "response_format")),
-    "guided_whitespace_pattern": Constraint(),
-    "guided_json_object": Constraint((False,), "response_format"),
-}
-_SIZES = dict.fromkeys(("resized_height", "resized_width", "total_pixels"), Constraint((), "max_pixels"))
-REQUEST: Constraints = {
-    **_BEAMS,
-    **_SIZES,
-    **_SAMPLERS,
-    **_GRAMMARS,
-    "echo": Constraint((False,), "raw"),
-    **dict.fromkeys(("chat_template", "documents", "prompt_embeds", "tools"), Constraint()),
-    # Parameters, and not in the place where they are read.
-    **dict.fromkeys(("extra_body", "sampling_params", "generation_config", "parameters"), Constraint(({},))),
-    "include_stop_str_in_output": Constraint((False,)),
-    "no_stop_trim": Constraint((False,)),
-    "spaces_between_special_tokens": Constraint((True,)),
-    "separate_reasoning": Constraint((True,)),
-    "kv_transfer_params": Constraint(),
-    "prompt_logprobs": Constraint((), "logprobs"),
-    "return_hidden_states": Constraint((False,)),
-    "return_token_ids": Constraint((False,), "logprobs"),
-    "return_tokens_as_token_ids": Constraint((False,)),
-    **dict.fromkeys(("adapter_id", "lora_path", "lora_request"), Constraint((), "model")),
-    "truncate": Constraint(),
-    "truncate_prompt_tokens": Constraint(),
-    "watermark": Constraint((False,)),
-    "decoder_input_details": Constraint((False,)),
-    "top_n_tokens": Constraint((0,), "top_logprobs"),
-    "max_length": Constraint((), "max_new_tokens"),
-    "min_length": Constraint((0,), "min_new_tokens"),
-    "max_time": Constraint((), "max_new_tokens"),
-    "return_full_text": Constraint((False,)),
-    "suffix": Constraint(),
-    "moderation": Constraint(),
-}
-"""What no dialect implements, in vLLM's, SGLang's, transformers', llama.cpp's and Hugging Face's names."""
-_FILES = [
-    f"{noun}{ending}"
-    for noun in ("image", "picture", "document", "pdf", "file", "audio", "sound", "video", "attachment")
-    for ending in ("", "s", "_url", "_urls")
-]
+
+def fields(names: str, *harmless: Any, instead: str | None = None) -> Constraints:
+    return dict.fromkeys(names.split(), Constraint(harmless, instead))
 
 
 def contents(instead: str | None = None) -> Constraints:
     """What a question consists of, where it is not read: without that, another one would be answered."""
-    texts = ("messages", "prompt", "input", "question", "system", "instructions")
-    looks = ("min_pixels", "max_pixels", "background")
-    return dict.fromkeys((*_FILES, *texts, *looks), Constraint(("", True, False), instead))
+    nouns = ("image", "picture", "document", "pdf", "file", "audio", "sound", "video", "attachment")
+    files = " ".join(f"{noun} {noun}s {noun}_url {noun}_urls" for noun in nouns)
+    texts = "messages prompt input question system instructions"
+    return fields(f"{texts} {files} min_pixels max_pixels background", True, False, instead=instead)
 
 
-CHAT: Constraints = (
-    contents("messages")
-    | REQUEST
-    | {
-        "add_special_tokens": Constraint((False,)),
-        "tool_prompt": Constraint((), "tools"),
-        "functions": Constraint((), "tools"),
-        "function_call": Constraint(("none", "auto"), "tool_choice"),
-        "modalities": Constraint((["text"],)),
-        "audio": Constraint(),
-        "web_search_options": Constraint(),
-        "safe_prompt": Constraint((False,)),
-        "transforms": Constraint(),
-    }
+HINTS = frozenset(
+    # Who asks, and what makes an answer faster or tells more of how it was made.
+    fields(
+        "user safety_identifier uuid client_metadata use_cache cache_control cache_prompt prediction debug"
+    )
+    | fields("prompt_cache_key prompt_cache_options prompt_cache_retention prompt_cache_breakpoint id_slot")
+    | fields("return_progress include_obfuscation return_cached_tokens_details stream_reasoning max_retries")
+    | fields("vl_high_resolution_images")
+    # What other services and clients keep in a conversation.
+    | fields("id index name description title parsed parsed_arguments annotations provider_specific_fields")
+    | fields("phase status format media_type mediaType filename role tool_calls logprobs")
+    | fields("reasoning reasoning_content reasoning_details")
+    # How a grammar is compiled, which every answer obeys in any case.
+    | fields("disable_fallback guided_decoding_backend verbosity backend details")
 )
-COMPLETION: Constraints = (
-    contents()
-    | REQUEST
-    | {
-        "add_special_tokens": Constraint((True,), "raw"),
-        "top_logprobs": Constraint((), "logprobs"),
-        "messages": Constraint((), "prompt"),
-    }
-)
-RESPONSE: Constraints = (
-    contents("input")
-    | REQUEST
-    | {
-        "logprobs": Constraint((False,), "top_logprobs"),
-        **dict.fromkeys(("format", "json_schema"), Constraint((), "text.format")),
-        "conversation": Constraint((), "previous_response_id"),
-        "context_management": Constraint(),
-        "image": Constraint(({}, {"context_compression": "auto"}, {"context_compression": "disabled"})),
-        "access_programs": Constraint(),
-        "background_options": Constraint(({}, {"completion_window": "soonest"})),
-    }
-)
-QUESTION: Constraints = REQUEST | {
-    "details": Constraint((False,), "parameters.details"),
-    "handle_impossible_answer": Constraint((False,)),
-    "max_answer_len": Constraint((), "max_new_tokens"),
-    "word_boxes": Constraint(),
-    "clean_up_tokenization_spaces": Constraint(),
-    "logprobs": Constraint((False,), "details"),
+
+
+_SIZES = fields("resized_height resized_width total_pixels", instead="max_pixels")
+REQUEST: Constraints = {
+    **_SIZES,
+    **fields("use_beam_search include_stop_str_in_output no_stop_trim return_hidden_states watermark", False),
+    **fields("return_tokens_as_token_ids decoder_input_details return_full_text", False),
+    **fields("num_beams num_beam_groups length_penalty guidance_scale", 1),
+    **fields("penalty_alpha diversity_penalty epsilon_cutoff eta_cutoff mirostat top_a", 0),
+    **fields("dry_multiplier dynatemp_range xtc_probability", 0),
+    **fields("spaces_between_special_tokens separate_reasoning", True),
+    **fields("chat_template documents prompt_embeds tools kv_transfer_params truncate suffix moderation"),
+    **fields("thinking_token_budget force_words_ids forced_eos_token_id guided_whitespace_pattern"),
+    **fields("truncate_prompt_tokens"),
+    # Parameters, and not in the place where they are read.
+    **fields("extra_body sampling_params generation_config parameters", {}),
+    **fields("best_of", 1, instead="n"),
+    **fields("echo", False, instead="raw"),
+    **fields("tfs_z typical", 1, instead="typical_p"),
+    **fields("repeat_penalty rep_pen encoder_repetition_penalty", 1, instead="repetition_penalty"),
+    **fields("n_predict num_predict max_tokens_to_sample", -1, instead="max_tokens"),
+    **fields("max_length max_time", instead="max_new_tokens"),
+    **fields("min_length", 0, instead="min_new_tokens"),
+    **fields("bad_words bad_words_ids suppress_tokens allowed_token_ids", instead="logit_bias"),
+    **fields("sequence_bias logits_processors", instead="logit_bias"),
+    **fields("eos_token_id", instead="stop_token_ids"),
+    **fields("stop_strings", instead="stop"),
+    **fields("grammar structural_tag", instead="structured_outputs.grammar"),
+    **fields("json_schema format", instead="response_format"),
+    **fields("guided_json_object", False, instead="response_format"),
+    **fields("prompt_logprobs", instead="logprobs"),
+    **fields("return_token_ids", False, instead="logprobs"),
+    **fields("top_n_tokens", 0, instead="top_logprobs"),
+    **fields("adapter_id lora_path lora_request", instead="model"),
+}
+"""What no dialect implements, in vLLM's, SGLang's, transformers', llama.cpp's and Hugging Face's names."""
+CHAT: Constraints = {
+    **contents("messages"),
+    **REQUEST,
+    **fields("add_special_tokens safe_prompt", False),
+    **fields("audio web_search_options transforms"),
+    **fields("modalities", ["text"]),
+    **fields("tool_prompt functions", instead="tools"),
+    **fields("function_call", "none", "auto", instead="tool_choice"),
+}
+COMPLETION: Constraints = {
+    **contents(),
+    **REQUEST,
+    **fields("messages", instead="prompt"),
+    **fields("add_special_tokens", True, instead="raw"),
+    **fields("top_logprobs", instead="logprobs"),
+}
+RESPONSE: Constraints = {
+    **contents("input"),
+    **REQUEST,
+    **fields("logprobs", False, instead="top_logprobs"),
+    **fields("format json_schema", instead="text.format"),
+    **fields("conversation", instead="previous_response_id"),
+    **fields("context_management access_programs"),
+    **fields("image", {}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
+    **fields("background_options", {}, {"completion_window": "soonest"}),
+}
+QUESTION: Constraints = {
+    **REQUEST,
+    **fields("handle_impossible_answer", False),
+    **fields("word_boxes clean_up_tokenization_spaces"),
+    **fields("max_answer_len", instead="max_new_tokens"),
+    **fields("details", False, instead="parameters.details"),
+    **fields("logprobs", False, instead="details"),
 }
 """Of Hugging Face's `parameters`."""
 WRAPPED: Constraints = {
@@ -204,31 +161,26 @@ WRAPPED: Constraints = {
         name: Constraint((), f"parameters.{name if parameter == 'format' else parameter}")
         for name, parameter in SPELLINGS.items()
     },
-    **dict.fromkeys(("logprobs", "chat_template_kwargs", "raw"), Constraint((), "parameters")),
+    **fields("logprobs chat_template_kwargs raw", instead="parameters"),
 }
 """Of a body whose `parameters` stand in an object of their own."""
-MESSAGE: Constraints = contents("content") | {
-    "function_call": Constraint((), "tool_calls"),
-    "audio": Constraint(),
-}
-PART: Constraints = _SIZES | {"path": Constraint((), "image_url")}
-FRAME: Constraints = _SIZES | {"do_sample_frames": Constraint((True,))}
+MESSAGE: Constraints = contents("content") | fields("function_call", instead="tool_calls")
+PART: Constraints = _SIZES | fields("path", instead="image_url")
+FRAME: Constraints = _SIZES | fields("do_sample_frames", True)
 TOOL: Constraints = {
-    "defer_loading": Constraint((False,)),
-    "allowed_callers": Constraint((["direct"],)),
-    "output_schema": Constraint(),
-    **dict.fromkeys(("async", "async_"), Constraint((False,))),
+    **fields("defer_loading async async_", False),
+    **fields("allowed_callers", ["direct"]),
+    **fields("output_schema"),
 }
 CALL: Constraints = {
-    "caller": Constraint(({"type": "direct"},)),
-    "namespace": Constraint(),
-    **dict.fromkeys(("async", "async_"), Constraint((False,))),
+    **fields("caller", {"type": "direct"}),
+    **fields("namespace"),
+    **fields("async async_", False),
 }
 STRUCTURED: Constraints = {
-    "structural_tag": Constraint((), "grammar"),
-    "whitespace_pattern": Constraint(),
-    "disable_any_whitespace": Constraint((False,)),
-    "disable_additional_properties": Constraint((False,)),
+    **fields("structural_tag", instead="grammar"),
+    **fields("whitespace_pattern"),
+    **fields("disable_any_whitespace disable_additional_properties", False),
 }
 
 
