@@ -6,8 +6,7 @@ comes without scripts and forms, and fetches nothing.
 
 import io
 import math
-from collections.abc import Iterator
-from ctypes import c_int
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import NamedTuple
 
@@ -18,11 +17,11 @@ from pypdfium2.raw import (
     FPDF_PAGEOBJ_IMAGE,
     FPDF_GetLastError,
     FPDF_LoadMemDocument64,
-    FPDF_PageToDevice,
 )
 
 from shared.media.decode_picture import to_rgb
 from shared.media.decoder_protocol import DAMAGED, Facts, Reply, UnusableError
+from shared.media.sizes import Size
 
 POINTS_PER_INCH, MOST_DOTS_PER_INCH = 72, 300
 # TIFF 6.0, section 8: of the subfile's type, bit 0 says that it is a smaller copy of another.
@@ -79,23 +78,27 @@ class PdfPages:
             longest = max((right - left) * width, (bottom - top) * height)
             scale = min(side / longest, MOST_DOTS_PER_INCH / POINTS_PER_INCH)
             margins = left * width, (1 - bottom) * height, (1 - right) * width, top * height
-            drawn = page.render(scale=scale, crop=margins, rev_byteorder=True).to_pil().convert("RGB")
-            _check_pictures(page, drawn, scale, (margins[0] * scale, margins[3] * scale))
+            bitmap = page.render(scale=scale, crop=margins, rev_byteorder=True)
+            drawn = bitmap.to_pil().convert("RGB")
+            _check_pictures(page, drawn, bitmap.get_posconv(page).to_bitmap)
             return drawn, len(boxes)
         finally:
             page.close()
 
 
-def _check_pictures(page: pdfium.PdfPage, drawn: Image.Image, scale: float, at: tuple[float, float]) -> None:
+def _check_pictures(page: pdfium.PdfPage, drawn: Image.Image, place: Callable[[float, float], Size]) -> None:
     """PDFium draws nothing for a picture that it cannot decode: where nothing is seen, it is asked for it.
 
-    `at` is where the drawn piece begins. Raises UnusableError.
+    `place` tells where a point of the page is drawn. Raises UnusableError.
     """
     for number, picture in enumerate(page.get_objects(filter=(FPDF_PAGEOBJ_IMAGE,)), 1):
+        corners = (0, 0), drawn.size
         # The place of one inside a form is not its place on the page.
-        place = (0, 0, *drawn.size) if picture.level else _place(page, picture.get_bounds(), scale, at)
-        seen = drawn.crop(clipped(place, drawn.size))
-        if 0 in seen.size or seen.getcolors(1) is None:
+        if not picture.level:
+            left, bottom, right, top = picture.get_bounds()
+            corners = place(left, bottom), place(right, top)
+        region = drawn.crop(inside(*corners, drawn.size))
+        if 0 in region.size or region.getcolors(1) is None:
             continue
         try:
             picture.get_bitmap()
@@ -103,24 +106,14 @@ def _check_pictures(page: pdfium.PdfPage, drawn: Image.Image, scale: float, at: 
             raise UnusableError(f"its picture {number} cannot be decoded") from None
 
 
-def _place(page: pdfium.PdfPage, bounds: Box, scale: float, at: tuple[float, float]) -> Box:
-    """Where bounds on a page, which may be turned, are in a drawn piece of it."""
-    width, height = (math.ceil(length * scale) for length in page.get_size())
-    left, bottom, right, top = bounds
-    corners = []
-    for x, y in ((left, bottom), (right, top)):
-        across, down = c_int(), c_int()
-        FPDF_PageToDevice(page, 0, 0, width, height, 0, x, y, across, down)
-        corners.append((across.value - at[0], down.value - at[1]))
-    (x1, y1), (x2, y2) = corners
-    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
-
-
-def clipped(place: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """What is inside of a picture of a size, without a pixel at its edges, which others may have coloured."""
-    left, top, right, bottom = place
-    box = max(0, left + 1), max(0, top + 1), min(size[0], right - 1), min(size[1], bottom - 1)
-    return int(box[0]), int(box[1]), int(max(box[0], box[2])), int(max(box[1], box[3]))
+def inside(one: Size, other: Size, size: Size) -> tuple[int, int, int, int]:
+    """The box of two corners in a picture of a size, without its edges, which others may have coloured."""
+    spans = []
+    for a, b, length in zip(one, other, size, strict=True):
+        start = max(0, min(a, b) + 1)
+        spans.append((start, max(start, min(length, max(a, b) - 1))))
+    (left, right), (top, bottom) = spans
+    return left, top, right, bottom
 
 
 class Frame(NamedTuple):

@@ -4,7 +4,6 @@ A first request for a video asks what it is, a second one for frames by their nu
 """
 
 import io
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -134,30 +133,13 @@ def _announced_bytes(kind: str, data: bytes, stream: VideoStream) -> int:
     if kind == "avi":
         return 8 + int.from_bytes(data[4:8], "little")
     if kind == "mov":
-        # The last box may be of no size; then the index still says where the last frame ends.
-        frames = (entry.pos + entry.size for entry in stream.index_entries)
-        return max(0, _end_of_boxes(data), *frames)
+        return max((entry.pos + entry.size for entry in stream.index_entries), default=0)
     # RFC 8794: after the header stands the segment, of a size that live recordings leave open.
     header, at = _integer(data, len(MATROSKA))
     if data[at + header : at + header + len(SEGMENT)] != SEGMENT:
         return 0
     size, at = _integer(data, at + header + len(SEGMENT))
     return at + size if size != 2**56 - 1 else 0
-
-
-def _end_of_boxes(data: bytes) -> int:
-    """Where the last box with frames or their index ends (ISO/IEC 14496-12, 4.2); others may be cut."""
-    at = end = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from("!I4s", data, at)
-        if size == 1:
-            size = int.from_bytes(data[at + 8 : at + 16])
-        if size < 8:
-            # Of no size: up to the end of the file.
-            break
-        at += size
-        end = at if kind in (b"mdat", b"moof", b"moov") else end
-    return end
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
