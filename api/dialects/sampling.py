@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from api.dialects.formats import ResponseFormat, StructuredOutputs, of_kind, to_format
+from api.dialects.formats import Grammar, ResponseFormat, StructuredOutputs, of_kind, to_format
 from api.dialects.strict_json import (
     RequestBody,
     Wire,
@@ -190,6 +190,8 @@ class Sampling(RequestBody):
     guided_grammar: str | None = None
     regex: str | None = None
     ebnf: str | None = None
+    grammar: str | Grammar | None = None
+    json_schema: str | dict[str, Any] | None = None
     chat_template_kwargs: TemplateVariables | None = None
 
 
@@ -293,15 +295,16 @@ def to_parameters(
 
 def _read(name: str, value: Any, param: str) -> Any:
     """The value as `Parameters` holds it; None where it asks for nothing."""
-    if value is None:
+    if value in (None, ""):
         return None
     if name == "stop":
         return tuple(filter(None, [value] if isinstance(value, str) else value)) or None
     if name == "logit_bias":
         return _biases(value, param)
     if name == "format":
-        kind = GUIDED.get(param.rpartition(".")[2])
-        return to_format(value, param) if kind is None else of_kind(kind, value, param)
+        if isinstance(value, str | dict | list):
+            return of_kind(GUIDED[param.rpartition(".")[2]], value, param)
+        return to_format(value, param)
     if name == "chat_template_kwargs":
         return to_variables(value, param)
     if (name, value) in DEFAULTS.items():

@@ -36,14 +36,14 @@ class Constraint(NamedTuple):
 Constraints = dict[str, Constraint]
 
 GUIDED = {f"guided_{kind}": kind for kind in ("json", "regex", "choice", "grammar")}
-GUIDED |= {"regex": "regex", "ebnf": "grammar"}
-"""vLLM's older fields, and SGLang's, which hold what one of `structured_outputs` does."""
+GUIDED |= {"regex": "regex", "ebnf": "grammar", "grammar": "grammar", "json_schema": "json"}
+"""vLLM's older fields, SGLang's and llama.cpp's, which hold what one of `structured_outputs` does."""
 _FORMATS = ("response_format", "structured_outputs", *GUIDED)
 SPELLINGS = {
     name: name for name in Parameters.model_fields if name not in ("logprobs", "chat_template_kwargs")
 } | {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
-    **dict.fromkeys(("grammar", *_FORMATS), "format"),
+    **dict.fromkeys(_FORMATS, "format"),
     "min_tokens": "min_new_tokens",
     "random_seed": "seed",
     "num_return_sequences": "n",
@@ -110,8 +110,8 @@ REQUEST: Constraints = {
     **fields("sequence_bias logits_processors", instead="logit_bias"),
     **fields("eos_token_id", instead="stop_token_ids"),
     **fields("stop_strings", instead="stop"),
-    **fields("grammar structural_tag", instead="structured_outputs.grammar"),
-    **fields("json_schema format", instead="response_format"),
+    **fields("structural_tag", instead="structured_outputs.grammar"),
+    **fields("format", instead="response_format"),
     **fields("guided_json_object", False, instead="response_format"),
     **fields("prompt_logprobs", instead="logprobs"),
     **fields("return_token_ids", False, instead="logprobs"),
@@ -139,7 +139,7 @@ RESPONSE: Constraints = {
     **contents("input"),
     **REQUEST,
     **fields("logprobs", False, instead="top_logprobs"),
-    **fields("format json_schema", instead="text.format"),
+    **fields("format", instead="text.format"),
     **fields("conversation", instead="previous_response_id"),
     **fields("context_management access_programs"),
     **fields("image", {}, {"context_compression": "auto"}, {"context_compression": "disabled"}),

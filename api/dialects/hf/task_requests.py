@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.dialects.formats import Grammar
 from api.dialects.media import medium, pictures_beside, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
@@ -55,7 +54,6 @@ class Generation(TokenSampling, Thinking, VllmOptions, FrameSampling):
     min_new_tokens: MinTokensField = None
     num_return_sequences: Choices | None = None
     stop_sequences: StopList = None
-    grammar: Grammar | None = None
 
 
 _GenerationField = Annotated[dict[str, Any] | None, described_as(Generation | None)]

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.formats import Grammar
 from api.dialects.logprobs import TextLogprobs, to_text_logprobs
 from api.dialects.openai.chat import (
     ChunkHead,
@@ -50,7 +49,6 @@ class CompletionBody(TokenSampling, VllmOptions):
         Field(description="The line of a batch has one."),
     ]
     stop_sequences: StopList = None
-    grammar: Grammar | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None

@@ -94,6 +94,10 @@ def hf(**parameters: Any) -> Request:
         (chat(guided_grammar="root ::= x"), GRAMMAR, "guided_grammar"),
         (chat(regex="[a-z]+"), REGEX, "regex"),
         (chat(ebnf="root ::= x"), GRAMMAR, "ebnf"),
+        (chat(grammar="root ::= x"), GRAMMAR, "grammar"),
+        (chat(json_schema=SCHEMA), JSON, "json_schema"),
+        (hf(grammar="root ::= x"), GRAMMAR, "parameters.grammar"),
+        (completion(json_schema=TEXT), JSON, "json_schema"),
         (job(guided_grammar="root ::= x"), GRAMMAR, "parameters.guided_grammar"),
         (completion(response_format=OPENAI), JSON, "response_format"),
         (completion(grammar={"type": "json", "value": SCHEMA}), JSON, "grammar"),
@@ -122,6 +126,7 @@ def test_each_api_reads_a_format_under_its_own_name(request_: Request, wanted: F
 def test_any_text_is_no_format() -> None:
     assert chat(response_format={"type": "text"}).parameters.format is None
     assert chat(response_format=None).parameters.format is None
+    assert completion(grammar="").parameters.format is None
 
 
 def test_two_fields_that_both_name_a_format_must_agree() -> None:
