@@ -100,8 +100,8 @@ class Files:
     async def create(self, caller: Caller, receive: Callable[[MultipartForm], Awaitable[None]]) -> File:
         """Store an upload; `receive` reads the request into the form it is given.
 
-        Raises CallerError (`invalid_request`, `unknown_field`, `unsupported_parameter`, `invalid_image`,
-        `payload_too_large`), Unavailable `store_unavailable`.
+        Raises CallerError (`invalid_request`, `unsupported_parameter`, `invalid_image`, `payload_too_large`),
+        Unavailable `store_unavailable`.
         """
         await self._headroom.check()
         staged = await self._blobs.in_thread(self._blobs.stage)

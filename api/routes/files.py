@@ -21,10 +21,12 @@ from api.dialects.openai.files import (
     to_deleted,
     to_file,
 )
+from api.dialects.unknown_fields import header
 from api.openapi.document import FILE_PAGE, describe
 from api.openapi.responses import answer, refusals
 from api.server.body import in_time
 from api.server.multipart import MultipartForm, receive
+from api.server.reply import IGNORED, reply_of
 from api.server.route import Json, ServiceRoute
 from shared.file import Purpose
 
@@ -39,7 +41,6 @@ UPLOAD = {
             "schema": {
                 "type": "object",
                 "required": ["file", "purpose"],
-                "additionalProperties": False,
                 "properties": {
                     "file": {"type": "string", "format": "binary"},
                     "purpose": {"type": "string", "enum": list(UPLOADED)},
@@ -78,6 +79,8 @@ async def create_file(http: Request) -> Json[FileObject]:
 
     async def read(form: MultipartForm) -> None:
         await in_time(limit_s, receive(http, form))
+        if unknown := sorted(form.fields.keys() - {"purpose", ANCHOR, SECONDS}):
+            reply_of(http).headers[IGNORED] = header(unknown)
 
     return Json(to_file(await context.files.create(caller_of(http), read)))
 

@@ -6,7 +6,7 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 from api.dialects.fields import PageAnswer
-from api.dialects.strict_json import invalid, unknown, unsupported_kind
+from api.dialects.strict_json import invalid, unsupported_kind
 from shared.file import File, Purpose
 
 UPLOADED: tuple[Purpose, ...] = ("batch", "vision", "user_data", "assistants")
@@ -30,8 +30,6 @@ class UploadFields:
 
 def from_fields(fields: dict[str, str]) -> UploadFields:
     """The form without its file. Raises CallerError naming the field."""
-    for name in fields.keys() - {"purpose", ANCHOR, SECONDS}:
-        raise unknown(name)
     purpose = fields.get("purpose")
     if purpose is None:
         raise invalid("purpose", "is required")
