@@ -88,7 +88,7 @@ def _read(schema: Path | None) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(schema.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise CommandError(Exit.USAGE, f"{schema} holds no JSON Schema.")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -58,11 +58,11 @@ def kind_of(start: bytes) -> str | None:
 
 
 def inline(data: bytes) -> Medium:
-    return Medium(lambda: _digest(data), lambda: data)
+    return Medium(lambda: digest(data), lambda: data)
 
 
 def local(path: Path) -> Medium:
-    return Medium(lambda: _digest(_read(path)), lambda: _read(path))
+    return Medium(lambda: digest(_read(path)), lambda: _read(path))
 
 
 def page_media(kind: str | None, start: bytes, whole: Callable[[], Path | bytes]) -> list[Medium]:
@@ -78,15 +78,10 @@ def page_media(kind: str | None, start: bytes, whole: Callable[[], Path | bytes]
     else:
         return []
 
-    @cache
-    def digest() -> str:
-        if isinstance(source, bytes):
-            return _digest(source)
-        with source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    whole_digest = cache(partial(digest, source))
 
     def medium(number: int) -> Medium:
-        return Medium(lambda: f"{digest()} page {number}", lambda: page(source, number))
+        return Medium(lambda: f"{whole_digest()} page {number}", lambda: page(source, number))
 
     return [medium(number) for number in range(1, count + 1)]
 
@@ -113,8 +108,10 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def digest(source: Path | bytes) -> str:
+    """A file is read piece by piece. Raises OSError."""
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 from sightline.exits import CommandError, Exit
 from sightline.json_text import to_text
 from sightline.mapping.journal import Journal, Record, writing
+from sightline.mapping.media import digest
 from sightline.mapping.question import Question
 from sightline.mapping.rows import LeftOut, journal_of, receipt_of
 from sightline.mapping.tables import free_name, pyarrow
@@ -96,7 +97,7 @@ def write_output(
             model=question.model,
             question=question.digest,
             input=hashlib.sha256(keys).hexdigest(),
-            output=_digest(part),
+            output=digest(part),
             file=str(path),
         )
         receipt_part.write_text(f"{json.dumps(asdict(receipt), indent=1)}\n")
@@ -191,8 +192,3 @@ def _cell(value: Any, cast: type) -> Any:
     if value is None or (cast is str and isinstance(value, str)):
         return value
     return json.dumps(value, ensure_ascii=False) if cast is str else cast(value)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -36,8 +36,9 @@ class Question:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """The columns that a structured answer becomes."""
-        return tuple((self.schema or {}).get("properties", ()))
+        """The columns that a structured answer becomes; the service says what is wrong with a schema."""
+        found = (self.schema or {}).get("properties")
+        return tuple(found) if isinstance(found, dict) else ()
 
     def check(self, columns: Iterable[str]) -> None:
         """Raises CommandError where the template is no text or names no column."""
