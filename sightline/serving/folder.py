@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 import tempfile
 import threading
 import time
@@ -66,9 +67,10 @@ class DataFolder:
             for folder in (self.redis, self.blobs, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
                 _close_to_others(folder)
-            # It may be a folder of somebody's own, whose other files are not ours to change.
+            # It may be a folder of somebody's own, whose other files are not ours to change, or one for all.
             with contextlib.suppress(PermissionError):
-                self.path.chmod(PRIVATE)
+                if not self.path.stat().st_mode & stat.S_ISVTX:
+                    self.path.chmod(PRIVATE)
             if new:
                 # In a checkout, callers' pictures must not be committed.
                 (self.path / ".gitignore").write_text("*\n")

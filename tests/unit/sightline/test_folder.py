@@ -129,3 +129,10 @@ def test_other_users_of_the_machine_read_no_job_and_no_secret(tmp_path: Path) ->
     files = ("redis/appendonlydir/1.aof", "lock")
     assert {(tmp_path / "data" / name).stat().st_mode & 0o777 for name in files} == {0o600}
     assert (tmp_path / "theirs").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_for_all_stays_one(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    os.close(DataFolder(tmp_path).lock(wait_s=0))
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777
+    assert (tmp_path / "redis").stat().st_mode & 0o777 == 0o700
