@@ -472,8 +472,8 @@ def check_text(request: Request, limit_kb: int) -> None:
         # LiteLLM looks for "exceeds the available context size", LangChain.js for the words after it.
         message = (
             f"The prompt is too long (length limit exceeded): its texts have more than {limit_kb} KiB "
-            "together, which exceeds the available context size whatever the model's maximum context length. "
-            "Shorten them."
+            "together (SIGHTLINE_API__TEXT_LIMIT_KB), which exceeds the available context size, whatever the "
+            "model's maximum context length. Shorten them."
         )
         raise CallerError("context_length_exceeded", message, param=request.named.get("messages", "messages"))
 

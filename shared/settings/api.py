@@ -54,7 +54,7 @@ class ApiSettings(Group):
         1, gt=0, description="A stream's headers are sent with its first event or after this."
     )
     text_limit_kb: int = Field(
-        256, ge=1, description="All text of one request, in KiB of UTF-8; pictures are not counted."
+        1024, ge=1, description="All text of one request, in KiB of UTF-8; pictures are not counted."
     )
     prompts_limit: int = Field(64, ge=1, le=MOST_PROMPTS, description="Most prompts of one completion.")
     admin_key: BearerSecret | None = Field(
