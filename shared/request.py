@@ -419,7 +419,7 @@ class Request(Frozen):
             return self
         return self.with_media(tuple(part.model_copy(update={"data": None}) for part in media))
 
-    def with_media(self, media: Iterable[Medium | tuple[Image, ...]]) -> "Request":
+    def with_media(self, media: Iterable[Medium | tuple[Medium, ...]]) -> "Request":
         """The same request with its media replaced in reading order, a document by its pages."""
         remaining = iter(media)
 

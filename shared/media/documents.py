@@ -5,6 +5,7 @@ The pages are rendered in child processes (`shared.media.decoder_process`, `shar
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 from shared.errors import CallerError
 from shared.media.decoder_process import Decoded, DecoderPool, DecoderProcess, DiedError, UndecodableError
@@ -76,10 +77,7 @@ class DocumentRenderer:
     def __init__(self, settings: Settings, places: int = AT_ONCE) -> None:
         self._settings = settings
         self._pool = DecoderPool(DOCUMENT, "shared.media.decode_document", settings.documents, places)
-
-    def close(self) -> None:
-        """End the processes; nothing can be rendered afterwards."""
-        self._pool.close()
+        self.close = self._pool.close
 
     @contextmanager
     def opened(self, data: bytes, param: str | None) -> Iterator["OpenDocument"]:
@@ -137,22 +135,27 @@ def room_for_pages(request: Request, settings: Settings) -> int:
     return max(0, settings.pictures.max_count - len(request.images))
 
 
+@dataclass
 class OpenDocument:
     """A document that one process keeps open. It moves to another where that ends at a page."""
 
-    def __init__(
-        self,
-        pool: DecoderPool,
-        place: ExitStack,
-        settings: Settings,
-        kind: str,
-        data: bytes,
-        param: str | None,
-    ) -> None:
-        self._pool, self._kind, self._data, self._param = pool, kind, data, param
-        self._settings, self._place = settings, place
-        self._process: DecoderProcess | None = None
-        self.count = self._counted()
+    _pool: DecoderPool
+    _place: ExitStack
+    _settings: Settings
+    _kind: str
+    _data: bytes
+    _param: str | None
+    _process: DecoderProcess | None = None
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises CallerError `invalid_document`."""
+        try:
+            self.count = self._ask(0).facts["pages"]
+        except UndecodableError as error:
+            raise DOCUMENT.invalid(str(error), self._param) from None
+        if not self.count:
+            raise DOCUMENT.invalid("it has no pages", self._param)
 
     def page(self, number: int) -> Iterator[Image]:
         """A page as a PNG, a long one as several. Raises CallerError `invalid_document` that names it."""
@@ -167,15 +170,6 @@ class OpenDocument:
             reason = error.message.rstrip(".") if isinstance(error, CallerError) else error
             message = f"Page {number} of the document cannot be rendered: {reason}. Leave it out of `pages`."
             raise CallerError("invalid_document", message, param=self._param) from None
-
-    def _counted(self) -> int:
-        try:
-            count: int = self._ask(0).facts["pages"]
-        except UndecodableError as error:
-            raise DOCUMENT.invalid(str(error), self._param) from None
-        if not count:
-            raise DOCUMENT.invalid("it has no pages", self._param)
-        return count
 
     def _ask(self, page: int, piece: int = 0) -> Decoded:
         """The answer of the process, or of a new one where it died."""

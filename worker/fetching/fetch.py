@@ -37,7 +37,11 @@ HOSTS = KeyedFairSemaphore(9)
 
 
 class FetchError(CallerError):
-    """The origin does not deliver; `busy` where it may do so later."""
+    """The origin does not deliver; `busy` where it may do so later. `rest` is a request, where it holds what
+    others delivered.
+    """
+
+    rest = ""
 
     def __init__(self, kind: Kind, reason: str, param: str | None, busy: BusyError | None = None) -> None:
         super().__init__("fetch_failed", f"The {kind.noun} could not be fetched: {reason}.", param=param)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
@@ -40,7 +40,7 @@ from worker.claim_shares import ClaimShares
 from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import FetchError, fetch
-from worker.fetching.guarded_http import Allowance, BusyError
+from worker.fetching.guarded_http import Allowance
 from worker.lease import REFUSED, UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
@@ -58,24 +58,8 @@ JOBS_EACH = 12
 """Jobs of one caller at the same time, of a courier's 16 threads: its origins may be slow."""
 
 
-class PostponedError(CallerError):
-    """Some of a job's inputs are to be fetched later; `request` has the digests of those that are here."""
-
-    def __init__(self, failed: FetchError, busy: BusyError, request: Request) -> None:
-        super().__init__(failed.code, failed.message, param=failed.param)
-        self.busy, self.request = busy, request
-
-
-class StoredFile(NamedTuple):
-    """A file now in the blob store: what it is, its digest and its bytes."""
-
-    kind: type[Medium]
-    name: str
-    size: int
-
-
-Files = dict[Medium, tuple[StoredFile, ...]]
-"""What was fetched, by its source: of a document the pages."""
+Files = dict[Medium, tuple[Medium, ...]]
+"""What was fetched and stored, by its source: of a document the pages."""
 
 
 @dataclass(frozen=True)
@@ -151,23 +135,22 @@ class Intake:
         except CallerError as error:
             if lease.reason == "draining":
                 # A fetch that is cut off is said to have taken too long.
-                entry.outcome = "worker_draining"
-                self._give_back(lease, "worker_draining", None)
-            elif isinstance(error, PostponedError):
-                self._postpone(lease, entry, error)
+                self._give_back(lease, entry, "worker_draining")
+            elif isinstance(error, FetchError) and error.busy:
+                self._postpone(lease, entry, error, error.busy.retry_after_s)
             else:
                 self._end(lease, entry, error)
         except Unavailable as error:
             lease.cancel.wait(UNREADABLE_S if isinstance(error, BlobsUnavailable) else 0)
-            entry.outcome = error.code
-            self._give_back(lease, error.code, None)
+            self._give_back(lease, entry, error.code)
         except BlobMissingError as missing:
             log.error("job %s: a file is missing from the blob store", lease.claim.id)
-            self._fail(lease, entry, "A stored picture is missing; send it again.", missing.names)
+            fault = "A stored picture is missing; send it again."
+            self._give_back(lease, entry, "attempt_failed", fault, missing.names)
         except Exception:
             # The outermost frame of an intake: our own failure is counted and tried again.
             log.exception("job %s: its inputs could not be taken in", lease.claim.id)
-            self._fail(lease, entry, "The job's inputs could not be taken in.")
+            self._give_back(lease, entry, "attempt_failed", "The job's inputs could not be taken in.")
         else:
             self._admit(lease, entry, placing)
 
@@ -190,16 +173,13 @@ class Intake:
         call = settle(self.settings, lease.claim, failure)
         retry_until_stored(self.store.run, call, lease, refused_end(self.settings, lease.claim))
 
-    def _postpone(self, lease: Lease, entry: AttemptEntry, error: PostponedError) -> None:
+    def _postpone(self, lease: Lease, entry: AttemptEntry, error: FetchError, asked_s: float | None) -> None:
         """Try again after a pause that doubles, or as the origin asks, if the job's deadline allows."""
-        entry.outcome, entry.code = "attempt_failed", error.code
-        tries, asked_s = lease.claim.attempt, error.busy.retry_after_s
+        entry.outcome, entry.code, tries = "attempt_failed", error.code, lease.claim.attempt
         backoff_s = self.settings.queue.backoff_s * 2 ** min(tries - 1, DOUBLED)
         pause_s, most = max(asked_s or 0, backoff_s), self.settings.fetch.max_tries
         # After a longer pause what has come is held no more.
-        rest = (
-            error.request.model_dump_json(exclude_none=True) if pause_s < HOLD_S / 2 else lease.claim.request
-        )
+        rest = lease.claim.request if pause_s >= HOLD_S / 2 else error.rest
         again = Retry(pause_s, rest, most, free=asked_s is not None)
         asks = "" if asked_s is None else f", and asks to wait {asked_s:.0f} s"
         message = f"{error.message.removesuffix('.')}{asks} (tried {tries} times)."
@@ -207,15 +187,14 @@ class Intake:
         call = give_back(self.settings, lease.claim, reason="attempt_failed", error=failure, again=again)
         retry_until_stored(self.store.run, call, lease)
 
-    def _fail(self, lease: Lease, entry: AttemptEntry, message: str, missing: tuple[str, ...] = ()) -> None:
-        """Fail this attempt; another one may succeed."""
-        entry.outcome, entry.code = "attempt_failed", "internal_error"
-        error = JobError(code="internal_error", message=message, retryable=True)
-        self._give_back(lease, "attempt_failed", error, missing)
-
     def _give_back(
-        self, lease: Lease, reason: str, error: JobError | None, missing: tuple[str, ...] = ()
+        self, lease: Lease, entry: AttemptEntry, reason: str, fault: str = "", missing: tuple[str, ...] = ()
     ) -> None:
+        """Leave the job to another attempt; a `fault` of ours is counted."""
+        entry.outcome, error = reason, None
+        if fault:
+            entry.code = "internal_error"
+            error = JobError(code=entry.code, message=fault, retryable=True)
         call = give_back(self.settings, lease.claim, reason=reason, error=error, missing=missing)
         if retry_until_stored(self.store.run, call, lease):
             self.nudger.send(INTAKE)
@@ -223,27 +202,23 @@ class Intake:
     def _stored_request(self, lease: Lease) -> Request:
         """The claim's request with digests for URLs: all that it shows is in the blob store."""
         request = Request.model_validate_json(lease.claim.request)
-        remote = [
-            (_source(part), place)
-            for place, part in zip(request.places, request.media, strict=True)
-            if part.url
-        ]
-        if not remote:
+        places: dict[Medium, str] = {}
+        for place, part in zip(request.places, request.media, strict=True):
+            if part.url:
+                places.setdefault(_source(part), place)
+        if not places:
             # Nothing to fetch: the job only had to wait for its time.
             return request
-        earlier = self._earlier_sizes(request)
-        files = self._fetch_all(lease, request, remote)
-        self._check([(file, place) for source, place in remote for file in files[source]], earlier)
-        return request.with_media(_stored(part, files) for part in request.media)
+        files = self._fetch_all(lease, request, places)
+        stored = [_stored(part, files) for part in request.media]
+        self._check(request, stored)
+        return request.with_media(stored)
 
-    def _fetch_all(self, lease: Lease, request: Request, remote: Sequence[tuple[Medium, str]]) -> Files:
-        """Fetch each URL once, at the same time; a document becomes its pages.
+    def _fetch_all(self, lease: Lease, request: Request, places: dict[Medium, str]) -> Files:
+        """Fetch each source once, at the same time; a document becomes its pages.
 
-        Raises PostponedError, CallerError, Unavailable.
+        Raises CallerError, Unavailable.
         """
-        places: dict[Medium, str] = {}
-        for source, place in remote:
-            places.setdefault(source, place)
         limit_s, settings = self.settings.fetch.limit_s, self.settings
         kinds = [type(source) for source in places]
         # Documents have that of one together: they are held until they are rendered.
@@ -262,7 +237,9 @@ class Intake:
                     # Not waited for: after one picture's failure the others end with the allowance.
                     pool.shutdown(wait=False, cancel_futures=True)
             files: Files = {
-                s: (file,) for s, file in zip(places, fetched, strict=True) if isinstance(file, StoredFile)
+                source: (file,)
+                for source, file in zip(places, fetched, strict=True)
+                if not isinstance(file, FetchError | Document)
             }
             self._check_failures(
                 lease.claim.id, [file for file in fetched if isinstance(file, FetchError)], request, files
@@ -276,44 +253,37 @@ class Intake:
             return files
 
     def _check_failures(self, job: str, failed: Sequence[FetchError], request: Request, files: Files) -> None:
-        """Raises PostponedError for the origin that wants the longest pause."""
-        busy = [(error.busy.retry_after_s or 0, error, error.busy) for error in failed if error.busy]
-        if busy:
-            _, error, longest = max(busy, key=lambda each: each[0])
+        """Raises FetchError for the origin that wants the longest pause, with the `rest` of the request."""
+        if failed:
+            error = max(failed, key=lambda each: (each.busy and each.busy.retry_after_s) or 0)
             rest = request.with_media(_stored(part, files) for part in request.media)
+            error.rest = rest.model_dump_json(exclude_none=True)
             # What came earlier is held for as long again.
             self.store.run(touch(rest.digests, job, output=True))
-            raise PostponedError(error, longest, rest)
+            raise error
 
-    def _check(self, shown: Sequence[tuple[StoredFile, str]], earlier: dict[str, tuple[int, str]]) -> None:
+    def _check(self, request: Request, stored: Sequence[Medium | tuple[Medium, ...]]) -> None:
         """Check the pictures together. They count as often as they are shown: the model sees each of them.
 
-        Raises CallerError `payload_too_large`, `invalid_image`.
+        Raises CallerError `payload_too_large`, `invalid_image`, BlobMissingError, BlobsUnavailable.
         """
         limits = self.settings.pictures
-        pictures = [(file, place) for file, place in shown if file.kind is Image]
-        PICTURE.check_count([place for _, place in pictures], limits)
-        fetched = {file.name: (file.size, place) for file, place in pictures}
-        check_sizes((earlier | fetched).values(), limits)
-
-    def _earlier_sizes(self, request: Request) -> dict[str, tuple[int, str]]:
-        """The size in bytes and the place of each picture that is stored already.
-
-        Raises BlobMissingError, BlobsUnavailable.
-        """
+        shown = [
+            (image.digest or "", place)
+            for place, part in zip(request.places, stored, strict=True)
+            for image in (part if isinstance(part, tuple) else (part,))
+            if isinstance(image, Image)
+        ]
+        PICTURE.check_count([place for _, place in shown], limits)
         try:
-            return {
-                part.digest: (self.blobs.size(part.digest), place)
-                for place, part in zip(request.places, request.media, strict=True)
-                if isinstance(part, Image) and part.digest
-            }
+            check_sizes([(self.blobs.size(name), place) for name, place in dict(shown).items()], limits)
         except BlobMissingError:
             self.blobs.check_mounted()
             raise
 
     def _fetch_one(
         self, job: str, allowance: Allowance, carrier: str, source: Medium, param: str
-    ) -> StoredFile | Document | FetchError:
+    ) -> Medium | FetchError:
         """Fetch one file, into the blob store if it is no document. What it is, its bytes say.
 
         An origin that may deliver later stops none of the other fetches.
@@ -334,7 +304,7 @@ class Intake:
         inspect_file(type(part), body, self.settings, param)
         return self._store_one(job, body, type(part))
 
-    def _store_pages(self, lease: Lease, document: Document, room: int) -> tuple[StoredFile, ...]:
+    def _store_pages(self, lease: Lease, document: Document, room: int) -> tuple[Medium, ...]:
         """Render a document into the blob store. Raises CallerError `invalid_document`, Unavailable."""
         files = []
         with (
@@ -347,13 +317,13 @@ class Intake:
                     raise Unavailable("worker_draining", "The job was cancelled, or the courier ends.")
         return tuple(files)
 
-    def _store_one(self, job: str, body: bytes, kind: type[Medium]) -> StoredFile:
+    def _store_one(self, job: str, body: bytes, kind: type[Medium]) -> Medium:
         name = digest(body)
         # It was accepted, so a full store takes it.
         while self.store.run(touch((name,), job, output=True)):
             time.sleep(DELETION_POLL_S)
         self.blobs.write(name, body)
-        return StoredFile(kind, name, len(body))
+        return kind(digest=name)
 
     def _fetch(self, url: str, part: Medium, allowance: Allowance) -> bytes:
         settings, kind, param = self.settings.fetch, KINDS[type(part)], part.param
@@ -372,15 +342,14 @@ def _source(part: Medium) -> Medium:
     return type(part)(url=part.url)
 
 
-def _stored(part: Medium, files: Files) -> Medium | tuple[Image, ...]:
+def _stored(part: Medium, files: Files) -> Medium | tuple[Medium, ...]:
     """The part under the digests of what was fetched for it; as it is where that is yet to come."""
     stored = files.get(_source(part)) if part.url else None
     if stored is None:
         return part
-    kind, name, _ = stored[0]
-    if kind is type(part):
-        return part.model_copy(update={"url": None, "digest": name})
-    return tuple(Image(digest=file.name) for file in stored) if kind is Image else kind(digest=name)
+    if type(stored[0]) is type(part):
+        return part.model_copy(update={"url": None, "digest": stored[0].digest})
+    return stored
 
 
 class JobAllowance(Allowance):
