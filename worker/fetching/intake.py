@@ -209,6 +209,7 @@ class Intake:
         if not places:
             # Nothing to fetch: the job only had to wait for its time.
             return request
+        self._check(request, request.media)
         files = self._fetch_all(lease, request, places)
         stored = [_stored(part, files) for part in request.media]
         self._check(request, stored)
@@ -263,16 +264,16 @@ class Intake:
             raise error
 
     def _check(self, request: Request, stored: Sequence[Medium | tuple[Medium, ...]]) -> None:
-        """Check the pictures together. They count as often as they are shown: the model sees each of them.
+        """Check the stored pictures together. They count as often as they are shown: the model sees each of them.
 
         Raises CallerError `payload_too_large`, `invalid_image`, BlobMissingError, BlobsUnavailable.
         """
         limits = self.settings.pictures
         shown = [
-            (image.digest or "", place)
+            (image.digest, place)
             for place, part in zip(request.places, stored, strict=True)
             for image in (part if isinstance(part, tuple) else (part,))
-            if isinstance(image, Image)
+            if isinstance(image, Image) and image.digest
         ]
         PICTURE.check_count([place for _, place in shown], limits)
         try:
