@@ -264,7 +264,7 @@ class Intake:
             raise error
 
     def _check(self, request: Request, stored: Sequence[Medium | tuple[Medium, ...]]) -> None:
-        """Check the stored pictures together. They count as often as they are shown: the model sees each of them.
+        """Check the stored pictures together; they count as often as the model sees them.
 
         Raises CallerError `payload_too_large`, `invalid_image`, BlobMissingError, BlobsUnavailable.
         """
