@@ -236,7 +236,7 @@ def _check_sizes(named: Sequence[tuple[File, str]], limits: PictureSettings) -> 
 
 def _check_size(size: int, limits: PictureSettings, param: str) -> None:
     if size > limits.max_mb * 2**20:
-        message = f"A picture may have at most {limits.max_mb:g} MiB."
+        message = f"A picture may have at most {limits.max_mb:g} MiB (SIGHTLINE_PICTURES__MAX_MB)."
         raise CallerError("payload_too_large", message, param=param)
 
 
@@ -244,7 +244,8 @@ def _check_medium(staged: Staged, settings: Settings) -> None:
     """What a model may be shown, of whichever kind its bytes are."""
     most = max(settings.pictures.max_mb, settings.videos.max_mb, settings.documents.max_mb)
     if staged.size > most * 2**20:
-        message = f"A file for a model may have at most {most:g} MiB."
+        limit = f"{most:g} MiB (SIGHTLINE_PICTURES__MAX_MB, VIDEOS__ or DOCUMENTS__)"
+        message = f"A file for a model may have at most {limit}."
         raise CallerError("payload_too_large", message, param=FILE)
     data = staged.read()
     inspect_file(medium_of(data) or Image, data, settings, FILE)

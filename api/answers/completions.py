@@ -104,7 +104,7 @@ def _take_requests(http: Request, completion: Completion, path_id: str | None) -
     """
     context, requests = context_of(http), completion.requests
     if len(requests) > (limit := context.settings.api.prompts_limit):
-        message = f"`prompt` takes up to {limit} texts; send the others in another call."
+        message = f"`prompt` takes up to {limit} texts (SIGHTLINE_API__PROMPTS_LIMIT); send the others apart."
         raise CallerError("invalid_request", message, param="prompt")
     model = context.models.recall(requests[0].model, path_id=path_id)
     for_model = [request.for_model(model.id) for request in requests]

@@ -79,7 +79,7 @@ def lines(file: BinaryIO, at: int, row: int, limit: int) -> Iterator[Line]:
 
 def entry_of(line: Line, endpoint: str, limit: int) -> Entry:
     if line.raw is None:
-        message = f"Line {line.number} is longer than {limit} bytes."
+        message = f"Line {line.number} is longer than {limit} bytes (SIGHTLINE_API__BODY_LIMIT_MB)."
         return Entry(None, None, LineProblem("payload_too_large", message, line.number))
     return from_line(line.raw, line.number, endpoint)
 

@@ -150,7 +150,8 @@ async def _pictures(http: Request, items: list[Item]) -> dict[str, str]:
             uris[part.digest] = await context.jobs.picture(part)
         size += len(uris[part.digest])
         if size > limit_mb * 2**20:
-            message = f"What this page includes is larger than {limit_mb:g} MiB; ask for fewer items."
+            limit = f"{limit_mb:g} MiB (SIGHTLINE_PICTURES__MAX_MB_REQUEST)"
+            message = f"What this page includes is larger than {limit}; ask for fewer items."
             raise CallerError("payload_too_large", message, param="limit")
     return uris
 

@@ -192,7 +192,8 @@ async def in_time(limit_s: float, reading: Awaitable[T]) -> T:
         async with asyncio.timeout(limit_s):
             return await reading
     except TimeoutError:
-        raise CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.") from None
+        limit = f"{limit_s:g} s (SIGHTLINE_API__UPLOAD_LIMIT_S)"
+        raise CallerError("upload_timeout", f"The body did not arrive within {limit}.") from None
 
 
 def _check_headers(request: Request, limit: int) -> None:

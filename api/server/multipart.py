@@ -127,7 +127,7 @@ class _Parts:
             self._value += data[start:end]
             return
         if self._form.staged.size + end - start > self._form.limit:
-            message = f"A file may have at most {self._form.limit} bytes."
+            message = f"A file may have at most {self._form.limit} bytes (SIGHTLINE_API__FILE_LIMIT_MB)."
             raise CallerError("payload_too_large", message, param=FILE)
         self._form.staged.write(data[start:end])
 
