@@ -19,7 +19,7 @@ from sightline.mapping.question import Question
 from sightline.mapping.rows import Source, left_out_words, source
 from sightline.mapping.run import UNASKABLE, Progress, map_rows
 from sightline.progress import Bar
-from sightline.terminal import note, plain, show_facts, show_json, span
+from sightline.terminal import note, show_facts, show_json, span
 
 SAMPLE = 8
 """Rows whose tokens a dry run asks for."""
@@ -72,11 +72,7 @@ def _map(
         (show_json if as_json else _show_forecast)(facts)
         return
     with Bar("asking") as bar:
-
-        def show(progress: Progress) -> None:
-            bar.show(progress.done, progress.total, plain(_words(progress)))
-
-        shown = _lines() if bar.disable else show
+        shown = _lines() if bar.disable else lambda it: bar.show(it.done, it.total, _words(it))
         receipt = uvloop.run(map_rows(question, input, output, show=shown, **options))
     (show_json if as_json else _show_receipt)(asdict(receipt))
     if receipt.rows and not receipt.answered:

@@ -48,14 +48,12 @@ class Source:
 
     def columns(self) -> set[str]:
         """Those of the first rows. Raises CommandError where there are no rows."""
-        names: set[str] | None = None
-        for row in islice(self.rows(), HEAD):
-            names = (names or set()) | row.columns.keys()
-        if names is None:
+        names = [set(row.columns) for row in islice(self.rows(), HEAD)]
+        if not names:
             self.count()
             left_out = [f"Left out: {left_out_words(*item)}." for item in self.left_out.items()]
             raise CommandError(Exit.USAGE, " ".join(["The input has no rows.", *left_out]))
-        return names
+        return set[str]().union(*names)
 
 
 def left_out_words(reason: str, endings: dict[str, int]) -> str:

@@ -99,7 +99,9 @@ class _Map:
             try:
                 job = await self.caller.answer(partial(self.question.body, row), name)
             except UNASKABLE as failure:
-                self.journal.add(key, _unasked(row, failure))
+                # A file that cannot be read now may be later; what is wrong with its bytes stays so.
+                code = failure.code if isinstance(failure, RowError) else "unreadable"
+                self.journal.add(key, _failed(row, code, str(failure)[:500], code == "unreadable"))
                 return
             self.journal.add(key, self._record(row, job, attempt + 1))
             if self.journal.done(key):
@@ -109,15 +111,14 @@ class _Map:
         if job.get("status") != "succeeded":
             error = job.get("error") or {"code": "cancelled", "message": "The job was cancelled."}
             passes = error.get("retryable", False) or error["code"] in PASSING_CODES
-            return _failed(row, {**error, "retryable": passes}, job.get("id"), tries)
+            return _failed(row, error["code"], error["message"], passes, job.get("id"), tries)
         answer = job["result"]["text"]
         values = self.question.values(answer)
         if values is None:
             message = "The answer reached its longest length before it was whole: allow more tokens."
-            error = {"code": "answer_cut_off", "message": message, "retryable": False}
-            return {**_failed(row, error, job["id"], tries), "answer": answer}
-        record = Record(columns=row.columns, job=job["id"], error=None, tries=tries)
-        return {**record, "answer": answer, "values": values}
+            return {**_failed(row, "answer_cut_off", message, False, job["id"], tries), "answer": answer}
+        ended = Record(columns=row.columns, job=job["id"], error=None, tries=tries)
+        return {**ended, "answer": answer, "values": values}
 
     async def watch(self, show: Show) -> None:
         """Until cancelled: shows the progress, syncs the journal."""
@@ -132,15 +133,10 @@ class _Map:
             await asyncio.sleep(LOOK_S)
 
 
-def _unasked(row: Row, failure: Exception) -> Record:
-    """A file that cannot be read now may be later; what is wrong with its bytes stays so."""
-    code = failure.code if isinstance(failure, RowError) else "unreadable"
-    error = {"code": code, "message": str(failure)[:500], "retryable": code == "unreadable"}
-    return _failed(row, error)
-
-
-def _failed(row: Row, error: dict[str, Any], job: str | None = None, tries: int = 1) -> Record:
-    failure = Failure(code=error["code"], message=error["message"], retryable=error["retryable"])
+def _failed(
+    row: Row, code: str, message: str, retryable: bool, job: str | None = None, tries: int = 1
+) -> Record:
+    failure = Failure(code=code, message=message, retryable=retryable)
     return {"columns": row.columns, "job": job, "error": failure, "tries": tries}
 
 

@@ -176,48 +176,41 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 
 def _json_lines(file: Path) -> Iterator[Record]:
-    for number, line in enumerate(_lines(file), 1):
-        record, fault = None, f"Line {number} is no JSON object."
-        if line is None:
-            fault = f"Line {number} has more than {LONGEST} characters."
-        elif not line.strip():
+    for number, (line, fault) in enumerate(_lines(file), 1):
+        record = None
+        if not (fault or line.strip()):
             continue
-        else:
-            with suppress(ValueError, RecursionError):
-                record = _is_utf8(line) and json.loads(line)
-        yield (record, None) if isinstance(record, dict) else ({}, RowError("invalid_row", fault))
+        with suppress(ValueError, RecursionError):
+            record = None if fault else json.loads(line)
+        refusal = RowError("invalid_row", f"Line {number} {fault or 'is no JSON object'}.")
+        yield (record, None) if isinstance(record, dict) else ({}, refusal)
 
 
 def _whole_lines(file: Path) -> Iterator[str]:
-    """Raises CommandError for a line that does not end, or is in another encoding."""
-    for number, line in enumerate(_lines(file), 1):
-        if line is None:
-            message = f"{file} has a line of more than {LONGEST} characters: is it a spreadsheet?"
-            raise CommandError(Exit.USAGE, message)
-        if not _is_utf8(line):
-            raise CommandError(Exit.USAGE, f"Line {number} of {file} is not UTF-8: save the file as UTF-8.")
+    """A row may have several. Raises CommandError for one that cannot be read."""
+    for number, (line, fault) in enumerate(_lines(file), 1):
+        if fault:
+            raise CommandError(Exit.USAGE, f"Line {number} of {file} {fault}.")
         yield line
 
 
-def _lines(file: Path) -> Iterator[str | None]:
-    """None for a line that is too long. Raises CommandError, also for a pipe or device, which may not end."""
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Each line, and why it cannot be read. Raises CommandError, also for a pipe, which may not end."""
     try:
         # Excel's "Unicode text" is UTF-16, and so is what PowerShell writes.
         is_utf16 = start_of(file).startswith((b"\xff\xfe", b"\xfe\xff"))
         encoding = "utf-16" if is_utf16 else "utf-8-sig"
         with file.open(encoding=encoding, errors="surrogateescape", newline="") as text:
             while line := text.readline(LONGEST):
-                whole = line.endswith("\n") or len(line) < LONGEST
-                yield line if whole else None
-                while not whole and (rest := text.readline(LONGEST)):
-                    whole = rest.endswith("\n")
+                fault = "" if readable(line) == line else "is not UTF-8: save the file as UTF-8"
+                if len(line) == LONGEST and not line.endswith("\n"):
+                    fault = f"has more than {LONGEST} characters"
+                yield line, fault
+                while len(line) == LONGEST and not line.endswith("\n"):
+                    line = text.readline(LONGEST)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "no file, or its text is damaged"
         raise CommandError(Exit.USAGE, f"{file} cannot be read: {reason}.") from None
-
-
-def _is_utf8(text: str) -> bool:
-    return readable(text) == text
 
 
 @contextmanager
