@@ -12,12 +12,7 @@ from typing import NamedTuple
 
 import pypdfium2 as pdfium
 from PIL import Image, ImageSequence, TiffImagePlugin
-from pypdfium2.raw import (
-    FPDF_ERR_PASSWORD,
-    FPDF_PAGEOBJ_IMAGE,
-    FPDF_GetLastError,
-    FPDF_LoadMemDocument64,
-)
+from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE, FPDF_GetLastError, FPDF_LoadMemDocument64
 
 from shared.media.decode_picture import to_rgb
 from shared.media.decoder_protocol import DAMAGED, Facts, Reply, UnusableError

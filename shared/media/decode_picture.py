@@ -11,34 +11,13 @@ from itertools import chain, product
 from typing import Any
 
 from pi_heif import register_heif_opener
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    CurImagePlugin,
-    GifImagePlugin,
-    IcoImagePlugin,
-    Image,
-    ImageChops,
-    ImageCms,
-    ImageFile,
-    ImageOps,
-    JpegImagePlugin,
-    MpoImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, ImageFile, ImageOps, PngImagePlugin
 from PIL.Image import Resampling
 
 from shared.media.decode_svg import rendered
 from shared.media.decoder_protocol import Facts, Reply, UnusableError
 from shared.media.sizes import Room, Size
 
-# Imported here so that Pillow imports no format at the first picture, when memory is limited.
-PLUGINS = (
-    *(AvifImagePlugin, BmpImagePlugin, CurImagePlugin, GifImagePlugin, IcoImagePlugin, JpegImagePlugin),
-    *(MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin),
-)
 # What Pillow may try for a kind: the first bytes of a HEIF do not say how it is coded.
 FORMATS = {"ICO": ["ICO", "CUR"], "HEIF": ["HEIF", "AVIF"], "SVG": ["PNG"]}
 # Kinds that are shown without their last bytes; what is put behind these, and what pixels are before.
@@ -67,6 +46,8 @@ MAX_PROFILE = 4 * 2**20
 # Threads would count against the limits of time and memory.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+# Now, so that Pillow imports no format at the first picture, when memory is limited.
+Image.init()
 # Sizes are checked picture by picture.
 Image.MAX_IMAGE_PIXELS = None
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE

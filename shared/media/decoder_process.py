@@ -54,13 +54,10 @@ class DiedError(UndecodableError):
 class NoDecoder(Unavailable):
     """This machine lacks processes or memory for one: no file's fault, and another machine may have them."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: str | None = None) -> None:
         super().__init__("store_unavailable", "No decoder starts here now; try again.", retry_after=5)
-
-
-def _no_decoder(output: str) -> NoDecoder:
-    log.error("a decoder did not start", extra=fields(said=output))
-    return NoDecoder()
+        if output is not None:
+            log.error("a decoder did not start", extra=fields(said=output))
 
 
 class Decoded(NamedTuple):
@@ -134,7 +131,7 @@ class DecoderProcess:
         try:
             self._channel, self._process = _start(module, limits)
         except OSError as error:
-            raise _no_decoder(str(error)) from error
+            raise NoDecoder(str(error)) from error
         self._stderr = cast(IO[bytes], self._process.stderr)
         os.set_blocking(self._stderr.fileno(), False)
         self._await_ready()
@@ -208,7 +205,7 @@ class DecoderProcess:
         except OSError:
             ready = b""
         if ready != READY:
-            error = _no_decoder(self._stderr_tail())
+            error = NoDecoder(self._stderr_tail())
             self.kill()
             raise error
 

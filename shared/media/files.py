@@ -53,10 +53,7 @@ def check_accepts(request: Request, sampling_rate: int | None, videos: bool | No
 
     Raises CallerError `unsupported_parameter`.
     """
-    for media, taken, noun in (
-        (request.sounds, sampling_rate, "audio"),
-        (request.videos, videos, "videos"),
-    ):
+    for media, taken, noun in ((request.sounds, sampling_rate, "audio"), (request.videos, videos, "videos")):
         if media and taken is not None and not taken:
             message = f"The model {request.model} takes no {noun}; GET /v1/models says which models do."
             raise CallerError("unsupported_parameter", message, param=media[0].param or "messages")

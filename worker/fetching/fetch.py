@@ -12,20 +12,8 @@ from shared.media.pictures import PICTURE
 from shared.settings import FetchSettings
 from shared.url_guard import AddressRules, Target, check_url
 from worker.fair_share import KeyedFairSemaphore
-from worker.fetching.guarded_http import (
-    FAULTS,
-    Allowance,
-    BusyError,
-    OriginError,
-    Resolver,
-    body,
-    connect,
-    describe,
-    exchange,
-    header,
-    resolve,
-    retry_after_s,
-)
+from worker.fetching import guarded_http
+from worker.fetching.guarded_http import Allowance, BusyError, OriginError, Resolver, header
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PARTIAL = 206
@@ -54,7 +42,7 @@ def fetch(
     max_bytes: int,
     param: str | None,
     allowance: Allowance,
-    resolver: Resolver = resolve,
+    resolver: Resolver = guarded_http.resolve,
     kind: Kind = PICTURE,
 ) -> bytes:
     """The bytes at `url`, redirects followed, each checked as the first URL was.
@@ -68,7 +56,7 @@ def fetch(
             target = _target(url, settings.reach, param, redirected=redirects > 0)
             with (
                 allowance.place(HOSTS, target.host),
-                connect(target, settings.reach, resolver, allowance, param) as connection,
+                guarded_http.connect(target, settings.reach, resolver, allowance, param) as connection,
             ):
                 request = _request(target, kind.media_types, settings.user_agent)
                 response = _exchange(connection, request, max_bytes, allowance)
@@ -76,8 +64,8 @@ def fetch(
                 return response
             url = _redirected(url, response)
         raise OriginError(f"the URL redirects more than {settings.max_redirects} times")
-    except FAULTS as fault:
-        reason = describe(fault, "origin", settings.limit_s)
+    except guarded_http.FAULTS as fault:
+        reason = guarded_http.describe(fault, "origin", settings.limit_s)
         broke_off = isinstance(fault, ConnectionError | h11.RemoteProtocolError)
         busy = fault if isinstance(fault, BusyError) else BusyError(reason) if broke_off else None
         raise FetchError(kind, reason, param, busy) from None
@@ -87,12 +75,12 @@ def _exchange(
     connection: socket.socket, request: Sequence[h11.Event], max_bytes: int, allowance: Allowance
 ) -> bytes | str:
     """The body, or where a redirect leads."""
-    http, response = exchange(connection, request, allowance)
+    http, response = guarded_http.exchange(connection, request, allowance)
     if response.status_code in REDIRECTS:
         return header(response, b"location")
     if response.status_code in BUSY:
         reason = f"the origin answered with status {response.status_code}"
-        raise BusyError(reason, retry_after_s(response))
+        raise BusyError(reason, guarded_http.retry_after_s(response))
     if not 200 <= response.status_code < 300 or response.status_code == PARTIAL:
         raise OriginError(f"the origin answered with status {response.status_code}")
     codings = header(response, b"content-encoding").lower().split(",")
@@ -117,7 +105,7 @@ def _request(target: Target, accepts: str, user_agent: str) -> Sequence[h11.Even
 
 def _read_body(http: h11.Connection, connection: socket.socket, limit: int, allowance: Allowance) -> bytes:
     content = bytearray()
-    for data in body(http, connection, allowance):
+    for data in guarded_http.body(http, connection, allowance):
         content += data
         if len(content) > limit:
             raise _too_large(limit)

@@ -95,10 +95,9 @@ class VideoDecoder:
         limits, size = self._limits, facts.width * facts.height
         count = len(selection.indices) + sum(len(video.indices) for video in before)
         if count > limits.max_frames:
-            message = f"{count} frames of it would be shown to the model; at most {limits.max_frames} are"
-            raise VIDEO.invalid(
-                f"{message} (SIGHTLINE_VIDEOS__MAX_FRAMES). Send a smaller `num_frames` or `fps`", param
-            )
+            most = f"at most {limits.max_frames} are (SIGHTLINE_VIDEOS__MAX_FRAMES)"
+            message = f"{count} frames of it would be shown to the model; {most}"
+            raise VIDEO.invalid(f"{message}. Send a smaller `num_frames` or `fps`", param)
         remaining = limits.max_megapixels_request * 1e6 - sum(video.pixels for video in before)
         if selection.pixels > remaining:
             message = (
