@@ -18,7 +18,7 @@ from api.dialects.strict_json import (
     unsupported,
     whole,
 )
-from api.dialects.unknown_fields import DEFAULTS, FRAME, GUIDED, SPELLINGS, spelled
+from api.dialects.unknown_fields import FRAME, GUIDED, SPELLINGS
 from shared.job import Priority
 from shared.request import (
     MAX_BIASES,
@@ -79,7 +79,7 @@ PriorityNumber = Annotated[int, Field(description="Lower comes first; 0 is norma
 MinTokensField = Annotated[MinTokens, Field(lt=2**31)] | None
 _Stop = Annotated[str, Field(max_length=MAX_STOP_LENGTH)]
 _Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
-StopList = _Stops | None
+StopField = _Stop | _Stops | None
 LogitBias = Annotated[
     dict[str, float] | list[float],
     WithJsonSchema(
@@ -133,6 +133,7 @@ def to_priority(tier: str | None, number: int | None = None) -> Priority:
 
 
 NO_PARAMETERS = Parameters()
+DEFAULTS = {"n": 1, "ignore_eos": False, "skip_special_tokens": True, "include_reasoning": True}
 FRAMES = ("num_frames", "fps")
 EDGES = {"shortest_edge": "min_pixels", "longest_edge": "max_pixels"}
 _PIXELS = ("min_pixels", "max_pixels", *(f"size.{edge}" for edge in EDGES))
@@ -149,58 +150,6 @@ class RepetitionDetection(Repetitions, RequestBody):
     """With hints beside it."""
 
     model_config = ConfigDict(extra="ignore")
-
-
-class Sampling(RequestBody):
-    """What every family spells alike."""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        super().__pydantic_init_subclass__(**options)
-        cls.constraints = spelled(cls._known) | cls.constraints
-
-    temperature: Temperature | None = None
-    top_p: Probability | None = None
-    top_k: TopK | None = None
-    min_p: Probability | None = None
-    repetition_penalty: RepetitionPenalty | None = None
-    frequency_penalty: TokenPenalty | None = None
-    presence_penalty: TokenPenalty | None = None
-    no_repeat_ngram_size: NgramSize | None = None
-    seed: Seed | None = None
-    stop: _Stop | _Stops | None = None
-    min_pixels: PixelCount | None = None
-    max_pixels: PixelCount | None = None
-    repetition_detection: RepetitionDetection | None = None
-    include_reasoning: bool | None = None
-    do_sample: bool | None = None
-    typical_p: TypicalP | None = None
-    min_tokens: MinTokensField = None
-    logit_bias: LogitBias | None = None
-    stop_token_ids: Annotated[
-        list[Annotated[int, BeforeValidator(whole)]] | None, described_as(StopIds | None)
-    ] = None
-    ignore_eos: bool | None = None
-    skip_special_tokens: bool | None = None
-    response_format: ResponseFormat | None = None
-    structured_outputs: StructuredOutputs | None = None
-    guided_json: str | dict[str, Any] | None = None
-    guided_regex: str | None = None
-    guided_choice: list[str] | None = None
-    guided_grammar: str | None = None
-    regex: str | None = None
-    ebnf: str | None = None
-    grammar: str | Grammar | None = None
-    json_schema: str | dict[str, Any] | None = None
-    chat_template_kwargs: TemplateVariables | None = None
-
-
-class TokenSampling(Sampling):
-    """What all but responses take beside it."""
-
-    n: Choices | None = None
-    max_tokens: MaxTokensField = None
-    max_new_tokens: MaxTokensField = None
 
 
 class ThinkingType(RequestBody):
@@ -258,6 +207,54 @@ class VllmOptions(RequestBody):
     media_io_kwargs: MediaOptions | None = None
     mm_processor_kwargs: ProcessorArguments | None = None
     vllm_xargs: ProcessorOptions | None = None
+
+
+class Sampling(FrameSampling, Thinking, VllmOptions):
+    """Every parameter in every spelling: a body takes them all."""
+
+    n: Choices | None = None
+    num_return_sequences: Choices | None = None
+    max_tokens: MaxTokensField = None
+    max_new_tokens: MaxTokensField = None
+    max_completion_tokens: MaxTokensField = None
+    max_output_tokens: MaxTokensField = None
+    min_tokens: MinTokensField = None
+    min_new_tokens: MinTokensField = None
+    do_sample: bool | None = None
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    top_k: TopK | None = None
+    min_p: Probability | None = None
+    typical_p: TypicalP | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    frequency_penalty: TokenPenalty | None = None
+    presence_penalty: TokenPenalty | None = None
+    no_repeat_ngram_size: NgramSize | None = None
+    logit_bias: LogitBias | None = None
+    seed: Seed | None = None
+    random_seed: Seed | None = None
+    stop: StopField = None
+    stop_sequences: StopField = None
+    stop_token_ids: Annotated[
+        list[Annotated[int, BeforeValidator(whole)]] | None, described_as(StopIds | None)
+    ] = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    include_reasoning: bool | None = None
+    repetition_detection: RepetitionDetection | None = None
+    min_pixels: PixelCount | None = None
+    max_pixels: PixelCount | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: str | dict[str, Any] | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    regex: str | None = None
+    ebnf: str | None = None
+    grammar: str | Grammar | None = None
+    json_schema: str | dict[str, Any] | None = None
+    chat_template_kwargs: TemplateVariables | None = None
 
 
 def to_parameters(

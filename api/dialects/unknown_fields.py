@@ -50,10 +50,6 @@ SPELLINGS = {
     "stop_sequences": "stop",
 }
 """The parameter that each field of a body sets."""
-DEFAULTS = {"n": 1, "ignore_eos": False, "skip_special_tokens": True, "include_reasoning": True}
-_IDLE = DEFAULTS | {"do_sample": False, "typical_p": 1, "logit_bias": {}}
-_IDLE |= {"min_new_tokens": 0, "no_repeat_ngram_size": 0}
-"""What asks for nothing."""
 
 
 def fields(names: str, *harmless: Any, instead: str | None = None) -> Constraints:
@@ -93,7 +89,7 @@ REQUEST: Constraints = {
     **fields("num_beams num_beam_groups length_penalty guidance_scale", 1),
     **fields("penalty_alpha diversity_penalty epsilon_cutoff eta_cutoff mirostat top_a", 0),
     **fields("dry_multiplier dynatemp_range xtc_probability", 0),
-    **fields("spaces_between_special_tokens separate_reasoning", True),
+    **fields("spaces_between_special_tokens separate_reasoning do_sample_frames", True),
     **fields("chat_template documents prompt_embeds tools kv_transfer_params truncate suffix moderation"),
     **fields("thinking_token_budget force_words_ids forced_eos_token_id guided_whitespace_pattern"),
     **fields("truncate_prompt_tokens"),
@@ -182,16 +178,6 @@ STRUCTURED: Constraints = {
     **fields("whitespace_pattern"),
     **fields("disable_any_whitespace disable_additional_properties", False),
 }
-
-
-def spelled(known: frozenset[str]) -> Constraints:
-    """Parameters that other bodies spell otherwise: none of them is a hint here."""
-    own = {SPELLINGS[name]: name for name in known if name in SPELLINGS}
-    return {
-        name: Constraint((_IDLE[of],) if of in _IDLE else (), own.get(of))
-        for name, of in SPELLINGS.items()
-        if name not in known
-    }
 
 
 Noted = list[tuple[dict[str, Any], list[str]]]

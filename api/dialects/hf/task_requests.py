@@ -22,13 +22,8 @@ from pydantic import Field
 from api.dialects.media import medium, pictures_beside, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
-    FrameSampling,
-    MinTokensField,
     Raw,
-    StopList,
-    Thinking,
-    TokenSampling,
-    VllmOptions,
+    Sampling,
     to_parameters,
 )
 from api.dialects.strict_json import (
@@ -44,16 +39,13 @@ from api.dialects.strict_json import (
 from api.dialects.unknown_fields import PART, QUESTION, WRAPPED, contents
 from shared.errors import CallerError
 from shared.media.files import as_its_bytes
-from shared.request import Choices, Image, Medium, Message, Parameters, Request, Text
+from shared.request import Image, Medium, Message, Parameters, Request, Text
 
 
-class Generation(TokenSampling, Thinking, VllmOptions, FrameSampling):
+class Generation(Sampling):
     """`parameters` and `generate_kwargs` alike."""
 
     constraints = QUESTION
-    min_new_tokens: MinTokensField = None
-    num_return_sequences: Choices | None = None
-    stop_sequences: StopList = None
 
 
 _GenerationField = Annotated[dict[str, Any] | None, described_as(Generation | None)]

@@ -15,13 +15,8 @@ from api.dialects.native.page_jobs import PagedDocument, with_document
 from api.dialects.native.webhooks import JobWebhook, to_webhook
 from api.dialects.openai.chat import TopLogprobs, continues
 from api.dialects.sampling import (
-    FrameSampling,
-    MaxTokensField,
-    MinTokensField,
     Raw,
-    Thinking,
-    TokenSampling,
-    VllmOptions,
+    Sampling,
     to_parameters,
     to_priority,
 )
@@ -43,10 +38,8 @@ class JobInput(RequestBody):
     images: list[str] | None = None
 
 
-class JobParameters(TokenSampling, Thinking, VllmOptions, FrameSampling):
+class JobParameters(Sampling):
     constraints = REQUEST
-    max_completion_tokens: MaxTokensField = None
-    min_new_tokens: MinTokensField = None
     raw: Raw = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None

@@ -21,11 +21,8 @@ from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
 from api.dialects.sampling import (
     SERVICE_TIERS,
     AnsweredTier,
-    MaxTokensField,
     PriorityNumber,
-    Thinking,
-    TokenSampling,
-    VllmOptions,
+    Sampling,
     to_parameters,
     to_priority,
 )
@@ -33,7 +30,7 @@ from api.dialects.strict_json import RequestBody, invalid, read, unsupported
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from api.dialects.unknown_fields import CHAT
 from shared.job import JobView, Priority
-from shared.request import Message, Request, Seed
+from shared.request import Message, Request
 from shared.result import Choice, Logprobs, Result, logprobs_of
 from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import AnswerPart, Reader
@@ -53,16 +50,13 @@ class StreamOptions(RequestBody):
         return bool(self.include_usage and self.continuous_usage_stats)
 
 
-class ChatBody(TokenSampling, Thinking, VllmOptions):
+class ChatBody(Sampling):
     constraints = CHAT
     model: str | None = None
     messages: WireMessages
-    max_completion_tokens: MaxTokensField = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     continue_final_message: bool | None = None
-    # Mistral's name for `seed`.
-    random_seed: Seed | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     store: bool | None = None

@@ -22,9 +22,7 @@ from api.dialects.sampling import (
     AnsweredTier,
     PriorityNumber,
     Raw,
-    StopList,
-    TokenSampling,
-    VllmOptions,
+    Sampling,
     to_parameters,
     to_priority,
 )
@@ -38,7 +36,7 @@ from shared.tool_calls.thoughts import SpokenTexts, read_answer_syntax, split_th
 _Prompts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
 
 
-class CompletionBody(TokenSampling, VllmOptions):
+class CompletionBody(Sampling):
     """The body; huggingface.js spreads its text-generation parameters over it."""
 
     constraints = COMPLETION
@@ -48,7 +46,6 @@ class CompletionBody(TokenSampling, VllmOptions):
         described_as(str | _Prompts),
         Field(description="The line of a batch has one."),
     ]
-    stop_sequences: StopList = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None

@@ -16,15 +16,12 @@ from api.dialects.openai.response_items import InputItems, Reference, from_input
 from api.dialects.openai.response_object import ResponseFields, with_details
 from api.dialects.sampling import (
     Count,
-    MaxTokensField,
     PriorityNumber,
     Sampling,
-    Thinking,
-    VllmOptions,
     to_parameters,
     to_priority,
 )
-from api.dialects.strict_json import RequestBody, described_as, invalid, read
+from api.dialects.strict_json import RequestBody, described_as, invalid, read, unsupported
 from api.dialects.tools import FlatToolChoice, FlatTools, to_tools, to_unshown
 from api.dialects.unknown_fields import RESPONSE
 from shared.job import Priority
@@ -56,13 +53,12 @@ class Reasoning(RequestBody):
     effort: str | None = None
 
 
-class ResponseBody(Sampling, Thinking, VllmOptions):
+class ResponseBody(Sampling):
     constraints = RESPONSE
     model: str | None = None
     input: Annotated[str | list[Any], described_as(str | InputItems)]
     instructions: str | None = None
     previous_response_id: str | None = None
-    max_output_tokens: MaxTokensField = None
     top_logprobs: TopLogprobs | None = None
     include: list[Includable] | None = None
     text: TextConfig | None = None
@@ -106,6 +102,8 @@ def from_response(body: Any) -> ResponseTurn:
         call = call.model_copy(update={"reasoning_effort": call.reasoning.effort})
     sources = (call, ""), (call.text or TextConfig(), "text")
     parameters, named = to_parameters(*sources, logprobs=_logprobs(call))
+    if parameters.n:
+        raise unsupported(named.get("n", "n"))
     request = Request(
         model=call.model or "",
         messages=_messages(call),
