@@ -22,9 +22,8 @@ START = 4096
 DAMAGED = (ArithmeticError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError, ValueError)
 """What Pillow raises for a damaged TIFF, beside errors of its own."""
 _PDF, _TIFF = b"%PDF-", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# PDFium gives each file that it writes another id; a page that is asked twice must be the same bytes.
-_PDF_ID = re.compile(rb"(?<=/ID\[)<[0-9A-F]{32}><[0-9A-F]{32}>(?=\])")
-_ZERO = b"<%s>" % (b"0" * 32)
+# PDFium writes the time and an id; a page that is asked twice must be the same bytes, or is another request.
+_PDF_NOW = re.compile(rb"(?<=/ID\[)<[0-9A-F]{32}><[0-9A-F]{32}>(?=\])|(?<=<</CreationDate\(D:)\d{14}")
 # PDFium is for one thread at a time.
 _pdfium = Lock()
 
@@ -147,7 +146,7 @@ def _pdf_page(source: Path | bytes, number: int) -> bytes:
             raise RowError("invalid_document", f"Page {number} cannot be read: {error}") from None
         finally:
             alone.close()
-        return _PDF_ID.sub(2 * _ZERO, file.getvalue())
+        return _PDF_NOW.sub(lambda now: re.sub(rb"\w", b"0", now[0]), file.getvalue())
 
 
 def _tiff_pages(source: Path | bytes) -> int:
@@ -160,7 +159,8 @@ def _tiff_pages(source: Path | bytes) -> int:
 def _tiff_page(source: Path | bytes, number: int) -> bytes:
     with _tiff(source) as tiff, io.BytesIO() as file:
         tiff.seek(number - 1)
-        tiff.save(file, "TIFF", compression="tiff_deflate")
+        # Without its tags: of some libtiff writes bytes that nobody set.
+        tiff.copy().save(file, "TIFF", compression="tiff_deflate")
         return file.getvalue()
 
 

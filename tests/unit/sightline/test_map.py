@@ -2,8 +2,10 @@
 
 import csv
 import gc
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,6 +29,7 @@ from tests.support.pictures import picture
 from tests.support.service import ROOT
 
 QUESTION = Question("What is it?", "model")
+PAGE_NUMBER = 297
 KEYS = ["00" * 32, "11" * 32, "22" * 32]
 PASSES = {"code": "queue_full", "message": "", "retryable": True}
 
@@ -400,6 +403,19 @@ def test_no_file_of_a_folder_vanishes(tmp_path: Path) -> None:
     ]
     assert QUESTION.body(rows[0]) == QUESTION.body(next(source(str(tmp_path / "b.pdf")).rows()))
     assert len({QUESTION.key(row) for row in rows[:3]}) == 3
+
+
+def test_a_page_that_is_asked_after_a_kill_is_the_same_request(tmp_path: Path) -> None:
+    """Neither the time of asking nor bytes that nobody set are in it."""
+    (tmp_path / "a.pdf").write_bytes(pdf(["one"]))
+    first, second = (Image.new("1", (8, 8), colour) for colour in (0, 1))
+    tags = {PAGE_NUMBER: (0, 2)}
+    first.save(tmp_path / "b.tif", save_all=True, append_images=[second], tiffinfo=tags)
+    media = [row.medium for row in source(str(tmp_path)).rows() if row.medium]
+    document, frame, _ = (medium.load() for medium in media if medium.load)
+    assert not re.search(rb"D:2\d{13}|/ID\[<(?!0{32})", document)
+    with Image.open(io.BytesIO(frame)) as page:
+        assert PAGE_NUMBER not in page.getexif()
 
 
 def test_pages_of_a_tiff_are_rows_too_and_a_damaged_one_is_left_to_the_service(tmp_path: Path) -> None:
