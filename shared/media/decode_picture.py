@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from importlib import import_module
 from itertools import chain, product
 from typing import Any
 
@@ -47,7 +48,8 @@ MAX_PROFILE = 4 * 2**20
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 # Now, so that Pillow imports no format at the first picture, when memory is limited.
-Image.init()
+for plugin in ("Bmp", "Cur", "Gif", "Ico", "Jpeg", "Mpo", "Tiff", "WebP"):
+    import_module(f"PIL.{plugin}ImagePlugin")
 # Sizes are checked picture by picture.
 Image.MAX_IMAGE_PIXELS = None
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE

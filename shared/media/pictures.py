@@ -124,16 +124,13 @@ def rooms(sizes: Sequence[Size], shown: Sequence[Look], limits: PictureSettings)
 def check_look(image: Image, limits: PictureSettings) -> None:
     """Raises CallerError `invalid_request` for fewer pixels than none, or more than any picture may have."""
     least, most = image.min_pixels or 0, image.max_pixels or math.inf
-    bound, name = (
-        (limits.max_megapixels * 1e6, "MAX_MEGAPIXELS")
-        if limits.max_side is None
-        else (limits.max_side**2, "MAX_SIDE")
-    )
-    if least > most:
-        message = f"`min_pixels` ({least}) is more than `max_pixels` ({most})."
-        raise CallerError("invalid_request", message, param="min_pixels")
-    if least > bound:
-        message = f"`min_pixels` may be {bound:.0f} at most (SIGHTLINE_PICTURES__{name})."
+    bound, name = limits.max_megapixels * 1e6, "MAX_MEGAPIXELS"
+    if limits.max_side is not None:
+        bound, name = limits.max_side**2, "MAX_SIDE"
+    if least > min(most, bound):
+        more = f"is more than `max_pixels` ({most})"
+        above = f"may be {bound:.0f} at most (SIGHTLINE_PICTURES__{name})"
+        message = f"`min_pixels` ({least}) {more if least > most else above}."
         raise CallerError("invalid_request", message, param="min_pixels")
 
 
@@ -146,12 +143,7 @@ def room(sizes: Sequence[Size], limits: PictureSettings) -> Room:
 
 
 def decoding(
-    info: PictureInfo,
-    room: Room,
-    limits: PictureSettings,
-    *,
-    thumbnail: bool = False,
-    background: str | None = None,
+    info: PictureInfo, room: Room, limits: PictureSettings, *, thumbnail: bool = False, background: str = ""
 ) -> dict[str, Any]:
     """What `decode_picture` is asked."""
     draft = room.fitted(info.size) if thumbnail else (info.width // info.draft, info.height // info.draft)
@@ -270,22 +262,22 @@ def _read_tiff(data: bytes) -> Header:
     """TIFF 6.0, section 2, and BigTIFF, whose numbers have eight bytes."""
     order: Order = "little" if data[:1] == b"I" else "big"
     word, count, entry = (8, 8, 20) if b"+" in data[2:4] else (4, 2, 12)
-    at, found = integer_at(data, word, word, order), dict[int, int]()
+    at, sides = integer_at(data, word, word, order), dict[int, int]()
     for number in range(min(integer_at(data, at, count, order), MAX_TIFF_TAGS)):
         tag, kind = (integer_at(data, at + count + entry * number + by, 2, order) for by in (0, 2))
         if tag in (256, 257):
             value = at + count + entry * number + 4 + word
-            found[tag] = integer_at(data, value, 2 if kind == 3 else word, order)
-    if len(found) < 2:
+            sides[tag] = integer_at(data, value, 2 if kind == 3 else word, order)
+    if len(sides) < 2:
         raise MalformedError("its TIFF header is damaged")
-    return Header(found[256], found[257])
+    return Header(sides[256], sides[257])
 
 
 def _read_box(data: bytes) -> Header:
-    found = [tuple(map(int.from_bytes, match)) for match in BOX_SIZE.findall(data, 0, META_BYTES)]
-    if not found:
+    sizes = [tuple(map(int.from_bytes, match)) for match in BOX_SIZE.findall(data, 0, META_BYTES)]
+    if not sizes:
         raise MalformedError("it does not say how large it is")
-    return Header(*max(found, key=math.prod))
+    return Header(*max(sizes, key=math.prod))
 
 
 def _read_svg(data: bytes) -> Header:

@@ -66,20 +66,19 @@ def read_frames(kind: str, data: bytes, wanted: Sequence[int], limits: Limits) -
 
     Raises UnusableError, whatever FFmpeg raises.
     """
-    places, found, seen = set(wanted), dict[int, Pixels](), 0
+    places, pixels, number = set(wanted), dict[int, Pixels](), 0
     with _opened(kind, data, limits) as (container, stream):
         size: tuple[int, int] | None = None
-        for frame in container.decode(stream):
+        for number, frame in enumerate(container.decode(stream), 1):
             size = size or (frame.width, frame.height)
             if size != (frame.width, frame.height):
                 raise UnusableError("its frames are not all of one size")
-            if seen in places:
-                pixels = frame.to_ndarray(format="rgb24")
-                found[seen] = np.ascontiguousarray(np.rot90(pixels, _turns(frame)))
-            seen += 1
-            if seen > max(places):
+            if number - 1 in places:
+                upright = np.rot90(frame.to_ndarray(format="rgb24"), _turns(frame))
+                pixels[number - 1] = np.ascontiguousarray(upright)
+            if number > max(places):
                 break
-    return seen, [found[at] for at in wanted if at in found]
+    return number, [pixels[at] for at in wanted if at in pixels]
 
 
 @contextmanager
