@@ -61,7 +61,8 @@ def contents(instead: str | None = None) -> Constraints:
     nouns = ("image", "picture", "document", "pdf", "file", "audio", "sound", "video", "attachment")
     files = " ".join(f"{noun} {noun}s {noun}_url {noun}_urls" for noun in nouns)
     texts = "messages prompt input question system instructions"
-    return fields(f"{texts} {files} min_pixels max_pixels background", True, False, instead=instead)
+    looks = "pages min_pixels max_pixels background"
+    return fields(f"{texts} {files} {looks}", "", True, False, instead=instead)
 
 
 HINTS = frozenset(
