@@ -161,6 +161,8 @@ class Files:
             head = self._blobs.in_thread(self._blobs.head, file.digest)
             return as_its_bytes(part, await self._or_404(head, part.param))
 
+        if all(part.file is None for part in request.media):
+            return request
         return request.with_media([await told(part) for part in request.media])
 
     async def with_files(self, caller: str, request: Request, reservation: Reservation | None) -> Request:

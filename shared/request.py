@@ -77,6 +77,8 @@ class Look(Frozen):
     @property
     def look(self) -> dict[str, Any]:
         """What is said of it."""
+        if self.model_fields_set.isdisjoint(LOOK):
+            return {}
         return {name: value for name in LOOK if (value := getattr(self, name, None)) is not None}
 
 

@@ -114,14 +114,15 @@ async def check_media(
 
 def check_counts_and_urls(request: Request, settings: Settings, caller: str) -> None:
     """Raises CallerError `invalid_image`, `invalid_image_url`, `invalid_audio`, `invalid_video`."""
-    for kind in (Image, Sound, Video):
-        params = [part.param for part in request.media if isinstance(part, kind)]
+    media = request.media
+    for kind in (Image, Sound, Video) if media else ():
+        params = [part.param for part in media if isinstance(part, kind)]
         KINDS[kind].check_count(params, KINDS[kind].limits(settings))
     for image in request.shown:
         pictures.check_look(image, settings.pictures)
-    for part in request.media:
-        with refused_as(KINDS[type(part)].url_code):
-            if part.url:
+    for part in media:
+        if part.url:
+            with refused_as(KINDS[type(part)].url_code):
                 _check_source(part.url, settings.fetch, caller, part.param)
 
 

@@ -257,6 +257,10 @@ class Sampling(FrameSampling, Thinking, VllmOptions):
     chat_template_kwargs: TemplateVariables | None = None
 
 
+HOLDERS = {"chat_template_kwargs", *Thinking.model_fields, *VllmOptions.model_fields}
+"""Fields in which parameters, or variables of the template, stand under other names."""
+
+
 def to_parameters(
     *sources: tuple[Wire, str], logprobs: int | None = None
 ) -> tuple[Parameters, dict[str, str]]:
@@ -267,8 +271,10 @@ def to_parameters(
     """
     values: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
-        sent = ((SPELLINGS[s], getattr(body, s), [s]) for s in SPELLINGS if s in body.model_fields_set)
-        for name, raw, path in chain(sent, _template_variables(body, at), _nested(body)):
+        fields = body.model_fields_set
+        sent = ((SPELLINGS[s], getattr(body, s), [s]) for s in SPELLINGS if s in fields)
+        inner = () if fields.isdisjoint(HOLDERS) else (*_template_variables(body, at), *_nested(body))
+        for name, raw, path in chain(sent, inner):
             param = render(path, at)
             value = _read(name, raw, param)
             if value is None:

@@ -4,7 +4,6 @@ Times are Unix seconds with milliseconds; paths in `urls` are relative. Errors a
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 
 from pydantic import Field
@@ -428,4 +427,4 @@ def _attempt(attempt: job.Attempt) -> JobAttempt:
 
 
 def to_estimate(estimate: job.Estimate) -> Estimate:
-    return cast(Estimate, asdict(estimate))
+    return cast(Estimate, dict(vars(estimate)))
