@@ -29,10 +29,10 @@ class ClaimShares:
 
     def remove(self, token: str) -> bool:
         """The claim is at it no longer; whether it was."""
+        # Most were never: those do not wait for the lock.
+        if (claim := self._claims.pop(token, None)) is None:
+            return False
         with self._lock:
-            claim = self._claims.pop(token, None)
-            if claim is None:
-                return False
             returns = self._missed[claim.caller] > 0
             self._missed -= Counter([claim.caller])
         if returns:
@@ -41,8 +41,10 @@ class ClaimShares:
 
     def aside(self) -> set[str]:
         """Callers of whom nothing is to be claimed now."""
+        if not self._claims:
+            return set()
         with self._lock:
-            counts = Counter(claim.caller for claim in self._claims.values())
+            counts = Counter(claim.caller for claim in tuple(self._claims.values()))
             return {caller for caller, count in counts.items() if count >= self._each}
 
     def missed(self, callers: Iterable[str]) -> None:
@@ -52,5 +54,4 @@ class ClaimShares:
 
     @property
     def rows(self) -> int:
-        with self._lock:
-            return sum(claim.rows for claim in self._claims.values())
+        return sum(claim.rows for claim in tuple(self._claims.values()))
