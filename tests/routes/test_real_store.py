@@ -275,8 +275,8 @@ async def test_a_jobs_path_reaches_no_other_record(deployment: Deployment, name:
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        (CHATS, {**CHAT, "messages": [{"role": "user", "content": "x" * 300_000}]}, "messages"),
-        (HF, {"inputs": "x" * 300_000}, "inputs"),
+        (CHATS, {**CHAT, "messages": [{"role": "user", "content": "x" * 1_100_000}]}, "messages"),
+        (HF, {"inputs": "x" * 1_100_000}, "inputs"),
         (CHATS, {**CHAT, "min_tokens": 4096}, "min_tokens"),
         (HF, {**INPUTS, "parameters": {"min_new_tokens": 4096}}, "parameters.min_new_tokens"),
     ],
