@@ -208,7 +208,7 @@ def one_part(part: Any) -> dict[str, Any]:
             "unsupported_parameter",
             "messages[0].content[0].path",
         ),
-        (one_part({"type": "text", "text": "a", "url": URL}), "invalid_request", "messages[0].content[0]"),
+        (one_part({"type": "text", "text": "a", "url": URL}), "unknown_field", "messages[0].content[0].url"),
         (one_part({"type": "image", "url": URL, "image": URL}), "invalid_request", "messages[0].content[0]"),
         (
             one_part({"type": "image_url", "image_url": {"url": 5}}),
