@@ -108,11 +108,11 @@ class TokenRule:
 
     def seen_picture(self, size: Size, tokens: int) -> SeenPicture:
         """About the size in which the model sees a picture."""
-        seen = size
+        width, height = size
         if self.seen:
             wide, high = ([[cell[axis] for cell in row] for row in self.seen] for axis in (0, 1))
-            seen = self._at(wide, *size), self._at(high, *size)
-        return SeenPicture(width=seen[0], height=seen[1], tokens=tokens)
+            width, height = self._at(wide, *size), self._at(high, *size)
+        return SeenPicture(width=width, height=height, tokens=tokens)
 
     def _at(self, table: Sequence[Sequence[int]], width: int, height: int) -> int:
         if len(table) < 2:

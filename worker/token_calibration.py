@@ -85,8 +85,8 @@ def _picture(engine: Engine, model: str, size: Size) -> tuple[int, Size | None]:
         if refused.code != "context_length_exceeded":
             raise
         return engine.facts.context_length, None
-    seen = next(((picture.width, picture.height) for picture in prompt.seen), size)
-    return prompt.image_tokens, None if seen == size else seen
+    shown = next(((picture.width, picture.height) for picture in prompt.seen), size)
+    return prompt.image_tokens, None if shown == size else shown
 
 
 def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | None:

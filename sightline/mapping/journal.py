@@ -140,8 +140,8 @@ class Journal:
                 self._file.truncate(at)
                 break
             # Raises LookupError, TypeError, ValueError for what is no line of a journal.
-            found = json.loads(line)
-            self._index(bytes.fromhex(found["key"]), _RECORDS.validate_python(found), at)
+            fields = json.loads(line)
+            self._index(bytes.fromhex(fields["key"]), _RECORDS.validate_python(fields), at)
             at += len(line)
 
     def _holds_answer(self, at: int) -> bool:

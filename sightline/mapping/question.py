@@ -37,8 +37,8 @@ class Question:
     @property
     def properties(self) -> tuple[str, ...]:
         """The columns that a structured answer becomes; the service says what is wrong with a schema."""
-        found = (self.schema or {}).get("properties")
-        return tuple(found) if isinstance(found, dict) else ()
+        named = (self.schema or {}).get("properties")
+        return tuple(named) if isinstance(named, dict) else ()
 
     def check(self, columns: Iterable[str]) -> None:
         """Raises CommandError where the template is no text or names no column."""
