@@ -42,7 +42,10 @@ class Lookahead:
         self._ahead = set[str]()
         self.preparing = ClaimShares(PLACES_EACH * places, CALLERS * PLACES_EACH * places)
         self.on_release: Callable[[], None] = lambda: None
-        """Called when a claim is no longer ahead, save where nothing could be claimed in its place."""
+        """Called when another may be claimed: one is prepared, or ahead no longer.
+
+        Not where nothing could be claimed in its place.
+        """
 
     def reserve(self, token: str, prompt_s: float) -> bool:
         """Count the claim to be made with this token; False where enough are ahead.
@@ -72,15 +75,16 @@ class Lookahead:
         if self.preparing.remove(token):
             with self._lock:
                 self._ahead.add(token)
+            self.on_release()
 
     def release(self, token: str, *, full: bool = False) -> None:
         """The claim's prompt has begun, or will never; harmless when repeated.
 
         `full`: the store has answered that this worker's rows are taken.
         """
-        self.preparing.remove(token)
+        released = self.preparing.remove(token)
         with self._lock:
-            released = token in self._ahead
+            released |= token in self._ahead
             self._ahead.discard(token)
         if released and not full:
             self.on_release()
@@ -200,7 +204,10 @@ class IdlePoll:
         self._threads = threads
         self._most = most
         self._pause_s = pause_s
-        self._stopping = threading.Event()
+        self._due = threading.Event()
+        self._stopping = False
+        self.leaves = False
+        """Set before a claim that leaves work waiting, of callers who stand aside: `wake` is for that."""
         self._thread = threading.Thread(target=self._loop, name="idle-poll", daemon=True)
 
     def start(self) -> None:
@@ -208,20 +215,32 @@ class IdlePoll:
 
     def stop(self) -> None:
         """Look no more, and wait until what was found has ended."""
-        self._stopping.set()
+        self._stopping = True
+        self._due.set()
         if self._thread.is_alive():
             self._thread.join()
         self._threads.join()
 
+    def wake(self) -> None:
+        """Look now, if work was left that may be claimed again."""
+        if self.leaves:
+            self._due.set()
+
     def look(self) -> None:
         """Claim what waits, and attempt it in other threads."""
-        while self._threads.count() < self._most and (reply := self._claim()) not in (None, "full", "ahead"):
-            if isinstance(reply, Claim):
+        left, self.leaves, reply = self.leaves, False, cast(LoopReply, "again")
+        while reply == "again" or isinstance(reply, Claim):
+            if self._threads.count() >= self._most:
+                break
+            if isinstance(reply := self._claim(), Claim):
                 self._threads.start(reply)
+        self.leaves |= left and reply is not None
 
     def _loop(self) -> None:
         # Workers that were started together do not look together.
-        while not self._stopping.wait(self._pause_s * random.uniform(0.5, 1)):  # noqa: S311
+        while not self._stopping:
+            self._due.wait(self._pause_s * random.uniform(0.5, 1))  # noqa: S311
+            self._due.clear()
             try:
                 self.look()
             except Exception:

@@ -3,7 +3,6 @@
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
 
 from shared.store.claims import Claim
 
@@ -15,9 +14,6 @@ class ClaimShares:
         self._each, self.most = each, most
         self._lock = threading.Lock()
         self._claims: dict[str, Claim] = {}
-        self._missed = Counter[str]()
-        self.on_return: Callable[[], object] = lambda: None
-        """Called once for each claim that `missed` a caller's work, when that may be claimed again."""
 
     def add(self, claim: Claim) -> bool:
         """Whether there was room for it."""
@@ -29,28 +25,14 @@ class ClaimShares:
 
     def remove(self, token: str) -> bool:
         """The claim is at it no longer; whether it was."""
-        # Most were never: those do not wait for the lock.
-        if (claim := self._claims.pop(token, None)) is None:
-            return False
-        with self._lock:
-            returns = self._missed[claim.caller] > 0
-            self._missed -= Counter([claim.caller])
-        if returns:
-            self.on_return()
-        return True
+        return self._claims.pop(token, None) is not None
 
     def aside(self) -> set[str]:
         """Callers of whom nothing is to be claimed now."""
         if not self._claims:
             return set()
-        with self._lock:
-            counts = Counter(claim.caller for claim in tuple(self._claims.values()))
-            return {caller for caller, count in counts.items() if count >= self._each}
-
-    def missed(self, callers: Iterable[str]) -> None:
-        """Nothing was found to claim while these stood aside: a nudge for their work came in vain."""
-        with self._lock:
-            self._missed.update(callers)
+        counts = Counter(claim.caller for claim in tuple(self._claims.values()))
+        return {caller for caller, count in counts.items() if count >= self._each}
 
     @property
     def rows(self) -> int:

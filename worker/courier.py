@@ -8,6 +8,7 @@ from shared import ids
 from shared.blobs import Blobs
 from shared.metrics.reporter import start_reporting
 from shared.settings import Settings
+from shared.store.claims import Claim
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.pipelined_store import connect_pipelined
@@ -31,7 +32,7 @@ class Courier:
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
-        self.idle_poll = IdlePoll(self.intake.take, AttemptThreads(self.intake.attempt), slots)
+        self.idle_poll = IdlePoll(self.intake.take, AttemptThreads(self._attempt), slots)
         self.broker_watch = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
         self.maintenance = MaintenanceLeader(config, store, nudger, blobs, worker)
         self.deliverer = Deliverer(config, store, blobs)
@@ -45,9 +46,14 @@ class Courier:
         self.idle_poll.start()
 
     def work(self, _lane: str) -> None:
-        """One nudge, one job's inputs."""
+        """Answer one nudge, and go on while any job waits: those of a caller with its share have no other."""
         self.broker_watch.nudged()
-        self.intake.work()
+        while self.intake.work():
+            pass
+
+    def _attempt(self, claimed: Claim) -> None:
+        self.intake.attempt(claimed)
+        self.work(INTAKE)
 
     def drain(self) -> None:
         """Claim no more, and after the grace time give back the jobs whose inputs have not come."""

@@ -68,8 +68,8 @@ class ModelWorker:
         renudge = partial(self.context.nudger.send, self.model.lane)
         self.claim_loop = ClaimLoop(self._claim, renudge, self.slots)
         lookahead, self.threads = self.context.lookahead, AttemptThreads(self._attempt_alone)
-        lookahead.on_release, lookahead.preparing.on_return = self.claim_loop.wake, renudge
-        self.idle_poll = IdlePoll(self._claim, self.threads, self.slots + lookahead.preparing.most)
+        lookahead.on_release = self._wake
+        self.idle_poll = IdlePoll(self._claim_alone, self.threads, self.slots + lookahead.preparing.most)
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and repeat while any waits.
@@ -96,11 +96,18 @@ class ModelWorker:
 
     def _attempt_alone(self, claimed: Claim) -> None:
         self.broker_watch.nudged()
-        # Of one that no nudge brought, too.
-        self.context.lookahead.prepare(claimed)
         attempt(self.context, claimed)
         # Others may have been told to wait for its rows.
-        self.claim_loop.wake(claimed.rows)
+        self._wake(claimed.rows)
+
+    def _wake(self, threads: int = 1) -> None:
+        self.claim_loop.wake(threads)
+        self.idle_poll.wake()
+
+    def _claim_alone(self) -> LoopReply:
+        if isinstance(reply := self._claim(), Claim):
+            self.context.lookahead.prepare(reply)
+        return reply
 
     def _claim(self) -> LoopReply:
         token, reply = ids.token(), cast(ClaimReply, None)
@@ -110,8 +117,6 @@ class ModelWorker:
             return "ahead"
         try:
             reply = self.context.store.run(call)
-            if reply is None:
-                self.context.lookahead.preparing.missed(call.arguments["aside"] or ())
         except Unavailable as error:
             # Waiting runs are nudged for again.
             log.warning("claims wait: %s", error.message)
@@ -133,6 +138,8 @@ class ModelWorker:
         if not self._takes_more or not lookahead.reserve(token, engine.prompt_s):
             return None
         preparing = lookahead.preparing
+        if aside := preparing.aside():
+            self.idle_poll.leaves = True
         call = claim(
             self.context.settings,
             lane=self.model.lane,
@@ -140,7 +147,7 @@ class ModelWorker:
             token=token,
             fingerprint=engine.fingerprint,
             row=self.row,
-            aside=preparing.aside(),
+            aside=aside,
         )
         return within(slots_now(engine, self.slots) + preparing.rows, call)
 

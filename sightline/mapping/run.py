@@ -25,8 +25,8 @@ TRIES = 3
 """How often a row is asked whose failure may pass: each time is a job of its own."""
 LOOK_S, SYNC_S = 0.5, 15.0
 """Pauses between looks at the progress, and between syncs of the journal."""
-WINDOW = 256
-"""Rows on their way at once, as those of a batch."""
+LEAST, MOST = 16, 256
+"""Rows on their way at once."""
 
 
 @dataclass
@@ -52,7 +52,9 @@ class _Map:
     journal: Journal
     progress: Progress
     keys: bytearray = field(default_factory=bytearray)
-    window: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WINDOW))
+    window: int = LEAST
+    under_way: int = 0
+    freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, source: Source) -> None:
         """Raises CommandError where no further row can be answered; what has ended is in the journal."""
@@ -61,7 +63,7 @@ class _Map:
             async with asyncio.TaskGroup() as group:
                 while some := await asyncio.to_thread(lambda: list(islice(rows, READ))):
                     for row in some:
-                        await self.window.acquire()
+                        await self._place()
                         at = len(self.keys)
                         self.keys += bytes(KEY_BYTES)
                         group.create_task(self._row(row, at))
@@ -70,6 +72,12 @@ class _Map:
             if expected is None or others is not None:
                 raise
             raise expected.exceptions[0] from None
+
+    async def _place(self) -> None:
+        while self.under_way >= self.window:
+            self.freed.clear()
+            await self.freed.wait()
+        self.under_way += 1
 
     async def _row(self, row: Row, at: int) -> None:
         try:
@@ -82,7 +90,8 @@ class _Map:
             self.progress.done += 1
             self.progress.failed += self.journal.failed(key)
         finally:
-            self.window.release()
+            self.under_way -= 1
+            self.freed.set()
 
     def _key(self, row: Row) -> str:
         try:
@@ -97,7 +106,9 @@ class _Map:
             # A failed job stays the answer to its key, so another try has another.
             name = f"{key}-{attempt}" if attempt else key
             try:
+                began = time.monotonic()
                 job = await self.caller.answer(partial(self.question.body, row), name)
+                self._resize(job, time.monotonic() - began)
             except UNASKABLE as failure:
                 # A file that cannot be read now may be later; what is wrong with its bytes stays so.
                 code = failure.code if isinstance(failure, RowError) else "unreadable"
@@ -106,6 +117,14 @@ class _Map:
             self.journal.add(key, self._record(row, job, attempt + 1))
             if self.journal.done(key):
                 return
+
+    def _resize(self, job: dict[str, Any], call_s: float) -> None:
+        """One more at once where most of a row's time was the model's, else one fewer."""
+        if job.get("started_at") is None or job["ended_at"] is None:
+            return
+        waited_s, took_s = job["started_at"] - job["created_at"], job["ended_at"] - job["started_at"]
+        more = waited_s <= took_s and took_s > call_s / 2
+        self.window = min(max(self.window + (1 if more else -1), LEAST), MOST)
 
     def _record(self, row: Row, job: dict[str, Any], tries: int) -> Record:
         if job.get("status") != "succeeded":

@@ -451,7 +451,9 @@ def test_one_caller_s_inputs_that_take_long_keep_nothing_of_another_s_waiting(
 
     with ThreadPoolExecutor(SLOTS) as threads, ExitStack() as stack:
         stack.callback(blobs.go_on.set)
-        worker.context.lookahead.preparing.on_return = nudge
+        worker.idle_poll._pause_s = FOR_EVER_S
+        worker.idle_poll.start()
+        stack.callback(worker.idle_poll.stop)
         slow = [asked("alice", f"slow {number}", kind(digest=digest(b"slow"))) for number in range(3 * SLOTS)]
         until(lambda: places.count() == MIN_CONCURRENCY)
         blobs.write(digest(PICTURE), PICTURE)

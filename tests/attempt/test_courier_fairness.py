@@ -100,14 +100,18 @@ def test_one_caller_s_slow_origins_keep_no_other_s_picture_waiting(
         courier = Intake(
             harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
         )
-        courier.shares.on_return = lambda: threads.submit(courier.work)
         jobs = [ask(harness, f"{there.url}?{number}") for number in range(2 * THREADS)]
+
+        def work() -> None:
+            while courier.work():
+                pass
+
         for _ in jobs:
-            threads.submit(courier.work)
+            threads.submit(work)
         until(lambda: len(harness.leases.all()) == JOBS_EACH)
         another = replace(harness.placing("look", (Image(url=there.url),)), caller="zoe")
         harness.store.run(submit(another, harness.settings, JobTerms(pending_terms=HELD)))
-        threads.submit(courier.work)
+        threads.submit(work)
         until(lambda: harness.claim_if_any() is not None)
         assert {harness.job(job).waiting_reason for job in jobs} == {"fetching_inputs"}
         go_on.set()

@@ -78,18 +78,16 @@ class Intake:
     shares: ClaimShares = field(default_factory=lambda: ClaimShares(JOBS_EACH))
     claiming: threading.Lock = field(default_factory=threading.Lock)
 
-    def __post_init__(self) -> None:
-        self.shares.on_return = partial(self.nudger.send, INTAKE)
-
     @cached_property
     def renderer(self) -> DocumentRenderer:
         return DocumentRenderer(self.settings)
 
-    def work(self) -> None:
-        """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
+    def work(self) -> bool:
+        """Claim a job that waits for its inputs, fetch them, admit it; whether there was one."""
         claimed = self.take()
         if claimed is not None:
             self.attempt(claimed)
+        return claimed is not None
 
     def attempt(self, claimed: Claim) -> None:
         """Fetch a claimed job's inputs, and admit it."""
@@ -108,19 +106,16 @@ class Intake:
             return None
         try:
             with self.claiming:
-                aside = self.shares.aside()
                 call = claim(
                     self.settings,
                     lane=INTAKE,
                     worker=self.worker,
                     token=ids.token(),
                     fingerprint="",
-                    aside=aside,
+                    aside=self.shares.aside(),
                 )
                 claimed = take(self.store.run, call)
-                if claimed is None:
-                    self.shares.missed(aside)
-                else:
+                if claimed is not None:
                     self.shares.add(claimed)
                 return claimed
         except Unavailable as error:

@@ -13,7 +13,7 @@ import pytest
 from sightline.exits import CommandError
 from sightline.mapping.caller import MISFITS, Caller
 from sightline.mapping.output import Receipt
-from sightline.mapping.run import TRIES, Progress, map_rows
+from sightline.mapping.run import LEAST, MOST, TRIES, Progress, _Map, map_rows
 
 MISFIT = {"code": "invalid_request", "message": "There is no room.", "param": "parameters.max_new_tokens"}
 Answer = Callable[[str], httpx.Response]
@@ -132,6 +132,21 @@ def test_a_progress_that_nobody_can_read_costs_no_answer(
 
     assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended(), show).answered == 1
     assert (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "took_s", "call_s", "window"),
+    [(0, 2, 3, MOST), (3, 2, 5.5, LEAST), (0, 0.1, 3, LEAST)],
+    ids=["the model's time", "a line before the model", "the service's time"],
+)
+def test_more_rows_are_under_way_only_while_others_need_not_wait_for_them(
+    waited_s: float, took_s: float, call_s: float, window: int
+) -> None:
+    unused: Any = None
+    mapped = _Map(unused, unused, unused, unused, window=100)
+    for _ in range(MOST):
+        mapped._resize({"created_at": 0, "started_at": waited_s, "ended_at": waited_s + took_s}, call_s)
+    assert mapped.window == window
 
 
 async def test_what_is_no_such_service_is_named() -> None:
