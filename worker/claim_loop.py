@@ -42,10 +42,9 @@ class Lookahead:
         self._ahead = set[str]()
         self.preparing = ClaimShares(PLACES_EACH * places, CALLERS * PLACES_EACH * places)
         self.on_release: Callable[[], None] = lambda: None
-        """Called when another may be claimed: one is prepared, or ahead no longer.
-
-        Not where nothing could be claimed in its place.
-        """
+        """Called when a claim is no longer ahead, save where nothing could be claimed in its place."""
+        self.on_prepared: Callable[[], None] = lambda: None
+        """Called when a claim's inputs are prepared, or never will be: its caller's next may be claimed."""
 
     def reserve(self, token: str, prompt_s: float) -> bool:
         """Count the claim to be made with this token; False where enough are ahead.
@@ -75,18 +74,19 @@ class Lookahead:
         if self.preparing.remove(token):
             with self._lock:
                 self._ahead.add(token)
-            self.on_release()
+            self.on_prepared()
 
-    def release(self, token: str, *, full: bool = False) -> None:
+    def release(self, token: str, *, in_vain: bool = False) -> None:
         """The claim's prompt has begun, or will never; harmless when repeated.
 
-        `full`: the store has answered that this worker's rows are taken.
+        `in_vain`: it was never made, and another would not be now.
         """
-        released = self.preparing.remove(token)
+        if self.preparing.remove(token):
+            self.on_prepared()
         with self._lock:
-            released |= token in self._ahead
+            released = token in self._ahead
             self._ahead.discard(token)
-        if released and not full:
+        if released and not in_vain:
             self.on_release()
 
     @contextmanager
@@ -132,7 +132,15 @@ class ClaimLoop:
                 if not renudged:
                     self._renudge()
                     renudged = True
-                self._wait(changes, RECHECK_S if reply == "full" else RECHECK_AHEAD_S)
+                self._wait(changes, reply)
+
+    def claim(self) -> LoopReply:
+        """The next claim once rows are free for it; None where nothing waits."""
+        while True:
+            changes = self._changes
+            if (reply := self._claim()) not in ("full", "ahead"):
+                return reply
+            self._wait(changes, reply)
 
     def wake(self, threads: int = 1) -> None:
         """Let so many waiting threads claim again."""
@@ -154,8 +162,9 @@ class ClaimLoop:
             if rows > 0 and self._rows < self._slots:
                 self._changed.notify()
 
-    def _wait(self, changes: int, longest_s: float) -> None:
+    def _wait(self, changes: int, reply: LoopReply) -> None:
         """Wait for a change, which may already have come since `changes` was read."""
+        longest_s = RECHECK_S if reply == "full" else RECHECK_AHEAD_S
         with self._changed:
             self._changed.wait_for(lambda: self._changes != changes, longest_s)
 
@@ -198,9 +207,14 @@ class IdlePoll:
         threads: AttemptThreads,
         most: int,
         pause_s: float = POLL_S,
+        claim_left: Callable[[], LoopReply] | None = None,
     ) -> None:
-        """`claim` takes the next work, `threads` attempt it, up to `most` at once."""
+        """`claim` takes the next work, `threads` attempt it, up to `most` at once.
+
+        `claim_left` waits until that is possible; it is for work that was left, of which no nudge will come.
+        """
         self._claim = claim
+        self._claim_left = claim_left or claim
         self._threads = threads
         self._most = most
         self._pause_s = pause_s
@@ -228,13 +242,10 @@ class IdlePoll:
 
     def look(self) -> None:
         """Claim what waits, and attempt it in other threads."""
-        left, self.leaves, reply = self.leaves, False, cast(LoopReply, "again")
-        while reply == "again" or isinstance(reply, Claim):
-            if self._threads.count() >= self._most:
-                break
-            if isinstance(reply := self._claim(), Claim):
+        claim, self.leaves = self._claim_left if self.leaves else self._claim, False
+        while self._threads.count() < self._most and (reply := claim()) not in (None, "full", "ahead"):
+            if isinstance(reply, Claim):
                 self._threads.start(reply)
-        self.leaves |= left and reply is not None
 
     def _loop(self) -> None:
         # Workers that were started together do not look together.

@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,10 +66,15 @@ class ModelWorker:
 
     def __post_init__(self) -> None:
         renudge = partial(self.context.nudger.send, self.model.lane)
-        self.claim_loop = ClaimLoop(self._claim, renudge, self.slots)
         lookahead, self.threads = self.context.lookahead, AttemptThreads(self._attempt_alone)
-        lookahead.on_release = self._wake
-        self.idle_poll = IdlePoll(self._claim_alone, self.threads, self.slots + lookahead.preparing.most)
+        self.claim_loop = ClaimLoop(self._claim, renudge, self.slots)
+        self.idle_poll = IdlePoll(
+            partial(self._prepared, self._claim),
+            self.threads,
+            self.slots + lookahead.preparing.most,
+            claim_left=partial(self._prepared, self.claim_loop.claim),
+        )
+        lookahead.on_release, lookahead.on_prepared = self.claim_loop.wake, self._claim_more
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and repeat while any waits.
@@ -98,14 +103,14 @@ class ModelWorker:
         self.broker_watch.nudged()
         attempt(self.context, claimed)
         # Others may have been told to wait for its rows.
-        self._wake(claimed.rows)
+        self.claim_loop.wake(claimed.rows)
 
-    def _wake(self, threads: int = 1) -> None:
-        self.claim_loop.wake(threads)
+    def _claim_more(self) -> None:
+        self.claim_loop.wake()
         self.idle_poll.wake()
 
-    def _claim_alone(self) -> LoopReply:
-        if isinstance(reply := self._claim(), Claim):
+    def _prepared(self, claim: Callable[[], LoopReply]) -> LoopReply:
+        if isinstance(reply := claim(), Claim):
             self.context.lookahead.prepare(reply)
         return reply
 
@@ -130,7 +135,7 @@ class ModelWorker:
 
     def _release_unless_claimed(self, token: str, reply: ClaimReply) -> None:
         if not isinstance(reply, Claim):
-            self.context.lookahead.release(token, full=reply == "full")
+            self.context.lookahead.release(token, in_vain=reply != "again")
 
     def _next_claim(self, token: str) -> ScriptCall[ClaimReply] | None:
         """None where this worker takes nothing more, or enough is claimed that has not begun."""
