@@ -20,6 +20,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 from shared.settings import RedisSettings, Settings, settings
+from shared.store.clients import for_kombu
 from shared.store.nudges import TASK
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
@@ -169,7 +170,8 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
     """A Celery application on the broker's database of the record store."""
     # That it runs as root is told, and ends no process whose operator has warnings for errors.
     warnings.simplefilter("default", SecurityWarning)
-    app = Celery(name, broker=redis.broker_url, set_as_current=True)
+    url, options, tls = for_kombu(redis.broker_url)
+    app = Celery(name, broker=url, set_as_current=True)
     app.steps["worker"].add(StopSignals)
     # A nudge is a hint: to keep it until it is acknowledged would cost more than the nudge.
     app.amqp.Consumer = partial(app.amqp.Consumer, no_ack=True)
@@ -194,6 +196,8 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
             "socket_keepalive": True,
             "health_check_interval": 5,
             "queue_order_strategy": "round_robin",
-        },
+        }
+        | options,
+        broker_use_ssl=tls,
     )
     return app

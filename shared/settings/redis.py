@@ -1,20 +1,51 @@
 """The settings of the record store; `shared.settings` puts them among the others."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 
 from shared.settings.group import Group, both_or_none
 
+SENTINEL_PORT = 26379
 # The parts of a Redis URL. No error's text ever holds the URL: it may hold a password.
 
 
+_SENTINELS = re.compile(
+    r"(?P<tls>rediss?)\+sentinel://(?P<user>[^@/?#]*@)?(?P<hosts>[^@/?#]+)/(?P<name>[^@/?#]+)(?P<rest>[/?][^#]*)?"
+)
+
+
+class Sentinels(NamedTuple):
+    """Who knows the primary's address, and the name by which they know it."""
+
+    hosts: tuple[tuple[str, int], ...]
+    name: str
+
+
+def sentinels(url: str) -> tuple[str, Sentinels | None]:
+    """The URL as if the first Sentinel were the server, and the Sentinels. Raises ValueError.
+
+    rediss://USER:PASSWORD@HOST:PORT/DATABASE of rediss+sentinel://USER:PASSWORD@HOST:PORT,…/NAME/DATABASE.
+    """
+    if (found := _SENTINELS.fullmatch(url)) is None:
+        return url, None
+    hosts = [urlsplit(f"//{host}") for host in found["hosts"].split(",")]
+    if not all(host.hostname for host in hosts):
+        raise ValueError
+    places = tuple((host.hostname or "", host.port or SENTINEL_PORT) for host in hosts)
+    first = found["hosts"].partition(",")[0]
+    alone = f"{found['tls']}://{found['user'] or ''}{first}{found['rest'] or ''}"
+    return alone, Sentinels(places, found["name"])
+
+
 def split(url: SecretStr) -> SplitResult:
-    """Raises ValueError."""
+    """Of the server, or of the first Sentinel. Raises ValueError."""
     try:
-        parts = urlsplit(url.get_secret_value())
+        parts = urlsplit(sentinels(url.get_secret_value())[0])
         is_redis = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
         # At a `#`, `/` or `?` of the password the server's name would end, and a piece of it be connected to.
         # Behind a database's number nothing of the password is left.
@@ -25,7 +56,8 @@ def split(url: SecretStr) -> SplitResult:
         # Its text may quote the password.
         pass
     raise ValueError(
-        "should be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE; "
+        "should be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE, or with Sentinels "
+        "redis+sentinel://HOST:PORT,HOST:PORT/NAME/DATABASE or rediss+sentinel://…; "
         "in a password write # as %23, / as %2F, ? as %3F and @ as %40"
     )
 
@@ -51,7 +83,8 @@ class RedisSettings(Group):
     url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis >= 7.0 or Valkey, with AOF on: redis://USER:PASSWORD@HOST:PORT/DATABASE, or "
-        "rediss:// for TLS.",
+        "rediss:// for TLS; where Sentinels name the primary, redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT"
+        "/NAME/DATABASE, with ?sentinel_username= and &sentinel_password= where they want some.",
     )
     tls_ca: FilePath | None = Field(
         None,
@@ -104,16 +137,27 @@ class RedisSettings(Group):
 
     @property
     def store_url(self) -> str:
-        """The records' URL as clients take it; it may hold a password."""
-        parts = split(self.url)
-        return to_connect(parts, database(parts), self._tls)
+        """The records' URL as `shared.store.clients` takes it; it may hold a password."""
+        return self._url(database(split(self.url)))
 
     @property
     def broker_url(self) -> str:
         """The Celery broker's URL: the records' server, another database."""
-        parts = split(self.url)
-        number = database(parts) + 1 if self.broker_db is None else self.broker_db
-        return to_connect(parts, number, self._tls)
+        number = database(split(self.url)) + 1 if self.broker_db is None else self.broker_db
+        return self._url(number)
+
+    def _url(self, number: int) -> str:
+        alone = to_connect(split(self.url), number, self._tls)
+        if (found := _SENTINELS.fullmatch(self.url.get_secret_value())) is None:
+            return alone
+        parts = urlsplit(alone)
+        return urlunsplit(
+            parts._replace(
+                scheme=f"{parts.scheme}+sentinel",
+                netloc=f"{found['user'] or ''}{found['hosts']}",
+                path=f"/{found['name']}{parts.path}",
+            )
+        )
 
     @property
     def _tls(self) -> dict[str, str]:

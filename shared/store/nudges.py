@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from redis import Redis
-from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError
@@ -30,6 +28,7 @@ from shared.errors import Unavailable
 from shared.log_throttle import LogThrottle
 from shared.settings import RedisSettings
 from shared.store import exchange
+from shared.store.clients import open_async_client, open_client
 from shared.store.script import CONNECTION, store_errors
 
 log = logging.getLogger("shared.store")
@@ -110,7 +109,7 @@ class Nudger:
     """Sends nudges from threads. Maintenance makes good a lost one, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        self._client: Any = Redis.from_url(redis.broker_url, retry=Retry(*_RETRY), **CONNECTION)
+        self._client: Any = open_client(redis.broker_url, retry=Retry(*_RETRY), **CONNECTION)
         self._log = _UnsentLog()
 
     def send(self, lane: str, count: int = 1) -> bool:
@@ -138,8 +137,8 @@ class AsyncNudger:
 
     def __init__(self, redis: RedisSettings) -> None:
         retry = AsyncRetry(*_RETRY)
-        pool = ConnectionPool.from_url(redis.broker_url, retry=retry, **CONNECTION)
-        self._connection = exchange.Connection(pool)
+        self._client = open_async_client(redis.broker_url, retry=retry, **CONNECTION)
+        self._connection = exchange.Connection(self._client.connection_pool)
         self._log = _UnsentLog()
         self._due: Counter[str] = Counter()
         self._sender: asyncio.Task[bool] | None = None
@@ -174,3 +173,4 @@ class AsyncNudger:
             self._sender.cancel()
             await asyncio.wait([self._sender])
         await self._connection.aclose()
+        await self._client.aclose()

@@ -28,6 +28,7 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 from shared.offload import SMALL, offload_if_large
 from shared.settings import RedisSettings
+from shared.store.clients import open_async_client, open_client
 from shared.store.exchange import LONGEST_S, Connection
 from shared.value_object import value_object
 
@@ -262,10 +263,10 @@ BACKOFF = ExponentialBackoff(cap=0.5, base=0.05)
 def connect(redis: RedisSettings) -> Store:
     """A client for threads. Where the server was demoted it connects again, as its successor may answer."""
     options = CONNECTION | {"retry": Retry(BACKOFF, 3), "retry_on_error": [ReadOnlyError]}
-    return Store(Redis.from_url(redis.store_url, **options))
+    return Store(open_client(redis.store_url, **options))
 
 
 def connect_async(redis: RedisSettings) -> AsyncStore:
     """A client for asyncio."""
     options = CONNECTION | {"retry": AsyncRetry(BACKOFF, 3), "max_connections": 512}
-    return AsyncStore(AsyncRedis.from_url(redis.store_url, **options))
+    return AsyncStore(open_async_client(redis.store_url, **options))

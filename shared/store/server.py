@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
-from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
+from shared.store.clients import open_client
 from shared.store.models import registrations
 from shared.store.script import Script, ScriptCall, Store, WritesRefused, connect, store_errors
 
@@ -58,7 +58,7 @@ def _client(url: str) -> Iterator[Any]:
     """Raises Unavailable `store_unavailable`; its message never holds the URL."""
     limits = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
     try:
-        with Redis.from_url(url, decode_responses=True, **limits) as client:
+        with open_client(url, decode_responses=True, **limits) as client:
             yield client
     except (RedisError, ValueError, OSError) as error:
         raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None

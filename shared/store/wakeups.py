@@ -13,8 +13,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
@@ -22,6 +20,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.settings import RedisSettings
+from shared.store.clients import open_async_client, open_client
 from shared.store.keys import channel
 from shared.store.script import CONNECTION
 
@@ -111,7 +110,7 @@ class Wakeups:
         # supported errors the client does not reconnect by itself.
         retry = AsyncRetry(NoBackoff(), 0, supported_errors=())
         options = CONNECTION | {"socket_timeout": None, "retry": retry}
-        self._client: Any = AsyncRedis.from_url(redis.store_url, **options)
+        self._client: Any = open_async_client(redis.store_url, **options)
         self._pubsub: PubSub | None = None
         self._subscriptions: dict[str, _Subscription] = {}
         # SUBSCRIBE and UNSUBSCRIBE of one channel must leave in the order in which they were decided.
@@ -225,8 +224,8 @@ class WorkerWakeup:
 
     def __init__(self, redis: RedisSettings, worker: str) -> None:
         self._address = channel(worker)
-        client: Any = Redis.from_url(redis.store_url, **CONNECTION)
-        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+        subscriber: Any = open_client(redis.store_url, **CONNECTION)
+        self._pubsub = subscriber.pubsub(ignore_subscribe_messages=True)
 
     def wait(self, timeout_s: float) -> bool:
         """Until a message came or the time is over; False at once where the store is out of reach."""

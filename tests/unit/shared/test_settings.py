@@ -89,7 +89,18 @@ def test_a_redis_url_s_options_may_hold_what_a_password_may_not() -> None:
     assert RedisSettings.model_validate({"url": url}).store_url == "redis://h:7000/0?client_name=a%40b"
 
 
-@pytest.mark.parametrize("url", ["redis://:hidden@h:99999/0", "redis://:hid/hidden@h:1/0", "hidden"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hidden@h:99999/0",
+        "redis://:hid/hidden@h:1/0",
+        "hidden",
+        "redis+sentinel://:hidden@h:1,h:99999/main/0",
+        "redis+sentinel://:hidden@h:1",
+        "redis+sentinel://:hid/hidden@h:1/main/0",
+        "redis+sentinel://:hidden@h:1,:2/main/0",
+    ],
+)
 def test_no_message_repeats_the_password_of_a_wrong_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("SIGHTLINE_REDIS__URL", url)
     with pytest.raises(SettingsError) as refused:
@@ -128,6 +139,8 @@ def test_a_password_is_neither_taken_nor_repeated_where_none_belongs(
         ("rediss://u:s@h/4", "rediss://u:s@h/5?ssl_cert_reqs=required"),
         ("rediss://u:s@h/4?ssl_cert_reqs=none", "rediss://u:s@h/5?ssl_cert_reqs=none"),
         ("redis://h/1?db=3", "redis://h/4"),
+        ("redis+sentinel://u:s@a:1,b/main/4", "redis+sentinel://u:s@a:1,b/main/5"),
+        ("rediss+sentinel://a/main", "rediss+sentinel://a/main/1?ssl_cert_reqs=required"),
     ],
 )
 def test_the_broker_has_the_database_behind_the_records(url: str, broker: str) -> None:

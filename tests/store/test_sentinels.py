@@ -1,0 +1,105 @@
+"""The primary is whom the Sentinels name: for records, wake-ups and broker, before a failover and after."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+from kombu.entity import Queue
+
+from shared.errors import Unavailable
+from shared.settings import RedisSettings
+from shared.store import jobs
+from shared.store.nudges import AsyncNudger, Nudger
+from shared.store.pipelined_store import connect_pipelined
+from shared.store.script import Store, connect, connect_async
+from shared.store.server import probe
+from shared.store.wakeups import WorkerWakeup
+from tests.support.clients import until, until_async
+from tests.support.sentinels import Group, sentinels
+from tests.support.store import SETTINGS, Records
+from worker.celery_app import make_app
+
+LIMIT_S = 60
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    with sentinels() as started:
+        yield started
+
+
+def there(store: Store, job: str) -> bool:
+    with suppress(Unavailable):
+        return store.run(jobs.view(SETTINGS, "anyone", job)) is not None
+    return False
+
+
+def nudged(app: Any) -> int:
+    """Nudges that a Celery worker would take from the broker now."""
+    taken = list[Any]()
+    with (
+        app.connection_for_read() as connection,
+        app.amqp.TaskConsumer(connection, [Queue("lane")], on_message=taken.append),
+    ):
+        connection.drain_events(timeout=LIMIT_S)
+    return len(taken)
+
+
+def test_a_failover_is_followed_by_every_client_and_what_was_replicated_is_there(group: Group) -> None:
+    redis = RedisSettings.model_validate({"url": group.url})
+    store, pipelined = connect(redis), connect_pipelined(redis)
+    nudger, app = Nudger(redis), make_app("test", redis)
+    job = Records(store).submit("a question").id
+    assert nudger.send("lane")
+    assert nudged(app) == 1
+    group.replicate()
+    group.primary.kill()
+    for each in (store, pipelined):
+        until(partial(there, each, job))
+    until(lambda: nudger.send("lane"))
+    assert nudged(app) == 1
+    assert not probe(redis.store_url).replica
+    for closed in (store.client, pipelined.client, nudger._client):
+        closed.close()
+    app.close()
+    group.primary.start()
+
+
+async def test_the_api_s_connections_lead_to_the_new_primary(group: Group) -> None:
+    redis = RedisSettings.model_validate({"url": group.url})
+    store, nudger = connect_async(redis), AsyncNudger(redis)
+    threads = connect(redis)
+    job = (await asyncio.to_thread(Records(threads).submit, "a question")).id
+    threads.client.close()
+    assert await nudger.send(["lane"])
+    await asyncio.to_thread(group.replicate)
+    group.primary.kill()
+
+    async def view() -> Any:
+        with suppress(Unavailable):
+            return await store.run(jobs.view(SETTINGS, "anyone", job))
+        return False
+
+    async def sent() -> bool:
+        return await nudger.send(["lane"])
+
+    assert (await until_async(view)).id == job
+    assert await until_async(sent)
+    await nudger.aclose()
+    await store.aclose()
+    group.primary.start()
+
+
+def test_a_worker_s_subscription_is_made_with_the_new_primary(group: Group) -> None:
+    redis = RedisSettings.model_validate({"url": group.url})
+    wakeup = WorkerWakeup(redis, "worker")
+    assert wakeup.wait(0.01)
+    group.replicate()
+    group.primary.kill()
+    until(lambda: wakeup.wait(0.01))
+    wakeup._pubsub.close()
+    wakeup._pubsub.connection_pool.close()
+    group.primary.start()

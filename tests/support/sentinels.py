@@ -1,0 +1,90 @@
+"""A primary, its replica and three Sentinels, of the bundled Valkey, on loopback."""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from redis import Redis
+
+from tests.support.clients import until
+from tests.support.ports import free_port
+from tests.support.reaper import watch
+from tests.support.redis_server import WAIT, RedisServer, binary, redis_server
+
+NAME = "records"
+PASSWORD, OTHER = "a/b", "c"
+DOWN_MS, FAILOVER_MS = 500, 3000
+
+
+@dataclass(frozen=True)
+class Group:
+    """`url` names the Sentinels; `primary` is the one of the start."""
+
+    url: str
+    primary: RedisServer
+    replica: RedisServer
+
+    def replicate(self) -> None:
+        """Wait until the replica has all that the primary has."""
+        with Redis(port=self.primary.port, password=PASSWORD) as client:
+            until(lambda: client.wait(1, 1000) == 1)
+
+
+@contextmanager
+def sentinels() -> Iterator[Group]:
+    with ExitStack() as stack:
+        primary = stack.enter_context(redis_server())
+        replica = stack.enter_context(redis_server("--replicaof", f"127.0.0.1 {primary.port}"))
+        for server in (primary, replica):
+            with Redis(port=server.port) as client:
+                client.config_set("masterauth", PASSWORD)
+                client.config_set("requirepass", PASSWORD)
+        ports = [stack.enter_context(_sentinel(primary.port)) for _ in range(3)]
+        for port in ports:
+            with Redis(port=port, password=OTHER, decode_responses=True) as asked:
+                until(partial(_knows_all, asked))
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        url = f"redis+sentinel://:{PASSWORD.replace('/', '%2F')}@{hosts}/{NAME}/0?sentinel_password={OTHER}"
+        yield Group(url, primary, replica)
+
+
+def _knows_all(client: Any) -> bool:
+    state = client.sentinel_master(NAME)
+    return bool(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2)
+
+
+@contextmanager
+def _sentinel(primary: int) -> Iterator[int]:
+    with TemporaryDirectory(prefix="sightline-sentinel-") as folder:
+        port, file = free_port(), Path(folder, "sentinel.conf")
+        file.write_text("\n".join(_lines(port, primary, folder)))
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen([str(binary()), str(file), "--sentinel"], stdout=log, stderr=log)
+        unwatch = watch(process.pid)
+        try:
+            with Redis(port=port, password=OTHER, retry=WAIT) as client:
+                client.ping()
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+            unwatch()
+
+
+def _lines(port: int, primary: int, folder: str) -> Sequence[str]:
+    return (
+        f"port {port}",
+        "bind 127.0.0.1",
+        f"dir {folder}",
+        f"sentinel monitor {NAME} 127.0.0.1 {primary} 2",
+        f"sentinel auth-pass {NAME} {PASSWORD}",
+        f"requirepass {OTHER}",
+        f"sentinel sentinel-pass {OTHER}",
+        f"sentinel down-after-milliseconds {NAME} {DOWN_MS}",
+        f"sentinel failover-timeout {NAME} {FAILOVER_MS}",
+    )
