@@ -170,7 +170,8 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
     """A Celery application on the broker's database of the record store."""
     # That it runs as root is told, and ends no process whose operator has warnings for errors.
     warnings.simplefilter("default", SecurityWarning)
-    url, options, tls = for_kombu(redis.broker_url)
+    sockets = {"socket_timeout": 5, "socket_connect_timeout": 2, "socket_keepalive": True}
+    url, options, tls = for_kombu(redis.broker_url, **sockets)
     app = Celery(name, broker=url, set_as_current=True)
     app.steps["worker"].add(StopSignals)
     # A nudge is a hint: to keep it until it is acknowledged would cost more than the nudge.
@@ -191,9 +192,7 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "socket_timeout": 5,
-            "socket_connect_timeout": 2,
-            "socket_keepalive": True,
+            **sockets,
             "health_check_interval": 5,
             "queue_order_strategy": "round_robin",
         }

@@ -76,17 +76,17 @@ class Lookahead:
                 self._ahead.add(token)
             self.on_prepared()
 
-    def release(self, token: str, *, in_vain: bool = False) -> None:
+    def release(self, token: str, *, full: bool = False) -> None:
         """The claim's prompt has begun, or will never; harmless when repeated.
 
-        `in_vain`: it was never made, and another would not be now.
+        `full`: the store has answered that this worker's rows are taken.
         """
         if self.preparing.remove(token):
             self.on_prepared()
         with self._lock:
             released = token in self._ahead
             self._ahead.discard(token)
-        if released and not in_vain:
+        if released and not full:
             self.on_release()
 
     @contextmanager
@@ -135,11 +135,15 @@ class ClaimLoop:
                 self._wait(changes, reply)
 
     def claim(self) -> LoopReply:
-        """The next claim once rows are free for it; None where nothing waits."""
+        """The next claim once rows are free for it; None where nothing waits. Others are nudged meanwhile."""
+        renudged = False
         while True:
             changes = self._changes
             if (reply := self._claim()) not in ("full", "ahead"):
                 return reply
+            if not renudged:
+                self._renudge()
+                renudged = True
             self._wait(changes, reply)
 
     def wake(self, threads: int = 1) -> None:
@@ -240,9 +244,9 @@ class IdlePoll:
         if self.leaves:
             self._due.set()
 
-    def look(self) -> None:
-        """Claim what waits, and attempt it in other threads."""
-        claim, self.leaves = self._claim_left if self.leaves else self._claim, False
+    def look(self, *, left: bool = False) -> None:
+        """Claim what waits, and attempt it in other threads; `left` as of `wake`."""
+        claim, self.leaves = self._claim_left if left or self.leaves else self._claim, False
         while self._threads.count() < self._most and (reply := claim()) not in (None, "full", "ahead"):
             if isinstance(reply, Claim):
                 self._threads.start(reply)
@@ -250,10 +254,10 @@ class IdlePoll:
     def _loop(self) -> None:
         # Workers that were started together do not look together.
         while not self._stopping:
-            self._due.wait(self._pause_s * random.uniform(0.5, 1))  # noqa: S311
+            woken = self._due.wait(self._pause_s * random.uniform(0.5, 1))  # noqa: S311
             self._due.clear()
             try:
-                self.look()
+                self.look(left=woken)
             except Exception:
                 # The outermost frame of a look: the next one may go well.
                 log.exception("a look for waiting work failed")

@@ -48,12 +48,15 @@ class Courier:
     def work(self, _lane: str) -> None:
         """Answer one nudge, and go on while any job waits: those of a caller with its share have no other."""
         self.broker_watch.nudged()
-        while self.intake.work():
-            pass
+        self._go_on()
 
     def _attempt(self, claimed: Claim) -> None:
         self.intake.attempt(claimed)
-        self.work(INTAKE)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self.intake.work():
+            pass
 
     def drain(self) -> None:
         """Claim no more, and after the grace time give back the jobs whose inputs have not come."""
@@ -62,6 +65,8 @@ class Courier:
         self.leases.drain_after(self.drain_s)
 
     def close(self) -> None:
+        # Celery may end without a signal, and so without `drain`.
+        self.intake.draining.set()
         self.idle_poll.stop()
         self.intake.renderer.close()
         self.deliverer.stop()

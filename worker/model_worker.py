@@ -135,7 +135,7 @@ class ModelWorker:
 
     def _release_unless_claimed(self, token: str, reply: ClaimReply) -> None:
         if not isinstance(reply, Claim):
-            self.context.lookahead.release(token, in_vain=reply != "again")
+            self.context.lookahead.release(token, full=reply == "full")
 
     def _next_claim(self, token: str) -> ScriptCall[ClaimReply] | None:
         """None where this worker takes nothing more, or enough is claimed that has not begun."""
@@ -143,7 +143,8 @@ class ModelWorker:
         if not self._takes_more or not lookahead.reserve(token, engine.prompt_s):
             return None
         preparing = lookahead.preparing
-        if aside := preparing.aside():
+        if preparing.aside():
+            # Before it is read for the claim: one that is prepared meanwhile wakes.
             self.idle_poll.leaves = True
         call = claim(
             self.context.settings,
@@ -152,7 +153,7 @@ class ModelWorker:
             token=token,
             fingerprint=engine.fingerprint,
             row=self.row,
-            aside=aside,
+            aside=preparing.aside(),
         )
         return within(slots_now(engine, self.slots) + preparing.rows, call)
 
@@ -164,6 +165,9 @@ class ModelWorker:
         self.context.leases.drain_after(self.context.settings.queue.drain_s)
 
     def close(self) -> None:
+        # Celery may end without a signal, and so without `drain`.
+        self.draining.set()
+        self.claim_loop.wake_all()
         self.idle_poll.stop()
         self.context.publisher.stop()
         self.heartbeat.stop({})

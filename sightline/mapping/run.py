@@ -1,6 +1,7 @@
 """A map from its first row to its receipt; to be called from Python, too."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,8 @@ LOOK_S, SYNC_S = 0.5, 15.0
 """Pauses between looks at the progress, and between syncs of the journal."""
 LEAST, MOST = 16, 256
 """Rows on their way at once."""
+BUSY_S = 0.02
+"""A call that takes so much longer than the quickest, beside its job, met a busy service."""
 
 
 @dataclass
@@ -54,6 +57,7 @@ class _Map:
     keys: bytearray = field(default_factory=bytearray)
     window: int = LEAST
     under_way: int = 0
+    least_s: float = math.inf
     freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, source: Source) -> None:
@@ -119,11 +123,17 @@ class _Map:
                 return
 
     def _resize(self, job: dict[str, Any], call_s: float) -> None:
-        """One more at once where most of a row's time was the model's, else one fewer."""
-        if job.get("started_at") is None or job["ended_at"] is None:
+        """One more at once where neither a line nor a busy service held the row up, else one fewer."""
+        if job.get("ended_at") is None:
             return
-        waited_s, took_s = job["started_at"] - job["created_at"], job["ended_at"] - job["started_at"]
-        more = waited_s <= took_s and took_s > call_s / 2
+        way_s = call_s - (job["ended_at"] - job["created_at"])
+        if way_s < 0:
+            # It is of an earlier start.
+            return
+        self.least_s = min(self.least_s, way_s)
+        started_at = job["ended_at"] if job["started_at"] is None else job["started_at"]
+        waits = started_at - job["created_at"] > job["ended_at"] - started_at
+        more = not waits and way_s <= 2 * self.least_s + BUSY_S
         self.window = min(max(self.window + (1 if more else -1), LEAST), MOST)
 
     def _record(self, row: Row, job: dict[str, Any], tries: int) -> Record:

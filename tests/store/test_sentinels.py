@@ -55,8 +55,7 @@ def test_a_failover_is_followed_by_every_client_and_what_was_replicated_is_there
     job = Records(store).submit("a question").id
     assert nudger.send("lane")
     assert nudged(app) == 1
-    group.replicate()
-    group.primary.kill()
+    group.lose_primary()
     for each in (store, pipelined):
         until(partial(there, each, job))
     until(lambda: nudger.send("lane"))
@@ -65,7 +64,6 @@ def test_a_failover_is_followed_by_every_client_and_what_was_replicated_is_there
     for closed in (store.client, pipelined.client, nudger._client):
         closed.close()
     app.close()
-    group.primary.start()
 
 
 async def test_the_api_s_connections_lead_to_the_new_primary(group: Group) -> None:
@@ -75,8 +73,7 @@ async def test_the_api_s_connections_lead_to_the_new_primary(group: Group) -> No
     job = (await asyncio.to_thread(Records(threads).submit, "a question")).id
     threads.client.close()
     assert await nudger.send(["lane"])
-    await asyncio.to_thread(group.replicate)
-    group.primary.kill()
+    await asyncio.to_thread(group.lose_primary)
 
     async def view() -> Any:
         with suppress(Unavailable):
@@ -90,16 +87,13 @@ async def test_the_api_s_connections_lead_to_the_new_primary(group: Group) -> No
     assert await until_async(sent)
     await nudger.aclose()
     await store.aclose()
-    group.primary.start()
 
 
 def test_a_worker_s_subscription_is_made_with_the_new_primary(group: Group) -> None:
     redis = RedisSettings.model_validate({"url": group.url})
     wakeup = WorkerWakeup(redis, "worker")
     assert wakeup.wait(0.01)
-    group.replicate()
-    group.primary.kill()
+    group.lose_primary()
     until(lambda: wakeup.wait(0.01))
     wakeup._pubsub.close()
     wakeup._pubsub.connection_pool.close()
-    group.primary.start()

@@ -1,5 +1,6 @@
 """A primary, its replica and three Sentinels, of the bundled Valkey, on loopback."""
 
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,12 +28,14 @@ class Group:
 
     url: str
     primary: RedisServer
-    replica: RedisServer
+    first: "subprocess.Popen[bytes]"
 
-    def replicate(self) -> None:
-        """Wait until the replica has all that the primary has."""
+    def lose_primary(self) -> None:
+        """Once the replica has all. The Sentinel that is asked first hangs meanwhile."""
         with Redis(port=self.primary.port, password=PASSWORD) as client:
             until(lambda: client.wait(1, 1000) == 1)
+        self.first.send_signal(signal.SIGSTOP)
+        self.primary.kill()
 
 
 @contextmanager
@@ -44,13 +47,15 @@ def sentinels() -> Iterator[Group]:
             with Redis(port=server.port) as client:
                 client.config_set("masterauth", PASSWORD)
                 client.config_set("requirepass", PASSWORD)
-        ports = [stack.enter_context(_sentinel(primary.port)) for _ in range(3)]
+        started = [stack.enter_context(_sentinel(primary.port)) for _ in range(3)]
+        ports = [port for port, _ in started]
         for port in ports:
             with Redis(port=port, password=OTHER, decode_responses=True) as asked:
                 until(partial(_knows_all, asked))
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         url = f"redis+sentinel://:{PASSWORD.replace('/', '%2F')}@{hosts}/{NAME}/0?sentinel_password={OTHER}"
-        yield Group(url, primary, replica)
+        yield Group(url, primary, started[0][1])
+        primary.start()
 
 
 def _knows_all(client: Any) -> bool:
@@ -59,7 +64,7 @@ def _knows_all(client: Any) -> bool:
 
 
 @contextmanager
-def _sentinel(primary: int) -> Iterator[int]:
+def _sentinel(primary: int) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
     with TemporaryDirectory(prefix="sightline-sentinel-") as folder:
         port, file = free_port(), Path(folder, "sentinel.conf")
         file.write_text("\n".join(_lines(port, primary, folder)))
@@ -69,7 +74,7 @@ def _sentinel(primary: int) -> Iterator[int]:
         try:
             with Redis(port=port, password=OTHER, retry=WAIT) as client:
                 client.ping()
-            yield port
+            yield port, process
         finally:
             process.kill()
             process.wait()

@@ -135,17 +135,27 @@ def test_a_progress_that_nobody_can_read_costs_no_answer(
 
 
 @pytest.mark.parametrize(
-    ("waited_s", "took_s", "call_s", "window"),
-    [(0, 2, 3, MOST), (3, 2, 5.5, LEAST), (0, 0.1, 3, LEAST)],
-    ids=["the model's time", "a line before the model", "the service's time"],
+    ("waited_s", "took_s", "ways_s", "window"),
+    [
+        (0, 2, [0.3, 0.5], MOST),
+        (0, 0, [0.01], MOST),
+        (3, 2, [0.01], LEAST),
+        (3, None, [0.01], LEAST),
+        (0, 0.1, [0.01, 0.4, 0.4], LEAST),
+        (0, 2, [-5], 100),
+    ],
+    ids=["far away", "known", "a line", "too late in line", "a busy service", "of an earlier start"],
 )
-def test_more_rows_are_under_way_only_while_others_need_not_wait_for_them(
-    waited_s: float, took_s: float, call_s: float, window: int
+def test_more_rows_are_asked_at_once_only_while_others_need_not_wait_for_them(
+    waited_s: float, took_s: float | None, ways_s: list[float], window: int
 ) -> None:
     unused: Any = None
     mapped = _Map(unused, unused, unused, unused, window=100)
+    ended_at = waited_s + (took_s or 0)
+    job = {"created_at": 0, "started_at": None if took_s is None else waited_s, "ended_at": ended_at}
     for _ in range(MOST):
-        mapped._resize({"created_at": 0, "started_at": waited_s, "ended_at": waited_s + took_s}, call_s)
+        for way_s in ways_s:
+            mapped._resize(job, ended_at + way_s)
     assert mapped.window == window
 
 
