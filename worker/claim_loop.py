@@ -225,7 +225,7 @@ class IdlePoll:
         self._due = threading.Event()
         self._stopping = False
         self.leaves = False
-        """Set before a claim that leaves work waiting, of callers who stand aside: `wake` is for that."""
+        """Set before a claim that passes over callers who stand aside: their work may wait, for `wake`."""
         self._thread = threading.Thread(target=self._loop, name="idle-poll", daemon=True)
 
     def start(self) -> None:

@@ -46,7 +46,7 @@ class Courier:
         self.idle_poll.start()
 
     def work(self, _lane: str) -> None:
-        """Answer one nudge, and go on while any job waits: those of a caller with its share have no other."""
+        """Answer one nudge, and go on while any job waits: a caller at its limit has used up its nudges."""
         self.broker_watch.nudged()
         self._go_on()
 

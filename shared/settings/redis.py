@@ -10,10 +10,9 @@ from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 
 from shared.settings.group import Group, both_or_none
 
-SENTINEL_PORT = 26379
 # The parts of a Redis URL. No error's text ever holds the URL: it may hold a password.
 
-
+SENTINEL_PORT = 26379
 _SENTINELS = re.compile(
     r"(?P<tls>rediss?)\+sentinel://(?P<user>[^@/?#]*@)?(?P<hosts>[^@/?#]+)/(?P<name>[^@/?#]+)(?P<rest>[/?][^#]*)?"
 )
