@@ -1,16 +1,27 @@
-"""Names that cannot be guessed: 128 random bits behind a prefix that says what they name."""
+"""Names that cannot be guessed: random bits behind a prefix that says what they name.
+
+The first two digits of what the record store keeps are its cell's, so that one installation may have several.
+"""
 
 import hashlib
 import json
 import os
 
+CELL = "00"
+"""The only one there is."""
+
+
+def _id(prefix: str, size: int = 16) -> str:
+    """`size` bytes, written in hex."""
+    return f"{prefix}{CELL}{os.urandom(size - 1).hex()}"
+
 
 def job_id() -> str:
-    return f"job_{os.urandom(16).hex()}"
+    return _id("job_")
 
 
 def run_id() -> str:
-    return f"run_{os.urandom(16).hex()}"
+    return _id("run_")
 
 
 def request_id() -> str:
@@ -22,30 +33,30 @@ def worker_id() -> str:
 
 
 def key_id() -> str:
-    return f"key_{os.urandom(8).hex()}"
+    return _id("key_", 8)
 
 
 def file_id() -> str:
     """With a hyphen, as OpenAI's begin: some clients look for it."""
-    return f"file-{os.urandom(16).hex()}"
+    return _id("file-")
 
 
 def batch_id() -> str:
-    return f"batch_{os.urandom(16).hex()}"
+    return _id("batch_")
 
 
 def batch_id_of(caller: str, key: str) -> str:
     """The id of the batch that a caller asks for under an idempotency key."""
-    return f"batch_{hashlib.sha256(json.dumps([caller, key]).encode()).hexdigest()[:32]}"
+    return f"batch_{CELL}{hashlib.sha256(json.dumps([caller, key]).encode()).hexdigest()[:30]}"
 
 
 def endpoint_id() -> str:
-    return f"wh_{os.urandom(16).hex()}"
+    return _id("wh_")
 
 
 def test_id() -> str:
     """The id of one test of an endpoint."""
-    return f"test_{os.urandom(16).hex()}"
+    return _id("test_")
 
 
 def token() -> str:

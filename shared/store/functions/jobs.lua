@@ -120,8 +120,8 @@ end
 local function matches(id, json)
   local question = question_of(json)
   for phrase in string.gmatch(a.search, '[^\n]+') do
-    if string.find(question, phrase, 1, true) or #phrase > 4 and string.find(id, phrase, 1, true) == 1
-      or string.find(id, phrase, 5, true) == 5 then
+    if string.find(question, phrase, 1, true)
+      or #phrase > 4 and (string.find(id, phrase, 1, true) == 1 or string.find(id, phrase, 5, true) == 5) then
       return true
     end
   end

@@ -1,0 +1,27 @@
+"""An installation can be spread over several record stores without another change of its ids."""
+
+from collections.abc import Callable
+
+import pytest
+
+from shared import ids
+
+IDS: dict[Callable[[], str], str] = {
+    ids.job_id: "job_",
+    ids.run_id: "run_",
+    ids.key_id: "key_",
+    ids.file_id: "file-",
+    ids.batch_id: "batch_",
+    lambda: ids.batch_id_of("shop", "key"): "batch_",
+    ids.endpoint_id: "wh_",
+    ids.test_id: "test_",
+}
+
+
+@pytest.mark.parametrize("make", IDS)
+def test_an_id_says_in_which_store_its_record_is_and_is_as_long_as_before(make: Callable[[], str]) -> None:
+    id = make()
+    kind = IDS[make]
+    assert id.startswith(kind + ids.CELL)
+    assert len(id) == len(kind) + (16 if kind == "key_" else 32)
+    int(id.removeprefix(kind), 16)
