@@ -61,6 +61,7 @@ class Courier:
     def drain(self) -> None:
         """Claim no more, and after the grace time give back the jobs whose inputs have not come."""
         self.intake.draining.set()
+        self.deliverer.drain()
         self.heartbeat.drain()
         self.leases.drain_after(self.drain_s)
 

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from http import HTTPMethod
+from http import HTTPMethod, HTTPStatus
 from typing import cast
 
 from fastapi import Request
@@ -106,7 +106,8 @@ class RequestMiddleware:
                 if reply.status is not None:
                     return
                 reply.status = message["status"]
-                closing = stopping(scope)
+                # A body that comes too slowly is not read to its end: its connection is of no more use.
+                closing = stopping(scope) or reply.status == HTTPStatus.REQUEST_TIMEOUT
                 message["headers"] = _headers(message.get("headers", ()), reply, closing=closing)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}

@@ -26,6 +26,7 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._shutdown: shutdown.Shutdown = self.app_state.get(shutdown.KEY) or shutdown.Shutdown()
+        self._shutdown.answering = self.tasks
         self._answering: RequestResponseCycle | None = None
         self._in_head = False
         self._unparsed = 0

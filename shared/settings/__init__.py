@@ -195,7 +195,10 @@ class QueueSettings(Group):
         86_400, gt=0, description="Longest that a job without start_by stays queued before it fails."
     )
     drain_s: float = Field(
-        20, ge=0, description="Time that a stopping worker has to finish before it requeues its runs."
+        20,
+        ge=0,
+        description="Time that a stopping worker has to finish before it requeues its runs, a stopping API for "
+        "its answers, and a stopping courier for its calls.",
     )
     worker_ttl_s: float = Field(
         15, gt=0, description="A worker without a heartbeat for this long counts as gone."

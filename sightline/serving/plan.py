@@ -18,6 +18,8 @@ from sightline.serving.processes import Process
 from sightline.serving.server import Binary, configuration
 
 ADMIN_KEY = "SIGHTLINE_API__ADMIN_KEY"
+ANSWERS_S = 5.0
+"""Ctrl-C ends the workers too: what their runs in progress do not answer soon, nothing will."""
 OURS_ALONE = (ADMIN_KEY, "SIGHTLINE_METRICS__TOKEN")
 
 
@@ -40,7 +42,9 @@ class Plan:
         return f"{scheme}://127.0.0.1:{self.port}"
 
     def api(self) -> Command:
-        return self._command(processes.api(self.settings, "127.0.0.1", self.port), dict(os.environ))
+        return self._command(
+            processes.api(self.settings, "127.0.0.1", self.port, ANSWERS_S), dict(os.environ)
+        )
 
     def workers(self, model: Model) -> list[Command]:
         return [

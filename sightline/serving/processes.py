@@ -4,6 +4,7 @@
 are the process's own.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -47,14 +48,15 @@ class Process:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-def api(settings: Settings, host: str, port: int) -> Process:
+def api(settings: Settings, host: str, port: int, most_s: float = math.inf) -> Process:
+    """`most_s`: how long answers in progress may take at most, once it was asked to end."""
     # By default uvicorn imports from the working folder first.
     argv = ("uvicorn", "--app-dir", str(ROOT), "--factory", "api.app:create_app")
     address = ("--host", host, "--port", str(port))
     logs = ("--no-access-log", "--log-level", settings.log_level)
-    tls = flags(settings.api)
-    last = ("--timeout-graceful-shutdown", "5")
-    return Process("api", (*argv, *address, *logs, *LIMITS, *tls, *last), grace_s=10)
+    tls, drain_s = flags(settings.api), min(settings.queue.drain_s, most_s)
+    last = ("--timeout-graceful-shutdown", str(math.ceil(drain_s)))
+    return Process("api", (*argv, *address, *logs, *LIMITS, *tls, *last), grace_s=drain_s + 5)
 
 
 def worker(settings: Settings, model: Model, number: int = 1) -> Process:

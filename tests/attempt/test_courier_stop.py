@@ -14,21 +14,20 @@ from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
 
-COURIER = f"""
+COURIER = """
 import sys, threading
 from shared.settings import settings
 from worker.courier import Courier
-from worker.webhooks import deliverer
 
 def report():
     courier.deliverer._stopping.wait()
     print("stopping", flush=True)
 
-deliverer.STOP_LIMIT_S = {PATIENCE_S}
 courier = Courier(1, settings())
 courier.open()
 threading.Thread(target=report, daemon=True).start()
 sys.stdin.readline()
+courier.drain()
 courier.close()
 print("closed", flush=True)
 """
@@ -39,8 +38,9 @@ def webhooks(redis: RedisServer, harness: WorkerHarness) -> DelivererHarness:
     return DelivererHarness(harness, redis)
 
 
-def test_a_courier_that_stops_waits_for_a_slow_receiver(
-    webhooks: DelivererHarness, redis: RedisServer
+@pytest.mark.parametrize("drain_s", [PATIENCE_S, 0])
+def test_a_courier_that_stops_waits_for_a_slow_receiver_or_says_that_it_is_called_again(
+    webhooks: DelivererHarness, redis: RedisServer, drain_s: float
 ) -> None:
     env = dict(
         os.environ,
@@ -49,13 +49,14 @@ def test_a_courier_that_stops_waits_for_a_slow_receiver(
         SIGHTLINE_FETCH__ALLOW="127.0.0.1",
         SIGHTLINE_WEBHOOK__SECRET=SECRET,
         SIGHTLINE_WEBHOOK__LIMIT_S=str(PATIENCE_S),
+        SIGHTLINE_QUEUE__DRAIN_S=str(drain_s),
         SIGHTLINE_QUEUE__RESCUE_S="0.1",
     )
-    command = [sys.executable, "-c", COURIER]
+    command, pipe = [sys.executable, "-c", COURIER], subprocess.PIPE
     with (
         receiver() as there,
         subprocess.Popen(
-            command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=env, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True
         ) as courier,
     ):
         there.open.clear()
@@ -63,10 +64,16 @@ def test_a_courier_that_stops_waits_for_a_slow_receiver(
         until(lambda: there.calls)
         assert courier.stdin is not None
         assert courier.stdout is not None
+        assert courier.stderr is not None
         courier.stdin.write("stop\n")
         courier.stdin.flush()
         first = courier.stdout.readline()
-        there.open.set()
+        if drain_s:
+            there.open.set()
         assert (first, courier.stdout.readline()) == ("stopping\n", "closed\n")
+        there.open.set()
+        cut_off = "called again: 1" in courier.stderr.read()
         assert courier.wait(PATIENCE_S) == 0
-    assert [delivery.taken for delivery in webhooks.tries(job)] == [True]
+    assert ([delivery.taken for delivery in webhooks.tries(job)], cut_off) == (
+        ([True], False) if drain_s else ([], True)
+    )

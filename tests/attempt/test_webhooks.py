@@ -231,16 +231,3 @@ def test_a_call_for_which_there_is_no_thread_does_not_end_all_others(
             assert refused.wait(30)
             later = webhooks.answered(Webhook(there.url))
             until(lambda: webhooks.tries(later))
-
-
-def test_a_stopping_courier_finishes_its_calls(
-    webhooks: DelivererHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(posting, "STOP_LIMIT_S", PATIENCE_S)
-    with receiver() as there:
-        there.open.clear()
-        job = webhooks.answered(Webhook(there.url))
-        with webhooks.open():
-            until(lambda: there.calls)
-            threading.Timer(0.1, there.open.set).start()
-        assert [d.taken for d in webhooks.tries(job)] == [True]

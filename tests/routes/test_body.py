@@ -72,6 +72,8 @@ async def test_a_body_that_never_arrives_ends_with_its_deadline() -> None:
         await exchange.finish()
 
         assert (exchange.status, exchange.headers["retry-after"]) == (408, "1")
+        # A sender of one byte at a time would keep it.
+        assert exchange.headers["connection"] == "close"
 
 
 async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:

@@ -20,26 +20,41 @@ from tests.support.app import serving
 from tests.support.clients import until_async
 from tests.support.fake_service import FakeService
 
+SLOW = GET.replace(b"/health", b"/slow") + b"\r\n"
+
 
 class Running(NamedTuple):
     shutdown: Shutdown
     uvicorn: uvicorn.Server
     task: asyncio.Task[None]
     """Done when it has ended."""
+    asked: asyncio.Event
+    computed: asyncio.Event
+    """Until then /slow has no answer."""
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        port = self.uvicorn.servers[0].sockets[0].getsockname()[1]
+        return await asyncio.open_connection("127.0.0.1", port)
 
 
 @pytest.fixture
 async def server(ends: list[int], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:  # noqa: ARG001
     """Its farewell is longer than any test."""
     monkeypatch.setattr(shutdown, "FAREWELL_S", 3600)
-    ending = Shutdown()
+    ending, asked, computed = Shutdown(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Any) -> Response:
+        asked.set()
+        await computed.wait()
+        return Response("ok")
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Shutdown]]:
         with ending.on_signal():
             yield {KEY: ending}
 
-    app = RequestMiddleware(Starlette(routes=[Route("/health", lambda _: Response("ok"))], lifespan=lifespan))
+    routes = [Route("/health", lambda _: Response("ok")), Route("/slow", slow)]
+    app = RequestMiddleware(Starlette(routes=routes, lifespan=lifespan))
     running = uvicorn.Server(
         uvicorn.Config(app, port=0, http="api.server.protocol:HttpProtocol", log_config=None)
     )
@@ -49,7 +64,7 @@ async def server(ends: list[int], monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         return running.started
 
     await until_async(started)
-    yield Running(ending, running, task)
+    yield Running(ending, running, task, asked, computed)
     running.should_exit = True
     await asyncio.wait_for(task, LIMIT_S)
 
@@ -57,8 +72,7 @@ async def server(ends: list[int], monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 async def test_what_is_sent_meanwhile_is_answered_and_told_to_go_elsewhere(
     server: Running,
 ) -> None:
-    port = server.uvicorn.servers[0].sockets[0].getsockname()[1]
-    kept, kept_writer = await asyncio.open_connection("127.0.0.1", port)
+    kept, kept_writer = await server.connect()
     kept_writer.write(GET + b"\r\n")
     assert b"connection: close" not in await asyncio.wait_for(kept.readuntil(b"ok"), LIMIT_S)
     signal.raise_signal(signal.SIGTERM)
@@ -67,7 +81,7 @@ async def test_what_is_sent_meanwhile_is_answered_and_told_to_go_elsewhere(
         return server.shutdown.begun
 
     await until_async(begun)
-    new, new_writer = await asyncio.open_connection("127.0.0.1", port)
+    new, new_writer = await server.connect()
     for reader, writer in ((kept, kept_writer), (new, new_writer)):
         writer.write(GET + b"\r\n")
         status, headers, _ = await answer(reader)
@@ -77,6 +91,45 @@ async def test_what_is_sent_meanwhile_is_answered_and_told_to_go_elsewhere(
     # Who tells it twice means it.
     signal.raise_signal(signal.SIGTERM)
     await asyncio.wait_for(server.task, LIMIT_S)
+
+
+async def _stopping_with_a_caller(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    monkeypatch.setattr(shutdown, "FAREWELL_S", 0)
+    reader, writer = await server.connect()
+    writer.write(SLOW)
+    await asyncio.wait_for(server.asked.wait(), LIMIT_S)
+    signal.raise_signal(signal.SIGTERM)
+
+    async def closed() -> bool:
+        return not server.uvicorn.servers[0].is_serving()
+
+    await until_async(closed)
+    return reader, writer
+
+
+async def test_who_waits_for_an_answer_gets_it_of_a_process_that_takes_nobody_else(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = await _stopping_with_a_caller(server, monkeypatch)
+    server.computed.set()
+    status, headers, body = await answer(reader)
+    assert (status, headers["connection"], body) == (200, "close", b"ok")
+    await asyncio.wait_for(server.task, LIMIT_S)
+    writer.close()
+
+
+async def test_whoever_tells_it_twice_to_end_waits_for_no_answers_and_callers_hear_so(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = await _stopping_with_a_caller(server, monkeypatch)
+    signal.raise_signal(signal.SIGTERM)
+    status, headers, body = await answer(reader)
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert b"This process is ending" in body
+    await asyncio.wait_for(server.task, LIMIT_S)
+    writer.close()
 
 
 async def test_nobody_waits_for_the_end_of_a_process_that_nobody_asks(

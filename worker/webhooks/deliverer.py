@@ -30,8 +30,6 @@ from worker.webhooks.post import Outcome, post
 log = logging.getLogger("worker.webhooks")
 MAX_CALLS = 16
 """Calls at once. A caller's host gets at most `webhook_deliveries.PER_HOST` from all couriers together."""
-STOP_LIMIT_S = 5.0
-"""How long a stopping courier waits for the calls that it is making."""
 
 
 class Deliverer:
@@ -45,19 +43,29 @@ class Deliverer:
         self._ended = 0
         self._changed = threading.Condition()
         self._stopping = threading.Event()
+        self._patience_till = 0.0
         self._thread = threading.Thread(target=self._loop, name="deliverer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def drain(self) -> None:
+        """Make no more calls; those in progress have `drain_s`."""
+        if not self._stopping.is_set():
+            self._patience_till = time.monotonic() + self._settings.queue.drain_s
+            self._stopping.set()
+
     def stop(self) -> None:
-        """Calls that have not ended within `STOP_LIMIT_S` are left to another courier."""
-        self._stopping.set()
+        """Wait for the calls in progress; another courier makes those again that do not end in time."""
+        self.drain()
         with self._changed:
             self._changed.notify_all()
         self._thread.join()
         with self._changed:
-            self._changed.wait_for(lambda: self._free == MAX_CALLS, STOP_LIMIT_S)
+            left_s = max(0, self._patience_till - time.monotonic())
+            self._changed.wait_for(lambda: self._free == MAX_CALLS, left_s)
+            if lost := MAX_CALLS - self._free:
+                log.warning("webhooks cut off by this courier's end, and called again: %d", lost)
 
     def deliver(self, due: DueDelivery) -> Outcome | None:
         """Make one call and record how it went; None if the job was deleted meanwhile, or the lease lost.
