@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from shared.errors import Unavailable
 from shared.result import JobError
 from shared.settings import Settings
+from shared.store.acknowledgement import Unacknowledged
 from shared.store.claims import Claim, give_back
 from shared.store.script import ScriptCall
 
@@ -111,12 +112,14 @@ def retry_until_stored(
     A draining process tries only a few times more: without the store it would never end, and another worker
     gets the run once its lease has expired. Where the store refuses the call itself, `instead` is run, which
     spends one of the run's failures: else the same would be computed and refused again without end.
+    An end that only this server has, which then knows no such claim any more, is written to the next one too.
     """
-    tries = DRAINING_TRIES
-    while lease.reason != "lost" and tries:
+    tries, unacknowledged = DRAINING_TRIES, False
+    while (unacknowledged or lease.reason != "lost") and tries:
         try:
             return run(call)
         except Unavailable as error:
+            unacknowledged |= isinstance(error, Unacknowledged)
             log.warning("the end of %s is not written yet: %s", lease.claim.id, error.message)
             tries -= lease.reason == "draining"
             time.sleep(RETRY_S)

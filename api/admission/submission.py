@@ -36,11 +36,12 @@ from shared.pending_terms import PendingTerms
 from shared.request import Request
 from shared.settings import Settings
 from shared.store import jobs
+from shared.store.acknowledgement import StoreUnreachable
 from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, predict, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import MOST, AsyncNudger
-from shared.store.script import AsyncStore, StoreUnreachable
+from shared.store.script import AsyncStore
 from shared.telemetry import traces
 from shared.tokens import cost, room
 from shared.value_object import value_object

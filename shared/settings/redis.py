@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
@@ -76,6 +76,9 @@ def to_connect(parts: SplitResult, number: int, tls: Mapping[str, str]) -> str:
     return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(ssl_defaults | options | dict(tls))))
 
 
+Acknowledge = Literal["replica", "disk"]
+
+
 class RedisSettings(Group):
     """Where the records live; the Celery broker uses another database of the same server."""
 
@@ -99,6 +102,11 @@ class RedisSettings(Group):
         ge=0,
         description="Database number of the Celery broker on the same server; by default the next one "
         "after the records'.",
+    )
+    acknowledge: Literal["memory"] | Acknowledge = Field(
+        "memory",
+        description="What holds a job before its caller learns that it is accepted, or has ended: the "
+        "server's memory, a replica too, or its disk (Redis >= 7.2, Valkey). Otherwise the caller gets 503.",
     )
     full_at: float = Field(
         0.9,

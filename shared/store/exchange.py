@@ -14,8 +14,10 @@ import hiredis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, ReadOnlyError, RedisError
+from redis.exceptions import InvalidResponse, MasterDownError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from shared.store.acknowledgement import Acknowledgement, Unacknowledged
 
 LONGEST_S = 6.0
 """After this long, or a third less, a caller is told that the store hangs.
@@ -28,8 +30,8 @@ TOGETHER = 8
 MOST_LOST = 3
 """Connections that may be lost without a reply before those who wait are told so."""
 LOST_PAUSE_S = 0.05
-READ_ONLY_S = 1.0
-"""A connection younger than this led to no successor of a server that takes no writes: its reads go on."""
+DEMOTED_S = 1.0
+"""A connection younger than this led to no successor of a server that was demoted: its reads go on."""
 NONE = object()
 
 
@@ -42,6 +44,13 @@ class _Call:
     begun: int
 
 
+def demoted(reply: object) -> bool:
+    """Whether another server may be the primary now: this one is a replica, or lost its own."""
+    return isinstance(reply, ReadOnlyError | MasterDownError) or (
+        isinstance(reply, RedisError) and str(reply).startswith("NOREPLICAS")
+    )
+
+
 def _resolve(answer: "asyncio.Future[Any]", reply: Any) -> None:
     if answer.done():
         return
@@ -52,11 +61,15 @@ def _resolve(answer: "asyncio.Future[Any]", reply: Any) -> None:
 
 
 class _Link(asyncio.Protocol):
-    """One connection that was made, and what was sent on it and not answered yet."""
+    """One connection that was made, and what was sent on it and not answered yet.
+
+    `replies` are those that wait for their acknowledgement.
+    """
 
     def __init__(self, owner: "Connection", transport: asyncio.Transport) -> None:
         self.transport = transport
         self.sent: deque[_Call] = deque()
+        self.replies: list[Any] = []
         self.paused = False
         self.closed = asyncio.Event()
         self._owner = owner
@@ -74,28 +87,43 @@ class _Link(asyncio.Protocol):
 
     def write(self, calls: Iterable[_Call]) -> None:
         self.sent.extend(calls)
-        self.transport.write(b"".join([call.packed for call in calls]))
+        acknowledgement = self._owner.acknowledgement
+        packed = [call.packed for call in calls]
+        self.transport.write(b"".join([*packed, acknowledgement.packed] if acknowledgement else packed))
 
     def data_received(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not NONE:
-                if isinstance(reply, RedisConnectionError):
+                age_s = asyncio.get_running_loop().time() - self._made_at
+                # A server that was demoted keeps its connections; a new one may lead to its successor.
+                if isinstance(reply, RedisConnectionError) or (demoted(reply) and age_s > DEMOTED_S):
                     self._owner.lose(self, reply)
                     return
                 self._owner.losses = 0
-                _resolve(self.sent.popleft().answer, reply)
-                age_s = asyncio.get_running_loop().time() - self._made_at
-                if isinstance(reply, ReadOnlyError) and age_s > READ_ONLY_S:
-                    # A server that was demoted keeps its connections; a new one may lead to its successor.
-                    self._owner.lose(self, reply)
-                    return
+                self._take(reply)
         except InvalidResponse as error:
             self._owner.lose(self, error)
         except ValueError as error:
             # A reply that is no UTF-8 would be none the next time either.
-            _resolve(self.sent.popleft().answer, error)
+            self._take(error)
             self._owner.lose(self, error)
+
+    def _take(self, reply: Any) -> None:
+        acknowledgement = self._owner.acknowledgement
+        if acknowledgement is None:
+            _resolve(self.sent.popleft().answer, reply)
+            return
+        self.replies.append(reply)
+        if len(self.replies) == len(self.sent) + len(acknowledgement.commands):
+            calls, self.sent = self.sent, deque()
+            replies, self.replies = acknowledgement.checked(self.replies), []
+            for call, each in zip(calls, replies, strict=True):
+                _resolve(call.answer, each)
+            if any(isinstance(each, Unacknowledged) for each in replies):
+                # Who waits for the next one may find a server that has its replicas.
+                self._owner.lose(self, RedisConnectionError("not acknowledged"))
+            self._owner.flush()
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -112,9 +140,12 @@ class _Link(asyncio.Protocol):
 class Connection:
     """A connection for nothing but commands that are safe to repeat: those that a lost connection leaves
     unanswered are sent again on the next one. redis-py makes them.
+
+    With an `acknowledgement` a call is answered once it holds: what comes meanwhile shares the next one.
     """
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, acknowledgement: Acknowledgement | None = None) -> None:
+        self.acknowledgement = acknowledgement
         self._maker: Any = pool.make_connection()  # type: ignore[no-untyped-call]
         self._link: _Link | None = None
         self._last: _Link | None = None
@@ -146,7 +177,8 @@ class Connection:
         if not self._waiting or self._closed:
             return
         if self._link is not None:
-            if not self._link.paused:
+            awaits = self.acknowledgement is not None and self._link.sent
+            if not self._link.paused and not awaits:
                 calls, self._waiting = self._waiting, []
                 self._link.write(calls)
         elif self._connecting is None:

@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from shared.settings import RedisSettings
-from shared.store.script import ScriptCall, Store, connect
+from shared.store.acknowledgement import LIMIT_S, Acknowledgement, Unacknowledged
+from shared.store.script import ScriptCall, Store, acknowledgement, connect
 
 T = TypeVar("T")
 EXCHANGE_S = 2.0
@@ -37,8 +38,11 @@ class PipelinedStore(Store):
     of threads.
     """
 
+    limit_s = EXCHANGE_S
+
     def __init__(self, client: Redis) -> None:
         super().__init__(client)
+        self._behind = b""
         self._connection: Any = None
         self._failure: Exception | None = None
         self._lock = threading.Lock()
@@ -93,7 +97,9 @@ class PipelinedStore(Store):
     def _send(self, batch: Sequence[_Request]) -> None:
         try:
             self._connection = self._connection or self._new_connection()
-            self._connection.send_packed_command([b"".join(request.packed for request in batch)])
+            self._connection.send_packed_command(
+                [b"".join(request.packed for request in batch) + self._behind]
+            )
             self._failure = None
         except Exception as error:
             # The other threads wait for an answer, whatever went wrong.
@@ -110,7 +116,7 @@ class PipelinedStore(Store):
         # One of the pool's, which closes it.
         connection = self.client.connection_pool.get_connection()
         connection.disconnect()
-        connection.socket_timeout = EXCHANGE_S
+        connection.socket_timeout = self.limit_s
         return connection
 
     def _read(self) -> Any:
@@ -120,6 +126,41 @@ class PipelinedStore(Store):
             return error
 
 
+class AcknowledgedStore(PipelinedStore):
+    """Each exchange waits for its acknowledgement."""
+
+    limit_s = EXCHANGE_S + LIMIT_S
+
+    def __init__(self, client: Redis, acknowledgement: Acknowledgement) -> None:
+        super().__init__(client)
+        self._acknowledgement: Acknowledgement = acknowledgement
+        self._behind = acknowledgement.packed
+
+    def _answers(self, calls: Sequence[ScriptCall[Any]]) -> Sequence[Any]:
+        replies = super()._answers(calls)
+        for reply in replies:
+            if isinstance(reply, Unacknowledged):
+                raise reply
+        return replies
+
+    def _read_all(self, count: int) -> list[Any]:
+        return self._acknowledgement.checked(super()._read_all(count + len(self._acknowledgement.commands)))
+
+
+class PartlyAcknowledgedStore(PipelinedStore):
+    """Calls whose reply is reported have exchanges of their own, for which leases and streams do not wait."""
+
+    def __init__(self, client: Redis, acknowledgement: Acknowledgement) -> None:
+        super().__init__(client)
+        self._reported = AcknowledgedStore(client, acknowledgement)
+
+    def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
+        return (
+            self._reported.run_all(calls) if any(call.reported for call in calls) else super().run_all(calls)
+        )
+
+
 def connect_pipelined(redis: RedisSettings) -> PipelinedStore:
     """As `connect`."""
-    return PipelinedStore(connect(redis).client)
+    client, needed = connect(redis).client, acknowledgement(redis)
+    return PartlyAcknowledgedStore(client, needed) if needed else PipelinedStore(client)

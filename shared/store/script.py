@@ -28,8 +28,9 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 from shared.offload import SMALL, offload_if_large
 from shared.settings import RedisSettings
+from shared.store.acknowledgement import REPORTED, Acknowledgement, StoreUnreachable
 from shared.store.clients import open_async_client, open_client
-from shared.store.exchange import LONGEST_S, Connection
+from shared.store.exchange import LONGEST_S, Connection, demoted
 from shared.value_object import value_object
 
 T = TypeVar("T")
@@ -100,6 +101,11 @@ class ScriptCall(Generic[T]):
         written = to_json(others) if others else ""
         return "FCALL", self.script.function, 0, self.constants, *values, written, self.text
 
+    @property
+    def reported(self) -> bool:
+        """Whether somebody outside gets the reply."""
+        return self.script.name in REPORTED
+
 
 def _positional(value: Any) -> Any:
     """An argument by its place; an empty one is absent."""
@@ -116,14 +122,6 @@ class WritesRefused(Unavailable):
     def __init__(self) -> None:
         # "Out of reach" would make operators look for the cause in the network.
         message = "The record store takes no writes now; try again."
-        super().__init__("store_unavailable", message, retry_after=5)
-
-
-class StoreUnreachable(Unavailable):
-    """The record store cannot be used now. Where it gave no reply it may have done what was asked."""
-
-    def __init__(self) -> None:
-        message = "The record store is out of reach; try again."
         super().__init__("store_unavailable", message, retry_after=5)
 
 
@@ -153,22 +151,38 @@ def _is_unknown(reply: object) -> bool:
 class Store:
     """Runs calls from threads."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, acknowledgement: Acknowledgement | None = None) -> None:
         # redis-py types every reply as "sync or async"; the scripts' parsers know better.
         self.client: Any = client
+        self._acknowledgement = acknowledgement
 
     def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
         command = call.command
+        execute = (
+            self._acknowledged if self._acknowledgement and call.reported else self.client.execute_command
+        )
         with store_errors():
             try:
-                reply = self.client.execute_command(*command)
+                reply = execute(*command)
             except ResponseError as error:
                 if not _is_unknown(error):
                     raise
                 self.client.function_load(LIBRARY.code, replace=True)
-                reply = self.client.execute_command(*command)
+                reply = execute(*command)
         return call.parse(reply)
+
+    def _acknowledged(self, *command: Any) -> Any:
+        acknowledgement = cast(Acknowledgement, self._acknowledgement)
+        pipeline = self.client.pipeline(transaction=False)
+        for each in (command, *acknowledgement.commands):
+            pipeline.execute_command(*each)
+        (reply,) = acknowledgement.checked(pipeline.execute(raise_on_error=False))
+        if isinstance(reply, Exception):
+            # A new connection may lead to another server.
+            self.client.connection_pool.disconnect(inuse_connections=False)
+            raise reply
+        return reply
 
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
@@ -189,22 +203,26 @@ class Store:
 class AsyncStore:
     """Runs calls from asyncio; simultaneous ones share a round trip."""
 
-    def __init__(self, client: AsyncRedis) -> None:
+    def __init__(self, client: AsyncRedis, acknowledgement: Acknowledgement | None = None) -> None:
         self.client: Any = client
-        self._connection = Connection(client.connection_pool)
+        self._connection = self._reported = Connection(client.connection_pool)
+        if acknowledgement:
+            # Its own: other calls do not wait behind it.
+            self._reported = Connection(client.connection_pool, acknowledgement)
         self._loading: asyncio.Future[Any] | None = None
 
     async def aclose(self) -> None:
         """End calls under way, which are cancelled, and close the connections."""
         await self._connection.aclose()
+        await self._reported.aclose()
         await self.client.aclose()
 
     async def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`, CancelledError where this is closed."""
         try:
-            reply = await self._reply(call.command)
+            reply = await self._reply(self._reported if call.reported else self._connection, call.command)
         except RedisError as error:
-            if isinstance(error, ReadOnlyError):
+            if demoted(error):
                 # As the connection for functions, which is closed already.
                 await self.client.connection_pool.disconnect(inuse_connections=False)
             with store_errors():
@@ -212,16 +230,16 @@ class AsyncStore:
         size = call.size(reply)
         return call.parse(reply) if size <= SMALL else await offload_if_large(lambda: call.parse(reply), size)
 
-    async def _reply(self, command: tuple[Any, ...]) -> Any:
+    async def _reply(self, connection: Connection, command: tuple[Any, ...]) -> Any:
         try:
-            return await self._connection.send(command)
+            return await connection.send(command)
         except ResponseError as error:
             if not _is_unknown(error):
                 raise
         if self._loading is None or self._loading.done():
             self._loading = self._connection.send(("FUNCTION", "LOAD", "REPLACE", LIBRARY.code))
         await asyncio.shield(self._loading)
-        return await self._connection.send(command)
+        return await connection.send(command)
 
 
 class LoopStore:
@@ -260,13 +278,24 @@ BACKOFF = ExponentialBackoff(cap=0.5, base=0.05)
 """Scripts are safe to repeat, so a lost reply is asked for again, three times."""
 
 
+MARK_WRITTEN: ScriptCall[bool] = ScriptCall(Script("mark_written"), {}, bool)
+"""Does nothing but wait for what the settings ask for."""
+
+
+def acknowledgement(redis: RedisSettings) -> Acknowledgement | None:
+    """What the settings ask for; None where the server's memory is enough."""
+    if redis.acknowledge == "memory":
+        return None
+    return Acknowledgement(redis.acknowledge, MARK_WRITTEN.command)
+
+
 def connect(redis: RedisSettings) -> Store:
     """A client for threads. Where the server was demoted it connects again, as its successor may answer."""
-    options = CONNECTION | {"retry": Retry(BACKOFF, 3), "retry_on_error": [ReadOnlyError]}
-    return Store(open_client(redis.store_url, **options))
+    options = CONNECTION | {"retry": Retry(BACKOFF, 3), "retry_on_error": [ReadOnlyError, MasterDownError]}
+    return Store(open_client(redis.store_url, **options), acknowledgement(redis))
 
 
 def connect_async(redis: RedisSettings) -> AsyncStore:
     """A client for asyncio."""
     options = CONNECTION | {"retry": AsyncRetry(BACKOFF, 3), "max_connections": 512}
-    return AsyncStore(open_async_client(redis.store_url, **options))
+    return AsyncStore(open_async_client(redis.store_url, **options), acknowledgement(redis))

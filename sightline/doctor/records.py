@@ -6,9 +6,10 @@ from typing import TypeVar
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
+from shared.store.acknowledgement import Unacknowledged
 from shared.store.audit import set_aside
 from shared.store.headroom import Charges, Memory, charges, memory
-from shared.store.script import Store, connect
+from shared.store.script import MARK_WRITTEN, Store, connect
 from shared.store.server import UNKNOWN_COMMAND, Examination, Server, examine, probe
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.exits import CommandError
@@ -44,6 +45,7 @@ def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterat
         )
     yield from _set_aside(redis)
     yield _persistence(server)
+    yield from _acknowledgement(redis)
     yield _policy(server)
     filling = from_store(redis, lambda store: (store.run(memory()), charges(store)))
     yield _memory(server, redis.full_at, *(filling or (Memory(0, 0, evicts=False), Charges(0, ()))))
@@ -97,6 +99,20 @@ def _persistence(server: Server) -> Check:
     return ok("persistence", "it keeps an append-only file")
 
 
+def _acknowledgement(redis: RedisSettings) -> Iterator[Check]:
+    if redis.acknowledge == "memory":
+        return
+    try:
+        from_store(redis, lambda store: store.run(MARK_WRITTEN))
+        yield ok("acknowledge", f"what it takes is acknowledged ({redis.acknowledge})")
+    except Unacknowledged as error:
+        fix = {
+            "replica": "connect a replica",
+            "disk": "set appendonly yes, appendfsync always",
+        }
+        yield problem("acknowledge", f"every submit would get 503. {error.message}", fix[redis.acknowledge])
+
+
 def _policy(server: Server) -> Check:
     if server.evicts:
         fix = "redis-cli config set maxmemory-policy noeviction, and in the server's configuration"
@@ -105,10 +121,15 @@ def _policy(server: Server) -> Check:
 
 
 def from_store(redis: RedisSettings, ask: Callable[[Store], T]) -> T | None:
-    """None where the server runs no function now, which the checks of its role and its disk name."""
+    """None where the server runs no function now, which the checks of its role and its disk name.
+
+    Raises Unacknowledged.
+    """
     store = connect(redis)
     try:
         return ask(store)
+    except Unacknowledged:
+        raise
     except Unavailable:
         return None
     finally:

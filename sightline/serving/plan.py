@@ -93,7 +93,7 @@ class OwnServer:
         return replace(self.command, stdin=f"{self.command.stdin}maxmemory {memory_bytes}\n")
 
 
-def own_server(binary: Binary, data: DataFolder, lock_fd: int) -> OwnServer:
+def own_server(binary: Binary, data: DataFolder, lock_fd: int, acknowledge: str = "memory") -> OwnServer:
     """A server over the data folder; it holds the folder's lock for as long as it lives."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -105,7 +105,7 @@ def own_server(binary: Binary, data: DataFolder, lock_fd: int) -> OwnServer:
         cwd=data.redis,
         log=data.logs / "redis.log",
         grace_s=30,
-        stdin=configuration(port, password, whole_mb()),
+        stdin=configuration(port, password, whole_mb(), acknowledge),
         keep_fd=lock_fd,
     )
     return OwnServer(f"redis://:{password}@127.0.0.1:{port}/0", command)

@@ -218,8 +218,13 @@ class Runner:
             await asyncio.to_thread(_own_server, redis.broker_url, "The broker's database on that server")
             say(f"redis    {server.name} {server.version} (given by SIGHTLINE_REDIS__URL)")
             return redis.url.get_secret_value()
+        if redis.acknowledge == "replica":
+            message = (
+                "SIGHTLINE_REDIS__ACKNOWLEDGE=replica needs a server with one: set SIGHTLINE_REDIS__URL."
+            )
+            raise CommandError(Exit.USAGE, message)
         binary = find_binary()
-        own = own_server(binary, self._data, self._lock_fd)
+        own = own_server(binary, self._data, self._lock_fd, redis.acknowledge)
         child = supervisor.start(own.command)
         limit = await self._answers(supervisor, own.url)
         say(f"redis    {binary}, data in {display_path(self._data.redis)}")

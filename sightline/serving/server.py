@@ -119,7 +119,7 @@ def _ask_version(path: Path) -> tuple[str, tuple[int, ...]] | None:
     return parse_version(done.stdout)
 
 
-def configuration(port: int, password: str, memory_mb: float) -> str:
+def configuration(port: int, password: str, memory_mb: float, acknowledge: str = "memory") -> str:
     """The server's configuration; read from standard input, so that no process list shows the password.
 
     Loopback and a password keep other accounts of this machine from reading jobs. The append-only file keeps
@@ -133,7 +133,7 @@ def configuration(port: int, password: str, memory_mb: float) -> str:
         f"requirepass {password}",
         "daemonize no",
         "appendonly yes",
-        "appendfsync everysec",
+        f"appendfsync {'always' if acknowledge == 'disk' else 'everysec'}",
         'save ""',
         "maxmemory-policy noeviction",
         "stream-node-max-bytes 1024",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from shared.errors import Unavailable
+from shared.store.acknowledgement import Unacknowledged
 from shared.store.script import ScriptCall
 from tests.support.attempt_harness import WorkerHarness
 from worker import lease as leases_of
@@ -60,3 +61,20 @@ def test_a_result_waits_for_the_store_as_long_as_its_worker_lives_and_no_worker_
     ending: Any = None
     assert retry_until_stored(out_of_reach, ending, lease) is None
     assert next(tries) == 100 + leases_of.DRAINING_TRIES
+
+
+def test_an_end_that_only_a_lost_primary_had_is_written_to_its_successor(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_of, "RETRY_S", 0)
+    harness.ask("x")
+    lease, tries = Lease(harness.claim()), count(1)
+
+    def fails_over(_: ScriptCall[Any]) -> str:
+        if next(tries) > 1:
+            return "settled"
+        lease.stop("lost")
+        raise Unacknowledged("replica")
+
+    ending: Any = None
+    assert retry_until_stored(fails_over, ending, lease) == "settled"

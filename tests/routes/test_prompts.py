@@ -15,8 +15,8 @@ from shared.job import JobView
 from shared.request import Request
 from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
+from shared.store.acknowledgement import StoreUnreachable
 from shared.store.admission import Submitted
-from shared.store.script import StoreUnreachable
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted

@@ -103,6 +103,7 @@ def test_nudges_wakeups_and_the_look_at_start_ask_for_no_more(redis: RedisSettin
     assert probe(redis.store_url).name
     with connect(redis).client as client:
         assert Store(client).run(RIGHTS)
+        assert client.wait(0, 1) == 0
     assert denied(admin) == []
 
 

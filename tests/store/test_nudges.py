@@ -126,7 +126,7 @@ def move(monkeypatch: pytest.MonkeyPatch, old: RedisServer, new: RedisServer) ->
 async def test_jobs_do_not_wait_for_nudges_that_go_to_a_server_that_was_demoted(
     server: RedisServer, broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.store.exchange.READ_ONLY_S", 0)
+    monkeypatch.setattr("shared.store.exchange.DEMOTED_S", 0)
     # asyncio looks up a name, but no number.
     settings = RedisSettings.model_validate({"url": f"redis://localhost:{server.port}/0"})
     worker, courier, api = Nudger(settings), Nudger(settings), AsyncNudger(settings)

@@ -227,7 +227,7 @@ async def test_no_connection_to_a_demoted_server_is_used_again(
     """The address leads to its successor by then, but not for connections that were open before."""
     threads, tasks = connect(redis_settings), connect_async(redis_settings)
     clients: tuple[Any, Any] = threads.client, tasks.client
-    monkeypatch.setattr("shared.store.exchange.READ_ONLY_S", 0)
+    monkeypatch.setattr("shared.store.exchange.DEMOTED_S", 0)
     job = Records(threads).submit().id
     cancel = jobs.cancel(SETTINGS, "anyone", job)
     before = [clients[0].client_id(), await clients[1].client_id()]

@@ -41,7 +41,7 @@ class Group:
 @contextmanager
 def sentinels() -> Iterator[Group]:
     with ExitStack() as stack:
-        primary = stack.enter_context(redis_server())
+        primary = stack.enter_context(redis_server("--repl-diskless-sync-delay", "0"))
         replica = stack.enter_context(redis_server("--replicaof", f"127.0.0.1 {primary.port}"))
         for server in (primary, replica):
             with Redis(port=server.port) as client:

@@ -139,6 +139,12 @@ transition('writable', { 'allow-oom' }, function()
   return 1
 end)
 
+-- A write, for what is to have reached a replica or the disk together with all that was written before.
+transition('mark_written', { 'allow-oom' }, function()
+  call('SET', P .. 'written', 1)
+  return 1
+end)
+
 -- Writes the key `rights` with each type, tells a channel, and leaves nothing: a user without the right to one gets its error.
 transition('rights', { 'allow-oom' }, function()
   local key = P .. 'rights'

@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from shared.settings import RedisSettings
+from shared.store import acknowledgement
 from shared.store.keys import PREFIX
 from sightline.doctor import records
 from sightline.doctor.check import Check, State
@@ -101,6 +102,23 @@ def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) ->
         finally:
             client.replicaof("NO", "ONE")
     assert found["redis"] == "problem"
+
+
+@pytest.mark.parametrize(
+    ("value", "fsync", "state"),
+    [("disk", "always", "ok"), ("disk", "no", "problem"), ("replica", "no", "problem")],
+)
+def test_a_server_that_could_acknowledge_no_job_is_named(
+    server: RedisServer, value: str, fsync: str, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acknowledgement, "WAITS", {"replica": ("WAIT", 1, 50), "disk": ("WAITAOF", 1, 0, 50)})
+    redis = RedisSettings.model_validate({"url": server.url(), "acknowledge": value})
+    with Redis(port=server.port) as client:
+        client.config_set("appendfsync", fsync)
+        try:
+            assert states(records.checks(redis))["acknowledge"] == state
+        finally:
+            client.config_set("appendfsync", "no")
 
 
 def test_a_server_without_functions_is_named_with_what_to_do() -> None:

@@ -111,6 +111,10 @@ def test_accepted_jobs_are_written_to_disk_and_never_evicted() -> None:
     )
 
 
+def test_a_job_is_on_the_disk_before_its_caller_is_told_where_that_is_asked_for() -> None:
+    assert "appendfsync always" in configuration(7000, "secret", 8192.0, "disk").splitlines()
+
+
 def test_records_leave_the_machine_memory_for_everything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,70 @@
+"""What an answer waits for where accepted means replicated, or on the disk: once an exchange.
+
+On the connection of its calls, so that the server that ran them answers. `mark` is written first: Redis waits
+for the last write of a connection, and a repeated call finds done what another connection wrote.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+
+from shared.errors import Unavailable
+from shared.settings.redis import Acknowledge
+
+LIMIT_S = 2.0
+"""Longer than Redis takes to write its file to the disk where it does so once a second."""
+LIMIT_MS = round(LIMIT_S * 1000)
+WAITS: dict[Acknowledge, tuple[str | int, ...]] = {
+    "replica": ("WAIT", 1, LIMIT_MS),
+    "disk": ("WAITAOF", 1, 0, LIMIT_MS),
+}
+MISSING = {
+    "replica": "no replica has it",
+    "disk": "the record store's disk does not have it (does it run with appendonly yes, appendfsync always?)",
+}
+_NAMES = """submit known view follow follow_first jobs statuses cancel purge settle give_back delivery replay
+batch_create batch_cancel file_create file_delete record_create record_change secret_rotate key_revoke
+model_add model_remove mark endpoint_send writable mark_written"""
+REPORTED = frozenset(_NAMES.split())
+"""Functions whose reply a caller, an operator or a webhook's receiver gets, reads of a job among them: the
+worker that wrote its end may still wait. What the others write is done again where it is lost.
+"""
+
+
+class StoreUnreachable(Unavailable):
+    """The record store cannot be used now. Where it gave no reply it may have done what was asked."""
+
+    def __init__(self, message: str = "The record store is out of reach; try again.") -> None:
+        super().__init__("store_unavailable", message, retry_after=5)
+
+
+class Unacknowledged(StoreUnreachable):
+    """What was asked is done, and would be lost with the server. The call is safe to repeat."""
+
+    def __init__(self, value: Acknowledge) -> None:
+        super().__init__(
+            f"Not acknowledged: {MISSING[value]} (SIGHTLINE_REDIS__ACKNOWLEDGE={value}); try again, with the "
+            "same Idempotency-Key where you sent one."
+        )
+
+
+class Acknowledgement:
+    """What is sent behind the calls of an exchange, and what its two replies mean for theirs."""
+
+    def __init__(self, value: Acknowledge, mark: tuple[Any, ...]) -> None:
+        self._value = value
+        self.commands = (mark, WAITS[value])
+        self.packed = b"".join(map(hiredis.pack_command, self.commands))
+
+    def checked(self, replies: Sequence[Any]) -> list[Any]:
+        """The calls' replies; errors instead where what they say may be lost."""
+        *answers, mark, reached = replies
+        if isinstance(mark, Exception):
+            failure = mark
+        # Of WAITAOF this server's own disk comes first.
+        elif isinstance(reached, Exception) or not (reached[0] if isinstance(reached, list) else reached):
+            failure = Unacknowledged(self._value)
+        else:
+            return answers
+        return [each if isinstance(each, Exception) else failure for each in answers]
