@@ -221,19 +221,6 @@ def test_a_claim_whose_reply_never_came_is_nobodys_death(records: Records) -> No
     assert records.claim().attempt == 2
 
 
-def test_a_clock_set_back_does_not_keep_dead_workers_leases(records: Records) -> None:
-    records.submit()
-    claim = records.claim()
-    records.wait(-3600)
-    records.rescue()
-    for _ in range(12):
-        records.wait(1)
-        records.beat(worker="worker_02")
-        if records.rescue():
-            return
-    raise AssertionError(f"the lease of {claim.id} holds for an hour")
-
-
 def test_one_call_takes_back_no_more_leases_of_many_models_than_of_one(records: Records) -> None:
     """Each may end the jobs of many callers, and meanwhile the store does nothing else."""
     for lane in ("one", "two"):

@@ -142,15 +142,6 @@ def test_a_worker_that_was_to_become_empty_takes_part_again_when_no_suspect_is_l
     assert not records.client.exists(f"sl7:emptying:{LANE}")
 
 
-def test_a_suspect_is_not_forgotten_when_the_clock_is_set_back(records: Records) -> None:
-    records.submit()
-    records.claim(worker="worker_a")
-    shared_deaths_of_others(records)
-    records.now -= 3_600_000
-    records.submit()
-    assert records.try_claim(worker="worker_a") is None, "it makes itself empty"
-
-
 def test_a_lease_may_be_any_fraction_of_a_second(store: Store) -> None:
     lease_s = 2.01
     assert not (lease_s * 1000).is_integer()

@@ -76,8 +76,7 @@ local function count_request(id, key)
   local second, slots, used = math.floor(now / 1000), {}, 0
   local oldest, rate = second, tonumber(key.requests_per_minute)
   for at, requests in pairs(cjson.decode(key.rate or '{}')) do
-    -- What was counted before the clock was set back counts as of now, lest a small step back gives the quota twice.
-    at = math.min(tonumber(at), second)
+    at = tonumber(at)
     if at > second - WINDOW_S then
       slots[tostring(at)] = (slots[tostring(at)] or 0) + requests
       used, oldest = used + requests, math.min(oldest, at)

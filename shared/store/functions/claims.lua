@@ -20,8 +20,7 @@ local PATIENCE_MS = 1000
 -- or the suspect has waited long enough; 'wait' where the worker must become empty first; 'no' where another one does so.
 local function turn_of_suspect(lane, suspect, count)
   local emptying = P .. 'emptying:' .. lane.name
-  -- A suspect queued before the clock was set back has waited long enough.
-  local patient = math.abs(now - suspect.queued_at) <= PATIENCE_MS
+  local patient = now - suspect.queued_at <= PATIENCE_MS
   if count == 0 then
     local class = Queue.RANK[suspect.priority]
     local urgent = class > 1 and lane.n1 > 0 or class > 2 and lane.n2 > 0

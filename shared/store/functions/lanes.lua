@@ -242,8 +242,6 @@ local function present(lane, worker, state)
   for _, kind in ipairs({ 'ready', 'loading' }) do
     local key = P .. kind .. ':' .. lane
     call('ZREMRANGEBYSCORE', key, '-inf', Upkeep.alive_since())
-    -- A clock that was set back.
-    call('ZREMRANGEBYSCORE', key, '(' .. now, '+inf')
     if kind == state then
       call('ZADD', key, now, worker)
       call('EXPIRE', key, KEPT_S)
@@ -299,8 +297,6 @@ transition('beat', { 'allow-oom' }, function()
     local goes_on = a.state ~= 'gone' and lane.x1 + lane.x2 + lane.x3 > 0
     call('PEXPIRE', emptying, goes_on and S.lease_ms or 0)
   end
-  -- A clock that was set back, as above.
-  call('ZREMRANGEBYSCORE', prints, '(' .. now, '+inf')
   if lane.removed then
     -- Nobody reads the cache for it.
     call('DEL', prints)

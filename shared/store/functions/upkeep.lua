@@ -1,11 +1,8 @@
--- What leads, watches and mends: outages, leases that ran out, deadlines, and a clock that was set back.
+-- What leads, watches and mends: outages, leases that ran out, deadlines. A clock that is set back prolongs waits by as much.
 --   upkeep  hash    watched (the last beat or pass), from and till (of the last gap: workers alive when it began count as alive
 --                   until then), grace_till (until when leases are not taken back), folded (memory.lua)
 --   leader  string  the courier that leads
 --   later   zset    work that waits for its time: scheduled jobs, runs between two attempts
-
--- A clock set back by less than this needs no mending.
-local STEP_MS = 1000
 
 local function state()
   if not memo.upkeep then
@@ -26,7 +23,7 @@ end
 -- A worker that beat since then is alive.
 function Upkeep.alive_since()
   local gap = state()
-  -- After the clock was set back the gap may lie ahead of it.
+  -- Where the clock was set back the gap may lie ahead of it: who beats now is alive.
   local at = gap.till and now < gap.till and math.min(now, gap.from) or now
   return at - S.worker_ttl_s * 1000
 end
@@ -44,44 +41,8 @@ function Upkeep.notice_gap()
   return gone
 end
 
--- Moves members of a zset of moments that lie ahead of `longest` to it: they were written before the clock was set back.
-local function bring_forward(key, longest)
-  for _, id in ipairs(call('ZRANGEBYSCORE', key, '(' .. longest, '+inf', 'LIMIT', 0, 100)) do
-    call('ZADD', key, longest, id)
-  end
-end
-
--- The longest turn of a process at a batch (batches.lua).
-local LONGEST_TURN_MS = 10000
-
--- The store's clock was set back: whatever waits for a moment by the former clock would wait for all that time again. Leases are
--- brought forward by `rescue`. Times that a caller named (schedule_at, start_by, finish_by) go by the clock, whatever it says.
-local function set_back(by)
-  call('DEL', P .. 'leader')
-  note('grace_till', math.min(state().grace_till or 0, now + S.grace_ms))
-  note('till', math.min(state().till or 0, now + S.grace_ms / 2))
-  for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
-    call('DEL', P .. 'emptying:' .. lane)
-    bring_forward(P .. 'ready:' .. lane, now)
-    bring_forward(P .. 'loading:' .. lane, now)
-  end
-  bring_forward(P .. 'batching', now + LONGEST_TURN_MS)
-  local ahead = call('ZRANGEBYSCORE', P .. 'later', '(' .. now, now + by + Queue.LONGEST_PAUSE_MS, 'WITHSCORES', 'LIMIT', 0, 1000)
-  for i = 1, #ahead, 2 do
-    local work = read(ahead[i])
-    if work and work.state == 'retrying' then
-      call('ZADD', P .. 'later', math.max(ahead[i + 1] - math.max(work.queued_at - now, 0), now), ahead[i])
-    end
-  end
-  Webhooks.bring_forward()
-end
-
--- Where the last mark is ahead of now, the clock was set back. Returns whether leases have grace.
+-- Marks that somebody wrote. Returns whether leases have grace.
 function Upkeep.watch()
-  local ahead = (state().watched or now) - now
-  if ahead > STEP_MS then
-    set_back(ahead)
-  end
   local gone = Upkeep.notice_gap()
   note('watched', now)
   if gone then
@@ -102,8 +63,6 @@ transition('rescue', { 'allow-oom' }, function()
   end
   each(call('SMEMBERS', P .. 'lanes'), function(name)
     local key = P .. 'lease:' .. name
-    -- A lease that ends later than any granted now was written before the clock was set back.
-    bring_forward(key, now + S.lease_ms)
     local ids = call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, budget)
     budget = budget - #ids
     each(ids, function(id)

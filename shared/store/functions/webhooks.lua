@@ -1,7 +1,7 @@
 -- Deliveries of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook
 -- that the job itself named. Its id is <notice>:<target>, its entry ` <caller> <host> <id>`. The notice's `deliveries`, a JSON
--- object by target, has of each: path (` <caller> <host>`), tries, asked (made even where the endpoint is disabled), delay (ms
--- for which it was put off). It stands in one of these:
+-- object by target, has of each: path (` <caller> <host>`), tries, asked (made even where the endpoint is disabled). It
+-- stands in one of these:
 --   deliveries <caller> <host>  zset  the line: ids that are due, first come first
 --   deliveries_away             zset  entries that are tried again later, and those that couriers have, each with its courier's
 --                                     token: by when they are in line again
@@ -133,16 +133,6 @@ function Webhooks.drop_notices(job)
     end
     Memory.free(notice)
     call('DEL', P .. notice)
-  end
-end
-
--- The clock was set back: what was taken or put off by the former clock waits as long as it was to, no longer. What is beyond
--- a bounded piece of work stays.
-function Webhooks.bring_forward()
-  for _, entry in ipairs(call('ZREVRANGEBYSCORE', AWAY, '+inf', '(' .. now, 'LIMIT', 0, 2000)) do
-    local notice, target, token = string.match(entry, '^ %S+ %S+ (%S+):(%S+) ?(%S*)$')
-    local delivery = deliveries_of(notice)[target]
-    call('ZADD', AWAY, 'LT', now + (token ~= '' and S.call_ms or delivery and delivery.delay or 0), entry)
   end
 end
 
@@ -315,7 +305,7 @@ transition('delivery_result', { 'allow-oom' }, function()
     a.gone, a.delay_ms, path = nil, 0, string.match(path, '^ %S+ ') .. host
   end
   if a.delay_ms then
-    delivery.path, delivery.tries, delivery.delay = path, delivery.tries + 1, a.delay_ms
+    delivery.path, delivery.tries = path, delivery.tries + 1
     call('ZADD', AWAY, now + a.delay_ms, path .. ' ' .. id)
   else
     deliveries[target] = nil
