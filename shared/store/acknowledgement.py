@@ -25,7 +25,7 @@ MISSING = {
 }
 _NAMES = """submit known view follow follow_first jobs statuses cancel purge settle give_back delivery replay
 batch_create batch_cancel file_create file_delete record_create record_change secret_rotate key_revoke
-model_add model_remove mark endpoint_send writable mark_written"""
+model_add model_remove mark endpoint_send restore writable mark_written"""
 REPORTED = frozenset(_NAMES.split())
 """Functions whose reply a caller, an operator or a webhook's receiver gets, reads of a job among them: the
 worker that wrote its end may still wait. What the others write is done again where it is lost.

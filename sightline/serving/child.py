@@ -52,6 +52,7 @@ class Child:
     def __init__(self, command: Command) -> None:
         self.command = command
         self.exited = asyncio.Event()
+        self._begun_at = 0
         self._process = self._spawn()
 
     @property
@@ -121,22 +122,27 @@ class Child:
         return "\n".join(f"  | {_readable(line)[:300]}" for line in lines)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = self.command
-        _put_by(command.log)
-        with command.log.open("ab") as log, tempfile.TemporaryFile() as stdin:
-            self._begun_at = log.tell()
-            stdin.write(command.stdin.encode())
-            stdin.seek(0)
-            return subprocess.Popen(  # noqa: S603
-                command.argv,
-                env=dict(command.env),
-                cwd=command.cwd,
-                stdin=stdin,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=() if command.keep_fd is None else (command.keep_fd,),
-            )
+        _put_by(self.command.log)
+        with contextlib.suppress(FileNotFoundError):
+            self._begun_at = self.command.log.stat().st_size
+        return started(self.command)
+
+
+def started(command: Command) -> subprocess.Popen[bytes]:
+    """Its process. Raises OSError where the program cannot be run."""
+    with command.log.open("ab") as log, tempfile.TemporaryFile() as stdin:
+        stdin.write(command.stdin.encode())
+        stdin.seek(0)
+        return subprocess.Popen(  # noqa: S603
+            command.argv,
+            env=dict(command.env),
+            cwd=command.cwd,
+            stdin=stdin,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=() if command.keep_fd is None else (command.keep_fd,),
+        )
 
 
 def _put_by(log: Path) -> None:

@@ -156,7 +156,7 @@ local function open_run(job, p, request, uploaded)
     retain_s = job.retain_s, unstored = job.unstored, request_id = job.request_id, trace = job.trace,
     question = not job.unstored and p.question or nil, pictures = p.pictures })
   note_job(run, job)
-  run.t.seq, run.t.server = 0, job.t.server
+  run.t.seq, run.t.server = p.seq or 0, job.t.server
   Events.leap(run)
   if p.key then
     call('SET', P .. 'join:' .. p.key, p.run)
@@ -363,8 +363,8 @@ end)
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
 --   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s,
---   call_id (digest of a call that its caller may repeat), retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields
---   of the job (Jobs in the table of docs/architecture). Text: the request.
+--   call_id (digest of a call that its caller may repeat), retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), seq (of the last event that
+--   its readers may know, if there is one), and fields of the job (Jobs in the table of docs/architecture). Text: the request.
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
 -- draining | unready | paused | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
 -- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its
@@ -422,6 +422,41 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   end
   local shared = hit or run
   return { word or 'known', Jobs.view(job.id), shared and shared.trace or '' }
+end)
+
+-- Takes in a job that ended in another store, as it was there: its end is told to `untold` endpoints (ids) only, and to its own
+-- webhook unless that was `told`. Beside the arguments of `submit`: request; status, ended, error (JSON), started, first (text), attempts, cache (its word),
+-- retried (retry_of), goes (Unix ms; absent = once its webhook was called); and where its answer is kept answer_goes, print (where the
+-- cache leads to it), bare, origin, texts (data of its text events). Text: the result. A repeat changes nothing.
+transition('restore', {}, function()
+  if call('EXISTS', P .. a.job) == 1 then
+    return 'known'
+  end
+  memo['endpoints:' .. a.caller] = a.untold
+  memo[a.job .. ':hook'] = a.told and {} or nil
+  local job = begin_job()
+  job.run, job.cache, job.retry_of = a.run, a.cache, a.retried
+  Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), 0)
+  if a.answer_goes then
+    open_run(job, a, a.request, true)
+    local run = read(a.run)
+    run.started, run.attempts, run.attempt, run.print, job.cache = a.started, a.attempts, #a.attempts, a.print, a.cache
+    run.running_id, run.t.first = a.started and Events.number(run) or nil, a.first
+    now = a.ended
+    local rest = a.texts[1] and Events.rest(run, a.texts) or nil
+    Runs.end_run(run, a.status, a.error, true, { result = text ~= '' and text or nil, bare = a.bare, origin = a.origin, rest = rest })
+    if a.print then
+      call('SET', Runs.cache_key(run, a.print), a.run, 'PXAT', a.answer_goes)
+    end
+  else
+    now = a.ended
+    Runs.end_job(job, a.status, 1, false, a.error)
+  end
+  for id, at in pairs({ [a.job] = a.goes, [a.run] = a.answer_goes }) do
+    Memory.prolong(id, (at - now) / 1000)
+    call('PEXPIRE', P .. id, at - clock())
+  end
+  return 'restored'
 end)
 
 -- What a job has only while it waits in intake.

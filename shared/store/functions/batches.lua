@@ -212,7 +212,8 @@ local function ending_of(key)
 end
 
 -- Ends a batch with `fields`, a flat list, as `stage` says; only the record is left. Its lines are all written down, and `files`
--- (as file_create takes them) are kept with this step; or it failed, and jobs of lines taken before go on by themselves.
+-- (as file_create takes them) are kept with this step; or it failed, and jobs of lines taken before go on by themselves. Of all endpoints
+-- only `untold` ones hear of it, where these are named.
 -- Returns written | lost, also where lines are still to be answered.
 transition('batch_end', { 'allow-oom' }, function()
   local key = P .. a.id
@@ -231,6 +232,7 @@ transition('batch_end', { 'allow-oom' }, function()
   call('EXPIRE', key, batch.kept_s)
   call('ZREM', P .. 'batching', a.id)
   call('SREM', P .. 'batching:' .. batch.caller, a.id)
+  memo['endpoints:' .. batch.caller] = a.untold
   local type, data = ending_of(key)
   Notices.announce_end(a.id, batch.caller, type, data, batch.retain_s)
   Webhooks.expire_hook(a.id)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -34,7 +35,9 @@ from shared.store import (
 )
 from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
-from shared.store.script import FOLDER, LIBRARY, Library, Script, ScriptCall
+from shared.store.script import FOLDER, LIBRARY, MARK_WRITTEN, Library, Script, ScriptCall, Store
+from shared.store.transfer.lines import BatchLine, End, JobLine
+from shared.store.transfer.restore import StoreWriter
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Endpoint, EndpointUpdate, Notice, Webhook
 from tests.support.functions import code, functions, helpers, sources
@@ -66,6 +69,7 @@ BATCH = Batch(
 TURN = BatchLease(BATCH, "t", frozenset(), 1, 1, 1, 1)
 PROBLEM = LineProblem("empty_file", "m", 1, "p")
 OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
+TRANSFER = StoreWriter(cast(Store, None), SETTINGS)
 FILTER = Filter(["failed"], "s", "m", "batch", since=1, until=2, metadata={"k": "v"})
 KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=3, max_queued=4, retain_s=5)
 
@@ -73,7 +77,7 @@ KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=
 def calls() -> Iterator[ScriptCall]:
     """Every transition the code can make, with every argument given."""
     yield from chain(of_admission(), of_claims(), of_upkeep(), of_jobs(), of_hooks(), of_keys(), of_workers())
-    yield from chain(of_endpoints(), of_files(), of_batches())
+    yield from chain(of_endpoints(), of_files(), of_batches(), of_transfers())
 
 
 def of_admission() -> Iterator[ScriptCall]:
@@ -106,6 +110,54 @@ def of_admission() -> Iterator[ScriptCall]:
     yield files.touch(("d",), "job_1", output=True)
 
 
+def of_transfers() -> Iterator[ScriptCall]:
+    """What was exported from another store."""
+    placing = {name: value for name, value in vars(PLACING).items() if name not in ("job", "request")}
+    said: dict[str, Any] = {
+        "id": "job_1",
+        "request_json": "{}",
+        "created_ms": 1,
+        "metadata": {"k": "v"},
+        "paths": {"a": "b"},
+    }
+    said |= {
+        "pending_terms": "{}",
+        "idempotency": {"key": "i", "body": "b", "goes_ms": 1},
+        "hook": {"url": "u"},
+    }
+    said |= {
+        "schedule_at": 1,
+        "start_by": 2,
+        "finish_by": 3,
+        "retry_of": "job_0",
+        "response": "{}",
+        "quiet": True,
+    }
+    said |= {
+        "retain_s": 1,
+        "stored": False,
+        "line": vars(PLACE),
+        "request_id": "r",
+        "trace": "t",
+        "call_id": "c",
+    }
+    end: dict[str, Any] = {
+        "status": "failed",
+        "at_ms": 1,
+        "started_ms": 1,
+        "first_ms": 1,
+        "attempts": [],
+        "cache": "HIT",
+    }
+    end |= {"error_json": "{}", "bare_json": "{}", "origin_json": "{}", "texts_json": ["{}"], "print": "p"}
+    job = JobLine.model_validate({**placing, **said, "seq": 1})
+    yield TRANSFER.of_job(job)
+    ended = End.model_validate({**end, "goes_ms": 1, "answer_goes_ms": 1})
+    yield TRANSFER.of_job(job.model_copy(update={"end": ended}))
+    fields = {"stage": "failed", "failed_at": "1"}
+    yield TRANSFER.of_ended_batch(BatchLine(id="batch_1", caller="c", fields=fields, untold=("wh_1",)))
+
+
 def of_claims() -> Iterator[ScriptCall]:
     claim = claims.claim(
         SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}", aside=["c"]
@@ -127,6 +179,7 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield files.mark_deleted(["d"])
     yield audit.set_aside()
+    yield MARK_WRITTEN
     yield api_keys.by(OPERATOR, "record.forget", "run_1", audit.forget("run_1"))
     yield headroom.memory()
     yield headroom.writable(SETTINGS)
@@ -264,9 +317,12 @@ def test_a_function_is_given_what_it_reads(call: ScriptCall) -> None:
     given = {name for other in same for name, value in other.arguments.items() if value is not None}
     # Admitted work was accepted before: what may refuse it is not asked. Statuses are all of them.
     refusing = {"must_be_ready", "max_queued_caller", "pending"}
-    never_asked = {"admit": refusing, "predict": refusing, "statuses": {"status"}}.get(
-        call.script.name, set()
-    )
+    never_asked = {
+        "admit": refusing | {"seq"},
+        "restore": {"retry_of"},
+        "predict": refusing,
+        "statuses": {"status"},
+    }.get(call.script.name, set())
     assert used(functions()[call.script.name].source) - never_asked - given == set()
 
 

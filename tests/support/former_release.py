@@ -1,0 +1,66 @@
+"""The release before this one, out of the repository's history.
+
+Its commit stands in tests/data/former_release.txt.
+"""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMIT = (ROOT / "tests/data/former_release.txt").read_text(encoding="utf-8").strip()
+PARTS = (
+    "api",
+    "models",
+    "models.toml",
+    "shared",
+    "sightline",
+    "tests/__init__.py",
+    "tests/support",
+    "worker",
+)
+
+
+class FormerRelease:
+    """Its files in a folder; it runs with our packages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        keys = (folder / "shared/store/keys.py").read_text(encoding="utf-8")
+        found = re.search(r'^PREFIX = "(.+)"$', keys, re.M)
+        assert found is not None
+        self.prefix = found[1]
+
+    def run(self, script: Path, *arguments: str) -> str:
+        """What a script prints that imports its modules."""
+        env = os.environ | {"PYTHONPATH": str(self.folder)}
+        command = [sys.executable, "-P", str(script), *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=100)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@contextmanager
+def former_release() -> Iterator[FormerRelease]:
+    """Skips the test where the history does not hold it."""
+    archive = subprocess.run(
+        ["git", "archive", COMMIT, *PARTS],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if archive.returncode:
+        pytest.skip(f"the history here does not hold {COMMIT[:8]}, the release before: git fetch --unshallow")
+    with TemporaryDirectory(prefix="sightline-former-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(folder, filter="data")
+        yield FormerRelease(Path(folder))
