@@ -17,6 +17,7 @@ import pytest
 from redis import Redis
 
 from tests.support.clients import until
+from tests.support.load import MODEL, Load, submit
 from tests.support.ports import free_port
 from tests.support.redis_server import binary
 from tests.support.service import ROOT
@@ -26,22 +27,13 @@ from tests.support.tls import Certificates, certificates, tls_front
 PAGE = ROOT / "docs/production.md"
 BIN = Path(sys.executable).parent
 LIMIT_S = 150
-MODEL = "test/echo"
 pytestmark = [
     pytest.mark.timeout(4 * LIMIT_S),
     pytest.mark.skipif(sys.platform != "linux", reason="the page is about Linux's programs"),
 ]
-STANDINS = ("chown", "apt-get", "certbot", "git", "journalctl")
+STANDINS = ("chown", "apt-get", "certbot", "git")
 """What does nothing here."""
 FOLDERS = ("/etc/", "/var/lib/", "/backup/")
-REDIS_CLI = """\
-import os, sys
-from redis import Redis
-port, password = int(os.environ["REDIS_PORT"]), os.environ["REDISCLI_AUTH"]
-with Redis(port=port, password=password, decode_responses=True) as redis:
-    answer = redis.execute_command(*sys.argv[1:])
-print("\\n".join(f"{k}:{v}" for k, v in answer.items()) if isinstance(answer, dict) else answer)
-"""
 SUDO = """\
 while [ "${1#-}" != "$1" ]; do shift 2; done
 exec "$@"
@@ -74,8 +66,7 @@ class Box:
             (folder / name).mkdir(parents=True)
         self._program("sudo", SUDO)
         self._program("systemctl", f'exec {sys.executable} {ROOT}/tests/support/systemctl.py {folder} "$@"')
-        (folder / "redis_cli.py").write_text(REDIS_CLI, encoding="utf-8")
-        self._program("redis-cli", f'exec {sys.executable} {folder}/redis_cli.py "$@"')
+        self._program("redis-cli", f'exec {sys.executable} -m tests.support.redis_cli "$@"')
         for name in STANDINS:
             self._program(name, ":")
         path = f"{folder}/bin:{os.environ['PATH']}"
@@ -173,24 +164,35 @@ def test_the_page_leads_from_an_empty_box_to_two(first: Box, made: Certificates,
     keys = re.findall(r"\bsl_[0-9a-f]{40}\b", answered)
     assert len(set(keys)) == 3, answered
     url = first.url
-    with httpx.Client(base_url=url, verify=ssl.create_default_context(cafile=made.ca), timeout=60) as client:
+    trust = ssl.create_default_context(cafile=made.ca)
+    with httpx.Client(base_url=url, verify=trust, timeout=60) as client:
         _limits_are_kept(client, *keys)
         _prometheus_reads(first, typed["Prometheus"][0], client)
-        back_up, restore = typed["Back up and restore"]
-        first.types(back_up)
-        later = _submitted(client, keys[1])
-        first.types(restore)
         ready = typed["Start"][0].splitlines()[-1]
-        first.types(ready)
-        red = {"authorization": f"Bearer {keys[1]}"}
-        assert client.get(f"/v1/jobs/{later}", headers=red).status_code == 404
-        assert client.get("/v1/jobs", headers=red).json()["data"]
-
+        headers = {"authorization": f"Bearer {keys[1]}"}
+        with httpx.Client(base_url=url, verify=trust, timeout=60, headers=headers) as red:
+            back_up, restore = typed["Back up and restore"]
+            _a_back_up_is_restored(first, red, back_up, f"{restore}\n{ready}")
         _a_second_box_joins(first, made, tmp_path, client, keys[0])
         for code in typed["Update"]:
             first.types(code)
         first.types(ready)
-        first.types(typed["At three in the morning"][0])
+
+
+def _a_back_up_is_restored(box: Box, client: httpx.Client, back_up: str, restore: str) -> None:
+    """Under load; who asks again for what came later, under the same key, is answered."""
+    with Load(client) as load:
+        kept = list(load.accepted)
+        box.types(back_up)
+        load.more()
+    lost, text = load.accepted[-1]
+    box.types(restore)
+    for job, _ in kept:
+        assert client.get(f"/v1/jobs/{job}?wait=30").json()["status"] == "succeeded"
+    gone = client.get(f"/v1/jobs/{lost}")
+    assert (gone.status_code, gone.json()["code"]) == (404, "job_not_found")
+    again = submit(client, text).json()["id"]
+    assert client.get(f"/v1/jobs/{again}?wait=30").json()["result"]["text"] == text
 
 
 def _submitted(client: httpx.Client, key: str) -> str:

@@ -142,15 +142,22 @@ def running_service(models: str, env: Mapping[str, str] | None = None) -> Iterat
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="sightline-service-")))
         redis = stack.enter_context(redis_server())
         service = Service(folder, redis, models, env or {})
-        try:
-            yield service
-        finally:
-            service.caller.close()
-            for process in service.processes.values():
-                if process.alive:
-                    process.terminate()
-            for process in service.processes.values():
-                process.end()
+        stack.enter_context(ending(service))
+        yield service
+
+
+@contextmanager
+def ending(service: Service) -> Iterator[None]:
+    """All its processes end with the block."""
+    try:
+        yield
+    finally:
+        service.caller.close()
+        for process in service.processes.values():
+            if process.alive:
+                process.terminate()
+        for process in service.processes.values():
+            process.end()
 
 
 @contextmanager
