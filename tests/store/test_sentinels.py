@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from shared.store.wakeups import WorkerWakeup
 from tests.support.clients import until, until_async
 from tests.support.sentinels import Group, sentinels
 from tests.support.store import SETTINGS, Records
+from tests.support.tls import certificates
 from worker.celery_app import make_app
 
 LIMIT_S = 60
@@ -29,6 +31,14 @@ LIMIT_S = 60
 def group() -> Iterator[Group]:
     with sentinels() as started:
         yield started
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def services(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Group, RedisSettings]]:
+    made = certificates(tmp_path) if request.param == "TLS" else None
+    with sentinels(made) as started:
+        own = {"tls_ca": made.ca} if made else {}
+        yield started, RedisSettings.model_validate({"url": started.url, **own})
 
 
 def there(store: Store, job: str) -> bool:
@@ -48,8 +58,10 @@ def nudged(app: Any) -> int:
     return len(taken)
 
 
-def test_a_failover_is_followed_by_every_client_and_what_was_replicated_is_there(group: Group) -> None:
-    redis = RedisSettings.model_validate({"url": group.url})
+def test_a_failover_is_followed_by_every_client_and_what_was_replicated_is_there(
+    services: tuple[Group, RedisSettings],
+) -> None:
+    group, redis = services
     store, pipelined = connect(redis), connect_pipelined(redis)
     nudger, app = Nudger(redis), make_app("test", redis)
     job = Records(store).submit("a question").id
@@ -66,8 +78,8 @@ def test_a_failover_is_followed_by_every_client_and_what_was_replicated_is_there
     app.close()
 
 
-async def test_the_api_s_connections_lead_to_the_new_primary(group: Group) -> None:
-    redis = RedisSettings.model_validate({"url": group.url})
+async def test_the_api_s_connections_lead_to_the_new_primary(services: tuple[Group, RedisSettings]) -> None:
+    group, redis = services
     store, nudger = connect_async(redis), AsyncNudger(redis)
     threads = connect(redis)
     job = (await asyncio.to_thread(Records(threads).submit, "a question")).id

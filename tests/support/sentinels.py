@@ -16,6 +16,7 @@ from tests.support.clients import until
 from tests.support.ports import free_port
 from tests.support.reaper import watch
 from tests.support.redis_server import WAIT, RedisServer, binary, redis_server
+from tests.support.tls import Certificates, either_front
 
 NAME = "records"
 PASSWORD, OTHER = "a/b", "c"
@@ -39,21 +40,33 @@ class Group:
 
 
 @contextmanager
-def sentinels() -> Iterator[Group]:
+def sentinels(made: Certificates | None = None) -> Iterator[Group]:
+    """With certificates clients may speak TLS to all of them, at the ports that the Sentinels name."""
     with ExitStack() as stack:
+
+        def fronted(port: int) -> int:
+            return stack.enter_context(either_front(port, made)) if made else port
+
         primary = stack.enter_context(redis_server("--repl-diskless-sync-delay", "0"))
-        replica = stack.enter_context(redis_server("--replicaof", f"127.0.0.1 {primary.port}"))
+        known = fronted(primary.port)
+        replica = stack.enter_context(redis_server())
+        with Redis(port=replica.port) as client:
+            client.config_set("replica-announce-port", fronted(replica.port))
+            client.replicaof("127.0.0.1", known)
         for server in (primary, replica):
             with Redis(port=server.port) as client:
                 client.config_set("masterauth", PASSWORD)
                 client.config_set("requirepass", PASSWORD)
-        started = [stack.enter_context(_sentinel(primary.port)) for _ in range(3)]
+        started = [stack.enter_context(_sentinel(known)) for _ in range(3)]
         ports = [port for port, _ in started]
         for port in ports:
             with Redis(port=port, password=OTHER, decode_responses=True) as asked:
                 until(partial(_knows_all, asked))
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-        url = f"redis+sentinel://:{PASSWORD.replace('/', '%2F')}@{hosts}/{NAME}/0?sentinel_password={OTHER}"
+        hosts = ",".join(f"127.0.0.1:{fronted(port)}" for port in ports)
+        scheme = "rediss" if made else "redis"
+        url = (
+            f"{scheme}+sentinel://:{PASSWORD.replace('/', '%2F')}@{hosts}/{NAME}/0?sentinel_password={OTHER}"
+        )
         yield Group(url, primary, started[0][1])
         primary.start()
 

@@ -1,18 +1,17 @@
 """Certificates of a made-up authority, and TLS in front of a server that speaks none itself."""
 
-import asyncio
-import gc
 import ssl
-import threading
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
 
-CLOSING_S = 60
+from tests.support.front import front
+
+HANDSHAKE = b"\x16"
+"""With what TLS begins."""
 
 
 @dataclass(frozen=True)
@@ -46,51 +45,15 @@ def tls_front(port: int, made: Certificates, *, asks_clients: bool = False) -> I
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(made.ca))
     context.load_cert_chain(made.cert, made.key)
     context.verify_mode = ssl.CERT_REQUIRED if asks_clients else ssl.CERT_NONE
-    loop = asyncio.new_event_loop()
-    # The loop would log nothing but refused clients.
-    loop.set_exception_handler(lambda *_: None)
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
-        finally:
-            for end in (writer, back):
-                end.transport.abort()
-
-    server = loop.run_until_complete(asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        # asyncio leaves the transport of a client that hung up in its greeting to the garbage collector.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            loop.run_until_complete(_end(server))
-            loop.close()
-            gc.collect()
+    with front(lambda _: port, context) as fronted:
+        yield fronted
 
 
-async def _end(server: asyncio.Server) -> None:
-    server.close()
-    passing = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in passing:
-        task.cancel()
-    await asyncio.gather(*passing, return_exceptions=True)
-    # A client that hung up in the middle of its greeting is noticed some turns of the loop later. Python 3.11
-    # waits for no connection in `wait_closed`, later ones do.
-    async with asyncio.timeout(CLOSING_S):
-        while getattr(server, "_active_count", 0):
-            await asyncio.sleep(0)
-        await server.wait_closed()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+@contextmanager
+def either_front(port: int, made: Certificates) -> Iterator[int]:
+    """As `tls_front`; who speaks no TLS reaches the server as well."""
+    with (
+        tls_front(port, made) as over_tls,
+        front(lambda first: over_tls if first[:1] == HANDSHAKE else port) as both,
+    ):
+        yield both
