@@ -27,21 +27,27 @@ START_S = 100.0
 
 
 class Service:
-    """Processes by name: `api`, `api-2`, `courier`, and each model's id for its worker."""
+    """Processes by name: `api`, `api-2`, `courier`, and each model's id for its worker.
 
-    def __init__(self, folder: Path, redis: RedisServer, models: str, env: Mapping[str, str]) -> None:
+    `code` is the checkout that they run.
+    """
+
+    def __init__(
+        self, folder: Path, redis: RedisServer, models: str, env: Mapping[str, str], code: Path = ROOT
+    ) -> None:
         self.folder = folder
+        self._code = code
         self.redis = redis
         path = folder / "models.toml"
         path.write_text(models, encoding="utf-8")
         self.models: Models = load_models(path)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SIGHTLINE_")}
-        self._env = inherited | {
+        self.env = inherited | {
             "SIGHTLINE_REDIS__URL": redis.url(),
             "SIGHTLINE_BLOBS__URL": str(folder / "blobs"),
             "SIGHTLINE_MODELS_FILE": str(path),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(code),
             **env,
         }
         self._ports = {name: free_port() for name in APIS}
@@ -132,7 +138,7 @@ class Service:
 
     def _python(self, name: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Process:
         command = (sys.executable, "-m", *argv)
-        return Process(command, self._env | dict(env), self.folder / f"{name}.log")
+        return Process(command, self.env | dict(env), self.folder / f"{name}.log", cwd=self._code)
 
 
 @contextmanager
@@ -141,16 +147,14 @@ def running_service(models: str, env: Mapping[str, str] | None = None) -> Iterat
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="sightline-service-")))
         redis = stack.enter_context(redis_server())
-        service = Service(folder, redis, models, env or {})
-        stack.enter_context(ending(service))
-        yield service
+        yield stack.enter_context(ending(Service(folder, redis, models, env or {})))
 
 
 @contextmanager
-def ending(service: Service) -> Iterator[None]:
+def ending(service: Service) -> Iterator[Service]:
     """All its processes end with the block."""
     try:
-        yield
+        yield service
     finally:
         service.caller.close()
         for process in service.processes.values():
