@@ -9,8 +9,6 @@ validating ──► in_progress ──► finalizing ──► completed | expi
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shared.result import JobError, Result
-
 Stage = Literal[
     "validating", "in_progress", "finalizing", "cancelling", "completed", "failed", "expired", "cancelled"
 ]
@@ -53,11 +51,12 @@ class Tokens:
 class Batch:
     """A batch's record; times in Unix ms. `stages_ms` says when it came to each stage after the first.
 
-    `total` is None until its lines were counted. `at` is the byte behind the last line that was taken and
-    `row` that line's number, `last` the byte behind the last line of the file. `model` is that of the job
-    taken last. `failures` has the `failed` lines by reason; `late` of them were not done when the window
-    closed. `max_queued` and `retain_s` are those of the API key that made it; `wrote_ms` is when lines were
-    written down last, `missing_ms` since when its bytes are missing; they are `gone` where given up.
+    `total` is None until its lines were counted. `row` is the number of the last line that was taken, `at`
+    the byte behind it; `written` and `written_at` are those of the last line whose row is written. `last` is
+    the byte behind the last line of the file. `model` is that of the job taken last. `failures` has the
+    `failed` lines by reason; `late` of them were not done when the window closed. `max_queued` and
+    `retain_s` are those of the API key that made it; `wrote_ms` is when rows were written last, `missing_ms`
+    since when its bytes are missing; they are `gone` where given up.
     With a `question` (the canonical request, JSON) the lines are the `pages` of a document, its file; `hook`
     says that it has a webhook of its own. `now_ms` is when the record was read.
     """
@@ -77,6 +76,8 @@ class Batch:
     retain_s: int | None = None
     at: int = 0
     row: int = 0
+    written: int = 0
+    written_at: int = 0
     model: str | None = None
     last: int | None = None
     total: int | None = None
@@ -108,76 +109,37 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class LinePosition:
-    """A line's place in its batch: its number from 1, the bytes it begins `at` and ends `behind`."""
+class LinePlace:
+    """A line of a batch by its number from 1, and its job, where it became one."""
 
     batch: str
     number: int
-    at: int
-    behind: int
-    custom_id: str
-
-
-@dataclass(frozen=True)
-class LineAnswer:
-    """How a line ended. A line without a `job` was refused as it was taken.
-
-    The line stands in the file's bytes from `at` to `behind`. Times in Unix ms.
-    """
-
-    number: int
     custom_id: str | None
-    status: Literal["succeeded", "failed", "cancelled", "refused"]
-    job: str | None = None
-    model: str = ""
-    created_ms: int = 0
-    ended_ms: int = 0
-    at: int = 0
-    behind: int = 0
-    result: Result | None = None
-    error: JobError | None = None
-
-
-@dataclass(frozen=True)
-class UntakenLines:
-    """Lines that are not taken any more: the bytes from `at` to `behind`; `row` is the last one's number."""
-
-    at: int
-    behind: int
-    row: int
+    job: str | None
 
 
 @dataclass(frozen=True)
 class WrittenRows:
-    """Lines that were written down in one step, and the digests of the written pieces.
+    """Lines whose rows were written in one step, the file's next ones, and the digests of the written pieces.
 
-    They are the lines of `numbers`, or the file's next lines, which are `undone`.
+    The last one ends before the byte `behind`. The answers of `jobs` are kept no longer for the batch.
     """
 
     numbers: tuple[int, ...]
+    behind: int
     completed: int
     failed: int
     late: int
     tokens: Tokens
     good: str | None = None
     bad: str | None = None
-    undone: UntakenLines | None = None
     failures: tuple[LineFailures, ...] = ()
+    jobs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class BatchLease:
-    """A batch that this process works on now, under `token`.
+    """A batch, by its id, that this process has claimed under `token`."""
 
-    `doubles` are numbers of lines to come whose custom_id an earlier line has. `under_way` counts lines taken
-    and not yet written down, `answered` those of them that have ended, `room` the lines that may be
-    taken now.
-    """
-
-    batch: Batch
+    id: str
     token: str
-    doubles: frozenset[int]
-    under_way: int
-    answered: int
-    room: int
-    now_ms: int

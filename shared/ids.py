@@ -50,6 +50,11 @@ def batch_id_of(caller: str, key: str) -> str:
     return f"batch_{hashlib.sha256(json.dumps([caller, key]).encode()).hexdigest()[:32]}"
 
 
+def line_job_id(batch: str, number: int) -> str:
+    """The id of the job of a batch's line."""
+    return f"job_{CELL}{hashlib.sha256(f'{batch} {number}'.encode()).hexdigest()[:30]}"
+
+
 def endpoint_id() -> str:
     return _id("wh_")
 

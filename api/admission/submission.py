@@ -23,7 +23,6 @@ from api.auth.callers import Caller
 from api.files import Files, FileWriter
 from api.server.memory_budget import Reservation
 from shared import ids
-from shared.batch import LinePosition
 from shared.blobs import Blobs, digest
 from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError, Unavailable
@@ -82,13 +81,15 @@ class Schedule:
 
 @value_object
 class Origin:
-    """Where a job comes from: the HTTP call (for logs and webhooks), the job that it retries, the line of a
-    batch, or an OpenAI response, whose outline is JSON.
+    """Where a job comes from: the HTTP call (for logs and webhooks), the job that it retries, a batch, or an
+    OpenAI response, whose outline is JSON. The job of a batch's line has the id `line`; the batch needs its
+    answer until `line_till` (Unix ms).
     """
 
     request_id: str = ""
     retry_of: str | None = None
-    batch_line: LinePosition | None = None
+    line: str | None = None
+    line_till: int = 0
     response: str | None = None
 
 
@@ -128,10 +129,6 @@ class CheckedRequest:
     paths: dict[str, str]
     data: dict[str, bytes]
     pending: bool
-
-
-class LinePassedError(Exception):
-    """Another process has taken this line of a batch, or the batch takes no more lines."""
 
 
 class UnknownAdmission(Unavailable):
@@ -180,7 +177,7 @@ class Submission:
         `invalid_audio`, `invalid_document`, `invalid_video`, `payload_too_large`, `invalid_webhook_url`,
         `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of
         a retry, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`,
-        `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
+        `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`).
         """
         self._models.recall(request.model)
         earlier = await self.repeated_job(terms)
@@ -247,7 +244,7 @@ class Submission:
         pending_terms = _pending_terms(request, terms, model, lane, pixels)
         pending = any(part.url for part in request.media) or terms.schedule.times.schedule_at is not None
         shared = self._settings.queue.share_answers
-        job = ids.job_id()
+        job = terms.origin.line or ids.job_id()
         placing = pending_terms.placing(job, terms.caller.id, request, shared=shared, pending=pending)
         return CheckedRequest(request, terms, placing, pending_terms, lane, paths, data, pending=pending)
 
@@ -274,15 +271,11 @@ class Submission:
             await self._headroom.check_share(caller)
 
     async def refusal_for(self, word: str, checked: CheckedRequest, model: Model) -> ServiceError:
-        """The error for a request that the store made no job of. Raises LinePassedError."""
+        """The error for a request that the store made no job of."""
         if word in IDEMPOTENCY_ERRORS:
             return idempotency_error(word)
-        if word == "passed":
-            raise LinePassedError
         if word == "memory":
-            # A line's answer is copied into what its batch answers.
-            copies = 1 if checked.terms.origin.batch_line is None else 2
-            return await self._headroom.full(copies * checked.placing.room)
+            return await self._headroom.full(checked.placing.room)
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
         most_queued = checked.terms.caller.max_queued or self._settings.queue.max_queued_caller
         return refusal(word, model, lane, most_queued)
@@ -326,8 +319,8 @@ class Submission:
             retry_of=origin.retry_of,
             response=origin.response,
             webhook=terms.webhook,
-            quiet=terms.synchronous or origin.batch_line is not None or not stored,
-            line=origin.batch_line,
+            quiet=terms.synchronous or origin.line is not None or not stored,
+            line=origin.line_till if origin.line else None,
             stored=stored,
             retain_s=self._retain_s(terms),
             request_id=origin.request_id or None,

@@ -4,157 +4,77 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any, Literal
 
-from api.admission.submission import LinePassedError, Origin, Schedule, Terms
+from api.admission.submission import Origin, Schedule, Terms
 from api.auth.callers import Caller
 from api.batches.lease import LeasedBatch
-from api.batches.line_endpoints import LINE_ENDPOINTS, Question, ReadLine
-from api.batches.pages import PageLines
-from api.dialects.openai.batches import Entry, from_line
-from shared.batch import MOST_LINES, LinePosition, LineProblem
+from api.batches.line_endpoints import LINE_ENDPOINTS, Question
+from api.batches.lines import BatchLine, double, file_lines, page_lines, some
+from api.batches.pages import PageQuestions
+from api.dialects.openai.batches import Entry
+from shared import ids
 from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
 from shared.job import Times
 from shared.metrics.counters import BATCH_LINES
 from shared.result import JobError
 from shared.store import batches
 
-# Reads the lines of a batch's input file one at a time: of its 200 MB only the current line is in memory.
-
 log = logging.getLogger("api.batches")
-MOST_TOLD = 100
-"""Problems of a file that the batch lists; each bad line is in the error file as well."""
+WINDOW = 1024
+"""Lines of one batch that are taken and have no row yet: behind one that takes long so many are computed."""
 TURN_S = 1.0
 """How long a turn may keep other batches waiting."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line that is not blank: its number from 1, and the byte offsets `at` its start and `behind` its end.
-
-    Blank lines before it belong to it. `raw` is None for a line longer than a body may be.
-    """
-
-    number: int
-    at: int
-    behind: int
-    raw: bytes | None
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What a scan of a whole file found; `last` is the byte offset after its last line.
-
-    `fatal` says that no line of it can be taken; `doubles` are the numbers of lines that repeat an earlier
-    line's custom_id, `problems` the first that were found.
-    """
-
-    total: int
-    last: int
-    doubles: tuple[int, ...]
-    problems: tuple[LineProblem, ...]
-    fatal: bool
-
-
-def lines(file: BinaryIO, at: int, row: int, limit: int) -> Iterator[Line]:
-    """The lines from the byte offset `at` on, which is where line `row` ended; `limit` in bytes."""
-    file.seek(at)
-    behind = at
-    while raw := file.readline(limit + 1):
-        row += 1
-        behind += len(raw)
-        too_long = len(raw) > limit and not raw.endswith(b"\n")
-        if not too_long and not raw.strip():
-            continue
-        content = None if too_long else raw
-        while not raw.endswith(b"\n") and (more := file.readline(limit + 1)):
-            behind += len(more)
-            raw = more
-        yield Line(row, at, behind, content)
-        at = behind
-
-
-def entry_of(line: Line, endpoint: str, limit: int) -> Entry:
-    if line.raw is None:
-        message = f"Line {line.number} is longer than {limit} bytes (SIGHTLINE_API__BODY_LIMIT_MB)."
-        return Entry(None, None, LineProblem("payload_too_large", message, line.number))
-    return from_line(line.raw, line.number, endpoint)
-
-
-def double(entry: Entry, number: int) -> LineProblem:
-    message = f"Line {number}: `custom_id` {entry.custom_id!r} stands in an earlier line."
-    return LineProblem("duplicate_custom_id", message, number, "custom_id")
-
-
-def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
-    """Scan a file from its beginning. Takes some seconds for the largest."""
-    custom_ids: set[str] = set()
-    doubles: list[int] = []
-    problems: list[LineProblem] = []
-    total = last = bad = 0
-    for line in lines(file, 0, 0, limit):
-        total, last = total + 1, line.behind
-        if total > MOST_LINES:
-            message = f"The file has more than {MOST_LINES} lines."
-            return Scan(0, last, (), (LineProblem("too_many_tasks", message),), fatal=True)
-        entry = entry_of(line, endpoint, limit)
-        problem = entry.problem
-        if problem is None and entry.custom_id in custom_ids:
-            problem = double(entry, line.number)
-            doubles.append(line.number)
-        if entry.custom_id is not None:
-            custom_ids.add(entry.custom_id)
-        if problem is not None:
-            bad += 1
-            if len(problems) < MOST_TOLD:
-                problems.append(problem)
-    if not total:
-        problems = [LineProblem("empty_file", "The file has no lines.")]
-    return Scan(total, last, tuple(doubles), tuple(problems), fatal=bad == total)
+Asked = tuple[BatchLine, Question | JobError]
+Ask = Callable[[BatchLine], Question | JobError]
 
 
 class LineIntake:
-    """Takes the lines after those already taken. One instance per turn."""
+    """Takes the lines behind those already taken. One instance per turn."""
 
     def __init__(self, lease: LeasedBatch) -> None:
         self._lease = lease
         self._context = lease.context
-        self._batch = lease.turn.batch
 
     async def take(self) -> int:
         """Take as many lines as there is room for and admission lets in; returns how many.
 
         Raises LeaseLostError, Unavailable `store_unavailable`, BlobMissingError.
         """
-        if not await self._has_room():
+        batch = self._lease.batch
+        if batch.row - batch.written >= WINDOW or batch.at == batch.last or not await self._has_room():
             return 0
         count, began, until = 0, time.monotonic(), math.inf
-        async with self._lease.opened() as file, self._lines(file) as requests:
-            while (
-                count < self._lease.turn.room
-                and time.monotonic() < until
-                and (line := await asyncio.to_thread(next, requests, None))
-                and await self._admitted(line)
-            ):
-                count += 1
+        async with self._lines() as (lines, ask):
+            while time.monotonic() < until and self._lease.batch.row - batch.written < WINDOW:
+                asked = await asyncio.to_thread(_asked, lines, ask)
+                taken = await self._take(asked)
+                count += taken
+                if not asked or taken < len(asked):
+                    break
                 # A page may take seconds, and other batches wait; but each turn opens the document anew.
                 now = time.monotonic()
                 until = min(until, now + max(TURN_S, now - began))
         return count
 
     @asynccontextmanager
-    async def _lines(self, file: BinaryIO) -> AsyncIterator[Iterator[ReadLine]]:
-        if self._batch.question is None:
-            yield self._batch_lines(file)
-            return
-        pages = PageLines(self._context.renderer, self._batch, file)
-        try:
-            yield pages
-        finally:
-            await asyncio.shield(asyncio.to_thread(pages.close))
+    async def _lines(self) -> AsyncIterator[tuple[Iterator[BatchLine], Ask]]:
+        batch = self._lease.batch
+        async with self._lease.opened() as file:
+            if batch.question is None:
+                limit = self._context.line_limit
+                twice = await self._lease.read(batches.doubles(self._lease.lease, batch, WINDOW))
+                yield file_lines(batch, file, batch.at, batch.row, limit), self._reader(twice)
+                return
+            pages = PageQuestions(self._context.renderer, batch, file)
+            try:
+                yield page_lines(batch, batch.row), lambda line: pages.about(int(line.custom_id or 0))
+            finally:
+                await asyncio.shield(asyncio.to_thread(pages.close))
 
     async def _has_room(self) -> bool:
         """Whether the record store takes more from this caller. Raises Unavailable `store_unavailable`.
@@ -162,75 +82,94 @@ class LineIntake:
         Checked before the file is opened, which costs two requests to an object store.
         """
         try:
-            await self._context.submission.check_room(self._batch.caller)
+            await self._context.submission.check_room(self._lease.batch.caller)
         except Unavailable as error:
             if error.code == "store_unavailable":
                 raise
             return False
         return True
 
-    async def _admitted(self, line: ReadLine) -> bool:
-        """Take one line; False where it has to wait, or the batch takes no more."""
-        if isinstance(line.question, JobError):
-            await self._refuse(line, line.question)
-            return True
+    async def _take(self, asked: list[Asked]) -> int:
+        """Take some lines together, up to the first one that has to wait; returns how many."""
+        outcomes = await asyncio.gather(*(self._admit(*one) for one in asked), return_exceptions=True)
+        passed = list(takewhile(lambda outcome: outcome is None or isinstance(outcome, JobError), outcomes))
+        if passed:
+            await self._move(asked[: len(passed)], passed)
+        failed = outcomes[len(passed)] if len(passed) < len(asked) else None
+        if isinstance(failed, BaseException):
+            raise failed
+        return len(passed)
+
+    async def _move(self, asked: list[Asked], outcomes: list[Any]) -> None:
+        """Record which lines were taken. Who dies before loses nothing: the jobs have the lines' ids."""
+        refused = {line.number: why for (line, _), why in zip(asked, outcomes, strict=True) if why}
+        models = [question.request.model for _, question in asked if isinstance(question, Question)]
+        lease, last = self._lease, asked[-1][0]
+        batch = replace(
+            lease.batch, row=last.number, at=last.behind, model=models[-1] if models else lease.batch.model
+        )
+        await lease.write(batches.take(lease.lease, lease.batch, batch, refused))
+        lease.batch = batch
+        BATCH_LINES.labels("taken").inc(len(asked) - len(refused))
+        BATCH_LINES.labels("refused").inc(len(refused))
+
+    async def _admit(
+        self, line: BatchLine, question: Question | JobError
+    ) -> JobError | Literal["waits"] | None:
+        """Take one line; "waits" where it has to, an error where it becomes no job."""
+        if isinstance(question, JobError):
+            return question
         try:
-            await self._context.submission.submit(line.question.request, self._terms(line, line.question))
-        except (LinePassedError, ModelFailed):
+            await self._context.submission.submit(question.request, self._terms(line, question))
+        except ModelFailed:
             # The line waits, as it does without a worker: the supervisor restarts one that failed to load.
-            return False
+            return "waits"
         except Unavailable as error:
             if error.code == "store_unavailable":
                 raise
-            return False
+            return "waits"
         except ServiceError as error:
             # The batch's window is over by the store's clock: a line has no deadlines of its own.
-            if error.param in ("start_by", "finish_by"):
-                return False
-            await self._refuse(line, _failure(error))
+            return "waits" if error.param in ("start_by", "finish_by") else _failure(error)
         except Exception:
             # A line that makes us fail would hold up all that follow.
-            log.exception("batch %s: line %d cannot be taken", self._batch.id, line.place.number)
-            await self._refuse(line, _failure(InternalError()))
-        else:
-            BATCH_LINES.labels("taken").inc()
-        return True
+            log.exception("batch %s: line %d cannot be taken", self._lease.batch.id, line.number)
+            return _failure(InternalError())
+        return None
 
-    async def _refuse(self, line: ReadLine, error: JobError) -> None:
-        await self._lease.write(batches.refuse(self._lease.turn, line.place, error))
-        BATCH_LINES.labels("refused").inc()
-
-    def _terms(self, line: ReadLine, question: Question) -> Terms:
+    def _terms(self, line: BatchLine, question: Question) -> Terms:
         """A line's job may wait for as long as the batch's window is open, and no longer."""
-        batch = self._batch
+        batch = self._lease.batch
         times = Times(start_by=batch.expires_ms, finish_by=batch.expires_ms)
+        job = ids.line_job_id(batch.id, line.number)
         return Terms(
             caller=Caller(batch.caller, batch.max_queued, batch.retain_s),
             schedule=Schedule("batch", times),
-            origin=Origin(batch_line=line.place, response=question.response),
+            origin=Origin(line=job, line_till=self._lease.line_till, response=question.response),
             metadata=question.metadata,
         )
 
-    def _batch_lines(self, file: BinaryIO) -> Iterator[ReadLine]:
-        batch, limit = self._batch, self._context.line_limit
-        read = LINE_ENDPOINTS[batch.endpoint].read
-        for line in lines(file, batch.at, batch.row, limit):
-            entry = entry_of(line, batch.endpoint, limit)
+    def _reader(self, twice: frozenset[int]) -> Ask:
+        read = LINE_ENDPOINTS[self._lease.batch.endpoint].read
+
+        def ask(line: BatchLine) -> Question | JobError:
+            entry = line.entry or Entry(None, None)
             problem = entry.problem
-            if problem is None and line.number in self._lease.turn.doubles:
+            if problem is None and line.number in twice:
                 problem = double(entry, line.number)
             if problem is not None:
-                error = JobError(code=problem.code, message=problem.message, param=problem.param)
-                yield ReadLine(self._place(line, entry.custom_id), error)
-                continue
+                return JobError(code=problem.code, message=problem.message, param=problem.param)
             try:
-                question: Question | JobError = read(entry.body)
+                return read(entry.body)
             except CallerError as error:
-                question = _failure(error)
-            yield ReadLine(self._place(line, entry.custom_id), question)
+                return _failure(error)
 
-    def _place(self, line: Line, custom_id: str | None) -> LinePosition:
-        return LinePosition(self._batch.id, line.number, line.at, line.behind, custom_id or "")
+        return ask
+
+
+def _asked(lines: Iterator[BatchLine], ask: Ask) -> list[Asked]:
+    """The next lines, and what they ask: read in a thread."""
+    return some(((line, ask(line)) for line in lines), lambda asked: asked[0].size)
 
 
 def _failure(error: ServiceError) -> JobError:

@@ -9,12 +9,15 @@ from typing import BinaryIO, TypeVar
 
 from api.admission.submission import Submission
 from api.files import FileWriter
-from shared.batch import BatchLease
+from shared.batch import WINDOW_S, Batch, BatchLease
 from shared.blobs import BlobMissingError, Blobs
 from shared.media.documents import DocumentRenderer
 from shared.settings import Settings
 from shared.store.batches import Outcome
 from shared.store.script import AsyncStore, ScriptCall
+
+READ_S = 3600
+"""A batch reads answers for so long after its window has closed."""
 
 # What work on batches needs.
 
@@ -43,20 +46,30 @@ class LeaseLostError(Exception):
     """Another process has the batch now, or the batch has ended."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class LeasedBatch:
-    """A context and the batch leased to it; each call of the store says whether the lease still holds."""
+    """A batch leased to this process, as it stands after the steps so far.
+
+    Each call of the store says whether the lease still holds.
+    """
 
     context: BatchContext
-    turn: BatchLease
+    lease: BatchLease
+    batch: Batch
+
+    @property
+    def line_till(self) -> int:
+        """Until when answers of lines are stored for the batch (Unix ms); 0 where they live long anyway."""
+        kept_s = self.batch.retain_s or WINDOW_S
+        short = min(kept_s, self.context.settings.retention.result_s) < WINDOW_S
+        return self.batch.expires_ms + READ_S * 1000 if short else 0
 
     def open(self) -> BinaryIO:
         """The batch's file. Raises BlobMissingError, also for a truncated file, and BlobsUnavailable."""
-        batch = self.turn.batch
-        file = self.context.blobs.open(batch.digest)
-        if file.seek(0, SEEK_END) < (batch.last or 0):
+        file = self.context.blobs.open(self.batch.digest)
+        if file.seek(0, SEEK_END) < (0 if self.batch.question else self.batch.last or 0):
             file.close()
-            raise BlobMissingError(batch.digest)
+            raise BlobMissingError(self.batch.digest)
         file.seek(0)
         return file
 

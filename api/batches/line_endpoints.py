@@ -10,10 +10,9 @@ from api.dialects.openai.completions import from_completion, to_text_completion
 from api.dialects.openai.response_object import ResponseObject, StoredResponse, to_response
 from api.dialects.openai.responses import ResponseTurn, from_response
 from api.dialects.strict_json import unsupported
-from shared.batch import Batch, LinePosition
+from shared.batch import Batch
 from shared.job import JobView
 from shared.request import Request
-from shared.result import JobError
 
 Body = Callable[[], Any]
 """A line's body, read again where the answer repeats what was asked."""
@@ -26,14 +25,6 @@ class Question:
     request: Request
     metadata: dict[str, str]
     response: str | None = None
-
-
-@dataclass(frozen=True)
-class ReadLine:
-    """A line as its endpoint read it: what it asks, or why it is refused."""
-
-    place: LinePosition
-    question: Question | JobError
 
 
 @dataclass(frozen=True)

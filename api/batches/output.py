@@ -1,4 +1,4 @@
-"""Writes the answers of a batch: rows in pieces as lines end, and the pieces joined into files at the end.
+"""Writes a batch's answers in order: rows in pieces as lines end, and the pieces joined into files at last.
 
 A piece is written, under its digest, before the step that counts its lines: a process that dies between the
 two leaves a piece that no record names, and the next process writes the same lines again."""
@@ -7,31 +7,30 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any, BinaryIO
+from itertools import takewhile
+from typing import Literal
 
-from api.batches.intake import TURN_S, entry_of, lines
+from api.batches.intake import TURN_S
 from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import answer_of
-from api.batches.pages import untaken_pages
-from api.dialects.openai.batches import OutputRow, from_line, to_refused_row, to_row, to_undone_row
+from api.batches.lines import BatchLine, file_lines, lost_lines, page_lines, some
+from api.dialects.openai.batches import OutputRow, to_refused_row, to_row, to_undone_row
 from shared import ids
-from shared.batch import LineAnswer, LineFailures, Tokens, UntakenLines, WrittenRows
-from shared.blobs import BlobMissingError, Staged, digest
-from shared.errors import Unavailable
+from shared.batch import LineFailures, LinePlace, Tokens, WrittenRows
+from shared.blobs import Staged, digest
 from shared.file import Written
 from shared.job import JobView
 from shared.json_line import to_json
 from shared.metrics.counters import BATCH_LINES
-from shared.result import JobError, Result, Usage
-from shared.store import batches
+from shared.result import JobError, Usage
+from shared.store import batches, jobs
 
 log = logging.getLogger("api.batches")
-AT_ONCE = 64
-"""Lines whose answers are in memory at the same time."""
+AT_ONCE, MOST_BYTES = 64, 2 * 2**20
+"""Lines whose rows are written in one step: so many, of so many bytes with their answers."""
 CANCELLED = JobError(
     code="batch_cancelled", message="The batch was cancelled before this request was executed."
 )
@@ -40,7 +39,23 @@ EXPIRED = JobError(
     message="This request could not be executed before the completion window expired.",
 )
 LOST = JobError(code="file_not_found", message="The bytes of the batch's file are no longer kept.")
+DELETED = JobError(code="job_cancelled", message="The job of this line was deleted.")
 UNWRITTEN = JobError(code="internal_error", message="The answer of this line could not be written down.")
+
+
+@dataclass(frozen=True)
+class EndedLine:
+    """A line, and its job or why it became none; None where nobody took it, or its job is gone.
+
+    "" where it has its row already.
+    """
+
+    line: BatchLine
+    end: JobView | JobError | Literal[""] | None
+
+    @property
+    def job(self) -> JobView | None:
+        return self.end if isinstance(self.end, JobView) else None
 
 
 @dataclass
@@ -69,48 +84,99 @@ class OutputRows:
 
 
 class OutputWriter:
-    """Writes the ended lines of one batch. `closing` says why the others will not be done, if so."""
+    """Writes rows of one batch, in the order of its lines. `closing` says why others are not done, if so."""
 
     def __init__(self, lease: LeasedBatch, closing: JobError | None) -> None:
         self._lease = lease
         self._context = lease.context
-        self._batch = lease.turn.batch
         self._closing = closing
 
     async def write(self) -> int:
-        """Write all lines that have ended; returns how many. Raises LeaseLostError, Unavailable."""
-        count = 0
-        turn = self._lease.turn
-        while ended := await self._lease.read(batches.ended(turn, AT_ONCE)):
-            answered = await self._lease.read(batches.answers(turn, ended))
-            rows = await self._context.blobs.in_thread(self._rows, answered)
-            await self._count(rows, tuple(line.number for line in answered))
-            count += len(answered)
-        return count
+        """Write the next lines, up to the first that has not ended; returns how many.
 
-    async def refuse(self, answers: Sequence[LineAnswer], why: JobError) -> None:
-        """Write the file's next lines as refused, for `why`. Raises LeaseLostError, Unavailable."""
-        rows = OutputRows()
-        for line in answers:
-            rows.fail(_line(to_undone_row(self._batch.id, line, why)), why)
-        await self._count(rows, undone=UntakenLines(answers[0].at, answers[-1].behind, answers[-1].number))
-        BATCH_LINES.labels("refused").inc(len(answers))
+        Lines of a closed batch are ended here. Raises LeaseLostError, Unavailable, BlobMissingError.
+        """
+        count, until = 0, time.monotonic() + TURN_S
+        async with self._lines() as lines:
+            while True:
+                ended, more = await self._ended(lines)
+                if ended:
+                    rows = await self._context.blobs.in_thread(self._rows, ended)
+                    await self._count(rows, ended)
+                    count += len(ended)
+                if not more or time.monotonic() >= until:
+                    return count
 
-    async def _count(
-        self, rows: OutputRows, numbers: tuple[int, ...] = (), undone: UntakenLines | None = None
-    ) -> None:
+    @asynccontextmanager
+    async def _lines(self) -> AsyncIterator[Iterator[BatchLine]]:
+        """Those that may be written."""
+        batch = self._lease.batch
+        if batch.question is not None or batch.gone:
+            yield self._taken(page_lines(batch, batch.written) if batch.question else lost_lines(batch))
+            return
+        async with self._lease.opened() as file:
+            limit = self._context.line_limit
+            yield self._taken(file_lines(batch, file, batch.written_at, batch.written, limit))
+
+    def _taken(self, lines: Iterator[BatchLine]) -> Iterator[BatchLine]:
+        row = self._lease.batch.row
+        return takewhile(lambda line: self._closing is not None or line.number <= row, lines)
+
+    async def _ended(self, lines: Iterator[BatchLine]) -> tuple[list[EndedLine], bool]:
+        """The next lines, up to the first that has not ended, and whether more may follow."""
+        found, size = list[EndedLine](), 0
+        while len(found) < AT_ONCE and size < MOST_BYTES:
+            looked_at = await asyncio.to_thread(some, lines, lambda line: line.size)
+            ended = await self._look(looked_at) if looked_at else []
+            found += ended
+            size += sum(one.line.size + (one.job.bytes if one.job else 0) for one in ended)
+            if not looked_at or len(ended) < len(looked_at):
+                return found, False
+        return found, True
+
+    async def _look(self, lines: Sequence[BatchLine]) -> list[EndedLine]:
+        """How these lines ended, up to the first that has not."""
+        known = await self._lease.read(batches.known(self._lease.lease, [line.number for line in lines]))
+        ends = await asyncio.gather(*(self._end(line.number, known.get(line.number)) for line in lines))
+        ended = [EndedLine(line, end) for line, end in zip(lines, ends, strict=True)]
+        return list(takewhile(lambda one: one.job is None or one.job.ended, ended))
+
+    async def _end(
+        self, number: int, known: JobError | str | None
+    ) -> JobView | JobError | Literal[""] | None:
+        if isinstance(known, JobError):
+            return known
+        return "" if known == "" else await self.job(number, known)
+
+    async def job(self, number: int, id: str | None = None) -> JobView | None:
+        """The job of a line, which ends here where the batch is closed."""
+        batch, settings = self._lease.batch, self._context.settings
+        call = jobs.view if self._closing is None else jobs.cancel
+        id = id or ids.line_job_id(batch.id, number)
+        return await self._context.store.run(call(settings, batch.caller, id, line=True))
+
+    async def _count(self, rows: OutputRows, ended: Sequence[EndedLine]) -> None:
+        lease, last = self._lease, ended[-1].line
         wrote = WrittenRows(
-            numbers=numbers,
+            numbers=tuple(one.line.number for one in ended),
+            behind=last.behind,
             completed=len(rows.good),
             failed=len(rows.bad),
             late=rows.late,
             tokens=rows.tokens,
             good=await self._piece(rows.good),
             bad=await self._piece(rows.bad),
-            undone=undone,
             failures=tuple(rows.failures.values()),
+            jobs=tuple(one.job.id for one in ended if one.job) if lease.line_till else (),
         )
-        await self._lease.write(batches.wrote(self._lease.turn, wrote))
+        await lease.write(batches.write(lease.lease, lease.batch, wrote))
+        lease.batch = replace(
+            lease.batch,
+            written=last.number,
+            written_at=last.behind,
+            completed=lease.batch.completed + wrote.completed,
+            failed=lease.batch.failed + wrote.failed,
+        )
         BATCH_LINES.labels("completed").inc(wrote.completed)
         BATCH_LINES.labels("failed").inc(wrote.failed)
 
@@ -120,16 +186,16 @@ class OutputWriter:
             return None
         data = b"".join(rows)
         name = digest(data)
-        await self._context.storing.write(self._lease.turn.token, {name: data})
+        await self._context.storing.write(self._lease.lease.token, {name: data})
         return name
 
     async def finish(self) -> None:
         """Join the pieces and end the batch. Raises LeaseLostError, Unavailable, BlobMissingError."""
-        good, bad = await self._lease.read(batches.pieces(self._lease.turn))
+        good, bad = await self._lease.read(batches.pieces(self._lease.lease))
         output, error = await self._file("output", good), await self._file("error", bad)
-        await self._lease.write(
-            batches.end(self._context.settings, self._lease.turn, output=output, error=error)
-        )
+        lease = self._lease
+        call = batches.end(self._context.settings, lease.lease, lease.batch, output=output, error=error)
+        await lease.write(call)
 
     async def _file(self, kind: str, pieces: Sequence[str]) -> Written | None:
         if not pieces:
@@ -142,11 +208,11 @@ class OutputWriter:
             await self._context.blobs.in_thread(staged.discard)
         return Written(
             id=id,
-            name=f"{self._batch.id}_{kind}.jsonl",
+            name=f"{self._lease.batch.id}_{kind}.jsonl",
             purpose="batch_output",
             size=staged.size,
             digest=staged.digest,
-            life_s=self._batch.life_s,
+            life_s=self._lease.batch.life_s,
             holder=f"upload:{id}",
         )
 
@@ -155,75 +221,51 @@ class OutputWriter:
             with self._context.blobs.open(name) as piece:
                 shutil.copyfileobj(piece, staged)
 
-    def _rows(self, answered: Sequence[LineAnswer]) -> OutputRows:
-        rows, answers = OutputRows(), self._answers(answered)
-        for line in answered:
-            if line.result is not None and line.number in answers:
-                rows.good.append(answers[line.number])
-                rows.add(line.result.usage)
+    def _rows(self, ended: Sequence[EndedLine]) -> OutputRows:
+        rows = OutputRows()
+        for one in ended:
+            if one.end == "":
                 continue
-            error = self._error(line)
-            shape = to_undone_row if error in (CANCELLED, EXPIRED, LOST) else to_refused_row
-            rows.fail(_line(shape(self._batch.id, line, error)), error)
+            result = one.job.result if one.job else None
+            if one.job and result is not None and (row := self._row(one, one.job)):
+                rows.good.append(row)
+                rows.add(result.usage)
+                continue
+            error = self._error(one)
+            undone = error in (CANCELLED, EXPIRED, LOST)
+            failed = (to_undone_row if undone else to_refused_row)(self._place(one), error)
+            rows.fail(_line(failed), error)
         return rows
 
-    def _answers(self, answered: Sequence[LineAnswer]) -> dict[int, bytes]:
-        """OutputRows by line number, without those that cannot be written.
-
-        The file is opened once and read forwards: each read from a bucket fetches a megabyte. Where it is
-        missing, pieces should not be written either.
-        """
-        answers: dict[int, bytes] = {}
-        with ExitStack() as opened:
-            file = None if self._batch.gone else opened.enter_context(self._lease.open())
-            for line in sorted(answered, key=lambda line: line.at):
-                if line.result is not None and (row := self._row(line, line.result, file)):
-                    answers[line.number] = row
-        return answers
-
-    def _row(self, line: LineAnswer, result: Result, file: BinaryIO | None) -> bytes | None:
+    def _row(self, one: EndedLine, job: JobView) -> bytes | None:
+        batch, entry = self._lease.batch, one.line.entry
         try:
-            return _line(to_row(self._batch.id, line, self._answer(line, result, file)))
-        except Unavailable:
-            raise
-        except BlobMissingError:
-            if not self._batch.gone:
-                raise
+            answer = answer_of(batch, job, lambda: entry.body if entry else None)
+            return _line(to_row(self._place(one), answer))
         except Exception:
             # The outermost frame of a row: one line that cannot be written must not hold up all others.
-            log.exception("line %d of batch %s cannot be written down", line.number, self._batch.id)
+            log.exception("line %d of batch %s cannot be written down", one.line.number, batch.id)
         return None
 
-    def _answer(self, line: LineAnswer, result: Result, file: BinaryIO | None) -> Any:
-        view = JobView(
-            id=line.job or "",
-            caller=self._batch.caller,
-            model=line.model,
-            status="succeeded",
-            created_ms=line.created_ms,
-            ended_ms=line.ended_ms,
-            result=result,
-            priority="batch",
-        )
-        return answer_of(self._batch, view, lambda: self._body(line, file))
+    def _place(self, one: EndedLine) -> LinePlace:
+        job = one.job.id if one.job else None
+        return LinePlace(self._lease.batch.id, one.line.number, one.line.custom_id, job)
 
-    def _body(self, line: LineAnswer, file: BinaryIO | None) -> Any:
-        """The line's body, read from the file after the blank lines that belong to it."""
-        if file is None:
-            raise BlobMissingError(self._batch.digest)
-        text = next(lines(file, line.at, line.number - 1, line.behind - line.at))
-        return from_line(text.raw or b"", line.number, self._batch.endpoint).body
-
-    def _error(self, line: LineAnswer) -> JobError:
+    def _error(self, one: EndedLine) -> JobError:
         """Why a line failed. The window is its job's deadline too, so it ends though no process works on it.
 
         A deadline that passes on a batch being cancelled is reported as the cancellation.
         """
-        if line.error is not None:
-            return (self._closing or EXPIRED) if line.error.code == "deadline_exceeded" else line.error
-        if line.result is not None:
-            return LOST if self._batch.gone else UNWRITTEN
-        if line.status == "succeeded":
+        job = one.job
+        if isinstance(one.end, JobError):
+            return one.end
+        if job is None:
+            return self._closing or DELETED
+        if job.error is not None:
+            return (self._closing or EXPIRED) if job.error.code == "deadline_exceeded" else job.error
+        if job.result is not None:
+            return LOST if self._lease.batch.gone else UNWRITTEN
+        if job.status == "succeeded":
             return JobError(code="result_expired", message="The answer of this line was lost.")
         message = "The job of this line was cancelled."
         return self._closing or JobError(code="job_cancelled", message=message)
@@ -231,61 +273,3 @@ class OutputWriter:
 
 def _line(row: OutputRow) -> bytes:
     return to_json(row) + b"\n"
-
-
-# Writes the lines of a closed batch that were never taken into its error file, some thousand a turn.
-
-UNTAKEN_AT_ONCE = 1000
-"""Lines that are written in one step."""
-
-
-class BatchCloser:
-    """Refuses the lines of one batch that were not taken, and says why. One instance per turn."""
-
-    def __init__(self, lease: LeasedBatch, writing: OutputWriter, why: JobError) -> None:
-        self._lease = lease
-        self._batch = lease.turn.batch
-        self._writing = writing
-        self._why = why
-
-    async def refuse(self) -> None:
-        """Write the next lines, as many as there is time for, and at least one if any is left.
-
-        Raises LeaseLostError, Unavailable, BlobMissingError.
-        """
-        if self._batch.gone or self._batch.question is not None:
-            lines = self._unread() if self._batch.question is None else untaken_pages(self._batch)
-            await self._write_turn(lines)
-            return
-        async with self._lease.opened() as file:
-            await self._write_turn(self._read(file))
-
-    async def _write_turn(self, undone: Iterator[LineAnswer]) -> None:
-        until = time.monotonic() + TURN_S
-        while untaken := await asyncio.to_thread(_some, undone, until):
-            await self._writing.refuse(untaken, self._why)
-            if time.monotonic() >= until:
-                break
-
-    def _read(self, file: BinaryIO) -> Iterator[LineAnswer]:
-        batch, limit = self._batch, self._lease.context.line_limit
-        for line in lines(file, batch.at, batch.row, limit):
-            custom_id = entry_of(line, batch.endpoint, limit).custom_id
-            yield LineAnswer(line.number, custom_id, "refused", at=line.at, behind=line.behind)
-
-    def _unread(self) -> Iterator[LineAnswer]:
-        """The next lines where the file is gone: as many as are left, each as if it had one byte."""
-        batch = self._batch
-        count = (batch.total or 0) - batch.completed - batch.failed - self._lease.turn.under_way
-        for number in range(1, count + 1):
-            behind = batch.at + number if number < count else batch.last or 0
-            yield LineAnswer(batch.row + number, None, "refused", at=batch.at + number - 1, behind=behind)
-
-
-def _some(undone: Iterator[LineAnswer], until: float) -> list[LineAnswer]:
-    answers = []
-    for line in islice(undone, UNTAKEN_AT_ONCE):
-        answers.append(line)
-        if time.monotonic() >= until:
-            break
-    return answers

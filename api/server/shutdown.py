@@ -27,7 +27,7 @@ class Shutdown:
         self.begun = False
         self._requested_at = -math.inf
         self.answering: set[asyncio.Task[None]] = set()
-        """The server's own set of its requests in progress."""
+        """The server's own set, which it keeps."""
 
     def note_request(self) -> None:
         self._requested_at = time.monotonic()

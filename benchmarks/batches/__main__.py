@@ -41,9 +41,9 @@ MEMORY_PAUSE_S = 0.25
 MEMORY_LIMIT_MB = 400
 P99_LIMIT = 10
 """Limit of the p99 wait, in times that of the idle service: during a batch both cores are full."""
-WORK_KEYS = ("batching", f"lease:{lane_of(MODEL)}", "deadlines", "later")
+WORK_KEYS = ("lease:batch", f"lease:{lane_of(MODEL)}", "deadlines", "later")
 """Sorted sets of what is in progress."""
-BATCH_KEYS = ("lines", "answers", "doubles", "good", "bad")
+BATCH_KEYS = ("known", "doubles", "good", "bad")
 """Keys of one batch that go at its end; the event of its end is kept like any other."""
 
 
@@ -192,7 +192,6 @@ def _left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:
     """What ended batches should not leave in the record store: entries by key, empty ones left out."""
     entries = {name: int(redis.zcard(f"sl7:{name}")) for name in WORK_KEYS}
     entries["batching:local"] = int(redis.scard("sl7:batching:local"))
-    entries["taken"] = sum(int(redis.hlen(key)) for key in redis.keys("sl7:taken:*"))
     for part in BATCH_KEYS:
         entries[part] = int(redis.exists(*(f"sl7:{batch}:{part}" for batch in batches)))
     return {name: count for name, count in entries.items() if count}

@@ -7,7 +7,6 @@ from typing import Any, Literal, cast
 
 from pydantic_core import to_json
 
-from shared.batch import LinePosition
 from shared.estimate import Lane
 from shared.job import JobView, Priority, Question, Times
 from shared.result import Result
@@ -31,7 +30,7 @@ ROOM = 6 * 2**10
 
 Refusal = Literal["removed", "draining", "unready", "paused", "full", "crowded", "memory"]
 Repeat = Literal["known", "mismatch", "purged", "expired"]
-Word = Literal["queued", "intake", "pictures", "gone", "passed", Repeat, Refusal]
+Word = Literal["queued", "intake", "pictures", "gone", Repeat, Refusal]
 
 
 @value_object
@@ -91,11 +90,12 @@ class JobTerms:
     `pending_terms` (JSON for the courier) is set where inputs must be fetched first or the job is scheduled.
     `retry_of` is the job that this one retries, `response` (JSON) what it shows as one of OpenAI's responses.
     `max_queued_caller` overrides the setting of that name. The address guard gave `webhook` its host. The end
-    of a `quiet` job is told to that webhook only, not to the caller's endpoints or log. `line` is the batch
-    line that the job answers: `passed` where another process has taken the line, or the batch takes no more.
-    `retain_s` overrides how long the settings keep the job and its answer. A job that is not `stored` is in
-    no list, and `purge` forgets it once its end was told. `request_id` is that of the call, `trace` its place
-    in a trace (a carrier of shared/telemetry/traces.py). By `call_id` a caller who hung up finds it again.
+    of a `quiet` job is told to that webhook only, not to the caller's endpoints or log. The job of
+    a batch's `line` has a share of the queue, and is read by its batch until then (Unix ms), or for as long
+    as by others (0). `retain_s` overrides how long the settings keep the job and its answer. A job that is
+    not `stored` is in no list, and `purge` forgets it once its end was told. `request_id` is that of the
+    call, `trace` its place in a trace (a carrier of shared/telemetry/traces.py). By `call_id` a caller who
+    hung up finds it again.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class JobTerms:
     response: str | None = None
     webhook: Webhook | None = None
     quiet: bool = False
-    line: LinePosition | None = None
+    line: int | None = None
     retain_s: int | None = None
     stored: bool = True
     request_id: str | None = None
@@ -137,7 +137,7 @@ class JobTerms:
             "request_id": self.request_id,
             "trace": self.trace,
             "call_id": self.call_id,
-            "line": _line(self.line) if self.line else None,
+            "line": self.line,
             **vars(self.times),
         }
 
@@ -215,11 +215,6 @@ def hook_fields(webhook: Webhook) -> dict[str, str]:
     """The fields of a `:hook` record."""
     fields = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
     return fields | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
-
-
-def _line(line: LinePosition) -> dict[str, str]:
-    """Numbers as text, as the record holds what they are compared with."""
-    return {name: str(value) for name, value in vars(line).items()}
 
 
 @dataclass(frozen=True)

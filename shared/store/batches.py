@@ -1,22 +1,13 @@
 """The transitions of batches: what callers ask for, and what a process that works on a batch does."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from shared.batch import (
-    WINDOW_S,
-    Batch,
-    BatchLease,
-    LineAnswer,
-    LineFailures,
-    LinePosition,
-    LineProblem,
-    WrittenRows,
-)
+from shared.batch import WINDOW_S, Batch, BatchLease, LineFailures, LineProblem, WrittenRows
 from shared.file import Written
 from shared.job import Hook
 from shared.result import JobError
@@ -25,25 +16,19 @@ from shared.store.admission import hook_fields
 from shared.store.constants import constants
 from shared.store.records import NOW, READ, Command, RecordKind, flat
 from shared.store.script import Script, ScriptCall, T
-from shared.store.views import job_error, pairs, read_result, webhook
+from shared.store.views import webhook
 from shared.webhooks import Webhook
 
-CREATE, CANCEL, TAKE = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take"))
-ADD, STEP, LOSE, END = (Script(f"batch_{verb}") for verb in ("add", "step", "lose", "end"))
+CREATE, CANCEL = Script("batch_create"), Script("batch_cancel")
+STEP, END = Script("batch_step"), Script("batch_end")
 
-WINDOW = 256
-"""Lines of one batch on their way at once."""
 MOST = 100
 """Batches that one caller may have under way at once: they take turns, and each turn may be long."""
-LEASE_S = 10.0
-"""A batch whose process is silent for this long goes to another process."""
-MOST_BYTES = 2 * 2**20
-"""Of answers that are read at once, but for the last one."""
 FAILURES, MESSAGE = "_failures", "_message"
 """Fields of a batch, behind the code of an error: how many lines it had, and the first one's message."""
 LONGEST_MESSAGE = 500
 Outcome = Literal["written", "lost"]
-_BATCH, _ANSWER = TypeAdapter(Batch), TypeAdapter(LineAnswer)
+_BATCH = TypeAdapter(Batch)
 
 
 def _batch(fields: dict[str, Any]) -> Batch:
@@ -76,8 +61,8 @@ def create(
     """
     kept_s = batch.retain_s or max(batch.life_s, settings.retention.job_s)
     metadata = json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":"))
-    names = ["caller", "stage", "file", "endpoint", "max_queued", "retain_s", "life_s", "at", "row"]
-    names += ["question", "pages"]
+    names = ["caller", "stage", "file", "endpoint", "max_queued", "retain_s", "life_s"]
+    names += ["at", "row", "written", "written_at", "question", "pages"]
     fields = {name: getattr(batch, name) for name in names}
     which = {"id": batch.id, "caller": batch.caller, "file": batch.file, "body": body}
     terms: dict[str, Any] = {"window_s": WINDOW_S, "kept_s": kept_s, "most": MOST}
@@ -92,43 +77,26 @@ def cancel(caller: str, id: str) -> ScriptCall[Batch | None]:
     return ScriptCall(CANCEL, {"id": id, "caller": caller}, BATCHES.known)
 
 
-def take(settings: Settings, token: str) -> ScriptCall[BatchLease | float | None]:
-    """Take a batch to work on: callers take turns, and so do the batches of each.
-
-    Where none can be taken now: the seconds until one can, or None where there is no batch.
-    """
-    arguments = {
-        "token": token,
-        "lease_ms": LEASE_S * 1000,
-        "window": WINDOW,
-        "max_queued": settings.queue.max_queued,
-        "max_queued_caller": settings.queue.max_queued_caller,
-    }
-
-    def parse(reply: list[Any]) -> BatchLease | float | None:
-        if reply[0] == "none":
-            return None if reply[1] == "" else float(reply[1]) / 1000
-        fields, doubles, *counts = reply[1:]
-        return BatchLease(BATCHES.parse(fields), token, frozenset(map(int, doubles)), *map(int, counts))
-
-    return ScriptCall(TAKE, arguments, parse)
+def leased(lease: BatchLease) -> ScriptCall[Batch | None]:
+    """A batch that this process has claimed; None where it is another process's by now, or has ended."""
+    return _leased(READ, lease, lambda replies: BATCHES.known(replies and replies[0]), kind=BATCHES.name)
 
 
-def renew(turn: BatchLease, seconds: float, *, leave: bool = False) -> ScriptCall[Outcome]:
-    """Hold a batch for `seconds`; with `leave` give it up, and let it be taken again after `seconds`."""
-    # A turn that came to its end found all bytes that it needed.
-    commands: list[Command] = [("HDEL", "", "token", "missing_ms")] if leave else []
-    return _step(STEP, turn, commands, seconds=seconds)
+def give_back(
+    settings: Settings, lease: BatchLease, seconds: float, *, found: bool = True
+) -> ScriptCall[Outcome]:
+    """End this turn; the next one is due after `seconds`. `found`: bytes that were missing were there."""
+    commands: list[Command] = [("HDEL", "", "missing_ms")] if found else []
+    return _step(lease, commands, constants=constants(settings), pause=round(seconds * 1000))
 
 
-def miss(turn: BatchLease, patience_s: float) -> ScriptCall[Outcome]:
-    """Record that bytes of the batch are missing; after `patience_s` they are given up."""
-    gone = turn.now_ms - (turn.batch.missing_ms or turn.now_ms) >= patience_s * 1000
-    return _step(STEP, turn, [("HSET", "", "gone", 1) if gone else ("HSETNX", "", "missing_ms", NOW)])
+def miss(lease: BatchLease, *, gone: bool) -> ScriptCall[Outcome]:
+    """Record that bytes of the batch are missing, and that they are given up where they are `gone`."""
+    return _step(lease, [("HSET", "", "gone", 1) if gone else ("HSETNX", "", "missing_ms", NOW)])
 
 
 def begin(
-    turn: BatchLease,
+    lease: BatchLease,
     *,
     total: int | None = None,
     last: int = 0,
@@ -142,79 +110,68 @@ def begin(
     commands: list[Command] = [("ZADD", ":doubles", number, number) for number in doubles]
     if total is not None:
         commands.append(("HSET", "", *flat(total=total, last=last, errors=_errors(errors))))
-    return _step(ADD, turn, commands, guard=("HEXISTS", "", "total"), expected=0)
+    return _step(lease, commands, guard=("HEXISTS", "", "total"), expected=0)
 
 
-def refuse(turn: BatchLease, place: LinePosition, error: JobError) -> ScriptCall[Outcome]:
-    """Answer the next line with an error: it becomes no job."""
-    line = json.dumps({"custom_id": place.custom_id})
-    answer = json.dumps({"line": line, "status": "refused", "error": error.model_dump_json()})
-    commands = [("HSET", ":lines", place.number, line), ("HSET", ":answers", place.number, answer)]
-    return _step(ADD, turn, [*commands, _move(place.behind, place.number)], **_stands(place.at))
+def take(
+    lease: BatchLease, before: Batch, after: Batch, refused: Mapping[int, JobError]
+) -> ScriptCall[Outcome]:
+    """Move on to the last line of those that were taken, which are jobs, or `refused`."""
+    commands: list[Command] = [("HSET", "", *flat(row=after.row, at=after.at, model=after.model))]
+    if refused:
+        errors = [part for number, error in refused.items() for part in (number, error.model_dump_json())]
+        commands.append(("HSET", ":known", *errors))
+    return _step(lease, commands, guard=("HGET", "", "row"), expected=str(before.row))
 
 
-def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
-    """Count lines whose answers are written down; they are no longer under way."""
+def write(lease: BatchLease, batch: Batch, wrote: WrittenRows) -> ScriptCall[Outcome]:
+    """Count lines whose rows are written, and move on behind them."""
     counts = {name: getattr(wrote, name) for name in ("completed", "failed", "late")}
     counts |= {f"{kind}_tokens": count for kind, count in vars(wrote.tokens).items()}
     commands: list[Command] = [("HINCRBY", "", name, count) for name, count in counts.items()]
     for failure in wrote.failures:
         commands.append(("HINCRBY", "", failure.code + FAILURES, failure.count))
         commands.append(("HSETNX", "", failure.code + MESSAGE, failure.message[:LONGEST_MESSAGE]))
-    commands.append(("HSET", "", "wrote_ms", NOW))
     pieces = {":good": wrote.good, ":bad": wrote.bad}
     commands += [("RPUSH", list, piece) for list, piece in pieces.items() if piece]
-    if undone := wrote.undone:
-        first = _stands(undone.at)
-        commands.append(_move(undone.behind, undone.row))
-    else:
-        first = {"guard": ("HEXISTS", ":lines", wrote.numbers[0]), "expected": 1}
-        commands += [("HDEL", part, *wrote.numbers) for part in (":lines", ":answers")]
-    return _step(STEP, turn, commands, pieces=[piece for piece in pieces.values() if piece], **first)
+    commands.append(("HDEL", ":known", *wrote.numbers))
+    commands.append(("HSET", "", "written", wrote.numbers[-1], "written_at", wrote.behind, "wrote_ms", NOW))
+    held = [piece for piece in pieces.values() if piece]
+    guard = ("HGET", "", "written")
+    return _step(lease, commands, pieces=held, guard=guard, expected=str(batch.written), jobs=wrote.jobs)
 
 
-def ended(turn: BatchLease, limit: int) -> ScriptCall[list[str] | None]:
-    """The numbers of some lines that have ended and are not written down yet.
-
-    None where the batch is another process's.
-    """
-    return _read(turn, [("HRANDFIELD", ":answers", limit)], lambda numbers: numbers or [])
+def doubles(lease: BatchLease, batch: Batch, limit: int) -> ScriptCall[frozenset[int] | None]:
+    """The next numbers of lines to come whose custom_id an earlier line has."""
+    command = ("ZRANGEBYSCORE", ":doubles", f"({batch.row}", "+inf", "LIMIT", 0, limit)
+    return _read(lease, [command], lambda numbers: frozenset(map(int, numbers)))
 
 
-def answers(turn: BatchLease, numbers: Sequence[str]) -> ScriptCall[list[LineAnswer] | None]:
-    """How these lines have ended, the first at least; None where the batch is another process's."""
+def known(lease: BatchLease, numbers: Iterable[int]) -> ScriptCall[dict[int, JobError | str] | None]:
+    """Why lines became no job; of an imported batch also jobs' ids, "" where a row is there already."""
+    numbers = tuple(numbers)
 
-    def parse(*found: str) -> list[LineAnswer]:
-        return [_answer(*row) for row in zip(numbers, found, strict=False)]
-
-    return _read(turn, [("HGET", ":answers", number) for number in numbers], parse, bytes=MOST_BYTES)
-
-
-def under_way(turn: BatchLease) -> ScriptCall[dict[str, str] | None]:
-    """The numbers of lines that have not ended, by their jobs; None where the batch is another process's."""
-
-    def parse(lines: list[str], ended: list[str]) -> dict[str, str]:
+    def parse(values: list[str | None]) -> dict[int, JobError | str]:
+        found = {number: value for number, value in zip(numbers, values, strict=True) if value is not None}
         return {
-            json.loads(line)["job"]: number for number, line in pairs(lines).items() if number not in ended
+            number: JobError.model_validate_json(value) if value.startswith("{") else value
+            for number, value in found.items()
         }
 
-    return _read(turn, [("HGETALL", ":lines"), ("HKEYS", ":answers")], parse)
+    return _read(lease, [("HMGET", ":known", *numbers)], parse)
 
 
-def lose(settings: Settings, turn: BatchLease, numbers: Sequence[str]) -> ScriptCall[Outcome]:
-    """End lines whose jobs' records are gone."""
-    return _leased(LOSE, turn, constants=constants(settings), numbers=numbers)
-
-
-def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
+def pieces(lease: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
     """The digests of both files' pieces, output before errors; None where the batch is another process's."""
-    return _read(turn, [("LRANGE", list, 0, -1) for list in (":good", ":bad")], lambda *lists: lists)
+    return _read(lease, _PIECES, lambda *lists: lists)
+
+
+_PIECES: list[Command] = [("LRANGE", list, 0, -1) for list in (":good", ":bad")]
 
 
 def rows_so_far(caller: str, id: str) -> ScriptCall[tuple[list[str], list[str]]]:
     """As `pieces`, for the batch's caller; empty once it has ended, or where the caller has none."""
-    commands = [("LRANGE", list, 0, -1) for list in (":good", ":bad")]
-    return BATCHES.read_all(caller, id, commands, lambda replies: replies or ([], []))
+    return BATCHES.read_all(caller, id, _PIECES, lambda replies: replies or ([], []))
 
 
 def hook(caller: str, id: str) -> ScriptCall[Hook | None]:
@@ -227,82 +184,54 @@ def hook(caller: str, id: str) -> ScriptCall[Hook | None]:
     return BATCHES.read_all(caller, id, commands, parse)
 
 
-def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
-    """End a batch of which no line, or no further line, can be taken."""
+def fail(settings: Settings, lease: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
+    """End a batch of which no line can be taken."""
     fields = flat(errors=_errors(errors))
-    return _leased(END, turn, constants=constants(settings), stage="failed", files=[], fields=fields)
+    return _leased(END, lease, constants=constants(settings), stage="failed", files=[], fields=fields)
 
 
 def end(
-    settings: Settings, turn: BatchLease, *, output: Written | None, error: Written | None
+    settings: Settings, lease: BatchLease, batch: Batch, *, output: Written | None, error: Written | None
 ) -> ScriptCall[Outcome]:
-    """End a batch whose lines are all written down, with the records of its files."""
-    batch = turn.batch
+    """End a batch whose rows are all written, with the records of its files."""
     stage = "cancelled" if batch.stage == "cancelling" else "expired" if batch.late else "completed"
     files = [{**vars(file), "caller": batch.caller} for file in (output, error) if file]
     fields = flat(output=output and output.id, error=error and error.id)
-    return _leased(END, turn, constants=constants(settings), stage=stage, files=files, fields=fields)
+    return _leased(END, lease, constants=constants(settings), stage=stage, files=files, fields=fields)
 
 
 def _step(
-    script: Script,
-    turn: BatchLease,
+    lease: BatchLease,
     commands: Sequence[Command],
     *,
-    guard: Command = ("HEXISTS", "", "caller"),
-    expected: int | str = 1,
     pieces: Sequence[str] = (),
-    seconds: float = LEASE_S,
+    constants: str = "",
+    **first: Any,
 ) -> ScriptCall[Outcome]:
-    """Commands that are done together, unless the reply to the guard says that they were done before.
+    """Commands that are done together, unless the reply to a `guard` says that they were done before.
 
-    The batch takes over the hold of `pieces`, and is the process's for `seconds` more.
+    The batch takes over the hold of `pieces`.
     """
-    first: dict[str, Any] = {"guard": guard, "expected": expected, "ms": round(seconds * 1000)}
-    return _leased(script, turn, commands=commands, pieces=pieces, upload=turn.token, **first)
+    arguments = {"commands": commands, "pieces": pieces, "upload": lease.token, **first}
+    return _leased(STEP, lease, constants=constants, **arguments)
 
 
-def _read(
-    turn: BatchLease, commands: Sequence[Command], parse: Callable[..., T], **limits: int
-) -> ScriptCall[T | None]:
+def _read(lease: BatchLease, commands: Sequence[Command], parse: Callable[..., T]) -> ScriptCall[T | None]:
     """The replies to commands; None where the batch is another process's."""
-    arguments: dict[str, Any] = {"kind": BATCHES.name, "commands": commands, **limits}
-    return _leased(READ, turn, lambda replies: None if replies is None else parse(*replies), **arguments)
+    arguments: dict[str, Any] = {"kind": BATCHES.name, "commands": commands}
+    return _leased(READ, lease, lambda replies: None if replies is None else parse(*replies), **arguments)
 
 
 def _leased(
     script: Script,
-    turn: BatchLease,
+    lease: BatchLease,
     parse: Callable[[Any], Any] = lambda reply: reply,
     constants: str = "",
     **arguments: Any,
 ) -> ScriptCall[Any]:
     """What the process does that holds the lease."""
-    arguments |= {"id": turn.batch.id, "token": turn.token}
-    return ScriptCall(script, arguments, parse, constants=constants)
-
-
-def _stands(at: int) -> dict[str, Any]:
-    """The guard of a step that moves the batch on from there."""
-    return {"guard": ("HGET", "", "at"), "expected": str(at)}
-
-
-def _move(behind: int, row: int) -> Command:
-    return "HSET", "", "at", behind, "row", row, "waits_for", ""
+    return ScriptCall(script, {**vars(lease), **arguments}, parse, constants=constants)
 
 
 def _errors(errors: Sequence[LineProblem]) -> str:
     return json.dumps([asdict(error) for error in errors])
-
-
-def _answer(number: str, answer: str) -> LineAnswer:
-    ended = json.loads(answer)
-    line = json.loads(ended.pop("line"))
-    result, error = ended.pop("result", None), ended.pop("error", None)
-    parts = {
-        "number": number,
-        "custom_id": line.pop("custom_id") or None,
-        "result": read_result(result) if result else None,
-        "error": job_error(error, ended.get("paths")) if error else None,
-    }
-    return _ANSWER.validate_python({**line, **ended, **parts})

@@ -29,9 +29,9 @@ PAGE_BYTES = 2 * 2**20
 """Bytes of one page's records, unless its first is larger. With logprobs one answer may have a megabyte."""
 
 
-def view(settings: Settings, caller: str, job: str) -> ScriptCall[JobView | None]:
-    """One job; None where the caller has no such job."""
-    arguments = {"caller": caller, "job": job}
+def view(settings: Settings, caller: str, job: str, *, line: bool = False) -> ScriptCall[JobView | None]:
+    """One job; None where the caller has no such job. `line`: for its batch, which may see it for longer."""
+    arguments = {"caller": caller, "job": job, "line": line or None}
     return ScriptCall(VIEW, arguments, views.job, size=views.answer_bytes, constants=constants(settings))
 
 
@@ -131,10 +131,13 @@ def abandon(caller: str, job: str, keep_s: float) -> ScriptCall[int | None]:
 
 
 def cancel(
-    settings: Settings, caller: str, job: str, *, abandoned: int | None = None
+    settings: Settings, caller: str, job: str, *, abandoned: int | None = None, line: bool = False
 ) -> ScriptCall[JobView | None]:
-    """Leave the run; the last one to leave ends it. One that was `abandoned`: only where nobody came back."""
-    arguments = {"caller": caller, "job": job, "abandoned": abandoned}
+    """Leave the run; the last one to leave ends it. One that was `abandoned`: only where nobody came back.
+
+    `line` as in `view`.
+    """
+    arguments = {"caller": caller, "job": job, "abandoned": abandoned, "line": line or None}
     return ScriptCall(CANCEL, arguments, views.job, size=views.answer_bytes, constants=constants(settings))
 
 

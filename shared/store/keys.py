@@ -9,6 +9,9 @@ PREFIX = "sl7:"
 INTAKE = "intake"
 """The lane of jobs whose remote pictures are to be fetched; also the courier's Celery queue."""
 
+BATCH = "batch"
+"""The lane of batches, whose turns API processes take; no queue of the broker."""
+
 
 def channel(name: str) -> str:
     """The channel that says that a job, run or worker changed, with a run's text."""

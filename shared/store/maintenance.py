@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.settings import Settings
 from shared.store.constants import constants
-from shared.store.keys import PREFIX
+from shared.store.keys import BATCH, PREFIX
 from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import WAITING
 
@@ -38,9 +38,12 @@ def finish(settings: Settings) -> ScriptCall[int]:
 
 
 def backlog(store: Store) -> dict[str, int]:
-    """How much work waits, by lane, without lanes that are paused or removed. Raises Unavailable."""
+    """How much work waits, by lane, without batches, and lanes that are paused or removed.
+
+    Raises Unavailable.
+    """
     with store_errors():
-        lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
+        lanes = sorted(store.client.smembers(f"{PREFIX}lanes") - {BATCH})
         states = {lane: lane_state(store, lane) for lane in lanes}
     return {
         lane: sum(state.get(count, 0) for count in WAITING)

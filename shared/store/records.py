@@ -42,7 +42,7 @@ class RecordKind(Generic[T]):
 
     def record(self, owner: str, id: str) -> ScriptCall[T | None]:
         """One record; None where the owner has none of this id."""
-        return self.read(owner, id, ("HGETALL", ""), self.known)
+        return self._call(READ, owner, lambda replies: self.known(replies and replies[0]), id=id)
 
     def read(self, owner: str, id: str, command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
         """The reply to a command, None where the owner has none of this id, as `parse` reads it."""

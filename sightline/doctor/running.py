@@ -8,7 +8,7 @@ import httpx
 
 from shared.models import Model
 from shared.settings import CLIENT_KEY, ApiSettings, Settings
-from shared.store.keys import INTAKE
+from shared.store.keys import BATCH, INTAKE
 from shared.store.metrics import series
 from shared.store.models import registrations
 from shared.store.script import Store
@@ -129,7 +129,14 @@ def unnamed_queues(settings: Settings, models: Sequence[Model]) -> dict[str, int
         _, samples = store.run(series())
         found = store.run(registrations())
         # What waits for a removed model ends by itself.
-        named = {INTAKE, *(model.lane for model in models), *found.rows, *found.removed, *found.removing}
+        named = {
+            INTAKE,
+            BATCH,
+            *(model.lane for model in models),
+            *found.rows,
+            *found.removed,
+            *found.removing,
+        }
         lanes = [lane for lane in (samples[-1].lanes if samples else ()) if lane not in named]
         fleets = store.run(fleet(settings, lanes))
         queues = {lane: one.lane.queued for lane, one in zip(lanes, fleets, strict=True) if not one.workers}

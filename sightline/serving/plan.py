@@ -19,7 +19,7 @@ from sightline.serving.server import Binary, configuration
 
 ADMIN_KEY = "SIGHTLINE_API__ADMIN_KEY"
 ANSWERS_S = 5.0
-"""Time for answers in progress at the end: whoever pressed Ctrl-C waits for them."""
+"""Ctrl-C ends the workers too: what their runs in progress do not answer soon, nothing will."""
 OURS_ALONE = (ADMIN_KEY, "SIGHTLINE_METRICS__TOKEN")
 
 

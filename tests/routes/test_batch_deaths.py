@@ -3,12 +3,11 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from api.batches.lease import LeasedBatch, LeaseLostError
+from api.batches.lease import LeaseLostError
 from api.batches.runner import BatchTurn
 from shared.errors import Unavailable
 from shared.store import batches, files
@@ -71,7 +70,7 @@ async def dies(harness: BatchHarness, dies_at: int, *, heard: bool) -> bool:
     context = harness.context(store)
     while not await harness.ended():
         try:
-            await BatchTurn(LeasedBatch(context, await harness.take())).run()
+            await harness.turn(context)
         except DeathError:
             return True
         harness.answer()
@@ -103,7 +102,7 @@ async def test_a_death_while_a_batch_is_cancelled_changes_nothing_of_what_comes_
         dies_at += 1
         await harness.begin(lines)
         for _ in range(2):
-            await BatchTurn(LeasedBatch(harness.context(harness.store), await harness.take())).run()
+            await harness.turn()
         harness.worker.succeed(harness.worker.take(), "DONE")
         await harness.store.run(batches.cancel("local", harness.batch))
         died = await dies(harness, dies_at, heard=True)
@@ -120,13 +119,12 @@ async def test_two_processes_that_both_believe_to_have_a_batch_take_no_line_twic
 ) -> None:
     lines = [line(f"{n}", f"text {n}") for n in range(40)]
     await harness.begin(lines)
-    await BatchTurn(LeasedBatch(harness.context(harness.store), await harness.take())).run()
+    await harness.turn()
     while not await harness.ended():
-        first, second = await harness.take(), await harness.take()
-        few = [replace(turn, room=min(turn.room, 15)) for turn in (first, second)]
-        works = [BatchTurn(LeasedBatch(harness.context(harness.store), turn)) for turn in few]
-        done = await asyncio.gather(*(work.run() for work in works), return_exceptions=True)
+        both = [await harness.take() for _ in range(2)]
+        done = await asyncio.gather(*(BatchTurn(one).run() for one in both), return_exceptions=True)
         assert all(isinstance(result, float | LeaseLostError) for result in done), done
+        await harness.give_back(both[1])
         harness.answer()
     batch = await harness.now()
     assert (batch.stage, batch.completed, batch.failed) == ("completed", 40, 0)
@@ -159,15 +157,17 @@ async def test_what_a_death_leaves_is_nobodys_and_can_be_collected(harness: Batc
 async def half_done(harness: BatchHarness, count: int) -> None:
     """Two lines of so many are answered, the others not taken yet."""
     await harness.begin([line(f"{n}", f"text {n}") for n in range(count)])
-    for _ in range(2):
-        turn = replace(await harness.take(), room=2)
-        await BatchTurn(LeasedBatch(harness.context(harness.store), turn)).run()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("api.batches.lines.SOME", 2)
+        patched.setattr("api.batches.intake.WINDOW", 2)
+        for _ in range(2):
+            await harness.turn()
     harness.answer()
 
 
 async def misses(harness: BatchHarness) -> None:
     with pytest.raises(Unavailable):
-        await BatchTurn(LeasedBatch(harness.context(harness.store), await harness.take())).run()
+        await BatchTurn(await harness.take()).run()
 
 
 async def test_a_folder_that_is_empty_for_a_while_throws_nothing_away(
@@ -193,7 +193,8 @@ async def test_what_was_done_is_kept_though_the_rest_of_the_file_is_lost(
     await harness.go_on()
     batch = await harness.now()
     assert (batch.stage, batch.total, batch.completed, batch.failed) == ("completed", 200, 2, 198)
-    assert answers(await harness.written(batch.output)) == {"0": "TEXT 0", "1": "TEXT 1"}
+    texts = [row["response"]["body"]["choices"] for row in await harness.written(batch.output)]
+    assert [choices[0]["message"]["content"] for choices in texts] == ["TEXT 0", "TEXT 1"]
     lost = {row["id"]: row["error"]["code"] for row in await harness.written(batch.error)}
     assert (len(lost), set(lost.values())) == (198, {"file_not_found"})
 

@@ -8,17 +8,13 @@ from typing import BinaryIO
 import pytest
 
 from api.admission.submission import Submission
-from api.batches.lease import BatchContext, LeasedBatch
-from api.batches.output import CANCELLED
-from api.batches.runner import BatchTurn
-from shared.batch import LinePosition
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.estimate import Lane
 from shared.models import Model
 from shared.store import batches
 from tests.support.batch_harness import BatchHarness, opened
-from tests.support.batches import jsonl, line
+from tests.support.batches import line
 from tests.support.redis_server import RedisServer
 
 COUNT = 40
@@ -41,19 +37,12 @@ async def harness(_server: RedisServer, tmp_path: Path) -> AsyncIterator[BatchHa
         yield found
 
 
-async def turn(harness: BatchHarness, context: BatchContext | None = None) -> BatchTurn:
-    """One turn of a process, which is behind it."""
-    work = BatchTurn(LeasedBatch(context or harness.context(harness.store), await harness.take()))
-    await work.run()
-    return work
-
-
 async def test_a_model_that_fails_to_load_for_a_while_costs_no_line(harness: BatchHarness) -> None:
     await harness.begin(LINES)
     harness.worker.beat("loading")
     harness.worker.beat("gone", failed="out of memory")
     for _ in range(2):
-        await turn(harness)
+        await harness.turn()
     assert (await harness.now()).row == 0
     harness.worker.beat()
     await harness.go_on()
@@ -72,28 +61,28 @@ async def test_lines_whose_window_closes_meanwhile_are_told_of_no_field_that_the
         return (await lane(self, model))[0], 2**60
 
     monkeypatch.setattr(Submission, "_lane", much_later)
-    await turn(harness)
+    await harness.turn()
     batch = await harness.now()
     assert (batch.row, batch.failed) == (0, 0)
 
 
 @pytest.mark.parametrize("gone", [False, True])
-@pytest.mark.parametrize("at_once", [1, 1000])
 async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_turn(
-    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch, at_once: int, *, gone: bool
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch, *, gone: bool
 ) -> None:
     monkeypatch.setattr("api.batches.output.TURN_S", 0.0)
-    monkeypatch.setattr("api.batches.output.UNTAKEN_AT_ONCE", at_once)
+    monkeypatch.setattr("api.batches.output.AT_ONCE", 1)
+    monkeypatch.setattr("api.batches.lines.SOME", 1)
     await harness.begin(LINES[:4])
-    await turn(harness)
+    await harness.turn()
     if gone:
         harness.worker.store.client.hset(f"sl7:{harness.batch}", "gone", 1)
     else:
         await harness.store.run(batches.cancel("local", harness.batch))
     for done in range(1, 5):
-        await turn(harness)
+        await harness.turn()
         batch = await harness.now()
-        assert (batch.row, batch.failed, batch.output) == (done, done, None)
+        assert (batch.written, batch.failed, batch.output) == (done, done, None)
     await harness.go_on()
     batch = await harness.now()
     code = "file_not_found" if gone else "batch_cancelled"
@@ -106,13 +95,13 @@ async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_
 async def test_lines_that_are_not_taken_any_more_cost_one_look_into_their_file(
     harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batches.output.UNTAKEN_AT_ONCE", 1)
+    monkeypatch.setattr("api.batches.output.AT_ONCE", 1)
     monkeypatch.setattr("api.batches.output.TURN_S", 60.0)
     await harness.begin(LINES)
-    await turn(harness)
+    await harness.turn()
     await harness.store.run(batches.cancel("local", harness.batch))
     blobs = Counting(harness.settings.blobs)
-    await turn(harness, replace(harness.context(harness.store), blobs=blobs))
+    await harness.turn(replace(harness.context(harness.store), blobs=blobs))
     assert ((await harness.now()).failed, blobs.opened) == (COUNT, 1)
 
 
@@ -120,31 +109,16 @@ async def test_lines_of_a_caller_whose_jobs_fill_the_records_wait_without_a_look
     harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.begin(LINES)
-    await turn(harness)
+    await harness.turn()
     blobs = Counting(harness.settings.blobs)
     with monkeypatch.context() as patched:
         patched.setattr(Submission, "check_room", _crowded)
         for _ in range(2):
-            await turn(harness, replace(harness.context(harness.store), blobs=blobs))
+            await harness.turn(replace(harness.context(harness.store), blobs=blobs))
     assert ((await harness.now()).row, blobs.opened) == (0, 0)
-    await turn(harness, replace(harness.context(harness.store), blobs=blobs))
+    await harness.turn(replace(harness.context(harness.store), blobs=blobs))
     assert ((await harness.now()).row, blobs.opened) == (COUNT, 1)
 
 
 async def _crowded(*_: object) -> None:
     raise Unavailable("caller_queue_full", "m")
-
-
-async def test_a_batch_that_the_release_before_was_closing_has_a_row_for_each_line(
-    harness: BatchHarness,
-) -> None:
-    """It answered lines as if they had been taken, and then wrote them down."""
-    await harness.begin(LINES)
-    await turn(harness)
-    await harness.store.run(batches.cancel("local", harness.batch))
-    first = LinePosition(harness.batch, 1, 0, len(jsonl(LINES[:1])), "0")
-    await harness.store.run(batches.refuse(await harness.take(), first, CANCELLED))
-    await harness.go_on()
-    batch = await harness.now()
-    assert (batch.stage, batch.failed) == ("cancelled", COUNT)
-    assert [row["custom_id"] for row in await harness.written(batch.error)] == [str(n) for n in range(COUNT)]

@@ -11,11 +11,9 @@ import uvicorn
 
 from api.server.middleware import HEAD_LIMIT
 from api.server.protocol import HttpProtocol
-from api.server.shutdown import FAREWELL_S
-from shared.settings import QueueSettings, Settings
+from shared.settings import Settings
 from sightline.serving.folder import DataFolder
 from sightline.serving.plan import Plan
-from sightline.serving.processes import api
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -168,14 +166,6 @@ def test_the_service_is_started_with_these_limits(tmp_path: Path) -> None:
     assert argv[argv.index("--http") + 1] == f"{HttpProtocol.__module__}:{HttpProtocol.__name__}"
     # Balancers keep a connection for 60 s: the one who closes first must be they.
     assert int(argv[argv.index("--timeout-keep-alive") + 1]) > 60
-
-
-def test_an_api_has_as_long_for_its_answers_as_a_worker_and_less_at_a_terminal(tmp_path: Path) -> None:
-    settings = Settings(queue=QueueSettings(drain_s=40.5))
-    alone = api(settings, "127.0.0.1", 8000)
-    run = Plan(settings, DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0").api()
-    assert [int(it.argv[it.argv.index("--timeout-graceful-shutdown") + 1]) for it in (alone, run)] == [41, 5]
-    assert alone.grace_s > 41 + FAREWELL_S
 
 
 OFFERED = b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nConnection: %s\r\n"

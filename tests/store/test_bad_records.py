@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.job import Times
-from shared.store import audit, batches, jobs
+from shared.store import audit, jobs
 from shared.store.admission import cached
 from shared.store.headroom import holding
 from shared.webhooks import Webhook
@@ -146,13 +146,6 @@ def test_other_callers_webhooks_are_called(records: Records) -> None:
     assert delivery.notice.job is not None
     assert delivery.notice.job.caller == "whole"
     assert list(records.client.hgetall("sl7:bad")) == ["deliveries broken"]
-
-
-def test_other_batches_go_on(records: Records) -> None:
-    records.client.set("sl7:batch_0a", "x")
-    records.client.zadd("sl7:batching", {"batch_0a": 1})
-    assert records.run(batches.take(records.settings, records.token())) is None, "and no error"
-    assert not records.client.exists("sl7:batching")
 
 
 def test_a_worker_s_slot_is_free_again_after_a_run_that_cannot_be_read(records: Records) -> None:

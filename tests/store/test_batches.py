@@ -1,12 +1,13 @@
 """Batches: whose they are, who works on them, how they end."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.batch import Batch, LineProblem, Tokens, WrittenRows
 from shared.file import Written
-from shared.store import audit, batches, files
+from shared.store import batches, files, jobs
 from tests.support.store import Records
 from tests.support.stored_batches import (
     BAD,
@@ -14,14 +15,18 @@ from tests.support.stored_batches import (
     BYTES,
     FILE,
     GOOD,
+    LINE,
     REFUSAL,
     begun,
     create,
     end,
+    leave,
+    lose,
+    move,
     now,
-    place,
     submit,
     take,
+    try_take,
     upload,
     write,
 )
@@ -79,71 +84,87 @@ def test_only_one_process_works_on_a_batch_until_it_is_not_heard_of(records: Rec
     upload(records)
     create(records)
     turn = take(records)
-    wait_s = records.run(batches.take(records.settings, records.token()))
-    assert wait_s == batches.LEASE_S
-    records.wait(batches.LEASE_S)
+    assert try_take(records, "other") is None
+    lose(records)
     other = take(records)
-    assert records.run(batches.renew(turn, 10)) == "lost"
+    assert leave(records, turn) == "lost"
     assert records.run(batches.begin(turn, total=1, last=1)) == "lost"
-    assert records.run(batches.renew(other, 10)) == "written"
+    assert leave(records, other) == "written"
 
 
 def test_a_batch_that_is_left_is_taken_up_again_after_its_pause(records: Records) -> None:
-    turn = begun(records)
-    assert records.run(batches.renew(turn, 1, leave=True)) == "written"
-    assert records.run(batches.take(records.settings, records.token())) == 1.0
+    assert leave(records, begun(records), 1) == "written"
+    assert try_take(records) is None
     records.wait(1)
-    assert take(records).batch.stage == "in_progress"
+    assert records.run(batches.leased(take(records))) == now(records)
+    assert now(records).stage == "in_progress"
 
 
 def test_nobody_works_where_there_is_no_batch(records: Records) -> None:
-    assert records.run(batches.take(records.settings, records.token())) is None
+    assert try_take(records) is None
 
 
 def test_who_has_many_batches_keeps_nobody_waiting_who_has_few(records: Records) -> None:
     upload(records)
     for number in range(4):
         create(records, id=f"batch_0{number}")
-        records.wait(1)
     few = Written("file-" + "3" * 32, "b.jsonl", "batch", 100, BYTES, 3600, "upload:2")
     records.run(files.create(few, "other"))
     create(records, "other", id=BATCH, file=few.id)
     turns = []
-    for _ in range(5):
+    for _ in range(8):
         turn = take(records)
-        turns.append(turn.batch.id)
-        records.run(batches.renew(turn, 0, leave=True))
-        records.wait(1)
-    assert turns == ["batch_00", BATCH, "batch_01", BATCH, "batch_02"]
-    assert audited(records) == {}
+        turns.append(turn.id)
+        leave(records, turn)
+    assert turns.count(BATCH) == 4
+    assert set(turns) == {BATCH, *(f"batch_0{number}" for number in range(4))}
+
+
+def test_a_batch_that_kills_who_takes_it_fails_alone_and_one_that_went_on_between_does_not(
+    records: Records,
+) -> None:
+    upload(records)
+    create(records)
+    for _ in range(2):
+        for _ in range(2):
+            take(records)
+            lose(records)
+        leave(records, take(records))
+    for _ in range(2):
+        take(records)
+        lose(records)
+    take(records)
+    records.client.zadd("sl7:lease:batch", {BATCH: 0})
+    assert records.rescue() == [(BATCH, "")]
+    batch = now(records)
+    assert (batch.stage, [problem.code for problem in batch.errors]) == ("failed", ["poison"])
 
 
 def test_a_process_that_lost_the_batch_writes_nothing_down(records: Records) -> None:
     turn = begun(records)
     submit(records, 1)
     records.settle(records.claim())
-    records.wait(batches.LEASE_S)
+    move(records, turn, 1)
+    lose(records)
     other = take(records)
     before = records.dump()
-    wrote = WrittenRows((1,), 1, 0, 0, Tokens(), good=GOOD)
-    assert records.run(batches.wrote(turn, wrote)) == "lost"
-    assert records.run(batches.refuse(turn, place(2), REFUSAL)) == "lost"
+    assert write(records, turn, 1) == "lost"
+    assert move(records, turn, 2, {2: REFUSAL}) == "lost"
     assert end(records, turn) == "lost"
-    assert records.run(batches.ended(turn, 64)) is None
-    assert records.run(batches.answers(turn, ["1"])) is None
-    assert records.run(batches.under_way(turn)) is None
-    assert records.run(batches.pieces(turn)) is None
+    assert records.run(batches.leased(turn)) is None
+    assert records.run(batches.known(turn, [1])) is None
     assert records.dump() == before
-    assert write(records, other) == "written"
+    assert write(records, other, 1) == "written"
 
 
 def ended(records: Records, **how: Any) -> Batch:
     turn = begun(records, 1)
     submit(records, 1)
+    move(records, turn, 1)
     if how.get("cancelled"):
         records.run(batches.cancel("anyone", BATCH))
     records.settle(records.claim())
-    write(records, turn, late=how.get("late", 0))
+    write(records, turn, 1, late=how.get("late", 0))
     assert end(records, turn) == "written"
     assert end(records, turn) == "lost"
     return now(records)
@@ -162,10 +183,10 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     assert output is not None
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
     assert set(records.client.keys(f"sl7:{BATCH}*")) - {f"sl7:{BATCH}:ended"} == {f"sl7:{BATCH}"}
-    assert records.client.keys("sl7:batching") + records.client.keys("sl7:taken*") == []
+    assert records.client.keys("sl7:batching*") + records.client.keys("sl7:lease:batch") == []
     assert records.client.ttl(f"sl7:{BATCH}") == records.given(3600)
     assert records.run(files.mark_deleted([GOOD, output.digest])) == [GOOD]
-    assert records.run(batches.take(records.settings, records.token())) is None
+    assert try_take(records) is None
 
 
 def test_a_file_without_a_line_fails_its_batch(records: Records) -> None:
@@ -177,7 +198,7 @@ def test_a_file_without_a_line_fails_its_batch(records: Records) -> None:
     assert records.run(batches.fail(records.settings, turn, [problem])) == "lost"
     batch = now(records)
     assert (batch.stage, batch.total, batch.errors) == ("failed", None, (problem,))
-    assert records.run(batches.take(records.settings, records.token())) is None
+    assert try_take(records) is None
     assert records.run(files.mark_deleted([BYTES])) == [], "the file itself is still there"
 
 
@@ -188,18 +209,72 @@ def test_looking_through_a_file_twice_changes_nothing(records: Records) -> None:
     assert records.dump() == before
 
 
-def test_a_cancelled_batch_takes_no_more_lines_and_keeps_what_was_done(records: Records) -> None:
+def test_lines_that_are_written_count_once_and_the_last_of_them_finishes_the_batch(records: Records) -> None:
     turn = begun(records)
-    submit(records, 1)
+    assert [submit(records, number)[:4] for number in (1, 2)] == ["job_", "job_"]
+    taken, before = batches.take(turn, now(records), _row(records, 3), {3: REFUSAL}), now(records)
+    assert records.run(taken) == records.run(taken) == "written"
+    assert (now(records).row, now(records).at, before.row) == (3, 3 * LINE, 0)
+    assert records.run(batches.known(turn, [1, 2, 3])) == {3: REFUSAL}
+    wrote = WrittenRows((1, 2), 2 * LINE, 2, 0, 0, Tokens(9, 3, 1), good=GOOD)
+    first = batches.write(turn, now(records), wrote)
+    assert records.run(first) == "written"
+    dump = records.dump()
+    assert records.run(first) == "written"
+    assert records.dump() == dump
+    assert now(records).stage == "in_progress"
+    assert write(records, turn, 3, completed=0, failed=1, good=None, bad=BAD) == "written"
+    batch = now(records)
+    assert (batch.stage, batch.completed, batch.failed, batch.written) == ("finalizing", 2, 1, 3)
+    assert batch.tokens == Tokens(18, 6, 2)
+    assert records.run(batches.pieces(turn)) == ([GOOD], [BAD])
+    assert records.run(batches.known(turn, [3])) == {}
+    assert records.run(files.mark_deleted([GOOD, BAD])) == []
+    assert end(records, turn) == "written"
+    assert records.run(files.mark_deleted([GOOD, BAD])) == [GOOD, BAD]
+
+
+def _row(records: Records, row: int) -> Batch:
+    return replace(now(records), row=row, at=row * LINE)
+
+
+def test_a_line_that_is_submitted_again_is_the_same_job_also_after_its_end(records: Records) -> None:
+    begun(records)
+    first = submit(records, 1)
+    assert submit(records, 1) == first
+    records.settle(records.claim())
+    assert submit(records, 1) == first
+    assert records.try_claim() is None
+
+
+def test_the_doubles_among_the_next_lines_are_told(records: Records) -> None:
+    turn = begun(records, doubles=[1, 3])
+    move(records, turn, 1, {1: REFUSAL})
+    assert records.run(batches.doubles(turn, now(records), 9)) == frozenset({3})
+
+
+def test_an_answer_waits_for_its_batch_though_its_caller_sees_it_no_longer(records: Records) -> None:
+    turn = begun(records)
+    job = submit(records, 1, line=records.now + 90_000_000, retain_s=60)
+    records.settle(records.claim())
+    records.wait(3600)
+    assert records.run(jobs.view(records.settings, "anyone", job)) is None
+    kept = records.run(jobs.view(records.settings, "anyone", job, line=True))
+    assert kept is not None
+    assert kept.result is not None
+    write(records, turn, 1, jobs=(job,))
+    assert records.client.pttl(f"sl7:{job}") <= 1
+    assert records.client.pttl(f"sl7:{kept.run_id}") <= 1
+
+
+def test_a_cancelled_batch_keeps_what_was_done(records: Records) -> None:
+    turn = begun(records)
     asked = records.run(batches.cancel("anyone", BATCH))
     assert asked is not None
     assert asked.stage == "cancelling"
     assert records.run(batches.cancel("anyone", BATCH)) == asked
-    assert submit(records, 2) == "passed"
-    assert len(records.run(batches.under_way(turn)) or []) == 1
-    records.settle(records.claim())
-    write(records, turn)
-    assert now(records).stage == "cancelling"
+    write(records, turn, 1)
+    assert (now(records).stage, now(records).completed) == ("cancelling", 1)
 
 
 def test_a_batch_that_has_ended_is_not_cancelled(records: Records) -> None:
@@ -207,74 +282,37 @@ def test_a_batch_that_has_ended_is_not_cancelled(records: Records) -> None:
     assert records.run(batches.cancel("anyone", BATCH)) == batch
 
 
-def test_a_batch_that_waits_for_a_look_at_its_file_can_be_cancelled(records: Records) -> None:
-    upload(records)
-    create(records)
-    asked = records.run(batches.cancel("anyone", BATCH))
-    assert asked is not None
-    assert (asked.stage, take(records).batch.stage) == ("cancelling", "cancelling")
-
-
-def test_a_batch_cancelled_before_anybody_looked_at_it_is_taken_up_at_once(records: Records) -> None:
-    turn = begun(records)
-    records.run(batches.renew(turn, 60, leave=True))
+def test_a_batch_that_waits_for_its_turn_is_taken_up_at_once_when_it_is_cancelled(records: Records) -> None:
+    leave(records, begun(records), 60)
     records.run(batches.cancel("anyone", BATCH))
-    assert take(records).batch.stage == "cancelling"
-
-
-def test_the_audit_finds_nothing_wrong_with_batches(records: Records) -> None:
-    begun(records, doubles=[2])
-    submit(records, 1)
-    assert audited(records) == {}
-
-
-def audited(records: Records) -> dict[str, int]:
-    names = [key.removeprefix("sl7:") for key in records.client.keys("sl7:*")]
-    return records.run(audit.audit(records.settings, names))
-
-
-def test_a_batch_does_not_end_before_its_last_line(records: Records) -> None:
-    turn = begun(records, 2)
-    submit(records, 1)
-    assert end(records, turn) == "lost"
-    records.settle(records.claim())
-    write(records, turn)
-    assert end(records, turn) == "lost"
-    assert now(records).stage == "in_progress"
-
-
-def test_no_line_is_taken_when_the_window_has_closed(records: Records) -> None:
-    begun(records, 2)
-    records.wait(86_400)
-    assert submit(records, 1) == "passed"
-
-
-def test_bytes_of_a_batch_are_given_up_only_where_they_were_missing_all_the_time(records: Records) -> None:
-    def miss(after_s: float) -> bool:
-        records.wait(after_s)
-        assert records.run(batches.miss(take(records), 60)) == "written"
-        return now(records).gone
-
-    turn = begun(records)
-    records.run(batches.renew(turn, 0, leave=True))
-    assert [miss(after_s) for after_s in (0, 59)] == [False, False]
-    records.wait(batches.LEASE_S)
-    records.run(batches.renew(take(records), 0, leave=True))
-    assert [miss(after_s) for after_s in (0, 59, 60)] == [False, False, True]
+    take(records)
+    assert now(records).stage == "cancelling"
 
 
 def test_a_cancelled_batch_stays_with_the_process_that_works_on_it(records: Records) -> None:
     turn = begun(records)
     records.run(batches.cancel("anyone", BATCH))
-    assert records.run(batches.take(records.settings, records.token())) == batches.LEASE_S
-    assert records.run(batches.renew(turn, 10)) == "written"
+    assert try_take(records, "other") is None
+    assert leave(records, turn) == "written"
 
 
-def test_the_pieces_of_an_error_file_are_held_no_longer_than_the_batch(records: Records) -> None:
-    turn = begun(records, 1)
-    submit(records, 1)
-    records.settle(records.claim(), REFUSAL)
-    assert write(records, turn, completed=0, failed=1, good=None, bad=BAD) == "written"
-    assert records.run(files.mark_deleted([BAD])) == []
-    assert end(records, turn) == "written"
-    assert records.run(files.mark_deleted([BAD])) == [BAD]
+def test_a_batch_does_not_end_before_its_last_row(records: Records) -> None:
+    turn = begun(records, 2)
+    assert end(records, turn) == "lost"
+    write(records, turn, 1)
+    assert end(records, turn) == "lost"
+    assert now(records).stage == "in_progress"
+
+
+def test_bytes_of_a_batch_are_missing_since_the_first_turn_that_missed_them(records: Records) -> None:
+    def miss(after_s: float) -> int | None:
+        records.wait(after_s)
+        turn = take(records)
+        records.run(batches.miss(turn, gone=False))
+        records.run(batches.give_back(records.settings, turn, 0, found=False))
+        return now(records).missing_ms
+
+    leave(records, begun(records))
+    assert miss(0) == miss(59) == records.now - 59_000
+    leave(records, take(records))
+    assert miss(1) == records.now

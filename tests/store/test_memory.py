@@ -14,7 +14,7 @@ from shared.store.maintenance import lead
 from shared.store.script import Store
 from shared.webhooks import EVENTS, Webhook
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
-from tests.support.stored_batches import GOOD, begun, now, submit, take, write
+from tests.support.stored_batches import GOOD, begun, now, submit, write
 
 
 @pytest.fixture
@@ -134,13 +134,12 @@ def test_a_webhook_is_told_what_ended_on_a_full_memory(records: Records) -> None
 
 
 def test_a_full_store_takes_what_writes_a_batchs_answers_down(records: Records) -> None:
-    begun(records)
+    turn = begun(records)
     submit(records, 1)
     claim = records.claim()
     records.wait(60)
     with full_memory(records):
         records.settle(claim)
-        turn = take(records)
         assert records.run(files.touch((GOOD,), turn.token, output=True)) == []
-        write(records, turn)
+        write(records, turn, 1)
     assert now(records).completed == 1

@@ -23,8 +23,9 @@ from shared.media.documents import DocumentRenderer
 from shared.models import Model, Models
 from shared.request import Document, Message, Request, Text
 from shared.settings import BlobSettings, QueueSettings, RedisSettings, Settings
-from shared.store import batches, files
+from shared.store import batches, claims, files
 from shared.store.headroom import Headroom
+from shared.store.keys import BATCH
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect, connect_async
 from tests.support.batches import ENDPOINT, jsonl, rows
@@ -96,23 +97,40 @@ class BatchHarness:
         staged.write(document)
         self.blobs.adopt(staged)
         file = Written(ids.file_id(), "a.pdf", "user_data", len(document), staged.digest, 3600, "upload:1")
-        await self.store.run(files.create(file, "local"))
         parts = (Document(), Text(text="what?"))
         question = Request(model="sightline/tiny", messages=(Message(role="user", parts=parts),))
         begun = await self.now()
-        self.worker.store.client.delete(f"sl7:{self.batch}", "sl7:batches:local", "sl7:batching")
+        self.worker.store.client.flushdb()
+        self.worker.beat()
+        await self.store.run(files.create(file, "local"))
         self.batch = ids.batch_id()
         made = replace(begun, id=self.batch, file=file.id, endpoint="/v1/jobs")
         pages = ",".join(map(str, range(1, count + 1)))
         made = replace(made, question=question.model_dump_json(exclude_none=True), pages=pages)
         await self.store.run(batches.create(self.settings, made))
 
-    async def take(self) -> BatchLease:
+    async def take(self, context: BatchContext | None = None) -> LeasedBatch:
         """Take the batch, as if the lease of whoever held it had run out."""
-        self.worker.store.client.zadd("sl7:batching", {self.batch: 0})
-        turn = await self.store.run(batches.take(self.settings, ids.token()))
-        assert isinstance(turn, BatchLease)
-        return turn
+        self.worker.store.client.zadd("sl7:lease:batch", {self.batch: 0}, xx=True)
+        await self.store.run(claims.rescue(self.settings))
+        lease = await self.store.run(
+            claims.claim(self.settings, lane=BATCH, worker="api", token=ids.token(), fingerprint="")
+        )
+        assert lease is not None
+        held = BatchLease(lease.id, lease.token)
+        batch = await self.store.run(batches.leased(held))
+        assert batch is not None
+        return LeasedBatch(context or self.context(self.store), held, batch)
+
+    async def turn(self, context: BatchContext | None = None) -> LeasedBatch:
+        """One turn of a process, which gives the batch back."""
+        leased = await self.take(context)
+        await BatchTurn(leased).run()
+        await self.give_back(leased)
+        return leased
+
+    async def give_back(self, leased: LeasedBatch) -> None:
+        await leased.context.store.run(batches.give_back(self.settings, leased.lease, 0))
 
     def answer(self) -> None:
         """The worker answers everything that waits."""
@@ -135,7 +153,7 @@ class BatchHarness:
         for _ in range(20):
             if await self.ended():
                 return
-            await BatchTurn(LeasedBatch(context, await self.take())).run()
+            await self.turn(context)
             self.answer()
         raise AssertionError(f"the batch stands still: {await self.now()}")
 

@@ -101,14 +101,17 @@ class Scenes:
 
     def begin_batch(self) -> None:
         """Of five lines one is written, one has ended, one is refused and one waits."""
-        records, batch = self.records, stored_batches
+        records = self.records
+        # As that release has them.
+        batch: Any = stored_batches
+        transitions: Any = batches
         turn = batch.begun(records, total=5)
         batch.submit(records, 1)
         records.settle(records.claim())
         batch.write(records, turn)
         batch.submit(records, 2)
         records.settle(records.claim(), answer("line 2"))
-        records.run(batches.refuse(turn, batch.place(3), batch.REFUSAL))
+        records.run(transitions.refuse(turn, batch.place(3), batch.REFUSAL))
         self.jobs["line 4"] = batch.submit(records, 4, priority="batch")
 
     def end_batch(self) -> None:

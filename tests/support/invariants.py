@@ -9,6 +9,7 @@ from typing import Any
 from shared.job import ENDED, Event, JobView
 
 RUN, JOB = re.compile(r"^sl7:(run_[0-9a-f]+)$"), re.compile(r"^sl7:(job_[0-9a-f]+)$")
+BATCH = re.compile(r"^sl7:(batch_[0-9a-f]+)$")
 CLASSES = ("interactive", "normal", "batch")
 SUSPECT_DEATHS = 2
 COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later")
@@ -58,12 +59,16 @@ def _records(dump: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _works(dump: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Runs that have not ended, and jobs whose inputs are to be fetched."""
+    """Runs and batches that have not ended, and jobs whose inputs are to be fetched."""
     return {
         id: record
-        for id, record in _records(dump)
+        for id, record in [*_records(dump), *_batches(dump)]
         if "lane" in record and "status" not in record and record["state"] not in ENDED
     }
+
+
+def _batches(dump: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    return [(found.group(1), record) for key, record in dump.items() if (found := BATCH.match(key))]
 
 
 def _place(record: dict[str, str]) -> str:
@@ -83,6 +88,10 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
     for id, record in _records(dump):
         wrong = _misplaced_run if id.startswith("run_") else _misplaced_job
         yield from wrong(id, record, places.pop(id, []), dump)
+    for id, record in _batches(dump):
+        where = places.pop(id, [])
+        if where != ([_place(record)] if "lane" in record else []):
+            yield f"{id} stands in {where}: {record}"
     yield from (f"{work} is gone but stands in {where}" for work, where in places.items())
     unended = {id for id, record in _records(dump) if JOB.match(f"sl7:{id}") and "status" not in record}
     if (timed := {job for job, _ in dump.get("sl7:deadlines", ())}) != unended:

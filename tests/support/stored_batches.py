@@ -1,18 +1,24 @@
 """A batch in the record store, by one short verb per transition."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
-from shared.batch import Batch, BatchLease, LineAnswer, LinePosition, Tokens, WrittenRows
+from shared import ids
+from shared.batch import Batch, BatchLease, Tokens, WrittenRows
 from shared.file import Written
 from shared.result import JobError
-from shared.store import batches, files
+from shared.store import batches, claims, files
+from shared.store.keys import BATCH as LANE
+from shared.store.keys import PREFIX
 from tests.support.store import Records
 
 BYTES, GOOD, BAD = "d" * 64, "a" * 64, "b" * 64
 FILE, BATCH = "file-" + "1" * 32, "batch_" + "2" * 32
 LINE = 10
 """Bytes of a line."""
+TERMS = {"max_queued_caller", "pending_terms", "retain_s"}
 REFUSAL = JobError(code="invalid_request", message="No.")
 
 
@@ -38,10 +44,28 @@ def create(records: Records, caller: str = "anyone", **changes: Any) -> tuple[st
     return records.run(batches.create(records.settings, replace(plain, **changes)))
 
 
+def try_take(records: Records, process: str = "api", token: str = "") -> BatchLease | None:
+    token = token or records.token()
+    claim = records.run(
+        claims.claim(records.settings, lane=LANE, worker=process, token=token, fingerprint="")
+    )
+    return BatchLease(claim.id, claim.token) if claim else None
+
+
 def take(records: Records) -> BatchLease:
-    turn = records.run(batches.take(records.settings, records.token()))
-    assert isinstance(turn, BatchLease)
-    return turn
+    lease = try_take(records)
+    assert lease is not None
+    return lease
+
+
+def leave(records: Records, lease: BatchLease, seconds: float = 0) -> str:
+    return records.run(batches.give_back(records.settings, lease, seconds))
+
+
+def lose(records: Records) -> None:
+    """The process that has the batch is silent for too long."""
+    records.client.zadd(f"{PREFIX}lease:{LANE}", {BATCH: 0}, xx=True)
+    assert records.rescue() == [(BATCH, LANE)]
 
 
 def begun(records: Records, total: int = 3, **said: Any) -> BatchLease:
@@ -53,29 +77,29 @@ def begun(records: Records, total: int = 3, **said: Any) -> BatchLease:
     return turn
 
 
-def place(number: int, batch: str = BATCH) -> LinePosition:
-    return LinePosition(batch, number, (number - 1) * LINE, number * LINE, f"line {number}")
-
-
-def submit(records: Records, number: int, question: str = "", **changes: Any) -> str:
+def submit(
+    records: Records, number: int, question: str = "", batch: str = BATCH, line: int = 0, **changes: Any
+) -> str:
     """Take a line; its job, or the word that refused it."""
-    submitted = records.post(records.placing(question, **changes), line=place(number), quiet=True)
+    terms = {name: changes.pop(name) for name in TERMS & changes.keys()}
+    job = ids.line_job_id(batch, number)
+    placing = records.placing(question, **{"job": job, "priority": "batch"} | changes)
+    submitted = records.post(placing, line=line, quiet=True, **terms)
     return submitted.word if submitted.view is None else submitted.view.id
 
 
-def answered(records: Records, turn: BatchLease) -> list[LineAnswer] | None:
-    """How some lines have ended; None where the batch is another process's."""
-    ended = records.run(batches.ended(turn, 64))
-    return records.run(batches.answers(turn, ended)) if ended else None if ended is None else []
+def move(
+    records: Records, lease: BatchLease, row: int, refused: Mapping[int, JobError] = MappingProxyType({})
+) -> str:
+    """Record that lines are taken."""
+    before = now(records)
+    return records.run(batches.take(lease, before, replace(before, row=row, at=row * LINE), refused))
 
 
-def write(records: Records, turn: BatchLease, **said: Any) -> str:
-    """Write down all that has ended, as good lines."""
-    found = answered(records, turn)
-    assert found
-    numbers = tuple(line.number for line in found)
-    plain = WrittenRows(numbers, len(numbers), 0, 0, Tokens(9, 3, 1), good=GOOD)
-    return records.run(batches.wrote(turn, replace(plain, **said)))
+def write(records: Records, lease: BatchLease, *numbers: int, **said: Any) -> str:
+    """Write rows of the next lines, as good ones."""
+    plain = WrittenRows(numbers, numbers[-1] * LINE, len(numbers), 0, 0, Tokens(9, 3, 1), good=GOOD)
+    return records.run(batches.write(lease, now(records), replace(plain, **said)))
 
 
 def now(records: Records) -> Batch:
@@ -86,6 +110,4 @@ def now(records: Records) -> Batch:
 
 def end(records: Records, turn: BatchLease) -> str:
     output = Written("file-" + "9" * 32, "out.jsonl", "batch_output", 5, "c" * 64, 3600, "upload:9")
-    known = records.run(batches.batch(turn.batch.caller, turn.batch.id))
-    assert known is not None
-    return records.run(batches.end(records.settings, replace(turn, batch=known), output=output, error=None))
+    return records.run(batches.end(records.settings, turn, now(records), output=output, error=None))

@@ -12,7 +12,7 @@ from api.dialects.openai.files import to_life
 from api.dialects.openai.usage import CompletionTokensDetails
 from api.dialects.strict_json import RequestBody, invalid, parse, read, unsupported_kind
 from shared import batch as records
-from shared.batch import LineAnswer, LineProblem, Stage
+from shared.batch import LinePlace, LineProblem, Stage
 from shared.errors import CallerError
 from shared.job import Estimate
 from shared.result import JobError
@@ -232,35 +232,31 @@ def _estimate(estimate: Estimate) -> BatchEstimate:
     return {"p50": half, "p90": most, "basis": estimate.basis}
 
 
-def to_row(batch: str, line: LineAnswer, body: Any) -> OutputRow:
+def to_row(line: LinePlace, body: Any) -> OutputRow:
     """A row of the output file: what the line's call would have answered."""
-    return _row(batch, line, response=_response(batch, line, 200, body))
+    return _row(line, response=_response(line, 200, body))
 
 
-def to_refused_row(batch: str, line: LineAnswer, error: JobError) -> OutputRow:
+def to_refused_row(line: LinePlace, error: JobError) -> OutputRow:
     """A row of the error file: the status and body with which the line's call would have been refused."""
-    response = _response(batch, line, status_of(error.code), to_error(error))
-    return _row(batch, line, response=response)
+    return _row(line, response=_response(line, status_of(error.code), to_error(error)))
 
 
-def to_undone_row(batch: str, line: LineAnswer, error: JobError) -> OutputRow:
+def to_undone_row(line: LinePlace, error: JobError) -> OutputRow:
     """A row of the error file for a line that was not computed to its end."""
-    return _row(batch, line, error={"code": error.code, "message": error.message})
+    return _row(line, error={"code": error.code, "message": error.message})
 
 
-def _row(
-    batch: str, line: LineAnswer, response: RowResponse | None = None, error: BriefError | None = None
-) -> OutputRow:
-    id = _row_id(batch, line)
-    return {"id": id, "custom_id": line.custom_id, "response": response, "error": error}
+def _row(line: LinePlace, response: RowResponse | None = None, error: BriefError | None = None) -> OutputRow:
+    return {"id": _row_id(line), "custom_id": line.custom_id, "response": response, "error": error}
 
 
-def _row_id(batch: str, line: LineAnswer) -> str:
-    return f"batch_req_{batch.removeprefix('batch_')}_{line.number}"
+def _row_id(line: LinePlace) -> str:
+    return f"batch_req_{line.batch.removeprefix('batch_')}_{line.number}"
 
 
-def _response(batch: str, line: LineAnswer, status: int, body: Any) -> RowResponse:
-    return {"status_code": status, "request_id": line.job or _row_id(batch, line), "body": body}
+def _response(line: LinePlace, status: int, body: Any) -> RowResponse:
+    return {"status_code": status, "request_id": line.job or _row_id(line), "body": body}
 
 
 def _errors(batch: records.Batch) -> BatchErrors | None:

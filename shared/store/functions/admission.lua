@@ -228,17 +228,18 @@ local function refusal(p, joined)
   end
 end
 
--- Why a batch's line waits where another request might not: full or crowded. Batches have no more than their share of a
--- lane, the courier's included.
+-- Lines of batches leave three quarters of a lane to others.
+local SHARE = 4
+
+-- Why a batch's line waits where another request might not: full or crowded, by what waits in the class batch. Who has nothing
+-- there is not kept out by others.
 local function line_waits(p)
-  local word = Batches.share_taken(p.lane, p.caller, S.max_queued, p.max_queued_caller)
-  if word then
-    -- No process opens the batch's file before there is room.
-    call('HSET', P .. p.line.batch, 'waits_for', p.lane)
-    return word
+  local lane = Lanes.of(p.pending and 'intake' or p.lane)
+  local own = call('ZCARD', Queue.line_key(lane.name, Queue.RANK.batch, p.caller))
+  if own >= math.max(1, math.floor(p.max_queued_caller / SHARE)) then
+    return 'crowded'
   end
-  return p.pending and is_full(Lanes.of('intake'), p.caller, Batches.share_of(S.max_queued),
-    Batches.share_of(p.max_queued_caller)) or nil
+  return own > 0 and lane.n3 >= math.floor(S.max_queued / SHARE) and 'full' or nil
 end
 
 -- What an idempotency key was used for: idem:<caller>:<key> hash (digest of the body, job, purged = 1 where its caller
@@ -274,11 +275,8 @@ end
 local function begin_job()
   local job = create(a.job, { caller = a.caller, model = a.model, model_lane = a.lane, priority = a.priority,
     metadata = a.metadata or '{}', created = now, paths = a.paths, start_by = a.start_by, finish_by = a.finish_by,
-    schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
+    schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored, line = a.line ~= 0 and a.line or nil,
     request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs, call_id = a.call_id })
-  if a.line then
-    Batches.take_line(a.line, job)
-  end
   Webhooks.attach(job, a.hook or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' }))
   if not a.unstored then
     list(job)
@@ -363,9 +361,10 @@ end)
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
 --   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s,
---   call_id (digest of a call that its caller may repeat), retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), seq (of the last event that
---   its readers may know, if there is one), and fields of the job (Jobs in the table of docs/architecture). Text: the request.
--- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
+--   call_id (digest of a call that its caller may repeat), retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch: until when that
+--   reads it, 0 = as long as others), seq (of the last event that its readers may know, if there is one), and fields of the job (Jobs in
+--   the table of docs/architecture). Text: the request.
+-- Returns {word} for mismatch | purged | expired | gone (the job to retry) | removed |
 -- draining | unready | paused | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
 -- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its
 -- webhook}, else {intake | known, view, trace of the run that it shares}. A repeat answers `known`.
@@ -379,17 +378,15 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   elseif a.retry_of and not read(a.retry_of) then
     -- The webhook to copy went with the job to retry.
     return { 'gone' }
-  elseif a.line and Batches.line_passed(a.line) then
-    return { 'passed' }
   elseif Lanes.of(a.lane).removed then
     return { 'removed' }
   end
   local hit, run = find(a)
   local word
   if not hit then
-    word = a.line and line_waits(a) or refusal(a, run)
+    word = a.line and not run and line_waits(a) or refusal(a, run)
   end
-  local room = Batches.room_of(a.line) + Webhooks.room(a.hook or a.retry_of, a)
+  local room = Webhooks.room(a.hook or a.retry_of, a)
   local needed = room + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
   if a.spare and needed > 0 and not word and (call('HGET', P .. 'mem', '') or 0) + needed > a.spare then
     word = 'memory'
@@ -488,8 +485,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
   for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
   end
-  local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil,
-    Batches.room_of(job.batch) + Webhooks.room(job.hook, job))
+  local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil, Webhooks.room(job.hook, job))
   job.t.token, job.admitted = nil, a.token
   call('HDEL', P .. job.id, 'request', 'terms')
   local hit, run = find(a)

@@ -201,7 +201,7 @@ local function stored(id, ...)
 end
 
 local function visible(record, ...)
-  if record and not (record.till and now >= record.till) then
+  if record and (memo.whole or not (record.till and now >= record.till)) then
     return record, ...
   end
 end
@@ -237,7 +237,7 @@ local function read_raw(id, ...)
   local found = memo.json[id] and not ... and {} or fetch(id, ...)
   local json = memo.records[id] ~= false and memo.json[id]
   local till = json and field_of(json, 'till":')
-  if json and not (till and now >= tonumber(till)) then
+  if json and (memo.whole or not (till and now >= tonumber(till))) then
     return json, found[4], found[5]
   end
 end

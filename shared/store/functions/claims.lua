@@ -162,6 +162,10 @@ hot('claim', 'lane worker token print row slots#', { 'allow-oom' }, function()
     return work and work.t.token == a.token and claimed(work, request, terms) or nil
   end
   local lane = Lanes.of(a.lane)
+  if a.lane == 'batch' and lane.later > 0 then
+    -- A batch's next turn is soon: it does not wait for a round of maintenance.
+    Upkeep.start_due(Runs.ENDS)
+  end
   if lane.paused or lane.removed or Claims.outdated() or Queue.waiting(lane) == 0 then
     return nil
   elseif a.slots and rows_of(claims) >= a.slots then

@@ -31,27 +31,23 @@ function Records.fields(id)
 end
 
 -- The replies to commands on the keys of the call's record, if there is one: {name, key behind the record's, further arguments} each, where
--- true stands for the time. With `most` no further ones, once the replies, texts, have so many bytes.
-function Records.replies(commands, most)
-  local replies, bytes = {}, 0
+-- true stands for the time.
+function Records.replies(commands)
+  local replies = {}
   for at, command in ipairs(commands) do
-    if most and bytes >= most then
-      break
-    end
     for place, value in ipairs(command) do
       command[place] = value == true and now or value
     end
     replies[at] = call(command[1], P .. (a.id or '') .. command[2], unpack(command, 3))
-    bytes = bytes + (most and #(replies[at] or '') or 0)
   end
   return replies
 end
 
--- The replies to `commands` on one record of an owner, nil where the owner has none of this id; on a batch that is leased under
+-- The replies to `commands`, or the fields, of one record of an owner, nil where the owner has none of this id; on a batch that is leased under
 -- the `token`, nil where it no longer is; without a `kind` on any keys.
 transition('record_read', { 'no-writes' }, function()
-  local may = not a.kind or a.owner and Records.owned(a.kind, a.owner, a.id, 'id') or a.token and Batches.works_on()
-  return may and Records.replies(a.commands, a.bytes) or nil
+  local may = not a.kind or a.owner and Records.owned(a.kind, a.owner, a.id, 'id') or a.token and Batches.claimed()
+  return may and (a.commands and Records.replies(a.commands) or { Records.fields(a.id) }) or nil
 end)
 
 -- Changes a record by `commands`; without fields it is gone. Returns its fields, nil where the owner has none of this id.

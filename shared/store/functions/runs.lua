@@ -23,8 +23,11 @@ local function lives(record, seconds, log_s)
   return own, math.max(own, log_s or 0)
 end
 
--- For how long the log of ends reads a job; nil where it does not.
+-- For how long the log of ends reads a job, or the batch whose line it is; nil where neither does.
 function Runs.log_s(job)
+  if job.line then
+    return math.max(math.ceil((job.line - now) / 1000), 1)
+  end
   return not job.quiet and math.min(job.retain_s or S.event_s, S.event_s) or nil
 end
 
@@ -109,20 +112,13 @@ function Runs.answer(run, bare)
   end
 end
 
--- So many bytes that are copied count as much as a job's end.
-local LARGE = 65536
-
 -- Writes a job's end. `last` is the newest run event that the job's stream replays; own = the job ended by itself, and
--- its stream gets one more event after `last`. Returns what that costs: one, one for each call of a webhook that it makes, and what is copied.
+-- its stream gets one more event after `last`. Returns what that costs: one, and one for each call of a webhook that it makes.
 function Runs.end_job(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
   local run = job.run and stored(job.run)
   local answer = status == 'succeeded' and Runs.answer(run, true) or nil
   local calls = Webhooks.announce('ended', job)
-  local whole = job.batch and status == 'succeeded' and Runs.answer(run) or nil
-  if job.batch then
-    Batches.answer_line(job, whole)
-  end
   Metrics.report_end(job, run, answer)
   call('ZREM', P .. 'deadlines', job.id)
   Runs.expire_job(job)
@@ -132,7 +128,7 @@ function Runs.end_job(job, status, last, own, failure, at)
   if not job.run then
     wake(job.id, 'state')
   end
-  return 1 + calls + math.floor(#(whole or '') / LARGE)
+  return 1 + calls
 end
 
 -- Ends a job whose run is lost, and with it the number of its last event: the time is after any that a reader has seen.
@@ -325,10 +321,12 @@ local function leave_intake(job, outcome)
   job.worker, job.t.token = nil, nil
 end
 
--- Ends a piece of work that cannot go on: a run, or a job whose inputs are being fetched.
+-- Ends a piece of work that cannot go on: a run, a batch, or a job whose inputs are being fetched.
 function Runs.fail_work(work, failure)
   if is_run(work.id) then
     Runs.end_run(work, 'failed', failure)
+  elseif work.lane == 'batch' then
+    Batches.fail(work, failure)
   else
     leave_intake(work, 'failed')
     Runs.end_job(work, 'failed', 0, true, failure)

@@ -79,10 +79,10 @@ transition('rescue', { 'allow-oom' }, function()
   return rescued
 end)
 
--- Puts work in line whose time has come; returns the lane of each.
-transition('due', { 'allow-oom' }, function()
+-- Puts work in line whose time has come, so much at once; returns the lane of each.
+function Upkeep.start_due(limit)
   local lanes = {}
-  each(call('ZRANGEBYSCORE', P .. 'later', '-inf', now, 'LIMIT', 0, a.limit), function(id)
+  each(call('ZRANGEBYSCORE', P .. 'later', '-inf', now, 'LIMIT', 0, limit), function(id)
     call('ZREM', P .. 'later', id)
     local work = read(id)
     if work and (work.state == 'retrying' or work.state == 'scheduled') then
@@ -99,6 +99,11 @@ transition('due', { 'allow-oom' }, function()
     end
   end)
   return lanes
+end
+
+-- The same, of `limit`.
+transition('due', { 'allow-oom' }, function()
+  return Upkeep.start_due(a.limit)
 end)
 
 -- Ends jobs whose deadline has passed, whatever their runs do; returns {them, how many were looked at}.

@@ -49,6 +49,7 @@ OF_BATCH = (
     ("ZRANGE", ":doubles", 0, -1),
     ("HGETALL", ":lines"),
     ("HGETALL", ":answers"),
+    ("HGETALL", ":known"),
 )
 OF_JOB = (
     ("HGETALL", ""),
@@ -205,13 +206,13 @@ class StoreReader:
     # Batches.
 
     def _batches(self) -> Iterator[BatchLine]:
-        for id, (fields, ttl, hook, deliveries, good, bad, doubles, lines, answers) in self._plain(
+        for id, (fields, ttl, hook, deliveries, good, bad, doubles, lines, answers, known) in self._plain(
             "batch", OF_BATCH
         ):
             yield BatchLine(
                 id=id,
                 caller=fields["caller"],
-                fields=_without(fields, "id", "caller", "token", "waits_for"),
+                fields=_without(fields, "id", "caller", "token", "waits_for", "r", "s", "t"),
                 hook=hook or None,
                 told="own" not in json.loads(deliveries or "{}"),
                 untold=_endpoints_of(deliveries),
@@ -219,21 +220,19 @@ class StoreReader:
                 good=tuple(good),
                 bad=tuple(bad),
                 doubles=tuple(map(int, doubles)),
+                known=known,
                 answered={int(n): (lines[n], answer) for n, answer in answers.items() if n in lines},
             )
 
     def _taken_lines(self, batch: BatchLine, jobs: Mapping[int, str]) -> Iterator[Kept]:
-        """The jobs of lines that were taken and have not ended, and where the batch goes on."""
+        """The jobs of lines that were taken and have not ended, and that the batch goes on."""
         (taken,) = self._read(("HGETALL", f"{batch.id}:lines"))
         lines: dict[str, Line] = {}
         for number in sorted(map(int, taken)):
             if number in jobs and number not in batch.answered:
-                place = json.loads(taken[str(number)])
-                place = {name: place[name] for name in ("at", "behind", "custom_id")}
-                lines[jobs[number]] = Line(batch=batch.id, number=number, **place)
+                lines[jobs[number]] = Line(batch=batch.id, number=number)
         yield from self._jobs([*lines], lines)
-        at, row = int(batch.fields["at"]), int(batch.fields["row"])
-        yield BatchPlaceLine(id=batch.id, caller=batch.caller, stage=batch.fields["stage"], at=at, row=row)
+        yield BatchPlaceLine(id=batch.id, caller=batch.caller)
 
     # Jobs.
 

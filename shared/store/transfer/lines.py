@@ -86,8 +86,9 @@ class FileLine(Frozen):
 class BatchLine(Frozen):
     """`fields` as of `shared.batch.Batch`, with all that its functions count; `told`, `untold` as in `End`.
 
-    Of one that has not ended: the digests of written pieces, numbers of lines that repeat a custom_id, and
-    lines that have ended and are not written yet, {number: [line, answer]}, both JSON.
+    Of one that has not ended: the digests of written pieces, numbers of lines that repeat a custom_id, what
+    is `known` of lines (functions/batches.lua), and as the first release had it lines that have ended and
+    are not written yet, {number: [line, answer]}, both JSON.
     """
 
     kind: Literal["batch"] = "batch"
@@ -101,18 +102,16 @@ class BatchLine(Frozen):
     good: tuple[str, ...] = ()
     bad: tuple[str, ...] = ()
     doubles: tuple[int, ...] = ()
+    known: dict[int, str] = Field(default_factory=dict)
     answered: dict[int, tuple[str, str]] = Field(default_factory=dict)
 
 
 class BatchPlaceLine(Frozen):
-    """Behind the jobs of a batch's lines: where it goes on."""
+    """Behind the jobs of a batch's lines: it goes on."""
 
     kind: Literal["batch_place"] = "batch_place"
     id: str
     caller: str
-    stage: str
-    at: int
-    row: int
 
 
 class Idempotency(Frozen):
@@ -124,13 +123,10 @@ class Idempotency(Frozen):
 
 
 class Line(Frozen):
-    """The line of a batch that a job answers, as `shared.batch.LinePosition`."""
+    """The line of a batch that a job answers."""
 
     batch: str
     number: int
-    at: int
-    behind: int
-    custom_id: str
 
 
 class Attempt(Frozen):

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from shared.batch import LinePosition
 from shared.file import Written
 from shared.job import Times
 from shared.settings import Settings
@@ -24,6 +23,7 @@ from shared.store.batches import BATCHES, END, STEP
 from shared.store.constants import constants
 from shared.store.files import FILES
 from shared.store.headroom import memory
+from shared.store.keys import BATCH
 from shared.store.maintenance import lead
 from shared.store.records import CREATE, Command, RecordKind, flat, read
 from shared.store.script import Script, ScriptCall, Store, store_errors
@@ -48,8 +48,6 @@ NAME = "import"
 """As a leader of the maintenance, and as a process that works on batches."""
 LEADS_MS = 10_000
 """Longer than one piece takes: after the last one a courier leads so soon."""
-BATCH_MS = 3_600_000
-"""A batch whose import was broken off waits so long for the next one."""
 NO_LIMIT = 10**9
 
 
@@ -189,13 +187,12 @@ class StoreWriter:
     # Batches.
 
     def _batch(self, line: BatchLine) -> bool:
-        """One that goes on is ours until its place is known, and takes no line until then."""
-        held = {"token": NAME, "caller": line.caller}
+        """One that goes on is ours until its jobs are there: a broken off import is ended by the next one."""
+        held = {"caller": line.caller, **_claimed(line)}
         if line.goes_ms:
             held["kept_s"] = str(self._left_s(line.goes_ms))
             taken: ScriptCall[Any] = self.of_ended_batch(line)
         else:
-            held |= {"stage": "in_progress", "at": "-1"}
             taken = self._step(line.id, _written(line), (*line.good, *line.bad, line.fields["digest"]))
         which = {"kind": BATCHES.name, "owner": line.caller, "id": line.id}
         known = self._store.run(read(("EXISTS", line.id), bool))
@@ -218,16 +215,15 @@ class StoreWriter:
         return ScriptCall(END, arguments, str, constants=to_json(self._constants).decode())
 
     def _step(
-        self, batch: str, commands: Sequence[Command], blobs: Sequence[str] = (), ms: int = BATCH_MS
+        self, batch: str, commands: Sequence[Command], blobs: Sequence[str] = (), pause: int | None = None
     ) -> ScriptCall[str]:
         """Commands on a batch that is ours still."""
         arguments: dict[str, Any] = {"id": batch, "token": NAME, "commands": commands, "pieces": blobs}
-        arguments |= {"upload": f"upload:{NAME}", "guard": ("EXISTS", ""), "expected": 1, "ms": ms}
+        arguments |= {"upload": f"upload:{NAME}", "pause": pause}
         return ScriptCall(STEP, arguments, str)
 
     def _place_batch(self, line: BatchPlaceLine) -> bool:
-        commands = [_stands(line.at, line.row, line.stage), ("HDEL", "", "token")]
-        return self._store.run(self._step(line.id, commands, ms=0)) == "written"
+        return self._store.run(self._step(line.id, [], pause=0)) == "written"
 
     # Jobs.
 
@@ -235,8 +231,7 @@ class StoreWriter:
         there = self._store.run_all([read(("EXISTS", job.id), bool) for job in lines])
         self.known["job"] += sum(there)
         jobs = [job for job, known in zip(lines, there, strict=True) if not (known or self._is_over(job))]
-        # A batch's lines are taken one after the other; where each stands is said before.
-        calls = [call for job in jobs for call in (*self._moved(job), self.of_job(job))]
+        calls = [call for job in jobs for call in (*self._of_line(job), self.of_job(job))]
         words = [word for word in self._store.run_all(calls) if word not in ("written", "lost")]
         for job, word in zip(jobs, words, strict=True):
             self._count_job(job, word)
@@ -256,11 +251,10 @@ class StoreWriter:
         else:
             self.left_out[f"jobs that the store refused ({word})"] += 1
 
-    def _moved(self, job: JobLine) -> list[ScriptCall[str]]:
-        """Its batch stands before the line that it answers."""
-        if not (line := job.line):
-            return []
-        return [self._step(line.batch, [_stands(line.at, line.number - 1, "in_progress")])]
+    def _of_line(self, job: JobLine) -> list[ScriptCall[str]]:
+        """Its batch knows it by the line that it answers."""
+        line = job.line
+        return [self._step(line.batch, [("HSET", ":known", line.number, job.id)])] if line else []
 
     def of_job(self, job: JobLine) -> ScriptCall[str]:
         """Its answer: queued, intake, restored, known, or why it is not taken."""
@@ -288,7 +282,7 @@ class StoreWriter:
             retry_of=job.retry_of,
             response=job.response,
             quiet=job.quiet,
-            line=LinePosition(**job.line.model_dump()) if job.line else None,
+            line=0 if job.line else None,
             retain_s=job.retain_s,
             stored=job.stored,
             request_id=job.request_id,
@@ -320,19 +314,36 @@ class StoreWriter:
 
 
 def _written(batch: BatchLine) -> list[Command]:
-    """What it has written, and lines that have ended and are not written yet."""
+    """What it has written, and what is known of its lines."""
     commands: list[Command] = [("DEL", ":good"), ("DEL", ":bad")]
     commands += [
         ("RPUSH", list, *pieces) for list, pieces in ((":good", batch.good), (":bad", batch.bad)) if pieces
     ]
     commands += [("ZADD", ":doubles", number, number) for number in batch.doubles]
+    known = [part for pair in _known(batch).items() for part in pair]
+    return commands + [("HSET", ":known", *known[at : at + 1000]) for at in range(0, len(known), 1000)]
+
+
+def _known(batch: BatchLine) -> dict[int, str]:
+    if "written" in batch.fields:
+        return batch.known
+    # The first release wrote rows in no order: all that were taken and are not named otherwise have theirs.
+    known = dict.fromkeys(range(1, int(batch.fields["row"]) + 1), "")
     for number, (taken, answer) in batch.answered.items():
-        commands += [("HSET", ":lines", number, taken), ("HSET", ":answers", number, answer)]
-    return commands
+        known[number] = json.loads(taken).get("job") or json.loads(answer)["error"]
+    return known
 
 
-def _stands(at: int, row: int, stage: str) -> Command:
-    return "HSET", "", "at", at, "row", row, "stage", stage
+def _claimed(batch: BatchLine) -> dict[str, str]:
+    """Its work, under our token."""
+    work = {"caller": batch.caller, "lane": BATCH, "model_lane": BATCH, "priority": "batch", "cost": 1}
+    parts = {
+        "r": work | {"created": int(batch.fields["created_ms"])},
+        "s": {"state": "running", "worker": NAME},
+        "t": {"token": NAME},
+    }
+    texts = {name: to_json(part).decode() for name, part in parts.items()}
+    return {name: batch.fields.get(name, "0") for name in ("written", "written_at")} | texts
 
 
 def _placing(job: JobLine) -> Placing:

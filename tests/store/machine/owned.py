@@ -1,15 +1,11 @@
 """What callers own beside jobs, in plain Python: files, and batches with their lines."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from shared.batch import Stage
-from shared.store.batches import LEASE_S, WINDOW
 from shared.store.files import HOLD_S
 
-MAX_QUEUED, MAX_QUEUED_CALLER = 24, 12
-SHARE = 4
-"""Batches have a quarter of a line."""
+LEASE_S, MAX_DEATHS = 10**5, 3
 LIFE_S, JOB_S = 10_028, 50_068
 """Of files and of what a batch leaves."""
 LINE = 10
@@ -28,7 +24,9 @@ class OwnedFile:
 
 @dataclass(eq=False)
 class OwnedBatch:
-    """`lines` have the job of each, or nothing where it was refused; `answered` those that have ended."""
+    """`due` is when it may be taken, with a `token` until when its process has it; `deaths` counts processes
+    that lost it since a turn came to its end.
+    """
 
     id: str
     caller: str
@@ -37,31 +35,23 @@ class OwnedBatch:
     due: int
     stage: Stage = "validating"
     token: str = ""
+    deaths: int = 0
     total: int | None = None
     row: int = 0
-    lines: dict[int, str] = field(default_factory=dict)
-    answered: dict[int, str] = field(default_factory=dict)
+    written: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
     completed: int = 0
     failed: int = 0
-    waits: bool = False
     till: int | None = None
 
     @property
     def open(self) -> bool:
         return self.stage in OPEN
 
-    @property
-    def done(self) -> bool:
-        """Whether all its lines are written down."""
-        return self.row == self.total and not self.lines
-
-    def move(self, row: int) -> None:
-        self.row, self.waits = row, False
-
 
 class Storage:
-    """Files, and batches with their lines. `lines` are those of open jobs: batch and number by job."""
+    """Files, and batches over them."""
 
     def __init__(self, now: int) -> None:
         self.now = now
@@ -69,8 +59,6 @@ class Storage:
         self.gone: dict[str, str] = {}
         self.batches: dict[str, OwnedBatch] = {}
         self.uploads: dict[tuple[str, str], int] = {}
-        self.turns: dict[str, int] = {}
-        self.lines: dict[str, tuple[OwnedBatch, int]] = {}
 
     def forget(self) -> None:
         """What was kept for a time is gone after it."""
@@ -125,63 +113,42 @@ class Storage:
                 batch.due = self.now
         return batch.stage
 
-    def take(self, token: str) -> Any:
-        """Callers take turns, and then the batches of each: {id, under way, answered, room}."""
-        waiting = sorted((b for b in self.batches.values() if b.open), key=lambda b: (b.due, b.id))
-        due = [batch for batch in waiting if batch.due <= self.now]
-        if not due:
-            return (waiting[0].due - self.now) / 1000 if waiting else None
-        batch = min(due, key=lambda b: self.turns.get(b.caller, 0))
-        self.turns[batch.caller] = max(self.turns.values(), default=0) + 1
-        batch.token, batch.due = token, self.now + round(LEASE_S * 1000)
-        blocked = batch.waits and self.share_taken(batch.caller)
-        room = 0 if blocked else WINDOW - len(batch.lines)
-        return batch.id, len(batch.lines), len(batch.answered), room
+    def take(self, token: str, given: str | None) -> None:
+        """What is right, where this one was given; whose turn it was is not looked at."""
+        due = {b.id for b in self.batches.values() if b.open and not b.token and b.due <= self.now}
+        assert given in due if due else given is None, f"{given} was given, though {due} are due"
+        if given:
+            self.batches[given].token, self.batches[given].due = token, self.now + LEASE_S * 1000
 
-    def share_taken(self, caller: str) -> str | None:
-        if len(self.lines) >= MAX_QUEUED // SHARE:
-            return "full"
-        own = sum(1 for batch, _ in self.lines.values() if batch.caller == caller)
-        return "crowded" if own >= MAX_QUEUED_CALLER // SHARE else None
+    def lose(self) -> set[str]:
+        """Processes that were silent for too long lose their batches."""
+        lost = [b for b in self.batches.values() if b.open and b.token and b.due <= self.now]
+        for batch in lost:
+            batch.token, batch.due, batch.deaths = "", self.now, batch.deaths + 1
+            if batch.deaths == MAX_DEATHS:
+                self.close(batch, "failed")
+        return {batch.id for batch in lost}
 
-    def submit(self, batch: OwnedBatch, at: int, job: str) -> str:
-        """A line becomes a job."""
-        if job in self.lines:
-            return "known"
-        if batch.stage != "in_progress" or at != batch.row * LINE or self.now >= batch.expires:
-            return "passed"
-        if word := self.share_taken(batch.caller):
-            batch.waits = True
-            return word
-        batch.move(batch.row + 1)
-        batch.lines[batch.row] = job
-        self.lines[job] = batch, batch.row
-        return "queued"
-
-    def end_line(self, job: str, status: str) -> None:
-        batch, number = self.lines.pop(job)
-        if number in batch.lines:
-            batch.answered[number] = status
-
-    def step(self, batch: OwnedBatch, token: str, *, fresh: bool, seconds: float = LEASE_S) -> str | None:
-        """Why nothing is done by a process that holds `token`; `fresh` = it was not done before."""
+    def leave(self, batch: OwnedBatch, token: str, seconds: int) -> str:
         if batch.token != token:
             return "lost"
-        if fresh:
-            batch.due = self.now + round(seconds * 1000)
-        return None if fresh else "written"
+        batch.token, batch.due, batch.deaths = "", self.now + seconds * 1000, 0
+        return "written"
 
     def advance(self, batch: OwnedBatch) -> str:
         """The stage after a step."""
         if batch.stage == "validating" and batch.total is not None:
             batch.stage = "in_progress"
-        elif batch.stage == "in_progress" and batch.done:
+        elif batch.stage == "in_progress" and batch.written == batch.total:
             batch.stage = "finalizing"
         return "written"
 
     def end(self, batch: OwnedBatch, token: str, stage: Stage) -> str:
-        if batch.token != token or (stage != "failed" and not batch.done):
+        if batch.token != token or (stage != "failed" and batch.written != batch.total):
             return "lost"
-        batch.stage, batch.token, batch.till = stage, "", self.now + JOB_S * 1000
-        batch.lines, batch.answered, batch.pieces = {}, {}, []
+        self.close(batch, stage)
         return "written"
+
+    def close(self, batch: OwnedBatch, stage: Stage) -> None:
+        batch.stage, batch.token, batch.till = stage, "", self.now + JOB_S * 1000
+        batch.refused, batch.pieces = {}, []

@@ -1,6 +1,5 @@
 """What callers do with their files and batches, and what becomes of them with time."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,17 +8,17 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shared.batch import BatchLease, LinePosition, Stage, Tokens, UntakenLines, WrittenRows
+from shared.batch import Batch, BatchLease, Stage, Tokens, WrittenRows
 from shared.file import Written
 from shared.settings import QueueSettings, RetentionSettings, Settings
 from shared.store import batches, files
 from tests.store.machine.base import again, pick
 from tests.store.machine.owned import (
     JOB_S,
+    LEASE_S,
     LIFE_S,
     LINE,
-    MAX_QUEUED,
-    MAX_QUEUED_CALLER,
+    MAX_DEATHS,
     OwnedBatch,
     OwnedFile,
     Storage,
@@ -27,11 +26,11 @@ from tests.store.machine.owned import (
 from tests.support import stored_batches
 from tests.support.clock import Clock
 from tests.support.invariants import misplaced
-from tests.support.store import BROKEN, LANE, Records
+from tests.support.store import Records
 
 T = TypeVar("T")
 SETTINGS = Settings(
-    queue=QueueSettings(max_queued=MAX_QUEUED, max_queued_caller=MAX_QUEUED_CALLER, lease_s=10**5),
+    queue=QueueSettings(lease_s=LEASE_S, max_deaths=MAX_DEATHS),
     retention=RetentionSettings(result_s=10_028, job_s=JOB_S, event_s=20_038),
 )
 FOR_EVER_MS = 60 * 86_400_000
@@ -39,7 +38,7 @@ people = st.sampled_from(("anne", "anne", "bob"))
 digests = st.sampled_from(tuple(letter * 64 for letter in "abc"))
 spans = st.sampled_from((1, 1, 5, 12, 35, 350, 3605, 8050, 90_020))
 PIECE = "9" * 64
-LASTING = re.compile(r"sl7:(lanes|lane:.*|upkeep|keys:|batchers|mem)$")
+LASTING = re.compile(r"sl7:(lanes|lane:.*|upkeep|keys:|lost:.*|mem)$")
 
 
 class Owners(RuleBasedStateMachine):
@@ -119,7 +118,7 @@ class Storing(Owners):
     def lease(self, at: int) -> tuple[OwnedBatch, BatchLease]:
         """One that may be another process's by now."""
         lease = self.some(self.leases, at)
-        return self.model.batches[lease.batch.id], lease
+        return self.model.batches[lease.id], lease
 
     @rule(caller=people, purpose=st.sampled_from(("batch", "batch", "vision")), digest=digests, again=again)
     def upload_file(self, caller: str, purpose: Any, digest: str, again: bool) -> None:
@@ -169,21 +168,40 @@ class Storing(Owners):
             again=again and bool(batch.token),
         )
 
-    @rule(total=st.integers(1, 4))
-    def take_batch(self, total: int) -> None:
+    @rule(total=st.integers(1, 4), again=again)
+    def take_batch(self, total: int, again: bool) -> None:
         """And look through its file, where nobody did."""
-        token, taken = self.records.token(), list[Any]()
+        token, given = self.records.token(), list[str | None]()
 
-        def take() -> Any:
-            taken.append(reply := self.records.run(batches.take(SETTINGS, token)))
-            if not isinstance(reply, BatchLease):
-                return reply
-            return reply.batch.id, reply.under_way, reply.answered, reply.room
+        def take() -> str | None:
+            lease = stored_batches.try_take(self.records, token, token)
+            given.append(lease.id if lease else None)
+            return given[-1]
 
-        self.do(take, lambda: self.model.take(token))
-        if isinstance(taken[0], BatchLease):
-            self.leases.append(taken[0])
+        def expected() -> str | None:
+            if len(given) == 1:
+                self.model.take(token, given[0])
+            return given[0]
+
+        self.do(take, expected, again=again)
+        if given[0]:
+            self.leases.append(BatchLease(given[0], token))
             self.begin(0, total, again=False)
+
+    @precondition(lambda self: self._leased())
+    @rule(at=pick)
+    def lose_batch(self, at: int) -> None:
+        """Its process is silent for too long."""
+        batch, lease = self.lease(at)
+        if batch.token != lease.token:
+            return
+        self.records.client.zadd("sl7:lease:batch", {batch.id: self.now}, xx=True)
+        batch.due = self.now
+        lost = set[str]()
+        for _ in range(4):
+            self.advance(1500)
+            lost |= {id for id, _ in self.records.rescue()}
+        self._same(lost, self.model.lose())
 
     @precondition(lambda self: self._leased())
     @rule(at=pick, total=st.integers(1, 4), again=again)
@@ -191,117 +209,82 @@ class Storing(Owners):
         batch, lease = self.lease(at)
 
         def expected() -> str:
-            word = self.model.step(batch, lease.token, fresh=batch.total is None)
-            if word is None:
-                batch.total = total
-            return word or self.model.advance(batch)
+            if batch.token != lease.token:
+                return "lost"
+            batch.total = batch.total or total
+            return self.model.advance(batch)
 
         call = batches.begin(lease, total=total, last=total * LINE)
         self.do(lambda: self.records.run(call), expected, again=again)
 
     def _leased(self) -> bool:
-        self.leases = [lease for lease in self.leases if lease.batch.id in self.model.batches]
+        self.leases = [lease for lease in self.leases if lease.id in self.model.batches]
         return bool(self.leases)
 
-    @precondition(lambda self: any(batch.total for batch in self.model.batches.values()))
-    @rule(at=pick, count=st.integers(1, 4), back=st.sampled_from((0, 0, 0, 1)), again=again)
-    def submit_lines(self, at: int, count: int, back: int, again: bool) -> None:
-        batch = self.some([batch for batch in self.model.batches.values() if batch.total], at)
-        for _ in range(min(count, (batch.total or 0) - batch.row)):
-            placing = self.records.placing(caller=batch.caller)
-            place = self.place(batch, max(batch.row - back, 0))
-
-            def submit(placing: Any = placing, place: LinePosition = place) -> str:
-                return self.records.post(placing, line=place, quiet=True).word
-
-            def expected(job: str = placing.job, begin: int = place.at) -> str:
-                return self.model.submit(batch, begin, job)
-
-            self.do(submit, expected, again=again)
-
-    def place(self, batch: OwnedBatch, row: int) -> LinePosition:
-        return LinePosition(batch.id, row + 1, row * LINE, (row + 1) * LINE, f"line {row + 1}")
+    def known(self, batch: OwnedBatch) -> Batch:
+        found = self.records.run(batches.batch(batch.caller, batch.id))
+        assert found is not None
+        return found
 
     @precondition(lambda self: self._leased())
-    @rule(at=pick, again=again)
-    def refuse_line(self, at: int, again: bool) -> None:
+    @rule(at=pick, count=st.integers(1, 4), refuses=st.booleans(), again=again)
+    def take_lines(self, at: int, count: int, refuses: bool, again: bool) -> None:
+        """Up to the last of them, which may be refused."""
         batch, lease = self.lease(at)
-        if batch.row >= (batch.total or 0):
+        before = batch.row
+        row = min(before + count, batch.total or 0)
+        if not batch.open or row == before:
             return
-        row = batch.row
+        refused = {row: stored_batches.REFUSAL} if refuses else {}
+        known = self.known(batch)
+        call = batches.take(lease, known, replace(known, row=row, at=row * LINE), refused)
 
         def expected() -> str:
-            word = self.model.step(batch, lease.token, fresh=batch.row == row)
-            if word is None:
-                batch.move(row + 1)
-                batch.lines[row + 1], batch.answered[row + 1] = "", "refused"
-            return word or self.model.advance(batch)
+            if batch.token != lease.token:
+                return "lost"
+            if batch.row == before:
+                batch.row = row
+                batch.refused |= dict.fromkeys(refused, "")
+            return self.model.advance(batch)
 
-        call = batches.refuse(lease, self.place(batch, row), stored_batches.REFUSAL)
         self.do(lambda: self.records.run(call), expected, again=again)
-
-    @precondition(lambda self: self.model.lines)
-    @rule(at=pick, how=st.sampled_from(("succeeded", "failed", "cancelled")))
-    def end_line(self, at: int, how: str) -> None:
-        job = self.some(list(self.model.lines), at)
-        batch, _ = self.model.lines[job]
-        if how == "cancelled":
-            self.records.cancel(job, batch.caller)
-        else:
-            claim = self.records.claim()
-            job = json.loads(self.records.client.hget(f"sl7:{claim.id}", "r"))["job"]
-            self.records.settle(claim, BROKEN if how == "failed" else None)
-        self.model.end_line(job, how)
 
     @precondition(lambda self: self._leased())
     @rule(at=pick, most=st.integers(1, 4), again=again)
     def write_rows(self, at: int, most: int, again: bool) -> None:
-        """What has ended is written down, in a piece."""
+        """Of the next lines; those of a closed batch need not be taken."""
         batch, lease = self.lease(at)
-        found = stored_batches.answered(self.records, lease)
-        expected_lines = dict(batch.answered) if batch.token == lease.token else None
-        assert (None if found is None else {a.number: a.status for a in found}) == expected_lines
-        numbers = tuple(sorted(expected_lines or {1: ""}))[:most]
+        last = batch.total or 0 if batch.stage == "cancelling" else batch.row
+        numbers = tuple(range(batch.written + 1, min(batch.written + most, last) + 1))
+        if not batch.open or not numbers:
+            return
+        found = self.records.run(batches.known(lease, numbers))
+        mine = batch.token == lease.token
+        self._same(
+            None if found is None else found.keys(), batch.refused.keys() & {*numbers} if mine else None
+        )
         piece = f"{len(batch.pieces):02d}" + batch.id[-30:] * 2 + "00"
         self.do(
             lambda: self.records.run(files.touch([piece], lease.token)),
             lambda: self.model.touch(piece, lease.token),
         )
-        if not numbers:
-            return
-        good = sum(1 for n in numbers if (expected_lines or {}).get(n) == "succeeded")
+        good = len(numbers) - len(found or ())
 
         def expected() -> str:
-            word = self.model.step(batch, lease.token, fresh=numbers[0] in batch.lines)
-            if word is None:
+            if batch.token != lease.token:
+                return "lost"
+            if batch.written < numbers[0]:
                 batch.pieces.append(piece)
                 self.model.uploads.pop((piece, lease.token), None)
                 batch.completed, batch.failed = batch.completed + good, batch.failed + len(numbers) - good
-                for number in numbers:
-                    del batch.lines[number], batch.answered[number]
-            return word or self.model.advance(batch)
+                batch.written = numbers[-1]
+                batch.refused = {n: "" for n in batch.refused if n not in numbers}
+            return self.model.advance(batch)
 
-        wrote = WrittenRows(numbers, good, len(numbers) - good, 0, Tokens(9, 3, 1), good=piece)
-        self.do(lambda: self.records.run(batches.wrote(lease, wrote)), expected, again=again)
-
-    @precondition(lambda self: self._leased())
-    @rule(at=pick, again=again)
-    def undo_lines(self, at: int, again: bool) -> None:
-        """Of a batch that takes no more, those that were never taken."""
-        batch, lease = self.lease(at)
-        row, total = batch.row, batch.total or 0
-        if row >= total or (batch.stage != "cancelling" and self.now + 1 < batch.expires):
-            return
-
-        def expected() -> str:
-            word = self.model.step(batch, lease.token, fresh=batch.row == row)
-            if word is None:
-                batch.move(total)
-                batch.failed += total - row
-            return word or self.model.advance(batch)
-
-        undone = UntakenLines(row * LINE, total * LINE, total)
-        call = batches.wrote(lease, WrittenRows((), 0, total - row, 0, Tokens(), undone=undone))
+        wrote = WrittenRows(
+            numbers, numbers[-1] * LINE, good, len(numbers) - good, 0, Tokens(9, 3, 1), good=piece
+        )
+        call = batches.write(lease, self.known(batch), wrote)
         self.do(lambda: self.records.run(call), expected, again=again)
 
     @precondition(lambda self: self._leased())
@@ -309,13 +292,8 @@ class Storing(Owners):
     def leave_batch(self, at: int, seconds: int) -> None:
         batch, lease = self.lease(at)
 
-        def expected() -> str:
-            word = self.model.step(batch, lease.token, fresh=True, seconds=seconds)
-            if word is None:
-                batch.token = ""
-            return word or self.model.advance(batch)
-
-        self.do(lambda: self.records.run(batches.renew(lease, seconds, leave=True)), expected)
+        call = batches.give_back(SETTINGS, lease, seconds)
+        self.do(lambda: self.records.run(call), lambda: self.model.leave(batch, lease.token, seconds))
 
     @precondition(lambda self: self._leased())
     @rule(at=pick, fails=st.sampled_from((False, False, False, True)), again=again)
@@ -331,13 +309,9 @@ class Storing(Owners):
             if fails:
                 return self.records.run(batches.fail(SETTINGS, lease, []))
             written = Written(output, "out", "batch_output", 5, PIECE, LIFE_S, f"upload:{lease.token}")
-            call = batches.end(
-                SETTINGS,
-                replace(lease, batch=replace(lease.batch, stage=batch.stage)),
-                output=written,
-                error=None,
+            return self.records.run(
+                batches.end(SETTINGS, lease, self.known(batch), output=written, error=None)
             )
-            return self.records.run(call)
 
         def expected() -> str:
             word = self.model.end(batch, lease.token, stage)
@@ -370,21 +344,16 @@ class Storing(Owners):
             self._same([one.id for one in page], own[::-1])
             shown = self.records.run(batches.batches(caller, after=None, limit=100)) or []
             mine = [b for b in self.model.batches.values() if b.caller == caller]
-            found = [(b.id, b.stage, b.total, b.row, b.completed, b.failed) for b in shown]
-            self._same(found, [(b.id, b.stage, b.total, b.row, b.completed, b.failed) for b in mine[::-1]])
-        taken = {whose: int(count) for whose, count in dump.get(f"sl7:taken:{LANE}", {}).items()}
-        callers = [batch.caller for batch, _ in self.model.lines.values()]
-        counts = {whose: callers.count(whose) for whose in set(callers)}
-        self._same(taken, counts | ({"": len(callers)} if callers else {}))
+            found = [(b.id, b.stage, b.total, b.row, b.written, b.completed, b.failed) for b in shown]
+            self._same(
+                found, [(b.id, b.stage, b.total, b.row, b.written, b.completed, b.failed) for b in mine[::-1]]
+            )
 
     def end_all(self) -> None:
         """What is still open fails, as if its input were broken."""
-        for job, (batch, _) in list(self.model.lines.items()):
-            self.records.cancel(job, batch.caller)
-            self.model.end_line(job, "cancelled")
-        while any(batch.open for batch in self.model.batches.values()):
-            self.advance(100_000)
-            lease = self.records.run(batches.take(SETTINGS, self.records.token()))
-            assert isinstance(lease, BatchLease)
+        for batch in [batch for batch in self.model.batches.values() if batch.open]:
+            lease = BatchLease(batch.id, batch.token)
+            if not batch.token:
+                self.advance(100_000)
+                lease = stored_batches.take(self.records)
             assert self.records.run(batches.fail(SETTINGS, lease, [])) == "written"
-            self.model.batches[lease.batch.id].stage = "failed"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.batches.intake import entry_of, lines, scan
+from api.batches.lines import entry_of, lines, scan
 from api.dialects.strict_json import MAX_DEPTH, MAX_ELEMENTS
 from tests.support.batches import ENDPOINT, line
 

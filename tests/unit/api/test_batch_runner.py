@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
@@ -11,38 +10,20 @@ import pytest
 
 from api.batches.lease import LeasedBatch
 from api.batches.runner import BatchRunner
-from shared.batch import BatchLease
 from shared.settings import Settings
 from shared.store.script import ScriptCall
 
 
-class Line:
-    """A record store whose batches wait for their turns."""
+class Idle:
+    """A record store without a batch."""
 
-    def __init__(self, *turns: BatchLease) -> None:
-        self.turns = list(turns)
-        self.kept: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
-
-    async def run(self, call: ScriptCall[Any]) -> Any:
-        if call.script.name != "batch_take":
-            self.kept.put_nowait(call.arguments)
-            return "kept"
-        return self.turns.pop(0) if self.turns else None
-
-
-def started(line: Line) -> BatchRunner:
-    runner = BatchRunner(cast(Any, SimpleNamespace(settings=Settings(), store=line)))
-    runner.start()
-    return runner
-
-
-def made(id: str) -> BatchLease:
-    batch = cast(Any, SimpleNamespace(id=id))
-    return BatchLease(batch, id, frozenset(), under_way=0, answered=0, room=0, now_ms=0)
+    async def run(self, _: ScriptCall[Any]) -> Any:
+        return None
 
 
 async def test_a_process_ends_though_it_hears_of_a_batch_just_then() -> None:
-    runner = started(Line())
+    runner = BatchRunner(cast(Any, SimpleNamespace(settings=Settings(), store=Idle())))
+    runner.start()
     for _ in range(5):
         await asyncio.sleep(0)
     runner.wake()
@@ -61,7 +42,7 @@ async def test_a_turn_cut_off_while_its_file_is_opened_leaves_none_open(tmp_path
             return file
 
     async def turn() -> None:
-        async with Slow(cast(Any, None), made("batch")).opened():
+        async with Slow(*[cast(Any, None)] * 3).opened():
             pass
 
     task = asyncio.create_task(turn())

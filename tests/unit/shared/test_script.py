@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from shared.api_keys import ApiKey, Operator
-from shared.batch import Batch, BatchLease, LinePosition, LineProblem, Tokens, UntakenLines, WrittenRows
+from shared.batch import Batch, BatchLease, LineProblem, Tokens, WrittenRows
 from shared.file import Written
 from shared.job import Delivery, Filter, Times
 from shared.result import Candidate, Choice, JobError, Origin, Piece, TokenLogprob
@@ -62,11 +62,10 @@ LOGPROBS = answer().model_copy(
 ENDPOINT = Endpoint("wh_1", "https://example.com/", ("job.*",), "", 1)
 ERROR = JobError(code="poison", message="m")
 WRITTEN = Written("file-1", "n", "batch", 1, "d", 1, "upload:1")
-PLACE = LinePosition("batch_1", 1, 0, 9, "1")
 BATCH = Batch(
     "batch_1", "anyone", "validating", "file-1", "d", "/", 1, 1, 1, {}, {}, max_queued=1, retain_s=1
 )
-TURN = BatchLease(BATCH, "t", frozenset(), 1, 1, 1, 1)
+TURN = BatchLease("batch_1", "t")
 PROBLEM = LineProblem("empty_file", "m", 1, "p")
 OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
 TRANSFER = StoreWriter(cast(Store, None), SETTINGS)
@@ -95,7 +94,7 @@ def of_admission() -> Iterator[ScriptCall]:
         quiet=True,
         retain_s=1,
         stored=False,
-        line=PLACE,
+        line=1,
         request_id="r",
         trace="t",
         call_id="c",
@@ -136,7 +135,7 @@ def of_transfers() -> Iterator[ScriptCall]:
     said |= {
         "retain_s": 1,
         "stored": False,
-        "line": vars(PLACE),
+        "line": {"batch": "batch_1", "number": 1},
         "request_id": "r",
         "trace": "t",
         "call_id": "c",
@@ -204,13 +203,13 @@ def of_upkeep() -> Iterator[ScriptCall]:
 
 
 def of_jobs() -> Iterator[ScriptCall]:
-    yield jobs.view(SETTINGS, "anyone", "job_1")
+    yield jobs.view(SETTINGS, "anyone", "job_1", line=True)
     yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER, results=False)
     yield jobs.statuses("anyone", FILTER, "job_1")
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.follow("anyone", "job_1", 0, first=True)
     yield jobs.abandon("anyone", "job_1", 1)
-    yield jobs.cancel(SETTINGS, "anyone", "job_1", abandoned=1)
+    yield jobs.cancel(SETTINGS, "anyone", "job_1", abandoned=1, line=True)
     yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True, abandoned=1)
     yield jobs.purged("anyone", "job_1")
     yield jobs.asked("anyone", "job_1")
@@ -248,19 +247,18 @@ def of_files() -> Iterator[ScriptCall]:
 def of_batches() -> Iterator[ScriptCall]:
     yield batches.create(SETTINGS, BATCH, "d", Webhook("https://example.com/"))
     yield batches.cancel("anyone", "batch_1")
-    yield batches.take(SETTINGS, "t")
-    yield batches.renew(TURN, 1, leave=True)
+    yield batches.leased(TURN)
+    yield batches.give_back(SETTINGS, TURN, 1)
     yield batches.begin(TURN, total=1, last=1, doubles=[1], errors=[PROBLEM])
     yield batches.fail(SETTINGS, TURN, [PROBLEM])
-    yield batches.miss(TURN, 1)
-    yield batches.refuse(TURN, PLACE, ERROR)
-    yield batches.ended(TURN, 1)
-    yield batches.answers(TURN, ["1"])
-    yield batches.lose(SETTINGS, TURN, ["1"])
-    yield batches.wrote(TURN, WrittenRows((1,), 1, 1, 1, Tokens(1, 1, 1), "d", "d", UntakenLines(1, 1, 1)))
+    yield batches.miss(TURN, gone=True)
+    yield batches.take(TURN, BATCH, BATCH, {1: ERROR})
+    yield batches.write(TURN, BATCH, WrittenRows((1,), 9, 1, 1, 1, Tokens(1, 1, 1), "d", "d", jobs=("j",)))
+    yield batches.doubles(TURN, BATCH, 1)
+    yield batches.known(TURN, [1])
     yield batches.pieces(TURN)
-    yield batches.rows_so_far(TURN.batch.caller, TURN.batch.id)
-    yield batches.end(SETTINGS, TURN, output=WRITTEN, error=WRITTEN)
+    yield batches.rows_so_far("anyone", TURN.id)
+    yield batches.end(SETTINGS, TURN, BATCH, output=WRITTEN, error=WRITTEN)
 
 
 def of_keys() -> Iterator[ScriptCall]:
