@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from api.auth.callers import Caller
@@ -20,9 +19,9 @@ from shared.request import Image, Medium, Request, Video
 from shared.settings import PictureSettings, Settings
 from shared.store import files
 from shared.store.admission import Prediction
-from shared.store.files import DELETION_POLL_S, deleted, touch
+from shared.store.files import DELETION_POLL_S, delete_blob, touch
 from shared.store.headroom import Headroom
-from shared.store.script import AsyncStore, ScriptCall
+from shared.store.script import AsyncStore, LoopStore, ScriptCall
 
 # Writes and deletes blobs, in step with the records that say who needs them.
 
@@ -59,20 +58,9 @@ class FileWriter:
             raise BlobsUnavailable("read")
 
     async def forget(self, name: str) -> None:
-        """Delete a blob that is marked for it, even if the caller stops waiting. Raises Unavailable.
-
-        It is put back where deleting took so long that somebody needs it again. Where the blob store cannot
-        be reached, the blob is left to be collected.
-        """
-        await asyncio.shield(self._forget(name))
-
-    async def _forget(self, name: str) -> None:
-        with suppress(BlobMissingError, BlobsUnavailable):
-            aside = await self._blobs.in_thread(self._blobs.set_aside, name)
-            if await self._store.run(deleted([name])):
-                await self._blobs.in_thread(self._blobs.rename, aside, name)
-            else:
-                await self._blobs.in_thread(self._blobs.delete, aside)
+        """As `delete_blob`, even if the caller stops waiting. Raises Unavailable."""
+        deletion = self._blobs.in_thread(delete_blob, LoopStore(self._store), self._blobs, name)
+        await asyncio.shield(deletion)
 
     async def _hold(self, upload: str, names: Sequence[str]) -> None:
         deleting = list(names)

@@ -25,7 +25,7 @@ COMMANDS = {
     "models": ("models", "list, add, pause, drain and remove models"),
     "keys": ("keys", "manage API keys"),
     "webhooks": ("webhooks", "manage webhooks and their deliveries"),
-    "store": ("store", "export what the record store holds, and import it"),
+    "store": ("store", "export and import records, adopt their pictures"),
     "doctor": ("doctor.command", "diagnose this installation"),
     "api": ("process_commands", "run an API process"),
     "worker": ("process_commands", "run a worker process"),

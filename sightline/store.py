@@ -1,4 +1,4 @@
-"""`sightline store`: exports what the record store holds, and imports it into another one."""
+"""`sightline store`: exports and imports what the record store holds, and gives it the blob store."""
 
 import os
 import sys
@@ -12,8 +12,10 @@ from typing import IO, Annotated
 from pydantic import SecretStr, ValidationError
 from typer import Argument, Option
 
+from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.settings import Settings, SettingsError, load_settings
+from shared.store.files import identity
 from shared.store.script import Store, connect
 from shared.store.transfer import layout_sl7
 from shared.store.transfer.lines import FORMAT, LINE, Finish, Kept, Start, written
@@ -30,6 +32,7 @@ EXAMPLES = """\
 examples:
   sightline store export jobs.jsonl --data data    what `sightline run` keeps there, while it does not run
   sightline store import jobs.jsonl --data new
+  sightline store adopt                            SIGHTLINE_BLOBS__URL's pictures for SIGHTLINE_REDIS__URL
   SIGHTLINE_REDIS__URL=redis://old:6379/0 sightline store export - | ssh new sightline store import -
 
 Stop the service first. The file has secrets of keys and webhooks, and what callers asked; pictures stay in
@@ -50,7 +53,7 @@ Data = Annotated[
     Path | None,
     Option(parser=typed_path, help="folder of `sightline run`, in place of SIGHTLINE_REDIS__URL"),
 ]
-app = commands("Export what the record store holds, and import it into another one.", EXAMPLES)
+app = commands("Export and import what the record store holds, and adopt its pictures.", EXAMPLES)
 
 
 @app.command("export")
@@ -60,7 +63,7 @@ def _export(file: File, data: Data = None) -> None:
     It reads records of this and of the former layout. Running jobs are exported as waiting ones. FILE is
     readable for you alone.
     """
-    with _store(data) as (store, _), ExitStack() as stack:
+    with _store(data, any_layout=True) as (store, _), ExitStack() as stack:
         if file == "-":
             counts, left_out = _write(store, sys.stdout)
         else:
@@ -93,8 +96,21 @@ def _import(file: File, data: Data = None) -> None:
     _note_left_out(writer.left_out)
 
 
+@app.command("adopt")
+def _adopt() -> None:
+    """Let the blob store belong to this record store.
+
+    A record store deletes pictures in its own blob store only: others may need what it does not. Where its
+    records were lost or moved, the blob store still names the former one.
+    """
+    with _store() as (store, settings):
+        id = store.run(identity())
+        Blobs(settings.blobs).assign(id)
+    note(f"{settings.blobs.url} belongs to the record store {id}")
+
+
 @contextmanager
-def _store(data: Path | None) -> Iterator[tuple[Store, Settings]]:
+def _store(data: Path | None = None, *, any_layout: bool = False) -> Iterator[tuple[Store, Settings]]:
     """The record store. Raises CommandError for what goes wrong with it."""
     try:
         settings = load_settings()
@@ -102,7 +118,7 @@ def _store(data: Path | None) -> Iterator[tuple[Store, Settings]]:
             redis = settings.redis
             if data is not None:
                 redis = redis.model_copy(update={"url": SecretStr(stack.enter_context(record_server(data)))})
-            store = connect(redis)
+            store = connect(redis, any_layout=any_layout)
             stack.callback(store.client.close)
             yield store, settings
     except SettingsError as error:

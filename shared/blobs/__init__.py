@@ -30,6 +30,8 @@ log = logging.getLogger("shared.blobs")
 P = ParamSpec("P")
 T = TypeVar("T")
 Reach = Literal["reachable", "read_only", "unreachable"]
+OWNER = "record-store"
+"""The object with the id of the record store whose records say which blobs are needed."""
 HEAD = 1024
 """Bytes that say what a file is."""
 AT_ONCE = 32
@@ -206,7 +208,19 @@ class Blobs:
         with finding("all"):
             before = self._place.now(_path(unused_name())) - timedelta(seconds=age_s)
             for chunk in obstore.list(self._store, chunk_size=count):
-                yield [entry["path"].rpartition("/")[2] for entry in chunk if entry["last_modified"] < before]
+                old = [entry["path"] for entry in chunk if entry["last_modified"] < before]
+                yield [path.rpartition("/")[2] for path in old if path != OWNER]
+
+    def owner(self) -> str | None:
+        """The id of the record store that these blobs belong to. Raises BlobsUnavailable."""
+        with suppress(BlobMissingError), finding(OWNER):
+            return bytes(obstore.get(self._store, OWNER).bytes()).decode(errors="replace")
+        return None
+
+    def assign(self, store: str) -> None:
+        """Let these blobs belong to the record store of that id. Raises BlobsUnavailable."""
+        with self._writing(), keeping():
+            obstore.put(self._store, OWNER, store.encode())
 
     def sweep(self, age_s: float) -> int:
         """Delete half-written files of that age; returns how many. Raises BlobsUnavailable."""

@@ -1,17 +1,23 @@
-"""The transitions and reads of files, and of the holds of their bytes and of pictures."""
+"""The transitions and reads of files, of the holds of their bytes and of pictures; how these are deleted."""
 
+import secrets
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.file import File, Written
+from shared.store.layout import check_layout
 from shared.store.records import RecordKind
-from shared.store.script import Script, ScriptCall
+from shared.store.script import LoopStore, Script, ScriptCall, Store
 
 CREATE, DELETE = Script("file_create"), Script("file_delete")
 KEEP_THUMBNAIL = Script("keep_thumbnail")
 TOUCH, TOUCH_OUTPUT = Script("touch"), Script("touch_output")
 MARK_DELETED, DELETED = Script("mark_deleted"), Script("deleted")
+IDENTITY = Script("identity")
 
 FILES = RecordKind("files", TypeAdapter(File).validate_python)
 file, files = FILES.record, FILES.page
@@ -55,3 +61,32 @@ def mark_deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:
 def deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:
     """Record that marked pictures are deleted; returns those needed again meanwhile, to be written anew."""
     return ScriptCall(DELETED, {"digests": list(digests)}, lambda reply: reply)
+
+
+def identity() -> ScriptCall[str]:
+    """The id of this record store, which is given one now where it has none. Raises LayoutError."""
+
+    def parse(reply: list[Any]) -> str:
+        *layout, id = reply
+        check_layout(layout)
+        return str(id)
+
+    return ScriptCall(IDENTITY, {"id": secrets.token_hex(8)}, parse)
+
+
+def delete_blob(store: Store | LoopStore, blobs: Blobs, name: str) -> bool:
+    """Delete bytes that are marked for it; False if they were gone, or a job relies on them again.
+
+    The latter happens if this process was paused for longer than the mark for which uploads wait. If the
+    blob store cannot be reached, or is another's, the bytes are left to be collected. Raises Unavailable.
+    """
+    with suppress(BlobMissingError, BlobsUnavailable):
+        if blobs.owner() not in (None, store.run(identity())):
+            return False
+        aside = blobs.set_aside(name)
+        if store.run(deleted([name])):
+            blobs.rename(aside, name)
+            return False
+        blobs.delete(aside)
+        return True
+    return False

@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Mapping
 
-PREFIX = "sl7:"
-"""Ends in the schema's version: two releases that differ in it do not read each other's records."""
+LAYOUT = 7
+"""Of the records: two releases that differ in it do not read each other's."""
+PREFIX = f"sl{LAYOUT}:"
 
 INTAKE = "intake"
 """The lane of jobs whose remote pictures are to be fetched; also the courier's Celery queue."""

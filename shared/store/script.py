@@ -31,6 +31,7 @@ from shared.settings import RedisSettings
 from shared.store.acknowledgement import REPORTED, Acknowledgement, StoreUnreachable
 from shared.store.clients import open_async_client, open_client
 from shared.store.exchange import LONGEST_S, Connection, demoted
+from shared.store.layout import check_async_connection, check_connection
 from shared.value_object import value_object
 
 T = TypeVar("T")
@@ -289,13 +290,19 @@ def acknowledgement(redis: RedisSettings) -> Acknowledgement | None:
     return Acknowledgement(redis.acknowledge, MARK_WRITTEN.command)
 
 
-def connect(redis: RedisSettings) -> Store:
-    """A client for threads. Where the server was demoted it connects again, as its successor may answer."""
+def connect(redis: RedisSettings, *, any_layout: bool = False) -> Store:
+    """A client for threads. Where the server was demoted it connects again, as its successor may answer.
+
+    With `any_layout` its own commands read records of another layout, too.
+    """
     options = CONNECTION | {"retry": Retry(BACKOFF, 3), "retry_on_error": [ReadOnlyError, MasterDownError]}
-    return Store(open_client(redis.store_url, **options), acknowledgement(redis))
+    check = None if any_layout else check_connection
+    client = open_client(redis.store_url, redis_connect_func=check, **options)
+    return Store(client, acknowledgement(redis))
 
 
 def connect_async(redis: RedisSettings) -> AsyncStore:
     """A client for asyncio."""
     options = CONNECTION | {"retry": AsyncRetry(BACKOFF, 3), "max_connections": 512}
-    return AsyncStore(open_async_client(redis.store_url, **options), acknowledgement(redis))
+    client = open_async_client(redis.store_url, redis_connect_func=check_async_connection, **options)
+    return AsyncStore(client, acknowledgement(redis))

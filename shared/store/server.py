@@ -12,8 +12,10 @@ from redis.exceptions import RedisError, ResponseError
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.clients import open_client
+from shared.store.files import identity
+from shared.store.layout import QUESTIONS, LayoutError, check_layout
 from shared.store.models import registrations
-from shared.store.script import Script, ScriptCall, Store, WritesRefused, connect, store_errors
+from shared.store.script import Script, ScriptCall, Store, WritesRefused, connect
 
 PARTS = ("server", "persistence", "memory", "replication", "cluster")
 TIMEOUT_S = 2.0
@@ -23,8 +25,6 @@ UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
 RIGHTS: ScriptCall[bool] = ScriptCall(Script("rights"), {}, bool)
 """Fails where our user lacks a right that the functions need."""
-FORMER = ("sl2:", "sl3:", "sl4:", "sl5:", "sl6:")
-"""Prefixes of earlier layouts, which nobody reads any more."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def _client(url: str) -> Iterator[Any]:
     try:
         with open_client(url, decode_responses=True, **limits) as client:
             yield client
+    except LayoutError:
+        raise
     except (RedisError, ValueError, OSError) as error:
         raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None
 
@@ -103,51 +105,46 @@ def make_room(url: str, times: float) -> int | None:
         return wanted
 
 
-def access(redis: RedisSettings) -> tuple[str, str]:
-    """Whether a process can begin. Raises Unavailable.
+def access(redis: RedisSettings) -> str:
+    """Why the server refuses our functions, in its words; "" where a process can begin.
 
-    Why the server refuses our functions, in its words, and the prefix of records of an earlier layout; ""
-    where there is no such thing.
+    Raises LayoutError, Unavailable.
     """
     store = connect(redis)
     try:
         store.run(registrations())
         with suppress(WritesRefused):
             store.run(RIGHTS)
-        return "", _former(store.client)
+            store.run(identity())
+        return ""
     except ResponseError as error:
-        return str(error), ""
+        return str(error)
     finally:
         store.client.close()
-
-
-def _former(client: Any) -> str:
-    """The prefix of records of an earlier layout; a user that may not look sees none."""
-    with store_errors(), suppress(ResponseError):
-        return next((prefix for prefix in FORMER if client.exists(f"{prefix}lanes")), "")
-    return ""
 
 
 class Examination(NamedTuple):
     """`latency_ms` is the median of a few round trips, `ahead_s` how far its clock is ahead of ours."""
 
-    former: str
     latency_ms: float
     ahead_s: float
 
 
 def examine(url: str, *, now: Callable[[], float] = time.time) -> Examination:
-    """Whether jobs may rely on a server. Raises Unavailable, also where we may not load or call functions."""
+    """Whether jobs may rely on a server.
+
+    Raises LayoutError, Unavailable, also where we may not load or call functions.
+    """
     with _client(url) as client:
+        check_layout([client.execute_command(*question) for question in QUESTIONS])
         with suppress(WritesRefused):
             store = Store(client)
             store.run(registrations())
             store.run(RIGHTS)
-        former = _former(client)
         trips = [_round_trip(client, now) for _ in range(PINGS)]
     latency_ms = median(seconds for seconds, _ in trips) * 1000
     # By the quickest one: one that was held up says nothing about the clock.
-    return Examination(former, latency_ms, min(trips)[1])
+    return Examination(latency_ms, min(trips)[1])
 
 
 def _round_trip(client: Any, now: Callable[[], float]) -> tuple[float, float]:

@@ -55,7 +55,9 @@ def examine(place: Place) -> Iterator[Check]:
         yield from machine.check_data(place.data)
     yield from machine.check_blobs(settings.blobs)
     # A server that does not answer is not asked again: each try takes half a minute.
-    answers = all(check.state != "problem" for check in record_checks if check.about == "redis")
+    answers = all(check.state != "problem" for check in record_checks if check.about in ("redis", "layout"))
+    if own_redis and answers:
+        yield from records.check_owner(settings)
     stored = stored_fleet(settings, rows) if own_redis and rows and answers else None
     if fleet is not None:
         yield from workers.check_unserved(rows, fleet)

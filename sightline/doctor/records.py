@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from shared.blobs import Blobs
 from shared.errors import Unavailable
-from shared.settings import RedisSettings
+from shared.settings import RedisSettings, Settings, SettingsError
 from shared.store.acknowledgement import Unacknowledged
 from shared.store.audit import set_aside
 from shared.store.headroom import Charges, Memory, charges, memory
+from shared.store.layout import LayoutError, store_id
 from shared.store.script import MARK_WRITTEN, Store, connect
 from shared.store.server import UNKNOWN_COMMAND, Examination, Server, examine, probe
 from sightline.doctor.check import Check, ok, problem, warning
@@ -34,15 +36,13 @@ def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterat
             return
         examination = examine(redis.store_url, now=now)
         probe(redis.broker_url)
+    except LayoutError as mismatch:
+        yield problem("layout", mismatch.finding, mismatch.advice)
+        return
     except Unavailable as error:
         yield _unreached(error.message)
         return
     yield _version(server)
-    if examination.former:
-        fix = f"delete the keys that begin with {examination.former}, or name an empty database"
-        yield problem(
-            "layout", "it holds records of an earlier layout, which this version does not read", fix
-        )
     yield from _set_aside(redis)
     yield _persistence(server)
     yield from _acknowledgement(redis)
@@ -141,6 +141,24 @@ def _set_aside(redis: RedisSettings) -> Iterator[Check]:
         id, why = next(iter(reasons.items()))
         fix = "GET /v1/admin/records lists them, DELETE …/ID forgets one; please report it"
         yield warning("records", f"{len(reasons)} could not be read and were set aside ({id}: {why})", fix)
+
+
+def check_owner(settings: Settings) -> Iterator[Check]:
+    """Whether the blob store, where the settings name one, belongs to the record store."""
+    folder = settings.blobs.folder
+    if "url" not in settings.blobs.model_fields_set or (folder is not None and not folder.is_dir()):
+        return
+    try:
+        owner = Blobs(settings.blobs).owner()
+    except (Unavailable, SettingsError):
+        return
+    id = from_store(settings.redis, store_id)
+    if owner and id and owner != id:
+        finding = (
+            f"{settings.blobs.url} belongs to the record store {owner}, not to {id}, so nothing is deleted"
+        )
+        fix = "correct SIGHTLINE_REDIS__URL or _BLOBS__URL; if they belong together, `sightline store adopt`"
+        yield problem("pictures", finding, fix)
 
 
 def _memory(server: Server, full_at: float, reading: Memory, charged: Charges) -> Check:

@@ -13,11 +13,20 @@ from typing import NamedTuple
 import httpx
 from pydantic import SecretStr
 
+from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.models import Models
 from shared.models_file import load_models
 from shared.registry import Registry
-from shared.settings import SHIPPED_MODELS, RedisSettings, Settings, SettingsError, load_settings
+from shared.settings import (
+    SHIPPED_MODELS,
+    BlobSettings,
+    RedisSettings,
+    Settings,
+    SettingsError,
+    load_settings,
+)
+from shared.store.files import identity
 from shared.store.script import Store, connect
 from shared.store.server import LOADING, Server, make_room, probe
 from shared.store.workers import forget
@@ -201,6 +210,9 @@ class Runner:
         """
         try:
             check_rights(redis)
+            if self._own_server and "url" not in self._settings.blobs.model_fields_set:
+                # Both are the data folder's, whatever became of the records.
+                Blobs(BlobSettings(url=str(self._data.blobs))).assign(store.run(identity()))
             workers.refresh()
             for model in self._models.rows:
                 forget(store, model.lane, presence=self._own_server)

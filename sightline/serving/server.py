@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from shared.settings import RedisSettings
+from shared.store.layout import LayoutError
 from shared.store.server import UNKNOWN_COMMAND, Server, access
 from sightline.exits import CommandError, Exit
 
@@ -71,11 +72,14 @@ def check_kind(server: Server) -> None:
 
 
 def check_rights(redis: RedisSettings) -> None:
-    """Raise CommandError where our user may do too little, or an earlier version's records are there.
+    """Raise CommandError where our user may do too little, or another version's records are there.
 
     Raises Unavailable.
     """
-    why, former = access(redis)
+    try:
+        why = access(redis)
+    except LayoutError as mismatch:
+        raise CommandError(Exit.REDIS, mismatch.message) from None
     if UNKNOWN_COMMAND in why:
         raise CommandError(
             Exit.REDIS,
@@ -85,12 +89,6 @@ def check_rights(redis: RedisSettings) -> None:
     if why:
         message = f"The user of SIGHTLINE_REDIS__URL may not do what we need ({why})"
         raise CommandError(Exit.REDIS, f"{message}: give it the rights that docs/transport.md lists.")
-    if former:
-        raise CommandError(
-            Exit.REDIS,
-            f"The record store holds records of an earlier layout ({former}), which this version does not "
-            "read: delete them, or name another data folder or an empty database.",
-        )
 
 
 def _candidates() -> Iterator[tuple[Path, str]]:

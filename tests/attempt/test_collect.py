@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from shared.blobs import BlobMissingError, Blobs, Staged, digest
-from shared.settings import BlobSettings
-from shared.store.files import HOLD_S, touch
+from shared.settings import BlobSettings, RedisSettings
+from shared.store.files import HOLD_S, delete_blob, identity, touch
+from shared.store.script import connect
 from tests.support.attempt_harness import WorkerHarness
 from tests.support.object_store import URL, object_store
 from tests.support.service import ROOT
@@ -58,6 +59,24 @@ def test_an_old_picture_without_an_owner_goes_and_others_stay(harness: WorkerHar
     assert (kept.exists(), lost.exists(), fresh.exists()) == (True, False, True)
 
 
+def test_a_courier_of_another_database_deletes_no_picture_that_waiting_jobs_share(
+    harness: WorkerHarness,
+) -> None:
+    kept = written(harness, KEPT, age_s=HOLD_S + 60)
+    BlobCollector(harness.store, harness.blobs).collect()
+    other = connect(RedisSettings(url=harness.redis.url(2)))
+    with other.client:
+        collection = BlobCollector(other, harness.blobs)
+        assert [collection.collect() for _ in range(3)] == [0, 0, 0]
+        assert not delete_blob(other, harness.blobs, digest(KEPT))
+        assert kept.exists()
+        # Where the other one has lost its records.
+        harness.blobs.assign(other.run(identity()))
+        collection = BlobCollector(other, harness.blobs)
+        assert [collection.collect() for _ in range(2)] == [0, 1]
+    assert not kept.exists()
+
+
 def test_what_a_dead_upload_left_goes(harness: WorkerHarness) -> None:
     staged, fresh = harness.blobs.stage(), harness.blobs.stage()
     staged.write(b"half a file")
@@ -92,7 +111,7 @@ def test_what_somebody_came_to_need_during_its_deletion_is_put_back(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(harness, LOST, age_s=HOLD_S + 60)
-    monkeypatch.setattr("worker.maintenance.blob_collector.deleted", lambda names: touch(names, "job_1"))
+    monkeypatch.setattr("shared.store.files.deleted", lambda names: touch(names, "job_1"))
     # `touch` answers what is being deleted, as `deleted` answers what is wanted.
     collection = BlobCollector(harness.store, harness.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 0]
@@ -116,5 +135,6 @@ def test_what_nobody_needs_is_deleted_from_an_object_store_too(
         assert blobs.read(digest(KEPT)) == KEPT
         with pytest.raises(BlobMissingError):
             blobs.read(digest(LOST))
+        assert blobs.owner() == harness.store.run(identity())
         server.kill()
         assert collection.collect() == 0, "a store that is away ends no maintenance"

@@ -166,11 +166,15 @@ def test_the_first_start_answers_truly_and_the_next_has_its_job_beside_a_model_t
         assert accepted.status_code == 202
         stop(first)
 
+    # As if its records had been deleted, but for the job.
+    owner = tmp_path / "data/blobs/record-store"
+    owner.write_text("another")
     models = tmp_path / "models.toml"
     broken = '[[models]]\nid = "my/model"\nengine = "echo"\noptions = { fail = "no such weights" }\n'
     models.write_text(f'{broken}[[models]]\nid = "sightline/tiny"\nsource = "{ROOT / "models/tiny"}"\n')
     with service(tmp_path / "data", MODELS_FILE=str(models)) as second:
         assert re.search(r"answer +.*red circle", second.wait_for("serving on"))
+        assert owner.read_text() != "another", "pictures would never be deleted"
         second.wait_for("worker-my--model died (exit code 71), restarting it")
         view = httpx.get(f"{second.url}/v1/jobs/{accepted.json()['id']}?wait=30", timeout=60).json()
         assert (view["status"], "left" in view["result"]["text"].lower()) == ("succeeded", True)

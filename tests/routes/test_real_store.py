@@ -234,6 +234,22 @@ async def test_without_its_store_the_service_says_so_and_lives(deployment: Deplo
     assert (ready.status_code, recovered.status_code) == (503, 202)
 
 
+async def test_beside_another_release_s_records_the_service_is_not_ready_and_takes_nothing(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
+        records = deployment.worker.store.client
+        records.hset("sightline", mapping={"layout": 99, "id": "theirs"})
+        records.client_kill_filter(_type="normal", skipme=True)
+        before = records.dbsize()
+        ready, jobs = await client.get("/ready"), await client.post("/v1/jobs", json=JOB)
+        assert records.dbsize() == before
+        records.delete("sightline")
+
+    assert (ready.status_code, jobs.status_code, jobs.json()["code"]) == (503, 503, "store_unavailable")
+    assert "records of layout 99" in ready.json()["error"]
+
+
 async def _queued(deployment: Deployment, jobs: int = 1) -> None:
     """Until that many jobs are queued, asked as a client would."""
     await _listed(deployment, "queued", jobs)

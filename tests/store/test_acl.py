@@ -14,6 +14,7 @@ from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store import api_keys, audit
 from shared.store.headroom import memory
+from shared.store.layout import LayoutError
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect
 from shared.store.server import RIGHTS, access, examine, probe
@@ -97,6 +98,13 @@ def test_all_of_the_work_on_the_records_is_done_without_asking_for_more(
     assert denied(admin) == []
 
 
+def test_its_user_sees_records_of_an_earlier_layout(redis: RedisSettings, admin: Any) -> None:
+    admin.sadd("sl6:lanes", LANE)
+    with pytest.raises(LayoutError):
+        access(redis)
+    assert denied(admin) == []
+
+
 def test_nudges_wakeups_and_the_look_at_start_ask_for_no_more(redis: RedisSettings, admin: Any) -> None:
     assert Nudger(redis).send(LANE)
     assert WorkerWakeup(redis, "worker_1").wait(0.05)
@@ -107,15 +115,15 @@ def test_nudges_wakeups_and_the_look_at_start_ask_for_no_more(redis: RedisSettin
     assert denied(admin) == []
 
 
-@pytest.mark.parametrize("lacks", ["resetchannels", "-publish", "-zadd", "%R~sl7:*"])
+@pytest.mark.parametrize("lacks", ["resetchannels", "-publish", "-zadd", "%R~*", "~sl7:*"])
 def test_who_starts_the_service_learns_that_its_user_lacks_a_right(
     lacks: str, admin: Any, server: RedisServer
 ) -> None:
     """Else jobs would be taken that no worker can claim."""
-    keys = () if lacks.startswith("%") else ("~*",)
+    keys = () if "~" in lacks else ("~*",)
     admin.execute_command("ACL", "SETUSER", USERS[0], "reset", "on", ">p", "&*", "+@all", *keys, lacks)
     redis = RedisSettings.model_validate({"url": f"redis://{USERS[0]}:p@127.0.0.1:{server.port}/0"})
-    assert "permissions" in access(redis)[0]
+    assert "permissions" in access(redis)
     with pytest.raises(Unavailable, match="permissions"):
         examine(redis.store_url)
 

@@ -1,13 +1,15 @@
 """The pass that deletes stored bytes that no record needs, in step with the records that say so."""
 
+import logging
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
-from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
-from shared.store.files import HOLD_S, deleted, mark_deleted
+from shared.blobs import Blobs
+from shared.metrics.counters import UPKEEP
+from shared.store.files import HOLD_S, delete_blob, identity, mark_deleted
 from shared.store.script import Store
 
+log = logging.getLogger("worker.maintenance")
 PAUSE_S = 600.0
 """Seconds between two walks."""
 NAMES_EACH = 200
@@ -29,26 +31,24 @@ class BlobCollector:
             if time.monotonic() < self._next:
                 return 0
             self._next = time.monotonic() + PAUSE_S
+            if not self._owns():
+                log.error("the blob store belongs to another record store: nothing is deleted")
+                UPKEEP.labels("foreign").inc()
+                return 0
             self._walk = self._blobs.older(HOLD_S, NAMES_EACH)
             return self._blobs.sweep(HOLD_S)
         return sum(self._delete(name) for name in names)
 
+    def _owns(self) -> bool:
+        """Whether the blobs are of this record store: others may need what nobody here does.
+
+        The first that looks has them; of two at the same time the last one to write.
+        """
+        id = self._store.run(identity())
+        if self._blobs.owner() is None:
+            self._blobs.assign(id)
+        return self._blobs.owner() == id
+
     def _delete(self, name: str) -> bool:
         """One at a time, so that an upload does not wait long for the mark to go."""
         return bool(self._store.run(mark_deleted([name]))) and delete_blob(self._store, self._blobs, name)
-
-
-def delete_blob(store: Store, blobs: Blobs, name: str) -> bool:
-    """Delete bytes that are marked for it; False if they were gone, or a job relies on them again.
-
-    The latter happens if this process was paused for longer than the mark for which uploads wait. If the
-    blob store cannot be reached, the bytes are left to be collected.
-    """
-    with suppress(BlobMissingError, BlobsUnavailable):
-        aside = blobs.set_aside(name)
-        if store.run(deleted([name])):
-            blobs.rename(aside, name)
-            return False
-        blobs.delete(aside)
-        return True
-    return False

@@ -18,13 +18,13 @@ from shared.errors import Unavailable
 from shared.job import Delivery
 from shared.metrics.counters import CALL_SECONDS, CALLS
 from shared.settings import Settings
+from shared.store.files import delete_blob
 from shared.store.jobs import purge
 from shared.store.script import Store
 from shared.store.webhook_deliveries import DueDelivery, delivery_result, next_delivery
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
 from shared.webhooks import body_of
-from worker.maintenance.blob_collector import delete_blob
 from worker.webhooks.post import Outcome, post
 
 log = logging.getLogger("worker.webhooks")

@@ -166,6 +166,14 @@ transition('file_create', {}, function()
   return Records.fields(a.id)
 end)
 
+-- Which record store this is: sightline, a hash outside of the prefix (shared/store/layout.py). Where it has no `id` yet, the given
+-- one is it: a blob store names it, to say whose pictures it has. Returns layout, number of keys, id.
+transition('identity', { 'allow-oom' }, function()
+  call('HSETNX', 'sightline', 'layout', string.match(P, '%d+'))
+  call('HSETNX', 'sightline', 'id', a.id)
+  return { call('HGET', 'sightline', 'layout'), call('DBSIZE'), call('HGET', 'sightline', 'id') }
+end)
+
 local REPEAT_S = 60
 
 -- Forgets a file. A batch that reads it holds its bytes itself and goes on. Returns nil where the caller has no such file, else

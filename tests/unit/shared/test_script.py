@@ -242,6 +242,7 @@ def of_files() -> Iterator[ScriptCall]:
     yield files.file("anyone", "file-1")
     yield files.files("anyone", after="file-1", limit=1, oldest_first=True)
     yield files.delete("anyone", "file-1")
+    yield files.identity()
 
 
 def of_batches() -> Iterator[ScriptCall]:

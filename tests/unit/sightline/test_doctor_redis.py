@@ -3,13 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from shared.settings import RedisSettings
+from shared.blobs import Blobs
+from shared.settings import BlobSettings, RedisSettings, Settings
 from shared.store import acknowledgement
+from shared.store.files import identity
 from shared.store.keys import PREFIX
+from shared.store.script import connect
 from sightline.doctor import records
 from sightline.doctor.check import Check, State
 from tests.support.clients import until
@@ -131,10 +135,27 @@ def test_records_of_an_earlier_layout_are_named(server: RedisServer) -> None:
     with Redis(port=server.port) as client:
         client.sadd("sl2:lanes", "model.m")
         try:
-            found = states(records.checks(settings(server)))
+            (found,) = records.checks(settings(server))
         finally:
             client.delete("sl2:lanes")
-    assert found["layout"] == "problem"
+    assert (found.about, found.state) == ("layout", "problem")
+    assert "sightline store export" in str(found.fix)
+
+
+def test_pictures_of_another_record_store_are_named(server: RedisServer, tmp_path: Path) -> None:
+    mine = Settings(redis=settings(server), blobs=BlobSettings(url=str(tmp_path)))
+    store, blobs = connect(mine.redis), Blobs(mine.blobs)
+    with store.client:
+        assert list(records.check_owner(mine)) == [], "nobody has them yet"
+        id = store.run(identity())
+        blobs.assign(id)
+        assert list(records.check_owner(mine)) == []
+        blobs.assign("another")
+        (found,) = records.check_owner(mine)
+        store.client.delete("sightline")
+    assert (found.about, found.state) == ("pictures", "problem")
+    assert f"the record store another, not to {id}" in found.said
+    assert "sightline store adopt" in str(found.fix)
 
 
 def test_records_that_were_set_aside_are_named(server: RedisServer) -> None:
@@ -157,7 +178,11 @@ def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:
 def test_a_user_who_may_not_call_functions_is_named(server: RedisServer) -> None:
     with Redis(port=server.port) as client:
         client.acl_setuser(
-            "reader", enabled=True, passwords="+swordfish", keys="*", commands=["+info", "+time"]
+            "reader",
+            enabled=True,
+            passwords="+swordfish",
+            keys="*",
+            commands=["+info", "+time", "+hget", "+dbsize", "+exists"],
         )
         url = f"redis://reader:swordfish@127.0.0.1:{server.port}/0"
         try:

@@ -161,7 +161,7 @@ def test_a_server_without_functions_is_one_sentence_and_no_process_that_dies_of_
     assert (said.count("\n"), said.count("has no Redis Functions")) == (3, 3)
 
 
-def test_records_of_an_earlier_layout_are_one_sentence(
+def test_records_of_another_layout_are_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with redis_server() as server, Redis(port=server.port) as client:
@@ -169,7 +169,7 @@ def test_records_of_an_earlier_layout_are_one_sentence(
         monkeypatch.setenv("SIGHTLINE_REDIS__URL", server.url())
         assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
     said = capsys.readouterr().err
-    assert (said.count("\n"), said.count("records of an earlier layout")) == (3, 3)
+    assert (said.count("\n"), said.count("records of layout 2 (sl2:")) == (3, 3)
 
 
 def test_a_user_who_may_do_too_little_is_one_sentence_and_no_process_that_dies_of_it(
