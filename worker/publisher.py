@@ -30,7 +30,8 @@ class Channel:
     """The stream of one answer of an attempt.
 
     `choice` says which of several it is, `syntax` how it is written, `prompt_tokens` how long the
-    prompt is. `began_ns` is when its first token came (Unix ns), None before.
+    prompt is. `began_ns` is when its first token came (Unix ns), None before. `end` is an empty piece behind
+    what is published, None where nothing is.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Channel:
         self.lease = lease
         self.pending: list[Piece] = []
         self.in_flight = 0
+        self.end: Piece | None = None
         self.has_begun = False
         self.began_ns: int | None = None
         self._names: dict[str, Any] = {"choice": choice, "syntax": syntax, "prompt_tokens": prompt_tokens}
@@ -59,8 +61,11 @@ class Channel:
         self._publisher.put(self, piece)
 
     def rest(self) -> Piece | None:
-        """What is not published yet, for the settling to publish; waits for a write in flight."""
-        return self.whole(self._publisher.withdraw(self))
+        """What is not published yet, for the settling to publish; waits for a write in flight.
+
+        Where that is nothing, `end`: a server that lost published text, as a replica may, settles nothing.
+        """
+        return self.whole(self._publisher.withdraw(self)) or (self.end and self.whole([self.end]))
 
     def whole(self, pieces: Sequence[Piece]) -> Piece | None:
         """The pieces as one, as readers get it."""
@@ -197,6 +202,8 @@ class Publisher:
         if reply == "lost":
             lease.stop("lost")
         with self._changed:
+            for piece in channel.pending[: channel.in_flight]:
+                channel.end = Piece(piece.start + len(piece.text), "", ())
             del channel.pending[: channel.in_flight]
             channel.in_flight = 0
             if not channel.ready:

@@ -51,6 +51,8 @@ class ChaosServices(Installation):
         self._api_ports = [free_port() for _ in range(APIS)]
         self._proxy_ports = [free_port() for _ in range(WORKERS)]
         self._web_port, self.hook_port = free_port(), free_port()
+        self.worker_urls = [self.records.url(port=port) for port in self._proxy_ports]
+        """Of the record store, as each worker reaches it."""
         self.calls = folder / "calls.jsonl"
         """Where the receiver of webhooks records what it got."""
         self.urls = [f"http://127.0.0.1:{port}" for port in self._api_ports]
@@ -62,22 +64,29 @@ class ChaosServices(Installation):
 
     def start(self) -> None:
         """Until every worker serves."""
-        self.add(self.records)
-        ports = map(str, (self.records.port, *self._proxy_ports))
-        self.run("proxy", sys.executable, "-m", "benchmarks.chaos.proxy", *ports, commands=True)
+        self.start_records()
         self._start_web()
         self.calls.touch()
-        argv = ("-m", "benchmarks.chaos.receiver", str(self.calls), str(self.hook_port))
-        self.run("receiver", sys.executable, *argv)
+        self.python("receiver", "benchmarks.chaos.receiver", str(self.calls), str(self.hook_port))
         for number, port in enumerate(self._api_ports, 1):
             self.api(port, f"api-{number}", restarts=True)
-        for number, port in enumerate(self._proxy_ports, 1):
-            env = {"SIGHTLINE_REDIS__URL": self.records.url(port=port)}
+        for number in range(1, WORKERS + 1):
+            env = {"SIGHTLINE_REDIS__URL": self.worker_urls[number - 1]}
             self.worker(name=f"worker-{number}", app="benchmarks.chaos.worker", env=env, restarts=True)
         for number in range(COURIERS):
             self.courier(f"courier-{number + 1}", restarts=True)
         for url in self.urls:
             self.wait_until(f"{url}/status/{MODEL}", serves=_has_all_workers, key=ADMIN_KEY)
+
+    def start_records(self) -> None:
+        """With a proxy before each worker."""
+        self.add(self.records)
+        ports = map(str, (self.records.port, *self._proxy_ports))
+        self.python("proxy", "benchmarks.chaos.proxy", *ports, commands=True)
+
+    def python(self, name: str, module: str, *arguments: str, commands: bool = False) -> Process:
+        """A process of the benchmarks' own."""
+        return self.run(name, sys.executable, "-m", module, *arguments, commands=commands)
 
     def of_kind(self, kind: str) -> list[Process]:
         return [process for name, process in self.processes.items() if name.startswith(f"{kind}-")]

@@ -1,0 +1,215 @@
+"""What a caller meets when the primary is lost: eleven minutes.
+
+A primary with two replicas and three Sentinels. Every fifteen seconds the primary is killed, stopped, cut
+off, or parted from the other servers, by turns, while callers submit, poll, follow, stream and chat, and a
+webhook gets each end: for five minutes with `acknowledge=replica`, then as long with `memory`. Then every
+answer is held against the only right one. `--quick 1` is half a minute with `replica` alone.
+"""
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import httpx
+from matplotlib.figure import Figure
+
+from benchmarks.chaos import services
+from benchmarks.chaos.clients import Client, read_all
+from benchmarks.chaos.history import History, Story, Verdict, judge, questions
+from benchmarks.chaos.receiver import HOSTS
+from benchmarks.failover.group import KINDS, Group, Kind
+from benchmarks.frame import command, report
+from benchmarks.frame.services import opened as opened_services
+from benchmarks.frame.statistics import Bound, percentiles
+from benchmarks.webhooks.receivers import read
+
+VALUES = ("replica", "memory")
+PER_S, SEED = 10, 1
+PATIENCE_S = 60.0
+"""How long after the last question an answer, or a webhook's call, is waited for."""
+TIMEOUT = httpx.Timeout(30, connect=5)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds in all, from fault to fault, and until the lost server is back."""
+
+    seconds: float
+    period_s: float
+    down_s: float
+
+
+WHOLE, QUICK = Pace(300, 15, 7), Pace(32, 10, 5)
+FLAWS = ("lost", "doubled", "stuck", "torn", "untold")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Seconds since the run began; `moved_s` later another server was the primary."""
+
+    kind: Kind
+    at: float
+    until: float
+    moved_s: float | None
+
+
+@dataclass
+class Outcome:
+    """`began` has the moment in which each question was first asked, by its number."""
+
+    acknowledge: str
+    history: History
+    started: float = field(default_factory=time.time)
+    began: dict[int, float] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    webhook_calls: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        return judge(self.history)
+
+    def accept_s(self) -> list[float]:
+        """Of callers: until their job was accepted."""
+        return self._waits("accepted_at")
+
+    def answer_s(self) -> list[float]:
+        """Of callers: until they had the answer."""
+        return self._waits("ended_at")
+
+    def _waits(self, name: str) -> list[float]:
+        moments = ((story, getattr(story, name)) for story in self.history.stories)
+        return sorted(at - self.began[story.question.number] for story, at in moments if at is not None)
+
+    def figures(self) -> dict[str, Any]:
+        stories, verdict = self.history.stories, self.verdict
+        return verdict.counts | {
+            "accepted": sum(story.accepted_at is not None for story in stories),
+            "faults": [asdict(fault) for fault in self.faults],
+            "retries": sum(story.retries for story in stories),
+            "webhook_jobs": sum(story.reports is not None for story in stories),
+            "webhook_calls": self.webhook_calls,
+            "streams_resumed": sum(story.resumed for story in stories),
+            "accept_s": percentiles(self.accept_s(), "p50", "p90", "p99"),
+            "answer_s": percentiles(self.answer_s(), "p50", "p90", "p99"),
+            "findings": verdict.findings,
+        }
+
+
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
+    pace, values = (QUICK, VALUES[:1]) if arguments.quick else (WHOLE, VALUES)
+    outcomes = [run(value, pace, say) for value in values]
+    figures: dict[str, Any] = {
+        "per_s": PER_S,
+        "pace": asdict(pace),
+        **{outcome.acknowledge: outcome.figures() for outcome in outcomes},
+    }
+    safe = figures[VALUES[0]]
+    bounds = [Bound(f"{VALUES[0]}: {name}", safe[name], 0, "jobs") for name in FLAWS]
+    missed = sum(fault["moved_s"] is None for fault in safe["faults"])
+    bounds.append(Bound("faults that moved no primary", missed, 0, "faults"))
+    return report.Findings(figures, _picture(outcomes), bounds, summary=json.dumps(figures, indent=1))
+
+
+def run(acknowledge: str, pace: Pace, say: command.Say) -> Outcome:
+    with opened_services(partial(Group, acknowledge=acknowledge)) as group:
+        say(f"everything serves: {acknowledge}")
+        return command.run(_run(group, acknowledge, pace, say))
+
+
+async def _run(group: Group, acknowledge: str, pace: Pace, say: command.Say) -> Outcome:
+    stories = [Story(question) for question in questions(SEED, round(pace.seconds * PER_S))]
+    outcome = Outcome(acknowledge, History(stories))
+    headers = {"authorization": f"Bearer {services.ADMIN_KEY}"}
+    # No connection is kept between calls: an API may have closed it.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT, headers=headers, trust_env=False) as http:
+        hook = {"url": f"http://{HOSTS[0]}:{group.hook_port}/told"}
+        (await http.post(f"{group.urls[0]}/v1/webhooks", json=hook)).raise_for_status()
+        striking = asyncio.create_task(_strike(group, outcome, pace, say))
+        asking = [asyncio.create_task(_ask(http, group, outcome, story)) for story in stories]
+        await striking
+        say(f"the last fault has passed; {outcome.history.open} questions have no answer yet")
+        await _patiently(asking, outcome.history)
+        say("the last calls of the webhook")
+        await _until_told(group, outcome)
+        await read_all([http], group.urls, outcome.history)
+    return outcome
+
+
+async def _strike(group: Group, outcome: Outcome, pace: Pace, say: command.Say) -> None:
+    """One fault each period, later where the servers are not whole again."""
+    while (begun_s := time.time() - outcome.started) < pace.seconds - pace.down_s:
+        if await asyncio.to_thread(group.healthy):
+            kind = KINDS[len(outcome.faults) % len(KINDS)]
+            moved_s = await group.strike_primary(kind, pace.down_s)
+            outcome.faults.append(Fault(kind, begun_s, time.time() - outcome.started, moved_s))
+            say(f"{kind}, moved after {moved_s} s; {outcome.history.open} questions are open")
+        passed_s = time.time() - outcome.started
+        await asyncio.sleep(max(0.2, len(outcome.faults) * pace.period_s - passed_s))
+
+
+async def _ask(http: httpx.AsyncClient, group: Group, outcome: Outcome, story: Story) -> None:
+    number = story.question.number
+    await asyncio.sleep(outcome.started + number / PER_S - time.time())
+    outcome.began[number] = time.time()
+    await Client(http, group.urls, story, "failover", group.picture).run()
+
+
+async def _patiently(asking: Sequence[asyncio.Task[None]], history: History) -> None:
+    """Until all have their answers, or none came for PATIENCE_S."""
+    before, waiting = history.open + 1, set(asking)
+    while waiting and history.open < before:
+        before = history.open
+        _, waiting = await asyncio.wait(waiting, timeout=PATIENCE_S)
+    for task in waiting:
+        task.cancel()
+    for result in await asyncio.gather(*asking, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _until_told(group: Group, outcome: Outcome) -> None:
+    """Until each job's end was told, or nothing came for PATIENCE_S; notes at each story what was."""
+    size, since, stories = -1, time.monotonic(), outcome.history.stories
+    while time.monotonic() < since + PATIENCE_S:
+        told = defaultdict[str, set[str]](set)
+        calls = read(group.calls)
+        outcome.webhook_calls = len(calls)
+        for call in calls:
+            job = json.loads(call.body)["data"]
+            told[job["id"]].add(job["status"])
+        if len(told) > size:
+            size, since = len(told), time.monotonic()
+        # Calls that wait for their answer are no jobs that a webhook gets.
+        jobs = [story for story in stories if story.question.way in ("poll", "follow") and story.ends]
+        for story in jobs:
+            story.reports = {HOSTS[0]: set().union(*(told[job] for job in story.ids))}
+        if all(story.reports and story.reports[HOSTS[0]] for story in jobs):
+            return
+        await asyncio.sleep(0.5)
+
+
+def _picture(outcomes: Sequence[Outcome]) -> Figure:
+    """Left when jobs were accepted and answered next to the faults, right what callers waited for that."""
+    figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
+    first = outcomes[0]
+    for name, label in (("accepted_at", "accepted"), ("ended_at", "answered")):
+        moments = [getattr(story, name) for story in first.history.stories if getattr(story, name)]
+        report.counts(left, moments, first.started, label)
+    for fault in first.faults:
+        left.axvspan(fault.at, fault.until, color=report.SERIES[3], alpha=0.3)
+    report.label(left, f"s, {first.acknowledge} (red: the primary is lost)", "jobs")
+    for outcome in outcomes:
+        report.shares(right, outcome.accept_s(), f"{outcome.acknowledge}: accepted")
+        report.shares(right, outcome.answer_s(), f"{outcome.acknowledge}: answered", linestyle="--")
+    report.label(right, "s that callers waited", "share", log=True, loc="lower right")
+    return figure
+
+
+if __name__ == "__main__":
+    command.main("failover", __doc__, measure, quick=(0, "1 = half a minute, `replica` alone"))
