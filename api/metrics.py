@@ -85,7 +85,7 @@ class Metrics:
         except (Unavailable, TimeoutError):
             return list(gauges.store_down())
         charged = max(0, charges.total - held.promised)
-        server = Server(held.used, held.promised, held.limit, held.evicts, took_s, charged, held.set_aside)
+        server = Server(held.used, held.promised, held.limit, held.evicts, took_s, charged, held.bad)
         now = gauges.families(models, seen[:-1], seen[-1], server)
         return [*now, *await asyncio.to_thread(_totals, sums, models)]
 

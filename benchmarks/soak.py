@@ -77,7 +77,6 @@ class Soak:
         self.store: Store = connect(redis)
         self.samples: list[Sample] = []
         self.after_legs: list[Sample] = []
-        self.repairs = 0
         self.submitted = 0
         self.longest = longest.LongestCalls()
         self.traffic = Traffic(self.store, self.settings)
@@ -93,7 +92,7 @@ class Soak:
         if self._is_due(HEARTBEAT_S):
             self.traffic.beat()
         if self._is_due(MAINTENANCE_S):
-            self.repairs += self._maintenance.run_once()["mended"]
+            self._maintenance.run_once()
             # No Celery takes the nudges here.
             self._broker.delete(LANE, INTAKE)
         if self._is_due(SAMPLE_S):
@@ -339,7 +338,6 @@ def measure(arguments: command.Options, _: command.Say) -> report.Findings:
     figures = {
         "jobs": arguments.jobs,
         "happened": dict(sorted(soak.traffic.happened.items())),
-        "mended_by_audit": soak.repairs,
         "after_each_leg": [asdict(sample) for sample in soak.after_legs],
         "keys_of_a_job": [round(x, 2) for x in keys_of_a_job(soak.samples)],
         "survivors": leaks,
@@ -356,7 +354,6 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
         Bound("memory after leg 3 over leg 2", third["used_mb"] / second["used_mb"], GROWTH_LIMIT, ""),
         Bound("keys for a job, leg 3 over leg 2", under_third / max(under_second, 0.01), GROWTH_LIMIT, ""),
         Bound("keys left over", sum(sum(x.values()) for x in figures["survivors"]), 0, "keys"),
-        Bound("mended by the audit", figures["mended_by_audit"], 0, ""),
     ]
 
 

@@ -28,7 +28,7 @@ class PendingTerms(Frozen):
         hashed = "" if pending else request_hash(request, self.revision)
         return Placing(
             job=job,
-            run=ids.run_id(),
+            run=ids.run_id(job),
             caller=caller,
             model=request.model,
             lane=self.lane,

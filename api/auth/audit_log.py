@@ -10,8 +10,7 @@ from api.auth.callers import caller_of
 from api.server.reply import reply_of
 from shared.api_keys import AdminAction, Operator
 from shared.store import api_keys
-from shared.store.audit import set_aside
-from shared.store.headroom import memory
+from shared.store.maintenance import bad_records
 from shared.store.script import AsyncStore, ScriptCall, T
 
 log = logging.getLogger("api.auth")
@@ -43,9 +42,9 @@ class AdminActions:
         log.info("admin %s", json.dumps(entry))
         return reply
 
-    async def bad_records(self) -> tuple[dict[str, str], int]:
-        """Records that were set aside, some of them, with reasons; and how many there are."""
-        return await self._store.run(set_aside()), (await self._store.run(memory())).set_aside
+    async def bad_records(self) -> dict[str, str]:
+        """Records that could not be read, with reasons."""
+        return await self._store.run(bad_records())
 
     async def list(self, after: str | None, limit: int) -> tuple[list[AdminAction], bool]:
         """A page of them, newest first, and whether there are more."""

@@ -41,7 +41,7 @@ from api.server.route import Json, ServiceRoute, json_body
 from shared import api_keys, ids, models
 from shared.errors import CallerError
 from shared.metrics.series import LONGEST_MIN
-from shared.store.audit import forget
+from shared.store.maintenance import forget
 
 KeyCall = Annotated[
     api_keys.ApiKey,
@@ -118,17 +118,17 @@ async def store_filling(http: Request) -> Json[StoreFilling]:
 
 @fleet_router.get(
     "/v1/admin/records",
-    summary="Records that could not be read and were set aside, each with the reason; 1,000 at most.",
+    summary="Records that could not be read, each with the reason; 1,000 at most.",
     responses={200: answer("The records.")},
 )
 async def list_bad_records(http: Request) -> Json[BadRecordList]:
-    return Json(to_bad_records(*await context_of(http).admin_actions.bad_records()))
+    return Json(to_bad_records(await context_of(http).admin_actions.bad_records()))
 
 
 @fleet_router.delete(
     "/v1/admin/records/{id:path}",
     status_code=204,
-    summary="Forget a record that was set aside; harmless twice.",
+    summary="Forget a record that could not be read; harmless twice.",
     responses={204: answer("There is none by this id any more.")},
 )
 async def forget_bad_record(http: Request, id: str) -> Response:

@@ -96,9 +96,10 @@ class Line:
             messages=(Message(role="user", parts=(Shown(digest=name), question)),),
             parameters=Parameters(max_new_tokens=self._part.answer, temperature=0.0),
         )
-        run = ids.run_id()
+        job = ids.job_id()
+        run = ids.run_id(job)
         return Placing(
-            job=ids.job_id(),
+            job=job,
             run=run,
             caller=f"{priority}-caller",
             model=self._model.id,

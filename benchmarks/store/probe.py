@@ -66,7 +66,8 @@ class Probe:
     def _placing(self, blobs: Sequence[str]) -> Placing:
         self._count += 1
         caller, digest = f"caller-{self._count % self._callers}", secrets.token_hex(32)
-        job, run = f"job_{secrets.token_hex(16)}", f"run_{secrets.token_hex(16)}"
+        digits = secrets.token_hex(16)
+        job, run = f"job_{digits}", f"run_{digits}"
         return Placing(
             job, run, caller, MODEL, LANE, "normal", digest, f"{caller}:{digest}", tuple(blobs), 1, REQUEST
         )

@@ -19,7 +19,7 @@ from benchmarks.frame.statistics import Bound
 from benchmarks.store.probe import LANE, SETTINGS, Probe, served
 from shared.job import Times
 from shared.result import Piece
-from shared.store import admission, audit, claims, jobs, maintenance, models, webhook_endpoints
+from shared.store import admission, claims, jobs, maintenance, models, webhook_endpoints
 from shared.store.admission import JobTerms, Placing
 from shared.store.script import ScriptCall
 from shared.webhooks import Endpoint
@@ -32,7 +32,6 @@ PIECES = 26
 TEXTS = 16384
 OTHER_PRINT = "b" * 32
 CALLER = "caller-0"
-HOLDERS = 3000
 LIMIT_MS = 50.0
 """Callers of other models wait no longer for one call."""
 
@@ -109,7 +108,7 @@ def measure(_: Options, say: Say) -> Findings:
 def worst(client: Any, say: Say) -> dict[str, dict[str, float]]:
     day = Day(client)
     shared = (shared_runs, rescue, removal, late_jobs, late_beginnings)
-    for part in (*shared, unread_text, picture_holders, broken_records, pages):
+    for part in (*shared, unread_text, broken_records, pages):
         say(part.__name__)
         day.begin()
         part(day)
@@ -200,23 +199,6 @@ def lease_end(day: Day) -> int:
 
 def at_time(call: ScriptCall[Any], now: int) -> ScriptCall[Any]:
     return replace(call, arguments={**call.arguments, "now": now})
-
-
-def picture_holders(day: Day) -> None:
-    picture = secrets.token_hex(32)
-    for _ in range(HOLDERS // 500):
-        placings = day.probe.placings(500)
-        day.probe.store.run_all(
-            [
-                admission.submit(
-                    type(placing)(**{**vars(placing), "blobs": (picture,)}), SETTINGS, uploaded=True
-                )
-                for placing in placings
-            ]
-        )
-    names = [key.removeprefix("sl7:") for key in day.client.keys("sl7:*")]
-    steps = (names[at : at + 50] for at in range(0, len(names), 50))
-    day.timed("audit of fifty keys", (audit.audit(SETTINGS, step) for step in steps))
 
 
 def broken_records(day: Day) -> None:

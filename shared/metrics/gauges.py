@@ -27,7 +27,7 @@ LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
 CHARGED = gauge(
     "sightline_store_memory_charged_bytes", "Memory that records take, as callers are charged for it."
 )
-ASIDE = gauge("sightline_store_records_set_aside", "Records that could not be read and were set aside.")
+BAD_RECORDS = gauge("sightline_store_records_set_aside", "Records that could not be read.")
 EVICTS = gauge("sightline_store_evicts", "1 if it may evict accepted jobs when its memory is full.")
 DEPTH = gauge("sightline_queue_depth", "Queued runs.", MODEL, CLASS)
 OLDEST = gauge(
@@ -64,7 +64,7 @@ COURIERS = gauge("sightline_couriers", "Live couriers.")
 
 @dataclass(frozen=True)
 class Server:
-    """The record store's server, in bytes; `evicts`: whether it may drop records, `set_aside`: bad ones."""
+    """The record store's server, in bytes; `evicts`: it may drop records, `bad`: unreadable records."""
 
     memory: int
     promised: int
@@ -72,7 +72,7 @@ class Server:
     evicts: bool
     round_trip_s: float
     charged: int = 0
-    set_aside: int = 0
+    bad: int = 0
 
 
 class GaugeValues:
@@ -111,7 +111,7 @@ def families(
     sheet.put(CHARGED, server.charged)
     sheet.put(LIMIT, server.limit)
     sheet.put(EVICTS, server.evicts)
-    sheet.put(ASIDE, server.set_aside)
+    sheet.put(BAD_RECORDS, server.bad)
     sheet.put(INTAKE, intake.lane.queued)
     sheet.put(COURIERS, len(intake.workers))
     for model, fleet in zip(models, fleets, strict=True):

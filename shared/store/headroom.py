@@ -55,7 +55,7 @@ async def takes_writes(store: AsyncStore, settings: Settings) -> bool:
 class Memory(NamedTuple):
     """In bytes; a `limit` of 0 is none. `evicts` is true where records may vanish when it is full.
 
-    `promised` is what accepted work may take more until it has ended, `set_aside` how many records could not
+    `promised` is what accepted work may take more until it has ended, `bad` how many records could not
     be read.
     """
 
@@ -63,7 +63,7 @@ class Memory(NamedTuple):
     limit: int
     evicts: bool
     promised: int = 0
-    set_aside: int = 0
+    bad: int = 0
 
     @property
     def taken(self) -> int:
@@ -80,8 +80,8 @@ def memory() -> ScriptCall[Memory]:
     """Read the server's memory now, and what is reserved of it."""
 
     def parse(reply: list[int]) -> Memory:
-        used, limit, evicts, promised, set_aside = reply
-        return Memory(used, limit, bool(evicts), promised, set_aside)
+        used, limit, evicts, promised, bad = reply
+        return Memory(used, limit, bool(evicts), promised, bad)
 
     return ScriptCall(MEMORY, {}, parse)
 

@@ -32,7 +32,7 @@ PAGE_BYTES = 2 * 2**20
 def view(settings: Settings, caller: str, job: str, *, line: bool = False) -> ScriptCall[JobView | None]:
     """One job; None where the caller has no such job. `line`: for its batch, which may see it for longer."""
     arguments = {"caller": caller, "job": job, "line": line or None}
-    return ScriptCall(VIEW, arguments, views.job, size=views.answer_bytes, constants=constants(settings))
+    return ScriptCall(VIEW, arguments, _readable, size=views.answer_bytes, constants=constants(settings))
 
 
 def jobs(
@@ -90,8 +90,10 @@ def _spellings(search: str) -> str:
     return "\n".join(dict.fromkeys(text.translate(ASCII_LOWER) for text in spellings if text))
 
 
-def _readable(row: list[Any], lanes: dict[str, Lane], *, bare: bool) -> JobView | None:
-    """A page decodes no record: one that cannot be read is left out here, and set aside by the next audit."""
+def _readable(
+    row: list[Any] | None, lanes: dict[str, Lane] | None = None, *, bare: bool = False
+) -> JobView | None:
+    """The store's reads decode no record: one that cannot be read is as if it were gone."""
     try:
         return views.job(row, lanes, bare=bare)
     except (ValueError, KeyError):

@@ -1,4 +1,7 @@
-"""Maintenance: who leads it, due work goes into line, late jobs end, ends of shared runs are written."""
+"""Maintenance: who leads it, due work goes into line, late jobs end, ends of shared runs are written.
+
+And which records could not be read.
+"""
 
 import json
 from contextlib import suppress
@@ -7,10 +10,12 @@ from typing import Any
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import BATCH, PREFIX
+from shared.store.records import read
 from shared.store.script import Script, ScriptCall, Store, store_errors
-from shared.store.views import WAITING
+from shared.store.views import WAITING, pairs
 
 LEAD, DUE, EXPIRE, FINISH = Script("lead"), Script("due"), Script("expire"), Script("finish")
+FORGET = Script("forget")
 AT_ONCE = 12
 """Jobs or runs that one call moves: under ten milliseconds of the store's thread."""
 PIECE = 40
@@ -35,6 +40,16 @@ def expire(settings: Settings) -> ScriptCall[tuple[list[str], int]]:
 def finish(settings: Settings) -> ScriptCall[int]:
     """Write ends of jobs that joined a run, a piece of them; returns how many runs have more."""
     return ScriptCall(FINISH, {"budget": PIECE}, int, constants=constants(settings))
+
+
+def bad_records() -> ScriptCall[dict[str, str]]:
+    """The records that could not be read, with the reason of each; the store keeps a thousand."""
+    return read(("HGETALL", "bad"), lambda reply: pairs(reply or []))
+
+
+def forget(id: str) -> ScriptCall[bool]:
+    """Name a bad record no longer; whether it was named."""
+    return ScriptCall(FORGET, {"id": id}, bool)
 
 
 def backlog(store: Store) -> dict[str, int]:

@@ -29,6 +29,13 @@ class RecordKind(Generic[T]):
     def parse(self, reply: list[Any]) -> T:
         return self._read(pairs(reply))
 
+    def _readable(self, row: list[Any]) -> T | None:
+        """A record that cannot be read is left out of a page."""
+        try:
+            return self.parse(row)
+        except (ValueError, KeyError):
+            return None
+
     def known(self, reply: list[Any] | None) -> T | None:
         """The same, None where there is no such record."""
         return self.parse(reply) if reply else None
@@ -60,7 +67,8 @@ class RecordKind(Generic[T]):
         """A page by creation, newest first; None where `after` is none of the owner's."""
 
         def parse(reply: list[Any] | None) -> list[T] | None:
-            return None if reply is None else [self.parse(row) for row in reply]
+            rows = map(self._readable, reply or ())
+            return None if reply is None else [row for row in rows if row is not None]
 
         return self._call(PAGE, owner, parse, after=after, limit=limit, oldest_first=oldest_first)
 

@@ -8,9 +8,9 @@ from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.settings import RedisSettings, Settings, SettingsError
 from shared.store.acknowledgement import Unacknowledged
-from shared.store.audit import set_aside
 from shared.store.headroom import Charges, Memory, charges, memory
 from shared.store.layout import LayoutError, store_id
+from shared.store.maintenance import bad_records
 from shared.store.script import MARK_WRITTEN, Store, connect
 from shared.store.server import UNKNOWN_COMMAND, Examination, Server, examine, probe
 from sightline.doctor.check import Check, ok, problem, warning
@@ -43,7 +43,7 @@ def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterat
         yield _unreached(error.message)
         return
     yield _version(server)
-    yield from _set_aside(redis)
+    yield from _bad_records(redis)
     yield _persistence(server)
     yield from _acknowledgement(redis)
     yield _policy(server)
@@ -136,11 +136,11 @@ def from_store(redis: RedisSettings, ask: Callable[[Store], T]) -> T | None:
         store.client.close()
 
 
-def _set_aside(redis: RedisSettings) -> Iterator[Check]:
-    if reasons := from_store(redis, lambda store: store.run(set_aside())):
+def _bad_records(redis: RedisSettings) -> Iterator[Check]:
+    if reasons := from_store(redis, lambda store: store.run(bad_records())):
         id, why = next(iter(reasons.items()))
         fix = "GET /v1/admin/records lists them, DELETE …/ID forgets one; please report it"
-        yield warning("records", f"{len(reasons)} could not be read and were set aside ({id}: {why})", fix)
+        yield warning("records", f"{len(reasons)} could not be read; their jobs failed ({id}: {why})", fix)
 
 
 def check_owner(settings: Settings) -> Iterator[Check]:

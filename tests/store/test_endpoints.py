@@ -161,7 +161,6 @@ def test_a_deleted_endpoint_is_told_nothing_and_leaves_nothing(records: Records)
     assert told_to(records) == []
     assert not [key for key in records.key_names() if "wh_" in key or "deliveries" in key]
     assert not [key for key in records.key_names() if key.endswith(":began")]
-    assert records.audit() == {}
 
 
 def test_a_purged_job_is_told_to_no_endpoint(records: Records) -> None:
@@ -243,7 +242,6 @@ def test_a_test_is_sent_to_this_endpoint_alone_and_also_where_it_is_off(records:
     _, sent = records.run(webhook_endpoints.send_test(records.settings, "anyone", id, "test_1", '{"a":1}'))
     assert sent is not None
     assert (sent.type, sent.data, sent.id) == ("webhook.test", '{"a":1}', "msg_test_1_sent")
-    assert records.audit() == {}
     assert told_to(records) == [(URL, "webhook.test", "test_1")]
     assert not [key for key in records.key_names() if "test_" in key], "it is forgotten"
     tries = records.run(webhook_endpoints.tries("anyone", id))
@@ -278,18 +276,6 @@ def test_what_is_no_longer_kept_or_another_s_cannot_be_sent_again(records: Recor
     foreign = finished(records, caller="other")
     for key in (f"{foreign}:ended", "job_0:ended"):
         assert records.run(webhook_endpoints.replay(records.settings, "anyone", id, key)) == ("expired", None)
-
-
-def test_the_audit_leaves_endpoints_and_their_calls_alone(records: Records) -> None:
-    id = endpoint(records)
-    for _ in range(3):
-        finished(records)
-    records.tell(taken(records), 500, error="no", delay_s=60)
-    assert records.next_delivery() is not None
-    records.run(webhook_endpoints.send_test(records.settings, "anyone", id, "test_1", "{}"))
-    before = records.dump()
-    assert records.audit() == {}
-    assert records.dump() == before
 
 
 def test_an_endpoint_is_not_told_of_what_ended_before_it_was_made(records: Records) -> None:

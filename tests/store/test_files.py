@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from shared.file import File, Written
-from shared.store import audit, files
+from shared.store import files
 from tests.support.store import Records
 
 BYTES, OTHER = "d" * 64, "e" * 64
@@ -75,17 +75,6 @@ def test_what_has_expired_leaves_the_list(records: Records) -> None:
     assert page(records, limit=3) == ["4", "2", "1"]
 
 
-def test_the_audit_takes_out_of_a_list_what_is_gone(records: Records) -> None:
-    """Of a caller who uploads no more, whose list would be walked over at each look."""
-    for number in range(1, 10):
-        create(records, number)
-    for number in range(2, 10):
-        records.client.delete(f"sl7:{written(number).id}")
-    assert records.audit() == {}
-    assert records.client.zcard("sl7:files:anyone") == 1
-    assert page(records, limit=3) == ["1"]
-
-
 def test_a_list_does_not_grow_by_files_that_are_gone(records: Records) -> None:
     for number in range(1, 10):
         create(records, number)
@@ -110,9 +99,3 @@ def test_the_repeat_of_a_deletion_spares_bytes_that_are_needed_again(records: Re
     create(records, 2)
     assert records.run(files.delete("anyone", written(1).id)) == []
     assert records.run(files.file("anyone", written(2).id)) is not None
-
-
-def test_the_audit_finds_nothing_wrong_with_files(records: Records) -> None:
-    create(records)
-    names = [key.removeprefix("sl7:") for key in records.client.keys("sl7:*")]
-    assert records.run(audit.audit(records.settings, names)) == {}

@@ -79,8 +79,9 @@ def is_answered_after_fetching(records: Records) -> JobView:
 
 def lost_its_run(records: Records) -> JobView:
     view = submit(records)
-    records.client.delete(f"sl7:{view.run_id}")
-    records.audit()
+    records.client.hset(f"sl7:{view.run_id}", "r", "{")
+    assert records.try_claim() is None
+    records.finish()
     return view
 
 

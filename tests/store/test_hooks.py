@@ -190,7 +190,6 @@ def test_a_webhook_is_still_told_of_a_job_whose_answer_is_no_longer_kept(records
     assert delivery.notice.type == "job.succeeded"
     assert job_of(delivery).result is None
     assert records.client.ttl(f"sl7:{view.id}") == -1
-    assert records.audit() == {}
     records.tell(delivery)
     assert 0 < records.life(view.id) <= 1000
     assert 0 < records.client.ttl(f"sl7:{view.id}:hook") <= 1000
@@ -284,16 +283,6 @@ def test_a_retry_of_what_is_deleted_meanwhile_is_not_taken_in_without_its_webhoo
     assert records.post(placing, retry_of=first.id).word == "gone"
     assert records.try_view(placing.job) is None
     assert records.try_claim() is None
-
-
-def test_the_audit_leaves_calls_alone_that_wait_or_are_made(records: Records) -> None:
-    for _ in range(3):
-        ended(records)
-    records.tell(taken(records), 500, error="no", delay_s=60)
-    assert records.next_delivery() is not None
-    before = records.dump()
-    assert records.audit() == {}
-    assert records.dump() == before
 
 
 def test_calls_that_wait_for_couriers_are_counted(records: Records) -> None:

@@ -237,11 +237,3 @@ def test_a_key_that_was_refused_was_seen_but_its_request_not_counted(records: Re
     records.wait(40)
     (key,) = listed(records)
     assert key.requests == 0
-
-
-def test_the_audit_leaves_keys_alone(records: Records) -> None:
-    records.run(api_keys.create(replace(KEY, requests_per_minute=5), FIRST))
-    records.run(api_keys.rotate(KEY.id, SECOND, 60))
-    left(records, SECOND)
-    assert records.audit() == {}
-    assert left(records, SECOND) is not None

@@ -88,7 +88,6 @@ def test_jobs_that_wait_for_a_removed_model_fail_wherever_they_wait(records: Rec
         assert failure(records.view(job.id)) == "model_removed"
         assert records.story(job.id)[-1] == "failed", "a reader waits for ever"
     assert records.sweep() == 0
-    assert records.audit() == {}
 
 
 def test_what_runs_for_a_removed_model_may_finish(records: Records) -> None:
@@ -117,7 +116,6 @@ def test_pictures_that_come_when_the_model_is_gone_begin_nothing(records: Record
     records.sweep()
     assert [records.admit(claim) for _ in range(2)] == ["placed", "placed"]
     assert failure(records.view(job.id)) == "model_removed"
-    assert records.audit() == {}
 
 
 def test_nothing_is_taken_in_for_a_removed_model_and_no_nudge_is_sent(records: Records) -> None:
@@ -227,7 +225,6 @@ def test_what_waited_for_a_removed_model_is_told_so_also_where_it_is_served_agai
     assert (records.claim(row=row).id, records.claim_pending().id) == (late[0].run_id, late[1].id)
     assert (records.try_claim(row=row), records.try_claim(lane=INTAKE)) == (None, None)
     assert {failure(records.view(job.id)) for job in early} == {"model_removed"}
-    assert records.audit() == {}
     records.sweep()
     assert records.run(models.registrations()).removing == {}
 

@@ -5,7 +5,6 @@ import pytest
 from shared.job import JobView, Times
 from shared.store import maintenance, webhook_endpoints
 from shared.store.claims import Claim
-from shared.store.headroom import holding
 from shared.store.script import Store
 from shared.webhooks import Endpoint
 from tests.support.store import BROKEN, Records, answer
@@ -54,24 +53,6 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     finish(records)
     assert [records.view(job) for job in shared] == before
     assert records.client.llen("sl7:ending") == 0
-    assert records.audit() == {}
-
-
-def test_an_end_that_was_seen_stays_where_its_run_s_record_is_spoilt_before_all_are_written(
-    records: Records, shared: list[str]
-) -> None:
-    before = [records.view(job) for job in shared]
-    run = str(before[0].run_id)
-    records.client.hset(f"sl7:{run}", "s", "{")
-    finish(records)
-    assert [records.view(job) for job in shared] == before
-    assert list(records.client.hgetall("sl7:bad")) == [run]
-    assert records.client.exists(f"sl7:aside:{run}")
-    assert not records.client.exists(f"sl7:{run}:copy")
-    for job in shared:
-        records.purge(job)
-    assert records.run(holding("anyone")) == 0
-    assert not records.client.exists(f"sl7:aside:{run}"), "a deleted answer is kept"
 
 
 def late_jobs(records: Records, **times: int) -> list[JobView]:
@@ -123,27 +104,12 @@ def test_each_end_is_told_once_whoever_goes_on(real_store: Store) -> None:
     assert {records.view(job).error for job in jobs} == {BROKEN}
 
 
-def test_a_list_of_ends_that_was_lost_is_made_anew(records: Records, shared: list[str]) -> None:
-    records.client.delete("sl7:ending")
-    unwritten = [job for job in shared if records.field(job, "status") is None]
-    assert records.audit() == {"end_forgotten": len(unwritten)}
-    assert {records.field(job, "status") for job in shared} == {"succeeded"}
-
-
 def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, shared: list[str]) -> None:
     records.client.delete(f"sl7:{records.view(shared[0]).run_id}")
     finish(records)
     lost = [records.view(job) for job in shared if records.view(job).status == "failed"]
     assert lost
     assert {view.error and view.error.code for view in lost} == {"internal_error"}
-
-
-def test_ends_that_are_still_being_written_are_none_that_were_forgotten(
-    records: Records, shared: list[str]
-) -> None:
-    assert records.audit() == {}
-    finish(records)
-    assert {records.view(job).status for job in shared} == {"succeeded"}
 
 
 def test_an_end_that_was_seen_stays_however_late_the_others_are_written(

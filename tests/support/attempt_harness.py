@@ -157,9 +157,10 @@ class WorkerHarness:
         )
         pending = any(image.url for image in images)
         hashed = "" if pending else request_hash(question, MODEL.revision)
+        job = ids.job_id()
         return Placing(
-            job=ids.job_id(),
-            run=ids.run_id(),
+            job=job,
+            run=ids.run_id(job),
             caller=CALLER,
             model=MODEL.id,
             lane=MODEL.lane,

@@ -15,7 +15,6 @@ from shared.result import Choice, JobError, Piece, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
 from shared.store import (
     admission,
-    audit,
     claims,
     files,
     headroom,
@@ -188,11 +187,6 @@ class Records:
 
     def due(self) -> list[str]:
         return self.run(maintenance.due())
-
-    def audit(self) -> dict[str, int]:
-        """One walk over every key: what was mended, and which keys are not known."""
-        names = sorted(key.removeprefix("sl7:") for key in self.key_names())
-        return self.run(audit.audit(self.settings, names))
 
     def finish(self) -> None:
         """The ends of all jobs that share a run are written."""

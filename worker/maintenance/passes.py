@@ -7,7 +7,6 @@ from collections.abc import Callable
 from shared.blobs import Blobs
 from shared.metrics.series import STEP_S, counters, overload
 from shared.settings import Settings
-from shared.store.audit import audit, scan
 from shared.store.claims import rescue
 from shared.store.headroom import fold
 from shared.store.maintenance import AT_ONCE, backlog, due, expire, finish
@@ -25,8 +24,6 @@ LONGEST_S = 0.25
 """Seconds that a pass may take if more is due than one call moves."""
 MAX_NUDGES = 64
 """Nudges listed for a queue: as many as workers may take before the next round."""
-KEYS = 200
-"""Keys that the audit looks at in one round; a hundred thousand take some minutes."""
 REPORT_CALLS = 20
 
 
@@ -66,7 +63,6 @@ def passes(settings: Settings, store: Store, nudger: Nudger, blobs: Blobs) -> di
         "finished": lambda: finish_ends(settings, store),
         "folded": lambda: fold_passed(store),
         "removed": ModelRemoval(settings, store).end_waiting,
-        "mended": Audit(settings, store).walk,
         "collected": BlobCollector(store, blobs).collect,
         "nudged": lambda: send_missing(store, nudger),
     }
@@ -138,26 +134,6 @@ def _until_done(move: Pass) -> int:
         moved = move()
         total += moved
     return total
-
-
-class Audit:
-    """The pass that trusts nothing: it walks over all keys, `KEYS` a round, and mends what is inconsistent.
-
-    That is what a bad record leaves behind, or somebody's hand; it is counted and logged.
-    """
-
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._settings = settings
-        self._store = store
-        self._cursor = 0
-
-    def walk(self) -> int:
-        """Look at the next keys; returns how many records were mended."""
-        self._cursor, names = scan(self._store, self._cursor, KEYS)
-        mended = self._store.run(audit(self._settings, names)) if names else {}
-        if mended:
-            log.error("the audit mended %s", mended)
-        return sum(mended.values())
 
 
 def send_missing(store: Store, nudger: Nudger) -> int:

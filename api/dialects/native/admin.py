@@ -159,7 +159,7 @@ class StoreFilling(TypedDict):
 
 
 class BadRecord(TypedDict):
-    """A record that could not be read; it lies at the key `aside:ID` for a week."""
+    """A record that could not be read."""
 
     id: str
     object: Literal["bad_record"]
@@ -168,7 +168,7 @@ class BadRecord(TypedDict):
 
 class BadRecordList(ListAnswer):
     data: list[BadRecord]
-    has_more: Annotated[bool, Field(description="`true`: forget these to see others.")]
+    has_more: Annotated[bool, Field(description="`false`.")]
 
 
 def to_filling(memory: StoreMemory, most: Sequence[tuple[str, int]]) -> StoreFilling:
@@ -176,11 +176,11 @@ def to_filling(memory: StoreMemory, most: Sequence[tuple[str, int]]) -> StoreFil
     return {"memory": memory, "callers": callers}
 
 
-def to_bad_records(reasons: Mapping[str, str], total: int) -> BadRecordList:
+def to_bad_records(reasons: Mapping[str, str]) -> BadRecordList:
     rows: list[BadRecord] = [
         {"id": id, "object": "bad_record", "reason": reason} for id, reason in sorted(reasons.items())
     ]
-    return {"object": "list", "data": rows, "has_more": total > len(rows)}
+    return {"object": "list", "data": rows, "has_more": False}
 
 
 def to_key(key: api_keys.ApiKey) -> ApiKey:

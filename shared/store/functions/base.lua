@@ -82,65 +82,53 @@ end
 local NEEDED = { run = { 'caller', 'lane', 'priority', 'classes', 'state', 'job' },
   job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
 
--- A record that cannot be read is put aside for so long, for somebody to look at.
-local ASIDE_S = 604800
-
--- What is put aside: records of jobs and runs, keys beside them, and lists of callers.
-local ASIDE = { '^%l%l%l_%x+:?%l*$', '^notices:', '^endpoints:' }
-
-local function can_be_put_aside(id)
-  for _, pattern in ipairs(ASIDE) do
-    if string.find(id, pattern) then
-      return call('EXISTS', P .. id) == 1
-    end
-  end
+local function is_run(id)
+  return byte(id) == 114
 end
 
--- Puts it aside as aside:<id>, with the reason in bad, a hash: for everybody else it is gone, which ends the jobs that hang
--- on it. Returns whether a copy (runs.lua) has taken its place.
-local function set_aside(id, why)
-  if not writable then
-    return false
-  end
-  call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
+-- An id may be anything a stranger typed: it must not reach our other keys.
+local function is_job(id)
+  return id and string.find(id, '^job_%x+$')
+end
+
+-- `bad`, a hash, has so many names and reasons; what is beside a run's record outlives it by so long.
+local MOST_BAD, BESIDE_S = 1000, 604800
+
+-- A record that cannot be read fails alone: it is named in `bad` and goes, a job ends where that can be written, and the jobs of a
+-- run end with `finish`.
+local function spoil(id, why)
+  local record = memo.records[id]
   memo.records[id] = false
-  if can_be_put_aside(id) then
-    local copied = call('EXISTS', P .. id .. ':copy') == 1
-    if not copied then
-      Memory.free(id)
-    end
-    call('RENAME', P .. id, P .. 'aside:' .. id)
-    call('EXPIRE', P .. 'aside:' .. id, ASIDE_S)
-    if copied then
-      call('RENAME', P .. id .. ':copy', P .. id)
-      memo.records[id], memo.json[id], memo.charges[id], memo[id] = nil, nil, nil, nil
-      return true
-    end
-    for _, suffix in ipairs({ ':live', ':began', ':readers', ':events' }) do
-      call('EXPIRE', P .. id .. suffix, ASIDE_S)
-    end
+  if not writable then
+    return
   end
-  return false
+  call('HSET', P .. 'bad', id, string.sub(tostring(type(why) == 'table' and why.err or why), 1, 200))
+  if call('HLEN', P .. 'bad') > MOST_BAD then
+    call('HDEL', P .. 'bad', call('HRANDFIELD', P .. 'bad'))
+  end
+  if record and is_job(id) and pcall(Runs.end_lost, record) then
+    return
+  elseif string.find(id, '^[jr]%l%l_%x') then
+    Memory.free(id)
+    call('DEL', P .. id)
+  end
+  if is_run(id) then
+    for _, suffix in ipairs({ ':live', ':began', ':readers', ':events' }) do
+      call('EXPIRE', P .. id .. suffix, BESIDE_S)
+    end
+    call('RPUSH', P .. 'ending', id)
+  end
 end
 
--- Does something for each id; where that fails, the record is put aside and the rest goes on.
-local function each(ids, act)
+-- Does something for members of an index; one for which that fails is out of it, and the rest goes on.
+local function each(key, ids, act)
   for _, id in ipairs(ids) do
     local ok, why = pcall(act, id)
     if not ok then
-      set_aside(id, why)
+      call('ZREM', key, id)
+      spoil(id, why)
     end
   end
-end
-
--- A command on a list or set that somebody may have spoilt; where it cannot be used it is put aside, and the reply is `empty`.
-local function reply_or(empty, command, id, ...)
-  local reply = redis.pcall(command, P .. id, ...)
-  if type(reply) == 'table' and reply.err then
-    set_aside(id, reply.err)
-    return empty
-  end
-  return reply
 end
 
 -- Why a record cannot be read; nil where it can.
@@ -188,8 +176,8 @@ local function stored(id, ...)
     local json = memo.json[id]
     record = json and parsed(id, json)
     local why = (json or found.err or found[2]) and fault(id, found, record)
-    if why and set_aside(id, why) then
-      return stored(id, ...)
+    if why then
+      spoil(id, why)
     end
     record = not why and record or false
     memo.records[id] = record
@@ -309,15 +297,6 @@ local function write(record, ...)
     add(fields, 't', json[3])
   end
   call('HSET', P .. id, unpack(fields))
-end
-
-local function is_run(id)
-  return byte(id) == 114
-end
-
--- An id may be anything a stranger typed: it must not reach our other keys.
-local function is_job(id)
-  return id and string.find(id, '^job_%x+$')
 end
 
 -- A caller's job; nil for anybody else's.

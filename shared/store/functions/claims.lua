@@ -177,7 +177,11 @@ hot('claim', 'lane worker token print row slots#', { 'allow-oom' }, function()
     if not id then
       return turn and 'again' or nil
     end
-    local claim, ends = begin(lane, id, turn, claims, count)
+    local ok, claim, ends = pcall(begin, lane, id, turn, claims, count)
+    if not ok then
+      spoil(id, claim)
+      claim, ends = nil, 1
+    end
     if claim then
       return claim
     end

@@ -58,7 +58,7 @@ end
 
 function Files.caller_of(holder)
   local json = string.find(holder, '^%l%l%l_') and read_raw(holder)
-  return json and field_of(json, 'caller":') or not json and call('HGET', P .. holder, 'caller')
+  return json and field_of(json, 'caller":') or not json and redis.pcall('HGET', P .. holder, 'caller')
 end
 
 function Files.mark_missing(digest)

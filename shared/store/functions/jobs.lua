@@ -29,7 +29,8 @@ function Jobs.view(id, bare, lanes)
   local json, run_json, result, origin, lane = memo.json[id], nil, nil, nil, ''
   local run = field_of(json, 'run":')
   if run and bare then
-    run_json, result = read_raw(run, call('HSTRLEN', P .. run, 'bare') > 0 and 'bare' or 'result')
+    local bare_bytes = tonumber(redis.pcall('HSTRLEN', P .. run, 'bare')) or 0
+    run_json, result = read_raw(run, bare_bytes > 0 and 'bare' or 'result')
     result = result and beginning_of(result)
   elseif run and memo.json[run] and memo.json[run][2] == '' then
     -- It has no answer: it was created in this call, or nothing has happened to it.
@@ -52,7 +53,7 @@ function Jobs.view(id, bare, lanes)
   end
   run_json = run_json or { '', '', '' }
   local view = { id, json[1], json[2], run_json[1], run_json[2], run_json[3], result or '', origin or '', lane }
-  local hook = string.find(json[1], 'hook":', 1, true) and call('HMGET', P .. id .. ':hook', 'url', 'events', 'delivered')
+  local hook = string.find(json[1], 'hook":', 1, true) and redis.pcall('HMGET', P .. id .. ':hook', 'url', 'events', 'delivered')
   if hook and hook[1] then
     view[10], view[11] = hook, call('LRANGE', P .. id .. ':deliveries', 0, -1)
     view[12] = not hook[3] and view[11][1] and Webhooks.next_try(id) or nil
@@ -314,8 +315,7 @@ local function delete_run(run)
   end
   Memory.free(run.id)
   delete(run.id)
-  call('DEL', P .. run.id .. ':events', P .. run.id .. ':readers', P .. run.id .. ':live', P .. run.id .. ':asked',
-    P .. run.id .. ':copy', P .. 'aside:' .. run.id)
+  call('DEL', P .. run.id .. ':events', P .. run.id .. ':readers', P .. run.id .. ':live', P .. run.id .. ':asked')
   return run.blobs
 end
 

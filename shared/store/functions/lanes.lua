@@ -34,7 +34,7 @@ local function recounted(name)
     end
     lane[Queue.WAITING[class]] = count
   end
-  set_aside('lane:' .. name, 'its counts were no JSON object, and were counted anew')
+  spoil('lane:' .. name, 'its counts were no JSON object, and were counted anew')
   return lane
 end
 
@@ -398,7 +398,7 @@ end)
 -- Where the walk is over (`done`: the model's generation as it began), the model is no longer walked for. Returns how many ended.
 transition('model_sweep', { 'allow-oom' }, function()
   local ended = 0
-  each(a.jobs, function(id)
+  each(P .. 'deadlines', a.jobs, function(id)
     local job = read(id)
     if not job or job.status or job.model_lane ~= a.lane then
       return

@@ -122,8 +122,8 @@ transition('fold', { 'allow-oom' }, function()
   return (#found > 0 or last < passed) and 1 or 0
 end)
 
--- Reads {used, limit (0 = none), 1 where the server may evict records else 0, reserved}, in bytes, and how many records were
--- set aside.
+-- Reads {used, limit (0 = none), 1 where the server may evict records else 0, reserved}, in bytes, and how many
+-- records could not be read.
 transition('memory', { 'no-writes' }, function()
   local info = call('INFO', 'memory')
   local policy = string.match(info, 'maxmemory_policy:(%S+)') or 'noeviction'

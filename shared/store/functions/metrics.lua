@@ -53,10 +53,10 @@ end)
 -- the newest `keep` samples stay for life_s. Returns the time.
 transition('sample', { 'allow-oom' }, function()
   local lanes, names = {}, call('SMEMBERS', P .. 'lanes')
-  each({ unpack(names, 1, math.min(#names, a.most)) }, function(name)
-    local lane = Lanes.of(name)
-    lanes[name] = { Queue.waiting(lane), Lanes.running(lane), Lanes.ready(lane) }
-  end)
+  for at = 1, math.min(#names, a.most) do
+    local lane = Lanes.of(names[at])
+    lanes[names[at]] = { Queue.waiting(lane), Lanes.running(lane), Lanes.ready(lane) }
+  end
   local fields = string.sub(text, 2)
   call('RPUSH', P .. 'series', string.format('{"at_ms":%.0f,"lanes":%s,%s', now, cjson.encode(lanes), fields))
   call('LTRIM', P .. 'series', -a.keep, -1)

@@ -30,7 +30,7 @@ end
 -- What a notice says, and whether that is all: the answer, which its run has, may be gone before the rest. nil where its
 -- records are gone, or its type is none of `types` (words; absent = all).
 function Notices.content(notice, types)
-  local record, subject = by_name(call('HGETALL', P .. notice)), string.match(notice, '^(job_%x+):ended$')
+  local record, subject = by_name(redis.pcall('HGETALL', P .. notice)), string.match(notice, '^(job_%x+):ended$')
   local job = not record.type and subject and stored(subject)
   local type = record.type or job and job.status and 'job.' .. job.status
   if not type or types and not Notices.names(types, type) then
@@ -55,7 +55,7 @@ function Webhooks.fields(id)
     local ok, found = pcall(fields_at, P .. id, { 'url', 'host', 'events', 'secret', 'formers', 'disabled' })
     local why = not ok and found or found.host and not (found.url and found.events) and 'it lacks url or events'
     if why then
-      set_aside(id, why)
+      spoil(id, why)
     end
     memo[id] = why and {} or found
   end
@@ -81,7 +81,7 @@ end
 -- The hosts of those of a caller's endpoints that want events of this type, by target. Many ends of one call read them once.
 local function hosts_of(caller, type)
   local key, hosts = 'endpoints:' .. caller, {}
-  memo[key] = memo[key] or reply_or({}, 'ZRANGE', key, 0, -1)
+  memo[key] = memo[key] or call('ZRANGE', P .. key, 0, -1)
   for _, id in ipairs(memo[key]) do
     hosts[id] = host_of(id, type)
   end
@@ -91,7 +91,7 @@ end
 -- Puts a notice into its caller's log, which is trimmed once in each second of its own time.
 local function write_log(notice, caller)
   local log = P .. 'notices:' .. caller
-  local newest = tonumber(reply_or({}, 'ZREVRANGE', 'notices:' .. caller, 0, 0, 'WITHSCORES')[2] or 0)
+  local newest = tonumber(call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2] or 0)
   local place = math.max(now, newest + 1)
   call('ZADD', log, 'NX', place, notice)
   if math.floor(newest / 1000) < math.floor(place / 1000) then

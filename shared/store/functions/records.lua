@@ -25,7 +25,11 @@ end
 
 -- A record's fields, a flat list, and the time; empty where it is gone.
 function Records.fields(id)
-  local fields = call('HGETALL', P .. id)
+  local fields = redis.pcall('HGETALL', P .. id)
+  if fields.err then
+    spoil(id, fields.err)
+    return {}
+  end
   add(fields, 'now_ms', fields[1] and now)
   return fields
 end

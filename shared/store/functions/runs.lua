@@ -7,7 +7,6 @@
 --         attempts, its end; t: token, seq, chars …; texts request, rest, result, bare, origin
 --   <run>:live, <run>:began    sets   jobs that joined it; those whose beginning is still to be announced
 --   <run>:readers              zset   jobs that may read it, beside its first, by when they go (inf = not known yet)
---   <run>:copy                 hash   an ended run once more, while other jobs' ends are still to be read from it
 --   <run>:asked, <job>:asked   string the request of an ended run or job, for a retry
 --   ending                     list   runs whose joined jobs' ends are to be written, <run>:began likewise
 --   deadlines                  zset   jobs that have not ended, by when each is looked at next
@@ -132,7 +131,8 @@ function Runs.end_job(job, status, last, own, failure, at)
 end
 
 -- Ends a job whose run is lost, and with it the number of its last event: the time is after any that a reader has seen.
-local function end_without_run(job)
+function Runs.end_lost(job)
+  wake(job.run or job.id, 'state')
   return Runs.end_job(job, 'failed', now, true, S.lost)
 end
 
@@ -144,8 +144,8 @@ local PIECE = 32
 
 -- Writes the end of a job whose run has ended.
 function Runs.end_with_run(job, run)
-  reply_or(0, 'SREM', run.id .. ':live', job.id)
-  if reply_or(0, 'SREM', run.id .. ':began', job.id) == 1 then
+  call('SREM', P .. run.id .. ':live', job.id)
+  if call('SREM', P .. run.id .. ':began', job.id) == 1 then
     Webhooks.announce('began', job)
   end
   return Runs.end_job(job, run.state, run.end_id, false, run.error, run.ended)
@@ -154,15 +154,15 @@ end
 -- Does something for members of a set of jobs, each taken out, until `budget` is spent; returns what is left of it.
 local function piece(key, budget, act)
   while budget > 0 do
-    local id = reply_or(nil, 'SPOP', key)
-    if not id then
+    local id = redis.pcall('SPOP', P .. key)
+    if type(id) ~= 'string' then
       break
     end
     local job = read(id)
     if job and not job.status then
       local ok, cost = pcall(act, job)
       if not ok then
-        set_aside(id, cost)
+        spoil(id, cost)
       end
       budget = budget - (ok and cost or 1)
     end
@@ -170,13 +170,18 @@ local function piece(key, budget, act)
   return budget
 end
 
+-- A lost run's id says which job was its first.
 local function end_joined(run_id, budget)
   local run = stored(run_id)
+  local first = not run and read('job_' .. sub(run_id, 5))
+  if first and first.run == run_id and not first.status then
+    budget = budget - Runs.end_lost(first)
+  end
   return piece(run_id .. ':live', budget, function(job)
     if run then
       return Runs.end_with_run(job, run)
     end
-    return end_without_run(job)
+    return Runs.end_lost(job)
   end)
 end
 
@@ -215,7 +220,6 @@ transition('finish', { 'allow-oom' }, function()
     budget = (run == entry and end_joined or begin_joined)(run, budget)
     if budget > 0 then
       call('LPOP', P .. 'ending')
-      call('DEL', P .. entry .. ':copy')
       if run == entry then
         expire_after_ends(run)
       end
@@ -300,8 +304,6 @@ function Runs.end_run(run, status, failure, known, texts)
       for _, suffix in ipairs({ '', ':readers' }) do
         call('PERSIST', P .. run.id .. suffix)
       end
-      call('HSET', P .. run.id .. ':copy', unpack(call('HGETALL', P .. run.id)))
-      call('EXPIRE', P .. run.id .. ':copy', seconds)
     end
   end
   if worker and not known then
@@ -335,7 +337,7 @@ end
 
 -- The jobs that a run is for: its opener, until it leaves, and those that joined it.
 function Runs.live_jobs(run)
-  local jobs = run.joined and reply_or({}, 'SMEMBERS', run.id .. ':live') or {}
+  local jobs = run.joined and call('SMEMBERS', P .. run.id .. ':live') or {}
   if not run.left then
     table.insert(jobs, run.job)
   end
@@ -343,7 +345,7 @@ function Runs.live_jobs(run)
 end
 
 function Runs.live_count(run)
-  return (run.left and 0 or 1) + (run.joined and reply_or(0, 'SCARD', run.id .. ':live') or 0)
+  return (run.left and 0 or 1) + (run.joined and call('SCARD', P .. run.id .. ':live') or 0)
 end
 
 -- Counts a job of a class among those that wait for a run.
@@ -377,7 +379,7 @@ function Runs.leave(job, status, failure)
   -- Its end is the job's, though nobody sees its answer any more.
   local run = stored(job.run)
   if not run then
-    end_without_run(job)
+    Runs.end_lost(job)
   elseif run.ended then
     Runs.end_with_run(job, run)
   else
@@ -387,7 +389,7 @@ function Runs.leave(job, status, failure)
     if run.job == job.id then
       run.left = 1
     else
-      reply_or(0, 'SREM', run.id .. ':live', job.id)
+      call('SREM', P .. run.id .. ':live', job.id)
     end
     wake(run.id, 'state')
     if Runs.live_count(run) == 0 then

@@ -61,11 +61,11 @@ transition('rescue', { 'allow-oom' }, function()
   if Upkeep.watch() then
     return rescued
   end
-  each(call('SMEMBERS', P .. 'lanes'), function(name)
+  for _, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
     local key = P .. 'lease:' .. name
     local ids = call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, budget)
     budget = budget - #ids
-    each(ids, function(id)
+    each(key, ids, function(id)
       local work = read(id)
       if not work or work.state ~= 'running' then
         call('ZREM', key, id)
@@ -75,14 +75,14 @@ transition('rescue', { 'allow-oom' }, function()
       local stays = not Queue.count_death(work) and Queue.requeue(work, 'worker_lost')
       table.insert(rescued, { id, stays and name or '' })
     end)
-  end)
+  end
   return rescued
 end)
 
 -- Puts work in line whose time has come, so much at once; returns the lane of each.
 function Upkeep.start_due(limit)
   local lanes = {}
-  each(call('ZRANGEBYSCORE', P .. 'later', '-inf', now, 'LIMIT', 0, limit), function(id)
+  each(P .. 'later', call('ZRANGEBYSCORE', P .. 'later', '-inf', now, 'LIMIT', 0, limit), function(id)
     call('ZREM', P .. 'later', id)
     local work = read(id)
     if work and (work.state == 'retrying' or work.state == 'scheduled') then
@@ -109,7 +109,7 @@ end)
 -- Ends jobs whose deadline has passed, whatever their runs do; returns {them, how many were looked at}.
 transition('expire', { 'allow-oom' }, function()
   local ended, passed = {}, call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit)
-  each(passed, function(id)
+  each(P .. 'deadlines', passed, function(id)
     local job = read(id)
     local which = job and not job.status and Runs.passed(job)
     if which then
@@ -135,94 +135,8 @@ transition('lead', { 'allow-oom' }, function()
   return 1
 end)
 
--- What a bad record, or somebody's hand, leaves behind: work in no line, and jobs whose run is gone. No history of calls does.
-
--- Whether work is where its state says.
-local function is_in_place(work)
-  local class = Queue.RANK[work.priority]
-  if work.state == 'running' then
-    return call('ZSCORE', P .. 'lease:' .. work.lane, work.id)
-  elseif work.state ~= 'queued' then
-    return call('ZSCORE', P .. 'later', work.id)
-  elseif Queue.is_suspect(work) then
-    return call('ZSCORE', P .. 'suspects:' .. work.lane, work.id)
-  end
-  return call('ZSCORE', Queue.line_key(work.lane, class, work.caller), work.id)
-    and call('ZSCORE', Queue.turns_key(work.lane, class), work.caller)
-end
-
-local function put_back(work)
-  if is_in_place(work) then
-    return nil
-  elseif work.state == 'running' then
-    -- A worker that holds it goes on renewing the lease; otherwise rescue takes the work.
-    call('ZADD', P .. 'lease:' .. work.lane, now + S.lease_ms, work.id)
-  elseif Lanes.superseded(work) then
-    Runs.fail_work(work, S.removed)
-  elseif work.state == 'queued' then
-    Queue.enqueue(Lanes.of(work.lane), work)
-  else
-    call('ZADD', P .. 'later', now, work.id)
-  end
-  return 'work_nowhere'
-end
-
--- What was wrong with a run that has not ended; nil where nothing was.
-local function mend_run(run)
-  for _, id in ipairs(Runs.live_jobs(run)) do
-    if call('EXISTS', P .. id) == 0 then
-      run.left = run.left or run.job == id and 1 or nil
-      call('SREM', P .. run.id .. ':live', id)
-    end
-  end
-  if Runs.live_count(run) == 0 then
-    Runs.end_run(run, 'cancelled', nil)
-    return 'run_for_nobody'
-  end
-  return put_back(run)
-end
-
--- The same of a job.
-local function mend_job(job)
-  local run = job.run and stored(job.run)
-  if job.run and not run then
-    Runs.leave(job, 'failed', S.lost)
-    return 'job_without_run'
-  elseif run and run.ended and call('EXISTS', P .. 'ending') == 0 then
-    Runs.end_with_run(job, run)
-    return 'end_forgotten'
-  elseif not call('ZSCORE', P .. 'deadlines', job.id) then
-    Runs.schedule_deadline(job)
-    return 'job_without_deadline'
-  end
-  return not run and put_back(job) or nil
-end
-
--- Entries of a caller's list that one call looks at.
-local LOOKED_AT = 50
-
--- Lists of what goes by itself.
-local LISTS = { jobs = true, pair = true, files = true, batches = true }
-
--- Looks at some records (names of keys without their prefix), and mends them. Returns a flat list: finding, count, …
-transition('audit', { 'allow-oom' }, function()
-  local counts = {}
-  each(a.names, function(id)
-    if LISTS[string.match(id, '^(%l+):')] then
-      -- A caller that comes no more would leave these names for long.
-      Jobs.cut(P .. id, call('ZRANGE', P .. id, 0, LOOKED_AT - 1))
-    end
-    local record = (string.find(id, '^job_%x+$') or string.find(id, '^run_%x+$')) and read(id)
-    local what = record and not record.ended and (is_run(id) and mend_run or mend_job)(record)
-    if what then
-      counts[what] = (counts[what] or 0) + 1
-    end
-  end)
-  return flat(counts)
-end)
-
--- Forgets the record `id` that was set aside.
+-- Takes the record `id` out of `bad`.
 transition('forget', { 'allow-oom' }, function()
-  local known = call('HDEL', P .. 'bad', a.id) + call('DEL', P .. 'aside:' .. a.id) > 0
+  local known = call('HDEL', P .. 'bad', a.id) == 1
   return ApiKeys.logged(known and 'done' or 'not_found', known and 1 or 0)
 end)

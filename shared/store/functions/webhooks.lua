@@ -39,7 +39,7 @@ local CHARGED_S, NOTICE_BYTES, DELIVERY_BYTES = 604800, 400, 300
 
 -- What the notices of a job's beginning and end may take: for its own webhook, if it has one, and its caller's endpoints.
 function Webhooks.room(hook, job)
-  local targets = (hook and 1 or 0) + (job.quiet and 0 or reply_or(0, 'ZCARD', 'endpoints:' .. job.caller))
+  local targets = (hook and 1 or 0) + (job.quiet and 0 or call('ZCARD', P .. 'endpoints:' .. job.caller))
   return targets > 0 and 2 * (NOTICE_BYTES + #(job.metadata or '') + targets * DELIVERY_BYTES) or 0
 end
 
@@ -260,7 +260,7 @@ transition('delivery', { 'allow-oom' }, function()
     if not ok then
       -- A delivery that cannot be read is out of its line by now; with a line, its caller waits for the next one.
       call('ZREM', line(''), caller)
-      set_aside('deliveries' .. caller, delivery)
+      spoil('deliveries' .. caller, delivery)
     elseif delivery then
       return delivery
     end

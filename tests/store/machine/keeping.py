@@ -96,11 +96,6 @@ class Upkeep(Moves):
         if looks:
             self.maintain(again=again)
 
-    @rule()
-    def audit(self) -> None:
-        """What no history should leave is not left."""
-        assert self.records.audit() == {}
-
     @precondition(lambda self: self.model.waiting(LANE))
     @rule(place=places, seconds=st.sampled_from((STEP_S, 2 * STEP_S)))
     def fail_after_fail(self, place: str, seconds: int) -> None:

@@ -18,7 +18,6 @@ from shared.settings import Settings
 from shared.store import (
     admission,
     api_keys,
-    audit,
     batches,
     claims,
     files,
@@ -175,11 +174,10 @@ def of_claims() -> Iterator[ScriptCall]:
 
 
 def of_upkeep() -> Iterator[ScriptCall]:
-    yield audit.audit(SETTINGS, ["run_1"])
     yield files.mark_deleted(["d"])
-    yield audit.set_aside()
     yield MARK_WRITTEN
-    yield api_keys.by(OPERATOR, "record.forget", "run_1", audit.forget("run_1"))
+    yield maintenance.bad_records()
+    yield api_keys.by(OPERATOR, "record.forget", "run_1", maintenance.forget("run_1"))
     yield headroom.memory()
     yield headroom.writable(SETTINGS)
     yield server.RIGHTS

@@ -158,7 +158,7 @@ def test_pictures_of_another_record_store_are_named(server: RedisServer, tmp_pat
     assert "sightline store adopt" in str(found.fix)
 
 
-def test_records_that_were_set_aside_are_named(server: RedisServer) -> None:
+def test_records_that_could_not_be_read_are_named(server: RedisServer) -> None:
     with Redis(port=server.port) as client:
         client.hset(f"{PREFIX}bad", "run_1", "it lacks lane")
         try:
