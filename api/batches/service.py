@@ -3,7 +3,6 @@
 import asyncio
 import builtins
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -32,8 +31,6 @@ from shared.store.files import file
 from shared.store.headroom import Headroom
 from shared.webhooks import Webhook
 
-PageRows = dict[str, list[NumberedRow]]
-"""The rows of a job of pages that were read, by the names of their blobs."""
 BUSY_S = 60
 """A batch takes its time: asking for another sooner is mostly in vain."""
 
@@ -124,54 +121,47 @@ class Batches:
         return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(
-        self, batch: Batch, read: PageRows, *, after: int = 0, repeats: int = 1
+        self, batch: Batch, read: set[str], *, after: int = 0
     ) -> tuple[Batch, builtins.list[NumberedRow]]:
-        """A job of pages and the rows behind `after` so far, in order; `read` keeps them between two calls.
+        """A job of pages and its rows behind `after`, in order, without those in blobs that were `read`.
 
         Raises CallerError `job_not_found`, `result_expired`.
         """
+        batch, names = await self._names(batch)
+        unread = [name for name in names if name not in read]
         try:
-            names = await self._names(batch)
-            for name in names:
-                if name not in read:
-                    data = await self._blobs.read_async(name)
-                    read[name] = await offload_if_large(partial(_page_rows, data), len(data))
-                read[name] = [row for row in read[name] if row.number > after]
-        except (BlobMissingError, _EndedError):
-            if batch.stage in ENDED or not repeats:
-                raise CallerError("result_expired", "The answers of this job are no longer kept.") from None
-            # It ended meanwhile: its rows are in its files now.
-            batch = await self.get_pages(batch.caller, batch.id)
-            return await self.page_rows(batch, read, after=after, repeats=repeats - 1)
-        rows = [row for name in names for row in read[name]]
-        return batch, sorted(rows, key=lambda row: row.number)
+            data = b"".join([await self._blobs.read_async(name) for name in unread])
+        except BlobMissingError:
+            raise _expired() from None
+        read.update(unread)
+        rows = await offload_if_large(partial(_page_rows, data), len(data))
+        return batch, sorted((row for row in rows if row.number > after), key=lambda row: row.number)
 
     async def results(self, caller: str, id: str) -> AsyncIterator[bytes]:
-        """The rows that are written down so far, of all lines in the end, in pieces.
+        """The rows that are written so far, of all lines in the end, in pieces.
 
         Raises CallerError `batch_not_found`, `result_expired`.
         """
-        for _ in range(2):
-            with suppress(_EndedError):
-                return self._joined(await self._names(await self.get(caller, id)))
-        raise CallerError("result_expired", "The answers of this batch are no longer kept.")
+        _, names = await self._names(await self.get(caller, id))
+        return self._joined(names)
 
     async def _joined(self, names: Sequence[str]) -> AsyncIterator[bytes]:
         for name in names:
             async for piece in await self._blobs.stream(name):
                 yield piece
 
-    async def _names(self, batch: Batch) -> builtins.list[str]:
-        """The blobs that hold a batch's rows. Raises _EndedError where they are in other ones by now."""
+    async def _names(self, batch: Batch) -> tuple[Batch, builtins.list[str]]:
+        """A batch and the blobs that hold its rows. Raises `batch_not_found`, `result_expired`."""
         if batch.stage not in ENDED:
             good, bad = await self._store.run(batches.rows_so_far(batch.caller, batch.id))
-            if not good + bad and batch.completed + batch.failed:
-                raise _EndedError
-            return good + bad
+            if good + bad or not batch.completed + batch.failed:
+                return batch, good + bad
+            # It has ended meanwhile: its rows are in its files.
+            batch = await self.get(batch.caller, batch.id)
         records = [await self._store.run(file(batch.caller, id)) for id in (batch.output, batch.error) if id]
-        if None in records:
-            raise _EndedError
-        return [record.digest for record in records if record]
+        if None in records or batch.stage not in ENDED:
+            raise _expired()
+        return batch, [record.digest for record in records if record]
 
     async def list(self, caller: str, *, limit: int, after: str | None) -> tuple[list[Batch], bool]:
         """A page, newest first, and whether there are more. Raises CallerError `batch_not_found`."""
@@ -191,8 +181,8 @@ def _page_rows(data: bytes) -> list[NumberedRow]:
     return [to_page_row(from_json(line)) for line in data.splitlines()]
 
 
-class _EndedError(Exception):
-    """The rows of a batch are where they were no more."""
+def _expired() -> CallerError:
+    return CallerError("result_expired", "The answers of this batch are no longer kept.")
 
 
 def _refusal(outcome: str) -> ServiceError:

@@ -11,7 +11,6 @@ from fastapi import Request as HttpRequest
 from api.admission.headers import event_place, integer, one_of
 from api.answers.sync import unless_disconnected
 from api.auth.callers import caller_of
-from api.batches.service import PageRows
 from api.context import context_of
 from api.dialects.native.page_jobs import PageEvent, PageJob, model_of, status_of, to_page_job
 from api.jobs.live import POLL_S, Marks
@@ -81,7 +80,7 @@ async def cancel_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
 )
 async def get_pages(http: HttpRequest, id: str) -> Response:
     format = one_of(http, "format", FORMATS)
-    _, rows = await context_of(http).batches.page_rows(await _batch(http, id), {})
+    _, rows = await context_of(http).batches.page_rows(await _batch(http, id), set())
     if format == "text":
         texts = [row.row.get("text", "") for row in rows]
         return Response("\n\n".join(texts), media_type="text/plain; charset=utf-8")
@@ -124,13 +123,12 @@ async def refuse(http: HttpRequest, id: str, n: str = "") -> None:  # noqa: ARG0
 
 async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes]:
     """Events are numbered as the pages that are asked about; the last is the job's."""
-    batches, read = context_of(http).batches, PageRows()
+    batches, read = context_of(http).batches, set[str]()
     while True:
         batch, rows = await batches.page_rows(await _shared_batch(http, id), read, after=sent)
-        numbered = {row.number: row.row for row in rows}
-        while sent + 1 in numbered:
-            sent += 1
-            yield block(to_json({"row": numbered[sent]}), event="page", id=sent)
+        for row in rows:
+            sent = row.number
+            yield block(to_json({"row": row.row}), event="page", id=sent)
         if batch.stage in ENDED:
             data = to_json({"job": await page_job(http, batch)})
             yield block(data, event=status_of(batch), id=max(sent, batch.total or 0) + 1)
