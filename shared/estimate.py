@@ -58,8 +58,8 @@ class Lane:
 
     `running` counts claimed runs: a worker claims up to `slots` rows of them, a few more than it has, to
     prepare the next pictures. `extra_running` and `extra_queued` are the rows that runs with several answers
-    take beyond one each; `rows` and `slots` are the mean of its workers. `first_queued_ms` is since when the
-    first in line waits; only a lane read alone has it.
+    take beyond one each; `retrying` is what is tried again later; `rows` and `slots` are the mean of its
+    workers. `first_queued_ms` is since when the first in line waits; only a lane read alone has it.
 
     `failed` is why the last load failed, where none succeeded since. `samples` is whether the
     model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
@@ -78,6 +78,7 @@ class Lane:
     first_queued_ms: float | None = None
     extra_queued: int = 0
     extra_running: int = 0
+    retrying: int = 0
     rows: float = 1
     slots: float = 1
     service_ms: float | None = None

@@ -76,15 +76,6 @@ class Fleet:
         }
 
 
-@dataclass(frozen=True)
-class DeliveryCounts:
-    """Webhook calls that wait for couriers: due (at least so many), tried again later, and under way."""
-
-    due: int
-    later: int
-    under_way: int
-
-
 def _seconds(ms: float | None) -> float | None:
     return None if ms is None else ms / 1000
 

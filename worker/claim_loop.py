@@ -184,8 +184,8 @@ class AttemptThreads:
     def start(self, claim: Claim) -> None:
         thread = threading.Thread(target=self._attempt, args=(claim,), name="attempt", daemon=True)
         with self._lock:
-            self._threads = [thread for thread in self._threads if thread.is_alive()] + [thread]
             thread.start()
+            self._threads = [thread for thread in self._threads if thread.is_alive()] + [thread]
 
     def count(self) -> int:
         return sum(thread.is_alive() for thread in self._threads)

@@ -8,18 +8,16 @@ from shared import ids
 from shared.blobs import Blobs
 from shared.metrics.reporter import start_reporting
 from shared.settings import Settings
-from shared.store.claims import Claim
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.pipelined_store import connect_pipelined
 from worker.celery_app import process_app
-from worker.claim_loop import AttemptThreads, IdlePoll
 from worker.fetching.intake import Intake
 from worker.heartbeat import Heartbeat
 from worker.lease import Leases
 from worker.maintenance.leader import MaintenanceLeader
 from worker.watchdogs import BrokerWatch
-from worker.webhooks.deliverer import Deliverer
+from worker.webhooks.deliverer import MAX_CALLS, Deliverer
 
 
 class Courier:
@@ -27,50 +25,42 @@ class Courier:
 
     def __init__(self, slots: int, config: Settings) -> None:
         store, nudger, leases = connect_pipelined(config.redis), Nudger(config.redis), Leases()
-        worker = ids.worker_id()
+        worker, blobs = ids.worker_id(), Blobs(config.blobs)
         self.leases, self.drain_s = leases, config.queue.drain_s
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
-        blobs = Blobs(config.blobs)
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
-        self.idle_poll = IdlePoll(self.intake.take, AttemptThreads(self._attempt), slots)
+        self.deliverer = Deliverer(config, store, nudger, blobs, leases, worker)
+        # For calls of webhooks there are no nudges.
+        self.polls = (self.intake.poll(slots), self.deliverer.poll(MAX_CALLS, config.queue.rescue_s))
         self.broker_watch = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
         self.maintenance = MaintenanceLeader(config, store, nudger, blobs, worker)
-        self.deliverer = Deliverer(config, store, blobs)
         self.tally = start_reporting(config.metrics, store)
 
     def open(self) -> None:
         self.heartbeat.start({})
         self.heartbeat.watch(self.broker_watch, self.tally)
         self.maintenance.start()
-        self.deliverer.start()
-        self.idle_poll.start()
+        for each in self.polls:
+            each.start()
 
     def work(self, _lane: str) -> None:
-        """Answer one nudge, and go on while any job waits: a caller at its limit has used up its nudges."""
+        """Answer one nudge, and go on while any job waits."""
         self.broker_watch.nudged()
-        self._go_on()
-
-    def _attempt(self, claimed: Claim) -> None:
-        self.intake.attempt(claimed)
-        self._go_on()
-
-    def _go_on(self) -> None:
-        while self.intake.work():
-            pass
+        self.intake.work_on()
 
     def drain(self) -> None:
-        """Claim no more, and after the grace time give back the jobs whose inputs have not come."""
-        self.intake.draining.set()
-        self.deliverer.drain()
+        """Claim no more, and after the grace time give back what is not done."""
+        for lane in (self.intake, self.deliverer):
+            lane.draining.set()
         self.heartbeat.drain()
         self.leases.drain_after(self.drain_s)
 
     def close(self) -> None:
         # Celery may end without a signal, and so without `drain`.
-        self.intake.draining.set()
-        self.idle_poll.stop()
+        self.drain()
+        for each in self.polls:
+            each.stop()
         self.intake.renderer.close()
-        self.deliverer.stop()
         self.maintenance.stop()
         self.heartbeat.stop({})
         self.tally.stop()

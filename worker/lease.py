@@ -73,9 +73,11 @@ class Leases:
             with self._lock:
                 del self._leases[claim.token]
 
-    def all(self) -> list[Lease]:
+    def all(self, lane: str | None = None) -> list[Lease]:
+        """Of one lane, or of all."""
         with self._lock:
-            return list(self._leases.values())
+            leases = list(self._leases.values())
+        return [lease for lease in leases if lane in (None, lease.claim.lane)]
 
     def drain(self) -> None:
         """Stop all work, because this process ends."""

@@ -88,11 +88,11 @@ class BrokerWatch:
         if self._looked_at - before > LATE_LOOK_S or not self._nudges_wait():
             self._last_well = self._looked_at
             return False
-        return self._looked_at - self._last_well > NUDGE_LIMIT_S and not self._leases.all()
+        return self._looked_at - self._last_well > NUDGE_LIMIT_S and not self._leases.all(self._lane)
 
     def _nudges_wait(self) -> bool:
         """Whether nudges are listed that a thread here could take."""
-        if self._leases.rows >= self._slots:
+        if sum(lease.claim.rows for lease in self._leases.all(self._lane)) >= self._slots:
             return False
         try:
             return self._nudger.listed(self._lane) > 0

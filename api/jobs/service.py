@@ -12,7 +12,7 @@ from api.dialects.native.models import ModelState
 from api.files import FileWriter
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, ServiceError
-from shared.fleet import DeliveryCounts, Fleet
+from shared.fleet import Fleet
 from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page, Status
 from shared.media import pictures
 from shared.metrics.series import Sample
@@ -22,7 +22,7 @@ from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store import webhook_deliveries
 from shared.store.headroom import takes_writes
-from shared.store.keys import INTAKE
+from shared.store.keys import HOOK, INTAKE
 from shared.store.metrics import series
 from shared.store.script import AsyncStore
 from shared.store.workers import fleet as fleet_of
@@ -175,10 +175,9 @@ class Jobs:
         """What waits and which workers there are, model by model."""
         return await self._store.run(fleet_of(self._settings, [model.lane for model in models]))
 
-    async def couriers(self) -> tuple[Fleet, DeliveryCounts]:
-        """The couriers with the jobs whose inputs are to be fetched, and how many webhook calls wait."""
-        (intake,) = await self._store.run(fleet_of(self._settings, [INTAKE]))
-        return intake, await self._store.run(webhook_deliveries.delivery_counts())
+    async def couriers(self) -> tuple[Fleet, ...]:
+        """The couriers with the jobs whose inputs are to be fetched, and the line of webhook calls."""
+        return await self._store.run(fleet_of(self._settings, [INTAKE, HOOK]))
 
     async def series(self) -> tuple[int, Sequence[Sample]]:
         """The store's time in Unix ms, and samples of the last minutes."""

@@ -16,7 +16,7 @@ from benchmarks.chaos.clients import Client, is_refused_for_now
 from benchmarks.chaos.history import History, Story, equal_questions
 from benchmarks.chaos.receiver import HOSTS
 from benchmarks.chaos.services import MODEL, ROW, ChaosServices
-from benchmarks.webhooks.receivers import read
+from benchmarks.webhooks.receivers import any_delivery, read
 
 BURST, LATER_BURSTS, BURST_SHARE = 1000, 0.1, 0.1
 """Jobs of the first burst, the part of it that each later one has, the first one's largest share of all."""
@@ -41,7 +41,6 @@ return target .. ' ' .. field
 
 
 RUN_ID = re.compile(r"run_[0-9a-f]+")
-DELIVERIES = ("sl7:deliveries", "sl7:deliveries_away")
 
 
 class Operations:
@@ -116,7 +115,7 @@ class Operations:
         """Until no delivery waits, or none came for PATIENCE_S; notes at each job what was told."""
         calls, size, left_s = self._services.calls, -1, PATIENCE_S
         with self._services.records.client() as redis:
-            while left_s > 0 and await asyncio.to_thread(redis.exists, *DELIVERIES):
+            while left_s > 0 and await asyncio.to_thread(any_delivery, redis):
                 left_s = left_s - PAUSE_S if calls.stat().st_size == size else PATIENCE_S
                 size = calls.stat().st_size
                 await asyncio.sleep(PAUSE_S)

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import uvloop
 
@@ -27,6 +26,7 @@ from shared.result import Piece
 from shared.settings import RetentionSettings, Settings, settings
 from shared.store import admission, claims, webhook_deliveries
 from shared.store.admission import PLAIN, JobTerms, Placing
+from shared.store.keys import HOOK
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect_async
 from shared.webhooks import Webhook, body_of
@@ -126,14 +126,15 @@ class StoreLoad:
 
     async def _deliver(self) -> None:
         """As couriers do, to a receiver that answers at once; it may be another task's job."""
-        due: Any = "again"
-        while due == "again":
-            due = await self._store.run(webhook_deliveries.next_delivery(SETTINGS, ids.token(), AT_ONCE))
+        token = ids.token()
+        take = claims.claim(SETTINGS, lane=HOOK, worker=self._worker, token=token, fingerprint="")
+        claim = await self._store.run(take)
+        due = await self._store.run(webhook_deliveries.delivery(claim)) if claim else None
         if due is not None:
             body_of(due.notice)
             tried = Delivery(due.notice.type, due.notice.at_ms, 1, 200)
-            result = webhook_deliveries.delivery_result(SETTINGS, due, tried, delay_s=None)
-            if await self._store.run(result) == "written":
+            result = webhook_deliveries.end_delivery(SETTINGS, due.claim, due, tried)
+            if await self._store.run(result) == "settled":
                 self.ended += 1
 
     async def beat(self) -> None:

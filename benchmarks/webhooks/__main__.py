@@ -22,7 +22,7 @@ from benchmarks.frame import command, report
 from benchmarks.frame.services import Installation, free_port, opened
 from benchmarks.frame.statistics import Bound, percentiles
 from benchmarks.webhooks.checker import ALL, OWN, DeliveredJob, Verdict, given_up, judge
-from benchmarks.webhooks.receivers import BEHAVIOURS, HOSTS, Received, read
+from benchmarks.webhooks.receivers import BEHAVIOURS, HOSTS, Received, any_delivery, read
 from shared.webhooks import new_secret
 
 JOBS, RATE, SEED = 2000, 20, 1
@@ -153,7 +153,7 @@ async def _until_delivered(services: WebhookServices, say: command.Say) -> None:
     """Until no delivery is queued or in flight, or none was made for STUCK_S."""
     last, size = time.monotonic(), -1
     with services.records.client(decode_responses=True) as redis:
-        while await asyncio.to_thread(redis.exists, "sl7:deliveries", "sl7:deliveries_away"):
+        while await asyncio.to_thread(any_delivery, redis):
             if (now := services.calls.stat().st_size) != size:
                 last, size = time.monotonic(), now
             if time.monotonic() - last > STUCK_S:

@@ -45,6 +45,11 @@ def read(path: Path) -> list[Received]:
     return [Received(**row | {"signatures": tuple(row["signatures"])}) for row in rows]
 
 
+def any_delivery(redis: Any) -> bool:
+    """Whether a call is still to be made."""
+    return any(redis.scan_iter("sl7:hook:*", count=1000))
+
+
 class Receiver:
     """One port, at some addresses."""
 

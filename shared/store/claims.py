@@ -7,7 +7,7 @@ and comes back writes nothing.
 import json
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic_core import to_json
@@ -33,7 +33,7 @@ Settled = Literal["settled", "lost"]
 
 @dataclass(frozen=True)
 class Claim:
-    """Work taken under a lease. `id` names a run, or a job whose inputs are to be fetched.
+    """Work taken under a lease. `id` names a run, a job whose inputs are to be fetched, or a webhook call.
 
     `published` counts the code points of text that earlier attempts gave to readers, of all answers together;
     `mixed` says that they did so under another fingerprint. Nothing is to be kept of work that is not
@@ -56,6 +56,7 @@ class Claim:
     request_id: str = ""
     trace: str = ""
     rows: int = 1
+    lane: str = field(default="", kw_only=True)
 
 
 class Retry(NamedTuple):
@@ -104,7 +105,7 @@ def claim(
             return None
         work, request, terms, number, chars, caller, mixed, unstored, *about = reply
         head = (work, token, request, terms, int(number), int(chars), caller, bool(mixed), not unstored)
-        return Claim(*head, *about)
+        return Claim(*head, *about, lane=lane)
 
     return ScriptCall(CLAIM, arguments, parse, constants=constants(settings))
 

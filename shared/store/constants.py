@@ -11,10 +11,6 @@ GAP_ROUNDS = 3
 """After this many rounds of maintenance without a write, workers are taken to have been cut off too."""
 GRACE_ROUNDS = 4
 """Renewals that workers get time for after such a gap."""
-CALL_SPARE_S = 5
-"""What the call of a webhook may take beside the exchange itself."""
-STRETCH = 1.5
-"""An exchange takes at most this many times its limit: one wait, however long, counts as half of it."""
 _LATEST: dict[int, tuple[Settings, str]] = {}
 """The text of the settings used last, by their id, with the object itself: then no other one has that id."""
 
@@ -26,11 +22,6 @@ def constants(settings: Settings) -> str:
         _LATEST.clear()
         latest = _LATEST[id(settings)] = (settings, _text(settings))
     return latest[1]
-
-
-def call_ms(settings: Settings) -> int:
-    """How long a courier has for the call of a webhook: after that, another one makes it."""
-    return round((settings.webhook.limit_s * STRETCH + CALL_SPARE_S) * 1000)
 
 
 def _text(settings: Settings) -> str:
@@ -45,7 +36,6 @@ def _text(settings: Settings) -> str:
         "gap_ms": (GAP_ROUNDS * queue.rescue_s + 1) * 1000,
         "grace_ms": round(GRACE_ROUNDS * queue.renew_s * 1000),
         "lease_ms": round(queue.lease_s * 1000),
-        "call_ms": call_ms(settings),
         "wait_ms": queue.start_by_s * 1000,
         "max_queued": queue.max_queued,
         "shares": settings.api.admin_key is not None,

@@ -9,9 +9,10 @@ PREFIX = f"sl{LAYOUT}:"
 
 INTAKE = "intake"
 """The lane of jobs whose remote pictures are to be fetched; also the courier's Celery queue."""
-
-BATCH = "batch"
-"""The lane of batches, whose turns API processes take; no queue of the broker."""
+HOOK, BATCH = "hook", "batch"
+"""The lane of webhook calls, which couriers make; that of batches, whose turns API processes take."""
+UNNUDGED = {HOOK, BATCH}
+"""No queues of the broker: who works there looks by itself."""
 
 
 def channel(name: str) -> str:

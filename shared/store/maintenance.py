@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.settings import Settings
 from shared.store.constants import constants
-from shared.store.keys import BATCH, PREFIX
+from shared.store.keys import PREFIX, UNNUDGED
 from shared.store.records import read
 from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import WAITING, pairs
@@ -53,12 +53,12 @@ def forget(id: str) -> ScriptCall[bool]:
 
 
 def backlog(store: Store) -> dict[str, int]:
-    """How much work waits, by lane, without batches, and lanes that are paused or removed.
+    """How much work waits, by lane, without those that are paused, removed or not nudged for.
 
     Raises Unavailable.
     """
     with store_errors():
-        lanes = sorted(store.client.smembers(f"{PREFIX}lanes") - {BATCH})
+        lanes = sorted(store.client.smembers(f"{PREFIX}lanes") - UNNUDGED)
         states = {lane: lane_state(store, lane) for lane in lanes}
     return {
         lane: sum(state.get(count, 0) for count in WAITING)

@@ -29,7 +29,7 @@ from shared.log_throttle import LogThrottle
 from shared.settings import RedisSettings
 from shared.store import exchange
 from shared.store.clients import open_async_client, open_client
-from shared.store.keys import BATCH
+from shared.store.keys import UNNUDGED
 from shared.store.script import CONNECTION, store_errors
 
 log = logging.getLogger("shared.store")
@@ -114,8 +114,7 @@ class Nudger:
         self._log = _UnsentLog()
 
     def send(self, lane: str, count: int = 1) -> bool:
-        if lane == BATCH:
-            # No broker's queue: API processes look by themselves.
+        if lane in UNNUDGED:
             return False
         with self._log.guard():
             pipeline = self._client.pipeline(transaction=False)

@@ -81,6 +81,7 @@ def lane(reply: list[Any]) -> Lane:
         running=running,
         extra_queued=counts.get("wide_queued", 0),
         extra_running=counts.get("wide_running", 0),
+        retrying=counts.get("retrying", 0),
         now_ms=now_ms,
         paused="paused" in counts,
         paused_at_ms=counts.get("paused_at"),

@@ -1,96 +1,93 @@
-"""A courier's transitions: deliveries that are due, and how they went; a caller's replay; how many wait."""
+"""A courier's transitions of webhook calls: what a claimed one needs, and how it went; a caller's replay."""
 
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from shared.fleet import DeliveryCounts
 from shared.job import Delivery, JobView
 from shared.settings import Settings
 from shared.store import views
+from shared.store.claims import GIVE_BACK, SETTLE, Claim
 from shared.store.constants import constants
 from shared.store.script import Script, ScriptCall
 from shared.store.webhook_events import notice
 from shared.webhooks import Notice
 
 DELIVERY, REPLAY = Script("delivery"), Script("replay")
-RESULT, COUNTS = Script("delivery_result"), Script("delivery_counts")
-PER_HOST = 4
-"""Deliveries at once to one host of a caller, by all couriers: a hanging host holds no more threads."""
-RESERVED = 4
-"""Threads that each courier reserves for callers without a delivery under way."""
+OVERLOADED = 429
 
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """A delivery that a courier has leased; `tries` counts failures.
+    """What the call of a claim needs; `tries` counts failures.
 
     All `secrets` sign: an endpoint's own and those from before a rotation. Without any, the service's signs.
     """
 
-    lease: str
-    """Caller, host, id and the courier's token."""
+    claim: Claim
     url: str
     secrets: tuple[str, ...] = field(repr=False)
     tries: int
     notice: Notice
 
-    @property
-    def caller(self) -> str:
-        return self.lease.split()[0]
 
-    @property
-    def id(self) -> str:
-        """The notice's key and the target."""
-        return self.lease.split()[2]
+def delivery(claim: Claim) -> ScriptCall[DueDelivery | None]:
+    """None where nobody is to be called any more."""
+
+    def parse(reply: Any) -> DueDelivery | None:
+        if not reply:
+            return None
+        url, secrets, tries, flat = reply
+        key = claim.id.removeprefix("hook:").rpartition(":")[0]
+        return DueDelivery(claim, url, tuple(secrets), tries, notice(key, flat))
+
+    return ScriptCall(DELIVERY, {"id": claim.id}, parse)
 
 
-def next_delivery(
-    settings: Settings, token: str, room: int
-) -> ScriptCall[DueDelivery | Literal["again"] | None]:
-    """Lease the next delivery that is due; None where none is for a courier with `room` free threads.
+Ended = Literal["settled", "moved", "forget", "lost"]
 
-    `again` = there is more to look at: ask once more.
+
+def end_delivery(
+    settings: Settings, claim: Claim, due: DueDelivery | None = None, tried: Delivery | None = None
+) -> ScriptCall[Ended]:
+    """End a call with its last try, or without one.
+
+    `moved` = it is made once more, at once: the endpoint has another URL by now than the one that is gone.
+    `forget` = the job is not to be stored, and no call of its own webhook is left.
     """
+    report = _report(due, tried) if due and tried else None
+    arguments = {"id": claim.id, "token": claim.token, "tried": report}
+    return ScriptCall(SETTLE, arguments, lambda reply: reply, constants=constants(settings))
+
+
+def postpone_delivery(
+    settings: Settings, due: DueDelivery, tried: Delivery, delay_s: float
+) -> ScriptCall[bool]:
+    """Record a try after which the call is made again in `delay_s`; False where the claim is lost."""
     arguments = {
-        "token": token,
-        "per_host": PER_HOST,
-        "room": room,
-        "reserved": RESERVED,
+        "id": due.claim.id,
+        "token": due.claim.token,
+        "reason": "refused",
+        "spend": True,
+        "most": due.tries + 2,
+        "pause": round(delay_s * 1000),
+        "tried": _report(due, tried),
     }
-
-    def parse(reply: Any) -> DueDelivery | Literal["again"] | None:
-        if not reply or reply == "again":
-            return reply or None
-        lease, url, secrets, tries, flat = reply
-        key = lease.split()[2].rpartition(":")[0]
-        return DueDelivery(lease, url, tuple(secrets), int(tries), notice(key, flat))
-
-    return ScriptCall(DELIVERY, arguments, parse, constants=constants(settings))
+    return ScriptCall(
+        GIVE_BACK, arguments, lambda reply: reply[0] == "postponed", constants=constants(settings)
+    )
 
 
-def delivery_result(
-    settings: Settings, due: DueDelivery, tried: Delivery, *, delay_s: float | None
-) -> ScriptCall[Literal["written", "moved", "forget", "lost"]]:
-    """Record a try; `delay_s` is the time until the next one, None where there is none.
-
-    `moved` = the next try is made at once: the endpoint has another URL by now than the one that is gone.
-    `forget` = the job is not to be stored, and no delivery to its own webhook is left.
-    """
-    arguments = {
-        "lease": due.lease,
+def _report(due: DueDelivery, tried: Delivery) -> dict[str, Any]:
+    """`borne`: its host answered, and not that it can do no more."""
+    answered = tried.status is not None and tried.status < 500 and tried.status != OVERLOADED
+    return {
         "url": due.url,
         "row": json.dumps({"id": due.notice.id} | asdict(tried)),
-        "taken": tried.taken or None,
-        "gone": tried.gone or None,
-        "delay_ms": None if delay_s is None else round(delay_s * 1000),
+        "taken": tried.taken,
+        "gone": tried.gone,
+        "borne": answered,
     }
-    return ScriptCall(RESULT, arguments, lambda reply: reply, constants=constants(settings))
-
-
-def delivery_counts() -> ScriptCall[DeliveryCounts]:
-    """All callers' together."""
-    return ScriptCall(COUNTS, {}, lambda reply: DeliveryCounts(*reply))
 
 
 Word = Literal["queued", "unhooked", "unended", "expired"]

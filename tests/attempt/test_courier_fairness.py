@@ -4,8 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, NoReturn, cast
+from typing import NoReturn
 
 import pytest
 
@@ -19,12 +18,11 @@ from tests.support.documents import pdf
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import origin
 from tests.support.redis_server import RedisServer
-from worker.courier import Courier
 from worker.fair_share import KeyedFairSemaphore
-from worker.fetching.intake import JOBS_EACH, SMALL, Intake
+from worker.fetching.intake import SMALL, Intake
 from worker.lease import Lease
 
-THREADS = 16
+THREADS, JOBS_EACH = 16, 12
 
 
 class Crowded(KeyedFairSemaphore):
@@ -104,15 +102,12 @@ def test_one_caller_s_slow_origins_keep_no_other_s_picture_waiting(
         )
         jobs = [ask(harness, f"{there.url}?{number}") for number in range(2 * THREADS)]
 
-        def work() -> None:
-            Courier._go_on(cast(Any, SimpleNamespace(intake=courier)))
-
         for _ in jobs:
-            threads.submit(work)
+            threads.submit(courier.work_on)
         until(lambda: len(harness.leases.all()) == JOBS_EACH)
         another = replace(harness.placing("look", (Image(url=there.url),)), caller="zoe")
         harness.store.run(submit(another, harness.settings, JobTerms(pending_terms=HELD)))
-        threads.submit(work)
+        threads.submit(courier.work_on)
         until(lambda: harness.claim_if_any() is not None)
         assert {harness.job(job).waiting_reason for job in jobs} == {"fetching_inputs"}
         go_on.set()

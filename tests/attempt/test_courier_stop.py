@@ -20,7 +20,7 @@ from shared.settings import settings
 from worker.courier import Courier
 
 def report():
-    courier.deliverer._stopping.wait()
+    courier.deliverer.draining.wait()
     print("stopping", flush=True)
 
 courier = Courier(1, settings())
@@ -72,7 +72,7 @@ def test_a_courier_that_stops_waits_for_a_slow_receiver_or_says_that_it_is_calle
             there.open.set()
         assert (first, courier.stdout.readline()) == ("stopping\n", "closed\n")
         there.open.set()
-        cut_off = "called again: 1" in courier.stderr.read()
+        cut_off = "made again" in courier.stderr.read()
         assert courier.wait(PATIENCE_S) == 0
     assert ([delivery.taken for delivery in webhooks.tries(job)], cut_off) == (
         ([True], False) if drain_s else ([], True)

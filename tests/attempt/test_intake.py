@@ -381,7 +381,7 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
     harness, courier = intake
     replace(courier, store=LossyStore(harness.store, calls=1)).work()
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("WARNING", "fetches wait: lost on the way")
+        ("WARNING", "the lane intake waits: lost on the way")
     ]
 
 

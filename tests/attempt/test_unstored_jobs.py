@@ -8,22 +8,20 @@ import pytest
 from PIL.Image import Image as Picture
 from pydantic import SecretStr
 
-from shared import ids
 from shared.blobs import BlobMissingError, digest
 from shared.request import Image, Request
 from shared.settings import FetchSettings, Settings
-from shared.store import webhook_deliveries
+from shared.store import claims
 from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
 from shared.store.script import ScriptCall, Store
-from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Webhook
 from tests.support.attempt_harness import CALLER, WorkerHarness
 from tests.support.pictures import picture
 from tests.support.receiver import receiver
 from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.echo import EchoEngine
-from worker.webhooks.deliverer import MAX_CALLS, Deliverer
+from worker.webhooks.deliverer import Deliverer
 
 SECRET = SecretStr("a secret of sixteen bytes")
 
@@ -43,7 +41,7 @@ class LosingStore(Store):
     """Loses the reply to each report of a delivery: the client repeats the report."""
 
     def run(self, call: ScriptCall[Any]) -> Any:
-        if call.script is webhook_deliveries.RESULT:
+        if call.script is claims.SETTLE and call.arguments["id"].startswith("hook:"):
             super().run(call)
         return super().run(call)
 
@@ -54,15 +52,14 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
     harness: WorkerHarness, answers: list[Any], store: type[Store]
 ) -> None:
     settings = Settings(redis=harness.settings.redis, fetch=FetchSettings(allow=("127.0.0.1",)))
-    deliverer = Deliverer(settings, store(harness.store.client), harness.blobs)
+    lane = (harness.nudger, harness.blobs, harness.leases, "courier-1")
+    deliverer = Deliverer(settings, store(harness.store.client), *lane)
     with receiver() as there:
         there.answers += answers
         hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
         job = ask(harness, picture(), stored=False, webhook=hook)
         harness.attempt()
-        delivery = harness.store.run(webhook_deliveries.next_delivery(settings, ids.token(), MAX_CALLS))
-        assert isinstance(delivery, DueDelivery)
-        deliverer.deliver(delivery)
+        assert deliverer.work()
         (call,) = there.calls
     assert call.event["data"]["result"]["text"]
     assert harness.store.run(view(settings, CALLER, job)) is None

@@ -25,7 +25,7 @@ def test_the_walk_of_a_webhook_is_the_one_that_a_courier_takes(
     with receiver() as there:
         webhooks.answered(Webhook(there.url), "What is this?")
         with recorded() as calls:
-            webhooks.deliverer.deliver(webhooks.next_delivery())
+            webhooks.deliverer.work()
     steps = walk("A webhook")
     assert len(steps) > 5
     assert missed(steps, calls) is None

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from ipaddress import ip_address
+from threading import Event
 
 import pytest
 
 from shared.settings import FetchSettings, Settings, WebhookSettings
+from shared.store.claims import Claim
 from shared.store.webhook_deliveries import DueDelivery
 from shared.url_guard import IPAddress
 from shared.webhooks import Notice
@@ -23,11 +25,12 @@ SETTINGS = Settings(fetch=LOOPBACK, webhook=WebhookSettings(limit_s=PATIENCE_S))
 
 def due_delivery(url: str, secret: str = SECRET) -> DueDelivery:
     notice = Notice("msg_1_ended", "job.succeeded", 1_700_000_000_750, "job_1", job=succeeded())
-    return DueDelivery("anyone example.com job_1:ended:own t", url, (secret,) if secret else (), 0, notice)
+    claim = Claim("hook:job_1:ended:own", "t", "", "", 1, 0, "anyone", mixed=False)
+    return DueDelivery(claim, url, (secret,) if secret else (), 0, notice)
 
 
 def called(url: str, settings: Settings = SETTINGS) -> Outcome:
-    return post(due_delivery(url), "{}", settings)
+    return post(due_delivery(url), "{}", settings, Event())
 
 
 def within(limit_s: float) -> Settings:
@@ -87,7 +90,7 @@ def test_a_name_that_now_stands_for_a_private_address_is_not_called(
     def resolver(_host: str, _port: int) -> list[IPAddress]:
         return [ip_address(a) for a in addresses]
 
-    tried = post(due_delivery("http://example.com/"), "{}", Settings(), resolver).tried
+    tried = post(due_delivery("http://example.com/"), "{}", Settings(), Event(), resolver).tried
     assert tried.status is None
     assert "not public" in (tried.error or "")
     assert not any(a in (tried.error or "") for a in addresses)
@@ -101,12 +104,12 @@ def test_an_address_that_is_no_longer_allowed_is_not_called() -> None:
 
 def test_a_call_says_which_try_of_its_delivery_it_was() -> None:
     with receiver((500, {})) as there:
-        assert post(replace(due_delivery(there.url), tries=2), "{}", SETTINGS).tried.attempt == 3
+        assert post(replace(due_delivery(there.url), tries=2), "{}", SETTINGS, Event()).tried.attempt == 3
 
 
 def test_a_service_that_has_lost_its_secret_sends_nothing_unsigned() -> None:
     with receiver() as there:
-        assert "secret" in (post(due_delivery(there.url, ""), "{}", SETTINGS).tried.error or "")
+        assert "secret" in (post(due_delivery(there.url, ""), "{}", SETTINGS, Event()).tried.error or "")
         assert there.calls == []
 
 
@@ -128,8 +131,8 @@ def test_a_receiver_that_asks_for_years_is_called_again_within_a_day(said: str) 
 def test_a_call_says_which_request_it_all_began_with_where_that_is_known() -> None:
     with receiver() as there:
         asked = due_delivery(there.url)
-        post(asked, "{}", SETTINGS)
-        post(replace(asked, notice=replace(asked.notice, request_id="req_1")), "{}", SETTINGS)
+        post(asked, "{}", SETTINGS, Event())
+        post(replace(asked, notice=replace(asked.notice, request_id="req_1")), "{}", SETTINGS, Event())
         told = [call.headers for call in there.calls]
     assert [headers.get("x-request-id") for headers in told] == [None, "req_1"]
     assert not any("traceparent" in headers for headers in told)

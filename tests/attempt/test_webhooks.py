@@ -4,23 +4,22 @@ import json
 import logging
 import threading
 import time
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from api.dialects.native.jobs import to_job
-from shared import ids
 from shared.errors import Unavailable
-from shared.store import webhook_deliveries
-from shared.store.webhook_deliveries import PER_HOST, DueDelivery
+from shared.store import claims
+from shared.store.script import ScriptCall, Store
 from shared.webhooks import EVENTS, Webhook
-from tests.support.attempt_harness import FAIL, LossyStore, WorkerHarness
-from tests.support.clients import PATIENCE_S, until
+from tests.support.attempt_harness import FAIL, WorkerHarness
+from tests.support.clients import until
 from tests.support.deliverer_harness import SECRET, DelivererHarness
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
+from worker import lease
 from worker.webhooks import deliverer as posting
-from worker.webhooks.deliverer import Deliverer
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_a_receiver_verifies_what_it_is_told_and_finds_the_job_as_the_service_do
 ) -> None:
     with receiver() as there:
         job = webhooks.answered(Webhook(there.url), "What is this?")
-        webhooks.deliverer.deliver(webhooks.next_delivery())
+        webhooks.deliverer.work()
         (event,) = there.verified(SECRET.encode())
         (call,) = there.calls
     seen = json.loads(json.dumps(to_job(webhooks.harness.job(job))))
@@ -55,7 +54,7 @@ def test_each_kind_of_end_is_told_as_it_was(webhooks: DelivererHarness) -> None:
         cancelled = webhooks.ask(Webhook(there.url, EVENTS))
         webhooks.harness.cancel(cancelled)
         for _ in range(3):
-            webhooks.deliverer.deliver(webhooks.next_delivery())
+            webhooks.deliverer.work()
         events = there.verified(SECRET.encode())
     told = {(e["type"], e["data"]["id"]): e["data"] for e in events}
     assert told.keys() == {
@@ -72,8 +71,9 @@ def test_a_job_without_a_secret_is_signed_by_the_service_s_own(
     own = "whsec_" + "c2VjcmV0IG9mIHRoZSBzZXJ2aWNlIGl0c2VsZg=="
     webhooks = DelivererHarness(harness, redis, secret=own)
     with receiver() as there:
-        webhooks.answered(Webhook(there.url))
-        webhooks.deliverer.deliver(replace(webhooks.next_delivery(), secrets=()))
+        job = webhooks.answered(Webhook(there.url))
+        harness.store.client.hdel(f"sl7:{job}:hook", "secret")
+        webhooks.deliverer.work()
         assert there.verified(own)[0]["type"] == "job.succeeded"
 
 
@@ -109,13 +109,8 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
 def test_a_receiver_that_is_gone_is_called_once(webhooks: DelivererHarness) -> None:
     with receiver((410, {})) as there:
         webhooks.answered(Webhook(there.url))
-        webhooks.deliverer.deliver(webhooks.next_delivery())
-        assert (
-            webhooks.harness.store.run(
-                webhook_deliveries.next_delivery(webhooks.settings, ids.token(), posting.MAX_CALLS)
-            )
-            is None
-        )
+        webhooks.deliverer.work()
+        assert not webhooks.deliverer.work()
         assert len(there.calls) == 1
 
 
@@ -126,15 +121,9 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(
     with receiver((503, {"Retry-After": said})) as there:
         webhooks.answered(Webhook(there.url))
         before = time.time()
-        webhooks.deliverer.deliver(webhooks.next_delivery())
-    assert (
-        webhooks.harness.store.run(
-            webhook_deliveries.next_delivery(webhooks.settings, ids.token(), posting.MAX_CALLS)
-        )
-        is None
-    )
-    ((_, due),) = webhooks.harness.store.client.zrange("sl7:deliveries_away", 0, -1, withscores=True)
-    assert due / 1000 >= before + least_s - 1
+        webhooks.deliverer.work()
+    (due,) = webhooks.put_off()
+    assert due >= before + least_s - 1
 
 
 def test_calls_that_failed_together_do_not_come_back_together(
@@ -146,10 +135,9 @@ def test_calls_that_failed_together_do_not_come_back_together(
         before = time.time()
         for _ in range(calls):
             webhooks.answered(Webhook(there.url))
-            webhooks.deliverer.deliver(webhooks.next_delivery())
+            webhooks.deliverer.work()
         after = time.time()
-    line = webhooks.harness.store.client.zrange("sl7:deliveries_away", 0, -1, withscores=True)
-    due = [score / 1000 for _, score in line]
+    due = webhooks.put_off()
     assert len(due) == calls
     assert before + pause_s - 1 <= min(due) <= max(due) <= after + pause_s * 1.1 + 1
     assert max(due) - min(due) > after - before + 1
@@ -162,26 +150,31 @@ def test_a_hanging_receiver_does_not_hold_up_the_others(webhooks: DelivererHarne
         other = webhooks.answered(Webhook(well.url))
         with webhooks.open():
             until(lambda: webhooks.tries(other))
-            assert len(hanging.calls) <= PER_HOST
+            assert len(hanging.calls) == 1
             hanging.open.set()
             until(lambda: all(webhooks.tries(job) for job in jobs))
 
 
-def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(
-    webhooks: DelivererHarness,
+class CutOff(Store):
+    """Cut off from the store as the first call ends."""
+
+    def run(self, call: ScriptCall[Any]) -> Any:
+        if call.script is claims.SETTLE and not self.__dict__.get("was_cut_off"):
+            self.was_cut_off = True
+            raise Unavailable("store_unavailable", "lost on the way")
+        return super().run(call)
+
+
+def test_a_call_that_could_not_be_written_down_at_once_is_not_made_again(
+    webhooks: DelivererHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lease, "RETRY_S", 0)
     with receiver() as there:
-        webhooks.answered(Webhook(there.url))
-        first = webhooks.next_delivery()
-        cut_off = LossyStore(webhooks.harness.store, calls=1)
-        with pytest.raises(Unavailable):
-            Deliverer(webhooks.settings, cut_off, webhooks.harness.context.blobs).deliver(first)
+        job = webhooks.answered(Webhook(there.url))
+        deliverer = webhooks.opened(webhooks.settings, CutOff(webhooks.harness.store.client))
+        deliverer.work_on()
         assert len(there.calls) == 1
-    call = webhook_deliveries.next_delivery(webhooks.settings, ids.token(), posting.MAX_CALLS)
-    later = webhooks.harness.store.client.time()[0] * 1000 + 2000 * PATIENCE_S
-    again = webhooks.harness.store.run(replace(call, arguments={**call.arguments, "now": later}))
-    assert isinstance(again, DueDelivery)
-    assert again.notice.id == first.notice.id
+    assert [d.taken for d in webhooks.tries(job)] == [True]
 
 
 def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
@@ -192,24 +185,17 @@ def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
 
     monkeypatch.setattr(posting, "post", broken)
     job = webhooks.answered(Webhook("http://127.0.0.1:9/"))
-    webhooks.deliverer.deliver(webhooks.next_delivery())
+    webhooks.deliverer.work()
     assert [(d.taken, d.error) for d in webhooks.tries(job)] == [(False, "the call could not be made")]
 
 
 def test_a_call_that_waits_for_its_host_is_made_as_soon_as_another_ends(webhooks: DelivererHarness) -> None:
-    queue = webhooks.settings.queue.model_copy(update={"rescue_s": 3600.0})
-    webhooks.deliverer = Deliverer(
-        webhooks.settings.model_copy(update={"queue": queue}),
-        webhooks.harness.store,
-        webhooks.harness.context.blobs,
-    )
     with receiver() as there:
-        there.open.clear()
-        jobs = [webhooks.answered(Webhook(there.url)) for _ in range(PER_HOST + 1)]
-        with webhooks.open():
-            until(lambda: len(there.calls) == PER_HOST)
-            there.open.set()
-            until(lambda: all(webhooks.tries(job) for job in jobs))
+        jobs = [webhooks.answered(Webhook(there.url)) for _ in range(3)]
+        poll = webhooks.deliverer.poll(posting.MAX_CALLS)
+        poll.look()
+        until(lambda: all(webhooks.tries(job) for job in jobs))
+        poll.stop()
 
 
 def test_a_call_for_which_there_is_no_thread_does_not_end_all_others(
@@ -219,15 +205,15 @@ def test_a_call_for_which_there_is_no_thread_does_not_end_all_others(
     start, refused = threading.Thread.start, threading.Event()
 
     def scarce(thread: threading.Thread) -> None:
-        if thread.name == "webhook" and not refused.is_set():
+        if thread.name == "attempt" and not refused.is_set():
             refused.set()
             raise RuntimeError("can't start new thread")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", scarce)
-    with receiver() as there:
+    with receiver() as there, receiver() as another:
         webhooks.answered(Webhook(there.url))
         with webhooks.open():
             assert refused.wait(30)
-            later = webhooks.answered(Webhook(there.url))
+            later = webhooks.answered(Webhook(another.url))
             until(lambda: webhooks.tries(later))

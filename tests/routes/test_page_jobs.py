@@ -18,6 +18,7 @@ from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.clients import until_async
 from tests.support.documents import locked, pdf
+from tests.support.store import next_call
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 PAGES = ["one", "two", "three", "four"]
@@ -64,11 +65,10 @@ async def work(deployment: Deployment, url: str) -> int:
 async def delivered(deployment: Deployment) -> DueDelivery | None:
     """A courier makes the next call, if one is due."""
     store, settings = deployment.worker.store, deployment.worker.settings
-    due = store.run(webhook_deliveries.next_delivery(settings, ids.token(), 16))
-    if not isinstance(due, DueDelivery):
-        return None
-    tried = Delivery(due.notice.type, due.notice.at_ms + 10, 5, 204)
-    store.run(webhook_deliveries.delivery_result(settings, due, tried, delay_s=None))
+    due = next_call(store.run, settings, token=ids.token())
+    if due:
+        tried = Delivery(due.notice.type, due.notice.at_ms + 10, 5, 204)
+        store.run(webhook_deliveries.end_delivery(settings, due.claim, due, tried))
     return due
 
 

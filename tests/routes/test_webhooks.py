@@ -11,6 +11,7 @@ from shared.webhooks import ENDINGS, body_of
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.keys import ADMIN, KEYED, calling, customer
+from tests.support.store import next_call
 
 URL, SECRET = "https://example.com/told?by=us", "a secret of sixteen bytes"
 ASKED = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
@@ -18,10 +19,7 @@ HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
 
 
 def next_delivery(deployment: Deployment) -> DueDelivery | None:
-    taken = deployment.worker.store.run(
-        webhook_deliveries.next_delivery(deployment.worker.settings, ids.token(), 16)
-    )
-    return taken if isinstance(taken, DueDelivery) else None
+    return next_call(deployment.worker.store.run, deployment.worker.settings, token=ids.token())
 
 
 def told(deployment: Deployment, status: int = 204) -> DueDelivery:
@@ -30,7 +28,7 @@ def told(deployment: Deployment, status: int = 204) -> DueDelivery:
     assert taken is not None
     tried = Delivery(taken.notice.type, taken.notice.at_ms + 10, 5, status)
     deployment.worker.store.run(
-        webhook_deliveries.delivery_result(deployment.worker.settings, taken, tried, delay_s=None)
+        webhook_deliveries.end_delivery(deployment.worker.settings, taken.claim, taken, tried)
     )
     return taken
 

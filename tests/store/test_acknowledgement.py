@@ -14,6 +14,7 @@ from shared.store.admission import submit
 from shared.store.headroom import takes_writes
 from shared.store.pipelined_store import connect_pipelined
 from shared.store.script import LIBRARY, Store, connect, connect_async
+from tests.support import hooks
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.store import SETTINGS, Records, answer
@@ -91,7 +92,7 @@ def test_a_worker_s_end_is_not_told_that_only_the_primary_has_and_its_leases_do_
     replicated: Replicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = Records(Store(Redis(port=replicated.primary.port, decode_responses=True)))
-    job = plain.submit().id
+    job = hooks.submit(plain).id
     with replicated.lagging(monkeypatch):
         records = Records(connect_pipelined(replicated.redis))
         claim = records.claim()

@@ -3,12 +3,10 @@
 import json
 from dataclasses import replace
 
-from shared.fleet import DeliveryCounts
-from shared.store import webhook_deliveries
-from shared.store.webhook_deliveries import PER_HOST
+from shared.store import keys, webhook_deliveries, workers
 from shared.store.webhook_events import message_id
 from shared.webhooks import Webhook, body_of
-from tests.support.hooks import ALL, HOOK, SECRET, ended, job_of, submit, taken
+from tests.support.hooks import ALL, HOOK, SECRET, ended, job_of, submit, taken, told_to
 from tests.support.store import START_MS, Records
 
 
@@ -16,10 +14,7 @@ def test_each_job_of_a_shared_run_has_its_own_call(records: Records) -> None:
     jobs = {submit(records, "q").id for _ in range(3)}
     records.submit("q")
     records.settle(records.claim())
-    calls = [taken(records) for _ in jobs]
-    assert {c.notice.subject for c in calls} == jobs
-    assert len({c.notice.id for c in calls}) == 3
-    assert records.next_delivery() is None
+    assert sorted(subject for _, _, subject in told_to(records)) == sorted(jobs)
 
 
 def test_what_was_not_asked_for_is_not_told(records: Records) -> None:
@@ -32,61 +27,34 @@ def test_the_beginning_is_told_where_it_was_asked_for(records: Records) -> None:
     first = submit(records, "q", ALL)
     claim = records.claim()
     second = submit(records, "q", ALL)
-    begun = [taken(records), taken(records)]
-    assert [(e.notice.type, e.notice.subject) for e in begun] == [
+    assert [call[1:] for call in told_to(records)] == [
         ("job.running", first.id),
         ("job.running", second.id),
     ]
     records.give_back(claim)
     records.settle(records.claim())
-    assert [taken(records).notice.type for _ in range(2)] == ["job.succeeded"] * 2
+    assert [type for _, type, _ in told_to(records)] == ["job.succeeded"] * 2
 
 
 def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(records: Records) -> None:
     ended(records)
-    call = webhook_deliveries.next_delivery(records.settings, "t", 16)
-    first = records.run(call)
+    first = records.next_delivery(token="t")
     assert first is not None
-    assert records.run(call) == first
+    assert records.next_delivery(token="t") == first
     assert records.next_delivery() is None
 
 
 def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records: Records) -> None:
     ended(records)
     first = taken(records)
-    records.wait(34)
     assert records.next_delivery() is None
-    records.wait(2)
+    records.lose_worker()
     second = taken(records)
-    assert (body_of(second.notice), second) == (body_of(first.notice), replace(first, lease=second.lease))
+    assert (body_of(second.notice), second) == (body_of(first.notice), replace(first, claim=second.claim))
     assert records.tell(first) == "lost"
-    assert records.tell(second) == "written"
+    assert records.tell(second) == "settled"
     assert records.tell(second) == "lost"
     assert records.next_delivery() is None
-
-
-def test_calls_of_many_couriers_that_were_killed_together_are_all_made_again(records: Records) -> None:
-    for number in range(60):
-        host = f"shop-{number}.example"
-        submit(records, str(number), Webhook(f"https://{host}/", host=host))
-        records.settle(records.claim())
-    first = [taken(records).id for _ in range(60)]
-    records.wait(60)
-    assert sorted(taken(records).id for _ in range(60)) == sorted(first)
-    assert records.next_delivery() is None
-    assert records.run(webhook_deliveries.delivery_counts()) == DeliveryCounts(0, 0, 60)
-
-
-def test_no_host_is_passed_over_for_ever_where_calls_were_miscounted(records: Records) -> None:
-    """As by a hand that deleted what was under way."""
-    for question in "abcd":
-        submit(records, question)
-        records.settle(records.claim())
-        taken(records)
-    ended(records)
-    assert records.next_delivery() is None
-    records.client.delete("sl7:deliveries_away")
-    assert records.next_delivery() is not None
 
 
 def test_a_failed_call_comes_again_when_its_pause_is_over(records: Records) -> None:
@@ -170,19 +138,6 @@ def test_a_webhook_that_heard_of_the_beginning_is_not_said_to_have_heard_of_the_
     assert delivered() == records.now
 
 
-def test_a_hanging_host_holds_no_more_than_its_share(records: Records) -> None:
-    for _ in range(PER_HOST + 2):
-        ended(records)
-    other = submit(records, webhook=Webhook("https://other.example/", host="other.example"))
-    records.settle(records.claim())
-    calls = [taken(records) for _ in range(PER_HOST + 1)]
-    assert records.next_delivery() is None
-    assert {c.notice.subject for c in calls if c.url != HOOK.url} == {other.id}
-    records.tell(next(c for c in calls if c.url == HOOK.url))
-    assert taken(records).url == HOOK.url
-    assert records.next_delivery() is None
-
-
 def test_a_webhook_is_still_told_of_a_job_whose_answer_is_no_longer_kept(records: Records) -> None:
     view = ended(records)
     records.client.delete(*[key for key in records.key_names() if "run_" in key or "cache:" in key])
@@ -202,7 +157,7 @@ def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
         records.purge(job.id)
     assert records.next_delivery() is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
-    assert not [key for key in records.key_names() if key.startswith("sl7:deliveries")]
+    assert not [key for key in records.key_names() if "hook:" in key and key != "sl7:lane:hook"]
 
 
 def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> None:
@@ -211,7 +166,6 @@ def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> No
     records.purge(view.id)
     assert records.tell(delivery) == "lost"
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
-    records.wait(60)
     assert records.next_delivery() is None
 
 
@@ -286,16 +240,19 @@ def test_a_retry_of_what_is_deleted_meanwhile_is_not_taken_in_without_its_webhoo
 
 
 def test_calls_that_wait_for_couriers_are_counted(records: Records) -> None:
+    def counts() -> tuple[int, int, int]:
+        (line,) = records.run(workers.fleet(records.settings, [keys.HOOK]))
+        return line.lane.queued, line.lane.retrying, line.lane.running
+
     for number in range(3):
         submit(
             records, str(number), Webhook(f"https://shop-{number}.example/", host=f"shop-{number}.example")
         )
         records.settle(records.claim())
-    counts = [records.run(webhook_deliveries.delivery_counts())]
+    before = counts()
     records.tell(taken(records), 500, error="no", delay_s=60)
     taken(records)
-    counts.append(records.run(webhook_deliveries.delivery_counts()))
-    assert counts == [DeliveryCounts(3, 0, 0), DeliveryCounts(1, 1, 1)]
+    assert (before, counts()) == ((3, 0, 0), (1, 1, 1))
 
 
 def test_the_log_of_calls_is_bounded(records: Records) -> None:
@@ -344,23 +301,14 @@ def test_a_job_whose_receiver_is_gone_is_kept_for_no_delivery_that_waits(records
     assert records.client.ttl(f"sl7:{view.id}") > 0
 
 
-def test_the_call_of_a_purged_job_counts_until_its_courier_reports(records: Records) -> None:
-    jobs = [ended(records).id for _ in range(PER_HOST + 1)]
-    made = [taken(records) for _ in range(PER_HOST)]
-    records.purge(made[0].notice.subject)
-    assert records.next_delivery() is None
-    assert records.tell(made[0]) == "lost"
-    assert taken(records).notice.subject in jobs
-
-
 def test_a_report_after_the_lease_has_ended_is_another_courier_s_to_make(records: Records) -> None:
     view = ended(records)
     late = taken(records)
-    records.wait(60)
+    records.lose_worker()
     again = taken(records)
     assert records.tell(late) == "lost"
     assert not records.view(view.id).hook.deliveries  # type: ignore[union-attr]
-    assert records.tell(again) == "written"
+    assert records.tell(again) == "settled"
 
 
 def test_who_joins_a_run_between_two_attempts_is_told_that_it_has_begun(records: Records) -> None:

@@ -1,30 +1,33 @@
 """A courier's deliverer over a real store, and jobs whose ends are to be told."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from pydantic import SecretStr
 
 from shared import ids
 from shared.job import Delivery
 from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings, WebhookSettings
-from shared.store import webhook_deliveries
 from shared.store.admission import JobTerms, submit
-from shared.store.webhook_deliveries import DueDelivery
+from shared.store.script import ScriptCall, Store
+from shared.store.webhook_deliveries import DueDelivery, delivery
 from shared.webhooks import Webhook
 from tests.support.attempt_harness import WorkerHarness
-from tests.support.clients import PATIENCE_S
+from tests.support.clients import PATIENCE_S, until
+from tests.support.receiver import Receiver
 from tests.support.redis_server import RedisServer
-from worker.webhooks import deliverer as posting
-from worker.webhooks.deliverer import Deliverer
+from worker.maintenance.leader import MaintenanceLeader
+from worker.webhooks.deliverer import MAX_CALLS, Deliverer
 
 SECRET = "a secret of sixteen bytes"
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 
 
 class DelivererHarness:
-    """A deliverer over the harness's store; `delivery` is the next call that is due."""
+    """A deliverer over the harness's store."""
 
     def __init__(self, harness: WorkerHarness, redis: RedisServer, **webhook: object) -> None:
         self.harness = harness
@@ -34,7 +37,11 @@ class DelivererHarness:
             queue=QueueSettings(rescue_s=0.02),
             webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), "limit_s": PATIENCE_S, **webhook}),
         )
-        self.deliverer = Deliverer(self.settings, harness.store, harness.context.blobs)
+        self.deliverer = self.opened(self.settings, harness.store)
+
+    def opened(self, settings: Settings, store: Store) -> Deliverer:
+        harness = self.harness
+        return Deliverer(settings, store, harness.nudger, harness.blobs, harness.leases, "courier-1")
 
     def ask(self, webhook: Webhook, text: str = "") -> str:
         """A job with a webhook, not yet computed; its id."""
@@ -51,21 +58,45 @@ class DelivererHarness:
         return job
 
     def next_delivery(self) -> DueDelivery:
-        taken = self.harness.store.run(
-            webhook_deliveries.next_delivery(self.settings, ids.token(), posting.MAX_CALLS)
-        )
-        assert isinstance(taken, DueDelivery)
-        return taken
+        """The call that is due, claimed."""
+        claim = self.deliverer.take()
+        assert claim is not None
+        due = self.harness.store.run(delivery(claim))
+        assert due is not None
+        return due
+
+    def during_call(self, there: Receiver, change: ScriptCall[Any]) -> None:
+        """Make the call that is due, and meanwhile a change."""
+        there.open.clear()
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(self.deliverer.work)
+            until(lambda: there.calls)
+            self.harness.store.run(change)
+            there.open.set()
+            assert call.result()
 
     def tries(self, job: str) -> tuple[Delivery, ...]:
         hook = self.harness.job(job).hook
         assert hook is not None
         return hook.deliveries
 
+    def put_off(self) -> list[float]:
+        """When calls are made again, in Unix seconds."""
+        line = self.harness.store.client.zrange("sl7:later", 0, -1, withscores=True)
+        return [due / 1000 for _, due in line]
+
     @contextmanager
     def open(self) -> Iterator[None]:
-        self.deliverer.start()
+        """A courier calls, and its maintenance puts in line what is due again."""
+        calling = self.deliverer.poll(MAX_CALLS, self.settings.queue.rescue_s)
+        leader = MaintenanceLeader(
+            self.settings, self.harness.store, self.harness.nudger, self.harness.blobs, "courier-1"
+        )
+        calling.start()
+        leader.start()
         try:
             yield
         finally:
-            self.deliverer.stop()
+            self.deliverer.draining.set()
+            calling.stop()
+            leader.stop()

@@ -17,7 +17,7 @@ from api.jobs.waiting import Over, Waiting
 from api.server.memory_budget import Reservation
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
-from shared.fleet import DeliveryCounts, Fleet, Worker
+from shared.fleet import Fleet, Worker
 from shared.job import EVERYTHING, CacheWord, Event, Filter, JobRequest, JobView, Page, Status
 from shared.metrics.series import Sample
 from shared.models import Model
@@ -214,8 +214,8 @@ class FakeService(Submission, Jobs, Waiting):
             raise self.refusal
         return tuple(_idle_fleet() for _ in models)
 
-    async def couriers(self) -> tuple[Fleet, DeliveryCounts]:
-        return _idle_fleet(), DeliveryCounts(0, 0, 0)
+    async def couriers(self) -> tuple[Fleet, ...]:
+        return _idle_fleet(), _idle_fleet()
 
     async def until_ended(self, view: JobView, timeout_s: float, over: Over) -> JobView:
         try:

@@ -10,9 +10,10 @@ from shared.job import ENDED, Event, JobView
 
 RUN, JOB = re.compile(r"^sl7:(run_[0-9a-f]+)$"), re.compile(r"^sl7:(job_[0-9a-f]+)$")
 BATCH = re.compile(r"^sl7:(batch_[0-9a-f]+)$")
+CALL = re.compile(r"^sl7:(hook:.+)$")
 CLASSES = ("interactive", "normal", "batch")
 SUSPECT_DEATHS = 2
-COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later")
+COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later", "retrying")
 RANK = {"queued": 0, "running": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
 
 
@@ -54,12 +55,12 @@ def _under(dump: dict[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
 
 def _records(dump: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     for key, record in dump.items():
-        if found := RUN.match(key) or JOB.match(key):
+        if found := RUN.match(key) or JOB.match(key) or CALL.match(key):
             yield found.group(1), record
 
 
 def _works(dump: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Runs and batches that have not ended, and jobs whose inputs are to be fetched."""
+    """Runs and batches that have not ended, jobs whose inputs are to be fetched, and calls of webhooks."""
     return {
         id: record
         for id, record in [*_records(dump), *_batches(dump)]
@@ -74,7 +75,7 @@ def _batches(dump: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
 def _place(record: dict[str, str]) -> str:
     """Where work stands."""
     lane, suspect = record["lane"], int(record.get("deaths", 0)) >= SUSPECT_DEATHS
-    line = f"line:{lane}:{record['priority']}:{record['caller']}"
+    line = f"line:{lane}:{record['priority']}:{record['caller']} {record.get('host', '')}".rstrip()
     places = {"queued": f"suspects:{lane}" if suspect else line, "running": f"lease:{lane}"}
     return places.get(record["state"], "later")
 
@@ -83,11 +84,10 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
     places: dict[str, list[str]] = {work: ["later"] for work, _ in dump.get("sl7:later", ())}
     for kind in ("line", "suspects", "lease"):
         for rest, entries in _under(dump, kind):
-            for work, _ in entries:
+            for work, _ in entries if not _HOSTS.match(f"{kind}:{rest}") else ():
                 places.setdefault(work, []).append(f"{kind}:{rest}")
     for id, record in _records(dump):
-        wrong = _misplaced_run if id.startswith("run_") else _misplaced_job
-        yield from wrong(id, record, places.pop(id, []), dump)
+        yield from _WRONG[id[:4]](id, record, places.pop(id, []), dump)
     for id, record in _batches(dump):
         where = places.pop(id, [])
         if where != ([_place(record)] if "lane" in record else []):
@@ -130,17 +130,36 @@ def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dic
         yield f"{job} has not ended but its run does not know it"
 
 
+def _misplaced_call(id: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
+    if where != [_place(record)]:
+        yield f"{id} stands in {where}: {record}"
+    notice, _, target = id.removeprefix("hook:").rpartition(":")
+    if target not in dump.get(f"sl7:{notice}", {}).get("targets", "").split():
+        yield f"{id} is not known to its notice"
+
+
+_HOSTS = re.compile(r"^line:hook:\w+:\S+$")
+_WRONG = {"run_": _misplaced_run, "job_": _misplaced_job, "hook": _misplaced_call}
+
+
 def _out_of_turn(dump: dict[str, Any]) -> Iterator[str]:
-    """Every line has its turn, and a class in which nothing waits has no turns."""
+    """Every line has its turn, and a class in which nothing waits has no turns.
+
+    A host that has as many calls as it bears stands aside, and so may its caller.
+    """
     turns = {line: {caller for caller, _ in entries} for line, entries in _under(dump, "turns")}
     lines: dict[str, set[str]] = {}
     for rest, _ in _under(dump, "line"):
         line, _, caller = rest.rpartition(":")
-        lines.setdefault(line, set()).add(caller)
+        caller, _, host = caller.partition(" ")
+        taken = int(dump.get("sl7:busy:hook", {}).get(f"{caller} {host}", 0))
+        if not host or taken < int(dump.get("sl7:bears:hook", {}).get(f"{caller} {host}", 1)):
+            lines.setdefault(line, set()).add(caller)
     for line, callers in lines.items():
         if missing := callers - turns.get(line, set()):
             yield f"in {line} {missing} have work and no turn"
-    yield from (f"{line} is empty and has turns {turns[line]}" for line in turns.keys() - lines.keys())
+    full = {line.rpartition(":")[0] for line, _ in _under(dump, "line")}
+    yield from (f"{line} is empty and has turns {turns[line]}" for line in turns.keys() - full)
 
 
 def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
@@ -157,6 +176,8 @@ def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
         if record["state"] == "scheduled":
             stands.setdefault(record["model_lane"], Counter())["later"] += 1
             scheduled.setdefault(record["model_lane"], Counter())[record["caller"]] += 1
+        elif record["state"] == "retrying":
+            count["retrying"] += 1
         elif place in ("line", "suspects"):
             count[("n" if place == "line" else "x") + str(CLASSES.index(record["priority"]) + 1)] += 1
         wide = {"queued": "wide_queued", "running": "wide_running"}.get(record["state"])

@@ -26,7 +26,7 @@ from shared.store import (
 )
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
-from shared.store.keys import INTAKE
+from shared.store.keys import HOOK, INTAKE
 from shared.store.script import ScriptCall, Store, WritesRefused
 from shared.store.views import LANE_FACTS, WAITING, EventPage
 from tests.support.stored import change, fields_of, unpacked
@@ -60,6 +60,18 @@ def answer(text: str = "A red square.") -> Result:
         fingerprint=PRINT,
         compute_s=0.25,
     )
+
+
+def next_call(
+    run: Callable[[ScriptCall[Any]], Any], settings: Settings, **how: Any
+) -> webhook_deliveries.DueDelivery | None:
+    """The webhook call that a courier gets next; those for nobody end."""
+    said = {"lane": HOOK, "worker": "courier_01", "fingerprint": "", **how}
+    while claim := claims.take(run, claims.claim(settings, **said)):
+        if due := run(webhook_deliveries.delivery(claim)):
+            return due  # type: ignore[no-any-return]
+        run(webhook_deliveries.end_delivery(settings, claim))
+    return None
 
 
 class Records:
@@ -201,12 +213,10 @@ class Records:
     def expire(self) -> list[str]:
         return self.run(maintenance.expire(self.settings))[0]
 
-    def next_delivery(self, room: int = 16, token: str = "") -> webhook_deliveries.DueDelivery | None:
-        """The webhook call that a courier with `room` free threads gets."""
-        call = webhook_deliveries.next_delivery(self.settings, token or self.token(), room)
-        while (taken := self.run(call)) == "again":
-            pass
-        return taken
+    def next_delivery(self, **how: Any) -> webhook_deliveries.DueDelivery | None:
+        """The webhook call that a courier gets next, once maintenance was there; those for nobody end."""
+        self.due()
+        return next_call(self.run, self.settings, **{"token": self.token(), **how})
 
     def tell(
         self,
@@ -218,7 +228,10 @@ class Records:
     ) -> str:
         """Report a call; with an error it failed, and is tried again after `delay_s` where that is given."""
         tried = Delivery(delivery.notice.type, self.now, 7, status, error)
-        return self.run(webhook_deliveries.delivery_result(self.settings, delivery, tried, delay_s=delay_s))
+        if delay_s is None:
+            return self.run(webhook_deliveries.end_delivery(self.settings, delivery.claim, delivery, tried))
+        call = webhook_deliveries.postpone_delivery(self.settings, delivery, tried, delay_s)
+        return "postponed" if self.run(call) else "lost"
 
     def pause(self, *, paused: bool = True) -> None:
         self.run(models.pause(LANE, paused=paused))

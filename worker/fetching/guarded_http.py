@@ -29,6 +29,8 @@ from worker.fair_share import KeyedFairSemaphore
 CHUNK = 65_536
 HEAD_LIMIT = 131_072
 LONGEST_DELAY_S = 86_400.0
+LOOK_S = 1.0
+"""An exchange that is cancelled ends within this."""
 
 Resolver = Callable[[str, int], list[IPAddress]]
 
@@ -91,7 +93,7 @@ class Allowance:
 
     def wait_s(self) -> float:
         """Seconds to wait before the next look, for waits that can be repeated. Raises TimeoutError."""
-        return min(self.remaining_s(), self._half_s)
+        return min(self.remaining_s(), self._half_s, LOOK_S)
 
     def count_bytes(self, count: int) -> None:
         """Count received bytes. Raises OriginError if they are too many."""

@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 
-from shared import ids
-from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
+from shared.blobs import BlobMissingError, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
 from shared.media.files import KINDS, as_its_bytes, inspect_file
@@ -26,21 +25,18 @@ from shared.metrics.counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
 from shared.request import Document, Image, Medium, Request, Video
 from shared.result import JobError
-from shared.settings import Settings
 from shared.store.admission import Placing, admit
-from shared.store.claims import Claim, Retry, claim, give_back, settle, take
+from shared.store.claims import Claim, Retry, give_back, settle
 from shared.store.files import DELETION_POLL_S, HOLD_S, touch
 from shared.store.keys import INTAKE
-from shared.store.nudges import Nudger
-from shared.store.script import Store
 from shared.telemetry import traces
 from shared.url_guard import is_in_bucket, refused_as
-from worker.claim_shares import ClaimShares
+from worker.courier_lane import CourierLane
 from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import FetchError, fetch
 from worker.fetching.guarded_http import Allowance
-from worker.lease import REFUSED, UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
+from worker.lease import REFUSED, UNREADABLE_S, Lease
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
 log = logging.getLogger("worker.fetching")
@@ -53,8 +49,6 @@ DOUBLED = 6
 """Tries after which the pause between two doubles no more."""
 DOCUMENT_JOBS = 8
 """Jobs with documents at the same time: rendering may take minutes, and other jobs need threads."""
-JOBS_EACH = 12
-"""Jobs of one caller at the same time, of a courier's 16 threads: its origins may be slow."""
 
 
 Files = dict[Medium, tuple[Medium, ...]]
@@ -62,68 +56,26 @@ Files = dict[Medium, tuple[Medium, ...]]
 
 
 @dataclass(frozen=True)
-class Intake:
-    """What the fetching of inputs works with."""
+class Intake(CourierLane):
+    """One job an attempt."""
 
-    settings: Settings
-    store: Store
-    nudger: Nudger
-    blobs: Blobs
-    leases: Leases
-    worker: str
+    lane: ClassVar[str] = INTAKE
     large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
     documents: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(DOCUMENT_JOBS))
     rendering: FairSemaphore = field(default_factory=lambda: FairSemaphore(AT_ONCE))
-    draining: threading.Event = field(default_factory=threading.Event)
-    shares: ClaimShares = field(default_factory=lambda: ClaimShares(JOBS_EACH))
-    claiming: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def renderer(self) -> DocumentRenderer:
         return DocumentRenderer(self.settings)
 
-    def work(self) -> bool:
-        """Claim a job that waits for its inputs, fetch them, admit it; whether there was one."""
-        claimed = self.take()
-        if claimed is not None:
-            self.attempt(claimed)
-        return claimed is not None
+    def _attempt(self, lease: Lease) -> None:
+        with log_attempt(lease.claim) as entry:
+            self._take_in(lease, entry)
+            if lease.refused:
+                entry.outcome, entry.code = "attempt_failed", REFUSED.code
+            INTAKES.labels(counted_outcome(entry.outcome)).inc()
 
-    def attempt(self, claimed: Claim) -> None:
-        """Fetch a claimed job's inputs, and admit it."""
-        try:
-            with self.leases.hold(claimed) as lease, log_attempt(claimed) as entry:
-                self._attempt(lease, entry)
-                if lease.refused:
-                    entry.outcome, entry.code = "attempt_failed", REFUSED.code
-                INTAKES.labels(counted_outcome(entry.outcome)).inc()
-        finally:
-            self.shares.remove(claimed.token)
-
-    def take(self) -> Claim | None:
-        """Claim the next job that waits for its inputs; none while the courier ends."""
-        if self.draining.is_set():
-            return None
-        try:
-            with self.claiming:
-                call = claim(
-                    self.settings,
-                    lane=INTAKE,
-                    worker=self.worker,
-                    token=ids.token(),
-                    fingerprint="",
-                    aside=self.shares.aside(),
-                )
-                claimed = take(self.store.run, call)
-                if claimed is not None:
-                    self.shares.add(claimed)
-                return claimed
-        except Unavailable as error:
-            # Waiting jobs are nudged for again.
-            log.warning("fetches wait: %s", error.message)
-            return None
-
-    def _attempt(self, lease: Lease, entry: AttemptEntry) -> None:
+    def _take_in(self, lease: Lease, entry: AttemptEntry) -> None:
         try:
             placing = self._placing(lease.claim, self._stored_request(lease))
         except CallerError as error:
@@ -153,9 +105,7 @@ class Intake:
         return terms.placing(claimed.id, claimed.caller, request, shared=shared)
 
     def _admit(self, lease: Lease, entry: AttemptEntry, placing: Placing) -> None:
-        call = admit(placing, self.settings, token=lease.claim.token)
-        refused = refused_end(self.settings, lease.claim)
-        status = retry_until_stored(self.store.run, call, lease, refused)
+        status = self._write(lease, admit(placing, self.settings, token=lease.claim.token))
         entry.outcome = "admitted" if status in ("queued", "placed") else "lost"
         if status == "queued":
             self.nudger.send(placing.lane)
@@ -164,8 +114,7 @@ class Intake:
         """End the job: what its caller sent is at fault, and another attempt cannot help."""
         entry.outcome, entry.code = "failed", error.code
         failure = JobError(code=error.code, message=error.message, param=error.param)
-        call = settle(self.settings, lease.claim, failure)
-        retry_until_stored(self.store.run, call, lease, refused_end(self.settings, lease.claim))
+        self._write(lease, settle(self.settings, lease.claim, failure))
 
     def _postpone(self, lease: Lease, entry: AttemptEntry, error: FetchError, asked_s: float | None) -> None:
         """Try again after a pause that doubles, or as the origin asks, if the job's deadline allows."""
@@ -179,7 +128,7 @@ class Intake:
         message = f"{error.message.removesuffix('.')}{asks} (tried {tries} times)."
         failure = JobError(code=error.code, message=message, param=error.param)
         call = give_back(self.settings, lease.claim, reason="attempt_failed", error=failure, again=again)
-        retry_until_stored(self.store.run, call, lease)
+        self._write(lease, call)
 
     def _give_back(
         self, lease: Lease, entry: AttemptEntry, reason: str, fault: str = "", missing: tuple[str, ...] = ()
@@ -190,7 +139,7 @@ class Intake:
             entry.code = "internal_error"
             error = JobError(code=entry.code, message=fault, retryable=True)
         call = give_back(self.settings, lease.claim, reason=reason, error=error, missing=missing)
-        if retry_until_stored(self.store.run, call, lease):
+        if self._write(lease, call):
             self.nudger.send(INTAKE)
 
     def _stored_request(self, lease: Lease) -> Request:

@@ -38,12 +38,18 @@ class Outcome:
     retry_after_s: float = 0.0
 
 
-def post(due: DueDelivery, body: str, settings: Settings, resolver: Resolver = resolve) -> Outcome:
+def post(
+    due: DueDelivery,
+    body: str,
+    settings: Settings,
+    cancel: threading.Event,
+    resolver: Resolver = resolve,
+) -> Outcome:
     """Call the webhook once. The outcome says what went wrong in our own words, not in the answer's."""
     began, at_ms = time.monotonic(), round(time.time() * 1000)
     status, wait_s = None, 0.0
     try:
-        response = _call(due, body.encode(), settings, resolver)
+        response = _call(due, body.encode(), settings, cancel, resolver)
         status, wait_s = response.status_code, retry_after_s(response) or 0.0
         error = None if 200 <= status < 300 else _refusal(status)
     except CallerError as refused:
@@ -60,10 +66,12 @@ def _refusal(status: int) -> str:
     return f"the receiver answered with status {status}" + (": no more calls" if status == GONE else "")
 
 
-def _call(due: DueDelivery, body: bytes, settings: Settings, resolver: Resolver) -> h11.Response:
+def _call(
+    due: DueDelivery, body: bytes, settings: Settings, cancel: threading.Event, resolver: Resolver
+) -> h11.Response:
     keys = _keys(due, settings)
     reach = settings.fetch.reach
-    allowance = Allowance(settings.webhook.limit_s, MAX_ANSWER, threading.Event())
+    allowance = Allowance(settings.webhook.limit_s, MAX_ANSWER, cancel)
     target = check_url(due.url, reach, None)
     with connect(target, reach, resolver, allowance, None) as connection:
         request = _request(target, due, body, keys, settings.fetch.user_agent)

@@ -352,14 +352,14 @@ def to_status(model: models.Model, state: ModelState) -> ModelStatus:
     }
 
 
-def to_couriers(intake: fleet.Fleet, calls: fleet.DeliveryCounts) -> Couriers:
-    row = intake.to_row("")
+def to_couriers(intake: fleet.Fleet, hook: fleet.Fleet) -> Couriers:
+    row, calls = intake.to_row(""), hook.lane
     return {
         "workers": cast(list[Worker], row["workers"]),
         "last_worker": cast(LastWorker | None, row["last_worker"]),
         "queued": intake.lane.queued,
         "oldest_queued_s": row["oldest_queued_s"],
-        "webhook_calls": {"due": calls.due, "later": calls.later, "under_way": calls.under_way},
+        "webhook_calls": {"due": calls.queued, "later": calls.retrying, "under_way": calls.running},
     }
 
 

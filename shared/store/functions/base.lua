@@ -76,14 +76,20 @@ local function count_words(list)
   return select(2, string.gsub(list or '', '%S+', ''))
 end
 
--- Records: a job (job_…) and a run (run_…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
+-- Records: a job (job_…), a run (run_…) and the call of a webhook (hook:…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
 -- a run's `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua), and large texts.
 -- A call reads a record once and writes it once.
 local NEEDED = { run = { 'caller', 'lane', 'priority', 'classes', 'state', 'job' },
-  job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
+  job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' },
+  hoo = { 'caller', 'host', 'lane', 'priority', 'state' } }
 
 local function is_run(id)
   return byte(id) == 114
+end
+
+-- The call of a webhook (webhooks.lua).
+local function is_call(id)
+  return byte(id) == 104
 end
 
 -- An id may be anything a stranger typed: it must not reach our other keys.
@@ -108,7 +114,7 @@ local function spoil(id, why)
   end
   if record and is_job(id) and pcall(Runs.end_lost, record) then
     return
-  elseif string.find(id, '^[jr]%l%l_%x') then
+  elseif string.find(id, '^[jr]%l%l_%x') or is_call(id) then
     Memory.free(id)
     call('DEL', P .. id)
   end

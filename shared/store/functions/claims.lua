@@ -93,6 +93,7 @@ local function lease(lane, work, claims, count)
   end
   call('HSET', key, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
+  Queue.count_claimed(work, 1)
   lane.wide_running = lane.wide_running + Queue.extra_rows(work)
   work.attempts = work.attempts or {}
   if #work.attempts >= MOST_ATTEMPTS then
@@ -239,7 +240,7 @@ end
 
 -- Ends a run with the outcome of its attempt, or a job whose inputs cannot be had; only the holder of the claim can. `rest`: pieces
 -- of text that are not published yet (JSON, see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`:
--- what made it, for its receipt; text: result or error, as JSON. Returns settled | lost (as `append`) | again (many of its jobs were late, and there
+-- what made it, for its receipt; text: result or error, as JSON; `tried`: how the call of a webhook went, which then ends (webhooks.lua). Returns settled | lost (as `append`) | again (many of its jobs were late, and there
 -- may be more: ask once more). A repeat by the same claim answers settled.
 hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }, function()
   local run, request = read(a.id, 'request')
@@ -248,6 +249,8 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
     return 'settled'
   elseif not run or run.t.token ~= a.token then
     return 'lost'
+  elseif is_call(run.id) then
+    return Webhooks.settle(run, a.tried)
   elseif not is_run(run.id) then
     run.settled_by = a.token
     Runs.fail_work(run, text)
@@ -291,7 +294,8 @@ end
 -- Puts claimed work back in line, or ends it where its budget of failures is spent, or its model removed. `spend`: count a failure, with `failure`
 -- (JSON) as the error of the last and `cause` {code, message} as that of this attempt; `missing`: digests that the blob store
 -- lacks (words); `died`: the worker ends because of this attempt, or one beside it; `pause`: tried again after so many ms, where its
--- limits of time allow, with `request` in place of its own; `most`: failures it may have. Returns {queued, lane} | {postponed} | {failed} | {lost}.
+-- limits of time allow, with `request` in place of its own; `most`: failures it may have; `tried`: how the call of a webhook went
+-- (webhooks.lua). Returns {queued, lane} | {postponed} | {failed} | {lost}.
 transition('give_back', { 'allow-oom' }, function()
   local work = read(a.id)
   if not work or work.t.token ~= a.token then
@@ -306,11 +310,16 @@ transition('give_back', { 'allow-oom' }, function()
   end
   work.failures = (work.failures or 0) + (a.spend and 1 or 0)
   work.attempts[#work.attempts].error = a.cause
-  if a.spend and work.failures >= (a.most or S.max_failures) or a.pause and late_after(work, a.pause) then
+  if a.tried then
+    Webhooks.note_try(work, a.tried)
+  end
+  if a.spend and work.failures >= (a.most or S.max_failures) or a.request and late_after(work, a.pause) then
     Runs.fail_work(work, a.failure)
     return { 'failed' }
   elseif a.pause then
-    call('HSET', P .. work.id, 'request', a.request)
+    if a.request then
+      call('HSET', P .. work.id, 'request', a.request)
+    end
     return { Queue.requeue(work, a.reason, a.pause) and 'postponed' or 'failed' }
   elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then
     -- Where pictures cannot be read, the run waits, and not the thread and the line behind it.

@@ -21,7 +21,7 @@ local KNOWN = { 'samples', 'chat_template', 'tools', 'sampling_rate', 'videos', 
   'reused', 'token_rule', 'last_worker' }
 
 local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0, v3 = 0, clock = 0, cost = 0,
-  arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, generation = 0, epoch = 0 }
+  arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, retrying = 0, generation = 0, epoch = 0 }
 local zeros = { __index = ZEROS }
 
 -- The counts of a lane whose own cannot be read. Its clocks begin anew, and suspects count for the first class.
@@ -122,7 +122,7 @@ function Lanes.running(lane)
   return facts.running
 end
 
-local function loading(lane)
+function Lanes.loading(lane)
   return call('ZCOUNT', P .. 'loading:' .. lane.name, Upkeep.alive_since(), '+inf')
 end
 
@@ -134,7 +134,7 @@ function Lanes.view(lane, ahead)
   local ready = Lanes.ready(lane)
   local view = { ready, 0, Lanes.running(lane), now, ahead or -1, lane.facts }
   if ready == 0 then
-    view[2], view[7] = loading(lane), flat(fields_at(P .. 'lane:' .. lane.name, LOAD))
+    view[2], view[7] = Lanes.loading(lane), flat(fields_at(P .. 'lane:' .. lane.name, LOAD))
   end
   return view
 end
@@ -143,7 +143,7 @@ end
 local function facts_of(name)
   local lane = Lanes.of(name)
   local view = Lanes.view(lane)
-  view[2], view[7] = loading(lane), call('HGETALL', P .. 'lane:' .. name)
+  view[2], view[7] = Lanes.loading(lane), call('HGETALL', P .. 'lane:' .. name)
   return view
 end
 

@@ -2,13 +2,13 @@
 --   <subject>:<kind>  hash  <notice> (kind: began, ended or sent): type (job.succeeded, batch.completed, …), caller, at
 --                           (Unix ms), request_id and trace of the call that asked for the job; data (JSON), or a job's
 --                           fields but for the answer, which its run has; till where the log needs it that long;
---                           deliveries (webhooks.lua), and m while there are any (memory.lua)
+--                           targets of calls that are to be made (webhooks.lua), and m while there are any (memory.lua)
 --   notices:<caller>  zset  the log: notices of ends, by a time that rises with each
 --   <id> (wh_…)       hash  an endpoint, a plain record (records.lua) that hears of all that ends: what the class Endpoint has;
 --                           caller, host, secret, formers; events in words, <kind>.* is all of a kind; disabled (caller |
 --                           gone) and disabled_ms where it is
 --   <id>:deliveries   list  how its calls went, the newest last
--- A notice lives while a delivery of it is to be made.
+-- A notice lives while a call of it is to be made.
 
 -- What a notice of a job says of it; `started` and `result` come from its run.
 local OF_JOB = { 'run', 'caller', 'model', 'created', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'request_id', 'trace' }
@@ -104,7 +104,7 @@ end
 
 -- Reports what happened to a job: to its own webhook, <job>:hook hash (url, host, events, secret; delivered, disabled), and
 -- unless the job is `quiet` to its caller's endpoints and log. kind: began | ended, which its status says. Returns how many
--- deliveries are to be made.
+-- calls are to be made.
 function Webhooks.announce(kind, job)
   local type, notice = 'job.' .. (job.status or 'running'), job.id .. ':' .. kind
   local hosts = job.quiet and {} or hosts_of(job.caller, type)

@@ -1,9 +1,12 @@
 -- Whose turn it is in one lane: fair between callers by cost, weighted 16:4:1 between classes.
---   line:<lane>:<class>:<caller>  zset  that caller's work, by arrival
+--   line:<lane>:<class>:<caller>  zset  that caller's work, by arrival; in the lane `hook` the hosts that it has calls for, by their
+--                                 turns: line:hook:<class>:<caller> <host> has the calls
 --   turns:<lane>:<class>          zset  callers, by the tag at which their next piece starts
 --   suspects:<lane>               zset  work that is tried alone, by arrival
 --   lease:<lane>                  zset  claimed work, by the end of its lease
 --   emptying:<lane>               string  the worker that makes itself empty for a suspect
+--   busy:<lane>, bears:<lane>     hash  in lanes with limits: how much is claimed of each caller and each host of a caller; how much
+--                                 of a host may be
 --   held:<worker>                 hash  its claims: token → id, lane, rows, and * where it was not alone with the worker
 -- Start-time fair queueing (Goyal and others, SIGCOMM 1996), once between the classes and once within each. The lane's record
 -- (lanes.lua) has of each class n how many wait, s the start tag of its next piece and v its callers' clock, and of the lane
@@ -26,8 +29,14 @@ local IDLE = 128
 -- After this many workers died on it, alone or beside other work, a piece of work is tried alone.
 local SUSPECT_DEATHS = 2
 
-function Queue.line_key(lane, class, caller)
-  return P .. 'line:' .. lane .. ':' .. Queue.CLASSES[class] .. ':' .. caller
+-- In these lanes so much of a caller is claimed at once, for each courier: less than it has threads, so that others find some.
+local EACH = { intake = 12, hook = 24 }
+
+-- Of these a host of a caller gets one at first, and as many more as it bears.
+local MOST_HOST = 16
+
+function Queue.line_key(lane, class, caller, host)
+  return P .. 'line:' .. lane .. ':' .. Queue.CLASSES[class] .. ':' .. caller .. (host and ' ' .. host or '')
 end
 
 function Queue.turns_key(lane, class)
@@ -48,12 +57,84 @@ function Queue.extra_rows(work)
   return (work.rows or 1) - 1
 end
 
+local function busy(lane, name)
+  return tonumber(call('HGET', P .. 'busy:' .. lane, name) or 0)
+end
+
+local function bears(lane, flow)
+  return tonumber(call('HGET', P .. 'bears:' .. lane, flow) or 1)
+end
+
+-- Whether as much of a caller is claimed as may be.
+local function has_enough(lane, caller)
+  local each = EACH[lane]
+  local claimed = each and busy(lane, caller)
+  return each and claimed >= each and claimed >= each * Lanes.loading(Lanes.of('intake'))
+end
+
+-- Puts a host behind the others of its caller; `how`: NX where it may have its turn, XX where it has.
+local function put_last(own, host, how)
+  local last = call('ZREVRANGE', own, 0, 0, 'WITHSCORES')[2] or 0
+  call('ZADD', own, how, last + 1, host)
+end
+
+-- A caller, and its host where it has one, is met again.
+local function give_turn(lane, class, caller, host)
+  if host then
+    put_last(Queue.line_key(lane.name, class, caller), host, 'NX')
+  end
+  call('ZADD', Queue.turns_key(lane.name, class), 'GT', lane[CLOCK[class]], caller)
+end
+
+-- Whether other calls of this one's host wait.
+local function has_others(work)
+  return work.host and call('EXISTS', Queue.line_key(work.lane, Queue.RANK[work.priority], work.caller, work.host)) == 1
+end
+
+-- Counts work that is claimed (1), or no more (-1). Whoever had as much as may be stands aside until then.
+function Queue.count_claimed(work, step)
+  local name, flow, left = work.lane, work.host and work.caller .. ' ' .. work.host, nil
+  if not EACH[name] then
+    return
+  end
+  for _, whose in ipairs({ work.caller, flow }) do
+    left = call('HINCRBY', P .. 'busy:' .. name, whose, step)
+    if left < 1 then
+      call('HDEL', P .. 'busy:' .. name, whose)
+    end
+  end
+  local lane, others = Lanes.of(name), has_others(work)
+  if flow and left < 1 and not others then
+    call('HDEL', P .. 'bears:' .. name, flow)
+  end
+  for class = 1, step < 0 and 3 or 0 do
+    if lane[WAITING[class]] > 0 then
+      give_turn(lane, class, work.caller, others and work.host)
+    end
+  end
+end
+
+-- A host for which calls wait bears one more after each that it answered, and half as many after one that it did not bear.
+function Queue.adapt(work, borne)
+  local flow = work.caller .. ' ' .. work.host
+  local most = bears(work.lane, flow)
+  if not borne then
+    call('HSET', P .. 'bears:' .. work.lane, flow, math.max(math.floor(most / 2), 1))
+  elseif most < MOST_HOST and busy(work.lane, flow) == most and has_others(work) then
+    call('HSET', P .. 'bears:' .. work.lane, flow, most + 1)
+  end
+end
+
 -- Puts work into its lane's line; `paid`: what it was charged for is given back, because it comes to its turn again.
 function Queue.enqueue(lane, work, paid)
   local class = Queue.RANK[work.priority]
   if Queue.waiting(lane) == 0 then
     call('SADD', P .. 'lanes', lane.name)
     lane.wide_queued = 0
+    if EACH[lane.name] and call('EXISTS', P .. 'lease:' .. lane.name) == 0 then
+      -- Claims whose records could not be read count no longer.
+      call('DEL', P .. 'busy:' .. lane.name, P .. 'bears:' .. lane.name)
+    end
   end
   lane.wide_queued, lane.changed = lane.wide_queued + Queue.extra_rows(work), true
   if Queue.is_suspect(work) then
@@ -66,8 +147,8 @@ function Queue.enqueue(lane, work, paid)
     lane[s] = math.max(lane[s], lane.clock)
   end
   lane[n] = lane[n] + 1
-  call('ZADD', Queue.line_key(lane.name, class, work.caller), work.arrival, work.id)
-  call('ZADD', Queue.turns_key(lane.name, class), 'GT', lane[CLOCK[class]], work.caller)
+  call('ZADD', Queue.line_key(lane.name, class, work.caller, work.host), work.arrival, work.id)
+  give_turn(lane, class, work.caller, work.host)
   if paid then
     call('ZINCRBY', Queue.turns_key(lane.name, class), -work.cost, work.caller)
     lane[s] = lane[s] - work.cost * Queue.PACE[class]
@@ -86,12 +167,16 @@ end
 -- Takes work out of its lane's line, wherever it stands there; true where it did.
 function Queue.withdraw(lane, work)
   local class = Queue.RANK[work.priority]
-  local line, turns = Queue.line_key(lane.name, class, work.caller), Queue.turns_key(lane.name, class)
+  local line, turns = Queue.line_key(lane.name, class, work.caller, work.host), Queue.turns_key(lane.name, class)
   if Queue.is_suspect(work) and call('ZREM', P .. 'suspects:' .. lane.name, work.id) == 1 then
     lane[SUSPECTS[class]], lane.changed = math.max(lane[SUSPECTS[class]] - 1, 0), true
   elseif call('ZREM', line, work.id) == 1 then
+    local own = Queue.line_key(lane.name, class, work.caller)
+    if work.host and call('EXISTS', line) == 0 then
+      call('ZREM', own, work.host)
+    end
     -- A caller that owes nothing need not be met.
-    if not left_class(lane, class) and call('EXISTS', line) == 0
+    if not left_class(lane, class) and call('EXISTS', own) == 0
       and tonumber(call('ZSCORE', turns, work.caller) or 0) <= lane[CLOCK[class]] then
       call('ZREM', turns, work.caller)
     end
@@ -114,6 +199,26 @@ local function next_class(lane, without)
   return class
 end
 
+-- Takes a caller's first piece out of its line; nil where there is none now, and whether another host may have one.
+local function take_first(lane, class, caller)
+  local own = Queue.line_key(lane.name, class, caller)
+  if lane.name ~= 'hook' then
+    return call('ZPOPMIN', own)[1]
+  end
+  local host = call('ZRANGE', own, 0, 0)[1]
+  if not host then
+    return nil
+  end
+  local flow, line = caller .. ' ' .. host, own .. ' ' .. host
+  local id = busy(lane.name, flow) < bears(lane.name, flow) and call('ZPOPMIN', line)[1]
+  if id and call('EXISTS', line) == 1 then
+    put_last(own, host, 'XX')
+  else
+    call('ZREM', own, host)
+  end
+  return id, true
+end
+
 -- Takes the next piece out of the line, of no caller in `aside` ({caller: true}): {id, class, caller, tag}; else nil, and whether
 -- there may be more to find.
 function Queue.next(lane, aside)
@@ -122,7 +227,7 @@ function Queue.next(lane, aside)
   for _ = 1, class and IDLE or 0 do
     local turns = Queue.turns_key(lane.name, class)
     local first = call('ZRANGE', turns, passed, passed, 'WITHSCORES')
-    if not first[1] and passed == 0 then
+    if not first[1] and passed == 0 and not EACH[lane.name] then
       lane[WAITING[class]], lane.changed = 0, true
       return nil, true
     elseif not first[1] then
@@ -133,13 +238,16 @@ function Queue.next(lane, aside)
       end
     elseif aside[first[1]] then
       passed = passed + 1
-    else
-      local head = call('ZPOPMIN', Queue.line_key(lane.name, class, first[1]))
-      if head[1] then
-        left_class(lane, class)
-        return { id = head[1], class = class, caller = first[1], tag = tonumber(first[2]) }
-      end
+    elseif has_enough(lane.name, first[1]) then
       call('ZREM', turns, first[1])
+    else
+      local id, more = take_first(lane, class, first[1])
+      if id then
+        left_class(lane, class)
+        return { id = id, class = class, caller = first[1], tag = tonumber(first[2]) }
+      elseif not more then
+        call('ZREM', turns, first[1])
+      end
     end
   end
   return nil, class ~= nil
@@ -185,9 +293,12 @@ end
 -- Work leaves its lease, however the attempt went.
 function Queue.unlease(work)
   call('HDEL', P .. 'held:' .. work.worker, work.t.token)
-  if call('ZREM', P .. 'lease:' .. work.lane, work.id) == 1 and Queue.extra_rows(work) > 0 then
-    local lane = Lanes.of(work.lane)
-    lane.wide_running, lane.changed = math.max(lane.wide_running - Queue.extra_rows(work), 0), true
+  if call('ZREM', P .. 'lease:' .. work.lane, work.id) == 1 then
+    Queue.count_claimed(work, -1)
+    if Queue.extra_rows(work) > 0 then
+      local lane = Lanes.of(work.lane)
+      lane.wide_running, lane.changed = math.max(lane.wide_running - Queue.extra_rows(work), 0), true
+    end
   end
 end
 
@@ -210,9 +321,17 @@ function Queue.leave(work, outcome)
     call('ZREM', P .. 'later', work.id)
     if work.state == 'scheduled' then
       Queue.count_later(work, -1)
+    else
+      Queue.count_retrying(work.lane, -1)
     end
   end
   Queue.close_attempt(work, outcome)
+end
+
+-- Counts work of a lane that is tried again later.
+function Queue.count_retrying(name, step)
+  local lane = Lanes.of(name)
+  lane.retrying, lane.changed = math.max(lane.retrying + step, 0), true
 end
 
 -- The longest pause between two attempts at a run; the settings bound the backoff alike. Origins may ask for longer ones.
@@ -234,6 +353,7 @@ function Queue.requeue(work, reason, pause_ms)
   if pause_ms then
     work.state = 'retrying'
     call('ZADD', P .. 'later', now + pause_ms, work.id)
+    Queue.count_retrying(work.lane, 1)
   else
     work.state = 'queued'
     -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
@@ -245,6 +365,10 @@ end
 
 -- Counts one more worker that died on this work, alone with it or beside other claims. True where that spends its budget: it ends.
 function Queue.count_death(work)
+  if is_call(work.id) then
+    -- No call ends a courier.
+    return false
+  end
   Lanes.count_lost(work.lane, work.id)
   local claim = call('HGET', P .. 'held:' .. (work.worker or ''), work.t.token)
   work.deaths = (work.deaths or 0) + 1

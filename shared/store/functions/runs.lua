@@ -323,12 +323,14 @@ local function leave_intake(job, outcome)
   job.worker, job.t.token = nil, nil
 end
 
--- Ends a piece of work that cannot go on: a run, a batch, or a job whose inputs are being fetched.
+-- Ends a piece of work that cannot go on: a run, a batch, a webhook's call, or a job whose inputs are being fetched.
 function Runs.fail_work(work, failure)
   if is_run(work.id) then
     Runs.end_run(work, 'failed', failure)
   elseif work.lane == 'batch' then
     Batches.fail(work, failure)
+  elseif is_call(work.id) then
+    Webhooks.settle(work)
   else
     leave_intake(work, 'failed')
     Runs.end_job(work, 'failed', 0, true, failure)

@@ -92,6 +92,7 @@ function Upkeep.start_due(limit)
         Queue.enqueue_new(lane, work)
       else
         work.state, work.queued_at = 'queued', now
+        Queue.count_retrying(work.lane, -1)
         Queue.enqueue(lane, work, true)
       end
       write(work)

@@ -1,113 +1,84 @@
--- Deliveries of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook
--- that the job itself named. Its id is <notice>:<target>, its entry ` <caller> <host> <id>`. The notice's `deliveries`, a JSON
--- object by target, has of each: path (` <caller> <host>`), tries, asked (made even where the endpoint is disabled). It
--- stands in one of these:
---   deliveries <caller> <host>  zset  the line: ids that are due, first come first
---   deliveries_away             zset  entries that are tried again later, and those that couriers have, each with its courier's
---                                     token: by when they are in line again
--- Whose turn it is; some may have nothing in line any more:
---   deliveries                  zset  paths of callers (` <caller>`), by their turns
---   deliveries <caller>         zset  paths of its hosts, likewise
--- What couriers have:
---   deliveries_taken            hash  entries by token
---   deliveries_busy             hash  how many there are of each caller and of each host of a caller, by path
+-- Calls of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook that the
+-- job itself named. A call is work of the lane `hook`, claimed, leased, given back and taken back as all work is (queue.lua,
+-- claims.lua).
+--   hook:<notice>:<target>  hash  r, s, t: caller, host, what work has; failures counts its tries, `asked` = it is made even where
+--                                 the endpoint is disabled
+-- The notice names the `targets` whose calls are still to be made.
 
-local AWAY, TAKEN, BUSY = P .. 'deliveries_away', P .. 'deliveries_taken', P .. 'deliveries_busy'
-
--- Deliveries that one call looks at: as many in lines as away.
-local STEPS = 50
-
--- Rows that a job keeps (two deliveries of ten tries and some replays), and that an endpoint keeps.
+-- Rows that a job keeps (two calls of ten tries and some replays), and that an endpoint keeps.
 local JOB_ROWS, ENDPOINT_ROWS = 50, 200
 
-local function line(path)
-  return P .. 'deliveries' .. path
+local function call_id(notice, target)
+  return 'hook:' .. notice .. ':' .. target
 end
 
--- The id of the webhook that a delivery is for.
-local function webhook_of(notice, target)
-  return target == 'own' and string.match(notice, '^[^:]+') .. ':hook' or target
+-- The notice and the target of a call, and the id of the webhook that it is for.
+local function parts_of(id)
+  local notice, target = string.match(id, '^hook:(.+):([^:]+)$')
+  return notice, target, target == 'own' and string.match(notice, '^[^:]+') .. ':hook' or target
 end
 
-local function deliveries_of(notice)
-  local json = call('HGET', P .. notice, 'deliveries')
-  return json and decoded(json) or {}
+local function targets_of(notice)
+  local names = redis.pcall('HGET', P .. notice, 'targets')
+  return words(type(names) == 'string' and names or nil)
 end
 
--- A caller is charged for a notice and its deliveries until the last one, and no longer than this.
-local CHARGED_S, NOTICE_BYTES, DELIVERY_BYTES = 604800, 400, 300
+-- A caller is charged for a notice and its calls until the last one, and no longer than this.
+local CHARGED_S, NOTICE_BYTES, CALL_BYTES = 604800, 400, 600
 
 -- What the notices of a job's beginning and end may take: for its own webhook, if it has one, and its caller's endpoints.
 function Webhooks.room(hook, job)
   local targets = (hook and 1 or 0) + (job.quiet and 0 or call('ZCARD', P .. 'endpoints:' .. job.caller))
-  return targets > 0 and 2 * (NOTICE_BYTES + #(job.metadata or '') + targets * DELIVERY_BYTES) or 0
+  return targets > 0 and 2 * (NOTICE_BYTES + #(job.metadata or '') + targets * CALL_BYTES) or 0
 end
 
--- Gives turns to hosts of a caller that have a line, behind others: the time and the path of each.
-local function add_turns(caller, ...)
-  call('ZADD', line(caller), 'NX', ...)
-  call('ZADD', line(''), 'NX', now, caller)
+-- Takes a call out of where it stands, and forgets it.
+local function forget_call(work)
+  Queue.leave(work)
+  Memory.free(work.id)
+  delete(work.id)
 end
 
--- Counts a delivery that a courier takes (1), or has no more (-1).
-local function count_busy(path, step)
-  for _, counted in ipairs({ path, string.match(path, '^ %S+') }) do
-    if call('HINCRBY', BUSY, counted, step) < 1 then
-      call('HDEL', BUSY, counted)
-    end
-  end
-end
-
--- Takes back a delivery that is away, from its courier if one has it; false where it is not away.
-local function take_back(entry)
-  local path, token = string.match(entry, '^( %S+ %S+) %S+ (%S+)$')
-  local is_away = call('ZREM', AWAY, entry) == 1
-  if is_away and token then
-    call('HDEL', TAKEN, token)
-    count_busy(path, -1)
-  end
-  return is_away
-end
-
--- Takes out a delivery that waits; false where it does not.
-local function withdraw(id, path)
-  return call('ZREM', line(path), id) + call('ZREM', AWAY, path .. ' ' .. id) > 0
-end
-
--- Writes what is kept of a notice, and puts deliveries of it in line, from the first try: hosts by target. One that a courier
--- makes now is left alone. `asked` = the caller asked for them. Returns how many there are.
+-- Writes what is kept of a notice, and puts calls of it in line, from the first try: hosts by target. One that a courier makes
+-- now is left alone. `asked` = the caller asked for them. Returns how many there are.
 function Webhooks.send(notice, caller, record, hosts, asked)
-  local deliveries, turns, count = decoded(record.deliveries or '') or {}, {}, 0
+  local targets, count = {}, 0
+  for target in words(record.targets) do
+    targets[target] = true
+  end
   for target, host in pairs(hosts) do
-    local id, path, before = notice .. ':' .. target, ' ' .. caller .. ' ' .. host, deliveries[target]
-    if not before or withdraw(id, before.path) then
-      deliveries[target] = { path = path, tries = 0, asked = asked }
-      call('ZADD', line(path), now, id)
-      add(turns, now, path)
-      count = count + 1
+    local id = call_id(notice, target)
+    local before = targets[target] and read(id)
+    if not before or before.state ~= 'running' then
+      if before then
+        forget_call(before)
+      end
+      local work = create(id, { caller = caller, host = host, lane = 'hook', priority = 'normal', cost = 1, created = now, asked = asked })
+      Queue.enqueue_new(Lanes.of('hook'), work)
+      write(work, 'm', Memory.charge(id, caller, CALL_BYTES, 0, CHARGED_S))
+      targets[target], count = true, count + 1
     end
   end
   if count > 0 then
-    add_turns(' ' .. caller, unpack(turns))
-    record.deliveries = cjson.encode(deliveries)
-    Memory.free(notice)
-    local bytes = NOTICE_BYTES + #(record.data or record.metadata or '')
-    for _ in pairs(deliveries) do
-      bytes = bytes + DELIVERY_BYTES
+    local names = {}
+    for target in pairs(targets) do
+      table.insert(names, target)
     end
-    record.m = Memory.charge(notice, caller, bytes, 0, CHARGED_S)
+    record.targets = table.concat(names, ' ')
+    Memory.free(notice)
+    record.m = Memory.charge(notice, caller, NOTICE_BYTES + #(record.data or record.metadata or ''), 0, CHARGED_S)
   end
   call('HSET', P .. notice, unpack(flat(record)))
   return count
 end
 
--- Whether deliveries to a job's own webhook are still to be made.
+-- Whether calls of a job's own webhook are still to be made.
 function Webhooks.has_pending(job)
-  local own = deliveries_of(job .. ':ended').own or deliveries_of(job .. ':began').own
-  return own and call('HEXISTS', P .. job .. ':hook', 'disabled') == 0
+  return call('EXISTS', P .. call_id(job .. ':ended', 'own'), P .. call_id(job .. ':began', 'own')) > 0
+    and call('HEXISTS', P .. job .. ':hook', 'disabled') == 0
 end
 
--- The webhook of a batch goes with its record, but not before its last delivery.
+-- The webhook of a batch goes with its record, but not before its last call.
 function Webhooks.expire_hook(batch)
   for _, suffix in ipairs(Webhooks.has_pending(batch) and {} or { ':hook', ':deliveries' }) do
     call('PEXPIRE', P .. batch .. suffix, math.max(call('PTTL', P .. batch), 1))
@@ -116,28 +87,25 @@ end
 
 -- When the next try at a job's own webhook is due; nil where none is put off.
 function Webhooks.next_try(job)
-  for _, notice in ipairs({ job .. ':ended', job .. ':began' }) do
-    local own = deliveries_of(notice).own
-    local at = own and call('ZSCORE', AWAY, own.path .. ' ' .. notice .. ':own')
-    if at then
-      return at
-    end
-  end
+  return call('ZSCORE', P .. 'later', call_id(job .. ':ended', 'own')) or call('ZSCORE', P .. 'later', call_id(job .. ':began', 'own'))
 end
 
--- Forgets what happened to a job, with the deliveries that wait. One under way counts until its courier reports.
+-- Forgets what happened to a job, with its calls.
 function Webhooks.drop_notices(job)
   for _, notice in ipairs({ job .. ':began', job .. ':ended' }) do
-    for target, delivery in pairs(deliveries_of(notice)) do
-      withdraw(notice .. ':' .. target, delivery.path)
+    for target in targets_of(notice) do
+      local work = read(call_id(notice, target))
+      if work then
+        forget_call(work)
+      end
     end
     Memory.free(notice)
     call('DEL', P .. notice)
   end
 end
 
--- Keeps a job, or a batch's webhook, as long as deliveries need it. Returns whether it is to be forgotten: it is not to be
--- stored, and no deliveries to its own webhook are left.
+-- Keeps a job, or a batch's webhook, as long as calls need it. Returns whether it is to be forgotten: it is not to be stored, and
+-- no calls of its own webhook are left.
 local function keep_job(id)
   if string.find(id, '^batch_') then
     Webhooks.expire_hook(id)
@@ -151,182 +119,83 @@ local function keep_job(id)
   return job.unstored and not Webhooks.has_pending(id)
 end
 
--- Writes the deliveries of a notice after that to a target has changed. With the last one the notice goes, unless the log needs
--- it. Returns whether its job is to be forgotten.
-local function save(notice, deliveries, target)
-  if next(deliveries) then
-    call('HSET', P .. notice, 'deliveries', cjson.encode(deliveries))
+-- A call is over. With the last one the notice goes, unless the log needs it. Returns whether its job is to be forgotten.
+local function close(work)
+  local notice, target = parts_of(work.id)
+  local left = {}
+  for other in targets_of(notice) do
+    if other ~= target then
+      table.insert(left, other)
+    end
+  end
+  forget_call(work)
+  if left[1] then
+    call('HSET', P .. notice, 'targets', table.concat(left, ' '))
   else
     local till = call('HGET', P .. notice, 'till')
     Memory.free(notice)
-    call('HDEL', P .. notice, 'deliveries', 'm')
+    call('HDEL', P .. notice, 'targets', 'm')
     call('PEXPIRE', P .. notice, string.format('%.0f', (till or now) - now))
   end
   return target == 'own' and keep_job(string.match(notice, '^[^:]+'))
 end
 
--- What a courier is given of a delivery that it takes; nil where the delivery is over, its job is gone, or its webhook is
--- gone, or disabled and the caller did not ask for the delivery.
-local function lease(entry)
-  local notice, target = string.match(entry, '(%S+):(%S+) %S+$')
-  local fields, webhook = Notices.content(notice) or {}, Webhooks.fields(webhook_of(notice, target))
-  local deliveries = decoded(fields.deliveries or '') or {}
-  local delivery = deliveries[target]
-  if not delivery or not webhook.url or webhook.disabled and not delivery.asked then
-    deliveries[target] = nil
-    save(notice, deliveries, target)
+-- Reads what the courier that has claimed a call needs for it: {url, secrets, failures, notice (a flat list)}; all secrets sign,
+-- without any the service's own does. nil where its job or its webhook is gone, or the webhook is disabled and the caller did not
+-- ask for the call: then it is to be settled.
+hot('delivery', 'id', { 'allow-oom' }, function()
+  local work, notice, _, id = read(a.id), parts_of(a.id)
+  local fields, webhook = Notices.content(notice), Webhooks.fields(id)
+  if not work or not fields or not webhook.url or webhook.disabled and not work.asked then
     return nil
-  end
-  if call('ZADD', AWAY, 'NX', now + S.call_ms, entry) == 1 then
-    call('HSET', TAKEN, a.token, entry)
-    count_busy(string.match(entry, '^ %S+ %S+'), 1)
   end
   local secrets = { webhook.secret }
   for former in pairs(Records.formers(webhook.formers)) do
     table.insert(secrets, former)
   end
-  return { entry, webhook.url, secrets, delivery.tries, flat(fields) }
-end
+  return { webhook.url, secrets, work.failures or 0, flat(fields) }
+end)
 
--- The path of the caller, or of a caller's host, whose turn it is: with the fewest deliveries under way, of several the longest
--- without a turn; nil where all have `limit`. `under_way` is how many the path has: no more can be passed over.
-local function next_turn(path, under_way, limit, passed)
-  local paths, best, fewest = call('ZRANGE', line(path), 0, under_way), nil, limit
-  for at, busy in ipairs(paths[1] and call('HMGET', BUSY, unpack(paths)) or {}) do
-    busy = tonumber(busy or 0)
-    if busy < fewest and not passed[paths[at]] then
-      best, fewest = paths[at], busy
-    end
-  end
-  return best, fewest
-end
-
--- Puts a host and its caller after the others, or takes them out where they have nothing in line.
-local function end_turn(path)
-  while path ~= '' do
-    local above = string.match(path, '^(.*) ')
-    if call('EXISTS', line(path)) == 0 then
-      call('ZREM', line(above), path)
-    else
-      local last = call('ZREVRANGE', line(above), 0, 0, 'WITHSCORES')[2]
-      call('ZADD', line(above), math.max(now, last + 1), path)
-    end
-    path = above
-  end
-end
-
--- Takes the next delivery of a caller with so many under way; one without a host for it is passed over from now on.
-local function take(caller, busy, passed)
-  local host = next_turn(caller, busy, a.per_host, passed)
-  if not host then
-    passed[caller] = true
+-- Writes how a try of a call went, `tried`: row (JSON), url that was called, taken (the receiver has it), gone (it wants no more: its
+-- other calls are not made when their turn comes), borne (its host can do as much). Returns the host of an
+-- endpoint that has another url by now: that the former one is gone says nothing about it.
+function Webhooks.note_try(work, tried)
+  local notice, target, webhook = parts_of(work.id)
+  local fields, owner = Webhooks.fields(webhook), string.match(webhook, '^[^:]+')
+  Queue.adapt(work, tried.borne)
+  if not fields.url then
     return nil
   end
-  local id = call('ZPOPMIN', line(host))[1]
-  end_turn(host)
-  return id and lease(host .. ' ' .. id .. ' ' .. a.token)
-end
-
--- Takes the next delivery that is due, under a lease: callers take turns, and so do the hosts of each. Hosts with enough
--- deliveries under way are passed over, and the last threads of a courier are reserved for callers without one under way:
--- when one caller's receivers hang, the others' are still called.
---   a      token, per_host (deliveries at once to one host of a caller), room (threads of this courier that are free, this one
---          included), reserved (threads for callers without a delivery)
---   returns {lease, url, secrets, tries, notice (a flat list)}, nil where nothing is due, `again` where there is more to look
---           at; all secrets sign; without any the service's own does
---   repeat with the same token (a lost reply) answers the same delivery
-transition('delivery', { 'allow-oom' }, function()
-  for _, entry in ipairs(call('ZRANGEBYSCORE', AWAY, '-inf', now, 'LIMIT', 0, STEPS)) do
-    local path, caller, id = string.match(entry, '^(( %S+) %S+) (%S+)')
-    take_back(entry)
-    call('ZADD', line(path), now, id)
-    add_turns(caller, now, path)
+  local rows, left_ms = P .. owner .. ':deliveries', call('PTTL', P .. owner)
+  if call('RPUSH', rows, tried.row) == 1 and left_ms > 0 then
+    call('PEXPIRE', rows, left_ms)
   end
-  local before = call('HGET', TAKEN, a.token)
-  if before then
-    return lease(before)
-  end
-  local under_way, passed = call('HLEN', TAKEN), {}
-  if under_way == 0 or call('EXISTS', AWAY) == 0 then
-    -- Whatever was miscounted, a host is not passed over for ever.
-    call('DEL', TAKEN, BUSY)
-  end
-  for _ = 1, STEPS do
-    local caller, busy = next_turn('', under_way, a.room > a.reserved and math.huge or 1, passed)
-    if not caller then
-      return nil
-    end
-    local ok, delivery = pcall(take, caller, busy, passed)
-    if not ok then
-      -- A delivery that cannot be read is out of its line by now; with a line, its caller waits for the next one.
-      call('ZREM', line(''), caller)
-      spoil('deliveries' .. caller, delivery)
-    elseif delivery then
-      return delivery
-    end
-  end
-  return 'again'
-end)
-
--- Hosts whose lines are counted at most.
-local COUNTED = 500
-
--- Counts deliveries: in line (of the first COUNTED hosts), tried again later, under way.
-transition('delivery_counts', { 'no-writes' }, function()
-  local due, hosts = 0, 0
-  for _, caller in ipairs(call('ZRANGE', line(''), 0, COUNTED - 1)) do
-    for _, host in ipairs(hosts < COUNTED and call('ZRANGE', line(caller), 0, COUNTED - hosts - 1) or {}) do
-      due, hosts = due + call('ZCARD', line(host)), hosts + 1
-    end
-  end
-  local under_way = call('HLEN', TAKEN)
-  return { due, call('ZCARD', AWAY) - under_way, under_way }
-end)
-
--- Records how a try of a delivery went: it is over, or is tried again later.
---   a      lease, url (that was called), row (JSON text of the try), taken (true = the receiver has it), gone (true = it wants no
---          more: other deliveries to it are forgotten when their turn comes), delay_ms (until the next try; absent = none)
---   writes the notice, <job>:hook hash and <job>:deliveries list, or the endpoint's
---   returns written | moved (written; its endpoint has another url by now, and is called there at once) | forget (written, and
---           its job is not to be stored: `purge`) | lost (its lease has ended, or it was deleted; a repeat)
-transition('delivery_result', { 'allow-oom' }, function()
-  local path, id, notice, target = string.match(a.lease, '^(.*) ((%S+):(%S+)) %S+$')
-  local deliveries = deliveries_of(notice)
-  local delivery = deliveries[target]
-  if not take_back(a.lease) or not delivery then
-    return 'lost'
-  end
-  local webhook = webhook_of(notice, target)
-  local fields = Webhooks.fields(webhook)
-  local url, host = fields.url, fields.host
-  -- That the former url of an endpoint is gone says nothing about its new one.
-  local moved = a.gone and url and url ~= a.url
-  if moved then
-    a.gone, a.delay_ms, path = nil, 0, string.match(path, '^ %S+ ') .. host
-  end
-  if a.delay_ms then
-    delivery.path, delivery.tries = path, delivery.tries + 1
-    call('ZADD', AWAY, now + a.delay_ms, path .. ' ' .. id)
-  else
-    deliveries[target] = nil
-  end
-  local owner, own = string.match(webhook, '^[^:]+'), target == 'own'
-  if url then
-    call('RPUSH', P .. owner .. ':deliveries', a.row)
-    call('LTRIM', P .. owner .. ':deliveries', own and -JOB_ROWS or -ENDPOINT_ROWS, -1)
-  end
-  if url and a.gone and call('HSETNX', P .. webhook, 'disabled', 'gone') == 1 then
+  call('LTRIM', rows, target == 'own' and -JOB_ROWS or -ENDPOINT_ROWS, -1)
+  if tried.gone and fields.url ~= tried.url then
+    return fields.host
+  elseif tried.gone and call('HSETNX', P .. webhook, 'disabled', 'gone') == 1 then
     call('HSET', P .. webhook, 'disabled_ms', now)
-  elseif url and a.taken and id == owner .. ':ended:own' then
+  elseif tried.taken and target == 'own' and notice == owner .. ':ended' then
     call('HSETNX', P .. webhook, 'delivered', now)
   end
-  local to_forget = save(notice, deliveries, target)
-  return moved and 'moved' or to_forget and 'forget' or 'written'
-end)
+end
 
--- Sends a job's own webhook its end again, from the first try, whatever became of it before: a delivery that waits is due at
--- once, one that a courier has is left alone. Returns {word} for unhooked (it has none) | unended | expired (its answer is no
--- longer kept), {queued, view}, nil where the caller has no such job.
+-- Ends a call after its last try, or without one. Returns settled | moved (its endpoint has another url
+-- by now, where it is made next) | forget (settled, and its job is not to be stored: `purge`).
+function Webhooks.settle(work, tried)
+  local host = tried and Webhooks.note_try(work, tried)
+  if host then
+    Queue.leave(work, 'moved')
+    work.host = host
+    Queue.requeue(work, 'moved')
+    return 'moved'
+  end
+  return close(work) and 'forget' or 'settled'
+end
+
+-- Sends a job's own webhook its end again, from the first try, whatever became of it before: a call that waits is due at once, one
+-- that a courier makes is left alone. Returns {word} for unhooked (it has none) | unended | expired (its answer is no longer kept),
+-- {queued, view}, nil where the caller has no such job.
 transition('replay', {}, function()
   local job = owned(a.job, a.caller)
   if not job then

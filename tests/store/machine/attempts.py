@@ -46,6 +46,7 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
         work.priority,
         model.now - work.queued_at,
         rows=work.rows,
+        lane=work.lane,
     )
 
 

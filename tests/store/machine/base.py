@@ -1,6 +1,5 @@
 """What every rule starts from: the store, the model beside it, and a reply that may get lost."""
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -129,9 +128,9 @@ class Base(RuleBasedStateMachine):
             if key.startswith("sl7:blob:")
         }
         for record in dump.values():
-            if isinstance(record, dict) and "deliveries" in record:
-                # An object's members have no order.
-                record["deliveries"] = json.loads(record["deliveries"])
+            if isinstance(record, dict) and "targets" in record:
+                # They have no order.
+                record["targets"] = sorted(record["targets"].split())
         return {key: holds.get(key, said) for key, said in dump.items() if holds.get(key, said)}
 
     def _same(self, reply: object, expected: object) -> None:

@@ -1,13 +1,12 @@
 """Webhooks: what is told, by whom, and what a courier that dies leaves to the next."""
 
-import json
-
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from shared.store import webhook_deliveries, webhook_endpoints, webhook_events
-from shared.store.constants import call_ms
-from shared.store.webhook_deliveries import PER_HOST, RESERVED, DueDelivery
+from shared.store.claims import Claim
+from shared.store.keys import HOOK
+from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Endpoint, EndpointUpdate
 from tests.store.machine import telling
 from tests.store.machine.base import SETTINGS, Base, again, pick
@@ -16,58 +15,60 @@ from tests.store.machine.telling import OWN
 from tests.store.machine.work import Job
 
 PAUSE_S = 60
-LEASE_MS = call_ms(SETTINGS)
-ROOM = 16
 MOST = 4
-Seen = tuple[str, str, int, int]
+COURIER = "caller-1"
+Seen = tuple[str, int, int]
 ways = st.sampled_from(("taken", "taken", "fails", "given up", "gone", "the courier dies"))
 filters = st.sampled_from((("job.*",), ("job.succeeded",), ("job.failed", "job.cancelled"), ("batch.*",)))
 
 
-def deliver(model: Model, token: str, room: int, got: str | None) -> Seen | None:
+def claimed(model: Model, token: str, got: str | None) -> str | None:
     """What is right, where the call `got` was handed out; whose turn it was is not looked at."""
-    book = model.book
-    open_to = [
-        name
-        for name, call in book.calls.items()
-        if book.is_free(call)
-        and not book.is_void(name)
-        and (room > RESERVED or not book.making(call.caller))
-        and book.making(call.caller, call.host) < PER_HOST
-    ]
+    open_to = model.book.may_be_made()
     if got is None:
         assert not open_to, f"no call was handed out, though {open_to} are due"
         return None
     assert got in open_to, f"{got} was handed out, though only {open_to} may be"
-    call, notice = book.calls[got], book.notices[got.rpartition(":")[0]]
-    call.token, call.expires = token, model.now + LEASE_MS
-    return got, notice.type, notice.at, call.tries
+    call = model.book.calls[got]
+    call.token, call.expires = token, model.now + model.lease_ms
+    return got
 
 
-def told(model: Model, delivery: DueDelivery, how: str) -> str:
+def needed(model: Model, name: str) -> Seen | None:
     book = model.book
-    call = book.calls.get(delivery.id)
-    if call is None or call.token != delivery.lease.split()[3]:
+    if book.is_void(name):
+        return None
+    notice = book.notices[name.rpartition(":")[0]]
+    return notice.type, notice.at, book.calls[name].tries
+
+
+def told(model: Model, claim: Claim, how: str) -> str:
+    book, name = model.book, name_of(claim)
+    call = book.calls.get(name)
+    if call is None or call.token != claim.token:
         return "lost"
+    if how != "void":
+        book.adapt(call, borne=how in ("taken", "gone"))
     if how == "fails":
-        call.tries, call.due, call.token = call.tries + 1, model.now + PAUSE_S * 1000, ""
-    else:
-        del book.calls[delivery.id]
-        book.keep(delivery.id.rpartition(":")[0])
+        book.release(call)
+        call.tries, call.due = call.tries + 1, model.now + PAUSE_S * 1000
+        return "postponed"
+    book.end(name)
+    key, _, target = name.rpartition(":")
+    book.keep(key)
     if how == "gone":
-        _gone(model, delivery)
-    job = model.jobs.get(delivery.notice.subject)
-    if _target(delivery) == OWN and job and job.status and not book.owes(job.id):
+        _gone(model, key.partition(":")[0], target)
+    job = model.jobs.get(key.partition(":")[0])
+    if target == OWN and job and job.status and not book.owes(job.id):
         job.kept_from = model.now
-    return "written"
+    return "settled"
 
 
-def _gone(model: Model, delivery: DueDelivery) -> None:
-    if _target(delivery) != OWN:
-        if _target(delivery) in model.book.endpoints:
-            model.book.endpoints[_target(delivery)].disabled = True
-        return
-    model.book.gone.add(delivery.notice.subject)
+def _gone(model: Model, job: str, target: str) -> None:
+    if target == OWN:
+        model.book.gone.add(job)
+    elif target in model.book.endpoints:
+        model.book.endpoints[target].disabled = True
 
 
 def replay(model: Model, job: Job) -> str:
@@ -88,31 +89,39 @@ def replay(model: Model, job: Job) -> str:
 class Calls(Base):
     """Couriers that call, and callers who say whom."""
 
-    def take_call(self, room: int = ROOM, *, again: bool = False) -> DueDelivery | None:
-        token, got = self.records.token(), list[DueDelivery | None]()
+    def take_call(self, *, again: bool = False) -> DueDelivery | None:
+        """The next one that is for somebody."""
+        while claim := self._claim_call(again=again):
+            found = list[DueDelivery | None]()
 
-        def take() -> Seen | None:
-            got.append(self.records.next_delivery(room, token))
-            return _seen(got[-1])
+            def need(claim: Claim = claim, found: list[DueDelivery | None] = found) -> Seen | None:
+                found.append(self.records.run(webhook_deliveries.delivery(claim)))
+                return _seen(found[-1])
 
-        def expected() -> Seen | None:
-            if len(got) > 1:
-                return _seen(got[0])
-            self._follow()
-            return deliver(self.model, token, room, got[0].id if got[0] else None)
+            name = name_of(claim)
+            self.do(need, lambda name=name: needed(self.model, name), again=again)  # type: ignore[misc]
+            if found[0]:
+                return found[0]
+            self._end(claim, again=again)
+        return None
+
+    def _claim_call(self, *, again: bool) -> Claim | None:
+        token, got = self.records.token(), list[Claim | None]()
+
+        def take() -> str | None:
+            got.append(self.records.try_claim(lane=HOOK, worker=COURIER, fingerprint="", token=token))
+            return name_of(got[-1]) if got[-1] else None
+
+        def expected() -> str | None:
+            name = name_of(got[-1]) if got[-1] else None
+            return name if len(got) > 1 and name else claimed(self.model, token, name)
 
         self.do(take, expected, again=again)
         return got[0]
 
-    def _follow(self) -> None:
-        """When calls that nobody waits for are forgotten is left to the store."""
-        book = self.model.book
-        void = [call for call in book.calls if book.is_void(call)]
-        book.lose([call for call in void if not self._stands(call)])
-
-    def _stands(self, call: str) -> bool:
-        key, _, target = call.rpartition(":")
-        return target in json.loads(self.records.client.hget(f"sl7:{key}", "deliveries") or "{}")
+    def _end(self, claim: Claim, *, again: bool) -> None:
+        call = webhook_deliveries.end_delivery(SETTINGS, claim)
+        self.do(lambda: self.records.run(call), lambda: told(self.model, claim, "void"), again=again)
 
     def tell(self, delivery: DueDelivery, how: str, *, again: bool = False) -> None:
         status = {"taken": 200, "gone": 410}.get(how, 500)
@@ -120,17 +129,15 @@ class Calls(Base):
         delay_s = PAUSE_S if how == "fails" else None
         self.do(
             lambda: self.records.tell(delivery, status, error=said, delay_s=delay_s),
-            lambda: told(self.model, delivery, how),
+            lambda: told(self.model, delivery.claim, how),
             again=again,
         )
 
     @precondition(lambda self: self.model.book.calls)
-    @rule(
-        how=ways, count=st.sampled_from((1, 1, 2, 6)), room=st.sampled_from((ROOM, ROOM, 1, 2)), again=again
-    )
-    def call(self, how: str, count: int, room: int, again: bool) -> None:
+    @rule(how=ways, count=st.sampled_from((1, 1, 2, 6)), again=again)
+    def call(self, how: str, count: int, again: bool) -> None:
         """Several at once."""
-        deliveries = [self.take_call(room, again=again) for _ in range(count)]
+        deliveries = [self.take_call(again=again) for _ in range(count)]
         for delivery in deliveries:
             if delivery and how != "the courier dies":
                 self.tell(delivery, how, again=again)
@@ -139,19 +146,12 @@ class Calls(Base):
     @rule(at=pick, again=again)
     def replay(self, at: int, again: bool) -> None:
         job = self.some(list(self.model.jobs.values()), at)
-        if self._unsure(f"{job.id}:ended:{OWN}"):
-            return
 
         def ask() -> str | None:
             reply = self.records.run(webhook_deliveries.replay(SETTINGS, job.caller, job.id))
             return reply and reply[0]
 
         self.do(ask, lambda: replay(self.model, job), again=again)
-
-    def _unsure(self, name: str) -> bool:
-        """Whether a call still counts as being made depends on whether somebody looked."""
-        call = self.model.book.calls.get(name)
-        return bool(call and call.token and call.expires <= self.model.now + 10)
 
     @precondition(lambda self: len(self.model.book.endpoints) < MOST)
     @rule(
@@ -202,8 +202,6 @@ class Calls(Base):
     def replay_to_endpoint(self, at: int, of: int, again: bool) -> None:
         id, endpoint = self.some(list(self.model.book.endpoints.items()), at)
         key = self.some(list(self.model.book.notices), of)
-        if self._unsure(f"{key}:{id}"):
-            return
 
         def expected() -> str:
             notice = self.model.event(key)
@@ -232,19 +230,19 @@ class Calls(Base):
         while self.model.book.endpoints:
             self.close_endpoint(0)
         while self.model.book.calls:
-            delivery = self.take_call()
-            if delivery is None:
-                self.advance(LEASE_MS + PAUSE_S * 1000)
-            else:
+            if delivery := self.take_call():
                 self.tell(delivery, "taken")
-        # Hosts are forgotten when nothing is found there any more.
-        self.advance(LEASE_MS + PAUSE_S * 1000)
-        assert self.take_call() is None
+            else:
+                self.advance(self.model.lease_ms)
+                self.maintain()
+
+    def maintain(self, *, again: bool = False) -> None:
+        """A round of maintenance."""
 
 
-def _target(delivery: DueDelivery) -> str:
-    return delivery.id.rpartition(":")[2]
+def name_of(claim: Claim) -> str:
+    return claim.id.removeprefix("hook:")
 
 
 def _seen(delivery: DueDelivery | None) -> Seen | None:
-    return (delivery.id, delivery.notice.type, delivery.notice.at_ms, delivery.tries) if delivery else None
+    return (delivery.notice.type, delivery.notice.at_ms, delivery.tries) if delivery else None

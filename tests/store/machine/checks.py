@@ -8,10 +8,11 @@ from typing import Any
 
 from shared.job import ENDED, Attempt, JobView
 from shared.store import jobs
-from shared.store.keys import INTAKE
+from shared.store.keys import HOOK, INTAKE
 from tests.store.machine.model import Model
+from tests.store.machine.telling import Call
 from tests.store.machine.work import Job, Work
-from tests.support.invariants import Watch, misplaced, untold
+from tests.support.invariants import CALL, Watch, misplaced, untold
 from tests.support.store import LANE, Records
 
 LANES = (LANE, INTAKE)
@@ -33,7 +34,7 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
     found = {
         key.removeprefix("sl7:"): [work for work, _ in entries]
         for key, entries in dump.items()
-        if key.startswith(("sl7:line:", "sl7:suspects:"))
+        if key.startswith(("sl7:line:", "sl7:suspects:")) and not key.startswith(f"sl7:line:{HOOK}:")
     }
     expected: dict[str, list[str]] = {}
     for lane in LANES:
@@ -43,6 +44,7 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
     yield from _unlike("the lines", found, expected)
     later = {work: int(due) for work, due in dump.get("sl7:later", ())}
     waits = {w.id: w.due for w in model.all_work() if w.state in ("scheduled", "retrying")}
+    waits |= {f"hook:{name}": call.due for name, call in model.book.calls.items() if call.due is not None}
     yield from _unlike("what waits for its time", later, waits)
 
 
@@ -56,6 +58,7 @@ def _claims(dump: dict[str, Any], model: Model) -> Iterator[str]:
         for key, claims in dump.items()
         if key.startswith("sl7:held:")
         for token, claim in claims.items()
+        if not claim.startswith(f"{HOOK}:")
     }
     company = {True: "*", False: ""}
     expected = {(w.worker, w.token): f"{w.id} {w.lane} {w.rows}{company[w.company]}" for w in running}
@@ -138,50 +141,51 @@ def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
 
 
 def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
-    """Each delivery stands once in the line of its caller's host, or is put off, or is made."""
-    found = {}
-    for key, notice in dump.items():
-        known = json.loads(notice.get("deliveries", "{}")) if NOTICE.match(key) else {}
-        for target, delivery in known.items():
-            id = f"{key.removeprefix('sl7:')}:{target}"
-            caller, host = delivery["path"].split()
-            found[id] = (caller, host, delivery["tries"], "asked" in delivery)
-    expected = {
-        name: (call.caller, call.host, call.tries, call.asked) for name, call in model.book.calls.items()
-    }
-    yield from _unlike("the deliveries", found, expected)
-    lines = _members(dump, "sl7:deliveries ")
-    standing = [f" {place} {id}" for place, id in lines if " " in place]
-    away = {entry: int(till) for entry, till in dump.get("sl7:deliveries_away", ())}
-    standing += [" " + " ".join(entry.split()[:3]) for entry in away]
-    taken = [entry for entry in away if entry.count(" ") == 4]
-    found = dump.get("sl7:deliveries_taken", {})
-    yield from _unlike("what couriers have", found, {entry.split()[3]: entry for entry in taken})
-    paths = [entry.rsplit(" ", levels)[0] for entry in taken for levels in (2, 3)]
-    busy = {path: str(count) for path, count in Counter(paths).items()}
-    yield from _unlike("who is busy", dump.get("sl7:deliveries_busy", {}), busy)
-    calls = model.book.calls.items()
-    tills = {
-        f" {c.caller} {c.host} {name} {c.token}".rstrip(): c.expires if c.token else c.due
-        for name, c in calls
-    }
-    yield from _unlike(
-        "until when", {e: t for e, t in away.items() if e in tills}, {e: tills[e] for e in away if e in tills}
-    )
-    places = [f" {call.caller} {call.host} {name}" for name, call in model.book.calls.items()]
-    # One whose job was deleted under way is there until its courier reports, or its lease ends.
-    if set(places) - set(standing) or len(standing) != len(set(standing)):
-        yield f"deliveries stand at {standing}, not {places}"
+    """Each call as it stands, and how many of a caller's and a host's are made."""
+    found = {key.removeprefix("sl7:"): _of_call(record) for key, record in dump.items() if CALL.match(key)}
+    calls = {f"hook:{name}": call for name, call in model.book.calls.items()}
+    yield from _unlike("the calls", found, {name: _expected_call(call) for name, call in calls.items()})
+    leases = {call: int(end) for call, end in dump.get(f"sl7:lease:{HOOK}", ())}
+    yield from _unlike("their leases", leases, {n: c.expires for n, c in calls.items() if c.token})
+    made = [call for call in calls.values() if call.token]
+    busy = Counter(name for call in made for name in (call.caller, call.flow))
+    yield from _unlike("who is called", _counts(dump, f"busy:{HOOK}"), busy)
+    yield from _unlike("what hosts bear", _counts(dump, f"bears:{HOOK}"), model.book.bears)
+    fetches = {job.caller: model.fetches(job.caller) for job in model.jobs.values()}
+    yield from _unlike("whose inputs are fetched", _counts(dump, f"busy:{INTAKE}"), +Counter(fetches))
+
+
+def _of_call(record: dict[str, str]) -> tuple[Any, ...]:
+    names = ("caller", "host", "state", "token")
+    tries, asked = int(record.get("failures", 0)), "asked" in record
+    return (*(record.get(name, "") for name in names), tries, asked)
+
+
+def _expected_call(call: Call) -> tuple[Any, ...]:
+    state = "running" if call.token else "queued" if call.waits else "retrying"
+    return call.caller, call.host, state, call.token, call.tries, call.asked
+
+
+def _counts(dump: dict[str, Any], key: str) -> dict[str, int]:
+    return {name: int(count) for name, count in dump.get(f"sl7:{key}", {}).items()}
 
 
 def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Each notice is there for as long as a call of it is to be made; each log has its order."""
     found = {
-        key.removeprefix("sl7:"): (notice["type"], notice["caller"], int(notice["at"]))
+        key.removeprefix("sl7:"): (
+            notice["type"],
+            notice["caller"],
+            int(notice["at"]),
+            set(notice.get("targets", "").split()),
+        )
         for key, notice in dump.items()
         if NOTICE.match(key)
     }
-    expected = {key: (notice.type, notice.caller, notice.at) for key, notice in model.book.notices.items()}
+    expected = {
+        key: (notice.type, notice.caller, notice.at, {c.rpartition(":")[2] for c in model.book.calls_of(key)})
+        for key, notice in model.book.notices.items()
+    }
     yield from _unlike("the notices", found, expected)
     logs = {
         key.removeprefix("sl7:notices:"): [(int(place), key) for key, place in entries]

@@ -8,6 +8,8 @@ from tests.store.machine.turns import Ledger
 from tests.store.machine.work import CLASSES, Work
 
 PATIENCE_MS = 1_000
+FETCHES_EACH = 12
+"""Of a caller at once, while no courier beats."""
 
 
 def expected_claim(
@@ -78,7 +80,7 @@ def _offered(model: Model, lane: str, worker: str) -> list[Work]:
         return []
     lines: dict[tuple[str, str], Work] = {}
     for work in waiting:
-        if not work.suspect:
+        if not work.suspect and (lane != "intake" or model.fetches(work.caller) < FETCHES_EACH):
             lines.setdefault((work.priority, work.caller), work)
     heads = list(lines.values())
     suspect = next((work for work in waiting if work.suspect), None)

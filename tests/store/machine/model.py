@@ -133,6 +133,10 @@ class Model:
             (w for w in self.all_work() if w.lane == lane and w.state == "queued"), key=lambda w: w.arrival
         )
 
+    def fetches(self, caller: str) -> int:
+        """Of a caller, under way."""
+        return sum(1 for w in self.all_work() if not w.is_run and w.caller == caller and w.state == "running")
+
     def held(self, worker: str) -> list[Work]:
         return [w for w in self.all_work() if w.worker == worker]
 

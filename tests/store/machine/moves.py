@@ -1,6 +1,7 @@
 """Transitions made on the store and on the model alike; what one answers, the other has to say."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from shared.job import ENDED, Priority
 from shared.result import JobError, Piece, Result
@@ -17,6 +18,7 @@ from tests.store.machine.door import Terms
 from tests.store.machine.work import Job
 from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, answer
 
+T = TypeVar("T")
 PICTURES = tuple(c * 64 for c in "def")
 PLACES = {"one": PRINT, "two": PRINT, "three": OTHER_PRINT}
 """Of the model's workers, by their fingerprints; the courier has none."""
@@ -165,7 +167,15 @@ class Moves(Calls):
 
     def maintain(self, *, again: bool = False) -> None:
         """A round of maintenance, as the courier does it."""
-        self.do(lambda: sorted(self.records.due()), lambda: upkeep.due(self.model), again=again)
+        self.do(lambda: sorted(_all(self.records.due)), lambda: upkeep.due(self.model), again=again)
         self.do(lambda: set(self.records.expire()), lambda: upkeep.expire(self.model), again=again)
-        self.do(lambda: dict(self.records.rescue()), lambda: upkeep.rescue(self.model), again=again)
+        self.do(lambda: dict(_all(self.records.rescue)), lambda: upkeep.rescue(self.model), again=again)
         self.do(self.records.fold, lambda: None, again=again)
+
+
+def _all(step: Callable[[], list[T]]) -> list[T]:
+    """Of a step that moves a piece at a time."""
+    found = list[T]()
+    while more := step():
+        found += more
+    return found

@@ -5,19 +5,28 @@ from dataclasses import dataclass, field
 from shared.settings import Settings
 
 OWN = "own"
+MOST_HOST = 16
 
 
 @dataclass(eq=False)
 class Call:
-    """Is made from `due` on, or by the courier with `token` until `expires`."""
+    """Waits in line, or until `due`, or is made by the courier with `token` until `expires`."""
 
     caller: str
     host: str
-    due: int
+    due: int | None = None
     tries: int = 0
     token: str = ""
     expires: int = 0
     asked: bool = False
+
+    @property
+    def waits(self) -> bool:
+        return not self.token and self.due is None
+
+    @property
+    def flow(self) -> str:
+        return f"{self.caller} {self.host}"
 
 
 @dataclass(eq=False)
@@ -63,6 +72,8 @@ class Book:
         self.gone = set[str]()
         """Jobs whose own webhook wants no more."""
         self.logs: dict[str, Log] = {}
+        self.bears: dict[str, int] = {}
+        """How many calls at once hosts of callers get, beyond the first."""
         self._event_ms = settings.retention.event_s * 1000
         self._most = settings.retention.max_events
 
@@ -79,7 +90,7 @@ class Book:
             return
         self.notices[key], caller = notice, notice.caller
         for target, host in targets.items():
-            self.calls[f"{key}:{target}"] = Call(caller, host, self.now)
+            self.put(f"{key}:{target}", Call(caller, host))
         if logged:
             self._write(key, caller)
         self.keep(key)
@@ -108,7 +119,7 @@ class Book:
 
     def drop(self, key: str) -> None:
         for call in self.calls_of(key):
-            del self.calls[call]
+            self.end(call)
         self.notices.pop(key, None)
 
     def owes(self, job: str) -> bool:
@@ -121,11 +132,60 @@ class Book:
         """From the first try, at once; what a courier has is left alone."""
         call = self.calls.get(f"{key}:{target}")
         if call is None or not call.token:
-            call = self.calls[f"{key}:{target}"] = Call(
-                caller, host, self.now, asked=call.asked if call else False
-            )
-            call.asked = call.asked or asked
+            if call:
+                self.end(f"{key}:{target}")
+            self.put(f"{key}:{target}", Call(caller, host, asked=asked))
         self.keep(key)
+
+    def put(self, name: str, call: Call) -> None:
+        """Into line."""
+        if not any(other.waits or other.token for other in self.calls.values() if other is not call):
+            self.bears.clear()
+        call.due, self.calls[name] = None, call
+
+    def end(self, name: str) -> None:
+        self.release(self.calls.pop(name))
+
+    def release(self, call: Call) -> None:
+        """A courier makes it no longer."""
+        was_made, call.token = bool(call.token), ""
+        same = [other for other in self.calls.values() if other.flow == call.flow and other is not call]
+        if was_made and not any(other.waits or other.token for other in same):
+            self.bears.pop(call.flow, None)
+
+    def adapt(self, call: Call, *, borne: bool) -> None:
+        most = self.bears.get(call.flow, 1)
+        same = [other for other in self.calls.values() if other.flow == call.flow]
+        if not borne:
+            self.bears[call.flow] = max(most // 2, 1)
+        elif most < MOST_HOST and self.making(call.flow) == most and any(other.waits for other in same):
+            self.bears[call.flow] = most + 1
+
+    def making(self, flow: str) -> int:
+        """Calls to a host of a caller that couriers make now."""
+        return sum(1 for call in self.calls.values() if call.flow == flow and call.token)
+
+    def may_be_made(self) -> list[str]:
+        return [
+            name
+            for name, call in self.calls.items()
+            if call.waits and self.making(call.flow) < self.bears.get(call.flow, 1)
+        ]
+
+    def rescue(self) -> list[str]:
+        """The records of calls that are taken from couriers."""
+        late = [name for name, call in self.calls.items() if call.token and call.expires <= self.now]
+        for name in late:
+            self.release(self.calls[name])
+            self.put(name, self.calls[name])
+        return [f"hook:{name}" for name in late]
+
+    def due(self) -> list[str]:
+        """Those that are tried again from now on."""
+        due = [name for name, call in self.calls.items() if call.due is not None and call.due <= self.now]
+        for name in due:
+            self.put(name, self.calls[name])
+        return due
 
     def is_void(self, call: str) -> bool:
         """Nobody is there to be told any more: it is forgotten when its turn comes."""
@@ -134,20 +194,3 @@ class Book:
             return subject in self.gone
         endpoint = self.endpoints.get(target)
         return endpoint is None or (endpoint.disabled and not self.calls[call].asked)
-
-    def lose(self, calls: list[str]) -> None:
-        """Void calls whose turn has come."""
-        for call in calls:
-            del self.calls[call]
-            self.keep(call.rpartition(":")[0])
-
-    def making(self, caller: str, host: str | None = None) -> int:
-        """Calls of a caller, or of one of their hosts, that couriers make now."""
-        return sum(
-            1
-            for call in self.calls.values()
-            if call.caller == caller and host in (None, call.host) and call.token and call.expires > self.now
-        )
-
-    def is_free(self, call: Call) -> bool:
-        return call.expires <= self.now if call.token else call.due <= self.now

@@ -1,6 +1,7 @@
 """What maintenance does and workers say of themselves, in plain Python."""
 
 from shared.store.constants import GRACE_ROUNDS, REMOVED
+from shared.store.keys import HOOK
 from shared.store.workers import State
 from tests.store.machine.attempts import POISON, count_death
 from tests.store.machine.model import Model, too_late
@@ -28,7 +29,7 @@ def rescue(model: Model) -> dict[str, str]:
             rescued[work.id] = ""
         else:
             rescued[work.id] = model.requeue(work, "worker_lost")
-    return rescued
+    return rescued | dict.fromkeys(model.book.rescue(), HOOK)
 
 
 def due(model: Model) -> list[str]:
@@ -39,7 +40,7 @@ def due(model: Model) -> list[str]:
             model.enqueue(work)
         else:
             work.state, work.queued_at = "queued", model.now
-    return sorted(work.lane for work in waited)
+    return sorted([*(work.lane for work in waited), *(HOOK for _ in model.book.due())])
 
 
 def expire(model: Model) -> set[str]:

@@ -50,7 +50,8 @@ PLACING = Placing(
 )
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
 NOTICE = Notice("msg_1_ended", "job.failed", 1, "job_1", job=QUEUED)
-ERRAND = DueDelivery("anyone example.com job_1:ended:own t", "https://example.com/", (), 0, NOTICE)
+CALL = Claim("hook:job_1:ended:own", "t", "", "", 1, 0, "anyone", False)
+ERRAND = DueDelivery(CALL, "https://example.com/", (), 0, NOTICE)
 LOGPROBS = answer().model_copy(
     update={
         "choices": (
@@ -217,9 +218,9 @@ def of_jobs() -> Iterator[ScriptCall]:
 
 
 def of_hooks() -> Iterator[ScriptCall]:
-    yield webhook_deliveries.next_delivery(SETTINGS, "t", 1)
-    yield webhook_deliveries.delivery_result(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
-    yield webhook_deliveries.delivery_counts()
+    yield webhook_deliveries.delivery(CALL)
+    yield webhook_deliveries.end_delivery(SETTINGS, CALL, ERRAND, Delivery("job.failed", 1, 1, 410))
+    yield webhook_deliveries.postpone_delivery(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 200), 1)
     yield webhook_deliveries.replay(SETTINGS, "anyone", "job_1")
     yield webhook_events.page("anyone", after="job_1:ended", types=("job.*",), limit=1)
 
