@@ -4,10 +4,11 @@
 the keys, `id` is random. Both are written once (`identity`). Layouts before the seventh had no such hash.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from shared.errors import Unavailable
 from shared.store.keys import LAYOUT
@@ -16,10 +17,13 @@ KEY = "sightline"
 FORMER = range(LAYOUT - 1, 1, -1)
 QUESTIONS = (("HGET", KEY, "layout"), ("DBSIZE",), *(("EXISTS", f"sl{number}:lanes") for number in FORMER))
 """About the records' layout, the number of keys, and records of layouts that may have no such hash."""
+EXPORTED = 7
+"""The earliest layout that `sightline store export` reads."""
 EARLIER = (
     "`sightline store export FILE` saves them, `sightline store import FILE` reads them into an empty "
     "database or data folder"
 )
+FORGOTTEN = "no `sightline store export` reads them: delete them, or name an empty database or data folder"
 LATER = "start the release that wrote them"
 RETRY_AFTER_S = 30
 
@@ -32,9 +36,28 @@ class LayoutError(Unavailable, RedisError):
             f"it holds records of layout {layout} (sl{layout}:…, keys in its database: {keys}), "
             f"and this version reads layout {LAYOUT}"
         )
-        self.advice = EARLIER if layout < LAYOUT else LATER
+        self.advice = LATER if layout > LAYOUT else EARLIER if layout >= EXPORTED else FORGOTTEN
         message = f"The record store cannot be used: {self.finding}; {self.advice}."
         super().__init__("store_unavailable", message, retry_after=RETRY_AFTER_S)
+
+
+class RightsError(Unavailable, RedisError):
+    """Our user may not ask; `why` in the server's words."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        message = (
+            f"The record store's user may not do what we need ({why}; docs/transport.md lists the rights)."
+        )
+        super().__init__("store_unavailable", message, retry_after=RETRY_AFTER_S)
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except NoPermissionError as error:
+        raise RightsError(str(error)) from None
 
 
 def check_layout(replies: Sequence[Any]) -> None:
@@ -47,18 +70,20 @@ def check_layout(replies: Sequence[Any]) -> None:
 
 
 def check_connection(connection: Any) -> None:
-    """What redis-py runs on each connection that it made. Raises LayoutError, other RedisErrors."""
+    """What redis-py runs on each connection that it made. Raises LayoutError, RightsError, RedisError."""
     # A check of the connection's health would make it anew, and end here again.
     connection.on_connect_check_health(check_health=False)
     connection.send_packed_command(connection.pack_commands(QUESTIONS), check_health=False)
-    check_layout([connection.read_response() for _ in QUESTIONS])
+    with _asking():
+        check_layout([connection.read_response() for _ in QUESTIONS])
 
 
 async def check_async_connection(connection: Any) -> None:
     """As `check_connection`."""
     await connection.on_connect_check_health(check_health=False)
     await connection.send_packed_command(connection.pack_commands(QUESTIONS), check_health=False)
-    check_layout([await connection.read_response() for _ in QUESTIONS])
+    with _asking():
+        check_layout([await connection.read_response() for _ in QUESTIONS])
 
 
 def store_id(store: Any) -> str | None:

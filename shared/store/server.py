@@ -13,7 +13,7 @@ from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.clients import open_client
 from shared.store.files import identity
-from shared.store.layout import QUESTIONS, LayoutError, check_layout
+from shared.store.layout import QUESTIONS, LayoutError, RightsError, check_layout
 from shared.store.models import registrations
 from shared.store.script import Script, ScriptCall, Store, WritesRefused, connect
 
@@ -117,6 +117,8 @@ def access(redis: RedisSettings) -> str:
             store.run(RIGHTS)
             store.run(identity())
         return ""
+    except RightsError as error:
+        return error.why
     except ResponseError as error:
         return str(error)
     finally:

@@ -211,8 +211,9 @@ class Runner:
         try:
             check_rights(redis)
             if self._own_server and "url" not in self._settings.blobs.model_fields_set:
-                # Both are the data folder's, whatever became of the records.
-                Blobs(BlobSettings(url=str(self._data.blobs))).assign(store.run(identity()))
+                # Both are the data folder's, whatever became of the records. On a full disk it is put off.
+                with contextlib.suppress(Unavailable):
+                    Blobs(BlobSettings(url=str(self._data.blobs))).assign(store.run(identity()))
             workers.refresh()
             for model in self._models.rows:
                 forget(store, model.lane, presence=self._own_server)

@@ -16,7 +16,7 @@ from shared.store import api_keys
 from shared.store.headroom import memory
 from shared.store.layout import LayoutError
 from shared.store.nudges import Nudger
-from shared.store.script import Store, connect
+from shared.store.script import Store, connect, connect_async
 from shared.store.server import RIGHTS, access, examine, probe
 from shared.store.wakeups import WorkerWakeup
 from shared.webhooks import Webhook
@@ -111,6 +111,18 @@ def test_nudges_wakeups_and_the_look_at_start_ask_for_no_more(redis: RedisSettin
         assert Store(client).run(RIGHTS)
         assert client.wait(0, 1) == 0
     assert denied(admin) == []
+
+
+async def test_a_user_with_the_rights_of_an_earlier_release_is_an_outage_with_its_reason(
+    admin: Any, server: RedisServer
+) -> None:
+    admin.execute_command("ACL", "SETUSER", USERS[0], "resetkeys", "~sl7:*")
+    store = connect_async(settings_of(server, USERS[0]))
+    try:
+        with pytest.raises(Unavailable, match=r"may not do what we need \(.*permissions"):
+            await store.run(memory())
+    finally:
+        await store.aclose()
 
 
 @pytest.mark.parametrize("lacks", ["resetchannels", "-publish", "-zadd", "%R~*", "~sl7:*"])
