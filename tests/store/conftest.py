@@ -10,6 +10,7 @@ from redis import Redis
 from shared.settings import RedisSettings
 from shared.store.script import Store
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.shapes import FILE, Shape, add, held, named, unnamed
 from tests.support.store import Records
 
 FAKED = {
@@ -36,6 +37,9 @@ FAKED = {
 }
 """Which run on both: fakeredis takes several times as long for each call."""
 
+SPOILING = {"test_bad_records", "test_layout"}
+"""They write what no process does."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store" in metafunc.fixturenames:
@@ -49,12 +53,25 @@ def server() -> Iterator[RedisServer]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def _seen() -> Iterator[dict[str, Shape]]:
+    """The shapes of all that these tests' stores held. The rule is in CONTRIBUTING.md."""
+    seen: dict[str, Shape] = {}
+    yield seen
+    lacks = unnamed(seen, named(FILE.read_text(encoding="utf-8"))[1])
+    assert not lacks, "shared/store/shapes.toml does not name\n" + "\n".join(lacks)
+
+
 @pytest.fixture
-def real_store(server: RedisServer) -> Iterator[Store]:
+def real_store(
+    server: RedisServer, request: pytest.FixtureRequest, _seen: dict[str, Shape]
+) -> Iterator[Store]:
     """The real server, empty: for what fakeredis does not have."""
     server.empty()
     with Redis(port=server.port, decode_responses=True) as client:
         yield Store(client)
+        if request.path.stem not in SPOILING:
+            add(_seen, held(client))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from shared.store.transfer.lines import LINE, Kept
 from shared.store.transfer.restore import RefusedError, StoreWriter
 from sightline.cli import main
 from tests.support.former_release import ROOT, former_release
-from tests.support.former_scenes import OLD, PICTURE
+from tests.support.scenes import OLD, PICTURE
 from tests.support.hooks import told_to
 from tests.support.invariants import misplaced
 from tests.support.redis_server import RedisServer
@@ -39,7 +39,7 @@ class Exported:
     def __init__(self, server: RedisServer, file: Path) -> None:
         with former_release() as release:
             server.empty()
-            script = ROOT / "tests/support/former_scenes.py"
+            script = ROOT / "tests/support/scenes.py"
             self.seen: dict[str, Any] = json.loads(release.run(script, server.url()))
         self.file, self.typed = file, typed(server.url(), "export", str(file))
         _, *lines, self.finish = [LINE.validate_json(line) for line in file.read_text().splitlines()]
