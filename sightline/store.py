@@ -143,6 +143,8 @@ def _write(store: Store, out: IO[str]) -> tuple[Counter[str], Mapping[str, int]]
             print(written(line), file=out)
             counts[line.kind] += 1
             bar.show(counts["job"], reader.jobs)
+    if not counts:
+        raise CommandError(Exit.REFUSED, f"The record store holds nothing under {layout_sl7.PREFIX}.")
     left_out = {what: count for what, count in reader.left_out.items() if count}
     print(written(Finish(counts=counts, left_out=left_out)), file=out, flush=True)
     return counts, left_out

@@ -247,6 +247,9 @@ def test_an_operator_is_told_what_was_moved_and_what_was_left_out(
     _, news = typed(server.url(), "import", "-", stdin=exported.file.read_bytes())
     assert news == "sightline: imported 3 models, 2 keys, 2 files, 1 endpoint, 2 batches, 18 jobs\n"
     assert set(views(exported, records)) == set(exported.seen)
+    code, news = typed(server.url(5), "export", str(tmp_path / "empty"))
+    assert (code, news) == (1, "sightline: The record store holds nothing under sl7:.\n")
+    assert not (tmp_path / "empty").exists()
     (cut := tmp_path / "cut").write_text("\n".join(exported.file.read_text().splitlines()[:-1]))
     (strange := tmp_path / "strange").write_text('{"kind":"job"}\n')
     for file, why in ((cut, "cut off behind line"), (strange, "Line 1"), (tmp_path / "none", "No such file")):
