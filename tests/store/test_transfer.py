@@ -20,10 +20,10 @@ from shared.store.transfer.lines import LINE, Kept
 from shared.store.transfer.restore import RefusedError, StoreWriter
 from sightline.cli import main
 from tests.support.former_release import ROOT, former_release
-from tests.support.scenes import OLD, PICTURE
 from tests.support.hooks import told_to
 from tests.support.invariants import misplaced
 from tests.support.redis_server import RedisServer
+from tests.support.scenes import OLD, PICTURE
 from tests.support.store import LANE, SETTINGS, Records
 from tests.support.stored_batches import BYTES, GOOD, REFUSAL, now, take, write
 
