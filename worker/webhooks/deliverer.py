@@ -40,7 +40,7 @@ class Deliverer(CourierLane):
             self._write(lease, end_delivery(self.settings, lease.claim))
             return
         outcome = self._traced_call(due, lease)
-        if lease.cancel.is_set() and not outcome.tried.taken:
+        if lease.reason == "draining" and not outcome.tried.taken:
             # That says nothing about the receiver.
             log.warning(
                 "%s: a webhook's call is cut off by this courier's end, and made again", due.notice.subject
