@@ -11,7 +11,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,7 @@ class Pace:
     down_s: float
 
 
-WHOLE, QUICK = Pace(300, 15, 7), Pace(32, 10, 5)
+WHOLE, QUICK = Pace(300.0, 15.0, 7.0), Pace(32.0, 10.0, 5.0)
 FLAWS = ("lost", "doubled", "stuck", "torn", "untold")
 
 
@@ -101,18 +101,25 @@ class Outcome:
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
-    pace, values = (QUICK, VALUES[:1]) if arguments.quick else (WHOLE, VALUES)
+    pace = QUICK if arguments.quick else replace(WHOLE, seconds=arguments.seconds)
+    values = VALUES[:1] if arguments.quick else VALUES
     outcomes = [run(value, pace, say) for value in values]
     figures: dict[str, Any] = {
         "per_s": PER_S,
         "pace": asdict(pace),
         **{outcome.acknowledge: outcome.figures() for outcome in outcomes},
     }
+    summary = json.dumps(figures, indent=1)
+    return report.Findings(figures, _picture(outcomes), bounds(figures), summary=summary)
+
+
+def bounds(figures: dict[str, Any]) -> list[Bound]:
     safe = figures[VALUES[0]]
-    bounds = [Bound(f"{VALUES[0]}: {name}", safe[name], 0, "jobs") for name in FLAWS]
-    missed = sum(fault["moved_s"] is None for fault in safe["faults"])
-    bounds.append(Bound("faults that moved no primary", missed, 0, "faults"))
-    return report.Findings(figures, _picture(outcomes), bounds, summary=json.dumps(figures, indent=1))
+    idle = sum(fault["moved_s"] is None for fault in safe["faults"])
+    return [
+        Bound(f"{VALUES[0]}: {', '.join(FLAWS)}", sum(safe[name] for name in FLAWS), 0, "jobs"),
+        Bound("faults that moved no primary", idle, 0, "faults"),
+    ]
 
 
 def run(acknowledge: str, pace: Pace, say: command.Say) -> Outcome:
@@ -212,4 +219,7 @@ def _picture(outcomes: Sequence[Outcome]) -> Figure:
 
 
 if __name__ == "__main__":
-    command.main("failover", __doc__, measure, quick=(0, "1 = half a minute, `replica` alone"))
+    seconds = (WHOLE.seconds, "that questions are asked for, with each value")
+    command.main(
+        "failover", __doc__, measure, seconds=seconds, quick=(0, "1 = half a minute, `replica` alone")
+    )

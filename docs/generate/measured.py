@@ -24,6 +24,7 @@ SECTIONS = {
     "preparing": "Whether the device waits for pictures (simulated device)",
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
+    "failover": "What is lost with the primary",
     "pages": "Whether a document loses a page when processes crash",
     "webhooks": "Whether every webhook is delivered",
     "streams": "Many streams through OpenAI's client",

@@ -19,9 +19,9 @@ def test_the_page_is_what_the_command_wrote() -> None:
     assert (ROOT / "docs/proof.md").read_text(encoding="utf-8") == page(*read(RESULTS))
 
 
-def test_six_figures_are_promised_and_each_that_was_taken_has_a_target() -> None:
+def test_seven_figures_are_promised_and_each_that_was_taken_has_a_target() -> None:
     _, found = read(RESULTS)
-    assert len({part.name for part in PARTS}) == 6
+    assert len({part.name for part in PARTS}) == 7
     assert found
     assert all(row["limits"] for row in found.values())
 
@@ -33,7 +33,7 @@ def test_a_missed_target_and_a_part_that_did_not_end_stand_on_the_page() -> None
     ended = {part.name: {"took_s": 1.0, "exit": 3} for part in PARTS} | {"eta": {"took_s": 9.0, "exit": None}}
     text = page({**summary, "parts": ended}, missed)
     assert "| lost | 1 jobs | ≤ 0 | **missed** |" in text
-    assert text.count("It did not finish: exit code 3.") == 4
+    assert text.count("It did not finish: exit code 3.") == 5
     assert text.count("It did not finish: out of time, or stopped.") == 1
 
 
