@@ -11,7 +11,6 @@ import httpx
 import pytest
 from pydantic_core import from_json
 
-from shared.store.keys import PREFIX
 from sightline.cli import main
 from tests.support.clients import PATIENCE_S, Api, sent_events, until
 from tests.support.former_release import former_release
@@ -148,7 +147,7 @@ def move(old: Service, new: Service, load: Load, file: Path) -> None:
 
 def test_an_update_and_the_way_back_lose_nothing_that_was_accepted(tmp_path: Path) -> None:
     with former_release() as former, running_service(MODELS, ENV) as new, receiver() as hook:
-        same, load = former.prefix == PREFIX, Load(hook.url)
+        same, load = former.same_layout, Load(hook.url)
         # Records of another layout are moved out of a database of their own.
         own = {} if same else {"SIGHTLINE_REDIS__URL": new.redis.url(2)}
         with ending(Service(former.folder, new.redis, MODELS, ENV | own, former.folder)) as old:

@@ -19,7 +19,7 @@ from shared.store.script import Store
 from shared.store.transfer.lines import LINE, Kept
 from shared.store.transfer.restore import RefusedError, StoreWriter
 from sightline.cli import main
-from tests.support.former_release import ROOT, former_release
+from tests.support.former_release import former_release
 from tests.support.hooks import told_to
 from tests.support.invariants import misplaced
 from tests.support.redis_server import RedisServer
@@ -39,8 +39,7 @@ class Exported:
     def __init__(self, server: RedisServer, file: Path) -> None:
         with former_release() as release:
             server.empty()
-            script = ROOT / "tests/support/scenes.py"
-            self.seen: dict[str, Any] = json.loads(release.run(script, server.url()))
+            self.seen: dict[str, Any] = json.loads(release.run(release.scenes, server.url()))
         self.file, self.typed = file, typed(server.url(), "export", str(file))
         _, *lines, self.finish = [LINE.validate_json(line) for line in file.read_text().splitlines()]
         self.lines: list[Any] = lines

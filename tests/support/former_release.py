@@ -5,7 +5,6 @@ Its commit stands in tests/data/former_release.txt.
 
 import io
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -15,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+
+from shared.store.keys import PREFIX
 
 ROOT = Path(__file__).parents[2]
 COMMIT = (ROOT / "tests/data/former_release.txt").read_text(encoding="utf-8").strip()
@@ -35,10 +36,11 @@ class FormerRelease:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        keys = (folder / "shared/store/keys.py").read_text(encoding="utf-8")
-        found = re.search(r'^PREFIX = "(.+)"$', keys, re.M)
-        assert found is not None
-        self.prefix = found[1]
+        own = folder / "tests/support/scenes.py"
+        self.scenes = own if own.exists() else ROOT / "tests/support/scenes.py"
+        shapes = folder / "shared/store/shapes.toml"
+        # A release that named no shapes had promised nothing.
+        self.same_layout = shapes.exists() and f'layout = "{PREFIX}"' in shapes.read_text(encoding="utf-8")
 
     def run(self, script: Path, *arguments: str) -> str:
         """What a script prints that imports its modules."""
