@@ -60,8 +60,8 @@ app = commands("Export and import what the record store holds, and adopt its pic
 def _export(file: File, data: Data = None) -> None:
     """Write every job, key, webhook, batch, file's record and model's mark to FILE.
 
-    It reads records of this and of the former layout. Running jobs are exported as waiting ones. FILE is
-    readable for you alone.
+    It reads records of the first layout, whose keys begin with sl7:. Running jobs are exported as waiting
+    ones. FILE is readable for you alone.
     """
     with _store(data, any_layout=True) as (store, _), ExitStack() as stack:
         if file == "-":
