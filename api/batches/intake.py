@@ -7,8 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from itertools import takewhile
-from typing import Any, Literal
+from typing import Literal
 
 from api.admission.submission import Origin, Schedule, Terms
 from api.auth.callers import Caller
@@ -90,17 +89,18 @@ class LineIntake:
         return True
 
     async def _take(self, asked: list[Asked]) -> int:
-        """Take some lines together, up to the first one that has to wait; returns how many."""
-        outcomes = await asyncio.gather(*(self._admit(*one) for one in asked), return_exceptions=True)
-        passed = list(takewhile(lambda outcome: outcome is None or isinstance(outcome, JobError), outcomes))
-        if passed:
-            await self._move(asked[: len(passed)], passed)
-        failed = outcomes[len(passed)] if len(passed) < len(asked) else None
-        if isinstance(failed, BaseException):
-            raise failed
-        return len(passed)
+        """Take some lines, one after the other, up to the first that has to wait; returns how many."""
+        outcomes: list[JobError | None] = []
+        for one in asked:
+            outcome = await self._admit(*one)
+            if outcome == "waits":
+                break
+            outcomes.append(outcome)
+        if outcomes:
+            await self._move(asked[: len(outcomes)], outcomes)
+        return len(outcomes)
 
-    async def _move(self, asked: list[Asked], outcomes: list[Any]) -> None:
+    async def _move(self, asked: list[Asked], outcomes: list[JobError | None]) -> None:
         """Record which lines were taken. Who dies before loses nothing: the jobs have the lines' ids."""
         refused = {line.number: why for (line, _), why in zip(asked, outcomes, strict=True) if why}
         models = [question.request.model for _, question in asked if isinstance(question, Question)]

@@ -14,7 +14,7 @@ from shared.estimate import Lane
 from shared.models import Model
 from shared.store import batches
 from tests.support.batch_harness import BatchHarness, opened
-from tests.support.batches import line
+from tests.support.batches import jsonl, line
 from tests.support.redis_server import RedisServer
 
 COUNT = 40
@@ -122,3 +122,37 @@ async def test_lines_of_a_caller_whose_jobs_fill_the_records_wait_without_a_look
 
 async def _crowded(*_: object) -> None:
     raise Unavailable("caller_queue_full", "m")
+
+
+async def test_a_line_that_takes_long_holds_up_rows_behind_it_and_not_their_computation(
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.batches.runner.LONGEST_S", 0)
+    await harness.begin(LINES)
+    for _ in range(2):
+        await harness.turn()
+    first = harness.worker.take()
+    harness.answer()
+    await harness.turn()
+    assert ((await harness.now()).written, harness.jobs(), harness.worker.idle()) == (0, COUNT, True)
+    harness.worker.succeed(first, "LATE")
+    await harness.go_on()
+    rows = await harness.written((await harness.now()).output)
+    assert [row["custom_id"] for row in rows] == [str(n) for n in range(COUNT)]
+
+
+async def test_an_imported_batch_gets_no_second_row_of_a_line_and_finds_its_jobs(
+    harness: BatchHarness,
+) -> None:
+    await harness.begin(LINES[:3])
+    await harness.turn()
+    client, key = harness.worker.store.client, f"sl7:{harness.batch}"
+    job = await harness.submit("text 1")
+    client.hset(f"{key}:known", mapping={1: "", 2: job})
+    client.hset(key, mapping={"row": 2, "at": len(jsonl(LINES[:2])), "completed": 1})
+    await harness.go_on()
+    batch = await harness.now()
+    assert (batch.stage, batch.completed, harness.jobs()) == ("completed", 3, 2)
+    rows = await harness.written(batch.output)
+    assert [row["custom_id"] for row in rows] == ["1", "2"]
+    assert rows[0]["response"]["request_id"] == job

@@ -11,7 +11,8 @@ from typing import Any
 from api.admission.cached_answers import CachedAnswers
 from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache
-from api.admission.submission import Submission
+from api.admission.submission import Submission, Terms
+from api.auth.callers import Caller
 from api.batches.lease import BatchContext, LeasedBatch
 from api.batches.runner import BatchTurn
 from api.files import Files, FileWriter
@@ -131,6 +132,12 @@ class BatchHarness:
 
     async def give_back(self, leased: LeasedBatch) -> None:
         await leased.context.store.run(batches.give_back(self.settings, leased.lease, 0))
+
+    async def submit(self, text: str) -> str:
+        """A job of the batch's caller that asks so."""
+        asked = Request(model="sightline/tiny", messages=(Message(role="user", parts=(Text(text=text),)),))
+        submission = self.context(self.store).submission
+        return (await submission.submit(asked, Terms(Caller("local")))).id
 
     def answer(self) -> None:
         """The worker answers everything that waits."""

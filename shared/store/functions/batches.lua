@@ -65,7 +65,7 @@ transition('batch_cancel', { 'allow-oom' }, function()
   if stage == 'validating' or stage == 'in_progress' then
     enter_stage(a.id, 'cancelling')
     local work = read(a.id)
-    if work.state == 'scheduled' then
+    if work and work.state == 'scheduled' then
       Queue.leave(work)
       await_turn(work, 0)
     end
@@ -93,9 +93,9 @@ local function let_go(jobs)
   end
 end
 
--- Runs `commands` in one step, takes over the hold of `pieces` from the `upload`, and lets go of `jobs`. The step was done before where `guard`,
--- a command, is not answered by `expected`. With a `pause` (ms) the process gives the batch back; deaths are counted anew then, because
--- only those that follow on each other make a batch poison. Returns written | lost.
+-- Runs `commands` in one step, takes over the hold of `pieces` from the `upload`, and lets go of `jobs`. The step was done before
+-- where `guard`, a command, is not answered by `expected`. With a `pause` (ms) the process gives the batch back; deaths are counted
+-- anew then: only those that follow on each other make a batch poison. Returns written | lost.
 transition('batch_step', { 'allow-oom' }, function()
   local work = Batches.claimed()
   if not work then
