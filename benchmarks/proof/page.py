@@ -35,8 +35,7 @@ The shipped model on one row, with queued jobs. {samples} times the running job 
 before the request is sent to the worker's next claim, and to the next job's first text.
 """
 ETA = """\
-{jobs:,} jobs of each load for two workers, simulated. The estimate should hold for half of them (p50) and
-for nine in ten (p90).
+{jobs:,} jobs of each load for two workers, simulated.
 """
 CACHE = """\
 {pairs:,} random pairs of requests. Half differ in exactly one of {fields} fields; the others are the same,
