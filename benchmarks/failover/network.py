@@ -16,7 +16,7 @@ CHUNK = 65536
 
 
 class Gate:
-    """One listening port. What `holds` is a moment in which data waits for the network's return."""
+    """One listening port. Where it was struck, data waits until it heals."""
 
     def __init__(self, target: int) -> None:
         self._target = target

@@ -106,11 +106,8 @@ def _acknowledgement(redis: RedisSettings) -> Iterator[Check]:
         from_store(redis, lambda store: store.run(MARK_WRITTEN))
         yield ok("acknowledge", f"what it takes is acknowledged ({redis.acknowledge})")
     except Unacknowledged as error:
-        fix = {
-            "replica": "connect a replica",
-            "disk": "set appendonly yes, appendfsync always",
-        }
-        yield problem("acknowledge", f"every submit would get 503. {error.message}", fix[redis.acknowledge])
+        fix = "connect a replica" if redis.acknowledge == "replica" else "set appendfsync always"
+        yield problem("acknowledge", f"every submit would get 503. {error.message}", fix)
 
 
 def _policy(server: Server) -> Check:
