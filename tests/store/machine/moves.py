@@ -81,7 +81,9 @@ class Moves(Calls):
             waiting = {w.id for w in self.model.waiting(lane)}
             ended = {work for work in waiting if self._ended(work)}
             found = got[0].id if isinstance(got[0], Claim) else None
-            return expected_claim(self.model, self.ledgers[lane], found, ended, **how)
+            again = got[0] == "again"
+            claim = expected_claim(self.model, self.ledgers[lane], found, ended, again=again, **how)
+            return "again" if again else claim
 
         claim = self.do(take, expected, again=again)
         if not isinstance(claim, Claim):
