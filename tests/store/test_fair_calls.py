@@ -157,3 +157,13 @@ def test_a_call_whose_record_cannot_be_read_closes_its_host_no_longer_than_other
     due(records, "one", "well.example")
     assert taken(records)
     assert records.waiting(HOOK) == 0
+
+
+def test_a_fetch_that_is_tried_alone_does_not_wait_for_its_courier_s_calls(records: Records) -> None:
+    records.submit_pending()
+    for _ in range(2):
+        records.claim_pending()
+        records.lose_worker()
+    due(records, "one", "hangs.example")
+    taken(records)
+    assert records.try_claim(lane=INTAKE, worker="courier_01", fingerprint="") is not None

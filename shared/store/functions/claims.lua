@@ -156,7 +156,7 @@ end
 -- that asked first, rows}, `full` where work waits but this worker holds as much as it may, `again` where much was ended first,
 -- or nil where nothing can be taken. A repeat with the same token (a lost reply) answers the same claim.
 hot('claim', 'lane worker token print row slots#', { 'allow-oom' }, function()
-  local claims, count = Queue.claims_of(a.worker)
+  local claims, count = Queue.claims_of(a.worker, a.lane)
   local before = claims[a.token]
   if before then
     local work, request, terms = read((Queue.parts_of(before)), 'request', 'terms')

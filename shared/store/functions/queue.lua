@@ -280,9 +280,16 @@ function Queue.reclass(lane, work, priority)
   end
 end
 
--- A worker's claims by token, and how many there are. Each is a text: a worker of many rows has many of them.
-function Queue.claims_of(worker)
-  return by_name(call('HGETALL', P .. 'held:' .. worker))
+-- A worker's claims by token, a courier's of one lane, and how many there are. Each is a text: a worker of many rows has many of them.
+function Queue.claims_of(worker, lane)
+  local claims, count = by_name(call('HGETALL', P .. 'held:' .. worker))
+  for token, claim in pairs(EACH[lane] and claims or {}) do
+    -- A courier's fetches and its calls of webhooks are no company for each other.
+    if select(2, Queue.parts_of(claim)) ~= lane then
+      claims[token], count = nil, count - 1
+    end
+  end
+  return claims, count
 end
 
 -- The id, lane and rows of a claim.
