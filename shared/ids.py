@@ -20,11 +20,6 @@ def job_id() -> str:
     return _id("job_")
 
 
-def run_id(job: str) -> str:
-    """The run that a job opens has its digits: they find the job where the run's record cannot be read."""
-    return f"run_{job.removeprefix('job_')}"
-
-
 def request_id() -> str:
     return f"req_{os.urandom(16).hex()}"
 

@@ -1,6 +1,5 @@
 """What is kept of a job until its inputs are fetched, so that the courier needs no models file."""
 
-from shared import ids
 from shared.cache_key import request_hash, reuse_key
 from shared.job import Priority
 from shared.request import Frozen, Request
@@ -28,7 +27,6 @@ class PendingTerms(Frozen):
         hashed = "" if pending else request_hash(request, self.revision)
         return Placing(
             job=job,
-            run=ids.run_id(job),
             caller=caller,
             model=request.model,
             lane=self.lane,

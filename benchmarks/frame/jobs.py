@@ -22,7 +22,7 @@ def lane_of(model: str) -> str:
 def placing(model: str, caller: str, **fields: Any) -> Placing:
     """A job like no other; `fields` are where it is not as usual."""
     job = ids.job_id()
-    usual: dict[str, Any] = {"job": job, "run": ids.run_id(job), "hash": job, "key": None, "blobs": ()}
+    usual: dict[str, Any] = {"job": job, "hash": job, "key": None, "blobs": ()}
     usual |= {"priority": "normal", "cost": 64, "request": "{}"}
     return Placing(model=model, caller=caller, lane=lane_of(model), **usual | fields)
 

@@ -95,7 +95,7 @@ class Simulation:
         names = {"job": f"job_{number:032x}", "run": f"run_{number:032x}"}
         caller = as_caller or job.caller
         placing = jobs.placing(MODEL, caller, **names, priority=job.priority, cost=job.cost)
-        self.jobs[placing.run] = job
+        self.jobs[placing.job] = job
         self.waiting += 1
         view = self._run(admission.submit(placing, jobs.SETTINGS)).view
         job.estimate = view.estimate if view and view.estimate else NO_ESTIMATE

@@ -66,10 +66,23 @@ class Probe:
     def _placing(self, blobs: Sequence[str]) -> Placing:
         self._count += 1
         caller, digest = f"caller-{self._count % self._callers}", secrets.token_hex(32)
-        digits = secrets.token_hex(16)
-        job, run = f"job_{digits}", f"run_{digits}"
+        job = f"job_{secrets.token_hex(16)}"
+        # Runs had records of their own in earlier commits.
+        run: dict[str, Any] = (
+            {"run": f"run_{secrets.token_hex(16)}"} if "run" in Placing.__annotations__ else {}
+        )
         return Placing(
-            job, run, caller, MODEL, LANE, "normal", digest, f"{caller}:{digest}", tuple(blobs), 1, REQUEST
+            job=job,
+            caller=caller,
+            model=MODEL,
+            lane=LANE,
+            priority="normal",
+            hash=digest,
+            key=f"{caller}:{digest}",
+            blobs=tuple(blobs),
+            cost=1,
+            request=REQUEST,
+            **run,
         )
 
     def submits(self, placings: Sequence[Placing]) -> list[ScriptCall[Any]]:

@@ -205,7 +205,7 @@ def broken_records(day: Day) -> None:
     placings = day.probe.placings(1000)
     day.probe.store.run_all(day.probe.submits(placings))
     for placing in placings:
-        day.client.hset(f"sl7:{placing.run}", "r", "{")
+        day.client.hset(f"sl7:{placing.job}", "r", "{")
     day.timed("claim over a thousand broken records", iter(claims.within(8, c) for c in day.probe.claims(60)))
 
 

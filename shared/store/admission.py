@@ -37,7 +37,7 @@ Word = Literal["queued", "intake", "pictures", "gone", Repeat, Refusal]
 class Placing:
     """What decides where an admitted job's request goes.
 
-    `run` is the id a new run would get, `key` the reuse key (scope and request hash; None = neither hit nor
+    `key` is the reuse key (scope and request hash; None = neither hit nor
     join), `blobs` the digests of its pictures, `cost` what its caller is charged in line (shared/tokens.py),
     `request` its JSON, `rows` how many its answers take (`Parameters.rows`), `room` the bytes that they may
     take in the store (`shared.tokens.room`). Where it is stored, lists show the beginning of its `question`
@@ -45,7 +45,6 @@ class Placing:
     """
 
     job: str
-    run: str
     caller: str
     model: str
     lane: str
@@ -72,7 +71,7 @@ class Submitted:
     """What `submit` answered: `view` with queued, intake and known, `missing` digests with pictures.
 
     Those that are not `unheld` are held for an upload of the job, as by `touch`.
-    `trace` is the carrier (shared/telemetry/traces.py) of the run, where the job shares one with another job.
+    `trace` is the carrier (shared/telemetry/traces.py) of the job whose answer it shares, where there is one.
     """
 
     word: Word
@@ -177,14 +176,14 @@ def submit(
 
 
 def _queued(placing: Placing, terms: JobTerms, lane: Lane, hook: list[str | None] | None = None) -> JobView:
-    """The job of a new run: all but its place in line is known from its submission."""
+    """A job in line: all but its place there is known from its submission."""
     return JobView(
         id=placing.job,
         caller=placing.caller,
         model=placing.model,
         status="queued",
         created_ms=lane.now_ms,
-        run_id=placing.run,
+        run_id=placing.job,
         cache="MISS" if placing.key else "BYPASS",
         request_hash=placing.hash,
         metadata=dict(terms.metadata),
@@ -219,7 +218,7 @@ def hook_fields(webhook: Webhook) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What `predict` answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
+    """What `predict` answered; `lane.ahead` counts who is ahead, `state` its leader's, if it would follow."""
 
     word: Literal["hit", "joins"] | Word
     lane: Lane
@@ -273,23 +272,21 @@ class Cached:
 
 def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[Cached | None]:
     """The cached answer of a request; None where there is none, or its `texts` are too many to hold."""
-    retention = settings.retention
 
     def parse(reply: list[Any] | None) -> Cached | None:
         if not reply:
             return None
-        result, origin, run, created, changed, opener, now_ms, datas = reply
+        result, origin, job, created, changed, now_ms, datas = reply
         try:
             answer, fields = views.read_result(result, origin), views.record((created, changed))
-            own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, retention.job_s)
-            till = fields.get("till") or fields["ended"] + fields.get("retain_s", retention.result_s) * 1000
+            own = fields["caller"] == placing.caller and _can_be_read(fields, now_ms)
+            left_ms = fields["kept"] - now_ms
             texts, trace = tuple(json.loads(datas)), fields.get("trace", "")
         except (ValueError, LookupError, TypeError):
             return None  # a job is made, as if there were none
         if answer is None:
             return None
-        own_job = fields["job"] if own else None
-        return Cached(answer, run, own_job, trace, now_ms, till - now_ms, texts, len(result))
+        return Cached(answer, job, job if own else None, trace, now_ms, left_ms, texts, len(result))
 
     arguments = {
         "caller": placing.caller,
@@ -303,14 +300,9 @@ def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[C
     return ScriptCall(CACHED, arguments, parse, size=size)
 
 
-def _holds(run: views.Record, opener: str, now_ms: int, job_s: int) -> bool:
-    """Whether the job that opened an ended run ended with it and can be read.
-
-    Whoever deletes it stops holding the run. `opener` is its status where others share the run.
-    """
-    if "joined" in run:
-        return opener == "succeeded"
-    return "holder" not in run and now_ms < run["ended"] + run.get("retain_s", job_s) * 1000
+def _can_be_read(job: views.Record, now_ms: int) -> bool:
+    """Whether the job that was computed ended with its work, and its caller still sees it."""
+    return "own" not in job and "gone" not in job and now_ms < job.get("till", now_ms + 1)
 
 
 def keep_answer(settings: Settings, run: str, retain_s: int | None) -> ScriptCall[None]:

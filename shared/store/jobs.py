@@ -123,7 +123,7 @@ def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptC
         "bytes": EVENT_PAGE_BYTES,
     }
     script = FOLLOW_FIRST if first else FOLLOW
-    return ScriptCall(script, arguments, lambda reply: views.event_page(reply, after))
+    return ScriptCall(script, arguments, lambda reply: views.event_page(reply, job, after))
 
 
 def abandon(caller: str, job: str, keep_s: float) -> ScriptCall[int | None]:

@@ -1,7 +1,4 @@
-"""Maintenance: who leads it, due work goes into line, late jobs end, ends of shared runs are written.
-
-And which records could not be read.
-"""
+"""Maintenance: who leads it, due work goes into line, late jobs end, followers end; bad records."""
 
 import json
 from contextlib import suppress

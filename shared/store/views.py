@@ -1,7 +1,7 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
@@ -10,11 +10,13 @@ from pydantic_core import from_json
 from shared.estimate import Calibration, Lane, LastWorker, ReuseCounts, estimate, waiting_reason
 from shared.job import Attempt, AttemptError, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
+from shared.store.constants import LOST
+from shared.store.keys import INTAKE
 from shared.tool_calls.syntax import read_syntax
 from shared.tool_calls.thoughts import split_thoughts, syntax_in
 
 Record = dict[str, Any]
-"""A job's or a run's fields."""
+"""A job's fields."""
 BEGINNING = 200
 """Characters of an answer that a list without results shows."""
 UNFORESEEN = ("paused", "scheduled", "retrying")
@@ -114,15 +116,24 @@ def job(
     """
     if not reply:
         return None
-    job_id, created, changed, *texts = reply[:6]
-    result, origin, place, *hook = reply[6:]
-    fields = record((created, changed))
+    try:
+        return _job(reply, lanes, bare=bare)
+    except (ValueError, LookupError, TypeError):
+        # The function that meets it next writes this.
+        return JobView(reply[0], caller="", model="", status="failed", created_ms=0, ended_ms=0, error=LOST)
+
+
+def _job(reply: list[Any], lanes: dict[str, Lane] | None, *, bare: bool) -> JobView:
+    job_id, asked, result, origin, place, *hook = reply[0], *reply[8:]
+    fields, work = _with_work(job_id, reply[1:8])
+    # What an answer was made of is told for as long as the answer is.
+    work = work if asked else {}
     facts = lane(place) if isinstance(place, list) else None
     if isinstance(place, int):
         facts = replace((lanes or {})[fields["model_lane"]], ahead=place)
     answer = read_result(result, origin) if result and not bare else None
-    computed = _run(texts)
-    job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
+    job = _view(job_id, ended_with(fields, work), work, facts, answer, len(result))
+    job = replace(job, question=_question((work or fields) | from_json(asked)) if asked else None)
     if bare and result:
         answered = job.status == "succeeded"
         job = replace(job, answer=_beginning(result) if answered else _published(result) or None)
@@ -153,43 +164,62 @@ def _told(beginning: str, syntax: str | None) -> str:
 
 
 def record(texts: Iterable[str]) -> Record:
-    """The fields of a job or run: JSON objects, of which later ones change what earlier ones say."""
+    """The fields of a job: JSON objects, of which later ones change what earlier ones say."""
     fields: Record = {}
     for text in filter(None, texts):
         fields |= from_json(text)
     return fields
 
 
-def _run(texts: Iterable[str]) -> Record:
-    """Empty also where the record of an ended job's run cannot be read."""
+END = ("status", "ended", "last", "error")
+"""How a job ended."""
+
+
+def _with_work(id: str, texts: Sequence[str]) -> tuple[Record, Record]:
+    """A job's fields and those of its work, which are its leader's where it follows another job.
+
+    `texts`: r, s and t of the job, its leader's id, r, s and t of that. The work's end is its own: a job may
+    have left before. The work has its `id`; it is empty while inputs are fetched, or where it cannot be read.
+    """
+    created, changed, progress, leader, *others = texts
+    fields = record((created, changed))
+    if not leader and fields.get("lane") == INTAKE:
+        return fields, {}
     try:
-        return record(texts)
+        work = record(others) if leader else record((created, changed, progress))
     except (ValueError, TypeError):
-        return {}
+        if not leader:
+            raise
+        work = {}
+    return fields, _work(work) | {"id": leader or id} if work else {}
 
 
-def ended_with(job: Record, run: Record) -> Record:
-    """A job's record with its run's end, where its own is still to be written."""
-    if "ended" not in run or "status" in job:
+def _work(fields: Record) -> Record:
+    end = fields.get("over", fields) if fields.get("state") == "over" else {}
+    rest = {name: value for name, value in fields.items() if name not in END}
+    return rest | {name: end[name] for name in END if name in end}
+
+
+def ended_with(job: Record, work: Record) -> Record:
+    """A job's record with the end of its work, where its own is still to be written."""
+    if "status" in job or "status" not in work:
         return job
-    end = {"status": run["state"], "ended": run["ended"], "last": run["end_id"]}
-    error = {"error": run["error"]} if "error" in run else {}
-    return job | end | error
+    return job | {name: work[name] for name in END if name in work}
 
 
 def answer_bytes(reply: list[Any] | None) -> int:
     """The size of the answer in a reply of `view`."""
-    return len(reply[6]) if reply else 0
+    return len(reply[9]) if reply else 0
 
 
 def _view(
-    job_id: str, job: Record, run: Record, facts: Lane | None, answer: Result | None, size: int
+    job_id: str, job: Record, work: Record, facts: Lane | None, answer: Result | None, size: int
 ) -> JobView:
-    status = _status(job, run)
-    tries = _tries(job, [_attempt(row) for row in _attempts(job, run)])
-    state = run.get("state") if "run" in job else job.get("state")
+    status, placed = _status(job, work), job.get("lane") != INTAKE
+    tries = _tries(job, [_attempt(row) for row in _attempts(job, work)])
+    state = work.get("state") if placed else job.get("state")
     waits = status == "queued" or state in ("queued", "retrying")
-    wait = waiting(facts, placed="run" in job, state=state) if facts and waits else {}
+    wait = waiting(facts, placed=placed, state=state) if facts and waits else {}
     result = answer if status == "succeeded" else None
     return JobView(
         id=job_id,
@@ -197,14 +227,14 @@ def _view(
         model=job["model"],
         status=status,
         created_ms=int(job["created"]),
-        run_id=job.get("run"),
+        run_id=job.get("leader", job_id) if placed else None,
         started_ms=_started(job, tries),
         ended_ms=integer(job, "ended"),
         attempts=tries,
         cache=job.get("cache"),
-        request_hash=run.get("hash") or run.get("key", "").rpartition(":")[2] or None,
+        request_hash=work.get("hash") or work.get("key", "").rpartition(":")[2] or None,
         result=result,
-        computed=_computed(job, run) if result else None,
+        computed=_computed(job, work) if result else None,
         error=job_error(job["error"], job.get("paths")) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],
@@ -214,10 +244,9 @@ def _view(
         retry_of=job.get("retry_of"),
         response=job.get("response"),
         stored="unstored" not in job,
-        last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
+        last_event=int(job.get("last") or work.get("seq") or 0) + int(job.get("own", 0)),
         read_ms=facts.now_ms if facts else None,
         bytes=size,
-        question=_question(run if "run" in job else job),
         **wait,
     )
 
@@ -237,19 +266,16 @@ def _question(asked: Record) -> Question | None:
     return Question(asked["question"], asked.get("pictures", 0)) if "question" in asked else None
 
 
-def _attempts(job: Record, run: Record) -> list[Record]:
+def _attempts(job: Record, work: Record) -> list[Record]:
     """Those at a job's inputs are shown once it has ended by them."""
-    rows: list[Record] = []
-    if "run" in job:
-        rows = run.get("attempts", [])
-    elif "status" in job:
-        rows = job.get("attempts", [])
+    fetched = job.get("lane") == INTAKE and "status" in job
+    rows: list[Record] = (job if fetched else work).get("attempts", [])
     return rows
 
 
 def _started(job: Record, tries: tuple[Attempt, ...]) -> int | None:
-    """When the job started, no earlier than it was submitted: its run may have begun for other jobs."""
-    if not tries or "run" not in job:
+    """When the job started, no earlier than it was submitted: its work may have begun for other jobs."""
+    if not tries or job.get("lane") == INTAKE:
         return None
     return max(tries[0].started_ms, int(job["created"]))
 
@@ -263,15 +289,15 @@ def read_result(result: str, origin: str = "") -> Result | None:
         return None
 
 
-def _computed(job: Record, run: Record) -> Computed:
+def _computed(job: Record, work: Record) -> Computed:
     return Computed(
-        job["run"],
-        job=run.get("job") if run.get("caller") == job["caller"] else None,
-        queued_ms=integer(run, "created"),
-        started_ms=integer(run, "started"),
-        first_text_ms=integer(run, "first"),
-        ended_ms=integer(run, "ended"),
-        attempts=integer(run, "attempt"),
+        work["id"],
+        job=work["id"] if work["caller"] == job["caller"] else None,
+        queued_ms=integer(work, "placed" if "placed" in work else "created"),
+        started_ms=integer(work, "started"),
+        first_text_ms=integer(work, "first"),
+        ended_ms=integer(work, "ended"),
+        attempts=integer(work, "attempt"),
     )
 
 
@@ -280,10 +306,10 @@ def integer(fields: Mapping[str, Any], name: str) -> int | None:
     return int(fields[name]) if name in fields else None
 
 
-def _status(job: Record, run: Record) -> Status:
+def _status(job: Record, work: Record) -> Status:
     if "status" in job:
         return cast(Status, job["status"])
-    return "running" if "started" in run else "queued"
+    return "running" if "started" in work else "queued"
 
 
 def job_error(error: str, paths: str | None) -> JobError:
@@ -357,17 +383,18 @@ class EventPage:
     unread: bool = False
 
 
-def event_page(reply: list[Any] | None, after: int) -> EventPage | None:
-    """The reply of `follow`. A job that ended by itself gets its own last event after its run's."""
+def event_page(reply: list[Any] | None, id: str, after: int) -> EventPage | None:
+    """The reply of `follow`. A job that ended by itself gets its own last event after its work's."""
     if not reply:
         return None
-    *texts, rest, entries, whole, before = reply
-    run = _run(texts[2:])
-    job = ended_with(record(texts[:2]), run)
-    own, ended = bool(job.get("own")), "status" in job
-    last = int((job.get("last") if ended else run.get("seq")) or 0)
-    known = [*_first(run), *map(_event, entries)]
-    known += [*_rest(run, rest), *_end(run)] if whole else []
+    *texts, rest, entries, whole, before, kept = reply
+    fields, work = _with_work(id, texts)
+    work = work if kept else {}
+    job = ended_with(fields, work)
+    own, ended, placed = bool(job.get("own")), "status" in job, job.get("lane") != INTAKE
+    last = int((job.get("last") if ended else work.get("seq")) or 0)
+    known = [*_first(work), *map(_event, entries)]
+    known += [*_rest(work, rest), *_end(work)] if whole else []
     events = [e for e in known if after < e.id and (e.id <= last or not ended)]
     seen = next((e for e in [*known, *map(_event, before)] if e.id == after), None)
     newest = last + 1 if own else last
@@ -375,32 +402,34 @@ def event_page(reply: list[Any] | None, after: int) -> EventPage | None:
     if closes:
         failure = json.loads(job.get("error") or "{}")
         events.append(Event(newest, job["status"], failure, int(job["ended"])))
-    run_lost = "run" in job and not run
-    forgot = not run_lost and (after > newest or (bool(run) and 0 < after <= last and seen is None))
-    unread = "unread" in run and any(e.type == "text" for e in events)
-    return EventPage(tuple(events), job.get("run"), ended, newest, seen, forgot, run_lost, unread)
+    lost = (placed and not work) or "lost" in job
+    forgot = not lost and (after > newest or (bool(work) and 0 < after <= last and seen is None))
+    unread = "unread" in work and any(e.type == "text" for e in events)
+    source = job.get("leader", id) if placed else None
+    return EventPage(tuple(events), source, ended, newest, seen, forgot, lost, unread)
 
 
-def _first(run: Record) -> list[Event]:
-    """What a run's record tells of its beginning."""
+def _first(work: Record) -> list[Event]:
+    """What a record tells of the beginning of its work."""
     events = []
-    if "queued_id" in run:
-        events.append(Event(run["queued_id"], "queued", {}, int(run["created"])))
-    if "running_id" in run:
-        events.append(Event(run["running_id"], "running", {"attempt": 1}, int(run["started"])))
+    if "queued_id" in work:
+        at_ms = work["placed" if "placed" in work else "created"]
+        events.append(Event(work["queued_id"], "queued", {}, int(at_ms)))
+    if "running_id" in work:
+        events.append(Event(work["running_id"], "running", {"attempt": 1}, int(work["started"])))
     return events
 
 
-def _rest(run: Record, rest: str) -> list[Event]:
+def _rest(work: Record, rest: str) -> list[Event]:
     """Its last texts."""
     datas = json.loads(rest) if rest else []
-    return [Event(run["rest_id"] + at, "text", data, int(run["ended"])) for at, data in enumerate(datas)]
+    return [Event(work["rest_id"] + at, "text", data, int(work["ended"])) for at, data in enumerate(datas)]
 
 
-def _end(run: Record) -> list[Event]:
-    if "end_id" not in run:
+def _end(work: Record) -> list[Event]:
+    if "status" not in work:
         return []
-    return [Event(run["end_id"], run["state"], json.loads(run.get("error") or "{}"), int(run["ended"]))]
+    return [Event(work["last"], work["status"], json.loads(work.get("error") or "{}"), int(work["ended"]))]
 
 
 def text_event(news: str) -> Event:

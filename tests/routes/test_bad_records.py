@@ -3,7 +3,6 @@
 import httpx
 import pytest
 
-from shared.store import maintenance
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
@@ -19,26 +18,26 @@ CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tel
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(deployment: Deployment) -> None:
     server = deployment.worker.store.client
-    server.hset("sl7:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
+    server.hset("sl7:bad", mapping={"job_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
     async with await customer(deployment.app, "one") as one:
         assert (await one.get(RECORDS)).status_code == 403
-        assert (await one.delete(f"{RECORDS}/run_0b")).status_code == 403
+        assert (await one.delete(f"{RECORDS}/job_0b")).status_code == 403
     async with calling(deployment.app, ADMIN) as operator:
         page = (await operator.get(RECORDS)).json()
-        replies = [await operator.delete(f"{RECORDS}/{id}") for id in ("run_0b", "calls:one", "run_0b")]
+        replies = [await operator.delete(f"{RECORDS}/{id}") for id in ("job_0b", "calls:one", "job_0b")]
         left = (await operator.get(RECORDS)).json()["data"]
         acts = (await operator.get("/v1/admin/audit")).json()["data"][:3]
     assert page["has_more"] is False
     assert [(row["id"], row["reason"]) for row in page["data"]] == [
         ("calls:one", "WRONGTYPE"),
-        ("run_0b", "it lacks lane"),
+        ("job_0b", "it lacks lane"),
     ]
     assert [reply.status_code for reply in replies] == [204] * 3
     assert left == []
     assert [(act["action"], act["subject"], act["outcome"]) for act in reversed(acts)] == [
-        ("record.forget", "run_0b", "done"),
+        ("record.forget", "job_0b", "done"),
         ("record.forget", "calls:one", "done"),
-        ("record.forget", "run_0b", "not_found"),
+        ("record.forget", "job_0b", "not_found"),
     ]
 
 
@@ -55,7 +54,7 @@ async def test_bad_records_are_counted_for_prometheus(
     monkeypatch.setattr("api.metrics.KEPT_S", 0.0)
     async with client_of(deployment.app) as client:
         counts = []
-        for id in ("run_0a", "run_0b"):
+        for id in ("job_0a", "job_0b"):
             counts.append(total((await client.get("/metrics")).text, "sightline_store_records_set_aside"))
             deployment.worker.store.client.hset("sl7:bad", id, "why")
     assert counts == [0, 1]
@@ -95,7 +94,7 @@ async def test_what_fills_the_store_is_said_and_names_of_callers_only_to_operato
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
-async def test_a_connected_reader_of_a_run_that_cannot_be_read_is_told_how_its_job_ended(
+async def test_a_connected_reader_of_a_record_that_cannot_be_read_is_told_how_its_job_ended(
     deployment: Deployment, path: str
 ) -> None:
     worker = deployment.worker
@@ -112,8 +111,7 @@ async def test_a_connected_reader_of_a_run_that_cannot_be_read_is_told_how_its_j
     worker.say(claim, "The cat ")
     await reader.until(lambda e: b"The cat" in e.body)
     worker.store.client.hset(f"sl7:{claim.id}", "t", "{")
-    assert worker.succeed(claim, "The cat sat.") == "lost"
-    worker.store.run(maintenance.finish(worker.settings))
+    worker.succeed(claim, "The cat sat.")
     await reader.finish()
     assert "internal_error" in str(data(reader.body)[-1])
 

@@ -1,230 +1,183 @@
-"""A record that cannot be read fails alone: its jobs with a typed error, and everything else goes on."""
+"""A record that cannot be read fails its own job, and is counted; everything else goes on."""
 
 from collections.abc import Callable
 
 import pytest
 
-from shared.job import Status, Times
-from shared.store import files, jobs, maintenance, webhook_endpoints
+from shared.job import Times
+from shared.store import maintenance
 from shared.store.admission import cached
-from tests.store.test_files import create
+from shared.webhooks import Webhook
 from tests.support.hooks import endpoint, submit, told_to
-from tests.support.store import LANE, Records
+from tests.support.store import PRINT, Records
 from tests.support.stored_batches import BATCH, take, upload
 from tests.support.stored_batches import create as create_batch
 
 Spoil = Callable[[Records, str], object]
-A_DAY_S, FIFTY_DAYS_S = 100_000, 50 * 86400 + 3600
-
-
-def other_type(records: Records, id: str) -> None:
-    records.client.delete(f"sl7:{id}")
-    records.client.set(f"sl7:{id}", "x")
-
-
 FAULTS: dict[str, Spoil] = {
-    "no JSON": lambda records, id: records.client.hset(f"sl7:{id}", "r", "{"),
-    "a change that is no JSON": lambda records, id: records.client.hset(f"sl7:{id}", "s", "{"),
-    "a list": lambda records, id: records.client.hset(f"sl7:{id}", "r", "[1]"),
-    "a missing field": lambda records, id: records.change(id, lane=None, model_lane=None),
-    "another type": other_type,
+    "no JSON": lambda records, id: records.client.hset(f"sl7:{id}", "s", "{"),
+    "a list": lambda records, id: records.client.hset(f"sl7:{id}", "t", "[1"),
+    "no lane": lambda records, id: records.change(id, model_lane=None),
 }
 spoilt = pytest.mark.parametrize("spoil", FAULTS.values(), ids=FAULTS)
 
 
-def bad(records: Records) -> list[str]:
-    named: dict[str, str] = records.run(maintenance.bad_records())
-    return sorted(named)
+def unreadable(records: Records) -> list[str]:
+    reasons: dict[str, str] = records.run(maintenance.bad_records())
+    return list(reasons)
 
 
-def looks_at_deadlines(records: Records) -> None:
-    records.wait(A_DAY_S)
-    records.expire()
-
-
-MEETS: dict[str, Callable[[Records, str], object]] = {
-    "claim": lambda records, _: records.try_claim(),
-    "rescue": lambda records, _: records.lose_worker(),
-    "a look at deadlines": lambda records, _: looks_at_deadlines(records),
-    "cancel": lambda records, joined: records.cancel(joined),
-    "submit": lambda records, _: records.submit("q"),
-}
+def failed_typed(records: Records, job: str) -> bool:
+    seen = records.view(job)
+    return (seen.status, seen.error and seen.error.code) == ("failed", "internal_error")
 
 
 @spoilt
-@pytest.mark.parametrize("meet", MEETS)
-def test_the_jobs_of_a_spoilt_run_fail_whatever_meets_it_and_the_next_is_served(
-    records: Records, spoil: Spoil, meet: str
-) -> None:
-    first, joined = records.submit("q"), records.submit("q")
-    held = records.claim() if meet == "rescue" else None
-    spoil(records, str(first.run_id))
-    good = records.submit()
-    MEETS[meet](records, joined.id)
-    records.finish()
-    assert bad(records) == [first.run_id]
-    for job in (first.id, joined.id):
-        seen = records.view(job)
-        assert (seen.status, seen.error and seen.error.code) == ("failed", "internal_error")
-        assert records.events(job)[-1].type == "failed"
-    assert held is None or records.settle(held) == "lost"
-    others = {"claim": "running", "a look at deadlines": "failed"}
-    assert records.view(good.id).status == others.get(meet, "queued")
-    for view in records.listed().views:  # type: ignore[union-attr]
-        records.purge(view.id)
-    records.wait(FIFTY_DAYS_S)
-    records.renew()
-    assert not records.client.exists("sl7:held:worker_01"), "a slot of the worker stays taken"
-    records.fold()
-    assert not records.client.exists("sl7:mem"), "somebody is charged for it"
-
-
-def test_work_that_cannot_be_begun_fails_and_the_next_is_served(records: Records) -> None:
-    odd, good = records.submit(), records.submit()
-    records.change(odd.run_id, cost=None)
-    assert records.claim().id == good.run_id
-    records.finish()
-    assert records.view(odd.id).status == "failed"
-    assert bad(records) == [odd.run_id]
+def test_the_line_goes_on_behind_a_bad_record_and_its_caller_is_told(records: Records, spoil: Spoil) -> None:
+    hook = Webhook("https://example.com/", host="example.com")
+    bad, good = records.post(records.placing(), webhook=hook).view, records.submit()
+    assert bad is not None
+    spoil(records, bad.id)
+    assert records.claim().id == good.id
+    assert failed_typed(records, bad.id)
+    assert [event.type for event in records.events(bad.id)] == ["failed"]
+    assert ("https://example.com/", "job.failed", bad.id) in told_to(records)
+    assert unreadable(records) == [bad.id]
+    assert records.purge(bad.id) == []
 
 
 @spoilt
-def test_a_spoilt_job_is_left_out_and_the_others_are_shown_and_end(records: Records, spoil: Spoil) -> None:
+def test_other_leases_are_looked_after(records: Records, spoil: Spoil) -> None:
+    bad, good = records.submit(), records.submit()
+    for _ in range(2):
+        records.claim()
+    spoil(records, bad.id)
+    records.lose_worker()
+    assert records.claim(fingerprint=PRINT).id == good.id
+    assert failed_typed(records, bad.id)
+
+
+@spoilt
+def test_other_deadlines_are_kept(records: Records, spoil: Spoil) -> None:
     times = Times(finish_by=records.now + 1000)
-    views = [records.post(records.placing(), times=times).view for _ in range(3)]
-    first, middle, last = (str(view and view.id) for view in views)
-    spoil(records, middle)
-    queued: list[Status] = ["queued"]
-    for statuses in ([], queued):
-        page = records.listed(statuses=statuses)
-        assert page is not None
-        assert {view.id for view in page.views} == {first, last}
-    assert records.try_view(middle) is None
-    assert records.cancel(middle) is None
+    bad, good = (records.post(records.placing(), times=times).view for _ in range(2))
+    assert bad is not None
+    assert good is not None
+    spoil(records, bad.id)
     records.wait(2)
-    assert records.expire() == [first, last]
-    assert bad(records) == [middle]
+    records.expire()
+    assert records.view(good.id).status == "failed"
+    assert failed_typed(records, bad.id)
 
 
 @spoilt
-def test_a_job_of_a_spoilt_run_is_listed(records: Records, spoil: Spoil) -> None:
-    job = records.submit()
-    spoil(records, str(job.run_id))
-    for results in (False, True):
-        call = jobs.jobs(records.settings, "anyone", after=None, limit=10, results=results)
-        page = records.run(call)
-        assert page is not None
-        assert [view.id for view in page.views] == [job.id]
+def test_what_its_worker_says_of_a_bad_record_is_lost_and_the_worker_goes_on(
+    records: Records, spoil: Spoil
+) -> None:
+    bad = records.submit()
+    claim = records.claim()
+    spoil(records, bad.id)
+    assert records.settle(claim) == "lost"
+    assert failed_typed(records, bad.id)
+    good = records.submit()
+    records.lose_worker()
+    records.wait(100)
+    records.renew()
+    assert records.claim().id == good.id
+    assert len(records.client.hkeys("sl7:held:worker_01")) == 1
 
 
 @spoilt
-def test_an_answer_whose_record_cannot_be_read_is_no_longer_kept(records: Records, spoil: Spoil) -> None:
-    records.beat()
-    job = records.submit("q")
-    records.settle(records.claim())
-    spoil(records, str(job.run_id))
-    assert records.submit("q").cache == "MISS"
-    assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
+def test_those_who_follow_a_bad_record_are_told(records: Records, spoil: Spoil) -> None:
+    leader, follower = records.submit("q"), records.submit("q")
+    spoil(records, leader.id)
+    assert records.try_claim() is None
     records.finish()
-    assert (records.view(job.id).status, records.view(job.id).expired) == ("succeeded", True)
+    assert failed_typed(records, leader.id)
+    assert failed_typed(records, follower.id)
+    assert records.submit("q").cache == "MISS"
+
+
+@pytest.mark.parametrize("spoil", [FAULTS["no JSON"], FAULTS["a list"]])
+def test_a_bad_record_that_nobody_meets_again_reads_as_failed(records: Records, spoil: Spoil) -> None:
+    good, bad = records.submit(), records.submit()
+    spoil(records, bad.id)
+    assert failed_typed(records, bad.id)
+    page = records.listed()
+    assert page is not None
+    assert good.id in {view.id for view in page.views}
+    records.cancel(bad.id)
+    assert failed_typed(records, bad.id)
+
+
+def test_a_key_of_another_type_is_nobody_s_job(records: Records) -> None:
+    bad, good = records.submit(), records.submit()
+    records.client.delete(f"sl7:{bad.id}")
+    records.client.set(f"sl7:{bad.id}", "x")
+    assert records.claim().id == good.id
+    assert records.try_view(bad.id) is None
+    assert unreadable(records) == [bad.id]
 
 
 @pytest.mark.parametrize("answer", ["{", "[1]", '"text"'])
 def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answer: str) -> None:
-    job = records.submit("q")
+    job, good = records.submit("q"), records.submit()
     records.settle(records.claim())
-    records.client.hset(f"sl7:{job.run_id}", mapping={"result": answer, "bare": answer})
+    records.client.hset(f"sl7:{job.id}", mapping={"result": answer, "bare": answer})
     assert records.view(job.id).expired
     assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
+    page = records.listed()
+    assert page is not None
+    assert {view.id for view in page.views} == {job.id, good.id}
 
 
-def test_a_reader_of_a_run_that_cannot_be_read_gets_the_end_of_its_job(records: Records) -> None:
-    job = records.submit()
-    held = records.claim()
-    records.append(held, 0, "one")
-    last = records.events(job.id)[-1].id
-    records.client.hset(f"sl7:{job.run_id}", "t", "{")
-    until_then = records.run(jobs.follow("anyone", job.id, last))
-    assert until_then is not None
-    assert (until_then.events, until_then.forgot) == ((), False)
-    assert records.settle(held) == "lost"
-    records.finish()
-    assert [event.type for event in records.events(job.id, last)] == ["failed"]
-
-
-def test_bad_records_are_named_until_they_are_forgotten_and_no_more_than_a_thousand(records: Records) -> None:
-    records.client.hset("sl7:bad", mapping={f"run_{number:x}": "why" for number in range(1000)})
-    run = str(records.submit().run_id)
-    records.client.hset(f"sl7:{run}", "r", "{")
+def test_a_bad_record_is_counted_until_it_is_forgotten(records: Records) -> None:
+    bad = records.submit().id
+    records.client.hset(f"sl7:{bad}", "r", "{")
     assert records.try_claim() is None
-    assert len(bad(records)) == 1000
-    records.client.delete("sl7:bad")
-    records.client.hset("sl7:bad", run, "why")
-    assert [records.run(maintenance.forget(run)) for _ in range(2)] == [True, False]
-    assert bad(records) == []
-
-
-def test_a_line_whose_counts_cannot_be_read_goes_on(records: Records) -> None:
-    runs = [records.submit().run_id for _ in range(2)]
-    records.client.hset(f"sl7:lane:{LANE}", "q", "{")
-    assert [records.claim().id for _ in runs] == runs
-    assert bad(records) == [f"lane:{LANE}"]
-    assert records.waiting() == 0
-
-
-@pytest.mark.parametrize("kind", ["files", "endpoints"])
-@pytest.mark.parametrize("spoil", [other_type, lambda records, id: records.client.hdel(f"sl7:{id}", "id")])
-def test_a_list_shows_the_other_plain_records(records: Records, kind: str, spoil: Spoil) -> None:
-    if kind == "files":
-        odd, good = (create(records, number).id for number in (1, 2))
-    else:
-        odd, good = endpoint(records), endpoint(records)
-    spoil(records, odd)
-    if kind == "files":
-        shown = [
-            file.id
-            for file in records.run(files.files("anyone", after=None, limit=10, oldest_first=False)) or ()
-        ]
-    else:
-        shown = [one.id for one in records.run(webhook_endpoints.endpoints("anyone"))]
-    assert shown == [good]
+    assert unreadable(records) == [bad]
+    assert records.run(maintenance.forget(bad))
+    assert unreadable(records) == []
+    assert not records.run(maintenance.forget(bad)), "harmless twice"
 
 
 def test_the_next_batch_is_taken_up(records: Records) -> None:
     upload(records)
     create_batch(records, id="batch_0a")
     create_batch(records)
-    other_type(records, "batch_0a")
+    records.client.delete("sl7:batch_0a")
+    records.client.set("sl7:batch_0a", "x")
     assert take(records).id == BATCH
-    assert bad(records) == ["batch_0a"]
+    assert unreadable(records) == ["batch_0a"]
 
 
-@pytest.mark.parametrize("field", ["targets", "type"])
-def test_other_webhooks_are_called_beside_a_notice_that_cannot_be_read(records: Records, field: str) -> None:
-    odd, good = submit(records, "one"), submit(records, "two")
-    for _ in range(2):
-        records.settle(records.claim())
-    records.client.hset(f"sl7:{odd.id}:ended", field, "{")
-    assert good.id in [subject for _, _, subject in told_to(records)]
-    records.purge(odd.id)
-    assert not records.client.exists(f"sl7:{odd.id}")
+HOOK_FAULTS: dict[str, Spoil] = {
+    "no events": lambda records, key: records.client.hdel(key, "events"),
+    "another type": lambda records, key: (records.client.delete(key), records.client.set(key, "x")),
+}
 
 
-@pytest.mark.parametrize(
-    "spoil", [other_type, lambda records, id: records.client.hdel(f"sl7:{id}", "events")]
-)
+@pytest.mark.parametrize("spoil", HOOK_FAULTS.values(), ids=HOOK_FAULTS)
 @pytest.mark.parametrize("whose", ["an endpoint", "a job's own"])
+@pytest.mark.parametrize("when", ["queued", "told"])
 def test_a_webhook_that_cannot_be_read_holds_up_no_job_and_no_other_webhook(
-    records: Records, spoil: Spoil, whose: str
+    records: Records, spoil: Spoil, whose: str, when: str
 ) -> None:
-    odd, _ = endpoint(records), endpoint(records, url="https://good.example/")
-    job, joined = submit(records, "q"), submit(records, "q")
-    id = odd if whose == "an endpoint" else f"{job.id}:hook"
-    spoil(records, id)
+    bad, good = endpoint(records), endpoint(records, url="https://good.example/")
+    job = submit(records, "q")
+    joined = submit(records, "q")
+    spoilt_id = bad if whose == "an endpoint" else f"{job.id}:hook"
+    if when == "queued":
+        spoil(records, f"sl7:{spoilt_id}")
     records.settle(records.claim())
     records.finish()
+    if when == "told":
+        spoil(records, f"sl7:{spoilt_id}")
     calls = told_to(records)
-    for ended in (job.id, joined.id):
-        assert records.view(ended).status == "succeeded"
-        assert ("https://good.example/", "job.succeeded", ended) in calls
-    assert bad(records) == [id]
+    for id in (job.id, joined.id):
+        assert records.view(id).status == "succeeded"
+        assert ("https://good.example/", "job.succeeded", id) in calls
+    assert spoilt_id in unreadable(records)
+    assert good not in unreadable(records)
+    for key in (f"sl7:{job.id}", f"sl7:{joined.id}", *records.client.scan_iter("sl7:*:ended")):
+        assert records.client.ttl(key) != -1, "it would be kept for ever"

@@ -7,7 +7,7 @@ from shared.store import jobs
 from shared.store.jobs import EVENT_PAGE_BYTES, EVENT_PAGE_LIMIT
 from shared.store.script import Store
 from tests.support.redis_server import RedisServer
-from tests.support.store import BROKEN, OTHER_PRINT, PRINT, Records
+from tests.support.store import BROKEN, OTHER_PRINT, PRINT, SETTINGS, Records
 
 
 def told(records: Records) -> str:
@@ -123,7 +123,7 @@ def test_a_job_whose_pictures_cannot_be_had_tells_why_and_ends(records: Records)
 def test_the_end_of_a_job_is_told_after_its_events_are_gone(records: Records) -> None:
     job = records.submit()
     records.settle(records.claim(), BROKEN)
-    records.client.delete(f"sl7:{job.run_id}")
+    records.wait(SETTINGS.retention.result_s)
     assert records.story(job.id) == ["failed"]
     assert not _forgot(records, job.id, 1)
     last = records.events(job.id)[-1]

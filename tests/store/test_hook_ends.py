@@ -77,11 +77,10 @@ def is_answered_after_fetching(records: Records) -> JobView:
     return view
 
 
-def lost_its_run(records: Records) -> JobView:
+def cannot_be_read(records: Records) -> JobView:
     view = submit(records)
-    records.client.hset(f"sl7:{view.run_id}", "r", "{")
+    records.client.hset(f"sl7:{view.id}", "s", "{")
     assert records.try_claim() is None
-    records.finish()
     return view
 
 
@@ -96,7 +95,7 @@ ENDS: dict[Callable[[Records], JobView], str] = {
     loses_its_model_while_it_fetches: "failed",
     is_answered_at_the_door: "succeeded",
     is_answered_after_fetching: "succeeded",
-    lost_its_run: "failed",
+    cannot_be_read: "failed",
 }
 
 

@@ -1,8 +1,5 @@
 """Joining: identical requests in flight are computed once, and each caller keeps a job of their own."""
 
-import pytest
-
-from shared.job import Priority
 from tests.support.store import Records
 
 
@@ -80,31 +77,3 @@ def test_an_urgent_caller_of_a_running_run_counts_when_it_must_wait_again(record
     records.submit("q", priority="interactive")
     records.give_back(claim)
     assert records.claim().id == slow.run_id
-
-
-def test_a_run_is_as_urgent_as_those_who_still_wait_for_it(records: Records) -> None:
-    records.submit("slow", priority="batch")
-    hurried = records.submit("slow", priority="interactive")
-    normal = records.submit()
-    records.cancel(hurried.id)
-    assert records.claim().id == normal.run_id
-
-
-@pytest.mark.parametrize("who_stays", [("batch", "normal"), ("normal", "batch")])
-def test_the_most_urgent_of_those_who_stay_decides(
-    records: Records, who_stays: tuple[Priority, Priority]
-) -> None:
-    slow, _ = (records.submit("q", priority=priority) for priority in who_stays)
-    hurried = records.submit("q", priority="interactive")
-    records.cancel(hurried.id)
-    records.submit(priority="batch")
-    assert records.field(slow.run_id, "priority") == "normal"
-
-
-def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(records: Records) -> None:
-    records.submit("slow", priority="batch")
-    hurried = records.submit("slow", priority="interactive")
-    claim = records.claim()
-    records.cancel(hurried.id)
-    records.give_back(claim)
-    assert records.client.exists(f"sl7:line:{records.placing().lane}:batch:anyone")

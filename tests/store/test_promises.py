@@ -152,7 +152,7 @@ def test_what_a_caller_is_told_is_what_is_held_against_the_wait(records: Records
         assert view.estimate is not None
         told = view.estimate
         assert [told.p50, told.p90] == pytest.approx(
-            [ms / 1000 for ms in promise(records, placing.run)], abs=0.002
+            [ms / 1000 for ms in promise(records, placing.job)], abs=0.002
         )
 
 

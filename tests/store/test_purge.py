@@ -139,7 +139,7 @@ def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> N
         records.post(records.placing("q"), retain_s=60)
     records.wait(61)
     records.submit("q")
-    assert records.client.zcard(f"sl7:{run}:readers") == 1
+    assert records.client.zcard(f"sl7:{run}:followers") == 1
 
 
 def test_an_answer_goes_with_its_last_job_when_the_others_time_was_over(records: Records) -> None:
@@ -163,18 +163,16 @@ def test_an_answer_goes_with_its_last_job_when_the_record_of_another_was_lost(re
     assert not records.client.exists(f"sl7:{first.run_id}")
 
 
-def test_what_is_deleted_is_gone_although_the_record_of_another_job_of_it_ran_out_before(
+def test_an_answer_and_its_picture_go_with_the_last_job_whoever_led(
     records: Records,
 ) -> None:
     records.beat()
     first, second, third = (records.submit("q", blobs=(PICTURE,)) for _ in range(3))
     records.settle(records.claim())
-    # As at the end of `retention.job_s`.
-    records.client.delete(f"sl7:{first.id}")
-    assert records.purge(second.id) == []
+    assert records.purge(first.id) == records.purge(second.id) == []
     assert records.view(third.id).result is not None
     assert records.purge(third.id) == [PICTURE]
-    assert not any(kind in key for key in remains(records) for kind in ("run_", "cache:", "blob:"))
+    assert not any(kind in key for key in remains(records) for kind in ("job_", "cache:", "blob:"))
     assert records.submit("q").cache == "MISS"
 
 
@@ -197,7 +195,7 @@ def test_who_holds_an_answer_is_forgotten_with_it_also_after_all_others_were_del
     records.settle(records.claim())
     records.purge(second.id)
     assert records.submit("q").cache == "HIT"
-    assert records.client.ttl(f"sl7:{first.run_id}:readers") > 0
+    assert records.client.ttl(f"sl7:{first.run_id}:followers") > 0
 
 
 def test_a_picture_uploaded_again_during_a_slow_deletion_is_to_be_written_anew(records: Records) -> None:

@@ -64,7 +64,7 @@ def test_a_run_of_another_caller_does_not_tell_their_job(records: Records) -> No
 
     assert other.cache == "HIT"
     assert computed is not None
-    assert (computed.run, computed.job) == (placing.run, None)
+    assert (computed.run, computed.job) == (placing.job, None)
 
 
 def test_attempts_are_counted_over_the_run_s_whole_life(records: Records) -> None:
@@ -102,7 +102,7 @@ def test_what_made_an_answer_is_told_by_its_receipt_and_stands_in_no_older_api_s
     results = [records.view(job).result for job in (first.job, later)]
 
     assert [result and result.origin for result in results] == [origin, origin]
-    result = json.loads(records.field(first.run, "result"))
+    result = json.loads(records.field(first.job, "result"))
     assert result.keys() == {"choices", "usage", "fingerprint", "compute_s"}
 
 

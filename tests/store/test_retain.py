@@ -82,7 +82,7 @@ def test_without_one_the_settings_count(records: Records) -> None:
     claim = records.claim()
     records.settle(claim, BROKEN)
     assert left(records, job.id) == records.given(SETTINGS_JOB_S)
-    assert left(records, claim.id) == records.given(SETTINGS_RESULT_S)
+    assert records.kept(claim.id) == SETTINGS_RESULT_S
 
 
 @pytest.mark.parametrize(("first", "second"), [(30, None), (None, 30), (30, 5000), (5000, 30)])
@@ -95,7 +95,7 @@ def test_a_shared_answer_is_kept_for_as_long_as_each_of_its_callers_asks(
     claim = records.claim()
     records.settle(claim)
     longest = max(retain_s or SETTINGS_RESULT_S for retain_s in (first, second))
-    assert left(records, claim.id) == records.given(longest)
+    assert records.kept(claim.id) == longest
     assert left(records, one.id) == records.given(first or SETTINGS_JOB_S)
     assert left(records, other.id) == records.given(second or SETTINGS_JOB_S)
 
@@ -106,9 +106,9 @@ def test_a_later_hit_keeps_the_answer_for_its_own_caller(records: Records) -> No
     claim = records.claim()
     records.settle(claim, answer())
     assert ask(records, "same", retain_s=5000, caller="other").cache == "HIT"
-    assert left(records, claim.id) == records.given(5000)
+    assert records.kept(claim.id) == 5000
     assert ask(records, "same", retain_s=40, caller="third").cache == "HIT"
-    assert left(records, claim.id) == records.given(5000)
+    assert records.kept(claim.id) == 5000
 
 
 def held(records: Records, caller: str) -> int:

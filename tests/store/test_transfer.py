@@ -117,7 +117,7 @@ def test_answers_their_lives_and_their_streams_are_kept(exported: Exported, move
     assert job.result.text == "succeeded"
     assert moved.story(job.id) == ["queued", "running", "text", "succeeded"]
     assert moved.life(job.id) == pytest.approx(1000 - 60, abs=30)
-    assert moved.life(job.run_id) == pytest.approx(100 - 60, abs=30)
+    assert moved.kept(job.id) == pytest.approx(100 - 60, abs=30)
     moved.beat()
     assert moved.submit("same").cache == "HIT"
     assert moved.run(files.mark_deleted([PICTURE])) == []
@@ -131,7 +131,7 @@ def test_what_waited_is_computed_in_its_order_and_for_all_who_asked(
     while claim := moved.try_claim():
         claims.append(claim)
         moved.settle(claim)
-    runs = {seen["run_id"]: name for name, seen in exported.seen.items() if name != "joined"}
+    runs = {seen["id"]: name for name, seen in exported.seen.items() if name != "joined"}
     order = [runs[claim.id] for claim in claims]
     assert sorted(order[:2]) == ["running", "urgent"]
     assert [name for name in order if name in ("normal", "timed", "unstored")] == [

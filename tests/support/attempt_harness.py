@@ -157,10 +157,8 @@ class WorkerHarness:
         )
         pending = any(image.url for image in images)
         hashed = "" if pending else request_hash(question, MODEL.revision)
-        job = ids.job_id()
         return Placing(
-            job=job,
-            run=ids.run_id(job),
+            job=ids.job_id(),
             caller=CALLER,
             model=MODEL.id,
             lane=MODEL.lane,

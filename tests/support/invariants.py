@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from shared.job import ENDED, Event, JobView
+from shared.job import Event, JobView
 
-RUN, JOB = re.compile(r"^sl7:(run_[0-9a-f]+)$"), re.compile(r"^sl7:(job_[0-9a-f]+)$")
+JOB = re.compile(r"^sl7:(job_[0-9a-f]+)$")
 BATCH = re.compile(r"^sl7:(batch_[0-9a-f]+)$")
 CALL = re.compile(r"^sl7:(hook:.+)$")
 CLASSES = ("interactive", "normal", "batch")
@@ -53,29 +53,37 @@ def _under(dump: dict[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
     return ((key.removeprefix(prefix), value) for key, value in dump.items() if key.startswith(prefix))
 
 
-def _records(dump: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+def records_of(dump: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     for key, record in dump.items():
-        if found := RUN.match(key) or JOB.match(key) or CALL.match(key):
+        if found := JOB.match(key):
             yield found.group(1), record
 
 
 def _works(dump: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Runs and batches that have not ended, jobs whose inputs are to be fetched, and calls of webhooks."""
+    """Jobs that are computed or will be or whose inputs are to be fetched, batches, and calls of webhooks."""
     return {
         id: record
-        for id, record in [*_records(dump), *_batches(dump)]
-        if "lane" in record and "status" not in record and record["state"] not in ENDED
+        for id, record in [*records_of(dump), *_batches(dump), *_calls(dump)]
+        if record.get("state", "over") != "over"
     }
+
+
+def _class(record: dict[str, str]) -> str:
+    return record.get("class", record["priority"])
 
 
 def _batches(dump: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
     return [(found.group(1), record) for key, record in dump.items() if (found := BATCH.match(key))]
 
 
+def _calls(dump: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    return [(found.group(1), record) for key, record in dump.items() if (found := CALL.match(key))]
+
+
 def _place(record: dict[str, str]) -> str:
     """Where work stands."""
     lane, suspect = record["lane"], int(record.get("deaths", 0)) >= SUSPECT_DEATHS
-    line = f"line:{lane}:{record['priority']}:{record['caller']} {record.get('host', '')}".rstrip()
+    line = f"line:{lane}:{_class(record)}:{record['caller']} {record.get('host', '')}".rstrip()
     places = {"queued": f"suspects:{lane}" if suspect else line, "running": f"lease:{lane}"}
     return places.get(record["state"], "later")
 
@@ -86,48 +94,43 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
         for rest, entries in _under(dump, kind):
             for work, _ in entries if not _HOSTS.match(f"{kind}:{rest}") else ():
                 places.setdefault(work, []).append(f"{kind}:{rest}")
-    for id, record in _records(dump):
-        yield from _WRONG[id[:4]](id, record, places.pop(id, []), dump)
+    for id, record in records_of(dump):
+        yield from _misplaced_job(id, record, places.pop(id, []), dump)
+    for id, record in _calls(dump):
+        yield from _misplaced_call(id, record, places.pop(id, []), dump)
     for id, record in _batches(dump):
         where = places.pop(id, [])
         if where != ([_place(record)] if "lane" in record else []):
             yield f"{id} stands in {where}: {record}"
     yield from (f"{work} is gone but stands in {where}" for work, where in places.items())
-    unended = {id for id, record in _records(dump) if JOB.match(f"sl7:{id}") and "status" not in record}
+    unended = {id for id, record in records_of(dump) if "status" not in record}
     if (timed := {job for job, _ in dump.get("sl7:deadlines", ())}) != unended:
         yield f"{timed - unended} have ended and are looked at; {unended - timed} are never"
 
 
-def subscribers(run: str, dump: dict[str, Any]) -> set[str]:
-    joined: set[str] = dump.get(f"sl7:{run}:live", set())
-    record = dump.get(f"sl7:{run}", {})
-    return joined | ({record["job"]} if "job" in record and "left" not in record else set())
-
-
-def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
-    live = subscribers(run, dump)
-    if record["state"] in ENDED:
-        if where or live or "token" in record:
-            yield f"{run} has ended but stands in {where}, with subscribers {live}"
-        return
-    if where != [_place(record)]:
-        yield f"{run} is {record['state']} and stands in {where}, not in {_place(record)}"
-    if ("token" in record) != (record["state"] == "running"):
-        yield f"{run} is {record['state']} with token {record.get('token')}"
-    if not live:
-        yield f"{run} is {record['state']} for nobody"
-    for job in live:
-        subscriber = dump.get(f"sl7:{job}", {})
-        if "status" in subscriber or subscriber.get("run") != run:
-            yield f"{run} has the subscriber {job}, which is {subscriber}"
+def followers(leader: str, dump: dict[str, Any]) -> set[str]:
+    """Those that wait for its end."""
+    return {job for job, till in dump.get(f"sl7:{leader}:followers", ()) if till == float("inf")}
 
 
 def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
-    waits_for_pictures = "run" not in record and "status" not in record
-    if where != ([_place(record)] if waits_for_pictures else []):
-        yield f"{job} stands in {where}: {record}"
-    if "run" in record and "status" not in record and job not in subscribers(record["run"], dump):
-        yield f"{job} has not ended but its run does not know it"
+    live = followers(job, dump)
+    if record.get("state", "over") == "over":
+        if where or live or "token" in record:
+            yield f"{job} stands in {where}, with followers {live}: {record}"
+        if "status" not in record and job not in followers(record.get("leader", ""), dump):
+            yield f"{job} has not ended and is no work, nor does it follow any: {record}"
+        return
+    if where != [_place(record)]:
+        yield f"{job} is {record['state']} and stands in {where}, not in {_place(record)}"
+    if ("token" in record) != (record["state"] == "running"):
+        yield f"{job} is {record['state']} with token {record.get('token')}"
+    if not live and "status" in record:
+        yield f"{job} is {record['state']} for nobody"
+    for follower in live:
+        found = dump.get(f"sl7:{follower}", {})
+        if "status" in found or found.get("leader") != job:
+            yield f"{job} has the follower {follower}, which is {found}"
 
 
 def _misplaced_call(id: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
@@ -139,7 +142,6 @@ def _misplaced_call(id: str, record: dict[str, str], where: list[str], dump: dic
 
 
 _HOSTS = re.compile(r"^line:hook:\w+:\S+$")
-_WRONG = {"run_": _misplaced_run, "job_": _misplaced_job, "hook": _misplaced_call}
 
 
 def _out_of_turn(dump: dict[str, Any]) -> Iterator[str]:
@@ -179,7 +181,7 @@ def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
         elif record["state"] == "retrying":
             count["retrying"] += 1
         elif place in ("line", "suspects"):
-            count[("n" if place == "line" else "x") + str(CLASSES.index(record["priority"]) + 1)] += 1
+            count[("n" if place == "line" else "x") + str(CLASSES.index(_class(record)) + 1)] += 1
         wide = {"queued": "wide_queued", "running": "wide_running"}.get(record["state"])
         if wide:
             count[wide] += int(record.get("rows", 1)) - 1
@@ -217,14 +219,15 @@ def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
     """
     charged, passing = Counter[str](), dict[str, Counter[str]]()
     folded = int(dump.get("sl7:upkeep", {}).get("folded", 0))
-    for id, record in _records(dump):
-        room, size, hour, caller = record["m"].split(" ", 3)
-        over = "status" in record or record.get("state") in ENDED
-        if caller != record["caller"] or (over and int(room)):
-            yield f"{id} of {record['caller']} is charged {record['m']}"
-        charged[""] += int(room)
-        if int(hour) > folded:
-            passing.setdefault(hour, Counter()).update({caller: int(room) + int(size)})
+    for id, record in [*records_of(dump), *_calls(dump)]:
+        over = record.get("state", "over" if "status" in record else "") == "over"
+        for charge in filter(None, (dump.get(f"sl7:{name}", {}).get("m") for name in (id, f"{id}:answer"))):
+            room, size, hour, caller = charge.split(" ", 3)
+            if caller != record["caller"] or (over and int(room)):
+                yield f"{id} of {record['caller']} is charged {charge}"
+            charged[""] += int(room)
+            if int(hour) > folded:
+                passing.setdefault(hour, Counter()).update({caller: int(room) + int(size)})
     for hour, callers in _under(dump, "keep"):
         kept = Counter({caller: int(size) for caller, size in callers.items()})
         charged.update(kept)

@@ -57,7 +57,6 @@ class ScriptedWorker:
         assert claimed is not None
         placing = Placing(
             job=claimed.id,
-            run=ids.run_id(claimed.id),
             caller=claimed.caller,
             model=self.model.id,
             lane=self.model.lane,

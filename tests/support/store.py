@@ -105,7 +105,6 @@ class Records:
         hashed = question or f"only-{number}"
         plain = Placing(
             job=f"job_{number:032x}",
-            run=f"run_{number:032x}",
             caller="anyone",
             model=MODEL,
             lane=LANE,
@@ -201,7 +200,7 @@ class Records:
         return self.run(maintenance.due())
 
     def finish(self) -> None:
-        """The ends of all jobs that share a run are written."""
+        """The ends of all followers are written."""
         while self.run(maintenance.finish(self.settings)):
             pass
 
@@ -315,9 +314,13 @@ class Records:
         return [e.type for e in self.events(job)]
 
     def life(self, id: str | None) -> float:
-        """Seconds for which callers see a job or run from now on; -1 while it has not ended."""
+        """Seconds for which callers see a job from now on; -1 while it has not ended."""
         till = self.field(id, "till")
         return (float(till) - self.now) / 1000 if till else float(self.client.ttl(f"sl7:{id}"))
+
+    def kept(self, id: str | None) -> float:
+        """Seconds for which the answer of an ended job is read from now on."""
+        return (float(self.field(id, "kept")) - self.now) / 1000
 
     def waiting(self, lane: str = LANE) -> int:
         """How much stands in a lane's line, suspects included."""
@@ -348,9 +351,9 @@ class Records:
         return {key: unpacked(value) if isinstance(value, dict) else value for key, value in found.items()}
 
     def field(self, id: str | None, name: str) -> Any:
-        """Of a job's or a run's record."""
+        """Of a job's record."""
         return fields_of(self.client, id).get(name)
 
     def change(self, id: str | None, **fields: Any) -> None:
-        """Sets fields of a job's or a run's record; None removes one."""
+        """Sets fields of a job's record; None removes one."""
         change(self.client, id, **fields)

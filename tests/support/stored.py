@@ -1,4 +1,4 @@
-"""The records of jobs, runs and lanes as they are stored, for tests that look at them or spoil them."""
+"""The records of jobs and lanes as they are stored, for tests that look at them or spoil them."""
 
 import json
 from typing import Any
@@ -13,11 +13,11 @@ def fields_of(client: Any, id: str | None) -> dict[str, str]:
 
 
 def unpacked(stored: dict[str, str]) -> dict[str, str]:
-    """A hash as it was read; what is no job, run or lane stays as it is."""
+    """A hash as it was read; what is no job or lane stays as it is."""
     texts = {name: text for name, text in stored.items() if name not in GROUPS}
     for group in GROUPS:
         # fakeredis writes an empty table as a list.
-        for name, value in dict(json.loads(stored.get(group, "{}"))).items():
+        for name, value in dict(json.loads(stored.get(group) or "{}")).items():
             texts[name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return texts
 
@@ -25,7 +25,7 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
 def change(client: Any, id: str | None, **fields: Any) -> None:
     """Sets fields of a record; None removes one."""
     stored = client.hgetall(f"sl7:{id}")
-    records = {group: json.loads(stored[group]) for group in GROUPS if group in stored}
+    records = {group: json.loads(stored[group] or "{}") for group in GROUPS if group in stored}
     for name, value in fields.items():
         group = next(
             (group for group in ("t", "s") if name in records.get(group, {})), "q" if "q" in stored else "r"
@@ -33,4 +33,4 @@ def change(client: Any, id: str | None, **fields: Any) -> None:
         records[group][name] = value
     for group, record in records.items():
         kept = {name: value for name, value in record.items() if value is not None}
-        client.hset(f"sl7:{id}", group, json.dumps(kept))
+        client.hset(f"sl7:{id}", group, json.dumps(kept, separators=(",", ":")))

@@ -111,7 +111,7 @@ def end_late(settings: Settings, store: Store) -> int:
 
 
 def finish_ends(settings: Settings, store: Store) -> int:
-    """Write the ends of jobs that share a run, in pieces that let others at the store; returns the pieces."""
+    """Write the ends of followers, in pieces that let others at the store; returns the pieces."""
     return _count_pieces(lambda: store.run(finish(settings)))
 
 

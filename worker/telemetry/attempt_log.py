@@ -76,9 +76,8 @@ def _trace_wait(claim: Claim) -> None:
 
 
 def _claim_attributes(claim: Claim) -> traces.Attributes:
-    kind = "run" if claim.id.startswith("run_") else "job"
     return {
-        f"sightline.{kind}.id": claim.id,
+        "sightline.job.id": claim.id,
         "sightline.attempt": claim.attempt,
         "sightline.class": claim.priority,
         "gen_ai.request.model": claim.model,

@@ -1,9 +1,9 @@
--- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
--- The request is described by `p`, the arguments of `submit` or `admit`: run, lane, model, caller, priority, hash, key (reuse
--- key; absent = neither hit nor join), blobs (digests, words), cost, room (bytes that its answers may take, with their events),
+-- Where an admitted request goes: to an ended job that answers it, to a leader in flight, or in line.
+-- The request is described by `p`, the arguments of `submit` or `admit`: lane, model, caller, priority, hash, key (reuse
+-- key; absent = neither hit nor follower), blobs (digests, words), cost, room (bytes that its answers may take, with their events),
 -- rows (that its answers take, where there are several), question (its beginning) and pictures (how many), of a request that is stored.
 
--- At most so many jobs share a run; the next identical request opens a new one.
+-- At most so many jobs share an answer that is computed; the next identical request leads again.
 local SHARE_LIMIT = 500
 
 -- Without a live worker, cache entries of the last fingerprint seen are still used for this long.
@@ -25,7 +25,7 @@ local function live_prints(lane)
   return #live > 0 and live or call('ZREVRANGEBYSCORE', key, '+inf', now - LAST_PRINT_MS, 'LIMIT', 0, 1)
 end
 
--- What the given keys say, and then the runs that may answer a request, one for each fingerprint; false where there is none.
+-- What the given keys say, and then the jobs that may answer a request, one for each fingerprint; false where there is none.
 local function entries(p, ...)
   local keys = { ... }
   for _, print in ipairs(live_prints(p.lane)) do
@@ -34,21 +34,21 @@ local function entries(p, ...)
   return keys[1] and call('MGET', unpack(keys)) or {}
 end
 
--- The ended run that answers a request; else nil, and the run in flight that it may join.
+-- The ended work that answers a request; else nil, and the work in flight that it may follow.
 local function find(p)
   if not p.key or p.pending then
     return nil
   end
   local ids = entries(p, P .. 'join:' .. p.key)
   for at = 2, #ids do
-    local run = ids[at] and read(ids[at])
-    if run and run.state == 'succeeded' then
-      return run
+    local work = ids[at] and stored(ids[at])
+    if work and Runs.outcome(work) and now < work.kept then
+      return work
     end
   end
-  local run = ids[1] and read(ids[1])
-  if run and not run.ended and Runs.live_count(run) < SHARE_LIMIT and not Lanes.superseded(run) then
-    return nil, run
+  local work = ids[1] and stored(ids[1])
+  if work and Runs.goes_on(work) and Runs.live_count(work) < SHARE_LIMIT and not Lanes.superseded(work) then
+    return nil, work
   end
 end
 
@@ -58,122 +58,119 @@ local function release(blobs, holder)
   end
 end
 
--- A run, or a job whose inputs are fetched, takes over the pictures that were held for its upload.
-local function take_over(blobs, job, holder, uploaded)
+-- Work, or a job whose inputs are fetched, takes over the pictures that were held for its upload.
+local function take_over(blobs, job, uploaded)
   for digest in words(blobs) do
-    Files.take_over(digest, holder, uploaded and job.id)
+    Files.take_over(digest, job.id, uploaded and job.id)
   end
 end
 
 -- An answer may go so much before its time.
 local SLACK_MS = 1000
 
--- The answer of an ended run lives on for as long as the new job asks, and its record for as long as the log of ends reads it.
-local function prolong(run, job)
-  local seconds, ttl = job.retain_s or S.result_s, call('PTTL', P .. run.id)
-  -- Without a time to live, ends of other jobs are still to be read from it: that comes with the last of them (runs.lua).
-  local left = ttl < 0 and Runs.life_left(run) or ttl
-  local till = run.till or now + left
-  local new = math.max(till, now + seconds * 1000)
-  local gone = math.max(new, now + left, now + (Runs.log_s(job) or 0) * 1000)
-  -- A run that many ask for is not written anew for each.
-  if new - till < SLACK_MS and gone - now - left < SLACK_MS then
+-- The answer of ended work lives on for as long as the new job asks, and its texts for as long as the log of ends reads them.
+local function prolong(work, job)
+  local ended, seconds = Runs.outcome(work).ended, job.retain_s or S.result_s
+  local kept = math.max(work.kept, now + seconds * 1000)
+  local log_s = math.max(work.log_s or 0, Runs.log_s(job) and (now - ended) / 1000 + Runs.log_s(job) or 0)
+  -- Work that many ask for is not written anew for each.
+  if kept - work.kept < SLACK_MS and (log_s - (work.log_s or 0)) * 1000 < SLACK_MS then
     return false
   end
-  run.till = new
-  if ttl < 0 then
-    run.log_s = math.max(run.log_s or 0, math.ceil((gone - run.ended) / 1000))
-  else
-    call('PEXPIRE', P .. run.id, gone - now)
-    call('PEXPIRE', P .. run.id .. ':readers', gone - now)
+  work.kept, work.log_s = kept, math.ceil(log_s)
+  for _, suffix in ipairs({ '', ':answer', ':followers' }) do
+    call('PEXPIRE', P .. work.id .. suffix, Runs.texts_till(work) - now, 'GT')
   end
-  local entry = Runs.cache_key(run, run.print)
-  if entry and call('GET', entry) == run.id then
+  local entry = Runs.cache_key(work, work.print)
+  if entry and call('GET', entry) == work.id then
     call('EXPIRE', entry, seconds, 'GT')
   end
-  if gone > new and call('HSTRLEN', P .. run.id, 'request') > 0 then
-    Runs.move_request(run, math.ceil((new - now) / 1000))
-    call('HSET', P .. run.id, 'request', '')
-  end
   for _, suffix in ipairs({ ':events', ':asked' }) do
-    call('EXPIRE', P .. run.id .. suffix, seconds, 'GT')
+    call('EXPIRE', P .. work.id .. suffix, seconds, 'GT')
   end
-  for digest in words(run.blobs) do
-    Files.prolong(digest, run.id, now + seconds * 1000)
+  for digest in words(work.blobs) do
+    Files.prolong(digest, work.id, kept)
   end
-  Memory.prolong(run.id, (gone - now) / 1000)
+  Memory.prolong(work.id .. (work.apart and ':answer' or ''), (Runs.texts_till(work) - now) / 1000)
   return true
 end
 
--- Gives a job the answer of an ended run. A run that many ask for is not written anew for each.
-local function take_answer(job, run, p)
+-- Gives a job the answer of ended work. Work that many ask for is not written anew for each.
+local function take_answer(job, work, p)
   release(p.blobs, 'upload:' .. job.id)
-  local held = run.held
-  Runs.add_reader(run, job)
-  if prolong(run, job) or held ~= run.held then
-    write(run)
+  local followed = work.followed
+  Runs.follow(work, job, 'inf')
+  unset(job, 'question')
+  Files.extend_life(P .. work.id .. ':followers', (Runs.texts_till(work) - now) / 1000)
+  if prolong(work, job) or not followed then
+    write(work)
   end
-  job.run, job.cache = run.id, 'HIT'
-  Runs.end_job(job, 'succeeded', run.t.seq, false, nil)
+  job.cache = 'HIT'
+  Runs.end_job(job, 'succeeded', Runs.outcome(work).last, false, nil)
 end
 
--- A run knows the first moment that one of its jobs named, whether one wants to hear of its beginning, and how long the log
+-- Work knows the first moment that one of its jobs named, whether one wants to hear of its beginning, and how long the log
 -- reads them.
-local function note_job(run, job)
-  run.limit_at = job.start_by and math.min(job.start_by, run.limit_at or job.start_by) or run.limit_at
-  run.limit_at = job.finish_by and math.min(job.finish_by, run.limit_at or job.finish_by) or run.limit_at
-  run.log_s = math.max(run.log_s or 0, Runs.log_s(job) or 0)
-  run.beginnings = run.beginnings or job.beginnings
+local function note_job(work, job)
+  work.limit_at = job.start_by and math.min(job.start_by, work.limit_at or job.start_by) or work.limit_at
+  work.limit_at = job.finish_by and math.min(job.finish_by, work.limit_at or job.finish_by) or work.limit_at
+  work.log_s = math.max(work.log_s or 0, Runs.log_s(job) or 0)
+  work.beginnings = work.beginnings or job.beginnings
 end
 
-local function join(job, run, p)
+local function join(job, work, p)
   release(p.blobs, 'upload:' .. job.id)
-  note_job(run, job)
-  -- A run is kept for as long as each of its jobs asks.
-  if run.retain_s ~= job.retain_s then
-    run.retain_s = math.max(run.retain_s or S.result_s, job.retain_s or S.result_s)
+  note_job(work, job)
+  -- An answer is kept for as long as each of its jobs asks.
+  if work.retain_s ~= job.retain_s then
+    work.keep_s = math.max(Runs.answer_s(work), job.retain_s or S.result_s)
   end
-  call('SADD', P .. run.id .. ':live', job.id)
-  Runs.count_job(run, p.priority, 1)
-  run.joined = 1
-  Runs.add_reader(run, job)
-  job.run, job.cache, job.queued_at = run.id, 'COALESCED', now
-  if Queue.RANK[p.priority] < Queue.RANK[run.priority] then
-    Queue.reclass(Lanes.of(p.lane), run, p.priority)
+  Runs.follow(work, job, 'inf')
+  unset(job, 'question')
+  job.cache, job.queued_at = 'COALESCED', now
+  if Queue.RANK[p.priority] < Queue.rank(work) then
+    Queue.reclass(Lanes.of(p.lane), work, p.priority)
   end
-  write(run)
-  if run.started then
+  write(work)
+  if work.started then
     Webhooks.announce('began', job)
   end
 end
 
--- Opens a run of its own for a job.
-local function open_run(job, p, request, uploaded)
+-- Makes a job work, in line.
+local function begin_work(job, p, request, uploaded)
   local lane = Lanes.of(p.lane)
-  local run = create(p.run, { job = job.id, caller = p.caller, model = p.model, lane = p.lane,
-    priority = p.priority, classes = { [p.priority] = 1 }, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows,
-    key = p.key, hash = not p.key and p.hash or nil, generation = lane.generation > 0 and lane.generation or nil,
-    retain_s = job.retain_s, unstored = job.unstored, request_id = job.request_id, trace = job.trace,
-    question = not job.unstored and p.question or nil, pictures = p.pictures })
-  note_job(run, job)
-  run.t.seq, run.t.server = p.seq or 0, job.t.server
-  Events.leap(run)
-  if p.key then
-    call('SET', P .. 'join:' .. p.key, p.run)
+  job.lane, job.blobs, job.cost, job.rows, job.key = p.lane, p.blobs, p.cost, p.rows, p.key
+  job.hash = not p.key and p.hash or nil
+  job.generation = lane.generation > 0 and lane.generation or nil
+  job.placed = job.created ~= now and now or nil
+  note_job(job, job)
+  job.t.seq = job.t.seq or p.seq or 0
+  Events.leap(job)
+  local former = p.key and call('SET', P .. 'join:' .. p.key, job.id, 'GET')
+  if former then
+    -- It goes on, for those that follow it.
+    local leader = stored(former)
+    leader.displaced = 1
+    write(leader)
   end
-  take_over(p.blobs, job, p.run, uploaded)
-  job.run, job.cache = p.run, p.key and 'MISS' or 'BYPASS'
-  Queue.enqueue_new(lane, run)
+  take_over(p.blobs, job, uploaded)
+  job.cache = p.key and 'MISS' or 'BYPASS'
+  Queue.enqueue_new(lane, job)
   local own = memo.waiting and memo.waiting[Queue.RANK[p.priority]]
-  memo.ahead = own and { [run.id] = Queue.ahead(lane, run, own) }
-  Estimates.promise(lane, run, Jobs.ahead_of(lane, run))
-  run.t.seq = run.t.seq + 1 -- nobody listens yet
-  run.queued_id = run.t.seq
-  local bytes = Memory.RUN_BYTES + #request + #(run.question or '') + count_words(p.blobs) * Memory.HOLD_BYTES
-  write(run, 'request', request, 'm', Memory.charge(p.run, p.caller, bytes, p.room or 0))
+  memo.ahead = own and { [job.id] = Queue.ahead(lane, job, own) }
+  Estimates.promise(lane, job, Jobs.ahead_of(lane, job))
+  job.t.seq = job.t.seq + 1 -- nobody listens yet
+  job.queued_id = job.t.seq
+  call('SET', P .. job.id .. ':asked', request)
 end
 
--- The pictures that no run or job holds, or that are missing: only an upload makes sure that they are there. A run in
+-- What work takes beside what its job does.
+local function bytes_of_work(p, request)
+  return Memory.WORK_BYTES + #request + count_words(p.blobs) * Memory.HOLD_BYTES
+end
+
+-- The pictures that no job holds, or that are missing: only an upload makes sure that they are there. A run in
 -- flight, where there is one, holds its own. For a picture `sent` with its bytes only the caller's own hold counts: else
 -- the time of an answer would show what others ask about.
 local function unwritten(p, run)
@@ -181,7 +178,7 @@ local function unwritten(p, run)
   for digest in words(p.blobs) do
     local written = run
     local sent = string.find(p.sent or '', digest, 1, true)
-    -- The longest hold is a run's or job's where there is one; a wrong `missing` costs one needless upload.
+    -- The longest hold is a job's where there is one; a wrong `missing` costs one needless upload.
     for _, holder in ipairs(run and {}
       or call('ZREVRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '(' .. now, 'LIMIT', 0, 16)) do
       written = written or string.sub(holder, 1, 7) ~= 'upload:' and not (sent and Files.caller_of(holder) ~= p.caller)
@@ -277,7 +274,8 @@ local function begin_job()
     metadata = a.metadata or '{}', created = now, paths = a.paths, start_by = a.start_by, finish_by = a.finish_by,
     schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
     line = a.line ~= 0 and a.line or nil,
-    request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs, call_id = a.call_id })
+    request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs, call_id = a.call_id,
+    question = not a.unstored and a.question or nil, pictures = a.pictures })
   Webhooks.attach(job, a.hook or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' }))
   if not a.unstored then
     list(job)
@@ -296,8 +294,8 @@ local function begin_intake(job)
   local intake = Lanes.of('intake')
   job.lane, job.blobs, job.t.server, job.cost = 'intake', a.blobs, Events.this_server(), 1
   job.generation = Lanes.of(a.lane).generation
-  job.question, job.pictures = not a.unstored and a.question or nil, a.pictures
-  take_over(a.blobs, job, job.id, a.uploaded)
+  take_over(a.blobs, job, a.uploaded)
+  call('SET', P .. job.id .. ':asked', text)
   if a.schedule_at and a.schedule_at > now then
     job.state, job.queued_at = 'scheduled', now
     call('ZADD', P .. 'later', a.schedule_at, job.id)
@@ -308,54 +306,56 @@ local function begin_intake(job)
   return 'intake'
 end
 
--- Finds the place of a job's request; returns queued (a new run waits) or known.
-local function place(job, p, hit, run, request, uploaded)
+-- Finds the place of a job's request; returns queued (it is work now) or known.
+local function place(job, p, hit, work, request, uploaded)
   if hit then
     take_answer(job, hit, p)
-  elseif run then
-    join(job, run, p)
+  elseif work then
+    join(job, work, p)
   else
-    open_run(job, p, request, uploaded)
+    begin_work(job, p, request, uploaded)
     return 'queued'
   end
   return 'known'
 end
 
--- What a caller is given of a run's answer, without decoding the run's record: Python does.
+-- What a caller is given of an answer, without decoding its record: Python does.
 local function answer_of(id, json, result, origin)
   local texts = '[]'
   if a.bytes then
-    local size = (tonumber(string.match(json[3], '"wrote":(%d+)')) or 0) + call('HSTRLEN', P .. id, 'rest')
+    local key = P .. id .. (value_at(json, 'apart":') and ':answer' or '')
+    local size = (tonumber(string.match(json[3], '"wrote":(%d+)')) or 0) + call('HSTRLEN', key, 'rest')
     if size > a.bytes then
       return nil
     end
-    texts = Events.texts(id)
+    texts = Events.texts(id, nil, key)
   end
-  -- Where others share the run its first job may have left before, and have another life.
-  local opener = value_at(json, 'joined":') and read_raw(field_of(json, 'job":'))
-  return { result, origin or '', id, json[1], json[2], opener and field_of(opener, 'status":') or '', now, texts }
+  return { result, origin or '', id, json[1], json[2], now, texts }
 end
 
--- Reads the cached answer of a request, for a caller who wants nothing but that: {result, origin or '', its run, that record's
--- r and s, status of the run's first job where it has others too and that one is there, now, data of its text events, a JSON
--- list}. nil where there is none; or its texts are wanted, and have more than so many `bytes`.
+-- Reads the cached answer of a request, for a caller who wants nothing but that: {result, origin or '', the job that computed it,
+-- its r and s, now, data of its text events, a JSON list}. nil where there is none; or its texts are wanted, and have more than
+-- so many `bytes`.
 hot('cached', 'caller lane key bytes# worker_ttl_s#', { 'no-writes' }, function()
   for _, id in ipairs(entries(a)) do
     local json, result, origin
     if id then
-      json, result, origin = read_raw(id, 'result', 'origin')
+      json, result, origin = raw(id, 'result', 'origin')
     end
-    if result then
+    if json and value_at(json, 'apart":') then
+      result, origin = unpack(call('HMGET', P .. id .. ':answer', 'result', 'origin'))
+    end
+    if result and now < tonumber(field_of(json, 'kept":')) then
       return answer_of(id, json, result, origin)
     end
   end
 end)
 
--- The answer of a run that is still asked for lives on.
+-- The answer of a job that is still asked for lives on.
 hot('keep_answer', 'run retain_s#', { 'allow-oom' }, function()
-  local run = read(a.run)
-  if run and run.ended and prolong(run, { retain_s = a.retain_s, quiet = 1 }) then
-    write(run)
+  local work = stored(a.run)
+  if work and Runs.outcome(work) and now < work.kept and prolong(work, { retain_s = a.retain_s, quiet = 1 }) then
+    write(work)
   end
 end)
 
@@ -369,7 +369,7 @@ end)
 -- draining | unready | paused | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
 -- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its
 -- webhook}, else {intake | known, view, trace of the run that it shares}. A repeat answers `known`.
-hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id call_id spare# uploaded', {}, function()
+hot('submit', 'job caller model lane priority hash key cost# room# question paths max_queued_caller# request_id call_id spare# uploaded', {}, function()
   Upkeep.notice_gap()
   local before = call('EXISTS', P .. a.job) == 1 and read(a.job)
   local again = before and before.id or Jobs.take_abandoned()
@@ -382,43 +382,43 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   elseif Lanes.of(a.lane).removed then
     return { 'removed' }
   end
-  local hit, run = find(a)
+  local hit, work = find(a)
   local word
   if not hit then
-    word = a.line and not run and line_waits(a) or refusal(a, run)
+    word = a.line and not work and line_waits(a) or refusal(a, work)
   end
   local room = Webhooks.room(a.hook or a.retry_of, a)
-  local needed = room + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
+  local own = (hit or work) and 0 or bytes_of_work(a, text)
+  local needed = room + ((hit or work) and 0 or own + (a.room or 0))
   if a.spare and needed > 0 and not word and (call('HGET', P .. 'mem', '') or 0) + needed > a.spare then
     word = 'memory'
   end
-  local missing = (word or hit or a.uploaded) and {} or unwritten(a, run)
+  local missing = (word or hit or a.uploaded) and {} or unwritten(a, work)
   if word or #missing > 0 then
     return word and { word } or { 'pictures', missing, a.sent and Files.hold_upload(a.blobs, missing) or missing }
   end
-  local job, m, extra = begin_job(), nil, {}
+  local job = begin_job()
+  local m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + own + #(a.terms or ''), needed - own)
+  if hit then
+    -- It ends in this call, and what is not there cannot be given a time to live.
+    call('HSET', P .. job.id, 'm', m)
+  end
   if a.pending then
     word = begin_intake(job)
-    extra = { 'request', text, 'terms', a.terms }
-    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + #text + #a.terms, room + (a.room or 0))
   else
-    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), room)
-    if hit then
-      -- It ends in this call, and what is not there cannot be given a time to live.
-      call('HSET', P .. job.id, 'm', m)
-    end
-    word = place(job, a, hit, run, text, a.uploaded)
+    word = place(job, a, hit, work, text, a.uploaded)
   end
   if not hit then
-    write(job, 'm', m, unpack(extra))
+    local terms = a.pending and { 'terms', a.terms } or {}
+    write(job, 'm', m, unpack(terms))
     Runs.schedule_deadline(job)
   end
   if word == 'queued' then
     local lane = Lanes.of(a.lane)
-    return { word, Lanes.view(lane, Jobs.ahead_of(lane, read(a.run))),
+    return { word, Lanes.view(lane, Jobs.ahead_of(lane, job)),
       job.hook and call('HMGET', P .. a.job .. ':hook', 'url', 'events', 'delivered') or nil }
   end
-  local shared = hit or run
+  local shared = hit or work
   return { word or 'known', Jobs.view(job.id), shared and shared.trace or '' }
 end)
 
@@ -433,39 +433,42 @@ transition('restore', {}, function()
   memo['endpoints:' .. a.caller] = a.untold
   memo[a.job .. ':hook'] = a.told and {} or nil
   local job = begin_job()
-  job.run, job.cache, job.retry_of = a.run, a.cache, a.retried
+  job.cache, job.retry_of = a.cache, a.retried
   Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), 0)
   if a.answer_goes then
-    open_run(job, a, a.request, true)
-    local run = read(a.run)
-    run.started, run.attempts, run.attempt, run.print, job.cache = a.started, a.attempts, #a.attempts, a.print, a.cache
-    run.running_id, run.t.first = a.started and Events.number(run) or nil, a.first
+    begin_work(job, a, a.request, true)
+    job.started, job.attempts, job.attempt, job.print, job.cache = a.started, a.attempts, #a.attempts, a.print, a.cache
+    job.running_id, job.t.first = a.started and Events.number(job) or nil, a.first
     now = a.ended
-    local rest = a.texts[1] and Events.rest(run, a.texts) or nil
-    Runs.end_run(run, a.status, a.error, true, { result = text ~= '' and text or nil, bare = a.bare, origin = a.origin, rest = rest })
+    local rest = a.texts[1] and Events.rest(job, a.texts) or nil
+    Runs.end_run(job, a.status, a.error, true, { result = text ~= '' and text or nil, bare = a.bare, origin = a.origin, rest = rest })
     if a.print then
-      call('SET', Runs.cache_key(run, a.print), a.run, 'PXAT', a.answer_goes)
+      call('SET', Runs.cache_key(job, a.print), a.job, 'PXAT', a.answer_goes)
     end
+    job.kept = a.answer_goes
+    call('PEXPIRE', P .. a.job .. ':answer', a.answer_goes - clock())
   else
     now = a.ended
     Runs.end_job(job, a.status, 1, false, a.error)
   end
-  for id, at in pairs({ [a.job] = a.goes, [a.run] = a.answer_goes }) do
-    Memory.prolong(id, (at - now) / 1000)
-    call('PEXPIRE', P .. id, at - clock())
+  if a.goes then
+    local till = math.max(a.goes, a.answer_goes or 0)
+    job.till = a.goes
+    Memory.prolong(a.job, (till - now) / 1000)
+    call('PEXPIRE', P .. a.job, till - clock())
   end
+  write(job)
   return 'restored'
 end)
 
--- What a job has only while it waits in intake.
-local OF_INTAKE = { 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs', 'generation', 'lane', 'cost', 'started', 'question',
-  'pictures' }
+-- What was true of a job while it waited in intake.
+local OF_INTAKE = { 'attempts', 'attempt', 'worker', 'state', 'blobs', 'lane', 'started', 'failures', 'deaths', 'deaths_alone' }
 
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused. `token` is the intake claim's; text:
--- the request with its pictures' digests. Returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim
+-- the request with its pictures' digests. Returns queued (it is work now) | placed (hit or follower, or ended) | lost (the claim
 -- is another's). A repeat answers placed.
-hot('admit', 'job run caller model lane priority hash key blobs cost# room# question token', { 'allow-oom' }, function()
-  local job = read(a.job)
+hot('admit', 'job caller model lane priority hash key blobs cost# room# question token', { 'allow-oom' }, function()
+  local job = stored(a.job)
   if job and job.admitted == a.token then
     return 'placed'
   elseif not job or job.status or job.t.token ~= a.token then
@@ -486,11 +489,16 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
   for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
   end
-  local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil, Webhooks.room(job.hook, job))
-  job.t.token, job.admitted = nil, a.token
-  call('HDEL', P .. job.id, 'request', 'terms')
-  local hit, run = find(a)
-  local word = place(job, a, hit, run, text, true)
+  job.t.token, job.admitted, job.pictures = nil, a.token, a.pictures
+  call('HDEL', P .. job.id, 'terms')
+  local hit, work = find(a)
+  local own = (hit or work) and 0 or bytes_of_work(a, text)
+  local m = Memory.settle(job.id, Runs.bytes_of_job(job) + own, nil,
+    Webhooks.room(job.hook, job) + (own > 0 and a.room or 0))
+  if hit or work then
+    call('DEL', P .. job.id .. ':asked')
+  end
+  local word = place(job, a, hit, work, text, true)
   if not hit then
     write(job, 'm', m)
   end
@@ -502,21 +510,21 @@ end)
 -- {known, view}, nil where the key is new.
 transition('known', { 'no-writes' }, known_key)
 
--- How many pieces would be begun before a job that joined a run: one of a lower class rises to the class of the job.
-local function ahead_of_joined(lane, run)
-  if run.state ~= 'queued' or Queue.RANK[a.priority] >= Queue.RANK[run.priority] then
-    return Jobs.ahead_of(lane, run)
+-- How many pieces would be begun before a follower: its leader rises to its class.
+local function ahead_of_leader(lane, work)
+  if work.state ~= 'queued' or Queue.RANK[a.priority] >= Queue.rank(work) then
+    return Jobs.ahead_of(lane, work)
   end
-  local key = Queue.line_key(lane.name, Queue.RANK[a.priority], run.caller)
-  return Queue.ahead(lane, { priority = a.priority, caller = run.caller }, call('ZCOUNT', key, '-inf', '(' .. run.arrival))
+  local key = Queue.line_key(lane.name, Queue.RANK[a.priority], work.caller)
+  return Queue.ahead(lane, { priority = a.priority, caller = work.caller }, call('ZCOUNT', key, '-inf', '(' .. work.arrival))
 end
 
 -- Says what `submit` would answer a request now, and changes nothing: {hit | joins | queued | removed | draining | full | crowded,
--- what is known of the lane and how many are ahead, state of the run that it would join or ''}.
+-- what is known of the lane and how many are ahead, state of the leader that it would follow or ''}.
 transition('predict', { 'no-writes' }, function()
   local lane = Lanes.of(a.lane)
-  local hit, run = find(a)
-  local word = lane.removed and 'removed' or hit and 'hit' or refusal(a, run)
-  local ahead = not word and (run and ahead_of_joined(lane, run) or Queue.ahead(lane, a))
-  return { word or run and 'joins' or 'queued', Lanes.view(lane, ahead), run and run.state or '' }
+  local hit, work = find(a)
+  local word = lane.removed and 'removed' or hit and 'hit' or refusal(a, work)
+  local ahead = not word and (work and ahead_of_leader(lane, work) or Queue.ahead(lane, a))
+  return { word or work and 'joins' or 'queued', Lanes.view(lane, ahead), work and work.state or '' }
 end)

@@ -76,16 +76,11 @@ local function count_words(list)
   return select(2, string.gsub(list or '', '%S+', ''))
 end
 
--- Records: a job (job_…), a run (run_…) and the call of a webhook (hook:…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
--- a run's `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua), and large texts.
--- A call reads a record once and writes it once.
-local NEEDED = { run = { 'caller', 'lane', 'priority', 'classes', 'state', 'job' },
-  job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' },
+-- Records: a job (job_…), a batch (batch_…) and the call of a webhook (hook:…) is a hash of JSON objects: `r` what it was created
+-- with, `s` what has changed since, `t` what changes with each piece of text. Beside them `m`, what its caller is charged
+-- (memory.lua), and large texts. A call reads a record once and writes it once.
+local NEEDED = { job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' },
   hoo = { 'caller', 'host', 'lane', 'priority', 'state' } }
-
-local function is_run(id)
-  return byte(id) == 114
-end
 
 -- The call of a webhook (webhooks.lua).
 local function is_call(id)
@@ -97,42 +92,29 @@ local function is_job(id)
   return id and string.find(id, '^job_%x+$')
 end
 
--- `bad`, a hash, has so many names and reasons; what is beside a run's record outlives it by so long.
-local MOST_BAD, BESIDE_S = 1000, 604800
+-- Whether work is a model's: not a batch's turn, and no look for inputs.
+local function is_computed(work)
+  return sub(work.lane, 1, 6) == 'model.'
+end
 
--- A record that cannot be read fails alone: it is named in `bad` and goes, a job ends where that can be written, and the jobs of a
--- run end with `finish`.
-local function spoil(id, why)
-  local record = memo.records[id]
-  memo.records[id] = false
-  if not writable then
-    return
-  end
+-- `bad`, a hash, has so many names and reasons.
+local MOST_BAD = 1000
+
+-- Names something that cannot be read, for operators.
+local function note_bad(id, why)
   call('HSET', P .. 'bad', id, string.sub(tostring(type(why) == 'table' and why.err or why), 1, 200))
   if call('HLEN', P .. 'bad') > MOST_BAD then
     call('HDEL', P .. 'bad', call('HRANDFIELD', P .. 'bad'))
   end
-  if record and is_job(id) and pcall(Runs.end_lost, record) then
-    return
-  elseif string.find(id, '^[jr]%l%l_%x') or is_call(id) then
-    Memory.free(id)
-    call('DEL', P .. id)
-  end
-  if is_run(id) then
-    for _, suffix in ipairs({ ':live', ':began', ':readers', ':events' }) do
-      call('EXPIRE', P .. id .. suffix, BESIDE_S)
-    end
-    call('RPUSH', P .. 'ending', id)
-  end
 end
 
--- Does something for members of an index; one for which that fails is out of it, and the rest goes on.
-local function each(key, ids, act)
+-- Does something for each member of an index; one that fails is taken out, and the rest goes on.
+local function each(index, ids, act)
   for _, id in ipairs(ids) do
     local ok, why = pcall(act, id)
     if not ok then
-      call('ZREM', key, id)
-      spoil(id, why)
+      note_bad(id, why)
+      call('ZREM', index, id)
     end
   end
 end
@@ -144,7 +126,7 @@ local function fault(id, found, record)
   elseif not record then
     return 'its fields are no JSON object'
   end
-  for _, name in ipairs(NEEDED[string.sub(id, 1, 3)] or {}) do
+  for _, name in ipairs(NEEDED[sub(id, 1, 3)] or {}) do
     if record[name] == nil then
       return 'it lacks ' .. name
     end
@@ -171,7 +153,7 @@ local function fetch(id, ...)
 end
 
 -- A record as it is stored: a table of its fields, the same one for whoever asks in this call, with its `id` and its
--- progress `t`; and the texts asked for. nil where there is none, or none that can be read.
+-- progress `t`; and the texts asked for. nil where there is none. One that cannot be read has failed.
 local function stored(id, ...)
   local record, found = memo.records[id], {}
   if ... or record == nil and not memo.json[id] then
@@ -182,10 +164,7 @@ local function stored(id, ...)
     local json = memo.json[id]
     record = json and parsed(id, json)
     local why = (json or found.err or found[2]) and fault(id, found, record)
-    if why then
-      spoil(id, why)
-    end
-    record = not why and record or false
+    record = why and writable and Runs.fail_unreadable(id, why) or not why and record or false
     memo.records[id] = record
   end
   if record then
@@ -200,7 +179,7 @@ local function visible(record, ...)
   end
 end
 
--- The same for whoever sees it no longer than promised: the log of ends reads records for longer than that.
+-- The same as its caller sees it: the log of ends and followers read records for longer.
 local function read(id, ...)
   return visible(stored(id, ...))
 end
@@ -226,13 +205,18 @@ local function field_of(json, name)
   return text and string.match(text, '^[^,}]*', from)
 end
 
--- The JSON texts {r, s, t} of a record that is seen, without a look into them, and up to two texts asked for.
-local function read_raw(id, ...)
+-- The JSON texts {r, s, t} of a record, without a look into them, and up to two texts asked for.
+local function raw(id, ...)
   local found = memo.json[id] and not ... and {} or fetch(id, ...)
-  local json = memo.records[id] ~= false and memo.json[id]
+  return memo.records[id] ~= false and memo.json[id], found[4], found[5]
+end
+
+-- The same of a job that its caller sees.
+local function read_raw(id, ...)
+  local json, first, second = raw(id, ...)
   local till = json and field_of(json, 'till":')
   if json and (memo.whole or not (till and now >= tonumber(till))) then
-    return json, found[4], found[5]
+    return json, first, second
   end
 end
 
@@ -272,13 +256,13 @@ local function encode_created(record)
   return json
 end
 
--- A run's progress once it has text: what each piece changes comes first.
+-- Progress once there is text: what each piece changes comes first.
 local PROGRESS = '{"seq":%d,"chars":%d,"wrote":%d'
 
 local function encode_progress(t)
   local seq, chars, wrote = t.seq, t.chars, t.wrote
   if not (seq and chars and wrote) then
-    return cjson.encode(t)
+    return next(t) and cjson.encode(t) or ''
   end
   t.seq, t.chars, t.wrote = nil, nil, nil
   local rest = cjson.encode(t)

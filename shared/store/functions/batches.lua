@@ -64,7 +64,7 @@ transition('batch_cancel', { 'allow-oom' }, function()
   local stage = Records.owned('batches', a.caller, a.id, 'stage')
   if stage == 'validating' or stage == 'in_progress' then
     enter_stage(a.id, 'cancelling')
-    local work = read(a.id)
+    local work = stored(a.id)
     if work and work.state == 'scheduled' then
       Queue.leave(work)
       await_turn(work, 0)
@@ -76,7 +76,7 @@ end)
 -- A batch whose process works on it under the call's token; nil where it is another process's by now, or has ended: what that
 -- process does is answered `lost` then, and a read with nil (records.lua).
 function Batches.claimed()
-  local work = read(a.id)
+  local work = stored(a.id)
   return work and work.t.token == a.token and work or nil
 end
 
@@ -84,10 +84,10 @@ end
 local function let_go(jobs)
   for _, id in ipairs(jobs) do
     local job = stored(id)
-    local run = job and job.run and stored(job.run)
-    for _, record in ipairs({ job, run and not run.held and run or nil }) do
-      if record.till then
-        call('PEXPIRE', P .. record.id, math.max(record.till - now, 1))
+    if job and job.till and not job.followed then
+      call('PEXPIRE', P .. id, math.max(job.till - now, (job.kept or 0) - now, 1))
+      if job.apart then
+        call('PEXPIRE', P .. id .. ':answer', math.max(job.kept - now, 1))
       end
     end
   end

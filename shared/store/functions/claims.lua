@@ -7,9 +7,9 @@ function Claims.outdated()
   return row and row ~= a.row
 end
 
-local function claimed(work, request, terms)
-  return { work.id, request or '', terms or '', work.attempt, work.t.chars or 0, work.caller, work.mixed or '',
-    work.unstored or '', work.model or '', work.priority, math.max(now - work.queued_at, 0), work.request_id or '',
+local function claimed(work, terms)
+  return { work.id, call('GET', P .. work.id .. ':asked') or '', terms or '', work.attempt, work.t.chars or 0, work.caller, work.mixed or '',
+    work.unstored or '', work.model or '', Queue.CLASSES[Queue.rank(work)], math.max(now - work.queued_at, 0), work.request_id or '',
     work.trace or '', work.rows or 1 }
 end
 
@@ -22,7 +22,7 @@ local function turn_of_suspect(lane, suspect, count)
   local emptying = P .. 'emptying:' .. lane.name
   local patient = now - suspect.queued_at <= PATIENCE_MS
   if count == 0 then
-    local class = Queue.RANK[suspect.priority]
+    local class = Queue.rank(suspect)
     local urgent = class > 1 and lane.n1 > 0 or class > 2 and lane.n2 > 0
     return patient and urgent and 'no' or 'take'
   elseif not patient then
@@ -39,7 +39,7 @@ end
 -- The next piece of work, taken out of the line: its id, and its turn where it had one; nil, and whether there may be more.
 local function next_piece(lane, claims, count)
   local _, only = next(claims)
-  local single = count == 1 and read((Queue.parts_of(only)))
+  local single = count == 1 and stored((Queue.parts_of(only)))
   if single and Queue.is_suspect(single) then
     -- A suspect is alone with its worker.
     return nil
@@ -50,7 +50,7 @@ local function next_piece(lane, claims, count)
     -- The rest could not be read.
     lane.x1, lane.x2, lane.x3, lane.changed = 0, 0, 0, true
   end
-  local suspect = id and read(id)
+  local suspect = id and stored(id)
   if id and not suspect then
     call('ZREM', P .. 'suspects:' .. lane.name, id)
     return nil, true
@@ -78,7 +78,7 @@ local function lease(lane, work, claims, count)
   end
   local t, print = work.t, work.print
   work.state, work.worker, work.started, t.token = 'running', a.worker, work.started or now, a.token
-  if is_run(work.id) then
+  if is_computed(work) then
     work.print = a.print
     -- Text that a reader has must go on or fail; text that nobody has read is computed anew.
     if print and print ~= a.print and t.chars and not Events.take_back(work) then
@@ -100,9 +100,9 @@ local function lease(lane, work, claims, count)
     table.remove(work.attempts, 2)
   end
   table.insert(work.attempts, { number = work.attempt, worker = a.worker, started = now })
-  if is_run(work.id) and work.attempt > 1 then
+  if is_computed(work) and work.attempt > 1 then
     Events.emit(work, 'running', cjson.encode({ attempt = work.attempt }))
-  elseif is_run(work.id) then
+  elseif is_computed(work) then
     work.running_id = Events.number(work)
     wake(work.id, 'event')
     Runs.announce_beginning(work)
@@ -112,7 +112,7 @@ end
 
 -- Ends a piece that is not to be computed, or leases it. Returns it where it is leased, and how much was ended.
 local function begin(lane, id, turn, claims, count)
-  local work, request, terms = read(id, 'request', 'terms')
+  local work, terms = stored(id, 'terms')
   if not work or work.state ~= 'queued' then
     return nil, 1
   end
@@ -136,7 +136,7 @@ local function begin(lane, id, turn, claims, count)
     Queue.charge(lane, turn, work.cost)
   end
   lease(lane, work, claims, count)
-  return claimed(work, request, terms), 0
+  return claimed(work, terms), 0
 end
 
 -- The rows that claims take.
@@ -159,8 +159,8 @@ hot('claim', 'lane worker token print row slots#', { 'allow-oom' }, function()
   local claims, count = Queue.claims_of(a.worker, a.lane)
   local before = claims[a.token]
   if before then
-    local work, request, terms = read((Queue.parts_of(before)), 'request', 'terms')
-    return work and work.t.token == a.token and claimed(work, request, terms) or nil
+    local work, terms = stored((Queue.parts_of(before)), 'terms')
+    return work and work.t.token == a.token and claimed(work, terms) or nil
   end
   local lane = Lanes.of(a.lane)
   if a.lane == 'batch' and lane.later > 0 then
@@ -180,7 +180,7 @@ hot('claim', 'lane worker token print row slots#', { 'allow-oom' }, function()
     end
     local ok, claim, ends = pcall(begin, lane, id, turn, claims, count)
     if not ok then
-      spoil(id, claim)
+      note_bad(id, claim)
       claim, ends = nil, 1
     end
     if claim then
@@ -214,7 +214,7 @@ hot('renew', 'worker claims', { 'allow-oom' }, function()
       -- Its record could not be read when its lease was taken.
       call('HDEL', P .. 'held:' .. a.worker, token)
     elseif till and now - (till - S.lease_ms) > UNHEARD_MS then
-      local work = read(id)
+      local work = stored(id)
       if work and work.t.token == token then
         Queue.requeue(work, 'claim_lost')
       end
@@ -243,15 +243,14 @@ end
 -- what made it, for its receipt; text: result or error, as JSON; `tried`: how the call of a webhook went, which then ends (webhooks.lua). Returns settled | lost (as `append`) | again (many of its jobs were late, and there
 -- may be more: ask once more). A repeat by the same claim answers settled.
 hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }, function()
-  local run, request = read(a.id, 'request')
-  memo.request = request
+  local run = stored(a.id)
   if run and run.settled_by == a.token then
     return 'settled'
   elseif not run or run.t.token ~= a.token then
     return 'lost'
   elseif is_call(run.id) then
     return Webhooks.settle(run, a.tried)
-  elseif not is_run(run.id) then
+  elseif not is_computed(run) then
     run.settled_by = a.token
     Runs.fail_work(run, text)
     return 'settled'
@@ -274,7 +273,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   -- An answer begun under one fingerprint and ended under another is nobody's cached answer; one without `print` is none either.
   local entry = not run.mixed and Runs.cache_key(run, a.print)
   if entry then
-    call('SET', entry, run.id, 'EX', run.retain_s or S.result_s)
+    call('SET', entry, run.id, 'EX', Runs.answer_s(run))
   end
   Estimates.learn_service(run.lane, a.took_ms)
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
@@ -297,7 +296,7 @@ end
 -- limits of time allow, with `request` in place of its own; `most`: failures it may have; `tried`: how the call of a webhook went
 -- (webhooks.lua). Returns {queued, lane} | {postponed} | {failed} | {lost}.
 transition('give_back', { 'allow-oom' }, function()
-  local work = read(a.id)
+  local work = stored(a.id)
   if not work or work.t.token ~= a.token then
     return { 'lost' }
   end
@@ -318,7 +317,7 @@ transition('give_back', { 'allow-oom' }, function()
     return { 'failed' }
   elseif a.pause then
     if a.request then
-      call('HSET', P .. work.id, 'request', a.request)
+      call('SET', P .. work.id .. ':asked', a.request)
     end
     return { Queue.requeue(work, a.reason, a.pause) and 'postponed' or 'failed' }
   elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then

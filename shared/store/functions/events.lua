@@ -45,10 +45,10 @@ end
 
 -- Writes an event into a run's stream, under its number and the time: {kind, data}. Who listens is woken, and given a text with
 -- that: the store need not be read. Returns what the event takes.
-local function publish(run_id, number, kind, data)
+local function publish(id, number, kind, data)
   local entry = string.format('%d-%d', number, now)
-  call('XADD', P .. run_id .. ':events', entry, kind, data)
-  wake(run_id, kind == 'text' and #data <= WOKEN_TEXT_BYTES and entry .. ' ' .. data or 'event')
+  call('XADD', P .. id .. ':events', entry, kind, data)
+  wake(id, kind == 'text' and #data <= WOKEN_TEXT_BYTES and entry .. ' ' .. data or 'event')
   return #data + EVENT_BYTES
 end
 
@@ -116,9 +116,10 @@ function Events.take_back(run)
   return true
 end
 
--- The data of a run's text events, a JSON list: of all, or of the first up to the event `last` ('+' = of all).
-function Events.texts(id, last)
-  local count, rest = last and FIRST_TEXTS or 1e9, not last and call('HGET', P .. id, 'rest')
+-- The data of a job's text events, a JSON list: of all, the last ones from the texts at `key`, or of the first up to the event
+-- `last` ('+' = of all).
+function Events.texts(id, last, key)
+  local count, rest = last and FIRST_TEXTS or 1e9, not last and call('HGET', key, 'rest')
   local datas = {}
   for _, entry in ipairs(call('XRANGE', P .. id .. ':events', '-', last or '+', 'COUNT', count)) do
     table.insert(datas, entry[2][1] == 'text' and entry[2][2] or nil)
@@ -164,11 +165,11 @@ end)
 -- Events read at once: with likelihoods these have hundreds of thousands of bytes.
 local STEP = 32
 
--- A stretch of a run's stream after one id, and whether that is all of it.
-local function stretch(run, after)
+-- A stretch of a job's stream after one id, and whether that is all of it.
+local function stretch(work, after)
   local found, bytes = {}, 0
   repeat
-    local step = call('XRANGE', P .. run.id .. ':events', after + 1, '+', 'COUNT', STEP)
+    local step = call('XRANGE', P .. work.id .. ':events', after + 1, '+', 'COUNT', STEP)
     for _, entry in ipairs(step) do
       table.insert(found, entry)
       after, bytes = tonumber(string.match(entry[1], '%d+')), bytes + #entry[2][2]
@@ -180,24 +181,26 @@ local function stretch(run, after)
   return found, 1
 end
 
--- Reads a job's events after one id: {job's r and s, run's r, s and t, rest or '', entries of the stream, 1
--- where that is all of it, the stream's entry `after`}; nil where the caller has no such job.
+-- Reads a job's events after one id: {r, s and t of the job, its leader's or '', that one's r, s and t, rest or '', entries of the
+-- stream, 1 where that is all of it, the stream's entry `after`}; nil where the caller has no such job.
 local function follow()
   local job = owned(a.job, a.caller)
   if not job then
     return nil
   end
-  local run, rest
-  if job.run then
-    run, rest = read(job.run, 'rest')
+  local work = Runs.of(job)
+  if work and work.kept and now >= work.kept then
+    work = nil
   end
+  local rest = work and work.rest_id and call('HGET', Runs.texts_key(work), 'rest')
   local entries, whole, before = {}, 1, {}
-  if run and run.t.wrote then
-    entries, whole = stretch(run, a.after)
-    before = a.after > 0 and call('XRANGE', P .. run.id .. ':events', a.after, a.after) or {}
+  if work and work.t.wrote then
+    entries, whole = stretch(work, a.after)
+    before = a.after > 0 and call('XRANGE', P .. work.id .. ':events', a.after, a.after) or {}
   end
-  local json, run_json = memo.json[job.id], run and memo.json[run.id] or { '', '', '' }
-  return { json[1], json[2], run_json[1], run_json[2], run_json[3], rest or '', entries, whole, before }
+  local json, others = memo.json[job.id], job.leader and work and memo.json[work.id] or { '', '', '' }
+  return { json[1], json[2], json[3], job.leader or '', others[1], others[2], others[3], rest or '', entries, whole, before,
+    work and 1 or 0 }
 end
 
 -- As above.
@@ -206,10 +209,10 @@ hot('follow', 'job caller after# limit# bytes#', { 'no-writes' }, follow)
 -- The same for the first reader who is given text of a run in flight: the run is marked as read.
 hot('follow_first', 'job caller after# limit# bytes#', { 'allow-oom' }, function()
   local found, job = follow(), read(a.job)
-  local run = found and job.run and read(job.run)
-  if run and run.t.unread then
-    run.t.unread = nil
-    write(run)
+  local work = found and Runs.of(job)
+  if work and work.t.unread then
+    work.t.unread = nil
+    write(work)
   end
   return found
 end)

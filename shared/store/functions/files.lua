@@ -119,7 +119,7 @@ transition('touch_output', { 'allow-oom' }, touch)
 -- blobs from now on. Returns 1, or 0 where no run of the job's holds the picture; then nobody holds the thumbnail, either.
 transition('keep_thumbnail', {}, function()
   local job = owned(a.job, a.caller)
-  local run = job and job.run and read(job.run)
+  local run = job and Runs.of(job)
   local till = run and call('ZSCORE', blob_key(a.picture), run.id)
   local kept = till and (till == 'inf' or now < tonumber(till))
   if kept then

@@ -7,7 +7,7 @@ function Jobs.ahead_of(lane, work)
   end
   memo.ahead = memo.ahead or {}
   if not memo.ahead[work.id] then
-    local own = call('ZRANK', Queue.line_key(lane.name, Queue.RANK[work.priority], work.caller), work.id)
+    local own = call('ZRANK', Queue.line_key(lane.name, Queue.rank(work), work.caller), work.id)
     memo.ahead[work.id] = own and Queue.ahead(lane, work, own) or call('ZRANK', P .. 'suspects:' .. lane.name, work.id) or -1
   end
   return memo.ahead[work.id]
@@ -21,42 +21,68 @@ local function beginning_of(json)
   return #json > BEGINNING and string.gsub(string.sub(json, 1, BEGINNING), '[\192-\255]?[\128-\191]*$', '') or json
 end
 
--- {job, its record's r and s, its run's r, s and t, result, origin, facts of its lane}, '' where there is none; where it has a
--- webhook, its url, events and when it was called (never its secret), the deliveries and when the next try is due. `bare` = of the result, which may be
--- hundreds of times the rest, only its beginning; where there is none, the first texts that were published. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces
--- are begun before the job's. The job was read in this call.
-function Jobs.view(id, bare, lanes)
-  local json, run_json, result, origin, lane = memo.json[id], nil, nil, nil, ''
-  local run = field_of(json, 'run":')
-  if run and bare then
-    local bare_bytes = tonumber(redis.pcall('HSTRLEN', P .. run, 'bare')) or 0
-    run_json, result = read_raw(run, bare_bytes > 0 and 'bare' or 'result')
-    result = result and beginning_of(result)
-  elseif run and memo.json[run] and memo.json[run][2] == '' then
-    -- It has no answer: it was created in this call, or nothing has happened to it.
-    run_json = read_raw(run)
-  elseif run then
-    run_json, result, origin = read_raw(run, 'result', 'origin')
+-- Reads a job as its caller sees it, with its answer, where that is in its record: mostly it is.
+local function read_whole(id)
+  local json, result, origin = read_raw(id, 'result', 'origin')
+  memo[id] = result and { result, origin } or nil
+  return json
+end
+
+-- Of some work (its id, its JSON texts) what was asked, a JSON object, which is empty where the record says it; the answer, or
+-- where it is `bare` that without logprobs; and what made it. '' and no more where that is no longer read.
+local function answer_of(id, work, bare)
+  local kept = field_of(work, 'kept":')
+  if kept and not memo.whole and now >= tonumber(kept) then
+    return ''
+  elseif not kept or memo[id] and not bare then
+    return '{}', unpack(memo[id] or {})
   end
-  local has_ended = value_at(json, 'status":') or run_json and value_at(run_json, 'end_id":')
-  if has_ended and bare and run_json and not result then
-    result = Events.texts(run, field_of(json, 'last":') or '+')
-  elseif not has_ended then
-    local own = Lanes.of(field_of(json, 'model_lane":'))
-    local ahead = Jobs.ahead_of(own, run_json and { id = run, state = field_of(run_json, 'state":'),
-      priority = field_of(run_json, 'priority":'), caller = field_of(run_json, 'caller":') })
+  local name = bare and value_at(work, 'bare":') and 'bare' or 'result'
+  local apart = value_at(work, 'apart":')
+  local texts = call('HMGET', P .. id .. (apart and ':answer' or ''), name, 'origin', 'asked')
+  return apart and texts[3] or '{}', texts[1], texts[2]
+end
+
+-- {job, its record's r, s and t, its leader's or '', that one's r, s and t, what was asked, result, origin, facts of its lane}, '' where there is
+-- none; where it has a webhook, its url, events and when it was called (never its secret), the deliveries and when the next try is
+-- due. `bare` = of the result, which may be hundreds of times the rest, only its beginning; where there is none, the first texts
+-- that were published. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces are begun before
+-- the job's. The job was read in this call.
+function Jobs.view(id, bare, lanes)
+  local json, lane, asked, result, origin = memo.json[id], '', '{}', nil, nil
+  -- Only work has a state.
+  local state = field_of(json, 'state":')
+  local leader = not state and field_of(json, 'leader":')
+  local source, work = leader or id, leader and raw(leader) or state and json
+  if work then
+    state = state or field_of(work, 'state":')
+    asked, result, origin = answer_of(source, work, bare)
+  end
+  if bare then
+    result = result and beginning_of(result)
+  end
+  if bare then
+    result = result and beginning_of(result)
+  end
+  if not value_at(json, 'status":') and state ~= 'over' then
+    local own = Lanes.of(field_of(json, 'model_lane":') or '')
+    local ahead = work and Jobs.ahead_of(own, { id = source, state = state, class = field_of(work, 'class":'),
+      priority = field_of(work, 'priority":'), caller = field_of(work, 'caller":') }) or -1
     lane = lanes and ahead or Lanes.view(own, ahead)
     if lanes and not lanes[own.name] then
       lanes[own.name] = true
       table.insert(lanes, { own.name, Lanes.view(own) })
     end
+  elseif bare and work and not result then
+    result = Events.texts(source, field_of(json, 'last":') or '+', Runs.texts_key({ id = source, apart = value_at(work, 'apart":') }))
   end
-  run_json = run_json or { '', '', '' }
-  local view = { id, json[1], json[2], run_json[1], run_json[2], run_json[3], result or '', origin or '', lane }
+  local others = leader and work or { '', '', '' }
+  local view = { id, json[1], json[2], json[3], leader or '', others[1], others[2], others[3], asked, result or '', origin or '',
+    lane }
   local hook = string.find(json[1], 'hook":', 1, true) and redis.pcall('HMGET', P .. id .. ':hook', 'url', 'events', 'delivered')
   if hook and hook[1] then
-    view[10], view[11] = hook, call('LRANGE', P .. id .. ':deliveries', 0, -1)
-    view[12] = not hook[3] and view[11][1] and Webhooks.next_try(id) or nil
+    view[13], view[14] = hook, call('LRANGE', P .. id .. ':deliveries', 0, -1)
+    view[15] = not hook[3] and view[14][1] and Webhooks.next_try(id) or nil
   end
   return view
 end
@@ -87,7 +113,7 @@ end
 -- Reads one job; nil where the caller has no such job. `line`: for its batch, which sees it longer than its caller.
 hot('view', 'job caller', { 'no-writes' }, function()
   memo.whole = a.line
-  local json = is_job(a.job) and read_raw(a.job)
+  local json = is_job(a.job) and read_whole(a.job)
   return json and a.caller and string.find(json[1], 'caller":"' .. a.caller .. '"', 1, true) and Jobs.view(a.job) or nil
 end)
 
@@ -96,31 +122,36 @@ local function is_readable(json)
   return string.find(json[1], 'model_lane":', 1, true)
 end
 
--- A job's status, which is its run's where the job's own end is not written yet.
+-- A job's status, which is its leader's where its own end is not written yet.
 local function status_of(json)
-  local status = field_of(json, 'status":')
-  local id = not status and field_of(json, 'run":')
-  local run = id and read_raw(id)
-  if run and value_at(run, 'end_id":') then
-    return field_of(run, 'state":')
+  local status, leader = field_of(json, 'status":'), field_of(json, 'leader":')
+  if status then
+    return status
   end
-  return status or run and value_at(run, 'started":') and 'running' or 'queued'
+  local work = leader and raw(leader) or not leader and field_of(json, 'lane":"intake') == nil and json
+  if work and field_of(work, 'state":') == 'over' then
+    local over = find(work[2], 'over":{', 1, true)
+    return string.match(work[2], '"status":"(%l+)"', over or 1)
+  end
+  return work and value_at(work, 'started":') and 'running' or 'queued'
 end
 
 -- More than the longest question takes, escaped.
 local LONGEST_QUESTION = 800
 
 -- A job's question as it is searched: in lower case, with a space for what JSON escapes.
-local function question_of(json)
-  local run = field_of(json, 'run":')
-  local text, from = value_at(run and read_raw(run) or json, 'question":')
+local function question_of(id, json)
+  local leader = field_of(json, 'leader":')
+  local work = leader and raw(leader) or json
+  local asked = answer_of(leader or id, work, true)
+  local text, from = value_at(asked == '{}' and work or { asked, '' }, 'question":')
   local plain = text and string.gsub(string.sub(text, from + 1, from + LONGEST_QUESTION), '\\.', ' ')
   return plain and string.lower(string.gsub(string.match(plain, '^[^"]*'), ' +', ' ')) or ''
 end
 
 -- Whether a job's question has one of the spellings that are searched, or its id begins with it.
 local function matches(id, json)
-  local question = question_of(json)
+  local question = question_of(id, json)
   for phrase in string.gmatch(a.search, '[^\n]+') do
     if string.find(question, phrase, 1, true)
       or #phrase > 4 and (string.find(id, phrase, 1, true) == 1 or string.find(id, phrase, 5, true) == 5) then
@@ -169,10 +200,10 @@ end
 -- Jobs read from a list at once: the longest page, and whether another job follows.
 local STEP = 101
 
--- Walks over a list from there; the rest of the filter is looked up in the records. `put` takes a job that was read, and returns
+-- Walks over a list from there, and `read`s its jobs; the rest of the filter is looked up in the records. `put` takes a job that was read, and returns
 -- false where there is no room. Returns the cursor after the last job taken where another follows, or after the last looked at;
 -- '' at the end.
-local function walk(source, latest, passed, put)
+local function walk(source, latest, passed, read, put)
   local kept, seen, looked, gone = nil, nil, 0, {}
   local function ended(id)
     local cursor = id and call('ZSCORE', source, id) .. '-' .. id or ''
@@ -189,7 +220,7 @@ local function walk(source, latest, passed, put)
       if looked == a.look then
         return ended(seen)
       end
-      local json = read_raw(id)
+      local json = read(id)
       seen, looked = id, looked + 1
       if not (json and is_readable(json)) then
         -- It is gone, seen no longer, or cannot be read.
@@ -216,9 +247,9 @@ hot('jobs', 'caller after limit# look# bytes# bare status search model priority 
     return nil
   end
   local views, lanes, bytes = {}, {}, 0
-  local cursor = walk(source, latest, passed, function(id)
+  local cursor = walk(source, latest, passed, a.bare and read_raw or read_whole, function(id)
     local view = #views < a.limit and Jobs.view(id, a.bare, lanes)
-    local more = view and #view[2] + #view[3] + #view[4] + #view[5] + #view[6] + #view[7] + #view[8]
+    local more = view and #view[2] + #view[3] + #view[6] + #view[7] + #view[10] + #view[11]
     if not view or #views > 0 and bytes + more > a.bytes then
       return false
     end
@@ -234,7 +265,7 @@ end)
 transition('statuses', { 'no-writes' }, function()
   local statuses = {}
   local source, latest, passed = beginning_of_walk()
-  local cursor = source and walk(source, latest, passed, function(id)
+  local cursor = source and walk(source, latest, passed, read_raw, function(id)
     add(statuses, id, status_of(memo.json[id]))
     return true
   end)
@@ -248,12 +279,10 @@ transition('asked', { 'no-writes' }, function()
   if not job then
     return nil
   end
-  local work, request = read(job.run or job.id, 'request')
-  if work and (request or '') == '' then
-    request = call('GET', P .. work.id .. ':asked')
-  end
-  local status = job.status or work and work.ended and work.state
-  return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
+  local work = Runs.of(job)
+  local outcome = work and Runs.outcome(work)
+  return { job.status or outcome and outcome.status or '', call('GET', P .. (job.leader or job.id) .. ':asked') or '', job.metadata,
+    job.priority, job.paths or '', job.unstored or '' }
 end)
 
 -- The jobs whose callers hung up before the answer, by when they did: the same call again finds the first of them.
@@ -284,15 +313,15 @@ function Jobs.take_abandoned()
   repeat
     id = a.call_id and call('ZPOPMIN', abandoned_key(a.caller, a.call_id))[1]
     local job = id and read(id)
-    local work = job and (job.run and read(job.run) or job)
-    local status = work and (job.status or work.ended and work.state)
-    if work and (not status or status == 'succeeded') then
+    local work = job and (Runs.of(job) or not job.leader and job)
+    local outcome = work and (job.status and job or Runs.outcome(work))
+    if work and (not outcome or outcome.status == 'succeeded') then
       return id
     end
   until not id
 end
 
--- Cancels a caller's job: it leaves its run, and the last job to leave ends the run. Returns the view, nil where the caller has no
+-- Cancels a caller's job: it leaves its work, and the last job to leave ends that. Returns the view, nil where the caller has no
 -- such job, or it is no longer `abandoned`. A job that has ended stays as it ended. `line`: as in `view`.
 transition('cancel', { 'allow-oom' }, function()
   memo.whole = a.line
@@ -307,16 +336,29 @@ end)
 -- For so long a repeat, whose first reply was lost, gets the same answer.
 local REPEAT_MS = 60000
 
--- Deletes a run that no job holds any more; returns its pictures (digests, words).
-local function delete_run(run)
-  local entry = Runs.cache_key(run, run.print)
-  if entry and call('GET', entry) == run.id then
+-- What beside its caller is in a record.
+local PRIVATE = { 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'hook', 'error' }
+
+-- Forgets a job that others follow: its work goes on, or is still to be read.
+local function strip(job)
+  job.gone, job.till, job.metadata = 1, 0, '{}'
+  for _, name in ipairs(PRIVATE) do
+    unset(job, name)
+  end
+  write(job)
+end
+
+-- Deletes work that nobody may read any more; returns its pictures (digests, words).
+local function delete_work(work)
+  local entry = Runs.cache_key(work, work.print)
+  if entry and call('GET', entry) == work.id then
     call('DEL', entry)
   end
-  Memory.free(run.id)
-  delete(run.id)
-  call('DEL', P .. run.id .. ':events', P .. run.id .. ':readers', P .. run.id .. ':live', P .. run.id .. ':asked')
-  return run.blobs
+  Memory.free(work.id)
+  Memory.free(work.id .. ':answer')
+  delete(work.id)
+  call('DEL', P .. work.id .. ':events', P .. work.id .. ':followers', P .. work.id .. ':asked', P .. work.id .. ':answer')
+  return work.blobs
 end
 
 -- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is called no more. `delivered`: only
@@ -343,18 +385,16 @@ transition('purge', { 'allow-oom' }, function()
   for _, key in ipairs(Jobs.lists_of(job.caller, job.pairs)) do
     call('ZREM', key, job.id)
   end
-  Memory.free(job.id)
-  delete(job.id)
-  call('DEL', P .. job.id .. ':asked', P .. job.id .. ':hook', P .. job.id .. ':deliveries')
-  local run, holder, blobs, orphans = job.run and stored(job.run), job.id, job.blobs, {}
-  if run then
-    if Runs.remove_reader(run, job) then
-      write(run)
-      call('SET', answered, '[]', 'PX', REPEAT_MS)
-      return {}
-    end
-    holder, blobs = run.id, delete_run(run)
+  call('DEL', P .. job.id .. ':hook', P .. job.id .. ':deliveries')
+  local work, orphans = job.leader and stored(job.leader) or job, {}
+  local held = Runs.is_held(work, job)
+  if held and work == job then
+    strip(job)
+  elseif work ~= job then
+    Memory.free(job.id)
+    delete(job.id)
   end
+  local holder, blobs = work.id, not held and delete_work(work) or nil
   for digest in words(blobs) do
     Files.release(digest, holder)
     if Files.mark_deleted(digest) then

@@ -24,20 +24,6 @@ local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, 
   arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, retrying = 0, generation = 0, epoch = 0 }
 local zeros = { __index = ZEROS }
 
--- The counts of a lane whose own cannot be read. Its clocks begin anew, and suspects count for the first class.
-local function recounted(name)
-  local lane = { changed = true, x1 = call('ZCARD', P .. 'suspects:' .. name) }
-  for class = 1, 3 do
-    local count = 0
-    for _, caller in ipairs(call('ZRANGE', Queue.turns_key(name, class), 0, -1)) do
-      count = count + call('ZCARD', Queue.line_key(name, class, caller))
-    end
-    lane[Queue.WAITING[class]] = count
-  end
-  spoil('lane:' .. name, 'its counts were no JSON object, and were counted anew')
-  return lane
-end
-
 -- The lane that a call wrote last, and as which text: mostly the next call reads the same, and need not decode it.
 local last = {}
 
@@ -56,7 +42,7 @@ function Lanes.of(name)
   local lane = memo.lanes[name]
   if not lane then
     local values = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
-    lane = cached_lane(name, values[1]) or decoded(values[1] or '{}') or recounted(name)
+    lane = cached_lane(name, values[1]) or decoded(values[1] or '{}') or {}
     setmetatable(lane, { __index = setmetatable({ name = name, facts = values }, zeros) })
     memo.lanes[name] = lane
   end
@@ -156,7 +142,7 @@ local function oldest(lane)
   local created, queued_at
   local function look(key)
     local id = call('ZRANGE', key, 0, 0)[1]
-    local work = id and read(id)
+    local work = id and stored(id)
     if work and (not created or work.created < created) then
       created, queued_at = work.created, work.queued_at
     end
@@ -209,7 +195,7 @@ local ELSEWHERE = 500
 local function is_elsewhere(lane)
   local jobs = call('ZRANGE', P .. 'deadlines', 0, ELSEWHERE)
   for _, id in ipairs(jobs) do
-    local json = read_raw(id)
+    local json = raw(id)
     if json and field_of(json, 'model_lane":') == lane then
       return true
     end
@@ -307,6 +293,7 @@ transition('beat', { 'allow-oom' }, function()
   elseif was_ready and a.print ~= '' then
     -- Its answers are no longer read from the cache, unless another worker of this fingerprint beats.
     call('ZADD', prints, now - S.worker_ttl_s * 1000 - 1, a.print)
+    call('EXPIRE', prints, KEPT_S)
   end
   -- The moments of a load are by the store's clock: the workers' clocks may differ.
   if a.facts.load_passed_ms then
@@ -403,10 +390,10 @@ transition('model_sweep', { 'allow-oom' }, function()
     if not job or job.status or job.model_lane ~= a.lane then
       return
     end
-    local work = read(job.run or id)
+    local work = job.leader and stored(job.leader) or not job.leader and job
     if not work then
       return Runs.leave(job, 'failed')
-    elseif work.ended or work.state == 'running' or not Lanes.superseded(work) then
+    elseif not Runs.goes_on(work) or work.state == 'running' or not Lanes.superseded(work) then
       return
     end
     Runs.fail_work(work, S.removed)

@@ -5,9 +5,9 @@
 
 local HOUR_MS = 3600000
 
--- What a job and a run take beside their texts, index entries included (`benchmarks/store`); a run's end; a list that only one
+-- What a job and its work take beside their texts, index entries included (`benchmarks/store`); its end; a list that only one
 -- job is in; a job's webhook; a picture's hold.
-Memory.JOB_BYTES, Memory.RUN_BYTES, Memory.END_BYTES = 760, 1000, 900
+Memory.JOB_BYTES, Memory.WORK_BYTES, Memory.END_BYTES = 760, 800, 800
 Memory.LIST_BYTES, Memory.HOOK_BYTES, Memory.HOLD_BYTES = 230, 200, 260
 
 local function hour_of(seconds)
@@ -64,7 +64,7 @@ end
 -- What a record takes that has not ended, without its reserve.
 function Memory.bytes_of(id)
   local _, bytes = charge_of(id)
-  return bytes or Memory.RUN_BYTES
+  return bytes or Memory.WORK_BYTES
 end
 
 -- Settles a record's charge to what it holds; it goes `seconds` from now. Returns its `m`.

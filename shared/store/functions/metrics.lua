@@ -12,8 +12,8 @@ function Metrics.report_end(job, run, answer)
   run = run or {}
   call('RPUSH', P .. 'ended', cjson.encode({
     job = job.id, status = job.status, caller = job.caller, model = job.model, class = job.priority,
-    created = job.created, ended = job.ended, cache = job.cache, run = job.run, request_id = job.request_id,
-    placed = run.created, started = run.started, attempt = run.attempt,
+    created = job.created, ended = job.ended, cache = job.cache, run = run.id, request_id = job.request_id,
+    placed = run.placed or run.created, started = run.started, attempt = run.attempt,
     code = job.error and cjson.decode(job.error).code or nil,
     usage = answer and string.match(answer, '"usage":(%b{})'),
   }))

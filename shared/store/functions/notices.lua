@@ -11,14 +11,14 @@
 -- A notice lives while a call of it is to be made.
 
 -- What a notice of a job says of it; `started` and `result` come from its run.
-local OF_JOB = { 'run', 'caller', 'model', 'created', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'request_id', 'trace' }
+local OF_JOB = { 'leader', 'caller', 'model', 'created', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'request_id', 'trace' }
 
 -- Notices looked at in one call.
 local STEPS = 500
 
 -- The fields of a job's notice, but for the answer.
 local function fields_of(job)
-  local run = job.run and stored(job.run)
+  local run = Runs.of(job)
   local fields = { type = 'job.' .. (job.status or 'running'), at = string.format('%.0f', job.ended or now) }
   fields.started = run and run.started
   for _, name in ipairs(OF_JOB) do
@@ -30,7 +30,7 @@ end
 -- What a notice says, and whether that is all: the answer, which its run has, may be gone before the rest. nil where its
 -- records are gone, or its type is none of `types` (words; absent = all).
 function Notices.content(notice, types)
-  local record, subject = by_name(redis.pcall('HGETALL', P .. notice)), string.match(notice, '^(job_%x+):ended$')
+  local record, subject = by_name(call('HGETALL', P .. notice)), string.match(notice, '^(job_%x+):ended$')
   local job = not record.type and subject and stored(subject)
   local type = record.type or job and job.status and 'job.' .. job.status
   if not type or types and not Notices.names(types, type) then
@@ -38,7 +38,7 @@ function Notices.content(notice, types)
   end
   local fields = record.type and record or fields_of(job)
   if type == 'job.succeeded' then
-    fields.result = Runs.answer(fields.run and stored(fields.run), true)
+    fields.result = Runs.answer(stored(fields.leader or subject), true)
   end
   return fields, type ~= 'job.succeeded' or fields.result
 end
@@ -53,23 +53,25 @@ end
 function Webhooks.fields(id)
   if not memo[id] then
     local ok, found = pcall(fields_at, P .. id, { 'url', 'host', 'events', 'secret', 'formers', 'disabled' })
-    local why = not ok and found or found.host and not (found.url and found.events) and 'it lacks url or events'
-    if why then
-      spoil(id, why)
+    local readable = ok and (not found.host or found.url and found.events)
+    if not readable then
+      note_bad(id, not ok and found or 'it lacks url or events')
+      call('DEL', P .. id)
     end
-    memo[id] = why and {} or found
+    memo[id] = readable and found or {}
   end
   return memo[id]
 end
 
--- Gives a job its own webhook: fields by name, if there is one.
+-- Gives a job its own webhook: fields by name, if there is one; and says whether somebody may want to hear of its beginning.
 function Webhooks.attach(job, hook)
+  job.beginnings = not job.quiet and Webhooks.endpoints(job.caller) > 0 and 1 or nil
   if not hook or not hook.url then
     return
   end
   call('HSET', P .. job.id .. ':hook', unpack(flat(hook)))
   job.hook = Memory.HOOK_BYTES + #hook.url + #(hook.secret or '')
-  job.beginnings = Notices.names(hook.events, 'job.running') and 1 or nil
+  job.beginnings = job.beginnings or Notices.names(hook.events, 'job.running') and 1 or nil
 end
 
 -- The host of a webhook that wants events of this type; nil where it does not.

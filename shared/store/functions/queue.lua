@@ -43,6 +43,11 @@ function Queue.turns_key(lane, class)
   return P .. 'turns:' .. lane .. ':' .. Queue.CLASSES[class]
 end
 
+-- The rank of work's class: its job's, or that of a more urgent follower.
+function Queue.rank(work)
+  return Queue.RANK[work.class or work.priority]
+end
+
 function Queue.is_suspect(work)
   return (work.deaths or 0) >= SUSPECT_DEATHS
 end
@@ -88,7 +93,7 @@ end
 
 -- Whether other calls of this one's host wait.
 local function has_others(work)
-  return work.host and call('EXISTS', Queue.line_key(work.lane, Queue.RANK[work.priority], work.caller, work.host)) == 1
+  return work.host and call('EXISTS', Queue.line_key(work.lane, Queue.rank(work), work.caller, work.host)) == 1
 end
 
 -- Counts work that is claimed (1), or no more (-1). Whoever had as much as may be stands aside until then.
@@ -127,7 +132,7 @@ end
 
 -- Puts work into its lane's line; `paid`: what it was charged for is given back, because it comes to its turn again.
 function Queue.enqueue(lane, work, paid)
-  local class = Queue.RANK[work.priority]
+  local class = Queue.rank(work)
   if Queue.waiting(lane) == 0 then
     call('SADD', P .. 'lanes', lane.name)
     lane.wide_queued = 0
@@ -166,7 +171,7 @@ end
 
 -- Takes work out of its lane's line, wherever it stands there; true where it did.
 function Queue.withdraw(lane, work)
-  local class = Queue.RANK[work.priority]
+  local class = Queue.rank(work)
   local line, turns = Queue.line_key(lane.name, class, work.caller, work.host), Queue.turns_key(lane.name, class)
   if Queue.is_suspect(work) and call('ZREM', P .. 'suspects:' .. lane.name, work.id) == 1 then
     lane[SUSPECTS[class]], lane.changed = math.max(lane[SUSPECTS[class]] - 1, 0), true
@@ -274,7 +279,7 @@ end
 -- Changes the class of work that may be waiting; it keeps its arrival.
 function Queue.reclass(lane, work, priority)
   local waited = work.state == 'queued' and Queue.withdraw(lane, work)
-  work.priority = priority
+  work.class = priority
   if waited then
     Queue.enqueue(lane, work)
   end
@@ -354,7 +359,7 @@ function Queue.requeue(work, reason, pause_ms)
   end
   Queue.leave(work, reason)
   work.t.token, work.worker, work.queued_at = nil, nil, now
-  if is_run(work.id) then
+  if is_computed(work) then
     Events.emit(work, 'requeued', cjson.encode({ reason = reason }))
   end
   if pause_ms then
@@ -392,7 +397,7 @@ end
 -- How many pieces of a lane are begun before one of a caller's: the one at `own` of the caller's line, else `work` where it
 -- stands, else one that comes now.
 function Queue.ahead(lane, work, own)
-  local class = Queue.RANK[work.priority]
+  local class = Queue.rank(work)
   local waiting = { lane.n1 + lane.x1, lane.n2 + lane.x2, lane.n3 + lane.x3 }
   local callers = call('ZCARD', Queue.turns_key(lane.name, class))
   if not own and not work.arrival then

@@ -27,7 +27,7 @@ end
 function Records.fields(id)
   local fields = redis.pcall('HGETALL', P .. id)
   if fields.err then
-    spoil(id, fields.err)
+    note_bad(id, fields.err)
     return {}
   end
   add(fields, 'now_ms', fields[1] and now)

@@ -1,19 +1,40 @@
--- Jobs and runs: a job is a caller's, a run is computed once for all its jobs. A job ends once, by its run's end or by its
--- own; a run ends once.
---   job_… r, s: caller, model, model_lane, priority, created, run, cache, its times, its end (status, ended, last, own, error) …;
---         before it has a run also what a run has to stand in line, and the texts request and terms
---   run_… r, s: job (its first, until it has `left`), joined (1 = others, too), lane, priority, key (its answer's,
---         for reuse), classes (its jobs by class), state (queued | running | retrying | succeeded | failed | cancelled), cost,
---         attempts, its end; t: token, seq, chars …; texts request, rest, result, bare, origin
---   <run>:live, <run>:began    sets   jobs that joined it; those whose beginning is still to be announced
---   <run>:readers              zset   jobs that may read it, beside its first, by when they go (inf = not known yet)
---   <run>:asked, <job>:asked   string the request of an ended run or job, for a retry
---   ending                     list   runs whose joined jobs' ends are to be written, <run>:began likewise
---   deadlines                  zset   jobs that have not ended, by when each is looked at next
+-- A job's life. Of identical jobs one is computed, the leader; the others follow it, and read its text and its answer. A job ends
+-- once: with the work of its leader, or by itself.
+--   job_…  r, s: what its caller named (caller, model, model_lane, priority, metadata, created, …) and its end (status, ended, last,
+--          error; own = 1 where it ended by itself). A follower names its `leader`; another job is work, too: lane, class (where a
+--          follower raised it above its priority), state (queued | running | retrying | scheduled | over), key (its answer's, for
+--          reuse), cost, attempts, …; followed (1 = by others); bare (1 = its answer stands there once more, without its logprobs); displaced (1 = another leads its key); `over` how it ended where its job had left before; kept (until when its
+--          answer is read); gone (1 = its caller has deleted it, and others follow); t: token, seq, chars …; texts rest, result,
+--          bare, origin; and terms, while its inputs are fetched
+--   <job>:asked       string the request
+--   <job>:answer      hash   the texts of an answer that goes before its record (`apart`)
+--   <job>:followers   zset   jobs that may read its answer, by when they go: inf while they have not ended, UNKNOWN until that is known
+--   <job>:beginnings  set    those whose beginning is still to be announced
+--   ending            list   leaders whose followers' ends are to be written, <job>:beginnings likewise
+--   deadlines         zset   jobs that have not ended, by when each is looked at next
 
--- Where the cache leads to an answer of a run under a fingerprint; nil where it never does.
-function Runs.cache_key(run, print)
-  return run.key and print and P .. 'cache:' .. run.key .. ':' .. print
+local UNKNOWN = 9e15
+
+-- Where the cache leads to an answer of work under a fingerprint; nil where it never does.
+function Runs.cache_key(work, print)
+  return work.key and print and P .. 'cache:' .. work.key .. ':' .. print
+end
+
+-- The work that a job hangs on, its own or its leader's; nil while its inputs are fetched, or where it is lost.
+function Runs.of(job)
+  if job.leader then
+    return stored(job.leader)
+  end
+  return job.lane ~= 'intake' and job or nil
+end
+
+function Runs.goes_on(work)
+  return work.state ~= nil and work.state ~= 'over'
+end
+
+-- How work ended: a table with status, ended, last and error; nil while it goes on.
+function Runs.outcome(work)
+  return work.state == 'over' and (work.over or work) or nil
 end
 
 -- How long a record is kept for its callers, and how long stored: the log of ends reads it for longer (webhooks.lua).
@@ -30,10 +51,20 @@ function Runs.log_s(job)
   return not job.quiet and math.min(job.retain_s or S.event_s, S.event_s) or nil
 end
 
--- A job that is not its run's first holds the answer for as long as it is stored itself; without `seconds` that is not known.
+-- For how long the answer of work is read.
+function Runs.answer_s(work)
+  return work.keep_s or work.retain_s or S.result_s
+end
+
+-- Until when the texts of ended work are stored: for who reads its answer, and for the log of ends.
+function Runs.texts_till(work)
+  return math.max(work.kept, Runs.outcome(work).ended + (work.log_s or 0) * 1000)
+end
+
+-- A follower holds the answer for as long as it is stored itself; without `seconds` that is not known.
 function Runs.hold_for(job, seconds)
-  if job.run and job.cache ~= 'MISS' then
-    call('ZADD', P .. job.run .. ':readers', 'XX', seconds and now + seconds * 1000 or 'inf', job.id)
+  if job.leader then
+    call('ZADD', P .. job.leader .. ':followers', 'XX', seconds and now + seconds * 1000 or UNKNOWN, job.id)
   end
 end
 
@@ -54,37 +85,43 @@ local function expire_unstored(job)
   end
 end
 
--- An ended job is kept until its webhook was called, and then for job_s.
+-- An ended job is kept until its webhook was called, and then for job_s; one whose work goes on, or is still to be read by
+-- followers, longer. It is written by who calls this. Returns for how many seconds it is stored; nil where that is not known.
 function Runs.expire_job(job)
-  if job.unstored then
+  if Runs.goes_on(job) or job.sharing then
+    return nil
+  elseif job.unstored and not job.followed then
     expire_unstored(job)
-  elseif not (job.hook and Webhooks.has_pending(job.id)) then
-    local own, whole = lives(job, S.job_s, Runs.log_s(job))
-    if whole > own then
-      job.till = now + own * 1000
-    else
-      unset(job, 'till')
-    end
-    call('EXPIRE', P .. job.id, whole)
-    Runs.hold_for(job, whole)
-    for _, suffix in ipairs(job.hook and { ':hook', ':deliveries' } or {}) do
-      call('EXPIRE', P .. job.id .. suffix, own)
-    end
+    return job.retain_s or S.job_s
+  elseif job.hook and Webhooks.has_pending(job.id) then
+    return nil
   end
+  local own, whole = lives(job, S.job_s, Runs.log_s(job))
+  whole = math.max(whole, job.kept and math.ceil((Runs.texts_till(job) - now) / 1000) or 0)
+  job.till = job.gone and 0 or now + own * 1000
+  call('EXPIRE', P .. job.id, whole)
+  Runs.hold_for(job, whole)
+  if job.followed then
+    call('EXPIRE', P .. job.id .. ':followers', whole)
+  end
+  for _, suffix in ipairs(job.hook and { ':hook', ':deliveries' } or {}) do
+    call('EXPIRE', P .. job.id .. suffix, own)
+  end
+  return whole
 end
 
--- What a job holds beside its run.
+-- What a job holds beside its work.
 function Runs.bytes_of_job(job)
   return Memory.JOB_BYTES + #job.metadata + #(job.response or '') + #(job.question or '') + #(job.paths or '')
     + (job.hook or 0) + count_words(job.pairs) * Memory.LIST_BYTES
 end
 
 -- Which limit of a job has passed (start_by, finish_by), or nil and when to look again. A job that has begun, or names
--- no start_by, may wait in line for wait_ms from its scheduled time, when its run was queued last, or when it joined the run.
+-- no start_by, may wait in line for wait_ms from its scheduled time, when it was queued last, or when it followed another.
 function Runs.passed(job)
-  local work = job.run and read(job.run) or job
+  local work = job.leader and stored(job.leader) or job
   local to_finish, to_start = job.finish_by or math.huge, now + S.wait_ms
-  if job.start_by and not (job.run and work.started) then
+  if job.start_by and not (work.lane ~= 'intake' and work.started) then
     to_start = job.start_by
   elseif work.state == 'queued' then
     to_start = math.max(work.queued_at, job.queued_at or 0) + S.wait_ms
@@ -102,113 +139,155 @@ function Runs.schedule_deadline(job)
   call('ZADD', P .. 'deadlines', at or now, job.id)
 end
 
--- The answer of a run as JSON: whole, or without its logprobs.
-function Runs.answer(run, bare)
-  local texts = run and (memo[run.id] or call('HMGET', P .. run.id, 'result', 'bare'))
+-- Where the texts of ended work are.
+function Runs.texts_key(work)
+  return P .. work.id .. (work.apart and ':answer' or '')
+end
+
+-- The answer of work as JSON: whole, or without its logprobs.
+function Runs.answer(work, bare)
+  local gone = not work or work.kept and now >= Runs.texts_till(work)
+  local texts = not gone and (memo[work.id] or call('HMGET', Runs.texts_key(work), 'result', 'bare'))
   if texts then
-    memo[run.id] = texts
+    memo[work.id] = texts
     return bare and texts[2] or texts[1] or nil
   end
 end
 
--- Writes a job's end. `last` is the newest run event that the job's stream replays; own = the job ended by itself, and
--- its stream gets one more event after `last`. Returns what that costs: one, and one for each call of a webhook that it makes.
-function Runs.end_job(job, status, last, own, failure, at)
+-- Tells a job's end: `last` is the newest event that its stream replays; own = the job ended by itself, and its stream gets one
+-- more event after `last`. It is written by who calls this. Returns what that costs: one, and one for each call of a webhook.
+local function tell_end(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
-  local run = job.run and stored(job.run)
-  local answer = status == 'succeeded' and Runs.answer(run, true) or nil
+  local work = Runs.of(job)
+  local answer = status == 'succeeded' and Runs.answer(work, true) or nil
   local calls = Webhooks.announce('ended', job)
-  Metrics.report_end(job, run, answer)
+  Metrics.report_end(job, work, answer)
   call('ZREM', P .. 'deadlines', job.id)
-  Runs.expire_job(job)
-  local _, seconds = lives(job, S.job_s, Runs.log_s(job))
-  -- What was asked stays for a while with a job that ends before it has a run.
-  write(job, 'm', Memory.settle(job.id, job.run and Runs.bytes_of_job(job) or Memory.bytes_of(job.id), seconds))
-  if not job.run then
-    wake(job.id, 'state')
-  end
   return 1 + calls
 end
 
--- Ends a job whose run is lost, and with it the number of its last event: the time is after any that a reader has seen.
-function Runs.end_lost(job)
-  wake(job.run or job.id, 'state')
+-- Writes the end of a job without work of its own; as above.
+function Runs.end_job(job, status, last, own, failure, at)
+  local cost = tell_end(job, status, last, own, failure, at)
+  local _, seconds = lives(job, S.job_s, Runs.log_s(job))
+  if not Runs.expire_job(job) then
+    Runs.hold_for(job, nil)
+  end
+  -- What was asked stays for a while with a job that ends before it is work.
+  write(job, 'm', Memory.settle(job.id, job.leader and Runs.bytes_of_job(job) or Memory.bytes_of(job.id), seconds))
+  if not job.leader then
+    wake(job.id, 'state')
+  end
+  return cost
+end
+
+-- Ends a follower whose leader is lost, and with it the number of its last event: the time is after any that a reader has seen.
+local function end_without_work(job)
   return Runs.end_job(job, 'failed', now, true, S.lost)
 end
 
--- The end of a run is the end of all its jobs. That of its opener is written with it; those of the jobs that joined it are
--- read through the run until they are written, in pieces.
-
--- Jobs and calls that one call may write beside openers.
-local PIECE = 32
-
--- Writes the end of a job whose run has ended.
-function Runs.end_with_run(job, run)
-  call('SREM', P .. run.id .. ':live', job.id)
-  if call('SREM', P .. run.id .. ':began', job.id) == 1 then
-    Webhooks.announce('began', job)
+-- A record that cannot be read fails its own job, as far as it tells whose that is, and those that follow it. Returns it.
+function Runs.fail_unreadable(id, why)
+  note_bad(id, why)
+  if is_call(id) then
+    Memory.free(id)
+    call('DEL', P .. id)
   end
-  return Runs.end_job(job, run.state, run.end_id, false, run.error, run.ended)
+  if not is_job(id) then
+    return nil
+  end
+  local texts = redis.pcall('HVALS', P .. id)
+  local text = texts.err and '' or table.concat(texts)
+  Memory.free(id)
+  call('DEL', P .. id)
+  local caller, lane = string.match(text, '"caller":"([^"]+)"'), string.match(text, '"model_lane":"([^"]+)"')
+  if not (caller and S.lost) then
+    return nil
+  end
+  local job = create(id, { caller = caller, model = string.match(text, '"model":"([^"]+)"') or '', model_lane = lane or '',
+    priority = 'normal', metadata = '{}', created = now, lane = 'intake', state = 'over', lost = 1,
+    followed = 1, kept = now })
+  job.hook = call('EXISTS', P .. id .. ':hook') == 1 and 0 or nil
+  call('HSET', P .. id, 'm', Memory.charge(id, caller, Memory.JOB_BYTES, 0, S.job_s))
+  call('RPUSH', P .. 'ending', id)
+  Runs.end_job(job, 'failed', now, true, S.lost)
+  return job
 end
 
--- Does something for members of a set of jobs, each taken out, until `budget` is spent; returns what is left of it.
-local function piece(key, budget, act)
+-- The end of work is the end of all its jobs. Its leader's is written with it; those of followers are read from it until they
+-- are written, in pieces.
+
+-- Followers and calls that one call may write beside leaders.
+local PIECE = 32
+
+-- Writes the end of a follower.
+function Runs.end_with_work(job, work)
+  local outcome = Runs.outcome(work)
+  if call('SREM', P .. work.id .. ':beginnings', job.id) == 1 then
+    Webhooks.announce('began', job)
+  end
+  return Runs.end_job(job, outcome.status, outcome.last, false, outcome.error, outcome.ended)
+end
+
+-- Does something for jobs, `next_ids` of which are read and taken out until `budget` is spent; returns what is left of it.
+local function piece(next_id, budget, act)
   while budget > 0 do
-    local id = redis.pcall('SPOP', P .. key)
-    if type(id) ~= 'string' then
+    local id = next_id()
+    if not id then
       break
     end
     local job = read(id)
+    local ok, cost = true, 1
     if job and not job.status then
-      local ok, cost = pcall(act, job)
+      ok, cost = pcall(act, job)
       if not ok then
-        spoil(id, cost)
+        note_bad(id, cost)
       end
-      budget = budget - (ok and cost or 1)
     end
+    budget = budget - (ok and cost or 1)
   end
   return budget
 end
 
--- A lost run's id says which job was its first.
-local function end_joined(run_id, budget)
-  local run = stored(run_id)
-  local first = not run and read('job_' .. sub(run_id, 5))
-  if first and first.run == run_id and not first.status then
-    budget = budget - Runs.end_lost(first)
-  end
-  return piece(run_id .. ':live', budget, function(job)
-    if run then
-      return Runs.end_with_run(job, run)
+-- The followers of work that have not ended.
+local function live_followers(work, most)
+  return work.followed and call('ZRANGEBYSCORE', P .. work.id .. ':followers', 'inf', 'inf', 'LIMIT', 0, most) or {}
+end
+
+local function end_followers(id, budget)
+  local work, key = stored(id), P .. id .. ':followers'
+  return piece(function()
+    local follower = call('ZRANGEBYSCORE', key, 'inf', 'inf', 'LIMIT', 0, 1)[1]
+    if follower then
+      call('ZADD', key, UNKNOWN, follower)
     end
-    return Runs.end_lost(job)
+    return follower
+  end, budget, function(job)
+    return work and Runs.end_with_work(job, work) or end_without_work(job)
   end)
 end
 
-local function begin_joined(run_id, budget)
-  return piece(run_id .. ':began', budget, function(job)
+local function announce_beginnings(id, budget)
+  return piece(function() return call('SPOP', P .. id .. ':beginnings') or nil end, budget, function(job)
     return 1 + Webhooks.announce('began', job)
   end)
 end
 
--- How long an ended run is still to be stored, in ms.
-function Runs.life_left(run)
-  local _, whole = lives(run, S.result_s, run.log_s)
-  return math.max(run.ended + whole * 1000 - now, 1000)
-end
-
--- A run whose jobs' ends are all written goes when it was to go, or a moment later.
+-- A leader whose followers' ends are all written goes when it was to go, or a moment later.
 local function expire_after_ends(id)
-  local run = stored(id)
-  if run and run.ended and call('TTL', P .. id) == -1 then
-    for _, suffix in ipairs({ '', ':readers' }) do
-      call('PEXPIRE', P .. id .. suffix, math.max(Runs.life_left(run), (run.till or 0) - now))
+  local work = stored(id)
+  if work and work.sharing then
+    work.sharing = nil
+    if work.apart then
+      call('PEXPIRE', P .. id .. ':answer', math.max(Runs.texts_till(work) - now, 1000))
     end
+    Runs.expire_job(work)
+    write(work)
   end
 end
 
--- Goes on with ends of jobs that joined a run, and with announcing that it has begun: `budget` jobs and calls at most.
--- Returns how many runs are left. A repeat goes on.
+-- Goes on with ends of followers, and with announcing to them that their work has begun: `budget` jobs and calls at most.
+-- Returns how many leaders are left. A repeat goes on.
 transition('finish', { 'allow-oom' }, function()
   local budget = a.budget
   while budget > 0 do
@@ -216,94 +295,103 @@ transition('finish', { 'allow-oom' }, function()
     if not entry then
       return 0
     end
-    local run = string.match(entry, '^[^:]+')
-    budget = (run == entry and end_joined or begin_joined)(run, budget)
+    local id = string.match(entry, '^[^:]+')
+    budget = (id == entry and end_followers or announce_beginnings)(id, budget)
     if budget > 0 then
       call('LPOP', P .. 'ending')
-      if run == entry then
-        expire_after_ends(run)
+      if id == entry then
+        expire_after_ends(id)
       end
     end
   end
   return call('LLEN', P .. 'ending')
 end)
 
--- Announces to all jobs of a run that it has begun.
-function Runs.announce_beginning(run)
-  local opener = (run.beginnings or call('EXISTS', P .. 'endpoints:' .. run.caller) == 1) and not run.left and read(run.job)
-  if opener then
-    Webhooks.announce('began', opener)
+-- Announces to all jobs of some work that it has begun.
+function Runs.announce_beginning(work)
+  if work.beginnings and not work.status and not work.gone then
+    Webhooks.announce('began', work)
   end
-  if run.joined and Runs.live_count(run) > 0 then
-    call('SUNIONSTORE', P .. run.id .. ':began', P .. run.id .. ':live')
-    if begin_joined(run.id, PIECE) <= 0 then
-      call('RPUSH', P .. 'ending', run.id .. ':began')
+  local followers = work.beginnings and live_followers(work, 1000) or {}
+  if followers[1] then
+    call('SADD', P .. work.id .. ':beginnings', unpack(followers))
+    if announce_beginnings(work.id, PIECE) <= 0 then
+      call('RPUSH', P .. 'ending', work.id .. ':beginnings')
     end
   end
 end
 
--- What was asked, to a key of its own, which ends before the record.
-function Runs.move_request(work, seconds)
-  local request = memo.request or call('HGET', P .. work.id, 'request')
-  call('SET', P .. work.id .. ':asked', request or '', 'EX', seconds)
-end
-
--- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that. Where the
--- log of ends reads its answer for longer, what was asked goes before, and from its record now: one of `texts`, which are then
--- written. Returns for how long the record is stored.
-local function expire_run(run, texts)
-  local own, whole = lives(run, S.result_s, run.log_s)
-  call('EXPIRE', P .. run.id, whole)
-  if whole > own then
-    run.till = now + own * 1000
-    Runs.move_request(run, own)
-    texts.request = ''
-  end
-  if run.t.wrote then
-    call('EXPIRE', P .. run.id .. ':events', own)
-  end
-  if run.held then
-    call('EXPIRE', P .. run.id .. ':readers', whole)
-  end
-  for digest in words(run.blobs) do
-    Files.keep_until(digest, run.id, now + own * 1000, run.created)
-  end
-  return whole
-end
-
--- Ends a run and its opener's job, and tells the run's worker, unless the end is `known` there. `texts`: what came of it, by
--- name.
-function Runs.end_run(run, status, failure, known, texts)
-  local worker = run.worker
-  Queue.leave(run, status)
-  local join = run.key and P .. 'join:' .. run.key
-  if join and call('GET', join) == run.id then
-    call('DEL', join)
-  end
-  run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
-  run.end_id = Events.number(run)
-  wake(run.id, 'state')
-  texts = texts or {}
-  local opener, seconds = not run.left and read(run.job), expire_run(run, texts)
-  local bytes, flat = Memory.bytes_of(run.id) + (run.t.wrote or 0) + Memory.END_BYTES, {}
+-- Puts the texts of an answer, by name, into the record, or apart where that is stored for longer than they are. Returns names
+-- and values to write with the record, and what they take of it.
+local function place_texts(work, texts, seconds)
+  local flat, bytes = {}, Memory.END_BYTES
   for name, value in pairs(texts) do
     add(flat, name, value)
     bytes = bytes + #value
   end
-  memo[run.id] = { texts.result or false, texts.bare or false }
-  run.left = 1
-  write(run, 'm', Memory.settle(run.id, bytes, seconds), unpack(flat))
-  if opener then
-    Runs.end_job(opener, status, run.end_id, false, failure)
+  work.bare = texts.bare and 1 or nil
+  local _, stored_s = lives(work, S.job_s, Runs.log_s(work))
+  if #flat == 0 or seconds >= stored_s then
+    return flat, bytes
   end
-  if run.joined then
-    memo.budget = end_joined(run.id, memo.budget or PIECE)
-    if memo.budget <= 0 then
-      call('RPUSH', P .. 'ending', run.id)
+  work.apart = 1
+  if work.question then
+    -- What was asked goes with the answer.
+    add(flat, 'asked', cjson.encode({ question = work.question, pictures = work.pictures }))
+    unset(work, 'question')
+  end
+  local key = work.id .. ':answer'
+  call('HSET', P .. key, 'm', Memory.charge(key, work.caller, bytes, 0, seconds), unpack(flat))
+  call('EXPIRE', P .. key, seconds)
+  return {}, 0
+end
+
+-- Keeps what belongs to ended work for as long as its answer is read.
+local function keep_answer(work, seconds)
+  work.kept = now + seconds * 1000
+  call('EXPIRE', P .. work.id .. ':asked', seconds)
+  if work.t.wrote then
+    call('EXPIRE', P .. work.id .. ':events', seconds)
+  end
+  for digest in words(work.blobs) do
+    Files.keep_until(digest, work.id, work.kept, work.created)
+  end
+end
+
+-- Ends work and its leader, and tells its worker, unless the end is `known` there. `texts`: what came of it, by name.
+function Runs.end_run(work, status, failure, known, texts)
+  local worker, left, own_s = work.worker, work.status or work.gone, Runs.answer_s(work)
+  Queue.leave(work, status)
+  if work.key and not work.displaced then
+    call('DEL', P .. 'join:' .. work.key)
+  end
+  local number, wrote = Events.number(work), work.t.wrote
+  work.worker, work.t.token, work.t.unread = nil, nil, nil
+  texts = texts or {}
+  memo[work.id] = { texts.result or false, texts.bare or false }
+  if left then
+    work.over = { status = status, ended = now, last = number, error = failure }
+  else
+    tell_end(work, status, number, false, failure)
+  end
+  work.state = 'over'
+  keep_answer(work, own_s)
+  local flat, bytes = place_texts(work, texts, math.max(own_s, work.log_s or 0))
+  local followed = work.followed and live_followers(work, 1)[1]
+  work.sharing = followed and 1 or nil
+  Runs.expire_job(work)
+  local _, seconds = lives(work, S.job_s, math.max(Runs.log_s(work) or 0, math.ceil((Runs.texts_till(work) - now) / 1000)))
+  add(flat, 'm', Memory.settle(work.id, Memory.bytes_of(work.id) + (wrote or 0) + bytes, seconds))
+  write(work, unpack(flat))
+  wake(work.id, 'state')
+  if followed then
+    memo.budget = end_followers(work.id, memo.budget or PIECE)
+    if memo.budget > 0 then
+      expire_after_ends(work.id)
+    else
+      call('RPUSH', P .. 'ending', work.id)
       -- However long nobody goes on: the other ends are still to be read from it.
-      for _, suffix in ipairs({ '', ':readers' }) do
-        call('PERSIST', P .. run.id .. suffix)
-      end
+      call('PERSIST', P .. work.id .. ':answer')
     end
   end
   if worker and not known then
@@ -318,14 +406,14 @@ local function leave_intake(job, outcome)
   for digest in words(job.blobs) do
     Files.keep_until(digest, job.id, now + seconds * 1000, job.created)
   end
-  Runs.move_request(job, seconds)
-  call('HDEL', P .. job.id, 'request', 'terms')
-  job.worker, job.t.token = nil, nil
+  call('EXPIRE', P .. job.id .. ':asked', seconds)
+  call('HDEL', P .. job.id, 'terms')
+  job.worker, job.t.token, job.state = nil, nil, 'over'
 end
 
--- Ends a piece of work that cannot go on: a run, a batch, a webhook's call, or a job whose inputs are being fetched.
+-- Ends a piece of work that cannot go on: a job that is computed or whose inputs are being fetched, a batch, a webhook's call.
 function Runs.fail_work(work, failure)
-  if is_run(work.id) then
+  if is_computed(work) then
     Runs.end_run(work, 'failed', failure)
   elseif work.lane == 'batch' then
     Batches.fail(work, failure)
@@ -337,130 +425,98 @@ function Runs.fail_work(work, failure)
   end
 end
 
--- The jobs that a run is for: its opener, until it leaves, and those that joined it.
-function Runs.live_jobs(run)
-  local jobs = run.joined and call('SMEMBERS', P .. run.id .. ':live') or {}
-  if not run.left then
-    table.insert(jobs, run.job)
+-- The jobs that some work is for: its leader, until it leaves, and those that follow.
+function Runs.live_jobs(work)
+  local jobs = live_followers(work, 1000)
+  if not (work.status or work.gone) then
+    table.insert(jobs, work.id)
   end
   return jobs
 end
 
-function Runs.live_count(run)
-  return (run.left and 0 or 1) + (run.joined and call('SCARD', P .. run.id .. ':live') or 0)
+function Runs.live_count(work)
+  return (work.status and 0 or work.gone and 0 or 1)
+    + (work.followed and call('ZCOUNT', P .. work.id .. ':followers', 'inf', 'inf') or 0)
 end
 
--- Counts a job of a class among those that wait for a run.
-function Runs.count_job(run, priority, step)
-  local classes = run.classes
-  classes[priority] = (classes[priority] or 0) + step
-  run.classes = classes
-end
-
--- A run is as urgent as the most urgent job that still waits for it.
-local function lower_priority(run, left)
-  Runs.count_job(run, left, -1)
-  local class = Queue.RANK[left]
-  while class < 3 and (run.classes[Queue.CLASSES[class]] or 0) < 1 do
-    class = class + 1
-  end
-  if left == run.priority and Queue.CLASSES[class] ~= left then
-    Queue.reclass(Lanes.of(run.lane), run, Queue.CLASSES[class])
-  end
-end
-
--- Takes a job out of its run, which the last job to leave ends. A job that has ended stays as it is.
+-- Takes a job out of its work, which the last job to leave ends. A job that has ended stays as it is.
 function Runs.leave(job, status, failure)
   if job.status then
     return
-  elseif not job.run then
+  elseif job.lane == 'intake' then
     leave_intake(job, status)
     Runs.end_job(job, status, 0, true, failure)
     return
   end
-  -- Its end is the job's, though nobody sees its answer any more.
-  local run = stored(job.run)
-  if not run then
-    Runs.end_lost(job)
-  elseif run.ended then
-    Runs.end_with_run(job, run)
+  local work = Runs.of(job)
+  if not work then
+    end_without_work(job)
+  elseif not Runs.goes_on(work) then
+    Runs.end_with_work(job, work)
   else
-    -- The job's own end comes after the run's last event.
-    Events.leap(run)
-    Runs.end_job(job, status, run.t.seq, true, failure)
-    if run.job == job.id then
-      run.left = 1
+    -- The job's own end comes after the work's last event.
+    Events.leap(work)
+    local tell = job == work and tell_end or Runs.end_job
+    tell(job, status, work.t.seq, true, failure)
+    wake(work.id, 'state')
+    if Runs.live_count(work) == 0 then
+      Runs.end_run(work, 'cancelled', nil)
     else
-      call('SREM', P .. run.id .. ':live', job.id)
-    end
-    wake(run.id, 'state')
-    if Runs.live_count(run) == 0 then
-      Runs.end_run(run, 'cancelled', nil)
-    else
-      lower_priority(run, job.priority)
-      write(run)
+      write(work)
     end
   end
 end
 
--- So many jobs may end because their run is met in line or settled by one call.
+-- So many jobs may end because their work is met in line or settled by one call.
 Runs.ENDS = 14
 
--- Fails the late jobs of a run, or a late job without one, as their work moves on: ENDS of them at most. Returns false where no
--- job is left, how many were late, and how many were looked at. The start_by of work that has begun is ignored.
+-- Fails the late jobs of some work, or a late job whose inputs are fetched, as their work moves on: ENDS of them at most. Returns
+-- false where no job is left, how many were late, and how many were looked at. The start_by of work that has begun is ignored.
 function Runs.fail_late(work, name)
   local left, jobs = 0, {}
   if name == 'start_by' and work.started then
     return true, 0, 0
-  elseif not is_run(work.id) then
+  elseif work.lane == 'intake' then
     jobs = { work.id }
   elseif now >= (work.limit_at or math.huge) then
     jobs = Runs.live_jobs(work)
   end
   for _, id in ipairs(jobs) do
     -- Many may be looked at, so only those that are late are decoded.
-    local json = left < Runs.ENDS and read_raw(id)
+    local json = left < Runs.ENDS and raw(id)
     local limit = json and field_of(json, name .. '":')
-    local job = limit and now >= tonumber(limit) and read(id)
+    local job = limit and now >= tonumber(limit) and stored(id)
     if job and not job.status then
       Runs.leave(job, 'failed', S.failures[name])
       left = left + 1
     end
   end
-  return (work.state == 'queued' or work.state == 'running') and not work.status, left, #jobs
+  return work.state == 'queued' or work.state == 'running', left, #jobs
 end
 
--- Who may read a run's answer: its first job, unless its `holder` is '', and where others are `held` those of <run>:readers.
-
--- Readers that one call looks at, for those that are gone.
+-- Followers that one call looks at, for those that are gone.
 local SOME = 32
 
-function Runs.add_reader(run, job)
-  local key = P .. run.id .. ':readers'
+-- A job follows work, or is answered by it: it may read the answer.
+function Runs.follow(work, job, score)
+  local key = P .. work.id .. ':followers'
   for _, gone in ipairs(call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, SOME)) do
     call('ZREM', key, gone)
   end
-  call('ZADD', key, 'inf', job.id)
-  run.held = 1
-  local left_ms = run.ended and call('PTTL', P .. run.id) or -1
-  if left_ms > 0 then
-    call('PEXPIRE', key, left_ms, 'NX')
-  end
+  call('ZADD', key, score, job.id)
+  job.leader, work.followed = work.id, 1
 end
 
--- A job lets go of a run; returns whether another one holds it.
-function Runs.remove_reader(run, job)
-  local key = P .. run.id .. ':readers'
-  local holder = run.holder or run.job
-  if holder == job.id then
-    run.holder = ''
-  else
-    call('ZREM', key, job.id)
-    if holder ~= '' and call('EXISTS', P .. holder) == 1 then
-      return true
-    end
+-- Whether anybody but a job that goes may read the answer of some work.
+function Runs.is_held(work, job)
+  local key = P .. work.id .. ':followers'
+  call('ZREM', key, job.id)
+  if job.id ~= work.id and not work.gone then
+    return true
+  elseif work.followed then
+    -- Those whose records were lost are at its end.
+    Jobs.cut(key, call('ZREVRANGE', key, 0, SOME - 1))
+    return call('ZCOUNT', key, '(' .. now, 'inf') > 0
   end
-  -- Those whose records were lost are at its end.
-  Jobs.cut(key, call('ZREVRANGE', key, 0, SOME - 1))
-  return run.held and call('ZCOUNT', key, '(' .. now, 'inf') > 0
+  return false
 end

@@ -66,7 +66,7 @@ transition('rescue', { 'allow-oom' }, function()
     local ids = call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, budget)
     budget = budget - #ids
     each(key, ids, function(id)
-      local work = read(id)
+      local work = stored(id)
       if not work or work.state ~= 'running' then
         call('ZREM', key, id)
         return
@@ -84,7 +84,7 @@ function Upkeep.start_due(limit)
   local lanes = {}
   each(P .. 'later', call('ZRANGEBYSCORE', P .. 'later', '-inf', now, 'LIMIT', 0, limit), function(id)
     call('ZREM', P .. 'later', id)
-    local work = read(id)
+    local work = stored(id)
     if work and (work.state == 'retrying' or work.state == 'scheduled') then
       local lane = Lanes.of(work.lane)
       if work.state == 'scheduled' then
@@ -136,8 +136,8 @@ transition('lead', { 'allow-oom' }, function()
   return 1
 end)
 
--- Takes the record `id` out of `bad`.
+-- Forgets that `id` could not be read.
 transition('forget', { 'allow-oom' }, function()
-  local known = call('HDEL', P .. 'bad', a.id) == 1
+  local known = call('HDEL', P .. 'bad', a.id) > 0
   return ApiKeys.logged(known and 'done' or 'not_found', known and 1 or 0)
 end)

@@ -26,9 +26,16 @@ end
 -- A caller is charged for a notice and its calls until the last one, and no longer than this.
 local CHARGED_S, NOTICE_BYTES, CALL_BYTES = 604800, 400, 600
 
+-- How many endpoints a caller has.
+function Webhooks.endpoints(caller)
+  local name = 'count of endpoints:' .. caller
+  memo[name] = memo[name] or call('ZCARD', P .. 'endpoints:' .. caller)
+  return memo[name]
+end
+
 -- What the notices of a job's beginning and end may take: for its own webhook, if it has one, and its caller's endpoints.
 function Webhooks.room(hook, job)
-  local targets = (hook and 1 or 0) + (job.quiet and 0 or call('ZCARD', P .. 'endpoints:' .. job.caller))
+  local targets = (hook and 1 or 0) + (job.quiet and 0 or Webhooks.endpoints(job.caller))
   return targets > 0 and 2 * (NOTICE_BYTES + #(job.metadata or '') + targets * CALL_BYTES) or 0
 end
 
@@ -201,9 +208,9 @@ transition('replay', {}, function()
   if not job then
     return nil
   end
-  local run = not job.status and job.run and read(job.run)
-  if run and run.ended then
-    Runs.end_with_run(job, run)
+  local run = not job.status and Runs.of(job)
+  if run and Runs.outcome(run) then
+    Runs.end_with_work(job, run)
   end
   local hook = P .. a.job .. ':hook'
   local host = call('HGET', hook, 'host')

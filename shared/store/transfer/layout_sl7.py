@@ -29,7 +29,7 @@ from shared.store.transfer.lines import (
     ModelLine,
     Secret,
 )
-from shared.store.views import ended_with, integer, record
+from shared.store.views import integer, record
 
 PREFIX = "sl7:"
 AT_ONCE = 50
@@ -241,7 +241,7 @@ class StoreReader:
         ended, waiting = list[tuple[int, str]](), list[tuple[int, int, str]]()
         of_batches = defaultdict[str, dict[int, str]](dict)
         for id, job, run in self._looked_at(sorted(self._names["job"])):
-            if "ended" in (end := ended_with(job, run)):
+            if "ended" in (end := _ended_with(job, run)):
                 ended.append((int(end["ended"]), id))
             elif job.get("batch") in batches:
                 of_batches[job["batch"]][int(job["line"])] = id
@@ -289,7 +289,7 @@ class StoreReader:
     ) -> JobLine:
         work = run if run.fields else job
         known, asked = job.fields, work.fields
-        ended = ended_with(known, run.fields)
+        ended = _ended_with(known, run.fields)
         if "ended" not in ended and "run" in known and not run.fields:
             ended = known | {"status": "failed", "ended": self._now_ms, "error": LOST.model_dump_json()}
         waits = "ended" not in ended
@@ -298,7 +298,6 @@ class StoreReader:
             self.left_out["streams of running jobs, which begin anew"] += 1
         return JobLine(
             id=id,
-            run=known["run"] if asked.get("job") == id else f"run_{id.removeprefix('job_')}",
             caller=known["caller"],
             model=known["model"],
             lane=known["model_lane"],
@@ -391,6 +390,15 @@ def _room(work: _Record) -> int:
     if terms := work.text("terms"):
         return int(json.loads(terms).get("room", ROOM))
     return int(work.texts["m"].split()[0])
+
+
+def _ended_with(job: Fields, run: Mapping[str, Any]) -> Fields:
+    """A job's record with its run's end, where its own is still to be written."""
+    if "ended" not in run or "status" in job:
+        return job
+    end = {"status": run["state"], "ended": run["ended"], "last": run["end_id"]}
+    error = {"error": run["error"]} if "error" in run else {}
+    return job | end | error
 
 
 def _texts(events: Sequence[tuple[str, dict[str, str]]], run: _Record) -> Texts:

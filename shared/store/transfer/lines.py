@@ -174,7 +174,6 @@ class JobLine(Frozen):
 
     kind: Literal["job"] = "job"
     id: str
-    run: str
     caller: str
     model: str
     lane: str

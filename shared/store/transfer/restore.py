@@ -348,7 +348,6 @@ def _claimed(batch: BatchLine) -> dict[str, str]:
 
 def _placing(job: JobLine) -> Placing:
     names = (
-        "run",
         "caller",
         "model",
         "lane",

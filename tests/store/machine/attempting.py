@@ -50,32 +50,32 @@ class Workers(Moves):
                 else:
                     self.put_back(claim, FAILURE if end == "fail" else None)
 
-    @precondition(lambda self: self.good("run_"))
+    @precondition(lambda self: self.good(runs=True))
     @rule(at=pick, text=texts, back=st.sampled_from((0, 0, 0, 1)), again=again)
     def append(self, at: int, text: str, back: int, again: bool) -> None:
-        self.publish(self.some(self.good("run_"), at), text, back, again=again)
+        self.publish(self.some(self.good(runs=True), at), text, back, again=again)
 
-    @precondition(lambda self: self.good("run_"))
+    @precondition(lambda self: self.good(runs=True))
     @rule(at=pick, error=st.sampled_from((None, None, BROKEN)), rest=st.just("") | texts, again=again)
     def settle(self, at: int, error: JobError | None, rest: str, again: bool) -> None:
-        self.end(self.some(self.good("run_"), at), error, rest, again=again)
+        self.end(self.some(self.good(runs=True), at), error, rest, again=again)
 
     @precondition(lambda self: self.good())
     @rule(at=pick, error=errors, died=st.booleans(), again=again)
     def give_back(self, at: int, error: JobError | None, died: bool, again: bool) -> None:
         self.put_back(self.some(self.good(), at), error, died=died, again=again)
 
-    @precondition(lambda self: self.good("job_"))
+    @precondition(lambda self: self.good(runs=False))
     @rule(at=pick, question=questions, pictures=st.integers(0, 3), again=again)
     def admit(self, at: int, question: str, pictures: int, again: bool) -> None:
-        self.take_in(self.some(self.good("job_"), at), question, pictures, again=again)
+        self.take_in(self.some(self.good(runs=False), at), question, pictures, again=again)
 
     @precondition(lambda self: self.stale())
     @rule(at=pick)
     def too_late(self, at: int) -> None:
         """Who was given up, or has done it all, comes back and tries everything."""
         claim = self.some(self.stale(), at)
-        if claim.id.startswith("run_"):
+        if not claim.terms:
             self.publish(claim)
             self.end(claim)
         else:

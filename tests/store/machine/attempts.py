@@ -62,7 +62,8 @@ def append(model: Model, claim: Claim, start: int, text: str) -> str:
 
 
 def settle(model: Model, claim: Claim, outcome: Result | JobError, fingerprint: str, rest: str) -> str:
-    known = model.runs.get(claim.id)
+    job = model.jobs.get(claim.id)
+    known = model.runs.get(claim.id) or (job and job.run)
     if known and known.settled_by == claim.token:
         return "settled"
     run = model.holder_of(claim.id, claim.token)

@@ -145,9 +145,10 @@ class Base(RuleBasedStateMachine):
         """The newest for 0."""
         return things[-1 - at % len(things)]
 
-    def good(self, prefix: str = "") -> list[Claim]:
-        """The claims that still count."""
-        return [c for c in self.claims if c.id.startswith(prefix) and self.model.holder_of(c.id, c.token)]
+    def good(self, *, runs: bool | None = None) -> list[Claim]:
+        """The claims that still count; those of inputs are no `runs`."""
+        held = ((claim, self.model.holder_of(claim.id, claim.token)) for claim in self.claims)
+        return [claim for claim, work in held if work and runs in (None, work.is_run)]
 
     def stale(self) -> list[Claim]:
         """The newest of those that do not."""

@@ -12,7 +12,7 @@ from shared.store.keys import HOOK, INTAKE
 from tests.store.machine.model import Model
 from tests.store.machine.telling import Call
 from tests.store.machine.work import Job, Work
-from tests.support.invariants import CALL, Watch, misplaced, untold
+from tests.support.invariants import CALL, Watch, misplaced, records_of, untold
 from tests.support.store import LANE, Records
 
 LANES = (LANE, INTAKE)
@@ -86,17 +86,18 @@ def lasting(records: Records) -> list[str]:
 
 def _runs(dump: dict[str, Any], model: Model) -> Iterator[str]:
     found = {
-        key.removeprefix("sl7:")
-        for key, record in dump.items()
-        if key.startswith("sl7:run_") and key.count(":") == 1 and int(record.get("till", ENDLESS)) > model.now
+        id
+        for id, record in records_of(dump)
+        if "state" in record and record["lane"] != INTAKE and int(record.get("kept", ENDLESS)) > model.now
     }
     if found != set(model.runs):
-        yield f"there are the runs {found}, not {set(model.runs)}"
+        yield f"there is the work {found}, not {set(model.runs)}"
     for run in model.runs.values():
         record = dump.get(f"sl7:{run.id}", {})
         yield from _unlike(run.id, _of_run(record), _expected_of(run))
         told = [kind for _, fields in dump.get(f"sl7:{run.id}:events", []) for kind in fields]
-        told += ["text" for _ in json.loads(record.get("rest", "[]"))]
+        rest = (record | dump.get(f"sl7:{run.id}:answer", {})).get("rest", "[]")
+        told += ["text" for _ in json.loads(rest)]
         if told != _streamed(run):
             yield f"{run.id} told {told}, not {run.events}"
     entries = {key: run for key, run in dump.items() if key.startswith("sl7:cache:")}
@@ -113,12 +114,15 @@ def _streamed(run: Work) -> list[str]:
 
 
 def _of_run(record: dict[str, str]) -> dict[str, Any]:
-    shown = {name: record.get(name, "") for name in ("state", "token", "worker", "caller", "priority")}
+    shown = {name: record.get(name, "") for name in ("state", "token", "worker", "caller")}
+    if shown["state"] == "over":
+        shown["state"] = json.loads(record["over"])["status"] if "over" in record else record["status"]
+    shown["priority"] = record.get("class", record.get("priority", ""))
     return shown | {name: record.get(name, "0") for name in ("chars", "failures", "deaths")}
 
 
 def _expected_of(run: Work) -> dict[str, Any]:
-    """A run that has ended is nobody's any more, and keeps the class it had."""
+    """What has ended is no worker's any more."""
     return {
         "state": run.state,
         "token": run.token,
@@ -127,7 +131,7 @@ def _expected_of(run: Work) -> dict[str, Any]:
         "chars": str(len(run.text)),
         "failures": str(run.failures),
         "deaths": str(run.deaths),
-        "priority": run.priority if run.live else ...,
+        "priority": run.priority,
     }
 
 

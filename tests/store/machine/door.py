@@ -106,7 +106,7 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
         return "known"
     job.cache = "COALESCED" if run else "MISS" if placing.key else "BYPASS"
     if run is None:
-        job.run = Work(placing.run, placing.lane, placing.caller, blobs, placing.request, cost=placing.cost)
+        job.run = Work(placing.job, placing.lane, placing.caller, blobs, placing.request, cost=placing.cost)
         job.run.key, job.run.retain_ms, job.run.stored = placing.key, job.retain_ms, not job.unstored
         job.run.rows, job.run.generation = placing.rows, model.generation
         model.runs[job.run.id] = job.run
@@ -120,6 +120,7 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
             model.announce(job, "began", "running")
     job.run.log_ms = max(job.run.log_ms, model.log_ms(job))
     job.run.live.append(job)
+    job.run.asked.append(job.priority)
     job.run.holders.add(job.id)
     return "known" if run else "queued"
 
@@ -129,6 +130,7 @@ def _take_in(model: Model, job: Job, placing: Placing, schedule_at: int | None) 
     model.drop_uploads(job.id, blobs)
     job.blobs = blobs
     job.intake = Work(job.id, INTAKE, job.caller, blobs, placing.request, terms="{}", live=[job])
+    job.intake.asked.append(job.priority)
     job.intake.stored, job.intake.generation = not job.unstored, model.generation
     if schedule_at and schedule_at > model.now:
         job.intake.state, job.intake.due, job.intake.queued_at = "scheduled", schedule_at, model.now

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from shared.job import ENDED, Priority
+from shared.job import Priority
 from shared.result import JobError, Piece, Result
 from shared.store import claims
 from shared.store.admission import Placing
@@ -93,7 +93,7 @@ class Moves(Calls):
 
     def _ended(self, work: str) -> bool:
         state, status = (self.records.field(work, name) for name in ("state", "status"))
-        return status is not None or state in ENDED
+        return state == "over" or (state is None and status is not None)
 
     def publish(self, claim: Claim, text: str = "a", back: int = 0, *, again: bool = False) -> None:
         run = self.model.runs.get(claim.id)

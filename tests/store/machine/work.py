@@ -5,6 +5,7 @@ from typing import Any
 
 from shared.job import Attempt, CacheWord, Priority
 from shared.result import JobError, Result
+from shared.store.keys import INTAKE
 
 CLASSES: tuple[Priority, ...] = ("interactive", "normal", "batch")
 SUSPECT_DEATHS = 2
@@ -14,8 +15,9 @@ SUSPECT_DEATHS = 2
 class Work:
     """What waits in a lane and is leased: a run, or a job whose inputs are fetched.
 
-    `live` are the jobs that wait for it, `holders` the ids of all that may read it; `kept` is until when its
-    record stays after its end, and `log_ms` for how long from its end the log of ends reads it, which has it
+    `live` are the jobs that wait for it, `asked` the classes of all that did, `holders` the ids of all that
+    may read it; `kept` is until when its record stays after its end, and `log_ms` for how long from its end
+    the log of ends reads it, which has it
     until `logged`. `generation` is how often its model had been removed when it was taken in.
     Its text is `unread` until a caller is given some of it.
     """
@@ -31,6 +33,7 @@ class Work:
     generation: int = 0
     key: str | None = None
     live: list["Job"] = field(default_factory=list)
+    asked: list[Priority] = field(default_factory=list)
     holders: set[str] = field(default_factory=set)
     state: str = "queued"
     arrival: int = 0
@@ -61,7 +64,7 @@ class Work:
 
     @property
     def is_run(self) -> bool:
-        return self.id.startswith("run_")
+        return self.lane != INTAKE
 
     @property
     def over(self) -> bool:
@@ -69,8 +72,8 @@ class Work:
 
     @property
     def priority(self) -> Priority:
-        """The highest of the jobs that still wait."""
-        return min((job.priority for job in self.live), key=CLASSES.index)
+        """The highest of all jobs that waited for it."""
+        return min(self.asked, key=CLASSES.index)
 
     @property
     def suspect(self) -> bool:
@@ -85,8 +88,10 @@ class Work:
             self.events.append((kind, data))
 
     def unsay(self) -> None:
-        """No reader has its text; the numbers of its events are not given again."""
-        self.events = [("unsaid", {}) if kind == "text" else (kind, data) for kind, data in self.events]
+        """No reader has its text, nor what is behind it, but the last; no number is given again."""
+        first = next(at for at, (kind, _) in enumerate(self.events) if kind == "text")
+        last = len(self.events) - (self.events[-1][0] != "text")
+        self.events[first:last] = [("unsaid", {})] * (last - first)
         self.text = ""
 
     def close_attempt(self, outcome: str, now: int) -> None:

@@ -8,7 +8,6 @@ from shared import ids
 
 IDS: dict[Callable[[], str], str] = {
     ids.job_id: "job_",
-    lambda: ids.run_id(ids.job_id()): "run_",
     ids.key_id: "key_",
     ids.file_id: "file-",
     ids.batch_id: "batch_",

@@ -45,10 +45,8 @@ from tests.support.views import QUEUED
 
 NAMES = sorted(functions())
 SETTINGS = Settings()
-PLACING = Placing(
-    "job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2, 3, "q", 1
-)
-CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
+PLACING = Placing("job_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2, 3, "q", 1)
+CLAIM = Claim("job_1", "t", "{}", "", 1, 0, "anyone", False)
 NOTICE = Notice("msg_1_ended", "job.failed", 1, "job_1", job=QUEUED)
 CALL = Claim("hook:job_1:ended:own", "t", "", "", 1, 0, "anyone", False)
 ERRAND = DueDelivery(CALL, "https://example.com/", (), 0, NOTICE)
@@ -101,7 +99,7 @@ def of_admission() -> Iterator[ScriptCall]:
     )
     yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True, spare=1)
     yield admission.cached(PLACING, SETTINGS, texts=True)
-    yield admission.keep_answer(SETTINGS, "run_1", 1)
+    yield admission.keep_answer(SETTINGS, "job_1", 1)
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.predict(PLACING, SETTINGS, pending=True, max_queued_caller=1)
@@ -162,7 +160,7 @@ def of_claims() -> Iterator[ScriptCall]:
         SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}", aside=["c"]
     )
     yield claims.within(1, claim)
-    yield claims.renew(SETTINGS, "w", [("run_1", "t")])
+    yield claims.renew(SETTINGS, "w", [("job_1", "t")])
     yield claims.append(CLAIM, Piece(0, "x", (1,), choice=1))
     told = LOGPROBS.model_copy(update={"origin": Origin(made_of={}, parameters={})})
     yield claims.settle(SETTINGS, CLAIM, told, fingerprint="f", rest=(Piece(0, "x", (1,)),))
@@ -178,7 +176,7 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield files.mark_deleted(["d"])
     yield MARK_WRITTEN
     yield maintenance.bad_records()
-    yield api_keys.by(OPERATOR, "record.forget", "run_1", maintenance.forget("run_1"))
+    yield api_keys.by(OPERATOR, "record.forget", "job_1", maintenance.forget("job_1"))
     yield headroom.memory()
     yield headroom.writable(SETTINGS)
     yield server.RIGHTS
