@@ -14,7 +14,7 @@ from shared.request import MOST_PAGES
 T = TypeVar("T")
 MOST_TOLD = 100
 """Problems of a file that the batch lists; each bad line is in the error file as well."""
-SOME, SOME_BYTES, SOME_S = 16, 2**20, 0.25
+SOME, SOME_BYTES, SOME_S = 4, 2**20, 0.25
 """Lines that are looked at together: so many, of so many bytes, read in so much time, but at least one."""
 
 

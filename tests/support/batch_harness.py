@@ -113,6 +113,8 @@ class BatchHarness:
     async def take(self, context: BatchContext | None = None) -> LeasedBatch:
         """Take the batch, as if the lease of whoever held it had run out."""
         self.worker.store.client.zadd("sl7:lease:batch", {self.batch: 0}, xx=True)
+        # However long nobody wrote meanwhile: leases have no grace.
+        self.worker.store.client.delete("sl7:upkeep")
         await self.store.run(claims.rescue(self.settings))
         lease = await self.store.run(
             claims.claim(self.settings, lane=BATCH, worker="api", token=ids.token(), fingerprint="")
