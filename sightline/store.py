@@ -16,8 +16,9 @@ from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.settings import Settings, SettingsError, load_settings
 from shared.store.files import identity
+from shared.store.layout import store_id
 from shared.store.script import Store, connect
-from shared.store.transfer import layout_sl7
+from shared.store.transfer import current_layout, layout_sl7
 from shared.store.transfer.lines import FORMAT, LINE, Finish, Kept, Start, written
 from shared.store.transfer.restore import RefusedError, StoreWriter
 from sightline.commands import commands
@@ -60,8 +61,8 @@ app = commands("Export and import what the record store holds, and adopt its pic
 def _export(file: File, data: Data = None) -> None:
     """Write every job, key, webhook, batch, file's record and model's mark to FILE.
 
-    It reads records of the first layout, whose keys begin with sl7:. Running jobs are exported as waiting
-    ones. FILE is readable for you alone.
+    It reads records of this and of the first layout (sl7:). Running jobs are exported as waiting ones. FILE
+    is readable for you alone.
     """
     with _store(data, any_layout=True) as (store, _), ExitStack() as stack:
         if file == "-":
@@ -135,8 +136,10 @@ def _private(path: str, flags: int) -> int:
 
 def _write(store: Store, out: IO[str]) -> tuple[Counter[str], Mapping[str, int]]:
     """How many of each kind were written, and what was left out."""
-    reader, counts = layout_sl7.StoreReader(store.client), Counter[str]()
-    start = Start(format=FORMAT, layout=layout_sl7.PREFIX, exported_at=datetime.now(UTC).isoformat())
+    # Stores of the first layout have no id.
+    layout = current_layout if store_id(store) else layout_sl7
+    reader, counts = layout.StoreReader(store.client), Counter[str]()
+    start = Start(format=FORMAT, layout=reader.prefix, exported_at=datetime.now(UTC).isoformat())
     print(written(start), file=out)
     with Bar("exporting jobs") as bar:
         for line in reader.lines():
@@ -144,7 +147,7 @@ def _write(store: Store, out: IO[str]) -> tuple[Counter[str], Mapping[str, int]]
             counts[line.kind] += 1
             bar.show(counts["job"], reader.jobs)
     if not counts:
-        raise CommandError(Exit.REFUSED, f"The record store holds nothing under {layout_sl7.PREFIX}.")
+        raise CommandError(Exit.REFUSED, f"The record store holds nothing under {reader.prefix}.")
     left_out = {what: count for what, count in reader.left_out.items() if count}
     print(written(Finish(counts=counts, left_out=left_out)), file=out, flush=True)
     return counts, left_out

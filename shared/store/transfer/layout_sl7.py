@@ -67,7 +67,7 @@ Texts = list[tuple[int, str]]
 
 
 @dataclass
-class _Record:
+class Stored:
     """A job or a run: its fields, empty where it is gone or seen no longer, its texts, and when it goes."""
 
     fields: Fields
@@ -96,6 +96,11 @@ class _Found(NamedTuple):
 class StoreReader:
     """One walk over a store; `left_out` counts what its lines do not hold."""
 
+    prefix = PREFIX
+    of_job: Sequence[Command] = OF_JOB
+    of_run: Sequence[Command] = OF_RUN
+    of_batch: Sequence[Command] = OF_BATCH
+
     def __init__(self, client: Any) -> None:
         self._client = client
         self._names = defaultdict[str, set[str]](set)
@@ -106,8 +111,8 @@ class StoreReader:
     def lines(self) -> Iterator[Kept]:
         seconds, micros = self._client.time()
         self._now_ms = seconds * 1000 + micros // 1000
-        for key in self._client.scan_iter(f"{PREFIX}*", count=SCANNED):
-            if found := _NAME.fullmatch(name := key.removeprefix(PREFIX)):
+        for key in self._client.scan_iter(f"{self.prefix}*", count=SCANNED):
+            if found := _NAME.fullmatch(name := key.removeprefix(self.prefix)):
                 self._names[found[1] or found[2] or found[3]].add(name)
         self.jobs = len(self._names["job"])
         yield from self._models()
@@ -135,7 +140,7 @@ class StoreReader:
         """The replies to commands, in one exchange."""
         pipeline = self._client.pipeline(transaction=False)
         for command, key, *rest in commands:
-            pipeline.execute_command(command, PREFIX + key, *rest)
+            pipeline.execute_command(command, self.prefix + key, *rest)
         return list(pipeline.execute())
 
     def _read_each(self, names: Sequence[str], commands: Sequence[Command]) -> Iterator[list[Any]]:
@@ -207,15 +212,15 @@ class StoreReader:
 
     def _batches(self) -> Iterator[BatchLine]:
         for id, (fields, ttl, hook, deliveries, good, bad, doubles, lines, answers, known) in self._plain(
-            "batch", OF_BATCH
+            "batch", self.of_batch
         ):
             yield BatchLine(
                 id=id,
                 caller=fields["caller"],
                 fields=_without(fields, "id", "caller", "token", "waits_for", "r", "s", "t"),
                 hook=hook or None,
-                told="own" not in json.loads(deliveries or "{}"),
-                untold=_endpoints_of(deliveries),
+                told="own" not in self._pending(deliveries),
+                untold=tuple(sorted(self._pending(deliveries) - {"own"})),
                 goes_ms=self._moment(ttl) if fields["stage"] in OVER else None,
                 good=tuple(good),
                 bad=tuple(bad),
@@ -251,46 +256,66 @@ class StoreReader:
 
     def _looked_at(self, ids: Sequence[str]) -> Iterator[tuple[str, Fields, Fields]]:
         """Jobs and their runs, without texts."""
-        of_job, of_run = (("HMGET", "", "r", "s"),), (("HMGET", "", "r", "s", "t"),)
-        jobs = [self._fields(texts) for (texts,) in self._read_each(ids, of_job)]
-        runs = self._read_each([job.get("run", "") for job in jobs], of_run)
-        for id, job, (texts,) in zip(ids, jobs, runs, strict=True):
+        of_record = (("HMGET", "", "r", "s", "t"),)
+        jobs = [self._fields(texts) for (texts,) in self._read_each(ids, of_record)]
+        names = [self._run_of(id, job) for id, job in zip(ids, jobs, strict=True)]
+        runs = self._read_each(names, of_record)
+        for id, job, name, (texts,) in zip(ids, jobs, names, runs, strict=True):
             if job:
-                yield id, job, self._fields(texts)
+                yield id, job, self._run_fields(name, texts)
+
+    def _run_of(self, id: str, job: Fields) -> str:  # noqa: ARG002 - in later layouts
+        """The run of a job, if there is one."""
+        return str(job.get("run", ""))
+
+    def _run_fields(self, name: str, texts: Sequence[str | None]) -> Fields:  # noqa: ARG002
+        return self._fields(texts)
+
+    def _pending(self, told: str | None) -> frozenset[str]:
+        """Who is still to be told of a notice: endpoints, and `own`."""
+        return frozenset(json.loads(told or "{}"))
 
     def _fields(self, texts: Sequence[str | None]) -> Fields:
         """Of a job or run; empty where it is gone, cannot be read, or is seen no longer."""
+        fields = self._parsed(texts)
+        return fields if int(fields.get("till", self._now_ms + 1)) > self._now_ms else {}
+
+    def _parsed(self, texts: Sequence[str | None]) -> Fields:
         try:
-            fields = record(text for text in texts if text)
+            return record(text for text in texts if text)
         except ValueError:
             self.left_out[UNREADABLE] += 1
             return {}
-        return fields if int(fields.get("till", self._now_ms + 1)) > self._now_ms else {}
 
-    def _record(self, texts: dict[str, str], ttl: int, asked: str | None) -> _Record:
+    def _record(self, texts: dict[str, str], ttl: int, asked: str | None) -> Stored:
         fields = self._fields([texts.get(part) for part in ("r", "s", "t")])
         goes = integer(fields, "till") or self._moment(ttl)
-        return _Record(fields, texts, goes, asked or "")
+        return Stored(fields, texts, goes, asked or "")
 
     def _jobs(self, ids: Sequence[str], lines: Mapping[str, Line]) -> Iterator[JobLine]:
         """Those of them that are still there, with the lines of batches that they answer."""
         for start in range(0, len(ids), AT_ONCE):
             some = ids[start : start + AT_ONCE]
-            found = [_Found(*row) for row in self._read_each(some, OF_JOB)]
+            found = [_Found(*row) for row in self._read_each(some, self.of_job)]
             jobs = [self._record(row.texts, row.ttl, row.asked) for row in found]
-            runs = list(self._read_each([job.fields.get("run", "") for job in jobs], OF_RUN))
-            for id, row, job, (texts, ttl, asked, events) in zip(some, found, jobs, runs, strict=True):
+            names = [self._run_of(id, job.fields) for id, job in zip(some, jobs, strict=True)]
+            runs = self._read_each(names, self.of_run)
+            for id, row, job, name, (*parts, events) in zip(some, found, jobs, names, runs, strict=True):
                 if job.fields:
-                    run = self._record(texts, ttl, asked)
+                    run = self._run(name, *parts)
                     yield self._job(id, row, job, run, _texts(events, run), lines.get(id))
 
+    def _run(self, name: str, *parts: Any) -> Stored:  # noqa: ARG002
+        """Out of the replies to `of_run`, but for its events."""
+        return self._record(*parts)
+
     def _job(
-        self, id: str, found: _Found, job: _Record, run: _Record, texts: Texts, line: Line | None
+        self, id: str, found: _Found, job: Stored, run: Stored, texts: Texts, line: Line | None
     ) -> JobLine:
         work = run if run.fields else job
         known, asked = job.fields, work.fields
         ended = _ended_with(known, run.fields)
-        if "ended" not in ended and "run" in known and not run.fields:
+        if "ended" not in ended and self._run_of(id, known) and not run.fields:
             ended = known | {"status": "failed", "ended": self._now_ms, "error": LOST.model_dump_json()}
         waits = "ended" not in ended
         begun = waits and "started" in run.fields
@@ -344,13 +369,13 @@ class StoreReader:
         self._names["idem"].discard(key)
         return Idempotency(key=job["idem"], body=body, goes_ms=self._now_ms + ttl)
 
-    def _end(self, id: str, ended: Fields, found: _Found, job: _Record, run: _Record, texts: Texts) -> End:
+    def _end(self, id: str, ended: Fields, found: _Found, job: Stored, run: Stored, texts: Texts) -> End:
         of_run = run.fields
-        deliveries = json.loads(found.deliveries or "{}")
+        pending = self._pending(found.deliveries)
         in_cache = of_run.get("job") == id and "key" in of_run and "print" in of_run
         if in_cache:
             (cached,) = self._read(("GET", f"cache:{of_run['key']}:{of_run['print']}"))
-            in_cache = cached == ended["run"]
+            in_cache = cached == self._run_of(id, job.fields)
         kept = run.goes_ms or self._now_ms + DAY_MS if of_run else None
         return End(
             status=ended["status"],
@@ -367,8 +392,8 @@ class StoreReader:
             print=of_run["print"] if in_cache else None,
             goes_ms=job.goes_ms,
             answer_goes_ms=kept or (job.goes_ms if job.asked else None),
-            told="own" not in deliveries,
-            untold=_endpoints_of(found.deliveries),
+            told="own" not in pending,
+            untold=tuple(sorted(pending - {"own"})),
         )
 
 
@@ -380,12 +405,7 @@ def _mark(marks: Fields, name: str) -> Mark | None:
     return Mark(at_ms=marks[f"{name}_at"], by=marks.get(f"{name}_by")) if name in marks else None
 
 
-def _endpoints_of(deliveries: str | None) -> tuple[str, ...]:
-    """The endpoints that are still to be told, of a notice's deliveries."""
-    return tuple(target for target in json.loads(deliveries or "{}") if target != "own")
-
-
-def _room(work: _Record) -> int:
+def _room(work: Stored) -> int:
     """What is reserved for its answer; of a job whose inputs are fetched that stands with them."""
     if terms := work.text("terms"):
         return int(json.loads(terms).get("room", ROOM))
@@ -401,7 +421,7 @@ def _ended_with(job: Fields, run: Mapping[str, Any]) -> Fields:
     return job | end | error
 
 
-def _texts(events: Sequence[tuple[str, dict[str, str]]], run: _Record) -> Texts:
+def _texts(events: Sequence[tuple[str, dict[str, str]]], run: Stored) -> Texts:
     """The data of a run's text events by their numbers."""
     found = [(int(id.partition("-")[0]), fields["text"]) for id, fields in events if "text" in fields]
     rest = json.loads(run.text("rest") or "[]")
