@@ -174,7 +174,8 @@ class BatchHarness:
         return rows(self.blobs.read(found.digest))
 
     def jobs(self) -> int:
-        return len(self.worker.store.client.keys("sl7:job_*"))
+        keys = self.worker.store.client.keys("sl7:job_*")
+        return sum(key.count(":") == 1 for key in keys)
 
 
 @asynccontextmanager
