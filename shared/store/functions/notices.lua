@@ -38,7 +38,9 @@ function Notices.content(notice, types)
   end
   local fields = record.type and record or fields_of(job)
   if type == 'job.succeeded' then
-    fields.result = Runs.answer(stored(fields.leader or subject), true)
+    -- A job of pages has no answer of its own.
+    local answered = fields.leader or subject
+    fields.result = answered and Runs.answer(stored(answered), true) or nil
   end
   return fields, type ~= 'job.succeeded' or fields.result
 end
