@@ -295,7 +295,7 @@ class Sample:
 
 
 def kind(key: str) -> str:
-    """`run:events` for `sl7:run_0123:events`, `cache` for `sl7:cache:…`."""
+    """`run:events` for `sl8:run_0123:events`, `cache` for `sl8:cache:…`."""
     name = key.removeprefix(PREFIX)
     work = _WORK.match(name)
     return work[1] + (work[2] or "") if work else name.partition(":")[0]

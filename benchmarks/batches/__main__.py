@@ -190,10 +190,10 @@ async def _run(services: BatchServices, count: int, idle_s: int, say: command.Sa
 
 def _left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:
     """What ended batches should not leave in the record store: entries by key, empty ones left out."""
-    entries = {name: int(redis.zcard(f"sl7:{name}")) for name in WORK_KEYS}
-    entries["batching:local"] = int(redis.scard("sl7:batching:local"))
+    entries = {name: int(redis.zcard(f"sl8:{name}")) for name in WORK_KEYS}
+    entries["batching:local"] = int(redis.scard("sl8:batching:local"))
     for part in BATCH_KEYS:
-        entries[part] = int(redis.exists(*(f"sl7:{batch}:{part}" for batch in batches)))
+        entries[part] = int(redis.exists(*(f"sl8:{batch}:{part}" for batch in batches)))
     return {name: count for name, count in entries.items() if count}
 
 

@@ -25,22 +25,20 @@ PAUSE_S = 0.2
 PATIENCE_S = 90.0
 """Deliveries are waited for until none arrived for so long: more than a courier's lease of a call."""
 BREAK = """
-local unended, victim = redis.call('ZRANGE', 'sl7:deadlines', 0, -1), tonumber(ARGV[1])
+local unended, victim = redis.call('ZRANGE', 'sl8:deadlines', 0, -1), tonumber(ARGV[1])
 local target = unended[victim % math.max(#unended, 1) + 1]
 if not target then return false end
-local run = string.match(table.concat(redis.call('HVALS', 'sl7:' .. target), ' '), 'run_%x+')
-if run and victim % 2 == 1 then target = run end
-local fields = redis.call('HKEYS', 'sl7:' .. target)
+local fields = redis.call('HKEYS', 'sl8:' .. target)
 if #fields == 0 then return false end
 table.sort(fields)
 local field = fields[math.floor(victim / 2) % #fields + 1]
-redis.call('HSET', 'sl7:' .. target, field, '{')
+redis.call('HSET', 'sl8:' .. target, field, '{')
 return target .. ' ' .. field
 """
-"""Overwrites a field of a job that has not ended, or of its run; returns which."""
+"""Overwrites a field of a job that has not ended; returns which."""
 
 
-RUN_ID = re.compile(r"run_[0-9a-f]+")
+LEADER = re.compile(r'"leader":"(job_[0-9a-f]+)"')
 
 
 class Operations:
@@ -79,14 +77,15 @@ class Operations:
             return client.eval(BREAK, 0, victim) or None
 
     def jobs_by_run(self) -> dict[str, set[str]]:
-        """The jobs of each run: those that have ended read their answer there, and equal questions go on
-        joining a run whose record is broken until somebody reads that.
+        """The jobs of each leader: those that have ended read their answer there, and equal questions go on
+        following one whose record is broken until somebody reads that.
         """
         jobs = defaultdict[str, set[str]](set)
         with self._services.records.client(decode_responses=True) as client:
-            for name in client.scan_iter("sl7:job_*", count=1000, _type="hash"):
-                for run in RUN_ID.findall(" ".join(client.hvals(name))):
-                    jobs[run].add(name.removeprefix("sl7:"))
+            for name in client.scan_iter("sl8:job_*", count=1000, _type="hash"):
+                job = name.removeprefix("sl8:")
+                for leader in (job, *LEADER.findall(" ".join(client.hvals(name)))):
+                    jobs[leader].add(job)
         return jobs
 
     async def burst(self) -> None:

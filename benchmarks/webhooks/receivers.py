@@ -47,7 +47,7 @@ def read(path: Path) -> list[Received]:
 
 def any_delivery(redis: Any) -> bool:
     """Whether a call is still to be made."""
-    return any(redis.scan_iter("sl7:hook:*", count=1000))
+    return any(redis.scan_iter("sl8:hook:*", count=1000))
 
 
 class Receiver:

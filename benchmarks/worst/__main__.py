@@ -138,7 +138,7 @@ def rescue(day: Day) -> None:
     clock = [at_time(call, at) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])
-    day.client.hdel("sl7:upkeep", "grace_till")
+    day.client.hdel("sl8:upkeep", "grace_till")
     day.timed("rescue of shared runs", iter(clock))
 
 
@@ -205,7 +205,7 @@ def broken_records(day: Day) -> None:
     placings = day.probe.placings(1000)
     day.probe.store.run_all(day.probe.submits(placings))
     for placing in placings:
-        day.client.hset(f"sl7:{placing.job}", "r", "{")
+        day.client.hset(f"sl8:{placing.job}", "r", "{")
     day.timed("claim over a thousand broken records", iter(claims.within(8, c) for c in day.probe.claims(60)))
 
 

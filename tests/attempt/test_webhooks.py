@@ -72,7 +72,7 @@ def test_a_job_without_a_secret_is_signed_by_the_service_s_own(
     webhooks = DelivererHarness(harness, redis, secret=own)
     with receiver() as there:
         job = webhooks.answered(Webhook(there.url))
-        harness.store.client.hdel(f"sl7:{job}:hook", "secret")
+        harness.store.client.hdel(f"sl8:{job}:hook", "secret")
         webhooks.deliverer.work()
         assert there.verified(own)[0]["type"] == "job.succeeded"
 
@@ -82,7 +82,7 @@ def test_a_repeat_has_the_same_id_and_the_same_bytes(webhooks: DelivererHarness)
         job = webhooks.answered(Webhook(there.url))
         with webhooks.open():
             until(lambda: len(webhooks.tries(job)) == 3)
-        webhooks.harness.store.client.delete(*webhooks.harness.store.client.keys("sl7:run_*"))
+        webhooks.harness.store.client.delete(*webhooks.harness.store.client.keys("sl8:run_*"))
         assert len({(t.headers["webhook-id"], t.body) for t in there.calls}) == 1
     assert [(d.status, d.taken) for d in webhooks.tries(job)] == [(500, False), (302, False), (204, True)]
     hook = webhooks.harness.job(job).hook
@@ -103,7 +103,7 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
     assert "4 calls" in record.getMessage()
     assert "by=us" not in caplog.text
     assert SECRET not in caplog.text
-    assert webhooks.harness.store.client.ttl(f"sl7:{job}") > 0
+    assert webhooks.harness.store.client.ttl(f"sl8:{job}") > 0
 
 
 def test_a_receiver_that_is_gone_is_called_once(webhooks: DelivererHarness) -> None:

@@ -18,7 +18,7 @@ CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tel
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(deployment: Deployment) -> None:
     server = deployment.worker.store.client
-    server.hset("sl7:bad", mapping={"job_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
+    server.hset("sl8:bad", mapping={"job_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
     async with await customer(deployment.app, "one") as one:
         assert (await one.get(RECORDS)).status_code == 403
         assert (await one.delete(f"{RECORDS}/job_0b")).status_code == 403
@@ -56,7 +56,7 @@ async def test_bad_records_are_counted_for_prometheus(
         counts = []
         for id in ("job_0a", "job_0b"):
             counts.append(total((await client.get("/metrics")).text, "sightline_store_records_set_aside"))
-            deployment.worker.store.client.hset("sl7:bad", id, "why")
+            deployment.worker.store.client.hset("sl8:bad", id, "why")
     assert counts == [0, 1]
 
 
@@ -110,7 +110,7 @@ async def test_a_connected_reader_of_a_record_that_cannot_be_read_is_told_how_it
     claim = worker.take()
     worker.say(claim, "The cat ")
     await reader.until(lambda e: b"The cat" in e.body)
-    worker.store.client.hset(f"sl7:{claim.id}", "t", "{")
+    worker.store.client.hset(f"sl8:{claim.id}", "t", "{")
     worker.succeed(claim, "The cat sat.")
     await reader.finish()
     assert "internal_error" in str(data(reader.body)[-1])

@@ -117,9 +117,9 @@ async def test_a_file_with_too_many_lines_fails_its_batch(client: openai.AsyncOp
 async def test_a_batch_whose_bytes_are_lost_fails_and_says_so(
     deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    deployment.worker.store.client.hset("sl7:batch_00", mapping={"caller": "nobody"})
+    deployment.worker.store.client.hset("sl8:batch_00", mapping={"caller": "nobody"})
     made = await begun(client, [line("1")])
-    deployment.worker.store.client.hset(f"sl7:{made.id}", "digest", "0" * 64)
+    deployment.worker.store.client.hset(f"sl8:{made.id}", "digest", "0" * 64)
     batch = await ended(client, made)
     assert batch.errors is not None
     assert (batch.status, (batch.errors.data or [])[0].code) == ("failed", "file_not_found")

@@ -61,7 +61,7 @@ async def check(harness: BatchHarness) -> None:
     assert {row["response"]["body"]["error"]["code"] for row in refused} == BAD
     assert len(refused) == len(BAD)
     assert harness.jobs() == len(GOOD), "a line was computed twice"
-    assert harness.worker.store.client.keys("sl7:taken*") == []
+    assert harness.worker.store.client.keys("sl8:taken*") == []
 
 
 async def dies(harness: BatchHarness, dies_at: int, *, heard: bool) -> bool:
@@ -144,13 +144,13 @@ async def test_what_a_death_leaves_is_nobodys_and_can_be_collected(harness: Batc
         if id
     ]
     held = {
-        key.removeprefix("sl7:blob:")
-        for key in client.keys("sl7:blob:*")
+        key.removeprefix("sl8:blob:")
+        for key in client.keys("sl8:blob:*")
         if client.zcount(key, "+inf", "+inf")
     }
     assert held == set(), "a hold that nobody ends"
     assert {file.digest for file in outputs if file} <= {
-        key.rpartition(":")[2] for key in client.keys("sl7:blob:*")
+        key.rpartition(":")[2] for key in client.keys("sl8:blob:*")
     }
 
 
@@ -237,5 +237,5 @@ async def test_a_death_at_any_call_costs_no_page_and_doubles_none(harness: Batch
         written = await harness.written(batch.output)
         assert sorted(row["custom_id"] for row in written) == ["1", "2", "3"]
         assert harness.jobs() == len(texts), "a page was computed twice"
-        assert harness.worker.store.client.keys("sl7:taken*") == []
+        assert harness.worker.store.client.keys("sl8:taken*") == []
     assert dies_at > 8

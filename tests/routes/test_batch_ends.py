@@ -58,7 +58,7 @@ async def test_lines_that_the_window_closes_on_are_in_the_error_file(
     await until_async(some)
     deployment.worker.succeed(deployment.worker.take(), "IN TIME")
     # As a day later.
-    deployment.worker.store.client.hset(f"sl7:{made.id}", "expires_ms", 1)
+    deployment.worker.store.client.hset(f"sl8:{made.id}", "expires_ms", 1)
     batch = await ended(client, made)
     assert (batch.status, batch.expired_at is not None) == ("expired", True)
     assert batch.request_counts is not None

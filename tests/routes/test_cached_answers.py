@@ -39,7 +39,7 @@ ROUTES = {
 }
 routes = pytest.mark.parametrize(("path", "body"), ROUTES.values(), ids=ROUTES)
 streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-NOT_OF_JOBS = ("sl7:upkeep", "sl7:count", "sl7:worker", "sl7:ready", "sl7:key")
+NOT_OF_JOBS = ("sl8:upkeep", "sl8:count", "sl8:worker", "sl8:ready", "sl8:key")
 
 
 async def computed(deployment: Deployment, body: dict[str, Any], path: str = CHATS, **headers: str) -> str:
@@ -64,7 +64,7 @@ def stored(deployment: Deployment) -> dict[str, Any]:
     """Every key of the store and what it holds, but what processes say of themselves."""
     client = deployment.worker.store.client
     found = {}
-    for key in sorted(client.scan_iter("sl7:*")):
+    for key in sorted(client.scan_iter("sl8:*")):
         if not key.startswith(NOT_OF_JOBS):
             pipe = client.pipeline(transaction=False)
             READS[client.type(key)](pipe, key)
@@ -189,10 +189,10 @@ async def test_a_cached_answer_is_counted_and_logged(
             await client.post(CHATS, json=CHAT)
     assert counted("sightline_jobs_admitted_total", **labels) == before + 1
     (line,) = [vars(r)["fields"] for r in caplog.records if r.message == "cached answer"]
-    (run,) = deployment.worker.store.client.scan_iter("sl7:run_*", _type="hash")
+    (run,) = deployment.worker.store.client.scan_iter("sl8:run_*", _type="hash")
     assert line == {
         "job": job,
-        "run": run.removeprefix("sl7:"),
+        "run": run.removeprefix("sl8:"),
         "model": MODEL,
         "caller": "local",
         "priority": "normal",
@@ -221,7 +221,7 @@ async def test_the_trace_of_a_cached_answer_names_the_job_that_its_caller_finds(
 def aged(deployment: Deployment, seconds: int) -> str:
     """The key of the only run, as if it had ended so much earlier."""
     client = deployment.worker.store.client
-    (run,) = client.scan_iter("sl7:run_*", _type="hash")
+    (run,) = client.scan_iter("sl8:run_*", _type="hash")
     changes = json.loads(client.hget(run, "s"))
     changes["ended"] -= seconds * 1000
     client.hset(run, "s", json.dumps(changes, separators=(",", ":")))
@@ -249,7 +249,7 @@ async def test_an_answer_that_outlived_its_job_can_still_be_deleted(
     """As docs/privacy.md says. What is drawn without a seed is cached for the Hugging Face routes alone."""
     first = await computed(deployment, body, path)
     aged(deployment, deployment.worker.settings.retention.job_s)
-    deployment.worker.store.client.delete(f"sl7:{first}")
+    deployment.worker.store.client.delete(f"sl8:{first}")
     async with client_of(deployment.app) as client:
         reply = await client.post(path, json=body)
         assert (reply.headers["x-cache"], reply.headers.get("x-job-id")) == ("HIT", None)
@@ -264,7 +264,7 @@ async def test_an_answer_lives_on_as_each_key_of_its_caller_says(deployment: Dep
     brief, long = [(await made(deployment.app, "one", retain_s=s))["secret"] for s in (60, 86_400)]
     await computed(deployment, CHAT, **bearer(brief))
     client = deployment.worker.store.client
-    (run,) = client.scan_iter("sl7:run_*", _type="hash")
+    (run,) = client.scan_iter("sl8:run_*", _type="hash")
     async with client_of(deployment.app) as http:
         for key in (brief, long):
             assert client.ttl(run) <= 60

@@ -127,7 +127,7 @@ async def test_a_scheduled_job_outlives_the_way_back_to_a_version_that_counts_no
         one = JOB | {"schedule_at": _now(deployment) + 3600}
         several = one | {"parameters": {"n": 2, "temperature": 1.0}}
         made = [(await client.post("/v1/jobs", json=asked)).json()["id"] for asked in (one, several)]
-    held = [json.loads(deployment.worker.store.client.hget(f"sl7:{job}", "terms")) for job in made]
+    held = [json.loads(deployment.worker.store.client.hget(f"sl8:{job}", "terms")) for job in made]
     assert held[0].keys() == {"lane", "revision", "priority", "cost", "room", "reuse"}
     assert held[1]["rows"] == 2
 

@@ -57,7 +57,7 @@ async def test_a_reader_whose_place_is_no_longer_kept_is_told_so(deployment: Dep
 async def test_an_event_s_id_reaches_no_other_record_of_a_caller(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         hook = (await endpoint(client))["id"]
-        deployment.worker.store.client.rpush(f"sl7:{hook}:deliveries", "{}")
+        deployment.worker.store.client.rpush(f"sl8:{hook}:deliveries", "{}")
         reply = await client.post(f"/v1/webhooks/{hook}/deliveries/msg_{hook}_deliveries/replay")
     assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")
 

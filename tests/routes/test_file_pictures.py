@@ -59,7 +59,7 @@ async def test_a_picture_that_is_no_file_of_the_caller_is_refused_by_its_field(
     async with client_of(deployment.app) as caller:
         replies = [
             await caller.post("/v1/jobs", json=asking({"type": "image_file", "image_file": {"file_id": id}}))
-            for id in ("file-" + "0" * 32, "sl7:arrivals", "", unusable)
+            for id in ("file-" + "0" * 32, "sl8:arrivals", "", unusable)
         ]
     told = [(reply.status_code, reply.json()["code"], reply.json()["param"]) for reply in replies]
     where = "messages[0].content[0].image_file.file_id"

@@ -64,7 +64,7 @@ async def test_a_file_lives_as_long_as_was_said(deployment: Deployment, client: 
         file=b"x", purpose="user_data", expires_after={"anchor": "created_at", "seconds": HOUR}
     )
     assert made.expires_at == made.created_at + HOUR
-    assert 0 < deployment.worker.store.client.ttl(f"sl7:{made.id}") <= HOUR
+    assert 0 < deployment.worker.store.client.ttl(f"sl8:{made.id}") <= HOUR
 
 
 async def test_the_javascript_clients_order_of_parts_is_understood(deployment: Deployment) -> None:

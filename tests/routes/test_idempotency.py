@@ -44,7 +44,7 @@ async def test_a_repeat_whose_answer_is_no_longer_kept_says_so_at_every_door(
         deployment.worker.succeed(deployment.worker.take(), "A cat.")
         first = await asking
         # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl7:run_*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl8:run_*"))
         again = await client.post(path, **call)
 
     assert first.status_code in (200, 202), first.text

@@ -116,7 +116,7 @@ async def test_a_rotated_key_has_a_new_secret_and_the_former_one_for_the_grace_t
 async def test_an_expired_key_stops_working(deployment: Deployment) -> None:
     key = await made(deployment.app, "one", expires_at=time.time() + 3600)
     # As an hour later.
-    deployment.worker.store.client.hset(f"sl7:{key['id']}", "expires_ms", 1)
+    deployment.worker.store.client.hset(f"sl8:{key['id']}", "expires_ms", 1)
     async with calling(deployment.app, key["secret"]) as one:
         assert (await one.get("/v1/jobs")).status_code == 401
 
@@ -199,7 +199,7 @@ async def test_what_is_made_with_a_key_is_kept_for_as_long_as_the_key_says(deplo
         assert (await one.get(f"/v1/jobs/{job}")).json()["result"]["text"] == "A cat."
     assert key["retain_s"] == 90
     store = deployment.worker.store.client
-    left = [store.ttl(f"sl7:{job}"), *(store.ttl(name) for name in store.keys("sl7:run_*"))]
+    left = [store.ttl(f"sl8:{job}"), *(store.ttl(name) for name in store.keys("sl8:run_*"))]
     assert [0 < seconds <= 90 for seconds in left] == [True] * len(left)
     assert len(left) > 1
 

@@ -207,7 +207,7 @@ async def test_a_result_that_is_no_longer_kept_is_410_not_an_empty_answer(deploy
         job = (await client.post("/v1/jobs", json=JOB)).json()
         deployment.worker.succeed(deployment.worker.take(), "A cat.")
         # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl7:run_*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl8:run_*"))
         late = await client.get(job["urls"]["self"])
         again = await client.post("/v1/jobs", json=JOB)
 

@@ -61,7 +61,7 @@ async def test_a_response_whose_answer_is_no_longer_kept_can_be_deleted_and_not_
     async with client_of(deployment.app) as client:
         response = await answered(deployment.worker, client)
         # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl7:run_*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl8:run_*"))
         read = await client.get(f"{PATH}/{response}")
         on = await client.post(PATH, json=LATER | {"previous_response_id": response})
         gone = await client.delete(f"{PATH}/{response}")
@@ -94,7 +94,7 @@ async def test_a_stream_that_is_not_to_be_stored_leaves_nothing(deployment: Depl
     await call.finish()
 
     assert kinds(data(call.body))[-1] == "completed"
-    assert deployment.worker.store.client.keys("sl7:job_*") == []
+    assert deployment.worker.store.client.keys("sl8:job_*") == []
 
 
 @pytest.mark.parametrize(

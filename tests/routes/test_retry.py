@@ -167,7 +167,7 @@ async def test_a_retry_whose_question_is_no_longer_kept_is_410(deployment: Deplo
         first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
         deployment.worker.fail(deployment.worker.take(), "invalid_image", "It is broken.")
         # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys(f"sl7:{gone}*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys(f"sl8:{gone}*"))
         again = await client.post(first["urls"]["retry"])
 
     assert (again.status_code, again.json()["code"]) == (410, "result_expired")

@@ -15,8 +15,8 @@ from tests.support.stored_batches import create as create_batch
 
 Spoil = Callable[[Records, str], object]
 FAULTS: dict[str, Spoil] = {
-    "no JSON": lambda records, id: records.client.hset(f"sl7:{id}", "s", "{"),
-    "a list": lambda records, id: records.client.hset(f"sl7:{id}", "t", "[1"),
+    "no JSON": lambda records, id: records.client.hset(f"sl8:{id}", "s", "{"),
+    "a list": lambda records, id: records.client.hset(f"sl8:{id}", "t", "[1"),
     "no lane": lambda records, id: records.change(id, model_lane=None),
 }
 spoilt = pytest.mark.parametrize("spoil", FAULTS.values(), ids=FAULTS)
@@ -84,7 +84,7 @@ def test_what_its_worker_says_of_a_bad_record_is_lost_and_the_worker_goes_on(
     records.wait(100)
     records.renew()
     assert records.claim().id == good.id
-    assert len(records.client.hkeys("sl7:held:worker_01")) == 1
+    assert len(records.client.hkeys("sl8:held:worker_01")) == 1
 
 
 @spoilt
@@ -112,8 +112,8 @@ def test_a_bad_record_that_nobody_meets_again_reads_as_failed(records: Records, 
 
 def test_a_key_of_another_type_is_nobody_s_job(records: Records) -> None:
     bad, good = records.submit(), records.submit()
-    records.client.delete(f"sl7:{bad.id}")
-    records.client.set(f"sl7:{bad.id}", "x")
+    records.client.delete(f"sl8:{bad.id}")
+    records.client.set(f"sl8:{bad.id}", "x")
     assert records.claim().id == good.id
     assert records.try_view(bad.id) is None
     assert unreadable(records) == [bad.id]
@@ -123,7 +123,7 @@ def test_a_key_of_another_type_is_nobody_s_job(records: Records) -> None:
 def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answer: str) -> None:
     job, good = records.submit("q"), records.submit()
     records.settle(records.claim())
-    records.client.hset(f"sl7:{job.id}", mapping={"result": answer, "bare": answer})
+    records.client.hset(f"sl8:{job.id}", mapping={"result": answer, "bare": answer})
     assert records.view(job.id).expired
     assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
     page = records.listed()
@@ -133,7 +133,7 @@ def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answe
 
 def test_a_bad_record_is_counted_until_it_is_forgotten(records: Records) -> None:
     bad = records.submit().id
-    records.client.hset(f"sl7:{bad}", "r", "{")
+    records.client.hset(f"sl8:{bad}", "r", "{")
     assert records.try_claim() is None
     assert unreadable(records) == [bad]
     assert records.run(maintenance.forget(bad))
@@ -145,8 +145,8 @@ def test_the_next_batch_is_taken_up(records: Records) -> None:
     upload(records)
     create_batch(records, id="batch_0a")
     create_batch(records)
-    records.client.delete("sl7:batch_0a")
-    records.client.set("sl7:batch_0a", "x")
+    records.client.delete("sl8:batch_0a")
+    records.client.set("sl8:batch_0a", "x")
     assert take(records).id == BATCH
     assert unreadable(records) == ["batch_0a"]
 
@@ -168,16 +168,16 @@ def test_a_webhook_that_cannot_be_read_holds_up_no_job_and_no_other_webhook(
     joined = submit(records, "q")
     spoilt_id = bad if whose == "an endpoint" else f"{job.id}:hook"
     if when == "queued":
-        spoil(records, f"sl7:{spoilt_id}")
+        spoil(records, f"sl8:{spoilt_id}")
     records.settle(records.claim())
     records.finish()
     if when == "told":
-        spoil(records, f"sl7:{spoilt_id}")
+        spoil(records, f"sl8:{spoilt_id}")
     calls = told_to(records)
     for id in (job.id, joined.id):
         assert records.view(id).status == "succeeded"
         assert ("https://good.example/", "job.succeeded", id) in calls
     assert spoilt_id in unreadable(records)
     assert good not in unreadable(records)
-    for key in (f"sl7:{job.id}", f"sl7:{joined.id}", *records.client.scan_iter("sl7:*:ended")):
+    for key in (f"sl8:{job.id}", f"sl8:{joined.id}", *records.client.scan_iter("sl8:*:ended")):
         assert records.client.ttl(key) != -1, "it would be kept for ever"

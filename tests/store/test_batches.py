@@ -134,7 +134,7 @@ def test_a_batch_that_kills_who_takes_it_fails_alone_and_one_that_went_on_betwee
         take(records)
         lose(records)
     take(records)
-    records.client.zadd("sl7:lease:batch", {BATCH: 0})
+    records.client.zadd("sl8:lease:batch", {BATCH: 0})
     assert records.rescue() == [(BATCH, "")]
     batch = now(records)
     assert (batch.stage, [problem.code for problem in batch.errors]) == ("failed", ["poison"])
@@ -182,9 +182,9 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     output = records.run(files.file("anyone", batch.output))
     assert output is not None
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
-    assert set(records.client.keys(f"sl7:{BATCH}*")) - {f"sl7:{BATCH}:ended"} == {f"sl7:{BATCH}"}
-    assert records.client.keys("sl7:batching*") + records.client.keys("sl7:lease:batch") == []
-    assert records.client.ttl(f"sl7:{BATCH}") == records.given(3600)
+    assert set(records.client.keys(f"sl8:{BATCH}*")) - {f"sl8:{BATCH}:ended"} == {f"sl8:{BATCH}"}
+    assert records.client.keys("sl8:batching*") + records.client.keys("sl8:lease:batch") == []
+    assert records.client.ttl(f"sl8:{BATCH}") == records.given(3600)
     assert records.run(files.mark_deleted([GOOD, output.digest])) == [GOOD]
     assert try_take(records) is None
 
@@ -263,8 +263,8 @@ def test_an_answer_waits_for_its_batch_though_its_caller_sees_it_no_longer(recor
     assert kept is not None
     assert kept.result is not None
     write(records, turn, 1, jobs=(job,))
-    assert records.client.pttl(f"sl7:{job}") <= 1
-    assert records.client.pttl(f"sl7:{kept.run_id}") <= 1
+    assert records.client.pttl(f"sl8:{job}") <= 1
+    assert records.client.pttl(f"sl8:{kept.run_id}") <= 1
 
 
 def test_a_cancelled_batch_keeps_what_was_done(records: Records) -> None:

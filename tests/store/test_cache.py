@@ -26,7 +26,7 @@ def test_an_answered_question_is_answered_at_once(answered: Records) -> None:
     assert view.result is not None
     assert view.result.text == "A red square."
     assert answered.story(view.id) == ["queued", "running", "text", "succeeded"]
-    assert answered.client.zcard(f"sl7:queue:{LANE}") == 0
+    assert answered.client.zcard(f"sl8:queue:{LANE}") == 0
 
 
 def test_a_repeated_hit_whose_reply_was_lost_changes_nothing(answered: Records) -> None:
@@ -123,16 +123,16 @@ def test_a_new_model_that_starts_afresh_mixes_nothing(records: Records) -> None:
 
 def test_a_hit_keeps_the_answer_for_as_long_as_a_new_one(answered: Records) -> None:
     leader = answered.submit("q").run_id
-    [entry] = answered.client.keys("sl7:cache:*")
-    followers, kept = f"sl7:{leader}:followers", [f"sl7:{leader}:events", entry]
-    for key in (f"sl7:{leader}", followers, *kept):
+    [entry] = answered.client.keys("sl8:cache:*")
+    followers, kept = f"sl8:{leader}:followers", [f"sl8:{leader}:events", entry]
+    for key in (f"sl8:{leader}", followers, *kept):
         answered.client.expire(key, 50)
     answered.wait(2)
     answered.submit("q")
     assert answered.kept(leader) == SETTINGS.retention.result_s
     assert [answered.client.ttl(key) for key in kept] == [answered.given(SETTINGS.retention.result_s)] * 2
     # Whoever deletes one of its jobs must find the others for as long as the log of ends reads it.
-    assert answered.client.ttl(followers) == answered.client.ttl(f"sl7:{leader}") > 50
+    assert answered.client.ttl(followers) == answered.client.ttl(f"sl8:{leader}") > 50
 
 
 def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
@@ -144,7 +144,7 @@ def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
 
 def test_an_answer_no_longer_kept_is_computed_again(answered: Records) -> None:
     run = answered.submit("q").run_id
-    answered.client.delete(f"sl7:{run}")
+    answered.client.delete(f"sl8:{run}")
     assert answered.submit("q").cache == "MISS"
 
 

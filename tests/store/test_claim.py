@@ -71,9 +71,9 @@ def test_cancelled_work_is_not_taken(records: Records) -> None:
 def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
     view = records.submit()
     claim = records.claim()
-    records.client.zadd(f"sl7:line:{LANE}:normal:anyone", {"run_gone": 1, claim.id: 2})
-    records.client.zadd(f"sl7:turns:{LANE}:normal", {"anyone": 0})
-    records.client.zadd(f"sl7:suspects:{LANE}", {"run_lost": 1})
+    records.client.zadd(f"sl8:line:{LANE}:normal:anyone", {"run_gone": 1, claim.id: 2})
+    records.client.zadd(f"sl8:turns:{LANE}:normal", {"anyone": 0})
+    records.client.zadd(f"sl8:suspects:{LANE}", {"run_lost": 1})
     records.change_lane(n2=2, x2=1)
     other = records.submit()
     assert records.claim().id == other.run_id
@@ -124,5 +124,5 @@ def test_others_reach_the_store_while_a_long_line_is_found_to_be_too_late(real_s
 def test_a_claim_stands_with_its_worker_and_under_its_lease(records: Records) -> None:
     records.submit()
     claim = records.claim()
-    assert records.client.hgetall("sl7:held:worker_01").keys() == {claim.token}
-    assert records.client.zscore(f"sl7:lease:{LANE}", claim.id) == records.now + SETTINGS.queue.lease_s * 1000
+    assert records.client.hgetall("sl8:held:worker_01").keys() == {claim.token}
+    assert records.client.zscore(f"sl8:lease:{LANE}", claim.id) == records.now + SETTINGS.queue.lease_s * 1000

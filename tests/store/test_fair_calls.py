@@ -150,7 +150,7 @@ def test_a_call_whose_record_cannot_be_read_closes_its_host_no_longer_than_other
     records: Records,
 ) -> None:
     due(records, "one", "well.example")
-    records.client.hset(f"sl7:{taken(records).claim.id}", "r", "{")
+    records.client.hset(f"sl8:{taken(records).claim.id}", "r", "{")
     records.lose_worker()
     records.wait(10)
     records.rescue()

@@ -110,7 +110,7 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_of_this_job(records: Recor
     records.tell(taken(records), 410, error="gone")
     records.settle(claim)
     assert records.next_delivery() is None
-    assert records.client.ttl(f"sl7:{view.id}") > 0
+    assert records.client.ttl(f"sl8:{view.id}") > 0
 
 
 def test_a_receiver_that_was_gone_is_told_again_where_its_caller_asks(records: Records) -> None:
@@ -132,7 +132,7 @@ def test_a_webhook_that_heard_of_the_beginning_is_not_said_to_have_heard_of_the_
     claim = records.claim()
     records.tell(taken(records))
     assert delivered() is None
-    assert records.client.ttl(f"sl7:{view.id}") == -1, "it has not ended"
+    assert records.client.ttl(f"sl8:{view.id}") == -1, "it has not ended"
     records.settle(claim)
     records.tell(taken(records))
     assert delivered() == records.now
@@ -144,11 +144,11 @@ def test_a_webhook_is_still_told_of_a_job_whose_answer_is_no_longer_kept(records
     delivery = taken(records)
     assert delivery.notice.type == "job.succeeded"
     assert job_of(delivery).result is None
-    assert records.client.ttl(f"sl7:{view.id}") == -1
+    assert records.client.ttl(f"sl8:{view.id}") == -1
     records.tell(delivery)
     assert 0 < records.life(view.id) <= 1000
-    assert 0 < records.client.ttl(f"sl7:{view.id}:hook") <= 1000
-    assert 0 < records.client.ttl(f"sl7:{view.id}:deliveries") <= 1000
+    assert 0 < records.client.ttl(f"sl8:{view.id}:hook") <= 1000
+    assert 0 < records.client.ttl(f"sl8:{view.id}:deliveries") <= 1000
 
 
 def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
@@ -157,7 +157,7 @@ def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
         records.purge(job.id)
     assert records.next_delivery() is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
-    assert not [key for key in records.key_names() if "hook:" in key and key != "sl7:lane:hook"]
+    assert not [key for key in records.key_names() if "hook:" in key and key != "sl8:lane:hook"]
 
 
 def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> None:
@@ -176,7 +176,7 @@ def test_a_replay_tells_the_end_again_under_the_same_id(records: Records) -> Non
     reply = records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     assert reply is not None
     assert reply[0] == "queued"
-    assert records.client.ttl(f"sl7:{view.id}") == -1
+    assert records.client.ttl(f"sl8:{view.id}") == -1
     again = taken(records)
     assert (again.notice.id, again.notice.at_ms, again.tries) == (first.notice.id, first.notice.at_ms, 0)
 
@@ -201,7 +201,7 @@ def test_an_answer_is_there_for_a_replay_though_its_other_jobs_were_deleted(reco
     records.run(webhook_deliveries.replay(records.settings, "anyone", joined.id))
     records.wait(61)
     records.purge(first.id)
-    assert records.client.exists(f"sl7:{joined.run_id}")
+    assert records.client.exists(f"sl8:{joined.run_id}")
 
 
 def test_what_cannot_be_told_again_is_said(records: Records) -> None:
@@ -215,7 +215,7 @@ def test_what_cannot_be_told_again_is_said(records: Records) -> None:
     records.tell(taken(records))
     assert word(unended.id) == "queued"
     records.tell(taken(records))
-    records.client.hdel(f"sl7:{unended.id}", "result")
+    records.client.hdel(f"sl8:{unended.id}", "result")
     assert word(unended.id) == "expired"
     assert word(records.submit().id) == "unhooked"
 
@@ -259,7 +259,7 @@ def test_the_log_of_calls_is_bounded(records: Records) -> None:
     view = ended(records)
     for _ in range(60):
         records.tell(taken(records), 500, error="no", delay_s=0)
-    rows = records.client.lrange(f"sl7:{view.id}:deliveries", 0, -1)
+    rows = records.client.lrange(f"sl8:{view.id}:deliveries", 0, -1)
     assert len(rows) == 50
     assert json.loads(rows[0]) == {
         "id": message_id(f"{view.id}:ended"),
@@ -296,9 +296,9 @@ def test_a_job_whose_receiver_is_gone_is_kept_for_no_delivery_that_waits(records
     claim = records.claim()
     records.tell(taken(records), 500, error="no", delay_s=5000)
     records.settle(claim)
-    assert records.client.ttl(f"sl7:{view.id}") == -1
+    assert records.client.ttl(f"sl8:{view.id}") == -1
     records.tell(taken(records), 410, error="gone")
-    assert records.client.ttl(f"sl7:{view.id}") > 0
+    assert records.client.ttl(f"sl8:{view.id}") > 0
 
 
 def test_a_report_after_the_lease_has_ended_is_another_courier_s_to_make(records: Records) -> None:

@@ -31,7 +31,7 @@ def test_a_lost_lease_cannot_be_renewed_to_life(records: Records) -> None:
     claim = records.claim()
     records.lose_worker()
     assert records.renew(claim) == [claim.token]
-    assert records.client.zcard(f"sl7:lease:{LANE}") == 0
+    assert records.client.zcard(f"sl8:lease:{LANE}") == 0
 
 
 def test_a_lost_worker_s_job_waits_again_but_its_status_does_not_go_back(records: Records) -> None:
@@ -143,10 +143,10 @@ def test_a_purged_run_s_lease_is_forgotten(records: Records) -> None:
     job = records.submit().id
     claim = records.claim()
     records.purge(job)
-    assert records.client.zcard(f"sl7:lease:{LANE}") == 0
-    records.client.zadd(f"sl7:lease:{LANE}", {claim.id: 1})
+    assert records.client.zcard(f"sl8:lease:{LANE}") == 0
+    records.client.zadd(f"sl8:lease:{LANE}", {claim.id: 1})
     assert records.rescue() == []
-    assert records.client.zcard(f"sl7:lease:{LANE}") == 0
+    assert records.client.zcard(f"sl8:lease:{LANE}") == 0
 
 
 def test_the_next_attempt_goes_on_where_the_readers_are(records: Records) -> None:
@@ -172,8 +172,8 @@ def test_after_an_outage_workers_have_time_to_renew(records: Records) -> None:
     assert records.rescue() == []
     records.wait(3)
     assert records.renew(claim) == []
-    records.client.pexpire("sl7:spared", 1)
-    until(lambda: not records.client.exists("sl7:spared"))
+    records.client.pexpire("sl8:spared", 1)
+    until(lambda: not records.client.exists("sl8:spared"))
     assert records.rescue() == []
 
 
@@ -192,7 +192,7 @@ def test_after_an_outage_the_work_of_who_died_in_it_is_returned(records: Records
     claim = records.claim()
     records.wait(60)
     assert records.rescue() == []
-    records.client.hdel("sl7:upkeep", "grace_till")
+    records.client.hdel("sl8:upkeep", "grace_till")
     assert records.rescue() == [(claim.id, LANE)]
 
 

@@ -45,20 +45,20 @@ def test_forgotten_jobs_leave_no_holes_in_a_page(records: Records) -> None:
         records.wait(1)
         jobs.append(records.submit().id)
     for job in jobs[2:5]:
-        records.client.delete(f"sl7:{job}")
+        records.client.delete(f"sl8:{job}")
     assert records.page(limit=3) == [jobs[5], jobs[1], jobs[0]]
-    assert records.client.zcard("sl7:jobs:anyone") == 3
+    assert records.client.zcard("sl8:jobs:anyone") == 3
 
 
 def test_a_caller_s_list_does_not_grow_by_jobs_whose_records_ran_out(records: Records) -> None:
     for _ in range(10):
         records.wait(1)
-        records.client.delete(f"sl7:{records.submit().id}")
+        records.client.delete(f"sl8:{records.submit().id}")
     # One in sixteen jobs looks.
     for _ in range(300):
         records.wait(1)
         records.submit()
-    assert records.client.zcard("sl7:jobs:anyone") == 300
+    assert records.client.zcard("sl8:jobs:anyone") == 300
 
 
 def test_a_cursor_that_is_no_job_of_the_caller_is_told_so(records: Records) -> None:
@@ -117,6 +117,6 @@ def test_the_statuses_of_the_newest_jobs_are_their_caller_s_alone(records: Recor
     records.submit(caller="somebody")
     expected = {jobs[2]: "queued", jobs[1]: "running", jobs[0]: "succeeded"}
     assert records.run(transitions.statuses("anyone")) == (expected, None)
-    records.client.hset(f"sl7:{jobs[2]}", "r", "unreadable")
+    records.client.hset(f"sl8:{jobs[2]}", "r", "unreadable")
     del expected[jobs[2]]
     assert records.run(transitions.statuses("anyone")) == (expected, None)

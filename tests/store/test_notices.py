@@ -79,7 +79,7 @@ def test_an_event_is_read_from_its_job_and_holds_no_copy_of_the_answer(records: 
     (event,) = page(records).notices
     assert event.job is not None
     assert (event.job.result, event.job.started_ms) == (answer(), records.now)
-    assert not records.client.exists(f"sl7:{view.id}:ended")
+    assert not records.client.exists(f"sl8:{view.id}:ended")
 
 
 def test_an_event_is_the_same_before_and_after_its_calls(records: Records) -> None:
@@ -92,7 +92,7 @@ def test_an_event_is_the_same_before_and_after_its_calls(records: Records) -> No
 
 def test_readers_go_on_after_events_whose_records_are_gone(records: Records) -> None:
     jobs = [finished(records) for _ in range(3)]
-    records.client.delete(f"sl7:{jobs[0].id}", f"sl7:{jobs[1].run_id}")
+    records.client.delete(f"sl8:{jobs[0].id}", f"sl8:{jobs[1].run_id}")
     assert [notice.subject for notice in page(records, limit=1).notices] == [jobs[2].id]
     assert [notice.subject for notice in page(records, after=f"{jobs[0].id}:ended").notices] == [jobs[2].id]
 
@@ -119,13 +119,13 @@ def test_an_error_is_told_under_the_caller_s_own_name(records: Records) -> None:
 def test_what_is_quiet_is_in_no_log(records: Records) -> None:
     view = finished(records, quiet=True)
     assert log(records) == []
-    assert not records.client.exists(f"sl7:{view.id}:ended")
+    assert not records.client.exists(f"sl8:{view.id}:ended")
 
 
 def test_events_are_forgotten_in_time(records: Records) -> None:
     short(records)
     first = finished(records)
-    assert 0 < records.client.ttl("sl7:notices:anyone") <= EVENT_S + 1
+    assert 0 < records.client.ttl("sl8:notices:anyone") <= EVENT_S + 1
     records.wait(EVENT_S + 1)
     second = finished(records)
     assert [notice.subject for notice in page(records).notices] == [second.id]
@@ -137,17 +137,17 @@ def test_the_log_outlives_its_events_where_more_end_than_it_has_moments(records:
     """Their places run ahead of the clock then, and the log lives on for all that may come up to there."""
     short(records)
     finished(records)
-    records.client.zadd("sl7:notices:anyone", {"job_0:ended": records.now + 599_999})
+    records.client.zadd("sl8:notices:anyone", {"job_0:ended": records.now + 599_999})
     finished(records)
-    assert records.client.ttl("sl7:notices:anyone") > EVENT_S + 500
+    assert records.client.ttl("sl8:notices:anyone") > EVENT_S + 500
 
 
 def test_a_copy_of_an_answer_lives_no_longer_than_its_calls(records: Records) -> None:
     endpoint(records, "job.succeeded")
     view = finished(records, retain_s=50)
-    assert records.client.ttl(f"sl7:{view.id}:ended") == -1
+    assert records.client.ttl(f"sl8:{view.id}:ended") == -1
     told_to(records)
-    assert not records.client.exists(f"sl7:{view.id}:ended")
+    assert not records.client.exists(f"sl8:{view.id}:ended")
 
 
 def test_a_replay_keeps_an_answer_no_longer_than_its_calls(records: Records) -> None:
@@ -155,9 +155,9 @@ def test_a_replay_keeps_an_answer_no_longer_than_its_calls(records: Records) -> 
     records.settle(records.claim())
     told_to(records)
     records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
-    assert records.client.ttl(f"sl7:{view.id}:ended") == -1
+    assert records.client.ttl(f"sl8:{view.id}:ended") == -1
     told_to(records)
-    assert not records.client.exists(f"sl7:{view.id}:ended")
+    assert not records.client.exists(f"sl8:{view.id}:ended")
 
 
 def test_of_too_many_events_the_oldest_go(records: Records) -> None:
@@ -175,10 +175,10 @@ def test_what_is_still_to_be_told_outlives_the_log(records: Records) -> None:
     records.settle(records.claim())
     records.tell(taken(records), 500, error="no", delay_s=2 * EVENT_S)
     finished(records)
-    assert records.client.ttl(f"sl7:{first.id}:ended") == -1
+    assert records.client.ttl(f"sl8:{first.id}:ended") == -1
     records.wait(2 * EVENT_S)
     assert told_to(records) == [(HOOK.url, "job.succeeded", first.id)]
-    assert not records.client.exists(f"sl7:{first.id}:ended")
+    assert not records.client.exists(f"sl8:{first.id}:ended")
 
 
 def test_a_deleted_job_is_gone_from_the_log_and_readers_go_on(records: Records) -> None:
@@ -190,7 +190,7 @@ def test_a_deleted_job_is_gone_from_the_log_and_readers_go_on(records: Records) 
 
 def test_a_long_stretch_of_other_types_is_read_through(records: Records) -> None:
     for number in range(1100):
-        records.client.zadd("sl7:notices:anyone", {f"job_{number}:ended": records.now - 2000 + number})
+        records.client.zadd("sl8:notices:anyone", {f"job_{number}:ended": records.now - 2000 + number})
     finished(records)
     assert log(records, "job.succeeded") == ["job.succeeded"]
 

@@ -14,7 +14,7 @@ def remains(records: Records) -> set[str]:
     return {
         k
         for k in records.key_names()
-        if not k.startswith("sl7:purged:")
+        if not k.startswith("sl8:purged:")
         and any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:", "pair:"))
     }
 
@@ -75,7 +75,7 @@ def test_purging_one_of_two_callers_leaves_the_run_going(records: Records) -> No
 def test_the_newer_entry_of_the_same_question_survives_the_older_one_s_purge(records: Records) -> None:
     records.beat()
     older = records.submit("q")
-    records.client.delete("sl7:join:anyone:q")  # as where as many share it as may
+    records.client.delete("sl8:join:anyone:q")  # as where as many share it as may
     records.submit("q")
     for claim in [records.claim(), records.claim()]:
         records.settle(claim)
@@ -139,7 +139,7 @@ def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> N
         records.post(records.placing("q"), retain_s=60)
     records.wait(61)
     records.submit("q")
-    assert records.client.zcard(f"sl7:{run}:followers") == 1
+    assert records.client.zcard(f"sl8:{run}:followers") == 1
 
 
 def test_an_answer_goes_with_its_last_job_when_the_others_time_was_over(records: Records) -> None:
@@ -151,16 +151,16 @@ def test_an_answer_goes_with_its_last_job_when_the_others_time_was_over(records:
     records.finish()
     records.wait(61)
     records.purge(first.id)
-    assert not records.client.exists(f"sl7:{first.run_id}")
+    assert not records.client.exists(f"sl8:{first.run_id}")
 
 
 def test_an_answer_goes_with_its_last_job_when_the_record_of_another_was_lost(records: Records) -> None:
     records.beat()
     first, lost = records.submit("q"), records.submit("q")
     records.settle(records.claim())
-    records.client.delete(f"sl7:{lost.id}")
+    records.client.delete(f"sl8:{lost.id}")
     records.purge(first.id)
-    assert not records.client.exists(f"sl7:{first.run_id}")
+    assert not records.client.exists(f"sl8:{first.run_id}")
 
 
 def test_an_answer_and_its_picture_go_with_the_last_job_whoever_led(
@@ -184,7 +184,7 @@ def test_a_shared_answer_stays_until_the_last_of_many_jobs_is_deleted(records: R
         records.purge(job.id)
     assert records.view(jobs[-1].id).result is not None
     records.purge(jobs[-1].id)
-    assert not records.client.exists(f"sl7:{jobs[0].run_id}")
+    assert not records.client.exists(f"sl8:{jobs[0].run_id}")
 
 
 def test_who_holds_an_answer_is_forgotten_with_it_also_after_all_others_were_deleted(
@@ -195,7 +195,7 @@ def test_who_holds_an_answer_is_forgotten_with_it_also_after_all_others_were_del
     records.settle(records.claim())
     records.purge(second.id)
     assert records.submit("q").cache == "HIT"
-    assert records.client.ttl(f"sl7:{first.run_id}:followers") > 0
+    assert records.client.ttl(f"sl8:{first.run_id}:followers") > 0
 
 
 def test_a_picture_uploaded_again_during_a_slow_deletion_is_to_be_written_anew(records: Records) -> None:

@@ -91,7 +91,7 @@ def test_a_question_that_stays_with_its_job_is_charged(records: Records) -> None
     for question in ("a", "a" * 101):
         job = ask(records, question, pending_terms="{}")
         records.fail_intake(records.claim_pending(), BROKEN)
-        charged.append(int(records.client.hget(f"sl7:{job}", "m").split()[1]))
+        charged.append(int(records.client.hget(f"sl8:{job}", "m").split()[1]))
     assert charged[1] - charged[0] == 100
 
 
@@ -175,7 +175,7 @@ def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Reco
     )
     job = records.submit()
     records.settle(records.claim(), long)
-    records.client.hset(f"sl7:{job.run_id}", "result", "unread")
+    records.client.hset(f"sl8:{job.run_id}", "result", "unread")
     assert listed(records).answer == "Red."
 
 

@@ -17,7 +17,7 @@ def told(records: Records) -> dict[str, JobEnd]:
 def test_nothing_is_kept_of_an_end_that_nobody_reads(records: Records) -> None:
     records.submit("a question")
     records.settle(records.claim())
-    assert "sl7:ended" not in records.key_names()
+    assert "sl8:ended" not in records.key_names()
     assert told(records) == {}
 
 
@@ -71,8 +71,8 @@ def test_what_nobody_comes_for_any_more_is_not_kept_for_ever(records: Records) -
     told(records)
     records.submit("a question")
     records.settle(records.claim())
-    assert 0 < records.client.ttl("sl7:ended") <= 3600
-    assert 0 < records.client.ttl("sl7:reading") <= metrics.READING_S
+    assert 0 < records.client.ttl("sl8:ended") <= 3600
+    assert 0 < records.client.ttl("sl8:reading") <= metrics.READING_S
 
 
 def test_a_worker_is_told_whose_call_it_answers_and_how_long_that_waited(records: Records) -> None:
@@ -121,9 +121,9 @@ def test_what_keeps_a_job_out_of_the_line_is_no_wait_in_line(
 def test_ends_that_nobody_comes_for_do_not_fill_the_store(records: Records) -> None:
     told(records)
     most = 20_000
-    records.client.rpush("sl7:ended", *["{}"] * most)
+    records.client.rpush("sl8:ended", *["{}"] * most)
     job = records.submit("a question").id
     records.settle(records.claim())
-    rows = records.client.lrange("sl7:ended", 0, -1)
+    rows = records.client.lrange("sl8:ended", 0, -1)
     assert len(rows) == most
     assert job in rows[-1]

@@ -21,7 +21,7 @@ def ask(records: Records, question: str = "", spare: int | None = None) -> Submi
 
 
 def reserved(records: Records) -> int:
-    return int(records.client.hget("sl7:mem", "") or 0)
+    return int(records.client.hget("sl8:mem", "") or 0)
 
 
 def held(records: Records) -> int:
@@ -116,7 +116,7 @@ def test_a_caller_is_charged_for_a_question_that_never_had_a_run_while_it_is_kep
     question = replace(records.placing(key=None), request="x" * 10_000)
     records.post(question, pending_terms="{}")
     records.fail_intake(records.claim_pending())
-    assert records.client.strlen(f"sl7:{question.job}:asked") == 10_000
+    assert records.client.strlen(f"sl8:{question.job}:asked") == 10_000
     assert held(records) > 10_000
 
 
@@ -152,7 +152,7 @@ def test_a_caller_is_not_charged_for_a_notice_that_has_gone_by_itself(records: R
     assert held(records) > 30_000
     later = {
         key: int(records.client.hget(key, "anyone"))
-        for key in records.client.scan_iter("sl7:keep:*")
+        for key in records.client.scan_iter("sl8:keep:*")
         if int(key.rpartition(":")[2]) > records.now // HOUR_MS + 2
     }
     assert list(later.values()) == [CALL_BYTES], "its call is there until its turn"

@@ -27,7 +27,7 @@ def left(records: Records, name: str) -> float:
 
 
 def ttl(records: Records, name: str) -> float:
-    return float(records.client.ttl(f"sl7:{name}"))
+    return float(records.client.ttl(f"sl8:{name}"))
 
 
 @pytest.mark.parametrize("retain_s", [30, 5000])
@@ -45,7 +45,7 @@ def test_a_job_and_all_of_its_run_are_kept_for_that_long(records: Records, retai
     assert {name: left(records, name) for name in of_job + of_run} == {
         name: records.given(retain_s) for name in of_job + of_run
     }
-    assert records.client.zscore(f"sl7:blob:{PICTURE}", claim.id) == records.now + retain_s * 1000
+    assert records.client.zscore(f"sl8:blob:{PICTURE}", claim.id) == records.now + retain_s * 1000
     assert left(records, "jobs:anyone") > retain_s, "its list names it for as long"
 
 
@@ -60,8 +60,8 @@ def test_a_list_names_what_one_key_keeps_for_long_whatever_comes_by_another(reco
         page = records.listed(metadata=metadata)
         assert page is not None
         assert [view.id for view in page.views] == [short.id, long.id]
-    (pair,) = (name for name in records.key_names() if name.startswith("sl7:pair:"))
-    for name in ("jobs:anyone", pair.removeprefix("sl7:")):
+    (pair,) = (name for name in records.key_names() if name.startswith("sl8:pair:"))
+    for name in ("jobs:anyone", pair.removeprefix("sl8:")):
         assert left(records, name) > 3 * settings_life_s
 
 
@@ -70,11 +70,11 @@ def test_behind_what_lives_long_a_list_does_not_grow_by_what_is_gone(records: Re
         records.submit()
     for _ in range(100):
         records.wait(1)
-        records.client.delete(f"sl7:{records.submit().id}")
+        records.client.delete(f"sl8:{records.submit().id}")
     for _ in range(200):
         records.wait(1)
         records.submit()
-    assert records.client.zcard("sl7:jobs:anyone") < 2 + 20 + 200
+    assert records.client.zcard("sl8:jobs:anyone") < 2 + 20 + 200
 
 
 def test_without_one_the_settings_count(records: Records) -> None:
@@ -162,7 +162,7 @@ def test_what_a_caller_deletes_is_held_no_more(records: Records, *, ended: bool)
     assert held(records, "anyone") == held_before
     records.purge(stays.id)
     assert held(records, "anyone") == 0
-    assert not [name for name in records.key_names() if name.startswith(("sl7:keep:", "sl7:mem"))]
+    assert not [name for name in records.key_names() if name.startswith(("sl8:keep:", "sl8:mem"))]
 
 
 def test_an_unstored_job_is_held_until_its_end_was_told(records: Records) -> None:
@@ -231,7 +231,7 @@ def test_what_the_log_of_ends_reads_is_charged_for_as_long_as_it_is_stored(recor
     records.beat()
     records.wait(SETTINGS_RESULT_S + 2 * 3600)
     records.fold()
-    assert records.client.exists(f"sl7:{job.run_id}")
+    assert records.client.exists(f"sl8:{job.run_id}")
     assert held(records, "anyone") > 0
 
 
@@ -245,7 +245,7 @@ def test_a_hit_does_not_shorten_what_an_answer_kept_for_long_is_charged(records:
     ask(records, retain_s=None)
     records.wait(SETTINGS_RESULT_S + 2 * 3600)
     records.fold()
-    assert records.client.exists(f"sl7:{job.run_id}")
+    assert records.client.exists(f"sl8:{job.run_id}")
     assert held(records, "anyone") >= before / 2
 
 

@@ -20,7 +20,7 @@ def shared(records: Records) -> list[str]:
     claim = records.claim()
     finish(records)
     records.settle(claim)
-    assert records.client.llen("sl7:ending") == 1
+    assert records.client.llen("sl8:ending") == 1
     return jobs
 
 
@@ -36,7 +36,7 @@ def test_who_may_read_an_answer_is_known_for_as_long_as_ends_are_to_be_written(
     records: Records, shared: list[str]
 ) -> None:
     """However long no courier comes: a deletion must not take the answer from the others."""
-    run = f"sl7:{records.view(shared[0]).run_id}"
+    run = f"sl8:{records.view(shared[0]).run_id}"
     assert records.client.ttl(f"{run}:followers") == -1
     finish(records)
     assert records.client.ttl(f"{run}:followers") == records.client.ttl(run) > 0
@@ -53,7 +53,7 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert not records.listed(limit=200, statuses=["running"]).views  # type: ignore[union-attr]
     finish(records)
     assert [records.view(job) for job in shared] == before
-    assert records.client.llen("sl7:ending") == 0
+    assert records.client.llen("sl8:ending") == 0
 
 
 def late_jobs(records: Records, **times: int) -> list[JobView]:
@@ -99,12 +99,12 @@ def test_each_end_is_told_once_whoever_goes_on(real_store: Store) -> None:
     records.settle(records.claim(), BROKEN)
     assert finish(records) > 5, "in pieces"
     assert records.waiting(HOOK) == JOINED * 16 * 2, "their beginning, too"
-    assert records.client.zcard("sl7:notices:anyone") == JOINED
+    assert records.client.zcard("sl8:notices:anyone") == JOINED
     assert {records.view(job).error for job in jobs} == {BROKEN}
 
 
 def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, shared: list[str]) -> None:
-    records.client.delete(f"sl7:{records.view(shared[0]).run_id}")
+    records.client.delete(f"sl8:{records.view(shared[0]).run_id}")
     finish(records)
     lost = [view for view in map(records.view, shared[1:]) if view.status == "failed"]
     assert lost
@@ -121,7 +121,7 @@ def test_ends_that_are_still_being_written_are_none_that_were_forgotten(
 def test_an_end_that_was_seen_stays_however_late_the_others_are_written(
     records: Records, shared: list[str]
 ) -> None:
-    run = f"sl7:{records.view(shared[0]).run_id}"
+    run = f"sl8:{records.view(shared[0]).run_id}"
     assert records.client.ttl(run) == -1
     finish(records)
     assert 0 < records.client.ttl(run) <= records.settings.retention.event_s
@@ -130,7 +130,7 @@ def test_an_end_that_was_seen_stays_however_late_the_others_are_written(
 def test_a_hit_before_all_ends_are_written_leaves_the_answer_its_life(
     records: Records, shared: list[str]
 ) -> None:
-    run = f"sl7:{records.view(shared[0]).run_id}"
+    run = f"sl8:{records.view(shared[0]).run_id}"
     records.beat()
     assert records.post(records.placing("q"), quiet=True).view is not None
     assert records.client.ttl(run) == -1, "other ends are read from it, however late"

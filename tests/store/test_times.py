@@ -87,7 +87,7 @@ def test_nothing_waits_in_line_for_ever(records: Records) -> None:
     records.give_back(claim)
     records.wait(SETTINGS.queue.start_by_s - 1)
     assert records.expire() == [], "the wait counts from the last time it was queued"
-    assert records.client.zscore("sl7:deadlines", job) == records.now + 1000, "nobody looks at it before"
+    assert records.client.zscore("sl8:deadlines", job) == records.now + 1000, "nobody looks at it before"
     records.wait(1)
     assert records.expire() == [job]
     assert ended(records, job)[:2] == ("failed", "deadline_exceeded")
@@ -105,13 +105,13 @@ def test_a_job_s_own_time_may_be_longer_than_the_usual_wait(records: Records) ->
 def test_an_ended_job_is_not_watched_any_more(records: Records, pending: bool) -> None:
     job = timed(records, pending=pending, start_by=5)
     records.cancel(job)
-    assert records.client.zcard("sl7:deadlines") == 0
+    assert records.client.zcard("sl8:deadlines") == 0
 
 
 def test_a_scheduled_job_is_not_looked_at_before_it_may_be_late(records: Records) -> None:
     """Thousands of them would come before others' jobs that are late."""
     job = timed(records, pending=True, schedule_at=10 * SETTINGS.queue.start_by_s)
-    looked_at = records.client.zscore("sl7:deadlines", job)
+    looked_at = records.client.zscore("sl8:deadlines", job)
     assert looked_at == records.now + 11 * SETTINGS.queue.start_by_s * 1000
 
 
@@ -153,8 +153,8 @@ def test_a_scheduled_job_can_be_cancelled_and_deleted(records: Records) -> None:
     records.wait(61)
     assert records.due() == []
     assert records.view(cancelled).status == "cancelled"
-    assert records.client.zcard("sl7:later") == 0
-    assert not records.client.exists(f"sl7:later:{LANE}"), "what is gone counts as waiting for ever"
+    assert records.client.zcard("sl8:later") == 0
+    assert not records.client.exists(f"sl8:later:{LANE}"), "what is gone counts as waiting for ever"
 
 
 def test_the_wait_for_its_time_is_no_wait_in_line(records: Records) -> None:
@@ -212,7 +212,7 @@ def test_a_deadline_ends_a_job_between_two_attempts(patient: Records) -> None:
     patient.give_back(patient.claim(), FAILURE)
     patient.wait(1)
     assert patient.expire() == [job]
-    assert patient.client.zcard("sl7:later") == 0
+    assert patient.client.zcard("sl8:later") == 0
     patient.wait(5)
     assert patient.due() == []
 
@@ -255,7 +255,7 @@ def test_scheduled_jobs_count_as_waiting(records: Records) -> None:
     assert [word("two") for _ in range(2)] == ["known", "full"]
     records.wait(60)
     records.due()
-    assert not records.client.exists(f"sl7:later:{LANE}")
+    assert not records.client.exists(f"sl8:later:{LANE}")
 
 
 def test_the_attempts_to_fetch_a_job_s_pictures_are_on_its_record(records: Records) -> None:
@@ -290,7 +290,7 @@ def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: R
     placing = records.placing("q", job=job, key="everybody:q", blobs=("d" * 64,))
     assert [records.admit_placing(claim, placing) for _ in range(2)] == ["placed"] * 2
     assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-    assert not records.client.exists(f"sl7:blob:{'d' * 64}"), "its pictures are held for nobody"
+    assert not records.client.exists(f"sl8:blob:{'d' * 64}"), "its pictures are held for nobody"
 
 
 def test_what_another_job_joins_without_a_time_still_ends_in_time(records: Records) -> None:

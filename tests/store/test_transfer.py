@@ -266,7 +266,7 @@ def test_nothing_is_taken_in_that_would_fill_the_store(
 ) -> None:
     with server.nearly_full(), pytest.raises(RefusedError, match="Raise its maxmemory"):
         StoreWriter(records.store, SETTINGS).take(exported.lines, 2**20)
-    assert records.key_names() <= {"sl7:leader", "sl7:upkeep"}
+    assert records.key_names() <= {"sl8:leader", "sl8:upkeep"}
 
 
 def test_nothing_is_taken_in_beside_a_courier_that_would_delete_its_pictures(

@@ -32,7 +32,7 @@ def forget(records: Records, job: str) -> list[str] | None:
 def traces(records: Records, *words: str) -> list[str]:
     """Keys that hold one of these words, or are named after it; the marks of a deletion last for seconds."""
     dump = {key: repr(said) for key, said in records.dump().items()}
-    marks = ("sl7:purged:", "sl7:deleting:")
+    marks = ("sl8:purged:", "sl8:deleting:")
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
@@ -108,10 +108,10 @@ def test_where_nobody_is_told_it_is_gone_soon(records: Records) -> None:
     records.settle(claim)
     left = {key: records.client.ttl(key) for key in traces(records, job.id, claim.id)}
     # The key of a picture goes with its bytes, once nothing holds them.
-    assert records.client.zscore(f"sl7:blob:{PICTURE}", claim.id) <= records.now + 60_000
-    others = ("sl7:hook:", "sl7:line:hook:", "sl7:blob:")
+    assert records.client.zscore(f"sl8:blob:{PICTURE}", claim.id) <= records.now + 60_000
+    others = ("sl8:hook:", "sl8:line:hook:", "sl8:blob:")
     lines = {key for key in left if key.startswith(others)}
-    assert f"sl7:{job.id}:ended" in left
+    assert f"sl8:{job.id}:ended" in left
     assert {key: ttl for key, ttl in left.items() if key not in lines and not 0 < ttl <= 60} == {}
 
 
@@ -135,11 +135,11 @@ def test_its_webhook_is_told_although_it_was_read_before(records: Records) -> No
 def test_a_receiver_that_fails_keeps_it_no_longer(records: Records) -> None:
     job = submit(records, webhook=HOOK)
     records.settle(records.claim())
-    records.client.expire(f"sl7:{job.id}", 20)
+    records.client.expire(f"sl8:{job.id}", 20)
     delivery = records.next_delivery()
     assert delivery is not None
     assert records.tell(delivery, 500, error="no", delay_s=5) == "postponed"
-    assert records.client.ttl(f"sl7:{job.id}") <= 20
+    assert records.client.ttl(f"sl8:{job.id}") <= 20
 
 
 def test_told_again_it_lives_no_longer(records: Records) -> None:
@@ -147,7 +147,7 @@ def test_told_again_it_lives_no_longer(records: Records) -> None:
     records.settle(records.claim())
     records.run(webhook_deliveries.replay(records.settings, "anyone", job.id))
     left = {
-        key: records.client.ttl(key) for key in traces(records, job.id) if key.startswith(f"sl7:{job.id}")
+        key: records.client.ttl(key) for key in traces(records, job.id) if key.startswith(f"sl8:{job.id}")
     }
     assert {key: ttl for key, ttl in left.items() if not 0 < ttl <= 60} == {}
 
@@ -230,4 +230,4 @@ def test_its_idempotency_key_is_good_for_no_longer_than_any_other(records: Recor
     view = records.post(records.placing(key=None), idempotency="key", body_digest="body", **longer).view
     assert view is not None
     records.settle(records.claim())
-    assert 0 < records.client.ttl("sl7:idem:anyone:key") <= records.settings.retention.idempotency_s
+    assert 0 < records.client.ttl("sl8:idem:anyone:key") <= records.settings.retention.idempotency_s

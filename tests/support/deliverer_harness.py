@@ -82,7 +82,7 @@ class DelivererHarness:
 
     def put_off(self) -> list[float]:
         """When calls are made again, in Unix seconds."""
-        line = self.harness.store.client.zrange("sl7:later", 0, -1, withscores=True)
+        line = self.harness.store.client.zrange("sl8:later", 0, -1, withscores=True)
         return [due / 1000 for _, due in line]
 
     @contextmanager

@@ -24,7 +24,7 @@ async def deleted(situation: Situation) -> None:
 async def outlived(situation: Situation) -> None:
     await same_call(situation)
     # As at the end of `retain_s`, or of `retention.job_s`.
-    situation.worker.store.client.delete(f"sl7:{situation.known}")
+    situation.worker.store.client.delete(f"sl8:{situation.known}")
 
 
 IDEMPOTENCY: dict[str, Callable[[Situation], Awaitable[None]]] = {

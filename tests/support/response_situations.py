@@ -37,7 +37,7 @@ async def foreground(situation: Situation) -> None:
 async def expired(situation: Situation) -> None:
     await completed(situation)
     # As at the end of `retention.result_s`.
-    situation.worker.store.client.delete(*situation.worker.store.client.keys("sl7:run_*"))
+    situation.worker.store.client.delete(*situation.worker.store.client.keys("sl8:run_*"))
 
 
 RESPONSES: dict[str, Callable[[Situation], Awaitable[None]]] = {

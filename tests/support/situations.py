@@ -227,7 +227,7 @@ async def gets_too_late(situation: Situation) -> None:
 async def expired(situation: Situation) -> None:
     await succeeded(situation)
     # As at the end of `retention.result_s`.
-    situation.worker.store.client.delete(*situation.worker.store.client.keys("sl7:run_*"))
+    situation.worker.store.client.delete(*situation.worker.store.client.keys("sl8:run_*"))
 
 
 async def keys_asked_for(situation: Situation) -> None:

@@ -316,7 +316,7 @@ class Records:
     def life(self, id: str | None) -> float:
         """Seconds for which callers see a job from now on; -1 while it has not ended."""
         till = self.field(id, "till")
-        return (float(till) - self.now) / 1000 if till else float(self.client.ttl(f"sl7:{id}"))
+        return (float(till) - self.now) / 1000 if till else float(self.client.ttl(f"sl8:{id}"))
 
     def kept(self, id: str | None) -> float:
         """Seconds for which the answer of an ended job is read from now on."""
@@ -334,10 +334,10 @@ class Records:
         """Sets counts and facts of a lane."""
         facts = {name: fields.pop(name) for name in list(fields) if name in LANE_FACTS}
         counts = json.dumps(self.lane_state() | fields)
-        self.client.hset(f"sl7:lane:{LANE}", mapping=facts | {"q": counts})
+        self.client.hset(f"sl8:lane:{LANE}", mapping=facts | {"q": counts})
 
     def key_names(self) -> set[str]:
-        return set(self.client.keys("sl7:*"))
+        return set(self.client.keys("sl8:*"))
 
     def dump(self) -> dict[str, Any]:
         """Everything in the store, to see that nothing changed."""

@@ -9,7 +9,7 @@ GROUPS = ("r", "s", "t", "q")
 
 def fields_of(client: Any, id: str | None) -> dict[str, str]:
     """All fields of a record, its texts included, as text; empty where there is none."""
-    return unpacked(client.hgetall(f"sl7:{id}"))
+    return unpacked(client.hgetall(f"sl8:{id}"))
 
 
 def unpacked(stored: dict[str, str]) -> dict[str, str]:
@@ -24,7 +24,7 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
 
 def change(client: Any, id: str | None, **fields: Any) -> None:
     """Sets fields of a record; None removes one."""
-    stored = client.hgetall(f"sl7:{id}")
+    stored = client.hgetall(f"sl8:{id}")
     records = {group: json.loads(stored[group] or "{}") for group in GROUPS if group in stored}
     for name, value in fields.items():
         group = next(
@@ -33,4 +33,4 @@ def change(client: Any, id: str | None, **fields: Any) -> None:
         records[group][name] = value
     for group, record in records.items():
         kept = {name: value for name, value in record.items() if value is not None}
-        client.hset(f"sl7:{id}", group, json.dumps(kept, separators=(",", ":")))
+        client.hset(f"sl8:{id}", group, json.dumps(kept, separators=(",", ":")))

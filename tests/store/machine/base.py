@@ -115,7 +115,7 @@ class Base(RuleBasedStateMachine):
         """Which of the jobs that one step ended is told first is left to the store."""
         for caller, log in self.model.book.logs.items():
             if log.last_together():
-                kept = self.records.client.zrange(f"sl7:notices:{caller}", 0, -1)
+                kept = self.records.client.zrange(f"sl8:notices:{caller}", 0, -1)
                 if set(kept) == {key for _, key in log.entries}:
                     log.entries = [(place, key) for (place, _), key in zip(log.entries, kept, strict=True)]
 
@@ -125,7 +125,7 @@ class Base(RuleBasedStateMachine):
         holds = {
             key: [hold for hold in dump[key] if hold[1] > self.model.now]
             for key in dump
-            if key.startswith("sl7:blob:")
+            if key.startswith("sl8:blob:")
         }
         for record in dump.values():
             if isinstance(record, dict) and "targets" in record:

@@ -16,9 +16,9 @@ from tests.support.invariants import CALL, Watch, misplaced, records_of, untold
 from tests.support.store import LANE, Records
 
 LANES = (LANE, INTAKE)
-NOTICE = re.compile(r"^sl7:job_\w+:(began|ended)$")
+NOTICE = re.compile(r"^sl8:job_\w+:(began|ended)$")
 ENDLESS = 2**63
-LASTING = re.compile(r"^sl7:(lanes|upkeep|lane:.*)$")
+LASTING = re.compile(r"^sl8:(lanes|upkeep|lane:.*)$")
 
 
 def differences(records: Records, model: Model, watch: Watch) -> list[str]:
@@ -32,9 +32,9 @@ def differences(records: Records, model: Model, watch: Watch) -> list[str]:
 def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Who waits, each caller's work in the order in which it came."""
     found = {
-        key.removeprefix("sl7:"): [work for work, _ in entries]
+        key.removeprefix("sl8:"): [work for work, _ in entries]
         for key, entries in dump.items()
-        if key.startswith(("sl7:line:", "sl7:suspects:")) and not key.startswith(f"sl7:line:{HOOK}:")
+        if key.startswith(("sl8:line:", "sl8:suspects:")) and not key.startswith(f"sl8:line:{HOOK}:")
     }
     expected: dict[str, list[str]] = {}
     for lane in LANES:
@@ -42,7 +42,7 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
             line = f"line:{lane}:{work.priority}:{work.caller}"
             expected.setdefault(f"suspects:{lane}" if work.suspect else line, []).append(work.id)
     yield from _unlike("the lines", found, expected)
-    later = {work: int(due) for work, due in dump.get("sl7:later", ())}
+    later = {work: int(due) for work, due in dump.get("sl8:later", ())}
     waits = {w.id: w.due for w in model.all_work() if w.state in ("scheduled", "retrying")}
     waits |= {f"hook:{name}": call.due for name, call in model.book.calls.items() if call.due is not None}
     yield from _unlike("what waits for its time", later, waits)
@@ -51,12 +51,12 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
 def _claims(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Who holds what, alone or beside others, and for how long."""
     running = [work for work in model.all_work() if work.state == "running"]
-    leases = {w: int(end) for lane in LANES for w, end in dump.get(f"sl7:lease:{lane}", ())}
+    leases = {w: int(end) for lane in LANES for w, end in dump.get(f"sl8:lease:{lane}", ())}
     yield from _unlike("the leases", leases, {work.id: work.expires for work in running})
     held = {
-        (key.removeprefix("sl7:held:"), token): claim
+        (key.removeprefix("sl8:held:"), token): claim
         for key, claims in dump.items()
-        if key.startswith("sl7:held:")
+        if key.startswith("sl8:held:")
         for token, claim in claims.items()
         if not claim.startswith(f"{HOOK}:")
     }
@@ -93,15 +93,15 @@ def _runs(dump: dict[str, Any], model: Model) -> Iterator[str]:
     if found != set(model.runs):
         yield f"there is the work {found}, not {set(model.runs)}"
     for run in model.runs.values():
-        record = dump.get(f"sl7:{run.id}", {})
+        record = dump.get(f"sl8:{run.id}", {})
         yield from _unlike(run.id, _of_run(record), _expected_of(run))
-        told = [kind for _, fields in dump.get(f"sl7:{run.id}:events", []) for kind in fields]
-        rest = (record | dump.get(f"sl7:{run.id}:answer", {})).get("rest", "[]")
+        told = [kind for _, fields in dump.get(f"sl8:{run.id}:events", []) for kind in fields]
+        rest = (record | dump.get(f"sl8:{run.id}:answer", {})).get("rest", "[]")
         told += ["text" for _ in json.loads(rest)]
         if told != _streamed(run):
             yield f"{run.id} told {told}, not {run.events}"
-    entries = {key: run for key, run in dump.items() if key.startswith("sl7:cache:")}
-    expected = {f"sl7:cache:{key}:{by}": run.id for (key, by), (run, _) in model.entries.items()}
+    entries = {key: run for key, run in dump.items() if key.startswith("sl8:cache:")}
+    expected = {f"sl8:cache:{key}:{by}": run.id for (key, by), (run, _) in model.entries.items()}
     yield from _unlike("the cache", entries, expected)
 
 
@@ -138,18 +138,18 @@ def _expected_of(run: Work) -> dict[str, Any]:
 def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
     found: dict[str, set[str]] = {}
     for key, entries in dump.items():
-        if key.startswith("sl7:blob:"):
+        if key.startswith("sl8:blob:"):
             holders = {holder for holder, till in entries if till > model.now}
-            found |= {key.removeprefix("sl7:blob:"): holders} if holders else {}
+            found |= {key.removeprefix("sl8:blob:"): holders} if holders else {}
     yield from _unlike("the holders of pictures", found, model.holds())
 
 
 def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Each call as it stands, and how many of a caller's and a host's are made."""
-    found = {key.removeprefix("sl7:"): _of_call(record) for key, record in dump.items() if CALL.match(key)}
+    found = {key.removeprefix("sl8:"): _of_call(record) for key, record in dump.items() if CALL.match(key)}
     calls = {f"hook:{name}": call for name, call in model.book.calls.items()}
     yield from _unlike("the calls", found, {name: _expected_call(call) for name, call in calls.items()})
-    leases = {call: int(end) for call, end in dump.get(f"sl7:lease:{HOOK}", ())}
+    leases = {call: int(end) for call, end in dump.get(f"sl8:lease:{HOOK}", ())}
     yield from _unlike("their leases", leases, {n: c.expires for n, c in calls.items() if c.token})
     made = [call for call in calls.values() if call.token]
     busy = Counter(name for call in made for name in (call.caller, call.flow))
@@ -171,13 +171,13 @@ def _expected_call(call: Call) -> tuple[Any, ...]:
 
 
 def _counts(dump: dict[str, Any], key: str) -> dict[str, int]:
-    return {name: int(count) for name, count in dump.get(f"sl7:{key}", {}).items()}
+    return {name: int(count) for name, count in dump.get(f"sl8:{key}", {}).items()}
 
 
 def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Each notice is there for as long as a call of it is to be made; each log has its order."""
     found = {
-        key.removeprefix("sl7:"): (
+        key.removeprefix("sl8:"): (
             notice["type"],
             notice["caller"],
             int(notice["at"]),
@@ -192,9 +192,9 @@ def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
     }
     yield from _unlike("the notices", found, expected)
     logs = {
-        key.removeprefix("sl7:notices:"): [(int(place), key) for key, place in entries]
+        key.removeprefix("sl8:notices:"): [(int(place), key) for key, place in entries]
         for key, entries in dump.items()
-        if key.startswith("sl7:notices:")
+        if key.startswith("sl8:notices:")
     }
     yield from _unlike("the logs", logs, {caller: log.entries for caller, log in model.book.logs.items()})
 

@@ -155,7 +155,7 @@ class SecretHolders(Owners):
         self.do(lambda: self.records.run(call) is not None, expected, again=again)
 
     def formers(self, id: str) -> dict[str, int]:
-        found = self.records.client.hget(f"sl7:{id}", "formers")
+        found = self.records.client.hget(f"sl8:{id}", "formers")
         return {former: int(till) for former, till in json.loads(found or "{}").items()}
 
     @precondition(lambda self: self.keys)
