@@ -90,7 +90,7 @@ SUCCEEDED = replace(
         ),
     ),
     computed=Computed(
-        "run_8e1b4c7a0d3f4625a9c8b7d6e5f40312",
+        QUEUED.id,
         job=QUEUED.id,
         queued_ms=1_760_000_000_000,
         started_ms=1_760_000_000_250,

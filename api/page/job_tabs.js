@@ -162,7 +162,7 @@ const computed = ({ model: { engine, dtype, device }, timings }) =>
 
 // What an operator asks for, who looks for it in logs.
 const ids = ({ id, receipt: { run, request_hash }, result }) => ({
-  Run: `${run.id}${run.job && run.job !== id ? `, begun for ${run.job}` : ""}`,
+  "Computed for": run.id !== id && run.id,
   "Request hash": request_hash,
   Fingerprint: result?.fingerprint,
 });

@@ -24,6 +24,7 @@ from tests.support.clients import until_async
 from tests.support.keys import KEYED, bearer, customer, made
 from tests.support.metrics import counted
 from tests.support.store import READS
+from tests.support.stored import change, fields_of
 
 MODEL = "sightline/tiny"
 QUESTION = "What is this?"
@@ -189,10 +190,9 @@ async def test_a_cached_answer_is_counted_and_logged(
             await client.post(CHATS, json=CHAT)
     assert counted("sightline_jobs_admitted_total", **labels) == before + 1
     (line,) = [vars(r)["fields"] for r in caplog.records if r.message == "cached answer"]
-    (run,) = deployment.worker.store.client.scan_iter("sl8:run_*", _type="hash")
     assert line == {
         "job": job,
-        "run": run.removeprefix("sl8:"),
+        "run": job,
         "model": MODEL,
         "caller": "local",
         "priority": "normal",
@@ -218,24 +218,21 @@ async def test_the_trace_of_a_cached_answer_names_the_job_that_its_caller_finds(
     assert [attributes["sightline.cache"] for attributes in told] == ["HIT"] * 3
 
 
-def aged(deployment: Deployment, seconds: int) -> str:
-    """The key of the only run, as if it had ended so much earlier."""
+def aged(deployment: Deployment, job: str, seconds: int) -> None:
+    """As if it had ended so much earlier."""
     client = deployment.worker.store.client
-    (run,) = client.scan_iter("sl8:run_*", _type="hash")
-    changes = json.loads(client.hget(run, "s"))
-    changes["ended"] -= seconds * 1000
-    client.hset(run, "s", json.dumps(changes, separators=(",", ":")))
-    return str(run)
+    times = {name: int(fields_of(client, job)[name]) - seconds * 1000 for name in ("ended", "kept", "till")}
+    change(client, job, **times)
 
 
 async def test_an_answer_that_is_asked_for_lives_on(deployment: Deployment) -> None:
-    await computed(deployment, CHAT)
+    job = await computed(deployment, CHAT)
     client, life_s = deployment.worker.store.client, deployment.worker.settings.retention.result_s
-    run = aged(deployment, life_s // 2)
-    client.expire(run, life_s // 2)
+    aged(deployment, job, life_s // 2)
+    client.expire(f"sl8:{job}:answer", life_s // 2)
     async with client_of(deployment.app) as http:
         await http.post(CHATS, json=CHAT)
-    assert client.ttl(run) > 0.99 * life_s
+    assert client.ttl(f"sl8:{job}:answer") > 0.99 * life_s
 
 
 @pytest.mark.parametrize(
@@ -248,8 +245,7 @@ async def test_an_answer_that_outlived_its_job_can_still_be_deleted(
 ) -> None:
     """As docs/privacy.md says. What is drawn without a seed is cached for the Hugging Face routes alone."""
     first = await computed(deployment, body, path)
-    aged(deployment, deployment.worker.settings.retention.job_s)
-    deployment.worker.store.client.delete(f"sl8:{first}")
+    change(deployment.worker.store.client, first, till=1)
     async with client_of(deployment.app) as client:
         reply = await client.post(path, json=body)
         assert (reply.headers["x-cache"], reply.headers.get("x-job-id")) == ("HIT", None)
@@ -262,14 +258,13 @@ async def test_an_answer_that_outlived_its_job_can_still_be_deleted(
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_an_answer_lives_on_as_each_key_of_its_caller_says(deployment: Deployment) -> None:
     brief, long = [(await made(deployment.app, "one", retain_s=s))["secret"] for s in (60, 86_400)]
-    await computed(deployment, CHAT, **bearer(brief))
+    job = await computed(deployment, CHAT, **bearer(brief))
     client = deployment.worker.store.client
-    (run,) = client.scan_iter("sl8:run_*", _type="hash")
     async with client_of(deployment.app) as http:
         for key in (brief, long):
-            assert client.ttl(run) <= 60
+            assert client.ttl(f"sl8:{job}") <= 60
             await http.post(CHATS, json=CHAT, headers=bearer(key))
-    assert client.ttl(run) > 86_000
+    assert client.ttl(f"sl8:{job}") > 86_000
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)

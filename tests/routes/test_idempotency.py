@@ -9,6 +9,7 @@ from tests.routes.conftest import Deployment
 from tests.support.app import client_of, serving
 from tests.support.clients import until_async
 from tests.support.fake_service import FakeService
+from tests.support.stored import forget_answers
 
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 RESPONSE = {"model": "sightline/tiny", "input": "What is this?"}
@@ -43,8 +44,7 @@ async def test_a_repeat_whose_answer_is_no_longer_kept_says_so_at_every_door(
         await until_async(waits)
         deployment.worker.succeed(deployment.worker.take(), "A cat.")
         first = await asking
-        # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl8:run_*"))
+        forget_answers(deployment.worker.store.client)
         again = await client.post(path, **call)
 
     assert first.status_code in (200, 202), first.text

@@ -13,6 +13,7 @@ from tests.routes.conftest import PLACES_IN_LINE, Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
 from tests.support.clients import until_async
+from tests.support.stored import forget_answers
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
@@ -206,8 +207,7 @@ async def test_a_result_that_is_no_longer_kept_is_410_not_an_empty_answer(deploy
     async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
         deployment.worker.succeed(deployment.worker.take(), "A cat.")
-        # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl8:run_*"))
+        forget_answers(deployment.worker.store.client)
         late = await client.get(job["urls"]["self"])
         again = await client.post("/v1/jobs", json=JOB)
 

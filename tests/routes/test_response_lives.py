@@ -6,6 +6,7 @@ from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
 from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, in_line, kinds
+from tests.support.stored import forget_answers
 
 
 async def test_cancelling_is_for_the_background_and_harmless_twice(deployment: Deployment) -> None:
@@ -60,8 +61,7 @@ async def test_a_response_whose_answer_is_no_longer_kept_can_be_deleted_and_not_
 ) -> None:
     async with client_of(deployment.app) as client:
         response = await answered(deployment.worker, client)
-        # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl8:run_*"))
+        forget_answers(deployment.worker.store.client)
         read = await client.get(f"{PATH}/{response}")
         on = await client.post(PATH, json=LATER | {"previous_response_id": response})
         gone = await client.delete(f"{PATH}/{response}")

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from tests.support.behaviour_situation import Situation, question
 from tests.support.situations import answers, no_worker, ready
+from tests.support.stored import forget_answers
 
 PATH = "/v1/responses"
 
@@ -36,8 +37,7 @@ async def foreground(situation: Situation) -> None:
 
 async def expired(situation: Situation) -> None:
     await completed(situation)
-    # As at the end of `retention.result_s`.
-    situation.worker.store.client.delete(*situation.worker.store.client.keys("sl8:run_*"))
+    forget_answers(situation.worker.store.client)
 
 
 RESPONSES: dict[str, Callable[[Situation], Awaitable[None]]] = {

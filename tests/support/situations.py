@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from tests.support.behaviour_situation import MODEL, Situation, question
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, bearer
+from tests.support.stored import forget_answers
 from worker.maintenance.passes import ModelRemoval
 
 
@@ -226,8 +227,7 @@ async def gets_too_late(situation: Situation) -> None:
 
 async def expired(situation: Situation) -> None:
     await succeeded(situation)
-    # As at the end of `retention.result_s`.
-    situation.worker.store.client.delete(*situation.worker.store.client.keys("sl8:run_*"))
+    forget_answers(situation.worker.store.client)
 
 
 async def keys_asked_for(situation: Situation) -> None:

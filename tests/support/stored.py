@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from shared.store.keys import PREFIX
+
 GROUPS = ("r", "s", "t", "q")
 """Fields of a hash that hold several of a record's as one JSON object."""
 
@@ -34,3 +36,14 @@ def change(client: Any, id: str | None, **fields: Any) -> None:
     for group, record in records.items():
         kept = {name: value for name, value in record.items() if value is not None}
         client.hset(f"sl8:{id}", group, json.dumps(kept, separators=(",", ":")))
+
+
+def forget_answers(client: Any) -> None:
+    """As at the end of `retention.result_s`, and of the log of ends."""
+    for key in client.keys(f"{PREFIX}job_*"):
+        id, _, part = key.removeprefix(PREFIX).partition(":")
+        if part in ("answer", "asked", "events"):
+            client.delete(key)
+        elif not part and "kept" in fields_of(client, id):
+            change(client, id, kept=1, log_s=0)
+            client.hdel(key, "result", "bare", "origin", "rest")

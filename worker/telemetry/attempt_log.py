@@ -17,6 +17,7 @@ from shared.metrics.counters import ATTEMPTS, COMPUTE, REUSED, RUN, TOKENS, WAIT
 from shared.request import Request
 from shared.result import Result, Usage
 from shared.store.claims import Claim
+from shared.store.keys import INTAKE
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
 from shared.telemetry.traces import Attributes, Value
@@ -76,8 +77,9 @@ def _trace_wait(claim: Claim) -> None:
 
 
 def _claim_attributes(claim: Claim) -> traces.Attributes:
+    kind = "job" if claim.lane == INTAKE else "run"
     return {
-        "sightline.job.id": claim.id,
+        f"sightline.{kind}.id": claim.id,
         "sightline.attempt": claim.attempt,
         "sightline.class": claim.priority,
         "gen_ai.request.model": claim.model,

@@ -511,7 +511,7 @@ end
 function Runs.is_held(work, job)
   local key = P .. work.id .. ':followers'
   call('ZREM', key, job.id)
-  if job.id ~= work.id and not work.gone then
+  if job.id ~= work.id and visible(work) then
     return true
   elseif work.followed then
     -- Those whose records were lost are at its end.

@@ -43,7 +43,9 @@ TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 FENCE_LINE = re.compile(r"^[ \t>]*(?:```|~~~)", re.MULTILINE)
 BIN = Path(sys.executable).parent
 # What puts work into another state, in the functions' own lines.
-TRANSITION = re.compile(r"\b(?:begin_work|enqueue|requeue|stand|end_run|fail_work|leave)\(|'state', 'running'")
+TRANSITION = re.compile(
+    r"\b(?:begin_work|enqueue|requeue|stand|end_run|fail_work|leave)\(|'state', 'running'"
+)
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
