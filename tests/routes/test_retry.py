@@ -160,14 +160,14 @@ async def test_a_question_to_a_model_without_a_chat_template_can_be_retried(depl
     assert (asked.status_code, again.status_code) == (202, 202), again.text
 
 
-@pytest.mark.parametrize("gone", ["run", "blob"])
+@pytest.mark.parametrize("gone", ["job_*:asked", "blob*"])
 async def test_a_retry_whose_question_is_no_longer_kept_is_410(deployment: Deployment, gone: str) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
         deployment.worker.fail(deployment.worker.take(), "invalid_image", "It is broken.")
         # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys(f"sl8:{gone}*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys(f"sl8:{gone}"))
         again = await client.post(first["urls"]["retry"])
 
     assert (again.status_code, again.json()["code"]) == (410, "result_expired")

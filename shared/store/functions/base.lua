@@ -300,7 +300,7 @@ local settings = { text = '', value = nil }
 
 local function set_up(flags, constants)
   writable = flags[1] ~= 'no-writes'
-  memo = { records = {}, json = {}, charges = {} }
+  memo = { records = {}, json = {}, charges = {}, answers = {} }
   if constants ~= '' and constants ~= settings.text then
     settings.text, settings.value = constants, cjson.decode(constants)
   end

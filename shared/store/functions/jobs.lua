@@ -24,7 +24,7 @@ end
 -- Reads a job as its caller sees it, with its answer, where that is in its record: mostly it is.
 local function read_whole(id)
   local json, result, origin = read_raw(id, 'result', 'origin')
-  memo[id] = result and { result, origin } or nil
+  memo.answers[id] = result and { result, origin } or nil
   return json
 end
 
@@ -34,8 +34,8 @@ local function answer_of(id, work, bare)
   local kept = field_of(work, 'kept":')
   if kept and not memo.whole and now >= tonumber(kept) then
     return ''
-  elseif not kept or memo[id] and not bare then
-    return '{}', unpack(memo[id] or {})
+  elseif not kept or memo.answers[id] and not bare then
+    return '{}', unpack(memo.answers[id] or {})
   end
   local name = bare and value_at(work, 'bare":') and 'bare' or 'result'
   local apart = value_at(work, 'apart":')
