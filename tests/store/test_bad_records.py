@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.job import Times
-from shared.store import maintenance
+from shared.store import jobs, maintenance
 from shared.store.admission import cached
 from shared.webhooks import Webhook
 from tests.support.hooks import endpoint, submit, told_to
@@ -107,6 +107,15 @@ def test_a_bad_record_that_nobody_meets_again_reads_as_failed(records: Records, 
     assert page is not None
     assert good.id in {view.id for view in page.views}
     records.cancel(bad.id)
+    assert failed_typed(records, bad.id)
+
+
+@spoilt
+def test_a_bad_record_that_a_call_without_settings_meets_is_not_lost(records: Records, spoil: Spoil) -> None:
+    bad = records.submit()
+    spoil(records, bad.id)
+    assert records.run(jobs.abandon("anyone", bad.id, 60)) is None
+    assert records.try_claim() is None
     assert failed_typed(records, bad.id)
 
 

@@ -77,3 +77,8 @@ def test_an_urgent_caller_of_a_running_run_counts_when_it_must_wait_again(record
     records.submit("q", priority="interactive")
     records.give_back(claim)
     assert records.claim().id == slow.run_id
+
+
+def test_a_question_is_asked_again_though_the_record_of_its_leader_was_lost(records: Records) -> None:
+    records.client.delete(f"sl8:{records.submit('q').id}")
+    assert records.submit("q").cache == "MISS"

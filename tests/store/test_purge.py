@@ -203,3 +203,13 @@ def test_a_picture_uploaded_again_during_a_slow_deletion_is_to_be_written_anew(r
     assert orphans == [PICTURE]
     records.run(touch((PICTURE,), records.placing().job))
     assert records.run(deleted(orphans)) == [PICTURE]
+
+
+def test_nothing_of_a_deleted_job_s_caller_stays_with_those_who_follow_it(records: Records) -> None:
+    first = records.post(records.placing("q"), metadata={"secret": "of its caller"}).view
+    follower = records.submit("q")
+    assert first is not None
+    records.purge(first.id)
+    assert "of its caller" not in str(records.client.hgetall(f"sl8:{first.id}"))
+    records.settle(records.claim())
+    assert records.view(follower.id).status == "succeeded"

@@ -148,9 +148,9 @@ local function begin_work(job, p, request, uploaded)
   job.t.seq = job.t.seq or p.seq or 0
   Events.leap(job)
   local former = p.key and call('SET', P .. 'join:' .. p.key, job.id, 'GET')
-  if former then
+  local leader = former and stored(former)
+  if leader and Runs.goes_on(leader) then
     -- It goes on, for those that follow it.
-    local leader = stored(former)
     leader.displaced = 1
     write(leader)
   end

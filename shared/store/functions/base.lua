@@ -153,7 +153,8 @@ local function fetch(id, ...)
 end
 
 -- A record as it is stored: a table of its fields, the same one for whoever asks in this call, with its `id` and its
--- progress `t`; and the texts asked for. nil where there is none. One that cannot be read has failed.
+-- progress `t`; and the texts asked for. nil where there is none. One that cannot be read fails, in the first call
+-- that may write and has settings.
 local function stored(id, ...)
   local record, found = memo.records[id], {}
   if ... or record == nil and not memo.json[id] then
@@ -164,7 +165,7 @@ local function stored(id, ...)
     local json = memo.json[id]
     record = json and parsed(id, json)
     local why = (json or found.err or found[2]) and fault(id, found, record)
-    record = why and writable and Runs.fail_unreadable(id, why) or not why and record or false
+    record = why and writable and S.lost and Runs.fail_unreadable(id, why) or not why and record or false
     memo.records[id] = record
   end
   if record then

@@ -61,9 +61,6 @@ function Jobs.view(id, bare, lanes)
   if bare then
     result = result and beginning_of(result)
   end
-  if bare then
-    result = result and beginning_of(result)
-  end
   if not value_at(json, 'status":') and state ~= 'over' then
     local own = Lanes.of(field_of(json, 'model_lane":') or '')
     local ahead = work and Jobs.ahead_of(own, { id = source, state = state, class = field_of(work, 'class":'),
@@ -74,7 +71,7 @@ function Jobs.view(id, bare, lanes)
       table.insert(lanes, { own.name, Lanes.view(own) })
     end
   elseif bare and work and not result then
-    result = Events.texts(source, field_of(json, 'last":') or '+', Runs.texts_key({ id = source, apart = value_at(work, 'apart":') }))
+    result = Events.texts(source, field_of(json, 'last":') or '+')
   end
   local others = leader and work or { '', '', '' }
   local view = { id, json[1], json[2], json[3], leader or '', others[1], others[2], others[3], asked, result or '', origin or '',
@@ -337,14 +334,14 @@ end)
 local REPEAT_MS = 60000
 
 -- What beside its caller is in a record.
-local PRIVATE = { 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'hook', 'error' }
+local PRIVATE = { 'metadata', 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'hook', 'error' }
 
 -- Forgets a job that others follow: its work goes on, or is still to be read.
 local function strip(job)
-  job.gone, job.till, job.metadata = 1, 0, '{}'
   for _, name in ipairs(PRIVATE) do
     unset(job, name)
   end
+  job.gone, job.till, job.metadata = 1, 0, '{}'
   write(job)
 end
 

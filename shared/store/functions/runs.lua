@@ -3,9 +3,10 @@
 --   job_…  r, s: what its caller named (caller, model, model_lane, priority, metadata, created, …) and its end (status, ended, last,
 --          error; own = 1 where it ended by itself). A follower names its `leader`; another job is work, too: lane, class (where a
 --          follower raised it above its priority), state (queued | running | retrying | scheduled | over), key (its answer's, for
---          reuse), cost, attempts, …; followed (1 = by others); bare (1 = its answer stands there once more, without its logprobs); displaced (1 = another leads its key); `over` how it ended where its job had left before; kept (until when its
---          answer is read); gone (1 = its caller has deleted it, and others follow); t: token, seq, chars …; texts rest, result,
---          bare, origin; and terms, while its inputs are fetched
+--          reuse), cost, attempts, …; followed (1 = by others); bare (1 = its answer stands there once more, without its logprobs);
+--          displaced (1 = another leads its key); `over` how it ended where its job had left before; kept (until when its answer
+--          is read); sharing (1 = followers' ends are not written); gone (1 = its caller has deleted it, and others follow); lost
+--          (1 = it could not be read); t: token, seq, chars …; texts rest, result, bare, origin; terms while inputs are fetched
 --   <job>:asked       string the request
 --   <job>:answer      hash   the texts of an answer that goes before its record (`apart`)
 --   <job>:followers   zset   jobs that may read its answer, by when they go: inf while they have not ended, UNKNOWN until that is known
@@ -200,8 +201,9 @@ function Runs.fail_unreadable(id, why)
   local text = texts.err and '' or table.concat(texts)
   Memory.free(id)
   call('DEL', P .. id)
+  call('RPUSH', P .. 'ending', id)
   local caller, lane = string.match(text, '"caller":"([^"]+)"'), string.match(text, '"model_lane":"([^"]+)"')
-  if not (caller and S.lost) then
+  if not caller then
     return nil
   end
   local job = create(id, { caller = caller, model = string.match(text, '"model":"([^"]+)"') or '', model_lane = lane or '',
@@ -209,7 +211,6 @@ function Runs.fail_unreadable(id, why)
     followed = 1, kept = now })
   job.hook = call('EXISTS', P .. id .. ':hook') == 1 and 0 or nil
   call('HSET', P .. id, 'm', Memory.charge(id, caller, Memory.JOB_BYTES, 0, S.job_s))
-  call('RPUSH', P .. 'ending', id)
   Runs.end_job(job, 'failed', now, true, S.lost)
   return job
 end
