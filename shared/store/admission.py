@@ -16,13 +16,9 @@ from shared.store.constants import constants
 from shared.store.files import HOLD_S
 from shared.store.jobs import EVENT_PAGE_BYTES
 from shared.store.keys import PREFIX, digests
-from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
+from shared.store.script import AsyncStore, ScriptCall, store_errors
 from shared.value_object import value_object
 from shared.webhooks import Webhook
-
-SUBMIT, ADMIT = Script("submit"), Script("admit")
-KNOWN, PREDICT = Script("known"), Script("predict")
-CACHED, KEEP_ANSWER = Script("cached"), Script("keep_answer")
 
 NOW = Times()
 ROOM = 6 * 2**10
@@ -172,7 +168,7 @@ def submit(
             return _submitted(reply)
         return Submitted("queued", _queued(placing, terms, views.lane(reply[1]), *reply[2:]))
 
-    return ScriptCall(SUBMIT, arguments, parse, placing.request, _size, constants(settings))
+    return ScriptCall("submit", arguments, parse, placing.request, _size, constants(settings))
 
 
 def _queued(placing: Placing, terms: JobTerms, lane: Lane, hook: list[str | None] | None = None) -> JobView:
@@ -237,7 +233,7 @@ def predict(
     def parse(reply: list[Any]) -> Prediction:
         return Prediction(reply[0], views.lane(reply[1]), reply[2])
 
-    return ScriptCall(PREDICT, arguments, parse, constants=constants(settings))
+    return ScriptCall("predict", arguments, parse, constants=constants(settings))
 
 
 def known(
@@ -249,7 +245,7 @@ def known(
     def parse(reply: list[Any] | None) -> Submitted | None:
         return _submitted(reply) if reply else None
 
-    return ScriptCall(KNOWN, arguments, parse, size=_size, constants=constants(settings))
+    return ScriptCall("known", arguments, parse, size=_size, constants=constants(settings))
 
 
 @value_object
@@ -297,7 +293,7 @@ def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[C
         "worker_ttl_s": settings.queue.worker_ttl_s,
     }
     size = lambda reply: len(reply[0]) if reply else 0  # noqa: E731
-    return ScriptCall(CACHED, arguments, parse, size=size)
+    return ScriptCall("cached", arguments, parse, size=size)
 
 
 def _can_be_read(job: views.Record, now_ms: int) -> bool:
@@ -308,7 +304,7 @@ def _can_be_read(job: views.Record, now_ms: int) -> bool:
 def keep_answer(settings: Settings, run: str, retain_s: int | None) -> ScriptCall[None]:
     """The cached answer of a run lives for `retain_s` from now, or as long as the settings keep results."""
     arguments = {"run": run, "retain_s": retain_s}
-    return ScriptCall(KEEP_ANSWER, arguments, lambda reply: reply, constants=constants(settings))
+    return ScriptCall("keep_answer", arguments, lambda reply: reply, constants=constants(settings))
 
 
 def _submitted(reply: list[Any]) -> Submitted:
@@ -328,7 +324,7 @@ def admit(
 ) -> ScriptCall[Literal["queued", "placed", "lost"]]:
     """Admit a job whose inputs have been fetched under the intake claim `token`."""
     arguments = placing.arguments | {"token": token}
-    return ScriptCall(ADMIT, arguments, lambda reply: reply, placing.request, constants=constants(settings))
+    return ScriptCall("admit", arguments, lambda reply: reply, placing.request, constants=constants(settings))
 
 
 async def guess(store: AsyncStore, lane: str, load_s: float) -> None:

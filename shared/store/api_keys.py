@@ -12,10 +12,9 @@ from pydantic import TypeAdapter
 
 from shared.api_keys import AdminAction, ApiKey, Operator, Outcome
 from shared.store.records import RecordKind, flat, read
-from shared.store.script import Script, ScriptCall, T
+from shared.store.script import ScriptCall, T
 from shared.store.views import pairs
 
-USE, REVOKE = Script("key_use"), Script("key_revoke")
 KEPT_S = 30 * 86_400
 """How long a key that is revoked or has expired is still listed."""
 MOST_FORMER = 16
@@ -68,7 +67,7 @@ def use(digest: str) -> ScriptCall[Use | None]:
     def parse(reply: list[Any] | None) -> Use | None:
         return None if reply is None else Use(KEYS.parse(reply[0]), int(reply[1]), int(reply[2]))
 
-    return ScriptCall(USE, {"digest": digest}, parse)
+    return ScriptCall("key_use", {"digest": digest}, parse)
 
 
 def keys(after: str | None = None, limit: int = 1000) -> ScriptCall[list[ApiKey] | None]:
@@ -83,7 +82,7 @@ def rotate(id: str, digest: str, grace_s: int) -> ScriptCall[ApiKey | None]:
 
 def revoke(id: str) -> ScriptCall[ApiKey | None]:
     """End a key and its secrets for good; harmless twice. None where there is no such key."""
-    return ScriptCall(REVOKE, {"id": id, "kept_s": KEPT_S}, KEYS.known)
+    return ScriptCall("key_revoke", {"id": id, "kept_s": KEPT_S}, KEYS.known)
 
 
 def by(operator: Operator, action: str, subject: str, call: ScriptCall[T]) -> ScriptCall[tuple[Outcome, T]]:
@@ -97,7 +96,7 @@ def by(operator: Operator, action: str, subject: str, call: ScriptCall[T]) -> Sc
         return outcome, call.parse(answer[0] if answer else None)
 
     record = {"by": act, "operator": operator.name, "max_admin_actions": MOST_ACTIONS}
-    return ScriptCall(call.script, {**call.arguments, **record}, parse, call.text)
+    return ScriptCall(call.function, {**call.arguments, **record}, parse, call.text)
 
 
 def page(after: str | None, limit: int) -> ScriptCall[list[AdminAction]]:

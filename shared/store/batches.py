@@ -14,13 +14,10 @@ from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import hook_fields
 from shared.store.constants import constants
-from shared.store.records import NOW, READ, Command, RecordKind, flat
-from shared.store.script import Script, ScriptCall, T
+from shared.store.records import NOW, Command, RecordKind, flat
+from shared.store.script import ScriptCall, T
 from shared.store.views import webhook
 from shared.webhooks import Webhook
-
-CREATE, CANCEL = Script("batch_create"), Script("batch_cancel")
-STEP, END = Script("batch_step"), Script("batch_end")
 
 MOST = 100
 """Batches that one caller may have under way at once: they take turns, and each turn may be long."""
@@ -69,17 +66,21 @@ def create(
     terms["purpose"] = "batch" if batch.question is None else None
     terms["fields"] = flat(**fields, metadata=metadata, kept_s=kept_s, body=body, hook=hook and 1)
     terms["hook"] = hook and flat(**hook_fields(hook))
-    return ScriptCall(CREATE, which | terms, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1])))
+    return ScriptCall(
+        "batch_create", which | terms, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1]))
+    )
 
 
 def cancel(caller: str, id: str) -> ScriptCall[Batch | None]:
     """Take no more lines; what was done is kept. None where the caller has no such batch."""
-    return ScriptCall(CANCEL, {"id": id, "caller": caller}, BATCHES.known)
+    return ScriptCall("batch_cancel", {"id": id, "caller": caller}, BATCHES.known)
 
 
 def leased(lease: BatchLease) -> ScriptCall[Batch | None]:
     """A batch that this process has claimed; None where it is another process's by now, or has ended."""
-    return _leased(READ, lease, lambda replies: BATCHES.known(replies and replies[0]), kind=BATCHES.name)
+    return _leased(
+        "record_read", lease, lambda replies: BATCHES.known(replies and replies[0]), kind=BATCHES.name
+    )
 
 
 def give_back(
@@ -187,7 +188,7 @@ def hook(caller: str, id: str) -> ScriptCall[Hook | None]:
 def fail(settings: Settings, lease: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
     """End a batch of which no line can be taken."""
     fields = flat(errors=_errors(errors))
-    return _leased(END, lease, constants=constants(settings), stage="failed", files=[], fields=fields)
+    return _leased("batch_end", lease, constants=constants(settings), stage="failed", files=[], fields=fields)
 
 
 def end(
@@ -197,7 +198,7 @@ def end(
     stage = "cancelled" if batch.stage == "cancelling" else "expired" if batch.late else "completed"
     files = [{**vars(file), "caller": batch.caller} for file in (output, error) if file]
     fields = flat(output=output and output.id, error=error and error.id)
-    return _leased(END, lease, constants=constants(settings), stage=stage, files=files, fields=fields)
+    return _leased("batch_end", lease, constants=constants(settings), stage=stage, files=files, fields=fields)
 
 
 def _step(
@@ -213,24 +214,26 @@ def _step(
     The batch takes over the hold of `pieces`.
     """
     arguments = {"commands": commands, "pieces": pieces, "upload": lease.token, **first}
-    return _leased(STEP, lease, constants=constants, **arguments)
+    return _leased("batch_step", lease, constants=constants, **arguments)
 
 
 def _read(lease: BatchLease, commands: Sequence[Command], parse: Callable[..., T]) -> ScriptCall[T | None]:
     """The replies to commands; None where the batch is another process's."""
     arguments: dict[str, Any] = {"kind": BATCHES.name, "commands": commands}
-    return _leased(READ, lease, lambda replies: None if replies is None else parse(*replies), **arguments)
+    return _leased(
+        "record_read", lease, lambda replies: None if replies is None else parse(*replies), **arguments
+    )
 
 
 def _leased(
-    script: Script,
+    function: str,
     lease: BatchLease,
     parse: Callable[[Any], Any] = lambda reply: reply,
     constants: str = "",
     **arguments: Any,
 ) -> ScriptCall[Any]:
     """What the process does that holds the lease."""
-    return ScriptCall(script, {**vars(lease), **arguments}, parse, constants=constants)
+    return ScriptCall(function, {**vars(lease), **arguments}, parse, constants=constants)
 
 
 def _errors(errors: Sequence[LineProblem]) -> str:

@@ -16,10 +16,8 @@ from shared.result import JobError, Piece, Result, joined
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Script, ScriptCall, Store, store_errors
+from shared.store.script import ScriptCall, Store, store_errors
 
-CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
-GIVE_BACK, RESCUE = Script("give_back"), Script("rescue")
 RESCUE_LIMIT = 14
 """Runs that one call takes back: some ten milliseconds of the store's thread (`benchmarks/worst`)."""
 LONGEST_CAUSE = 200
@@ -107,7 +105,7 @@ def claim(
         head = (work, token, request, terms, int(number), int(chars), caller, bool(mixed), not unstored)
         return Claim(*head, *about, lane=lane)
 
-    return ScriptCall(CLAIM, arguments, parse, constants=constants(settings))
+    return ScriptCall("claim", arguments, parse, constants=constants(settings))
 
 
 def take(run: Callable[[ScriptCall[Any]], Any], claim: ScriptCall[Claim | None]) -> Claim | None:
@@ -132,7 +130,7 @@ def within(slots: int, claim: ScriptCall[Claim | None]) -> ScriptCall[ClaimReply
         return reply if reply in ("again", "full") else claim.parse(reply)
 
     arguments = {**claim.arguments, "slots": slots}
-    return ScriptCall(CLAIM, arguments, parse, constants=claim.constants)
+    return ScriptCall("claim", arguments, parse, constants=claim.constants)
 
 
 def renew(settings: Settings, worker: str, leases: Sequence[tuple[str, str]]) -> ScriptCall[list[str]]:
@@ -141,13 +139,13 @@ def renew(settings: Settings, worker: str, leases: Sequence[tuple[str, str]]) ->
     Claims whose reply never reached the worker go back in line.
     """
     arguments = {"worker": worker, "claims": [list(pair) for pair in leases]}
-    return ScriptCall(RENEW, arguments, lambda reply: reply, constants=constants(settings))
+    return ScriptCall("renew", arguments, lambda reply: reply, constants=constants(settings))
 
 
 def append(claim: Claim, piece: Piece) -> ScriptCall[Renewal]:
     """Publish the next piece of text."""
     arguments = {"id": claim.id, "token": claim.token, **_place(piece)}
-    return ScriptCall(APPEND, arguments, lambda reply: reply, _data(piece))
+    return ScriptCall("append", arguments, lambda reply: reply, _data(piece))
 
 
 def settle(
@@ -173,20 +171,18 @@ def settle(
         "status": "succeeded" if isinstance(outcome, Result) else "failed",
         "print": _cached_under(outcome, fingerprint),
         "took_ms": (work_s or outcome.compute_s) * 1000 if isinstance(outcome, Result) else None,
-        "rest": to_json([_place(piece) | {"data": _data(piece)} for piece in rest]).decode()
-        if rest
-        else None,
+        "rest": [_place(piece) | {"data": _data(piece)} for piece in rest] or None,
         "bare": _bare(outcome),
         "origin": _origin(outcome),
     }
     text = outcome.model_dump_json(exclude={"origin"})
-    return ScriptCall(SETTLE, arguments, lambda reply: reply, text, constants=constants(settings))
+    return ScriptCall("settle", arguments, lambda reply: reply, text, constants=constants(settings))
 
 
 def _cached_under(outcome: Result | JobError, fingerprint: str) -> str | None:
     """None for an answer that ended in a loop: who asks again wants another one."""
     looped = isinstance(outcome, Result) and any(c.finish_reason == "repetition" for c in outcome.choices)
-    return None if looped else fingerprint
+    return None if looped else fingerprint or None
 
 
 def _origin(outcome: Result | JobError) -> str | None:
@@ -239,7 +235,7 @@ def give_back(
     def parse(reply: list[str]) -> str | None:
         return reply[1] if reply[0] == "queued" else None
 
-    return ScriptCall(GIVE_BACK, arguments, parse, constants=constants(settings))
+    return ScriptCall("give_back", arguments, parse, constants=constants(settings))
 
 
 def _brief(error: JobError | None) -> dict[str, str] | None:
@@ -252,7 +248,7 @@ def rescue(settings: Settings) -> ScriptCall[list[tuple[str, str]]]:
     def parse(reply: list[Any]) -> list[tuple[str, str]]:
         return [(work, lane) for work, lane in reply]
 
-    return ScriptCall(RESCUE, {"limit": RESCUE_LIMIT}, parse, constants=constants(settings))
+    return ScriptCall("rescue", {"limit": RESCUE_LIMIT}, parse, constants=constants(settings))
 
 
 def published(store: Store, run: str) -> dict[int, Piece]:

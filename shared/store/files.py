@@ -11,13 +11,7 @@ from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.file import File, Written
 from shared.store.layout import check_layout
 from shared.store.records import RecordKind
-from shared.store.script import LoopStore, Script, ScriptCall, Store
-
-CREATE, DELETE = Script("file_create"), Script("file_delete")
-KEEP_THUMBNAIL = Script("keep_thumbnail")
-TOUCH, TOUCH_OUTPUT = Script("touch"), Script("touch_output")
-MARK_DELETED, DELETED = Script("mark_deleted"), Script("deleted")
-IDENTITY = Script("identity")
+from shared.store.script import LoopStore, ScriptCall, Store
 
 FILES = RecordKind("files", TypeAdapter(File).validate_python)
 file, files = FILES.record, FILES.page
@@ -29,18 +23,18 @@ HOLD_S = 3600
 
 def create(written: Written, caller: str) -> ScriptCall[File]:
     """Keep the record of a file whose bytes are written and held."""
-    return ScriptCall(CREATE, {**vars(written), "caller": caller}, FILES.parse)
+    return ScriptCall("file_create", {**vars(written), "caller": caller}, FILES.parse)
 
 
 def delete(caller: str, id: str) -> ScriptCall[list[str] | None]:
     """Forget a file; returns digests of bytes that nobody needs any more, None where it does not exist."""
-    return ScriptCall(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
+    return ScriptCall("file_delete", {"id": id, "caller": caller}, lambda reply: reply)
 
 
 def keep_thumbnail(caller: str, job: str, picture: str, thumbnail: str, upload: str) -> ScriptCall[bool]:
     """Hold an uploaded thumbnail for as long as its picture; whether a run of the job's still holds that."""
     arguments = {"caller": caller, "job": job, "picture": picture, "digest": thumbnail}
-    return ScriptCall(KEEP_THUMBNAIL, arguments | {"upload": f"upload:{upload}"}, bool)
+    return ScriptCall("keep_thumbnail", arguments | {"upload": f"upload:{upload}"}, bool)
 
 
 def touch(digests: Sequence[str], upload: str, *, output: bool = False) -> ScriptCall[list[str]]:
@@ -50,17 +44,17 @@ def touch(digests: Sequence[str], upload: str, *, output: bool = False) -> Scrip
     now: touch again, and write only when there are none.
     """
     arguments = {"digests": list(digests), "holder": f"upload:{upload}", "hold_s": HOLD_S}
-    return ScriptCall(TOUCH_OUTPUT if output else TOUCH, arguments, lambda reply: reply)
+    return ScriptCall("touch_output" if output else "touch", arguments, lambda reply: reply)
 
 
 def mark_deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:
     """Which of these pictures nobody needs: delete them, then say so (`deleted`)."""
-    return ScriptCall(MARK_DELETED, {"digests": list(digests)}, lambda reply: reply)
+    return ScriptCall("mark_deleted", {"digests": list(digests)}, lambda reply: reply)
 
 
 def deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:
     """Record that marked pictures are deleted; returns those needed again meanwhile, to be written anew."""
-    return ScriptCall(DELETED, {"digests": list(digests)}, lambda reply: reply)
+    return ScriptCall("deleted", {"digests": list(digests)}, lambda reply: reply)
 
 
 def identity() -> ScriptCall[str]:
@@ -71,7 +65,7 @@ def identity() -> ScriptCall[str]:
         check_layout(layout)
         return str(id)
 
-    return ScriptCall(IDENTITY, {"id": secrets.token_hex(8)}, parse)
+    return ScriptCall("identity", {"id": secrets.token_hex(8)}, parse)
 
 
 def delete_blob(store: Store | LoopStore, blobs: Blobs, name: str) -> bool:

@@ -19,11 +19,10 @@ from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
 from shared.store.records import read
-from shared.store.script import AsyncStore, Script, ScriptCall, Store, WritesRefused, store_errors
+from shared.store.script import AsyncStore, ScriptCall, Store, WritesRefused, store_errors
 
 log = logging.getLogger("shared.store")
 T = TypeVar("T")
-MEMORY, FOLD, WRITABLE = Script("memory"), Script("fold"), Script("writable")
 MEMORY_LIFE_S = 1.0
 """The store's memory is read again after this long."""
 CHARGES_LIFE_S = 10.0
@@ -41,7 +40,7 @@ HOUR_S = 3600
 
 def writable(settings: Settings) -> ScriptCall[bool]:
     """A write that changes nothing: a store that takes no writes refuses it."""
-    return ScriptCall(WRITABLE, {}, bool, constants=constants(settings))
+    return ScriptCall("writable", {}, bool, constants=constants(settings))
 
 
 async def takes_writes(store: AsyncStore, settings: Settings) -> bool:
@@ -83,7 +82,7 @@ def memory() -> ScriptCall[Memory]:
         used, limit, evicts, promised, bad = reply
         return Memory(used, limit, bool(evicts), promised, bad)
 
-    return ScriptCall(MEMORY, {}, parse)
+    return ScriptCall("memory", {}, parse)
 
 
 def holding(caller: str) -> ScriptCall[int]:
@@ -93,7 +92,7 @@ def holding(caller: str) -> ScriptCall[int]:
 
 def fold() -> ScriptCall[bool]:
     """Take off callers' accounts what expired, a piece of it; whether there may be more."""
-    return ScriptCall(FOLD, {}, bool)
+    return ScriptCall("fold", {}, bool)
 
 
 class Charges(NamedTuple):

@@ -12,12 +12,8 @@ from shared.store import views
 from shared.store.constants import constants
 from shared.store.keys import digests
 from shared.store.records import read
-from shared.store.script import Script, ScriptCall
+from shared.store.script import ScriptCall
 
-VIEW, JOBS, STATUSES = Script("view"), Script("jobs"), Script("statuses")
-FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
-ABANDON, CANCEL, PURGE, LANE = Script("abandon"), Script("cancel"), Script("purge"), Script("lane")
-ASKED = Script("asked")
 EVENT_PAGE_LIMIT = 512
 EVENT_PAGE_BYTES = 64 * 2**10
 """A reader that stalls holds one page of events, which takes many times this size in memory."""
@@ -32,7 +28,7 @@ PAGE_BYTES = 2 * 2**20
 def view(settings: Settings, caller: str, job: str, *, line: bool = False) -> ScriptCall[JobView | None]:
     """One job; None where the caller has no such job. `line`: for its batch, which may see it for longer."""
     arguments = {"caller": caller, "job": job, "line": line or None}
-    return ScriptCall(VIEW, arguments, _readable, size=views.answer_bytes, constants=constants(settings))
+    return ScriptCall("view", arguments, _readable, size=views.answer_bytes, constants=constants(settings))
 
 
 def jobs(
@@ -54,8 +50,8 @@ def jobs(
         "limit": limit,
         "look": LOOK,
         "bytes": PAGE_BYTES,
-        "bare": not results,
-        "status": " ".join(wanted.statuses),
+        "bare": not results or None,
+        "status": " ".join(wanted.statuses) or None,
         **_filter(wanted),
     }
 
@@ -68,18 +64,18 @@ def jobs(
         return Page(tuple(view for view in readable if view), cursor or None, size)
 
     size = lambda reply: int(reply[2]) if reply else 0  # noqa: E731
-    return ScriptCall(JOBS, arguments, parse, size=size, constants=constants(settings))
+    return ScriptCall("jobs", arguments, parse, size=size, constants=constants(settings))
 
 
 def _filter(wanted: Filter) -> dict[str, Any]:
     """Of all that a list may be narrowed by, its statuses apart."""
     return {
-        "search": _spellings(wanted.search or ""),
+        "search": _spellings(wanted.search or "") or None,
         "model": wanted.model,
         "priority": wanted.priority,
         "since": wanted.since,
         "till": wanted.until,
-        "pairs": " ".join(digests(wanted.metadata)),
+        "pairs": " ".join(digests(wanted.metadata)) or None,
     }
 
 
@@ -105,12 +101,11 @@ def statuses(
 ) -> ScriptCall[tuple[dict[str, Status], str | None]]:
     """Statuses by id of the next `LOOK` jobs, whichever statuses are wanted; and where the rest begins."""
     arguments = {"caller": caller, "after": after, "look": LOOK, **_filter(wanted)}
-    filled = {name: value for name, value in arguments.items() if value not in (None, "")}
 
     def parse(reply: list[Any]) -> tuple[dict[str, Status], str | None]:
         return cast(dict[str, Status], views.pairs(reply[0])), reply[1] or None
 
-    return ScriptCall(STATUSES, filled, parse)
+    return ScriptCall("statuses", arguments, parse)
 
 
 def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.EventPage | None]:
@@ -122,14 +117,14 @@ def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptC
         "limit": EVENT_PAGE_LIMIT,
         "bytes": EVENT_PAGE_BYTES,
     }
-    script = FOLLOW_FIRST if first else FOLLOW
-    return ScriptCall(script, arguments, lambda reply: views.event_page(reply, job, after))
+    function = "follow_first" if first else "follow"
+    return ScriptCall(function, arguments, lambda reply: views.event_page(reply, job, after))
 
 
 def abandon(caller: str, job: str, keep_s: float) -> ScriptCall[int | None]:
     """The caller hung up: for `keep_s` the same call finds the job. Returns the moment, for `cancel`."""
     arguments = {"caller": caller, "job": job, "keep_s": math.ceil(keep_s)}
-    return ScriptCall(ABANDON, arguments, lambda reply: reply)
+    return ScriptCall("abandon", arguments, lambda reply: reply)
 
 
 def cancel(
@@ -140,7 +135,7 @@ def cancel(
     `line` as in `view`.
     """
     arguments = {"caller": caller, "job": job, "abandoned": abandoned, "line": line or None}
-    return ScriptCall(CANCEL, arguments, views.job, size=views.answer_bytes, constants=constants(settings))
+    return ScriptCall("cancel", arguments, views.job, size=views.answer_bytes, constants=constants(settings))
 
 
 def purge(
@@ -152,7 +147,7 @@ def purge(
     once its webhook was told too. `abandoned` as in `cancel`. None where there is nothing to forget.
     """
     arguments = {"caller": caller, "job": job, "delivered": delivered or None, "abandoned": abandoned}
-    return ScriptCall(PURGE, arguments, lambda reply: reply, constants=constants(settings))
+    return ScriptCall("purge", arguments, lambda reply: reply, constants=constants(settings))
 
 
 def purged(caller: str, job: str) -> ScriptCall[bool]:
@@ -172,9 +167,9 @@ def asked(caller: str, job: str) -> ScriptCall[JobRequest | None]:
             status or None, request or None, json.loads(metadata), priority, named, stored=not unstored
         )
 
-    return ScriptCall(ASKED, {"caller": caller, "job": job}, parse)
+    return ScriptCall("asked", {"caller": caller, "job": job}, parse)
 
 
 def lane(settings: Settings, name: str) -> ScriptCall[Lane]:
     """What is known of one model's workers and line."""
-    return ScriptCall(LANE, {"lane": name}, views.lane, constants=constants(settings))
+    return ScriptCall("lane", {"lane": name}, views.lane, constants=constants(settings))

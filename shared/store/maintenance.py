@@ -8,11 +8,9 @@ from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX, UNNUDGED
 from shared.store.records import read
-from shared.store.script import Script, ScriptCall, Store, store_errors
+from shared.store.script import ScriptCall, Store, store_errors
 from shared.store.views import WAITING, pairs
 
-LEAD, DUE, EXPIRE, FINISH = Script("lead"), Script("due"), Script("expire"), Script("finish")
-FORGET = Script("forget")
 AT_ONCE = 12
 """Jobs or runs that one call moves: under ten milliseconds of the store's thread."""
 PIECE = 40
@@ -21,22 +19,22 @@ PIECE = 40
 
 def lead(courier: str, hold_ms: int) -> ScriptCall[bool]:
     """Whether this courier leads the maintenance passes for the next `hold_ms`."""
-    return ScriptCall(LEAD, {"courier": courier, "hold_ms": hold_ms}, bool)
+    return ScriptCall("lead", {"courier": courier, "hold_ms": hold_ms}, bool)
 
 
 def due() -> ScriptCall[list[str]]:
     """Put work in line whose time has come; returns the lanes to nudge."""
-    return ScriptCall(DUE, {"limit": AT_ONCE}, lambda reply: reply)
+    return ScriptCall("due", {"limit": AT_ONCE}, lambda reply: reply)
 
 
 def expire(settings: Settings) -> ScriptCall[tuple[list[str], int]]:
     """End jobs whose deadline has passed; returns their ids, and how many were looked at."""
-    return ScriptCall(EXPIRE, {"limit": AT_ONCE}, tuple, constants=constants(settings))
+    return ScriptCall("expire", {"limit": AT_ONCE}, tuple, constants=constants(settings))
 
 
 def finish(settings: Settings) -> ScriptCall[int]:
     """Write ends of jobs that joined a run, a piece of them; returns how many runs have more."""
-    return ScriptCall(FINISH, {"budget": PIECE}, int, constants=constants(settings))
+    return ScriptCall("finish", {"budget": PIECE}, int, constants=constants(settings))
 
 
 def bad_records() -> ScriptCall[dict[str, str]]:
@@ -46,7 +44,7 @@ def bad_records() -> ScriptCall[dict[str, str]]:
 
 def forget(id: str) -> ScriptCall[bool]:
     """Name a bad record no longer; whether it was named."""
-    return ScriptCall(FORGET, {"id": id}, bool)
+    return ScriptCall("forget", {"id": id}, bool)
 
 
 def backlog(store: Store) -> dict[str, int]:

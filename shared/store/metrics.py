@@ -15,10 +15,8 @@ from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
 from shared.store.records import read
-from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
+from shared.store.script import AsyncStore, ScriptCall, store_errors
 
-COUNT, ENDED = Script("count"), Script("ended")
-SAMPLE, SERIES = Script("sample"), Script("series")
 MOST = 20_000
 """Series that are kept at most; each model and route has some hundreds."""
 REMEMBERED_S = 3600
@@ -33,7 +31,7 @@ READING_S = 60
 def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> ScriptCall[str]:
     """Add what a process has counted since its last news; `number` tells these from a repeat."""
     arguments = {"process": process, "number": number, "news": news, "most": MOST, "life_s": REMEMBERED_S}
-    return ScriptCall(COUNT, arguments, str)
+    return ScriptCall("count", arguments, str)
 
 
 def counts() -> ScriptCall[Mapping[str, float]]:
@@ -53,7 +51,7 @@ def sample(
     longest_s = LONGEST_MIN * 60
     arguments = {"most": MOST_SAMPLED, "keep": longest_s // STEP_S + 1, "life_s": longest_s}
     text = to_json({"counts": chosen, "refusals": refusals}).decode()
-    return ScriptCall(SAMPLE, arguments, int, text, constants=constants(settings))
+    return ScriptCall("sample", arguments, int, text, constants=constants(settings))
 
 
 def series() -> ScriptCall[tuple[int, list[Sample]]]:
@@ -63,7 +61,7 @@ def series() -> ScriptCall[tuple[int, list[Sample]]]:
         now_ms, rows = reply
         return now_ms, [Sample(**from_json(row)) for row in rows]
 
-    return ScriptCall(SERIES, {}, parse)
+    return ScriptCall("series", {}, parse)
 
 
 async def round_trip_s(store: AsyncStore) -> float:
@@ -100,4 +98,4 @@ class JobEnd(BaseModel, frozen=True):
 def job_ends() -> ScriptCall[list[JobEnd]]:
     """The next at most `AT_ONCE` jobs that ended, each reported once."""
     arguments = {"limit": AT_ONCE, "reading_ms": READING_S * 1000}
-    return ScriptCall(ENDED, arguments, lambda reply: [JobEnd.model_validate_json(row) for row in reply])
+    return ScriptCall("ended", arguments, lambda reply: [JobEnd.model_validate_json(row) for row in reply])

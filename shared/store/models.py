@@ -7,11 +7,9 @@ from typing import Any, Literal
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Script, ScriptCall, Store, store_errors
+from shared.store.script import ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
-MODELS, ADD, MARK = Script("models"), Script("model_add"), Script("mark")
-REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
 AT_ONCE = 20
 """Jobs that one step looks at."""
 
@@ -34,28 +32,28 @@ def registrations() -> ScriptCall[Registrations]:
         rows, removed, removing = reply
         return Registrations(pairs(rows), frozenset(removed), pairs(removing))
 
-    return ScriptCall(MODELS, {}, parse)
+    return ScriptCall("models", {}, parse)
 
 
 def add(lane: str, row: str | None) -> ScriptCall[Literal["added", "unchanged", "conflict"]]:
     """Serve a model that was removed, or that no file names: with its `row` (JSON)."""
-    return ScriptCall(ADD, {"lane": lane, "row": row}, lambda reply: reply)
+    return ScriptCall("model_add", {"lane": lane, "row": row}, lambda reply: reply)
 
 
 def pause(lane: str, *, paused: bool) -> ScriptCall[str]:
     """Stop the claiming of a model's work, or let it go on and take new jobs. What runs finishes."""
     marks = {"paused": True} if paused else {"paused": False, "draining": False}
-    return ScriptCall(MARK, {"lane": lane, "marks": marks}, str)
+    return ScriptCall("mark", {"lane": lane, "marks": marks}, str)
 
 
 def drain(lane: str) -> ScriptCall[str]:
     """Take no new jobs; `pause(paused=False)` undoes it."""
-    return ScriptCall(MARK, {"lane": lane, "marks": {"draining": True}}, str)
+    return ScriptCall("mark", {"lane": lane, "marks": {"draining": True}}, str)
 
 
 def remove(lane: str) -> ScriptCall[str]:
     """Take and begin nothing more; what waits ends soon (`sweep`)."""
-    return ScriptCall(REMOVE, {"lane": lane}, str)
+    return ScriptCall("model_remove", {"lane": lane}, str)
 
 
 def open_jobs(store: Store, cursor: int) -> tuple[int, list[str]]:
@@ -71,4 +69,4 @@ def sweep(settings: Settings, lane: str, jobs: Sequence[str], done: str | None =
     `done` is how often the model had been removed when a walk began that is over now.
     """
     arguments = {"lane": lane, "jobs": list(jobs), "done": done}
-    return ScriptCall(SWEEP, arguments, int, constants=constants(settings))
+    return ScriptCall("model_sweep", arguments, int, constants=constants(settings))

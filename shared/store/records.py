@@ -6,11 +6,9 @@ They stand in lists of their owners (`functions/records.lua`).
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from shared.store.script import Script, ScriptCall
+from shared.store.script import ScriptCall
 from shared.store.views import pairs
 
-CREATE, READ, CHANGE = Script("record_create"), Script("record_read"), Script("record_change")
-PAGE, ROTATE = Script("records"), Script("secret_rotate")
 Command = tuple[Any, ...]
 """A command on a record: its name, the end of the key behind the record's, its further arguments."""
 NOW = True
@@ -45,11 +43,11 @@ class RecordKind(Generic[T]):
     ) -> ScriptCall[T | None]:
         """Begin a record that has a secret; None where the owner has as many as may be."""
         fields = [*fields, "secret", secret]
-        return self._call(CREATE, owner, self.known, id=id, secret=secret, fields=fields, **terms)
+        return self._call("record_create", owner, self.known, id=id, secret=secret, fields=fields, **terms)
 
     def record(self, owner: str, id: str) -> ScriptCall[T | None]:
         """One record; None where the owner has none of this id."""
-        return self._call(READ, owner, lambda replies: self.known(replies and replies[0]), id=id)
+        return self._call("record_read", owner, lambda replies: self.known(replies and replies[0]), id=id)
 
     def read(self, owner: str, id: str, command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
         """The reply to a command, None where the owner has none of this id, as `parse` reads it."""
@@ -59,7 +57,7 @@ class RecordKind(Generic[T]):
         self, owner: str, id: str, commands: Sequence[Command], parse: Callable[[Any], R]
     ) -> ScriptCall[R]:
         """As `read`: the replies to some commands."""
-        return self._call(READ, owner, parse, id=id, commands=commands)
+        return self._call("record_read", owner, parse, id=id, commands=commands)
 
     def page(
         self, owner: str, *, after: str | None, limit: int, oldest_first: bool = False
@@ -70,13 +68,13 @@ class RecordKind(Generic[T]):
             rows = map(self._readable, reply or ())
             return None if reply is None else [row for row in rows if row is not None]
 
-        return self._call(PAGE, owner, parse, after=after, limit=limit, oldest_first=oldest_first)
+        return self._call("records", owner, parse, after=after, limit=limit, oldest_first=oldest_first)
 
     def change(
         self, owner: str, id: str, commands: Sequence[Command], parse: Callable[[Any], R]
     ) -> ScriptCall[R]:
         """Run commands on a record. `parse` reads its fields, or None where the owner has none of this id."""
-        return self._call(CHANGE, owner, parse, id=id, commands=commands)
+        return self._call("record_change", owner, parse, id=id, commands=commands)
 
     def rotate(self, owner: str, id: str, secret: str, grace_s: int, most: int) -> ScriptCall[T | None]:
         """Give a record another secret; the former one goes on for `grace_s`.
@@ -84,17 +82,19 @@ class RecordKind(Generic[T]):
         Earlier ones go on no longer than they had; of more than `most` those that end soonest go. None where
         the owner has no such record.
         """
-        return self._call(ROTATE, owner, self.known, id=id, secret=secret, grace_s=grace_s, most=most)
+        return self._call(
+            "secret_rotate", owner, self.known, id=id, secret=secret, grace_s=grace_s, most=most
+        )
 
     def _call(
-        self, script: Script, owner: str, parse: Callable[[Any], R], /, **arguments: Any
+        self, function: str, owner: str, parse: Callable[[Any], R], /, **arguments: Any
     ) -> ScriptCall[R]:
-        return ScriptCall(script, {"kind": self.name, "owner": owner, **arguments}, parse)
+        return ScriptCall(function, {"kind": self.name, "owner": owner, **arguments}, parse)
 
 
 def read(command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
     """The reply to a command on any key, given without its prefix, as `parse` reads it."""
-    return ScriptCall(READ, {"commands": [command]}, lambda replies: parse(replies and replies[0]))
+    return ScriptCall("record_read", {"commands": [command]}, lambda replies: parse(replies and replies[0]))
 
 
 def flat(**fields: Any) -> list[Any]:

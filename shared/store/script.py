@@ -8,7 +8,6 @@ get lost: the clients retry on a broken connection.
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -38,8 +37,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 FOLDER = Path(__file__).parent / "functions"
 BASE = "base"
-_FUNCTION = re.compile(r"^(?:transition|hot)\('(\w+)'(?:, ((?:'[\w# ]*'(?:\s*\.\. )?)+))?", re.MULTILINE)
-"""Functions, and the parameters that they take in order."""
 LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, MasterDownError)
 
 # Errors of a server that cannot save (a full disk) or has too few replicas, and of one that is busy; redis-py
@@ -60,33 +57,20 @@ class Library:
         digest = hashlib.sha1(code.encode(), usedforsecurity=False).hexdigest()[:10]
         self.name = f"sl_{digest}"
         self.code = f"#!lua name={self.name}\n{code.replace('@NAME@', self.name)}"
-        self.functions = {
-            name: re.findall(r"\w+", parameters) for name, parameters in _FUNCTION.findall(code)
-        }
 
 
 LIBRARY = Library()
 
 
-class Script:
-    """One function of the library, by the name under which its server knows it."""
-
-    def __init__(self, name: str) -> None:
-        """Raises KeyError where the library has no such function."""
-        self.parameters = LIBRARY.functions[name]
-        self.name = name
-        self.function = f"{LIBRARY.name}_{name}"
-
-
 @value_object
 class ScriptCall(Generic[T]):
-    """One use of a function. Arguments that are None are left out; `text` is stored as it is.
+    """One use of a function of the library. Arguments that are None are left out; `text` is stored as it is.
 
     `constants` are the settings that functions read (`shared.store.constants`), `size` tells how many bytes
     of a reply are in records that may be large.
     """
 
-    script: Script
+    function: str
     arguments: Mapping[str, Any]
     parse: Callable[[Any], T]
     text: str = ""
@@ -95,26 +79,14 @@ class ScriptCall(Generic[T]):
 
     @property
     def command(self) -> tuple[Any, ...]:
-        """FCALL, the function, no keys, and the arguments: in their places, or together as JSON."""
-        places, arguments = self.script.parameters, self.arguments
-        values = [_positional(arguments.get(name)) for name in places]
-        others = {name: v for name, v in arguments.items() if v is not None and name not in places}
-        written = to_json(others) if others else ""
-        return "FCALL", self.script.function, 0, self.constants, *values, written, self.text
+        """FCALL, the function, no keys, the settings, the arguments as JSON, and the text."""
+        arguments = {name: value for name, value in self.arguments.items() if value is not None}
+        return "FCALL", f"{LIBRARY.name}_{self.function}", 0, self.constants, to_json(arguments), self.text
 
     @property
     def reported(self) -> bool:
         """Whether somebody outside gets the reply."""
-        return self.script.name in REPORTED
-
-
-def _positional(value: Any) -> Any:
-    """An argument by its place; an empty one is absent."""
-    if isinstance(value, str):
-        return value
-    if value is None or value is False:
-        return ""
-    return to_json(1 if value is True else value)
+        return self.function in REPORTED
 
 
 class WritesRefused(Unavailable):
@@ -279,7 +251,7 @@ BACKOFF = ExponentialBackoff(cap=0.5, base=0.05)
 """Scripts are safe to repeat, so a lost reply is asked for again, three times."""
 
 
-MARK_WRITTEN: ScriptCall[bool] = ScriptCall(Script("mark_written"), {}, bool)
+MARK_WRITTEN: ScriptCall[bool] = ScriptCall("mark_written", {}, bool)
 """Does nothing but wait for what the settings ask for."""
 
 

@@ -15,7 +15,7 @@ from shared.store.clients import open_client
 from shared.store.files import identity
 from shared.store.layout import QUESTIONS, LayoutError, RightsError, check_layout
 from shared.store.models import registrations
-from shared.store.script import Script, ScriptCall, Store, WritesRefused, connect
+from shared.store.script import ScriptCall, Store, WritesRefused, connect
 
 PARTS = ("server", "persistence", "memory", "replication", "cluster")
 TIMEOUT_S = 2.0
@@ -23,7 +23,7 @@ PINGS = 9
 LOADING = "It is loading what it keeps."
 UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
-RIGHTS: ScriptCall[bool] = ScriptCall(Script("rights"), {}, bool)
+RIGHTS: ScriptCall[bool] = ScriptCall("rights", {}, bool)
 """Fails where our user lacks a right that the functions need."""
 
 

@@ -7,13 +7,12 @@ from typing import Any, Literal
 from shared.job import Delivery, JobView
 from shared.settings import Settings
 from shared.store import views
-from shared.store.claims import GIVE_BACK, SETTLE, Claim
+from shared.store.claims import Claim
 from shared.store.constants import constants
-from shared.store.script import Script, ScriptCall
+from shared.store.script import ScriptCall
 from shared.store.webhook_events import notice
 from shared.webhooks import Notice
 
-DELIVERY, REPLAY = Script("delivery"), Script("replay")
 OVERLOADED = 429
 
 
@@ -41,7 +40,7 @@ def delivery(claim: Claim) -> ScriptCall[DueDelivery | None]:
         key = claim.id.removeprefix("hook:").rpartition(":")[0]
         return DueDelivery(claim, url, tuple(secrets), tries, notice(key, flat))
 
-    return ScriptCall(DELIVERY, {"id": claim.id}, parse)
+    return ScriptCall("delivery", {"id": claim.id}, parse)
 
 
 Ended = Literal["settled", "moved", "forget", "lost"]
@@ -57,7 +56,7 @@ def end_delivery(
     """
     report = _report(due, tried) if due and tried else None
     arguments = {"id": claim.id, "token": claim.token, "tried": report}
-    return ScriptCall(SETTLE, arguments, lambda reply: reply, constants=constants(settings))
+    return ScriptCall("settle", arguments, lambda reply: reply, constants=constants(settings))
 
 
 def postpone_delivery(
@@ -74,7 +73,7 @@ def postpone_delivery(
         "tried": _report(due, tried),
     }
     return ScriptCall(
-        GIVE_BACK, arguments, lambda reply: reply[0] == "postponed", constants=constants(settings)
+        "give_back", arguments, lambda reply: reply[0] == "postponed", constants=constants(settings)
     )
 
 
@@ -103,4 +102,4 @@ def replay(settings: Settings, caller: str, job: str) -> ScriptCall[tuple[Word, 
     def size(reply: list[Any] | None) -> int:
         return views.answer_bytes(reply[1]) if reply and len(reply) > 1 else 0
 
-    return ScriptCall(REPLAY, arguments, parse, size=size, constants=constants(settings))
+    return ScriptCall("replay", arguments, parse, size=size, constants=constants(settings))

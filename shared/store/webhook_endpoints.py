@@ -8,12 +8,11 @@ from pydantic import TypeAdapter
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.records import NOW, Command, RecordKind, flat
-from shared.store.script import Script, ScriptCall
+from shared.store.script import ScriptCall
 from shared.store.views import delivery
 from shared.store.webhook_events import notice
 from shared.webhooks import MOST, MOST_FORMER, DeliveryAttempt, Endpoint, EndpointUpdate, Notice
 
-TELL = Script("endpoint_send")
 _ENDPOINT = TypeAdapter(Endpoint)
 
 
@@ -90,7 +89,7 @@ def replay(
     def parse(reply: list[Any]) -> tuple[Word, Notice | None]:
         return reply[0], notice(key, reply[1]) if reply[0] == "queued" else None
 
-    return ScriptCall(TELL, arguments, parse, constants=constants(settings))
+    return ScriptCall("endpoint_send", arguments, parse, constants=constants(settings))
 
 
 def send_test(

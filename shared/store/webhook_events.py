@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.job import JobView
-from shared.store.script import Script, ScriptCall
+from shared.store.script import ScriptCall
 from shared.store.views import job_error, pairs, read_result
 from shared.webhooks import Notice
 
-NOTICES = Script("notices")
 PAGE_BYTES = 2 * 2**20
 """A page whose records have this many bytes is full."""
 # Other keys than those of notices begin with ids as well, and not all of them are hashes.
@@ -96,4 +95,4 @@ def page(
         rows, following, size = reply
         return NoticePage(tuple(notice(key, flat) for key, flat in rows), following or None, size)
 
-    return ScriptCall(NOTICES, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)
+    return ScriptCall("notices", arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)

@@ -10,9 +10,8 @@ from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Script, ScriptCall, Store, store_errors
+from shared.store.script import ScriptCall, Store, store_errors
 
-BEAT, FLEET = Script("beat"), Script("fleet")
 State = Literal["loading", "ready", "gone"]
 CLASSES = ("interactive", "normal", "batch")
 _WORKER = TypeAdapter(Worker)
@@ -45,7 +44,7 @@ def beat(
         "record": record or {},
     }
     # cjson reads {} as a list or an object alike: both are empty to `pairs`.
-    return ScriptCall(BEAT, arguments, lambda reply: reply, constants=constants(settings))
+    return ScriptCall("beat", arguments, lambda reply: reply, constants=constants(settings))
 
 
 def forget(store: Store, lane: str, *, presence: bool) -> None:
@@ -63,7 +62,7 @@ def fleet(settings: Settings, lanes: Sequence[str]) -> ScriptCall[tuple[Fleet, .
     """What waits and who works, lane by lane in the order given."""
     arguments = {"lanes": list(lanes)}
     return ScriptCall(
-        FLEET, arguments, lambda reply: tuple(map(_fleet, reply)), constants=constants(settings)
+        "fleet", arguments, lambda reply: tuple(map(_fleet, reply)), constants=constants(settings)
     )
 
 

@@ -138,7 +138,7 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(harness: WorkerHarne
         failed = threading.Event()
 
         def run(self, call: ScriptCall[T]) -> T:
-            if call.script.name == "renew" and not self.failed.is_set():
+            if call.function == "renew" and not self.failed.is_set():
                 self.failed.set()
                 raise ResponseError("MISCONF Errors writing to the AOF file")
             return super().run(call)

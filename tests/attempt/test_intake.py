@@ -342,7 +342,7 @@ def test_a_record_store_away_while_a_picture_is_kept_costs_the_job_no_budget(
 def cut_off_after_claim(harness: WorkerHarness, courier: Intake) -> None:
     class CutOff(Store):
         def run(self, call: ScriptCall[T]) -> T:
-            if call.script.name == "touch_output":
+            if call.function == "touch_output":
                 raise Unavailable("store_unavailable", "cut off")
             return super().run(call)
 
@@ -358,7 +358,7 @@ def test_a_picture_is_written_only_once_its_deletion_has_ended(
 
     class Deleting(Store):
         def run(self, call: ScriptCall[T]) -> T:
-            if call.script.name == "touch_output" and len(steps) < 2:
+            if call.function == "touch_output" and len(steps) < 2:
                 steps.append("deletion in progress")
                 return cast(T, call.arguments["digests"])
             return super().run(call)

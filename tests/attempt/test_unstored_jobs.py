@@ -11,7 +11,6 @@ from pydantic import SecretStr
 from shared.blobs import BlobMissingError, digest
 from shared.request import Image, Request
 from shared.settings import FetchSettings, Settings
-from shared.store import claims
 from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
 from shared.store.script import ScriptCall, Store
@@ -41,7 +40,7 @@ class LosingStore(Store):
     """Loses the reply to each report of a delivery: the client repeats the report."""
 
     def run(self, call: ScriptCall[Any]) -> Any:
-        if call.script is claims.SETTLE and call.arguments["id"].startswith("hook:"):
+        if call.function == "settle" and call.arguments["id"].startswith("hook:"):
             super().run(call)
         return super().run(call)
 

@@ -10,7 +10,6 @@ import pytest
 
 from api.dialects.native.jobs import to_job
 from shared.errors import Unavailable
-from shared.store import claims
 from shared.store.script import ScriptCall, Store
 from shared.webhooks import EVENTS, Webhook
 from tests.support.attempt_harness import FAIL, WorkerHarness
@@ -160,7 +159,7 @@ class CutOff(Store):
     """Cut off from the store as the first call ends."""
 
     def run(self, call: ScriptCall[Any]) -> Any:
-        if call.script is claims.SETTLE and not self.__dict__.get("was_cut_off"):
+        if call.function == "settle" and not self.__dict__.get("was_cut_off"):
             self.was_cut_off = True
             raise Unavailable("store_unavailable", "lost on the way")
         return super().run(call)

@@ -31,7 +31,7 @@ class Late(Store):
         self.under_way, self.go = threading.Event(), threading.Event()
 
     def run(self, call: ScriptCall[T]) -> T:
-        if call.script.name == "beat" and not self.under_way.is_set():
+        if call.function == "beat" and not self.under_way.is_set():
             self.under_way.set()
             assert self.go.wait(30)
         return super().run(call)

@@ -13,9 +13,10 @@ from shared.store.acknowledgement import REPORTED, WAITS, Unacknowledged
 from shared.store.admission import submit
 from shared.store.headroom import takes_writes
 from shared.store.pipelined_store import connect_pipelined
-from shared.store.script import LIBRARY, Store, connect, connect_async
+from shared.store.script import Store, connect, connect_async
 from tests.support import hooks
 from tests.support.clients import until
+from tests.support.functions import functions
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.store import SETTINGS, Records, answer
 
@@ -55,7 +56,7 @@ def replicated() -> Iterator[Replicated]:
 
 
 def test_every_name_of_what_is_told_is_a_function() -> None:
-    assert LIBRARY.functions.keys() >= REPORTED
+    assert functions().keys() >= REPORTED
 
 
 async def test_no_job_is_accepted_or_shown_that_only_the_primary_has(

@@ -14,7 +14,7 @@ from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store import jobs
 from shared.store.pipelined_store import PipelinedStore, connect_pipelined
-from shared.store.script import Script, ScriptCall, Store
+from shared.store.script import ScriptCall, Store
 from tests.support.clients import until
 from tests.support.ports import free_port
 from tests.support.store import SETTINGS, Records
@@ -101,7 +101,7 @@ def test_threads_are_all_answered_by_a_store_that_forgot_its_functions(
 def test_a_call_that_cannot_be_sent_fails_alone(real_store: Store) -> None:
     store = PipelinedStore(real_store.client)
     with pytest.raises(ValueError, match="unknown type"):
-        store.run(ScriptCall(Script("lane"), {"lane": object()}, str))
+        store.run(ScriptCall("lane", {"lane": object()}, str))
     assert store.run(LANE).state == "no_worker"
 
 

@@ -7,8 +7,7 @@ from functools import cache
 from shared.store.script import BASE, FOLDER
 
 _HEADER = re.compile(
-    r"((?:^--[^\n]*\n)*)^(?:transition|hot)\('(\w+)', (?:'[^']*'(?:\s*\.\. '[^']*')*, )?\{([^}]*)\}, "
-    r"(?:function\(\)\n(.*?)^end\)|(\w+)\))$",
+    r"((?:^--[^\n]*\n)*)^transition\('(\w+)', \{([^}]*)\}, (?:function\(\)\n(.*?)^end\)|(\w+)\))$",
     re.M | re.S,
 )
 _HELPER = re.compile(r"^(?:local )?function ([\w.]+)\((?:[^\n]* end$|.*?^end$)", re.M | re.S)

@@ -336,7 +336,7 @@ end
 -- Reads the cached answer of a request, for a caller who wants nothing but that: {result, origin or '', the job that computed it,
 -- its r and s, now, data of its text events, a JSON list}. nil where there is none; or its texts are wanted, and have more than
 -- so many `bytes`.
-hot('cached', 'caller lane key bytes# worker_ttl_s#', { 'no-writes' }, function()
+transition('cached', { 'no-writes' }, function()
   for _, id in ipairs(entries(a)) do
     local json, result, origin
     if id then
@@ -352,7 +352,7 @@ hot('cached', 'caller lane key bytes# worker_ttl_s#', { 'no-writes' }, function(
 end)
 
 -- The answer of a job that is still asked for lives on.
-hot('keep_answer', 'run retain_s#', { 'allow-oom' }, function()
+transition('keep_answer', { 'allow-oom' }, function()
   local work = stored(a.run)
   if work and Runs.outcome(work) and now < work.kept and prolong(work, { retain_s = a.retain_s, quiet = 1 }) then
     write(work)
@@ -369,7 +369,7 @@ end)
 -- draining | unready | paused | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
 -- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its
 -- webhook}, else {intake | known, view, trace of the run that it shares}. A repeat answers `known`.
-hot('submit', 'job caller model lane priority hash key cost# room# question paths max_queued_caller# request_id call_id spare# uploaded', {}, function()
+transition('submit', {}, function()
   Upkeep.notice_gap()
   local before = call('EXISTS', P .. a.job) == 1 and read(a.job)
   local again = before and before.id or Jobs.take_abandoned()
@@ -467,7 +467,7 @@ local OF_INTAKE = { 'attempts', 'attempt', 'worker', 'state', 'blobs', 'lane', '
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused. `token` is the intake claim's; text:
 -- the request with its pictures' digests. Returns queued (it is work now) | placed (hit or follower, or ended) | lost (the claim
 -- is another's). A repeat answers placed.
-hot('admit', 'job caller model lane priority hash key blobs cost# room# question token', { 'allow-oom' }, function()
+transition('admit', { 'allow-oom' }, function()
   local job = stored(a.job)
   if job and job.admitted == a.token then
     return 'placed'

@@ -296,18 +296,6 @@ local function owned(id, caller)
   return job and job.caller == caller and job or nil
 end
 
--- Settings come as one JSON text, the same one in almost every call.
-local settings = { text = '', value = nil }
-
-local function set_up(flags, constants)
-  writable = flags[1] ~= 'no-writes'
-  memo = { records = {}, json = {}, charges = {}, answers = {} }
-  if constants ~= '' and constants ~= settings.text then
-    settings.text, settings.value = constants, cjson.decode(constants)
-  end
-  S = constants ~= '' and settings.value or nil
-end
-
 -- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
 -- before its error stays written.
 local function finished(ok, reply)
@@ -323,42 +311,22 @@ local function finished(ok, reply)
   return reply
 end
 
-local function register(name, flags, callback)
-  redis.register_function({ function_name = '@NAME@_' .. name, flags = flags, callback = callback })
-end
+-- Settings come as one JSON text, the same one in almost every call.
+local settings = { text = '', value = nil }
 
--- Registers a function that every job passes: {settings, arguments in the order of their names, the other ones as JSON, text},
--- where '' is absent and a name with # a number. Flags: `no-writes` also runs where the server takes no writes; `allow-oom` also
--- where its memory is full, because it ends what was accepted, or frees memory.
-local function hot(name, names, flags, body)
-  local places, numbers, placed, others
-  register(name, flags, function(_, argv)
-    set_up(flags, argv[1])
-    if not places then
-      call, find, sub, byte = redis.call, string.find, string.sub, string.byte
-      places, numbers, others = {}, {}, {}
-      -- Each call sets all of these: a table made anew would grow with every one.
-      placed = setmetatable({}, others)
-      for word, number in string.gmatch(names, '([%w_]+)(#?)') do
-        places[#places + 1] = word
-        numbers[word] = number == '#'
-      end
-    end
-    local place, own = 1, placed
-    for _, word in ipairs(places) do
-      place = place + 1
-      local value = argv[place]
-      own[word] = value ~= '' and (numbers[word] and tonumber(value) or value) or nil
-    end
-    local json = argv[place + 1]
-    others.__index = json ~= '' and cjson.decode(json) or nil
-    a, text = place > 1 and own or others.__index or {}, argv[place + 2]
-    S, now = S or a, a.now or clock()
-    return finished(pcall(body))
-  end)
-end
-
--- The same for functions whose arguments all come as JSON.
+-- Registers a function: {settings or '', arguments as JSON, text}. Flags: `no-writes` also runs where the server takes no writes;
+-- `allow-oom` also where its memory is full, because it ends what was accepted, or frees memory.
 local function transition(name, flags, body)
-  hot(name, '', flags, body)
+  local function callback(_, argv)
+    call, find, sub, byte = redis.call, string.find, string.sub, string.byte
+    writable = flags[1] ~= 'no-writes'
+    memo = { records = {}, json = {}, charges = {}, answers = {} }
+    if argv[1] ~= '' and argv[1] ~= settings.text then
+      settings.text, settings.value = argv[1], cjson.decode(argv[1])
+    end
+    a, text = cjson.decode(argv[2]), argv[3]
+    S, now = argv[1] ~= '' and settings.value or a, a.now or clock()
+    return finished(pcall(body))
+  end
+  redis.register_function({ function_name = '@NAME@_' .. name, flags = flags, callback = callback })
 end

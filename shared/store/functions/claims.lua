@@ -155,7 +155,7 @@ end
 -- unstored (1 = nothing of it is to be kept), model, class, how long it stood in line (ms), request_id and trace of the call
 -- that asked first, rows}, `full` where work waits but this worker holds as much as it may, `again` where much was ended first,
 -- or nil where nothing can be taken. A repeat with the same token (a lost reply) answers the same claim.
-hot('claim', 'lane worker token print row slots#', { 'allow-oom' }, function()
+transition('claim', { 'allow-oom' }, function()
   local claims, count = Queue.claims_of(a.worker, a.lane)
   local before = claims[a.token]
   if before then
@@ -194,11 +194,11 @@ end)
 -- Longer than a claim's reply takes to reach the worker.
 local UNHEARD_MS = 3000
 
--- Renews every lease that one worker holds ({id, token}, …, JSON), and puts claims back in line whose reply never reached the
+-- Renews every lease that one worker holds ({id, token}, …), and puts claims back in line whose reply never reached the
 -- worker: those count as no worker's death. Returns the tokens that are no longer good.
-hot('renew', 'worker claims', { 'allow-oom' }, function()
+transition('renew', { 'allow-oom' }, function()
   local claims, lost, named = Queue.claims_of(a.worker), {}, {}
-  for _, claim in ipairs(cjson.decode(a.claims)) do
+  for _, claim in ipairs(a.claims) do
     local token = claim[2]
     named[token] = true
     local _, lane = Queue.parts_of(claims[token] or '')
@@ -239,10 +239,10 @@ local function publish_rest(run, pieces)
 end
 
 -- Ends a run with the outcome of its attempt, or a job whose inputs cannot be had; only the holder of the claim can. `rest`: pieces
--- of text that are not published yet (JSON, see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`:
+-- of text that are not published yet (see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`:
 -- what made it, for its receipt; text: result or error, as JSON; `tried`: how the call of a webhook went, which then ends (webhooks.lua). Returns settled | lost (as `append`) | again (many of its jobs were late, and there
 -- may be more: ask once more). A repeat by the same claim answers settled.
-hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }, function()
+transition('settle', { 'allow-oom' }, function()
   local run = stored(a.id)
   if run and run.settled_by == a.token then
     return 'settled'
@@ -259,7 +259,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   if not stays or left == Runs.ENDS then
     return stays and 'again' or 'lost'
   end
-  local datas = publish_rest(run, a.rest and cjson.decode(a.rest) or {})
+  local datas = publish_rest(run, a.rest or {})
   if not datas then
     return 'lost'
   end

@@ -144,7 +144,7 @@ end
 
 -- Publishes the next piece of a running run's text. Text: the event's data. Returns ok | lost (the claim is another's, the run
 -- has ended, or the store forgot text in a crash). A repeat of what is published answers ok and changes nothing.
-hot('append', 'id token start# size# choice', { 'allow-oom' }, function()
+transition('append', { 'allow-oom' }, function()
   local json = redis.pcall('HGET', P .. a.id, 't')
   if type(json) == 'string' and append_next(json) then
     return 'ok'
@@ -204,10 +204,10 @@ local function follow()
 end
 
 -- As above.
-hot('follow', 'job caller after# limit# bytes#', { 'no-writes' }, follow)
+transition('follow', { 'no-writes' }, follow)
 
 -- The same for the first reader who is given text of a run in flight: the run is marked as read.
-hot('follow_first', 'job caller after# limit# bytes#', { 'allow-oom' }, function()
+transition('follow_first', { 'allow-oom' }, function()
   local found, job = follow(), read(a.job)
   local work = found and Runs.of(job)
   if work and work.t.unread then

@@ -108,7 +108,7 @@ function Jobs.lists_of(caller, pairs)
 end
 
 -- Reads one job; nil where the caller has no such job. `line`: for its batch, which sees it longer than its caller.
-hot('view', 'job caller', { 'no-writes' }, function()
+transition('view', { 'no-writes' }, function()
   memo.whole = a.line
   local json = is_job(a.job) and read_whole(a.job)
   return json and a.caller and string.find(json[1], 'caller":"' .. a.caller .. '"', 1, true) and Jobs.view(a.job) or nil
@@ -238,7 +238,7 @@ end
 -- the filter: status (words), search (spellings in lines), model, priority, since and till (Unix ms, created then or later, created before), pairs (digests of
 -- metadata). Returns {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil where `after` is no cursor
 -- and none of the caller's.
-hot('jobs', 'caller after limit# look# bytes# bare status search model priority since# till# pairs', { 'allow-oom' }, function()
+transition('jobs', { 'allow-oom' }, function()
   local source, latest, passed = beginning_of_walk()
   if not source then
     return nil

@@ -150,7 +150,7 @@ end
 -- Reads what the courier that has claimed a call needs for it: {url, secrets, failures, notice (a flat list)}; all secrets sign,
 -- without any the service's own does. nil where its job or its webhook is gone, or the webhook is disabled and the caller did not
 -- ask for the call: then it is to be settled.
-hot('delivery', 'id', { 'allow-oom' }, function()
+transition('delivery', { 'allow-oom' }, function()
   local work, notice, _, id = read(a.id), parts_of(a.id)
   local fields, webhook = Notices.content(notice), Webhooks.fields(id)
   if not work or not fields or not webhook.url or webhook.disabled and not work.asked then

@@ -19,14 +19,14 @@ from shared.settings import Settings
 from shared.store import api_keys, files, models
 from shared.store.admission import JobTerms, Placing, submit
 from shared.store.api_keys import KEPT_S, KEYS, NOBODY
-from shared.store.batches import BATCHES, END, STEP
+from shared.store.batches import BATCHES
 from shared.store.constants import constants
 from shared.store.files import FILES
 from shared.store.headroom import memory
 from shared.store.keys import BATCH
 from shared.store.maintenance import lead
-from shared.store.records import CREATE, Command, RecordKind, flat, read
-from shared.store.script import Script, ScriptCall, Store, store_errors
+from shared.store.records import Command, RecordKind, flat, read
+from shared.store.script import ScriptCall, Store, store_errors
 from shared.store.transfer.lines import (
     BatchLine,
     BatchPlaceLine,
@@ -43,7 +43,6 @@ from shared.store.transfer.lines import (
 from shared.store.webhook_endpoints import ENDPOINTS
 from shared.webhooks import MOST_FORMER
 
-RESTORE = Script("restore")
 NAME = "import"
 """As a leader of the maintenance, and as a process that works on batches."""
 LEADS_MS = 10_000
@@ -197,7 +196,9 @@ class StoreWriter:
         which = {"kind": BATCHES.name, "owner": line.caller, "id": line.id}
         known = self._store.run(read(("EXISTS", line.id), bool))
         if not known:
-            self._store.run(ScriptCall(CREATE, which | {"fields": flat(**(line.fields | held))}, bool))
+            self._store.run(
+                ScriptCall("record_create", which | {"fields": flat(**(line.fields | held))}, bool)
+            )
         hook = flat(**line.hook or {})
         attached: ScriptCall[Any] = BATCHES.change(
             line.caller, line.id, [("HSET", ":hook", *hook)] if hook else [], bool
@@ -212,7 +213,7 @@ class StoreWriter:
         stage = line.fields["stage"]
         arguments: dict[str, Any] = {"id": line.id, "token": NAME, "stage": stage, "fields": [], "files": []}
         arguments |= {"untold": line.untold, "now": int(line.fields[f"{stage}_at"])}
-        return ScriptCall(END, arguments, str, constants=to_json(self._constants).decode())
+        return ScriptCall("batch_end", arguments, str, constants=to_json(self._constants).decode())
 
     def _step(
         self, batch: str, commands: Sequence[Command], blobs: Sequence[str] = (), pause: int | None = None
@@ -220,7 +221,7 @@ class StoreWriter:
         """Commands on a batch that is ours still."""
         arguments: dict[str, Any] = {"id": batch, "token": NAME, "commands": commands, "pieces": blobs}
         arguments |= {"upload": f"upload:{NAME}", "pause": pause}
-        return ScriptCall(STEP, arguments, str)
+        return ScriptCall("batch_step", arguments, str)
 
     def _place_batch(self, line: BatchPlaceLine) -> bool:
         return self._store.run(self._step(line.id, [], pause=0)) == "written"
@@ -265,10 +266,12 @@ class StoreWriter:
             settings = settings | {"idempotency_s": max(1, self._left_s(job.idempotency.goes_ms))}
         text = to_json(settings).decode()
         if job.end is None:
-            return ScriptCall(call.script, {**call.arguments, **more}, _word, call.text, constants=text)
+            return ScriptCall(call.function, {**call.arguments, **more}, _word, call.text, constants=text)
         more |= {"retry_of": None, "retried": job.retry_of, "request": job.request_json}
         more |= self._ended(job.end)
-        return ScriptCall(RESTORE, {**call.arguments, **more}, str, job.end.result_json or "", constants=text)
+        return ScriptCall(
+            "restore", {**call.arguments, **more}, str, job.end.result_json or "", constants=text
+        )
 
     def _terms(self, job: JobLine) -> JobTerms:
         return JobTerms(

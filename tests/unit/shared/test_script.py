@@ -34,7 +34,7 @@ from shared.store import (
 )
 from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
-from shared.store.script import FOLDER, LIBRARY, MARK_WRITTEN, Library, Script, ScriptCall, Store
+from shared.store.script import FOLDER, LIBRARY, MARK_WRITTEN, Library, ScriptCall, Store
 from shared.store.transfer.lines import BatchLine, End, JobLine
 from shared.store.transfer.restore import StoreWriter
 from shared.store.webhook_deliveries import DueDelivery
@@ -282,11 +282,11 @@ def used(source: str) -> set[str]:
 
 def test_every_function_of_a_file_is_called() -> None:
     # With which every call begins and ends, and what is named by a choice of functions.
-    called = {"clock", "save", "finished", "register", "set_up", "mend_run", "mend_job"}
+    called = {"clock", "save", "finished", "mend_run", "mend_job"}
     called |= {"is_in_place", "put_back"}
     for function in functions().values():
         called |= set(re.findall(r"(?<![\w:])(?:[A-Z]\w*\.)?(\w+)\b", function.source))
-    assert {name.rpartition(".")[2] for _, name in helpers()} - called == {"transition", "hot"}
+    assert {name.rpartition(".")[2] for _, name in helpers()} - called == {"transition"}
 
 
 def test_the_library_is_named_by_its_code(tmp_path: Path) -> None:
@@ -297,19 +297,14 @@ def test_the_library_is_named_by_its_code(tmp_path: Path) -> None:
     assert Library(tmp_path).name != LIBRARY.name
 
 
-def test_a_missing_function_stops_the_start_and_not_the_first_request() -> None:
-    with pytest.raises(KeyError):
-        Script("nothing")
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_function_s_header_says_what_it_does(name: str) -> None:
     assert re.search(r"^-- \S", functions()[name].header, re.M)
 
 
-@pytest.mark.parametrize("call", list(calls()), ids=lambda call: call.script.name)
+@pytest.mark.parametrize("call", list(calls()), ids=lambda call: call.function)
 def test_a_function_is_given_what_it_reads(call: ScriptCall) -> None:
-    same = [other for other in calls() if other.script is call.script]
+    same = [other for other in calls() if other.function == call.function]
     given = {name for other in same for name, value in other.arguments.items() if value is not None}
     # Admitted work was accepted before: what may refuse it is not asked. Statuses are all of them.
     refusing = {"must_be_ready", "max_queued_caller", "pending"}
@@ -318,14 +313,8 @@ def test_a_function_is_given_what_it_reads(call: ScriptCall) -> None:
         "restore": {"retry_of"},
         "predict": refusing,
         "statuses": {"status"},
-    }.get(call.script.name, set())
-    assert used(functions()[call.script.name].source) - never_asked - given == set()
-
-
-@pytest.mark.parametrize("call", list(calls()), ids=lambda call: call.script.name)
-def test_arguments_by_place_are_those_that_are_given(call: ScriptCall) -> None:
-    given = {name for other in calls() if other.script is call.script for name in other.arguments}
-    assert set(call.script.parameters) <= given
+    }.get(call.function, set())
+    assert used(functions()[call.function].source) - never_asked - given == set()
 
 
 def test_every_kind_of_key_is_described() -> None:
@@ -338,7 +327,7 @@ def test_every_kind_of_key_is_described() -> None:
 
 
 def test_every_function_has_its_transition() -> None:
-    assert sorted({call.script.name for call in calls()}) == NAMES
+    assert sorted({call.function for call in calls()}) == NAMES
 
 
 def test_arguments_left_out_are_not_sent_as_null() -> None:

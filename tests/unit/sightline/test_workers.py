@@ -61,7 +61,7 @@ class Stage:
 
     def run(self, call: Any) -> Registrations:
         """The store that has the models, and nothing to say of workers."""
-        if call.script.name != "models":
+        if call.function != "models":
             raise Unavailable("store_unavailable", "")
         rows = {model.lane: model.model_dump_json(exclude_defaults=True) for model in self.added}
         return Registrations(rows, frozenset(model.lane for model in self.removed), {})
