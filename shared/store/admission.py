@@ -301,9 +301,9 @@ def _can_be_read(job: views.Record, now_ms: int) -> bool:
     return "own" not in job and "gone" not in job and now_ms < job.get("till", now_ms + 1)
 
 
-def keep_answer(settings: Settings, run: str, retain_s: int | None) -> ScriptCall[None]:
-    """The cached answer of a run lives for `retain_s` from now, or as long as the settings keep results."""
-    arguments = {"run": run, "retain_s": retain_s}
+def keep_answer(settings: Settings, job: str, retain_s: int | None) -> ScriptCall[None]:
+    """The cached answer of a job lives for `retain_s` from now, or as long as the settings keep results."""
+    arguments = {"job": job, "retain_s": retain_s}
     return ScriptCall("keep_answer", arguments, lambda reply: reply, constants=constants(settings))
 
 

@@ -138,7 +138,7 @@ local function join(job, work, p)
 end
 
 -- Makes a job work, in line.
-local function begin_work(job, p, request, uploaded)
+function Admission.begin_work(job, p, request, uploaded)
   local lane = Lanes.of(p.lane)
   job.lane, job.blobs, job.cost, job.rows, job.key = p.lane, p.blobs, p.cost, p.rows, p.key
   job.hash = not p.key and p.hash or nil
@@ -269,7 +269,7 @@ local function list(job)
 end
 
 -- Writes down a job that was let in, under its webhook, its key and its lists.
-local function begin_job()
+function Admission.begin_job()
   local job = create(a.job, { caller = a.caller, model = a.model, model_lane = a.lane, priority = a.priority,
     metadata = a.metadata or '{}', created = now, paths = a.paths, start_by = a.start_by, finish_by = a.finish_by,
     schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
@@ -313,7 +313,7 @@ local function place(job, p, hit, work, request, uploaded)
   elseif work then
     join(job, work, p)
   else
-    begin_work(job, p, request, uploaded)
+    Admission.begin_work(job, p, request, uploaded)
     return 'queued'
   end
   return 'known'
@@ -353,7 +353,7 @@ end)
 
 -- The answer of a job that is still asked for lives on.
 transition('keep_answer', { 'allow-oom' }, function()
-  local work = stored(a.run)
+  local work = stored(a.job)
   if work and Runs.outcome(work) and now < work.kept and prolong(work, { retain_s = a.retain_s, quiet = 1 }) then
     write(work)
   end
@@ -397,7 +397,7 @@ transition('submit', {}, function()
   if word or #missing > 0 then
     return word and { word } or { 'pictures', missing, a.sent and Files.hold_upload(a.blobs, missing) or missing }
   end
-  local job = begin_job()
+  local job = Admission.begin_job()
   local m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + own + #(a.terms or ''), needed - own)
   if hit then
     -- It ends in this call, and what is not there cannot be given a time to live.
@@ -420,45 +420,6 @@ transition('submit', {}, function()
   end
   local shared = hit or work
   return { word or 'known', Jobs.view(job.id), shared and shared.trace or '' }
-end)
-
--- Takes in a job that ended in another store, as it was there: its end is told to `untold` endpoints (ids) only, and to its own
--- webhook unless that was `told`. Beside the arguments of `submit`: request; status, ended, error (JSON), started, first (text), attempts, cache (its word),
--- retried (retry_of), goes (Unix ms; absent = once its webhook was called); and where its answer is kept answer_goes, print (where the
--- cache leads to it), bare, origin, texts (data of its text events). Text: the result. A repeat changes nothing.
-transition('restore', {}, function()
-  if call('EXISTS', P .. a.job) == 1 then
-    return 'known'
-  end
-  memo['endpoints:' .. a.caller] = a.untold
-  memo[a.job .. ':hook'] = a.told and {} or nil
-  local job = begin_job()
-  job.cache, job.retry_of = a.cache, a.retried
-  Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), 0)
-  if a.answer_goes then
-    begin_work(job, a, a.request, true)
-    job.started, job.attempts, job.attempt, job.print, job.cache = a.started, a.attempts, #a.attempts, a.print, a.cache
-    job.running_id, job.t.first = a.started and Events.number(job) or nil, a.first
-    now = a.ended
-    local rest = a.texts[1] and Events.rest(job, a.texts) or nil
-    Runs.end_run(job, a.status, a.error, true, { result = text ~= '' and text or nil, bare = a.bare, origin = a.origin, rest = rest })
-    if a.print then
-      call('SET', Runs.cache_key(job, a.print), a.job, 'PXAT', a.answer_goes)
-    end
-    job.kept = a.answer_goes
-    call('PEXPIRE', P .. a.job .. ':answer', a.answer_goes - clock())
-  else
-    now = a.ended
-    Runs.end_job(job, a.status, 1, false, a.error)
-  end
-  if a.goes then
-    local till = math.max(a.goes, a.answer_goes or 0)
-    job.till = a.goes
-    Memory.prolong(a.job, (till - now) / 1000)
-    call('PEXPIRE', P .. a.job, till - clock())
-  end
-  write(job)
-  return 'restored'
 end)
 
 -- What was true of a job while it waited in intake.
