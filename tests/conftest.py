@@ -37,6 +37,9 @@ LONGEST = (*ONE_PROCESS, "tests/installation/")
 # All servers of these tests are on this machine, and no proxy of its user reaches them.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
+# A shell ignores Ctrl-C for what it runs in the background, and so would the commands that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Read when torch is imported: processes with a thread for each processor would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

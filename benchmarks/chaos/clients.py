@@ -175,6 +175,11 @@ class Client:
             try:
                 path = f"{self._url()}/v1/jobs/{job}/events"
                 async with self._http.stream("GET", path, headers=headers) as reply:
+                    if reply.status_code != 200:
+                        await reply.aread()
+                    if _error_of(reply).get("code") == "stream_rewound":
+                        # It was told more than the store has after a fault.
+                        return await self.poll(job)
                     if self._is_missing(reply):
                         return
                     if reply.status_code == 200:

@@ -350,6 +350,7 @@ def test_the_list_is_gone_through_by_keys(page: Page, api: Api) -> None:
 def test_a_job_that_is_deleted_leaves_its_conversation(page: Page) -> None:
     for text in ("one that stays", "one that goes"):
         ask(page, ECHO, text)
+        expect(turn(page).locator("h2")).to_have_text(text)
         status(page, "succeeded")
     turn(page).locator("a", has_text="Job").click()
     page.click("[data-do=delete-job]")
