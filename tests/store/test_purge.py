@@ -4,6 +4,7 @@ import pytest
 
 from shared.job import JobView
 from shared.store.files import deleted, touch
+from tests.support.hooks import HOOK
 from tests.support.store import Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
@@ -213,3 +214,15 @@ def test_nothing_of_a_deleted_job_s_caller_stays_with_those_who_follow_it(record
     assert "of its caller" not in str(records.client.hgetall(f"sl8:{first.id}"))
     records.settle(records.claim())
     assert records.view(follower.id).status == "succeeded"
+
+
+def test_an_answer_that_others_read_goes_in_the_end_though_the_webhook_of_its_deleted_job_was_never_called(
+    records: Records,
+) -> None:
+    records.beat()
+    first = records.post(records.placing("q"), webhook=HOOK).view
+    records.submit("q")
+    records.settle(records.claim())
+    assert first is not None
+    records.purge(first.id)
+    assert records.client.ttl(f"sl8:{first.id}") > 0

@@ -109,13 +109,12 @@ local function take_answer(job, work, p)
   Runs.end_job(job, 'succeeded', Runs.outcome(work).last, false, nil)
 end
 
--- Work knows the first moment that one of its jobs named, whether one wants to hear of its beginning, and how long the log
+-- Work knows the first moment that one of its jobs named, and how long the log
 -- reads them.
 local function note_job(work, job)
   work.limit_at = job.start_by and math.min(job.start_by, work.limit_at or job.start_by) or work.limit_at
   work.limit_at = job.finish_by and math.min(job.finish_by, work.limit_at or job.finish_by) or work.limit_at
   work.log_s = math.max(work.log_s or 0, Runs.log_s(job) or 0)
-  work.beginnings = work.beginnings or job.beginnings
 end
 
 local function join(job, work, p)

@@ -334,7 +334,7 @@ end)
 local REPEAT_MS = 60000
 
 -- What beside its caller is in a record.
-local PRIVATE = { 'metadata', 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'hook', 'error' }
+local PRIVATE = { 'metadata', 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'hook' }
 
 -- Forgets a job that others follow: its work goes on, or is still to be read.
 local function strip(job)
@@ -342,6 +342,10 @@ local function strip(job)
     unset(job, name)
   end
   job.gone, job.till, job.metadata = 1, 0, '{}'
+  if call('TTL', P .. job.id) < 0 then
+    -- It waited for its webhook, which is called no more.
+    Runs.expire_job(job)
+  end
   write(job)
 end
 

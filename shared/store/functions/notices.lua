@@ -32,7 +32,7 @@ end
 function Notices.content(notice, types)
   local record, subject = by_name(call('HGETALL', P .. notice)), string.match(notice, '^(job_%x+):ended$')
   local job = not record.type and subject and stored(subject)
-  local type = record.type or job and job.status and 'job.' .. job.status
+  local type = record.type or job and job.status and not job.gone and 'job.' .. job.status
   if not type or types and not Notices.names(types, type) then
     return nil
   end
@@ -65,15 +65,14 @@ function Webhooks.fields(id)
   return memo[id]
 end
 
--- Gives a job its own webhook: fields by name, if there is one; and says whether somebody may want to hear of its beginning.
+-- Gives a job its own webhook: fields by name, if there is one.
 function Webhooks.attach(job, hook)
-  job.beginnings = not job.quiet and Webhooks.endpoints(job.caller) > 0 and 1 or nil
   if not hook or not hook.url then
     return
   end
   call('HSET', P .. job.id .. ':hook', unpack(flat(hook)))
   job.hook = Memory.HOOK_BYTES + #hook.url + #(hook.secret or '')
-  job.beginnings = job.beginnings or Notices.names(hook.events, 'job.running') and 1 or nil
+  job.beginnings = Notices.names(hook.events, 'job.running') and 1 or nil
 end
 
 -- The host of a webhook that wants events of this type; nil where it does not.

@@ -310,10 +310,10 @@ end)
 
 -- Announces to all jobs of some work that it has begun.
 function Runs.announce_beginning(work)
-  if work.beginnings and not work.status and not work.gone then
+  if (work.beginnings or Webhooks.endpoints(work.caller) > 0) and not work.status and not work.gone then
     Webhooks.announce('began', work)
   end
-  local followers = work.beginnings and live_followers(work, 1000) or {}
+  local followers = live_followers(work, 1000)
   if followers[1] then
     call('SADD', P .. work.id .. ':beginnings', unpack(followers))
     if announce_beginnings(work.id, PIECE) <= 0 then

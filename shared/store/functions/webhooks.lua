@@ -46,8 +46,14 @@ local function forget_call(work)
   delete(work.id)
 end
 
--- Writes what is kept of a notice, and puts calls of it in line, from the first try: hosts by target. One that a courier makes
--- now is left alone. `asked` = the caller asked for them. Returns how many there are.
+-- Whether a call need not be put in line: a courier makes it now, or it waits for its first try.
+local function stands(work, host, asked)
+  return work.state == 'running'
+    or work.state == 'queued' and not work.failures and work.host == host and (work.asked or not asked)
+end
+
+-- Writes what is kept of a notice, and puts calls of it in line, from the first try: hosts by target. `asked` = the caller asked
+-- for them. Returns how many were put there.
 function Webhooks.send(notice, caller, record, hosts, asked)
   local targets, count = {}, 0
   for target in words(record.targets) do
@@ -56,7 +62,7 @@ function Webhooks.send(notice, caller, record, hosts, asked)
   for target, host in pairs(hosts) do
     local id = call_id(notice, target)
     local before = targets[target] and read(id)
-    if not before or before.state ~= 'running' then
+    if not (before and stands(before, host, asked)) then
       if before then
         forget_call(before)
       end

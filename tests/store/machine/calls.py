@@ -224,7 +224,8 @@ class Calls(Base):
             found += [webhook_events.key_of(notice.id) or "" for notice in page.notices]
             if (after := page.next) is None:
                 break
-        assert found == [key for key in self.model.book.listed(caller) if self.model.event(key)]
+        expected = [key for key in self.model.book.listed(caller) if self.model.event(key)]
+        assert found == expected, f"{caller} reads {found}, should {expected}"
 
     def hang_up(self) -> None:
         while self.model.book.endpoints:

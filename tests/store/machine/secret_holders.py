@@ -9,7 +9,7 @@ from hypothesis.stateful import invariant, precondition, rule
 from shared.api_keys import ApiKey
 from shared.store import api_keys, webhook_endpoints
 from shared.store.api_keys import KEPT_S
-from shared.webhooks import MOST_FORMER, Endpoint, EndpointUpdate
+from shared.webhooks import MOST, MOST_FORMER, Endpoint, EndpointUpdate
 from tests.store.machine.base import again, pick
 from tests.store.machine.owners import SETTINGS, Owners, people
 from tests.support.store import Records
@@ -170,6 +170,7 @@ class SecretHolders(Owners):
 
         self.do(lambda: self.records.run(api_keys.revoke(id)) is not None, expected, again=again)
 
+    @precondition(lambda self: len(self.endpoints) < MOST)
     @rule(caller=people, again=again)
     def make_endpoint(self, caller: str, again: bool) -> None:
         new = Endpoint(f"wh_{self.records.token()}", f"https://{HOST}/", ("batch.*",), "", 0)

@@ -92,7 +92,7 @@ class Work:
         first = next(at for at, (kind, _) in enumerate(self.events) if kind == "text")
         last = len(self.events) - (self.events[-1][0] != "text")
         self.events[first:last] = [("unsaid", {})] * (last - first)
-        self.text = ""
+        self.text, self.unread = "", False
 
     def close_attempt(self, outcome: str, now: int) -> None:
         if self.attempts and self.attempts[-1].ended_ms is None:
