@@ -179,7 +179,8 @@ class Client:
                         await reply.aread()
                     if _error_of(reply).get("code") == "stream_rewound":
                         # It was told more than the store has after a fault.
-                        return await self.poll(job)
+                        await self.poll(job)
+                        return
                     if self._is_missing(reply):
                         return
                     if reply.status_code == 200:
