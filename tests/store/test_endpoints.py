@@ -289,6 +289,13 @@ def test_an_endpoint_is_not_told_of_what_ended_before_it_was_made(records: Recor
     )
 
 
+def test_an_endpoint_is_told_of_all_that_begins_after_it_was_made(records: Records) -> None:
+    jobs = [records.submit("q").id for _ in range(2)]
+    endpoint(records, "job.running")
+    records.claim()
+    assert sorted(told_to(records)) == sorted((URL, "job.running", job) for job in jobs)
+
+
 def test_an_endpoint_that_its_caller_turned_off_is_not_said_to_be_gone(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     finished(records)

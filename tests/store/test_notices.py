@@ -188,6 +188,13 @@ def test_a_deleted_job_is_gone_from_the_log_and_readers_go_on(records: Records) 
     assert [notice.subject for notice in page(records, after=f"{jobs[1]}:ended").notices] == [jobs[2]]
 
 
+def test_a_deleted_job_is_gone_from_the_log_though_others_follow_it(records: Records) -> None:
+    first, second = records.submit("q"), records.submit("q")
+    records.purge(first.id)
+    records.settle(records.claim())
+    assert [notice.subject for notice in page(records).notices] == [second.id]
+
+
 def test_a_long_stretch_of_other_types_is_read_through(records: Records) -> None:
     for number in range(1100):
         records.client.zadd("sl8:notices:anyone", {f"job_{number}:ended": records.now - 2000 + number})

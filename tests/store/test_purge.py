@@ -5,7 +5,7 @@ import pytest
 from shared.job import JobView
 from shared.store.files import deleted, touch
 from tests.support.hooks import HOOK
-from tests.support.store import Records
+from tests.support.store import BROKEN, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
 
@@ -214,6 +214,13 @@ def test_nothing_of_a_deleted_job_s_caller_stays_with_those_who_follow_it(record
     assert "of its caller" not in str(records.client.hgetall(f"sl8:{first.id}"))
     records.settle(records.claim())
     assert records.view(follower.id).status == "succeeded"
+
+
+def test_who_follows_a_failed_job_is_told_why_though_that_was_deleted(records: Records) -> None:
+    first, follower = records.submit("q"), records.submit("q")
+    records.settle(records.claim(), BROKEN)
+    records.purge(first.id)
+    assert records.events(follower.id)[-1].data == BROKEN.model_dump()
 
 
 def test_an_answer_that_others_read_goes_in_the_end_though_the_webhook_of_its_deleted_job_was_never_called(
