@@ -210,7 +210,11 @@ class Records:
             pass
 
     def expire(self) -> list[str]:
-        return self.run(maintenance.expire(self.settings))[0]
+        ended, looked_at = list[str](), 1
+        while looked_at:
+            jobs, looked_at = self.run(maintenance.expire(self.settings))
+            ended += jobs
+        return ended
 
     def next_delivery(self, **how: Any) -> webhook_deliveries.DueDelivery | None:
         """The webhook call that a courier gets next, once maintenance was there; those for nobody end."""
