@@ -9,7 +9,7 @@ from shared.store.keys import HOOK
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Endpoint, EndpointUpdate
 from tests.store.machine import telling
-from tests.store.machine.base import SETTINGS, Base, again, pick
+from tests.store.machine.base import SETTINGS, STEP_S, Base, again, pick
 from tests.store.machine.model import Model
 from tests.store.machine.telling import OWN
 from tests.store.machine.work import Job
@@ -234,7 +234,8 @@ class Calls(Base):
             if delivery := self.take_call():
                 self.tell(delivery, "taken")
             else:
-                self.advance(self.model.lease_ms)
+                # No longer than what is taken for an outage: leases have grace after one.
+                self.advance(8 * STEP_S * 1000)
                 self.maintain()
 
     def maintain(self, *, again: bool = False) -> None:
