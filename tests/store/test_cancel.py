@@ -127,3 +127,12 @@ def test_a_job_whose_pictures_are_fetched_ends_at_once(records: Records) -> None
     assert records.renew(claim) == [claim.token]
     assert records.admit(claim) == "lost"
     assert records.try_claim(lane="intake") is None
+
+
+def test_who_left_sees_their_job_no_longer_for_the_work_that_goes_on(records: Records) -> None:
+    first, _ = records.submit("q"), records.submit("q")
+    records.cancel(first.id)
+    records.wait(records.settings.retention.job_s - 1)
+    records.settle(records.claim())
+    records.wait(2)
+    assert records.try_view(first.id) is None

@@ -86,20 +86,23 @@ local function expire_unstored(job)
   end
 end
 
--- An ended job is kept until its webhook was called, and then for job_s; one whose work goes on, or is still to be read by
--- followers, longer. It is written by who calls this. Returns for how many seconds it is stored; nil where that is not known.
+-- An ended job is seen until its webhook was called, and then for job_s; one whose work goes on, or is still to be read by
+-- followers, is stored for longer. It is written by who calls this. Returns for how many seconds it is stored; nil where that is
+-- not known.
 function Runs.expire_job(job)
-  if Runs.goes_on(job) or job.sharing then
-    return nil
-  elseif job.unstored and not job.followed then
+  local is_read = Runs.goes_on(job) or job.sharing
+  if job.unstored and not job.followed and not is_read then
     expire_unstored(job)
     return job.retain_s or S.job_s
   elseif job.hook and Webhooks.has_pending(job.id) then
     return nil
   end
   local own, whole = lives(job, S.job_s, Runs.log_s(job))
+  job.till = job.gone and 0 or job.till or now + own * 1000
+  if is_read then
+    return nil
+  end
   whole = math.max(whole, job.kept and math.ceil((Runs.texts_till(job) - now) / 1000) or 0)
-  job.till = job.gone and 0 or now + own * 1000
   call('EXPIRE', P .. job.id, whole)
   Runs.hold_for(job, whole)
   if job.followed then
@@ -457,8 +460,12 @@ function Runs.leave(job, status, failure)
   else
     -- The job's own end comes after the work's last event.
     Events.leap(work)
-    local tell = job == work and tell_end or Runs.end_job
-    tell(job, status, work.t.seq, true, failure)
+    if job == work then
+      tell_end(job, status, work.t.seq, true, failure)
+      Runs.expire_job(job)
+    else
+      Runs.end_job(job, status, work.t.seq, true, failure)
+    end
     wake(work.id, 'state')
     if Runs.live_count(work) == 0 then
       Runs.end_run(work, 'cancelled', nil)
