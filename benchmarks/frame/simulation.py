@@ -92,9 +92,9 @@ class Simulation:
         """`as_caller` is the caller's name that the queue sees."""
         number = next(self._numbers)
         # In the order of their arrival: the queue breaks ties by name.
-        names = {"job": f"job_{number:032x}", "run": f"run_{number:032x}"}
         caller = as_caller or job.caller
-        placing = jobs.placing(MODEL, caller, **names, priority=job.priority, cost=job.cost)
+        name = f"job_{number:032x}"
+        placing = jobs.placing(MODEL, caller, job=name, priority=job.priority, cost=job.cost)
         self.jobs[placing.job] = job
         self.waiting += 1
         view = self._run(admission.submit(placing, jobs.SETTINGS)).view

@@ -23,7 +23,6 @@ from shared.store import models
 from shared.store.keys import channel
 from shared.store.nudges import Nudger
 from shared.store.script import connect
-from tests.support.stored import fields_of
 
 SAMPLES = 100
 LIMIT_MS = 500.0
@@ -43,40 +42,40 @@ class Cancellations:
 
 def measure(services: OverheadServices, samples: int) -> Cancellations:
     """Cancel that many jobs in mid-generation, one after the other. Needs the tiny model's worker."""
-    redis, caller = services.records.client(decode_responses=True), Caller(services.api_port, LIMIT_S)
+    caller = Caller(services.api_port, LIMIT_S)
     settings = services.records.settings
-    store, jobs = connect(settings), {}
+    store, jobs = connect(settings), set[str]()
     store.run(models.pause(TINY_MODEL.lane, paused=True))
     for number in range(WARM_UP + samples + SPARE):
-        job = caller.call("POST", "/v1/jobs", _endless(number))["id"]
-        jobs[fields_of(redis, job)["run"]] = job
+        jobs.add(caller.call("POST", "/v1/jobs", _endless(number))["id"])
     # Not earlier: runs that enter the queue are announced, too.
     cancellations, begun = Cancellations(), set[str]()
-    with closing(Listener(services, pattern=channel("run_*"))) as events:
+    with closing(Listener(services, pattern=channel("job_*"))) as events:
         store.run(models.pause(TINY_MODEL.lane, paused=False))
         Nudger(settings).send(TINY_MODEL.lane, len(jobs))
         for _ in range(WARM_UP + samples):
             _cancel_one(events, caller, jobs, begun, cancellations)
-    for job in jobs.values():
+    for job in jobs:
         caller.call("POST", f"/v1/jobs/{job}/cancel")
     caller.close()
     return Cancellations(cancellations.next_claim[WARM_UP:], cancellations.next_text[WARM_UP:])
 
 
 def _cancel_one(
-    events: Listener, caller: Caller, jobs: dict[str, str], begun: set[str], cancellations: Cancellations
+    events: Listener, caller: Caller, jobs: set[str], begun: set[str], cancellations: Cancellations
 ) -> None:
-    cancelled = next(run for _, run, news in iter(events.next, None) if _is_text(news) and run in jobs)
+    cancelled = next(job for _, job, news in iter(events.next, None) if _is_text(news) and job in jobs)
     sent = time.monotonic_ns()
-    caller.call("POST", f"/v1/jobs/{jobs.pop(cancelled)}/cancel")
+    jobs.remove(cancelled)
+    caller.call("POST", f"/v1/jobs/{cancelled}/cancel")
     claim = text_at = 0
-    for at, run, news in iter(events.next, None):
-        if run not in jobs:
+    for at, job, news in iter(events.next, None):
+        if job not in jobs:
             continue
         if _is_text(news):
             text_at = text_at or at
-        elif run not in begun:
-            begun.add(run)
+        elif job not in begun:
+            begun.add(job)
             claim = claim or at
         if claim and text_at:
             break

@@ -126,7 +126,7 @@ async def _wait_all(services: OverheadServices, paths: list[str]) -> Waiters:
         while waiting < len(paths):
             await asyncio.sleep(10 * LOOK_S)
             most = max(most, len(_connections(redis, process)))
-            waiting = len(redis.pubsub_channels(channel("run_*")))
+            waiting = len(redis.pubsub_channels(channel("job_*")))
     at_last = len(_connections(redis, process))
     for writer in writers:
         writer.close()

@@ -76,7 +76,7 @@ class Ours:
 
     def __init__(self, services: OverheadServices) -> None:
         self.latencies = Latencies()
-        self.listener = Listener(services, pattern=channel("run_*"))
+        self.listener = Listener(services, pattern=channel("job_*"))
         self._caller = Caller(services.api_port)
         self._numbers = iter(range(10**9))
 
