@@ -3,12 +3,13 @@
 import pytest
 
 from shared.job import JobView, Times
+from shared.settings import RetentionSettings
 from shared.store import maintenance, webhook_endpoints
 from shared.store.claims import Claim
 from shared.store.keys import HOOK
 from shared.store.script import Store
 from shared.webhooks import Endpoint
-from tests.support.store import BROKEN, Records, answer
+from tests.support.store import BROKEN, SETTINGS, Records, answer
 
 JOINED = 100
 
@@ -125,6 +126,16 @@ def test_an_end_that_was_seen_stays_however_late_the_others_are_written(
     assert records.client.ttl(run) == -1
     finish(records)
     assert 0 < records.client.ttl(run) <= records.settings.retention.event_s
+
+
+def test_an_answer_goes_before_its_jobs_also_where_their_ends_were_written_in_pieces(
+    records: Records,
+) -> None:
+    records.settings = SETTINGS.model_copy(update={"retention": RetentionSettings(result_s=100, event_s=100)})
+    leader, *_ = [records.submit("q").id for _ in range(JOINED)]
+    records.settle(records.claim())
+    finish(records)
+    assert 0 < records.client.ttl(f"sl8:{leader}:answer") <= 100 < records.client.ttl(f"sl8:{leader}")
 
 
 def test_a_hit_before_all_ends_are_written_leaves_the_answer_its_life(

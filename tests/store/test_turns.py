@@ -244,3 +244,12 @@ def test_who_asks_beforehand_is_told_how_many_are_served_first(records: Records)
     records.submit("shared", caller="one")
     records.submit(caller="one", priority="interactive")
     assert foretold("shared", caller="one", priority="interactive") == 0, "it came before the other one"
+
+
+def test_a_caller_who_cancels_what_waits_owes_as_much_as_before(records: Records) -> None:
+    records.submit(caller="greedy", cost=100)
+    modest = [records.submit(caller="modest", cost=1).id for _ in range(3)]
+    records.claim()
+    records.cancel(records.submit(caller="greedy", cost=1).id, "greedy")
+    records.submit(caller="greedy", cost=1)
+    assert [records.claim().id for _ in modest] == modest
