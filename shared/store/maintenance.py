@@ -12,9 +12,7 @@ from shared.store.script import ScriptCall, Store, store_errors
 from shared.store.views import WAITING, pairs
 
 AT_ONCE = 12
-"""Jobs or runs that one call moves: under ten milliseconds of the store's thread."""
-PIECE = 40
-"""Jobs ended, and targets told of it, in one call: under a millisecond of the store's thread."""
+"""Jobs that one call moves: under ten milliseconds of the store's thread."""
 
 
 def lead(courier: str, hold_ms: int) -> ScriptCall[bool]:
@@ -28,13 +26,13 @@ def due() -> ScriptCall[list[str]]:
 
 
 def expire(settings: Settings) -> ScriptCall[tuple[list[str], int]]:
-    """End jobs whose deadline has passed; returns their ids, and how many were looked at."""
+    """End jobs whose deadline has passed, a piece of them; returns their ids, and how many have passed."""
     return ScriptCall("expire", {"limit": AT_ONCE}, tuple, constants=constants(settings))
 
 
 def finish(settings: Settings) -> ScriptCall[int]:
-    """Write ends of jobs that joined a run, a piece of them; returns how many runs have more."""
-    return ScriptCall("finish", {"budget": PIECE}, int, constants=constants(settings))
+    """Write ends of followers, a piece of them; returns how many leaders have more."""
+    return ScriptCall("finish", {}, int, constants=constants(settings))
 
 
 def bad_records() -> ScriptCall[dict[str, str]]:

@@ -9,8 +9,8 @@ from shared.metrics.series import STEP_S, counters, overload
 from shared.settings import Settings
 from shared.store.claims import rescue
 from shared.store.headroom import fold
-from shared.store.maintenance import AT_ONCE, backlog, due, expire, finish
-from shared.store.metrics import AT_ONCE as REPORTS_AT_ONCE
+from shared.store.maintenance import backlog, due, expire, finish
+from shared.store.metrics import AT_ONCE
 from shared.store.metrics import JobEnd, counts, job_ends, sample
 from shared.store.models import open_jobs, registrations, sweep
 from shared.store.nudges import Nudger
@@ -88,13 +88,18 @@ def rescue_lost(settings: Settings, store: Store, nudger: Nudger) -> int:
 def start_due(store: Store, nudger: Nudger) -> int:
     """Move work whose time has come into its queue."""
 
+    moved = 0
+
     def move() -> int:
+        nonlocal moved
         lanes = store.run(due())
         for lane in lanes:
             nudger.send(lane)
+        moved += len(lanes)
         return len(lanes)
 
-    return _until_done(move)
+    _count_pieces(move)
+    return moved
 
 
 def end_late(settings: Settings, store: Store) -> int:
@@ -102,11 +107,11 @@ def end_late(settings: Settings, store: Store) -> int:
     ended = list[str]()
 
     def end() -> int:
-        jobs, looked_at = store.run(expire(settings))
+        jobs, passed = store.run(expire(settings))
         ended.extend(jobs)
-        return looked_at
+        return passed
 
-    _until_done(end)
+    _count_pieces(end)
     return len(ended)
 
 
@@ -125,15 +130,6 @@ def _count_pieces(move: Callable[[], object]) -> int:
     while move() and time.monotonic() < end:
         pieces += 1
     return pieces
-
-
-def _until_done(move: Pass) -> int:
-    end, moved = time.monotonic() + LONGEST_S, move()
-    total = moved
-    while moved == AT_ONCE and time.monotonic() < end:
-        moved = move()
-        total += moved
-    return total
 
 
 def send_missing(store: Store, nudger: Nudger) -> int:
@@ -182,7 +178,7 @@ def log_ends(store: Store) -> int:
         for report in reports:
             _log_end(report)
         total += len(reports)
-        if len(reports) < REPORTS_AT_ONCE:
+        if len(reports) < AT_ONCE:
             break
     return total
 

@@ -110,7 +110,7 @@ local function lease(lane, work, claims, count)
   write(work)
 end
 
--- Ends a piece that is not to be computed, or leases it. Returns it where it is leased, and how much was ended.
+-- Ends a piece that is not to be computed, or leases it. Returns it where it is leased, and what its ends cost.
 local function begin(lane, id, turn, claims, count)
   local work, terms = stored(id, 'terms')
   if not work or work.state ~= 'queued' then
@@ -120,17 +120,16 @@ local function begin(lane, id, turn, claims, count)
     lane.wide_queued = math.max(lane.wide_queued - Queue.extra_rows(work), 0)
   end
   if Lanes.superseded(work) then
-    Runs.fail_work(work, S.removed)
-    return nil, 1
+    return nil, Runs.fail_work(work, S.removed)
   end
-  local stays, left, looked_at = Runs.fail_late(work, 'start_by')
-  if stays and left > 0 then
+  local stays, cost, looked_at = Runs.fail_late(work, 'start_by')
+  if stays and cost > 0 then
     -- The run may be less urgent by now, and it may be another's turn.
     Queue.enqueue(lane, work)
     write(work)
   end
-  if not stays or left > 0 then
-    return nil, left + math.floor(looked_at / Runs.ENDS)
+  if not stays or cost > 0 then
+    return nil, cost + math.floor(looked_at / Runs.PIECE)
   end
   if turn then
     Queue.charge(lane, turn, work.cost)
@@ -165,28 +164,28 @@ transition('claim', { 'allow-oom' }, function()
   local lane = Lanes.of(a.lane)
   if a.lane == 'batch' and lane.later > 0 then
     -- A batch's next turn is soon: it does not wait for a round of maintenance.
-    Upkeep.start_due(Runs.ENDS)
+    Upkeep.start_due(Runs.PIECE)
   end
   if lane.paused or lane.removed or Claims.outdated() or Queue.waiting(lane) == 0 then
     return nil
   elseif a.slots and rows_of(claims) >= a.slots then
     return 'full'
   end
-  local ended = 0
-  while ended < Runs.ENDS do
+  local spent = 0
+  while spent < Runs.PIECE do
     local id, turn = next_piece(lane, claims, count)
     if not id then
       return turn and 'again' or nil
     end
-    local ok, claim, ends = pcall(begin, lane, id, turn, claims, count)
+    local ok, claim, cost = pcall(begin, lane, id, turn, claims, count)
     if not ok then
       note_bad(id, claim)
-      claim, ends = nil, 1
+      claim, cost = nil, 1
     end
     if claim then
       return claim
     end
-    ended = ended + ends
+    spent = spent + cost
   end
   return 'again'
 end)
@@ -255,8 +254,8 @@ transition('settle', { 'allow-oom' }, function()
     Runs.fail_work(run, text)
     return 'settled'
   end
-  local stays, left = Runs.fail_late(run, 'finish_by')
-  if not stays or left == Runs.ENDS then
+  local stays, cost = Runs.fail_late(run, 'finish_by')
+  if not stays or cost >= Runs.PIECE then
     return stays and 'again' or 'lost'
   end
   local datas = publish_rest(run, a.rest or {})

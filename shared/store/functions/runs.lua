@@ -221,8 +221,8 @@ end
 -- The end of work is the end of all its jobs. Its leader's is written with it; those of followers are read from it until they
 -- are written, in pieces.
 
--- Followers and calls that one call may write beside leaders.
-local PIECE = 32
+-- What one call ends, and tells of, may cost so much: a job 1, a call of a webhook 1, work 1 more.
+Runs.PIECE = 32
 
 -- Writes the end of a follower.
 function Runs.end_with_work(job, work)
@@ -290,10 +290,10 @@ local function expire_after_ends(id)
   end
 end
 
--- Goes on with ends of followers, and with announcing to them that their work has begun: `budget` jobs and calls at most.
--- Returns how many leaders are left. A repeat goes on.
+-- Goes on with ends of followers, and with announcing to them that their work has begun, a piece of them. Returns how many leaders
+-- are left. A repeat goes on.
 transition('finish', { 'allow-oom' }, function()
-  local budget = a.budget
+  local budget = Runs.PIECE
   while budget > 0 do
     local entry = call('LINDEX', P .. 'ending', 0)
     if not entry then
@@ -319,7 +319,7 @@ function Runs.announce_beginning(work)
   local followers = live_followers(work, 1000)
   if followers[1] then
     call('SADD', P .. work.id .. ':beginnings', unpack(followers))
-    if announce_beginnings(work.id, PIECE) <= 0 then
+    if announce_beginnings(work.id, Runs.PIECE) <= 0 then
       call('RPUSH', P .. 'ending', work.id .. ':beginnings')
     end
   end
@@ -362,9 +362,10 @@ local function keep_answer(work, seconds)
   end
 end
 
--- Ends work and its leader, and tells its worker, unless the end is `known` there. `texts`: what came of it, by name.
+-- Ends work and its leader, and tells its worker, unless the end is `known` there. `texts`: what came of it, by name. Returns what
+-- that costs.
 function Runs.end_run(work, status, failure, known, texts)
-  local worker, left, own_s = work.worker, work.status or work.gone, Runs.answer_s(work)
+  local worker, left, own_s, cost = work.worker, work.status or work.gone, Runs.answer_s(work), 1
   Queue.leave(work, status)
   if work.key and not work.displaced then
     call('DEL', P .. 'join:' .. work.key)
@@ -376,7 +377,7 @@ function Runs.end_run(work, status, failure, known, texts)
   if left then
     work.over = { status = status, ended = now, last = number, error = failure }
   else
-    tell_end(work, status, number, false, failure)
+    cost = cost + tell_end(work, status, number, false, failure)
   end
   work.state = 'over'
   keep_answer(work, own_s)
@@ -389,7 +390,9 @@ function Runs.end_run(work, status, failure, known, texts)
   write(work, unpack(flat))
   wake(work.id, 'state')
   if followed then
-    memo.budget = end_followers(work.id, memo.budget or PIECE)
+    local budget = memo.budget or Runs.PIECE
+    memo.budget = end_followers(work.id, budget)
+    cost = cost + budget - memo.budget
     if memo.budget > 0 then
       expire_after_ends(work.id)
     else
@@ -401,6 +404,7 @@ function Runs.end_run(work, status, failure, known, texts)
   if worker and not known then
     wake(worker, 'state')
   end
+  return cost
 end
 
 -- Takes a job out of intake or out of its schedule, and lets go of what it held.
@@ -416,17 +420,19 @@ local function leave_intake(job, outcome)
 end
 
 -- Ends a piece of work that cannot go on: a job that is computed or whose inputs are being fetched, a batch, a webhook's call.
+-- Returns what that costs.
 function Runs.fail_work(work, failure)
   if is_computed(work) then
-    Runs.end_run(work, 'failed', failure)
+    return Runs.end_run(work, 'failed', failure)
   elseif work.lane == 'batch' then
     Batches.fail(work, failure)
   elseif is_call(work.id) then
     Webhooks.settle(work)
   else
     leave_intake(work, 'failed')
-    Runs.end_job(work, 'failed', 0, true, failure)
+    return Runs.end_job(work, 'failed', 0, true, failure)
   end
+  return 1
 end
 
 -- The jobs that some work is for: its leader, until it leaves, and those that follow.
@@ -443,45 +449,41 @@ function Runs.live_count(work)
     + (work.followed and call('ZCOUNT', P .. work.id .. ':followers', 'inf', 'inf') or 0)
 end
 
--- Takes a job out of its work, which the last job to leave ends. A job that has ended stays as it is.
+-- Takes a job out of its work, which the last job to leave ends. A job that has ended stays as it is. Returns what that costs.
 function Runs.leave(job, status, failure)
   if job.status then
-    return
+    return 0
   elseif job.lane == 'intake' then
     leave_intake(job, status)
-    Runs.end_job(job, status, 0, true, failure)
-    return
+    return Runs.end_job(job, status, 0, true, failure)
   end
   local work = Runs.of(job)
   if not work then
-    end_without_work(job)
+    return end_without_work(job)
   elseif not Runs.goes_on(work) then
-    Runs.end_with_work(job, work)
-  else
-    -- The job's own end comes after the work's last event.
-    Events.leap(work)
-    if job == work then
-      tell_end(job, status, work.t.seq, true, failure)
-      Runs.expire_job(job)
-    else
-      Runs.end_job(job, status, work.t.seq, true, failure)
-    end
-    wake(work.id, 'state')
-    if Runs.live_count(work) == 0 then
-      Runs.end_run(work, 'cancelled', nil)
-    else
-      write(work)
-    end
+    return Runs.end_with_work(job, work)
   end
+  -- The job's own end comes after the work's last event.
+  Events.leap(work)
+  local cost
+  if job == work then
+    cost = tell_end(job, status, work.t.seq, true, failure)
+    Runs.expire_job(job)
+  else
+    cost = Runs.end_job(job, status, work.t.seq, true, failure)
+  end
+  wake(work.id, 'state')
+  if Runs.live_count(work) == 0 then
+    return cost + Runs.end_run(work, 'cancelled', nil)
+  end
+  write(work)
+  return cost
 end
 
--- So many jobs may end because their work is met in line or settled by one call.
-Runs.ENDS = 14
-
--- Fails the late jobs of some work, or a late job whose inputs are fetched, as their work moves on: ENDS of them at most. Returns
--- false where no job is left, how many were late, and how many were looked at. The start_by of work that has begun is ignored.
+-- Fails the late jobs of some work, or a late job whose inputs are fetched, as their work moves on: a PIECE of them. Returns
+-- false where no job is left, what that costs, and how many were looked at. The start_by of work that has begun is ignored.
 function Runs.fail_late(work, name)
-  local left, jobs = 0, {}
+  local cost, jobs = 0, {}
   if name == 'start_by' and work.started then
     return true, 0, 0
   elseif work.lane == 'intake' then
@@ -491,15 +493,14 @@ function Runs.fail_late(work, name)
   end
   for _, id in ipairs(jobs) do
     -- Many may be looked at, so only those that are late are decoded.
-    local json = left < Runs.ENDS and raw(id)
+    local json = cost < Runs.PIECE and raw(id)
     local limit = json and field_of(json, name .. '":')
     local job = limit and now >= tonumber(limit) and stored(id)
     if job and not job.status then
-      Runs.leave(job, 'failed', S.failures[name])
-      left = left + 1
+      cost = cost + Runs.leave(job, 'failed', S.failures[name])
     end
   end
-  return work.state == 'queued' or work.state == 'running', left, #jobs
+  return work.state == 'queued' or work.state == 'running', cost, #jobs
 end
 
 -- Followers that one call looks at, for those that are gone.

@@ -107,14 +107,17 @@ transition('due', { 'allow-oom' }, function()
   return Upkeep.start_due(a.limit)
 end)
 
--- Ends jobs whose deadline has passed, whatever their runs do; returns {them, how many were looked at}.
+-- Ends jobs whose deadline has passed, whatever their runs do, a piece of them; returns {them, how many have passed}.
 transition('expire', { 'allow-oom' }, function()
-  local ended, passed = {}, call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit)
+  local ended, passed, cost = {}, call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit), 0
   each(P .. 'deadlines', passed, function(id)
+    if cost >= Runs.PIECE then
+      return
+    end
     local job = read(id)
     local which = job and not job.status and Runs.passed(job)
     if which then
-      Runs.leave(job, 'failed', S.failures[which])
+      cost = cost + Runs.leave(job, 'failed', S.failures[which])
       table.insert(ended, id)
     elseif job and not job.status then
       Runs.schedule_deadline(job)
