@@ -10,8 +10,7 @@ from shared.settings import Settings
 from shared.store.claims import rescue
 from shared.store.headroom import fold
 from shared.store.maintenance import backlog, due, expire, finish
-from shared.store.metrics import AT_ONCE
-from shared.store.metrics import JobEnd, counts, job_ends, sample
+from shared.store.metrics import AT_ONCE, JobEnd, counts, job_ends, sample
 from shared.store.models import open_jobs, registrations, sweep
 from shared.store.nudges import Nudger
 from shared.store.script import Store
