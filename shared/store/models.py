@@ -10,7 +10,7 @@ from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
-AT_ONCE = 20
+AT_ONCE = 10
 """Jobs that one step looks at."""
 
 

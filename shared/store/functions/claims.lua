@@ -110,6 +110,9 @@ local function lease(lane, work, claims, count)
   write(work)
 end
 
+-- Jobs looked at, which take as long as one that ends.
+local LOOKS = 8
+
 -- Ends a piece that is not to be computed, or leases it. Returns it where it is leased, and what its ends cost.
 local function begin(lane, id, turn, claims, count)
   local work, terms = stored(id, 'terms')
@@ -129,7 +132,7 @@ local function begin(lane, id, turn, claims, count)
     write(work)
   end
   if not stays or cost > 0 then
-    return nil, cost + math.floor(looked_at / Runs.PIECE)
+    return nil, cost + math.floor(looked_at / LOOKS)
   end
   if turn then
     Queue.charge(lane, turn, work.cost)
