@@ -1,7 +1,6 @@
 """A map from its first row to its receipt; to be called from Python, too."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,10 +25,8 @@ TRIES = 3
 """How often a row is asked whose failure may pass: each time is a job of its own."""
 LOOK_S, SYNC_S = 0.5, 15.0
 """Pauses between looks at the progress, and between syncs of the journal."""
-LEAST, MOST = 16, 256
+WINDOW = 128
 """Rows on their way at once."""
-BUSY_S = 0.02
-"""A call that takes so much longer than the quickest, beside its job, met a busy service."""
 
 
 @dataclass
@@ -55,10 +52,7 @@ class _Map:
     journal: Journal
     progress: Progress
     keys: bytearray = field(default_factory=bytearray)
-    window: int = LEAST
-    under_way: int = 0
-    least_s: float = math.inf
-    freed: asyncio.Event = field(default_factory=asyncio.Event)
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WINDOW))
 
     async def run(self, source: Source) -> None:
         """Raises CommandError where no further row can be answered; what has ended is in the journal."""
@@ -67,7 +61,7 @@ class _Map:
             async with asyncio.TaskGroup() as group:
                 while some := await asyncio.to_thread(lambda: list(islice(rows, READ))):
                     for row in some:
-                        await self._place()
+                        await self.places.acquire()
                         at = len(self.keys)
                         self.keys += bytes(KEY_BYTES)
                         group.create_task(self._row(row, at))
@@ -76,12 +70,6 @@ class _Map:
             if expected is None or others is not None:
                 raise
             raise expected.exceptions[0] from None
-
-    async def _place(self) -> None:
-        while self.under_way >= self.window:
-            self.freed.clear()
-            await self.freed.wait()
-        self.under_way += 1
 
     async def _row(self, row: Row, at: int) -> None:
         try:
@@ -94,8 +82,7 @@ class _Map:
             self.progress.done += 1
             self.progress.failed += self.journal.failed(key)
         finally:
-            self.under_way -= 1
-            self.freed.set()
+            self.places.release()
 
     def _key(self, row: Row) -> str:
         try:
@@ -110,9 +97,7 @@ class _Map:
             # A failed job stays the answer to its key, so another try has another.
             name = f"{key}-{attempt}" if attempt else key
             try:
-                began = time.monotonic()
                 job = await self.caller.answer(partial(self.question.body, row), name)
-                self._resize(job, time.monotonic() - began)
             except UNASKABLE as failure:
                 # A file that cannot be read now may be later; what is wrong with its bytes stays so.
                 code = failure.code if isinstance(failure, RowError) else "unreadable"
@@ -121,20 +106,6 @@ class _Map:
             self.journal.add(key, self._record(row, job, attempt + 1))
             if self.journal.done(key):
                 return
-
-    def _resize(self, job: dict[str, Any], call_s: float) -> None:
-        """One more at once where neither a line nor a busy service held the row up, else one fewer."""
-        if job.get("ended_at") is None:
-            return
-        way_s = call_s - (job["ended_at"] - job["created_at"])
-        if way_s < 0:
-            # It is of an earlier start.
-            return
-        self.least_s = min(self.least_s, way_s)
-        started_at = job["ended_at"] if job["started_at"] is None else job["started_at"]
-        waits = started_at - job["created_at"] > job["ended_at"] - started_at
-        more = not waits and way_s <= 2 * self.least_s + BUSY_S
-        self.window = min(max(self.window + (1 if more else -1), LEAST), MOST)
 
     def _record(self, row: Row, job: dict[str, Any], tries: int) -> Record:
         if job.get("status") != "succeeded":

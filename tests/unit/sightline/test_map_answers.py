@@ -13,7 +13,7 @@ import pytest
 from sightline.exits import CommandError
 from sightline.mapping.caller import MISFITS, Caller
 from sightline.mapping.output import Receipt
-from sightline.mapping.run import LEAST, MOST, TRIES, Progress, _Map, map_rows
+from sightline.mapping.run import TRIES, Progress, map_rows
 
 MISFIT = {"code": "invalid_request", "message": "There is no room.", "param": "parameters.max_new_tokens"}
 Answer = Callable[[str], httpx.Response]
@@ -132,31 +132,6 @@ def test_a_progress_that_nobody_can_read_costs_no_answer(
 
     assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended(), show).answered == 1
     assert (tmp_path / "out.jsonl").exists()
-
-
-@pytest.mark.parametrize(
-    ("waited_s", "took_s", "ways_s", "window"),
-    [
-        (0, 2, [0.3, 0.5], MOST),
-        (0, 0, [0.01], MOST),
-        (3, 2, [0.01], LEAST),
-        (3, None, [0.01], LEAST),
-        (0, 0.1, [0.01, 0.4, 0.4], LEAST),
-        (0, 2, [-5], 100),
-    ],
-    ids=["far away", "known", "a line", "too late in line", "a busy service", "of an earlier start"],
-)
-def test_more_rows_are_asked_at_once_only_while_others_need_not_wait_for_them(
-    waited_s: float, took_s: float | None, ways_s: list[float], window: int
-) -> None:
-    unused: Any = None
-    mapped = _Map(unused, unused, unused, unused, window=100)
-    ended_at = waited_s + (took_s or 0)
-    job = {"created_at": 0, "started_at": None if took_s is None else waited_s, "ended_at": ended_at}
-    for _ in range(MOST):
-        for way_s in ways_s:
-            mapped._resize(job, ended_at + way_s)
-    assert mapped.window == window
 
 
 async def test_what_is_no_such_service_is_named() -> None:
