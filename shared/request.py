@@ -27,8 +27,6 @@ MAX_STOP_IDS = 64
 LONGEST_NGRAM = 256
 LONGEST_PATTERN = 1024
 MOST_CHOICES = 8
-MOST_PROMPTS = 256
-"""The highest possible `api.prompts_limit`: each prompt's job is named in a header of the answer."""
 MOST_FUNCTIONS = 128
 QUESTION_BYTES = 120
 """A list of jobs shows so much of each question."""

@@ -27,7 +27,6 @@ from api.server.body import RawBody
 from api.server.reply import reply_of
 from api.server.route import Json
 from api.server.sse import DONE, EventStream, block, comment
-from shared.errors import CallerError
 from shared.job import JobView
 from shared.json_line import to_json
 from shared.offload import offload_if_large
@@ -61,19 +60,18 @@ async def complete(
     key = call_key(http, body.raw)
     earlier = await answer_again(http, key)
     if earlier is not None:
-        call, answer, options = earlier
-        jobs: list[JobView] = [answer]
+        call, job, options = earlier
     else:
         completion = await body.parsed()
         call = SyncCall(http, _terms(http, headers, completion, hugging_face=path_id is not None))
         options = _options(completion)
-        jobs = await call.submit(_take_requests(http, completion, path_id))
-        call.remember(key, jobs, options)
+        job = await call.submit(_take_request(http, completion, path_id))
+        call.remember(key, job, options)
     if options.stream:
-        job = without_texts(jobs[0])
+        job = without_texts(job)
         writer = format.writer(job, usage=options.include_usage, calls=options.must_call)
         return answer_stream(call, job, _blocks(call, job, options, writer))
-    job = await call.answer(jobs)
+    job = await call.answer(job)
     return await offload_if_large(
         lambda: Json(format.to_answer(job, job.model, job.created_ms // 1000)), job.bytes
     )
@@ -90,26 +88,21 @@ class AnswerOptions(NamedTuple):
 
 
 def _options(completion: Completion) -> AnswerOptions:
-    first = completion.request
-    must_call = first.tools is not None and first.tools.required
+    request = completion.request
+    must_call = request.tools is not None and request.tools.required
     usage = bool(completion.options.include_usage), completion.options.running_usage
-    return AnswerOptions(completion.stream, *usage, first.parameters.n or 1, must_call)
+    return AnswerOptions(completion.stream, *usage, request.parameters.n or 1, must_call)
 
 
-def _take_requests(http: Request, completion: Completion, path_id: str | None) -> list[CanonicalRequest]:
-    """The requests with their model's id, taken out of the completion: their pictures may be large, and the
+def _take_request(http: Request, completion: Completion, path_id: str | None) -> CanonicalRequest:
+    """The request with its model's id, its pictures taken out of the completion: they may be large, and the
     answer may take minutes.
 
-    Raises CallerError `invalid_request`, `model_not_found`.
+    Raises CallerError `model_not_found`.
     """
-    context, requests = context_of(http), completion.requests
-    if len(requests) > (limit := context.settings.api.prompts_limit):
-        message = f"`prompt` takes up to {limit} texts (SIGHTLINE_API__PROMPTS_LIMIT); send the others apart."
-        raise CallerError("invalid_request", message, param="prompt")
-    model = context.models.recall(requests[0].model, path_id=path_id)
-    for_model = [request.for_model(model.id) for request in requests]
-    requests.clear()
-    return for_model
+    request = completion.request
+    completion.request = request.without_bytes()
+    return request.for_model(context_of(http).models.recall(request.model, path_id=path_id).id)
 
 
 def _terms(http: Request, headers: SyncHeaders, completion: Completion, *, hugging_face: bool) -> Terms:

@@ -57,7 +57,7 @@ async def respond(
     fields = with_details(turn.fields, request)
     outline = fields.model_dump_json(exclude_defaults=True)
     call = SyncCall(http, replace(terms, origin=replace(terms.origin, response=outline)))
-    (job,) = await call.submit([request])
+    job = await call.submit(request)
     # The answer may take minutes; free the pictures' memory.
     request = turn.request = request.without_bytes()
     response = StoredResponse(job, request, fields)
@@ -68,12 +68,12 @@ async def respond(
         events = follow_answer(call, response.job)
         writer = ResponseEventWriter(response)
         blocks = _blocks(http, response, writer, events, waits_for_text=True)
-        on_disconnect = call.on_disconnect([response.job])
+        on_disconnect = call.on_disconnect(response.job)
         head_start_s = context.settings.api.head_start_s
         return EventStream(
             blocks, head_start_s=head_start_s, on_disconnect=on_disconnect, error_data=writer.error
         )
-    return await write(replace(response, job=await call.answer([job])))
+    return await write(replace(response, job=await call.answer(job)))
 
 
 async def stored_response(

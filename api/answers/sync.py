@@ -1,4 +1,4 @@
-"""Calls whose answer is the result of their jobs: submit, wait for the end, cancel if the caller leaves."""
+"""Calls whose answer is the result of their job: submit, wait for the end, cancel if the caller leaves."""
 
 import asyncio
 import hashlib
@@ -23,25 +23,21 @@ from api.server.errors import from_job
 from api.server.middleware import disconnected
 from api.server.reply import IGNORED, reply_of
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
-from shared.job import CacheWord, JobView
+from shared.job import JobView
 from shared.request import Request
-from shared.result import Result, Usage
+from shared.result import Result
 
 T = TypeVar("T")
 
-MOST_NAMED = 50
-"""Job ids in one answer's headers: under 2 KiB, because proxies take a head of one page (nginx: 4 KiB)."""
 MOST_REPEATED = 2**20
 """Bytes of a body that is compared with those of earlier calls."""
-WORST_FIRST: tuple[CacheWord, ...] = ("BYPASS", "MISS", "COALESCED", "HIT")
 
 
 class SyncCall:
-    """One call whose answer is the result of its jobs: one for each prompt.
+    """One call whose answer is the result of its job.
 
-    Each job has its own cache key, its own run and its own place in the queue. All are admitted or none, and
-    where one fails its error is the call's. When the call fails or its caller disconnects, its jobs are
-    cancelled later, except under an Idempotency-Key: that caller means to come back for the answer.
+    When the call fails or its caller disconnects, the job is cancelled later, except under an
+    Idempotency-Key: that caller means to come back for the answer.
     """
 
     def __init__(self, http: HttpRequest, terms: Terms) -> None:
@@ -49,109 +45,83 @@ class SyncCall:
         self.context = context_of(http)
         self._terms = terms
 
-    async def submit(self, requests: Sequence[Request]) -> list[JobView]:
-        """Admit the requests and name their jobs in the answer's headers, whatever the answer becomes.
+    async def submit(self, request: Request) -> JobView:
+        """Admit the request and name its job in the answer's headers, whatever the answer becomes.
 
-        Several are all checked before the first is admitted. Raises as `Submission.submit`.
+        Raises as `Submission.submit`.
         """
-        submission, reservation = self.context.submission, reply_of(self.http).reservation
-        jobs: list[JobView] = []
+        reservation = reply_of(self.http).reservation
         try:
-            if len(requests) > 1 and await submission.repeated_job(self._terms) is None:
-                model = self.context.models.resolve(requests[0].model)
-                for request in requests:
-                    await submission.check(request, self._terms, model, reservation)
-            for number, request in enumerate(requests):
-                jobs.append(await submission.submit(request, _numbered(self._terms, number), reservation))
-        except BaseException as error:
+            job = await self.context.submission.submit(request, self._terms, reservation)
+        except UnknownAdmission as error:
+            reference = JobReference(self._terms.caller.id, error.job, self._terms.caching.stored)
             # A store that was just out of reach is asked later, when it may be back.
-            refused = isinstance(error, ServiceError) and error.code != "store_unavailable"
-            unwanted: list[JobView | JobReference] = list(jobs)
-            if isinstance(error, UnknownAdmission):
-                unwanted.append(JobReference(self._terms.caller.id, error.job, self._terms.caching.stored))
-            retry_after_s = error.retry_after if isinstance(error, ServiceError) else 0
-            self.cancel_later(unwanted, at_once=refused, retry_after_s=retry_after_s or 0)
+            self.cancel_later(reference, retry_after_s=error.retry_after or 0)
             raise
         finally:
             await reservation.release()
-        set_job_headers(self.http, *jobs)
-        return jobs
+        set_job_headers(self.http, job)
+        return job
 
-    def remember(self, key: bytes | None, jobs: Sequence[JobView], options: Any) -> None:
+    def remember(self, key: bytes | None, job: JobView, options: Any) -> None:
         """Remember a call by its key (`call_key`), and how its answer is written, if that was cached.
 
         One with ignored fields is read again: its answer names them.
         """
-        if key is not None and len(jobs) == 1 and IGNORED not in reply_of(self.http).headers:
-            self.context.cached_answers.remember(key, jobs[0], (self._terms, options))
+        if key is not None and IGNORED not in reply_of(self.http).headers:
+            self.context.cached_answers.remember(key, job, (self._terms, options))
 
-    async def answer(self, jobs: Sequence[JobView]) -> JobView:
-        """The jobs merged into one, once all have succeeded.
+    async def answer(self, job: JobView) -> JobView:
+        """The job, once it has succeeded.
 
-        Raises the error of the first that failed, ModelFailed, Unavailable `wait_exceeded` (the jobs go on),
+        Raises the error that it ended with, ModelFailed, Unavailable `wait_exceeded` (the job goes on),
         ClientDisconnect.
         """
-        newest = list(jobs)
-        with self.cancel_on_error(newest):
-            if not all(job.ended for job in newest):
-                await unless_disconnected(self.http, self._wait(newest), self.on_disconnect(jobs))
-            for job in newest:
-                result_of(job)
-        answer = merge_jobs(newest)
-        set_time_headers(self.http, answer)
-        return answer
+        if not job.ended:
+            with self.cancel_on_error(job):
+                job = await unless_disconnected(self.http, self._wait(job), self.on_disconnect(job))
+        result_of(job)
+        set_time_headers(self.http, job)
+        return job
 
-    def cancel_later(
-        self, jobs: Sequence[JobView | JobReference], *, at_once: bool = False, retry_after_s: float = 0
-    ) -> None:
-        if self._terms.idempotency is None:
-            for job in jobs:
-                if isinstance(job, CachedAnswer):
-                    continue
-                reference = JobReference(job.caller, job.id, job.stored)
-                self.context.disconnects.cancel_later(reference, at_once=at_once, retry_after_s=retry_after_s)
+    def cancel_later(self, job: JobView | JobReference, *, retry_after_s: float = 0) -> None:
+        if self._terms.idempotency is None and not isinstance(job, CachedAnswer):
+            reference = JobReference(job.caller, job.id, job.stored)
+            self.context.disconnects.cancel_later(reference, retry_after_s=retry_after_s)
 
-    def on_disconnect(self, jobs: Sequence[JobView]) -> Callable[[], None]:
-        return partial(self.cancel_later, jobs)
+    def on_disconnect(self, job: JobView) -> Callable[[], None]:
+        return partial(self.cancel_later, job)
 
     @contextmanager
-    def cancel_on_error(self, jobs: Sequence[JobView]) -> Iterator[None]:
-        """Cancel those that have not ended, unless the caller only waited too long (`wait_exceeded`)."""
+    def cancel_on_error(self, job: JobView) -> Iterator[None]:
+        """Cancel the job, unless the caller only waited too long (`wait_exceeded`)."""
         try:
             yield
         except ServiceError as error:
-            if error.code == "wait_exceeded":
-                if self._terms.idempotency is None and any(job.cache == "BYPASS" for job in jobs):
-                    # A repeat would not wait for this answer: it would have another computed beside it.
-                    reply_of(self.http).headers["x-should-retry"] = "false"
-            else:
-                unended = [job for job in jobs if not job.ended]
-                self.cancel_later(unended, retry_after_s=error.retry_after or 0)
+            if error.code != "wait_exceeded":
+                self.cancel_later(job, retry_after_s=error.retry_after or 0)
+            elif self._terms.idempotency is None and job.cache == "BYPASS":
+                # A repeat would not wait for this answer: it would have another computed beside it.
+                reply_of(self.http).headers["x-should-retry"] = "false"
             raise
 
-    async def _wait(self, jobs: list[JobView]) -> None:
-        """Put the newest view of each job in its place, until all have succeeded. Raises as `answer`.
+    async def _wait(self, job: JobView) -> JobView:
+        """The job, once it has ended. Raises as `answer`.
 
         Where the caller prefers to wait, line breaks go before the answer meanwhile.
         """
         api, prefer = self.context.settings.api, ", ".join(self.http.headers.getlist("prefer"))
-        limit_s = api.sync_limit_s
-
-        async def wait(number: int) -> None:
-            jobs[number] = job = await self.context.waiting.until_ended(jobs[number], limit_s, _is_over)
-            set_job_headers(self.http, *jobs)
-            check_model(job)
-            if not job.ended:
-                raise wait_exceeded(job, limit_s)
-            result_of(job)
-
-        tasks = [asyncio.ensure_future(wait(number)) for number in range(len(jobs))]
         waits = preferences(prefer).wait_s is not None
         breaks = [asyncio.ensure_future(reply_of(self.http).keep_alive(api.keepalive_s))] if waits else []
         try:
-            await asyncio.gather(*tasks)
+            job = await self.context.waiting.until_ended(job, api.sync_limit_s, _is_over)
         finally:
-            await cancel_all([*tasks, *breaks])
+            await cancel_all(breaks)
+        set_job_headers(self.http, job)
+        check_model(job)
+        if not job.ended:
+            raise wait_exceeded(job, api.sync_limit_s)
+        return job
 
 
 async def answer_again(http: HttpRequest, key: bytes | None) -> tuple[SyncCall, JobView, Any] | None:
@@ -178,8 +148,7 @@ def call_key(http: HttpRequest, raw: bytes) -> bytes | None:
 
 async def submit(http: HttpRequest, request: Request, terms: Terms) -> JobView:
     """Admit one request, whose caller need not wait. Raises as `Submission.submit`."""
-    (job,) = await SyncCall(http, terms).submit([request])
-    return job
+    return await SyncCall(http, terms).submit(request)
 
 
 async def wait_as_preferred(http: HttpRequest, job: JobView, preferences: Preferences) -> JobView:
@@ -222,20 +191,6 @@ async def cancel_all(tasks: Collection["asyncio.Future[Any]"]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def merge_jobs(jobs: Sequence[JobView]) -> JobView:
-    """Succeeded jobs as one: their answers in order, the sum of their tokens, the latest end."""
-    if len(jobs) == 1:
-        return jobs[0]
-    results = [job.result for job in jobs if job.result is not None]
-    last = max(jobs, key=lambda job: job.ended_ms or 0)
-    choices = tuple(choice for result in results for choice in result.choices)
-    counts = [name for name, field in Usage.model_fields.items() if field.annotation is int]
-    usage = Usage(**{name: sum(getattr(r.usage, name) for r in results) for name in counts})
-    result = (last.result or results[0]).model_copy(update={"choices": choices, "usage": usage})
-    size = sum(job.bytes for job in jobs)
-    return replace(last, id=jobs[0].id, created_ms=jobs[0].created_ms, result=result, bytes=size)
-
-
 def result_of(job: JobView) -> Result:
     """An ended job's result.
 
@@ -263,20 +218,17 @@ def wait_exceeded(job: JobView, limit_s: float) -> Unavailable:
     return Unavailable("wait_exceeded", f"No answer within {limit}; /v1/jobs/{job.id} goes on.")
 
 
-def set_job_headers(http: HttpRequest, *jobs: JobView) -> None:
-    """Name the jobs in the answer's headers, and what is known of their cache by now.
+def set_job_headers(http: HttpRequest, job: JobView) -> None:
+    """Name the job in the answer's headers, and what is known of its cache by now.
 
-    The worst cache word counts: it tells whether anything was computed for this call. Jobs that have ended
-    and are not to be stored are forgotten after this answer.
+    One that has ended and is not to be stored is forgotten after this answer.
     """
     headers = reply_of(http).headers
-    ids = list(dict.fromkeys(filter(None, (job.recorded_id for job in jobs))))
-    if ids:
-        headers["x-job-id"] = ", ".join(ids[:MOST_NAMED])
-    words = {job.cache for job in jobs}
-    if word := next((word for word in WORST_FIRST if word in words), None):
-        headers["x-cache"] = word
-    forget_after_answer(http, *jobs)
+    if job.recorded_id:
+        headers["x-job-id"] = job.recorded_id
+    if job.cache:
+        headers["x-cache"] = job.cache
+    forget_after_answer(http, job)
 
 
 def set_time_headers(http: HttpRequest, job: JobView) -> None:
@@ -319,11 +271,3 @@ def readable(http: HttpRequest, job: JobView) -> JobView:
 def _is_over(job: JobView) -> bool:
     """Whether to stop waiting for the job: it has ended, or never will."""
     return job.ended or job.model_failed is not None
-
-
-def _numbered(terms: Terms, number: int) -> Terms:
-    """The terms of one prompt. No header holds a line break, so no caller can send the keys made here."""
-    if terms.idempotency is None or not number:
-        return terms
-    key = f"{terms.idempotency.key}\n{number}"
-    return replace(terms, idempotency=replace(terms.idempotency, key=key))

@@ -56,8 +56,7 @@ def _refuse(**fields: bool) -> None:
 def _reader(dialect: Callable[[Any], Completion]) -> Callable[[Any], Question]:
     def read(body: Any) -> Question:
         completion = dialect(body)
-        several = len(completion.requests) > 1
-        _refuse(stream=completion.stream, store=not completion.stored, prompt=several)
+        _refuse(stream=completion.stream, store=not completion.stored)
         return Question(completion.request, completion.metadata)
 
     return read

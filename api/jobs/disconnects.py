@@ -40,12 +40,9 @@ class Disconnects:
         self._grace_s = grace_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def cancel_later(self, job: JobReference, *, at_once: bool = False, retry_after_s: float = 0) -> None:
-        """Cancel the job after its grace time; `at_once` where its call was refused: nobody comes back.
-
-        The grace time begins at the Retry-After that its caller was given.
-        """
-        grace_s = 0 if at_once else retry_after_s + self._grace_s
+    def cancel_later(self, job: JobReference, *, retry_after_s: float = 0) -> None:
+        """Cancel the job after its grace time, which begins at the Retry-After that its caller was given."""
+        grace_s = retry_after_s + self._grace_s
         task = asyncio.create_task(self._cancel_after(grace_s, job), name=f"cancel {job.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -124,10 +124,10 @@ async def _ask(
         call = await body.parsed()
         model = context.models.recall(call.request.model or None, path_id=path_id)
         sync_call = SyncCall(http, _terms(http, headers, call, preferences))
-        (job,) = await sync_call.submit([call.request.for_model(model.id)])
+        job = await sync_call.submit(call.request.for_model(model.id))
         # The answer may take minutes; free the pictures' memory.
         call.request = call.request.without_bytes()
-        sync_call.remember(key, [job], call)
+        sync_call.remember(key, job, call)
     else:
         sync_call, job, call = earlier
     if preferences.respond_async:
@@ -137,7 +137,7 @@ async def _ask(
     if call.stream:
         job = without_texts(job)
         return answer_stream(sync_call, job, _blocks(sync_call, job, call))
-    ended = await sync_call.answer([job])
+    ended = await sync_call.answer(job)
     user_agent = http.headers.get("user-agent")
     ids = await _token_ids(http, ended) if call.details else []
     return await offload_if_large(lambda: Json(to_answer(ended, call, user_agent, ids)), ended.bytes)

@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 
 from shared.machine import memory_bytes
-from shared.request import MOST_PROMPTS
 from shared.settings.group import BearerSecret, Group, Listed, both_or_none, display_entry
 
 # As browsers write it: no path, no credentials.
@@ -56,7 +55,6 @@ class ApiSettings(Group):
     text_limit_kb: int = Field(
         1024, ge=1, description="All text of one request, in KiB of UTF-8; pictures are not counted."
     )
-    prompts_limit: int = Field(64, ge=1, le=MOST_PROMPTS, description="Most prompts of one completion.")
     admin_key: BearerSecret | None = Field(
         None,
         description="Turns API keys on, and is the first of them: it may do everything and creates the "

@@ -109,13 +109,6 @@ def test_a_text_is_completed_whole_and_streamed(client: Any) -> None:
     assert (last.choices, last.usage) == ([], whole.usage)
 
 
-def test_several_prompts_are_completed_at_once(client: Any) -> None:
-    asked: dict[str, Any] = {"model": ECHO, "prompt": [ASK, "one two", "three"]}
-    whole = client.completions.create(**asked)
-    assert [(c.index, c.text) for c in whole.choices] == [(0, ASK), (1, "one two"), (2, "three")]
-    assert whole.usage.prompt_tokens == 6
-
-
 @pytest.mark.parametrize("model", [ECHO, TINY])
 def test_who_measures_servers_gets_as_many_tokens_as_are_asked_for_and_reads_how_many_there_are(
     client: Any, model: str

@@ -19,7 +19,6 @@ CALLS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         {},
     ),
     "text": ("/v1/completions", {"model": MODEL, "prompt": "Hi"}, {}),
-    "several": ("/v1/completions", {"model": MODEL, "prompt": ["Hi", "Hi", "You"]}, {}),
     "response": ("/v1/responses", {"model": MODEL, "input": "Hi", "metadata": {"page": "1"}}, {}),
     "unstored": ("/v1/responses", {"model": MODEL, "input": "Hi", "store": False}, {}),
     "raw": (f"/models/{MODEL}", {"inputs": "Hi"}, {"x_use_cache": "false"}),

@@ -19,7 +19,6 @@ from shared.store import models
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
-from tests.support.batches import serving
 from tests.support.clients import until_async
 from tests.support.keys import KEYED, bearer, customer, made
 from tests.support.metrics import counted
@@ -354,29 +353,6 @@ def _spied(read: list[bytes]) -> Any:
         return await parse_body(reply, body, make)
 
     return parse
-
-
-async def test_a_repeat_of_several_prompts_is_answered_whole(deployment: Deployment) -> None:
-    body = {"model": MODEL, "prompt": ["a cat", "a dog"], "seed": 1}
-    async with serving(deployment.worker), client_of(deployment.app) as client:
-        replies = [await client.post("/v1/completions", json=body) for _ in range(4)]
-    assert [reply.headers["x-cache"] for reply in replies] == ["MISS", *["HIT"] * 3]
-    assert [[c["text"] for c in reply.json()["choices"]] for reply in replies] == [["A CAT", "A DOG"]] * 4
-
-
-@pytest.mark.parametrize("wrong_s", [-3600, 3600])
-async def test_a_wrong_clock_delays_no_prompt_beside_a_cached_one(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, wrong_s: int
-) -> None:
-    """The store's clock tells all times of jobs, and one of two prompts costs no job."""
-    right = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: right() + wrong_s * 10**9)
-    call = {"model": MODEL, "seed": 1}
-    async with serving(deployment.worker), client_of(deployment.app) as client:
-        await client.post("/v1/completions", json=call | {"prompt": "a cat"})
-        reply = await client.post("/v1/completions", json=call | {"prompt": ["a cat", "a dog"]})
-    assert abs(reply.json()["created"] - time.time()) < 600
-    assert float(reply.headers["x-queue-time"]) < 600
 
 
 async def test_a_second_preference_makes_another_call(repeated: Deployment) -> None:

@@ -271,7 +271,7 @@ def test_the_schemas_refuse_what_the_service_refuses(name: str, body: Any) -> No
         ("HfBody", {"inputs": "x", "parameters": {"min_new_tokens": 5, "min_p": 0.1}}),
         ("HfBody", {"inputs": "x", "parameters": {"details": True, "best_of": 1, "watermark": False}}),
         ("HfBody", {"inputs": None, "question": "What?", "image": examples.PICTURE}),
-        ("CompletionBody", {"prompt": ["x", "y"], "best_of": 1, "echo": False, "suffix": ""}),
+        ("CompletionBody", {"prompt": ["x"], "best_of": 1, "echo": False, "suffix": ""}),
         ("ChatBody", {**CHAT, "max_tokens": 2.0, "seed": 1e0, "stop_token_ids": [5.0], "n": 1.0}),
         ("ChatBody", {**CHAT, "top_k": -1, "modalities": ["text"], "functions": []}),
         ("ChatBody", {"messages": [*CHAT["messages"], {"role": "assistant", "content": []}]}),

@@ -69,23 +69,16 @@ class ChatBody(Sampling):
     priority: PriorityNumber = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Completion:
-    """A call of either completion route. A request's `model` is as the caller wrote it, "" for none.
+    """A call of either completion route. The request's `model` is as the caller wrote it, "" for none."""
 
-    A text completion has a request for each of its prompts, a chat one.
-    """
-
-    requests: list[Request]
+    request: Request
     stream: bool
     options: StreamOptions
     metadata: dict[str, str] = field(default_factory=dict)
     stored: bool = True
     priority: Priority = "normal"
-
-    @property
-    def request(self) -> Request:
-        return self.requests[0]
 
 
 def from_chat(body: Any) -> Completion:
@@ -106,7 +99,7 @@ def from_chat(body: Any) -> Completion:
         named=named,
     )
     return Completion(
-        [request],
+        request,
         stream=bool(chat.stream),
         options=chat.stream_options or StreamOptions(),
         metadata=chat.metadata or {},

@@ -1,4 +1,4 @@
-"""POST /v1/completions: one or several prompts without pictures, each a request of its own."""
+"""POST /v1/completions: a prompt without pictures."""
 
 from collections import Counter
 from dataclasses import replace
@@ -29,11 +29,11 @@ from api.dialects.sampling import (
 from api.dialects.strict_json import described_as, invalid, read
 from api.dialects.unknown_fields import COMPLETION
 from shared.job import JobView
-from shared.request import MOST_PROMPTS, Message, Request, Text
+from shared.request import Message, Request, Text
 from shared.result import FinishReason, Logprobs, Result, logprobs_of
 from shared.tool_calls.thoughts import SpokenTexts, read_answer_syntax, split_thoughts, syntax_in
 
-_Prompts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
+_OnePrompt = Annotated[list[str], Field(min_length=1, max_length=1)]
 
 
 class CompletionBody(Sampling):
@@ -41,11 +41,7 @@ class CompletionBody(Sampling):
 
     constraints = COMPLETION
     model: str | None = None
-    prompt: Annotated[
-        str | Annotated[list[str], Field(min_length=1)],
-        described_as(str | _Prompts),
-        Field(description="The line of a batch has one."),
-    ]
+    prompt: Annotated[str | Annotated[list[str], Field(min_length=1)], described_as(str | _OnePrompt)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
@@ -56,32 +52,25 @@ class CompletionBody(Sampling):
 def from_completion(body: Any) -> Completion:
     """Raises CallerError naming the field."""
     call = read(CompletionBody, body)
-    if call.stream and isinstance(call.prompt, list) and len(call.prompt) > 1:
-        raise invalid("stream", "takes one prompt; send the others in calls of their own")
+    path, prompt = "prompt", call.prompt
+    if isinstance(prompt, list):
+        if len(prompt) > 1:
+            raise invalid("prompt", "takes one text; send the others in calls of their own, or as a batch")
+        path, prompt = "prompt[0]", prompt[0]
     parameters, named = to_parameters((call, ""), logprobs=call.logprobs)
-    requests = [
-        Request(
-            model=call.model or "",
-            messages=(Message(role="user", parts=(Text(text=text),)),),
-            parameters=parameters,
-            raw=bool(call.raw),
-            named={**named, "messages": path},
-        )
-        for path, text in _prompts(call.prompt)
-    ]
+    request = Request(
+        model=call.model or "",
+        messages=(Message(role="user", parts=(Text(text=prompt),)),),
+        parameters=parameters,
+        raw=bool(call.raw),
+        named={**named, "messages": path},
+    )
     return Completion(
-        requests,
+        request,
         stream=bool(call.stream),
         options=call.stream_options or StreamOptions(),
         priority=to_priority(None, call.priority),
     )
-
-
-def _prompts(prompt: str | list[str]) -> list[tuple[str, str]]:
-    """Each prompt with the field that errors name; cut after one more than may be sent."""
-    if isinstance(prompt, str):
-        return [("prompt", prompt)]
-    return [(f"prompt[{number}]", text) for number, text in enumerate(prompt[: MOST_PROMPTS + 1])]
 
 
 class TextChoice(TypedDict):

@@ -11,7 +11,7 @@ from api.dialects.openai.completions import (
 )
 from api.dialects.openai.usage import to_usage
 from shared.errors import CallerError
-from shared.request import MOST_PROMPTS, Message, Parameters, Request, Text
+from shared.request import Message, Parameters, Request, Text
 from shared.result import Usage
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
@@ -59,21 +59,6 @@ def test_prompt_is_a_question_in_text(prompt: Any, at: str) -> None:
         parameters=Parameters(max_new_tokens=8, temperature=0.5, do_sample=True, stop=("END",)),
         named={"messages": at, "max_new_tokens": "max_tokens", "stop": "stop_sequences"},
     )
-
-
-def test_each_of_several_prompts_is_a_question_by_itself() -> None:
-    call = from_completion(FULL | {"stream": False, "prompt": ["Once", "Twice"]})
-    assert call.requests == [
-        from_completion(FULL | {"prompt": prompt}).request.model_copy(
-            update={"named": call.request.named | {"messages": f"prompt[{number}]"}}
-        )
-        for number, prompt in enumerate(("Once", "Twice"))
-    ]
-
-
-def test_no_more_prompts_are_read_than_any_installation_takes() -> None:
-    call = from_completion(FULL | {"stream": False, "prompt": [""] * 20_000})
-    assert len(call.requests) == MOST_PROMPTS + 1
 
 
 def test_chunks_count_only_where_the_stream_counts_at_all() -> None:

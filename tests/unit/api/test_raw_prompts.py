@@ -23,7 +23,7 @@ def test_all_doors_make_one_request_of_it() -> None:
     doors = [
         from_hf({"inputs": "Once", "parameters": RAW}).request,
         from_hf({"inputs": {"text": "Once"}, "parameters": RAW}).request,
-        from_completion({"prompt": "Once", "raw": True}).requests[0],
+        from_completion({"prompt": "Once", "raw": True}).request,
         from_job({"input": {"prompt": "Once"}, "parameters": RAW}).request,
     ]
     assert [_prompt(one) for one in doors] == [(True, [{"type": "text", "text": "Once"}])] * len(doors)
@@ -37,7 +37,7 @@ def test_all_doors_make_one_request_of_it() -> None:
 @pytest.mark.parametrize("raw", [None, False])
 def test_without_it_the_template_is_used(raw: bool | None) -> None:
     assert not from_hf({"inputs": "Once", "parameters": {"raw": raw}}).request.raw
-    assert not from_completion({"prompt": "Once", "raw": raw}).requests[0].raw
+    assert not from_completion({"prompt": "Once", "raw": raw}).request.raw
 
 
 TURN = {"role": "user", "content": "Once"}

@@ -1,4 +1,4 @@
-"""What clients send that ask several prompts at once, or measure servers, is read as it was meant.
+"""What clients send that ask several prompts at once is refused in words that help; measuring is obeyed.
 
 Recorded once from LangChain and lm-eval; those that measure are written down from their sources.
 """
@@ -10,7 +10,8 @@ import pytest
 
 from api.dialects.openai.chat import Completion, from_chat
 from api.dialects.openai.completions import from_completion
-from shared.request import Parameters, Text
+from shared.errors import CallerError
+from shared.request import Parameters
 from tests.support.golden import DATA
 
 SENT: dict[str, dict[str, Any]] = json.loads((DATA / "sent/texts.json").read_text(encoding="utf-8"))
@@ -28,14 +29,10 @@ def test_every_client_is_one_or_the_other() -> None:
 
 
 @pytest.mark.parametrize("client", SEVERAL)
-def test_prompts_sent_at_once_are_questions_one_by_one(client: str) -> None:
-    call = asked(client)
-    questions = call.requests
-    told = [
-        part.text for question in questions for part in question.messages[0].parts if isinstance(part, Text)
-    ]
-    assert told == ["What is this?", "What is that?"]
-    assert questions[0].parameters == questions[1].parameters
+def test_who_sends_prompts_at_once_hears_where_to_send_them(client: str) -> None:
+    with pytest.raises(CallerError, match="calls of their own, or as a batch") as refusal:
+        asked(client)
+    assert (refusal.value.code, refusal.value.param) == ("invalid_request", "prompt")
 
 
 @pytest.mark.parametrize("client", MEASURING)
