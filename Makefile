@@ -22,7 +22,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHO
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run setup test test-clients test-tools check format chaos containers proof docs screenshots train-tiny bench clean
+.PHONY: FORCE help run setup test test-all test-thorough test-deployment test-clients test-tools check format chaos containers proof docs screenshots train-tiny bench clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -31,6 +31,7 @@ help:
 	@echo '  make run PORT=8080  the same on another port (Ctrl-C stops it)'
 	@echo '  make run DATA=more  the same with another folder for jobs, pictures and logs (default: data)'
 	@echo '  make test           run the tests; ARGS="-k cancel" goes to pytest'
+	@echo '  make test-all       these, and with test-thorough and test-deployment what takes longer or needs more programs'
 	@echo '  make test-clients   test with the clients of Hugging Face, OpenAI and the AI SDK, JavaScript included (needs npm)'
 	@echo '  make test-tools     test with olmOCR, docling and eight more tools, each in its own environment (gigabytes, minutes)'
 	@echo '  make check          format, lint, types, import rules, known vulnerabilities'
@@ -81,8 +82,17 @@ run: $(RUN_STAMP)
 
 # More processes than two cores: tests wait for servers as much as they compute. Files in their own order, the
 # longest first (tests/conftest.py) and the small ones of tests/unit last.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) -m 'not node and not tools and not thorough and not deployment' $(ARGS)
+
+test-thorough: $(DEV_STAMP)
+	@$(PYTEST) -m 'thorough and not node' $(ARGS)
+
+test-deployment: $(DEV_STAMP)
+	@$(PYTEST) -m deployment $(ARGS)
+
+test-all: test test-thorough test-deployment
 
 # npm brings Node.js too, of the version that the clients need, whichever npm itself runs on.
 $(JS_STAMP): $(JS)/package.json

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,28 @@ Browser tests take half of e2e's time: one process with all of it would be the l
 """
 LONGEST = (*ONE_PROCESS, "tests/installation/")
 """What keeps one process for minutes. With one of these at the end the others would wait for it."""
+DEPLOYMENT = (
+    "tests/e2e/test_board",
+    "tests/e2e/test_page",
+    "tests/installation/test_object_store",
+    "tests/installation/test_observed",
+    "tests/installation/test_package",
+    "tests/installation/test_production",
+    "tests/installation/test_upgrade",
+    "tests/unit/deployment/",
+)
+"""A browser, containers, Kubernetes, Prometheus, nginx, packages, and how benchmarks judge."""
+THOROUGH = (
+    "tests/contract/",
+    "tests/engines/test_remote_device",
+    "tests/safety/",
+    "tests/store/machine/",
+    "tests/training/",
+)
+"""What takes minutes and finds what the rest lets through once in a while."""
+MARKED = {"deployment": DEPLOYMENT, "thorough": THOROUGH}
+FORMS = {"llava", "qwen2.5-vl", "gemma3", "mllama", "qwen3.5"}
+"""A family for each way in which text sees pictures: the others are tried where all tests run."""
 
 # All servers of these tests are on this machine, and no proxy of its user reaches them.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
@@ -56,8 +79,28 @@ settings.load_profile("patient")
 gc.disable()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What the marks leave out is not imported: that would take as long as some minutes of tests."""
+    left_out = [paths for mark, paths in MARKED.items() if f"not {mark}" in config.option.markexpr]
+    path = str(collection_path.relative_to(config.rootpath))
+    return any(path.startswith(paths) for paths in left_out) or None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    for item in items:
+        for mark, paths in MARKED.items():
+            if item.nodeid.startswith(paths):
+                item.add_marker(mark)
+        if _families(item) - FORMS:
+            item.add_marker("thorough")
+
+
+def _families(item: pytest.Item) -> set[str]:
+    """By the name of their class, whose module imports torch."""
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {value.name for value in given if type(value).__name__ == "Family"}
 
 
 def pytest_collection_finish() -> None:

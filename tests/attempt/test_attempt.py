@@ -31,6 +31,7 @@ from tests.support.attempt_harness import (
 )
 from tests.support.clients import until
 from tests.support.metrics import counted
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
 from worker.attempt import attempt
@@ -53,7 +54,7 @@ class Slow(EchoEngine):
 
     def generate(self, row: Row) -> Finish:
         self.asked.set()
-        assert self.may_end.wait(30)
+        assert self.may_end.wait(PATIENCE_S)
         return super().generate(row)
 
 
@@ -67,11 +68,11 @@ def midway(harness: WorkerHarness, store: Store | None = None) -> Iterator[None]
     thread = threading.Thread(target=attempt, args=(context, harness.claim()), daemon=True)
     thread.start()
     try:
-        assert engine.asked.wait(30)
+        assert engine.asked.wait(PATIENCE_S)
         yield
     finally:
         engine.may_end.set()
-        thread.join(30)
+        thread.join(PATIENCE_S)
         publisher.stop()
     assert not thread.is_alive()
 
@@ -344,14 +345,14 @@ def test_an_answer_outlives_a_crash_of_the_record_store(redis: RedisServer, harn
         redis.kill()
         back = threading.Thread(target=start_after, args=(store.lost, redis), daemon=True)
         back.start()
-    back.join(30)
+    back.join(PATIENCE_S)
     assert harness.job(job).status == "succeeded"
     assert harness.text(job) == "one two"
     assert harness.story(job) == ["queued", "running", "succeeded"]
 
 
 def start_after(event: threading.Event, redis: RedisServer) -> None:
-    event.wait(30)
+    event.wait(PATIENCE_S)
     redis.start()
 
 

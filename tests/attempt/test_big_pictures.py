@@ -22,6 +22,7 @@ from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.attempt_harness import MODEL, worker_harness
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
 from worker.engines.base import Frames, Prompt, Samples
@@ -151,7 +152,7 @@ def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decod
             waiting = threads.submit(sizes_of, small)
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
-        assert waiting.result(30) == [(64, 48)]
+        assert waiting.result(PATIENCE_S) == [(64, 48)]
 
 
 @pytest.mark.parametrize(("processors", "gib", "most"), [(1, 64, 2), (16, 64, 4), (16, 4, 2)])
@@ -167,7 +168,7 @@ def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_an
 
     def hold() -> None:
         with decoder.decode([large], Waiter("")):
-            together.wait(20)
+            together.wait(PATIENCE_S)
 
     try:
         with ThreadPoolExecutor(most) as threads:
@@ -216,7 +217,7 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
                 now[0] += 1
                 most[0] = max(most[0], now[0])
             inside.release()
-            assert go_on.wait(30)
+            assert go_on.wait(PATIENCE_S)
             with lock:
                 now[0] -= 1
             return super().prepare(request, pictures, scope, sounds, videos)
@@ -226,10 +227,10 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
         jobs = [harness.ask(f"look {n}", make.picture(size=(64, 48))) for n in range(4)]
         attempts = [threads.submit(harness.attempt) for _ in jobs]
         for _ in range(MIN_CONCURRENCY):
-            assert inside.acquire(timeout=30)
+            assert inside.acquire(timeout=PATIENCE_S)
         go_on.set()
         for attempt in attempts:
-            attempt.result(30)
+            attempt.result(PATIENCE_S)
         assert [harness.text(job) for job in jobs] == [f"look {n} [64x48]" for n in range(4)]
     assert most[0] <= MIN_CONCURRENCY
 
@@ -255,12 +256,12 @@ def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepa
         held.enter_context(turns.reserve(MIN_CONCURRENCY - 1, mallory))
         with turns.reserve(1, mallory):
             threads.submit(take)
-            until(lambda: len(turns._waiting) == 1, 20)
+            until(lambda: len(turns._waiting) == 1)
             harness.ask("look", make.picture())
             attempt = threads.submit(harness.attempt)
-            until(lambda: len(turns._waiting) == 2, 20)
-        attempt.result(20)
-        until(lambda: order == ["alice", "mallory"], 20)
+            until(lambda: len(turns._waiting) == 2)
+        attempt.result(PATIENCE_S)
+        until(lambda: order == ["alice", "mallory"])
 
 
 @pytest.mark.parametrize("name", ["preparing", "pixels"])
@@ -277,9 +278,9 @@ def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
         job = harness.ask("look", make.picture())
         with room.reserve(room._size, Waiter("mallory")):
             attempt = threads.submit(harness.attempt)
-            until(lambda: room._waiting, 20)
+            until(lambda: room._waiting)
             clock[0] += 3600
-        attempt.result(20)
+        attempt.result(PATIENCE_S)
         result = harness.job(job).result
     assert result is not None
     assert result.compute_s < 3600
@@ -292,7 +293,7 @@ def test_who_waits_for_a_format_keeps_no_pictures_of_others_waiting(redis: Redis
         def grammar(self, request: Request, caller: str = "") -> Any:
             if "held" in str(request.messages):
                 inside.release()
-                assert go_on.wait(30)
+                assert go_on.wait(PATIENCE_S)
             return super().grammar(request, caller)
 
     with worker_harness(redis) as harness, ThreadPoolExecutor(MIN_CONCURRENCY) as threads:
@@ -301,14 +302,14 @@ def test_who_waits_for_a_format_keeps_no_pictures_of_others_waiting(redis: Redis
             harness.ask(f"held {n}", make.picture(size=(64, 48)))
         attempts = [threads.submit(harness.attempt) for _ in range(MIN_CONCURRENCY)]
         for _ in attempts:
-            assert inside.acquire(timeout=30)
+            assert inside.acquire(timeout=PATIENCE_S)
         job = harness.ask("free", make.picture(size=(64, 48)))
         with ThreadPoolExecutor(1) as another:
             free = another.submit(harness.attempt)
             try:
-                free.result(30)
+                free.result(PATIENCE_S)
             finally:
                 go_on.set()
         for attempt in attempts:
-            attempt.result(30)
+            attempt.result(PATIENCE_S)
         assert harness.text(job) == "free [64x48]"

@@ -23,12 +23,13 @@ from shared.store import jobs
 from shared.store.nudges import Nudger
 from shared.store.script import connect
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from worker.celery_app import Exit, FastReconnectConsumer, make_app
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 60
+LIMIT_S = PATIENCE_S
 
 
 def test_a_nudge_is_kept_nowhere_and_a_broker_lost_meanwhile_does_not_end_the_worker(

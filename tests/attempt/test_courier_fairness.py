@@ -16,6 +16,7 @@ from tests.support.attempt_harness import CALLER, worker_harness
 from tests.support.clients import until
 from tests.support.documents import pdf
 from tests.support.fetching import LOOPBACK
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import origin
 from tests.support.redis_server import RedisServer
 from worker.fair_share import KeyedFairSemaphore
@@ -86,7 +87,7 @@ def test_one_caller_s_slow_origins_keep_no_other_s_picture_waiting(
     go_on, stored = threading.Event(), Intake._stored_request
 
     def slow(courier: Intake, lease: Lease) -> Request:
-        assert lease.claim.caller != CALLER or go_on.wait(30)
+        assert lease.claim.caller != CALLER or go_on.wait(PATIENCE_S)
         return stored(courier, lease)
 
     monkeypatch.setattr(Intake, "_stored_request", slow)

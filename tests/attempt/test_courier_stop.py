@@ -8,8 +8,9 @@ import pytest
 
 from shared.webhooks import Webhook
 from tests.support.attempt_harness import WorkerHarness
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
 from tests.support.deliverer_harness import SECRET, DelivererHarness
+from tests.support.patience import PATIENCE_S
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT

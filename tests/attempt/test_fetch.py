@@ -12,10 +12,11 @@ from shared.errors import CallerError, Unavailable
 from shared.media.pictures import PICTURE
 from shared.settings import FetchSettings
 from shared.url_guard import BucketObject, IPAddress
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
 from tests.support.clouds import cloud
 from tests.support.fetching import LIMIT, LOOPBACK, OK, alone, fetched, refused
 from tests.support.object_store import BUCKET
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import Serve, answering, dripping, origin
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import HOSTS, fetch

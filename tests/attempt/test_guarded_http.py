@@ -11,8 +11,8 @@ import trustme
 
 from shared.settings import FetchSettings
 from shared.url_guard import IPAddress
-from tests.support.clients import PATIENCE_S
 from tests.support.fetching import LIMIT, OK, alone, refused, resolving_to
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import answering, origin
 from worker.fetching import guarded_http
 from worker.fetching.fetch import fetch

@@ -21,6 +21,7 @@ from shared.store.keys import PREFIX, channel
 from shared.store.script import ScriptCall, Store
 from tests.support.attempt_harness import MODEL, STALL, WorkerHarness, worker_harness
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
 from worker.celery_app import Exit
@@ -102,7 +103,7 @@ def test_a_lease_found_lost_stops_its_row_only(patient: WorkerHarness) -> None:
         patient.leases.hold(patient.claim()) as kept,
     ):
         patient.cancel(lost_job)
-        assert lost.cancel.wait(30)
+        assert lost.cancel.wait(PATIENCE_S)
         assert lost.reason == "lost"
         assert not kept.cancel.is_set()
 
@@ -149,7 +150,7 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(harness: WorkerHarne
     with harness.leases.hold(harness.claim()) as lease:
         first = lease_end(harness, lease)
         heartbeat.start({})
-        assert store.failed.wait(30)
+        assert store.failed.wait(PATIENCE_S)
         until(lambda: lease_end(harness, lease) > first)
     heartbeat.stop({})
 
@@ -180,7 +181,7 @@ heartbeat.start({})
 idle, broken = float(sys.argv[1]), sys.argv[2] == "broken"
 engine = SimpleNamespace(rows_now=1, idle_s=lambda: idle, longest_step_s=0.1, broken=broken, reused=None)
 heartbeat.ready("f", {}, engine)
-threading.Event().wait(60)
+threading.Event().wait(PATIENCE_S)
 """
 
 
@@ -206,7 +207,7 @@ def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(
     job = harness.ask("long")
     with harness.leases.hold(harness.claim()), beating(harness) as heartbeat:
         heartbeat.ready("f" * 32, {}, harness.context.engine)
-        assert left.wait(30)
+        assert left.wait(PATIENCE_S)
         assert [a.outcome for a in harness.job(job).attempts] == ["engine_stalled"]
         assert harness.claim().attempt == 2
 
@@ -246,7 +247,7 @@ def test_a_worker_whose_device_broke_stays_until_its_runs_are_given_back(
             first = lease_end(harness, lease)
             until(lambda: lease_end(harness, lease) > first + 300)
             assert not left.is_set()
-        assert left.wait(30)
+        assert left.wait(PATIENCE_S)
 
 
 def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_does_not(
@@ -270,11 +271,11 @@ def test_a_watcher_outside_sees_that_a_worker_lives_while_its_store_hangs(
 
     def hung(*_: Any) -> None:
         asked.set()
-        answered.wait(60)
+        answered.wait(PATIENCE_S)
 
     with started(harness, mark):
         monkeypatch.setattr(Store, "run", hung)
-        assert asked.wait(30)
+        assert asked.wait(PATIENCE_S)
         mark.unlink()
         until(mark.exists)
         answered.set()
@@ -288,7 +289,7 @@ def test_a_worker_whose_device_broke_leaves_even_where_its_mark_cannot_be_writte
     monkeypatch.setattr(type(harness.context.engine), "broken", True)
     with started(harness, tmp_path / "no such folder" / "mark") as heartbeat:
         heartbeat.ready("f" * 32, {}, harness.context.engine)
-        assert left.wait(30)
+        assert left.wait(PATIENCE_S)
 
 
 def test_a_watcher_outside_can_tell_a_worker_that_loads_from_one_that_takes_work(

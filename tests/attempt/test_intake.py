@@ -23,6 +23,7 @@ from shared.store.script import ScriptCall, Store
 from tests.support.attempt_harness import MODEL, LossyStore, WorkerHarness, worker_harness
 from tests.support.clients import until
 from tests.support.fetching import LOOPBACK
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
@@ -404,7 +405,7 @@ def test_the_pictures_of_a_job_are_fetched_at_the_same_time(intake: tuple[Worker
     both = threading.Barrier(2)
 
     def serve(connection: socket.socket, _: threading.Event) -> None:
-        both.wait(30)
+        both.wait(PATIENCE_S)
         connection.sendall(HEAD % len(PICTURE) + PICTURE)
 
     with origin(serve) as one, origin(serve) as other:

@@ -14,6 +14,7 @@ from shared.store.metrics import count, series
 from shared.store.nudges import MOST
 from tests.support.attempt_harness import MODEL, WorkerHarness, worker_harness
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from worker.maintenance import passes
 from worker.maintenance.blob_collector import BlobCollector
@@ -67,7 +68,7 @@ def test_an_object_store_that_hangs_holds_up_no_rescue(
     let_go, steps = threading.Event(), []
 
     def hangs(_: BlobCollector) -> int:
-        steps.append(let_go.wait(60))
+        steps.append(let_go.wait(PATIENCE_S))
         return 3
 
     monkeypatch.setattr(BlobCollector, "collect", hangs)

@@ -6,8 +6,9 @@ from shared.errors import Unavailable
 from shared.metrics.reporter import CountReporter
 from shared.store.metrics import counts
 from tests.support.attempt_harness import FAIL, MODEL, STALL, LossyStore, WorkerHarness
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
 from tests.support.metrics import counted
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import picture
 from worker.engines.echo import EchoEngine
 from worker.lease import Reason

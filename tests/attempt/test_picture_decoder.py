@@ -20,6 +20,7 @@ from shared.media.decoder_process import NoDecoder
 from shared.request import Image as Shown
 from shared.settings import PictureSettings
 from tests.support import pictures as make
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import decoded
 from tests.support.service import ROOT
 from worker.fair_share import Waiter
@@ -343,7 +344,7 @@ def test_a_killed_child_is_replaced() -> None:
         decoded(decoder, make.picture())
         (child,) = (p for p in children_of(psutil.Process().pid) if p.pid not in before)
         child.kill()
-        child.wait(10)
+        child.wait(PATIENCE_S)
         assert decoded(decoder, make.picture()).size == (8, 6)
     finally:
         decoder.close()

@@ -12,6 +12,7 @@ from shared.store.claims import settle
 from shared.store.script import ScriptCall, Store
 from tests.support.attempt_harness import LossyStore, WorkerHarness
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from tests.support.stored import change
 from worker import publisher as stream_of_workers
 from worker.lease import Lease
@@ -37,7 +38,7 @@ def ends(publisher: Publisher, lease: Lease) -> bool:
     """Whether it stops by itself. Its claim is lost then, so that it stops in any case."""
     ending = threading.Thread(target=publisher.stop)
     ending.start()
-    ending.join(20)
+    ending.join(PATIENCE_S)
     by_itself = not ending.is_alive()
     lease.stop("lost")
     return by_itself
@@ -85,7 +86,7 @@ class CountingStore(Store):
 
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         self.round_trips.append(len(calls))
-        assert self.on.wait(30)
+        assert self.on.wait(PATIENCE_S)
         if any(call.arguments["id"] == self.broken for call in calls):
             raise RuntimeError("no such piece was ever seen")
         return super().run_all(calls)
@@ -110,7 +111,7 @@ def test_what_was_lost_between_here_and_the_store_is_read_exactly_once(
     with stream(harness, store) as channel:
         first, *rest = pieces("one", " two", " three")
         channel.emit(first)
-        assert store.lost.wait(30)
+        assert store.lost.wait(PATIENCE_S)
         for piece in rest:
             channel.emit(piece)
         settled(harness, channel)
@@ -167,7 +168,7 @@ def test_a_lost_claim_stops_its_row_and_does_not_hold_up_the_others(harness: Wor
     channels = publisher.channels(lost) + publisher.channels(kept)
     for channel in channels:
         channel.emit(Piece(0, "text", (0,)))
-    assert lost.cancel.wait(30)
+    assert lost.cancel.wait(PATIENCE_S)
     until(lambda: harness.text(job) == "text")
     publisher.stop()
     assert (lost.reason, lost.cancel.is_set()) == ("lost", True)
@@ -310,5 +311,5 @@ def test_a_worker_that_must_end_does_not_wait_for_a_store_that_is_gone(harness: 
     job, gone = harness.ask("x"), LossyStore(harness.store, calls=10**9)
     with stream(harness, gone) as channel:
         channel.emit(Piece(0, "never told", (0,)))
-        assert gone.lost.wait(30)
+        assert gone.lost.wait(PATIENCE_S)
     assert harness.text(job) == ""

@@ -11,7 +11,7 @@ from shared.store.claims import Claim
 from shared.store.webhook_deliveries import DueDelivery
 from shared.url_guard import IPAddress
 from shared.webhooks import Notice
-from tests.support.clients import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import Serve, answering, dripping, origin
 from tests.support.receiver import receiver
 from tests.support.views import succeeded

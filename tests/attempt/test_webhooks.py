@@ -15,6 +15,7 @@ from shared.webhooks import EVENTS, Webhook
 from tests.support.attempt_harness import FAIL, WorkerHarness
 from tests.support.clients import until
 from tests.support.deliverer_harness import SECRET, DelivererHarness
+from tests.support.patience import PATIENCE_S
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.stored import forget_answers
@@ -214,6 +215,6 @@ def test_a_call_for_which_there_is_no_thread_does_not_end_all_others(
     with receiver() as there, receiver() as another:
         webhooks.answered(Webhook(there.url))
         with webhooks.open():
-            assert refused.wait(30)
+            assert refused.wait(PATIENCE_S)
             later = webhooks.answered(Webhook(another.url))
             until(lambda: webhooks.tries(later))

@@ -11,7 +11,7 @@ from shared.metrics.reporter import CountReporter
 from shared.store import jobs
 from shared.store.metrics import counts
 from tests.support.attempt_harness import MODEL, WorkerHarness
-from tests.support.clients import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 from worker.celery_app import Exit
 from worker.heartbeat import Heartbeat
 from worker.watchdogs import BrokerWatch

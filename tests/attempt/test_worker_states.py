@@ -15,6 +15,7 @@ from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store
 from shared.store.workers import fleet as lanes
 from tests.support.attempt_harness import MODEL, WorkerHarness
+from tests.support.patience import PATIENCE_S
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
@@ -33,7 +34,7 @@ class Late(Store):
     def run(self, call: ScriptCall[T]) -> T:
         if call.function == "beat" and not self.under_way.is_set():
             self.under_way.set()
-            assert self.go.wait(30)
+            assert self.go.wait(PATIENCE_S)
         return super().run(call)
 
 
@@ -45,13 +46,13 @@ def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(
     loading = threading.Thread(target=heartbeat.report, args=({},))
     serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, harness.context.engine))
     loading.start()
-    assert store.under_way.wait(30)
+    assert store.under_way.wait(PATIENCE_S)
     serving.start()
     # Where nothing holds it up, this one is through before the other.
     serving.join(0.2)
     store.go.set()
-    loading.join(30)
-    serving.join(30)
+    loading.join(PATIENCE_S)
+    serving.join(PATIENCE_S)
     assert harness.store.run(jobs.lane(harness.settings, MODEL.lane)).state == "ready"
 
 

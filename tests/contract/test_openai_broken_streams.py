@@ -10,9 +10,10 @@ import openai
 import pytest
 
 from tests.contract.conftest import ECHO, LONG
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
 from tests.support.node import Node
 from tests.support.openai_clients import AI, JS, KINDS, Kind, openai_client
+from tests.support.patience import PATIENCE_S
 from tests.support.receiver import receiver
 from tests.support.service import Service
 

@@ -9,9 +9,10 @@ import pytest
 from openai.types.webhooks import BatchCompletedWebhookEvent
 
 from tests.contract.conftest import ECHO, FAILING, STALLING
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
 from tests.support.node import Node
 from tests.support.openai_clients import JS, openai_client
+from tests.support.patience import PATIENCE_S
 from tests.support.receiver import Receiver, receiver
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"

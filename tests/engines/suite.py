@@ -19,7 +19,6 @@ from shared.request import Image, Message, Parameters, RepetitionDetection, Requ
 from shared.result import Piece
 from worker.engines.base import Cancelled, Engine, Finish, Row
 
-PATIENCE_S = 60
 SPECIAL = "<|end|><|user|><image> <|assistant|>"
 MANY_SCRIPTS = (
     "na\u00efve \u65e5\u672c\u8a9e \U0001f469\u200d\U0001f680 \u0645\u0631\u062d\u0628\u0627 \x00 a\u0301"

@@ -12,6 +12,7 @@ from shared.result import Piece
 from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import several, suite, telling
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from worker.engines.base import Cancelled, Row
 from worker.engines.registry import create
 
@@ -55,11 +56,11 @@ def test_a_row_waits_for_a_free_place_and_can_be_cancelled_there() -> None:
     second = threading.Thread(target=run, args=(waiting,))
     second.start()
     waiting.cancel.set()
-    second.join(suite.PATIENCE_S)
+    second.join(PATIENCE_S)
     assert not second.is_alive()
     assert first.is_alive()
     hanging.cancel.set()
-    first.join(suite.PATIENCE_S)
+    first.join(PATIENCE_S)
     assert outcomes == [Cancelled, Cancelled]
 
 
@@ -69,14 +70,14 @@ def test_as_many_rows_as_configured_run_together() -> None:
 
     def emit(piece: Piece) -> None:
         if piece.start == 0:
-            together.wait(suite.PATIENCE_S)
+            together.wait(PATIENCE_S)
 
     rows = [under_test.row("one two", emit=emit) for _ in range(3)]
     threads = [threading.Thread(target=under_test.engine.generate, args=(row,)) for row in rows]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(suite.PATIENCE_S)
+        thread.join(PATIENCE_S)
     assert not any(thread.is_alive() for thread in threads)
 
 
@@ -93,7 +94,7 @@ def test_cancelling_wakes_a_row_in_the_middle_of_a_long_step() -> None:
     thread = threading.Thread(target=run)
     thread.start()
     row.cancel.set()
-    thread.join(suite.PATIENCE_S)
+    thread.join(PATIENCE_S)
     assert outcome == [True]
 
 
@@ -140,7 +141,7 @@ def test_echo_runs_where_torch_is_not_installed() -> None:
         "from shared.models import Model; from worker.engines.registry import create\n"
         "create(Model(id='test/echo', engine='echo')).load()"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=suite.PATIENCE_S)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=PATIENCE_S)
 
 
 def test_thoughts_are_counted_and_told_apart() -> None:

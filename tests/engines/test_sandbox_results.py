@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from worker.engines.grammar import compiler
 from worker.engines.grammar.compiler import MAX_CACHED, MAX_CONCURRENT, SandboxResults
 from worker.engines.grammar.sandbox import SandboxError

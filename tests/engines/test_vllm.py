@@ -21,6 +21,7 @@ from shared.models import Model
 from shared.result import Piece
 from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
+from tests.support.patience import PATIENCE_S
 from worker.engines.base import DeviceBroken, Finish, Row
 from worker.engines.prompt.picture_tokens import noise
 from worker.engines.prompt.pixel_bytes import packed_array
@@ -252,7 +253,7 @@ def test_a_long_prompt_with_a_seed_is_computed_beside_others(vllm: suite.Harness
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(suite.PATIENCE_S)
+        thread.join(PATIENCE_S)
     assert len(finishes) == len(rows)
     assert not vllm.engine.broken
 
@@ -331,5 +332,5 @@ def test_a_worker_that_is_killed_leaves_no_process_of_vllms_behind(vllm_row: Mod
         children = psutil.Process(worker.pid).children(recursive=True)
         worker.kill()
     assert children
-    _, left = psutil.wait_procs(children, timeout=suite.PATIENCE_S)
+    _, left = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert left == []

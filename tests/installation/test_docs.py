@@ -25,7 +25,7 @@ LIMIT_S = 200
 pytestmark = pytest.mark.timeout(LIMIT_S + 40)
 BIN = Path(sys.executable).parent
 # A target is looked up in the Makefile, a test in its folder (tests/unit/project/test_docs.py); a container
-# needs an engine that is not everywhere (tests/unit/project/test_containers.py).
+# needs an engine that is not everywhere (tests/unit/deployment/test_containers.py).
 ELSEWHERE = ("make ", "docker ", ".venv/bin/python -m pytest ")
 # What speaks with the service at its usual address.
 ASKING = re.compile(r"\.venv/bin/sightline (?:ask|estimate|map|(?:jobs|models|batches) \w+)")

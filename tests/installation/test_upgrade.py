@@ -12,8 +12,9 @@ import pytest
 from pydantic_core import from_json
 
 from sightline.cli import main
-from tests.support.clients import PATIENCE_S, Api, sent_events, until
+from tests.support.clients import Api, sent_events, until
 from tests.support.former_release import former_release
+from tests.support.patience import PATIENCE_S
 from tests.support.receiver import receiver
 from tests.support.service import COURIER, Service, ending, running_service
 

@@ -51,7 +51,7 @@ async def asked(
     async def waits() -> bool:
         return len(open_jobs(deployment)) == jobs and not abandoned(deployment)
 
-    await until_async(waits, 60)
+    await until_async(waits)
     return call
 
 
@@ -62,7 +62,7 @@ async def hung_up(deployment: Deployment, call: Exchange, jobs: int) -> None:
     async def known() -> bool:
         return abandoned(deployment) == jobs
 
-    await until_async(known, 60)
+    await until_async(known)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

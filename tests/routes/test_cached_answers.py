@@ -50,7 +50,7 @@ async def computed(deployment: Deployment, body: dict[str, Any], path: str = CHA
     async def waits() -> bool:
         return not deployment.worker.idle()
 
-    await until_async(waits, 60)
+    await until_async(waits)
     claim = deployment.worker.take()
     deployment.worker.say(claim, "A red ")
     deployment.worker.say(claim, "square.", start=6)
@@ -300,7 +300,7 @@ async def test_a_call_that_asks_something_else_is_computed(
     async def waits() -> bool:
         return not repeated.worker.idle()
 
-    await until_async(waits, 60)
+    await until_async(waits)
     call.hang_up()
     await call.finish()
 
@@ -392,7 +392,7 @@ async def test_a_waiting_call_keeps_no_body(deployment: Deployment) -> None:
     async def waits() -> bool:
         return not deployment.worker.idle()
 
-    await until_async(waits, 60)
+    await until_async(waits)
     bodies = [found for found in gc.get_objects() if type(found) is RawBody and found.raw]
     call.hang_up()
     await call.finish()

@@ -13,8 +13,8 @@ from shared.job import JobView
 from tests.support.app import application
 from tests.support.app_server import listening
 from tests.support.asgi_exchange import data, posted
-from tests.support.clients import PATIENCE_S
 from tests.support.fake_service import FakeService
+from tests.support.patience import PATIENCE_S
 
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 STREAM = {**CHAT, "stream": True}

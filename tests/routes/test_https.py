@@ -20,9 +20,9 @@ from sightline.exits import CommandError, Exit
 from sightline.tls import check_tls, flags, trusting
 from tests.support.app import application
 from tests.support.app_server import listening
-from tests.support.clients import PATIENCE_S
 from tests.support.containers import Dockerfile
 from tests.support.fake_service import FakeService
+from tests.support.patience import PATIENCE_S
 from tests.support.tls import Certificates, certificates
 
 DOCKERFILE = Dockerfile(Path(__file__).parents[2] / "Dockerfile")

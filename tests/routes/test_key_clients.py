@@ -16,8 +16,8 @@ from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
-from tests.support.clients import PATIENCE_S
 from tests.support.keys import ADMIN, KEYED, made
+from tests.support.patience import PATIENCE_S
 
 MESSAGES: list[Any] = [{"role": "user", "content": "What is this?"}]
 pytestmark = pytest.mark.parametrize("deployment", [KEYED], indirect=True)

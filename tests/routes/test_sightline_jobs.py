@@ -17,7 +17,7 @@ from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
-from tests.support.clients import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 
 MODEL = "sightline/tiny"
 SAMPLE = str(Path(__file__).parents[2] / "examples" / "sample.png")

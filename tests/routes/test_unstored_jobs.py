@@ -14,9 +14,10 @@ from shared.errors import CallerError
 from tests.routes.conftest import Deployment
 from tests.support.app import application, client_of
 from tests.support.app_server import listening
-from tests.support.clients import PATIENCE_S, until_async
+from tests.support.clients import until_async
 from tests.support.fake_service import FakeService
 from tests.support.keys import KEYED, customer
+from tests.support.patience import PATIENCE_S
 from tests.support.store import READS
 
 ANSWER, QUESTION = "A red circle.", "What was drawn here?"

@@ -31,7 +31,7 @@ from shared.store.claims import Claim, claim, rescue
 from shared.store.nudges import Nudger
 from shared.store.script import ScriptCall, Store, connect
 from shared.store.workers import beat
-from tests.support.clients import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from worker.attempt import AttemptContext, attempt
 from worker.claim_loop import Lookahead
@@ -70,7 +70,7 @@ class LossyStore(Store):
         return self._told(lambda: super(LossyStore, self).run_all(calls))
 
     def _told(self, ask: Callable[[], R]) -> R:
-        assert self.on.wait(30)
+        assert self.on.wait(PATIENCE_S)
         try:
             return self._run(ask)
         except Unavailable:
@@ -211,7 +211,7 @@ class WorkerHarness:
         try:
             yield taken
         finally:
-            thread.join(30)
+            thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
     def job(self, job: str) -> JobView:

@@ -66,7 +66,7 @@ async def serving(worker: ScriptedWorker) -> AsyncIterator[None]:
 
     async def serve() -> None:
         while True:
-            await until_async(waits, 120)
+            await until_async(waits)
             claim = worker.take()
             text = asked(claim.request)
             if text.startswith("fail"):

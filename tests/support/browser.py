@@ -6,7 +6,7 @@ import shutil
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Request, Route, ViewportSize, expect
 
-from tests.support.clients import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 
 HEADLESS_SHELL = shutil.which("chromium-headless-shell")
 """Without windows: half the work for a page. For tests; figures and pictures are the whole browser's."""

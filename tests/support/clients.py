@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import httpx
 from pydantic_core import from_json
 
+from tests.support.patience import PATIENCE_S
+
 T = TypeVar("T")
 PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.2
-PATIENCE_S = 60.0
 """How long a test waits for something that must happen; longer only fails later."""
 
 

@@ -16,7 +16,8 @@ from shared.store.script import ScriptCall, Store
 from shared.store.webhook_deliveries import DueDelivery, delivery
 from shared.webhooks import Webhook
 from tests.support.attempt_harness import WorkerHarness
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from tests.support.receiver import Receiver
 from tests.support.redis_server import RedisServer
 from worker.maintenance.leader import MaintenanceLeader

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import CallerError
 from shared.settings import FetchSettings
 from shared.url_guard import IPAddress
-from tests.support.clients import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import Origin
 from worker.fetching import guarded_http
 from worker.fetching.fetch import fetch

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 
 BUCKET = "pictures"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.clients import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 from tests.support.reaper import watch
 
 ROOT = Path(__file__).parents[2]

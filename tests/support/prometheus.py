@@ -12,8 +12,9 @@ import yaml
 
 from docs.generate.board import named
 from docs.generate.charts import Series
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
 from tests.support.metrics import ALERTS, first_values
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import Process
 

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic_core import from_json
 from standardwebhooks.webhooks import Webhook
 
+from tests.support.patience import PATIENCE_S
+
 OK: tuple[int, Mapping[str, str]] = (204, {})
 
 
@@ -47,7 +49,7 @@ def receiver(*answers: tuple[int, Mapping[str, str]]) -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             kept.calls.append(Call(self.path, headers, body))
-            if not kept.open.wait(30):
+            if not kept.open.wait(PATIENCE_S):
                 return
             status, more = kept.answers.pop(0) if kept.answers else OK
             self.send_response(status)

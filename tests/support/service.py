@@ -13,7 +13,8 @@ import httpx
 from shared.models import Model, Models
 from shared.models_file import load_models
 from sightline.serving.processes import COURIER_THREADS, LIMITS
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer, redis_server

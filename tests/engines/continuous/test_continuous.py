@@ -29,6 +29,7 @@ from tests.engines.continuous.conftest import (
     tiny,
 )
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import BatchCache
@@ -72,7 +73,7 @@ def test_rows_that_join_between_any_two_tokens_change_nobodys_answer(
             if read > number % 4:
                 following.set()
 
-        assert turns[number].wait(suite.PATIENCE_S)
+        assert turns[number].wait(PATIENCE_S)
         row = harness.row(question.text, question.pictures, emit=emit, **question.parameters)
         finish = harness.engine.generate(row)
         following.set()
@@ -145,7 +146,7 @@ def test_who_comes_first_is_answered_first(harness: suite.Harness) -> None:
         def emit(_: Piece) -> None:
             if number not in order:
                 order.append(number)
-            assert all_here.wait(suite.PATIENCE_S)
+            assert all_here.wait(PATIENCE_S)
 
         return harness.row("Hello", emit=emit, seed=number, **LONG)
 
@@ -200,7 +201,7 @@ def test_a_caller_who_leaves_the_line_is_let_go_while_others_are_answered(harnes
     busy = [harness.row("Hello", emit=emit, seed=n, temperature=4.0, max_new_tokens=60) for n in range(ROWS)]
     with ThreadPoolExecutor(ROWS + 1) as pool:
         futures = [pool.submit(harness.engine.generate, row) for row in busy]
-        assert read.wait(suite.PATIENCE_S)
+        assert read.wait(PATIENCE_S)
         with pytest.raises(Cancelled):
             harness.engine.generate(waiting)
         assert all(future.result().ids for future in futures)
@@ -287,7 +288,7 @@ def test_an_engine_nobody_holds_any_more_gives_its_thread_and_model_back() -> No
     del engine, harness
     gc.collect()
     # On a machine that stands still the engine gives up waiting for its thread, which ends all the same.
-    thread.join(suite.PATIENCE_S)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     gc.collect()
     assert network() is None

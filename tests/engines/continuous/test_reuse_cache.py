@@ -21,6 +21,7 @@ from tests.engines.continuous.conftest import (
     scarce,
     started,
 )
+from tests.support.patience import PATIENCE_S
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
@@ -321,5 +322,5 @@ def test_chats_side_by_side_are_answered_as_alone(harness: suite.Harness, alone:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(suite.PATIENCE_S)
+        thread.join(PATIENCE_S)
     assert [got[number] for number in range(5)] == expected

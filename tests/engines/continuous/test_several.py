@@ -24,6 +24,7 @@ from tests.engines.continuous.conftest import (
     strangers,
 )
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 from worker.engines.continuous.batch import Batch
@@ -206,7 +207,7 @@ def test_who_was_claimed_first_does_not_wait_for_every_answer_of_a_later_request
 
     def first_piece(_: Piece) -> None:
         begun.set()
-        assert joined.wait(30)
+        assert joined.wait(PATIENCE_S)
 
     def noted(at: int, _: Piece) -> None:
         order.append(at)
@@ -218,7 +219,7 @@ def test_who_was_claimed_first_does_not_wait_for_every_answer_of_a_later_request
     line = engine_of(harness)._loop._line
     with ThreadPoolExecutor(2) as pool:
         later = pool.submit(harness.engine.generate_all, wide)
-        assert begun.wait(30)
+        assert begun.wait(PATIENCE_S)
         earlier = pool.submit(harness.engine.generate, replace(single, arrived=1.0))
         until(lambda: any(answer.row.arrived == 1.0 for answer in line.waiting()))
         joined.set()

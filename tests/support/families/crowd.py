@@ -13,10 +13,10 @@ import torch
 from shared.result import Piece
 from tests.support.clients import until
 from tests.support.families.asking import CONVERSATIONS, Conversation, Subject
+from tests.support.patience import PATIENCE_S
 from worker.engines.base import Cancelled, Engine, Row
 
 ROWS = 4
-PATIENCE_S = 60
 
 
 @dataclass(frozen=True)

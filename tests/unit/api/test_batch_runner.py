@@ -12,6 +12,7 @@ from api.batches.lease import LeasedBatch
 from api.batches.runner import BatchRunner
 from shared.settings import Settings
 from shared.store.script import ScriptCall
+from tests.support.patience import PATIENCE_S
 
 
 class Idle:
@@ -27,7 +28,7 @@ async def test_a_process_ends_though_it_hears_of_a_batch_just_then() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     runner.wake()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         await runner.aclose()
 
 
@@ -38,7 +39,7 @@ async def test_a_turn_cut_off_while_its_file_is_opened_leaves_none_open(tmp_path
     class Slow(LeasedBatch):
         def open(self) -> BinaryIO:
             loop.call_soon_threadsafe(opening.set)
-            may_open.wait(60)
+            may_open.wait(PATIENCE_S)
             return file
 
     async def turn() -> None:
@@ -51,6 +52,6 @@ async def test_a_turn_cut_off_while_its_file_is_opened_leaves_none_open(tmp_path
     may_open.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not file.closed:
             await asyncio.sleep(0)

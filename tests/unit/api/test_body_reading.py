@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from api.server.body import LARGE, FairLock, parse_body
+from tests.support.patience import PATIENCE_S
 
 LONG = b" " * (LARGE + 1)
 SCHEMA = b'{"response_format": {"type": "json_schema"}}' + b" " * 2_000
@@ -31,7 +32,7 @@ class Reads:
             self.threads.add(threading.current_thread().name)
             self.order.append(caller)
             self.begun.set()
-            assert self.go.wait(30)
+            assert self.go.wait(PATIENCE_S)
             return len(body)
 
         return read

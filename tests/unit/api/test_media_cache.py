@@ -11,7 +11,7 @@ from shared.blobs import AT_ONCE, Blobs, digest
 from shared.errors import Unavailable
 from shared.request import Image
 from shared.settings import BlobSettings, PictureSettings
-from tests.support.clients import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 from tests.support.pictures import png, png_chunk
 
 

@@ -15,8 +15,8 @@ import pytest
 from shared import blobs as blobs_module
 from shared.blobs import Blobs, BlobsUnavailable, digest
 from shared.settings import BlobSettings
-from tests.support.clients import PATIENCE_S
 from tests.support.object_store import SECRET, URL, object_store
+from tests.support.patience import PATIENCE_S
 from tests.support.service import ROOT
 
 ENDING = """

@@ -18,9 +18,10 @@ import pytest
 
 from sightline.cli import main
 from sightline.exits import Exit
+from tests.support.patience import PATIENCE_S
 from tests.support.service import ROOT
 
-LIMIT_S = 30
+LIMIT_S = PATIENCE_S
 
 
 class Service(ThreadingHTTPServer):
@@ -71,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"data: {data}\n\n".encode())
 
     def _wait(self) -> None:
-        for _ in range(10 * LIMIT_S):
+        for _ in range(int(10 * LIMIT_S)):
             try:
                 self.wfile.write(b": running\n\n")
             except OSError:

@@ -14,8 +14,9 @@ import pytest
 from sightline.serving import child as module
 from sightline.serving.child import Child, Command, backoff_s
 from tests.support.clients import until_async
+from tests.support.patience import PATIENCE_S
 
-DEADLINE_S = 20
+DEADLINE_S = PATIENCE_S
 
 IGNORES_SIGTERM = (
     "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"

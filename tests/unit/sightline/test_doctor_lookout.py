@@ -16,6 +16,7 @@ from sightline.exits import CommandError, Exit
 from sightline.serving import folder as module
 from sightline.serving.folder import DataFolder, DataFolderWatch
 from sightline.serving.run import until_stopped
+from tests.support.patience import PATIENCE_S
 
 
 async def test_a_data_folder_that_is_deleted_under_way_ends_the_service_and_is_said(
@@ -84,7 +85,7 @@ async def test_a_data_folder_whose_disk_hangs_does_not_keep_the_service_from_sto
     released, ended = threading.Event(), threading.Event()
 
     def holds() -> bool:
-        released.wait(30)
+        released.wait(PATIENCE_S)
         ended.set()
         return True
 

@@ -16,8 +16,9 @@ from sightline.serving.child import Child, Command
 from sightline.serving.folder import display_path
 from sightline.serving.supervisor import Supervisor
 from tests.support.clients import until_async
+from tests.support.patience import PATIENCE_S
 
-DEADLINE_S = 20
+DEADLINE_S = PATIENCE_S
 SLEEPS = "import signal; signal.pause()"
 
 

@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 from sightline.serving.watchdog import Watchdog, survivors
+from tests.support.patience import PATIENCE_S
 
-DEADLINE_S = 60
+DEADLINE_S = PATIENCE_S
 
 
 def test_processes_left_over_are_those_not_taken_back_newest_first() -> None:

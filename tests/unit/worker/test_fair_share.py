@@ -8,6 +8,7 @@ import pytest
 
 from shared.errors import Unavailable
 from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.guarded_http import OriginError
 from worker.fetching.intake import LARGE_JOBS, SMALL, JobAllowance
@@ -33,10 +34,10 @@ def test_a_large_one_is_not_starved_by_small_ones_that_come_later() -> None:
     with ThreadPoolExecutor(2) as threads:
         with room.reserve(5, ANYONE):
             threads.submit(take, 10)
-            until(lambda: len(room._waiting) == 1, 20)
+            until(lambda: len(room._waiting) == 1)
             threads.submit(take, 1)
-            until(lambda: len(room._waiting) == 2, 20)
-        until(lambda: len(order) == 2, 20)
+            until(lambda: len(room._waiting) == 2)
+        until(lambda: len(order) == 2)
     assert order == [10, 1]
 
 
@@ -54,8 +55,8 @@ def test_a_caller_s_large_one_that_waits_holds_up_nobody_who_wants(
 
     with ThreadPoolExecutor(2) as threads, room.reserve(held, Waiter(holder)):
         threads.submit(take, 10, "mallory")
-        until(lambda: room._waiting, 20)
-        threads.submit(take, wanted, "alice").result(20)
+        until(lambda: room._waiting)
+        threads.submit(take, wanted, "alice").result(PATIENCE_S)
 
 
 def test_room_is_given_back_by_who_fails() -> None:
@@ -88,14 +89,14 @@ def test_who_has_fewest_turns_is_let_in_before_all_that_another_waits_for() -> N
             order.append(caller)
 
     def waiting(count: int) -> None:
-        until(lambda: len(turns._keys["a"]._waiting) == count, 20)
+        until(lambda: len(turns._keys["a"]._waiting) == count)
 
     with ThreadPoolExecutor(4) as threads, turns.reserve("a", "mallory", 0):
         with turns.reserve("a", "eve", 0):
             for count, caller in enumerate(["mallory", "mallory", "alice"]):
                 threads.submit(take, caller)
                 waiting(count + 1)
-        until(lambda: order == ["alice"], 20)
+        until(lambda: order == ["alice"])
     assert order == ["alice", "mallory", "mallory"]
 
 

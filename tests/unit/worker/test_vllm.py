@@ -19,6 +19,7 @@ from shared.models import Model
 from shared.request import Format, Parameters
 from shared.result import Piece
 from shared.settings import SettingsError
+from tests.support.patience import PATIENCE_S
 from worker.engines.base import Cancelled, DeviceBroken, Prompt, Row
 from worker.engines.loading.generation_defaults import settle
 from worker.engines.registry import create
@@ -295,7 +296,7 @@ def test_a_process_on_a_tether_ends_with_the_one_it_is_tied_to_and_never_by_its_
             assert tied.stdout.readline() == "tied\n"
             alive, group = tied.poll() is None, os.getpgid(tied.pid)
             worker.kill()
-            assert (alive, tied.wait(60)) == (True, 0)
+            assert (alive, tied.wait(PATIENCE_S)) == (True, 0)
             # A terminal signals the worker's group.
             assert group == tied.pid
 

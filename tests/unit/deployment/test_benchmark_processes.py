@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.frame import services
 from benchmarks.frame.services import Process, Services
-from tests.support.clients import PATIENCE_S, until
+from tests.support.clients import until
+from tests.support.patience import PATIENCE_S
 
 DEAF = "from signal import *; signal(SIGTERM, SIG_IGN); print('up', flush=True); pause()"
 ENDS_ONCE = """

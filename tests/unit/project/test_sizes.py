@@ -1,0 +1,34 @@
+"""How large the project may be. Who raises a number says why in the same commit; who can, lowers it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.snippets import ROOT
+
+MOST_LINES = {"api": 16_460, "shared": 14_020, "worker": 16_749, "sightline": 7_708, "tests": 89_100}
+"""Of Python, with its comments."""
+MOST_LUA_LINES = 4_703
+MOST_MODULES = {"api": 107, "shared": 103, "worker": 121, "sightline": 64}
+
+
+def files(folder: str, pattern: str) -> list[Path]:
+    return [file for file in (ROOT / folder).rglob(pattern) if "node_modules" not in file.parts]
+
+
+def lines(folder: str, pattern: str) -> int:
+    return sum(file.read_bytes().count(b"\n") for file in files(folder, pattern))
+
+
+@pytest.mark.parametrize("package", MOST_LINES)
+def test_a_package_has_no_more_lines(package: str) -> None:
+    assert lines(package, "*.py") <= MOST_LINES[package]
+
+
+def test_the_functions_of_the_store_have_no_more_lines() -> None:
+    assert lines("shared/store/functions", "*.lua") <= MOST_LUA_LINES
+
+
+@pytest.mark.parametrize("package", MOST_MODULES)
+def test_a_package_has_no_more_modules(package: str) -> None:
+    assert len(files(package, "*.py")) <= MOST_MODULES[package]
