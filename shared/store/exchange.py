@@ -219,11 +219,9 @@ class Connection:
                 await asyncio.sleep(self.losses * LOST_PAUSE_S)
             await self._maker.connect()
             self._link = self._last = _Link(self, self._maker._writer.transport)
-        except (RedisError, OSError) as error:
-            self._fail(error)
         except Exception as error:
+            # The outermost frame of this task: the callers get it.
             self._fail(error)
-            raise
         except asyncio.CancelledError:
             # Closing: what was opened a moment ago has nobody else to close it.
             await self._maker.disconnect()

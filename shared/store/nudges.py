@@ -21,7 +21,7 @@ from typing import Any
 
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from shared.errors import Unavailable
@@ -97,7 +97,7 @@ class _UnsentLog:
         try:
             with store_errors():
                 yield
-        except Exception as error:
+        except (Unavailable, RedisError, OSError) as error:
             if not self._throttle.due():
                 return
             if isinstance(error, Unavailable):
