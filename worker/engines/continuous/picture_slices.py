@@ -13,7 +13,8 @@ from shared.errors import CallerError
 from worker.engines.base import Prompt
 from worker.engines.continuous.model_inputs import encoder_inputs, numbers
 from worker.engines.loading.loaded import LoadedModel
-from worker.engines.prompt.picture_tokens import STUMBLES, TRIED, Size, noise
+from worker.engines.loading.torch_errors import UNFIT
+from worker.engines.prompt.picture_tokens import TRIED, Size, noise
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def slices_are_exact(loaded: LoadedModel) -> bool:
             loaded.renderer.pictures_prompt(shown)
             for shown in (pictures, *([picture] for picture in pictures))
         ]
-    except (CallerError, *STUMBLES):
+    except (CallerError, *UNFIT):
         return False
     parts = slices(loaded, prompts[0], TRIED)
     return bool(parts) and all(map(_same, parts, prompts[1:]))

@@ -17,8 +17,9 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
+from shared.errors import CallerError
 from worker.engines.base import Row
-from worker.engines.loading.torch_errors import out_of_memory
+from worker.engines.loading.torch_errors import UNFIT, out_of_memory
 from worker.engines.sampling.processors import Confidence, LogitsError, Replay
 
 # Finds the most probable token of each row, for all rows in one go.
@@ -221,7 +222,7 @@ def sample_tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Cho
     for row, (sampler, own) in enumerate(zip(samplers, logits[:, None], strict=True)):
         try:
             processed[row] = sampler.processed_scores(own)
-        except Exception as error:
+        except (CallerError, *UNFIT) as error:
             # It is this row's alone: who takes the token raises it.
             choices[row] = error
     choices.update(_choices(samplers, processed, at_once(logits)))
@@ -234,7 +235,7 @@ def _choices(
     """For each processed row, at most `most` at a time, and one by one where memory runs out over several."""
     try:
         return _choices_by_group(samplers, processed, most)
-    except Exception as error:
+    except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         if len(processed) == 1:

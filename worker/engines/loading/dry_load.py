@@ -27,7 +27,7 @@ def refusal(model: Model) -> str:
         # vLLM has networks of its own.
         if model.engine != "vllm":
             check_shapes(model, folder, config)
-    except Exception as error:
+    except Exception as error:  # The outermost frame of a load.
         return str(error) or type(error).__name__
     return ""
 

@@ -2,10 +2,11 @@
 
 import torch
 
-# What a model raises when it is used in a way that it was not made for. An OSError is the machine's own.
+# What a model or its processor raises when it is used in a way that it was not made for, or lacks a package
+# or memory for. An OSError is the machine's own.
 UNFIT = (
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
-    *(NameError, ImportError, StopIteration),
+    *(NameError, ImportError, StopIteration, MemoryError),
 )
 OUT_OF_MEMORY = (
     "out of memory",

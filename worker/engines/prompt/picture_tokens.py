@@ -11,6 +11,7 @@ from PIL.Image import Image as Picture
 from shared.errors import CallerError
 from shared.request import Request
 from worker.engines.base import PackedPicture
+from worker.engines.loading.torch_errors import UNFIT
 
 Size = tuple[int, int]
 """Width and height."""
@@ -19,9 +20,6 @@ Size = tuple[int, int]
 ALONE: tuple[Size, ...] = ((64, 48), (40, 200), (1000, 700))
 TOGETHER: tuple[Size, ...] = ((64, 48), (200, 40))
 TRIED: tuple[Size, ...] = (*ALONE, (200, 40))
-
-# What a processor raises on input that it cannot take.
-STUMBLES = (RuntimeError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class PictureTokenCounter:
@@ -44,7 +42,7 @@ class PictureTokenCounter:
         counts = self._together if len(pictures) > 1 else self._alone
         try:
             return self._computed([picture.size for picture in pictures]) if counts and pictures else 0
-        except STUMBLES:
+        except UNFIT:
             # The processor will refuse such a shape itself, in words for the caller.
             return 0
 
@@ -54,7 +52,7 @@ class PictureTokenCounter:
             text = self._mark * len(pictures)
             [ids] = self._processor(text=[text], images=[pictures])["input_ids"]
             return self._computed(sizes) <= len(ids)
-        except STUMBLES:
+        except UNFIT:
             # A processor that takes no bare marks, or cannot count, is not asked again.
             return False
 
@@ -90,7 +88,7 @@ def pixel_bounds(processor: Any) -> tuple[int, int] | None:
         return None
     try:
         return int(size["shortest_edge"]), int(size["longest_edge"])
-    except STUMBLES:
+    except UNFIT:
         return None
 
 

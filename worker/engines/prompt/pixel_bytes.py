@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from PIL.Image import Image as Picture
 
+from shared.errors import ServiceError
 from worker.engines.base import PackedPicture
+from worker.engines.loading.torch_errors import UNFIT
 
 log = logging.getLogger("worker")
 
@@ -24,6 +26,8 @@ MOST = 2**20
 BYTES = {"do_rescale": False, "do_normalize": False}
 # Of Qwen's, which repeat a picture in time, and of SmolVLM's, which mask the padding that they do not need.
 LEAN = {"temporal_patch_size": 1, "do_pad": False}
+# What the processor, or the renderer for it, raises on pictures or settings that it cannot take.
+REFUSALS = (ServiceError, *UNFIT)
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,7 @@ def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) ->
     pictures = getattr(processor, "image_processor", None)
     try:
         table, numbers = _table(pictures), make_inputs()
-    except Exception as error:
-        # A processor may raise anything, and what has no bytes travels as numbers.
+    except REFUSALS as error:
         log.info("pixels travel as numbers: %s", type(error).__name__)
         return None
     for wish in (BYTES | LEAN, BYTES):
@@ -121,8 +124,7 @@ def arrays_match_pictures(make_inputs: Callable[..., Sequence[Mapping[str, Any]]
     try:
         expected = make_inputs()
         return all(_same(one, other) for one, other in zip(make_inputs(arrays=True), expected, strict=True))
-    except Exception as error:
-        # As in `pixel_table`.
+    except REFUSALS as error:
         log.info("pictures travel by Pillow: %s", type(error).__name__)
         return False
 
@@ -160,8 +162,7 @@ def _exact(table: PixelTable, make_inputs: MakeInputs, numbers: Sequence[Mapping
     try:
         pairs = zip(make_inputs(), numbers, strict=True)
         return all(_same(table.numbers(in_bytes(one)), other) for one, other in pairs)
-    except Exception as error:
-        # As in `pixel_table`.
+    except REFUSALS as error:
         log.info("pixels as bytes fail with %s", type(error).__name__)
         return False
 

@@ -29,8 +29,9 @@ from shared.tool_calls.syntax import PLAIN, Known, syntax_of
 from shared.tool_calls.thoughts import AnswerSyntax, Marks, marks_of
 from shared.variables import Value, Variables
 from worker.engines.base import Frames, Prompt, Samples, seen
+from worker.engines.loading.torch_errors import UNFIT
 from worker.engines.prompt.budget import too_long
-from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
+from worker.engines.prompt.chat_format import Chat, Shown, TurnWriter, chat, forms_of, trimmed
 from worker.engines.prompt.picture_tokens import TRIED, noise, seen_sizes
 from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, packed_array, pixel_table, takes_arrays
 from worker.engines.prompt.sound_input import SoundInput
@@ -57,8 +58,7 @@ def _takes(processor: Any, mark: str) -> bool:
     picture = Pictures.new("RGB", SIZE, "gray")
     try:
         processor(text=[f"{mark}x"], images=[[picture]], return_tensors="pt")
-    except Exception:
-        # Whatever a family's own code raises.
+    except (CallerError, *UNFIT):
         return False
     return True
 
@@ -276,7 +276,7 @@ class Renderer:
         try:
             texts = [self._processor.replace_image_token(inputs, image_idx=at) for at in range(pictures)]
             return [text.count(self._processor.image_token) for text in texts]
-        except (RuntimeError, ValueError, *STUMBLES):
+        except UNFIT:
             return []
 
     def picture_pieces(self, sizes: Sequence[tuple[int, int]]) -> list[int]:
@@ -284,7 +284,7 @@ class Renderer:
         try:
             count = self._processor.image_processor.get_number_of_image_patches
             counts = [count(high, wide, {}) for wide, high in sizes]
-        except (RuntimeError, ValueError, *STUMBLES):
+        except UNFIT:
             return [1] * len(sizes)
         # Those of Idefics 3 tell rows and columns, too.
         return [each[0] if isinstance(each, tuple) else each for each in counts]

@@ -10,7 +10,7 @@ from shared.errors import CallerError
 from shared.media.sounds import SOUND
 from shared.request import Request
 from worker.engines.base import Samples
-from worker.engines.prompt.chat_format import STUMBLES
+from worker.engines.loading.torch_errors import UNFIT
 
 # Silence that decoders add around an MP3; what exceeds the processor's limit by this much may be cut off.
 SLACK_S = 0.2
@@ -53,7 +53,7 @@ class SoundInput:
             silence = np.zeros(samples, dtype=np.float32)
             try:
                 inputs = processor(text=[processor.audio_token], audio=[silence], return_tensors="pt")
-            except (RuntimeError, ValueError, *STUMBLES):
+            except UNFIT:
                 return False
             return bool((inputs["input_ids"] == self.id).any())
 
