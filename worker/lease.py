@@ -126,6 +126,7 @@ def retry_until_stored(
             tries -= lease.reason == "draining"
             time.sleep(RETRY_S)
         except Exception:
+            # The outermost frame of an attempt's end: what is refused now is refused each time.
             if instead is None:
                 raise
             log.exception("the record store refused the end of %s", lease.claim.id)

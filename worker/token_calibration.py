@@ -49,7 +49,8 @@ def measure_tokens(engine: Engine, model: str, max_side: int | None) -> TokenRul
     except CallerError as refused:
         log.info("the model %s takes no made-up question: %s", model, refused.message)
     except Exception:
-        # A processor that fails at a made-up picture may still take callers'; only estimates lack it.
+        # The outermost frame of a measurement: a processor that fails at a made-up picture may still take
+        # callers'; only estimates lack it.
         log.exception("the prompts of the model %s cannot be measured", model)
     return None
 

@@ -132,7 +132,7 @@ class LineIntake:
             # The batch's window is over by the store's clock: a line has no deadlines of its own.
             return "waits" if error.param in ("start_by", "finish_by") else _failure(error)
         except Exception:
-            # A line that makes us fail would hold up all that follow.
+            # The outermost frame of a line: one that makes us fail would hold up all that follow.
             log.exception("batch %s: line %d cannot be taken", self._lease.batch.id, line.number)
             return _failure(InternalError())
         return None

@@ -151,8 +151,8 @@ class RequestMiddleware:
             raise
         except Exception:
             log.exception("request %s failed", reply.request_id)
-            # Where the answer has begun, returning without its end makes the server abort the transfer, which
-            # no client can take for a complete answer.
+            # The outermost frame of a request. Where the answer has begun, returning without its end makes
+            # the server abort the transfer, which no client can take for a complete answer.
             if reply.status is None:
                 await render(InternalError(), scope["path"], reply.request_id)(scope, receive, respond)
 
