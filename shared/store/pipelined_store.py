@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import hiredis
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from shared.settings import RedisSettings
 from shared.store.acknowledgement import LIMIT_S, Acknowledgement, Unacknowledged
@@ -17,8 +17,6 @@ from shared.store.script import ScriptCall, Store, acknowledgement, connect
 T = TypeVar("T")
 EXCHANGE_S = 2.0
 """After so long without a reply each call is run by itself, which may take several times as long again."""
-FAULTS = (RedisError, OSError, ValueError)
-"""What an exchange may raise; a reply that is no UTF-8 is a ValueError."""
 
 
 class _Request:
@@ -103,15 +101,15 @@ class PipelinedStore(Store):
                 [b"".join(request.packed for request in batch) + self._behind]
             )
             self._failure = None
-        except FAULTS as error:
-            # The other threads wait for an answer.
+        except Exception as error:
+            # The outermost frame of an exchange: the other threads wait for an answer, whatever went wrong.
             self._failure = error
 
     def _read_all(self, count: int) -> list[Any]:
         """The replies, errors among them; all are errors where the store is out of reach."""
         try:
             return [self._failure or self._read() for _ in range(count)]
-        except FAULTS as error:
+        except Exception as error:
             return [error] * count
 
     def _new_connection(self) -> Any:

@@ -19,6 +19,8 @@ FRAMES = {
     "shared/media/decoder_protocol.py:_answer": "a file in the decoder's process",
     "shared/metrics/reporter.py:_run": "a round of the thread that reports",
     "shared/store/exchange.py:_connect": "the task that connects",
+    "shared/store/pipelined_store.py:_read_all": "an exchange for which threads wait",
+    "shared/store/pipelined_store.py:_send": "an exchange for which threads wait",
     "shared/store/wakeups.py:_read": "a round of the task that hears",
     "worker/attempt.py:_outcome": "an attempt",
     "worker/celery_app.py:start": "the start of a process",
