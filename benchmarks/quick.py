@@ -32,7 +32,7 @@ from shared.result import Piece
 from shared.store import admission, claims
 from shared.store.admission import Placing
 from shared.store.script import Store, connect
-from sightline.serving.child import heap
+from sightline.serving.heap import heap
 from tests.support.browser import CHROMIUM
 
 FILE = report.FOLDER / "quick.json"

@@ -35,7 +35,7 @@ from benchmarks.batching.questions import SUBJECTS, Question, page_question
 from benchmarks.frame import report
 from benchmarks.frame.command import Say
 from benchmarks.frame.services import ClientProcess, NotStartedError
-from sightline.serving.child import heap
+from sightline.serving.heap import heap
 
 FIRST = 4
 """Questions asked to warm up; their answers are compared between servers."""

@@ -27,7 +27,7 @@ from benchmarks.preparing import families
 from benchmarks.preparing.clock_engine import Device
 from benchmarks.preparing.probe import Part
 from benchmarks.store.__main__ import unpack
-from sightline.serving.child import heap
+from sightline.serving.heap import heap
 
 BEFORE = "b371e4f6"
 """The last commit whose workers prepared in threads and claimed as long as rows were free."""

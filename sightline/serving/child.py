@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,54 +171,3 @@ def _readable(line: str) -> str:
         return ": ".join([entry["message"], *entry.get("exception", "").splitlines()[-1:]])
     except (ValueError, LookupError, TypeError, AttributeError):
         return line
-
-
-# Settings of a worker's C library: one heap for all threads, in huge pages, that keeps freed memory.
-#
-# By default a thread's own heap is made of pieces of 64 MB that go back to the kernel once they are free, and
-# the first thread's heap shrinks when twice its largest block is free. The engine would request the pages of
-# its tensors again at every pass: a tenth of its time in a virtual machine. And each step reads all weights,
-# whose 4 KiB pages the processor looks up one by one: another tenth there.
-
-# An operator's own settings take precedence.
-OWN = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
-# From the GNU C Library's manual, "Memory Allocation Tunables". 32 MiB is the most it allows: larger blocks
-# are requested from the kernel each time. 1 GiB may be free at the heap's end before it is given back.
-TUNABLES = {
-    "arena_max": 1,
-    "mmap_threshold": 32 * 2**20,
-    "trim_threshold": 2**30,
-    # From glibc 2.35 on; older ones ignore it.
-    "hugetlb": 1,
-}
-
-
-def heap(environ: Mapping[str, str]) -> dict[str, str]:
-    """Additions to a worker's environment; other C libraries ignore them."""
-    if any(name in environ for name in OWN):
-        return {}
-    return {"GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in TUNABLES.items())}
-
-
-# Raises the limit on open files, of which each connection is one, for the processes of the service.
-
-ENOUGH = 10_240
-"""For an API's 8000 callers, its connections to the record store, and pictures; macOS grants no more."""
-FEWEST = 512
-"""Below this a crowd of callers uses up the files that processes need to reach each other."""
-
-
-def allow_files() -> int:
-    """Raise the limit of this process and those it starts, as far as allowed; returns the new limit.
-
-    Most systems start programs with 256 or 1024, and let each raise it (`ulimit -n` up to `ulimit -Hn`).
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = ENOUGH if hard == resource.RLIM_INFINITY else min(ENOUGH, hard)
-    if soft == resource.RLIM_INFINITY or soft >= most:
-        return most
-    # A sandbox may enforce a limit that it does not report.
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        return most
-    return soft

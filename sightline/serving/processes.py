@@ -22,8 +22,9 @@ from shared.store.keys import INTAKE
 from shared.store.server import probe
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
-from sightline.serving.child import allow_files, heap
+from sightline.serving.heap import heap
 from sightline.serving.interpreter import PYTHON, with_our_packages
+from sightline.serving.open_files import allow_files
 from sightline.serving.server import check_kind, check_rights
 from sightline.tls import check_tls, flags
 

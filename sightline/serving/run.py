@@ -32,10 +32,10 @@ from shared.store.server import LOADING, Server, make_room, probe
 from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
-from sightline.serving.child import FEWEST, allow_files
 from sightline.serving.folder import OTHERS, DataFolder, DataFolderWatch, display_path
 from sightline.serving.memory import check_memory
 from sightline.serving.model_argument import ModelArgument, write_models_file
+from sightline.serving.open_files import FEWEST, allow_files
 from sightline.serving.plan import Plan, own_server
 from sightline.serving.running_services import recorded
 from sightline.serving.sample import Sample

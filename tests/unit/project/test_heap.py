@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sightline.serving.child import OWN, heap
+from sightline.serving.heap import OWN, heap
 
 LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PROBE = """

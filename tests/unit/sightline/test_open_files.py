@@ -8,7 +8,7 @@ import pytest
 
 from sightline.cli import main
 from sightline.exits import Exit
-from sightline.serving.child import ENOUGH, allow_files
+from sightline.serving.open_files import ENOUGH, allow_files
 from tests.support.ports import free_port
 
 NONE = resource.RLIM_INFINITY
