@@ -28,7 +28,7 @@ from tests.support.families.asking import ANSWER, RED, WIDE, Subject, spot
 from tests.support.families.family import Family, called, hf
 from tests.support.pictures import decoded, encoded
 from worker.engines.base import Engine, Finish, Row
-from worker.engines.prompt.renderer import mark_of
+from worker.engines.prompt.picture_mark import mark_of
 from worker.engines.registry import create
 from worker.fair_share import Waiter
 from worker.media.picture_decoder import PictureDecoder

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken
 
-from worker.engines.prompt.renderer import mark_of
+from worker.engines.prompt.picture_mark import mark_of
 
 
 class Processor:

@@ -5,21 +5,15 @@ is not there."""
 
 import hashlib
 import json
-import logging
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import meta
-from PIL import Image as Pictures
 from PIL.Image import Image as Picture
-from transformers.utils import chat_template_utils
 
 from shared.errors import CallerError, ModelFailed
 from shared.request import Image, Media, Message, Parameters, Request, Sound, Text, Video
@@ -32,38 +26,14 @@ from worker.engines.base import Frames, Prompt, Samples, seen
 from worker.engines.loading.torch_errors import UNFIT
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import Chat, Shown, TurnWriter, chat, forms_of, trimmed
+from worker.engines.prompt.chat_template import template_of, template_text, variables
+from worker.engines.prompt.picture_mark import mark_of
 from worker.engines.prompt.picture_tokens import TRIED, noise, seen_sizes
 from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, packed_array, pixel_table, takes_arrays
 from worker.engines.prompt.sound_input import SoundInput
+from worker.engines.prompt.special_tokens import reserved
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.prompt.video_input import VideoInput, pixels_of
-
-# The mark that stands for a picture in a raw prompt's text, where the processor does not write it itself.
-
-SIZE = (64, 64)
-
-
-def mark_of(processor: Any) -> str:
-    """What the processor replaces by a picture's tokens; "" if it puts them there by itself."""
-    # Kosmos 2 has it only as the beginning of an image.
-    mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
-    # The processors of BLIP-2 and InstructBLIP hold a token of the tokenizer's own kind, and write it.
-    if not isinstance(mark, str):
-        return ""
-    # Florence-2's writes one, too, and refuses another.
-    return mark if not mark or _takes(processor, mark) or not _takes(processor, "") else ""
-
-
-def _takes(processor: Any, mark: str) -> bool:
-    picture = Pictures.new("RGB", SIZE, "gray")
-    try:
-        processor(text=[f"{mark}x"], images=[[picture]], return_tensors="pt")
-    except (CallerError, *UNFIT):
-        return False
-    return True
-
-
-# Keeps a tokenizer from cutting or padding prompts, whatever the folder's tokenizer files say.
 
 # Settings from training, to which examples were cut or padded. Processors pass them from these files to the
 # tokenizer and, for sounds, to the feature extractor (transformers 5.23, ProcessorMixin._merge_kwargs).
@@ -78,81 +48,9 @@ def keep_whole(tokenizer: Any) -> None:
     tokenizer("x")
 
 
-# Finds the strings and tokens that callers must not be able to write, as they mean more than text.
-
-ZERO_WIDTH_SPACE = "\u200b"
-
-
-@dataclass(frozen=True)
-class Reserved:
-    """A pattern of the reserved strings, and the ids that they would become."""
-
-    pattern: re.Pattern[str]
-    ids: frozenset[int]
-
-    def escape(self, text: str) -> str:
-        """Break every reserved string with a zero-width space, repeatedly if the pieces form another one."""
-        while self.pattern.search(text):
-            text = self.pattern.sub(lambda match: match[0][0] + ZERO_WIDTH_SPACE + match[0][1:], text)
-        return text
-
-    def count(self, ids: Iterable[int]) -> int:
-        """How many of `ids` are reserved."""
-        return sum(token in self.ids for token in ids)
-
-
-def reserved(processor: Any, template: str, placeholder_ids: frozenset[int]) -> Reserved:
-    """Special tokens, added tokens the template writes, and the strings the processor expands.
-
-    Other added tokens are ordinary text (Gemma adds runs of newlines and HTML tags).
-    """
-    tokenizer = processor.tokenizer
-    control = {
-        id_: token.content
-        for id_, token in tokenizer.added_tokens_decoder.items()
-        if token.content.strip() and (token.special or token.content in template)
-    }
-    named = (str(value) for name, value in vars(processor).items() if name.endswith("_token") and value)
-    # Aya Vision's `TILE` is a word that callers write, too.
-    expanded = {text for text in named if re.search(r"\W", text) or text in tokenizer.get_added_vocab()}
-    strings = sorted({*control.values(), *expanded, *tokenizer.all_special_tokens}, key=len, reverse=True)
-    # A token of one character cannot be broken.
-    pattern = re.compile("|".join(re.escape(s) for s in strings if len(s) > 1) or "(?!)")
-    # A character the vocabulary lacks becomes `unk` by itself.
-    ids = (control.keys() | set(tokenizer.all_special_ids) | placeholder_ids) - {tokenizer.unk_token_id}
-    return Reserved(pattern, frozenset(ids))
-
-
-# Variables of a model's chat template, such as `enable_thinking`.
-
-
-def variables(
-    template: str, parameters: Parameters, defaults: Mapping[str, Value], escape: Callable[[str], str]
-) -> dict[str, Value]:
-    """Those that the template reads. Others change nothing: transformers would hand them to the processor."""
-    values = {**defaults, **dict(parameters.chat_template_kwargs or ())}
-    return {
-        name: escape(value) if isinstance(value, str) else value
-        for name, value in values.items()
-        if name in _read_by(template)
-    }
-
-
-@lru_cache(maxsize=8)
-def _read_by(template: str) -> frozenset[str]:
-    """The names that a template expects from outside, without functions."""
-    compiled: Any = chat_template_utils._compile_jinja_template
-    environment = compiled(template).environment
-    names = meta.find_undeclared_variables(environment.parse(template))
-    return frozenset(names - environment.globals.keys())
-
-
-log = logging.getLogger("worker.engines.prompt")
 # Of TrOCR and Pix2Struct, which start every answer alike.
 UNTOLD = "its processor makes no tokens of a question: only models that are asked in words are served"
 PLACEHOLDERS = ("image", "video", "audio")
-# transformers' names for the template for chats and the one with functions, if a model has several.
-CHATS, FUNCTIONS = "default", "tool_use"
 # Writes what was rendered before, for transformers' way from a chat to tensors.
 RENDERED = "{{ messages[0].rendered }}"
 # Structures of chats whose own special tokens are remembered.
@@ -180,9 +78,11 @@ class Renderer:
         self.context_length = context_length
         self._tokenizer = processor.tokenizer
         keep_whole(self._tokenizer)
-        template = _template(processor)
+        template = template_of(processor)
         self._forms = forms_of(
-            lambda turns: processor.apply_chat_template(turns, chat_template=_own(template), tokenize=False)
+            lambda turns: processor.apply_chat_template(
+                turns, chat_template=template_text(template), tokenize=False
+            )
         )
         self.template = template if self._forms else None
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
@@ -193,7 +93,7 @@ class Renderer:
         self._vocabulary = getattr(config.get_text_config(), "vocab_size", sys.maxsize)
         # Qwen's models count pictures by what stands before each.
         self._adjacent_marks = not hasattr(config, "vision_start_token_id")
-        templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
+        templates = "".join(template_text(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, templates, self.placeholder_ids)
         self._marks = marks_of(templates, reasoning)
         self._thoughts = lru_cache(maxsize=64)(self._begun)
@@ -298,13 +198,13 @@ class Renderer:
 
     def variables(self, parameters: Parameters, *, shows: bool = False) -> dict[str, Value]:
         """Those that the template is given; `shows` is whether it shows functions."""
-        template = _own(self.template, shows=shows) or ""
+        template = template_text(self.template, shows=shows) or ""
         return variables(template, parameters, self._defaults, self._reserved.escape)
 
     @property
     def syntax(self) -> Known:
         """The form in which the model calls functions; "" if it takes none."""
-        return syntax_of(_own(self.template, shows=True) or "")
+        return syntax_of(template_text(self.template, shows=True) or "")
 
     def syntax_of(self, request: Request) -> str | None:
         """How the answer is written; None if it is all words."""
@@ -470,7 +370,7 @@ class Renderer:
             text: str = self._processor.apply_chat_template(
                 conversation.turns,
                 tools=conversation.tools,
-                chat_template=_own(self.template, shows=shows),
+                chat_template=template_text(self.template, shows=shows),
                 add_generation_prompt=not continues,
                 continue_final_message=continues,
                 tokenize=False,
@@ -512,25 +412,6 @@ def _refused(message: str) -> CallerError:
 
 def _forged() -> CallerError:
     return _refused("Texts of this request form a special token of the model.")
-
-
-def _template(processor: Any) -> Any:
-    """The chat template, or several by name; None if there is none for chats."""
-    template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
-    if isinstance(template, dict) and CHATS not in template:
-        log.warning("of the model's chat templates none is named %s, so chats are refused", CHATS)
-        return None
-    return template
-
-
-def _own(template: Any, *, shows: bool = False) -> str | None:
-    """The text of the template for chats, or with `shows` of the one for chats with functions.
-
-    A processor finds its own templates by name, but not its tokenizer's.
-    """
-    if isinstance(template, dict):
-        template = template.get(FUNCTIONS if shows else CHATS, template[CHATS])
-    return template or None
 
 
 def _image_id(processor: Any, config: Any) -> int | None:
