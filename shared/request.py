@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from shared.errors import CallerError
 from shared.variables import Variables
 
 MOST_PICTURES = 1500
@@ -445,73 +444,3 @@ KINDS: dict[type[Media], str] = {
     Document: "documents",
     Video: "videos",
 }
-
-
-# Refuses what is certainly too long, before anything is stored, rendered or counted in tokens.
-#
-# Only the model's worker knows how many tokens a prompt has, and long texts cost it minutes to count.
-
-
-def takes(context_length: int) -> str:
-    """How a refusal begins where the model's context length is exceeded.
-
-    OpenAI's own words, as vLLM says them too. Clients know the case by them and not by its code: LiteLLM asks
-    the next model of `context_window_fallbacks`, and behind `huggingface/` knows those in brackets only.
-    LangChain looks for "prompt is too long".
-    """
-    return f"This model's maximum context length is {context_length} tokens (length limit exceeded)"
-
-
-def check_text(request: Request, limit_kb: int) -> None:
-    """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together.
-
-    Texts that no model is shown count as well: they are kept with the job.
-    """
-    texts = (*request.texts, *(function.text for function in request.unshown or ()))
-    if sum(len(text.encode()) for text in texts) > limit_kb * 1024:
-        # LiteLLM looks for "exceeds the available context size", LangChain.js for the words after it.
-        message = (
-            f"The prompt is too long (length limit exceeded): its texts have more than {limit_kb} KiB "
-            "together (SIGHTLINE_API__TEXT_LIMIT_KB), which exceeds the available context size, whatever the "
-            "model's maximum context length. Shorten them."
-        )
-        raise CallerError("context_length_exceeded", message, param=request.named.get("messages", "messages"))
-
-
-def fit_answer(request: Request, context_length: int | None) -> Request:
-    """The request, whose longest answer is lowered to what the context can hold beside a prompt.
-
-    Raises CallerError `context_length_exceeded` where the shortest one leaves no room for a prompt.
-    """
-    parameters, name = request.parameters, "min_new_tokens"
-    if context_length is None:
-        return request
-    least = parameters.min_new_tokens
-    if least is not None and least >= context_length:
-        param = request.named.get(name, name)
-        message = f"{takes(context_length)}; {least} leave no room for a prompt. Lower `{param}`."
-        raise CallerError("context_length_exceeded", message, param=param)
-    if parameters.max_new_tokens is None or parameters.max_new_tokens < context_length:
-        return request
-    lowered = parameters.model_copy(update={"max_new_tokens": max(1, context_length - 1)})
-    return request.model_copy(update={"parameters": lowered})
-
-
-def check_end(request: Request) -> None:
-    """Raises CallerError `invalid_request` for `ignore_eos` with an answer that ends with its form, and for
-    special tokens in the text where calls of functions are read from it.
-    """
-    constrained = request.parameters.format is not None or (
-        request.tools is not None and request.tools.is_constrained
-    )
-    if request.parameters.ignore_eos and constrained:
-        message = "An answer that is held to a form ends where that is complete; leave `ignore_eos` out."
-        raise CallerError("invalid_request", message, param=request.named.get("ignore_eos", "ignore_eos"))
-    name = "no_repeat_ngram_size"
-    if request.parameters.no_repeat_ngram_size and constrained:
-        message = f"An answer that is held to a form has to repeat tokens; leave `{name}` out."
-        raise CallerError("invalid_request", message, param=request.named.get(name, name))
-    name = "skip_special_tokens"
-    if request.tools is not None and request.parameters.skip_special_tokens is False:
-        message = f"With functions special tokens are no part of the text; leave `{name}` out."
-        raise CallerError("invalid_request", message, param=request.named.get(name, name))

@@ -7,7 +7,8 @@ from shared.errors import CallerError
 from shared.estimate import Lane
 from shared.media.files import check_accepts
 from shared.models import Model
-from shared.request import Request, check_end, check_text, fit_answer
+from shared.request import Request
+from shared.request_length import check_text, fit_answer
 from shared.settings import Settings
 from shared.tool_calls.numbering import check_calls
 from shared.url_guard import check_url
@@ -49,6 +50,26 @@ def _fit_chat_template(request: Request, model: Model, lane: Lane, *, raw_prompt
         return request.model_copy(update={"raw": True})
     message = f"The model {model.id} has no usable chat template; send one prompt to POST /models/{model.id}."
     raise CallerError("no_chat_template", message, param=request.named.get("messages", "messages"))
+
+
+def check_end(request: Request) -> None:
+    """Raises CallerError `invalid_request` for `ignore_eos` with an answer that ends with its form, and for
+    special tokens in the text where calls of functions are read from it.
+    """
+    constrained = request.parameters.format is not None or (
+        request.tools is not None and request.tools.is_constrained
+    )
+    if request.parameters.ignore_eos and constrained:
+        message = "An answer that is held to a form ends where that is complete; leave `ignore_eos` out."
+        raise CallerError("invalid_request", message, param=request.named.get("ignore_eos", "ignore_eos"))
+    name = "no_repeat_ngram_size"
+    if request.parameters.no_repeat_ngram_size and constrained:
+        message = f"An answer that is held to a form has to repeat tokens; leave `{name}` out."
+        raise CallerError("invalid_request", message, param=request.named.get(name, name))
+    name = "skip_special_tokens"
+    if request.tools is not None and request.parameters.skip_special_tokens is False:
+        message = f"With functions special tokens are no part of the text; leave `{name}` out."
+        raise CallerError("invalid_request", message, param=request.named.get(name, name))
 
 
 def check_webhook(webhook: Webhook, caller: str, settings: Settings) -> Webhook:

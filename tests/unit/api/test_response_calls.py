@@ -17,7 +17,8 @@ from api.dialects.openai.responses import ResponseTurn, from_response
 from api.dialects.tools import NOTHING
 from shared.errors import CallerError
 from shared.job import Event, JobView
-from shared.request import Message, Text, ToolCall, check_text
+from shared.request import Message, Text, ToolCall
+from shared.request_length import check_text
 from shared.result import Candidate, TokenLogprob
 from shared.tool_calls.numbering import numbers
 from tests.support.golden import assert_golden

@@ -1,18 +1,9 @@
 import pytest
 
+from api.admission.checks import check_end
 from shared.errors import CallerError
-from shared.request import (
-    Format,
-    Function,
-    Message,
-    Parameters,
-    Request,
-    Text,
-    Tools,
-    check_end,
-    check_text,
-    fit_answer,
-)
+from shared.request import Format, Function, Message, Parameters, Request, Text, Tools
+from shared.request_length import check_text, fit_answer
 from worker.engines.prompt.budget import answer_budget
 
 

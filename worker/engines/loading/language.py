@@ -19,7 +19,8 @@ from transformers.utils import chat_template_utils
 
 from shared.errors import CallerError, ModelFailed
 from shared.models import Model
-from shared.request import Parameters, Request, check_text
+from shared.request import Parameters, Request
+from shared.request_length import check_text
 from shared.settings import settings
 from shared.tool_calls.syntax import MARKS, PLAIN
 from shared.tool_calls.thoughts import AnswerSyntax, read_answer_syntax

@@ -1,7 +1,8 @@
 """How many tokens an answer may have."""
 
 from shared.errors import CallerError
-from shared.request import Parameters, takes
+from shared.request import Parameters
+from shared.request_length import takes
 
 
 def too_long(context_length: int, why: str) -> CallerError:
