@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from sightline.exits import CommandError
 from sightline.mapping.caller import MISFITS, Caller
 from sightline.mapping.output import Receipt
 from sightline.mapping.run import TRIES, Progress, map_rows
+from tests.support.service import ROOT
 
 MISFIT = {"code": "invalid_request", "message": "There is no room.", "param": "parameters.max_new_tokens"}
 Answer = Callable[[str], httpx.Response]
@@ -140,3 +143,10 @@ async def test_what_is_no_such_service_is_named() -> None:
     async with httpx.AsyncClient(base_url="http://service", transport=page) as client:
         with pytest.raises(CommandError, match="http://service/v1/models did not answer as this service"):
             await Caller([client]).model()
+
+
+def test_a_program_maps_without_the_rest_of_the_service() -> None:
+    """Installed, the service's packages are not on a program's path."""
+    look = "import sys, sightline.mapping.run; print({'shared', 'api', 'worker', 'torch'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "set()"

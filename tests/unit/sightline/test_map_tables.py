@@ -1,0 +1,177 @@
+"""What a map reads of tables; no service."""
+
+import gc
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as arrow
+import pytest
+from pyarrow import parquet
+
+from sightline.exits import CommandError
+from sightline.mapping.rows import Row, source
+from sightline.mapping.tables import READ
+from tests.support.pictures import picture
+
+
+def faults(table: Path, column: str | None = None) -> list[str]:
+    """What is wrong with each row, of those that cannot be asked."""
+    return [row.fault.code for row in source(str(table), column).rows() if row.fault]
+
+
+def test_a_row_without_its_picture_is_a_failure_and_not_answered_blind(tmp_path: Path) -> None:
+    table = tmp_path / "rows.jsonl"
+    cells: list[Any] = [None, "", {"bytes": None, "path": None}, ["a.png", "b.png"], 7]
+    rows = [{"name": "a"}, {"image": "a.png"}, *({"image": cell} for cell in cells)]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    assert faults(table) == ["missing_picture"] * 6
+    table.write_text("{}\n" * 300 + '{"image": "late.png"}')
+    assert [bool(row.medium) for row in source(str(table)).rows()] == [False] * 300 + [True]
+
+
+def test_pictures_in_a_column_of_another_name_are_not_ignored(tmp_path: Path) -> None:
+    scan = {"bytes": picture(), "path": "a.png"}
+    columns = {"text": ["a", "b"], "scans": [[scan], [scan]], "pages": [[scan], [scan, scan]]}
+    parquet.write_table(arrow.table(columns), tmp_path / "rows.parquet")
+    with pytest.raises(CommandError, match=r"--column scans\."):
+        source(str(tmp_path))
+    assert faults(tmp_path, "scans") == []
+    assert faults(tmp_path, "pages") == ["missing_picture"], "of several pictures none is chosen"
+    columns.pop("scans")
+    parquet.write_table(arrow.table(columns), tmp_path / "rows.parquet")
+    with pytest.raises(CommandError, match=r"Of pages .* not several\.$"):
+        source(str(tmp_path))
+
+
+def test_a_table_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "rows.parquet"
+    parquet.write_table(arrow.table({"text": [str(n) for n in range(4000)]}), table, row_group_size=1000)
+    data = table.read_bytes()
+    half = len(data) // 2
+    table.write_bytes(data[:half] + bytes(3000) + data[half + 3000 :])
+    rows = source(str(table)).rows()
+    assert next(rows).columns == {"text": "0"}
+    with pytest.raises(CommandError, match=r"rows\.parquet cannot be read: .*[^.]\.$"):
+        list(rows)
+
+
+def test_moments_are_read_as_pandas_writes_them(tmp_path: Path) -> None:
+    moments = arrow.table({"at": arrow.array([10**18 + 1, None], arrow.timestamp("ns"))})
+    parquet.write_table(moments, tmp_path / "rows.parquet")
+    rows = [row.columns for row in source(str(tmp_path)).rows()]
+    assert rows == [{"at": "2001-09-09 01:46:40.000000001"}, {"at": None}]
+
+
+def test_a_text_that_begins_like_a_data_uri_is_a_text(tmp_path: Path) -> None:
+    table = tmp_path / "rows.jsonl"
+    table.write_text(
+        '{"text": "data: 5 rows", "other": "a"}\n{"text": "b", "other": "DATA:image/png;base64,"}'
+    )
+    with pytest.raises(CommandError, match=r"--column other\."):
+        source(str(table))
+    table.write_text('{"text": "data: 5 rows"}')
+    assert [row.columns for row in source(str(table)).rows()] == [{"text": "data: 5 rows"}]
+
+
+def test_a_line_that_is_no_row_fails_alone(tmp_path: Path) -> None:
+    table = tmp_path / "rows.jsonl"
+    table.write_bytes(b'{"name": "a"}\n[1]\n{"name": "b"\n' + b"[" * 200_000 + b'\n{"name": "c"}')
+    assert faults(table) == ["invalid_row"] * 3
+    assert source(str(table)).count() == 5
+    (tmp_path / "metadata.csv").write_text("file_name,name\na.png,b\na.png,b,c\n")
+    assert faults(tmp_path) == ["invalid_row"]
+
+
+def test_a_long_cell_of_a_spreadsheet_from_elsewhere_is_read(tmp_path: Path) -> None:
+    """Longer than Python's limit, with the mark that Excel puts first."""
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\na.png,{'x' * 200_000}\n", "utf-8-sig")
+    [row] = source(str(tmp_path)).rows()
+    assert (row.columns["file_name"], len(row.columns["text"])) == ("a.png", 200_000)
+
+
+def test_a_spreadsheet_in_another_encoding_is_read_or_refused_by_its_line(tmp_path: Path) -> None:
+    table = tmp_path / "metadata.csv"
+    table.write_bytes(b"file_name,text\na.png,caf\xc3\xa9\na.png,caf\xe9\n")
+    with pytest.raises(CommandError, match=r"Line 3 of .*metadata\.csv is not UTF-8: save"):
+        source(str(tmp_path))
+    table.write_text("file_name\ttext\na.png\tb\n", "utf-16")
+    [row] = source(str(tmp_path)).rows()
+    assert row.columns == {"file_name": "a.png", "text": "b"}, "as Excel writes Unicode text"
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text('{"text": "a"}\n{"text": "b"}', "utf-16")
+    assert [row.columns for row in source(str(lines)).rows()] == [{"text": "a"}, {"text": "b"}], "PowerShell"
+    lines.write_bytes(lines.read_bytes() + b"a")
+    with pytest.raises(CommandError, match=r"rows\.jsonl cannot be read"):
+        source(str(lines))
+
+
+def test_columns_of_one_name_stay_all(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("name,name,\na,b,c\n\nd\n")
+    first, second = source(str(tmp_path / "rows.csv")).rows()
+    assert first.columns == {"name": "a", "name_2": "b", "": "c"}
+    assert second.columns == {"name": "d", "name_2": None, "": None}
+
+
+def test_the_first_rows_give_their_columns_without_keeping_their_pictures(tmp_path: Path) -> None:
+    rows = {"image": [picture()] * 4 * READ, "n": range(4 * READ)}
+    parquet.write_table(arrow.table(rows), tmp_path / "rows.parquet")
+    table, most = source(str(tmp_path)), 0
+    # What other tests left is not looked through for each row.
+    gc.collect()
+    gc.freeze()
+
+    def living() -> set[int]:
+        # By type: to ask a foreign object for its class may warn.
+        return {id(it) for it in gc.get_objects() if type(it) is Row}
+
+    before = living()
+
+    def counted() -> Any:
+        nonlocal most
+        for row in table.rows():
+            most = max(most, len(living() - before))
+            yield row
+
+    assert replace(table, rows=counted).columns() == {"n"}
+    assert 0 < most <= READ
+
+
+def test_a_line_larger_than_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.mapping.tables.LONGEST", 100)
+    table = tmp_path / "rows.jsonl"
+    table.write_text('{"text": "a"}\n{"text": "' + "b" * 250 + '"}\n{"text": "c"}')
+    assert [row.columns.get("text") for row in source(str(table)).rows()] == ["a", None, "c"]
+    assert (faults(table), source(str(table)).count()) == (["invalid_row"], 3)
+    (tmp_path / "rows.csv").write_text("text\n" + "b" * 250)
+    with pytest.raises(CommandError, match=r"Line 2 of .*rows\.csv has more than 100"):
+        source(str(tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("state.json", "nonsense"),
+        ("state.json", "{}"),
+        ("state.json", '{"_data_files": [7]}'),
+        ("state.json", '{"_data_files": ["gone.arrow"]}'),
+        ("state.json", '{"_data_files": ["pipe.arrow"]}'),
+        ("state.json", '{"_data_files": ["damaged.arrow"]}'),
+        ("dataset_dict.json", '{"splits": 7}'),
+        ("dataset_dict.json", '{"splits": ["nowhere"]}'),
+    ],
+)
+def test_a_damaged_data_set_is_one_sentence(tmp_path: Path, name: str, text: str) -> None:
+    os.mkfifo(tmp_path / "pipe.arrow")
+    (tmp_path / "damaged.arrow").write_bytes(b"x" * 100)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CommandError, match=r"cannot be read|does not say which"):
+        source(str(tmp_path))
+
+
+def test_a_pipe_is_no_input(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(CommandError, match="is a pipe or device"):
+        source(str(tmp_path / "rows.jsonl"))
