@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.auth import api_keys
-from api.auth.api_keys import BURST, GuessLimit
+from api.auth import wrong_keys
+from api.auth.wrong_keys import BURST, GuessLimit
 from shared.errors import Unavailable
 
 
@@ -73,7 +73,7 @@ def test_one_customer_s_addresses_are_one(clock: Clock, one: str, other: str, sa
 
 
 def test_many_addresses_do_not_fill_the_memory(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "MOST_ADDRESSES", 3)
+    monkeypatch.setattr(wrong_keys, "MOST_ADDRESSES", 3)
     found = GuessLimit(clock)
     for number in range(10):
         found.wrong(f"192.0.2.{number}")
