@@ -1,5 +1,6 @@
 """The front end: takes requests over HTTP and answers them.
 
-In: requests in the formats of OpenAI, Hugging Face and our own jobs API. Out: answers, streams, and jobs
-in the record store. Imports `shared`, never `worker`.
+In what order do the layers wrap a request? `app.py` (`_add_middleware`).
+What does a process hold for as long as it lives? `context.py` (`ProcessContext`).
+Where is a request queued or refused? `admission/submission.py` (`submit`).
 """

@@ -1,4 +1,8 @@
 """The command line: runs the service on this machine, and calls a running one over HTTP.
 
-Imports `shared`; reaches API and workers only as processes and over HTTP.
+Reaches API and workers only as processes and over HTTP.
+
+Which commands are there, and in which files? `cli.py` (`COMMANDS`).
+What does an exit code mean? `exits.py` (`MEANINGS`).
+Which service does a command mean that names none? `serving/running_services.py` (`service_url`).
 """

@@ -1,5 +1,6 @@
 """The processes that compute: model workers and couriers, both Celery applications.
 
-In: nudges, and claims of runs from the record store. Out: results, events, fetched pictures, webhook
-calls. Imports `shared`, never `api`.
+What happens between a claim and its end? `attempt.py` (`attempt`).
+When does a worker claim one run more? `claim_loop.py` (`Lookahead`).
+When is an engine taken to hang? `watchdogs.py` (`StallDetector`).
 """

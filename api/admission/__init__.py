@@ -1,5 +1,6 @@
 """The way of a request into the queue: headers, checks, submission, forecast.
 
-In: a canonical `Request` and its `Terms`. Out: a `JobView`, or a typed error before anything is stored.
-Imports `api.files`, `api.auth`, `api.server`, `api.dialects` and `shared`.
+What decides whether a request is queued, joined, refused or answered at once? `submission.py` (`submit`).
+What is checked of a request before anything is stored? `checks.py` (`check_request`).
+What does a caller read whose model cannot answer now? `readiness.py` (`not_ready`).
 """

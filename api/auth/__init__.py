@@ -1,4 +1,6 @@
-"""Who calls: API keys and their scopes, the rate limit of wrong keys, callers without keys, the audit log.
+"""Who calls: API keys and their scopes, callers without keys, the audit log.
 
-In: a request's head. Out: a `Caller`, or a typed error. Imports `api.server` and `shared`.
+Where is a caller's limit per minute counted? `shared/store/functions/api_keys.lua` (`count_request`).
+Who has to wait after wrong keys? `wrong_keys.py` (`GuessLimit`).
+How many requests may a caller have open? `open_requests.py` (`RequestLimit`).
 """

@@ -1,4 +1,6 @@
 """The description of the API, `/openapi.json`: schemas of answers, examples, documented parameters.
 
-In: the dialects' types. Out: one OpenAPI document. Imports `api.answers` and all below.
+Where is the document put together? `document.py` (`install_schema`).
+Which job do the examples show? `examples.py` (`SUCCEEDED`).
+Which errors does a route say that it answers? `responses.py` (`refusals`).
 """

@@ -1,4 +1,6 @@
 """The paths, one file for each family: a handler reads, calls one service and answers.
 
-In: HTTP requests. Out: HTTP answers. Imports everything in `api` but `api.app`.
+What answers POST /v1/chat/completions? `completions.py` (`chat_completions`).
+What answers a path that is a model's id? `hf.py` (`ask_model`).
+When is a process ready? `health.py` (`ready`).
 """

@@ -1,5 +1,8 @@
 """HTTP below the routes: bodies and their limits, route class, errors, server-sent events, middleware.
 
-In: ASGI messages. Out: parsed bodies, and answers in bytes. Knows no job; imports `api.dialects` for the
-forms of errors, and `shared`.
+Knows no job.
+
+Where is a body too large or too slow? `body.py` (`read_body`).
+How much memory may large requests take together? `memory_budget.py` (`MemoryBudget`).
+Which status, headers and shape has an error? `errors.py` (`render`).
 """

@@ -1,6 +1,10 @@
 """Where pictures, sounds and files lie: under their sha256, in a folder or an object store.
 
 Digests are internal: callers never see or send one. Writing the same bytes twice is harmless.
+
+How are bytes hashed while they still come? `staged.py` (`Staged`).
+What differs in an object store? `bucket.py` (`Bucket`).
+What if the store is full or out of reach? `errors.py` (`BlobsUnavailable`).
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """What a picture file says about itself, read from its first bytes alone.
 
 No decoder runs here, so the API can look at strangers' bytes: every loop is bounded by a count, and the
-pixels that a few header bytes promise are checked before anything allocates for them. A decoder finds out the
-rest.
+pixels that a few header bytes promise are checked before anything allocates for them (`_check` refuses a
+decompression bomb). A decoder finds out the rest.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What model workers count."""
+"""All counters and histograms: what model workers count, then couriers, then API processes."""
 
 from shared.errors import CODES
 from shared.metrics.definitions import MODEL, Label, counter, histogram

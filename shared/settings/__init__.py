@@ -1,7 +1,12 @@
 """Every setting, declared once: nothing else takes a setting from the environment.
 
 Names are `SIGHTLINE_<GROUP>__<NAME>`, and `SIGHTLINE_<NAME>` of what has no group; units are in the names (`_s` seconds, `_mb` MiB).
-Unknown names stop the start: a typing error must not silently fall back to a default."""
+Unknown names stop the start: a typing error must not silently fall back to a default.
+
+What stops the start at a name that is no setting? `__init__.py` (`load_settings`).
+Which limits has the API? `api.py` (`ApiSettings`).
+How is a URL of Sentinels read? `redis.py` (`sentinels`).
+"""
 
 import os
 import re

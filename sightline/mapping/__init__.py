@@ -1,4 +1,8 @@
 """`sightline map`: one question about each row of an input, each answered once, whatever is killed meanwhile.
 
 Imports httpx and pydantic only, and other packages where an input needs them: Python programs call it, too.
+
+What is known after a kill? `journal.py` (`Journal`).
+What becomes a row? `rows.py` (`source`).
+How many rows are asked at once? `run.py` (`_resize`).
 """

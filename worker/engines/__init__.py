@@ -1,5 +1,6 @@
-"""Engines turn requests into tokens. `base` is their contract, `registry` makes one by name.
+"""Engines turn requests into tokens.
 
-In: a `Request` with decoded pictures and sounds. Out: pieces of text with their tokens. The only package
-beside training that imports torch.
+What must an engine do? `base.py` (`Engine`).
+Which engine does a model's row name? `registry.py` (`create`).
+When does a model fall back to one answer at a time? `auto.py` (`AutoEngine`).
 """

@@ -1,4 +1,6 @@
 """The courier's passes over the record store: rescue, deadlines, nudges, consistency, deleted blobs.
 
-One courier leads (`leader`) and runs each pass at its interval.
+Which courier runs them? `leader.py` (`MaintenanceLeader`).
+What is repaired, and in what order? `passes.py` (`passes`).
+When are bytes deleted that no record needs? `blob_collector.py` (`BlobCollector`).
 """

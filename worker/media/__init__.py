@@ -1,4 +1,6 @@
-"""Decodes callers' pictures and sounds in child processes with limits of time and memory.
+"""Decodes callers' pictures, sounds and videos in child processes with limits of time and memory.
 
-In: blobs. Out: RGB pixels, samples. Imports `shared`.
+Where is a decompression bomb refused? `shared/media/pictures.py` (`_check`).
+How many pixels may all requests hold at once? `picture_decoder.py` (`PictureDecoder`).
+Which frames of a video are decoded? `video_decoder.py` (`VideoDecoder`).
 """

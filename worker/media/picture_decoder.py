@@ -1,6 +1,8 @@
 """Decodes pictures in child processes (`shared.media.decoder_process`, `shared.media.decode_picture`).
 
-The memory of all children together is bounded, and so are the pixels that this process holds."""
+The memory of all children together is bounded, and so are the pixels that this process holds. A decompression
+bomb is refused before, by its header: `shared/media/pictures.py` (`_check`).
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """The engine with in-flight batching: rows join and leave between two steps.
 
-In: prepared prompts. Out: tokens of each row, step by step. `loop` is its thread, `scheduler` decides who
-waits, `kv_cache` keeps what rows have seen, `verify` proves at load that a model computes the same in a
-batch.
+What does one turn of the engine do? `loop.py` (`Loop`).
+Which waiting answer is computed next? `scheduler.py` (`PrefillAdmission`).
+Which answers fail when a step fails or memory runs out? `recovery.py` (`Recovery`).
 """

@@ -1,4 +1,6 @@
 """Loads a model's folder: weights, processor, devices, packed layers, the generation config's checks.
 
-In: a model's row and its folder. Out: a `LoadedModel`. Imports `worker.engines.base` and below.
+How are weights and processor read? `pretrained.py` (`pretrained`).
+Which prompts and parameters can a model take? `language.py` (`Language`).
+Which workers may share cached answers? `fingerprint.py` (`fingerprint`).
 """

@@ -1,4 +1,6 @@
 """From a request to the model's inputs: chat templates, picture tokens, the budget of tokens.
 
-In: a `Request` and its pictures. Out: tensors by name, as the model's forward pass takes them.
+How does a chat become tensors? `renderer.py` (`Renderer`).
+What keeps a caller from writing special tokens? `special_tokens.py` (`Reserved`).
+How long may an answer be? `budget.py` (`answer_budget`).
 """
