@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from shared.machine import memory_bytes, processors
+from shared.cgroup import memory_bytes, processors
 
 
 @dataclass

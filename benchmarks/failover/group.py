@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from benchmarks.chaos.services import WORKERS, ChaosServices
 from benchmarks.failover.network import FABRIC
 from benchmarks.frame.services import free_port
-from sightline.serving.memory import whole_mb
+from shared.cgroup import memory_bytes
 from sightline.serving.server import configuration, find_binary
 
 NAME, SERVERS, SENTINELS = "records", 3, 3
@@ -113,7 +113,7 @@ class Group(ChaosServices):
         folder = self.folder / f"redis-{number}"
         folder.mkdir()
         lines = [
-            configuration(self._ports[number], '""', whole_mb()),
+            configuration(self._ports[number], '""', memory_bytes() / 2**20),
             f"dir {folder}",
             f"bind-source-addr {FABRIC}",
             "replica-announce-ip 127.0.0.1",

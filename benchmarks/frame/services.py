@@ -17,10 +17,10 @@ from urllib.request import Request, urlopen
 
 from redis import Redis
 
+from shared.cgroup import memory_bytes
 from shared.models_file import load_models
 from shared.settings import RedisSettings, Settings
 from sightline.serving import processes
-from sightline.serving.memory import whole_mb
 from sightline.serving.server import configuration, find_binary
 
 S = TypeVar("S", bound="Services")
@@ -172,7 +172,7 @@ class RecordServer(Process):
 
     def start(self) -> None:
         """Until it listens. Raises NotStartedError."""
-        lines = configuration(self.port, self._password, whole_mb())
+        lines = configuration(self.port, self._password, memory_bytes() / 2**20)
         self._file.write_text(f"{lines}dir {self._folder}\n")
         super().start()
         deadline = time.monotonic() + START_LIMIT_S

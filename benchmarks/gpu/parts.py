@@ -29,7 +29,7 @@ from benchmarks.frame import command
 from benchmarks.frame.services import ROOT, NotStartedError
 from benchmarks.gpu import waiting
 from benchmarks.gpu.device_load import DeviceLoad
-from shared.machine import processors
+from shared.cgroup import processors
 from tests.support.families import FAMILIES
 from worker.engines.continuous.verify import batching
 

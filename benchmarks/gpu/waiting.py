@@ -19,7 +19,7 @@ from benchmarks.gpu.device_load import DeviceLoad
 from benchmarks.preparing import families
 from benchmarks.preparing.clock_engine import Device
 from benchmarks.preparing.probe import WARM, Bench, Part
-from shared.machine import processors
+from shared.cgroup import processors
 from shared.models import Model
 from shared.result import Piece
 from worker.claim_loop import Lookahead

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 
-from shared.machine import memory_bytes
+from shared.cgroup import memory_bytes
 from shared.settings.group import BearerSecret, Group, Listed, both_or_none, display_entry
 
 # As browsers write it: no path, no credentials.

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.cgroup import free_memory_bytes
 from shared.models import Model
 from shared.settings import ApiSettings, SettingsError, load_settings
 from shared.telemetry.traces import check_traces
@@ -12,7 +13,6 @@ from sightline.doctor import models as model_checks
 from sightline.doctor.check import Check, ok, problem
 from sightline.doctor.running import Api, Health, Row, stored_fleet, unnamed_queues
 from sightline.exits import CommandError
-from sightline.serving.memory import free_mb
 from sightline.tls import check_tls
 
 
@@ -43,7 +43,8 @@ def examine(place: Place) -> Iterator[Check]:
         keyed = api.keyed() if health else None
     yield from (record_checks := list(records.checks(settings.redis)))
     # Models that a running service has loaded need no more memory.
-    yield from model_checks.checks(rows, None if health else free_mb(), gpu=gpu.there())
+    free_mb = None if health else free_memory_bytes(swap=True) / 2**20
+    yield from model_checks.checks(rows, free_mb, gpu=gpu.there())
     own_redis = "url" in settings.redis.model_fields_set
     if not health and not own_redis:
         yield from model_checks.check_all(rows)

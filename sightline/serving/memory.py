@@ -4,8 +4,7 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
+from shared.cgroup import free_memory_bytes
 from shared.models import Model
 from sightline.exits import CommandError, Exit
 
@@ -15,17 +14,12 @@ TORCH_MB = 350
 ECHO_MB = 100
 # Measured likewise: the least address space that such a worker needs beyond the memory it takes.
 TORCH_ADDRESSES_MB = 500
-CGROUP = Path("/sys/fs/cgroup")
-# The files that report a container's memory: of cgroups version 2, and of version 1.
-LIMIT = ("memory.max", "memory/memory.limit_in_bytes")
-USED = ("memory.current", "memory/memory.usage_in_bytes")
-STAT = ("memory.stat", "memory/memory.stat")
 
 
-def check_memory(models: Sequence[Model], cgroup: Path = CGROUP) -> None:
+def check_memory(models: Sequence[Model]) -> None:
     """Raise CommandError where free memory (swap included), or the limit of one process, is too little."""
     _check_addresses(models)
-    free = free_mb(cgroup)
+    free = free_memory_bytes(swap=True) / 2**20
     needed = BASE_MB + sum(_worker_mb(model) for model in models)
     if free < needed:
         raise CommandError(
@@ -47,50 +41,9 @@ def _check_addresses(models: Sequence[Model]) -> None:
         )
 
 
-def free_mb(cgroup: Path = CGROUP) -> float:
-    """Memory in MB that a new process may take, swap included."""
-    memory = psutil.virtual_memory()
-    free = memory.available + psutil.swap_memory().free
-    # macOS makes room by compressing, and files for swap as it needs them: all but what is wired.
-    machine = float(max(free, memory.total - getattr(memory, "wired", memory.total))) / 2**20
-    limited = _cgroup_mb(cgroup)
-    return machine if limited is None else min(machine, limited)
-
-
-def whole_mb(cgroup: Path = CGROUP) -> float:
-    """All memory in MB of this machine, or of its container if that has less."""
-    machine, limit = float(psutil.virtual_memory().total) / 2**20, _limit_mb(cgroup)
-    return machine if limit is None else min(machine, limit)
-
-
 def _worker_mb(model: Model) -> float:
     if model.engine == "echo":
         return ECHO_MB
     folder = Path(model.source)
     weights = sum(f.stat().st_size for f in folder.glob("*.safetensors")) if folder.is_dir() else 0
     return TORCH_MB + weights / 1e6
-
-
-def _cgroup_mb(cgroup: Path) -> float | None:
-    """What a container's limit leaves; the page cache counts as free, since it can be given back."""
-    limit_mb = _limit_mb(cgroup)
-    try:
-        used = int(_first_content(cgroup, USED))
-        stat = dict(line.split() for line in _first_content(cgroup, STAT).splitlines())
-        cache = int(stat["inactive_file"]) + int(stat["active_file"])
-    except (OSError, KeyError, ValueError):
-        return None
-    return None if limit_mb is None else limit_mb + (cache - used) / 2**20
-
-
-def _limit_mb(cgroup: Path) -> float | None:
-    try:
-        return int(_first_content(cgroup, LIMIT)) / 2**20
-    except (OSError, ValueError):
-        return None
-
-
-def _first_content(cgroup: Path, names: tuple[str, str]) -> str:
-    """The content of the first of two files that exists. Raises OSError where neither does."""
-    newer, older = (cgroup / name for name in names)
-    return (newer if newer.exists() else older).read_text()

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from shared.cgroup import free_memory_bytes
 from shared.models import Model
 from sightline.doctor.gpu import DriverError, Gpu, nvidia_devices, without_cuda
 from sightline.exits import CommandError, Exit
-from sightline.serving.memory import free_mb
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Engine = Literal["auto", "continuous", "sequential", "vllm"]
@@ -91,7 +91,7 @@ class Device:
 
 def device() -> Device:
     """The GPU with the least room, where torch can use it; else the CPU."""
-    cpu = Device("the CPU", int(free_mb() * 2**20), gpu=False, bfloat16=False)
+    cpu = Device("the CPU", free_memory_bytes(swap=True), gpu=False, bfloat16=False)
     try:
         gpus = usable_gpus()
     except DriverError as error:

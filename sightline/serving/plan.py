@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from shared.cgroup import memory_bytes
 from shared.models import Model
 from shared.settings import Settings
 from sightline.serving import processes
 from sightline.serving.child import OWN_SERVER, Command
 from sightline.serving.folder import DataFolder
 from sightline.serving.interpreter import PYTHON, with_our_packages
-from sightline.serving.memory import whole_mb
 from sightline.serving.processes import Process
 from sightline.serving.server import Binary, configuration
 
@@ -88,9 +88,9 @@ class OwnServer:
     url: str
     command: Command
 
-    def limited(self, memory_bytes: int) -> Command:
+    def limited(self, limit_bytes: int) -> Command:
         """The command to restart it with this memory limit: of two `maxmemory` lines the last counts."""
-        return replace(self.command, stdin=f"{self.command.stdin}maxmemory {memory_bytes}\n")
+        return replace(self.command, stdin=f"{self.command.stdin}maxmemory {limit_bytes}\n")
 
 
 def own_server(binary: Binary, data: DataFolder, lock_fd: int, acknowledge: str = "memory") -> OwnServer:
@@ -105,7 +105,7 @@ def own_server(binary: Binary, data: DataFolder, lock_fd: int, acknowledge: str 
         cwd=data.redis,
         log=data.logs / "redis.log",
         grace_s=30,
-        stdin=configuration(port, password, whole_mb(), acknowledge),
+        stdin=configuration(port, password, memory_bytes() / 2**20, acknowledge),
         keep_fd=lock_fd,
     )
     return OwnServer(f"redis://:{password}@127.0.0.1:{port}/0", command)

@@ -159,9 +159,8 @@ def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decod
 def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_and_memory_for_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, processors: int, gib: int, most: int
 ) -> None:
-    (limit := tmp_path / "memory.max").write_text(f"{gib * 2**30}\n")
-    monkeypatch.setattr("shared.machine.MEMORY_MAX", limit)
-    monkeypatch.setattr("shared.machine.CPU_MAX", tmp_path / "none")
+    (tmp_path / "memory.max").write_text(f"{gib * 2**30}\n")
+    monkeypatch.setattr("shared.cgroup.CGROUP", tmp_path)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors), raising=False)
     large, together = make.picture(size=(4000, 4000), mode="L"), threading.Barrier(most)
     decoder = PictureDecoder(PictureSettings(decode_limit_s=60), prepare_concurrency())

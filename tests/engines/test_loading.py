@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from shared import machine
+from shared import cgroup
 from shared.errors import ModelFailed
 from shared.models import Model
 from shared.models_file import load_models
@@ -257,7 +257,7 @@ def torchs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(machine, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(cgroup, "CGROUP", tmp_path)
     return told
 
 
@@ -276,7 +276,7 @@ def test_no_more_threads_compute_than_there_are_processors(
     torchs: list[int], limit: str | None, wanted: int, used: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     if limit:
-        machine.CPU_MAX.write_text(limit + "\n")
+        (cgroup.CGROUP / "cpu.max").write_text(limit + "\n")
     with caplog.at_level(logging.WARNING):
         devices.use_threads(wanted)
     assert torchs == [used]

@@ -34,7 +34,7 @@ def harness(
     settings = Settings.model_validate({"worker": {"threads": 2}})
     monkeypatch.setattr("worker.engines.loading.loaded.settings", lambda: settings)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr("shared.machine.CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr("shared.cgroup.CGROUP", tmp_path)
     monkeypatch.setattr(engine, "verify", lambda *_, **__: torch.ones(10**6).exp().sum() and certificate)
     yield loaded()
     devices.compute_on(1)

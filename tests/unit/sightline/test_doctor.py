@@ -145,9 +145,9 @@ def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
 
 def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = [Model(id=f"org/{name}", engine="echo") for name in "ab"]
-    monkeypatch.setattr("sightline.serving.memory.free_mb", lambda *_: 499.0)
+    monkeypatch.setattr("sightline.serving.memory.free_memory_bytes", lambda **_: 499 * 2**20)
     assert states(models.check_all(pair)) == {"models": "problem"}
-    monkeypatch.setattr("sightline.serving.memory.free_mb", lambda *_: 501.0)
+    monkeypatch.setattr("sightline.serving.memory.free_memory_bytes", lambda **_: 501 * 2**20)
     assert states(models.check_all(pair)) == {}
 
 

@@ -118,7 +118,7 @@ def test_a_job_is_on_the_disk_before_its_caller_is_told_where_that_is_asked_for(
 def test_records_leave_the_machine_memory_for_everything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "whole_mb", lambda: 8192.0)
+    monkeypatch.setattr(plan, "memory_bytes", lambda: 8192 * 2**20)
     own = plan.own_server(Binary(tmp_path, "Valkey", (9, 1), "bundled"), DataFolder(tmp_path), 0)
     assert "maxmemory 2048mb" in own.command.stdin.splitlines()
 
@@ -134,12 +134,12 @@ async def test_records_that_outgrew_their_share_are_served_on_and_after_a_crash_
 ) -> None:
     folder = DataFolder(tmp_path)
     runner = Runner(Settings(), Models(()), folder, 8000, folder.lock(0))
-    monkeypatch.setattr(plan, "whole_mb", lambda: 8192.0)
+    monkeypatch.setattr(plan, "memory_bytes", lambda: 8192 * 2**20)
     async with Supervisor(print, 20) as supervisor:
         with Redis.from_url(await runner._records(supervisor)) as records:
             records.setrange("grown", 16 * 2**20, b"x")
     assert "warning" not in capsys.readouterr().out
-    monkeypatch.setattr(plan, "whole_mb", lambda: 32.0)
+    monkeypatch.setattr(plan, "memory_bytes", lambda: 32 * 2**20)
 
     async with Supervisor(print, 20) as supervisor:
         url = await runner._records(supervisor)

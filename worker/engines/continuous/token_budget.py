@@ -4,11 +4,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import psutil
 import torch
 
+from shared.cgroup import free_memory_bytes
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 
 # A straight line fitted to time measurements; the newest weigh most.
@@ -215,7 +214,6 @@ log = logging.getLogger("worker.engines.continuous")
 SHARE = 0.5
 # The window makes a quarter more columns than are in use, and a growing layer's old and new memory coexist.
 SLACK = 1.5
-CGROUP = Path("/sys/fs/cgroup")
 # Bytes of a cache without columns, whose rows keep recurrent states alone.
 MODEST = 2 * 2**30
 
@@ -264,18 +262,7 @@ def cache_budget(column_bytes: Mapping[torch.device, int]) -> int:
 
 def _free(device: torch.device) -> int:
     if device.type != "cuda":
-        return min(int(psutil.virtual_memory().available), _cgroup_free_bytes())
+        return free_memory_bytes(swap=False)
     # The driver counts as taken what torch keeps from loading and from the proof.
     torch.cuda.empty_cache()
     return torch.cuda.mem_get_info(device)[0]
-
-
-def _cgroup_free_bytes() -> int:
-    """Bytes left below the container's limit, page cache counted as free; without limit a huge number."""
-    limit = CGROUP / "memory.max"
-    if not limit.exists() or limit.read_text().strip() == "max":
-        return 2**63
-    statistics = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-    used = int((CGROUP / "memory.current").read_text())
-    pages = int(statistics["active_file"]) + int(statistics["inactive_file"])
-    return max(0, int(limit.read_text()) - used + pages)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from shared.cgroup import processors
 from shared.errors import ModelFailed
-from shared.machine import processors
 from shared.models import Model
 
 # Checks a row's `device` and `device_map`, as far as possible before weights are read.
