@@ -1,6 +1,5 @@
 """The journal beside a map's output: a line for each row that has ended, so that a killed map goes on."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from sightline.exits import CommandError, Exit
+from sightline.file_lock import try_lock
 from sightline.json_text import to_text
 
 VERSION = 1
@@ -61,12 +61,10 @@ class Journal:
         self._again: dict[bytes, int] = {}
         with ExitStack() as opened, writing(path):
             opened.callback(self._file.close)
+            if not try_lock(self._file):
+                raise CommandError(Exit.USAGE, f"Another map writes {path}: wait for its end.")
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._read_back(question)
-            except BlockingIOError:
-                message = f"Another map writes {path}: wait for its end."
-                raise CommandError(Exit.USAGE, message) from None
             except (ValueError, LookupError, TypeError):
                 message = f"{path} is damaged: delete it, or name another output, to ask anew."
                 raise CommandError(Exit.USAGE, message) from None

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import secrets
 import stat
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sightline.exits import CommandError, Exit
+from sightline.file_lock import try_lock
 
 LOOK_S = 2.0
 PID_WIDTH = 20
@@ -101,7 +101,7 @@ class DataFolder:
 
     def _take(self, fd: int, wait_s: float) -> None:
         deadline = time.monotonic() + wait_s
-        while not _try_lock(fd):
+        while not try_lock(fd):
             holder = os.pread(fd, PID_WIDTH, 0).decode().strip() or "0"
             if _lives(int(holder)) or time.monotonic() > deadline:
                 raise CommandError(
@@ -171,14 +171,6 @@ def _close_to_others(folder: Path) -> None:
             with contextlib.suppress(PermissionError, FileNotFoundError):
                 if not path.is_symlink():
                     path.chmod(path.stat().st_mode & ~OTHERS)
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _lives(pid: int) -> bool:

@@ -4,7 +4,6 @@ The records are in the home, not in XDG_RUNTIME_DIR: that folder goes with the l
 goes on under nohup, and cron, sudo and supervisors have another one or none.
 """
 
-import fcntl
 import json
 import os
 import secrets
@@ -17,6 +16,7 @@ from typing import TextIO
 
 from shared.settings import CLIENT_URL
 from sightline.exits import CommandError, Exit
+from sightline.file_lock import try_lock
 
 LOCAL = "http://127.0.0.1:8000"
 
@@ -60,7 +60,7 @@ def _record(service: RunningService) -> tuple[Path, TextIO]:
     # Under its last name it is whole and locked.
     draft = path.with_suffix(".draft")
     file = draft.open("x", encoding="utf-8")
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try_lock(file)
     json.dump(asdict(service), file)
     file.flush()
     return draft.rename(path), file
@@ -79,9 +79,7 @@ def running_services() -> list[RunningService]:
 def _alive(path: Path) -> RunningService | None:
     try:
         with path.open(encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file, shared=True):
                 return RunningService(**json.load(file))
             path.unlink()
     except (OSError, ValueError, TypeError):
