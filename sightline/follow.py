@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from shared.backoff import backoff_s
 from sightline.events import ServerSentEvent, server_sent_events
 from sightline.exits import CommandError, Exit
 from sightline.serving.service import check_stream, is_stream, passing, segment, unreachable
@@ -83,7 +84,7 @@ class Reader:
         self.misses += 1
         if not self.met or self.misses > MOST_MISSES:
             raise CommandError(Exit.UNREACHABLE, sentence)
-        self.pause(min(2.0 ** (self.misses - 1), LONGEST_PAUSE_S))
+        self.pause(backoff_s(self.misses, longest_s=LONGEST_PAUSE_S))
 
 
 def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], object]) -> Job:

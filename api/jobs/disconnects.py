@@ -10,15 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 from api.jobs.service import Jobs
+from shared.backoff import backoff_s
 from shared.errors import CallerError
 
 T = TypeVar("T")
 log = logging.getLogger("api.jobs")
-
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
-"""Pauses between tries while the store is away: they double from the first to the longest."""
-
 
 MARK_S = 60
 """How much longer than its grace time the store remembers an abandoned job: it may be cancelled late."""
@@ -67,7 +63,7 @@ class Disconnects:
 
 async def _insist(job: str, act: Callable[[], Awaitable[T]]) -> T | None:
     """What `act` returns, once the store is there; None where the job is gone, or its caller came back."""
-    pause_s = FIRST_PAUSE_S
+    failures = 0
     while True:
         try:
             return await act()
@@ -76,8 +72,8 @@ async def _insist(job: str, act: Callable[[], Awaitable[T]]) -> T | None:
             return None
         except Exception:
             # The outermost frame of this task: what the store refuses today it may take later.
-            if pause_s == FIRST_PAUSE_S:
+            failures += 1
+            if failures == 1:
                 log.warning("job %s of a caller who left is cancelled when the store is back", job)
             log.debug("job %s could not be cancelled", job, exc_info=True)
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        await asyncio.sleep(backoff_s(failures))

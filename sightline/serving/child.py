@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LONGEST_PAUSE_S = 30.0
 LONGEST_LOG = 16 * 2**20
 """Bytes beyond which a log is set aside when its process is restarted; its last LONGEST_LOG are kept."""
 
@@ -33,11 +32,6 @@ class Command:
     grace_s: float
     stdin: str = field(default="", repr=False)
     keep_fd: int | None = None
-
-
-def backoff_s(deaths: int) -> float:
-    """The pause before the restart after that many deaths in a row: 1, 2, 4 … 30 s."""
-    return min(LONGEST_PAUSE_S, 2.0 ** min(deaths - 1, 10))
 
 
 class Child:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from shared.backoff import backoff_s
 from sightline.exits import CommandError, Exit
-from sightline.serving.child import OWN_SERVER, Child, Command, backoff_s
+from sightline.serving.child import OWN_SERVER, Child, Command
 from sightline.serving.folder import display_path
 from sightline.serving.watchdog import Watchdog
 

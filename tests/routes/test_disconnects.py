@@ -130,7 +130,7 @@ class Busy(FakeService):
 async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.jobs.disconnects.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("api.jobs.disconnects.backoff_s", lambda _: 0)
     await hung_up(Busy(), CHAT)
 
 
@@ -138,7 +138,7 @@ async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_
 async def test_a_caller_who_is_told_that_the_store_is_away_frees_the_row(
     monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("api.jobs.disconnects.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("api.jobs.disconnects.backoff_s", lambda _: 0)
     service = FakeService()
     async with application(service) as app:
         call = posted(app, body, path)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 
+from shared.backoff import backoff_s
 from shared.blobs import BlobMissingError, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
@@ -45,8 +46,8 @@ CONCURRENT_FETCHES = 8
 SMALL = 2**20
 """Bytes that every job may hold in memory; a job that fetches more needs one of the places for large ones."""
 LARGE_JOBS = 4
-DOUBLED = 6
-"""Tries after which the pause between two doubles no more."""
+LONGEST_PAUSE_S = 60.0
+"""Between two tries, unless the origin asks for more."""
 DOCUMENT_JOBS = 8
 """Jobs with documents at the same time: rendering may take minutes, and other jobs need threads."""
 
@@ -119,8 +120,8 @@ class Intake(CourierLane):
     def _postpone(self, lease: Lease, entry: AttemptEntry, error: FetchError, asked_s: float | None) -> None:
         """Try again after a pause that doubles, or as the origin asks, if the job's deadline allows."""
         entry.outcome, entry.code, tries = "attempt_failed", error.code, lease.claim.attempt
-        backoff_s = self.settings.queue.backoff_s * 2 ** min(tries - 1, DOUBLED)
-        pause_s, most = max(asked_s or 0, backoff_s), self.settings.fetch.max_tries
+        own_s = backoff_s(tries, self.settings.queue.backoff_s, LONGEST_PAUSE_S)
+        pause_s, most = max(asked_s or 0, own_s), self.settings.fetch.max_tries
         # After a longer pause what has come is held no more.
         rest = lease.claim.request if pause_s >= HOLD_S / 2 else error.rest
         again = Retry(pause_s, rest, most, free=asked_s is not None)

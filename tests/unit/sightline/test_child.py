@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from sightline.serving import child as module
-from sightline.serving.child import Child, Command, backoff_s
+from sightline.serving.child import Child, Command
 from tests.support.clients import until_async
 from tests.support.patience import PATIENCE_S
 
@@ -53,11 +53,6 @@ async def printed(child: Child) -> str:
         return text.endswith("\n") and text.strip()
 
     return await until_async(line)
-
-
-def test_pauses_between_restarts_double_up_to_half_a_minute() -> None:
-    assert [backoff_s(n) for n in range(1, 9)] == [1, 2, 4, 8, 16, 30, 30, 30]
-    assert backoff_s(100_000) == 30
 
 
 async def test_stop_asks_before_it_kills(start: Callable[..., Child]) -> None:
