@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.frame import command, report
 from benchmarks.frame.statistics import ratio
 from shared.settings import PictureSettings
-from worker.fair_share import Waiter
+from worker.fair_semaphore import Waiter
 from worker.media.picture_decoder import PictureDecoder
 
 ROUNDS, SHRUNK = 7, 4096

@@ -33,7 +33,7 @@ from shared.telemetry import traces
 from worker import candidates
 from worker.claim_loop import Lookahead
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
-from worker.fair_share import FairSemaphore, Waiter
+from worker.fair_semaphore import FairSemaphore, Waiter
 from worker.lease import REFUSED, UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.media.blob_reader import BlobReader
 from worker.media.picture_decoder import PictureDecoder

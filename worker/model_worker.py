@@ -27,7 +27,7 @@ from worker.celery_app import Exit
 from worker.claim_loop import AttemptThreads, ClaimLoop, IdlePoll, Lookahead, LoopReply
 from worker.engines.base import Engine
 from worker.engines.registry import create
-from worker.fair_share import FairSemaphore, prepare_concurrency
+from worker.fair_semaphore import FairSemaphore, prepare_concurrency
 from worker.heartbeat import Heartbeat, slots_now
 from worker.imports import uncollected
 from worker.lease import Leases

@@ -6,12 +6,11 @@ times as long as parsing it, and parsing a large body takes several times its me
 """
 
 import asyncio
-import contextlib
 import hashlib
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -32,6 +31,7 @@ LONGEST_NAME = 256
 # A body between them may hold a schema if it has one of these, as a field's name or a short value.
 SCHEMA_WORDS = (b"schema", b"tools", b"functions", b"json", b"regex", b"grammar")
 _READER = ThreadPoolExecutor(1, "reader")
+_TURNS = WeakValueDictionary[str | None, asyncio.Lock]()
 
 
 async def read_json(request: Request, read: Callable[[Any], T], *, optional: bool = False) -> T:
@@ -108,12 +108,17 @@ async def parse_body(reply: Reply, body: bytes, read: Callable[[bytes], T]) -> T
     if len(body) <= SHORT or _is_plain(body):
         value, ignored = _read_noting(read, body)
     else:
-        async with _reader_lock.hold(reply.reservation.caller):
+        async with _turn(reply.reservation.caller), _turn(None):
             loop = asyncio.get_running_loop()
             value, ignored = await loop.run_in_executor(_READER, _read_noting, read, body)
     if ignored:
         reply.headers[IGNORED] = header(ignored)
     return value
+
+
+def _turn(caller: str | None) -> asyncio.Lock:
+    """One body of each caller waits for those of others (None), the rest for it: so callers take turns."""
+    return _TURNS.setdefault(caller, asyncio.Lock())
 
 
 def _read_noting(read: Callable[[bytes], T], body: bytes) -> tuple[T, list[str]]:
@@ -126,49 +131,6 @@ def _is_plain(body: bytes) -> bool:
         return False
     names = b'"'.join(piece for piece in body.split(b'"') if len(piece) <= LONGEST_NAME)
     return not any(word in names for word in SCHEMA_WORDS)
-
-
-class FairLock:
-    """A lock whose waiters are served caller by caller, each caller's in their order."""
-
-    def __init__(self) -> None:
-        self._locked = False
-        self._waiters: dict[str, deque[asyncio.Future[None]]] = {}
-
-    @contextlib.asynccontextmanager
-    async def hold(self, caller: str) -> AsyncIterator[None]:
-        if self._locked:
-            await self._wait(caller)
-        self._locked = True
-        try:
-            yield
-        finally:
-            self._release()
-
-    async def _wait(self, caller: str) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(caller, deque()).append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if not waiter.cancelled():
-                self._release()  # it was given the lock just now
-            raise
-
-    def _release(self) -> None:
-        self._locked = False
-        while self._waiters and not self._locked:
-            caller, queue = next(iter(self._waiters.items()))
-            del self._waiters[caller]
-            first = queue.popleft()
-            if queue:
-                self._waiters[caller] = queue  # after the other callers
-            if not first.done():
-                first.set_result(None)
-                self._locked = True
-
-
-_reader_lock = FairLock()
 
 
 async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:

@@ -27,7 +27,7 @@ from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
 from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.echo import EchoEngine
-from worker.fair_share import MIN_CONCURRENCY, Waiter, prepare_concurrency
+from worker.fair_semaphore import MIN_CONCURRENCY, Waiter, prepare_concurrency
 from worker.media.picture_decoder import PictureDecoder
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ from shared.settings import PictureSettings
 from worker.engines.prompt.renderer import Renderer
 from worker.media.picture_decoder import PictureDecoder
 from shared.media.decoder_protocol import limit_memory
-from worker.fair_share import Waiter
+from worker.fair_semaphore import Waiter
 
 tiny = Path("models/tiny")
 renderer = Renderer(AutoProcessor.from_pretrained(tiny), AutoConfig.from_pretrained(tiny), 2048)
@@ -268,7 +268,7 @@ def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     clock = [0.0]
-    for module in ("worker.attempt", "worker.fair_share"):
+    for module in ("worker.attempt", "worker.fair_semaphore"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: clock[0]))
     with worker_harness(redis) as harness, ThreadPoolExecutor(1) as threads:
         room = {"preparing": harness.context.preparing, "pixels": harness.context.picture_decoder._pixels}[

@@ -24,7 +24,7 @@ from tests.support.clients import until
 from tests.support.store import answer
 from worker.claim_loop import AttemptThreads, ClaimLoop, IdlePoll, Lookahead
 from worker.engines.echo import EchoEngine
-from worker.fair_share import MIN_CONCURRENCY, FairSemaphore
+from worker.fair_semaphore import MIN_CONCURRENCY, FairSemaphore
 from worker.heartbeat import Heartbeat
 from worker.model_worker import ModelWorker
 from worker.watchdogs import BrokerWatch

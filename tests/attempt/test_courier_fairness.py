@@ -19,7 +19,7 @@ from tests.support.fetching import LOOPBACK
 from tests.support.patience import PATIENCE_S
 from tests.support.pictures import origin
 from tests.support.redis_server import RedisServer
-from worker.fair_share import KeyedFairSemaphore
+from worker.fair_semaphore import KeyedFairSemaphore
 from worker.fetching.intake import SMALL, Intake
 from worker.lease import Lease
 

@@ -23,7 +23,7 @@ from tests.support import pictures as make
 from tests.support.patience import PATIENCE_S
 from tests.support.pictures import decoded
 from tests.support.service import ROOT
-from worker.fair_share import Waiter
+from worker.fair_semaphore import Waiter
 from worker.media.picture_decoder import PictureDecoder
 
 HALF_RED_ON_WHITE = (255, 127, 127)
@@ -364,7 +364,7 @@ ORPHANING = """
 import sys
 from shared.settings import PictureSettings
 from worker.media.picture_decoder import PictureDecoder
-from worker.fair_share import Waiter
+from worker.fair_semaphore import Waiter
 decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
 with decoder.decode([sys.stdin.buffer.read()], Waiter("")):
     print("decoded", flush=True)

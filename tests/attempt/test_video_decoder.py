@@ -23,7 +23,7 @@ from tests.support.pictures import picture
 from tests.support.sounds import sound
 from tests.support.videos import SIZE, grey, video
 from worker.engines.base import Frames, VideoFacts
-from worker.fair_share import Waiter
+from worker.fair_semaphore import Waiter
 from worker.media.video_decoder import VideoDecoder
 
 LIMITS = VideoSettings(decode_limit_s=60)

@@ -30,7 +30,7 @@ from tests.support.pictures import decoded, encoded
 from worker.engines.base import Engine, Finish, Row
 from worker.engines.prompt.picture_mark import mark_of
 from worker.engines.registry import create
-from worker.fair_share import Waiter
+from worker.fair_semaphore import Waiter
 from worker.media.picture_decoder import PictureDecoder
 
 # Those of the catalogue, and LLaVA's successor.

@@ -24,7 +24,7 @@ from tests.support.families.moving import GEMMA4, MOVING, QWEN2_VL, SMOLVLM
 from tests.support.videos import video
 from worker.engines.base import Engine, Finish, Prompt, Row, VideoFacts
 from worker.engines.registry import create
-from worker.fair_share import Waiter
+from worker.fair_semaphore import Waiter
 from worker.media.video_decoder import VideoDecoder
 
 TOKENS = 8

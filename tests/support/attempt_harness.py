@@ -37,7 +37,7 @@ from worker.attempt import AttemptContext, attempt
 from worker.claim_loop import Lookahead
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
-from worker.fair_share import MIN_CONCURRENCY, FairSemaphore
+from worker.fair_semaphore import MIN_CONCURRENCY, FairSemaphore
 from worker.lease import Leases
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageCms
 
 from worker.engines.base import PackedPicture
-from worker.fair_share import Waiter
+from worker.fair_semaphore import Waiter
 from worker.media.picture_decoder import PictureDecoder
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -11,7 +11,7 @@ from shared.media.kinds import Kind
 from shared.media.pictures import PICTURE
 from shared.settings import FetchSettings
 from shared.url_guard import AddressRules, Target, check_url
-from worker.fair_share import KeyedFairSemaphore
+from worker.fair_semaphore import KeyedFairSemaphore
 from worker.fetching import guarded_http
 from worker.fetching.guarded_http import Allowance, BusyError, OriginError, Resolver, header
 

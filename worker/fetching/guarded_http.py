@@ -24,7 +24,7 @@ import h11
 
 from shared.errors import CallerError, Unavailable
 from shared.url_guard import AddressRules, IPAddress, Target, exemption, may_connect
-from worker.fair_share import KeyedFairSemaphore
+from worker.fair_semaphore import KeyedFairSemaphore
 
 CHUNK = 65_536
 HEAD_LIMIT = 131_072

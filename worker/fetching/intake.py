@@ -33,7 +33,7 @@ from shared.store.keys import INTAKE
 from shared.telemetry import traces
 from shared.url_guard import is_in_bucket, refused_as
 from worker.courier_lane import CourierLane
-from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
+from worker.fair_semaphore import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import FetchError, fetch
 from worker.fetching.guarded_http import Allowance

@@ -16,7 +16,7 @@ from shared.metrics.counters import DECODE
 from shared.request import Image
 from shared.settings import PictureSettings
 from worker.engines.base import PackedPicture
-from worker.fair_share import MIN_CONCURRENCY, FairSemaphore, Waiter
+from worker.fair_semaphore import MIN_CONCURRENCY, FairSemaphore, Waiter
 from worker.media.blob_reader import Files
 
 DURATION = DECODE.labels("picture")

@@ -7,7 +7,7 @@ from shared.media.sounds import SOUND, check_sound
 from shared.metrics.counters import DECODE
 from shared.settings import SoundSettings
 from worker.engines.base import Samples
-from worker.fair_share import MIN_CONCURRENCY
+from worker.fair_semaphore import MIN_CONCURRENCY
 from worker.media.blob_reader import Files
 
 DURATION = DECODE.labels("sound")

@@ -9,7 +9,7 @@ from shared.media.videos import VIDEO
 from shared.metrics.counters import DECODE
 from shared.settings import VideoSettings
 from worker.engines.base import Frames, VideoFacts
-from worker.fair_share import MIN_CONCURRENCY, FairSemaphore, Waiter
+from worker.fair_semaphore import MIN_CONCURRENCY, FairSemaphore, Waiter
 from worker.media.blob_reader import Files
 
 DURATION = DECODE.labels("video")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.server.body import LARGE, FairLock, parse_body
+from api.server.body import LARGE, parse_body
 from tests.support.patience import PATIENCE_S
 
 LONG = b" " * (LARGE + 1)
@@ -88,24 +88,6 @@ async def test_a_turn_given_to_who_hangs_up_at_that_moment_is_not_lost() -> None
     reads.go.set()
     await asyncio.wait([first, gone])
     assert await asyncio.wait_for(last, 30) == len(LONG)
-
-
-async def test_who_hangs_up_with_its_turn_just_given_does_not_block_everybody_s_bodies() -> None:
-    lock = FairLock()
-
-    async def served(caller: str) -> str:
-        async with lock.hold(caller):
-            return caller
-
-    async with lock.hold("first"):
-        gone, last = await started(served("gone"), served("last"))
-    # The turn is given to it, and it has not run since.
-    gone.cancel()
-    await asyncio.wait([gone])
-    assert gone.cancelled()
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert last.done()
 
 
 async def test_what_is_no_body_to_read_is_told_to_its_own_sender_and_the_next_is_read() -> None:

@@ -20,7 +20,7 @@ from shared.tool_calls.thoughts import Marks
 from worker.engines.grammar.lark import Mark, Spacing, behind_thoughts, json_schema, lark, quoted
 from worker.engines.grammar.sandbox import compile_error, matcher_error, start_matcher
 from worker.engines.grammar.tool_calls import CallGrammar
-from worker.fair_share import FairSemaphore, Waiter
+from worker.fair_semaphore import FairSemaphore, Waiter
 
 MAX_CONCURRENT = 2
 """Grammars in the sandbox at once; each may take all of its time and memory."""

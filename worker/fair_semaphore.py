@@ -7,8 +7,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from shared.cgroup import memory_bytes, processors
 
@@ -92,28 +93,18 @@ class KeyedFairSemaphore:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._keys: dict[Hashable, FairSemaphore] = {}
-        self._users: Counter[Hashable] = Counter()
+        self._keys = WeakValueDictionary[Hashable, FairSemaphore]()
 
-    @contextmanager
-    def reserve(self, key: Hashable, caller: str, limit_s: float) -> Iterator[None]:
-        """One place, for the block. Raises TimeoutError if none is free in time."""
+    def reserve(self, key: Hashable, caller: str, limit_s: float) -> AbstractContextManager[None]:
+        """One place, for the block, which raises TimeoutError if none is free in time."""
         with self._lock:
             places = self._keys.setdefault(key, FairSemaphore(self._limit, kept=1))
-            self._users[key] += 1
-        try:
-            with places.reserve(1, Waiter(caller), limit_s):
-                yield
-        finally:
-            with self._lock:
-                self._users[key] -= 1
-                if not self._users[key]:
-                    del self._keys[key], self._users[key]
+        return places.reserve(1, Waiter(caller), limit_s)
 
     def count(self, key: Hashable) -> int:
         """How many places at a key are taken."""
-        with self._lock:
-            return self._keys[key].count() if key in self._keys else 0
+        places = self._keys.get(key)
+        return places.count() if places else 0
 
 
 # Each request may hold 50 MB of pixels, and a model's processor makes several times as much of them.
