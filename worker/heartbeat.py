@@ -1,6 +1,7 @@
 """The thread that renews a worker's claims, learns of cancelled runs, and exits when the engine hangs.
 
-It wakes every `renew_s`, or at once when the store says that something of this worker's changed.
+It wakes every `renew_s`, or at once when the store says that something of this worker's changed. That a
+worker died is noticed by `rescue` (`shared/store/functions/upkeep.lua`), which a courier's maintenance calls.
 """
 
 import faulthandler
