@@ -10,7 +10,6 @@ from api.auth.callers import caller_of
 from api.server.reply import reply_of
 from shared.api_keys import AdminAction, Operator
 from shared.store import api_keys
-from shared.store.maintenance import bad_records
 from shared.store.script import AsyncStore, ScriptCall, T
 
 log = logging.getLogger("api.auth")
@@ -41,10 +40,6 @@ class AdminActions:
         entry = {"action": action, "subject": subject, "outcome": outcome, **asdict(operator)}
         log.info("admin %s", json.dumps(entry))
         return reply
-
-    async def bad_records(self) -> dict[str, str]:
-        """Records that could not be read, with reasons."""
-        return await self._store.run(bad_records())
 
     async def list(self, after: str | None, limit: int) -> tuple[list[AdminAction], bool]:
         """A page of them, newest first, and whether there are more."""

@@ -23,6 +23,7 @@ from shared.store import jobs as transitions
 from shared.store import webhook_deliveries
 from shared.store.headroom import takes_writes
 from shared.store.keys import HOOK, INTAKE
+from shared.store.maintenance import bad_records
 from shared.store.metrics import series
 from shared.store.script import AsyncStore
 from shared.store.workers import fleet as fleet_of
@@ -182,6 +183,10 @@ class Jobs:
     async def series(self) -> tuple[int, Sequence[Sample]]:
         """The store's time in Unix ms, and samples of the last minutes."""
         return await self._store.run(series())
+
+    async def bad_records(self) -> dict[str, str]:
+        """Records that could not be read, with reasons."""
+        return await self._store.run(bad_records())
 
     async def purge(self, caller: str, job_id: str, abandoned: int | None = None) -> None:
         """`abandoned` as in `cancel`. Raises CallerError `job_not_found`."""

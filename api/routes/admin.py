@@ -122,7 +122,7 @@ async def store_filling(http: Request) -> Json[StoreFilling]:
     responses={200: answer("The records.")},
 )
 async def list_bad_records(http: Request) -> Json[BadRecordList]:
-    return Json(to_bad_records(await context_of(http).admin_actions.bad_records()))
+    return Json(to_bad_records(await context_of(http).jobs.bad_records()))
 
 
 @fleet_router.delete(
