@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import accelerate.hooks
 import pytest
-import starlette._utils
 import torch
 from redis.asyncio import Connection
 from transformers import AutoModelForImageTextToText, GenerationMixin, LlavaConfig, LlavaProcessor
@@ -28,8 +27,6 @@ LISTED = {
     "_unset_keepalive_if_required": HttpToolsProtocol,
     # redis-py 8.1: the exchange reads and writes its connection's own socket.
     "_writer": Connection(),
-    # starlette 1.10: the path that a route sees.
-    "_utils": starlette,
     # torch 2.13
     "_C": torch,
     "_cuda_endAllocateToPool": torch._C,

@@ -8,8 +8,8 @@ import pytest
 
 from shared.errors import Unavailable
 from tests.support.clients import until
-from worker.fair_semaphore import FairSemaphore, KeyedFairSemaphore, Waiter
 from tests.support.patience import PATIENCE_S
+from worker.fair_semaphore import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.guarded_http import OriginError
 from worker.fetching.intake import LARGE_JOBS, SMALL, JobAllowance
 
