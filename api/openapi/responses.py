@@ -38,8 +38,7 @@ def _header(description: str, type: str = "string", **schema: Any) -> dict[str, 
 HEADERS = {
     "x-request-id": _header("The call's own where it sent a sane one."),
     "x-job-id": _header(
-        "The job that answers, of several prompts all of them, with commas between; of a cached answer the "
-        "caller's own job that computed it, where there is one."
+        "The job that answers; of a cached answer the caller's own job that computed it, where there is one."
     ),
     "x-ignored-fields": _header("Paths of fields that this service does not know, with commas between."),
     "x-cache": _header("Where the answer comes from.", enum=["HIT", "MISS", "COALESCED", "BYPASS"]),
