@@ -25,7 +25,7 @@ TRIES = 3
 """How often a row is asked whose failure may pass: each time is a job of its own."""
 LOOK_S, SYNC_S = 0.5, 15.0
 """Pauses between looks at the progress, and between syncs of the journal."""
-WINDOW = 128
+WINDOW = 32
 """Rows on their way at once."""
 
 
