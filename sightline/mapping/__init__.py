@@ -4,5 +4,5 @@ Imports httpx and pydantic only, and other packages where an input needs them: P
 
 What is known after a kill? `journal.py` (`Journal`).
 What becomes a row? `rows.py` (`source`).
-How many rows are asked at once? `run.py` (`_resize`).
+What is asked at once, and what goes on? `run.py` (`map_rows`).
 """

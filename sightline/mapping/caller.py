@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 
-from shared.backoff import backoff_s
 from sightline.exits import CommandError, Exit
 
 UPLOADS, SMALL = 16, 2**20
@@ -22,6 +21,7 @@ CLIENTS = 16
 """Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 PATIENCE_S = 600.0
 """How long no answer of the service at all may come before the map ends; started again it goes on."""
+LONGEST_PAUSE_S = 30.0
 FATAL = {401, 402, 403}
 """What the next row would be answered as well. So would a model that is not served."""
 FAULTS = 5
@@ -141,7 +141,7 @@ class Caller:
 
     async def _pause(self, reply: httpx.Response | None, misses: int) -> None:
         """As long as the service says, else a little longer each time; not all rows at the same moment."""
-        pause = backoff_s(misses + 1, 0.25)
+        pause = min(0.25 * 2 ** min(misses, 8), LONGEST_PAUSE_S)
         if reply is not None and _passes(reply):
             self.say(f"the service says: {_refusal(reply)['message']}")
             pause = float(reply.headers.get("retry-after", pause))

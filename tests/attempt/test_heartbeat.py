@@ -181,7 +181,7 @@ heartbeat.start({})
 idle, broken = float(sys.argv[1]), sys.argv[2] == "broken"
 engine = SimpleNamespace(rows_now=1, idle_s=lambda: idle, longest_step_s=0.1, broken=broken, reused=None)
 heartbeat.ready("f", {}, engine)
-threading.Event().wait(PATIENCE_S)
+threading.Event().wait(60)
 """
 
 

@@ -209,6 +209,9 @@ class FakeService(Submission, Jobs, Waiting):
     async def series(self) -> tuple[int, Sequence[Sample]]:
         return CREATED_MS, []
 
+    async def bad_records(self) -> dict[str, str]:
+        return {}
+
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
         if self.refusal is not None:
             raise self.refusal

@@ -6,10 +6,10 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_460, "shared": 14_020, "worker": 16_749, "sightline": 7_708, "tests": 89_100}
+MOST_LINES = {"api": 16_293, "shared": 14_089, "worker": 16_791, "sightline": 7_670, "tests": 89_300}
 """Of Python, with its comments."""
-MOST_LUA_LINES = 4_703
-MOST_MODULES = {"api": 107, "shared": 103, "worker": 121, "sightline": 64}
+MOST_LUA_LINES = 4_704
+MOST_MODULES = {"api": 109, "shared": 105, "worker": 126, "sightline": 67}
 
 
 def files(folder: str, pattern: str) -> list[Path]:
