@@ -8,7 +8,6 @@ import re
 import secrets
 from contextlib import AbstractContextManager, nullcontext
 
-from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,6 +18,7 @@ from api.auth.local_only import check_local, check_page
 from api.auth.open_requests import RequestLimit
 from api.server import reply
 from api.server.errors import pace, render
+from api.server.route import path_of
 from shared.api_keys import Scope as KeyScope
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.settings import MetricsSettings, Settings
@@ -67,20 +67,19 @@ class AuthMiddleware:
 
     def _place(self, scope: Scope, caller: Caller) -> AbstractContextManager[None]:
         """The request's place among the open ones; metrics are answered in any crowd."""
-        if get_route_path(scope) == METRICS:
+        if path_of(scope) == METRICS:
             return nullcontext()
         return self._limit.place(caller.id, shares=caller.key is not None)
 
 
 def _is_open(scope: Scope) -> bool:
-    # As the router reads it: uvicorn puts its --root-path before every path.
-    path = get_route_path(scope)
+    path = path_of(scope)
     return path in OPEN or path.startswith(PAGE_PATHS) or (path == "/" and scope["method"] in ("GET", "HEAD"))
 
 
 async def _admitted(settings: Settings, api_keys: ApiKeys, scope: Scope, headers: Headers) -> Caller:
     """Raises CallerError (`invalid_api_key`, `insufficient_scope`, `check_local`'s own), Unavailable."""
-    if get_route_path(scope) == METRICS and _is_scraper(settings.metrics, headers):
+    if path_of(scope) == METRICS and _is_scraper(settings.metrics, headers):
         return Caller(LOCAL)
     if not api_keys.on:
         api = settings.api
@@ -109,7 +108,7 @@ def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:
 
 def _check_scope(use: Use, scope: Scope) -> None:
     needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in ("GET", "HEAD") else ("submit",)
-    path = get_route_path(scope)
+    path = path_of(scope)
     if path.startswith(ADMIN_PATHS) or path == METRICS:
         needed = ("admin",)
     elif path.startswith(TOLD_PATHS):

@@ -21,7 +21,6 @@ from fastapi import Header, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.utils import create_model_field
 from pydantic import BaseModel
-from starlette._utils import get_route_path
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import BaseRoute, Match, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -38,6 +37,12 @@ T = TypeVar("T")
 SSE = "text/event-stream"
 MOST_PATHS, LONGEST_PATH = 1024, 256
 """Paths that are remembered, and characters that one may have."""
+
+
+def path_of(scope: Scope) -> str:
+    """The path that routes have: uvicorn puts its --root-path before it (ASGI, HTTP connection scope)."""
+    path, root = str(scope["path"]), scope.get("root_path", "")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class ServiceRoute(APIRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         # Matching every route in full takes longer than most handlers.
-        if not get_route_path(scope).startswith(self._beginning):
+        if not path_of(scope).startswith(self._beginning):
             return Match.NONE, {}
         return super().matches({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope)
 
@@ -218,7 +223,7 @@ class RouteCache:
         self._find = lru_cache(MOST_PATHS)(self._match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match, path = None, get_route_path(scope) if scope["type"] == "http" else ""
+        match, path = None, path_of(scope) if scope["type"] == "http" else ""
         if 0 < len(path) <= LONGEST_PATH and "fastapi.telemetry" not in scope:
             match = self._find(scope["method"], path)
         if match is None:
