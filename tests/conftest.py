@@ -37,6 +37,7 @@ LONGEST = (*ONE_PROCESS, "tests/installation/")
 DEPLOYMENT = (
     "tests/e2e/test_board",
     "tests/e2e/test_page",
+    "tests/installation/test_containers",
     "tests/installation/test_object_store",
     "tests/installation/test_observed",
     "tests/installation/test_package",
@@ -47,9 +48,21 @@ DEPLOYMENT = (
 """A browser, containers, Kubernetes, Prometheus, nginx, packages, and how benchmarks judge."""
 THOROUGH = (
     "tests/contract/",
+    "tests/e2e/test_batching",
+    "tests/e2e/test_map",
+    "tests/engines/continuous/test_recovery_faults",
+    "tests/engines/continuous/test_verify",
+    "tests/engines/test_catalogue",
+    "tests/engines/test_families_crowd",
+    "tests/engines/test_families_reuse",
     "tests/engines/test_remote_device",
+    *(
+        f"tests/installation/test_{what}"
+        for what in ("chaos", "docs", "dying", "failover", "models", "runbook")
+    ),
     "tests/safety/",
     "tests/store/machine/",
+    "tests/store/test_sentinels",
     "tests/training/",
 )
 """What takes minutes and finds what the rest lets through once in a while."""

@@ -1,4 +1,4 @@
-"""Whether every webhook is called: five minutes.
+"""Whether every webhook is called: twenty minutes, most of them for a receiver that hangs.
 
 Jobs are submitted while receivers fail, hang, restart or want no more, and couriers are killed, until no
 delivery is left.
