@@ -96,6 +96,8 @@ gc.disable()
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """What the marks leave out is not imported: that would take as long as some minutes of tests."""
+    if config.args != config.getini("testpaths"):
+        return None
     left_out = [paths for mark, paths in MARKED.items() if f"not {mark}" in config.option.markexpr]
     path = str(collection_path.relative_to(config.rootpath))
     return any(path.startswith(paths) for paths in left_out) or None

@@ -42,7 +42,7 @@ MOST_PATHS, LONGEST_PATH = 1024, 256
 def path_of(scope: Scope) -> str:
     """The path that routes have: uvicorn puts its --root-path before it (ASGI, HTTP connection scope)."""
     path, root = str(scope["path"]), scope.get("root_path", "")
-    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+    return path.removeprefix(root) if f"{path}/".startswith(f"{root}/") else path
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,8 @@ def sweeps(day: Day) -> Iterator[ScriptCall[int]]:
     """One walk over all jobs."""
     cursor = None
     while cursor != 0:
-        cursor, some = models.open_jobs(day.probe.store, cursor or 0)
-        yield models.sweep(SETTINGS, LANE, some)
+        cursor, pieces = models.open_jobs(day.probe.store, cursor or 0)
+        yield from (models.sweep(SETTINGS, LANE, some) for some in pieces)
 
 
 def late_jobs(day: Day) -> None:

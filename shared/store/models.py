@@ -56,11 +56,14 @@ def remove(lane: str) -> ScriptCall[str]:
     return ScriptCall("model_remove", {"lane": lane}, str)
 
 
-def open_jobs(store: Store, cursor: int) -> tuple[int, list[str]]:
-    """The next cursor (0 = once around) and some jobs that have not ended. Raises Unavailable."""
+def open_jobs(store: Store, cursor: int) -> tuple[int, list[list[str]]]:
+    """The next cursor (0 = once around) and some jobs that have not ended, at least one piece of them: of a
+    short index the store gives all at once. Raises Unavailable.
+    """
     with store_errors():
-        following, jobs = store.client.zscan(f"{PREFIX}deadlines", cursor, count=AT_ONCE)
-    return int(following), [job for job, _ in jobs]
+        following, found = store.client.zscan(f"{PREFIX}deadlines", cursor, count=AT_ONCE)
+    jobs = [job for job, _ in found]
+    return int(following), [jobs[at : at + AT_ONCE] for at in range(0, max(len(jobs), 1), AT_ONCE)]
 
 
 def sweep(settings: Settings, lane: str, jobs: Sequence[str], done: str | None = None) -> ScriptCall[int]:

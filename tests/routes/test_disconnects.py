@@ -77,6 +77,27 @@ async def test_a_caller_with_a_key_may_come_back_for_the_answer(body: dict[str, 
     assert [view.status for view in service.views.values()] == ["queued", "cancelled"]
 
 
+class Lost(FakeService):
+    """Its store goes away while callers wait."""
+
+    async def until_ended(self, view: JobView, timeout_s: float, over: Any) -> JobView:  # noqa: ARG002
+        raise Unavailable("store_unavailable", "out of reach")
+
+
+async def test_a_call_with_a_key_keeps_its_job_where_the_store_goes_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[str] = []
+    monkeypatch.setattr(Disconnects, "cancel_later", lambda _, job, **__: left.append(job.id))
+    service = Lost()
+    async with application(service) as app:
+        for headers in ({"idempotency_key": "k-1"}, {}):
+            call = posted(app, CHAT, **headers)
+            await call.finish()
+            assert call.status == 503
+    assert left == [list(service.views)[1]]
+
+
 class Deleted(FakeService):
     """Whoever would cancel a job comes too late."""
 

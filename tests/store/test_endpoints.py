@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+from shared.job import Times
 from shared.store import webhook_endpoints
+from shared.store.maintenance import expire
 from shared.store.webhook_events import key_of
 from shared.webhooks import MOST, Endpoint, EndpointUpdate
 from tests.support.hooks import HOOK, SECRET, ended, endpoint, submit, taken, told_to
@@ -48,6 +50,22 @@ def test_a_job_s_own_webhook_and_the_endpoints_are_told_under_one_id(records: Re
     assert {first.url, second.url} == {HOOK.url, URL}
     assert first.notice.id == second.notice.id
     assert first.notice == second.notice, "the same bytes"
+
+
+def test_others_reach_the_store_while_the_ends_of_many_late_jobs_are_told_to_many_endpoints(
+    records: Records,
+) -> None:
+    """The calls count, and not the jobs alone: two jobs with sixteen calls each are a piece."""
+    for _ in range(MOST):
+        endpoint(records, "job.failed")
+    late = [
+        records.post(records.placing(), times=Times(finish_by=records.now + 1000)).view for _ in range(12)
+    ]
+    records.wait(1)
+    ended, passed = records.run(expire(records.settings))
+    assert (len(ended), passed) == (2, 12)
+    assert len(records.expire()) == 10
+    assert {records.view(job.id).status for job in late if job} == {"failed"}
 
 
 def test_what_is_quiet_is_told_to_its_own_webhook_only(records: Records) -> None:

@@ -254,9 +254,10 @@ class Records:
         for lane, generation in self.run(models.registrations()).removing.items():
             cursor, done = 0, None
             while done is None:
-                cursor, jobs = models.open_jobs(self.store, cursor)
+                cursor, (*pieces, last) = models.open_jobs(self.store, cursor)
                 done = None if cursor else generation
-                ended += self.run(models.sweep(self.settings, lane, jobs, done))
+                ended += sum(self.run(models.sweep(self.settings, lane, jobs)) for jobs in pieces)
+                ended += self.run(models.sweep(self.settings, lane, last, done))
         return ended
 
     def lose_worker(self) -> list[tuple[str, str]]:

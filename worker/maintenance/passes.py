@@ -45,12 +45,13 @@ class ModelRemoval:
         return total
 
     def _step(self, lane: str, generation: str) -> int:
-        cursor, jobs = open_jobs(self._store, self._walks[lane, generation])
+        cursor, (*pieces, last) = open_jobs(self._store, self._walks[lane, generation])
         self._walks[lane, generation] = cursor
         if not cursor:
             del self._walks[lane, generation]
         done = None if cursor else generation
-        return self._store.run(sweep(self._settings, lane, jobs, done))
+        ended = sum(self._store.run(sweep(self._settings, lane, jobs)) for jobs in pieces)
+        return ended + self._store.run(sweep(self._settings, lane, last, done))
 
 
 def passes(settings: Settings, store: Store, nudger: Nudger, blobs: Blobs) -> dict[str, Pass]:

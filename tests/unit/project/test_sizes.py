@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_474, "shared": 14_089, "worker": 16_791, "sightline": 7_670, "tests": 89_310}
+MOST_LINES = {"api": 16_474, "shared": 14_092, "worker": 16_791, "sightline": 7_670, "tests": 89_360}
 """Of Python, with its comments."""
 MOST_LUA_LINES = 4_704
 MOST_MODULES = {"api": 109, "shared": 105, "worker": 126, "sightline": 67}

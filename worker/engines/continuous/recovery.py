@@ -12,7 +12,7 @@ from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.scheduler import PendingCount, WaitingQueue
 from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.continuous.token_budget import BatchCapacity
-from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
+from worker.engines.loading.torch_errors import device_broken, out_of_memory
 
 log = logging.getLogger("worker.engines.continuous")
 
@@ -216,7 +216,7 @@ class Recovery:
         self._prefilling.remove(answer)
         try:
             self._running.leave(answer)
-        except UNFIT as error:
+        except Exception as error:
             # The leaving answer needs no memory any more, and the remaining ones are computed again.
             self._survive(error)
             log.warning("a row could not leave the batch: %s", error)

@@ -17,9 +17,8 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from shared.errors import CallerError
 from worker.engines.base import Row
-from worker.engines.loading.torch_errors import UNFIT, out_of_memory
+from worker.engines.loading.torch_errors import out_of_memory
 from worker.engines.sampling.processors import Confidence, LogitsError, Replay
 
 # Finds the most probable token of each row, for all rows in one go.
@@ -222,7 +221,7 @@ def sample_tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Cho
     for row, (sampler, own) in enumerate(zip(samplers, logits[:, None], strict=True)):
         try:
             processed[row] = sampler.processed_scores(own)
-        except (CallerError, *UNFIT) as error:
+        except Exception as error:
             # It is this row's alone: who takes the token raises it.
             choices[row] = error
     choices.update(_choices(samplers, processed, at_once(logits)))

@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from PIL.Image import Image as Picture
 
-from shared.errors import ServiceError
 from worker.engines.base import PackedPicture
-from worker.engines.loading.torch_errors import UNFIT
 
 log = logging.getLogger("worker")
 
@@ -26,8 +24,6 @@ MOST = 2**20
 BYTES = {"do_rescale": False, "do_normalize": False}
 # Of Qwen's, which repeat a picture in time, and of SmolVLM's, which mask the padding that they do not need.
 LEAN = {"temporal_patch_size": 1, "do_pad": False}
-# What the processor, or the renderer for it, raises on pictures or settings that it cannot take.
-REFUSALS = (ServiceError, *UNFIT)
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,8 @@ def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) ->
     pictures = getattr(processor, "image_processor", None)
     try:
         table, numbers = _table(pictures), make_inputs()
-    except REFUSALS as error:
+    except Exception as error:
+        # A processor may raise anything, and what has no bytes travels as numbers.
         log.info("pixels travel as numbers: %s", type(error).__name__)
         return None
     for wish in (BYTES | LEAN, BYTES):
@@ -124,7 +121,8 @@ def arrays_match_pictures(make_inputs: Callable[..., Sequence[Mapping[str, Any]]
     try:
         expected = make_inputs()
         return all(_same(one, other) for one, other in zip(make_inputs(arrays=True), expected, strict=True))
-    except REFUSALS as error:
+    except Exception as error:
+        # As in `pixel_table`.
         log.info("pictures travel by Pillow: %s", type(error).__name__)
         return False
 
@@ -162,7 +160,8 @@ def _exact(table: PixelTable, make_inputs: MakeInputs, numbers: Sequence[Mapping
     try:
         pairs = zip(make_inputs(), numbers, strict=True)
         return all(_same(table.numbers(in_bytes(one)), other) for one, other in pairs)
-    except REFUSALS as error:
+    except Exception as error:
+        # As in `pixel_table`.
         log.info("pixels as bytes fail with %s", type(error).__name__)
         return False
 
