@@ -20,7 +20,8 @@ def test_api_processes_stay_small_also_when_they_have_answered(service: Service,
     assert api.get("/openapi.json").status_code == 200
     for name in ("api", COURIER):
         process = psutil.Process(service.processes[name].pid)
-        assert process.memory_info().rss < 120 * 2**20
+        # Other tests may have sent it large pictures before; with torch it would be twice that.
+        assert process.memory_info().rss < 160 * 2**20
         assert "torch" not in maps(process.pid)
 
 
