@@ -307,7 +307,8 @@ def explain(
     One whose job's record was lost before an answer named it owns a broken one that nobody else owns.
     """
     records = [fault.name.partition(" ")[0] for fault in landed if fault.kind == "record_broken"]
-    broken = {job for record in records for job in jobs_by_run.get(record, [record])}
+    # A leader whose record was lost is itself none of those that still name it.
+    broken = {job for record in records for job in (record, *jobs_by_run.get(record, ()))}
     unowned = broken.difference(*(story.ids for story in stories))
     removals = [fault for fault in landed if fault.kind == "model_removed"]
     for story in stories:

@@ -124,6 +124,14 @@ def test_a_job_whose_record_was_lost_before_an_answer_named_it_is_not_stuck() ->
     assert counts(second, set()) == {"lost": 1}
 
 
+def test_a_leader_whose_record_a_fault_overwrote_is_explained_as_its_followers_are() -> None:
+    broken = InjectedFault("record_broken", "job_7 r", None, 1.0, 1.0)
+    leader = Story(QUESTION, ids={"job_7"}, missing=True)
+    follower = Story(QUESTION, ids={"job_8"}, missing=True)
+    explain([leader, follower], [broken], {"job_7": {"job_8"}})
+    assert counts(leader, set()) == counts(follower, set()) == {"record_lost": 1}
+
+
 def test_an_answer_lost_after_its_end_is_no_second_end() -> None:
     story = right()
     story.ends.add(End("succeeded", ""))
