@@ -116,8 +116,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _families(item: pytest.Item) -> set[str]:
     """By the name of their class, whose module imports torch."""
-    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return {value.name for value in given if type(value).__name__ == "Family"}
+    params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {value.name for value in params if type(value).__name__ == "Family"}
 
 
 def pytest_collection_finish() -> None:

@@ -4,5 +4,5 @@ Imports httpx and pydantic only, and other packages where an input needs them: P
 
 What is known after a kill? `journal.py` (`Journal`).
 What becomes a row? `rows.py` (`source`).
-What is asked at once, and what goes on? `run.py` (`map_rows`).
+Where does a map begin, go on and end? `run.py` (`map_rows`).
 """

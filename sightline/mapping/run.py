@@ -26,7 +26,7 @@ TRIES = 3
 LOOK_S, SYNC_S = 0.5, 15.0
 """Pauses between looks at the progress, and between syncs of the journal."""
 WINDOW = 32
-"""Rows on their way at once."""
+"""Rows in flight. With 128 others wait three times as long, and a map is no faster on two cores."""
 
 
 @dataclass

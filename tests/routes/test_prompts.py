@@ -110,6 +110,6 @@ async def test_a_job_whose_caller_never_learns_that_it_was_taken_is_computed_for
     monkeypatch.setattr(Submission, "_store_request", without_reply)
     assert (await http.post(TEXTS, json=ASKED)).status_code == 503
     await until_there_are(http, 1, "cancelled")
-    kept = await http.post(TEXTS, json=ASKED | {"prompt": "a cat"}, headers={"idempotency-key": "k"})
-    assert kept.status_code == 503
+    with_key = await http.post(TEXTS, json=ASKED | {"prompt": "a cat"}, headers={"idempotency-key": "k"})
+    assert with_key.status_code == 503
     assert len(await jobs(http, "queued")) == 1

@@ -1,4 +1,4 @@
-"""`python -m tests.safety`: the whole corpus, not the part of it that `make test` sends."""
+"""`python -m tests.safety`: the whole corpus, not the part of it that `make test-thorough` sends."""
 
 import sys
 from pathlib import Path

@@ -110,7 +110,7 @@ local function lease(lane, work, claims, count)
   write(work)
 end
 
--- Jobs looked at, which take as long as one that ends.
+-- So many jobs that are only looked at count as one that ends.
 local LOOKS = 8
 
 -- Ends a piece that is not to be computed, or leases it. Returns it where it is leased, and what its ends cost.
