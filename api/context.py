@@ -26,14 +26,13 @@ from api.server.memory_budget import MemoryBudget
 from api.webhooks import Endpoints
 from shared.blobs import Blobs
 from shared.media.documents import DocumentRenderer
-from shared.metrics.reporter import start_reporting
 from shared.models import Models
 from shared.models_file import load_models
 from shared.settings import Settings
 from shared.store.headroom import Headroom
 from shared.store.jobs import PAGE_BYTES
 from shared.store.nudges import AsyncNudger
-from shared.store.script import AsyncStore, LoopStore, connect_async
+from shared.store.script import AsyncStore, connect_async
 from shared.store.wakeups import Wakeups
 
 PAGES_AT_ONCE = 8
@@ -119,7 +118,8 @@ async def open_context(settings: Settings) -> ProcessContext:
     renderer, storing = DocumentRenderer(settings), FileWriter(store, blobs, output=True)
     batches = Batches(BatchContext(settings, store, blobs, storing, submission, renderer), headroom)
     batches.open()
-    tally = start_reporting(settings.metrics, LoopStore(store))
+    metrics = Metrics(settings, models, store, headroom)
+    metrics.open()
     return ProcessContext(
         settings=settings,
         models=models,
@@ -140,7 +140,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         documents=documents,
         batches=batches,
         blobs=blobs,
-        metrics=Metrics(settings, models, store, tally, headroom),
+        metrics=metrics,
         redis=Connections(store, nudger, wakeups),
         pages=MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES, shared=settings.api.admin_key is not None),
     )

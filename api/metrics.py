@@ -1,84 +1,92 @@
-"""The page `/metrics`: totals of all processes, and gauges that the record store knows at the moment."""
+"""The page `/metrics`: what this process counts, and gauges that the record store knows at the moment."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import suppress
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from shared import ids
 from shared.errors import Unavailable
-from shared.metrics import gauges, totals
+from shared.metrics import gauges
+from shared.metrics.definitions import REGISTRY, begin
 from shared.metrics.gauges import Server
-from shared.metrics.reporter import CountReporter
+from shared.metrics.series import overload
 from shared.models import Models
 from shared.settings import Settings
 from shared.store.headroom import Headroom, memory, writable
 from shared.store.keys import INTAKE
-from shared.store.metrics import counts, round_trip_s
+from shared.store.metrics import refuse, round_trip_s
 from shared.store.script import AsyncStore
 from shared.store.workers import fleet
 
+log = logging.getLogger("api")
 KEPT_S = 1.0
-"""A second scrape within this time gets the same numbers."""
+"""A second scrape within this time gets the same gauges."""
 READ_WITHIN_S = 2.0
 """A record store that takes longer counts as down: a scraper that gives up first would learn nothing."""
+TELL_S = 3.0
+"""Between two messages of what was refused: several in each step of the charts."""
 
 
-class StaticCollector(Collector):
-    """Metrics that were read already."""
+class MetricsPage(Collector):
+    """Gauges that were read already, and all that this process counts."""
 
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
+    def __init__(self, gauges: list[Metric]) -> None:
+        self._gauges = gauges
 
-    def collect(self) -> list[Metric]:
-        return self._metrics
+    def collect(self) -> Iterator[Metric]:
+        yield from self._gauges
+        yield from REGISTRY.collect()
 
 
 class Metrics:
-    """Reads the metrics for one API process; every process of an installation gives the same."""
+    """Reads the metrics for one API process, and tells the record store what it refuses."""
 
-    def __init__(
-        self, settings: Settings, models: Models, store: AsyncStore, tally: CountReporter, headroom: Headroom
-    ) -> None:
+    def __init__(self, settings: Settings, models: Models, store: AsyncStore, headroom: Headroom) -> None:
         self._settings = settings
         self._headroom = headroom
         self._models = models
         self._store = store
-        self._tally = tally
         self._reading = asyncio.Lock()
         self._read_at = -KEPT_S
-        self._metrics: list[Metric] = []
+        self._gauges: list[Metric] = []
+        self._telling: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._telling = asyncio.create_task(self._tell(), name="refusals")
 
     async def aclose(self) -> None:
-        """Send the last counts of this process to the record store."""
-        await asyncio.to_thread(self._tally.stop)
+        if self._telling is not None:
+            self._telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._telling
 
     async def page(self, accepted: str) -> tuple[bytes, str]:
         """The text in the form that the caller accepts, and the form's name."""
         async with self._reading:
             if time.monotonic() - self._read_at >= KEPT_S:
-                self._metrics = await self._read()
+                self._gauges = await self._read()
                 self._read_at = time.monotonic()
-        registry = CollectorRegistry()
-        registry.register(StaticCollector(self._metrics))
         encode, name = choose_encoder(_readable_accept(accepted))
         # With ten models it takes a tenth of a second, which would hold up all other requests.
-        return await asyncio.to_thread(encode, registry), name
+        return await asyncio.to_thread(encode, MetricsPage(self._gauges)), name
 
     async def _read(self) -> list[Metric]:
         models = [model.id for model in self._models.rows]
+        begin(models)
         lanes = [*(model.lane for model in self._models.rows), INTAKE]
         try:
             async with asyncio.timeout(READ_WITHIN_S):
                 # Not at the same time as the calls: that would need a connection of its own.
                 took_s = await round_trip_s(self._store)
                 await self._store.run(writable(self._settings))
-                seen, sums, held, charges = await asyncio.gather(
+                seen, held, charges = await asyncio.gather(
                     self._store.run(fleet(self._settings, lanes)),
-                    self._store.run(counts()),
                     self._store.run(memory()),
                     self._headroom.charges(),
                 )
@@ -86,12 +94,23 @@ class Metrics:
             return list(gauges.store_down())
         charged = max(0, charges.total - held.promised)
         server = Server(held.used, held.promised, held.limit, held.evicts, took_s, charged, held.bad)
-        now = gauges.families(models, seen[:-1], seen[-1], server)
-        return [*now, *await asyncio.to_thread(_totals, sums, models)]
+        return list(gauges.families(models, seen[:-1], seen[-1], server))
 
-
-def _totals(sums: Mapping[str, float], models: list[str]) -> list[Metric]:
-    return list(totals.families(sums, models))
+    async def _tell(self) -> None:
+        told = overload()
+        while True:
+            await asyncio.sleep(TELL_S)
+            now = overload()
+            risen = {code: rise for code, count in now.items() if (rise := count - told.get(code, 0))}
+            try:
+                if risen:
+                    await self._store.run(refuse(ids.token(), risen))
+                    told = now
+            except Unavailable:
+                continue
+            except Exception:
+                # The outermost frame of a round: the page lacks these, and the next ones are told.
+                log.exception("refusals could not be told")
 
 
 def _readable_accept(accepted: str) -> str:

@@ -6,7 +6,7 @@ the maintenance thread.
 
 from shared import ids
 from shared.blobs import Blobs
-from shared.metrics.reporter import start_reporting
+from shared.metrics.listener import serve
 from shared.settings import Settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
@@ -34,11 +34,11 @@ class Courier:
         self.polls = (self.intake.poll(slots), self.deliverer.poll(MAX_CALLS, config.queue.rescue_s))
         self.broker_watch = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
         self.maintenance = MaintenanceLeader(config, store, nudger, blobs, worker)
-        self.tally = start_reporting(config.metrics, store)
+        serve(config.metrics)
 
     def open(self) -> None:
         self.heartbeat.start({})
-        self.heartbeat.watch(self.broker_watch, self.tally)
+        self.heartbeat.watch(self.broker_watch)
         self.maintenance.start()
         for each in self.polls:
             each.start()
@@ -63,7 +63,6 @@ class Courier:
         self.intake.renderer.close()
         self.maintenance.stop()
         self.heartbeat.stop({})
-        self.tally.stop()
 
 
 def _open(threads: int, settings: Settings) -> Courier:

@@ -23,7 +23,6 @@ import psutil
 
 from shared.errors import Unavailable
 from shared.estimate import ReuseCounts
-from shared.metrics.reporter import CountReporter
 from shared.models import SPARE_THREADS
 from shared.settings import Settings
 from shared.store.claims import give_back, renew
@@ -88,7 +87,6 @@ class Heartbeat:
         self._engine: EngineStatus | None = None
         self._stall = StallDetector(settings.queue.stall_s, settings.queue.renew_s)
         self._broker_watch: BrokerWatch | None = None
-        self._tally: CountReporter | None = None
         self._stopping = threading.Event()
         self._reporting = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
@@ -122,9 +120,9 @@ class Heartbeat:
         self._engine = engine
         self.report(facts)
 
-    def watch(self, broker_watch: BrokerWatch, tally: CountReporter) -> None:
-        """From now on nudges are expected to arrive, and what was counted is reported before an exit."""
-        self._broker_watch, self._tally = broker_watch, tally
+    def watch(self, broker_watch: BrokerWatch) -> None:
+        """From now on nudges are expected to arrive."""
+        self._broker_watch = broker_watch
 
     def stop(self, facts: dict[str, str]) -> None:
         """Report that the worker is gone."""
@@ -267,8 +265,6 @@ class Heartbeat:
                 for lease in stalled:
                     self._requeue(lease, "engine_stalled", died=True)
                 self.report(dict(facts or {}))
-                if self._tally is not None:
-                    self._tally.stop()
                 # Its threads claim until it ends.
                 for lease in self._leases.all():
                     if lease not in stalled:

@@ -15,7 +15,7 @@ from typing import cast
 from shared import ids
 from shared.blobs import Blobs
 from shared.errors import ModelFailed, Unavailable
-from shared.metrics.reporter import CountReporter, start_reporting
+from shared.metrics.listener import serve
 from shared.models import Model
 from shared.settings import Settings, SettingsError
 from shared.store.claims import Claim, ClaimReply, claim, within
@@ -58,7 +58,6 @@ class ModelWorker:
     worker: str
     heartbeat: Heartbeat
     broker_watch: BrokerWatch
-    tally: CountReporter
     draining: threading.Event = field(default_factory=threading.Event, init=False)
     claim_loop: ClaimLoop = field(init=False)
     threads: AttemptThreads = field(init=False)
@@ -174,7 +173,6 @@ class ModelWorker:
         self.context.picture_decoder.close()
         self.context.sound_decoder.close()
         self.context.video_decoder.close()
-        self.tally.stop()
 
 
 def open_model_worker(settings: Settings, model: Model, threads: int, row: str | None = None) -> ModelWorker:
@@ -190,8 +188,8 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
     engine, slots = _load(model, heartbeat, threads, settings.pictures.max_side)
     context = _open_context(settings, store, nudger, engine, leases)
     broker_watch = BrokerWatch(nudger, leases, lane=model.lane, slots=slots)
-    tally = start_reporting(settings.metrics, store)
-    heartbeat.watch(broker_watch, tally)
+    serve(settings.metrics, [model.id])
+    heartbeat.watch(broker_watch)
     opened = ModelWorker(
         context=context,
         model=model,
@@ -200,7 +198,6 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
         worker=worker,
         heartbeat=heartbeat,
         broker_watch=broker_watch,
-        tally=tally,
     )
     opened.idle_poll.start()
     return opened

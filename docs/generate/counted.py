@@ -12,14 +12,15 @@ SOURCES = (gauges, counters)
 HEAD = """\
 # Metrics
 
-What is measured? `GET /metrics` reports these ([how to scrape it](monitoring.md)). Labels hold model ids,
-route templates, codes and fixed words. The last column has OpenTelemetry's name, if there is one; its
-attributes `gen_ai.request.model`, `http.route`, `http.request.method` and `http.response.status_code` are
-our labels `model`, `route`, `method` and `status`, and `gen_ai.token.type` is `kind`.
+What is measured? Every process reports these of itself ([how to scrape it](monitoring.md)). Labels hold
+model ids, route templates, codes and fixed words. The last column has OpenTelemetry's name, if there is
+one; its attributes `gen_ai.request.model`, `http.route`, `http.request.method` and
+`http.response.status_code` are our labels `model`, `route`, `method` and `status`, and
+`gen_ai.token.type` is `kind`.
 """
 KINDS = {
-    "gauge": "## Now\n\nRead from Redis when scraped, at most once a second.\n",
-    "counter": "## Totals\n\nOf all processes.\n",
+    "gauge": "## Now\n\nRead from Redis when an API is scraped, at most once a second.\n",
+    "counter": "## Totals\n\nSince the process began.\n",
     "histogram": "## Times\n\nIn seconds. Each has `_bucket`, `_sum` and `_count`.\n",
 }
 

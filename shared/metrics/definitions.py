@@ -1,13 +1,22 @@
 """Declares each metric once: for the code that counts, the route that serves and the page that lists it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
-"""What this process has counted since it began; `shared.metrics.reporter` tells it to the record store."""
+"""What this process has counted since it began, and its processor time, memory and open files."""
+ProcessCollector(registry=REGISTRY)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,15 @@ def histogram(name: str, about: str, *labels: Label, bounds: Sequence[float], ot
     counting = Histogram(name, about, declared.label_names, buckets=bounds, registry=REGISTRY)
     COUNTED[declared.family] = counting
     return counting
+
+
+def begin(models: Collection[str]) -> None:
+    """Series that are known beforehand begin at 0: a rise from an absent series is seen by nobody."""
+    for family, counting in COUNTED.items():
+        labels = DEFINITIONS[family].labels
+        known = [models if label is MODEL else label.values for label in labels]
+        for values in product(*known) if labels else ():
+            counting.labels(*values)
 
 
 def gauge(name: str, about: str, *labels: Label, otel: str = "") -> MetricDefinition:

@@ -45,6 +45,7 @@ def _text(settings: Settings) -> str:
         "failures": {name: _too_late(name).model_dump_json() for name in ("start_by", "finish_by")},
         "removed": REMOVED.model_dump_json(),
         "lost": LOST.model_dump_json(),
+        "logs_ends": settings.log_level in ("debug", "info"),
         "poison": _poison(queue.max_deaths).model_dump_json(),
     }
     return to_json(values).decode()

@@ -1,57 +1,39 @@
-"""Sums of what all processes count, in one record of bounded size, and samples of them for charts; the ends
-of jobs, for the log.
-"""
+"""Samples of every line, for charts; what API processes refuse is part of them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, Field, Json
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from shared.metrics.series import LONGEST_MIN, STEP_S, Sample
-from shared.result import Usage
 from shared.settings import Settings
-from shared.store import views
 from shared.store.constants import constants
-from shared.store.records import read
 from shared.store.script import AsyncStore, ScriptCall, store_errors
 
-MOST = 20_000
-"""Series that are kept at most; each model and route has some hundreds."""
-REMEMBERED_S = 3600
-"""A process that was silent for this long does not repeat its news."""
-AT_ONCE = 500
 MOST_SAMPLED = 100
-"""Models and lanes of one sample at most, two hundred bytes each."""
-READING_S = 60
-"""Reports of ended jobs are written for this long after they were last read."""
+"""Lanes of one sample at most, two hundred bytes each."""
+LONGEST_S = LONGEST_MIN * 60
 
 
-def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> ScriptCall[str]:
-    """Add what a process has counted since its last news; `number` tells these from a repeat."""
-    arguments = {"process": process, "number": number, "news": news, "most": MOST, "life_s": REMEMBERED_S}
-    return ScriptCall("count", arguments, str)
-
-
-def counts() -> ScriptCall[Mapping[str, float]]:
-    """All sums by the series' names."""
-    return read(("HGETALL", "counts"), lambda reply: {k: float(v) for k, v in views.pairs(reply).items()})
-
-
-def sample(
-    settings: Settings, counts: Mapping[str, Sequence[float]], refusals: Mapping[str, float]
-) -> ScriptCall[int]:
-    """Keep how every line stands now, the `counters` of models and what was refused by code, for as long as
-    charts show them.
+def sample(settings: Settings) -> ScriptCall[int]:
+    """Keep how every line stands now, for as long as charts show it; once in a step.
 
     Returns the store's time in Unix ms.
     """
-    chosen = dict(list(counts.items())[:MOST_SAMPLED])
-    longest_s = LONGEST_MIN * 60
-    arguments = {"most": MOST_SAMPLED, "keep": longest_s // STEP_S + 1, "life_s": longest_s}
-    text = to_json({"counts": chosen, "refusals": refusals}).decode()
-    return ScriptCall("sample", arguments, int, text, constants=constants(settings))
+    arguments = {
+        "most": MOST_SAMPLED,
+        "step_ms": STEP_S * 1000,
+        "keep": LONGEST_S // STEP_S + 1,
+        "life_s": LONGEST_S,
+    }
+    return ScriptCall("sample", arguments, int, constants=constants(settings))
+
+
+def refuse(message: str, counts: Mapping[str, float]) -> ScriptCall[None]:
+    """How many requests a process has refused since its last message, by code; this one has a name."""
+    arguments = {"message": message, "counts": counts, "life_s": LONGEST_S}
+    return ScriptCall("refuse", arguments, lambda _: None)
 
 
 def series() -> ScriptCall[tuple[int, list[Sample]]]:
@@ -70,32 +52,3 @@ async def round_trip_s(store: AsyncStore) -> float:
     with store_errors():
         await store.client.ping()
     return time.perf_counter() - began
-
-
-class JobEnd(BaseModel, frozen=True):
-    """How a job ended; times in Unix ms. `attempt` is the last one of its run, 0 where it has none.
-
-    `placed_ms` is when its run came into line, which may be before the job did; None where it has no run.
-    """
-
-    job: str
-    status: str
-    caller: str
-    model: str
-    priority: str = Field(alias="class")
-    created_ms: int = Field(alias="created")
-    ended_ms: int = Field(alias="ended")
-    placed_ms: int | None = Field(None, alias="placed")
-    started_ms: int | None = Field(None, alias="started")
-    run: str | None = None
-    attempt: int = 0
-    cache: str | None = None
-    request_id: str | None = None
-    code: str | None = None
-    usage: Json[Usage] | None = None
-
-
-def job_ends() -> ScriptCall[list[JobEnd]]:
-    """The next at most `AT_ONCE` jobs that ended, each reported once."""
-    arguments = {"limit": AT_ONCE, "reading_ms": READING_S * 1000}
-    return ScriptCall("ended", arguments, lambda reply: [JobEnd.model_validate_json(row) for row in reply])

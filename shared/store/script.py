@@ -30,6 +30,7 @@ from shared.settings import RedisSettings
 from shared.store.acknowledgement import REPORTED, Acknowledgement, StoreUnreachable
 from shared.store.clients import open_async_client, open_client
 from shared.store.exchange import LONGEST_S, Connection, demoted
+from shared.store.job_ends import own_reply
 from shared.store.layout import check_async_connection, check_connection
 from shared.value_object import value_object
 
@@ -143,7 +144,7 @@ class Store:
                     raise
                 self.client.function_load(LIBRARY.code, replace=True)
                 reply = execute(*command)
-        return call.parse(reply)
+        return call.parse(own_reply(reply))
 
     def _acknowledged(self, *command: Any) -> Any:
         acknowledgement = cast(Acknowledgement, self._acknowledgement)
@@ -161,7 +162,7 @@ class Store:
         """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
         # A failed call is run again by itself, which is safe, and there ends well or with its error.
         return [
-            Store.run(self, call) if isinstance(reply, Exception) else call.parse(reply)
+            Store.run(self, call) if isinstance(reply, Exception) else call.parse(own_reply(reply))
             for call, reply in zip(calls, self._answers(calls), strict=True)
         ]
 
@@ -200,6 +201,7 @@ class AsyncStore:
                 await self.client.connection_pool.disconnect(inuse_connections=False)
             with store_errors():
                 raise
+        reply = own_reply(reply)
         size = call.size(reply)
         return call.parse(reply) if size <= SMALL else await offload_if_large(lambda: call.parse(reply), size)
 

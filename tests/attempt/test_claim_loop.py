@@ -11,7 +11,6 @@ import pytest
 
 from shared import ids
 from shared.blobs import Blobs, digest
-from shared.metrics.reporter import CountReporter
 from shared.models import SPARE_THREADS
 from shared.request import Image, Medium, Sound, Video
 from shared.store.admission import submit
@@ -90,7 +89,6 @@ def worker_of(harness: WorkerHarness, **changes: Any) -> ModelWorker:
         worker=harness.worker,
         heartbeat=cast(Heartbeat, None),
         broker_watch=BrokerWatch(harness.nudger, harness.leases, lane=MODEL.lane, slots=SLOTS),
-        tally=cast(CountReporter, None),
     )
 
 

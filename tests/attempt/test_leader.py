@@ -10,7 +10,7 @@ from shared.metrics.series import STEP_S
 from shared.settings import QueueSettings
 from shared.store.keys import PREFIX
 from shared.store.maintenance import lead
-from shared.store.metrics import count, series
+from shared.store.metrics import refuse, series
 from shared.store.nudges import MOST
 from tests.support.attempt_harness import MODEL, WorkerHarness, worker_harness
 from tests.support.clients import until
@@ -149,12 +149,12 @@ def test_an_outage_of_the_record_store_does_not_flood_the_log(
 
 def test_the_leader_samples_every_model_once_in_a_step(harness: WorkerHarness) -> None:
     harness.ask("x")
-    harness.store.run(count("api", 1, [('["sightline_refusals","total","queue_full"]', 3)]))
+    harness.store.run(refuse("a message", {"queue_full": 3}))
     sampler = SeriesSampler(harness.settings, harness.store)
     assert sum(sampler.sample() for _ in range(50)) in (1, 2), "a step may end meanwhile"
     _, samples = harness.store.run(series())
-    assert [one.lanes[MODEL.lane] for one in samples] == [[1, 0, 0]] * len(samples)
-    assert [one.refusals for one in samples] == [{"queue_full": 3}] * len(samples)
+    assert [one.lanes[MODEL.lane]["waiting"] for one in samples] == [1] * len(samples)
+    assert [one.refusals for one in samples] == [{"queue_full": 3}, {}][: len(samples)]
 
 
 def test_a_sample_is_taken_when_the_store_s_step_begins_whatever_the_courier_s_clock_says(

@@ -1,21 +1,16 @@
-"""What a worker counts of its runs is what happened to them, and it reaches the store once."""
+"""What a worker counts of its runs is what happened to them."""
 
 import pytest
 
-from shared.errors import Unavailable
-from shared.metrics.reporter import CountReporter
-from shared.store.metrics import counts
-from tests.support.attempt_harness import FAIL, MODEL, STALL, LossyStore, WorkerHarness
+from tests.support.attempt_harness import FAIL, MODEL, STALL, WorkerHarness
 from tests.support.clients import until
 from tests.support.metrics import counted
-from tests.support.patience import PATIENCE_S
 from tests.support.pictures import picture
 from worker.engines.echo import EchoEngine
 from worker.lease import Reason
 
 ATTEMPTS, TOKENS = "sightline_attempts_total", "sightline_tokens_total"
 WAITS, FIRSTS = "sightline_wait_seconds_count", "sightline_time_to_first_token_seconds_count"
-SUCCEEDED = f'["sightline_attempts","total","{MODEL.id}","succeeded"]'
 
 
 def of_model(name: str, **labels: str) -> float:
@@ -105,28 +100,3 @@ def test_the_wait_in_line_is_part_of_the_wait_for_the_first_token(harness: Worke
     waited, first = (now - was for now, was in zip(sums(), before, strict=True))
     # Differences of sums: the last digits are not to be trusted.
     assert 0.0499 < waited < first
-
-
-def test_counts_whose_reply_was_lost_reach_the_store_once(harness: WorkerHarness) -> None:
-    reporter = CountReporter(LossyStore(harness.store, replies=1))
-    answer(harness, "how are you")
-    with pytest.raises(Unavailable):
-        reporter.report()
-    answer(harness, "and you")
-    reporter.report()
-    reporter.report()
-
-    assert harness.store.run(counts())[SUCCEEDED] == 2
-
-
-def test_a_worker_that_stops_tells_what_it_counted_last(
-    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
-    monkeypatch.setattr("shared.metrics.reporter.LEAVE_S", PATIENCE_S)
-    reporter = CountReporter(harness.store)
-    reporter.start()
-    answer(harness, "how are you")
-    reporter.stop()
-
-    assert harness.store.run(counts())[SUCCEEDED] == 1

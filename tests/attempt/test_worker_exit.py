@@ -1,4 +1,4 @@
-"""A worker that gives up says so before it leaves, and what it has counted is not lost."""
+"""A worker that gives up says so before it leaves."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,25 +7,18 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from redis.exceptions import ResponseError
 
-from shared.metrics.reporter import CountReporter
 from shared.store import jobs
-from shared.store.metrics import counts
 from tests.support.attempt_harness import MODEL, WorkerHarness
-from tests.support.patience import PATIENCE_S
+from tests.support.metrics import counted
 from worker.celery_app import Exit
 from worker.heartbeat import Heartbeat
 from worker.watchdogs import BrokerWatch
 
 Fate = Callable[[pytest.MonkeyPatch, WorkerHarness], None]
-GIVEN_BACK, LOST = (
-    f'["sightline_attempts","total","{MODEL.id}","{outcome}"]' for outcome in ("given_back", "lost")
-)
 
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
-    monkeypatch.setattr("shared.metrics.reporter.LEAVE_S", PATIENCE_S)
     codes: list[int] = []
     monkeypatch.setattr("worker.heartbeat.os._exit", codes.append)
     return codes
@@ -38,13 +31,15 @@ def serving(harness: WorkerHarness) -> Iterator[Heartbeat]:
         harness.settings, harness.store, harness.leases, worker=harness.worker, lane=MODEL.lane
     )
     heartbeat.ready("f" * 32, {}, harness.context.engine)
-    tally = CountReporter(harness.store)
-    tally.start()
-    heartbeat.watch(BrokerWatch(harness.nudger, harness.leases, lane=MODEL.lane, slots=1), tally)
-    try:
-        yield heartbeat
-    finally:
-        tally.stop()
+    heartbeat.watch(BrokerWatch(harness.nudger, harness.leases, lane=MODEL.lane, slots=1))
+    yield heartbeat
+
+
+def given_back_and_lost() -> tuple[float, ...]:
+    return tuple(
+        counted("sightline_attempts_total", model=MODEL.id, outcome=outcome)
+        for outcome in ("given_back", "lost")
+    )
 
 
 def state(harness: WorkerHarness) -> str:
@@ -83,6 +78,7 @@ def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.ask("long")
+    before = given_back_and_lost()
     hang(monkeypatch, harness)
     with (
         serving(harness) as heartbeat,
@@ -91,7 +87,7 @@ def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
     ):
         heartbeat._check_engine()
         assert left == [Exit.STALLED]
-        assert harness.store.run(counts())[GIVEN_BACK] == 1
+        assert given_back_and_lost() == (before[0] + 1, before[1])
     told = [record for record in caplog.records if record.message == "attempt ended"]
     assert [vars(record)["fields"]["outcome"] for record in told] == ["engine_stalled"]
 
@@ -114,6 +110,7 @@ def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     job = harness.ask("long")
+    before = given_back_and_lost()
     hang(monkeypatch, harness)
     with (
         serving(harness) as heartbeat,
@@ -124,8 +121,7 @@ def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
         heartbeat._renew()
         heartbeat._check_engine()
         assert left == [Exit.STALLED]
-        totals = harness.store.run(counts())
-        assert [totals.get(series, 0) for series in (GIVEN_BACK, LOST)] == [0, 1]
+        assert given_back_and_lost() == (before[0], before[1] + 1)
     told = [record for record in caplog.records if record.message == "attempt ended"]
     assert [vars(record)["fields"]["outcome"] for record in told] == ["lost"]
 

@@ -37,7 +37,7 @@ SEEN = (
     "sum(increase(sightline_refusals_total[5m])) > 0",
     'sum(increase(sightline_maintenance_total{pass="rescued"}[5m])) > 0',
 )
-"""What comes last to Prometheus: processes tell every two seconds what they count."""
+"""What comes last to Prometheus."""
 WELL = {"Broken"}
 """Panels that show 0 where nothing is wrong."""
 TITLE = re.compile(r'<text class="(?:title|row)"[^>]*>(.*?)</text>')

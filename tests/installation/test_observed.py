@@ -6,21 +6,25 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
+import httpx
 import pytest
 
 from docs.generate.waterfall import draw
 from tests.support.clients import Api, until
 from tests.support.collector import Collector, Sent, collector
+from tests.support.metrics import total
 from tests.support.pictures import answering, origin, picture
 from tests.support.receiver import Call, receiver
 from tests.support.service import COURIER, ROOT, Service, running_service
 
 ECHO = "test/echo"
+FIRST_PORT, PORTS = 9600, 4
+"""Where no other test's workers are."""
 MODELS = f"""
 [[models]]
 id = "{ECHO}"
@@ -87,6 +91,7 @@ def observed() -> Iterator[Observed]:
             "SIGHTLINE_PICTURES__DECODE_LIMIT_S": "60",
             "SIGHTLINE_QUEUE__RESCUE_S": "0.1",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "SIGHTLINE_METRICS__LISTEN": f"127.0.0.1:{FIRST_PORT}",
         }
         service = stack.enter_context(running_service(MODELS, env))
         service.ready(*PROCESSES)
@@ -132,7 +137,7 @@ def test_a_request_s_id_is_in_the_log_of_every_process_and_on_the_webhook(observ
     }
     assert computed.items() >= wanted.items()
     assert computed["run_s"] > 0 <= computed["wait_s"]
-    ended = observed.line(COURIER, "job ended", job=observed.job, **asked)
+    ended = observed.line(ECHO, "job ended", job=observed.job, **asked)
     assert ended.items() >= (wanted | {"run": computed["work"], "cache": "MISS"}).items()
     called = observed.line(COURIER, "webhook called", **asked)
     assert (called["subject"], called["status"], called["host"]) == (observed.job, 204, "127.0.0.1")
@@ -172,6 +177,22 @@ def test_one_trace_leads_from_the_caller_through_every_process_to_the_webhook(ob
     assert not any(span.failed for span in spans)
 
 
+def test_each_process_tells_prometheus_what_it_did(observed: Observed) -> None:
+    def served(port: int) -> str:
+        with suppress(httpx.TransportError):
+            return observed.service.caller.get(f"http://127.0.0.1:{port}/metrics").text
+        return ""
+
+    pages = [page for at in range(PORTS) if "sightline_" in (page := served(FIRST_PORT + at))]
+    pages.append(observed.service.caller.get(f"{observed.service.url()}/metrics").text)
+    for name, labels in (
+        ("sightline_attempts_total", {"model": ECHO, "outcome": "succeeded"}),
+        ("sightline_intakes_total", {"outcome": "admitted"}),
+        ("sightline_jobs_admitted_total", {"model": ECHO}),
+    ):
+        assert sorted(total(page, name, **labels) >= 1 for page in pages) == [False, False, True], name
+
+
 def test_a_generation_is_told_in_opentelemetry_s_words(observed: Observed) -> None:
     (span,) = (span for span in whole(observed) if span.name == f"chat {ECHO}")
     assert span.attributes == {
@@ -207,7 +228,7 @@ def test_a_job_that_shares_a_computation_is_linked_with_its_trace(observed: Obse
 
 def test_no_log_and_no_trace_holds_a_prompt_an_answer_or_a_secret(observed: Observed) -> None:
     whole(observed)
-    observed.line(COURIER, "job ended", job=observed.job)
+    observed.line(ECHO, "job ended", job=observed.job)
     told = {process: observed.service.log(process) for process in PROCESSES}
     told["the traces"] = observed.collector.raw.decode(errors="replace")
     words = (SECRET, PASSWORD, *PROMPT.split(), "[64x48]")

@@ -11,9 +11,10 @@ import openai
 import pytest
 from asgi_lifespan import LifespanManager
 
+from api.admission import submission
 from api.app import create_app
 from api.server import middleware
-from shared.metrics.counters import HTTP, HTTP_SECONDS
+from shared.metrics.counters import ADMITTED, BATCH_LINES, HTTP, HTTP_SECONDS, REFUSALS
 from shared.models_file import load_models
 from shared.settings import (
     ApiSettings,
@@ -107,10 +108,11 @@ def _healthy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _uncounted() -> None:
-    """Each application reads all that this process has counted, twice, which grows with every test."""
-    HTTP.clear()
-    HTTP_SECONDS.clear()
+    """Each application counts from 0, as a process of its own would."""
+    for counting in (ADMITTED, BATCH_LINES, HTTP, HTTP_SECONDS, REFUSALS):
+        counting.clear()
     middleware._series.cache_clear()
+    submission._admitted.cache_clear()
 
 
 @pytest.fixture
@@ -159,11 +161,11 @@ async def client(deployment: Deployment) -> AsyncIterator[openai.AsyncOpenAI]:
 
 @pytest.fixture
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread tells the store what was counted, between two looks at all that it holds.
+    """Nobody tells the store what was refused, between two looks at all that it holds.
 
     Asked for by a mark, which goes before the deployment's start.
     """
-    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
+    monkeypatch.setattr("api.metrics.TELL_S", 3600.0)
 
 
 @pytest.fixture

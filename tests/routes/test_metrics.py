@@ -8,10 +8,13 @@ from typing import Any
 import openai
 import pytest
 from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from shared.api_keys import new_secret
+from shared.errors import CODES
 from shared.store.keys import INTAKE
+from shared.store.metrics import sample, series
 from shared.store.workers import State, beat
 from tests.routes.conftest import Deployment
 from tests.routes.test_authentication import JOB, peer_of
@@ -27,14 +30,15 @@ SCRAPED = {"metrics": {"token": TOKEN}}
 MODEL = "sightline/tiny"
 DEPTH, HTTP = "sightline_queue_depth", "sightline_http_requests_total"
 FAILED = "sightline_model_failed"
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Is anybody there?"}]}
 SCRAPE_S = 10
 """How long Prometheus waits for a page, where its configuration does not say."""
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was counted is told without a pause, and read anew each time."""
-    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 0.02)
+    """What was refused is told without a pause, and gauges are read anew each time."""
+    monkeypatch.setattr("api.metrics.TELL_S", 0.02)
     monkeypatch.setattr("api.metrics.KEPT_S", 0.0)
     # A machine that stands still for a while is no store that is away.
     monkeypatch.setattr("api.metrics.READ_WITHIN_S", 60.0)
@@ -47,14 +51,14 @@ async def read(app: Any) -> str:
     return reply.text
 
 
-async def counted(deployment: Deployment, at_least: float, name: str, **labels: str) -> str:
-    """The page, once what was counted has come so far."""
-
-    async def look() -> str | bool:
-        page = await read(deployment.app)
-        return page if total(page, name, **labels) >= at_least else False
-
-    return str(await until_async(look))
+def gauges_of(page: str) -> dict[str, float]:
+    """Of what the store knows."""
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if family.type == "gauge" and sample.name.startswith("sightline_")
+    }
 
 
 @pytest.fixture
@@ -72,7 +76,7 @@ async def test_a_process_holds_few_connections_whatever_it_does(
     async with client_of(deployment.app) as client:
         for _ in range(8):
             await client.post("/v1/jobs", json=JOB)
-    await counted(deployment, 8, HTTP)
+    await read(deployment.app)
 
     async def look() -> bool:
         # Calls, nudges and wake-ups; a fourth where the page was read beside a call; one is the test's own.
@@ -176,7 +180,7 @@ async def test_how_jobs_came_in_is_counted(deployment: Deployment) -> None:
         await asyncio.gather(
             *(client.post("/v1/jobs", json=twice, headers={"idempotency-key": "two"}) for _ in range(6))
         )
-    page = await counted(deployment, 10, HTTP, route="/v1/jobs")
+    page = await read(deployment.app)
 
     seen = {
         cache: total(page, "sightline_jobs_admitted_total", cache=cache) for cache in ("miss", "coalesced")
@@ -189,7 +193,7 @@ async def test_requests_are_counted_by_their_route_and_refusals_by_their_code(de
         await client.get("/v1/jobs/job_none")
         await client.get(f"/models/{MODEL}")
         await client.get("/nowhere/to/be/found")
-    page = await counted(deployment, 1, HTTP, route="other")
+    page = await read(deployment.app)
 
     assert total(page, HTTP, route="/v1/jobs/{id}", method="GET", status="404") == 1
     assert total(page, HTTP, route="other", method="GET", status="404") == 1
@@ -206,18 +210,19 @@ async def test_no_word_of_a_caller_becomes_a_label(deployment: Deployment) -> No
         await client.post("/v1/chat/completions", json={"model": odd, "messages": []})
         await client.post(f"/models/{odd}", json={"inputs": odd})
         await client.post("/v1/jobs", json={**JOB, "metadata": {odd: odd}, "priority": odd})
-    page = await counted(deployment, 5, HTTP)
+    page = await read(deployment.app)
 
     assert total(page, HTTP, method="other") == 1
     assert odd not in page.lower()
-    assert {labels["model"] for labels in labels_of(page, "sightline_attempts_total")} == {MODEL, "org/bare"}
+    admitted = labels_of(page, "sightline_jobs_admitted_total")
+    assert {labels["model"] for labels in admitted} == {MODEL, "org/bare"}
 
 
 async def test_methods_that_a_route_does_not_have_share_one_series(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         for method in ("DELETE", "PATCH", "PUT", "TRACE"):
             assert (await client.request(method, "/ready")).status_code == 405
-    page = await counted(deployment, 4, HTTP, route="/ready")
+    page = await read(deployment.app)
 
     assert {labels["method"] for labels in labels_of(page, HTTP) if labels["route"] == "/ready"} == {"other"}
 
@@ -227,14 +232,36 @@ async def test_a_reading_of_many_series_holds_up_no_other_request(
 ) -> None:
     threads: list[threading.Thread] = []
 
-    def families(*_: object) -> list[Metric]:
+    def collect(_: object) -> list[Metric]:
         threads.append(threading.current_thread())
         return []
 
-    monkeypatch.setattr("api.metrics.totals.families", families)
+    monkeypatch.setattr("api.metrics.MetricsPage.collect", collect)
     await read(deployment.app)
     assert threads
     assert threading.main_thread() not in threads
+
+
+async def test_a_first_refusal_is_a_rise_from_0_and_not_from_nothing(deployment: Deployment) -> None:
+    page = await read(deployment.app)
+    codes = {labels["code"] for labels in labels_of(page, "sightline_refusals_total")}
+    assert (codes, total(page, "sightline_refusals_total")) == (set(CODES), 0)
+
+
+async def test_requests_that_the_service_could_not_take_are_told_the_store(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        for _ in range(2):
+            assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 503
+        await client.get("/nowhere/to/be/found")
+
+    async def told() -> int:
+        deployment.worker.store.client.delete("sl8:samples")
+        deployment.worker.store.run(sample(deployment.worker.settings))
+        _, (one,) = deployment.worker.store.run(series())
+        assert one.refusals.keys() <= {"no_worker"}
+        return one.refusals.get("no_worker", 0)
+
+    assert await until_async(told) == 2
 
 
 async def test_what_scrapers_that_want_openmetrics_get_is_openmetrics(deployment: Deployment) -> None:
@@ -270,13 +297,13 @@ async def test_while_the_store_is_away_that_is_what_is_told(deployment: Deployme
         page = await read(deployment.app)
     finally:
         deployment.server.start()
-    assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
+    assert gauges_of(page) == {"sightline_store_up": 0}
 
 
 async def test_a_store_that_takes_no_writes_is_told_as_one_that_is_away(deployment: Deployment) -> None:
     with deployment.server.refusing_writes():
         page = await read(deployment.app)
-    assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
+    assert gauges_of(page) == {"sightline_store_up": 0}
 
 
 async def test_a_store_that_hangs_is_told_before_a_scraper_gives_up(
@@ -289,7 +316,7 @@ async def test_a_store_that_hangs_is_told_before_a_scraper_gives_up(
             page = await read(deployment.app)
     finally:
         deployment.server.process.send_signal(signal.SIGCONT)
-    assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
+    assert gauges_of(page) == {"sightline_store_up": 0}
 
 
 @pytest.mark.parametrize("deployment", [KEYED | SCRAPED], indirect=True)
@@ -326,7 +353,7 @@ async def test_the_lines_of_a_batch_are_counted_as_they_come_and_go(
     async with serving(deployment.worker):
         await ended(client, await begun(client, [line("good"), line("bad", temperature="hot")]))
     name = "sightline_batch_lines_total"
-    page = await counted(deployment, 4, name)
+    page = await read(deployment.app)
 
     outcomes = ("taken", "refused", "completed", "failed")
     assert [total(page, name, outcome=outcome) for outcome in outcomes] == [1, 1, 1, 1]

@@ -1,62 +1,75 @@
-"""Each end of a job is told the log once, whoever ended it, while somebody reads it."""
+"""Each end of a job is logged once, by the process that ended it, where that logs such things."""
 
 import logging
+from typing import Any
 
 import pytest
 
-from shared.store import metrics
-from shared.store.metrics import JobEnd
-from tests.support.store import BROKEN, LANE, MODEL, Records
-from worker.maintenance.passes import log_ends
+from tests.support.store import BROKEN, LANE, MODEL, SETTINGS, Records
 
 
-def told(records: Records) -> dict[str, JobEnd]:
-    return {report.job: report for report in records.run(metrics.job_ends())}
+@pytest.fixture
+def told(records: Records, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    records.settings = SETTINGS.model_copy(update={"log_level": "info"})
+    caplog.set_level(logging.INFO, "shared.jobs")
+    return caplog
 
 
-def test_nothing_is_kept_of_an_end_that_nobody_reads(records: Records) -> None:
+def lines(told: pytest.LogCaptureFixture) -> dict[str, dict[str, Any]]:
+    """Those of jobs' ends, by job."""
+    found = [vars(record)["fields"] for record in told.records if record.message == "job ended"]
+    by_job = {line["job"]: line for line in found}
+    assert len(by_job) == len(found)
+    return by_job
+
+
+def test_nothing_is_told_of_an_end_that_nobody_logs(records: Records, told: pytest.LogCaptureFixture) -> None:
+    records.settings = SETTINGS
     records.submit("a question")
     records.settle(records.claim())
-    assert "sl8:ended" not in records.key_names()
-    assert told(records) == {}
+    assert lines(told) == {}
 
 
-def test_a_job_s_end_says_who_asked_what_became_of_it_and_how_long_each_part_took(records: Records) -> None:
-    assert told(records) == {}
+def test_a_job_s_end_says_who_asked_what_became_of_it_and_how_long_each_part_took(
+    records: Records, told: pytest.LogCaptureFixture
+) -> None:
     placing = records.placing("a question")
     records.post(placing, request_id="req_1")
     records.wait(2)
     claim = records.claim()
     records.wait(3)
-    records.settle(claim)
-    (report,) = told(records).values()
-    assert (report.job, report.run, report.status, report.model) == (
-        placing.job,
-        claim.id,
-        "succeeded",
-        MODEL,
-    )
-    assert (report.caller, report.priority, report.cache) == ("anyone", "normal", "MISS")
-    assert (report.request_id, report.attempt, report.code) == ("req_1", 1, None)
-    assert (report.started_ms or 0) - report.created_ms == 2000
-    assert report.ended_ms - (report.started_ms or 0) == 3000
-    assert report.usage is not None
-    assert (report.usage.prompt_tokens, report.usage.completion_tokens) == (9, 3)
-    assert told(records) == {}
+    assert records.settle(claim) == "settled"
+    assert lines(told) == {
+        placing.job: {
+            "request_id": "req_1",
+            "job": placing.job,
+            "run": claim.id,
+            "attempt": 1,
+            "model": MODEL,
+            "caller": "anyone",
+            "priority": "normal",
+            "outcome": "succeeded",
+            "cache": "MISS",
+            "wait_s": 2,
+            "run_s": 3,
+            "prompt_tokens": 9,
+            "completion_tokens": 3,
+        }
+    }
 
 
-def test_every_way_to_end_is_told(records: Records) -> None:
-    told(records)
+def test_every_way_to_end_is_told(records: Records, told: pytest.LogCaptureFixture) -> None:
     records.beat()
     failed, cancelled, shared, other = (records.submit(q).id for q in ("a", "b", "c", "c"))
     records.settle(records.claim(), BROKEN)
-    records.cancel(cancelled)
+    view = records.cancel(cancelled)
+    assert (view and view.status) == "cancelled"
     records.settle(records.claim())
     hit = records.submit("c").id
     pending = records.submit_pending().id
     records.fail_intake(records.claim_pending())
-    found = told(records)
-    assert {job: (report.status, report.code, report.cache) for job, report in found.items()} == {
+    found = lines(told)
+    assert {job: (line["outcome"], line.get("code"), line.get("cache")) for job, line in found.items()} == {
         failed: ("failed", BROKEN.code, "MISS"),
         cancelled: ("cancelled", None, "MISS"),
         shared: ("succeeded", None, "MISS"),
@@ -64,15 +77,16 @@ def test_every_way_to_end_is_told(records: Records) -> None:
         hit: ("succeeded", None, "HIT"),
         pending: ("failed", BROKEN.code, None),
     }
-    assert found[pending].run is None
+    assert "run" not in found[pending]
 
 
-def test_what_nobody_comes_for_any_more_is_not_kept_for_ever(records: Records) -> None:
-    told(records)
-    records.submit("a question")
-    records.settle(records.claim())
-    assert 0 < records.client.ttl("sl8:ended") <= 3600
-    assert 0 < records.client.ttl("sl8:reading") <= metrics.READING_S
+def test_what_maintenance_ends_is_told_beside_its_reply(
+    records: Records, told: pytest.LogCaptureFixture
+) -> None:
+    late = records.submit("too late").id
+    records.wait(records.settings.queue.start_by_s + 1)
+    assert records.expire() == [late]
+    assert lines(told)[late]["code"] == "deadline_exceeded"
 
 
 def test_a_worker_is_told_whose_call_it_answers_and_how_long_that_waited(records: Records) -> None:
@@ -94,10 +108,9 @@ def test_who_shares_a_computation_learns_the_trace_of_the_one_that_began_it(reco
 
 
 def test_what_keeps_a_job_out_of_the_line_is_no_wait_in_line(
-    records: Records, caplog: pytest.LogCaptureFixture
+    records: Records, told: pytest.LogCaptureFixture
 ) -> None:
     """Its schedule_at, and the fetching of its pictures."""
-    told(records)
     job = records.submit_pending().id
     records.wait(4)
     taken = records.claim_pending()
@@ -109,21 +122,7 @@ def test_what_keeps_a_job_out_of_the_line_is_no_wait_in_line(
     cancelled = records.submit_pending().id
     records.wait(5)
     records.cancel(cancelled)
-    with caplog.at_level(logging.INFO, "worker.maintenance"):
-        log_ends(records.store)
-    lines = [vars(record)["fields"] for record in caplog.records if record.message == "job ended"]
-    assert {line["job"]: (line["wait_s"], line["run_s"]) for line in lines} == {
+    assert {job: (line["wait_s"], line["run_s"]) for job, line in lines(told).items()} == {
         job: (2, 1),
         cancelled: (0, 0),
     }
-
-
-def test_ends_that_nobody_comes_for_do_not_fill_the_store(records: Records) -> None:
-    told(records)
-    most = 20_000
-    records.client.rpush("sl8:ended", *["{}"] * most)
-    job = records.submit("a question").id
-    records.settle(records.claim())
-    rows = records.client.lrange("sl8:ended", 0, -1)
-    assert len(rows) == most
-    assert job in rows[-1]

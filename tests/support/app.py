@@ -27,11 +27,10 @@ from api.models_admin import LiveModels
 from api.webhooks import Endpoints
 from shared.blobs import Blobs
 from shared.media.documents import DocumentRenderer
-from shared.metrics.reporter import CountReporter
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Charges, Headroom, Memory
-from shared.store.script import connect, connect_async
+from shared.store.script import connect_async
 from tests.support.fake_service import FakeService
 
 ROOT = "http://127.0.0.1"
@@ -99,7 +98,7 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             documents=Documents(settings, Files(settings, store, blobs, headroom)),
             batches=Batches(context, headroom),
             blobs=blobs,
-            metrics=Metrics(settings, MODELS, store, CountReporter(connect(settings.redis)), headroom),
+            metrics=Metrics(settings, MODELS, store, headroom),
             redis=cast(Connections, NoConnection()),
         )
 

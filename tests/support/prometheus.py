@@ -1,4 +1,4 @@
-"""A real Prometheus that reads one API process (Debian: `apt install prometheus`)."""
+"""A real Prometheus that reads an API process, and the workers here (Debian: `apt install prometheus`)."""
 
 import math
 import shutil
@@ -12,6 +12,8 @@ import yaml
 
 from docs.generate.board import named
 from docs.generate.charts import Series
+from shared.metrics.listener import PORTS
+from shared.settings import MetricsSettings
 from tests.support.clients import until
 from tests.support.metrics import ALERTS, first_values
 from tests.support.patience import PATIENCE_S
@@ -29,7 +31,10 @@ def prometheus(folder: Path, service: str, *, every_s: int) -> Iterator[httpx.Cl
     pauses = {"scrape_interval": f"{every_s}s", "scrape_timeout": f"{every_s}s", "evaluation_interval": "1s"}
     config["global"] = pauses
     config["rule_files"] = [str(ALERTS)]
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [service.removeprefix("http://")]
+    apis, workers = (job["static_configs"][0] for job in config["scrape_configs"])
+    apis["targets"] = [service.removeprefix("http://")]
+    host, first = MetricsSettings().listen.split(":")
+    workers["targets"] = [f"{host}:{port}" for port in range(int(first), int(first) + PORTS)]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     port = free_port()
     argv = (

@@ -17,7 +17,7 @@ from shared.store.headroom import EvictionWarning, memory
 from shared.store.maintenance import lead
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from worker.maintenance.passes import Pass, SeriesSampler, log_ends, passes
+from worker.maintenance.passes import Pass, SeriesSampler, passes
 
 log = logging.getLogger("worker.maintenance")
 HOLD_ROUNDS = 3
@@ -62,7 +62,6 @@ class MaintenanceLeader:
                 counts = {name: count for name, count in self.run_once().items() if count}
                 if counts:
                     log.info("maintenance: %s", counts)
-                self._guarded("reports", lambda: log_ends(self._store))
                 self._guarded("memory", self._check_memory)
                 self._guarded("series", self._sampler.sample)
 

@@ -1,29 +1,25 @@
 """The passes that repair the record store, in the order in which they run; each returns how much it did."""
 
-import logging
 import time
 from collections.abc import Callable
 
 from shared.blobs import Blobs
-from shared.metrics.series import STEP_S, counters, overload
+from shared.metrics.series import STEP_S
 from shared.settings import Settings
 from shared.store.claims import rescue
 from shared.store.headroom import fold
 from shared.store.maintenance import backlog, due, expire, finish
-from shared.store.metrics import AT_ONCE, JobEnd, counts, job_ends, sample
+from shared.store.metrics import sample
 from shared.store.models import open_jobs, registrations, sweep
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from shared.telemetry.logs import fields
 from worker.maintenance.blob_collector import BlobCollector
 
-log = logging.getLogger("worker.maintenance")
 Pass = Callable[[], int]
 LONGEST_S = 0.25
 """Seconds that a pass may take if more is due than one call moves."""
 MAX_NUDGES = 64
 """Nudges listed for a queue: as many as workers may take before the next round."""
-REPORT_CALLS = 20
 
 
 class ModelRemoval:
@@ -159,52 +155,6 @@ class SeriesSampler:
         """Whether it was time."""
         if time.monotonic() < self._due:
             return 0
-        totals = self._store.run(counts())
-        at_ms = self._store.run(sample(self._settings, counters(totals), overload(totals)))
+        at_ms = self._store.run(sample(self._settings))
         self._due = time.monotonic() + STEP_S - at_ms / 1000 % STEP_S
         return 1
-
-
-def log_ends(store: Store) -> int:
-    """Log a line for each job that ended, whatever ended it.
-
-    Does not touch the store if such lines would not be logged.
-    """
-    if not log.isEnabledFor(logging.INFO):
-        return 0
-    total = 0
-    for _ in range(REPORT_CALLS):
-        reports = store.run(job_ends())
-        for report in reports:
-            _log_end(report)
-        total += len(reports)
-        if len(reports) < AT_ONCE:
-            break
-    return total
-
-
-def _log_end(report: JobEnd) -> None:
-    usage = report.usage
-    # A run that serves several jobs may have begun before this one was created.
-    began_ms = report.ended_ms if report.started_ms is None else max(report.started_ms, report.created_ms)
-    # Neither its inputs nor its own schedule_at count as waiting in the queue.
-    placed_ms = began_ms if report.placed_ms is None else max(report.placed_ms, report.created_ms)
-    log.info(
-        "job ended",
-        extra=fields(
-            request_id=report.request_id,
-            job=report.job,
-            run=report.run,
-            attempt=report.attempt,
-            model=report.model,
-            caller=report.caller,
-            priority=report.priority,
-            outcome=report.status,
-            code=report.code,
-            cache=report.cache,
-            wait_s=max(began_ms - placed_ms, 0) / 1000,
-            run_s=max(report.ended_ms - began_ms, 0) / 1000,
-            prompt_tokens=None if usage is None else usage.prompt_tokens,
-            completion_tokens=None if usage is None else usage.completion_tokens,
-        ),
-    )

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from shared.metrics.series import STEP_S, Sample, moments, refused
+from shared.metrics.series import STEP_S, Sample, refused
 from shared.models import Model
 
 LATE_S = 2
@@ -52,5 +52,5 @@ def to_series(samples: Iterable[Sample], models: Sequence[Model], now_ms: int, m
 
 
 def _series(samples: Mapping[int, Sample], model: Model, steps: Sequence[int]) -> ModelSeries:
-    row = moments(samples, model.id, model.lane, steps)
-    return cast(ModelSeries, {n: [getattr(moment, n) for moment in row] for n in ModelSeries.__annotations__})
+    row = [samples[step].lanes.get(model.lane, {}) if step in samples else {} for step in steps]
+    return cast(ModelSeries, {n: [moment.get(n) for moment in row] for n in ModelSeries.__annotations__})

@@ -297,7 +297,7 @@ local function owned(id, caller)
 end
 
 -- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
--- before its error stays written.
+-- before its error stays written. The ends of jobs that its caller logs go before the reply.
 local function finished(ok, reply)
   if memo.lanes then
     Lanes.save()
@@ -308,7 +308,7 @@ local function finished(ok, reply)
   if not ok then
     error(reply, 0)
   end
-  return reply
+  return memo.ends and { 'ended', memo.ends, reply } or reply
 end
 
 -- Settings come as one JSON text, the same one in almost every call.

@@ -75,6 +75,7 @@ local function lease(lane, work, claims, count)
   work.attempt = (work.attempt or 0) + 1
   if work.attempt == 1 then
     Estimates.score(lane, work)
+    Metrics.count_wait(lane, now - work.queued_at)
   end
   local t, print = work.t, work.print
   work.state, work.worker, work.started, t.token = 'running', a.worker, work.started or now, a.token
@@ -268,6 +269,7 @@ transition('settle', { 'allow-oom' }, function()
   run.settled_by = a.token
   local texts = { rest = #datas > 0 and Events.rest(run, datas) or nil }
   if a.status == 'failed' then
+    call('HINCRBY', P .. 'lane:' .. run.lane, 'failures', 1)
     Runs.end_run(run, 'failed', text, true, texts)
     return 'settled'
   end

@@ -79,8 +79,9 @@ function Estimates.score(lane, run)
   lane.factors[kind] = string.format('%d %d', f50, f90)
 end
 
--- Learns how long a run of a lane takes.
+-- Learns how long a run of a lane takes, and counts its answer.
 function Estimates.learn_service(lane, took_ms)
-  local before = call('HGET', P .. 'lane:' .. lane, 'service_ms')
-  call('HSET', P .. 'lane:' .. lane, 'service_ms', before and 0.9 * before + 0.1 * took_ms or took_ms)
+  local before = call('HMGET', P .. 'lane:' .. lane, 'service_ms', 'answers')
+  call('HSET', P .. 'lane:' .. lane, 'service_ms', before[1] and 0.9 * before[1] + 0.1 * took_ms or took_ms,
+    'answers', (before[2] or 0) + 1)
 end

@@ -1,70 +1,88 @@
--- The ends of jobs, for a courier's log: ended list of JSON rows, written while somebody reads them (`reading`). Samples of the
--- last minutes, for charts: series list of JSON objects, written by the leader of the maintenance.
+-- For charts: what happens to each line since the last sample (`waits` of its record, `answers` and `failures` beside it), and
+-- samples of the last minutes: samples list of JSON objects, written by the leader of the maintenance; refused hash of requests
+-- that API processes refused since the last sample, by message and code. For the log: the ends of jobs.
 
--- At most so many reports wait for a reader, and for at most so long.
-local MOST_REPORTS, REPORTS_S = 20000, 3600
-
--- Takes the fields of a job that has ended and of its run (nil where it has none), and its answer as JSON text or nil.
+-- Keeps a job's end as JSON for the reply of this call, where its caller logs (base.lua). Takes the fields of the job and of its
+-- run (nil where it has none), and its answer as JSON text or nil.
 function Metrics.report_end(job, run, answer)
-  if call('EXISTS', P .. 'reading') == 0 then
+  if not S.logs_ends then
     return
   end
-  run = run or {}
-  call('RPUSH', P .. 'ended', cjson.encode({
+  run, memo.ends = run or {}, memo.ends or {}
+  table.insert(memo.ends, cjson.encode({
     job = job.id, status = job.status, caller = job.caller, model = job.model, class = job.priority,
     created = job.created, ended = job.ended, cache = job.cache, run = run.id, request_id = job.request_id,
     placed = run.placed or run.created, started = run.started, attempt = run.attempt,
     code = job.error and cjson.decode(job.error).code or nil,
     usage = answer and string.match(answer, '"usage":(%b{})'),
   }))
-  call('LTRIM', P .. 'ended', -MOST_REPORTS, -1)
-  call('EXPIRE', P .. 'ended', REPORTS_S)
 end
 
--- Adds what a process has counted since its last news, {{series, increment}, …} under a rising `number`, to the sums of all (counts,
--- a hash of `most` series); counted:<process>, a string, has the last number. Returns added | known (a repeat) | full (some series
--- are new, and there is no room).
-transition('count', { 'allow-oom' }, function()
-  local last = tonumber(call('GET', P .. 'counted:' .. a.process) or 0)
-  if a.number <= last then
-    return 'known'
+-- Counts a wait in line by the power of two of ms above it.
+function Metrics.count_wait(lane, ms)
+  local power = tostring(select(2, math.frexp(ms)))
+  lane.waits, lane.changed = lane.waits or {}, true
+  lane.waits[power] = (lane.waits[power] or 0) + 1
+end
+
+-- Seconds that 19 of 20 waits were no longer than, as if those between two powers were spread evenly; nil where there were none.
+local function longest_of_most(waits)
+  local total, passed = 0, 0
+  for _, count in pairs(waits) do
+    total = total + count
   end
-  call('SET', P .. 'counted:' .. a.process, a.number, 'EX', a.life_s)
-  local word = 'added'
-  for _, one in ipairs(a.news) do
-    if call('HLEN', P .. 'counts') < a.most or call('HEXISTS', P .. 'counts', one[1]) == 1 then
-      call('HINCRBYFLOAT', P .. 'counts', one[1], one[2])
-    else
-      word = 'full'
+  for power = 0, 63 do
+    local count = waits[tostring(power)] or 0
+    passed = passed + count
+    if count > 0 and passed >= 0.95 * total then
+      return 2 ^ power * (1 - (passed - 0.95 * total) / count / 2) / 1000
     end
   end
-  return word
-end)
+end
 
--- Takes the oldest reports of ended jobs (JSON, see above), for the log, and has further ones written for `reading_ms` from now.
--- A repeat takes the next ones: reports in a lost reply are in no log.
-transition('ended', { 'allow-oom' }, function()
-  local rows = call('LPOP', P .. 'ended', a.limit)
-  call('SET', P .. 'reading', 1, 'PX', a.reading_ms)
-  return rows or {}
-end)
+-- What is told of a lane; what was counted since the last sample begins anew.
+local function sampled(lane)
+  local key = P .. 'lane:' .. lane.name
+  local ended = call('HMGET', key, 'answers', 'failures')
+  local row = { waiting = Queue.waiting(lane), running = Lanes.running(lane), workers = Lanes.ready(lane),
+    tokens_per_s = Lanes.tokens_per_s(lane), wait_p95_s = longest_of_most(lane.waits or {}),
+    succeeded = tonumber(ended[1] or 0), failed = tonumber(ended[2] or 0) }
+  call('HDEL', key, 'answers', 'failures')
+  lane.waits, lane.changed = nil, lane.waits and true or lane.changed
+  return row
+end
 
--- Samples what waits, what runs and who is ready, lane by lane, `most` lanes, beside the fields of a text, a JSON object with counts;
--- the newest `keep` samples stay for life_s. Returns the time.
+-- Samples `most` lanes and what was refused, once in each step; the newest `keep` samples stay for life_s. Returns the time.
 transition('sample', { 'allow-oom' }, function()
-  local lanes, names = {}, call('SMEMBERS', P .. 'lanes')
-  for at = 1, math.min(#names, a.most) do
-    local lane = Lanes.of(names[at])
-    lanes[names[at]] = { Queue.waiting(lane), Lanes.running(lane), Lanes.ready(lane) }
+  local before = string.match(call('LINDEX', P .. 'samples', -1) or '', '%d+')
+  if before and math.floor(before / a.step_ms) == math.floor(now / a.step_ms) then
+    return now
   end
-  local fields = string.sub(text, 2)
-  call('RPUSH', P .. 'series', string.format('{"at_ms":%.0f,"lanes":%s,%s', now, cjson.encode(lanes), fields))
-  call('LTRIM', P .. 'series', -a.keep, -1)
-  call('EXPIRE', P .. 'series', a.life_s)
+  local lanes, names, refusals = {}, call('SMEMBERS', P .. 'lanes'), {}
+  for at = 1, math.min(#names, a.most) do
+    lanes[names[at]] = sampled(Lanes.of(names[at]))
+  end
+  for field, count in pairs((by_name(call('HGETALL', P .. 'refused')))) do
+    local code = string.match(field, '%S+$')
+    refusals[code] = (refusals[code] or 0) + count
+  end
+  call('DEL', P .. 'refused')
+  local fields = { now, cjson.encode(lanes), cjson.encode(refusals) }
+  call('RPUSH', P .. 'samples', string.format('{"at_ms":%.0f,"lanes":%s,"refusals":%s}', unpack(fields)))
+  call('LTRIM', P .. 'samples', -a.keep, -1)
+  call('EXPIRE', P .. 'samples', a.life_s)
   return now
+end)
+
+-- Adds to what is sampled next how many requests an API process has refused since its last message, by code.
+transition('refuse', { 'allow-oom' }, function()
+  for code, count in pairs(a.counts) do
+    call('HSET', P .. 'refused', a.message .. ' ' .. code, count)
+  end
+  call('EXPIRE', P .. 'refused', a.life_s)
 end)
 
 -- Reads {the time, the samples, the oldest first}.
 transition('series', { 'no-writes' }, function()
-  return { now, call('LRANGE', P .. 'series', 0, -1) }
+  return { now, call('LRANGE', P .. 'samples', 0, -1) }
 end)
