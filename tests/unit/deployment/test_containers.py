@@ -106,8 +106,9 @@ def test_every_variable_of_the_compose_file_is_explained_in_the_example_and_no_o
 
 
 def test_a_setting_in_env_reaches_the_processes_that_read_it() -> None:
-    """Only paths are the images' own, and the record store's URL is made of its password."""
-    fixed = {"SIGHTLINE_MODELS_FILE", "SIGHTLINE_HEARTBEAT_FILE", "SIGHTLINE_REDIS__URL"}
+    """Only paths and a port are the images' own, and the record store's URL is made of its password."""
+    own = {"SIGHTLINE_MODELS_FILE", "SIGHTLINE_HEARTBEAT_FILE", "SIGHTLINE_METRICS__LISTEN"}
+    fixed = own | {"SIGHTLINE_REDIS__URL"}
     secret = {"SIGHTLINE_API__ADMIN_KEY", "SIGHTLINE_METRICS__TOKEN", "SIGHTLINE_WEBHOOK__SECRET"}
     given = {name: f"value of {name}" for name in known_names() - fixed}
     services = compose(COMPOSE, SECRETS | given)["services"]
@@ -230,14 +231,19 @@ def test_prometheus_scrapes_the_api_with_the_token_that_it_was_given() -> None:
     example, ours = (
         yaml.safe_load((DEPLOY / f"prometheus/{name}.yml").read_text()) for name in ("prometheus", "compose")
     )
-    (job,) = ours["scrape_configs"]
+    job, workers = ours["scrape_configs"]
     assert job["static_configs"] == [{"targets": ["api:8000"]}]
     assert f'}}" > {job["authorization"]["credentials_file"]}\n' in script
     assert services["prometheus"]["environment"]["TOKEN"] == "token"
     assert {name: ours[name] for name in ("global", "rule_files")} == {
         name: example[name] for name in ("global", "rule_files")
     }
-    assert job["job_name"] == example["scrape_configs"][0]["job_name"], "the alerts' own"
+    names = [[row["job_name"] for row in file["scrape_configs"]] for file in (ours, example)]
+    assert names[0] == names[1], "the alerts' own"
+    (asked,) = workers["dns_sd_configs"]
+    assert set(asked["names"]) == {"courier", *WORKERS}
+    listening = {SERVICES[name]["environment"]["SIGHTLINE_METRICS__LISTEN"] for name in asked["names"]}
+    assert listening == {f"0.0.0.0:{asked['port']}"}
 
 
 def test_grafana_finds_its_prometheus_and_the_dashboard() -> None:
