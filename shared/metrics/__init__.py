@@ -1,6 +1,6 @@
-"""Counters and gauges: declared once, summed over all processes in the record store, shown at `/metrics`.
+"""Counters and gauges: declared once; each process counts and serves its own (Prometheus' convention).
 
 Where are all counters and histograms declared? `counters.py` (`REFUSALS`).
-How do a process's counts reach the store? `reporter.py` (`CountReporter`).
+Where does a worker or courier serve its metrics? `listener.py` (`serve`).
 What is read only when somebody asks? `gauges.py` (`families`).
 """

@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_474, "shared": 14_092, "worker": 16_791, "sightline": 7_670, "tests": 89_360}
+MOST_LINES = {"api": 16_493, "shared": 13_864, "worker": 16_727, "sightline": 7_670, "tests": 89_180}
 """Of Python, with its comments."""
-MOST_LUA_LINES = 4_704
+MOST_LUA_LINES = 4_734
 MOST_MODULES = {"api": 109, "shared": 105, "worker": 126, "sightline": 67}
 
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from shared.metrics.listener import PORTS
 from shared.settings import MetricsSettings
-from tests.support.clients import PATIENCE_S
 from tests.support.metrics import total
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.service import ROOT
 
