@@ -20,12 +20,10 @@ from typing import Literal
 import httpx
 import psutil
 import pytest
-from redis import Redis
 
 from tests.support.clients import until
 from tests.support.model_hub import model_hub
 from tests.support.ports import free_port
-from tests.support.redis_server import RedisServer, redis_server
 from tests.support.snippets import snippets
 
 ROOT = Path(__file__).parents[2]
@@ -34,12 +32,6 @@ READY_S = 120
 STOP_S = 60
 
 pytestmark = pytest.mark.timeout(4 * READY_S)
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -132,22 +124,17 @@ def printed_commands(printed: str, url: str) -> list[str]:
     return commands
 
 
-def typed(command: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
+def shell(command: str) -> str:
+    done = subprocess.run(
         ["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=READY_S
     )
-
-
-def shell(command: str) -> str:
-    done = typed(command)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_the_first_start_answers_truly_and_the_next_has_its_job_beside_a_model_that_cannot_be_loaded(
-    tmp_path: Path,
+def test_the_first_start_answers_truly_and_the_next_has_its_job_whose_model_now_comes_from_the_hub(
+    tmp_path: Path, echo: str
 ) -> None:
-    """The first question goes to one that answers, though the other stands before it in the file."""
     picture = base64.b64encode((ROOT / "examples/sample.png").read_bytes()).decode()
     job = {"model": "sightline/tiny", "input": {"prompt": "Where is the circle?", "image": picture}}
 
@@ -169,42 +156,47 @@ def test_the_first_start_answers_truly_and_the_next_has_its_job_beside_a_model_t
     # As if its records had been deleted, but for the job.
     owner = tmp_path / "data/blobs/record-store"
     owner.write_text("another")
-    models = tmp_path / "models.toml"
-    broken = '[[models]]\nid = "my/model"\nengine = "echo"\noptions = { fail = "no such weights" }\n'
-    models.write_text(f'{broken}[[models]]\nid = "sightline/tiny"\nsource = "{ROOT / "models/tiny"}"\n')
-    with service(tmp_path / "data", MODELS_FILE=str(models)) as second:
-        assert re.search(r"answer +.*red circle", second.wait_for("serving on"))
-        assert owner.read_text() != "another", "pictures would never be deleted"
-        second.wait_for("worker-my--model died (exit code 71), restarting it")
-        view = httpx.get(f"{second.url}/v1/jobs/{accepted.json()['id']}?wait=30", timeout=60).json()
-        assert (view["status"], "left" in view["result"]["text"].lower()) == ("succeeded", True)
-        stop(second)
-
-
-def test_a_model_of_the_hub_needs_no_file(tmp_path: Path) -> None:
-    with model_hub("org/tiny", ROOT / "models/tiny") as hub:
+    with model_hub("sightline/tiny", ROOT / "models/tiny") as hub:
         hub_only = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
-        with service(tmp_path / "data", "org/tiny", environ=hub_only) as running:
-            shown = running.wait_for("serving on")
+        with service(tmp_path / "data", "sightline/tiny", environ=hub_only, MODELS_FILE=echo) as second:
+            shown = second.wait_for("serving on")
             for line in (
-                "model    org/tiny: weights of 7 MB",
+                "model    sightline/tiny: weights of 7 MB",
                 "device   the CPU",
                 "engine   auto, which batches",
             ):
                 assert line in shown
             assert re.search(r"answer +.*red circle", shown)
-            stop(running)
+            assert owner.read_text() != "another", "pictures would never be deleted"
+            view = httpx.get(f"{second.url}/v1/jobs/{accepted.json()['id']}?wait=30", timeout=60).json()
+            assert (view["status"], "left" in view["result"]["text"].lower()) == ("succeeded", True)
+            stop(second)
 
 
-def test_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(tmp_path: Path, echo: str) -> None:
+def test_a_dead_worker_comes_back_and_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(
+    tmp_path: Path, echo: str
+) -> None:
     """What the page tells people to type, at a restored copy with its pictures and without them."""
-    picture = base64.b64encode((ROOT / "examples/sample.png").read_bytes()).decode()
-    job = {"model": "my/echo", "input": {"prompt": "Where is the circle?", "image": picture}}
-    with service(tmp_path / "data", MODELS_FILE=echo) as running:
+    with service(tmp_path / "data", "--workers", "2", MODELS_FILE=echo) as running:
         running.wait_for("serving on")
-        waits = {"Prefer": "wait=60"}
-        asked = httpx.post(f"{running.url}/v1/jobs", json=job, headers=waits, timeout=READY_S).json()
-        assert asked["status"] == "succeeded"
+        commands = running.commands()
+        nodes = {argv[argv.index("-n") + 1]: pid for pid, argv in commands.items() if "worker.app" in argv}
+        assert len(nodes) == 2
+        os.kill(nodes["my--echo@%h"], signal.SIGKILL)
+        running.wait_for("worker-my--echo died (SIGKILL), restarting it in 1 s")
+
+        argv = [sys.executable, "-m", "sightline", "ask", "Where?", "--json", "--picture"]
+        env = {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
+        found = subprocess.run(
+            [*argv, str(ROOT / "examples/sample.png")],
+            cwd=tmp_path,
+            env={k: v for k, v in os.environ.items() if not k.startswith("SIGHTLINE_")} | env,
+            capture_output=True,
+            text=True,
+            timeout=READY_S,
+        )
+        assert found.returncode == 0, found.stderr
+        asked = json.loads(found.stdout)
         stop(running)
 
     tried = tmp_path / "tried"
@@ -213,69 +205,13 @@ def test_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(tmp_path: 
     with service(tried, MODELS_FILE=echo, FETCH__DENY="0.0.0.0/0,::/0") as restored:
         restored.wait_for("serving on")
         code = shown.replace("http://127.0.0.1:8001", restored.url).replace(".venv/bin", str(BIN))
-        code = re.sub(r"^JOB=.*$", f"JOB={asked['id']}", code, flags=re.MULTILINE)
-        assert shell(code).endswith(f"{asked['result']['text']}\n")
+        code = re.sub(r"^JOB=.*$", f"JOB={asked['job']}", code, flags=re.MULTILINE)
+        assert shell(code).strip().endswith(asked["text"].strip())
         shutil.rmtree(tried / "blobs")
         with Popen(["/bin/sh", "-c", code], cwd=ROOT, stderr=PIPE, text=True, process_group=0) as command:
             assert command.stderr is not None
             assert any("waits for its next attempt: store_unavailable" in line for line in command.stderr)
             os.killpg(command.pid, signal.SIGTERM)
-        stop(restored)
-
-
-def test_commands_find_the_service_of_their_folder_on_any_port_and_guess_none_of_several(
-    tmp_path: Path, echo: str
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-    env |= {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
-
-    def command(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-        argv = [sys.executable, "-m", "sightline", *words]
-        return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=READY_S)
-
-    with service(tmp_path / "data", MODELS_FILE=echo) as one:
-        one.wait_for("serving on")
-        asked = command(tmp_path, "ask", "one", "--picture", str(ROOT / "examples/sample.png"), "--json")
-        assert asked.returncode == 0, asked.stderr
-        job = json.loads(asked.stdout)["job"]
-        with service(tmp_path / "other", folder=str(elsewhere), MODELS_FILE=echo) as other:
-            other.wait_for("serving on")
-            assert job in command(ROOT, "jobs", "list").stdout
-            assert job not in command(elsewhere, "jobs", "list").stdout
-            refused = command(tmp_path, "jobs", "list")
-            assert refused.returncode == 2
-            assert one.url in refused.stderr
-            assert other.url in refused.stderr
-            stop(other)
-        assert job in command(elsewhere, "jobs", "list").stdout
-        stop(one)
-
-
-def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_ends_but_a_server_of_ones_own(
-    tmp_path: Path, redis: RedisServer, echo: str
-) -> None:
-    """Killed both: what starts a worker again cannot stop it any more. There are as many as are asked for."""
-    with service(tmp_path / "data", "--workers", "2", REDIS__URL=redis.url(2), MODELS_FILE=echo) as running:
-        assert "(given by SIGHTLINE_REDIS__URL)" in running.wait_for("serving on")
-        commands = running.commands()
-        assert not any("valkey-server" in "".join(argv[:1]) for argv in commands.values())
-        nodes = {argv[argv.index("-n") + 1]: pid for pid, argv in commands.items() if "worker.app" in argv}
-        assert len(nodes) == 2
-        worker = nodes["my--echo@%h"]
-
-        os.kill(worker, signal.SIGKILL)
-
-        running.wait_for("worker-my--echo died (SIGKILL), restarting it in 1 s")
-        question = {"inputs": "Hello?"}
-        waits = {"x-wait-for-model": "true"}
-        asked = httpx.post(f"{running.url}/models/my/echo", json=question, headers=waits, timeout=READY_S)
-        assert asked.status_code == 200
-        family = running.family()
-
-        running.process.kill()
-
-        assert psutil.wait_procs(family, timeout=STOP_S)[1] == []
-    with Redis(port=redis.port) as client:
-        assert client.info("keyspace").keys() == {"db2", "db3"}
+        family = restored.family()
+        restored.process.kill()
+        assert psutil.wait_procs(family, timeout=STOP_S)[1] == [], "they outlive their supervisor"

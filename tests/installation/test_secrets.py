@@ -90,6 +90,7 @@ def test_all_of_it_serves_over_tls_and_no_secret_is_on_a_command_line_or_in_a_lo
 
     shown = {str(pid): json.dumps(argv) for pid, argv in secured.running.commands().items()}
     assert any("--ssl-certfile" in line for line in shown.values())
+    assert not any("valkey-server" in line for line in shown.values()), "beside the server that was named"
     stop(secured.running)
     logs = sorted(secured.data.glob("logs/*.log"))
     assert {log.stem for log in logs} >= {"api", "courier"}

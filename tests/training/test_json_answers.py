@@ -28,10 +28,6 @@ def test_it_learns_values_and_their_ends_and_never_to_begin_an_object() -> None:
         assert not any("{" in text or "color" in text for text in learnt)
 
 
-def test_a_plain_answer_does_not_begin_like_json() -> None:
-    assert not [turn for turn in turns() if not turn.parts and turn.answer.startswith("{")]
-
-
 def test_what_json_says_is_true_of_its_picture() -> None:
     for seed in range(60):
         scene = draw_scene(random.Random(seed))

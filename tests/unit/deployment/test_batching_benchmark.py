@@ -15,9 +15,8 @@ import pytest
 from benchmarks.batching import driver
 from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, body_lines, drive
 from benchmarks.batching.measurement import EACH, FIRST, NUMBERS
-from benchmarks.batching.plan import FULL, OtherMachineError, Part, Results, parts
+from benchmarks.batching.plan import FULL, OtherMachineError, Part, Results
 from benchmarks.batching.questions import SUBJECTS, Wire
-from docs.generate import measured_batching
 
 MACHINE = {"cpu": "a", "cores": 2, "load": [0.1]}
 PART = Part("serve", "mid", "float32", 1)
@@ -148,12 +147,6 @@ def test_who_still_waited_at_the_end_counts_as_having_waited_at_least_that_long(
     assert waits["ttft_p50_ms_at_least"]
 
 
-def test_who_came_late_and_was_cut_off_says_nothing_of_longer_waits() -> None:
-    came = [float(n) for n in range(1, 11)]
-    assert driver.quantile(came, [0.1], 0.5) == driver.Quantile(5_000)
-    assert driver.quantile(came, [], 0.99) == driver.Quantile(10_000)
-
-
 def test_an_answer_cut_off_counts_by_its_part() -> None:
     assert driver.counted([answer_to(1.0, 4, 128), answer_to(1.0, 32)]) == 160
 
@@ -237,52 +230,3 @@ def test_a_service_that_costs_more_than_a_hundredth_of_vllm_is_said_to_miss_its_
         (0.98, False),
         (29.0, True),
     ]
-    page = measured_batching.tables(results.rows)
-    shown = "| 100.0 | 98.0 | 0.980 (0.98-0.99) | 110, 200 | 149, 200 | "
-    assert f"| float32 | questions | 16 {shown} |" in page
-
-
-def test_a_service_that_gains_less_than_a_tenth_on_large_pages_is_said_to_miss_its_target(
-    tmp_path: Path,
-) -> None:
-    results = Results(tmp_path, MACHINE)
-    figures = {"ttft_p50_ms": [100.0], "ttft_p99_ms": [200.0], "waits": [0.25]}
-    case = {"model": "mid", "dtype": "bfloat16", "device": "clock", "asked": "pages", "clients": 16}
-    own, ours = ({"tokens_per_s": [speed]} | figures for speed in (100.0, 109.0))
-    results.add_overhead(case | {"vllm": own, "vllm_engine": ours})
-    assert [bound.met for bound in results.bounds()] == [False]
-    page = measured_batching.tables(results.rows)
-    assert "| clock | pages | 16 | 100.0 | 109.0 | 1.090 (1.09-1.09) |" in page
-    assert "| 25%, 25% |" in page
-
-
-def test_a_server_may_use_one_thread_where_that_gives_more(tmp_path: Path) -> None:
-    results = Results(tmp_path, MACHINE)
-    for system, cores, speed in (
-        ("continuous", 1, 100.0),
-        ("serve", 1, 40.0),
-        ("continuous", 2, 150.0),
-        ("serve", 2, 20.0),
-    ):
-        results.add(Part(system, "mid", "float32", cores), measured(speed))
-    page = measured_batching.tables(results.rows)
-    assert "| float32 | 16 | `transformers serve`, one thread | 40.0 |" in page
-    assert "| mid | float32 | the whole machine | `transformers serve` | 3.75 (16) |" in page
-    assert ">\u00a015 s, 15 s" in page
-
-
-def test_of_ours_whichever_gave_more_stands_beside_another_server_and_both_are_shown(
-    tmp_path: Path,
-) -> None:
-    results = Results(tmp_path, MACHINE)
-    for system, speed in (("continuous", 60.0), ("wide", 90.0), ("vllm", 100.0)):
-        results.add(Part(system, "mid", "float32", 2), measured(speed))
-    page = measured_batching.tables(results.rows)
-    assert "| mid | float32 | the whole machine | vLLM, CPU build | 0.90 (16) |" in page
-    assert "| float32 | 16 | ours, engine `continuous`, one worker | 90.0 |" in page
-    assert "| float32 | 16 | ours, engine `continuous` | 60.0 |" in page
-
-
-def test_vllm_is_measured_on_the_whole_machine_only_and_everybody_else_on_both() -> None:
-    told = [(part.system, part.cores) for part in parts(["serve", "vllm"], ["mid"], ["float32"])]
-    assert told == [("serve", 1), ("serve", 2), ("vllm", 2)]

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 import torch
 from packaging.requirements import Requirement
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.frame import command
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu.parts import static_step
 
 PRINTS = "import json; print(json.dumps({}), flush=True)"
 PASSED = PRINTS.format({"test": "t", "group": "llava", "outcome": "passed", "why": ""})
@@ -76,21 +74,6 @@ def test_a_part_that_fails_or_takes_too_long_costs_no_other_part_s_findings(
     assert found["callers"]["rows"] == [{"failed": "its time is over"}]
     assert found["steps"]["rows"] == [{"failed": "exit code 3"}]
     assert found["waiting_as_served"]["rows"] == [{"way": "waiting_as_served"}]
-
-
-def test_all_parts_together_fit_ten_minutes() -> None:
-    assert sum(gpu.PARTS.values()) + gpu.GRACE_S < 600 - 30
-
-
-@torch.inference_mode()
-def test_on_a_cpu_a_step_is_measured_and_its_graph_is_said_not_to_be() -> None:
-    config = LlamaConfig(
-        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2
-    )
-    network: Any = LlamaForCausalLM(config)
-    row = static_step(network.eval(), rows=2)
-    assert row["eager_ms"] > 0
-    assert (row["graph_ms"], row["why"]) == (None, "not measured: no CUDA device")
 
 
 def test_all_that_a_bare_machine_lacks_is_carried() -> None:

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleet.__main__ import parts
 from benchmarks.frame import report
 from benchmarks.proof.__main__ import run
 from benchmarks.proof.page import PARTS, Part, page, read
-from docs.generate.measured_fleet import tables
 from tests.support.snippets import ROOT
 
 RESULTS = report.FOLDER / "proof"
@@ -60,31 +58,3 @@ def _part(folder: Path, code: str, *, writes: bool = True) -> Part:
     write = "import sys; open(sys.argv[-1] + '/made.json', 'w').write('{}')\n" if writes else ""
     (folder / "made.py").write_text(write + code)
     return Part("made", "made", ("made",), (), lambda _: "")
-
-
-def test_workers_are_shared_out_among_processes() -> None:
-    assert parts(1, 25) == [1]
-    assert parts(60, 25) == [20, 20, 20]
-    assert sum(parts(99, 25)) == 99
-
-
-def test_the_tables_of_fleets_show_shares_and_rates() -> None:
-    fleet = {
-        "workers": 10,
-        "way": "whole",
-        "efficiency": 0.987,
-        "jobs_per_s": 9.87,
-        "redis": 0.0213,
-        "played": 0.2,
-        "machine": 0.18,
-    }
-    mill = {
-        "way": "whole",
-        "jobs_per_s": 2000,
-        "redis": 0.8,
-        "full_per_s": 2500,
-        "redis_us_per_job": 400,
-    }
-    text = tables({"fleets": [fleet], "mills": [mill]})
-    assert "| 10 | whole | 98.7% | 9.9 | 2.1% | 0.20 cores | 18.0% |" in text
-    assert "| whole | 2,000 | 80.0% | 2,500 jobs/s | 400 µs |" in text

@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -114,82 +113,11 @@ def test_a_service_without_models_says_how_to_add_one() -> None:
         Chat(client(service)).ask("Is it?", print)
 
 
-def test_url_is_left_to_the_service_to_fetch() -> None:
-    bodies: list[bytes] = []
-
-    def service(request: httpx.Request) -> httpx.Response:
-        bodies.append(request.content)
-        return stream(chunk("x", "stop"), "[DONE]")
-
-    Chat(client(service), pictures=[medium_url("https://example.com/a.jpg")]).ask("?", print)
-
-    part = json.loads(bodies[0])["messages"][0]["content"][0]
-    assert part == {"type": "image_url", "image_url": {"url": "https://example.com/a.jpg"}}
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ('{"error": {"message": "Not a picture.", "code": "invalid_image"}}', "Not a picture."),
-        ('{"error": "Not a picture."}', "Not a picture."),
-        ("<html>Bad gateway</html>", "<html>Bad gateway</html>"),
-        ("", "no reason given"),
-    ],
-)
-def test_refusal_is_one_sentence_with_the_service_s_own_words(body: str, reason: str) -> None:
-    with pytest.raises(CommandError) as caught:
-        Chat(client(lambda _: httpx.Response(400, text=body)), "m").ask("?", print)
-
-    assert str(caught.value) == f"The service refused (400): {reason}"
-    assert caught.value.code is Exit.REFUSED
-
-
-def test_a_key_that_is_missing_is_asked_for_where_commands_look_for_it() -> None:
-    with pytest.raises(CommandError, match="SIGHTLINE_API_KEY"):
-        Chat(client(lambda _: httpx.Response(401, text="")), "m").ask("?", print)
-
-
-def test_error_inside_the_stream_ends_the_command_with_its_message() -> None:
-    reply = stream(chunk("A red"), '{"error": {"message": "worker lost", "code": "stream_broken"}}')
-
-    with pytest.raises(CommandError, match="The answer broke off: worker lost"):
-        Chat(client(lambda _: reply), "m").ask("?", print)
-
-
-def test_stream_without_its_end_mark_is_not_taken_for_an_answer() -> None:
-    with pytest.raises(CommandError, match="before it was complete") as caught:
-        Chat(client(lambda _: stream(chunk("A red"))), "m").ask("?", print)
-
-    assert caught.value.code is Exit.UNREACHABLE
-
-
-def test_service_that_does_not_run_is_one_sentence() -> None:
-    def nobody(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("Connection refused", request=request)
-
-    with pytest.raises(CommandError, match=r"Connection refused.*is it running.*--url") as caught:
-        Chat(client(nobody)).ask("?", print)
-
-    assert caught.value.code is Exit.UNREACHABLE
-
-
-def test_other_server_at_the_address_is_one_sentence() -> None:
-    with pytest.raises(CommandError, match="did not answer as this service does"):
-        Chat(client(lambda _: httpx.Response(200, text="hello"))).ask("?", print)
-
-
 def test_missing_picture_is_one_sentence() -> None:
     with pytest.raises(CommandError, match=r"/no/picture.png cannot be read: No such file") as caught:
         medium_url("/no/picture.png")
 
     assert caught.value.code is Exit.USAGE
-
-
-@pytest.mark.parametrize("name", ["pic", "pic.txt", "pic.mp3"])
-def test_a_picture_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(PNG)
-
-    assert medium_url(str(tmp_path / name)).startswith("data:image/")
 
 
 @pytest.mark.parametrize(
@@ -213,70 +141,34 @@ def test_a_file_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         medium_url("/dev/zero")
 
 
-class Talk:
-    """A service that answers each question with the next of its streams."""
-
-    def __init__(self, *replies: httpx.Response) -> None:
-        self._replies = iter(replies)
-        self.messages: list[list[dict[str, Any]]] = []
-        self.chat = Chat(client(self._reply), MODEL)
-
-    def _reply(self, request: httpx.Request) -> httpx.Response:
-        self.messages.append(json.loads(request.content)["messages"])
-        return next(self._replies)
-
-    def said(self) -> list[tuple[str, str, int]]:
-        """Role, text and number of pictures of each message of the last request."""
-        return [(message["role"], *_content(message["content"])) for message in self.messages[-1]]
+def nobody(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("Connection refused", request=request)
 
 
-def _content(content: str | list[dict[str, Any]]) -> tuple[str, int]:
-    if isinstance(content, str):
-        return content, 0
-    *pictures, text = content
-    assert all(part["type"] == "image_url" for part in pictures)
-    return text["text"], len(pictures)
+def refusing(body: str, status: int = 400) -> Callable[[httpx.Request], httpx.Response]:
+    return lambda _: httpx.Response(status, text=body)
 
 
-def answer(*pieces: str) -> httpx.Response:
-    return stream(*map(chunk, pieces), chunk("", "stop"), "[DONE]")
+BROKEN = '{"error": {"message": "worker lost", "code": "stream_broken"}}'
 
 
-def test_a_follow_up_knows_what_was_said_and_its_pictures_are_those_of_the_first_question() -> None:
-    talk = Talk(answer("A cat", "."), answer("Black."))
-    talk.chat.pictures = ["http://a/b.png", "http://a/c.png"]
-    talk.chat.ask("What is it?", print)
-    assert talk.said() == [("user", "What is it?", 2)]
-
-    assert talk.chat.ask("Which colour?", print).text == "Black."
-
-    assert talk.said() == [
-        ("user", "What is it?", 2),
-        ("assistant", "A cat.", 0),
-        ("user", "Which colour?", 0),
-    ]
-
-
-def test_of_an_answer_that_was_stopped_the_part_that_was_read_is_known_later() -> None:
-    talk = Talk(answer("A cat", " and more."), answer("It is."))
-
-    def stop(_: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        talk.chat.ask("What is it?", stop)
-    talk.chat.ask("Is it?", print)
-
-    assert talk.said() == [("user", "What is it?", 0), ("assistant", "A cat", 0), ("user", "Is it?", 0)]
-
-
-def test_a_question_that_was_refused_can_be_asked_again_with_its_pictures() -> None:
-    talk = Talk(httpx.Response(503, json={"error": "Busy."}), answer("A cat."))
-    talk.chat.pictures = ["http://a/b.png"]
-    with pytest.raises(CommandError, match="Busy"):
-        talk.chat.ask("What is it?", print)
-
-    talk.chat.ask("What is it?", print)
-
-    assert talk.said() == [("user", "What is it?", 1)]
-    assert talk.chat.pictures == []
+@pytest.mark.parametrize(
+    ("service", "words", "code"),
+    [
+        (refusing('{"error": {"message": "No.", "code": "invalid_image"}}'), r"\(400\): No\.$", Exit.REFUSED),
+        (refusing('{"error": "No."}'), r"The service refused \(400\): No\.$", Exit.REFUSED),
+        (refusing("<html>Bad gateway</html>"), "<html>Bad gateway</html>$", Exit.REFUSED),
+        (refusing(""), "no reason given$", Exit.REFUSED),
+        (refusing("", 401), "SIGHTLINE_API_KEY", Exit.REFUSED),
+        (refusing("hello", 200), "did not answer as this service does", Exit.UNREACHABLE),
+        (lambda _: stream(chunk("A red"), BROKEN), "The answer broke off: worker lost", Exit.REFUSED),
+        (lambda _: stream(chunk("A red")), "before it was complete", Exit.UNREACHABLE),
+        (nobody, r"Connection refused.*is it running.*--url", Exit.UNREACHABLE),
+    ],
+)
+def test_what_is_no_whole_answer_is_one_sentence_with_the_service_s_own_words(
+    service: Callable[[httpx.Request], httpx.Response], words: str, code: Exit
+) -> None:
+    with pytest.raises(CommandError, match=words) as caught:
+        Chat(client(service), MODEL).ask("?", print)
+    assert caught.value.code is code

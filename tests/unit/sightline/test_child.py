@@ -18,9 +18,8 @@ from tests.support.patience import PATIENCE_S
 
 DEADLINE_S = PATIENCE_S
 
-IGNORES_SIGTERM = (
-    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
-)
+LISTENS = "import signal; print('up', flush=True); signal.pause()"
+IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {LISTENS}"
 WITH_GRANDCHILD = """
 import subprocess, sys
 print(subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid, flush=True)
@@ -45,6 +44,13 @@ async def zombie(pid: int) -> bool:
     return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
+async def ran(start: Callable[..., Child], said: str) -> Child:
+    """One that says that and has ended."""
+    child = start(f"print({said!r})")
+    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+    return child
+
+
 async def printed(child: Child) -> str:
     """The first line of its log, as soon as it is there."""
 
@@ -55,27 +61,24 @@ async def printed(child: Child) -> str:
     return await until_async(line)
 
 
-async def test_stop_asks_before_it_kills(start: Callable[..., Child]) -> None:
-    child = start("import signal; print('up', flush=True); signal.pause()")
+@pytest.mark.parametrize(
+    ("code", "grace_s", "ended_by"),
+    [(LISTENS, DEADLINE_S, signal.SIGTERM), (IGNORES_SIGTERM, 0.05, signal.SIGKILL)],
+)
+async def test_stop_asks_before_it_kills_what_does_not_listen(
+    code: str, grace_s: float, ended_by: int, start: Callable[..., Child]
+) -> None:
+    child = start(code, grace_s=grace_s)
     await printed(child)
 
     await child.stop()
 
-    assert child.exit_code == -signal.SIGTERM
-
-
-async def test_stop_kills_what_does_not_listen(start: Callable[..., Child]) -> None:
-    child = start(IGNORES_SIGTERM, grace_s=0.05)
-    await printed(child)
-
-    await child.stop()
-
-    assert child.exit_code == -signal.SIGKILL
+    assert child.exit_code == -ended_by
 
 
 async def test_a_process_that_dies_while_it_is_stopped_is_noticed(start: Callable[..., Child]) -> None:
     """Sending it a signal sees its end first, and would hide it for ever."""
-    child = start("import signal; print('up', flush=True); signal.pause()")
+    child = start(LISTENS)
     await printed(child)
     asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
     os.kill(child.pid, signal.SIGKILL)
@@ -109,23 +112,11 @@ async def test_secret_reaches_the_child_by_its_standard_input(start: Callable[..
     assert "k7" not in repr(child.command)
 
 
-async def test_log_goes_on_after_a_restart_and_its_end_is_quoted(start: Callable[..., Child]) -> None:
-    child = start("import os; print('died here', flush=True); os._exit(3)")
-    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
-    child.restart()
-    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
-
-    assert child.exit_code == 3
-    assert child.command.log.read_text() == "died here\ndied here\n"
-    assert child.last_lines() == "  | died here"
-
-
 async def test_a_new_start_keeps_the_night_s_evidence_and_quotes_only_its_own(
     start: Callable[..., Child],
 ) -> None:
     for said in ("the night before", "this morning"):
-        child = start(f"print({said!r})")
-        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+        child = await ran(start, said)
 
     assert child.command.log.read_text() == "the night before\nthis morning\n"
     assert child.last_lines() == "  | this morning"
@@ -140,25 +131,11 @@ async def test_a_death_is_told_whatever_became_of_the_log(
     become: Callable[[Path], object], quoted: str, start: Callable[..., Child]
 ) -> None:
     for said in ("a long night before", "this morning"):
-        child = start(f"print({said!r})")
-        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+        child = await ran(start, said)
 
     become(child.command.log)
 
     assert child.last_lines() == quoted
-
-
-async def test_a_log_that_filled_the_disk_leaves_it_with_the_next_start_but_for_its_end(
-    start: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LONGEST_LOG", 10)
-    child = start("print('x' * 100_000); print('the cause')")
-    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
-
-    child.restart()
-
-    assert child.command.log.with_name("child.log.1").read_text() == "the cause\n"
-    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
 
 
 async def test_a_log_that_cannot_be_put_by_does_not_keep_its_process_from_starting(
@@ -167,8 +144,7 @@ async def test_a_log_that_cannot_be_put_by_does_not_keep_its_process_from_starti
     monkeypatch.setattr(module, "LONGEST_LOG", 3)
     (tmp_path / "child.log.1").mkdir()
     for said in ("one", "two"):
-        child = start(f"print({said!r})")
-        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+        child = await ran(start, said)
 
     assert child.command.log.read_text() == "one\ntwo\n"
 
@@ -178,8 +154,7 @@ async def test_logs_do_not_fill_the_disk_over_many_restarts(
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_LOG", 3)
     for said in ("one", "two", "three"):
-        child = start(f"print({said!r})")
-        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+        child = await ran(start, said)
 
     folder = child.command.log.parent
     assert {log.name: log.read_text() for log in folder.iterdir()} == {

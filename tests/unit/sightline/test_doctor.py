@@ -1,6 +1,5 @@
 """`sightline doctor` names what is broken here and what to do about it, and ends with 1."""
 
-import errno
 import json
 import os
 import shutil
@@ -18,10 +17,10 @@ from shared.settings import PREFIX, ApiSettings, BlobSettings
 from sightline.cli import main
 from sightline.doctor import diagnosis, dry_load, machine, models, records, running, workers
 from sightline.doctor.check import Check, State
-from tests.support.packages import without_traces
 from tests.support.ports import free_port
 
 TINY = Path(__file__).parents[3] / "models/tiny"
+WHOLE = (TINY / "model.safetensors").stat().st_size
 GIB = 2**30
 
 
@@ -33,14 +32,6 @@ def folder(tmp_path: Path) -> Path:
 
 def states(checks: Iterator[Check]) -> dict[str, State]:
     return {check.about: check.state for check in checks}
-
-
-def faults(folder: Path) -> list[str]:
-    return [*description_faults(folder), *weight_faults(folder)]
-
-
-def test_a_whole_model_has_no_fault() -> None:
-    assert faults(TINY) == []
 
 
 @pytest.mark.parametrize(
@@ -57,6 +48,10 @@ def test_a_whole_model_has_no_fault() -> None:
             "generation_config.json is no JSON object",
         ),
         (lambda folder: (folder / "model.safetensors").write_text("<html>"), "is no safetensors file"),
+        (
+            lambda folder: os.truncate(folder / "model.safetensors", 99_999),
+            f"is cut off (holds 99999 bytes of the {WHOLE} that its header names)",
+        ),
         (lambda folder: (folder / "tokenizer.json").unlink(), "there is no tokenizer (tokenizer.json)"),
         (
             lambda folder: (folder / "processor_config.json").unlink(),
@@ -68,20 +63,12 @@ def test_a_model_that_cannot_be_loaded_is_named_before_anything_is_started(
     folder: Path, broken: Callable[[Path], object], fault: str
 ) -> None:
     broken(folder)
-    assert any(said.endswith(fault) for said in faults(folder))
+    assert any(said.endswith(fault) for said in (*description_faults(folder), *weight_faults(folder)))
     (found,) = models.checks([Model(id="org/m", source=str(folder))], None, gpu=False)
     assert found.state == "problem"
 
 
-def test_half_a_download_of_weights_is_found_out(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    whole = file.stat().st_size
-    with file.open("r+b") as opened:
-        opened.truncate(whole - 100)
-    sizes = f"holds {whole - 100} bytes of the {whole} that its header names"
-    assert faults(folder) == [f"model.safetensors is cut off ({sizes})"]
-
-
+@pytest.mark.thorough
 def test_what_only_a_load_finds_is_found_before_it(tmp_path: Path) -> None:
     def row(name: str, file: str = "config.json", **keys: Any) -> Model:
         path = shutil.copytree(TINY, tmp_path / name) / file
@@ -136,13 +123,6 @@ def test_a_machine_without_memory_for_a_load_on_trial_is_no_broken_model(
     assert found[0].said.endswith("no room")
 
 
-def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
-    # A load on trial would take seconds.
-    (found,) = models.checks([Model(id="org/m", source=str(TINY), trust_remote_code=True)], 0.5, gpu=False)
-    assert found.state == "problem"
-    assert "0 MB of memory are free" in found.said or "1 MB of memory are free" in found.said
-
-
 def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = [Model(id=f"org/{name}", engine="echo") for name in "ab"]
     monkeypatch.setattr("sightline.serving.memory.free_memory_bytes", lambda **_: 499 * 2**20)
@@ -188,21 +168,6 @@ def test_a_data_folder_that_cannot_be_written_or_has_no_room_is_a_problem(tmp_pa
     assert state(tmp_path / "data", 2 * GIB) == ["warning"]
     assert state(tmp_path / "data", 2**20) == ["problem"]
     assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize(
-    ("why", "cure"), [(errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EACCES, "chown")]
-)
-def test_whoever_has_a_full_disk_is_not_sent_to_change_rights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int, cure: str
-) -> None:
-    def refuse(**_: object) -> None:
-        raise OSError(why, os.strerror(why))
-
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    (found,) = machine.check_data(tmp_path)
-    assert (found.state, os.strerror(why) in found.said) == ("problem", True)
-    assert cure in found.fix
 
 
 def test_pictures_that_cannot_be_kept_are_a_problem_and_why_is_said(tmp_path: Path) -> None:
@@ -263,28 +228,11 @@ def test_workers_that_take_nothing_are_named(said: dict[str, Any], state: State,
     assert word in found.said
 
 
-@pytest.mark.parametrize("health", [{"store": "read_only"}, {"store": "unreachable"}, None])
-def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_full_disk(
-    health: dict[str, Any] | None, place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They could not write for so long that they look dead in it, also to the API that runs there."""
+def examined(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], health: dict[str, Any] | None, **row: Any
+) -> tuple[dict[str, State], set[str]]:
+    """Where a service has that row, and a full disk unless it answers: states, and lanes that are known."""
     full = Check("persistence", "problem", "its last write to its disk failed", "make room")
-    dead = [line(queued=WAITING, workers=[], state="no_worker")]
-    monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setattr(running.Api, "health", lambda _: health)
-    monkeypatch.setattr(running.Api, "fleet", lambda _: dead)
-    monkeypatch.setattr(records, "checks", lambda *_: iter([] if health else [full]))
-    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: (dead, 0))
-
-    found = states(diagnosis.examine(diagnosis.Place("127.0.0.1", int(place[1]), tmp_path)))
-
-    assert found["workers"] == "warning"
-    assert not found.keys() & {"workers of org/m", "couriers"}
-
-
-def test_queues_of_models_that_the_running_service_serves_are_not_called_unnamed(
-    place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     asked: set[str] = set()
 
     def unnamed(_: object, models: list[Model]) -> dict[str, int]:
@@ -292,14 +240,30 @@ def test_queues_of_models_that_the_running_service_serves_are_not_called_unnamed
         return {"model.org--renamed": 3}
 
     monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setattr(running.Api, "health", lambda _: {"store": "reachable"})
-    monkeypatch.setattr(running.Api, "fleet", lambda _: [line()])
-    monkeypatch.setattr(records, "checks", lambda *_: iter(()))
-    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: ([], 1))
+    monkeypatch.setattr(running.Api, "health", lambda _: health)
+    monkeypatch.setattr(running.Api, "fleet", lambda _: [line(**row)])
+    monkeypatch.setattr(records, "checks", lambda *_: iter([] if health else [full]))
+    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: ([line(**row)], 0))
     monkeypatch.setattr(diagnosis, "unnamed_queues", unnamed)
+    place = diagnosis.Place("127.0.0.1", int(arguments[1]), Path(arguments[3]))
+    return states(diagnosis.examine(place)), asked
 
-    found = states(diagnosis.examine(diagnosis.Place("127.0.0.1", int(place[1]), tmp_path)))
 
+@pytest.mark.parametrize("health", [{"store": "read_only"}, {"store": "unreachable"}, None])
+def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_full_disk(
+    health: dict[str, Any] | None, place: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They could not write for so long that they look dead in it, also to the API that runs there."""
+    dead = {"queued": WAITING, "workers": [], "state": "no_worker"}
+    found, _ = examined(monkeypatch, place, health, **dead)
+    assert found["workers"] == "warning"
+    assert not found.keys() & {"workers of org/m", "couriers"}
+
+
+def test_queues_of_models_that_the_running_service_serves_are_not_called_unnamed(
+    place: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, asked = examined(monkeypatch, place, {"store": "reachable"})
     assert found["queue model.org--renamed"] == "problem"
     assert "model.org--m" in asked
 
@@ -354,9 +318,10 @@ def test_a_machine_of_a_fleet_is_not_blamed_for_a_data_folder_that_it_does_not_u
 def test_a_problem_ends_with_1_and_says_what_to_do(
     place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{free_port()}/0")
+    monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://:swordfish@127.0.0.1:{free_port()}/0")
     assert main(["doctor", *place]) == 1
     said = capsys.readouterr().out.splitlines()
+    assert "swordfish" not in "".join(said)
     at = next(at for at, text in enumerate(said) if text.startswith("problem  redis"))
     assert "→ start it, or correct SIGHTLINE_REDIS__URL" in said[at + 1]
     assert said[-1].startswith("1 problem")
@@ -373,11 +338,3 @@ def test_a_wrong_setting_or_models_file_is_the_first_thing_named(
     assert main(["doctor", "--json", *place]) == 1
     (found,) = json.loads(capsys.readouterr().out)["checks"]
     assert (found["about"], "SIGHTLINE_QUEUE__LEASE_S" in found["said"]) == ("settings", True)
-
-
-def test_traces_that_would_end_every_process_are_not_passed_over(
-    place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_traces(monkeypatch)
-    assert main(["doctor", *place]) == 1
-    assert "-e '.[traces]'" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,28 +19,17 @@ from sightline.serving.run import until_stopped
 from tests.support.patience import PATIENCE_S
 
 
-async def test_a_data_folder_that_is_deleted_under_way_ends_the_service_and_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it accepts from then on would be lost at its end, and a second one could be started beside it."""
-    monkeypatch.setattr(module, "LOOK_S", 0.01)
-    folder = DataFolder(tmp_path / "data")
-    fd, ended = folder.lock(wait_s=0), asyncio.Event()
-
-    async def serve(_: object) -> None:
-        shutil.rmtree(folder.path)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
+async def served(serve: Callable[[object], Awaitable[None]], folder: Any) -> None:
     runner: Any = SimpleNamespace(serve=serve)
-    with pytest.raises(CommandError, match="was deleted, moved or unmounted while") as caught:
-        await asyncio.wait_for(until_stopped(runner, folder), 60)
+    await asyncio.wait_for(until_stopped(runner, folder), 60)
 
-    assert caught.value.code is Exit.DATA
-    assert ended.is_set()
-    assert capsys.readouterr().out == "stopping (the data folder is gone)\n"
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[DataFolder]:
+    """Locked, as a service has it."""
+    data = DataFolder(tmp_path / "data")
+    fd = data.lock(wait_s=0)
+    yield data
     os.close(fd)
 
 
@@ -49,33 +38,40 @@ def fail(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    "end",
+    ("end", "look_s"),
     [
-        lambda: fail(CommandError(Exit.CHILD, "redis could not be started")),
-        lambda: fail(FileNotFoundError("data/logs/redis.log")),
-        lambda: os.kill(os.getpid(), signal.SIGTERM),
+        (lambda: None, 0.01),
+        (lambda: fail(CommandError(Exit.CHILD, "redis could not be started")), 60),
+        (lambda: fail(FileNotFoundError("data/logs/redis.log")), 60),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), 60),
     ],
-    ids=["a process cannot be started", "a file is missing", "told to stop"],
+    ids=["it is looked at", "a process cannot be started", "a file is missing", "told to stop"],
 )
-async def test_a_lost_data_folder_is_named_also_where_something_else_ends_the_service_first(
-    end: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_data_folder_that_is_deleted_under_way_ends_the_service_and_is_named_before_what_follows(
+    end: Callable[[], None],
+    look_s: float,
+    folder: DataFolder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_S", 60)
-    folder = DataFolder(tmp_path / "data")
-    fd = folder.lock(wait_s=0)
+    """What it accepts from then on would be lost at its end, and a second one could be started beside it."""
+    monkeypatch.setattr(module, "LOOK_S", look_s)
+    ended = asyncio.Event()
 
     async def serve(_: object) -> None:
-        await asyncio.sleep(0)
-        shutil.rmtree(folder.path)
-        end()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.sleep(0)
+            shutil.rmtree(folder.path)
+            end()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
 
-    runner: Any = SimpleNamespace(serve=serve)
     with pytest.raises(CommandError, match="was deleted, moved or unmounted while") as caught:
-        await asyncio.wait_for(until_stopped(runner, folder), 60)
+        await served(serve, folder)
 
-    assert caught.value.code is Exit.DATA
-    os.close(fd)
+    assert (caught.value.code, ended.is_set()) == (Exit.DATA, True)
+    assert capsys.readouterr().out == "stopping (the data folder is gone)\n"
 
 
 async def test_a_data_folder_whose_disk_hangs_does_not_keep_the_service_from_stopping(
@@ -93,9 +89,7 @@ async def test_a_data_folder_whose_disk_hangs_does_not_keep_the_service_from_sto
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.Event().wait()
 
-    runner: Any = SimpleNamespace(serve=serve)
-    hanging: Any = SimpleNamespace(holds=holds)
-    await asyncio.wait_for(until_stopped(runner, hanging), 60)
+    await served(serve, SimpleNamespace(holds=holds))
 
     assert not ended.is_set()
     assert capsys.readouterr().out == "stopping (the data is kept)\n"
@@ -114,23 +108,20 @@ async def test_a_system_without_a_thread_to_spare_is_no_lost_data_folder(
 
 
 async def test_a_service_that_nohup_started_outlives_the_log_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: DataFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    folder = DataFolder(tmp_path / "data")
-    fd, served = folder.lock(wait_s=0), asyncio.Event()
+    lived = asyncio.Event()
 
     async def serve(_: object) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         for _ in range(9):  # what a signal wakes comes some turns later
             await asyncio.sleep(0)
-        served.set()
+        lived.set()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.Event().wait()
 
-    runner: Any = SimpleNamespace(serve=serve)
-    await asyncio.wait_for(until_stopped(runner, folder), 60)
+    await served(serve, folder)
 
-    assert served.is_set()
+    assert lived.is_set()
     assert capsys.readouterr().out == "stopping (the data is kept)\n"
-    os.close(fd)

@@ -18,7 +18,7 @@ from sightline.doctor import records
 from sightline.doctor.check import Check, State
 from tests.support.clients import until
 from tests.support.ports import free_port
-from tests.support.redis_server import RedisServer, cluster, redis_server
+from tests.support.redis_server import RedisServer, redis_server
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +125,6 @@ def test_a_server_that_could_acknowledge_no_job_is_named(
             client.config_set("appendfsync", "no")
 
 
-def test_a_server_without_functions_is_named_with_what_to_do() -> None:
-    with redis_server("--rename-command", "FCALL", "") as server:
-        (found,) = records.checks(settings(server))
-    assert (found.state, "has no Redis Functions" in found.said) == ("problem", True)
-
-
 def test_records_of_an_earlier_layout_are_named(server: RedisServer) -> None:
     with Redis(port=server.port) as client:
         client.sadd("sl2:lanes", "model.m")
@@ -169,12 +163,6 @@ def test_records_that_could_not_be_read_are_named(server: RedisServer) -> None:
     assert "/v1/admin/records" in str(found.fix)
 
 
-def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:
-    with cluster() as server:
-        (found,) = records.checks(settings(server))
-    assert (found.state, "is a cluster" in found.said) == ("problem", True)
-
-
 def test_a_user_who_may_not_call_functions_is_named(server: RedisServer) -> None:
     with Redis(port=server.port) as client:
         client.acl_setuser(
@@ -191,13 +179,6 @@ def test_a_user_who_may_not_call_functions_is_named(server: RedisServer) -> None
             client.acl_deluser("reader")
     assert (found.about, found.state) == ("redis", "problem")
     assert "fcall" in found.said
-
-
-def test_a_record_store_that_is_not_there_is_named_without_its_password() -> None:
-    url = f"redis://:swordfish@127.0.0.1:{free_port()}/0"
-    (found,) = records.checks(RedisSettings.model_validate({"url": url}))
-    assert (found.about, found.state) == ("redis", "problem")
-    assert "swordfish" not in str(found)
 
 
 @pytest.mark.parametrize("password", ["", ":swordfish@"])

@@ -83,9 +83,14 @@ def test_ctrl_c_while_the_commands_are_still_read_leaves_no_traceback() -> None:
     assert project["scripts"] == {"sightline": "sightline.entry:main"}
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize(
-    ("reads", "argv"), [("sightline.cli", ("sightline", "courier")), ("celery", ("worker",))]
+    ("told", "reads", "argv"),
+    [
+        (signal.SIGTERM, "sightline.cli", ("sightline", "courier")),
+        (signal.SIGINT, "sightline.cli", ("sightline", "courier")),
+        (signal.SIGHUP, "celery", ("worker",)),
+        (signal.SIGTERM, "celery", ("worker",)),
+    ],
 )
 def test_a_worker_or_courier_that_is_stopped_while_it_starts_is_no_failure_to_its_supervisor(
     told: signal.Signals, reads: str, argv: tuple[str, ...]
@@ -131,12 +136,11 @@ def test_a_fault_of_ours_is_not_blamed_on_the_arguments(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("echo")
-@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
-def test_output_that_is_closed_leaves_the_exit_code_as_it_is(closed: str) -> None:
-    done = typed(f"jobs list --url nonsense {closed}")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert typed(f"doctor --port 0 {closed}").returncode == typed("doctor --port 0").returncode
+def test_output_that_is_closed_leaves_the_exit_code_as_it_is() -> None:
+    for closed in (">&-", ">&- 2>&-"):
+        done = typed(f"jobs list --url nonsense {closed}")
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert typed("doctor --port 0 >&- 2>&-").returncode == typed("doctor --port 0").returncode
 
 
 def test_a_terminal_of_few_letters_shows_the_rest_all_the_same() -> None:

@@ -102,52 +102,27 @@ def test_a_reader_whose_connection_breaks_anywhere_reads_one_unbroken_text(upto:
     assert (asked, pauses) == ([0, upto], [1.0])
 
 
-def test_a_service_that_starts_again_is_waited_for() -> None:
+def test_a_service_that_starts_again_a_used_up_key_or_a_proxy_s_page_is_waited_out() -> None:
     broken = 'event: error\ndata: {"error": {"message": "It broke off.", "code": "stream_broken"}}\n\n'
     answers = [
         httpx.Response(200, headers=STREAM, text=told(0, 3)),
         None,
         None,
         httpx.Response(503, json={"detail": "The record store is out of reach."}),
+        httpx.Response(429, json={"detail": "This API key may make 2 requests a minute."}),
+        httpx.Response(200, headers={"content-type": "text/html"}, text="<html>Back soon.</html>"),
         httpx.Response(200, headers=STREAM, text=broken),
         httpx.Response(200, headers=STREAM, text=told(3)),
     ]
     job, text, _, pauses = following(lambda request: answers.pop(0) or _refused(request))
 
     assert (job["status"], text) == ("succeeded", "A cat.")
-    assert pauses == [1, 2, 4, 8, 10]
-
-
-def test_a_key_whose_requests_are_used_up_for_a_moment_loses_no_answer() -> None:
-    answers = [
-        httpx.Response(200, headers=STREAM, text=told(0, 3)),
-        httpx.Response(429, json={"detail": "This API key may make 2 requests a minute."}),
-        httpx.Response(200, headers=STREAM, text=told(3)),
-    ]
-    job, text, _, _ = following(lambda _: answers.pop(0))
-
-    assert (job["status"], text) == ("succeeded", "A cat.")
-
-
-def test_a_page_that_a_proxy_shows_for_a_moment_ends_no_job() -> None:
-    answers = [
-        httpx.Response(200, headers=STREAM, text=told(0, 3)),
-        httpx.Response(200, headers={"content-type": "text/html"}, text="<html>Back soon.</html>"),
-        httpx.Response(200, headers=STREAM, text=told(3)),
-    ]
-    job, text, _, _ = following(lambda _: answers.pop(0))
-
-    assert (job["status"], text) == ("succeeded", "A cat.")
+    assert pauses == [1, 2, 4, 8, 10, 10, 10]
 
 
 def test_a_line_that_only_waits_is_not_given_up_however_often_a_proxy_cuts_it() -> None:
-    cuts = 3 * MOST_MISSES
-
-    answers = [*[": queued 3 busy\n\n"] * cuts, told(0)]
-
-    text = following(lambda _: httpx.Response(200, headers=STREAM, text=answers.pop(0)))[1]
-
-    assert text == "A cat."
+    answers = [*[": queued 3 busy\n\n"] * 3 * MOST_MISSES, told(0)]
+    assert following(lambda _: httpx.Response(200, headers=STREAM, text=answers.pop(0)))[1] == "A cat."
 
 
 def test_a_service_that_never_comes_back_ends_the_command_and_not_cleanly() -> None:
@@ -155,9 +130,7 @@ def test_a_service_that_never_comes_back_ends_the_command_and_not_cleanly() -> N
 
     def service(request: httpx.Request) -> httpx.Response:
         asked.append(seen_by(request))
-        if len(asked) > 1:
-            return _refused(request)
-        return httpx.Response(200, headers=STREAM, text=told(0, 3))
+        return _refused(request) if len(asked) > 1 else httpx.Response(200, headers=STREAM, text=told(0, 3))
 
     with pytest.raises(CommandError, match="Connection refused") as gave_up:
         following(service)
@@ -197,13 +170,10 @@ def test_what_is_wrong_from_the_start_is_said_at_once(answer: Handler, code: Exi
 
 
 def test_a_job_that_is_forgotten_meanwhile_ends_the_command() -> None:
-    def service(request: httpx.Request) -> httpx.Response:
-        if seen_by(request):
-            return httpx.Response(404, json={"detail": "There is no such job."})
-        return httpx.Response(200, headers=STREAM, text=told(0, 3))
-
+    gone = httpx.Response(404, json={"detail": "There is no such job."})
+    answers = [httpx.Response(200, headers=STREAM, text=told(0, 3)), gone]
     with pytest.raises(CommandError, match="no such job") as failed:
-        following(service)
+        following(lambda _: answers.pop(0))
 
     assert failed.value.code is Exit.REFUSED
 

@@ -54,10 +54,6 @@ def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended(lines
     ]
 
 
-def test_no_jobs_is_a_head_alone(lines: Lines) -> None:
-    assert lines(show_page, {"data": [], "next": None}) == ["ID  STATUS  MODEL  AGE  DETAIL"]
-
-
 def test_a_job_is_told_whole(lines: Lines) -> None:
     attempts = (
         Attempt(1, "worker_01", 1_700_000_001_000, 1_700_000_003_500, "worker_lost"),
@@ -105,11 +101,6 @@ def test_an_ended_job_is_told_with_its_answer_or_its_error(lines: Lines) -> None
 def test_who_waits_for_no_line_is_promised_nothing(reason: WaitingReason, words: str) -> None:
     view = replace(QUEUED, waiting_reason=reason, estimate=None, schedule_at_ms=1_700_000_100_000)
     assert detail(to_job(view)) == words
-
-
-def test_a_running_job_says_which_attempt_it_is() -> None:
-    view = replace(succeeded(), status="running", ended_ms=None, result=None)
-    assert detail(to_job(view)) == "attempt 1"
 
 
 def test_an_answer_cannot_write_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

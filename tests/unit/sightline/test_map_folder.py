@@ -11,9 +11,8 @@ from PIL import Image
 
 from sightline.exits import CommandError
 from sightline.mapping.media import MOST_MB, RowError
-from sightline.mapping.output import check_replaced
 from sightline.mapping.question import Question
-from sightline.mapping.rows import receipt_of, source
+from sightline.mapping.rows import source
 from tests.support.documents import pdf
 from tests.support.pictures import picture
 
@@ -56,14 +55,6 @@ def test_a_link_to_a_folder_above_hides_no_picture(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "sub" / "up").symlink_to(tmp_path)
     assert source(str(tmp_path)).count() == 1
-
-
-def test_an_earlier_output_in_the_folder_does_not_hide_its_pictures(tmp_path: Path) -> None:
-    for name in ("a.png", "answers.parquet"):
-        (tmp_path / name).write_bytes(b"")
-    receipt_of(tmp_path / "answers.parquet").write_text(json.dumps({"question": QUESTION.digest}))
-    check_replaced(tmp_path / "answers.parquet", str(tmp_path), QUESTION)
-    assert [row.columns["file"] for row in source(str(tmp_path)).rows()] == ["a.png"]
 
 
 def test_an_earlier_output_is_no_table_of_its_folder(tmp_path: Path) -> None:

@@ -24,12 +24,9 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return set_free
 
 
-def test_machine_with_enough_memory_starts(free: Callable[[int], None]) -> None:
+def test_machine_without_enough_memory_is_told_both_figures(free: Callable[[int], None]) -> None:
     free(4000)
     check_memory([TINY])
-
-
-def test_machine_without_enough_memory_is_told_both_figures(free: Callable[[int], None]) -> None:
     free(200)
     with pytest.raises(CommandError, match=r"needs about \d+ MB, 200 MB are free") as caught:
         check_memory([TINY])

@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -78,13 +78,18 @@ def test_an_api_has_as_many_connections_as_its_service_manager_grants(
     assert raised == [(resource.RLIMIT_NOFILE, (4096, 4096))]
 
 
-def test_a_worker_takes_the_line_of_the_first_model_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_takes_the_line_of_the_model_it_is_given_or_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SIGHTLINE_WORKER__THREADS", "4")
     process = became("worker")
     assert process.argv[process.argv.index("-Q") + 1] == "model.org--first"
     assert process.argv[process.argv.index("-c") + 1] == "5"
     assert process.env["SIGHTLINE_WORKER__MODEL"] == "org/first"
     assert process.env["OMP_NUM_THREADS"] == "4"
+    monkeypatch.setenv("SIGHTLINE_WORKER__MODEL", "org/second")
+    argv = became("worker").argv
+    assert argv[argv.index("-Q") + 1] == "model.org--second"
 
 
 @pytest.mark.parametrize("own", ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX"])
@@ -95,12 +100,6 @@ def test_whoever_has_settings_for_memory_of_their_own_keeps_them(
     assert became("worker").env.get("GLIBC_TUNABLES", "1") == "1"
 
 
-def test_a_worker_takes_the_line_of_the_model_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIGHTLINE_WORKER__MODEL", "org/second")
-    argv = became("worker").argv
-    assert argv[argv.index("-Q") + 1] == "model.org--second"
-
-
 def test_a_courier_takes_the_line_of_remote_pictures() -> None:
     argv = became("courier").argv
     assert argv[argv.index("-A") + 1] == "worker.courier"
@@ -108,83 +107,72 @@ def test_a_courier_takes_the_line_of_remote_pictures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "name", "value"),
+    ("command", "name", "value", "code"),
     [
-        ("worker", "MODELS_FILE", "/no/models.toml"),
-        ("api", "MODELS_FILE", "/no/models.toml"),
-        ("api", "REDIS__URL", "nonsense"),
-        ("courier", "LOG_LEVEL", "loud"),
+        ("worker", "MODELS_FILE", "/no/models.toml", Exit.USAGE),
+        ("api", "MODELS_FILE", "/no/models.toml", Exit.USAGE),
+        ("api", "REDIS__URL", "nonsense", Exit.USAGE),
+        ("courier", "LOG_LEVEL", "loud", Exit.USAGE),
+        *(
+            (command, "BLOBS__URL", f"{__file__}/blobs", Exit.DATA)
+            for command in ("api", "worker", "courier")
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
     command: str,
     name: str,
     value: str,
+    code: Exit,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv(f"SIGHTLINE_{name}", value)
-    assert main([command]) == Exit.USAGE
+    assert main([command]) == code
     said = capsys.readouterr().err
     assert said.startswith("sightline: ")
-    assert said.count("\n") == 1
+    assert (said.count("\n"), name in said or code is Exit.USAGE) == (1, True)
 
 
-@pytest.mark.parametrize("command", ["api", "worker", "courier"])
-def test_a_folder_of_pictures_that_cannot_be_made_is_one_sentence(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SIGHTLINE_BLOBS__URL", f"{__file__}/blobs")
-    assert main([command]) == Exit.DATA
-    said = capsys.readouterr().err
-    assert said.startswith("sightline: The folder of SIGHTLINE_BLOBS__URL cannot be made: ")
-    assert said.count("\n") == 1
+Refused = Callable[[str, str], str]
 
 
-def test_a_cluster_is_one_sentence_and_no_process_that_dies_of_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Each kind of process at that record store says one sentence, with those words; all that they say."""
+
+    def ended(url: str, words: str) -> str:
+        monkeypatch.setenv("SIGHTLINE_REDIS__URL", url)
+        assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
+        said = capsys.readouterr().err
+        assert (said.count("\n"), said.count(words)) == (3, 3)
+        return said
+
+    return ended
+
+
+def test_a_cluster_is_one_sentence_and_no_process_that_dies_of_it(refused: Refused) -> None:
     with cluster() as server:
-        monkeypatch.setenv("SIGHTLINE_REDIS__URL", server.url())
-        assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
-    said = capsys.readouterr().err
-    assert (said.count("\n"), said.count("a cluster, which is not supported.\n")) == (3, 3)
+        refused(server.url(), "a cluster, which is not supported.\n")
 
 
-def test_a_server_without_functions_is_one_sentence_and_no_process_that_dies_of_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_server_without_functions_is_one_sentence_and_no_process_that_dies_of_it(refused: Refused) -> None:
     with redis_server("--rename-command", "FCALL", "") as server:
-        monkeypatch.setenv("SIGHTLINE_REDIS__URL", server.url())
-        assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
-    said = capsys.readouterr().err
-    assert (said.count("\n"), said.count("has no Redis Functions")) == (3, 3)
+        refused(server.url(), "has no Redis Functions")
 
 
-def test_records_of_another_layout_are_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with redis_server() as server, Redis(port=server.port) as client:
-        client.sadd("sl2:lanes", "model.m")
-        monkeypatch.setenv("SIGHTLINE_REDIS__URL", server.url())
-        assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
-    said = capsys.readouterr().err
-    assert (said.count("\n"), said.count("records of layout 2 (sl2:")) == (3, 3)
-
-
-def test_a_user_who_may_do_too_little_is_one_sentence_and_no_process_that_dies_of_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_too_few_rights_and_another_layout_are_one_sentence_each_and_no_process_that_dies(
+    refused: Refused,
 ) -> None:
     with redis_server() as server, Redis(port=server.port) as admin:
         admin.execute_command("ACL", "SETUSER", "weak", "on", ">secret", "~*", "+@all", "-hgetall")
-        monkeypatch.setenv("SIGHTLINE_REDIS__URL", f"redis://weak:secret@127.0.0.1:{server.port}/0")
-        assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
-    said = capsys.readouterr().err
-    assert (said.count("\n"), said.count("give it the rights that docs/transport.md lists.\n")) == (3, 3)
-    assert "hgetall" in said
+        weak = f"redis://weak:secret@127.0.0.1:{server.port}/0"
+        assert "hgetall" in refused(weak, "give it the rights that docs/transport.md lists.\n")
+        admin.sadd("sl2:lanes", "model.m")
+        refused(server.url(), "records of layout 2 (sl2:")
 
 
-@pytest.mark.parametrize("command", ["api", "worker", "courier"])
+@pytest.mark.parametrize("command", ["api", "worker", "courier", "run"])
 def test_traces_without_their_packages_are_one_sentence_and_no_process_that_dies(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

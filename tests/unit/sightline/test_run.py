@@ -16,8 +16,7 @@ from sightline.exits import CommandError, Exit
 from sightline.serving import run as module
 from sightline.serving.folder import DataFolder
 from sightline.serving.plan import Plan
-from sightline.serving.run import Runner, check_port, check_server, readiness
-from tests.support.packages import without_traces
+from sightline.serving.run import Runner, check_server
 from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
 
@@ -52,46 +51,32 @@ def test_a_model_that_is_nothing_is_refused_by_name(
     assert "no-such-model is no id of the models file, no folder" in capsys.readouterr().err
 
 
-def test_free_port_passes() -> None:
-    check_port(free_port())
-
-
-def test_misspelt_setting_stops_the_start_with_its_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "value", "words", "code"),
+    [
+        ("REDIS__URI", "redis://h", "is not a setting; did you mean SIGHTLINE_REDIS__URL?", Exit.USAGE),
+        ("MODELS_FILE", "/no/models.toml", "models file /no/models.toml", Exit.USAGE),
+        (
+            "REDIS__URL",
+            "redis://:hidden@127.0.0.1:1/0",
+            "The server named by SIGHTLINE_REDIS__URL does not answer",
+            Exit.REDIS,
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_right_stops_the_start_with_its_name(
+    name: str,
+    value: str,
+    words: str,
+    code: Exit,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("SIGHTLINE_REDIS__URI", "redis://127.0.0.1")
-
-    assert main(["run"]) == Exit.USAGE
-    said = capsys.readouterr().err
-    assert "SIGHTLINE_REDIS__URI is not a setting; did you mean SIGHTLINE_REDIS__URL?" in said
-
-
-def test_traces_without_their_packages_stop_the_start_before_anything_is_started(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    without_traces(monkeypatch)
-    assert main(["run", "--data", str(tmp_path / "data")]) == Exit.USAGE
-    assert "-e '.[traces]'" in capsys.readouterr().err
-    assert not (tmp_path / "data").exists()
-
-
-def test_missing_models_file_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SIGHTLINE_MODELS_FILE", "/no/models.toml")
-
-    assert main(["run"]) == Exit.USAGE
-    assert "models file /no/models.toml" in capsys.readouterr().err
-
-
-def test_given_server_out_of_reach_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SIGHTLINE_REDIS__URL", "redis://:hidden@127.0.0.1:1/0")
-
-    assert main(["run", "--port", str(free_port()), "--data", str(tmp_path)]) == Exit.REDIS
+    monkeypatch.setenv(f"SIGHTLINE_{name}", value)
+    assert main(["run", "--port", str(free_port()), "--data", str(tmp_path)]) == code
     said = capsys.readouterr()
-    assert "The server named by SIGHTLINE_REDIS__URL does not answer" in said.err
+    assert words in said.err
     assert "hidden" not in said.out + said.err
 
 
@@ -128,48 +113,18 @@ def test_server_that_cannot_hold_the_queue_is_refused(given: Server, reason: str
     assert caught.value.code is Exit.REDIS
 
 
-def test_server_that_may_lose_jobs_is_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_a_server_that_may_lose_jobs_is_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
+    check_server(server())
+    assert capsys.readouterr().out == ""
     check_server(server(keeps=False, policy="allkeys-lru"))
-
     lines = capsys.readouterr().out.splitlines()
     assert ["appendonly yes" in lines[0], "noeviction" in lines[1]] == [True, True]
-
-
-def test_good_server_is_not_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
-    check_server(server())
-
-    assert capsys.readouterr().out == ""
-
-
-async def test_readiness_is_no_while_the_service_starts() -> None:
-    def nobody(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused", request=request)
-
-    async with httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(nobody)) as client:
-        assert await readiness(client) is None
-
-
-def answering(*replies: httpx.Response | None) -> httpx.AsyncClient:
-    """A service that answers so, one after the other; None: not in time."""
-    left = iter(replies)
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if reply := next(left):
-            return reply
-        raise httpx.ReadTimeout("late", request=request)
-
-    return httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(answer))
-
-
-async def test_readiness_tells_each_model_s_state() -> None:
-    reply = httpx.Response(503, json={"status": "not_ready", "models": {"org/m": "loading"}})
-    async with answering(reply) as client:
-        assert await readiness(client) == (False, {"org/m": "loading"}, "")
 
 
 async def test_a_start_that_waits_for_a_disk_says_once_what_it_waits_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nobody listens, then a reply is late: neither is told."""
     monkeypatch.setattr(module, "POLL_S", 0)
     refused = httpx.Response(503, json={"error": "The record store takes no writes now; try again."})
     loading = httpx.Response(503, json={"models": {"org/m": "loading"}})
@@ -178,7 +133,16 @@ async def test_a_start_that_waits_for_a_disk_says_once_what_it_waits_for(
     calm: Any = SimpleNamespace(**parts)
     runner = Runner(Settings(), Models((ECHO,)), DataFolder(tmp_path), 8000, 0)
 
-    async with answering(refused, refused, None, refused, loading, None, loading, ready) as client:
+    silent, late = httpx.ConnectError("refused"), httpx.ReadTimeout("late")
+    replies = iter((silent, refused, refused, late, refused, loading, late, loading, ready))
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        reply = next(replies)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async with httpx.AsyncClient(base_url="http://s", transport=httpx.MockTransport(answer)) as client:
         assert await runner._ready(calm, calm, client) == {"org/m": "ready"}
 
     assert capsys.readouterr().out.splitlines() == [

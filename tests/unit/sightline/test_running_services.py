@@ -78,17 +78,14 @@ def test_of_several_services_that_of_this_folder_is_meant_and_elsewhere_none_is_
         monkeypatch.chdir(tmp_path)
         with pytest.raises(CommandError, match=rf"8001 \(data in .*/a/data\).*8002.*{CLIENT_URL}") as caught:
             service_url()
-    assert caught.value.code is Exit.USAGE
-
-
-def test_two_services_of_one_folder_are_named_with_their_data(
-    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with record("http://127.0.0.1:8001", "a"), record("http://127.0.0.1:8002", "a"), record("http://c", "c"):
-        monkeypatch.chdir(tmp_path / "a")
-        with pytest.raises(CommandError, match=r"8001.*8002.*--url") as caught:
+        monkeypatch.chdir(tmp_path / "b")
+        with (
+            record("http://127.0.0.1:8003", "b"),
+            pytest.raises(CommandError, match=r"8002.*8003.*--url") as several,
+        ):
             service_url()
-    assert "http://c" not in str(caught.value)
+    assert caught.value.code is Exit.USAGE
+    assert "8001" not in str(several.value)
 
 
 def test_a_recorded_service_that_does_not_answer_is_named_and_not_replaced(

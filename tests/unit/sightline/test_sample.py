@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -29,13 +28,6 @@ def test_pasted_curl_line_sends_the_picture_and_the_question(tmp_path: Path) -> 
     assert header == "content-type: application/json"
     picture = base64.b64encode((folder / "sample.png").read_bytes()).decode()
     assert json.loads(body) == {"inputs": {"image": picture, "text": QUESTION}}
-
-
-def test_other_commands_name_files_that_exist() -> None:
-    _, openai, ask = commands("http://127.0.0.1:8000", "org/m", "examples")
-
-    assert Path(shlex.split(openai)[-2]).is_file()
-    assert Path(shlex.split(ask)[4]).is_file()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import pytest
 from sightline.exits import CommandError, Exit
 from sightline.serving import supervisor as module
 from sightline.serving.child import Child, Command
-from sightline.serving.folder import display_path
 from sightline.serving.supervisor import Supervisor
 from tests.support.clients import until_async
 from tests.support.patience import PATIENCE_S
@@ -67,33 +66,6 @@ async def test_process_killed_by_the_system_is_reported_as_lack_of_memory(tmp_pa
             supervisor.check()
 
     assert caught.value.code is Exit.MEMORY
-
-
-async def test_process_that_dies_while_serving_is_announced_and_restarted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "backoff_s", lambda deaths: deaths / 1000)
-    said: list[str] = []
-    three = asyncio.Event()
-
-    def say(line: str) -> None:
-        said.append(line)
-        if len(said) == 3:
-            three.set()
-
-    async with Supervisor(say, DEADLINE_S) as supervisor:
-        supervisor.start(command(tmp_path, "redis", SLEEPS))
-        supervisor.start(command(tmp_path, "api", "raise SystemExit(9)"))
-        keeping = asyncio.create_task(supervisor.keep())
-        await asyncio.wait_for(three.wait(), DEADLINE_S)
-        keeping.cancel()
-
-    log = display_path(tmp_path / "api.log")
-    assert said[:3] == [
-        f"api died (exit code 9), restarting it in 0.001 s; {log} has more",
-        f"api died (exit code 9), restarting it in 0.002 s; {log} has more",
-        f"api died (exit code 9), restarting it in 0.003 s; {log} has more",
-    ]
 
 
 async def test_one_that_cannot_be_started_again_is_not_said_to_have_died_again(

@@ -212,3 +212,11 @@ def test_a_model_that_cannot_be_loaded_ends_the_start_only_where_no_other_is_lef
         child.exit_code = code
 
     assert workers.failed() == stage.children[:spared]
+
+
+def test_where_all_rows_of_the_file_die_a_model_that_was_added_is_still_served(tmp_path: Path) -> None:
+    stage = Stage(added=(NEW,))
+    workers = made(stage, tmp_path)
+    workers.start()
+    stage.children[0].exit_code = 71
+    assert workers.failed() == stage.children

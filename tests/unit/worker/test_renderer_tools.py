@@ -75,18 +75,6 @@ def test_what_a_function_gave_stands_where_gemmas_templates_look_for_it(processo
     assert "<|tool|>" not in text
 
 
-def test_no_functions_are_shown_where_none_are_sent(processor: Any) -> None:
-    assert "<tools>" not in rendered(processor, "hermes", ASK, tools=None)
-    assert "<tools>" in rendered(processor, "hermes", ASK)
-
-
-def test_an_answer_may_call_only_where_functions_are_shown(processor: Any) -> None:
-    found = renderer(processor, TEMPLATES["hermes"])
-    asked = Request(model="m", messages=(ASK,), tools=TOOLS)
-    assert found.prompt(asked, []).syntax == "hermes"
-    assert found.prompt(asked.model_copy(update={"tools": None}), []).syntax is None
-
-
 @pytest.mark.parametrize("where", ["description", "parameters", "arguments", "given"])
 def test_a_special_token_around_a_call_forges_no_turn(processor: Any, where: str) -> None:
     def text(typed: str) -> str:
@@ -142,11 +130,9 @@ def test_a_model_with_several_templates_is_asked_by_the_one_for_chats_or_for_fun
     monkeypatch.setattr(processor.tokenizer, "chat_template", named if of_the_tokenizer else None)
     found = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048)
     asked = Request(model="m", messages=(ASK,), tools=TOOLS)
-    shown, told = (
-        processor.tokenizer.decode(found.prompt(request, []).inputs["input_ids"][0])
-        for request in (asked, asked.model_copy(update={"tools": None}))
-    )
-    assert found.syntax == "hermes"
+    prompts = [found.prompt(request, []) for request in (asked, asked.model_copy(update={"tools": None}))]
+    shown, told = (processor.tokenizer.decode(prompt.inputs["input_ids"][0]) for prompt in prompts)
+    assert [prompt.syntax for prompt in prompts] == ["hermes", None], "an answer may call only what is shown"
     assert "weather" in shown
     assert told == "plainHow is Oslo?"
 

@@ -41,12 +41,3 @@ def test_a_small_picture_beside_large_ones_loses_no_pixel() -> None:
     small, *large = shrunk((300, 200), (4000, 4000), (4000, 4000), (4000, 4000))
     assert small == (300, 200)
     assert all(size[0] < 4000 for size in large)
-
-
-def test_pictures_that_fit_together_stay_as_they_are() -> None:
-    stored = [(2000, 1500)] * 5
-    assert shrunk(*stored) == stored
-
-
-def test_a_request_without_pictures_has_no_sizes() -> None:
-    assert shrunk() == []
