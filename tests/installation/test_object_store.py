@@ -87,55 +87,29 @@ def test_what_one_machine_takes_in_another_answers_though_they_share_no_folder(
 
 
 SHARED = f"s3://{BUCKET}/shared/a.png"
-PLACES: dict[str, tuple[str, dict[str, Any]]] = {
-    "jobs": ("/v1/jobs", {"model": ECHO, "input": {"prompt": "see", "image": SHARED}}),
-    "chat": (
-        "/v1/chat/completions",
-        {
-            "model": ECHO,
-            "messages": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "image_url", "image_url": {"url": SHARED}},
-                        {"type": "text", "text": "see"},
-                    ],
-                }
-            ],
-        },
-    ),
-    "responses": (
-        "/v1/responses",
-        {
-            "model": ECHO,
-            "input": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "input_image", "image_url": SHARED},
-                        {"type": "input_text", "text": "see"},
-                    ],
-                }
-            ],
-        },
-    ),
-    "markdown": (f"/models/{ECHO}", {"inputs": f"![]({SHARED})see"}),
+
+
+def asking(text: str, image: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [image, {"type": text, "text": "see"}]}]
+
+
+CHAT = {"type": "image_url", "image_url": {"url": SHARED}}
+RESPONSE = {"type": "input_image", "image_url": SHARED}
+PLACES: dict[str, dict[str, Any]] = {
+    "/v1/jobs": {"model": ECHO, "input": {"prompt": "see", "image": SHARED}},
+    "/v1/chat/completions": {"model": ECHO, "messages": asking("text", CHAT)},
+    "/v1/responses": {"model": ECHO, "input": asking("input_text", RESPONSE)},
+    f"/models/{ECHO}": {"inputs": f"![]({SHARED})see"},
 }
 
 
-@pytest.fixture(scope="module")
-def _shared_picture(server: ObjectStore) -> None:
-    httpx.put(f"{server.url}/{BUCKET}/shared/a.png", content=picture()).raise_for_status()
-
-
-@pytest.mark.usefixtures("_shared_picture")
 @pytest.mark.parametrize("place", PLACES)
 def test_a_picture_in_a_bucket_that_the_operator_named_is_seen_wherever_a_url_is_taken(
-    service: Service, place: str
+    service: Service, server: ObjectStore, place: str
 ) -> None:
-    path, body = PLACES[place]
+    httpx.put(f"{server.url}/{BUCKET}/shared/a.png", content=picture()).raise_for_status()
     with Api(service.url()) as api:
-        reply = api.post(path, json=body, headers={"prefer": "wait=30"})
+        reply = api.post(place, json=PLACES[place], headers={"prefer": "wait=30"})
         assert reply.is_success, reply.text
         assert "see [8x6]" in reply.text
 

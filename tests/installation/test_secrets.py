@@ -73,13 +73,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         yield Secured(running, client, data)
 
 
-def test_the_port_speaks_nothing_but_tls(secured: Secured) -> None:
-    with pytest.raises(httpx.TransportError):
-        httpx.get(f"{secured.running.url}/health", timeout=60)
-    with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
-        httpx.get(f"{secured.client.base_url}/health", timeout=60)
-
-
 def test_all_of_it_serves_over_tls_and_no_secret_is_on_a_command_line_or_in_a_log(secured: Secured) -> None:
     job = {"model": "sightline/echo", "input": {"prompt": "Hi"}}
     reply = secured.client.post("/v1/jobs", json=job, headers={"prefer": "wait=60"})

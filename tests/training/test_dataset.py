@@ -52,11 +52,3 @@ def test_no_conversation_comes_to_a_held_out_way_to_ask_by_chance() -> None:
     assert [question for question in asked if is_held_out(question)] == []
     # Without the guard of `Wording` it would: this is a clause, turned.
     assert is_held_out("Tell me what the text says.")
-
-
-def test_a_conversation_brings_its_pictures_before_it_asks_about_them() -> None:
-    for seed in range(200):
-        exchanges = conversation(random.Random(seed))
-        shown = sum(len(exchange.pictures) for exchange in exchanges)
-        assert shown <= 2
-        assert not shown or exchanges[0].pictures

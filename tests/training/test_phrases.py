@@ -1,12 +1,9 @@
 """Ways to ask: those held out are never trained on, and freer wordings ask for the same."""
 
-import random
 import re
 from typing import Any
 
-from training.phrases import GUIDES, KNOWN, SLOTS, UNSEEN, is_held_out, loosen
-
-CARRYING = {"how", "many", "red", "circles", "there"}
+from training.phrases import GUIDES, KNOWN, SLOTS, UNSEEN, is_held_out
 
 
 def spelled(phrases: dict[str, list[str]]) -> set[str]:
@@ -31,11 +28,3 @@ def test_the_questions_of_the_guides_are_trained_on() -> None:
     for way, questions in GUIDES.items():
         trained = {template.format(image="image", thing="shape") for template in KNOWN[way]}
         assert trained >= set(questions)
-
-
-def test_a_loosened_question_still_asks_for_the_same() -> None:
-    """A word too many lost, and the model would be taught answers to questions nobody asked."""
-    rng = random.Random(1)
-    for _ in range(500):
-        words = loosen(rng, "How many red circles are there?").lower().split()
-        assert [w for w in words if w.strip("?") in CARRYING] == ["how", "many", "red", "circles", "there?"]

@@ -52,10 +52,7 @@ HEARD = {"one": {"succeeded"}}
         ({"ends": {REMOVED}, "broken": {"job_1"}}, {"lost": 1}),
         ({"ends": {RIGHT, LOST_RUN}, "broken": {"job_1"}}, {"doubled": 1, "record_lost": 1}),
         # The one before it had lost its record.
-        (
-            {"ends": {RIGHT, LOST_RUN}, "ids": {"job_0", "job_1"}, "broken": {"job_0"}},
-            {"record_lost": 1},
-        ),
+        ({"ends": {RIGHT, LOST_RUN}, "ids": {"job_0", "job_1"}, "broken": {"job_0"}}, {"record_lost": 1}),
         ({"reports": HEARD | {"other": {"succeeded"}}}, {}),
         ({"reports": HEARD | {"other": set()}}, {"untold": 1}),
         ({"reports": HEARD | {"other": {"failed"}}}, {"untold": 1}),

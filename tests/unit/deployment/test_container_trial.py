@@ -32,24 +32,6 @@ def test_a_machine_without_an_engine_is_told_so_and_nothing_fails(
     assert capsys.readouterr().out == "--- skipped: neither docker nor podman answers here\n"
 
 
-def test_an_engine_without_compose_cannot_play_the_file(programs: Path) -> None:
-    put(programs, "podman")
-    put(programs, "podman-compose", works=False)
-    (programs / "podman").write_text('#!/bin/sh\n[ "$1" = ps ]\n', encoding="utf-8")
-    with pytest.raises(engine.NoEngineError, match="podman has no compose command"):
-        engine.found()
-
-
-def test_images_are_not_built_without_the_index_of_pytorch(
-    programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(programs, "docker")
-    monkeypatch.delenv("COMPOSE_SIGHTLINE_TORCH_INDEX")
-    monkeypatch.setattr(engine, "ROOT", programs)
-    with pytest.raises(engine.NoEngineError, match="COMPOSE_SIGHTLINE_TORCH_INDEX"):
-        engine.found()
-
-
 def test_the_trial_is_a_project_of_its_own_with_secrets_of_its_own(
     programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

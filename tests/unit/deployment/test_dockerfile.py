@@ -122,22 +122,6 @@ def test_a_row_of_the_catalogue_lacks_no_package_in_the_worker_s_image() -> None
     assert {name for said in needed for name in re.split(r" and |, ", said)} <= names
 
 
-def test_images_can_be_built_where_only_a_mirror_of_the_package_index_is_reached() -> None:
-    installing = [
-        s for s in DOCKERFILE.stages.values() if any("pip install" in rest for _, rest in s.instructions)
-    ]
-    assert len(installing) == 3
-    assert all(("ARG", 'PIP_INDEX_URL=""') in stage.instructions for stage in installing)
-
-
-def test_an_image_is_built_without_what_stands_below_it_by_a_builder_that_makes_all_above() -> None:
-    stages = list(DOCKERFILE.stages)
-    assert stages.index("courier") < stages.index("worker-packages"), (
-        "needs the index of PyTorch's CPU builds"
-    )
-    assert stages.index("worker") < stages.index("vllm-packages")
-
-
 @pytest.mark.parametrize("certificate", ["", "-----BEGIN CERTIFICATE-----"])
 def test_a_mirror_s_authority_is_trusted_besides_the_known_ones(certificate: str, tmp_path: Path) -> None:
     making = DOCKERFILE.stages["service-packages"].instructions

@@ -1,16 +1,13 @@
 """The benchmark for a GPU gives what it found whatever happens to it: the machine may never come back."""
 
 import json
-import re
 import subprocess
 import sys
-from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from packaging.requirements import Requirement
 
 from benchmarks.frame import command
 from benchmarks.gpu import __main__ as gpu
@@ -25,14 +22,6 @@ SCRIPTS = {
     "callers": "import signal; signal.pause()",
     "steps": "raise SystemExit(3)",
 }
-THERE = {
-    *("jinja2", "hf-xet", "matplotlib", "numpy", "pillow", "psutil", "python-dateutil", "pyyaml"),
-    *("torch", "uvloop", "av", "pypdfium2"),
-}
-"""What the list takes for granted, and what it leaves out as only videos and PDF need it."""
-ASKED = ("accelerate", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "openai")
-DRIVER = "nvidia-ml-py"
-"""Asks the driver of a GPU; it needs nothing, and is not installed where there is none."""
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> int:
@@ -74,23 +63,3 @@ def test_a_part_that_fails_or_takes_too_long_costs_no_other_part_s_findings(
     assert found["callers"]["rows"] == [{"failed": "its time is over"}]
     assert found["steps"]["rows"] == [{"failed": "exit code 3"}]
     assert found["waiting_as_served"]["rows"] == [{"way": "waiting_as_served"}]
-
-
-def test_all_that_a_bare_machine_lacks_is_carried() -> None:
-    lines = Path(gpu.__file__).with_name("carried.txt").read_text().splitlines()
-    carried, wanted = {line for line in lines if not line.startswith("#")}, set[str]()
-
-    def want(requirement: Requirement) -> None:
-        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        if name in THERE or (name in wanted and not requirement.extras):
-            return
-        wanted.add(name)
-        extras = ("", *requirement.extras)
-        for needed in map(Requirement, requires(name) or ()):
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
-                want(needed)
-
-    for line in ("sightline-vlm[local,worker]", *ASKED):
-        want(Requirement(line))
-    assert wanted - {"sightline-vlm"} == carried - {DRIVER}
-    assert DRIVER in carried

@@ -20,7 +20,6 @@ from tests.support.manifests import (
     WORKLOADS,
     container,
     environment,
-    image,
     known,
     of_kind,
     selects,
@@ -176,13 +175,6 @@ def test_a_second_model_on_gpus_is_scaled_by_a_scaler_of_its_own(tmp_path: Path)
     assert scaled == {"worker-gpu": "worker-gpu", "worker-big": "worker-big"}
     workers = {row["metadata"]["name"] for row in rows if row["kind"] == "Deployment"}
     assert workers == {"api", "courier", *scaled.values()}
-
-
-def test_a_worker_for_gpus_asks_for_one() -> None:
-    worker = of_kind("fleet", "Deployment")["worker-gpu"]
-    assert container(worker)["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert image(worker) == "sightline-worker-gpu"
-    assert spec(worker)["tolerations"][0]["key"] == "nvidia.com/gpu"
 
 
 def test_spans_reach_a_collector_by_the_rule_of_the_page() -> None:

@@ -103,16 +103,6 @@ def test_a_checkout_that_was_copied_or_moved_runs_its_own_code(
     assert said.endswith(f"code of {other}\n")
 
 
-def test_a_copy_in_a_folder_of_the_same_last_names_runs_its_own_code(checkout: Path) -> None:
-    below = checkout.parent / "mnt" / str(checkout).lstrip("/")
-    below.parent.mkdir(parents=True)
-    checkout.rename(below)
-    make(below, "run", f"PYTHON={checkout.with_name('python3')}")
-    shutil.copytree(below, checkout)
-    said = make(checkout, "run", f"PYTHON={checkout.with_name('python3')}")
-    assert said.endswith(f"code of {checkout}\n")
-
-
 def test_an_environment_that_a_link_leads_to_is_used_and_never_emptied(checkout: Path) -> None:
     other = checkout.with_name("another")
     other.mkdir()
@@ -124,14 +114,6 @@ def test_an_environment_that_a_link_leads_to_is_used_and_never_emptied(checkout:
     assert (checkout / ".venv/bin/sightline").exists()
 
 
-def test_an_environment_that_was_made_through_a_link_is_kept(checkout: Path) -> None:
-    link = checkout.with_name("link")
-    link.symlink_to(checkout)
-    long = f"""'{"''"}exec' "{link}/.venv/bin/python3.11" "$0" "$@"\n' {"''"}'\n"""
-    (checkout / ".venv/bin/pip").write_text("#!/bin/sh\n" + long)
-    assert make(checkout, "run", "PYTHON=false") == f"code of {checkout}\n"
-
-
 def test_an_environment_whose_python_was_upgraded_away_is_made_anew(checkout: Path) -> None:
     python = checkout / ".venv/bin/python"
     python.unlink()
@@ -139,9 +121,3 @@ def test_an_environment_whose_python_was_upgraded_away_is_made_anew(checkout: Pa
     said = make(checkout, "run", f"PYTHON={checkout.with_name('python3')}")
     assert "installed" in said
     assert said.endswith(f"code of {checkout}\n")
-
-
-def test_a_second_service_can_be_given_a_folder_of_its_own(tmp_path: Path) -> None:
-    assert "sightline run --port 8080 --data 'my data'" in make(
-        tmp_path, "-n", "run", "PORT=8080", "DATA=my data"
-    )

@@ -57,7 +57,8 @@ LISTED = {
 NAME = re.compile(r"\b_\w+")
 INHERITED = re.compile(r"super\(\)\._[^_]")
 DEFINITION = re.compile(
-    r"^ *(?:async def|def|class) (\w+)|^ *([\w., ]+)(?:: [^=\n]+)? = |^ +(_\w+): ", re.MULTILINE
+    r"^ *(?:async def|def|class) (\w+)|^ *((?:[\w., ]+ = )*[\w., ]+)(?:: [^=\n]+)? = |^ +(_\w+): ",
+    re.MULTILINE,
 )
 
 

@@ -1,6 +1,9 @@
 """The webhook benchmark's own judgement: a checker that finds nothing proves nothing."""
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from benchmarks.webhooks.checker import ALL, OWN, DeliveredJob, given_up, judge
 from benchmarks.webhooks.receivers import Received
@@ -27,14 +30,32 @@ def found(
     return {name: n for name, n in counts.items() if n and name not in ("calls", "tries", "taken")}
 
 
-def test_calls_that_were_taken_are_right() -> None:
-    assert found(call(OWN), call(ALL)) == {}
-    assert found(call(OWN, 500), call(OWN), call(ALL, None), call(ALL)) == {}
+REFUSED = replace(JOB, delivered=False)
 
 
-def test_a_call_that_nobody_took_is_lost() -> None:
-    assert found(call(OWN)) == {"lost": 1}
-    assert found(call(OWN), call(ALL, 500)) == {"lost": 1}
+@pytest.mark.parametrize(
+    ("calls", "expected", "otherwise"),
+    [
+        ((call(OWN), call(ALL)), {}, {}),
+        ((call(OWN, 500), call(OWN), call(ALL, None), call(ALL)), {}, {}),
+        ((call(OWN),), {"lost": 1}, {}),
+        ((call(OWN), call(ALL, 500)), {"lost": 1}, {}),
+        ((call(OWN, 410), call(ALL)), {"refused": 1}, {"job": REFUSED}),
+        # The record says otherwise than the receiver, or the log of events has its end not once.
+        ((call(OWN), call(ALL)), {"misreported": 1}, {"job": REFUSED}),
+        ((call(OWN, 410), call(ALL)), {"refused": 1, "misreported": 1}, {}),
+        ((call(OWN), call(ALL)), {"misreported": 1}, {"events": ()}),
+        ((call(OWN), call(ALL)), {"misreported": 1}, {"events": (JOB.message,) * 2}),
+        ((call(OWN), call(ALL, body=BODY.replace("succeeded", "failed"))), {"torn": 1}, {}),
+        ((replace(call(OWN), timestamp=2), call(ALL)), {"forged": 1}, {}),
+        ((replace(call(OWN), signatures=call(ALL).signatures), call(ALL)), {"forged": 1}, {}),
+        ((call(OWN), call(OWN), call(ALL)), {"repeats": 1}, {}),
+    ],
+)
+def test_calls_are_judged_by_who_took_them_and_what_the_records_say(
+    calls: tuple[Received, ...], expected: dict[str, int], otherwise: dict[str, Any]
+) -> None:
+    assert found(*calls, **otherwise) == expected
 
 
 def test_a_call_that_was_given_up_in_the_log_is_not_lost() -> None:
@@ -43,32 +64,7 @@ def test_a_call_that_was_given_up_in_the_log_is_not_lost() -> None:
     assert found(call(OWN), call(ALL, None), exhausted=frozenset({("job_1a", ALL)})) == {"given_up": 1}
 
 
-def test_a_receiver_that_wanted_no_more_is_not_lost() -> None:
-    refused = replace(JOB, delivered=False)
-    assert found(call(OWN, 410), call(ALL), job=refused) == {"refused": 1}
-
-
-def test_a_record_that_says_otherwise_than_the_receiver_is_seen() -> None:
-    assert found(call(OWN), call(ALL), job=replace(JOB, delivered=False)) == {"misreported": 1}
-    assert found(call(OWN, 410), call(ALL)) == {"refused": 1, "misreported": 1}
-
-
-def test_other_bytes_under_the_same_id_are_seen() -> None:
-    assert found(call(OWN), call(ALL, body=BODY.replace("succeeded", "failed"))) == {"torn": 1}
-
-
-def test_a_wrong_signature_is_seen() -> None:
-    assert found(replace(call(OWN), timestamp=2), call(ALL)) == {"forged": 1}
-    assert found(replace(call(OWN), signatures=call(ALL).signatures), call(ALL)) == {"forged": 1}
-
-
-def test_repeats_are_counted_and_strangers_found() -> None:
-    assert found(call(OWN), call(OWN), call(ALL)) == {"repeats": 1}
+def test_strangers_are_found() -> None:
     stranger = replace(call(OWN), id="msg_2b_ended", body='{"data":{"id":"job_2b"}}')
     signed = signature(key_of(SECRETS[OWN]), stranger.id, 1, stranger.body.encode())
     assert found(call(OWN), call(ALL), replace(stranger, signatures=(signed,))) == {"unasked": 1}
-
-
-def test_an_end_that_is_not_in_the_log_of_events_once_is_seen() -> None:
-    assert found(call(OWN), call(ALL), events=()) == {"misreported": 1}
-    assert found(call(OWN), call(ALL), events=(JOB.message,) * 2) == {"misreported": 1}

@@ -54,21 +54,9 @@ def test_a_question_costs_one_request_and_its_file_travels_as_bytes(tmp_path: Pa
     answer = Chat(client(service), pictures=[medium_url(str(picture))]).ask("Is it?", print)
 
     (request,) = seen
-    assert json.loads(request.content) == {
-        "stream": True,
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {
-                        "type": "image_url",
-                        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
-                    },
-                    {"type": "text", "text": "Is it?"},
-                ],
-            }
-        ],
-    }
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Is it?"}]
+    assert json.loads(request.content) == {"stream": True, "messages": [{"role": "user", "content": content}]}
     assert answer.model == MODEL
 
 

@@ -161,13 +161,3 @@ async def test_logs_do_not_fill_the_disk_over_many_restarts(
         "child.log": "three\n",
         "child.log.1": "wo\n",
     }
-
-
-async def test_a_log_of_json_is_quoted_by_its_words_and_the_cause_behind_them(
-    start: Callable[..., Child],
-) -> None:
-    line = {"time": "2", "message": "it cannot begin", "exception": "Traceback\n" + "x" * 400 + "\nWhy: so"}
-    child = start(f"import json; print(json.dumps({line!r})); print('plain'); print('[1]')")
-    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
-
-    assert child.last_lines() == "  | it cannot begin: Why: so\n  | plain\n  | [1]"

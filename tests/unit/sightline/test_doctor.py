@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,15 +113,6 @@ def test_a_row_whose_trial_load_dies_hides_nothing_of_the_others(monkeypatch: py
     assert dry_load.refusals(rows) == {"org/dies": words, "my/dies": words}
 
 
-def test_a_machine_without_memory_for_a_load_on_trial_is_no_broken_model(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dry_load, "COMMAND", (sys.executable, "-c", "raise SystemExit('no room')"))
-    found = list(models.checks([Model(id="org/m", source=str(TINY))], None, gpu=False))
-    assert [(check.about, check.state) for check in found] == [("models", "warning"), ("model org/m", "ok")]
-    assert found[0].said.endswith("no room")
-
-
 def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = [Model(id=f"org/{name}", engine="echo") for name in "ab"]
     monkeypatch.setattr("sightline.serving.memory.free_memory_bytes", lambda **_: 499 * 2**20)
@@ -135,25 +125,6 @@ def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pyte
 def test_a_model_whose_folder_is_not_there_is_a_problem(source: str) -> None:
     (found,) = models.checks([Model(id="org/m", source=source)], None, gpu=False)
     assert found.state == "problem"
-
-
-def test_a_record_store_that_hangs_is_not_asked_a_second_time(
-    place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        monkeypatch.setattr("sightline.doctor.diagnosis.stored_fleet", pytest.fail)
-        assert main(["doctor", *place]) == 1
-    assert "problem  redis" in capsys.readouterr().out
-
-
-def test_a_port_that_another_program_has_is_named_with_that_program() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        found = machine.check_port("127.0.0.1", port, answers=False)
-    assert found.state == "problem"
-    assert Path(sys.executable).name[:6] in found.said
-    assert machine.check_port("127.0.0.1", free_port(), answers=False).state == "ok"
 
 
 def test_a_data_folder_that_cannot_be_written_or_has_no_room_is_a_problem(tmp_path: Path) -> None:
@@ -228,44 +199,23 @@ def test_workers_that_take_nothing_are_named(said: dict[str, Any], state: State,
     assert word in found.said
 
 
-def examined(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], health: dict[str, Any] | None, **row: Any
-) -> tuple[dict[str, State], set[str]]:
-    """Where a service has that row, and a full disk unless it answers: states, and lanes that are known."""
-    full = Check("persistence", "problem", "its last write to its disk failed", "make room")
-    asked: set[str] = set()
-
-    def unnamed(_: object, models: list[Model]) -> dict[str, int]:
-        asked.update(model.lane for model in models)
-        return {"model.org--renamed": 3}
-
-    monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setattr(running.Api, "health", lambda _: health)
-    monkeypatch.setattr(running.Api, "fleet", lambda _: [line(**row)])
-    monkeypatch.setattr(records, "checks", lambda *_: iter([] if health else [full]))
-    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: ([line(**row)], 0))
-    monkeypatch.setattr(diagnosis, "unnamed_queues", unnamed)
-    place = diagnosis.Place("127.0.0.1", int(arguments[1]), Path(arguments[3]))
-    return states(diagnosis.examine(place)), asked
-
-
 @pytest.mark.parametrize("health", [{"store": "read_only"}, {"store": "unreachable"}, None])
 def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_full_disk(
-    health: dict[str, Any] | None, place: list[str], monkeypatch: pytest.MonkeyPatch
+    health: dict[str, Any] | None, place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They could not write for so long that they look dead in it, also to the API that runs there."""
-    dead = {"queued": WAITING, "workers": [], "state": "no_worker"}
-    found, _ = examined(monkeypatch, place, health, **dead)
+    full = Check("persistence", "problem", "its last write to its disk failed", "make room")
+    dead = [line(queued=WAITING, workers=[], state="no_worker")]
+    monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(running.Api, "health", lambda _: health)
+    monkeypatch.setattr(running.Api, "fleet", lambda _: dead)
+    monkeypatch.setattr(records, "checks", lambda *_: iter([] if health else [full]))
+    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: (dead, 0))
+
+    found = states(diagnosis.examine(diagnosis.Place("127.0.0.1", int(place[1]), tmp_path)))
+
     assert found["workers"] == "warning"
     assert not found.keys() & {"workers of org/m", "couriers"}
-
-
-def test_queues_of_models_that_the_running_service_serves_are_not_called_unnamed(
-    place: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found, asked = examined(monkeypatch, place, {"store": "reachable"})
-    assert found["queue model.org--renamed"] == "problem"
-    assert "model.org--m" in asked
 
 
 def test_workers_of_one_model_with_different_weights_are_named() -> None:
@@ -276,12 +226,6 @@ def test_workers_of_one_model_with_different_weights_are_named() -> None:
     _, found = workers.checks([line(workers=[alike, other, loading])])
     assert (found.state, found.about) == ("warning", "weights of org/m")
     assert "bbbbbbbb has process 8 on there" in found.said
-
-
-def test_a_row_that_the_running_service_does_not_know_is_named() -> None:
-    file = [Model(id=name, engine="echo") for name in ("org/m", "org/new")]
-    (found,) = workers.check_unserved(file, [line()])
-    assert (found.state, found.about) == ("warning", "workers of org/new")
 
 
 @pytest.fixture
@@ -302,17 +246,6 @@ def test_a_machine_on_which_all_is_well_ends_with_0(
     said = capsys.readouterr().out
     assert "problem" not in said
     assert "`sightline run` starts" in said
-
-
-def test_a_machine_of_a_fleet_is_not_blamed_for_a_data_folder_that_it_does_not_use(
-    place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "data").touch()
-    monkeypatch.setenv(PREFIX + "BLOBS__URL", str(tmp_path))
-    at = diagnosis.Place("127.0.0.1", int(place[1]), tmp_path / "data")
-    assert states(diagnosis.examine(at))["data folder"] == "problem", "the records would lie there"
-    monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{free_port()}/0")
-    assert "data folder" not in states(diagnosis.examine(at))
 
 
 def test_a_problem_ends_with_1_and_says_what_to_do(

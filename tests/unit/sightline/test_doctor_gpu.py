@@ -43,14 +43,6 @@ def test_the_gpu_is_told_as_its_driver_tells_it(
     assert said in found.said
 
 
-def test_a_driver_that_fails_is_no_problem_where_nobody_wants_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver(tmp_path, "exit 9", monkeypatch)
-    (found,) = gpu.checks([Model(id="org/m", source="org/m", device="cpu")])
-    assert found.state == "warning"
-
-
 def test_weights_that_a_gpu_takes_need_no_room_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     # A load on trial would take seconds.
     monkeypatch.setattr(models, "refusals", lambda _: {})

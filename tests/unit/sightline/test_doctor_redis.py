@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -163,24 +162,6 @@ def test_records_that_could_not_be_read_are_named(server: RedisServer) -> None:
     assert "/v1/admin/records" in str(found.fix)
 
 
-def test_a_user_who_may_not_call_functions_is_named(server: RedisServer) -> None:
-    with Redis(port=server.port) as client:
-        client.acl_setuser(
-            "reader",
-            enabled=True,
-            passwords="+swordfish",
-            keys="*",
-            commands=["+info", "+time", "+hget", "+dbsize", "+exists"],
-        )
-        url = f"redis://reader:swordfish@127.0.0.1:{server.port}/0"
-        try:
-            (found,) = records.checks(RedisSettings.model_validate({"url": url}))
-        finally:
-            client.acl_deluser("reader")
-    assert (found.about, found.state) == ("redis", "problem")
-    assert "fcall" in found.said
-
-
 @pytest.mark.parametrize("password", ["", ":swordfish@"])
 def test_a_password_that_is_wrong_or_missing_is_not_told_as_a_server_that_is_down(
     server: RedisServer, password: str
@@ -205,13 +186,3 @@ def test_a_clock_that_is_another_than_the_record_store_s_is_named(
 ) -> None:
     found = states(records.checks(settings(server), now=lambda: time.time() - ahead_s))
     assert found["clock"] == state
-
-
-def test_a_machine_that_stood_still_while_it_asked_is_not_told_of_another_clock(server: RedisServer) -> None:
-    asked = count(1)
-
-    def now() -> float:
-        """The answer to the first question is looked at ten seconds late."""
-        return time.time() + (10 if next(asked) == 2 else 0)
-
-    assert states(records.checks(settings(server), now=now))["clock"] == "ok"

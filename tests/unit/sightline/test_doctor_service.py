@@ -1,6 +1,5 @@
 """`sightline doctor` asks a service that runs how it is, and the object store whether it is there."""
 
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,10 +8,7 @@ import pytest
 from shared.settings import CLIENT_KEY, ApiSettings, BlobSettings
 from sightline.doctor import machine, running
 from sightline.doctor.check import State
-from sightline.doctor.command import _place
-from sightline.doctor.diagnosis import Place
 from sightline.doctor.running import Api
-from sightline.serving.running_services import recorded
 
 HEALTHY = {"status": "ok", "store": "reachable", "blobs": {"kind": "folder", "state": "reachable"}}
 
@@ -84,17 +80,3 @@ def test_a_service_with_keys_is_asked_with_the_caller_s_and_known_to_have_them(
         assert (api.fleet(), api.keyed()) == (fleet, True)
     (access,) = machine.check_access(ApiSettings(), "127.0.0.1", keyed=True)
     assert access.said == "the API asks for keys"
-
-
-def test_the_service_that_runs_here_is_looked_at_whatever_its_port(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert _place(None, None, None, None) == Place("127.0.0.1", 8000, Path("data"))
-    with recorded("http://127.0.0.1:8099", tmp_path / "jobs", print):
-        assert _place(None, None, None, None) == Place("127.0.0.1", 8099, tmp_path / "jobs", "http")
-        assert _place(None, 8099, None, None) == Place("127.0.0.1", 8099, tmp_path / "jobs")
-        assert _place(None, 8100, None, None) == Place("127.0.0.1", 8100, Path("data"))
-        assert _place(None, None, "https://gpu.example", None) == Place(
-            "gpu.example", 443, Path("data"), "https"
-        )

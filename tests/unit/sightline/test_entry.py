@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from sightline.cli import main
-from sightline.exits import Exit
 from tests.support.service import ROOT
 from tests.support.typed import helps
 
@@ -116,23 +114,6 @@ def test_a_worker_or_courier_that_is_stopped_between_its_two_programs_is_no_fail
 def test_a_full_disk_is_one_sentence() -> None:
     done = typed(f"doctor > {FULL}")
     assert (done.returncode, done.stderr) == (2, "sightline: Standard output: No space left on device.\n")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [("jobs", "show"), ("jobs", "list", "--metadata"), ("ask", "--picture", "https://example.com/a.png")],
-)
-def test_an_argument_of_a_latin_1_terminal_is_one_sentence_and_no_answer_of_the_service(
-    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*command, "caf\udce9=1", "--url", "http://127.0.0.1:1"]) == Exit.USAGE
-    assert capsys.readouterr() == ("", "sightline: An argument is not written in UTF-8.\n")
-
-
-def test_a_fault_of_ours_is_not_blamed_on_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.process_commands.run", lambda *_: "é".encode("ascii"))
-    with pytest.raises(UnicodeEncodeError):
-        main(["run"])
 
 
 @pytest.mark.usefixtures("echo")

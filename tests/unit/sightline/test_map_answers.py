@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sightline.exits import CommandError
-from sightline.mapping.caller import MISFITS, Caller
+from sightline.mapping.caller import MISFITS
 from sightline.mapping.output import Receipt
 from sightline.mapping.run import TRIES, Progress, map_rows
 from tests.support.service import ROOT
@@ -23,14 +23,8 @@ Answer = Callable[[str], httpx.Response]
 
 
 def ended(error: dict[str, Any] | None = None) -> httpx.Response:
-    job = {
-        "id": "job_1",
-        "created_at": 1.0,
-        "started_at": 1.0,
-        "ended_at": 2.0,
-        "status": "failed",
-        "error": error,
-    }
+    times = {"created_at": 1.0, "started_at": 1.0, "ended_at": 2.0}
+    job = {"id": "job_1", **times, "status": "failed", "error": error}
     if error is None:
         job |= {"status": "succeeded", "result": {"text": "a circle"}}
     return httpx.Response(200, json=job)
@@ -73,12 +67,6 @@ def test_rows_wait_for_a_worker_that_loads_again(monkeypatch: pytest.MonkeyPatch
     assert (receipt.answered, receipt.failed) == (1, 0)
 
 
-def test_one_row_that_does_not_fit_fails_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    texts = ["long", *(f"{n}" for n in range(40))]
-    receipt = mapped(monkeypatch, tmp_path, texts, lambda text: ended(MISFIT if text == "long" else None))
-    assert (receipt.answered, receipt.failed) == (40, 1)
-
-
 def test_where_no_row_fits_the_map_ends_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     prompts = list[str]()
 
@@ -92,10 +80,11 @@ def test_where_no_row_fits_the_map_ends_early(monkeypatch: pytest.MonkeyPatch, t
     assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended(), max_tokens=5).answered == 1
 
 
-def test_a_map_that_has_answers_goes_on_past_many_rows_that_do_not_fit(
+def test_rows_that_do_not_fit_fail_alone_and_however_many_where_the_map_has_answers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended()).answered == 1
+    first = mapped(monkeypatch, tmp_path, ["long", "a"], lambda text: ended(None if text == "a" else MISFIT))
+    assert (first.answered, first.failed) == (1, 1)
     texts = ["a", *(f"{n}" for n in range(2 * MISFITS))]
     assert mapped(monkeypatch, tmp_path, texts, lambda _: ended(MISFIT)).failed == 2 * MISFITS
 
@@ -135,14 +124,6 @@ def test_a_progress_that_nobody_can_read_costs_no_answer(
 
     assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended(), show).answered == 1
     assert (tmp_path / "out.jsonl").exists()
-
-
-async def test_what_is_no_such_service_is_named() -> None:
-    """A sign-in page answers every path, with 200."""
-    page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
-    async with httpx.AsyncClient(base_url="http://service", transport=page) as client:
-        with pytest.raises(CommandError, match="http://service/v1/models did not answer as this service"):
-            await Caller([client]).model()
 
 
 def test_a_program_maps_without_the_rest_of_the_service() -> None:

@@ -55,13 +55,6 @@ def test_a_table_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
         list(rows)
 
 
-def test_moments_are_read_as_pandas_writes_them(tmp_path: Path) -> None:
-    moments = arrow.table({"at": arrow.array([10**18 + 1, None], arrow.timestamp("ns"))})
-    parquet.write_table(moments, tmp_path / "rows.parquet")
-    rows = [row.columns for row in source(str(tmp_path)).rows()]
-    assert rows == [{"at": "2001-09-09 01:46:40.000000001"}, {"at": None}]
-
-
 def test_a_text_that_begins_like_a_data_uri_is_a_text(tmp_path: Path) -> None:
     table = tmp_path / "rows.jsonl"
     table.write_text(

@@ -33,7 +33,7 @@ def reach(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weights_come_after_what_describes_them_and_a_broken_transfer_goes_on_where_it_ended(
-    hub: ModelHub, capsys: pytest.CaptureFixture[str]
+    hub: ModelHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = described("org/tiny")
     assert (model.weights, model.missing) == (WEIGHTS, WEIGHTS)
@@ -44,15 +44,9 @@ def test_weights_come_after_what_describes_them_and_a_broken_transfer_goes_on_wh
     assert (model.folder / "model.safetensors").read_bytes() == (TINY / "model.safetensors").read_bytes()
     assert hub.ranges == [f"bytes={WEIGHTS // 2 // PIECE * PIECE}-"]
     assert f"downloaded 100 % of {WEIGHTS:,} bytes" in capsys.readouterr().err
-    assert described("org/tiny").missing == 0, "it is here"
-
-
-@pytest.mark.usefixtures("hub")
-def test_what_was_fetched_serves_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    described("org/tiny").download()
     reach("http://127.0.0.1:9", monkeypatch)
     again = described("org/tiny")
-    assert (again.weights, again.missing) == (WEIGHTS, 0)
+    assert (again.weights, again.missing) == (WEIGHTS, 0), "it is here, and serves without a network"
     with pytest.raises(CommandError, match="org/other is not on this machine yet") as refused:
         described("org/other")
     assert refused.value.code is Exit.UNREACHABLE

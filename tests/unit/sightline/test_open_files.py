@@ -2,7 +2,6 @@
 
 import resource
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -40,16 +39,6 @@ def test_callers_are_not_turned_away_at_a_limit_that_each_program_may_raise(
     grants[resource.RLIMIT_NOFILE] = soft, hard
     assert allow_files() == allowed
     assert grants[resource.RLIMIT_NOFILE] == (soft if soft in (NONE, 65_536) else allowed, hard)
-
-
-def test_a_system_that_does_not_let_it_be_raised_is_told_as_it_is(
-    grants: dict[int, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise ValueError("not allowed to raise maximum limit")
-
-    monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert allow_files() == grants[resource.RLIMIT_NOFILE][0]
 
 
 @pytest.mark.parametrize(("hard", "warned"), [(64, True), (4096, False)])

@@ -88,15 +88,6 @@ def test_of_several_services_that_of_this_folder_is_meant_and_elsewhere_none_is_
     assert "8001" not in str(several.value)
 
 
-def test_a_recorded_service_that_does_not_answer_is_named_and_not_replaced(
-    record: Record, capsys: pytest.CaptureFixture[str]
-) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    with record(url, "a"):
-        assert main(["jobs", "list"]) == Exit.UNREACHABLE
-    assert f"No answer from {url}" in capsys.readouterr().err
-
-
 def test_the_environment_names_the_service_and_an_argument_another_one(
     record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,14 +96,14 @@ def test_the_environment_names_the_service_and_an_argument_another_one(
     with record("http://127.0.0.1:1", "a"):
         assert main(["jobs", "list"]) == Exit.UNREACHABLE
         assert main(["jobs", "list", "--url", typed]) == Exit.UNREACHABLE
+        load_settings()
+        monkeypatch.delenv(CLIENT_URL)
+        assert main(["jobs", "list"]) == Exit.UNREACHABLE
     asked = capsys.readouterr().err.splitlines()
-    assert [named in asked[0], typed in asked[1]] == [True, True]
-    load_settings()
+    assert [named in asked[0], typed in asked[1], "http://127.0.0.1:1" in asked[2]] == [True] * 3
 
 
-def test_a_service_whose_home_cannot_be_written_serves_all_the_same(
-    state: Path,
-) -> None:
+def test_a_service_whose_home_cannot_be_written_serves_all_the_same(state: Path) -> None:
     state.write_text("a file")
     warnings: list[str] = []
     with recorded("http://127.0.0.1:8321", Path("data"), warnings.append):

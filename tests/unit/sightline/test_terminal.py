@@ -17,27 +17,6 @@ from sightline.terminal import show_facts, show_table
 show_table(("ID", "STATUS"), [("job_1", "failed"), ("[red]job_2[/red]", "\\x1b[2Jgone\\u202e")])
 show_facts([("name", "[bold]it[/bold]"), ("none", None)])
 """
-BARS = """
-import time
-from sightline.progress import Bar, PlaceBar
-
-with Bar("uploading", of_bytes=True) as bar:
-    for sent in (1000, 2000, 3000):
-        time.sleep(0.01)
-        bar.show(sent, 9000)
-        bar.refresh()
-with Bar("waiting") as bar:
-    for done in (10, 20, 30):
-        time.sleep(0.01)
-        bar.show(done, 60, "in_progress [red]")
-        bar.refresh()
-with PlaceBar("waiting") as bar:
-    for comment in ("queued 4 busy", "queued 1 busy"):
-        bar.show_place(comment)
-        bar.refresh()
-    bar.emit("A cat.")
-    bar.tell("waits for its next attempt: worker_lost")
-"""
 
 
 def at_a_terminal(*argv: str, **env: str) -> str:
@@ -92,12 +71,6 @@ def test_who_wants_no_colour_or_has_none_is_shown_none() -> None:
     assert not set(dumb) & set(BOXES + "\x1b")
 
 
-def test_an_id_is_not_cut_where_a_terminal_is_narrow() -> None:
-    rows = "[('job_' + '0' * 32, 'w ' * 60)]"
-    code = f"from sightline.terminal import show_table; show_table(('ID', 'WHY'), {rows})"
-    assert "job_" + "0" * 32 in at_a_terminal("-c", code, COLUMNS="60")
-
-
 def test_help_is_boxes_for_a_person_and_text_for_a_pager() -> None:
     seen, read = (shown("-m", "sightline", "jobs", "list", "--help") for shown in (at_a_terminal, in_a_pipe))
     assert "╭" in seen
@@ -114,24 +87,6 @@ def test_help_waits_for_nothing_that_only_the_commands_need() -> None:
 def test_wrong_arguments_are_one_sentence_at_a_terminal_too() -> None:
     seen = at_a_terminal("-m", "sightline", "jobs", "show")
     assert seen == "\x1b[31msightline: Missing argument 'job' (see `sightline jobs show --help`)\x1b[0m\r\n"
-
-
-def test_bars_tell_rate_and_time_left_to_a_person_alone() -> None:
-    seen, read = at_a_terminal("-c", BARS), in_a_pipe("-c", BARS)
-    for words in (
-        "uploading",
-        "3.0/9.0 kB",
-        "kB/s",
-        "in_progress [red]",
-        "30/60",
-        "/s",
-        "0:00:0",
-        "queued 1 busy",
-    ):
-        assert words in seen
-    assert "3/4" in seen, "how far it has come in the line"
-    assert seen.endswith("A cat.\x1b[2msightline: waits for its next attempt: worker_lost\x1b[0m\r\n")
-    assert read == "A cat.sightline: waits for its next attempt: worker_lost\n"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ async def test_an_added_model_is_started_when_the_service_serves_and_not_before(
     workers = made(stage, tmp_path)
     assert workers.start() == (OWN,)
     assert stage.names() == ["worker-org--own"]
-    await followed(workers, stage, "worker-org--own", "worker-org--new")
+    async with followed(workers):
+        await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
 
 
 def test_a_row_that_was_removed_is_not_passed_over_in_silence(tmp_path: Path) -> None:
@@ -103,12 +105,11 @@ async def test_one_that_cannot_be_started_is_said_once_and_ends_no_other(tmp_pat
     stage = Stage(added=(NEW,), refused="new")
     workers = made(stage, tmp_path)
     workers.start()
-    following = asyncio.create_task(workers.follow())
-    await until_async(lambda: heard(stage, "org/new is not started yet: no more processes"))
-    stage.refused = ""
-    await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
+    async with followed(workers):
+        await until_async(lambda: heard(stage, "org/new is not started yet: no more processes"))
+        stage.refused = ""
+        await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
     assert len([line for line in stage.said if "not started yet" in line]) == 1
-    await cancelled(following)
 
 
 def test_of_several_workers_those_that_run_are_not_started_again_and_again(tmp_path: Path) -> None:
@@ -123,14 +124,13 @@ async def test_a_model_that_comes_back_with_another_row_gets_another_worker(tmp_
     stage = Stage(added=(NEW,))
     workers = made(stage, tmp_path)
     workers.start()
-    following = asyncio.create_task(workers.follow())
-    await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
-    before = stage.running[1]
-    stage.added = (OTHER,)
-    await until_async(lambda: heard(stage, "worker-org--new is stopped"))
-    await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
+    async with followed(workers):
+        await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
+        before = stage.running[1]
+        stage.added = (OTHER,)
+        await until_async(lambda: heard(stage, "worker-org--new is stopped"))
+        await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
     assert stage.running[1].argv != before.argv, "as many threads as before, though it has more rows"
-    await cancelled(following)
 
 
 def test_the_longest_name_of_a_model_is_one_that_its_log_can_have(tmp_path: Path) -> None:
@@ -179,10 +179,13 @@ def report(settings: Settings, store: Store, pid: int, state: State = "ready") -
     store.run(call)
 
 
-async def followed(workers: Workers, stage: Stage, *names: str) -> None:
+@asynccontextmanager
+async def followed(workers: Workers) -> AsyncIterator[None]:
     following = asyncio.create_task(workers.follow())
-    await until_async(lambda: running(stage, *names))
-    await cancelled(following)
+    yield
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
 
 
 async def running(stage: Stage, *names: str) -> bool:
@@ -191,12 +194,6 @@ async def running(stage: Stage, *names: str) -> bool:
 
 async def heard(stage: Stage, words: str) -> bool:
     return any(words in line for line in stage.said)
-
-
-async def cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 @pytest.mark.parametrize(

@@ -144,10 +144,7 @@ def begun(grammar: Any = None, **parameters: Any) -> tuple[VllmAnswer, list[Piec
     pieces, cancel = list[Piece](), threading.Event()
     row = Row(Prompt(1, 0, None), Parameters(**parameters), pieces.append, cancel, grammar=grammar)
     transcript = Transcript(
-        row,
-        lambda ids: "".join(LETTERS[id_] for id_ in ids),
-        lambda id_: (LETTERS[id_], b""),
-        ends=[END],
+        row, lambda ids: "".join(LETTERS[id_] for id_ in ids), lambda id_: (LETTERS[id_], b""), ends=[END]
     )
     return VllmAnswer(row, transcript, {END}), pieces, cancel
 
