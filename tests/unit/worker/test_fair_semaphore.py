@@ -1,8 +1,5 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -92,15 +89,6 @@ def test_who_has_fewest_turns_is_let_in_before_all_that_another_waits_for() -> N
     assert order == ["alice", "mallory", "mallory"]
 
 
-def test_the_last_turn_is_left_to_who_comes_later() -> None:
-    turns = KeyedFairSemaphore(2)
-    with turns.reserve("a", "mallory", 0):
-        with pytest.raises(TimeoutError), turns.reserve("a", "mallory", 0):
-            pass
-        with turns.reserve("a", "alice", 0):
-            pass
-
-
 def haul(
     places: KeyedFairSemaphore, limit_s: float = 20, most: int = 50 * SMALL, caller: str = ""
 ) -> JobAllowance:
@@ -120,20 +108,6 @@ def test_few_jobs_have_much_in_memory_at_once() -> None:
     with large[0]:
         pass
     haul(places).count_bytes(2 * SMALL)
-
-
-def test_waiting_for_a_place_costs_the_origin_none_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-
-    class Crowded(KeyedFairSemaphore):
-        def reserve(self, *_: Any) -> Any:
-            clock[0] += 5
-            return nullcontext()
-
-    monkeypatch.setattr("worker.fetching.guarded_http.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    one = haul(Crowded(1), limit_s=5)
-    one.count_bytes(2 * SMALL)
-    assert one.remaining_s() == 5
 
 
 def test_a_job_that_waits_for_its_own_fetches_is_slow_and_not_crowded_out() -> None:

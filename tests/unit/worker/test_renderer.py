@@ -121,20 +121,6 @@ def test_a_final_assistant_message_is_continued_where_asked(processor: Any, rend
     assert text_of(processor, question).endswith("Describe.<|end|><|assistant|>"), "it is answered"
 
 
-@pytest.mark.parametrize(("shown", "lost"), [("p.text | trim", " \n"), ("p.text", "")])
-def test_an_engine_knows_what_blanks_of_a_text_it_goes_on_with_the_template_dropped(
-    processor: Any, shown: str, lost: str
-) -> None:
-    loop = "{% for m in messages %}{% for p in m.content %}{{ SHOWN }}{% endfor %}{% endfor %}"
-    trimming = renderer_with(processor, loop.replace("SHOWN", shown))
-    turns = message("user", "Describe."), message("assistant", "A red \n")
-    prompt = build(trimming, *turns, continue_final=True)
-    assert text_of(processor, prompt) == "Describe.A red" + " \n".removesuffix(lost)
-    request = Request(model="m", messages=turns, continue_final=True)
-    assert prompt.trimmed == trimming.ids(request, ())[1] == lost
-    assert build(trimming, *turns).trimmed == ""
-
-
 @pytest.mark.parametrize("typed", [("<ima", "ge>"), (Image(), "<image> and <image>")])
 def test_a_raw_prompt_claims_no_picture_that_is_not_there(
     renderer: Renderer, typed: tuple[str | Image, ...]
@@ -203,43 +189,6 @@ def test_a_question_is_not_cut_off_or_filled_up_where_a_models_tokenizer_did_so_
         assert trained.ids(request, [PICTURE]) == renderer.ids(request, [PICTURE])
 
 
-@pytest.mark.parametrize("raw", [True, False])
-def test_a_text_that_cannot_fit_costs_the_neighbours_one_reading_of_it(
-    processor: Any, monkeypatch: pytest.MonkeyPatch, raw: bool
-) -> None:
-    renderer, read = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048), list[str]()
-    kind = type(processor.tokenizer)
-    encode = kind.__call__
-
-    def reading(self: Any, text: Any, **how: Any) -> Any:
-        read.append(text)
-        return encode(self, text, **how)
-
-    monkeypatch.setattr(kind, "__call__", reading)
-    with pytest.raises(CallerError, match="length is 2048 tokens") as refused:
-        build(renderer, message("user", "a b" * 2048), raw=raw)
-    assert (refused.value.code, len(read)) == ("context_length_exceeded", 1)
-
-
-def test_a_chat_like_one_before_is_rendered_once(
-    processor: Any, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long it is: what the template itself writes is known by then."""
-    build(renderer, message("user", Image(), "What is it?"))
-    rendered, kind = list[str](), type(processor)
-    apply = kind.apply_chat_template
-
-    def noted(self: Any, turns: Any, *given: Any, **named: Any) -> Any:
-        if named["chat_template"] == renderer.template:
-            rendered.append(str(turns))
-        return apply(self, turns, *given, **named)
-
-    monkeypatch.setattr(kind, "apply_chat_template", noted)
-    prompt = build(renderer, message("user", Image(), "And this?"))
-    assert len(rendered) == 1
-    assert "And this?" in text_of(processor, prompt)
-
-
 def test_what_a_harmless_chat_was_told_apart_by_lets_no_forged_one_pass(processor: Any) -> None:
     forging = renderer_with(processor, "{% for m in messages %}<|{{ m.content[0].text }}|>{% endfor %}")
     build(forging, message("user", "pa"))
@@ -250,14 +199,6 @@ def test_what_a_harmless_chat_was_told_apart_by_lets_no_forged_one_pass(processo
 def test_an_empty_prompt_is_refused(renderer: Renderer) -> None:
     with pytest.raises(CallerError, match="empty"):
         build(renderer, message("user", ""), raw=True)
-
-
-def test_a_model_without_a_template_serves_raw_prompts_only(processor: Any) -> None:
-    bare = renderer_with(processor, "")
-    with pytest.raises(CallerError) as refused:
-        build(bare, message("user", "hi"))
-    assert refused.value.code == "no_chat_template"
-    assert build(bare, message("user", "hi"), raw=True).tokens > 0
 
 
 TRIMMING = "{% for m in messages %}{% for p in m.content %}{{ p.text | trim }}{% endfor %}{% endfor %}"
