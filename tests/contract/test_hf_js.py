@@ -8,7 +8,7 @@ import pytest
 from tests.contract.conftest import ECHO, TINY
 from tests.support.circle_questions import COLOUR, RED, circle, data_uri
 from tests.support.hf_clients import JS
-from tests.support.node import JsError, Node
+from tests.support.node import Node
 from tests.support.tools import WEATHER
 
 pytestmark = pytest.mark.node
@@ -48,12 +48,7 @@ def test_a_chat_is_answered_whole_and_streamed_at_every_endpoint(
     assert found["whole"]["choices"][0]["message"]["content"] == "one two three"
     assert found["whole"]["model"] == ECHO
     assert text_of(found["chunks"]) == "one two three"
-    assert found["chunks"][-1]["choices"][0] == {
-        "index": 0,
-        "delta": {"content": ""},
-        "finish_reason": "stop",
-        "logprobs": None,
-    }
+    assert found["chunks"][-1]["choices"][0]["finish_reason"] == "stop"
 
 
 def test_an_endpoint_may_be_an_option_of_the_client(node: Node, url: str) -> None:
@@ -93,18 +88,15 @@ def test_a_function_is_called_whole_and_streamed(node: Node, url: str) -> None:
     found = chatted(node, f"{url}/models/{ECHO}", CALL, tools=[WEATHER])
     [choice] = found["whole"]["choices"]
     [streamed] = [c for chunk in found["chunks"] for c in chunk["choices"][0]["delta"].get("tool_calls", ())]
-    assert (choice["finish_reason"], choice["message"]["tool_calls"][0]["function"]["name"]) == (
-        "tool_calls",
-        "weather",
-    )
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["tool_calls"][0]["function"]["name"] == "weather"
     assert streamed["function"]["name"] == "weather"
 
 
 @pytest.mark.parametrize("data", ["blob", "bytes.buffer"])
-@pytest.mark.parametrize("path", ["", "/v1", f"/models/{TINY}"])
-def test_a_picture_is_put_into_words(node: Node, url: str, path: str, data: str) -> None:
+def test_a_picture_is_put_into_words(node: Node, url: str, data: str) -> None:
     source = JS + BYTES + f"return client.imageToText({{ data: {data} }});"
-    found = node.run(source, url=url + path, picture=PICTURE)
+    found = node.run(source, url=f"{url}/models/{TINY}", picture=PICTURE)
     assert "red" in found["generated_text"].lower()
 
 
@@ -135,11 +127,6 @@ return { whole: await client.request(asked), tokens };
     assert found["whole"] == [{"generated_text": "one two"}]
     assert "".join(token["token"]["text"] for token in found["tokens"]) == "one two"
     assert found["tokens"][-1]["generated_text"] == "one two"
-
-
-def test_a_model_that_is_a_url_is_refused_by_the_client_itself(node: Node, url: str) -> None:
-    with pytest.raises(JsError, match="Use endpointUrl"):
-        chatted(node, url, "one", model=f"{url}/models/{ECHO}")
 
 
 def test_fetch_as_the_task_pages_show_it_is_answered_in_json(node: Node, url: str) -> None:

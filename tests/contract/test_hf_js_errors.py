@@ -21,8 +21,6 @@ const options = { fetch: (...args) => { requests += 1; return fetch(...args); } 
 """Counts what is sent; `options` go behind a call's arguments."""
 CHAT = "const asked = { messages: [{ role: 'user', content }], ...said };"
 WHOLE = "await client.chatCompletion(asked, options);"
-STREAMED = "for await (const chunk of client.chatCompletionStream(asked, options));"
-TASK = "await client.imageToText({ data: new Blob([content]) }, options);"
 JSON = '{"inputs": "one"}'
 """Both a question and the bytes of a task."""
 PATIENT = (
@@ -47,35 +45,6 @@ def refused(node: Node, source: str, **names: Any) -> dict[str, Any]:
     with pytest.raises(JsError) as raised:
         node.run(JS + body, **names)
     return raised.value.facts
-
-
-@pytest.mark.parametrize(
-    ("model", "content", "status", "code", "words"),
-    [
-        (ECHO, "\x89PNG\r\n", 400, "invalid_image", "picture"),
-        (ECHO, "{", 400, "invalid_json", "JSON"),
-        ("nobody/none", '{"inputs": "one"}', 404, "model_not_found", "'nobody/none' is not served here"),
-    ],
-)
-def test_a_task_that_fails_says_why_in_one_sentence(
-    node: Node, url: str, model: str, content: str, status: int, code: str, words: str
-) -> None:
-    error = refused(node, TASK, url=f"{url}/models/{model}", content=content)
-
-    body = error["httpResponse"]["body"]
-    assert (error["httpResponse"]["status"], body["error_type"]) == (status, code)
-    assert words in body["error"]
-    assert error["message"] == f"Failed to perform inference: {body['error']}"
-    assert error["requests"] == 1
-
-
-@pytest.mark.parametrize("call", [WHOLE, STREAMED, TASK], ids=["whole", "streamed", "task"])
-def test_who_does_not_want_to_repeat_learns_when_to_come_back(node: Node, url: str, call: str) -> None:
-    source = "options.retry_on_error = false;" + CHAT + call
-    error = refused(node, source, url=f"{url}/models/{UNSERVED}", said={}, content=JSON)
-
-    assert (error["httpResponse"]["status"], error["requests"]) == (503, 1)
-    assert error["httpResponse"]["body"]["estimated_time"] >= 1
 
 
 def test_a_client_that_repeats_a_503_for_ever_is_slowed_down(node: Node, url: str) -> None:
@@ -131,21 +100,6 @@ return [response.status, await response.json()];
     error = refused(node, CHAT + WHOLE, url=url, said={}, content="one")
     assert (error["httpResponse"]["status"], error["requests"]) == (401, 1)
     assert error["message"].startswith("Failed to perform inference: ")
-
-
-def test_an_answer_later_than_the_limit_is_a_504(node: Node, keyed: str, url: str) -> None:
-    source = f"""
-const {{ InferenceClient }} = await load("@huggingface/inference");
-const client = new InferenceClient(key).endpoint(url);
-{ONCE} {CHAT} {WHOLE}
-"""
-    with pytest.raises(JsError) as raised:
-        node.run(source, url=f"{keyed}/models/{ECHO}", key=ADMIN, said={}, content=f"{STALLING} long")
-    assert raised.value.facts["httpResponse"]["status"] == 504
-    assert raised.value.facts["httpResponse"]["body"]["error_type"] == "wait_exceeded"
-    with Api(url) as api:
-        for job in api.get("/v1/jobs", params={"status": "running"}).json()["data"]:
-            api.post(f"/v1/jobs/{job['id']}/cancel")
 
 
 def test_a_worker_that_dies_in_mid_stream_is_an_error_to_every_reader(service: Service, node: Node) -> None:

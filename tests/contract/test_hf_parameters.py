@@ -1,11 +1,9 @@
 """Every parameter of Hugging Face's chat-completion task, by its own client, whole and streamed."""
 
 import json
-import re
 from typing import Any
 
 import pytest
-from huggingface_hub.errors import BadRequestError
 
 from tests.contract.conftest import ECHO, TINY
 from tests.support.circle_questions import RED, chat, circle
@@ -57,37 +55,6 @@ def test_an_answer_ends_where_the_caller_wants_it(
     assert (joined(chunks), chunks[-1].choices[0].finish_reason) == (answer, reason)
 
 
-def test_a_seed_draws_the_same_answer_again_and_another_seed_another(url: str) -> None:
-    drawn: dict[str, Any] = {"temperature": 4.0, "top_p": 0.95, "max_tokens": 12}
-    first, again = texts(url, turn("Describe a house."), TINY, **drawn, seed=1)
-    other, _ = texts(url, turn("Describe a house."), TINY, **drawn, seed=2)
-    assert first == again != other
-
-
-@pytest.mark.parametrize("top_p", [0.0001, 0])
-def test_of_a_narrow_top_p_only_the_likeliest_words_are_drawn(url: str, top_p: float) -> None:
-    likeliest, _ = texts(url, chat(circle(RED)), TINY)
-    drawn, _ = texts(url, chat(circle(RED)), TINY, temperature=4.0, top_p=top_p, seed=1)
-    assert drawn == likeliest
-
-
-@pytest.mark.parametrize("name", ["frequency_penalty", "presence_penalty"])
-def test_a_penalty_is_obeyed_within_its_bounds_and_refused_outside(url: str, name: str) -> None:
-    assert asked(url, turn("one one one"), TINY, **{name: 2.0}).choices[0].message.content is not None
-    with pytest.raises(BadRequestError, match=name):
-        asked(url, turn("one"), TINY, **{name: 2.5})
-
-
-def test_several_answers_are_as_many_choices(url: str) -> None:
-    drawn: dict[str, Any] = {"n": 2, "temperature": 4.0, "seed": 3, "max_tokens": 12}
-    whole = asked(url, turn("Describe a house."), TINY, **drawn)
-    read = {0: "", 1: ""}
-    for chunk in asked(url, turn("Describe a house."), TINY, **drawn, stream=True):
-        read[chunk.choices[0].index] += chunk.choices[0].delta.content
-    assert {choice.index: choice.message.content for choice in whole.choices} == read
-    assert read[0] != read[1]
-
-
 def test_logprobs_name_the_likeliest_tokens_of_every_place(url: str) -> None:
     said: dict[str, Any] = {"logprobs": True, "top_logprobs": 2}
     [whole] = asked(url, chat(circle(RED)), TINY, **said).choices
@@ -124,27 +91,3 @@ def test_a_function_is_called_whole_and_streamed(url: str, choice: str | None) -
     assert call.function.name == streamed.function.name == "weather"
     assert json.loads(call.function.arguments) == json.loads(streamed.function.arguments)
     assert whole.finish_reason == chunks[-1].choices[0].finish_reason == "tool_calls"
-
-
-def test_no_function_is_called_where_the_caller_wants_none(url: str) -> None:
-    [whole] = asked(url, turn("one two"), tools=[WEATHER], tool_choice="none").choices
-    assert (whole.message.content, whole.message.tool_calls) == ("one two", None)
-
-
-def test_tokens_are_counted_in_a_stream_only_for_who_asks(url: str) -> None:
-    counted = asked(url, turn("one two"), stream=True, stream_options={"include_usage": True})
-    plain = asked(url, turn("one two"), stream=True)
-    assert (counted[-1].choices, counted[-1].usage.completion_tokens) == ([], 2)
-    assert joined(counted[:-1]) == "one two"
-    assert all(chunk.choices for chunk in plain), "the page's snippet would raise IndexError"
-
-
-@pytest.mark.parametrize(
-    "said",
-    [{"tool_prompt": "Call."}, {"logit_bias": [0.5]}, {"top_logprobs": 3}],
-    ids=lambda said: next(iter(said)),
-)
-def test_what_would_change_nothing_is_refused_by_its_name(url: str, said: dict[str, Any]) -> None:
-    [name] = said
-    with pytest.raises(BadRequestError, match=re.escape(name)):
-        asked(url, turn("one"), **said)

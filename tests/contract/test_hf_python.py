@@ -42,18 +42,6 @@ def test_a_chat_is_answered_whole_and_streamed_at_every_url_a_client_is_given(
     assert chunks[-1].choices[0].delta.content == "", "the page's snippet would print None"
 
 
-@pytest.mark.parametrize("name", [ECHO, f"{ECHO}:hf-inference", f"{ECHO}:fastest", f"{ECHO}:groq"])
-def test_a_model_named_with_a_provider_is_the_model(url: str, name: str) -> None:
-    found = ask("InferenceClient", {"base_url": url}, "chat_completion", turn("one"), model=name)
-    assert (found.choices[0].message.content, found.model) == ("one", ECHO)
-
-
-def test_a_model_s_url_may_stand_where_each_call_names_its_model(url: str) -> None:
-    model = f"{url}/models/{ECHO}"
-    found = ask("InferenceClient", {}, "chat_completion", turn("one"), model=model)
-    assert found.choices[0].message.content == "one"
-
-
 @both
 def test_the_shipped_model_answers_about_a_picture_whole_and_streamed(url: str, kind: Kind) -> None:
     where = {"base_url": url, "token": "hf_any"}
