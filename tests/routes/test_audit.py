@@ -8,7 +8,7 @@ import pytest
 
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
-from tests.support.keys import ADMIN, KEYED, calling, customer, made
+from tests.support.keys import ADMIN, KEYED, calling, made
 
 PATH = "/v1/admin/audit"
 MODEL = "sightline/tiny"
@@ -40,29 +40,11 @@ async def test_each_act_names_its_key_its_address_and_its_call(deployment: Deplo
     assert not [secret for secret in (ADMIN, shop["secret"], helper["secret"]) if secret in json.dumps(page)]
 
 
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-async def test_it_is_read_in_pages_by_who_has_the_scope(deployment: Deployment) -> None:
-    async with await customer(deployment.app, "one") as one:
-        assert (await one.get(PATH)).status_code == 403
-    async with calling(deployment.app, ADMIN) as operator:
-        for _ in range(3):
-            await operator.post(f"/v1/admin/models/{MODEL}/pause")
-        first = (await operator.get(PATH, params={"limit": 3})).json()
-        rest = (await operator.get(PATH, params={"after": first["last_id"]})).json()
-    assert [act["outcome"] for act in first["data"]] == ["unchanged", "unchanged", "done"]
-    assert first["has_more"]
-    assert [act["action"] for act in rest["data"]] == ["key.create"]
-
-
-async def test_without_keys_it_says_local(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_keys_it_says_local(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         await client.post(f"/v1/admin/models/{MODEL}/pause")
         (act,) = (await client.get(PATH)).json()["data"]
     assert act["key"] == {"id": "local", "name": "local"}
-    (line,) = [record for record in caplog.records if record.name == "api.auth"]
-    assert line.levelno == logging.INFO, "said whatever the level of the others"
-    told = json.loads(line.getMessage().partition(" ")[2])
-    assert (told["action"], told["subject"], told["address"]) == ("model.pause", MODEL, "127.0.0.1")
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
@@ -74,16 +56,12 @@ async def test_who_counts_acts_by_the_log_counts_what_the_record_store_does(
             await operator.post(f"/v1/admin/models/{MODEL}/{action}")
         await operator.delete("/v1/admin/keys/key_00")
         kept = (await operator.get(PATH)).json()["data"]
-    lines = [record.getMessage() for record in caplog.records if record.name == "api.auth"]
-    logged = [json.loads(line.partition(" ")[2]) for line in lines]
-    assert [(act["action"], act["outcome"]) for act in logged] == [
-        ("model.pause", "done"),
-        ("model.pause", "unchanged"),
-        ("model.resume", "done"),
-        ("key.revoke", "not_found"),
-    ]
-    assert [(act["outcome"], act["request"]) for act in logged] == [
-        (act["outcome"], act["request_id"]) for act in reversed(kept)
+    lines = [record for record in caplog.records if record.name == "api.auth"]
+    assert {line.levelno for line in lines} == {logging.INFO}, "said whatever the level of the others"
+    logged = [json.loads(line.getMessage().partition(" ")[2]) for line in lines]
+    assert [act["outcome"] for act in logged] == ["done", "unchanged", "done", "not_found"]
+    assert [(act["action"], act["subject"], act["address"], act["request"]) for act in logged] == [
+        (act["action"], act["subject"], act["address"], act["request_id"]) for act in reversed(kept)
     ]
 
 

@@ -14,15 +14,11 @@ from tests.support.keys import ADMIN, KEYED, bearer, calling, code_of, made
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 LOOPBACK = ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"]
-STRANGERS = [
-    "10.0.0.7",
-    "192.168.1.2",
-    "172.17.0.1",
-    "8.8.8.8",
-    "::ffff:10.0.0.7",
-    "2001:db8::1",
-    "",
-    "localhost",
+STRANGERS = ["10.0.0.7", "172.17.0.1", "8.8.8.8", "::ffff:10.0.0.7", "2001:db8::1", "", "localhost"]
+FORWARDED = [
+    *("forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"),
+    *("x-original-forwarded-for", "x-real-ip", "x-client-ip", "x-cluster-client-ip"),
+    *("true-client-ip", "cf-connecting-ip"),
 ]
 
 
@@ -55,28 +51,11 @@ async def test_without_keys_another_machine_is_refused_and_told_what_to_do(deplo
         assert [r.status_code for r in probes] == [200, 503]
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        "forwarded",
-        "via",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "x-original-forwarded-for",
-        "x-real-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "true-client-ip",
-        "cf-connecting-ip",
-    ],
-)
-async def test_without_keys_what_a_proxy_on_this_machine_forwards_is_refused(
-    deployment: Deployment, header: str
-) -> None:
+async def test_without_keys_what_a_proxy_on_this_machine_forwards_is_refused(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
-        reply = await client.post("/v1/jobs", json=JOB, headers={header: "127.0.0.1"})
-    assert (reply.status_code, code_of(reply)) == (403, "local_only")
+        for header in FORWARDED:
+            reply = await client.post("/v1/jobs", json=JOB, headers={header: "127.0.0.1"})
+            assert (reply.status_code, code_of(reply)) == (403, "local_only"), header
 
 
 @pytest.mark.parametrize("deployment", [{"api": {"open": True}}], indirect=True)

@@ -49,9 +49,7 @@ async def test_a_prompt_reaches_it_as_it_stands(
     ("path", "body", "param"),
     [
         ("/v1/chat/completions", CHAT, "messages"),
-        (f"{HF}/v1/chat/completions", CHAT, "messages"),
         (HF, {"inputs": TURNS}, "inputs"),
-        (HF, {"inputs": [{"role": "system", "content": "Be brief."}, TURN]}, "inputs"),
         ("/v1/jobs", {"model": BARE, "input": {"prompt": "What is this?"}}, "input.prompt"),
         ("/v1/jobs", CHAT, "messages"),
     ],

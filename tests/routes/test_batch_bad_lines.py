@@ -92,6 +92,7 @@ async def test_a_line_that_makes_the_service_fail_holds_up_no_other(
         (["", "  "], "empty_file", None),
         (["custom_id,prompt", "1,What is this?"], "invalid_json_line", 1),
         ([line("1", url="/v1/completions")], "url_mismatch", 1),
+        (["{}"] * (MOST_LINES + 1), "too_many_tasks", None),
     ],
 )
 async def test_a_file_without_a_single_good_line_fails_its_batch_before_anything_is_computed(
@@ -106,18 +107,9 @@ async def test_a_file_without_a_single_good_line_fails_its_batch_before_anything
 
 
 @room
-async def test_a_file_with_too_many_lines_fails_its_batch(client: openai.AsyncOpenAI) -> None:
-    batch = await ended(client, await begun(client, ["{}"] * (MOST_LINES + 1)))
-    assert batch.status == "failed"
-    assert batch.errors is not None
-    assert [problem.code for problem in batch.errors.data or []] == ["too_many_tasks"]
-
-
-@room
 async def test_a_batch_whose_bytes_are_lost_fails_and_says_so(
     deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
-    deployment.worker.store.client.hset("sl8:batch_00", mapping={"caller": "nobody"})
     made = await begun(client, [line("1")])
     deployment.worker.store.client.hset(f"sl8:{made.id}", "digest", "0" * 64)
     batch = await ended(client, made)

@@ -8,7 +8,7 @@ import pytest
 from shared.store import maintenance
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
-from tests.support.batches import answers, asked, begun, content, ended, line, serving
+from tests.support.batches import answers, begun, content, ended, line, serving
 from tests.support.clients import until_async
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
@@ -17,55 +17,28 @@ room = pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], 
 
 
 @room
-async def test_a_cancelled_batch_keeps_what_was_done_and_names_what_was_not(
-    deployment: Deployment, client: openai.AsyncOpenAI
+@pytest.mark.parametrize("end", ["cancelled", "expired"])
+async def test_a_batch_that_ends_early_keeps_what_was_done_and_names_what_was_not(
+    deployment: Deployment, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
+    monkeypatch.setattr("api.batches.runner.IDLE_S", 0.2)
     deployment.worker.beat()
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
-
-    async def some() -> bool:
-        return not deployment.worker.idle()
-
     for _ in range(3):
-        await until_async(some)
-        claim = deployment.worker.take()
-        deployment.worker.succeed(claim, asked(claim.request).upper())
-    asked_for = await client.batches.cancel(made.id)
-    assert asked_for.status in ("cancelling", "cancelled")
+        deployment.worker.succeed(await deployment.worker.taken(), "IN TIME")
+    if end == "cancelled":
+        await client.batches.cancel(made.id)
+    else:
+        # As a day later.
+        deployment.worker.store.client.hset(f"sl8:{made.id}", "expires_ms", 1)
     batch = await ended(client, made)
-    again = await client.batches.cancel(made.id)
-    assert (batch.status, again) == ("cancelled", batch)
+    assert (batch.status, getattr(batch, f"{end}_at") is not None) == (end, True)
     assert batch.request_counts is not None
     assert batch.request_counts.to_dict() == {"total": 300, "completed": 3, "failed": 297}
     done = answers(await content(client, batch.output_file_id))
     undone = await content(client, batch.error_file_id)
     assert done.keys() | {row["custom_id"] for row in undone} == {str(n) for n in range(300)}
-    assert {(row["response"], row["error"]["code"]) for row in undone} == {(None, "batch_cancelled")}
-    assert deployment.worker.idle()
-
-
-@room
-async def test_lines_that_the_window_closes_on_are_in_the_error_file(
-    deployment: Deployment, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.batches.runner.IDLE_S", 0.2)
-    deployment.worker.beat()
-    made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
-
-    async def some() -> bool:
-        return not deployment.worker.idle()
-
-    await until_async(some)
-    deployment.worker.succeed(deployment.worker.take(), "IN TIME")
-    # As a day later.
-    deployment.worker.store.client.hset(f"sl8:{made.id}", "expires_ms", 1)
-    batch = await ended(client, made)
-    assert (batch.status, batch.expired_at is not None) == ("expired", True)
-    assert batch.request_counts is not None
-    assert batch.request_counts.to_dict() == {"total": 300, "completed": 1, "failed": 299}
-    undone = await content(client, batch.error_file_id)
-    assert {(row["response"], row["error"]["code"]) for row in undone} == {(None, "batch_expired")}
-    assert len({row["custom_id"] for row in undone}) == 299
+    assert {(row["response"], row["error"]["code"]) for row in undone} == {(None, f"batch_{end}")}
     assert deployment.worker.idle()
 
 
@@ -75,11 +48,7 @@ async def test_a_line_whose_job_ends_at_its_deadline_is_expired_though_nobody_wo
 ) -> None:
     deployment.worker.beat()
     made = await begun(client, [line("1")])
-
-    async def waits() -> bool:
-        return not deployment.worker.idle()
-
-    await until_async(waits)
+    await deployment.worker.waiting()
     deployment.worker.let_pass(86_401)
     batch = await ended(client, made)
     (row,) = await content(client, batch.error_file_id)
@@ -100,11 +69,8 @@ async def test_a_batch_goes_on_though_its_file_and_its_lines_jobs_are_deleted(
     await until_async(two)
     await client.files.delete(made.input_file_id)
     async with client_of(deployment.app) as caller:
-        jobs = (await caller.get("/v1/jobs")).json()["data"]
-        for job in jobs:
-            if job["status"] == "queued":
-                await caller.delete(f"/v1/jobs/{job['id']}")
-                break
+        job, _ = (await caller.get("/v1/jobs")).json()["data"]
+        await caller.delete(f"/v1/jobs/{job['id']}")
     async with serving(deployment.worker):
         batch = await ended(client, made)
     assert batch.request_counts is not None

@@ -1,15 +1,11 @@
 """Turns of work on batches: none is lost to a model's bad hour, and none keeps other batches waiting."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
 from api.admission.submission import Submission
-from shared.blobs import Blobs
-from shared.errors import Unavailable
 from shared.estimate import Lane
 from shared.models import Model
 from shared.store import batches
@@ -19,16 +15,6 @@ from tests.support.redis_server import RedisServer
 
 COUNT = 40
 LINES = [line(f"{n}", f"text {n}") for n in range(COUNT)]
-
-
-class Counting(Blobs):
-    """Each opening is two requests of an object store, and a megabyte."""
-
-    opened = 0
-
-    def open(self, name: str) -> BinaryIO:
-        self.opened += 1
-        return super().open(name)
 
 
 @pytest.fixture
@@ -90,38 +76,6 @@ async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_
     refused = await harness.written(batch.error)
     assert {row["error"]["code"] for row in refused} == {code}
     assert [row["custom_id"] for row in refused] == [None if gone else str(n) for n in range(4)]
-
-
-async def test_lines_that_are_not_taken_any_more_cost_one_look_into_their_file(
-    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.batches.output.AT_ONCE", 1)
-    monkeypatch.setattr("api.batches.output.TURN_S", 60.0)
-    await harness.begin(LINES)
-    await harness.turn()
-    await harness.store.run(batches.cancel("local", harness.batch))
-    blobs = Counting(harness.settings.blobs)
-    await harness.turn(replace(harness.context(harness.store), blobs=blobs))
-    assert ((await harness.now()).failed, blobs.opened) == (COUNT, 1)
-
-
-async def test_lines_of_a_caller_whose_jobs_fill_the_records_wait_without_a_look_into_their_file(
-    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await harness.begin(LINES)
-    await harness.turn()
-    blobs = Counting(harness.settings.blobs)
-    with monkeypatch.context() as patched:
-        patched.setattr(Submission, "check_room", _crowded)
-        for _ in range(2):
-            await harness.turn(replace(harness.context(harness.store), blobs=blobs))
-    assert ((await harness.now()).row, blobs.opened) == (0, 0)
-    await harness.turn(replace(harness.context(harness.store), blobs=blobs))
-    assert ((await harness.now()).row, blobs.opened) == (COUNT, 1)
-
-
-async def _crowded(*_: object) -> None:
-    raise Unavailable("caller_queue_full", "m")
 
 
 async def test_a_line_that_takes_long_holds_up_rows_behind_it_and_not_their_computation(

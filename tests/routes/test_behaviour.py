@@ -99,6 +99,8 @@ def _reach(server: RedisServer, row: Row) -> Iterator[None]:
 def _body_is(row: Row, response: httpx.Response, known: str) -> None:
     if "same job" in row.body:
         assert response.headers["x-job-id"] == known
+    if row.body != "a stream":
+        assert all(f'"{word}"' in response.text for word in row.more)
     match row.body:
         case "nothing":
             assert response.content == b""
@@ -108,29 +110,17 @@ def _body_is(row: Row, response: httpx.Response, known: str) -> None:
         case "the job" | "the same job":
             assert response.json()["object"] == "job"
             assert response.json()["status"] in (row.more or response.json()["status"])
-            assert all(f'"{word}"' in response.text for word in row.more)
         case "the answer" | "the answer of the same job":
             assert ANSWER in response.text
-        case "the response":
-            assert response.json()["object"] == "response"
-            assert all(f'"{word}"' in response.text for word in row.more)
         case "a list":
             assert response.json()["object"] == "list"
             assert response.json()["data"]
-        case "the file" | "the batch" as thing:
+        case "the file" | "the batch" | "the webhook" | "the model" | "the response" as thing:
             assert response.json()["object"] == thing.removeprefix("the ")
-            assert all(f'"{word}"' in response.text for word in row.more)
-        case "the webhook":
-            assert response.json()["object"] == "webhook"
-            assert all(f'"{word}"' in response.text for word in row.more)
         case "the event":
             assert response.json()["id"].startswith("msg_")
-            assert all(f'"{word}"' in response.text for word in row.more)
-        case "the model":
-            assert response.json()["object"] == "model"
         case "what is known":
-            assert all(f'"{word}"' in response.text for word in row.more)
+            pass
         case code:
             assert f'"{code}"' in response.text
             assert code in CODES
-            assert all(f'"{word}"' in response.text for word in row.more)

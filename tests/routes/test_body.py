@@ -10,15 +10,6 @@ from tests.support.app import JSON, application, client_of
 from tests.support.asgi_exchange import Exchange, posted
 from tests.support.fake_service import FakeService
 
-TOO_LARGE = {
-    "type": "urn:sightline:error:payload_too_large",
-    "title": "Payload too large",
-    "status": 413,
-    "detail": "The body is larger than 1048 bytes (SIGHTLINE_API__BODY_LIMIT_MB, for a file FILE_LIMIT_MB).",
-    "code": "payload_too_large",
-    "retryable": False,
-    "request_id": "r1",
-}
 LIMIT = {"body_limit_mb": 0.001}
 MODEL = "sightline/tiny"
 LONG_QUESTION = "Why? " * (FREE // 4)
@@ -45,13 +36,7 @@ async def test_a_body_of_exactly_the_cap_is_read(length: int, code: str) -> None
         response = await client.post("/v1/jobs", content=b" " * length, headers=JSON)
 
         assert response.json()["code"] == code
-
-
-async def test_a_body_over_the_cap_names_the_cap() -> None:
-    async with application(FakeService(), **LIMIT) as app, client_of(app) as client:
-        response = await client.post("/v1/jobs", content=b" " * 1049, headers={"x-request-id": "r1"})
-
-        assert response.json() == TOO_LARGE
+        assert (code == "invalid_json") != ("1048 bytes (SIGHTLINE_API__BODY_LIMIT_MB" in response.text)
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "000000000000000000009999"])
@@ -76,41 +61,14 @@ async def test_a_body_that_never_arrives_ends_with_its_deadline() -> None:
         assert exchange.headers["connection"] == "close"
 
 
-async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:
+@pytest.mark.parametrize("lines", [["gzip"], ["identity", "gzip"]])
+async def test_who_compresses_a_body_is_told_so_and_not_that_it_is_broken(lines: list[str]) -> None:
     async with application(FakeService()) as app, client_of(app) as client:
-        response = await client.post(
-            "/v1/chat/completions", content=b"{}", headers={"content-encoding": "gzip"}
-        )
-
-        assert (response.status_code, response.json()) == (
-            400,
-            {
-                "error": {
-                    "message": "Send the body without a content coding.",
-                    "type": "invalid_request_error",
-                    "param": "content-encoding",
-                    "code": "invalid_request",
-                }
-            },
-        )
-
-
-@pytest.mark.parametrize(
-    ("name", "lines"),
-    [
-        ("content-encoding", ["gzip"]),
-        ("content-encoding", ["identity", "gzip"]),
-    ],
-)
-async def test_who_compresses_a_body_is_told_so_and_not_that_it_is_broken(
-    name: str, lines: list[str]
-) -> None:
-    async with application(FakeService()) as app, client_of(app) as client:
-        headers = [*JSON.items(), *((name, line) for line in lines)]
+        headers = [*JSON.items(), *(("content-encoding", line) for line in lines)]
         response = await client.post("/v1/jobs", content=b"\x1f\x8b", headers=headers)
 
-        said = response.json()
-        assert (response.status_code, said["code"], said["param"]) == (400, "invalid_request", name)
+    said = response.json()
+    assert (response.status_code, said["code"], said["param"]) == (400, "invalid_request", "content-encoding")
 
 
 @pytest.mark.parametrize(
@@ -136,12 +94,10 @@ async def test_a_client_that_leaves_while_uploading_is_no_error_of_ours(
 
 @pytest.mark.parametrize(("length", "status"), [(2**16, 200), (2**16 + 1, 431)])
 async def test_a_head_of_exactly_the_limit_is_answered(length: int, status: int) -> None:
-    path = "/health"
+    headers = {"host": "127.0.0.1", "x-filler": ""}
+    rest = length - len("/health") - sum(map(len, [*headers, *headers.values()]))
     async with application(FakeService()) as app:
-        name = "x-filler"
-        headers = {"host": "127.0.0.1", name: ""}
-        rest = length - len(path) - sum(map(len, [*headers, *headers.values()]))
-        exchange = Exchange(app, "GET", path, headers=headers | {name: "x" * rest}).start()
+        exchange = Exchange(app, "GET", "/health", headers=headers | {"x-filler": "x" * rest}).start()
         await exchange.finish()
 
     assert exchange.status == status

@@ -1,29 +1,21 @@
 """A cached answer costs no job: it is read from the store, and nothing is written."""
 
-import gc
 import json
-import logging
-import time
 from typing import Any
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 
-from api.admission.cached_answers import CALL_LIFE_S
-from api.server.body import RawBody, parse_body
-from api.server.reply import Reply
-from shared.errors import CallerError, Unavailable
-from shared.models import Models
+from shared.errors import Unavailable
 from shared.store import models
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
-from tests.support.clients import until_async
 from tests.support.keys import KEYED, bearer, customer, made
 from tests.support.metrics import counted
 from tests.support.store import READS
-from tests.support.stored import change, fields_of
+from tests.support.stored import change
 
 MODEL = "sightline/tiny"
 QUESTION = "What is this?"
@@ -37,8 +29,6 @@ ROUTES = {
     "raw": (f"/models/{MODEL}", {"inputs": QUESTION}),
     "raw with details": (f"/models/{MODEL}", {"inputs": QUESTION, "parameters": {"details": True}}),
 }
-routes = pytest.mark.parametrize(("path", "body"), ROUTES.values(), ids=ROUTES)
-streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 NOT_OF_JOBS = ("sl8:upkeep", "sl8:count", "sl8:worker", "sl8:ready", "sl8:key")
 
 
@@ -46,12 +36,7 @@ async def computed(deployment: Deployment, body: dict[str, Any], path: str = CHA
     """Asks for the first time, and answers in two pieces; the id of the job that did."""
     deployment.worker.beat()
     call = posted(deployment.app, body, path, **headers)
-
-    async def waits() -> bool:
-        return not deployment.worker.idle()
-
-    await until_async(waits)
-    claim = deployment.worker.take()
+    claim = await deployment.worker.taken()
     deployment.worker.say(claim, "A red ")
     deployment.worker.say(claim, "square.", start=6)
     deployment.worker.succeed(claim, "A red square.")
@@ -74,44 +59,28 @@ def stored(deployment: Deployment) -> dict[str, Any]:
 
 def without_ids(reply: httpx.Response) -> Any:
     """What a call was answered, without what every call has of its own."""
-    own = ("id", "created")
-    if reply.headers["content-type"].startswith("text/event-stream"):
-        return [
-            {k: v for k, v in block.items() if k not in own} if isinstance(block, dict) else block
-            for block in data(reply.content)
-        ]
     answer = reply.json()
+    own = ("id", "created")
     return {k: v for k, v in answer.items() if k not in own} if isinstance(answer, dict) else answer
 
 
-@streamed
-@routes
-async def test_a_cached_answer_leaves_nothing_in_the_store(
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("path", "body"), ROUTES.values(), ids=ROUTES)
+async def test_a_cached_answer_reads_as_one_that_a_job_has_and_leaves_nothing_in_the_store(
     deployment: Deployment, path: str, body: dict[str, Any], stream: bool
 ) -> None:
     job = await computed(deployment, body, path)
-    before = stored(deployment)
+    before, body = stored(deployment), {**body, "stream": stream}
     async with client_of(deployment.app) as client:
-        reply = await client.post(path, json={**body, "stream": stream})
-    assert (reply.status_code, reply.headers["x-cache"]) == (200, "HIT")
-    assert reply.headers["x-job-id"] == job, "the caller's own job that computed it"
-    assert stored(deployment) == before
-
-
-@streamed
-@routes
-async def test_a_cached_answer_reads_as_one_that_a_job_has(
-    deployment: Deployment, path: str, body: dict[str, Any], stream: bool
-) -> None:
-    await computed(deployment, body, path)
-    async with client_of(deployment.app) as client:
-        body = {**body, "stream": stream}
         cached = await client.post(path, json=body)
+        after = stored(deployment)
         of_a_job = await client.post(path, json=body, headers={"idempotency-key": "k"})
+    assert (cached.status_code, after) == (200, before)
+    assert cached.headers["x-job-id"] == job, "the caller's own job that computed it"
     assert (of_a_job.headers["x-cache"], cached.headers["x-cache"]) == ("HIT", "HIT")
-    assert of_a_job.headers["x-job-id"] != cached.headers["x-job-id"]
+    assert of_a_job.headers["x-job-id"] != job
     if stream:
-        words = [[_text(block) for block in without_ids(reply)] for reply in (cached, of_a_job)]
+        words = [[_text(block) for block in data(reply.content)] for reply in (cached, of_a_job)]
         assert words[0] == words[1]
         assert "".join(words[0]).startswith("A red square.")
     else:
@@ -125,13 +94,6 @@ def _text(block: Any) -> str:
         return str(block["token"]["text"])
     choice = block["choices"][0]
     return str(choice["delta"].get("content") or "" if "delta" in choice else choice["text"])
-
-
-async def test_two_cached_answers_have_ids_of_their_own(deployment: Deployment) -> None:
-    await computed(deployment, CHAT)
-    async with client_of(deployment.app) as client:
-        replies = [(await client.post(CHATS, json=CHAT)).json() for _ in range(2)]
-    assert len({reply["id"] for reply in replies}) == 2
 
 
 @pytest.mark.parametrize(
@@ -171,34 +133,14 @@ async def test_an_answer_whose_job_was_deleted_names_no_job(deployment: Deployme
     assert "x-job-id" not in reply.headers
 
 
-async def test_a_removed_job_s_answer_is_computed_anew(deployment: Deployment) -> None:
-    first = await computed(deployment, CHAT)
-    async with client_of(deployment.app) as client:
-        await client.delete(f"/v1/jobs/{first}")
-    assert await computed(deployment, CHAT) != first
-
-
-async def test_a_cached_answer_is_counted_and_logged(
-    deployment: Deployment, caplog: pytest.LogCaptureFixture
-) -> None:
-    job = await computed(deployment, CHAT)
+async def test_two_cached_answers_are_counted_and_have_ids_of_their_own(deployment: Deployment) -> None:
+    await computed(deployment, CHAT)
     labels = {"model": MODEL, "class": "normal", "cache": "hit"}
     before = counted("sightline_jobs_admitted_total", **labels)
-    with caplog.at_level(logging.INFO):
-        async with client_of(deployment.app) as client:
-            await client.post(CHATS, json=CHAT)
-    assert counted("sightline_jobs_admitted_total", **labels) == before + 1
-    (line,) = [vars(r)["fields"] for r in caplog.records if r.message == "cached answer"]
-    assert line == {
-        "job": job,
-        "run": job,
-        "model": MODEL,
-        "caller": "local",
-        "priority": "normal",
-        "cache": "HIT",
-        "prompt_tokens": 9,
-        "completion_tokens": 3,
-    }
+    async with client_of(deployment.app) as client:
+        replies = [(await client.post(CHATS, json=CHAT)).json() for _ in range(2)]
+    assert counted("sightline_jobs_admitted_total", **labels) == before + 2
+    assert len({reply["id"] for reply in replies}) == 2
 
 
 async def test_the_trace_of_a_cached_answer_names_the_job_that_its_caller_finds(
@@ -215,23 +157,6 @@ async def test_the_trace_of_a_cached_answer_names_the_job_that_its_caller_finds(
     jobs = [attributes.get("sightline.job.id") for attributes in told]
     assert jobs == [first, again.headers["x-job-id"], None]
     assert [attributes["sightline.cache"] for attributes in told] == ["HIT"] * 3
-
-
-def aged(deployment: Deployment, job: str, seconds: int) -> None:
-    """As if it had ended so much earlier."""
-    client = deployment.worker.store.client
-    times = {name: int(fields_of(client, job)[name]) - seconds * 1000 for name in ("ended", "kept", "till")}
-    change(client, job, **times)
-
-
-async def test_an_answer_that_is_asked_for_lives_on(deployment: Deployment) -> None:
-    job = await computed(deployment, CHAT)
-    client, life_s = deployment.worker.store.client, deployment.worker.settings.retention.result_s
-    aged(deployment, job, life_s // 2)
-    client.expire(f"sl8:{job}:answer", life_s // 2)
-    async with client_of(deployment.app) as http:
-        await http.post(CHATS, json=CHAT)
-    assert client.ttl(f"sl8:{job}:answer") > 0.99 * life_s
 
 
 @pytest.mark.parametrize(
@@ -296,11 +221,7 @@ async def test_a_call_that_asks_something_else_is_computed(
     repeated: Deployment, body: dict[str, Any], headers: dict[str, str]
 ) -> None:
     call = posted(repeated.app, body, **headers)
-
-    async def waits() -> bool:
-        return not repeated.worker.idle()
-
-    await until_async(waits)
+    await repeated.worker.waiting()
     call.hang_up()
     await call.finish()
 
@@ -323,38 +244,6 @@ async def test_a_repeated_call_gets_no_answer_that_was_deleted_meanwhile(repeate
     assert await computed(repeated, CHAT) != job
 
 
-async def test_a_repeated_call_finds_no_model_that_was_removed_meanwhile(
-    repeated: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = CallerError("model_not_found", "It was removed.")
-    monkeypatch.setattr(Models, "resolve", Mock(side_effect=gone))
-    async with client_of(repeated.app) as client:
-        reply = await client.post(CHATS, json=CHAT)
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
-
-
-async def test_a_repeated_call_is_read_again_after_some_seconds(
-    repeated: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[bytes] = []
-    monkeypatch.setattr("api.server.body.parse_body", _spied(read))
-    async with client_of(repeated.app) as client:
-        await client.post(CHATS, json=CHAT)
-        assert read == []
-        now = time.monotonic()
-        monkeypatch.setattr("api.admission.cached_answers.time.monotonic", lambda: now + CALL_LIFE_S + 1)
-        await client.post(CHATS, json=CHAT)
-    assert len(read) == 1
-
-
-def _spied(read: list[bytes]) -> Any:
-    async def parse(reply: Reply, body: bytes, make: Any) -> Any:
-        read.append(body)
-        return await parse_body(reply, body, make)
-
-    return parse
-
-
 async def test_a_second_preference_makes_another_call(repeated: Deployment) -> None:
     headers = [("prefer", "handling=strict"), ("prefer", "respond-async")]
     async with client_of(repeated.app) as client:
@@ -370,33 +259,6 @@ async def test_a_model_that_was_removed_elsewhere_answers_no_more(repeated: Depl
     async with client_of(repeated.app) as client:
         reply = await client.post(CHATS, json=CHAT)
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
-
-
-async def test_an_answer_whose_first_job_was_cancelled_names_no_job(deployment: Deployment) -> None:
-    deployment.worker.beat()
-    job = {"model": MODEL, "input": {"prompt": QUESTION}, "parameters": {"seed": 1}}
-    async with client_of(deployment.app) as client:
-        first, second = [(await client.post("/v1/jobs", json=job)).json()["id"] for _ in range(2)]
-        await client.post(f"/v1/jobs/{first}/cancel")
-        deployment.worker.succeed(deployment.worker.take(), "A red square.")
-        assert (await client.get(f"/v1/jobs/{second}")).json()["status"] == "succeeded"
-        reply = await client.post(CHATS, json=CHAT)
-    assert reply.headers["x-cache"] == "HIT"
-    assert "x-job-id" not in reply.headers
-
-
-async def test_a_waiting_call_keeps_no_body(deployment: Deployment) -> None:
-    deployment.worker.beat()
-    call = posted(deployment.app, CHAT | {"messages": [{"role": "user", "content": "x" * 100_000}]})
-
-    async def waits() -> bool:
-        return not deployment.worker.idle()
-
-    await until_async(waits)
-    bodies = [found for found in gc.get_objects() if type(found) is RawBody and found.raw]
-    call.hang_up()
-    await call.finish()
-    assert bodies == []
 
 
 async def test_a_full_store_gives_the_answers_that_it_has(

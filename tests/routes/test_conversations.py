@@ -62,10 +62,8 @@ async def test_a_response_can_be_read_while_its_picture_is_fetched(deployment: D
         finish(deployment.worker)
         done = (await client.get(f"{PATH}/{response}")).json()
 
-    assert [(r["status"], r["instructions"]) for r in (fetching, done)] == [
-        ("queued", "Be brief."),
-        ("completed", "Be brief."),
-    ]
+    assert [r["status"] for r in (fetching, done)] == ["queued", "completed"]
+    assert {r["instructions"] for r in (fetching, done)} == {"Be brief."}
 
 
 async def test_what_cannot_be_gone_on_from_is_named(deployment: Deployment) -> None:
@@ -76,13 +74,9 @@ async def test_what_cannot_be_gone_on_from_is_named(deployment: Deployment) -> N
         on_cancelled = await client.post(PATH, json=LATER | {"previous_response_id": waiting})
         on_nothing = await client.post(PATH, json=LATER | {"previous_response_id": "resp_0"})
 
-    replies = (on_waiting, on_cancelled, on_nothing)
-    assert [(r.status_code, r.json()["error"]["code"]) for r in replies] == [
-        (409, "job_not_ended"),
-        (400, "invalid_request"),
-        (404, "response_not_found"),
-    ]
-    assert {r.json()["error"]["param"] for r in replies} == {"previous_response_id"}
+    errors = [reply.json()["error"] for reply in (on_waiting, on_cancelled, on_nothing)]
+    assert [e["code"] for e in errors] == ["job_not_ended", "invalid_request", "response_not_found"]
+    assert {e["param"] for e in errors} == {"previous_response_id"}
 
 
 async def test_a_repeated_call_is_answered_though_what_it_went_on_from_is_gone(
@@ -97,18 +91,6 @@ async def test_a_repeated_call_is_answered_though_what_it_went_on_from_is_gone(
         again = await client.post(PATH, json=body, headers=key)
 
     assert (again.status_code, again.json()) == (200, first.json())
-
-
-@pytest.mark.parametrize("deployment", [{"pictures": {"max_mb_request": 0.0001}}], indirect=True)
-async def test_pictures_are_given_back_within_a_limit(deployment: Deployment) -> None:
-    async with client_of(deployment.app) as client:
-        one = await answered(deployment.worker, client, input=[WIDE])
-        url = f"{PATH}/{one}/input_items"
-        large = await client.get(url, params={"include[]": "message.input_image.image_url"})
-        plain = await client.get(url)
-
-    assert (large.status_code, large.json()["error"]["code"]) == (413, "payload_too_large")
-    assert plain.status_code == 200
 
 
 async def test_a_picture_that_is_given_back_often_counts_as_often(
@@ -145,17 +127,6 @@ async def test_a_conversation_collects_no_more_bytes_of_pictures_than_one_reques
     error = on.json()["error"]
     assert (on.status_code, error["code"]) == (413, "payload_too_large")
     assert error["param"] == "input[0].content[0].image_url"
-
-
-async def test_a_conversation_s_pictures_are_not_read_again_at_every_turn(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with client_of(deployment.app) as client:
-        one = await answered(deployment.worker, client, input=[WIDE])
-        monkeypatch.setattr(Blobs, "read", _unread)
-        on = await client.post(PATH, json=LATER | {"input": [HIGH], "previous_response_id": one})
-
-    assert on.status_code == 200, on.text
 
 
 async def test_who_goes_on_from_a_picture_that_is_lost_since_is_told_at_once(

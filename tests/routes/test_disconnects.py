@@ -30,10 +30,10 @@ DOORS = [
 ]
 
 
-async def hung_up(service: FakeService, body: dict[str, Any]) -> None:
+async def hung_up(service: FakeService, body: dict[str, Any], path: str = CHATS) -> None:
     """A call that its caller leaves once it is a job; it frees the row."""
     async with application(service) as app:
-        call = posted(app, body)
+        call = posted(app, body, path)
         await service.submitted.wait()
         call.hang_up()
         await call.finish()
@@ -42,9 +42,9 @@ async def hung_up(service: FakeService, body: dict[str, Any]) -> None:
     assert service.views[FIRST].status == "cancelled"
 
 
-@pytest.mark.parametrize("body", [CHAT, STREAM])
-async def test_a_caller_who_hangs_up_frees_the_row(body: dict[str, Any]) -> None:
-    await hung_up(FakeService(), body)
+@pytest.mark.parametrize(("path", "body"), DOORS)
+async def test_a_caller_who_hangs_up_frees_the_row(path: str, body: dict[str, Any]) -> None:
+    await hung_up(FakeService(), body, path)
 
 
 async def test_a_reader_who_hangs_up_in_mid_stream_frees_the_row() -> None:

@@ -8,7 +8,6 @@ import pytest
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, posted
-from tests.support.clients import until_async
 from tests.support.pictures import picture, png
 
 B64 = base64.b64encode(picture()).decode()
@@ -47,9 +46,7 @@ def _hf(**parameters: Any) -> dict[str, Any]:
             "parameters.generate_kwargs.temperature",
         ),
         (CHATS, _chat(min_tokens=9999), "min_new_tokens", "min_tokens"),
-        (CHATS, _chat(logit_bias={"9999": 1}), "logit_bias", "logit_bias"),
         ("/v1/jobs", _job(logit_bias={"9999": 1}), "logit_bias", "parameters.logit_bias"),
-        ("/v1/jobs", _job(stop_token_ids=[9999]), "stop_token_ids", "parameters.stop_token_ids"),
         (CHATS, _chat(response_format={"type": "json_object"}), "format", "response_format"),
         (
             "/v1/jobs",
@@ -58,7 +55,6 @@ def _hf(**parameters: Any) -> dict[str, Any]:
             "parameters.structured_outputs",
         ),
         (HF, _hf(grammar={"type": "regex", "value": "a"}), "format", "parameters.grammar"),
-        (CHATS, _chat(), "messages", "messages"),
         ("/v1/jobs", _job(), "messages", "input.prompt"),
         (HF, _hf(), "messages", "inputs"),
         ("/v1/completions", {"model": TINY, "prompt": "What?"}, "messages", "prompt"),
@@ -112,12 +108,7 @@ async def test_pictures_too_many_together_name_the_first_that_is_too_much(deploy
 
 async def _fail(deployment: Deployment, found: str) -> None:
     """As a worker that names what it found in the request's own terms."""
-
-    async def queued() -> bool:
-        return not deployment.worker.idle()
-
-    await until_async(queued)
-    deployment.worker.fail(deployment.worker.take(), "invalid_request", "It cannot be used.", found)
+    deployment.worker.fail(await deployment.worker.taken(), "invalid_request", "It cannot be used.", found)
 
 
 async def _error(deployment: Deployment, job: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import pytest
 from shared.errors import (
     CODES,
     CallerError,
-    ModelFailed,
     ServiceError,
     Unavailable,
 )
@@ -32,109 +31,53 @@ LOADING = Unavailable(
 )
 BROKEN = CallerError("invalid_image", "Not a picture.", param="inputs.image")
 
+TOLD = "`inputs.image`: Not a picture."
+TIMES = {"estimated_time": 90.5, "basis": "measured"}
+JSON, PROBLEM = {"content-type": "application/json"}, {"content-type": "application/problem+json"}
+
+
+def problem(code: str, title: str, status: int, detail: str, **more: Any) -> dict[str, Any]:
+    named = {"type": f"urn:sightline:error:{code}", "title": title, "status": status, "detail": detail}
+    return named | {"code": code, "request_id": "r-1"} | more
+
+
+def openai(code: str, kind: str, message: str, param: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
 ERRORS = [
-    pytest.param(
+    (
         BROKEN,
         "jobs",
-        {
-            "type": "urn:sightline:error:invalid_image",
-            "title": "Invalid image",
-            "status": 400,
-            "detail": "Not a picture.",
-            "code": "invalid_image",
-            "param": "inputs.image",
-            "retryable": False,
-            "request_id": "r-1",
-        },
-        {"content-type": "application/problem+json"},
-        id="caller-jobs",
+        problem(
+            "invalid_image", "Invalid image", 400, "Not a picture.", param="inputs.image", retryable=False
+        ),
+        PROBLEM,
     ),
-    pytest.param(
+    (
         BROKEN,
         "openai",
-        {
-            "error": {
-                "message": "Not a picture.",
-                "type": "invalid_request_error",
-                "param": "inputs.image",
-                "code": "invalid_image",
-            }
-        },
-        {"content-type": "application/json", "x-error-message": "`inputs.image`: Not a picture."},
-        id="caller-openai",
+        openai("invalid_image", "invalid_request_error", "Not a picture.", "inputs.image"),
+        JSON | {"x-error-message": TOLD},
     ),
-    pytest.param(
-        BROKEN,
-        "hf",
-        {"error": "`inputs.image`: Not a picture.", "error_type": "invalid_image"},
-        {"content-type": "application/json", "x-error-message": "`inputs.image`: Not a picture."},
-        id="caller-hf",
-    ),
-    pytest.param(
+    (BROKEN, "hf", {"error": TOLD, "error_type": "invalid_image"}, JSON | {"x-error-message": TOLD}),
+    (
         LOADING,
         "jobs",
-        {
-            "type": "urn:sightline:error:model_loading",
-            "title": "Model loading",
-            "status": 503,
-            "detail": "It is loading.",
-            "code": "model_loading",
-            "retryable": True,
-            "request_id": "r-1",
-            "estimated_time": 90.5,
-            "basis": "measured",
-        },
-        {"content-type": "application/problem+json", "retry-after": "59"},
-        id="loading-jobs",
+        problem("model_loading", "Model loading", 503, "It is loading.", retryable=True) | TIMES,
+        PROBLEM | {"retry-after": "59"},
     ),
-    pytest.param(
+    (
         LOADING,
         "openai",
-        {
-            "error": {
-                "message": "It is loading.",
-                "type": "server_error",
-                "param": None,
-                "code": "model_loading",
-            },
-            "estimated_time": 90.5,
-            "basis": "measured",
-        },
-        {"content-type": "application/json", "retry-after": "59"},
-        id="loading-openai",
+        openai("model_loading", "server_error", "It is loading.") | TIMES,
+        JSON | {"retry-after": "59"},
     ),
-    pytest.param(
+    (
         LOADING,
         "hf",
-        {
-            "error": "It is loading.",
-            "error_type": "model_loading",
-            "estimated_time": 90.5,
-            "basis": "measured",
-        },
-        {"content-type": "application/json", "retry-after": "59", "x-error-message": "It is loading."},
-        id="loading-hf",
-    ),
-    pytest.param(
-        Unavailable("queue_full", "Too many.", retry_after=0),
-        "openai",
-        {
-            "error": {
-                "message": "Too many.",
-                "type": "server_error",
-                "param": None,
-                "code": "queue_full",
-            }
-        },
-        {"retry-after": "1"},
-        id="full-openai",
-    ),
-    pytest.param(
-        ModelFailed("No weights."),
-        "hf",
-        {"error": "No weights.", "error_type": "model_failed"},
-        {"x-should-retry": "false"},
-        id="failed-hf",
+        {"error": "It is loading.", "error_type": "model_loading"} | TIMES,
+        JSON | {"retry-after": "59", "x-error-message": "It is loading."},
     ),
 ]
 
@@ -177,30 +120,8 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        (
-            "/v1/jobs/a/b/c",
-            {
-                "type": "urn:sightline:error:not_found",
-                "title": "Not found",
-                "status": 404,
-                "detail": NOTHING,
-                "code": "not_found",
-                "retryable": False,
-                "request_id": "r-1",
-            },
-        ),
-        (
-            "/v1/embeddings",
-            {
-                "error": {
-                    "message": NOTHING,
-                    "type": "invalid_request_error",
-                    "param": None,
-                    "code": "not_found",
-                }
-            },
-        ),
-        ("/somewhere", {"error": NOTHING, "error_type": "not_found"}),
+        ("/v1/jobs/a/b/c", problem("not_found", "Not found", 404, NOTHING, retryable=False)),
+        ("/v1/embeddings", openai("not_found", "invalid_request_error", NOTHING)),
         ("/docs/nowhere.js", {"error": NOTHING, "error_type": "not_found"}),
     ],
 )

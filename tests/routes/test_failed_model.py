@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from shared.job import CacheWord
-from tests.routes.conftest import Deployment
-from tests.support.app import application, client_of, serving
+from tests.support.app import application
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.fake_service import FakeService
 
@@ -18,7 +17,7 @@ REASON = "The model sightline/tiny cannot be loaded: out of memory"
 CHATS, HF = "/v1/chat/completions", "/models/sightline/tiny"
 CHAT: dict[str, Any] = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What?"}]}
 INPUTS: dict[str, Any] = {"inputs": "What?"}
-JOB: dict[str, Any] = {"model": "sightline/tiny", "input": {"prompt": "What?"}}
+RESPONSE: dict[str, Any] = {"model": "sightline/tiny", "input": "What?"}
 DOORS = [
     pytest.param(path, body | {"stream": stream}, id=f"{path}-{stream}")
     for path, body in ((CHATS, CHAT), (HF, INPUTS))
@@ -66,7 +65,7 @@ async def test_a_caller_who_means_to_come_back_keeps_its_place_while_the_model_i
     assert (call.status, service.views[FIRST].status) == (500, "queued")
 
 
-@pytest.mark.parametrize(("path", "body"), [(CHATS, CHAT), (HF, INPUTS)])
+@pytest.mark.parametrize(("path", "body"), [(CHATS, CHAT), (HF, INPUTS), ("/v1/responses", RESPONSE)])
 async def test_a_stream_that_has_opened_ends_with_the_error(path: str, body: dict[str, Any]) -> None:
     service = FakeService()
     async with application(service, head_start_s=0.001) as app:
@@ -75,27 +74,18 @@ async def test_a_stream_that_has_opened_ends_with_the_error(path: str, body: dic
         service.lose_model(FIRST, "out of memory")
         await call.finish()
 
-    assert data(call.body)[-1]["error"]["code"] == "model_failed"
+    last = data(call.body)[-1]
+    assert last["error"]["code"] == "model_failed"
+    if body is RESPONSE:
+        assert (last["type"], last["code"], last["message"]) == ("error", "model_failed", REASON)
+        assert last["sequence_number"] == 2, "behind created and in_progress, which were not sent yet"
 
 
-async def test_an_accepted_job_waits_for_the_model_to_be_mended() -> None:
-    service = FakeService()
-    async with serving(service) as client:
-        await client.post("/v1/jobs", json=CHAT)
-        service.lose_model(FIRST, "out of memory")
-        waited = await client.get(f"/v1/jobs/{FIRST}?wait=1")
-        service.succeed(FIRST, "A cat.")
-        mended = await client.get(f"/v1/jobs/{FIRST}")
-
-    assert (waited.status_code, waited.json()["status"]) == (200, "queued")
-    assert mended.json()["status"] == "succeeded"
-
-
-@pytest.mark.parametrize(("path", "body"), [(CHATS, CHAT), (HF, INPUTS)])
-async def test_a_stream_that_never_begins_ends_like_every_call(path: str, body: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "body"), DOORS)
+async def test_a_call_past_its_limit_names_the_job_that_goes_on(path: str, body: dict[str, Any]) -> None:
     service = FakeService()
     async with application(service, sync_limit_s=0.01) as app:
-        call = posted(app, {**body, "stream": True}, path)
+        call = posted(app, body, path)
         await call.finish()
 
     assert (call.status, call.headers["retry-after"]) == (504, "1")
@@ -141,51 +131,6 @@ async def test_a_stream_that_nobody_goes_on_with_ends_like_every_call(
 
     assert data(call.body)[-1]["error"]["code"] == "wait_exceeded"
     assert service.views[FIRST].status == "running"
-
-
-async def test_a_model_that_was_mended_is_not_refused_for_its_old_failure(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.admission.submission.LANE_FACTS_S", 0.0)
-    deployment.worker.beat("gone", failed="out of memory")
-    async with client_of(deployment.app) as client:
-        failed = await client.post("/v1/jobs", json=JOB)
-        deployment.worker.beat()
-        mended = await client.post("/v1/jobs", json=JOB)
-    assert (failed.status_code, mended.status_code) == (500, 202)
-
-
-@pytest.mark.parametrize("deployment", [{"api": {"keepalive_s": 0.01}}], indirect=True)
-@pytest.mark.parametrize("stream", [False, True])
-async def test_the_store_tells_who_waits_that_the_load_failed(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, stream: bool
-) -> None:
-    monkeypatch.setattr("api.jobs.waiting.POLL_S", 0.01)
-    deployment.worker.beat("loading")
-    call = posted(deployment.app, {**CHAT, "stream": stream}, x_wait_for_model="true")
-    async with client_of(deployment.app) as client:
-        while not (queued := (await client.get("/v1/jobs")).json()["data"]):
-            assert call.status == 0, call.body
-        deployment.worker.beat("gone", failed="out of memory")
-        await call.finish()
-        job = await client.get(queued[0]["urls"]["self"] + "?wait=60")
-
-    assert (call.status, said(call)) == (500, REASON)
-    assert job.json()["status"] == "cancelled"
-
-
-async def test_a_response_that_has_opened_ends_with_an_event_of_its_own_kind() -> None:
-    service, body = FakeService(), {"model": "sightline/tiny", "input": "What?", "stream": True}
-    async with application(service, head_start_s=0.001) as app:
-        call = posted(app, body, "/v1/responses", x_wait_for_model="true")
-        await call.until(lambda e: e.status == 200)
-        service.lose_model(FIRST, "out of memory")
-        await call.finish()
-
-    last = data(call.body)[-1]
-    assert (last["type"], last["code"], last["message"]) == ("error", "model_failed", REASON)
-    assert last["error"]["code"] == "model_failed"
-    assert last["sequence_number"] == 2, "behind created and in_progress, which were not sent yet"
 
 
 @pytest.mark.parametrize(

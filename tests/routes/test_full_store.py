@@ -42,20 +42,6 @@ async def fill(deployment: Deployment, client: httpx.AsyncClient) -> list[str]:
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-async def test_a_caller_who_deleted_as_much_finds_room_beside_one_who_fills_the_records(
-    deployment: Deployment,
-) -> None:
-    deployment.worker.beat()
-    async with await customer(deployment.app, "clean") as clean, await customer(deployment.app, "hog") as hog:
-        for id in await fill(deployment, clean):
-            await clean.delete(f"/v1/jobs/{id}")
-        deployment.worker.store.client.config_set("maxmemory", 0)
-        await fill(deployment, hog)
-        replies = [await client.post("/v1/jobs", json=job()) for client in (clean, hog)]
-    assert [reply.status_code for reply in replies] == [202, 429]
-
-
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_a_caller_who_fills_the_records_leaves_room_to_others(
     deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -74,20 +60,6 @@ async def test_a_caller_who_fills_the_records_leaves_room_to_others(
         assert int(reply.headers["retry-after"]) == min(int(told[1]), 59)
     assert ["requests of one are refused" in line for line in caplog.messages].count(True) == 1
     assert [others.status_code, again.status_code] == [202, 202]
-
-
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-async def test_who_fills_the_records_is_told_by_an_estimate_that_a_job_would_be_refused(
-    deployment: Deployment,
-) -> None:
-    deployment.worker.beat()
-    async with await customer(deployment.app, "one") as one:
-        await fill(deployment, one)
-        foretold = await one.post("/v1/estimate", json=job())
-        refused = await one.post("/v1/jobs", json=job())
-    told = foretold.json()
-    assert (foretold.status_code, told["outcome"]) == (200, "refused")
-    assert (told["refusal"]["status"], told["refusal"]["code"]) == (refused.status_code, code_of(refused))
 
 
 async def test_without_keys_one_caller_uses_all_of_the_records(deployment: Deployment) -> None:

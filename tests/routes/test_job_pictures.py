@@ -2,19 +2,17 @@
 
 import asyncio
 import io
-import threading
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
-from api.jobs.pictures import AT_ONCE, JobPictures
 from shared.blobs import digest
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.circle_questions import data_uri
-from tests.support.keys import KEYED, code_of, customer
+from tests.support.keys import code_of
 from tests.support.pictures import picture, png
 from tests.support.uploads import blobs
 
@@ -102,32 +100,6 @@ async def test_no_file_of_a_caller_is_taken_for_a_thumbnail(deployment: Deployme
     assert seen(reply).size == (64, 21)
 
 
-async def test_thumbnails_that_wait_for_a_decoder_take_no_thread(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: list[int] = []
-    go_on = threading.Event()
-
-    def decode(*_: object) -> bytes:
-        begun.append(1)
-        assert go_on.wait(60)
-        return b"done"
-
-    monkeypatch.setattr(JobPictures, "_decode", decode)
-    async with client_of(deployment.app) as client:
-        urls = [await asked(client, picture("PNG", (8, side))) for side in (1, 2, 3)]
-        gets = [client.get(url, params={"side": side}) for url in urls for side in (64, 128)]
-        shown = asyncio.gather(*gets)
-        while len(begun) < AT_ONCE:
-            await asyncio.sleep(0)
-        for _ in range(50):
-            await asyncio.to_thread(len, "")
-        waited = len(begun)
-        go_on.set()
-        assert {reply.content for reply in await shown} == {b"done"}
-    assert waited == AT_ONCE
-
-
 async def test_a_damaged_picture_has_no_thumbnail(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         # Its headers are right, so that only a decoder finds out.
@@ -160,20 +132,6 @@ async def test_pictures_that_are_fetched_or_not_stored_are_not_shown(deployment:
     body = {"model": "sightline/tiny", "input": {"prompt": "What?", "image": "https://example.org/a.png"}}
     async with client_of(deployment.app) as client:
         fetched = (await client.post("/v1/jobs", json=body)).json()["urls"]["self"]
-        codes = [
-            code_of(await client.get(f"{fetched}/pictures/0")),
-            code_of(await client.get(await asked(client, store=False))),
-        ]
+        unstored = await asked(client, store=False)
+        codes = [code_of(await client.get(url)) for url in (f"{fetched}/pictures/0", unstored)]
     assert codes == ["file_not_found", "job_not_found"]
-
-
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
-async def test_a_picture_is_shown_to_its_caller_s_keys_that_may_read(deployment: Deployment) -> None:
-    async with await customer(deployment.app, "one") as one:
-        url = await asked(one)
-        assert (await one.get(url, params={"side": 64})).status_code == 200
-    codes = []
-    for caller, scopes in (("one", ["submit"]), ("other", ["submit", "read"])):
-        async with await customer(deployment.app, caller, scopes=scopes) as client:
-            codes.append(code_of(await client.get(url, params={"side": 64})))
-    assert codes == ["insufficient_scope", "job_not_found"]

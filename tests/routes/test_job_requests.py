@@ -7,7 +7,6 @@ import pytest
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.circle_questions import data_uri
-from tests.support.keys import KEYED, code_of, customer
 from tests.support.pictures import picture
 
 TOOL = {
@@ -43,13 +42,11 @@ NAMED = {"type": "function", "function": {"name": "clock"}}
 BODIES: list[dict[str, Any]] = [
     WHOLE,
     {"messages": TURNS[1:2], "tools": [TOOL], "tool_choice": NAMED},
-    {"messages": TURNS[1:2], "parameters": {"structured_outputs": {"choice": ["noon", "night"]}}},
-    {"messages": TURNS[1:2], "parameters": {"structured_outputs": {"regex": "[a-z]+"}}},
-    {"messages": TURNS[1:2], "parameters": {"structured_outputs": {"json": {"type": "object"}}}},
-    {
-        "messages": [*TURNS[1:2], {"role": "assistant", "content": "It is"}],
-        "continue_final_message": True,
-    },
+    *(
+        {"messages": TURNS[1:2], "parameters": {"structured_outputs": form}}
+        for form in ({"choice": ["noon", "night"]}, {"regex": "[a-z]+"}, {"json": {"type": "object"}})
+    ),
+    {"messages": [TURNS[1], {"role": "assistant", "content": "It is"}], "continue_final_message": True},
 ]
 
 
@@ -87,26 +84,3 @@ async def test_pictures_are_told_by_their_places_and_sizes(deployment: Deploymen
         {"type": "image", "n": 1, "url": "https://example.org/a.png"},
     ]
     assert request["pictures"] == [{"n": 0, "bytes": len(data), "width": 30, "height": 20, "format": "PNG"}]
-
-
-async def test_nothing_is_read_of_a_job_that_is_not_stored(deployment: Deployment) -> None:
-    async with client_of(deployment.app) as client:
-        body = {"model": "sightline/tiny", "input": {"prompt": "What?"}, "store": False}
-        job = (await client.post("/v1/jobs", json=body)).json()
-        reply = await client.get(f"/v1/jobs/{job['id']}/request")
-
-    assert "question" not in job
-    assert (reply.status_code, code_of(reply)) == (404, "job_not_found")
-
-
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
-async def test_a_question_is_read_by_its_caller_s_keys_that_may_read(deployment: Deployment) -> None:
-    body = {"model": "sightline/tiny", "input": {"prompt": "What?"}}
-    codes = []
-    async with await customer(deployment.app, "one") as one:
-        url = (await one.post("/v1/jobs", json=body)).json()["urls"]["self"] + "/request"
-        assert (await one.get(url)).json()["messages"] == [{"role": "user", "content": "What?"}]
-    for caller, scopes in (("one", ["submit"]), ("other", ["submit", "read"]), ("ops", ["admin"])):
-        async with await customer(deployment.app, caller, scopes=scopes) as client:
-            codes.append(code_of(await client.get(url)))
-    assert codes == ["insufficient_scope", "job_not_found", "insufficient_scope"]

@@ -4,12 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
-import httpx
 import pytest
-from huggingface_hub import InferenceClient
-from huggingface_hub.errors import HfHubHTTPError
 
 from shared.settings import CLIENT_KEY
 from sightline.cli import main
@@ -17,9 +13,7 @@ from sightline.exits import Exit
 from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
 from tests.support.keys import ADMIN, KEYED, made
-from tests.support.patience import PATIENCE_S
 
-MESSAGES: list[Any] = [{"role": "user", "content": "What is this?"}]
 pytestmark = pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 
 
@@ -28,40 +22,6 @@ async def url(deployment: Deployment) -> AsyncIterator[str]:
     deployment.worker.beat()
     async with listening(deployment.app) as found:
         yield found
-
-
-def ask_hugging_face(url: str, key: str) -> None:
-    InferenceClient(base_url=url, token=key).chat_completion(MESSAGES)
-
-
-async def refusals(deployment: Deployment, url: str) -> list[Exception]:
-    """What the client raises for a wrong key, one that may not ask, and one that has asked enough."""
-    reader = await made(deployment.app, "one", scopes=["read"])
-    busy = await made(deployment.app, "two", requests_per_minute=1)
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
-        await client.get("/v1/models", headers={"authorization": f"Bearer {busy['secret']}"})
-    raised = []
-    for key in ("sl_wrong", reader["secret"], busy["secret"]):
-        with pytest.raises(Exception) as refusal:  # noqa: PT011
-            await asyncio.to_thread(ask_hugging_face, url, key)
-        raised.append(refusal.value)
-    return raised
-
-
-async def test_hugging_faces_client_raises_its_own_error_with_our_words(
-    deployment: Deployment, url: str
-) -> None:
-    raised = await refusals(deployment, url)
-
-    for error, status, words in zip(
-        raised,
-        (401, 403, 429),
-        ("wrong, revoked or expired", "lacks the scope", "1 requests a minute"),
-        strict=True,
-    ):
-        assert type(error) is HfHubHTTPError, "taken for a missing repository"
-        assert error.response.status_code == status
-        assert words in str(error)
 
 
 @dataclass

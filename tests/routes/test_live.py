@@ -104,9 +104,3 @@ async def test_nobody_learns_of_another_caller_s_jobs_or_without_the_scope_of_mo
         await reader.finish()
 
     assert (told(reader, "changed"), told(reader, "models")) == ([[own]], [])
-
-
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
-async def test_a_key_that_may_not_read_does_not_watch(deployment: Deployment) -> None:
-    async with await customer(deployment.app, "one", scopes=["submit"]) as client:
-        assert (await client.get("/v1/live")).status_code == 403

@@ -79,20 +79,6 @@ async def test_a_chat_tells_the_same_whole_and_streamed(deployment: Deployment) 
     assert "".join(e["token"] for e in whole["logprobs"]["content"]) == whole["message"]["content"]
 
 
-async def test_a_text_completion_tells_the_same_whole_and_streamed(deployment: Deployment) -> None:
-    deployment.worker.beat()
-    asked = TELLING["/v1/completions"]
-    async with client_of(deployment.app) as client:
-        await client.post("/v1/jobs", json=TELLING["/v1/jobs"])
-        answer(deployment, TOLD)
-        whole = (await client.post("/v1/completions", json=asked)).json()["choices"][0]["logprobs"]
-        chunks = data((await client.post("/v1/completions", json=asked | {"stream": True})).content)[:-1]
-
-    told = [t for c in chunks if (t := c["choices"][0]["logprobs"])]
-    assert {name: told[0][name] + told[1][name] for name in whole} == whole
-    assert whole["text_offset"] == [0, 4]
-
-
 async def test_a_jobs_events_tell_what_its_result_tells(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:

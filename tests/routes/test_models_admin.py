@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from asgi_lifespan import LifespanManager
 
@@ -13,18 +12,13 @@ from shared.models import Model
 from shared.store.maintenance import backlog
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
-from tests.support.batches import begun, content, ended, line
 from tests.support.clients import until_async
 from tests.support.scripted_worker import ScriptedWorker
-from worker.maintenance.passes import ModelRemoval
 
 MODEL, NEW = "sightline/tiny", "org/new"
 ADMIN = "/v1/admin/models"
+ROW = {"id": NEW, "engine": "echo"}
 QUESTION = {"prompt": "What?"}
-
-
-def maintain(deployment: Deployment) -> int:
-    return ModelRemoval(deployment.worker.settings, deployment.worker.store).end_waiting()
 
 
 async def submitted(client: httpx.AsyncClient, model: str = MODEL, **body: Any) -> httpx.Response:
@@ -42,9 +36,8 @@ async def test_an_added_model_is_served_by_every_process_without_a_restart(deplo
         client_of(second.app) as other,
     ):
         assert (await submitted(other, NEW)).status_code == 404
-        added = await client.post(ADMIN, json={"id": NEW, "engine": "echo", "rows": 2})
+        added = await client.post(ADMIN, json=ROW)
         assert (added.status_code, added.json()["id"]) == (201, NEW)
-        assert (await client.post(ADMIN, json={"id": NEW, "engine": "echo", "rows": 2})).status_code == 200
 
         async def known() -> bool:
             return NEW in await ids(other)
@@ -67,17 +60,10 @@ async def test_an_added_model_is_served_by_every_process_without_a_restart(deplo
 @pytest.mark.parametrize(
     ("row", "status", "code", "param"),
     [
-        ({"id": MODEL, "engine": "echo", "rows": 9}, 409, "model_exists", "id"),
         ({"id": NEW}, 400, "invalid_request", "source"),
         ({"id": "Sightline/Tiny", "engine": "echo"}, 409, "model_exists", "id"),
-        (
-            {"id": NEW, "engine": "echo", "trust_remote_code": True},
-            400,
-            "unsupported_parameter",
-            "trust_remote_code",
-        ),
-        ({"id": NEW, "engine": "echo", "rows": 0}, 400, "invalid_request", "rows"),
-        ({"id": NEW, "engine": "echo", "speed": 1}, 400, "unknown_field", "speed"),
+        (ROW | {"trust_remote_code": True}, 400, "unsupported_parameter", "trust_remote_code"),
+        (ROW | {"rows": 0}, 400, "invalid_request", "rows"),
         ({"id": "a/v1/b"}, 400, "invalid_request", "id"),
         ({}, 400, "invalid_request", "id"),
     ],
@@ -90,54 +76,6 @@ async def test_a_row_that_cannot_be_served_is_refused_by_its_field(
         error = reply.json()["error"]
         assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
         assert await ids(client) == [MODEL, "org/bare"]
-
-
-async def test_callers_of_a_drained_model_are_told_what_to_do_and_its_jobs_go_on(
-    deployment: Deployment,
-) -> None:
-    deployment.worker.beat()
-    async with client_of(deployment.app) as client:
-        job = (await submitted(client)).json()["id"]
-        assert (await client.post(f"{ADMIN}/{MODEL}/drain")).status_code == 204
-        refused = await submitted(client, priority="batch")
-        assert (refused.status_code, refused.json()["code"]) == (503, "model_draining")
-        assert refused.headers["x-should-retry"] == "false"
-        chat = await client.post(f"/models/{MODEL}", json={"inputs": "What?"})
-        assert chat.status_code == 503
-        assert (await client.get(f"/status/{MODEL}")).json()["draining"] is True
-        deployment.worker.succeed(deployment.worker.take(), "A cat.")
-        assert (await client.get(f"/v1/jobs/{job}")).json()["status"] == "succeeded"
-        (row, _) = (await client.get("/v1/admin/fleet")).json()["models"]
-        assert (row["draining"], row["backlog"]) == (True, 0)
-        await client.post(f"{ADMIN}/{MODEL}/resume")
-        assert (await submitted(client)).status_code == 202
-
-
-async def test_whoever_waits_for_a_removed_model_is_told_so_at_once_and_once(deployment: Deployment) -> None:
-    deployment.worker.beat()
-    async with client_of(deployment.app) as client:
-        job = (await submitted(client)).json()["id"]
-        waiter = asyncio.create_task(client.post(f"/models/{MODEL}", json={"inputs": "How?"}))
-        reader = asyncio.create_task(client.get(f"/v1/jobs/{job}/events"))
-        await until_async(lambda: _waiting(deployment, 2))
-        for _ in range(2):
-            assert (await client.delete(f"{ADMIN}/{MODEL}")).status_code == 204
-        assert maintain(deployment) == 2
-        assert maintain(deployment) == 0
-        answer, story = await waiter, await reader
-        assert answer.status_code == 410
-        assert story.text.count("event: failed") == 1
-        seen = (await client.get(f"/v1/jobs/{job}")).json()
-        assert (seen["status"], seen["error"]["code"]) == ("failed", "model_removed")
-        gone = await submitted(client)
-        assert (gone.status_code, gone.json()["code"]) == (404, "model_not_found")
-        assert (await client.get(f"/status/{MODEL}")).status_code == 404
-        assert await ids(client) == ["org/bare"]
-        acts = (await client.get("/v1/admin/audit")).json()["data"]
-        assert [(act["action"], act["outcome"]) for act in acts] == [
-            ("model.remove", "unchanged"),
-            ("model.remove", "done"),
-        ]
 
 
 @pytest.mark.parametrize(
@@ -167,18 +105,6 @@ async def test_a_repeated_call_is_answered_as_before_though_its_model_was_remove
         assert new.status_code == 404, "under no key, or a new one, it is a new call"
 
 
-async def test_a_removed_model_of_the_file_comes_back_with_its_own_row_and_no_other(
-    deployment: Deployment,
-) -> None:
-    async with client_of(deployment.app) as client:
-        await client.delete(f"{ADMIN}/{MODEL}")
-        other = await client.post(ADMIN, json={"id": MODEL, "engine": "echo", "rows": 9})
-        assert other.status_code == 409
-        back = await client.post(ADMIN, json={"id": MODEL, "engine": "echo"})
-        assert back.status_code == 201
-        assert await ids(client) == [MODEL, "org/bare"]
-
-
 async def test_where_no_model_is_left_the_service_says_so_and_goes_on(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         for name in (MODEL, "org/bare"):
@@ -186,26 +112,6 @@ async def test_where_no_model_is_left_the_service_says_so_and_goes_on(deployment
         assert (await client.post("/", json={"inputs": "What?"})).status_code == 404
         assert (await client.get("/health")).json()["store"] == "reachable"
         assert (await client.get("/ready")).status_code == 503
-
-
-@pytest.mark.usefixtures("quick_batches")
-@pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], indirect=True)
-async def test_lines_of_a_batch_for_a_removed_model_are_counted_as_failed(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
-    lines = [line(f"{n}", f"text {n}") for n in range(8)]
-    made = await begun(client, lines)
-    await until_async(lambda: _waiting(deployment, 8))
-    async with client_of(deployment.app) as operator:
-        await operator.delete(f"{ADMIN}/{MODEL}")
-    assert maintain(deployment) == 8
-    later = await begun(client, lines)
-    for batch, code in ((made, "model_removed"), (later, "model_not_found")):
-        over = await ended(client, batch)
-        assert over.request_counts is not None
-        assert over.request_counts.to_dict() == {"total": 8, "completed": 0, "failed": 8}
-        rows = await content(client, over.error_file_id)
-        assert {row["response"]["body"]["error"]["code"] for row in rows} == {code}
 
 
 async def _waiting(deployment: Deployment, count: int) -> bool:

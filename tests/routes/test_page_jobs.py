@@ -130,11 +130,9 @@ async def test_it_is_said_when_the_last_page_is_done_before_the_first_one_is(
     deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
+    documents = [pdf([f"{count} {n}" for n in range(count)]) for count in (2, 60)]
     short, long = [
-        (
-            await post(deployment, job(await upload(client, pdf([f"{count} {n}" for n in range(count)]))))
-        ).json()
-        for count in (2, 60)
+        (await post(deployment, job(await upload(client, document)))).json() for document in documents
     ]
     assert short["pages"] == {"total": 2, "succeeded": 0, "failed": 0}
     assert 0 < short["ends_in_s"] < long["ends_in_s"]
@@ -183,32 +181,12 @@ async def test_a_job_whose_first_pages_are_broken_answers_the_others(
     assert (refused.json()["code"], refused.json()["param"]) == ("invalid_document", "document.file")
 
 
-async def test_a_page_that_cannot_be_rendered_fails_alone_and_is_named(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
-    deployment.worker.beat()
-    made = await post(deployment, job(await upload(client, thin(2))))
-    urls = made.json()["urls"]
-    assert await work(deployment, urls["self"]) == 3
-    ended = (await get(deployment, urls["self"])).json()
-    assert (ended["status"], ended["pages"]["failed"]) == ("succeeded", 1)
-    pages = rows(await get(deployment, urls["pages"]))
-    assert [row["page"] for row in pages] == [1, 2, 3, 4]
-    assert pages[1]["error"]["code"] == "invalid_document"
-    assert "Page 2 of the document cannot be rendered" in pages[1]["error"]["message"]
-
-
 async def test_a_job_of_pages_is_cancelled_as_a_whole_and_keeps_what_it_has(
     deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     urls = (await post(deployment, job(await upload(client, pdf(PAGES))))).json()["urls"]
-
-    async def taken() -> bool:
-        return not deployment.worker.idle()
-
-    await until_async(taken)
-    deployment.worker.succeed(deployment.worker.take(), "first")
+    deployment.worker.succeed(await deployment.worker.taken(), "first")
     async with client_of(deployment.app) as caller:
         await caller.post(urls["cancel"])
     await work(deployment, urls["self"])
@@ -240,12 +218,7 @@ async def test_a_repeat_under_an_idempotency_key_is_the_same_job(
         (pdf(PAGES), {"document": {"pages": "9"}}, "invalid_document", "document.file"),
         (pdf(["a"] * 1001), {}, "invalid_document", "document.file"),
         (pdf(PAGES), {"document": {"per": "line"}}, "invalid_request", "document.per"),
-        (
-            pdf(PAGES),
-            {"webhook": HOOK | {"events": ["job.running"]}},
-            "invalid_request",
-            "webhook.events",
-        ),
+        (pdf(PAGES), {"webhook": HOOK | {"events": ["job.running"]}}, "invalid_request", "webhook.events"),
         (pdf(PAGES), {"webhook": HOOK | {"url": "ftp://x"}}, "invalid_webhook_url", "webhook.url"),
         (pdf(PAGES), {"priority": "interactive"}, "unsupported_parameter", "priority"),
         (pdf(PAGES), {"store": False}, "unsupported_parameter", "store"),

@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from asgi_lifespan import LifespanManager
 
 from api.app import create_app
@@ -10,13 +9,13 @@ from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
-from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, in_line, kinds
+from tests.support.responses import ASK, LATER, PATH, begun, finish, kinds
 
 
 async def test_a_call_is_answered_with_its_job_and_times(deployment: Deployment) -> None:
     deployment.worker.beat()
     call = posted(deployment.app, ASK, PATH)
-    await in_line(deployment.worker)
+    await deployment.worker.waiting()
     finish(deployment.worker)
     await call.finish()
 
@@ -28,59 +27,28 @@ async def test_a_call_is_answered_with_its_job_and_times(deployment: Deployment)
     assert {"x-cache", "x-compute-time", "x-queue-time"} <= call.headers.keys()
 
 
-async def test_a_response_shares_its_answer_with_every_other_door(deployment: Deployment) -> None:
-    async with client_of(deployment.app) as client:
-        await answered(deployment.worker, client)
-        chat = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
-        hit = await client.post("/v1/chat/completions", json=chat)
-        again = await client.post(PATH, json=ASK)
-
-    assert [r.headers["x-cache"] for r in (hit, again)] == ["HIT", "HIT"]
-
-
 async def test_a_stream_begins_with_its_first_word_and_ends_with_the_whole(deployment: Deployment) -> None:
     deployment.worker.beat()
     call = posted(deployment.app, ASK | {"stream": True}, PATH)
-    await in_line(deployment.worker)
-    claim = deployment.worker.take()
+    claim = await deployment.worker.taken()
     deployment.worker.say(claim, "A ")
     await call.until(lambda e: b"output_text.delta" in e.body)
     deployment.worker.succeed(claim, "A ")
     await call.finish()
 
     told = data(call.body)
-    assert kinds(told)[:5] == [
-        "created",
-        "in_progress",
-        "output_item.added",
-        "content_part.added",
-        "output_text.delta",
-    ]
+    first = ["created", "in_progress", "output_item.added", "content_part.added", "output_text.delta"]
+    assert kinds(told)[:5] == first
     assert [t["sequence_number"] for t in told] == list(range(len(told)))
     assert told[-1]["response"]["output"][0]["content"][0]["text"] == "A "
     assert b"event: response.completed\ndata: " in call.body
     assert b"[DONE]" not in call.body
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_call_that_fails_before_its_first_word_has_the_errors_own_status(
-    deployment: Deployment, stream: bool
-) -> None:
-    deployment.worker.beat()
-    call = posted(deployment.app, ASK | {"stream": stream}, PATH)
-    await in_line(deployment.worker)
-    deployment.worker.fail(deployment.worker.take(), "context_length_exceeded", "Too long.", "messages")
-    await call.finish()
-
-    error = json.loads(call.body)["error"]
-    assert (call.status, error["code"], error["param"]) == (400, "context_length_exceeded", "input")
-
-
 async def test_a_failure_behind_the_first_word_is_told_as_openai_tells_it(deployment: Deployment) -> None:
     deployment.worker.beat()
     call = posted(deployment.app, ASK | {"stream": True}, PATH)
-    await in_line(deployment.worker)
-    claim = deployment.worker.take()
+    claim = await deployment.worker.taken()
     deployment.worker.say(claim, "A ")
     deployment.worker.fail(claim, "stream_broken", "It broke.")
     await call.finish()
@@ -88,23 +56,6 @@ async def test_a_failure_behind_the_first_word_is_told_as_openai_tells_it(deploy
     last = data(call.body)[-1]
     assert (call.status, last["type"], last["response"]["status"]) == (200, "response.failed", "failed")
     assert last["response"]["error"]["code"] == "stream_broken"
-
-
-async def test_in_the_background_a_model_that_is_not_ready_is_waited_for(deployment: Deployment) -> None:
-    async with client_of(deployment.app) as client:
-        refused = await client.post(PATH, json=ASK)
-        kept = await client.post(PATH, json=LATER)
-        streamed = posted(deployment.app, LATER | {"stream": True}, PATH)
-        await streamed.until(lambda e: b"response.queued" in e.body)
-        deployment.worker.beat()
-        finish(deployment.worker)
-        await streamed.finish()
-        done = await client.get(f"{PATH}/{kept.json()['id']}")
-
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_worker")
-    assert (kept.status_code, kept.json()["output"]) == (200, [])
-    assert kinds(data(streamed.body))[-1] == "completed"
-    assert done.json()["status"] == "completed"
 
 
 async def test_the_caller_of_a_response_in_the_background_may_hang_up(deployment: Deployment) -> None:
@@ -123,7 +74,7 @@ async def test_the_caller_of_a_response_in_the_background_may_hang_up(deployment
 async def test_the_caller_of_any_other_ends_it_by_hanging_up(deployment: Deployment) -> None:
     deployment.worker.beat()
     call = posted(deployment.app, ASK, PATH)
-    await in_line(deployment.worker)
+    await deployment.worker.waiting()
     call.hang_up()
     await call.finish()
     async with client_of(deployment.app) as client:
@@ -139,7 +90,7 @@ async def test_another_process_tells_exactly_the_events_that_are_missing(deploym
     async with client_of(deployment.app) as client:
         call = posted(deployment.app, LATER | {"stream": True}, PATH)
         deployment.worker.beat()
-        await in_line(deployment.worker)
+        await deployment.worker.waiting()
         finish(deployment.worker)
         await call.finish()
     parts = call.body.decode().split("\n\n")[:-1]

@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from tests.routes.conftest import Deployment
+from tests.support.circle_questions import data_uri
 from tests.support.documents import pdf
 from tests.support.keys import KEYED, code_of, customer
+from tests.support.pictures import picture
 from tests.support.responses import LATER, PATH, answered
 
 JOB = {
@@ -32,6 +34,17 @@ async def asking(deployment: Deployment) -> AsyncIterator[httpx.AsyncClient]:
     """Of the same caller, and may ask alone."""
     async with await customer(deployment.app, "one", scopes=["submit"]) as client:
         yield client
+
+
+async def test_who_may_not_read_is_told_nothing_of_what_was_asked(
+    one: httpx.AsyncClient, asking: httpx.AsyncClient
+) -> None:
+    body = {"model": "sightline/tiny", "input": {"prompt": "What?", "image": data_uri(picture())}}
+    url = (await one.post("/v1/jobs", json=body)).json()["urls"]["self"]
+    for path in ("/v1/live?seconds=0", f"{url}/request", f"{url}/pictures/0", f"{url}/pictures/0?side=64"):
+        refused = await asking.get(path)
+        assert (refused.status_code, code_of(refused)) == (403, "insufficient_scope"), path
+        assert (await one.get(path)).status_code == 200
 
 
 @pytest.mark.parametrize("act", ["cancel", "retry", "webhook/replay"])
@@ -110,21 +123,11 @@ async def test_who_may_not_read_sees_no_instructions_of_a_response_that_it_cance
     one: httpx.AsyncClient, asking: httpx.AsyncClient
 ) -> None:
     tool = {"type": "function", "name": "book", "parameters": {"type": "object", "properties": {}}}
-    body = {
-        **LATER,
-        "input": "What is this?",
-        "background": True,
-        "instructions": "Our secret.",
-        "user": "u1",
-    }
+    body = {**LATER, "instructions": "Our secret.", "user": "u1"}
     response = (await one.post(PATH, json=body | {"tools": [tool], "temperature": 0.3})).json()["id"]
     blind, seeing = [(await client.post(f"{PATH}/{response}/cancel")).json() for client in (asking, one)]
 
     assert [shown["status"] for shown in (blind, seeing)] == ["cancelled"] * 2
-    assert (blind["instructions"], blind["tools"], blind["user"], blind["temperature"]) == (
-        None,
-        [],
-        None,
-        1.0,
-    )
+    assert (blind["instructions"], blind["tools"], blind["user"]) == (None, [], None)
+    assert blind["temperature"] == 1.0
     assert (seeing["instructions"], len(seeing["tools"]), seeing["user"]) == ("Our secret.", 1, "u1")

@@ -9,14 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from api.batches.line_endpoints import LINE_ENDPOINTS
-from shared.errors import CallerError
 from tests.routes.conftest import Deployment
-from tests.support.app import application, client_of
+from tests.support.app import client_of
 from tests.support.app_server import listening
 from tests.support.clients import until_async
-from tests.support.fake_service import FakeService
-from tests.support.keys import KEYED, customer
 from tests.support.patience import PATIENCE_S
 from tests.support.store import READS
 
@@ -63,11 +59,7 @@ def pictures(deployment: Deployment) -> list[str]:
 async def answered(deployment: Deployment, call: Awaitable[httpx.Response]) -> httpx.Response:
     """The reply to a call, which the worker answers."""
     asking = asyncio.ensure_future(call)
-
-    async def waiting() -> bool:
-        return not deployment.worker.idle()
-
-    await until_async(waiting)
+    await deployment.worker.waiting()
     assert left(deployment), "while it is worked on it is kept"
     claim = deployment.worker.take()
     assert not claim.stored
@@ -133,14 +125,9 @@ async def test_an_error_that_was_told_leaves_as_little(deployment: Deployment) -
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         asking = asyncio.ensure_future(client.post("/v1/chat/completions", json=CHAT))
-
-        async def waiting() -> bool:
-            return not deployment.worker.idle()
-
-        await until_async(waiting)
-        deployment.worker.fail(deployment.worker.take(), "invalid_image", "The picture is broken.")
+        deployment.worker.fail(await deployment.worker.taken(), "invalid_image", "The picture is broken.")
         assert (await asking).status_code == 400
-    assert left(deployment) == []
+        assert left(deployment) == []
 
 
 async def test_a_caller_who_hangs_up_leaves_as_little(deployment: Deployment) -> None:
@@ -150,74 +137,10 @@ async def test_a_caller_who_hangs_up_leaves_as_little(deployment: Deployment) ->
         httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
     ):
         asking = asyncio.ensure_future(client.post("/v1/chat/completions", json=CHAT))
-
-        async def waiting() -> bool:
-            return not deployment.worker.idle()
-
-        await until_async(waiting)
+        await deployment.worker.waiting()
         asking.cancel()
 
         async def gone() -> bool:
             return left(deployment) == []
 
         await until_async(gone)
-
-
-async def test_who_asks_the_same_computes_it_anew_and_what_they_store_stays(deployment: Deployment) -> None:
-    deployment.worker.beat()
-    path, body = "/v1/chat/completions", {**CHAT, "store": True}
-    async with client_of(deployment.app) as client:
-        await answered(deployment, client.post(path, json=CHAT))
-        asking = asyncio.ensure_future(client.post(path, json=body))
-
-        async def waiting() -> bool:
-            return not deployment.worker.idle()
-
-        await until_async(waiting)
-        deployment.worker.succeed(deployment.worker.take(), ANSWER)
-        stored = await asking
-        again = await answered(deployment, client.post(path, json=CHAT))
-        read = await client.get(f"/v1/jobs/{stored.headers['x-job-id']}")
-    assert (stored.headers["x-cache"], again.headers["x-cache"]) == ("MISS", "BYPASS")
-    assert read.json()["result"]["text"] == ANSWER
-    assert len(pictures(deployment)) == 1
-
-
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-async def test_another_caller_makes_it_forget_nothing(deployment: Deployment) -> None:
-    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
-        url = await submitted(deployment, one)
-        assert (await two.get(url)).status_code == 404
-        assert (await two.get(f"{url}/events")).status_code == 404
-        assert (await one.get(url)).json()["status"] == "succeeded"
-
-
-@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-@pytest.mark.parametrize(("key_s", "kept_s"), [(60, 60), (31_536_000, 3600)])
-async def test_what_is_not_to_be_kept_is_kept_no_longer_for_a_key_that_keeps_long(
-    deployment: Deployment, key_s: int, kept_s: int
-) -> None:
-    """Where nobody is told of its end, nothing else makes it be forgotten."""
-    async with await customer(deployment.app, "one", retain_s=key_s) as one:
-        url = await submitted(deployment, one)
-    assert deployment.worker.store.client.ttl(f"sl8:{url.split('/')[-1]}") == pytest.approx(kept_s, abs=5)
-
-
-def test_a_line_of_a_batch_whose_answers_are_kept_in_a_file_is_refused() -> None:
-    with pytest.raises(CallerError) as refused:
-        LINE_ENDPOINTS["/v1/chat/completions"].read(CHAT)
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "store")
-
-
-@pytest.mark.parametrize("body", [{"store": None}, {"store": True}, {}])
-async def test_what_says_nothing_else_is_stored(body: dict[str, Any]) -> None:
-    service = FakeService()
-    service.script = lambda job: service.succeed(job, ANSWER)
-    async with application(service) as app, client_of(app) as client:
-        for path, asked in (
-            ("/v1/chat/completions", {"model": MODEL, "messages": CHAT["messages"]}),
-            ("/models/sightline/tiny", HF),
-            ("/v1/jobs", {"model": MODEL, "input": JOB["input"]}),
-        ):
-            assert (await client.post(path, json={**asked, **body})).is_success
-    assert [terms.caching.stored for _, terms in service.asked] == [True, True, True]

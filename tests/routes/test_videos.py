@@ -5,12 +5,10 @@ from typing import Any
 
 import openai
 import pytest
-from openai import AsyncOpenAI
 
 from shared.request import Request
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
-from tests.support.app_server import listening
 from tests.support.uploads import form, post
 from tests.support.videos import video
 
@@ -99,28 +97,20 @@ async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spe
 
 
 @pytest.mark.parametrize(
-    ("more", "code", "at"),
+    ("more", "at"),
     [
-        ({"mm_processor_kwargs": {"num_frames": 4, "fps": 2}}, "invalid_request", "mm_processor_kwargs.fps"),
-        ({"media_io_kwargs": {"video": {"fps": 0}}}, "invalid_request", "media_io_kwargs.video.fps"),
-        (
-            {"chat_template_kwargs": {"num_frames": "all"}},
-            "invalid_request",
-            "chat_template_kwargs.num_frames",
-        ),
-        (
-            {"mm_processor_kwargs": {"fps": 2}, "chat_template_kwargs": {"fps": 1}},
-            "invalid_request",
-            "mm_processor_kwargs.fps",
-        ),
+        ({"mm_processor_kwargs": {"num_frames": 4, "fps": 2}}, "mm_processor_kwargs.fps"),
+        ({"media_io_kwargs": {"video": {"fps": 0}}}, "media_io_kwargs.video.fps"),
+        ({"chat_template_kwargs": {"num_frames": "all"}}, "chat_template_kwargs.num_frames"),
+        ({"mm_processor_kwargs": {"fps": 2}, "chat_template_kwargs": {"fps": 1}}, "mm_processor_kwargs.fps"),
     ],
 )
 async def test_what_is_asked_of_frames_is_never_silently_dropped(
-    deployment: Deployment, more: dict[str, Any], code: str, at: str
+    deployment: Deployment, more: dict[str, Any], at: str
 ) -> None:
     deployment.worker.beat(videos="1")
     refused = await asked(deployment, turns(part(), **more), "/v1/chat/completions")
-    assert problem(refused) == (400, code, at)
+    assert problem(refused) == (400, "invalid_request", at)
 
 
 async def test_a_response_is_asked_about_a_video(deployment: Deployment) -> None:
@@ -132,33 +122,6 @@ async def test_a_response_is_asked_about_a_video(deployment: Deployment) -> None
     async with client_of(deployment.app) as client:
         items = (await client.get(f"/v1/responses/{made.json()['id']}/input_items")).json()["data"]
     assert items[0]["content"][1] == {"type": "input_video", "file_id": None, "video_url": None}
-
-
-async def test_hugging_faces_task_is_asked_about_a_video(deployment: Deployment) -> None:
-    deployment.worker.beat(videos="1")
-    await asked(deployment, turns(part()))
-    deployment.worker.succeed(deployment.worker.take(), "It moves.")
-    body = {"inputs": turns({"type": "video", "url": uri()})["messages"]}
-    again = await asked(deployment, body, f"/models/{TINY}")
-    assert (again.status_code, again.headers["x-cache"]) == (200, "HIT"), again.text
-
-
-async def test_openais_client_sends_a_video_as_to_vllm(deployment: Deployment) -> None:
-    deployment.worker.beat(videos="1")
-    await asked(deployment, turns(part(), parameters={"num_frames": 2}))
-    deployment.worker.succeed(deployment.worker.take(), "It moves.")
-    messages: Any = turns(part())["messages"]
-    async with listening(deployment.app) as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as client:
-        answer = await client.chat.completions.create(
-            model=TINY, messages=messages, extra_body={"mm_processor_kwargs": {"num_frames": 2}}
-        )
-    assert answer.choices[0].message.content == "It moves."
-
-
-async def test_a_video_of_a_url_is_fetched_before_its_job_waits_for_the_model(deployment: Deployment) -> None:
-    deployment.worker.beat(videos="1")
-    answer = await asked(deployment, turns(part("https://example.org/a.mp4")))
-    assert (answer.status_code, answer.json()["waiting_reason"]) == (202, "fetching_inputs")
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
@@ -194,12 +157,6 @@ async def test_what_is_no_video_is_refused_by_its_field(
     assert deployment.worker.idle()
 
 
-async def test_too_many_videos_are_refused_by_the_first_that_is(deployment: Deployment) -> None:
-    deployment.worker.beat(videos="1")
-    refused = await asked(deployment, turns(*[part()] * 5))
-    assert problem(refused) == (400, "invalid_video", "messages[0].content[5].video_url.url")
-
-
 async def test_too_many_videos_are_refused_before_any_is_read(
     deployment: Deployment, client: openai.AsyncOpenAI
 ) -> None:
@@ -226,13 +183,8 @@ async def test_the_list_of_models_says_which_take_videos_and_how_large(deploymen
     deployment.worker.beat(videos="0")
     assert "max_videos" not in await told()
     deployment.worker.beat(videos="1")
-    limits = await told()
-    assert [limits[name] for name in ("max_videos", "max_video_mb", "max_video_s", "max_video_frames")] == [
-        4,
-        50,
-        600,
-        4096,
-    ]
+    limits = {"max_videos": 4, "max_video_mb": 50, "max_video_s": 600, "max_video_frames": 4096}
+    assert (await told()).items() >= limits.items()
 
 
 async def test_an_estimate_of_a_video_leaves_its_tokens_open(deployment: Deployment) -> None:

@@ -4,7 +4,6 @@ import asyncio
 
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
-from tests.support.responses import in_line
 from tests.support.walks import missed, recorded, walk
 
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
@@ -15,8 +14,7 @@ async def test_the_walk_of_a_chat_is_the_one_that_a_question_takes(deployment: D
     async with client_of(deployment.app) as client:
         with recorded() as calls:
             asking = asyncio.create_task(client.post("/v1/chat/completions", json=CHAT))
-            await in_line(deployment.worker)
-            deployment.worker.succeed(deployment.worker.take(), "A circle.")
+            deployment.worker.succeed(await deployment.worker.taken(), "A circle.")
             assert (await asking).status_code == 200
     steps = walk("A chat")
     assert len(steps) > 5

@@ -11,7 +11,6 @@ import httpx
 
 from shared.store.claims import Claim
 from tests.support.behaviour import Row
-from tests.support.clients import until_async
 from tests.support.scripted_worker import ScriptedWorker
 
 MODEL, QUESTION, ANSWER = "sightline/tiny", "What is this?", "A cat."
@@ -75,16 +74,11 @@ class Situation:
 
     async def waiting(self) -> None:
         """Until something waits in the line."""
-
-        async def seen() -> bool:
-            return not self.worker.idle()
-
-        await until_async(seen)
+        await self.worker.waiting()
 
     async def taken(self) -> Claim:
         """What comes to the line, claimed by the worker."""
-        await self.waiting()
-        return self.worker.take()
+        return await self.worker.taken()
 
     def finish(self, claim: Claim) -> None:
         self.worker.say(claim, ANSWER)

@@ -4,7 +4,6 @@ from typing import Any
 
 import httpx
 
-from tests.support.clients import until_async
 from tests.support.scripted_worker import ScriptedWorker
 
 ASK = {"model": "sightline/tiny", "input": "What is this?"}
@@ -34,13 +33,6 @@ def finish(worker: ScriptedWorker, text: str = "A cat.") -> None:
     worker.say(claim, text[:2])
     worker.say(claim, text[2:], start=2)
     worker.succeed(claim, text)
-
-
-async def in_line(worker: ScriptedWorker) -> None:
-    async def waits() -> bool:
-        return not worker.idle()
-
-    await until_async(waits)
 
 
 def kinds(told: list[Any]) -> list[str]:

@@ -11,6 +11,8 @@ from shared.store import claims, jobs, maintenance, workers
 from shared.store.admission import Placing, admit
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store
+from tests.support.clients import until_async
+from tests.support.patience import PATIENCE_S
 
 FINGERPRINT = "0123456789abcdef0123456789abcdef"
 FACTS = {"rows": "1", "samples": "0", "service_ms": "200"}
@@ -72,6 +74,19 @@ class ScriptedWorker:
     def idle(self) -> bool:
         """Whether nothing waits in the line."""
         return self.store.run(jobs.lane(self.settings, self.model.lane)).queued == 0
+
+    async def waiting(self, deadline_s: float = PATIENCE_S) -> None:
+        """Until something waits in the line."""
+
+        async def waits() -> bool:
+            return not self.idle()
+
+        await until_async(waits, deadline_s)
+
+    async def taken(self) -> claims.Claim:
+        """What comes to the line, claimed."""
+        await self.waiting()
+        return self.take()
 
     def say(self, claim: claims.Claim, text: str, start: int = 0, *, syntax: str | None = None) -> str:
         return self.store.run(claims.append(claim, Piece(start, text, (7,), syntax=syntax)))
