@@ -47,9 +47,7 @@ def test_curl_asks_a_question(url: str, headers: tuple[str, ...]) -> None:
         ("-H", "transfer-encoding: chunked", "-H", "accept: image/png"),
     ],
 )
-def test_curl_sends_a_picture_s_bytes_whatever_it_calls_them(
-    url: str, picture: Path, headers: tuple[str, ...]
-) -> None:
+def test_curl_sends_a_picture_by_any_name(url: str, picture: Path, headers: tuple[str, ...]) -> None:
     [answer] = json.loads(curl(f"{url}/models/{TINY}", "--data-binary", f"@{picture}", *headers))
     assert "red" in answer["generated_text"].lower()
 

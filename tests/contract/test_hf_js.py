@@ -41,9 +41,7 @@ def text_of(chunks: list[Any]) -> str:
 @pytest.mark.parametrize(
     ("path", "said"), [(path, {"model": ECHO}) for path in ROOT] + [(path, {}) for path in MODEL]
 )
-def test_a_chat_is_answered_whole_and_streamed_at_every_endpoint(
-    node: Node, url: str, path: str, said: dict[str, Any]
-) -> None:
+def test_a_chat_is_answered_at_every_endpoint(node: Node, url: str, path: str, said: dict[str, Any]) -> None:
     found = chatted(node, url + path, "one two three", **said)
     assert found["whole"]["choices"][0]["message"]["content"] == "one two three"
     assert found["whole"]["model"] == ECHO

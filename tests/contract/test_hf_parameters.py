@@ -46,9 +46,7 @@ def texts(url: str, messages: list[Any], model: str = ECHO, **said: Any) -> tupl
         ({"stop": ["nothing", "two"]}, "one ", "stop"),
     ],
 )
-def test_an_answer_ends_where_the_caller_wants_it(
-    url: str, said: dict[str, Any], answer: str, reason: str
-) -> None:
+def test_an_answer_ends_where_it_shall(url: str, said: dict[str, Any], answer: str, reason: str) -> None:
     whole = asked(url, turn("one two three"), **said).choices[0]
     chunks = asked(url, turn("one two three"), **said, stream=True)
     assert (whole.message.content, whole.finish_reason) == (answer, reason)

@@ -109,9 +109,7 @@ def test_a_text_is_completed_whole_and_streamed(client: Any) -> None:
 
 
 @pytest.mark.parametrize("model", [ECHO, TINY])
-def test_who_measures_servers_gets_as_many_tokens_as_are_asked_for_and_reads_how_many_there_are(
-    client: Any, model: str
-) -> None:
+def test_who_measures_servers_gets_and_counts_as_many_tokens_as_asked(client: Any, model: str) -> None:
     options = USAGE | {"continuous_usage_stats": True}
     asked = {"model": model, "prompt": ASK, "max_tokens": 24, "extra_body": {"ignore_eos": True}}
     *chunks, last = client.completions.create(**asked, stream=True, stream_options=options)

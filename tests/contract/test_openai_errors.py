@@ -32,7 +32,7 @@ def ask(kind: Kind, url: str, question: str) -> openai.APIStatusError:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_python_raises_and_repeats_as_the_page_of_errors_says(
+async def test_python_raises_and_repeats_as_is_said(
     refused: Refused, pauses: list[float], kind: Kind
 ) -> None:
     for name, code in CODES.items():
@@ -107,9 +107,7 @@ SOON, LATER, LATEST = "queue_full 0", "queue_full 20", "queue_full 3600"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_python_waits_as_long_as_it_is_told_to(
-    refused: Refused, pauses: list[float], kind: Kind
-) -> None:
+async def test_python_waits_as_long_as_told_to(refused: Refused, pauses: list[float], kind: Kind) -> None:
     waited = []
     for question in (SOON, LATER, LATEST):
         error = await asyncio.to_thread(ask, kind, refused.url, question)

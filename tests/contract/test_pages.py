@@ -16,9 +16,7 @@ LIMIT_S = 60
 
 
 @pytest.mark.parametrize("snippet", list(snippets(*JS)), ids=str)
-def test_what_a_page_tells_people_to_type_in_javascript_works(
-    snippet: Snippet, url: str, tmp_path: Path
-) -> None:
+def test_what_a_page_says_to_type_in_javascript_works(snippet: Snippet, url: str, tmp_path: Path) -> None:
     done = _run(snippet.code.replace("http://127.0.0.1:8000", url), tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -26,9 +24,7 @@ def test_what_a_page_tells_people_to_type_in_javascript_works(
     assert not re.search(r"(?i:error)|\b(?:undefined|NaN)\b|come back", done.stdout)
 
 
-def test_who_hears_of_a_drained_model_is_not_told_to_come_back(
-    url: str, drained: str, tmp_path: Path
-) -> None:
+def test_who_hears_of_a_drained_model_is_not_told_to_return(url: str, drained: str, tmp_path: Path) -> None:
     (once,) = (snippet.code for snippet in snippets(*JS) if "come back in" in snippet.code)
     done = _run(once.replace("http://127.0.0.1:8000", url).replace(TINY, drained), tmp_path)
 

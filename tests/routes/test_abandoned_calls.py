@@ -93,9 +93,7 @@ async def test_a_picture_is_not_fetched_again_for_a_client_that_asks_again(deplo
     await asked(deployment, CHAT, body, {})
 
 
-async def test_a_second_call_alike_gets_an_answer_of_its_own_while_the_first_waits(
-    deployment: Deployment,
-) -> None:
+async def test_a_second_call_alike_gets_an_answer_of_its_own_meanwhile(deployment: Deployment) -> None:
     deployment.worker.beat()
     for times in (1, 2):
         await asked(deployment, *CALLS["chat"], jobs=times)

@@ -66,9 +66,7 @@ async def test_who_counts_acts_by_the_log_counts_what_the_record_store_does(
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-async def test_every_route_that_changes_something_for_operators_is_written_down(
-    deployment: Deployment,
-) -> None:
+async def test_every_route_that_changes_something_for_operators_is_logged(deployment: Deployment) -> None:
     key = await made(deployment.app, "shop")
     async with calling(deployment.app, ADMIN) as operator:
         paths = (await operator.get("/openapi.json")).json()["paths"]

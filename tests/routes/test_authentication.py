@@ -65,9 +65,7 @@ async def test_an_open_service_answers_everybody(deployment: Deployment) -> None
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-async def test_with_keys_another_machine_is_answered_and_this_one_needs_a_key_too(
-    deployment: Deployment,
-) -> None:
+async def test_with_keys_this_machine_needs_one_too_and_others_are_answered(deployment: Deployment) -> None:
     async with peer_of(deployment.app, "10.0.0.7") as far, client_of(deployment.app) as near:
         with_key = await far.post("/v1/jobs", json=JOB, headers=bearer(ADMIN))
         without = await near.post("/v1/jobs", json=JOB)

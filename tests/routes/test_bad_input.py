@@ -131,9 +131,7 @@ LARGE_BODIES = [
 
 
 @pytest.mark.parametrize(("method", "path"), LARGE_BODIES)
-async def test_no_large_body_holds_up_the_streams_of_others(
-    method: str, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_large_body_holds_up_others(method: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
 
     def parsed(body: bytes) -> Any:

@@ -35,7 +35,7 @@ def _taken(worker: ScriptedWorker) -> Request:
         (picture(), {"content-type": "image/png"}),
     ],
 )
-async def test_a_prompt_reaches_it_as_it_stands(
+async def test_a_prompt_reaches_it_as_it_is(
     deployment: Deployment, body: bytes, headers: dict[str, str]
 ) -> None:
     async with client_of(deployment.app) as client:

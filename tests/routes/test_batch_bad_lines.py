@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import openai
 import pytest
+from openai import AsyncOpenAI
 
 from api.admission.submission import Submission
 from shared.batch import MOST_LINES
@@ -33,9 +33,7 @@ BAD: dict[str, tuple[dict[str, Any] | str, str | None]] = {
 
 
 @room
-async def test_bad_lines_are_in_the_error_file_and_spoil_no_good_ones(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_bad_lines_spoil_no_good_ones(deployment: Deployment, client: AsyncOpenAI) -> None:
     good = [line(f"good-{n}", f"text {n}", colour="red") for n in range(3)]
     async with serving(deployment.worker):
         made = await begun(client, [good[0], "", *(bad for bad, _ in BAD.values()), "   ", *good[1:]])
@@ -68,7 +66,7 @@ async def test_bad_lines_are_in_the_error_file_and_spoil_no_good_ones(
 
 
 async def test_a_line_that_makes_the_service_fail_holds_up_no_other(
-    deployment: Deployment, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, client: AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit = Submission.submit
 
@@ -96,7 +94,7 @@ async def test_a_line_that_makes_the_service_fail_holds_up_no_other(
     ],
 )
 async def test_a_file_without_a_single_good_line_fails_its_batch_before_anything_is_computed(
-    client: openai.AsyncOpenAI, lines: list[Any], code: str, at: int | None
+    client: AsyncOpenAI, lines: list[Any], code: str, at: int | None
 ) -> None:
     batch = await ended(client, await begun(client, lines))
     assert (batch.status, batch.output_file_id, batch.error_file_id) == ("failed", None, None)
@@ -107,9 +105,7 @@ async def test_a_file_without_a_single_good_line_fails_its_batch_before_anything
 
 
 @room
-async def test_a_batch_whose_bytes_are_lost_fails_and_says_so(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_a_batch_whose_bytes_are_lost_fails(deployment: Deployment, client: AsyncOpenAI) -> None:
     made = await begun(client, [line("1")])
     deployment.worker.store.client.hset(f"sl8:{made.id}", "digest", "0" * 64)
     batch = await ended(client, made)

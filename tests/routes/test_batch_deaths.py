@@ -85,9 +85,7 @@ async def dies(harness: BatchHarness, dies_at: int, *, heard: bool) -> bool:
 
 
 @pytest.mark.parametrize("heard", [False, True], ids=["before-the-step", "behind-it"])
-async def test_a_death_at_any_call_changes_nothing_of_what_comes_out(
-    harness: BatchHarness, heard: bool
-) -> None:
+async def test_a_death_at_any_call_changes_nothing_that_comes_out(harness: BatchHarness, heard: bool) -> None:
     dies_at, died = 0, True
     while died:
         dies_at += 1
@@ -98,9 +96,7 @@ async def test_a_death_at_any_call_changes_nothing_of_what_comes_out(
     assert dies_at > 12
 
 
-async def test_a_death_while_a_batch_is_cancelled_changes_nothing_of_what_comes_out(
-    harness: BatchHarness,
-) -> None:
+async def test_a_death_while_a_batch_is_cancelled_changes_nothing_told(harness: BatchHarness) -> None:
     dies_at, died = 0, True
     lines = [line(f"{n}", f"text {n}") for n in range(5)]
     while died:
@@ -119,9 +115,7 @@ async def test_a_death_while_a_batch_is_cancelled_changes_nothing_of_what_comes_
     assert dies_at > 5
 
 
-async def test_two_processes_that_both_believe_to_have_a_batch_take_no_line_twice(
-    harness: BatchHarness,
-) -> None:
+async def test_two_processes_that_both_hold_a_batch_take_no_line_twice(harness: BatchHarness) -> None:
     lines = [line(f"{n}", f"text {n}") for n in range(40)]
     await harness.begin(lines)
     await harness.turn()

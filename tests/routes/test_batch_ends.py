@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import openai
 import pytest
+from openai import AsyncOpenAI
 
 from shared.store import maintenance
 from tests.routes.conftest import Deployment
@@ -19,7 +19,7 @@ room = pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], 
 @room
 @pytest.mark.parametrize("end", ["cancelled", "expired"])
 async def test_a_batch_that_ends_early_keeps_what_was_done_and_names_what_was_not(
-    deployment: Deployment, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch, end: str
+    deployment: Deployment, client: AsyncOpenAI, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     monkeypatch.setattr("api.batches.runner.IDLE_S", 0.2)
     deployment.worker.beat()
@@ -44,7 +44,7 @@ async def test_a_batch_that_ends_early_keeps_what_was_done_and_names_what_was_no
 
 @room
 async def test_a_line_whose_job_ends_at_its_deadline_is_expired_though_nobody_worked_on_the_batch(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     made = await begun(client, [line("1")])
@@ -57,7 +57,7 @@ async def test_a_line_whose_job_ends_at_its_deadline_is_expired_though_nobody_wo
 
 @room
 async def test_a_batch_goes_on_though_its_file_and_its_lines_jobs_are_deleted(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     made = await begun(client, [line("1", "one"), line("2", "two")])
@@ -80,9 +80,7 @@ async def test_a_batch_goes_on_though_its_file_and_its_lines_jobs_are_deleted(
 
 
 @room
-async def test_output_files_live_as_long_as_was_said(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_output_files_live_as_was_said(deployment: Deployment, client: AsyncOpenAI) -> None:
     async with serving(deployment.worker):
         life: Any = {"anchor": "created_at", "seconds": 7200}
         batch = await ended(client, await begun(client, [line("1")], output_expires_after=life))
@@ -91,9 +89,7 @@ async def test_output_files_live_as_long_as_was_said(
 
 
 @room
-async def test_the_end_of_a_batch_is_told_and_not_that_of_each_line(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_a_batch_is_told_of_once_and_no_line(deployment: Deployment, client: AsyncOpenAI) -> None:
     async with serving(deployment.worker):
         done = await ended(client, await begun(client, [line("1", "one"), line("2", "two")]))
     failed = await ended(client, await begun(client, [""]))

@@ -95,9 +95,7 @@ async def test_a_line_that_takes_long_holds_up_rows_behind_it_and_not_their_comp
     assert [row["custom_id"] for row in rows] == [str(n) for n in range(COUNT)]
 
 
-async def test_an_imported_batch_gets_no_second_row_of_a_line_and_finds_its_jobs(
-    harness: BatchHarness,
-) -> None:
+async def test_an_imported_batch_gets_no_second_row_and_finds_its_jobs(harness: BatchHarness) -> None:
     await harness.begin(LINES[:3])
     await harness.turn()
     client, key = harness.worker.store.client, f"sl8:{harness.batch}"

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import openai
 import pytest
+from openai import AsyncOpenAI
 
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
@@ -16,9 +17,7 @@ room = pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], 
 
 
 @room
-async def test_every_line_of_a_batch_is_answered_once(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_each_line_of_a_batch_is_answered_once(deployment: Deployment, client: AsyncOpenAI) -> None:
     async with serving(deployment.worker):
         made = await begun(client, [line(f"q-{n}", f"text {n}") for n in range(70)], metadata={"night": "12"})
         batch = await ended(client, made)
@@ -42,7 +41,7 @@ async def test_every_line_of_a_batch_is_answered_once(
 
 @room
 async def test_a_batch_of_prompts_is_answered_as_the_completions_route_does(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     async with serving(deployment.worker):
         made = await begun(client, [line("1", "once", url="/v1/completions")], endpoint="/v1/completions")
@@ -56,7 +55,7 @@ async def test_a_batch_of_prompts_is_answered_as_the_completions_route_does(
 
 @room
 async def test_a_batch_of_responses_is_answered_with_responses_that_can_be_asked_for(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     def said(id: str, **more: Any) -> dict[str, Any]:
         asked = {"model": "sightline/tiny", "input": "once", "instructions": "Be brief."}
@@ -83,7 +82,7 @@ async def test_a_batch_of_responses_is_answered_with_responses_that_can_be_asked
 
 @room
 async def test_lines_are_ordinary_jobs_of_the_class_batch_and_are_answered_from_the_cache(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     same = [line(f"{n}", "the same") for n in range(4)]
     async with client_of(deployment.app) as caller:
@@ -99,9 +98,7 @@ async def test_lines_are_ordinary_jobs_of_the_class_batch_and_are_answered_from_
     assert len(await content(client, again.output_file_id)) == 4
 
 
-async def test_a_batch_leaves_room_in_the_line_for_others(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_a_batch_leaves_room_for_others(deployment: Deployment, client: AsyncOpenAI) -> None:
     deployment.worker.beat()
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(5)])
     await deployment.worker.waiting()
@@ -123,7 +120,7 @@ async def test_a_batch_leaves_room_in_the_line_for_others(
     ],
 )
 async def test_a_wrong_batch_is_refused_by_its_field(
-    deployment: Deployment, client: openai.AsyncOpenAI, said: dict[str, Any], param: str
+    deployment: Deployment, client: AsyncOpenAI, said: dict[str, Any], param: str
 ) -> None:
     file = await client.files.create(file=jsonl([line("1")]), purpose="batch")
     body = {"endpoint": ENDPOINT, "completion_window": "24h", "input_file_id": file.id, **said}
@@ -134,9 +131,7 @@ async def test_a_wrong_batch_is_refused_by_its_field(
         assert (await caller.get("/v1/batches")).json()["data"] == []
 
 
-async def test_a_call_that_is_sent_again_under_its_key_makes_no_second_batch(
-    client: openai.AsyncOpenAI,
-) -> None:
+async def test_a_call_that_is_sent_again_makes_no_second_batch(client: AsyncOpenAI) -> None:
     key = {"Idempotency-Key": "night-12"}
     file = await client.files.create(file=jsonl([line("1")]), purpose="batch")
 
@@ -157,7 +152,7 @@ async def test_a_call_that_is_sent_again_under_its_key_makes_no_second_batch(
 
 @room
 async def test_a_batch_says_when_it_will_end_while_its_lines_are_computed(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat(service_ms="2000")
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
@@ -183,7 +178,7 @@ async def test_a_batch_says_when_it_will_end_while_its_lines_are_computed(
 
 @room
 async def test_rows_are_read_while_others_are_computed_and_failures_counted_by_reason(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     bad = [
         line("late", "no model") | {"body": {"messages": []}},

@@ -81,9 +81,7 @@ async def test_what_says_no_coding_is_read_as_it_is(said: dict[str, str]) -> Non
         assert response.json()["code"] == "invalid_json"
 
 
-async def test_a_client_that_leaves_while_uploading_is_no_error_of_ours(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_a_client_that_leaves_while_uploading_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     async with application(FakeService()) as app:
         exchange = Exchange(app, "POST", "/v1/jobs").start()
         exchange.hang_up()

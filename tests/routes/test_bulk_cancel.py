@@ -33,7 +33,7 @@ async def test_each_job_is_cancelled_and_one_that_ended_stays(deployment: Deploy
     assert again.json() == reply.json()
 
 
-async def test_jobs_that_are_not_stored_are_forgotten_once_their_ends_were_told(
+async def test_jobs_that_are_not_stored_are_forgotten_once_their_ends_are_told(
     deployment: Deployment,
 ) -> None:
     async with client_of(deployment.app) as client:

@@ -227,9 +227,7 @@ async def test_a_call_that_asks_something_else_is_computed(
 
 
 @pytest.mark.parametrize("headers", [{"prefer": "respond-async"}, {"idempotency-key": "k"}])
-async def test_a_repeated_call_that_asks_for_a_job_gets_one(
-    repeated: Deployment, headers: dict[str, str]
-) -> None:
+async def test_a_repeated_call_for_a_job_gets_one(repeated: Deployment, headers: dict[str, str]) -> None:
     async with client_of(repeated.app) as client:
         before = (await client.get("/v1/jobs")).json()["data"]
         await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW, headers=headers)
@@ -261,9 +259,7 @@ async def test_a_model_that_was_removed_elsewhere_answers_no_more(repeated: Depl
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
 
 
-async def test_a_full_store_gives_the_answers_that_it_has(
-    repeated: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_store_gives_what_it_has(repeated: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Unavailable("store_unavailable", "The record store is nearly full.", retry_after=1)
     monkeypatch.setattr("shared.store.headroom.Headroom.check", AsyncMock(side_effect=full))
     async with client_of(repeated.app) as client:

@@ -51,9 +51,7 @@ async def test_one_caller_s_open_streams_leave_connections_to_the_others(
 
 
 @pytest.mark.parametrize("deployment", [few(2)], indirect=True)
-async def test_a_process_full_of_callers_still_shows_its_metrics_and_its_health(
-    deployment: Deployment,
-) -> None:
+async def test_a_process_full_of_callers_shows_its_metrics_and_its_health(deployment: Deployment) -> None:
     deployment.worker.beat()
     secrets = [(await made(deployment.app, caller))["secret"] for caller in ("one", "two")]
     streams = {}

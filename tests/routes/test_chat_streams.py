@@ -74,9 +74,7 @@ async def test_an_answer_with_line_ends_of_unicode_cuts_no_event_for_who_reads_l
 
 
 @pytest.mark.parametrize(("path", "body"), STREAMS)
-async def test_no_proxy_is_free_to_hold_back_the_events_of_a_stream(
-    path: str, body: dict[str, Any] | None
-) -> None:
+async def test_no_proxy_may_hold_back_the_events_of_a_stream(path: str, body: dict[str, Any] | None) -> None:
     response = await streamed(path, body, "A ", "cat.")
 
     assert response.status_code == 200, response.text
@@ -127,7 +125,7 @@ async def test_a_failure_in_mid_stream_is_an_error_event_and_no_end_of_text() ->
         (CallerError("job_not_found", "The job was deleted."), "job_not_found"),
     ],
 )
-async def test_a_stream_that_cannot_go_on_does_not_end_as_if_complete_or_tell_our_faults(
+async def test_a_stream_that_cannot_go_on_ends_with_an_error_without_secrets(
     error: Exception, code: str
 ) -> None:
     service = FakeService()

@@ -26,9 +26,7 @@ def shown(data: bytes, **beside: str) -> dict[str, Any]:
 WIDE, HIGH = shown(picture(size=(8, 6)), detail="high"), shown(picture(size=(6, 8)))
 
 
-async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instructions(
-    deployment: Deployment,
-) -> None:
+async def test_a_conversation_goes_on_with_pictures_and_new_instructions(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         one = await answered(deployment.worker, client, input=[WIDE], instructions="Be brief.")
         said = {"input": [HIGH], "previous_response_id": one, "instructions": "Shout."}
@@ -79,9 +77,7 @@ async def test_what_cannot_be_gone_on_from_is_named(deployment: Deployment) -> N
     assert {e["param"] for e in errors} == {"previous_response_id"}
 
 
-async def test_a_repeated_call_is_answered_though_what_it_went_on_from_is_gone(
-    deployment: Deployment,
-) -> None:
+async def test_a_repeated_call_is_answered_though_what_it_went_on_is_gone(deployment: Deployment) -> None:
     key = {"idempotency-key": "k"}
     async with client_of(deployment.app) as client:
         one = await answered(deployment.worker, client)
@@ -93,7 +89,7 @@ async def test_a_repeated_call_is_answered_though_what_it_went_on_from_is_gone(
     assert (again.status_code, again.json()) == (200, first.json())
 
 
-async def test_a_picture_that_is_given_back_often_counts_as_often(
+async def test_a_picture_given_back_twice_counts_twice(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with client_of(deployment.app) as client:
@@ -129,7 +125,7 @@ async def test_a_conversation_collects_no_more_bytes_of_pictures_than_one_reques
     assert error["param"] == "input[0].content[0].image_url"
 
 
-async def test_who_goes_on_from_a_picture_that_is_lost_since_is_told_at_once(
+async def test_who_goes_on_from_a_lost_picture_is_told_at_once(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     blobs = Blobs(BlobSettings(url=str(tmp_path / "blobs")))

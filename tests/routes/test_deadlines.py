@@ -29,9 +29,7 @@ async def test_when_to_ask_for_a_scheduled_job_is_told_by_the_store_s_clock(
     assert (reply.json()["waiting_reason"], reply.headers["retry-after"]) == ("scheduled", "59")
 
 
-async def test_a_scheduled_job_outlives_the_way_back_to_a_version_that_counts_no_rows(
-    deployment: Deployment,
-) -> None:
+async def test_a_scheduled_job_outlives_a_return_to_a_version_without_rows(deployment: Deployment) -> None:
     """Its courier refuses names that it does not know."""
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
@@ -69,9 +67,7 @@ async def test_a_deadline_that_passed_since_the_store_s_clock_was_read_is_past(
     assert (first.status_code, late.status_code) == (202, 400)
 
 
-async def test_a_waiting_job_says_when_it_will_begin_and_a_running_one_does_not(
-    deployment: Deployment,
-) -> None:
+async def test_a_waiting_job_says_when_it_will_begin_and_a_running_one_not(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         first, second = [

@@ -84,7 +84,7 @@ class Lost(FakeService):
         raise Unavailable("store_unavailable", "out of reach")
 
 
-async def test_a_call_with_a_key_keeps_its_job_where_the_store_goes_away(
+async def test_a_call_with_a_key_keeps_its_job_while_the_store_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     left: list[str] = []
@@ -148,7 +148,7 @@ class Busy(FakeService):
         return await super().cancel(caller, job_id, abandoned)
 
 
-async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_it_is_back(
+async def test_a_caller_who_leaves_while_the_store_is_away_frees_the_row_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("api.jobs.disconnects.backoff_s", lambda _: 0)

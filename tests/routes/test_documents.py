@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
-import openai
 import pytest
+from openai import AsyncOpenAI
 
 from shared.request import Image, Request, Text
 from tests.routes.conftest import Deployment
@@ -52,7 +52,7 @@ def refusal(reply: httpx.Response) -> tuple[int, str, str]:
         {"type": "input_file", "file_data": URI},
     ],
 )
-async def test_a_document_in_every_spelling_is_the_same_question(
+async def test_a_document_is_one_question_however_spelled(
     deployment: Deployment, part: dict[str, Any]
 ) -> None:
     deployment.worker.beat()
@@ -67,7 +67,7 @@ async def test_a_document_in_every_spelling_is_the_same_question(
 
 
 async def test_an_uploaded_document_is_the_same_question_in_every_dialect(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     made = await client.files.create(file=("a.pdf", PDF), purpose="user_data")
@@ -135,9 +135,7 @@ async def test_a_document_that_cannot_be_used_is_refused_where_it_stands_with_wh
     assert deployment.worker.idle()
 
 
-async def test_a_document_too_large_is_refused_before_it_is_read(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_a_document_too_large_is_refused_unread(deployment: Deployment, client: AsyncOpenAI) -> None:
     deployment.worker.beat()
     size = int(deployment.worker.settings.documents.max_mb * 2**20)
     made = await client.files.create(file=("a.pdf", b"%PDF-" + bytes(size)), purpose="user_data")
@@ -155,9 +153,7 @@ async def test_no_page_is_rendered_beyond_what_a_request_may_have(deployment: De
     assert counted("sightline_decode_seconds_count", kind="document") == before + 2
 
 
-async def test_a_picture_that_comes_as_a_file_is_its_own_page(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_a_picture_sent_as_a_file_is_its_own_page(deployment: Deployment, client: AsyncOpenAI) -> None:
     """As the AI SDK sends a picture that it has uploaded."""
     deployment.worker.beat()
     shown = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
@@ -169,8 +165,8 @@ async def test_a_picture_that_comes_as_a_file_is_its_own_page(
         assert again.headers["x-cache"] == "HIT"
 
 
-async def test_a_document_that_comes_as_a_picture_becomes_its_pages(
-    deployment: Deployment, client: openai.AsyncOpenAI
+async def test_a_document_sent_as_a_picture_becomes_its_pages(
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     upload = await client.files.create(file=("a.png", PDF), purpose="vision")
@@ -182,9 +178,7 @@ async def test_a_document_that_comes_as_a_picture_becomes_its_pages(
     assert len(claimed(deployment).images) == 2 * len(PAGES)
 
 
-async def test_a_document_of_a_url_is_fetched_before_its_job_waits_for_the_model(
-    deployment: Deployment,
-) -> None:
+async def test_a_document_of_a_url_is_fetched_before_its_job_is_in_line(deployment: Deployment) -> None:
     deployment.worker.beat()
     reply = await asked(deployment, {"type": "input_file", "file_url": "https://example.org/a.pdf"})
     assert (reply.status_code, reply.json()["waiting_reason"]) == (202, "fetching_inputs")

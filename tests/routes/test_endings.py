@@ -137,9 +137,7 @@ async def test_thoughts_are_streamed_apart_as_they_come(deployment: Deployment) 
 
 
 @pytest.mark.parametrize("told", [True, False])
-async def test_a_jobs_events_have_its_thoughts_apart_wherever_a_reader_goes_on(
-    told: bool, deployment: Deployment
-) -> None:
+async def test_a_jobs_events_tell_thoughts_apart_from_any_place(told: bool, deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         made = await client.post("/v1/jobs", json=wishes("/v1/jobs", include_reasoning=told))
@@ -158,7 +156,7 @@ async def test_a_jobs_events_have_its_thoughts_apart_wherever_a_reader_goes_on(
     assert listed["answer"] == "Red."
 
 
-async def test_what_has_no_place_for_thoughts_has_them_nowhere_or_as_they_were_written(
+async def test_what_has_no_place_for_thoughts_has_none_or_as_they_were_written(
     deployment: Deployment,
 ) -> None:
     def said(chunks: list[Any]) -> str:

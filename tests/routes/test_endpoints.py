@@ -74,7 +74,7 @@ async def test_a_webhook_is_changed_where_its_caller_says_so_and_nowhere_else(de
         (ENDPOINT | {"secret": "mine and long enough"}, "unknown_field", "secret"),
     ],
 )
-async def test_what_cannot_be_told_is_refused(
+async def test_what_cannot_be_told_of_is_refused(
     deployment: Deployment, said: Any, code: str, param: str
 ) -> None:
     async with client_of(deployment.app) as client:
@@ -88,7 +88,7 @@ async def test_what_cannot_be_told_is_refused(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_on_its_own_connection_is_told_to_nobody_else(
+async def test_an_answer_on_its_own_connection_is_told_to_no_hook(
     deployment: Deployment, stream: bool
 ) -> None:
     deployment.worker.beat()

@@ -125,9 +125,7 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
         ("/docs/nowhere.js", {"error": NOTHING, "error_type": "not_found"}),
     ],
 )
-async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(
-    path: str, body: dict[str, Any]
-) -> None:
+async def test_an_unknown_path_answers_in_its_neighbours_shape(path: str, body: dict[str, Any]) -> None:
     async with serving(FakeService()) as client:
         response = await client.get(path, headers={"x-request-id": "r-1"})
 
@@ -159,7 +157,7 @@ async def test_a_wrong_method_is_told_every_right_one(method: str, path: str, al
 
 
 @pytest.mark.parametrize("family", DOORS)
-async def test_our_own_fault_is_logged_once_and_tells_no_secrets(
+async def test_our_fault_is_logged_once_without_secrets(
     family: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = FakeService()

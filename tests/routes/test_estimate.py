@@ -110,9 +110,7 @@ async def test_who_joins_a_run_that_a_worker_has_claimed_is_not_told_the_wait_of
     assert "waiting_reason" not in found
 
 
-async def test_who_would_be_refused_by_the_line_is_told_so_and_when_to_come_back(
-    deployment: Deployment,
-) -> None:
+async def test_who_would_be_refused_is_told_so_and_when_to_come_back(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         for place in range(3):

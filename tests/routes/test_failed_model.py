@@ -37,9 +37,7 @@ def said(call: Exchange) -> str:
 
 
 @pytest.mark.parametrize(("path", "body"), DOORS)
-async def test_a_caller_who_waits_for_a_model_hears_that_it_cannot_be_loaded(
-    path: str, body: dict[str, Any]
-) -> None:
+async def test_a_caller_who_waits_for_a_model_hears_of_its_failure(path: str, body: dict[str, Any]) -> None:
     service = FakeService()
     async with application(service) as app:
         call = posted(app, body, path, x_wait_for_model="true")
@@ -52,9 +50,7 @@ async def test_a_caller_who_waits_for_a_model_hears_that_it_cannot_be_loaded(
 
 
 @pytest.mark.parametrize(("path", "body"), DOORS)
-async def test_a_caller_who_means_to_come_back_keeps_its_place_while_the_model_is_mended(
-    path: str, body: dict[str, Any]
-) -> None:
+async def test_a_caller_who_comes_back_keeps_its_place_meanwhile(path: str, body: dict[str, Any]) -> None:
     service = FakeService()
     async with application(service) as app:
         call = posted(app, body, path, x_wait_for_model="true", idempotency_key="k")
@@ -115,9 +111,7 @@ async def test_a_stream_that_has_begun_takes_its_time() -> None:
     assert (call.status, data(call.body)[-1]) == (200, "[DONE]")
 
 
-async def test_a_stream_that_nobody_goes_on_with_ends_like_every_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_stream_that_nobody_goes_on_with_ends_like_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     service = FakeService()
     async with application(service) as app:
         call = posted(app, {**CHAT, "stream": True})

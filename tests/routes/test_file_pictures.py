@@ -4,8 +4,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
+from openai import AsyncOpenAI
 
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
@@ -16,7 +16,7 @@ CHATS = "/v1/chat/completions"
 
 
 async def test_a_picture_named_by_its_file_is_the_same_question_as_its_bytes(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     data = picture()
@@ -39,7 +39,7 @@ async def test_a_picture_named_by_its_file_is_the_same_question_as_its_bytes(
 
 
 async def test_a_question_goes_on_though_the_file_of_its_picture_is_deleted(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     made = await client.files.create(file=("a.png", picture()), purpose="user_data")
@@ -50,9 +50,7 @@ async def test_a_question_goes_on_though_the_file_of_its_picture_is_deleted(
     assert len(blobs(deployment.worker)) == 1, "the worker is to read it"
 
 
-async def test_a_picture_that_is_no_file_of_the_caller_is_refused_by_its_field(
-    deployment: Deployment,
-) -> None:
+async def test_a_picture_that_is_no_file_of_its_caller_is_refused_by_field(deployment: Deployment) -> None:
     deployment.worker.beat()
     text = form(('name="purpose"', b"user_data"), ('name="file"', b"no picture"))
     unusable = (await post(deployment.app, text)).json()["id"]
@@ -67,7 +65,7 @@ async def test_a_picture_that_is_no_file_of_the_caller_is_refused_by_its_field(
 
 
 async def test_many_large_files_in_one_question_are_refused_before_they_are_read(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     limit = deployment.worker.settings.pictures.max_mb_request * 2**20
     huge = b"x" * int(limit / 3 + 1)

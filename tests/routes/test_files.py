@@ -5,6 +5,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai import AsyncOpenAI
 
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
@@ -22,8 +23,8 @@ def living(seconds: bytes) -> tuple[tuple[str, bytes], ...]:
     return ('name="expires_after[anchor]"', b"created_at"), ('name="expires_after[seconds]"', seconds)
 
 
-async def test_openais_client_uploads_reads_lists_and_deletes_a_file(
-    deployment: Deployment, client: openai.AsyncOpenAI
+async def test_a_file_is_uploaded_read_listed_and_deleted(
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     data = b'{"custom_id": "1"}\n' * 1000
     made = await client.files.create(file=("q.jsonl", data), purpose="batch")
@@ -63,9 +64,7 @@ NAMELESS = b"--edge\r\nContent-Type: text/plain\r\n\r\nvision\r\n--edge--"
         form(PURPOSE, ('name="file"', b"x")).replace(b"--edge--", NAMELESS),
     ],
 )
-async def test_who_gives_a_part_no_name_is_told_that_and_of_no_field_to_remove(
-    deployment: Deployment, body: bytes
-) -> None:
+async def test_who_gives_a_part_no_name_is_told_of_no_field(deployment: Deployment, body: bytes) -> None:
     error = (await post(deployment.app, body)).json()["error"]
     assert (error["message"], error["param"]) == ("A part of the form has no name.", None)
 
@@ -139,9 +138,7 @@ async def test_a_file_may_live_for_an_hour_up_to_thirty_days(deployment: Deploym
 
 @SMALL
 @pytest.mark.parametrize("announced", [True, False])
-async def test_a_file_that_is_too_large_is_refused_while_it_arrives(
-    deployment: Deployment, announced: bool
-) -> None:
+async def test_a_too_large_a_file_is_refused_as_it_arrives(deployment: Deployment, announced: bool) -> None:
     body = form(('name="purpose"', b"batch"), ('name="file"; filename="big"', b"x" * 200_000))
     headers = {"content-type": "multipart/form-data; boundary=edge"}
     if announced:
@@ -182,9 +179,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(deployment: Deployment) 
     assert blobs(deployment.worker) == []
 
 
-async def test_uploads_at_the_same_time_do_not_mix(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_uploads_at_one_time_do_not_mix(deployment: Deployment, client: AsyncOpenAI) -> None:
     contents = [bytes([n]) * (2_500_000 + n) for n in range(4)]
     made = await asyncio.gather(*(client.files.create(file=data, purpose="batch") for data in contents))
     read = [(await client.files.content(file.id)).content for file in made]

@@ -69,9 +69,7 @@ async def test_without_keys_one_caller_uses_all_of_the_records(deployment: Deplo
         assert (await client.post("/v1/jobs", json=job())).status_code == 202
 
 
-async def test_an_answer_that_never_fits_is_refused_for_good_and_not_until_later(
-    deployment: Deployment,
-) -> None:
+async def test_an_answer_that_never_fits_is_refused_for_good(deployment: Deployment) -> None:
     deployment.worker.beat()
     server = deployment.worker.store.client
     used = int(server.info("memory")["used_memory"])

@@ -30,7 +30,7 @@ async def test_a_question_is_answered_at_every_url_that_means_the_model(path: st
 
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", None])
 @pytest.mark.parametrize(("agent", "listed"), [(JS, False), ("unknown/None; hf_hub/2.4.0", True)])
-async def test_a_pictures_bytes_are_a_question_whatever_they_are_called(
+async def test_a_pictures_bytes_are_a_question_by_any_name(
     kind: str | None, agent: str, listed: bool
 ) -> None:
     service = answering("A cat.")
@@ -54,9 +54,7 @@ async def test_a_pictures_bytes_are_a_question_whatever_they_are_called(
         (None, {"use_cache": False}, False),
     ],
 )
-async def test_the_cache_can_be_declined_in_every_spelling(
-    header: str | None, options: dict[str, bool], used: bool
-) -> None:
+async def test_the_cache_can_be_declined(header: str | None, options: dict[str, bool], used: bool) -> None:
     service = answering("A cat.")
     async with serving(service) as client:
         headers = {} if header is None else {"x-use-cache": header}

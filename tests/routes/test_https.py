@@ -165,9 +165,7 @@ async def test_a_shell_without_the_service_s_certificate_is_not_told_to_end_the_
     assert "access" not in found, "it is not known here"
 
 
-def test_a_certificate_that_cannot_be_used_stops_the_start_with_a_sentence(
-    made: Certificates, tmp_path: Path
-) -> None:
+def test_a_certificate_that_cannot_be_used_stops_the_start(made: Certificates, tmp_path: Path) -> None:
     wrong_key = ApiSettings(tls_cert=made.cert, tls_key=made.client_key)
     empty = tmp_path / "empty.pem"
     empty.touch()

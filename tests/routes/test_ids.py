@@ -1,8 +1,8 @@
 """An id of another kind is not found, on whatever path it is named."""
 
-import openai
 import pytest
 from fastapi.routing import APIRoute
+from openai import AsyncOpenAI
 
 from api.routes import batches, files, jobs, page_jobs, responses
 from tests.routes.conftest import Deployment
@@ -13,9 +13,7 @@ from tests.support.documents import pdf
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
 
-async def test_an_id_of_another_kind_is_not_found_on_any_path(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_an_id_of_another_kind_is_nowhere(deployment: Deployment, client: AsyncOpenAI) -> None:
     file = (await client.files.create(file=("a.pdf", pdf(["one"])), purpose="user_data")).id
     batch = (await begun(client, [line("a", "one")])).id
     asked = {"model": "sightline/tiny", "input": {"prompt": "What?"}}

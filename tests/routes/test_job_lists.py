@@ -64,9 +64,7 @@ async def test_a_question_is_found_by_its_words(deployment: Deployment) -> None:
     assert (wrong.status_code, wrong.json()["param"]) == (400, "search")
 
 
-async def test_jobs_are_counted_by_status_as_far_as_is_said(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_jobs_are_counted_by_status(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     async with client_of(deployment.app) as client:
         for _ in range(2):
             await made(client)
@@ -82,9 +80,7 @@ async def test_jobs_are_counted_by_status_as_far_as_is_said(
 
 
 @pytest.mark.parametrize("search", ['"', "\\", " / ", '"\\/'])
-async def test_a_search_for_what_is_not_searched_finds_not_everything(
-    deployment: Deployment, search: str
-) -> None:
+async def test_a_search_for_what_is_not_searched_is_refused(deployment: Deployment, search: str) -> None:
     async with client_of(deployment.app) as client:
         await made(client)
         reply = await client.get("/v1/jobs", params={"search": search})

@@ -44,9 +44,7 @@ async def test_a_picture_is_read_as_it_was_sent(deployment: Deployment, data: by
 
 
 @pytest.mark.parametrize(("side", "size"), [(1, (64, 21)), (96, (128, 43)), (9999, (512, 171))])
-async def test_a_thumbnail_has_the_next_known_size(
-    deployment: Deployment, side: int, size: tuple[int, int]
-) -> None:
+async def test_a_thumbnail_has_a_known_size(deployment: Deployment, side: int, size: tuple[int, int]) -> None:
     async with client_of(deployment.app) as client:
         reply = await client.get(await asked(client), params={"side": side})
     assert seen(reply).size == size

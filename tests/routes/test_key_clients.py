@@ -74,7 +74,7 @@ async def test_an_empty_caller_on_the_command_line_makes_no_key(terminal: Termin
     assert len((await terminal.type(ADMIN, "keys", "list"))[1].splitlines()) == 1
 
 
-async def test_who_may_not_make_keys_reads_why_and_no_key_is_repeated(
+async def test_who_may_not_make_keys_reads_why_without_a_key(
     deployment: Deployment, terminal: Terminal
 ) -> None:
     secret = (await made(deployment.app, "one"))["secret"]

@@ -83,9 +83,7 @@ async def test_a_revoked_key_stops_working(deployment: Deployment) -> None:
 
 
 @keyed
-async def test_a_used_up_quota_is_429_in_each_familys_words_and_says_when_to_come_back(
-    deployment: Deployment,
-) -> None:
+async def test_a_used_up_quota_is_429_and_says_when_to_come_back(deployment: Deployment) -> None:
     async with await customer(deployment.app, "one", requests_per_minute=1) as one:
         first = await one.get("/v1/models")
         refused = [
@@ -150,9 +148,7 @@ async def test_a_key_without_a_quota_costs_the_store_one_look_up_a_second_not_on
             deployment.server.start()
 
 
-async def test_made_up_keys_do_not_fill_the_memory(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_made_up_keys_fill_no_memory(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.auth.api_keys.MOST_KNOWN", 3)
     store = connect_async(deployment.worker.settings.redis)
     api_keys = ApiKeys(ApiSettings.model_validate({"admin_key": ADMIN}), store)
@@ -179,7 +175,7 @@ async def test_made_up_keys_do_not_fill_the_memory(
         ({"name": "x", "secret": "mine"}, "secret"),
     ],
 )
-async def test_a_wrong_key_object_is_refused_by_its_field(
+async def test_a_wrong_key_is_refused_by_field(
     deployment: Deployment, body: dict[str, Any], param: str
 ) -> None:
     async with calling(deployment.app, ADMIN) as operator:

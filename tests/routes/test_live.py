@@ -76,7 +76,7 @@ async def test_a_stream_lasts_as_long_as_it_is_asked_to(deployment: Deployment) 
     assert reader.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
-async def test_a_process_that_ends_does_not_wait_for_its_readers(
+async def test_a_process_that_ends_leaves_readers(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = watching(deployment)
@@ -87,9 +87,7 @@ async def test_a_process_that_ends_does_not_wait_for_its_readers(
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"])
-async def test_nobody_learns_of_another_caller_s_jobs_or_without_the_scope_of_models(
-    deployment: Deployment,
-) -> None:
+async def test_nobody_learns_of_another_s_jobs_or_unasked_of_models(deployment: Deployment) -> None:
     async with await customer(deployment.app, "one") as one, await customer(deployment.app, "other") as other:
         secret = {"authorization": other.headers["authorization"]}
         reader = watching(deployment, **secret)

@@ -47,9 +47,7 @@ def answer(deployment: Deployment, told: Logprobs | None) -> None:
 
 
 @pytest.mark.parametrize("path", TELLING)
-async def test_an_answer_without_logprobs_is_none_to_who_asks_for_them(
-    deployment: Deployment, path: str
-) -> None:
+async def test_an_answer_without_logprobs_is_none_to_who_asks_so(deployment: Deployment, path: str) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         await client.post("/v1/jobs", json=JOB)

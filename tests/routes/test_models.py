@@ -39,9 +39,7 @@ async def test_a_model_is_found_with_its_slash_as_it_is(name: str) -> None:
     assert (response.status_code, response.json()) == (200, OTHER)
 
 
-async def test_vllms_clients_read_how_long_a_prompt_may_be_where_only_a_worker_knows(
-    deployment: Deployment,
-) -> None:
+async def test_vllms_clients_read_how_long_a_prompt_may_be_of_a_worker(deployment: Deployment) -> None:
     deployment.worker.beat(context_length="4096")
     async with client_of(deployment.app) as client:
         tiny, *_ = (await client.get("/v1/models")).json()["data"]

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import httpx
-import openai
 import pytest
+from openai import AsyncOpenAI
 
 from shared import ids
 from shared.job import Delivery
@@ -26,7 +26,7 @@ HOOK_KEYS = (":hook", ":deliveries")
 HOOK = {"url": "https://example.com/told", "secret": "a secret of sixteen bytes"}
 
 
-async def upload(client: openai.AsyncOpenAI, data: bytes) -> str:
+async def upload(client: AsyncOpenAI, data: bytes) -> str:
     return (await client.files.create(file=("a.pdf", data), purpose="user_data")).id
 
 
@@ -76,9 +76,7 @@ def rows(reply: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in reply.text.splitlines()]
 
 
-async def test_each_page_is_answered_once_and_read_in_order(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_each_page_is_answered_once_in_order(deployment: Deployment, client: AsyncOpenAI) -> None:
     deployment.worker.beat()
     file = await upload(client, pdf(PAGES))
     made = await post(deployment, job(file, metadata={"order": "7"}))
@@ -102,7 +100,7 @@ async def test_each_page_is_answered_once_and_read_in_order(
 
 
 async def test_its_own_webhook_is_told_once_of_the_whole_and_shows_what_became_of_it(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     made = await post(
@@ -127,7 +125,7 @@ async def test_its_own_webhook_is_told_once_of_the_whole_and_shows_what_became_o
 
 
 async def test_it_is_said_when_the_last_page_is_done_before_the_first_one_is(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     documents = [pdf([f"{count} {n}" for n in range(count)]) for count in (2, 60)]
@@ -139,7 +137,7 @@ async def test_it_is_said_when_the_last_page_is_done_before_the_first_one_is(
 
 
 async def test_the_same_document_asked_again_computes_no_page_and_one_page_replaced_computes_one(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     counts = []
@@ -150,7 +148,7 @@ async def test_the_same_document_asked_again_computes_no_page_and_one_page_repla
 
 
 async def test_only_the_pages_that_are_named_are_asked_in_the_callers_order(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     made = await post(deployment, job(await upload(client, pdf(PAGES)), document={"pages": "4,2-3"}))
@@ -168,8 +166,8 @@ def thin(*numbers: int) -> bytes:
     return data
 
 
-async def test_a_job_whose_first_pages_are_broken_answers_the_others(
-    deployment: Deployment, client: openai.AsyncOpenAI
+async def test_a_job_with_broken_pages_answers_the_others(
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     urls = (await post(deployment, job(await upload(client, thin(1, 2))))).json()["urls"]
@@ -182,7 +180,7 @@ async def test_a_job_whose_first_pages_are_broken_answers_the_others(
 
 
 async def test_a_job_of_pages_is_cancelled_as_a_whole_and_keeps_what_it_has(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     urls = (await post(deployment, job(await upload(client, pdf(PAGES))))).json()["urls"]
@@ -198,9 +196,7 @@ async def test_a_job_of_pages_is_cancelled_as_a_whole_and_keeps_what_it_has(
     assert {row["error"]["code"] for row in kept if row["status"] == "failed"} <= {"batch_cancelled"}
 
 
-async def test_a_repeat_under_an_idempotency_key_is_the_same_job(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_a_repeat_under_a_key_is_the_same_job(deployment: Deployment, client: AsyncOpenAI) -> None:
     deployment.worker.beat()
     body = job(await upload(client, pdf(PAGES)))
     key = {"Idempotency-Key": "pages"}
@@ -229,7 +225,7 @@ async def test_a_repeat_under_an_idempotency_key_is_the_same_job(
 )
 async def test_what_cannot_become_a_job_of_pages_is_refused_at_once_by_its_field(
     deployment: Deployment,
-    client: openai.AsyncOpenAI,
+    client: AsyncOpenAI,
     data: bytes,
     more: dict[str, Any],
     code: str,
@@ -240,9 +236,7 @@ async def test_what_cannot_become_a_job_of_pages_is_refused_at_once_by_its_field
     assert (refused.json()["code"], refused.json()["param"]) == (code, param)
 
 
-async def test_a_job_of_pages_is_no_ordinary_job_and_nobody_elses(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_a_job_of_pages_is_no_ordinary_job(deployment: Deployment, client: AsyncOpenAI) -> None:
     deployment.worker.beat()
     url = (await post(deployment, job(await upload(client, pdf(PAGES))))).json()["urls"]["self"]
     async with client_of(deployment.app) as caller:
@@ -257,7 +251,7 @@ async def test_a_job_of_pages_is_no_ordinary_job_and_nobody_elses(
 
 
 async def test_a_browser_that_comes_back_after_the_last_event_is_told_that_it_was_the_last(
-    deployment: Deployment, client: openai.AsyncOpenAI
+    deployment: Deployment, client: AsyncOpenAI
 ) -> None:
     deployment.worker.beat()
     urls = (await post(deployment, job(await upload(client, pdf(PAGES[:2]))))).json()["urls"]

@@ -29,9 +29,7 @@ OTHER = "/models/org/other"
         (f"{OTHER}/v1", INPUTS, "generated_text"),
     ],
 )
-async def test_a_model_is_found_by_its_name_and_its_own_url(
-    path: str, body: dict[str, Any], member: str
-) -> None:
+async def test_a_model_is_found_by_name_and_own_url(path: str, body: dict[str, Any], member: str) -> None:
     service = answering("A cat.")
     async with serving(service) as client:
         response = await client.post(path, json=body)
@@ -95,7 +93,7 @@ async def test_the_model_of_the_path_must_exist_whatever_the_body_names() -> Non
         ("POST", f"{TINY}/v1/embeddings", 404, None),
     ],
 )
-async def test_what_follows_a_model_is_never_taken_for_its_id(
+async def test_what_follows_a_model_is_not_its_id(
     method: str, path: str, status: int, allow: str | None
 ) -> None:
     async with serving(FakeService()) as client:

@@ -42,11 +42,12 @@ def _answer(deployment: Deployment) -> None:
         ("/v1/jobs", JOB),
     ],
 )
-async def test_a_remote_pictures_answer_says_what_the_cache_did(
+async def test_an_answer_says_what_the_cache_did(
     deployment: Deployment, path: str, body: dict[str, Any]
 ) -> None:
     deployment.worker.beat()
-    call = posted(deployment.app, body, path, prefer="wait=30")
+    headers = {"prefer": "wait=30"} if path == "/v1/jobs" else {}
+    call = posted(deployment.app, body, path, **headers)
     await _fetching(deployment)
     _answer(deployment)
     await call.finish()
@@ -56,9 +57,7 @@ async def test_a_remote_pictures_answer_says_what_the_cache_did(
     assert ("x-compute-time" in call.headers, "x-queue-time" in call.headers) == (told, told)
 
 
-async def test_the_events_of_a_job_with_a_remote_picture_say_what_the_cache_did(
-    deployment: Deployment,
-) -> None:
+async def test_the_events_of_a_job_that_was_fetched_say_what_the_cache_did(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
@@ -75,9 +74,7 @@ async def test_the_events_of_a_job_with_a_remote_picture_say_what_the_cache_did(
     assert (events.status, events.headers["x-cache"]) == (200, "MISS")
 
 
-async def test_a_wait_for_a_remote_picture_in_vain_still_says_which_job_it_was(
-    deployment: Deployment,
-) -> None:
+async def test_a_wait_for_a_remote_picture_in_vain_says_which_job_it_was(deployment: Deployment) -> None:
     deployment.worker.beat()
     call = posted(deployment.app, JOB, "/v1/jobs", prefer="wait=30")
     path = await _fetching(deployment)

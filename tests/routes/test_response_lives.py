@@ -19,9 +19,7 @@ async def test_a_job_of_another_door_is_no_response(deployment: Deployment) -> N
 
 
 @pytest.mark.parametrize("query", ["", "?stream=true"])
-async def test_a_response_that_is_not_to_be_stored_is_gone_once_its_end_was_told(
-    deployment: Deployment, query: str
-) -> None:
+async def test_a_response_that_is_not_stored_is_gone_once_told(deployment: Deployment, query: str) -> None:
     async with client_of(deployment.app) as client:
         response = await answered(deployment.worker, client, store=False)
         items = await client.get(f"{PATH}/{response}/input_items")

@@ -17,9 +17,7 @@ def reference(id: str) -> dict[str, str]:
     return {"type": "item_reference", "id": id}
 
 
-async def test_a_conversation_of_the_ai_sdk_goes_on_with_what_was_said_and_called(
-    deployment: Deployment,
-) -> None:
+async def test_a_conversation_of_the_ai_sdk_goes_on_with_what_was_called(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         deployment.worker.beat(tools="hermes")
         one = (await client.post(PATH, json=LATER | {"tools": [FUNCTION]})).json()["id"]

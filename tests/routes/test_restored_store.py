@@ -113,9 +113,7 @@ def _said_anew(deployment: Deployment) -> None:
     deployment.worker.succeed(again, "The cat lay in bed.")
 
 
-async def test_a_reader_who_comes_back_to_other_words_than_were_read_is_told_so(
-    deployment: Deployment,
-) -> None:
+async def test_a_reader_who_comes_back_to_other_words_is_told_so(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         job = (await client.post("/v1/jobs", json=JOB)).json()
@@ -130,9 +128,7 @@ async def test_a_reader_who_comes_back_to_other_words_than_were_read_is_told_so(
     assert [(r.status_code, r.json()["code"]) for r in lost] == [(410, "stream_rewound")] * 2
 
 
-async def test_a_reader_who_comes_back_to_a_response_in_other_words_is_told_so(
-    deployment: Deployment,
-) -> None:
+async def test_a_reader_who_comes_back_to_another_response_is_told_so(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         response = await begun(deployment.worker, client)
         _said_anew(deployment)
@@ -144,9 +140,7 @@ async def test_a_reader_who_comes_back_to_a_response_in_other_words_is_told_so(
     assert [(r.status_code, r.json()["error"]["code"]) for r in lost] == [(410, "stream_rewound")] * 2
 
 
-async def test_a_reader_of_a_response_whose_first_words_the_store_forgot_with_its_run_is_told_so(
-    deployment: Deployment,
-) -> None:
+async def test_a_reader_of_a_response_whose_run_the_store_forgot_is_told_so(deployment: Deployment) -> None:
     part = {"type": "input_image", "image_url": "https://example.com/a.png"}
     pictured = {"role": "user", "content": [part]}
     async with client_of(deployment.app) as client:
@@ -163,9 +157,7 @@ async def test_a_reader_of_a_response_whose_first_words_the_store_forgot_with_it
     assert [(r.status_code, r.json()["error"]["code"]) for r in lost] == [(410, "stream_rewound")] * 2
 
 
-async def test_no_number_of_a_response_is_skipped_where_nobody_had_read_what_was_taken_back(
-    deployment: Deployment,
-) -> None:
+async def test_no_number_of_a_response_is_skipped_for_unread_text(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         response = await begun(deployment.worker, client)
         claim = deployment.worker.take()

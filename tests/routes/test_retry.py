@@ -18,9 +18,7 @@ JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 BARE = "/models/org/bare"
 
 
-async def test_a_retry_asks_the_same_of_the_same_pictures_and_keeps_what_was_said_around_it(
-    deployment: Deployment,
-) -> None:
+async def test_a_retry_asks_the_same_of_the_same_pictures(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
@@ -47,9 +45,7 @@ async def test_a_retry_s_error_names_the_field_of_the_first_body(deployment: Dep
             url = (await client.post(ended["urls"]["retry"])).json()["urls"]["self"]
 
 
-async def test_a_retry_whose_reply_was_lost_is_found_by_its_key_when_the_old_job_is_gone(
-    deployment: Deployment,
-) -> None:
+async def test_a_retry_whose_reply_was_lost_is_found_by_its_key(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         first = (await client.post("/v1/jobs", json=JOB)).json()
@@ -85,9 +81,7 @@ async def test_a_retry_that_meets_the_deletion_of_the_old_job_is_404_and_asks_no
     assert (again.status_code, again.json()["code"], left) == (404, "job_not_found", [])
 
 
-async def test_a_job_that_was_cancelled_while_its_picture_was_fetched_can_be_retried(
-    deployment: Deployment,
-) -> None:
+async def test_a_job_cancelled_while_its_picture_was_fetched_is_retried(deployment: Deployment) -> None:
     deployment.worker.beat()
     body = JOB | {"input": {"prompt": "What is this?", "image": "https://example.com/a.png"}}
     async with client_of(deployment.app) as client:

@@ -23,9 +23,7 @@ LOADING = Unavailable("model_loading", "It is loading.", retry_after=90, estimat
         ("", Unavailable("rate_limited", "Too many.", retry_after=59), []),
     ],
 )
-async def test_who_would_come_back_too_early_is_held_back(
-    agent: str, error: ServiceError, held: list[float]
-) -> None:
+async def test_who_comes_back_too_early_is_held(agent: str, error: ServiceError, held: list[float]) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:

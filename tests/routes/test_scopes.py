@@ -36,7 +36,7 @@ async def asking(deployment: Deployment) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_who_may_not_read_is_told_nothing_of_what_was_asked(
+async def test_who_may_not_read_learns_of_no_question(
     one: httpx.AsyncClient, asking: httpx.AsyncClient
 ) -> None:
     body = {"model": "sightline/tiny", "input": {"prompt": "What?", "image": data_uri(picture())}}
@@ -63,9 +63,7 @@ async def test_who_may_not_read_is_shown_no_earlier_answer_by_what_it_may_do_to_
     assert seen.json()["result"]["text"] == "A cat."
 
 
-async def test_who_may_not_read_is_shown_no_question_of_a_job_of_pages(
-    one: httpx.AsyncClient, asking: httpx.AsyncClient
-) -> None:
+async def test_who_may_not_read_learns_of_no_pages(one: httpx.AsyncClient, asking: httpx.AsyncClient) -> None:
     purpose = {"purpose": "user_data"}
     upload = await one.post("/v1/files", files={"file": ("a.pdf", pdf(["one"]))}, data=purpose)
     document = {"file": upload.json()["id"], "per": "page"}

@@ -69,9 +69,7 @@ async def server(ends: list[int], monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await asyncio.wait_for(task, LIMIT_S)
 
 
-async def test_what_is_sent_meanwhile_is_answered_and_told_to_go_elsewhere(
-    server: Running,
-) -> None:
+async def test_what_is_sent_meanwhile_is_answered_and_told_to_go_elsewhere(server: Running) -> None:
     kept, kept_writer = await server.connect()
     kept_writer.write(GET + b"\r\n")
     assert b"connection: close" not in await asyncio.wait_for(kept.readuntil(b"ok"), LIMIT_S)
@@ -132,9 +130,7 @@ async def test_whoever_tells_it_twice_to_end_waits_for_no_answers_and_callers_he
     writer.close()
 
 
-async def test_nobody_waits_for_the_end_of_a_process_that_nobody_asks(
-    server: Running, ends: list[int]
-) -> None:
+async def test_nobody_waits_for_a_process_that_nobody_asks(server: Running, ends: list[int]) -> None:
     signal.raise_signal(signal.SIGTERM)
     await asyncio.wait_for(server.task, LIMIT_S)
     assert ends == [signal.SIGTERM]

@@ -68,9 +68,7 @@ async def test_a_file_goes_up_and_its_answers_come_down(terminal: Terminal, tmp_
     assert parts(tmp_path) == []
 
 
-async def test_batches_are_listed_newest_first_and_read_by_scripts(
-    terminal: Terminal, tmp_path: Path
-) -> None:
+async def test_batches_are_listed_newest_first(terminal: Terminal, tmp_path: Path) -> None:
     file = file_of(tmp_path, line("a", "one"))
     older, newer = [
         json.loads((await terminal.type("batches", "create", file, "--json"))[1])["id"] for _ in range(2)
@@ -139,9 +137,7 @@ def test_who_waits_sits_out_what_passes(status: int, monkeypatch: pytest.MonkeyP
     assert ended["status"] == "completed"
 
 
-async def test_what_cannot_be_read_written_or_found_is_one_sentence(
-    terminal: Terminal, tmp_path: Path
-) -> None:
+async def test_what_cannot_be_read_or_found_is_one_sentence(terminal: Terminal, tmp_path: Path) -> None:
     missing = await terminal.type("batches", "create", str(tmp_path / "none.jsonl"))
     nobody = await terminal.type("batches", "show", "batch_0")
 
@@ -150,9 +146,7 @@ async def test_what_cannot_be_read_written_or_found_is_one_sentence(
     assert nobody[::2] == (Exit.REFUSED, "sightline: The service refused (404): There is no such batch.\n")
 
 
-async def test_questions_that_another_program_makes_go_up_through_a_pipe(
-    terminal: Terminal, tmp_path: Path
-) -> None:
+async def test_questions_of_another_program_go_up_through_a_pipe(terminal: Terminal, tmp_path: Path) -> None:
     pipe, questions = tmp_path / "pipe", jsonl([line("a", "one"), line("b", "two")])
     os.mkfifo(pipe)
     writing = asyncio.create_task(asyncio.to_thread(pipe.write_bytes, questions))
@@ -173,9 +167,7 @@ async def test_a_file_whose_name_is_not_utf_8_goes_up(terminal: Terminal, tmp_pa
     assert made[0] == Exit.OK, made[2]
 
 
-async def test_output_goes_into_what_its_name_is_and_takes_nothing_away(
-    terminal: Terminal, tmp_path: Path
-) -> None:
+async def test_output_goes_into_what_is_named_and_nowhere_else(terminal: Terminal, tmp_path: Path) -> None:
     async with serving(terminal.deployment.worker):
         made = await terminal.type("batches", "create", file_of(tmp_path, line("a", "one")), "--wait")
     pipe, target, link, other = (tmp_path / name for name in ("pipe", "target", "link", "link.part"))

@@ -144,9 +144,7 @@ async def test_a_job_is_cancelled_and_asked_again(terminal: Terminal) -> None:
     ("end", "why"),
     [("fail", "The job failed: invalid_image: It is broken."), ("cancel", "The job was cancelled.")],
 )
-async def test_a_script_sees_that_a_followed_job_did_not_succeed(
-    terminal: Terminal, end: str, why: str
-) -> None:
+async def test_a_script_sees_that_a_job_did_not_succeed(terminal: Terminal, end: str, why: str) -> None:
     worker = terminal.deployment.worker
     job = await terminal.submit()
     if end == "fail":
@@ -197,9 +195,7 @@ async def test_a_reader_who_leaves_early_sees_no_traceback(terminal: Terminal) -
         ("models", "resume", "no?body/none"),
     ],
 )
-async def test_what_is_not_there_is_one_sentence_and_a_code(
-    terminal: Terminal, argv: tuple[str, ...]
-) -> None:
+async def test_what_is_missing_is_one_sentence_and_a_code(terminal: Terminal, argv: tuple[str, ...]) -> None:
     code, out, err = await terminal.type(*argv)
 
     assert (code, out) == (Exit.REFUSED, "")
@@ -207,9 +203,7 @@ async def test_what_is_not_there_is_one_sentence_and_a_code(
     assert err.count("\n") == 1
 
 
-async def test_a_row_is_added_though_another_one_of_its_file_is_wrong(
-    terminal: Terminal, tmp_path: Path
-) -> None:
+async def test_a_row_is_added_though_another_one_is_wrong(terminal: Terminal, tmp_path: Path) -> None:
     file = tmp_path / "models.toml"
     file.write_text('[[models]]\nid = "org/wrong"\ndtyp = 1\n[[models]]\nid = "org/new"\nengine = "echo"\n')
     code, out, _ = await terminal.type("models", "add", str(file), "--model", "org/new")

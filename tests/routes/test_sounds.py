@@ -47,9 +47,7 @@ def problem(refused: Any) -> tuple[int, str, str]:
         {"type": "audio", "audio": inline(WAV)},
     ],
 )
-async def test_a_sound_in_every_spelling_is_the_same_question(
-    deployment: Deployment, part: dict[str, Any]
-) -> None:
+async def test_a_sound_is_one_question_however_spelled(deployment: Deployment, part: dict[str, Any]) -> None:
     deployment.worker.beat(sampling_rate="16000")
     await asked(deployment, turns(audio()))
     claim = deployment.worker.take()
@@ -62,9 +60,7 @@ async def test_a_sound_in_every_spelling_is_the_same_question(
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
-async def test_a_model_that_does_not_listen_says_so_before_any_worker_is_asked(
-    deployment: Deployment, path: str
-) -> None:
+async def test_a_model_that_does_not_listen_says_so_at_once(deployment: Deployment, path: str) -> None:
     deployment.worker.beat(sampling_rate="0")
     refused = await asked(deployment, turns(audio()), path)
     assert problem(refused)[:2] == (400, "unsupported_parameter")

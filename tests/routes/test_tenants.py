@@ -31,9 +31,7 @@ ROUTES = [
 
 @keyed
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-async def test_no_route_answers_without_a_key_in_force(
-    deployment: Deployment, method: str, path: str
-) -> None:
+async def test_no_route_answers_without_a_key(deployment: Deployment, method: str, path: str) -> None:
     said: list[dict[str, str]] = [
         {},
         bearer("hf_something"),
@@ -55,9 +53,7 @@ async def test_no_route_answers_without_a_key_in_force(
 @keyed
 @pytest.mark.usefixtures("untold")
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[1] not in OPEN])
-async def test_no_route_shows_or_changes_what_another_caller_owns(
-    deployment: Deployment, method: str, path: str
-) -> None:
+async def test_no_route_shows_or_changes_another_s(deployment: Deployment, method: str, path: str) -> None:
     deployment.worker.beat()
     async with (
         await customer(deployment.app, "owner") as owner,

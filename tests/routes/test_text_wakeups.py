@@ -43,7 +43,7 @@ def _texts(reader: Exchange) -> list[str]:
     return [event["text"] for event in data(reader.body) if "text" in event]
 
 
-async def test_a_word_after_a_word_costs_no_read_of_the_store(
+async def test_a_word_after_a_word_costs_no_read(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads, read = list[EventReader](), EventReader._stored
@@ -89,9 +89,7 @@ async def test_a_word_whose_wake_up_was_lost_or_brings_no_text_comes_with_the_ne
     assert _texts(reader) == ["One ", second, "three"]
 
 
-async def test_a_cancelled_job_s_reader_gets_no_word_that_its_run_writes_for_others(
-    deployment: Deployment,
-) -> None:
+async def test_a_cancelled_job_s_reader_gets_no_word_meant_for_others(deployment: Deployment) -> None:
     async with _reading(deployment) as (reader, claim, job):
         async with client_of(deployment.app) as client:
             other = (await client.post("/v1/jobs", json=JOB)).json()

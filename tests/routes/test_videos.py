@@ -3,8 +3,8 @@
 import base64
 from typing import Any
 
-import openai
 import pytest
+from openai import AsyncOpenAI
 
 from shared.request import Request
 from tests.routes.conftest import Deployment
@@ -40,9 +40,7 @@ def problem(refused: Any) -> tuple[int, str, str]:
     return refused.status_code, told["code"], told["param"]
 
 
-async def test_a_video_in_every_spelling_is_the_same_question(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_a_video_is_one_question_however_spelled(deployment: Deployment, client: AsyncOpenAI) -> None:
     deployment.worker.beat(videos="1")
     made = await client.files.create(file=("a.mp4", MP4), purpose="vision")
     first = await asked(deployment, turns(part()))
@@ -65,9 +63,7 @@ async def test_a_video_in_every_spelling_is_the_same_question(
     assert kept.digest is not None
 
 
-async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spelling(
-    deployment: Deployment,
-) -> None:
+async def test_other_frames_are_another_question_however_spelled(deployment: Deployment) -> None:
     deployment.worker.beat(videos="1")
     await asked(deployment, turns(part()))
     deployment.worker.succeed(deployment.worker.take(), "It moves.")
@@ -105,7 +101,7 @@ async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spe
         ({"mm_processor_kwargs": {"fps": 2}, "chat_template_kwargs": {"fps": 1}}, "mm_processor_kwargs.fps"),
     ],
 )
-async def test_what_is_asked_of_frames_is_never_silently_dropped(
+async def test_what_is_asked_of_frames_is_not_lost(
     deployment: Deployment, more: dict[str, Any], at: str
 ) -> None:
     deployment.worker.beat(videos="1")
@@ -125,9 +121,7 @@ async def test_a_response_is_asked_about_a_video(deployment: Deployment) -> None
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
-async def test_a_model_that_takes_no_videos_says_so_before_any_worker_is_asked(
-    deployment: Deployment, path: str
-) -> None:
+async def test_a_model_that_takes_no_videos_says_so_at_once(deployment: Deployment, path: str) -> None:
     deployment.worker.beat(videos="0")
     refused = await asked(deployment, turns(part()), path)
     assert problem(refused) == (400, "unsupported_parameter", f"{PLACE}.video_url.url")
@@ -148,7 +142,7 @@ async def test_a_model_that_takes_no_videos_says_so_before_any_worker_is_asked(
         ({"type": "video", "file_id": "file-" + "0" * 32}, "file_not_found", "file_id"),
     ],
 )
-async def test_what_is_no_video_is_refused_by_its_field(
+async def test_what_is_no_video_is_refused(
     deployment: Deployment, sent: dict[str, Any], code: str, at: str
 ) -> None:
     deployment.worker.beat(videos="1")
@@ -157,9 +151,7 @@ async def test_what_is_no_video_is_refused_by_its_field(
     assert deployment.worker.idle()
 
 
-async def test_too_many_videos_are_refused_before_any_is_read(
-    deployment: Deployment, client: openai.AsyncOpenAI
-) -> None:
+async def test_too_many_videos_are_refused_unread(deployment: Deployment, client: AsyncOpenAI) -> None:
     """Else one small call could take more memory than a process has."""
     deployment.worker.beat(videos="1")
     upload = await client.files.create(file=("a.mp4", MP4), purpose="vision")
