@@ -47,18 +47,22 @@ async def test_a_caller_who_hangs_up_frees_the_row(path: str, body: dict[str, An
     await hung_up(FakeService(), body, path)
 
 
-async def test_a_reader_who_hangs_up_in_mid_stream_frees_the_row() -> None:
+@pytest.mark.parametrize("breaks_off", [False, True])
+async def test_a_reader_who_leaves_or_whose_stream_breaks_off_frees_the_row(*, breaks_off: bool) -> None:
     service = FakeService()
     async with application(service) as app:
         call = posted(app, STREAM)
         await service.submitted.wait()
         service.say(FIRST, "A ")
         await call.until(lambda e: b'"A "' in e.body)
-        call.hang_up()
+        service.breaks_off = breaks_off
+        if not breaks_off:
+            call.hang_up()
         await call.finish()
         await service.cancelled.wait()
 
     assert service.views[FIRST].status == "cancelled"
+    assert not breaks_off or data(call.body)[-1]["error"]["code"] == "stream_broken"
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
@@ -137,14 +141,12 @@ async def test_when_this_process_stops_nobody_leaves(body: dict[str, Any]) -> No
 class Busy(FakeService):
     """Its store is away for the first two who would cancel."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.refusals = 2
+    refusals = 2
 
     async def cancel(self, caller: str, job_id: str, abandoned: int | None = None) -> JobView:
         if self.refusals:
             self.refusals -= 1
-            raise Unavailable("store_unavailable", "The record store is out of reach.", retry_after=5)
+            raise Unavailable("store_unavailable", "out of reach", retry_after=5)
         return await super().cancel(caller, job_id, abandoned)
 
 
@@ -202,21 +204,6 @@ async def test_who_waited_too_long_does_not_lose_the_job_that_goes_on(
         await call.finish()
 
     assert (call.status, left) == (504, [])
-
-
-async def test_a_reader_whose_stream_breaks_off_frees_the_row() -> None:
-    service = FakeService()
-    async with application(service) as app:
-        call = posted(app, STREAM)
-        await service.submitted.wait()
-        service.say(FIRST, "A ")
-        await call.until(lambda e: b'"A "' in e.body)
-        service.breaks_off = True
-        await call.finish()
-        await service.cancelled.wait()
-
-    assert data(call.body)[-1]["error"]["code"] == "stream_broken"
-    assert service.views[FIRST].status == "cancelled"
 
 
 @pytest.mark.parametrize(

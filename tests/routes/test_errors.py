@@ -122,6 +122,7 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
     [
         ("/v1/jobs/a/b/c", problem("not_found", "Not found", 404, NOTHING, retryable=False)),
         ("/v1/embeddings", openai("not_found", "invalid_request_error", NOTHING)),
+        ("/files", openai("not_found", "invalid_request_error", NOTHING)),
         ("/docs/nowhere.js", {"error": NOTHING, "error_type": "not_found"}),
     ],
 )
@@ -130,30 +131,6 @@ async def test_an_unknown_path_answers_in_its_neighbours_shape(path: str, body: 
         response = await client.get(path, headers={"x-request-id": "r-1"})
 
     assert (response.status_code, response.json()) == (404, body)
-
-
-@pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/completions", "/files"])
-async def test_who_left_v1_out_of_the_base_url_is_told_so(path: str) -> None:
-    async with serving(FakeService()) as client:
-        response = await client.post(path, json={})
-
-    assert (response.status_code, response.json()["error"]["message"]) == (404, NOTHING)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allow"),
-    [
-        ("PUT", "/v1/jobs", "GET, HEAD, POST"),
-        ("PATCH", "/v1/jobs/job_1", "DELETE, GET, HEAD"),
-        ("DELETE", "/models/sightline/tiny", "GET, HEAD, POST"),
-        ("GET", "/v1/chat/completions", "POST"),
-    ],
-)
-async def test_a_wrong_method_is_told_every_right_one(method: str, path: str, allow: str) -> None:
-    async with serving(FakeService()) as client:
-        response = await client.request(method, path)
-
-    assert (response.status_code, response.headers["allow"]) == (405, allow)
 
 
 @pytest.mark.parametrize("family", DOORS)

@@ -93,23 +93,6 @@ async def test_who_joins_a_run_of_a_lower_class_is_told_that_it_goes_up(deployme
     assert found["interactive"]["estimate"] == job["estimate"]
 
 
-@pytest.mark.parametrize(("claimed", "takes"), [(1, 0.2), (2, 0.25)])
-async def test_who_joins_a_run_that_a_worker_has_claimed_is_not_told_the_wait_of_a_new_one(
-    deployment: Deployment, claimed: int, takes: float
-) -> None:
-    deployment.worker.beat(slots="2")
-    async with client_of(deployment.app) as client:
-        for number in range(claimed):
-            asked = {"prompt": f"before {number}"} if number else JOB["input"]
-            await client.post("/v1/jobs", json=JOB | {"input": asked})
-            deployment.worker.take()
-        found = await told(client)
-
-    estimate = found["estimate"]
-    assert (found["outcome"], estimate["p90"], estimate["service_s"]) == ("joined", 0.0, takes)
-    assert "waiting_reason" not in found
-
-
 async def test_who_would_be_refused_is_told_so_and_when_to_come_back(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
@@ -127,15 +110,6 @@ async def test_who_would_be_refused_is_told_so_and_when_to_come_back(deployment:
         "retryable": True,
         "retry_after": int(refused.headers["retry-after"]),
     }
-
-
-async def test_a_picture_to_be_fetched_leaves_tokens_and_cache_open(deployment: Deployment) -> None:
-    deployment.worker.beat(token_rule=RULE.dumped())
-    async with client_of(deployment.app) as client:
-        found = await told(client, input={"prompt": "a", "image": "https://example.org/a.png"})
-
-    assert (found["tokens"]["prompt"], found["waiting_reason"]) == (None, "fetching_inputs")
-    assert "cache" not in found
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)

@@ -84,16 +84,6 @@ async def test_waiting_for_a_model_can_be_asked_in_header_and_body(
     assert [terms.schedule.must_be_ready for _, terms in service.asked] == [refused]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_who_would_wait_a_while_before_it_is_a_job_gets_the_answer_itself(stream: bool) -> None:
-    async with serving(answering("A cat.")) as client:
-        headers = {"prefer": "respond-async, wait=10"}
-        response = await client.post(MODEL_URL, json={**INPUTS, "stream": stream}, headers=headers)
-
-    assert (response.status_code, "A cat." in response.text) == (200, True)
-    assert response.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
-
-
 async def test_an_asynchronous_caller_never_leaves() -> None:
     service = FakeService()
     async with application(service) as app:

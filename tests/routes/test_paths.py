@@ -123,13 +123,6 @@ async def test_a_slash_at_the_end_means_nothing(method: str, path: str, body: An
     assert response.status_code in (200, 202)
 
 
-async def test_two_slashes_at_the_end_are_another_path() -> None:
-    async with serving(FakeService()) as client:
-        response = await client.get("/v1/jobs//")
-
-    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
-
-
 @pytest.mark.parametrize(
     "path", ["/ready", "/v1/models", f"/v1/jobs/{FIRST}", TINY, "/models/nobody/none", "/openapi.json"]
 )
@@ -142,13 +135,6 @@ async def test_a_head_request_gets_the_headers_of_its_get(path: str) -> None:
 
     assert (head.status_code, head.content) == (whole.status_code, b"")
     assert dict(head.headers) == dict(whole.headers)
-
-
-async def test_the_root_has_the_information_of_the_first_model() -> None:
-    async with serving(FakeService()) as client:
-        root, first = await client.get("/info"), await client.get(f"{TINY}/info")
-
-    assert (root.status_code, root.json()) == (200, first.json())
 
 
 async def test_a_proxy_of_http_1_0_hears_of_a_stream_while_it_is_made() -> None:

@@ -2,14 +2,11 @@
 where some of them are lost, and nothing comes after the job's own end.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from api.jobs import waiting
-from api.jobs.waiting import EventReader
-from shared.job import Event
 from shared.store.claims import Claim
 from shared.store.wakeups import MOST_CHARACTERS, Listener
 from tests.routes.conftest import Deployment
@@ -35,38 +32,8 @@ async def _reading(deployment: Deployment) -> AsyncIterator[tuple[Exchange, Clai
     await reader.finish()
 
 
-def _has(word: str) -> Callable[[Exchange], bool]:
-    return lambda exchange: word.encode() in exchange.body
-
-
 def _texts(reader: Exchange) -> list[str]:
     return [event["text"] for event in data(reader.body) if "text" in event]
-
-
-async def test_a_word_after_a_word_costs_no_read(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reads, read = list[EventReader](), EventReader._stored
-
-    async def counted(reader: EventReader) -> tuple[Event, ...]:
-        reads.append(reader)
-        return await read(reader)
-
-    monkeypatch.setattr(waiting, "POLL_S", 3600.0)
-    monkeypatch.setattr(EventReader, "_stored", counted)
-    async with _reading(deployment) as (reader, claim, _):
-        words = [f"w{number:02} " for number in range(20)]
-        before = len(reads)
-        for number, word in enumerate(words):
-            deployment.worker.say(claim, word, 4 + 4 * number)
-            await reader.until(_has(word))
-        cost = len(reads) - before
-        deployment.worker.succeed(claim, "One " + "".join(words))
-
-    assert _texts(reader) == ["One ", *words]
-    assert before
-    # A keep-alive, where the machine stood still, looks as well.
-    assert cost <= 1
 
 
 @pytest.mark.parametrize("second", ["lost ", LONG])

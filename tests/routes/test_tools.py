@@ -111,22 +111,6 @@ async def test_a_model_without_a_place_for_functions_says_so_before_any_worker_i
     assert deployment.worker.idle()
 
 
-@pytest.mark.parametrize("choice", ["auto", "none"])
-@pytest.mark.parametrize("deployment", [{"api": {"text_limit_kb": 1}}], indirect=True)
-async def test_functions_that_are_too_long_leave_nothing_behind_whether_they_are_shown_or_not(
-    deployment: Deployment, choice: str
-) -> None:
-    deployment.worker.beat(tools="hermes")
-    long = {"type": "function", "name": "f", "description": "d" * 1024}
-    async with client_of(deployment.app) as client:
-        body = {"model": TINY, "input": "Hi", "tools": [long], "tool_choice": choice, "background": True}
-        refused = await client.post("/v1/responses", json=body)
-        jobs = (await client.get("/v1/jobs")).json()["data"]
-
-    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
-    assert jobs == []
-
-
 async def test_what_has_to_be_called_needs_no_such_place(deployment: Deployment) -> None:
     deployment.worker.beat(tools="none")
     named = {"type": "function", "function": {"name": "weather"}}
@@ -154,22 +138,6 @@ async def test_an_answer_to_no_call_is_refused_by_its_place(deployment: Deployme
         refused = await client.post("/v1/jobs", json={"model": TINY, "messages": turns})
 
     assert (refused.status_code, refused.json()["param"]) == (400, "messages[1].tool_call_id")
-
-
-async def test_conversations_whose_calls_are_named_otherwise_share_an_answer(deployment: Deployment) -> None:
-    deployment.worker.beat(tools="hermes")
-
-    def turns(name: str) -> list[Any]:
-        call = {"id": name, "type": "function", "function": {"name": "clock", "arguments": "{}"}}
-        given = {"role": "tool", "tool_call_id": name, "content": "Noon."}
-        return [*TURNS, {"role": "assistant", "tool_calls": [call]}, given]
-
-    async with client_of(deployment.app) as client:
-        await client.post("/v1/jobs", json={"model": TINY, "messages": turns("a")})
-        deployment.worker.succeed(deployment.worker.take(), "It is noon.")
-        again = await client.post("/v1/jobs", json={"model": TINY, "messages": turns("b")})
-
-    assert again.headers["x-cache"] == "HIT"
 
 
 async def test_a_call_of_a_cached_answer_is_streamed_too(deployment: Deployment) -> None:
