@@ -54,52 +54,47 @@ def settings_of(made: Certificates) -> ApiSettings:
     return ApiSettings(tls_cert=made.cert, tls_key=made.key)
 
 
-async def test_a_client_that_knows_the_authority_is_answered_and_others_do_not_trust_it(
-    made: Certificates, tmp_path: Path
-) -> None:
+async def get(url: str, verify: ssl.SSLContext | bool = True) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=PATIENCE_S, verify=verify) as client:
+        return await client.get(url)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Certificates:
+    """Of another authority."""
     (tmp_path / "other").mkdir()
-    other = certificates(tmp_path / "other")
+    return certificates(tmp_path / "other")
+
+
+async def test_a_client_that_knows_the_authority_is_answered_and_others_do_not_trust_it(
+    made: Certificates, other: Certificates
+) -> None:
     async with over_tls(made) as url:
-        async with httpx.AsyncClient(
-            timeout=PATIENCE_S, verify=ssl.create_default_context(cafile=str(made.ca))
-        ) as client:
-            reply = await client.get(f"{url}/v1/models")
-        async with httpx.AsyncClient(
-            timeout=PATIENCE_S, verify=ssl.create_default_context(cafile=str(other.ca))
-        ) as client:
-            with pytest.raises(httpx.ConnectError):
-                await client.get(f"{url}/v1/models")
-        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
-            with pytest.raises(httpx.TransportError):
-                await client.get(url.replace("https", "http"))
+        reply = await get(f"{url}/v1/models", ssl.create_default_context(cafile=str(made.ca)))
+        with pytest.raises(httpx.ConnectError):
+            await get(f"{url}/v1/models", ssl.create_default_context(cafile=str(other.ca)))
+        with pytest.raises(httpx.TransportError):
+            await get(url.replace("https", "http"))
     assert reply.status_code == 200
     assert "strict-transport-security" not in reply.headers
 
 
-async def test_our_own_start_trusts_the_certificate_itself_whatever_host_it_is_for(tmp_path: Path) -> None:
+async def test_our_own_start_trusts_the_certificate_itself_whatever_host_it_is_for(
+    other: Certificates, tmp_path: Path
+) -> None:
     made = certificates(tmp_path, "api.example.com")
-    async with (
-        over_tls(made) as url,
-        httpx.AsyncClient(timeout=PATIENCE_S, verify=trusting(settings_of(made))) as client,
-    ):
-        assert (await client.get(f"{url}/health")).status_code == 200
-    (tmp_path / "other").mkdir()
-    other = certificates(tmp_path / "other")
-    async with (
-        over_tls(other) as url,
-        httpx.AsyncClient(timeout=PATIENCE_S, verify=trusting(settings_of(made))) as client,
-    ):
+    async with over_tls(made) as url:
+        assert (await get(f"{url}/health", trusting(settings_of(made)))).status_code == 200
+    async with over_tls(other) as url:
         with pytest.raises(httpx.ConnectError):
-            await client.get(f"{url}/health")
+            await get(f"{url}/health", trusting(settings_of(made)))
 
 
 async def test_browsers_are_told_to_come_by_https_where_the_operator_says_so(made: Certificates) -> None:
-    async with (
-        over_tls(made, hsts_s=31_536_000) as url,
-        httpx.AsyncClient(timeout=PATIENCE_S, verify=trusting(settings_of(made))) as client,
-    ):
-        replies = [await client.get(f"{url}{path}") for path in ("/v1/models", "/nothing", "/health")]
-    assert {r.headers["strict-transport-security"] for r in replies} == {"max-age=31536000"}
+    async with over_tls(made, hsts_s=31_536_000) as url:
+        for path in ("/v1/models", "/nothing", "/health"):
+            reply = await get(f"{url}{path}", trusting(settings_of(made)))
+            assert reply.headers["strict-transport-security"] == "max-age=31536000"
 
 
 async def test_a_head_that_is_too_long_is_refused_over_tls_as_well(made: Certificates) -> None:

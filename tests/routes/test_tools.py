@@ -121,23 +121,24 @@ async def test_what_has_to_be_called_needs_no_such_place(deployment: Deployment)
     assert not deployment.worker.idle()
 
 
-async def test_a_conversation_with_calls_needs_that_place_too(deployment: Deployment) -> None:
-    deployment.worker.beat(tools="none")
-    call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
-    turns = [*TURNS, {"role": "assistant", "tool_calls": [call]}]
+CALL = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("turn", "tools", "param"),
+    [
+        ({"role": "assistant", "tool_calls": [CALL]}, "none", "messages"),
+        ({"role": "tool", "tool_call_id": "none", "content": "Rain."}, "hermes", "messages[1].tool_call_id"),
+    ],
+)
+async def test_a_call_without_a_place_and_an_answer_to_no_call_are_refused(
+    deployment: Deployment, turn: dict[str, Any], tools: str, param: str
+) -> None:
+    deployment.worker.beat(tools=tools)
     async with client_of(deployment.app) as client:
-        refused = await client.post("/v1/jobs", json={"model": TINY, "messages": turns})
+        refused = await client.post("/v1/jobs", json={"model": TINY, "messages": [*TURNS, turn]})
 
-    assert (refused.status_code, refused.json()["param"]) == (400, "messages")
-
-
-async def test_an_answer_to_no_call_is_refused_by_its_place(deployment: Deployment) -> None:
-    deployment.worker.beat(tools="hermes")
-    turns = [*TURNS, {"role": "tool", "tool_call_id": "none", "content": "Rain."}]
-    async with client_of(deployment.app) as client:
-        refused = await client.post("/v1/jobs", json={"model": TINY, "messages": turns})
-
-    assert (refused.status_code, refused.json()["param"]) == (400, "messages[1].tool_call_id")
+    assert (refused.status_code, refused.json()["param"]) == (400, param)
 
 
 async def test_a_call_of_a_cached_answer_is_streamed_too(deployment: Deployment) -> None:
