@@ -84,3 +84,14 @@ async def test_every_route_that_changes_something_for_operators_is_logged(deploy
             assert reply.is_success, reply.text
         after = len((await operator.get(PATH)).json()["data"])
     assert after - before == len(changing) > 0
+
+
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_it_is_read_in_pages(deployment: Deployment) -> None:
+    async with calling(deployment.app, ADMIN) as operator:
+        for _ in range(3):
+            await operator.post(f"/v1/admin/models/{MODEL}/pause")
+        first = (await operator.get(PATH, params={"limit": 2})).json()
+        rest = (await operator.get(PATH, params={"after": first["last_id"]})).json()
+    assert [act["outcome"] for act in first["data"] + rest["data"]] == ["unchanged", "unchanged", "done"]
+    assert (first["has_more"], rest["has_more"]) == (True, False)

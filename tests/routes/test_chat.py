@@ -88,3 +88,11 @@ async def test_an_error_code_of_a_newer_worker_is_still_an_answer() -> None:
         response = await client.post("/v1/chat/completions", json=CHAT)
 
     assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+
+
+async def test_the_metadata_of_a_chat_is_found_on_its_job() -> None:
+    async with serving(answering("A cat.")) as client:
+        chat = await client.post("/v1/chat/completions", json={**CHAT, "metadata": {"shop": "7"}})
+        job = await client.get(f"/v1/jobs/{chat.headers['x-job-id']}")
+
+    assert job.json()["metadata"] == {"shop": "7"}

@@ -31,6 +31,7 @@ LOADING = Unavailable(
 )
 BROKEN = CallerError("invalid_image", "Not a picture.", param="inputs.image")
 
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 TOLD = "`inputs.image`: Not a picture."
 TIMES = {"estimated_time": 90.5, "basis": "measured"}
 JSON, PROBLEM = {"content-type": "application/json"}, {"content-type": "application/problem+json"}
@@ -115,6 +116,10 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
     assert response.status_code == CODES[code].status
     assert response.headers.get("retry-after") == ("3" if CODES[code].retryable else None)
     assert response.headers.get("x-should-retry") == ("false" if hopeless else None)
+    if family == "openai":
+        named = KINDS.get(CODES[code].status, "invalid_request_error")
+        kind = "server_error" if CODES[code].status >= 500 else named
+        assert response.json()["error"].items() >= {"code": code, "type": kind}.items()
 
 
 @pytest.mark.parametrize(

@@ -196,3 +196,17 @@ async def test_a_keys_own_retention_bounds_what_a_file_asks_for(deployment: Depl
             file = (await one.post("/v1/files", files={"file": b"x"}, data=fields | said)).json()
             lives.append(file["expires_at"] - file["created_at"])
     assert lives == [7200, 3600, 7200]
+
+
+async def test_lists_have_pages_that_end_in_either_order_and_by_purpose(client: AsyncOpenAI) -> None:
+    purposes: list[Any] = ["batch", "user_data", "batch", "batch", "user_data"]
+    made = [
+        (await client.files.create(file=(f"{n}", b"x" * (n + 1)), purpose=purpose)).id
+        for n, purpose in enumerate(purposes)
+    ]
+    newest = [file.id async for file in client.files.list(limit=2)]
+    oldest = [file.id async for file in client.files.list(limit=1, order="asc")]
+    batch = [file.id async for file in client.files.list(limit=2, purpose="batch")]
+    assert newest == made[::-1]
+    assert oldest == made
+    assert batch == [made[3], made[2], made[0]]

@@ -1,12 +1,13 @@
 """Hugging Face's doors, as its clients knock."""
 
 import json
+from typing import Any
 
 import pytest
 
 from shared.request import Image, Text
 from tests.support.app import application, serving
-from tests.support.asgi_exchange import posted
+from tests.support.asgi_exchange import data, posted
 from tests.support.fake_service import FakeService, answering
 
 FIRST = "job_00000000000000000000000000000001"
@@ -92,3 +93,19 @@ async def test_an_asynchronous_caller_never_leaves() -> None:
         call.hang_up()
 
     assert (json.loads(call.body)["status"], service.views[FIRST].status) == ("queued", "queued")
+
+
+async def test_a_stream_is_tokens_and_at_last_the_whole_text() -> None:
+    async with serving(answering("A ", "cat.")) as client:
+        response = await client.post(MODEL_URL, json={**INPUTS, "stream": True})
+
+    def token(index: int, text: str, special: bool, whole: str | None) -> dict[str, Any]:
+        said = {"id": 0, "text": text, "special": special, "logprob": None}
+        return {"index": index, "token": said, "generated_text": whole, "details": None}
+
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert data(response.content) == [
+        token(1, "A ", False, None),
+        token(2, "cat.", False, None),
+        token(3, "", True, "A cat."),
+    ]

@@ -33,6 +33,8 @@ async def test_an_order_s_jobs_are_found_by_its_number(deployment: Deployment) -
         assert await ids(client, metadata=["order=6735", "step=1"]) == [first["id"]]
         assert await ids(client, metadata="order=6735", priority="batch") == [second["id"]]
         assert await ids(client, metadata="order=") == []
+        assert len(await ids(client, status=["queued", "running"])) == 3
+        assert await ids(client, status=["running", "failed"]) == []
         assert await ids(client, model="org/bare") == []
         assert await ids(client, created_after=first["created_at"], metadata="step=1") == [first["id"]]
         assert await ids(client, created_before=first["created_at"], metadata="step=1") == []

@@ -220,3 +220,25 @@ async def test_strangers_behind_the_same_proxy_do_not_lock_the_operator_out_of_a
             assert (await stranger.get("/v1/models")).status_code == code
     async with calling(deployment.app, ADMIN) as operator:
         assert (await operator.get("/v1/admin/keys")).status_code == 200
+
+
+@keyed
+@pytest.mark.usefixtures("at_once")
+async def test_a_rotated_key_has_a_new_secret_and_the_former_one_for_the_grace_time(
+    deployment: Deployment,
+) -> None:
+    key = await made(deployment.app, "one")
+    path = f"/v1/admin/keys/{key['id']}/rotate"
+    async with calling(deployment.app, ADMIN) as operator:
+        kept = (await operator.post(path, json={"grace_s": 60})).json()
+        async with (
+            calling(deployment.app, key["secret"]) as old,
+            calling(deployment.app, kept["secret"]) as new,
+        ):
+            during = [(await client.get("/v1/jobs")).status_code for client in (old, new)]
+            last = (await operator.post(path, json={"grace_s": 0})).json()
+            after = [(await client.get("/v1/jobs")).status_code for client in (old, new)]
+        async with calling(deployment.app, last["secret"]) as newest:
+            works = await newest.get("/v1/jobs")
+
+    assert (during, after, works.status_code) == ([200, 200], [401, 401], 200)

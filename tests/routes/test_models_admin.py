@@ -116,3 +116,13 @@ async def test_where_no_model_is_left_the_service_says_so_and_goes_on(deployment
 
 async def _waiting(deployment: Deployment, count: int) -> bool:
     return backlog(deployment.worker.store).get(deployment.worker.model.lane, 0) >= count
+
+
+async def test_a_drained_model_takes_jobs_again_once_it_is_resumed(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
+        await client.post(f"{ADMIN}/{MODEL}/drain")
+        refused = await submitted(client)
+        await client.post(f"{ADMIN}/{MODEL}/resume")
+        again = await submitted(client)
+    assert [reply.status_code for reply in (refused, again)] == [503, 202]

@@ -120,3 +120,30 @@ async def test_an_ocr_tools_default_length_is_lowered_to_what_the_model_has(
     await call.finish()
     assert call.status in (200, 202), call.body
     assert json.loads(claim.request)["parameters"]["max_new_tokens"] == 4095
+
+
+@pytest.mark.parametrize("end", ["succeeded", "cancelled"])
+async def test_the_story_of_a_job_can_be_read_again_from_any_place(deployment: Deployment, end: str) -> None:
+    """Also of one that was cancelled by itself, while its run goes on for another."""
+    worker = deployment.worker
+    worker.beat()
+    async with client_of(deployment.app) as client:
+        job = (await client.post("/v1/jobs", json=JOB)).json()
+        await client.post("/v1/jobs", json=JOB)
+        if end == "cancelled":
+            await client.post(job["urls"]["cancel"])
+        claim = worker.take()
+        worker.say(claim, "A ")
+        worker.say(claim, "cat.", start=2)
+        worker.succeed(claim, "A cat.")
+        whole = (await client.get(job["urls"]["events"])).text.split("\n\n")
+        stories = [
+            (await client.get(job["urls"]["events"], headers={"last-event-id": str(seen)})).text
+            for seen in range(len(whole))
+        ]
+
+    told = ["queued", "running", "text", "text", end] if end == "succeeded" else ["queued", end]
+    assert [block.split("\n")[:2] for block in whole[:-1]] == [
+        [f"id: {number}", f"event: {kind}"] for number, kind in enumerate(told, 1)
+    ]
+    assert stories == ["\n\n".join(whole[seen:]) for seen in range(len(whole))]

@@ -215,3 +215,9 @@ async def test_a_row_is_added_though_another_one_is_wrong(terminal: Terminal, tm
     ):
         code, out, err = await terminal.type("models", "add", str(file), *argv)
         assert (code, out, words in err) == (Exit.USAGE, "", True)
+
+
+def test_a_service_out_of_reach_is_one_sentence_and_another_code(capsys: Any) -> None:
+    for argv in (["jobs", "list"], ["jobs", "follow", "job_1"], ["models", "pause", MODEL]):
+        assert main([*argv, "--url", "http://127.0.0.1:9"]) == Exit.UNREACHABLE
+        assert "is it running?" in capsys.readouterr().err

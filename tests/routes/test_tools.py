@@ -152,3 +152,19 @@ async def test_a_call_of_a_cached_answer_is_streamed_too(deployment: Deployment)
 
     assert (streamed.headers["x-cache"], b'"tool_calls"' in streamed.content) == ("HIT", True)
     assert b"<tool_call>" not in streamed.content
+
+
+async def test_conversations_whose_calls_are_named_otherwise_share_an_answer(deployment: Deployment) -> None:
+    deployment.worker.beat(tools="hermes")
+
+    def turns(name: str) -> list[Any]:
+        call = {"id": name, "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+        given = {"role": "tool", "tool_call_id": name, "content": "Noon."}
+        return [*TURNS, {"role": "assistant", "tool_calls": [call]}, given]
+
+    async with client_of(deployment.app) as client:
+        await client.post("/v1/jobs", json={"model": TINY, "messages": turns("a")})
+        deployment.worker.succeed(deployment.worker.take(), "It is noon.")
+        again = await client.post("/v1/jobs", json={"model": TINY, "messages": turns("b")})
+
+    assert again.headers["x-cache"] == "HIT"

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from tests.routes.conftest import Deployment
-from tests.support.app import client_of
+from tests.support.app import client_of, serving
 from tests.support.app_server import listening
 from tests.support.clients import until_async
+from tests.support.fake_service import FakeService
 from tests.support.patience import PATIENCE_S
 from tests.support.store import READS
 
@@ -144,3 +145,32 @@ async def test_a_caller_who_hangs_up_leaves_as_little(deployment: Deployment) ->
             return left(deployment) == []
 
         await until_async(gone)
+
+
+async def test_who_asks_the_same_computes_it_anew_and_what_they_store_stays(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    path, body = "/v1/chat/completions", {**CHAT, "store": True}
+    async with client_of(deployment.app) as client:
+        await answered(deployment, client.post(path, json=CHAT))
+        asking = asyncio.ensure_future(client.post(path, json=body))
+        deployment.worker.succeed(await deployment.worker.taken(), ANSWER)
+        stored = await asking
+        again = await answered(deployment, client.post(path, json=CHAT))
+        read = await client.get(f"/v1/jobs/{stored.headers['x-job-id']}")
+    assert (stored.headers["x-cache"], again.headers["x-cache"]) == ("MISS", "BYPASS")
+    assert read.json()["result"]["text"] == ANSWER
+    assert len(pictures(deployment)) == 1
+
+
+async def test_what_says_nothing_else_is_stored() -> None:
+    service = FakeService()
+    service.script = lambda job: service.succeed(job, ANSWER)
+    async with serving(service) as client:
+        for said in (None, True):
+            for path, body in (
+                ("/v1/chat/completions", CHAT),
+                ("/models/sightline/tiny", HF),
+                ("/v1/jobs", JOB),
+            ):
+                assert (await client.post(path, json=body | {"store": said})).is_success
+    assert [terms.caching.stored for _, terms in service.asked] == [True] * 6

@@ -100,3 +100,15 @@ async def test_where_the_service_has_a_secret_an_address_is_enough(deployment: D
         accepted = await client.post("/v1/jobs", json=ASKED | {"webhook": URL})
     assert (accepted.status_code, accepted.json()["webhook"]["url"]) == (202, URL)
     assert SECRET not in accepted.text
+
+
+async def test_a_retry_is_told_as_the_first_try_was(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
+        path = (await client.post("/v1/jobs", json=HOOKED)).headers["location"]
+        deployment.worker.fail(deployment.worker.take(), "attempts_exhausted", "It failed three times.")
+        told(deployment)
+        again = (await client.post(f"{path}/retry")).json()
+    deployment.worker.succeed(deployment.worker.take(), "A cat.")
+    call = told(deployment)
+    assert (call.notice.subject, call.url, call.secrets) == (again["id"], URL, (SECRET,))
