@@ -21,8 +21,6 @@ const options = { fetch: (...args) => { requests += 1; return fetch(...args); } 
 """Counts what is sent; `options` go behind a call's arguments."""
 CHAT = "const asked = { messages: [{ role: 'user', content }], ...said };"
 WHOLE = "await client.chatCompletion(asked, options);"
-JSON = '{"inputs": "one"}'
-"""Both a question and the bytes of a task."""
 PATIENT = (
     """
 let requests = 0;

@@ -167,10 +167,8 @@ async def test_what_says_nothing_else_is_stored() -> None:
     service.script = lambda job: service.succeed(job, ANSWER)
     async with serving(service) as client:
         for said in (None, True):
-            for path, body in (
-                ("/v1/chat/completions", CHAT),
-                ("/models/sightline/tiny", HF),
-                ("/v1/jobs", JOB),
+            for path, body, _ in (
+                SYNCHRONOUS[name] for name in ("chat", "a task", "a job that is waited for")
             ):
                 assert (await client.post(path, json=body | {"store": said})).is_success
     assert [terms.caching.stored for _, terms in service.asked] == [True] * 6
