@@ -1,51 +1,11 @@
-"""Clients that ask for JSON, an expression or a choice get it; as each API names it: tests/contract."""
+"""Formats that break their compiler are their callers' error alone."""
 
-import base64
-import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
-
-import huggingface_hub
-from pydantic import BaseModel
+from typing import Any
 
 from tests.e2e.conftest import TINY
 from tests.engines.test_grammar import HOSTILE
-from tests.support.circle_questions import COLOUR, RED, chat, circle
 from tests.support.clients import Api
-from tests.support.service import Service
-
-
-class Seen(BaseModel):
-    colour: Literal["red", "green", "blue"]
-    round: bool
-
-
-SEEN: Any = {
-    "type": "json_schema",
-    "json_schema": {"name": "seen", "schema": Seen.model_json_schema()},
-}
-PICTURE = circle(RED, at=44)
-
-
-def test_the_hugging_face_client_generates_text_by_a_grammar(service: Service) -> None:
-    client = huggingface_hub.InferenceClient(model=f"{service.url()}/models/{TINY}")
-    expression: Any = {"type": "regex", "value": "[0-9]{3}-(a|b)"}
-    schema: Any = {"type": "json", "value": Seen.model_json_schema()}
-    assert re.fullmatch(expression["value"], client.text_generation("Which?", grammar=expression))
-    Seen.model_validate_json(client.text_generation("Which?", grammar=schema))
-
-
-def test_a_job_and_a_chat_that_want_the_same_format_share_their_answer(api: Api) -> None:
-    picture = base64.b64encode(PICTURE).decode()
-    question = {"prompt": COLOUR, "image": picture}
-    job = api.ended(api.submit(model=TINY, input=question, parameters={"response_format": SEEN, "seed": 9}))
-    reply = api.post(
-        "/v1/chat/completions",
-        json={"model": TINY, "messages": chat(PICTURE), "response_format": SEEN, "seed": 9},
-    )
-    assert reply.headers["x-cache"] == "HIT"
-    assert reply.json()["choices"][0]["message"]["content"] == job["result"]["text"]
-    Seen.model_validate_json(job["result"]["text"])
 
 
 def test_formats_that_crash_the_compiler_cost_no_one_else_an_answer(api: Api) -> None:
