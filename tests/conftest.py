@@ -48,7 +48,6 @@ DEPLOYMENT = (
 """A browser, containers, Kubernetes, Prometheus, nginx, packages, and how benchmarks judge."""
 THOROUGH = (
     "tests/contract/",
-    "tests/e2e/test_batching",
     "tests/e2e/test_map",
     "tests/engines/continuous/test_recovery_faults",
     "tests/engines/continuous/test_verify",

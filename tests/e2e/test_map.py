@@ -102,21 +102,6 @@ def test_a_second_start_asks_only_what_is_new(service: Service, api: Api, tmp_pa
         map_rows_sync("something else", str(input), output, **options)
 
 
-async def test_rows_that_cannot_be_answered_are_in_the_output_and_counted(
-    service: Service, tmp_path: Path
-) -> None:
-    input, output = photos(tmp_path / "photos", 3), tmp_path / "answers.jsonl"
-    (input / "0" / "bad.png").write_bytes(b"no picture")
-    (input / "0" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    shown: list[Progress] = []
-    receipt = await map_rows(QUESTION, str(input), output, model=ECHO, url=service.url(), show=shown.append)
-
-    assert (receipt.rows, receipt.answered, receipt.failed) == (5, 3, 2)
-    errors = {row["file"]: row["error"]["code"] for row in lines(output) if row["error"]}
-    assert errors == {"0/bad.png": "invalid_image", "0/gone.png": "unreadable"}
-    assert (shown[-1].done, shown[-1].failed, shown[-1].total) == (5, 2, 5)
-
-
 def test_a_folder_of_all_kinds_becomes_a_spreadsheet_and_says_what_it_left_out(
     service: Service, tmp_path: Path
 ) -> None:
@@ -161,27 +146,20 @@ async def test_two_maps_do_not_write_one_output(service: Service, input: Path, t
         await first
 
 
-def test_a_dry_run_says_rows_tokens_and_time_and_asks_nothing(
-    service: Service, api: Api, input: Path, tmp_path: Path
+def test_a_dry_run_says_rows_tokens_time_and_what_fails_and_asks_nothing(
+    service: Service, api: Api, tmp_path: Path
 ) -> None:
+    input = photos(tmp_path / "photos", 3)
+    (input / "0" / "bad.png").write_bytes(b"no picture")
+    (input / "0" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     before = jobs(api, SLOW)
     output = tmp_path / "answers.jsonl"
     command = argv(service, input, output, "--dry-run", "--json")
     facts = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-    assert facts["rows"] == 60
-    assert facts["tokens_in"] >= 60
+    assert (facts["rows"], len(facts["failures"])) == (5, 2)
+    assert facts["tokens_in"] > 0
     half, most = facts["time_s"]
     assert 0 < half <= most
     assert jobs(api, SLOW) <= before
     assert not output.exists()
     assert ended(output) == 0
-
-
-def test_a_dry_run_goes_on_at_a_row_that_fails_and_says_so(service: Service, tmp_path: Path) -> None:
-    input = photos(tmp_path / "photos", 3)
-    (input / "0" / "bad.png").write_bytes(b"no picture")
-    (input / "0" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    command = argv(service, input, tmp_path / "answers.jsonl", "--dry-run", "--json")
-    facts = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-    assert (facts["rows"], len(facts["failures"])) == (5, 2)
-    assert facts["tokens_in"] > 0

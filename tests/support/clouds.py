@@ -3,39 +3,36 @@
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.http_server import Server, serving
 from tests.support.object_store import BUCKET
 
 NOW, NOW_IN_MAIL = "2026-01-01T00:00:00.000Z", formatdate(1767225600, usegmt=True)
 ACCOUNT = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
 
 
-class Cloud(ThreadingHTTPServer):
+class Cloud(Server):
     """Both clouds at once: their calls differ. `objects` has those of `BUCKET` by key."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Call)
+        super().__init__(_Call)
         self.objects: dict[str, bytes] = {}
         self.parts: dict[tuple[str, str], bytes] = {}
 
     @property
     def env(self) -> Mapping[str, str]:
         """How users of each cloud name another endpoint."""
-        url = f"http://127.0.0.1:{self.server_port}"
         return {
-            "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps({"gcs_base_url": url, **ACCOUNT}),
+            "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps({"gcs_base_url": self.url, **ACCOUNT}),
             "AZURE_STORAGE_USE_EMULATOR": "true",
-            "AZURITE_BLOB_STORAGE_URL": url,
+            "AZURITE_BLOB_STORAGE_URL": self.url,
         }
 
 
@@ -132,9 +129,6 @@ class _Call(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        """Tests read what fails, not what was asked."""
-
 
 def _key(path: str) -> str:
     """What stands behind the bucket's name."""
@@ -148,9 +142,5 @@ def _tag(data: bytes) -> str:
 @contextmanager
 def cloud() -> Iterator[Cloud]:
     server = Cloud()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,13 +1,14 @@
 """A collector of traces on the loopback: keeps the spans that it is sent by OTLP over HTTP."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.http_server import Server, serving
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Collector:
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    class Handler(BaseHTTPRequestHandler):
+    class Collecting(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             kept.raw += body
@@ -53,20 +54,10 @@ def collector() -> Iterator[Collector]:
             self.send_header("content-length", "0")
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            """The tests' output is not for this."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    kept = Collector(f"http://127.0.0.1:{server.server_port}/v1/traces")
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    server = Server(Collecting)
+    kept = Collector(f"{server.url}/v1/traces")
+    with serving(server):
         yield kept
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _spans(body: bytes) -> Iterator[Sent]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
+
+from tests.support.http_server import Server, serving
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -31,16 +32,10 @@ class ModelHub:
 @contextmanager
 def model_hub(id: str, folder: Path, *, gated: bool = False) -> Iterator[ModelHub]:
     hub = ModelHub(id, folder, gated)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    server = Server(type("Handler", (_Handler,), {"hub": hub}))
+    hub.url = server.url
+    with serving(server):
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -52,9 +47,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(body=True)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing is printed."""
 
     def _answer(self, *, body: bool) -> None:
         path, files = self.path.partition("?")[0], self.hub.files()

@@ -4,12 +4,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from pydantic_core import from_json
 from standardwebhooks.webhooks import Webhook
 
+from tests.support.http_server import Server, serving
 from tests.support.patience import PATIENCE_S
 
 OK: tuple[int, Mapping[str, str]] = (204, {})
@@ -44,7 +45,7 @@ class Receiver:
 
 @contextmanager
 def receiver(*answers: tuple[int, Mapping[str, str]]) -> Iterator[Receiver]:
-    class Handler(BaseHTTPRequestHandler):
+    class Receiving(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -57,19 +58,11 @@ def receiver(*answers: tuple[int, Mapping[str, str]]) -> Iterator[Receiver]:
                 self.send_header(name, value)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            """The tests' output is not for this."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    kept = Receiver(f"http://127.0.0.1:{server.server_port}/told?by=us", answers=list(answers))
+    server = Server(Receiving)
+    kept = Receiver(f"{server.url}/told?by=us", answers=list(answers))
     kept.open.set()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield kept
-    finally:
-        kept.open.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(server):
+        try:
+            yield kept
+        finally:
+            kept.open.set()

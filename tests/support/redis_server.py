@@ -2,6 +2,7 @@
 loopback port, in a temporary folder."""
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -47,22 +48,11 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        argv = [str(binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        argv += [
-            "--appendonly",
-            "yes",
-            # Written before it is answered, so that a kill loses nothing: `everysec` keeps back for up to two
-            # seconds what comes while the disk is busy with an earlier fsync.
-            "--appendfsync",
-            "no",
-            "--save",
-            "",
-            "--maxmemory-policy",
-            "noeviction",
-            "--loglevel",
-            "warning",
-            *self._options,
-        ]
+        # Written before it is answered, so that a kill loses nothing: `everysec` keeps back for up to two
+        # seconds what comes while the disk is busy with an earlier fsync.
+        keep = "--appendonly yes --appendfsync no --save '' --maxmemory-policy noeviction --loglevel warning"
+        place = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder))
+        argv = [str(binary()), *place, *shlex.split(keep), *self._options]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
         self._unwatch = watch(self.process.pid)

@@ -53,15 +53,16 @@ async def becomes_ready(situation: Situation) -> None:
 
 
 async def full(situation: Situation) -> None:
-    await ready(situation)
-    for place in range(situation.worker.settings.queue.max_queued):
-        reply = await situation.client.post("/v1/jobs", json=question("/v1/jobs", str(place)))
-        assert reply.status_code == 202
+    await _fill(situation, situation.worker.settings.queue.max_queued)
 
 
 async def callers_line_full(situation: Situation) -> None:
+    await _fill(situation, situation.worker.settings.queue.max_queued_caller)
+
+
+async def _fill(situation: Situation, places: int) -> None:
     await ready(situation)
-    for place in range(situation.worker.settings.queue.max_queued_caller):
+    for place in range(places):
         reply = await situation.client.post("/v1/jobs", json=question("/v1/jobs", str(place)))
         assert reply.status_code == 202
 
