@@ -37,7 +37,7 @@ options = {{ step_s = 0.1 }}
 [[models]]
 id = "test/late"
 engine = "echo"
-options = {{ load_s = 4 }}
+options = {{ load_s = 3 }}
 
 [[models]]
 id = "test/broken"

@@ -56,7 +56,7 @@ def jobs(api: Api, model: str) -> set[str]:
 
 @pytest.fixture
 def input(tmp_path: Path) -> Path:
-    return photos(tmp_path / "photos", 60)
+    return photos(tmp_path / "photos", 40)
 
 
 def test_no_row_is_lost_or_asked_twice_though_client_api_and_worker_are_killed(
@@ -75,14 +75,14 @@ def test_no_row_is_lost_or_asked_twice_though_client_api_and_worker_are_killed(
     done = subprocess.run(argv(service, input, output, "--json"), cwd=ROOT, capture_output=True, check=True)
 
     receipt = json.loads(done.stdout)
-    assert (receipt["rows"], receipt["answered"], receipt["failed"]) == (60, 60, 0)
+    assert (receipt["rows"], receipt["answered"], receipt["failed"]) == (40, 40, 0)
     assert receipt == json.loads((tmp_path / "answers.jsonl.receipt.json").read_text())
     assert receipt["output"] == hashlib.sha256(output.read_bytes()).hexdigest()
     rows = lines(output)
     assert [row["file"] for row in rows] == sorted(str(p.relative_to(input)) for p in input.rglob("*.png"))
     assert all(row["answer"].startswith(QUESTION) and row["error"] is None for row in rows)
-    assert len({row["job"] for row in rows}) == 60
-    assert len(jobs(api, SLOW) - before) == 60
+    assert len({row["job"] for row in rows}) == 40
+    assert len(jobs(api, SLOW) - before) == 40
 
 
 def test_a_second_start_asks_only_what_is_new(service: Service, api: Api, tmp_path: Path) -> None:
