@@ -1,18 +1,23 @@
 """Every view and state of the page under axe, by day and by night; in a real browser."""
 
-from typing import Any
-
 import pytest
-from playwright.sync_api import Page, Route, ViewportSize, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW
-from tests.support.browser import DESK, answered, ask, hide, status, turn, view, violations
+from tests.support.browser import (
+    DESK,
+    LONG,
+    NOTHING,
+    PHONE,
+    answered,
+    ask,
+    hide,
+    status,
+    turn,
+    view,
+    violations,
+)
 from tests.support.clients import Api
-
-LONG = "say a very long answer " * 40
-PHONE: ViewportSize = {"width": 390, "height": 760}
-SIZES = pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-EMPTY: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
 
 
 def test_asking_can_be_heard_and_seen_before_a_question(page: Page) -> None:
@@ -27,14 +32,11 @@ def test_asking_can_be_heard_and_seen_before_a_question(page: Page) -> None:
     assert violations(page) == []
 
 
-@SIZES
-def test_an_answer_can_be_heard_and_seen_in_each_of_its_states(
-    page: Page, api: Api, size: ViewportSize
-) -> None:
-    page.set_viewport_size(size)
+def test_an_answer_can_be_heard_and_seen_in_each_of_its_states(page: Page, api: Api) -> None:
+    page.set_viewport_size(PHONE)
     before = [api.submit(model=SLOW, input={"prompt": f"{n} {LONG}"}) for n in range(3)]
     page.click("#samples button >> nth=0")
-    ask(page, SLOW, f"{size['width']} مرحبا **strong** `code`\n\n- one\n- two\n\n```\nblock\n```")
+    ask(page, SLOW, "مرحبا **strong** `code`\n\n- one\n- two\n\n```\nblock\n```")
     expect(turn(page).locator(".place")).to_contain_text("in line")
     assert violations(page) == []
     for job in before:
@@ -49,12 +51,10 @@ def test_an_answer_can_be_heard_and_seen_in_each_of_its_states(
     assert violations(page) == []
 
 
-@SIZES
-def test_jobs_can_be_heard_and_seen(page: Page, api: Api, size: ViewportSize) -> None:
-    page.set_viewport_size(size)
+def test_jobs_can_be_heard_and_seen(page: Page, api: Api) -> None:
+    page.set_viewport_size(PHONE)
     hook = {"url": "http://127.0.0.1:9/hook", "secret": "whsec_" + "c2VjcmV0IG9mIHRoZSBjYWxsZXIgaXRzZWxm"}
-    job = api.submit(model=ECHO, input={"prompt": "heard and seen"}, webhook=hook)
-    api.ended(job)
+    job = api.ended(api.submit(model=ECHO, input={"prompt": "heard and seen"}, webhook=hook))["id"]
     view(page, "jobs")
     page.check(f'#job-list input[data-job="{job}"]')
     assert violations(page) == []
@@ -72,7 +72,7 @@ def test_what_is_empty_or_broken_can_be_heard_and_seen(page: Page) -> None:
     expect(page.locator("#job-list")).to_contain_text("Nothing matches")
     assert violations(page) == []
     for listed in ("**/v1/jobs?*", "**/v1/batches?*"):
-        page.route(listed, lambda route: route.fulfill(json=EMPTY))
+        page.route(listed, lambda route: route.fulfill(json=NOTHING))
     page.click("[data-do=clear]:visible")
     expect(page.locator("#job-list")).to_contain_text("No jobs yet")
     assert violations(page) == []
@@ -80,27 +80,32 @@ def test_what_is_empty_or_broken_can_be_heard_and_seen(page: Page) -> None:
     expect(page.locator("#banner")).to_contain_text("This device is offline")
     assert violations(page) == []
     page.context.set_offline(False)
+    expect(page.locator("#banner")).to_be_empty()
     page.route("**/v1/**", lambda route: route.abort())
     hide(page, hidden=False)
     expect(page.locator("#banner")).to_contain_text("The service is unreachable")
     assert violations(page) == []
 
 
-@SIZES
-def test_operations_and_their_faults_can_be_heard_and_seen(page: Page, api: Api, size: ViewportSize) -> None:
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_operations_and_a_fault_that_every_view_tells_can_be_heard_and_seen(
+    page: Page, api: Api, size: ViewportSize
+) -> None:
     page.set_viewport_size(size)
     fleet = api.get("/v1/admin/fleet").json()
-    gone, paused, *_ = fleet["models"]
+    gone = next(row for row in fleet["models"] if row["model"] == ECHO)
     gone |= {"state": "no_worker", "workers": [], "oldest_queued_s": 171}
     gone["queued"]["normal"] = 43
-    paused |= {"paused": True, "paused_at": 1, "paused_by": "ops"}
-
-    def give(route: Route) -> None:
-        route.fulfill(json=fleet)
-
-    page.route("**/fleet", give)
-    view(page, "operations")
-    expect(page.locator("#banner")).to_contain_text("43 of its jobs wait")
+    fleet["models"][-1] |= {"paused": True, "paused_at": 1, "paused_by": "ops"}
+    page.route("**/fleet", lambda route: route.fulfill(json=fleet))
+    banner = page.locator("#banner")
+    for name in ("jobs", "keys", "ask"):
+        view(page, name)
+        expect(banner.locator(".brief")).to_contain_text("echo has no worker. 43 jobs wait")
+    page.click("#banner a")
+    expect(banner).to_contain_text("43 of its jobs wait, the oldest for 2 min 51 s")
+    expect(banner).to_contain_text("sightline doctor")
+    expect(banner.locator("[data-do=drain]")).to_be_visible()
     assert violations(page) == []
     for name in ("keys", "endpoints", "key"):
         view(page, name)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import answered, ask, gets, held, hide, posts, status, turn, watch
+from tests.support.browser import LONG, ROUND, answered, ask, gets, held, hide, posts, status, turn, watch
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 from tests.support.service import ROOT
@@ -18,9 +18,6 @@ SSE = {"content-type": "text/event-stream"}
 BEGUN = (200, SSE, 'id: 1\nevent: queued\ndata: {"at":1}\n\n')
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSBjYWxsZXIgaXRzZWxm"
 SHAPES = base64.b64encode((ROOT / "api/page/shapes.png").read_bytes()).decode()
-LONG = "say a very long answer " * 40
-ROUND = "async () => void (await fetch('page/mark.svg'))"
-"""Behind it the page has done what it had to do at once."""
 ANSWER_MS = 10_000
 """So long the page hears nothing before it says so."""
 DRIPPING = """{
@@ -194,8 +191,7 @@ def test_the_drawer_never_shows_another_job_s_facts(page: Page, api: Api) -> Non
 
 
 def test_an_ended_job_never_offers_to_be_cancelled_while_its_events_are_read(page: Page, api: Api) -> None:
-    job = api.submit(model=ECHO, input={"prompt": "ended long ago"})
-    api.ended(job)
+    job = api.ended(api.submit(model=ECHO, input={"prompt": "ended long ago"}))["id"]
     # Cut off behind its start, so that this is shown before the rest comes.
     answered(page, EVENTS, (200, SSE, BEGUN[2] + 'id: 2\nevent: running\ndata: {"at":2}\n\n'))
     watch(page, "#drawer footer")
@@ -205,8 +201,7 @@ def test_an_ended_job_never_offers_to_be_cancelled_while_its_events_are_read(pag
 
 
 def test_a_double_click_asks_again_once(page: Page, api: Api) -> None:
-    job = api.submit(model=ECHO, input={"prompt": "clicked twice"})
-    api.ended(job)
+    job = api.ended(api.submit(model=ECHO, input={"prompt": "clicked twice"}))["id"]
     asked, sent = held(page, "**/retry", "POST"), posts(page, "/retry")
     open_job(page, job)
     page.dblclick("[data-do=retry-job]")
@@ -220,8 +215,7 @@ def test_a_double_click_asks_again_once(page: Page, api: Api) -> None:
 def test_an_open_job_s_pictures_are_read_small_and_no_faster_than_a_key_s_quota_allows(
     page: Page, api: Api
 ) -> None:
-    job = api.submit(model=ECHO, input={"prompt": "three pictures", "images": [SHAPES] * 3})
-    api.ended(job)
+    job = api.ended(api.submit(model=ECHO, input={"prompt": "three pictures", "images": [SHAPES] * 3}))["id"]
     text = json.dumps(api.get(f"/v1/jobs/{job}/request").json())
     answered(page, f"**/{job}/request", (200, {"ratelimit-policy": '"requests";q=60;w=60'}, text))
     read: list[str] = []
@@ -312,8 +306,7 @@ def test_an_open_job_leaves_a_key_s_quota_to_the_questions(
 
 def test_an_open_job_shows_each_of_its_answers(page: Page, api: Api) -> None:
     asked = {"n": 2, "do_sample": True}
-    job = api.submit(model=ECHO, input={"prompt": "said twice"}, parameters=asked)
-    api.ended(job)
+    job = api.ended(api.submit(model=ECHO, input={"prompt": "said twice"}, parameters=asked))["id"]
     open_job(page, job)
     expect(page.locator("#panel .answer h3")).to_have_text(["Answer 1", "Answer 2"])
 

@@ -1,5 +1,6 @@
 """Documents and videos on the page: what a model takes is said before, and pages are seen as they end."""
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.support.browser import (
 from tests.support.clients import Api, until
 from tests.support.documents import frames, pdf
 from tests.support.service import ROOT
+from tests.support.sounds import sound
 from tests.support.videos import video
 
 NAMES = ("one", "two", "three", "four")
@@ -120,6 +122,13 @@ def test_what_a_model_does_not_take_is_said_before_and_not_sent(
     ask(talkative, model, "what happens")
     expect(talkative.locator("#ask-note")).to_have_text(words)
     assert sent == []
+
+
+def test_an_open_job_names_a_sound_that_it_was_asked_about(page: Page, api: Api) -> None:
+    data = base64.b64encode(sound("MP3")).decode()
+    part = {"type": "input_audio", "input_audio": {"data": data, "format": "mp3"}}
+    view(page, f"jobs/{api.submit(model=ECHO, messages=[{'role': 'user', 'content': [part]}])}")
+    expect(page.locator("#panel .chip")).to_have_text("Sound")
 
 
 def test_an_empty_file_is_named_and_all_files_are_removed_at_once(page: Page) -> None:
@@ -250,8 +259,7 @@ def test_open_jobs_of_pages_keep_their_places_and_are_cancelled_with_all_that_is
     upload = api.post("/v1/files", files={"file": ("a.pdf", pdf(["one"]))}, data={"purpose": "user_data"})
     document = {"file": upload.json()["id"], "per": "page"}
     rows = page.locator(PAGED)
-    api.post(f"/v1/admin/models/{ECHO}/pause")
-    try:
+    with api.paused(ECHO):
         for text in ("paused, older", "paused, newer"):
             api.post("/v1/jobs", json={"model": ECHO, "input": {"prompt": text}, "document": document})
         install_clock(page)
@@ -276,8 +284,6 @@ def test_open_jobs_of_pages_keep_their_places_and_are_cancelled_with_all_that_is
         expect(page.locator("#jobs-note")).to_contain_text("1 job")
         expect(page.locator("#columns")).to_contain_text("Question and answer")
         expect(page.locator("#clear")).to_be_visible()
-    finally:
-        api.post(f"/v1/admin/models/{ECHO}/resume")
 
 
 def test_page_by_page_takes_one_document_alone(page: Page) -> None:

@@ -2,14 +2,11 @@
 
 from typing import Any
 
-import pytest
-from playwright.sync_api import Page, ViewportSize, expect
+from playwright.sync_api import Page, expect
 
-from tests.support.browser import DESK, advance_clock, install_clock, view, violations
+from tests.support.browser import FITS, PHONE, advance_clock, install_clock, view, violations
 from tests.support.clients import Api
 
-PHONE: ViewportSize = {"width": 390, "height": 760}
-FITS = "document.scrollingElement.scrollWidth <= window.innerWidth"
 CARDS = "#operation-cards"
 
 
@@ -26,11 +23,8 @@ def test_couriers_at_work_are_counted(page: Page) -> None:
     expect(page.locator("#banner")).to_be_empty()
 
 
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_that_no_courier_runs_is_said_on_every_view_with_what_waits(
-    page: Page, api: Api, size: ViewportSize
-) -> None:
-    page.set_viewport_size(size)
+def test_that_no_courier_runs_is_said_on_every_view_with_what_waits(page: Page, api: Api) -> None:
+    page.set_viewport_size(PHONE)
     calls = {"due": 7, "later": 2, "under_way": 0}
     last = {"id": "worker_1", "host": "courier-a", "seen_at": 1}
     install_clock(page)
@@ -58,9 +52,8 @@ def test_before_its_first_courier_has_come_a_new_service_is_not_called_broken(pa
     expect(page.locator("#banner")).to_be_empty()
 
 
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_what_was_refused_in_the_last_minutes_is_said_by_its_reason(page: Page, size: ViewportSize) -> None:
-    page.set_viewport_size(size)
+def test_what_was_refused_in_the_last_minutes_is_said_by_its_reason(page: Page) -> None:
+    page.set_viewport_size(PHONE)
     nothing, refusals = [0] * 89, dict[str, list[int]]()
     # Other tests' refusals are of the same minutes.
     page.route("**/series?*", lambda route: route.fulfill(json=route.fetch().json() | {"refusals": refusals}))

@@ -9,14 +9,11 @@ from typing import Any
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import answered, ask, held, hide, status, view, watch
+from tests.support.browser import NOTHING, ROUND, answered, ask, held, hide, status, view, watch
 from tests.support.clients import Api, until
 from tests.support.service import Service
 
-JOBS = 5000
-NOTHING: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
 LISTS = ("**/v1/jobs?*", "**/v1/batches?*")
-ROUND = "async () => void (await fetch('page/mark.svg'))"
 TOP = "document.getElementById('view-jobs').scrollTop"
 BOTTOM = "document.getElementById('view-jobs').scrollTop = 1e9"
 
@@ -30,24 +27,6 @@ def test_an_empty_installation_says_what_a_job_is_and_how_to_begin(page: Page) -
     expect(page.locator("#job-list .code")).to_contain_text("curl")
     view(page, "operations")
     expect(page.locator("#operation-cards")).to_contain_text("No model is served")
-
-
-def test_a_stopped_service_is_said_with_what_to_do_and_taken_up_again(page: Page, service: Service) -> None:
-    service.kill("api")
-    banner = page.locator("#banner")
-    expect(banner).to_contain_text("The service is unreachable. Trying again.")
-    expect(banner).to_contain_text("sightline run")
-    service.ready("api")
-    expect(banner).to_be_empty()
-    ask(page, ECHO, "back again")
-    status(page, "succeeded")
-
-
-def test_a_lost_connection_is_told_from_a_stopped_service(page: Page) -> None:
-    page.context.set_offline(True)
-    expect(page.locator("#banner")).to_contain_text("This device is offline")
-    page.context.set_offline(False)
-    expect(page.locator("#banner")).to_be_empty()
 
 
 def test_a_service_that_cannot_work_says_why(page: Page) -> None:
@@ -120,8 +99,7 @@ def test_a_question_whose_picture_is_none_is_found_and_shows_where_it_was_to_com
 
 
 def test_nothing_is_said_to_be_missing_before_it_was_looked_for(page: Page, api: Api) -> None:
-    job = api.submit(model=ECHO, input={"prompt": "kept, and read late"})
-    api.ended(job)
+    job = api.ended(api.submit(model=ECHO, input={"prompt": "kept, and read late"}))["id"]
     batches, asked, acts = (held(page, path) for path in ("**/v1/batches?*", "**/request", "**/audit?*"))
     page.route("**/v1/jobs?*", lambda route: route.fulfill(json=NOTHING))
     with page.expect_response("**/v1/jobs?*"):
@@ -162,8 +140,7 @@ def test_each_status_says_how_many_jobs_of_the_search_have_it(page: Page, api: A
     done, stopped = (api.submit(model=ECHO, input={"prompt": f"counted {n}"}) for n in ("one", "two"))
     api.ended(done)
     api.ended(stopped)
-    api.post(f"/v1/admin/models/{ECHO}/pause")
-    try:
+    with api.paused(ECHO):
         waiting = api.submit(model=ECHO, input={"prompt": "counted three"})
         view(page, "jobs")
         page.fill("#search", "counted")
@@ -175,8 +152,6 @@ def test_each_status_says_how_many_jobs_of_the_search_have_it(page: Page, api: A
         expect(page.locator("#by-status button")).to_have_text(
             ["All 3", "Waiting", "Answering", "Done 2", "Failed", "Cancelled 1"]
         )
-    finally:
-        api.post(f"/v1/admin/models/{ECHO}/resume")
 
 
 def test_the_list_stays_where_it_is_when_a_job_is_closed_or_the_menu_is_skipped(page: Page, api: Api) -> None:
@@ -260,69 +235,46 @@ def test_an_old_job_that_was_searched_for_stays_in_the_list(page: Page, api: Api
     assert [len([at for at in searched if at.startswith(begin)]) for begin in ("2", "9")] == [1, 1]
 
 
-def test_many_new_jobs_leave_no_hole_in_a_list_that_is_scrolled(page: Page, api: Api) -> None:
-    api.ended(api.submit(model=ECHO, input={"prompt": "the pattern"}))
-    pattern: dict[str, Any] = api.get("/v1/jobs?limit=1&results=false").json()["data"][0]
-    began, jobs = int(time.time()) - 1000, 500
+class LongList:
+    """In place of the service's list: so many jobs, of which the newest has the highest number."""
 
-    def job(number: int) -> dict[str, Any]:
-        question = {"text": f"Number {number}", "pictures": 0}
-        return pattern | {"id": f"job_{number:032x}", "question": question, "created_at": began + number}
+    def __init__(self, page: Page, api: Api, jobs: int) -> None:
+        self.jobs, self._page, self._began = jobs, page, int(time.time()) - 2000
+        job = api.ended(api.submit(model=ECHO, input={"prompt": "the pattern"}))
+        self._pattern = next(row for row in api.get("/v1/jobs").json()["data"] if row["id"] == job["id"])
+        page.route("**/v1/jobs?*", self._give)
+        page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
+        view(page, "jobs")
+        expect(page.locator(".job-row").first).to_contain_text(f"Number {jobs - 1}")
 
-    def give(route: Route) -> None:
+    def read_to_the_end(self) -> None:
+        for _ in range(self.jobs):
+            self._page.evaluate(BOTTOM)
+            self._page.evaluate("new Promise(requestAnimationFrame)")
+            if self._page.locator("#jobs-note").text_content() == f"{self.jobs:,} jobs":
+                return
+        expect(self._page.locator("#jobs-note")).to_have_text(f"{self.jobs:,} jobs")
+
+    def _job(self, number: int) -> dict[str, Any]:
+        facts = {"question": {"text": f"Number {number}", "pictures": 0}, "created_at": self._began + number}
+        return self._pattern | facts | {"id": f"job_{number:032x}"}
+
+    def _give(self, route: Route) -> None:
         after = route.request.url.partition("after=")[2].partition("job_")[2]
-        newest = int(after[:32], 16) - 1 if after else jobs - 1
-        rows = [job(number) for number in range(newest, max(newest - 100, -1), -1)]
-        oldest = rows[-1]
-        end = f"{1000 * oldest['created_at']}-{oldest['id']}" if newest >= 100 else None
-        date = format_datetime(datetime.fromtimestamp(began + jobs, UTC), usegmt=True)
+        newest = int(after[:32], 16) - 1 if after else self.jobs - 1
+        rows = [self._job(number) for number in range(newest, max(newest - 100, -1), -1)]
+        end = f"{1000 * rows[-1]['created_at']}-{rows[-1]['id']}" if newest >= 100 else None
+        date = format_datetime(datetime.fromtimestamp(self._began + self.jobs, UTC), usegmt=True)
         body = {"object": "list", "data": rows, "has_more": end is not None, "next": end}
         route.fulfill(json=body, headers={"date": date})
 
-    def read_to_the_end() -> None:
-        for _ in range(JOBS):
-            page.evaluate(BOTTOM)
-            page.evaluate("new Promise(requestAnimationFrame)")
-            if page.locator("#jobs-note").text_content() == f"{jobs} jobs":
-                return
-        expect(page.locator("#jobs-note")).to_have_text(f"{jobs} jobs")
 
-    page.route("**/v1/jobs?*", give)
-    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
-    view(page, "jobs")
-    expect(page.locator(".job-row").first).to_contain_text("Number 499")
-    read_to_the_end()
-    jobs += 300
+def test_many_new_jobs_leave_no_hole_in_a_list_that_is_scrolled_with_few_rows_in_the_document(
+    page: Page, api: Api
+) -> None:
+    listed = LongList(page, api, 1000)
+    listed.read_to_the_end()
+    listed.jobs += 300
     expect(page.locator("#jobs-note")).to_contain_text("so far")
-    read_to_the_end()
-
-
-def test_thousands_of_jobs_are_scrolled_through_with_few_rows_in_the_document(page: Page, api: Api) -> None:
-    api.ended(api.submit(model=ECHO, input={"prompt": "the pattern"}))
-    pattern: dict[str, Any] = api.get("/v1/jobs?limit=1&results=false").json()["data"][0]
-    pattern |= {"question": {"text": "Question", "pictures": 0}, "created_at": time.time()}
-
-    def job(number: int) -> dict[str, Any]:
-        question = {"text": f"Number {number}", "pictures": 0}
-        created_at = pattern["created_at"] - number
-        return pattern | {"id": f"job_{number:032x}", "question": question, "created_at": created_at}
-
-    def give(route: Route) -> None:
-        after = route.request.url.partition("after=")[2].partition("job_")[2]
-        begin = int(after[:32], 16) + 1 if after else 0
-        rows = [job(number) for number in range(begin, min(JOBS, begin + 100))]
-        end = f"{1000 * rows[-1]['created_at']}-{rows[-1]['id']}" if begin + 100 < JOBS else None
-        route.fulfill(json={"object": "list", "data": rows, "has_more": end is not None, "next": end})
-
-    page.route("**/v1/jobs?*", give)
-    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
-    view(page, "jobs")
-    expect(page.locator(".job-row").first).to_contain_text("Number 0")
-    last = page.locator(".job-row", has_text=f"Number {JOBS - 1}")
-    for _ in range(JOBS):
-        page.evaluate(BOTTOM)
-        page.evaluate("new Promise(requestAnimationFrame)")
-        if last.count():
-            break
-    expect(page.locator("#jobs-note")).to_have_text("5,000 jobs")
+    listed.read_to_the_end()
     assert page.locator(".job-row").count() < 50

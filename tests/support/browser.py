@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Request, Route, ViewportSize, expect
@@ -12,6 +13,12 @@ HEADLESS_SHELL = shutil.which("chromium-headless-shell")
 """Without windows: half the work for a page. For tests; figures and pictures are the whole browser's."""
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or HEADLESS_SHELL
 DESK: ViewportSize = {"width": 1180, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 760}
+FITS = "document.scrollingElement.scrollWidth <= window.innerWidth"
+ROUND = "async () => void (await fetch('page/mark.svg'))"
+"""Behind it the page has done what it had to do at once."""
+NOTHING: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
+LONG = "say a very long answer " * 40
 LOOKS_MS = 20_000
 
 expect.set_options(timeout=1000 * PATIENCE_S)

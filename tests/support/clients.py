@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx
@@ -93,6 +94,14 @@ class Api(httpx.Client):
     def running(self, job: str) -> dict[str, Any]:
         """The job once a worker has taken it."""
         return until(lambda: (seen := self.job(job))["status"] == "running" and seen)
+
+    @contextmanager
+    def paused(self, model: str) -> Iterator[None]:
+        self.post(f"/v1/admin/models/{model}/pause").raise_for_status()
+        try:
+            yield
+        finally:
+            self.post(f"/v1/admin/models/{model}/resume")
 
     def events(self, job: str, after: int | None = None) -> list[SentEvent]:
         """A job's whole stream, behind one id where one is given."""
