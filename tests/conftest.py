@@ -49,11 +49,11 @@ DEPLOYMENT = (
 THOROUGH = (
     "tests/contract/",
     "tests/e2e/test_map",
-    "tests/engines/continuous/test_recovery_faults",
+    "tests/engines/continuous/test_model_inputs",
     "tests/engines/continuous/test_verify",
     "tests/engines/test_catalogue",
     "tests/engines/test_families_crowd",
-    "tests/engines/test_families_reuse",
+    "tests/engines/test_flat_positions",
     "tests/engines/test_remote_device",
     "tests/installation/test_chaos",
     "tests/installation/test_docs",

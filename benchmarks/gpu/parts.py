@@ -101,7 +101,7 @@ def families(options: Options) -> None:
     """Beside `generate()`, alone, in a crowd, and with what is reused; by family."""
     names = sorted((family.name for family in FAMILIES), key=len, reverse=True)
     quick = [f"{ENGINES}/test_families.py", "-k", "greedy and llava-text"]
-    files = [f"{ENGINES}/test_families{kind}.py" for kind in ("", "_crowd", "_reuse")]
+    files = [f"{ENGINES}/test_families{kind}.py" for kind in ("", "_crowd")]
     run_tests(
         quick if options.quick else files,
         lambda test: next((name for name in names if name in test.partition("[")[2]), "none"),

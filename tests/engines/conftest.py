@@ -18,11 +18,9 @@ TINY = Path(__file__).parents[2] / "models" / "tiny"
 WEIGHTS = "model.safetensors"
 OF_THE_CPU = {
     *("attention_groups", "int8", "late_device", "packing", "remote_device", "threads"),
-    "half_precision_and_several_tokens_are_left_to_transformers",
     "a_batch_keeps_its_keys_in_that_form_when_rows_come_go_and_grow",
     *("vllm", "by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear"),
     "what_changes_no_answer_shares_the_cache",
-    *("in_bfloat16_a_prompt_by_itself_is_filled_up", "in_bfloat16_a_step_with_chunks_is_filled_up"),
     "a_model_that_can_answer_nothing_as_its_row_says_is_never_ready",
 }
 """Modules and tests of what only a CPU does, or of a stand-in for a device."""

@@ -1,6 +1,6 @@
 """What every engine does with several answers to one prompt, as checks beside those of the suite."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,10 +76,4 @@ def an_answer_that_fails_ends_the_others_and_frees_the_engine(harness: suite.Har
     assert harness.ask(harness.question, [suite.picture()])[0].text
 
 
-CHECKS: tuple[Callable[[suite.Harness], None], ...] = (
-    each_answer_is_the_one_it_would_be_alone,
-    each_answer_goes_on_behind_its_own_published_tokens,
-    a_stop_string_ends_only_the_answers_it_is_in,
-    cancelling_ends_all_answers_and_frees_the_engine,
-    an_answer_that_fails_ends_the_others_and_frees_the_engine,
-)
+CHECKS = suite.checks_of(globals())

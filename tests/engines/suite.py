@@ -5,8 +5,9 @@ An engine's test module builds a Harness and runs each of CHECKS against it.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +53,17 @@ class Harness:
     def ask(self, text: str, pictures: Sequence[Picture] = (), **rest: Any) -> tuple[Finish, list[Piece]]:
         pieces: list[Piece] = []
         return self.engine.generate(self.row(text, pictures, emit=pieces.append, **rest)), pieces
+
+
+@contextmanager
+def refused(
+    code: str, param: str | None = None, match: str = ""
+) -> Iterator[pytest.ExceptionInfo[CallerError]]:
+    """As its caller's error; where a `param` is to blame, by its name."""
+    with pytest.raises(CallerError, match=match) as error:
+        yield error
+    assert error.value.code == code
+    assert param in (None, error.value.param)
 
 
 def question(text: str, pictures: int = 0, **parameters: Any) -> Request:
@@ -247,9 +259,8 @@ def concurrent_callers_get_their_own_answers(harness: Harness) -> None:
 
 def a_prompt_that_does_not_fit_is_refused(harness: Harness) -> None:
     limit = harness.engine.facts.context_length
-    with pytest.raises(CallerError, match=str(limit)) as refused:
+    with refused("context_length_exceeded", match=str(limit)):
         harness.engine.prepare(question("word " * (limit + 1)), [])
-    assert refused.value.code == "context_length_exceeded"
 
 
 def an_answer_that_does_not_fit_is_lowered_to_what_does(harness: Harness) -> None:
@@ -257,9 +268,8 @@ def an_answer_that_does_not_fit_is_lowered_to_what_does(harness: Harness) -> Non
     prompt = harness.engine.prepare(question("hi", max_new_tokens=2**31 - 1), [])
     effective = harness.engine.effective(prompt, Parameters(max_new_tokens=2**31 - 1))
     assert effective.max_new_tokens == limit - prompt.tokens
-    with pytest.raises(CallerError) as refused:
+    with refused("context_length_exceeded", "min_new_tokens"):
         harness.engine.prepare(question("hi", min_new_tokens=limit), [])
-    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "min_new_tokens")
 
 
 def special_tokens_typed_by_a_caller_are_text(harness: Harness) -> None:
@@ -293,31 +303,14 @@ def idle_time_counts_only_while_there_is_work(harness: Harness) -> None:
     assert harness.engine.idle_s() == 0
 
 
-CHECKS: tuple[Callable[[Harness], None], ...] = (
-    readers_get_the_whole_answer_once,
-    readers_get_text_before_the_end,
-    the_worker_hears_when_a_prompt_begins,
-    the_same_question_gets_the_same_answer,
-    a_seed_repeats_an_answer,
-    max_new_tokens_ends_an_answer,
-    a_stop_string_never_reaches_a_reader,
-    a_stop_string_that_never_completes_is_delivered,
-    a_stop_token_ends_an_answer_and_is_no_part_of_it,
-    a_least_answer_is_not_ended_before,
-    a_least_answer_may_be_longer_than_the_default,
-    without_the_models_end_an_answer_is_as_long_as_it_may_be,
-    an_answer_that_loops_ends_early_also_where_it_is_resumed,
-    cancelling_ends_the_row_and_frees_the_engine,
-    a_row_cancelled_before_it_starts_computes_nothing,
-    resuming_gives_the_uninterrupted_answer,
-    resuming_continues_random_draws_and_penalties,
-    resuming_keeps_watching_for_a_stop_string,
-    concurrent_callers_get_their_own_answers,
-    a_prompt_that_does_not_fit_is_refused,
-    an_answer_that_does_not_fit_is_lowered_to_what_does,
-    special_tokens_typed_by_a_caller_are_text,
-    any_unicode_is_a_question,
-    an_empty_question_is_answered,
-    usage_counts_pictures,
-    idle_time_counts_only_while_there_is_work,
-)
+def checks_of(module: dict[str, Any]) -> tuple[Callable[[Harness], None], ...]:
+    """Its functions of a harness alone."""
+    return tuple(
+        found
+        for found in module.values()
+        if list(getattr(found, "__annotations__", ())) == ["harness", "return"]
+        and not found.__name__.startswith("_")
+    )
+
+
+CHECKS = checks_of(globals())

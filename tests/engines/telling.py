@@ -1,7 +1,5 @@
 """What every engine tells of its tokens' probabilities, as checks beside those of the suite."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.engines import suite
@@ -57,9 +55,4 @@ def same_logprobs(one: Finish, other: Finish) -> None:
         assert [c.logprob for c in mine.top] == pytest.approx([c.logprob for c in theirs.top], abs=1e-3)
 
 
-CHECKS: tuple[Callable[[suite.Harness], None], ...] = (
-    logprobs_tell_of_every_token_of_the_text,
-    nobody_is_told_logprobs_who_did_not_ask,
-    logprobs_end_where_a_stop_string_cuts_the_text,
-    resuming_tells_the_same_logprobs,
-)
+CHECKS = suite.checks_of(globals())

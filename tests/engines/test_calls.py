@@ -8,21 +8,25 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from llguidance import LLMatcher
 from transformers import PreTrainedTokenizerFast
 
-from shared.errors import CallerError
+from api.dialects.openai.chat import from_chat
 from shared.models import Model
 from shared.request import Format, Function, Message, Parameters, Request, Text, Tools
 from shared.result import Piece
 from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import AnswerPart, Reader
 from shared.tool_calls.syntax import MARKS, SYNTAXES, Syntax
+from tests.engines.suite import refused
 from tests.support.families.family import Family
 from tests.support.families.llava import calling
 from tests.support.families.tokens import END, byte_tokenizer, token_id
+from tests.support.grammars import accepted_by
 from tests.support.tools import TEMPLATES
 from worker.engines.base import Engine, Finish, Row
 from worker.engines.echo import EchoEngine
+from worker.engines.grammar import gemma_calls
 from worker.engines.grammar.compiler import SPACING, Grammars
 from worker.engines.grammar.lark import quoted
 from worker.engines.grammar.tool_calls import CallGrammar
@@ -163,15 +167,14 @@ def test_an_answer_that_calls_nothing_has_the_form_that_was_wanted(syntax: Synta
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_arguments_are_of_the_schema_in_every_form(syntax: Syntax, marked: bool) -> None:
     right, wrong = (GEMMA, NO_GEMMA) if syntax == "gemma" else (JSON, NO_JSON)
-    for arguments in right:
-        text = HELD[syntax].replace("@", arguments)
+    for given in right:
+        text = HELD[syntax].replace("@", given)
         assert check(syntax, marked, text, BOTH), text
-        reader = Reader(syntax)
-        [called] = [*reader.feed(text), *reader.close()]
+        [called] = read(syntax, text)
         assert isinstance(called, ParsedCall)
         Draft202012Validator(SCHEMA).validate(json.loads(called.arguments))
-    for arguments in wrong:
-        assert not check(syntax, marked, HELD[syntax].replace("@", arguments), BOTH), arguments
+    for given in wrong:
+        assert not check(syntax, marked, HELD[syntax].replace("@", given), BOTH), given
 
 
 def test_references_may_follow_each_other_for_long_in_gemmas_form() -> None:
@@ -186,9 +189,8 @@ def test_references_may_follow_each_other_for_long_in_gemmas_form() -> None:
 
 def test_a_schema_that_no_arguments_are_of_is_refused_by_its_place() -> None:
     tools = Tools(functions=(WEATHER.model_copy(update={"strict_schema": '{"$ref":"#/no"}'}),), required=True)
-    with pytest.raises(CallerError, match="held to these schemas") as refused:
+    with refused("invalid_request", "tools", match="held to these schemas"):
         check("hermes", False, "", tools)
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "tools")
 
 
 def test_the_echo_engine_calls_what_its_question_says_and_has_no_grammar() -> None:
@@ -201,9 +203,8 @@ def test_the_echo_engine_calls_what_its_question_says_and_has_no_grammar() -> No
         "hermes",
         [ParsedCall("clock", '{"at": 1}')],
     )
-    with pytest.raises(CallerError) as refused:
+    with refused("unsupported_parameter", "tools"):
         engine.grammar(question("Hi", required()))
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools")
 
 
 def question(text: str, tools: Tools, **parameters: Any) -> Request:
@@ -277,3 +278,119 @@ def test_an_attempt_goes_on_in_the_middle_of_a_call(loaded: tuple[Syntax, Engine
     again, rest = generate(loaded[1], request, published=published, published_text=text)
     assert again.ids == whole.ids
     assert text + "".join(piece.text for piece in rest) == whole.text
+
+
+def demanded(parameters: dict[str, Any], syntax: Syntax, arguments: list[str]) -> list[str]:
+    """The calls with these arguments that may be the answer to a request with such a function."""
+    function = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+    body = {"messages": [{"role": "user", "content": "Hi"}], "tools": [function], "tool_choice": "required"}
+    tools = from_chat(body).request.tools
+    assert tools is not None
+    grammar = LLMatcher.grammar_from_lark(CallGrammar(tools, syntax, None, SPACING).lark(quoted))
+    return accepted_by(grammar, [HELD[syntax].replace("@", given) for given in arguments])
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"description": "Anything."},
+        {"type": ["object", "null"]},
+        {"anyOf": [{"type": "object"}, {"type": "null"}]},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"type": ["null", "object"]}}},
+    ],
+)
+def test_arguments_are_an_object_where_their_schema_would_take_more(
+    syntax: Syntax, parameters: dict[str, Any]
+) -> None:
+    arguments = ["{}", "null", "0.94", '"kC"', "[]", '<|"|>kC<|"|>']
+    assert demanded(parameters, syntax, arguments) == [HELD[syntax].replace("@", "{}")]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("number", ["1e999", "-4E400", "9" * 400, "-" + "9" * 5000])
+def test_a_call_with_a_number_that_no_double_is_stays_a_call(syntax: Syntax, number: str) -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}
+    arguments = f"{{x:{number}}}" if syntax == "gemma" else f'{{"x": {number}}}'
+    [text] = demanded(schema, syntax, [arguments])
+    [called] = read(syntax, text)
+    assert isinstance(called, ParsedCall)
+    Draft202012Validator(schema).validate(json.loads(called.arguments, parse_constant=pytest.fail))
+
+
+WHOLE = {"type": "integer", "minimum": 0}
+
+
+def of(value: Any, **keywords: Any) -> dict[str, Any]:
+    """Arguments with one property, `u`, which has to be there."""
+    return {"type": "object", "properties": {"u": value}, "required": ["u"], **keywords}
+
+
+def accepted(schema: dict[str, Any], texts: list[str]) -> list[str]:
+    """Those that a call's arguments may be, in Gemma's form."""
+    lark = "\n".join(gemma_calls.arguments("start", schema, quoted))
+    return accepted_by(LLMatcher.grammar_from_lark(lark), texts)
+
+
+def text(value: str) -> str:
+    return f'<|"|>{value}<|"|>'
+
+
+@pytest.mark.parametrize("keywords", [{}, {"properties": {}}])
+def test_a_function_without_parameters_gets_none(keywords: dict[str, Any]) -> None:
+    schema = {"type": "object", "additionalProperties": False, **keywords}
+    assert accepted(schema, ["{}", "{a:1}"]) == ["{}"]
+    assert accepted({"type": "object", **keywords}, ["{}", "{a:1}"]) == ["{}", "{a:1}"]
+
+
+def test_unnamed_properties_have_the_values_of_their_schema() -> None:
+    counts = of({"type": "object", "additionalProperties": WHOLE})
+    right = ["{u:{}}", "{u:{a:1,b-c:2}}"]
+    assert accepted(counts, [*right, "{u:{a:true}}", "{u:{a:-1}}"]) == right
+    tree = of({"$ref": "#/$defs/t"}, **{"$defs": {"t": {"additionalProperties": {"$ref": "#/$defs/t"}}}})
+    tree["$defs"]["t"]["type"] = "object"
+    assert accepted(tree, ["{u:{a:{b:{}}}}", "{u:{a:1}}"]) == ["{u:{a:{b:{}}}}"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"enum": [1, "1", None]}, ["1", text("1"), "null"], ["1.5"]),
+        ({"const": "a", "enum": ["a", "b"], "type": "string"}, [text("a")], [text("b")]),
+        ({"type": ["integer", "null"], "minimum": 0}, ["1", "null"], ["-1", "1.5"]),
+        ({"oneOf": [WHOLE, {"type": "null"}]}, ["1", "null"], ["-1"]),
+        ({"allOf": [{"$ref": "#/$defs/n"}], "title": "x", "default": 1}, ["1", "1.5"], ["-1", text("a")]),
+        ({"anyOf": [WHOLE], "properties": {}, "required": [], "items": True}, ["1"], ["-1", "{}"]),
+        ({"type": "array", "items": WHOLE}, ["[]", "[1,2]"], ["[-1]"]),
+    ],
+)
+def test_literals_references_and_choices_are_kept(schema: Any, right: list[str], wrong: list[str]) -> None:
+    named = {"n": {"type": "number", "minimum": 0}}
+    whole = of(schema, **{"$defs": named})
+    right, wrong = ([f"{{u:{value}}}" for value in values] for values in (right, wrong))
+    assert accepted(whole, right + wrong) == right
+
+
+@pytest.mark.parametrize("place", ["#/$defs/My%20T", "#/properties/v/anyOf/0", "#/$defs/a~1b"])
+def test_a_reference_is_followed_however_its_generator_writes_the_place(place: str) -> None:
+    schema = of({"$ref": place}, **{"$defs": {"My T": WHOLE, "a/b": WHOLE}})
+    schema["properties"]["v"] = {"anyOf": [WHOLE, {"type": "null"}]}
+    assert accepted(schema, ["{u:1}", "{u:null}"]) == ["{u:1}"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "right"),
+    [
+        (of({"type": "string", "pattern": "^b"}), f"{{u:{text('ab')}}}"),
+        (of({"enum": [[1]]}), "{u:[2]}"),
+        (of({"$ref": "#u"}), "{u:1}"),
+        (of({"allOf": [WHOLE, {"maximum": 3}]}), "{u:9}"),
+        (of(WHOLE, required=["u", "z"]), "{z:1}"),
+        ({"anyOf": [of(WHOLE)]}, "{v:1}"),
+    ],
+)
+def test_what_the_rules_cannot_keep_is_left_to_the_check_of_the_answer(
+    schema: dict[str, Any], right: str
+) -> None:
+    assert accepted(schema, [right]) == [right]

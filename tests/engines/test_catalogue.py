@@ -10,9 +10,8 @@ import pytest
 from PIL import Image as Pictures
 
 from shared.models_file import load_models
-from shared.request import Image, Message, Request, Text
 from tests.engines import suite
-from tests.support.families import FAMILIES
+from tests.support.families import NAMED
 from tests.support.families.tokens import byte_tokenizer
 from worker.engines.sequential import SequentialEngine
 
@@ -52,8 +51,7 @@ for folder in sys.argv[1:]:
 @pytest.fixture(scope="module", params=ROWS, ids=ROWS.get)
 def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> suite.Harness:
     """The row as it stands, but for a source that is on this machine."""
-    family = next(f for f in FAMILIES if f.name == ROWS[request.param])
-    folder = family.folder(tmp_path_factory.getbasetemp())
+    folder = NAMED[ROWS[request.param]].folder(tmp_path_factory.getbasetemp())
     row = CATALOGUE.resolve(request.param).model_copy(update={"source": str(folder)})
     engine = SequentialEngine(row).load()
     return suite.Harness(engine)
@@ -61,13 +59,6 @@ def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_every_row_is_run_or_said_to_be_untested() -> None:
     assert {*ROWS, PHI} == {model.id for model in CATALOGUE.rows}
-
-
-def test_pictures_are_counted_in_chats_and_in_bare_prompts(harness: suite.Harness) -> None:
-    one, two = (harness.engine.prepare(suite.question("Hi", n), [suite.picture()] * n) for n in (1, 2))
-    bare = Request(model="m", messages=(Message(role="user", parts=(Image(), Text(text="Hi"))),), raw=True)
-    assert two.image_tokens == 2 * one.image_tokens > 0
-    assert harness.engine.prepare(bare, [suite.picture()]).image_tokens == one.image_tokens
 
 
 def test_the_answer_depends_on_each_picture(harness: suite.Harness) -> None:

@@ -3,7 +3,6 @@
 The models are tiny and random: each answer depends on every token and pixel before it.
 """
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from shared.errors import CallerError
 from shared.models import Model
-from tests.support.families import FAMILIES
+from tests.support.families import FAMILIES, NAMED
 from tests.support.families.asking import BLUE, CONVERSATIONS, RED, Conversation, Subject
 from tests.support.families.family import Family, called
 from worker.engines.loading.pretrained import pretrained
@@ -30,7 +28,6 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Subject(family, family.folder(tmp_path_factory.getbasetemp()))
 
 
-NAMED = {family.name: family for family in FAMILIES}
 PAIRS = [pytest.param(f, c, id=f"{f.name}-{c.name}") for f in FAMILIES for c in CONVERSATIONS if c.fits(f)]
 
 
@@ -104,18 +101,6 @@ def test_special_tokens_typed_in_a_chat_are_text(subject: Subject) -> None:
         for text in (" ".join(tokenizer.all_special_tokens), "x")
     )
     assert sum(i in special for i in typed) == sum(i in special for i in plain)
-
-
-@pytest.mark.parametrize("subject", [NAMED["llava"]], indirect=True, ids=called)
-@pytest.mark.parametrize("writes", ["{{ message.content }}", "{{ '' + message.content }}"])
-def test_a_template_for_plain_texts_is_not_fed_lists(subject: Subject, writes: str, tmp_path: Path) -> None:
-    copy = tmp_path / "plain"
-    shutil.copytree(subject.folder, copy)
-    (copy / "chat_template.jinja").write_text("{% for message in messages %}" + writes + "{% endfor %}")
-    asked = Subject(subject.family, copy)
-    with pytest.raises(CallerError) as refused:
-        asked.row(asked.engine(), CONVERSATIONS[1])
-    assert refused.value.code == "no_chat_template"
 
 
 @pytest.mark.parametrize("subject", [NAMED["llava"]], indirect=True, ids=called)

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from transformers import Qwen2VLForConditionalGeneration
 
-from tests.support.families import FAMILIES
+from tests.support.families import NAMED
 from tests.support.families.asking import Subject
 from tests.support.families.crowd import ROWS, Crowd, members
 from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 
-QWEN = next(family for family in FAMILIES if family.name == "qwen2-vl")
+QWEN = NAMED["qwen2-vl"]
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from shared.errors import ModelFailed
 from shared.model_files import weight_faults
 from shared.models import Model
 from tests.engines import suite
-from tests.engines.continuous.conftest import TINY, tiny
+from tests.engines.continuous.conftest import TINY, proved_once, tiny
 from tests.support.families import FAMILIES
 from tests.support.families.family import Family, called
 from worker.engines.base import Engine
@@ -46,7 +47,8 @@ def generation(folder: Path, **keys: Any) -> None:
 
 
 def loaded(folder: Path, **fields: Any) -> Engine:
-    return create(tiny(**fields).model_copy(update={"source": str(folder)})).load()
+    with proved_once():
+        return create(tiny(**fields).model_copy(update={"source": str(folder)})).load()
 
 
 @cache
@@ -70,13 +72,6 @@ def test_a_model_without_weights_that_nobody_reads_is_served_as_ever(folder: Pat
     """Many checkpoints leave out what stands behind the layer of the vision tower that is shown."""
     reweigh(folder, lambda all: {name: one for name, one in all.items() if "post_layernorm" not in name})
     assert ask(loaded(folder)) == "Red"
-
-
-def test_defaults_in_other_servers_words_are_read_as_they_are_meant(folder: Path) -> None:
-    generation(folder, do_sample=0, top_k=-1)
-    engine = loaded(folder, engine="sequential")
-    generation(folder, do_sample=False, top_k=50.0)
-    assert ask(engine, temperature=1.0, seed=1) == ask(loaded(folder, engine="sequential"))
 
 
 def test_weights_of_another_shape_are_named_with_both(folder: Path) -> None:
@@ -110,55 +105,36 @@ def test_a_model_whose_own_temperature_is_0_answers_as_if_a_caller_had_sent_it(
     assert ask(asked) == ask(asked, do_sample=True, seed=1) == "Red"
 
 
+def test_defaults_in_other_servers_words_are_read_as_they_are_meant(folder: Path) -> None:
+    generation(folder, do_sample=0, top_k=-1)
+    assert ask(loaded(folder, engine="sequential"), temperature=1.0, seed=1) == "Red"
+    generation(folder, temperature=2, repetition_penalty=2, sequence_bias=[[[40, 41], 1]])
+    assert ask(loaded(folder, engine="sequential"), do_sample=True, seed=1), "whole numbers for fractions"
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"temperature": "hot"}, "temperature = 'hot': .*number"),
-        ({"temperature": -1}, "temperature = -1: .*greater"),
-        ({"top_k": 2.5}, "top_k = 2.5: .*multiple of 1"),
-        ({"do_sample": "yes"}, "do_sample = 'yes': .*boolean"),
-        ({"eos_token_id": "end"}, "eos_token_id = 'end': .*integer"),
-        ({"no_repeat_ngram_size": "2"}, "no_repeat_ngram_size = '2': .*integer"),
-        ({"bad_words_ids": [[1], [999999]]}, r"bad_words_ids = .*: 999999 is none of the model's \d+ tokens"),
-        ({"sequence_bias": [[[999999], 1.0]]}, "sequence_bias = .*: 999999 is none"),
-        ({"forced_bos_token_id": 999999}, "forced_bos_token_id = 999999: 999999 is none"),
-        ({"forced_eos_token_id": [2, 999999]}, "forced_eos_token_id = .*: 999999 is none"),
-        ({"exponential_decay_length_penalty": [4]}, "exponential_decay_length_penalty = .*required"),
+        ({"temperature": "hot"}, "has temperature = 'hot': .*number"),
+        ({"temperature": -1}, "has temperature = -1: .*greater"),
+        ({"top_k": 2.5}, "has top_k = 2.5: .*multiple of 1"),
+        ({"do_sample": "yes"}, "has do_sample = 'yes': .*boolean"),
+        ({"eos_token_id": "end"}, "has eos_token_id = 'end': .*integer"),
+        ({"bad_words_ids": [[1], [999999]]}, r"has bad_words_ids = .*: 999999 is none of the .* \d+ tokens"),
+        ({"sequence_bias": [[[999999], 1.0]]}, "has sequence_bias = .*: 999999 is none"),
+        ({"forced_bos_token_id": 999999}, "has forced_bos_token_id = 999999: 999999 is none"),
+        ({"forced_eos_token_id": [2, 999999]}, "has forced_eos_token_id = .*: 999999 is none"),
+        ({"exponential_decay_length_penalty": [4]}, "has exponential_decay_length_penalty = .*required"),
+        ({"do_sample": False, "num_return_sequences": 2}, "is refused by .*num_return_sequences"),
+        ({"do_sample": False, "cache_implementation": "none"}, "is refused by .*cache_implementation"),
     ],
 )
 def test_a_default_that_would_fail_every_request_is_named_before_the_model_serves(
     folder: Path, keys: dict[str, Any], words: str
 ) -> None:
     generation(folder, **keys)
-    with pytest.raises(ModelFailed, match=rf"test/tiny: its generation_config\.json has {words}"):
+    with pytest.raises(ModelFailed, match=rf"test/tiny: its generation_config\.json {words}"):
         loaded(folder)
-
-
-@pytest.mark.parametrize("keys", [{"num_return_sequences": 2}, {"cache_implementation": "none"}])
-def test_a_default_that_transformers_refuses_is_named_with_its_file(
-    folder: Path, keys: dict[str, Any]
-) -> None:
-    generation(folder, do_sample=False, **keys)
-    name = next(iter(keys))
-    with pytest.raises(ModelFailed, match=rf"its generation_config\.json is refused by .*{name}"):
-        loaded(folder)
-
-
-@pytest.mark.parametrize(
-    ("engine", "kind"),
-    [
-        ("sequential", "offloaded"),
-        ("sequential", "quantized"),
-        ("sequential", "static"),
-        ("continuous", "static"),
-    ],
-)
-def test_a_folder_that_names_a_kind_of_cache_is_served_with_the_row_s(
-    folder: Path, engine: str, kind: str
-) -> None:
-    """One kind needs a GPU, another compiles as it is first used."""
-    generation(folder, do_sample=False, cache_implementation=kind)
-    assert ask(loaded(folder, engine=engine)) == "Red"
 
 
 JSONS = ("config", "generation_config", "preprocessor_config", "tokenizer", "tokenizer_config")
@@ -233,41 +209,61 @@ def cut(path: Path, bytes: int) -> None:
         (lambda path: cut(path, 0), "is empty"),
     ],
 )
-@pytest.mark.parametrize("name", ["model.safetensors", "two.safetensors"])
 def test_a_damaged_file_of_weights_is_named_with_row_and_remedy(
-    folder: Path, damage: Callable[[Path], object], words: str, name: str
+    folder: Path, damage: Callable[[Path], object], words: str
 ) -> None:
-    if name != "model.safetensors":
-        split(folder, name)
-    damage(folder / name)
-    with pytest.raises(ModelFailed, match=rf"^model test/tiny: {name} {words}; get its files anew\.$"):
-        loaded(folder)
-
-
-def test_weights_in_several_files_are_served_and_one_that_is_missing_is_named(folder: Path) -> None:
-    split(folder, "two.safetensors")
-    assert ask(loaded(folder)) == "Red"
-    (folder / "two.safetensors").unlink()
+    damage(folder / "model.safetensors")
     with pytest.raises(
-        ModelFailed, match=r"^model test/tiny: two\.safetensors is missing; get its files anew"
+        ModelFailed, match=rf"^model test/tiny: model\.safetensors {words}; get its files anew\.$"
     ):
         loaded(folder)
 
 
-@pytest.mark.parametrize("name", ["one.safetensors", "one.safetensors.index.json"])
-def test_weights_under_a_name_of_the_config_s_are_served_and_named_if_they_are_damaged(
-    folder: Path, name: str
-) -> None:
-    if name == "one.safetensors":
-        (folder / "model.safetensors").rename(folder / "one.safetensors")
-    else:
-        split(folder, "two.safetensors")
-        (folder / "model.safetensors.index.json").rename(folder / name)
+def renamed(folder: Path, file: str, name: str) -> None:
+    """The config says where its weights are."""
+    (folder / file).rename(folder / name)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"transformers_weights": name}), encoding="utf-8")
+
+
+def indexed(folder: Path) -> None:
+    split(folder, "two.safetensors")
+    renamed(folder, "model.safetensors.index.json", "one.safetensors.index.json")
+
+
+def pickled(folder: Path, *, legacy: bool) -> None:
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
+    (folder / "model.safetensors").unlink()
+
+
+def no_weights(path: Path) -> None:
+    path.write_text("<html>No such model</html>", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arrange", "file", "damage", "words"),
+    [
+        (partial(split, file="two.safetensors"), "two.safetensors", Path.unlink, "is missing"),
+        (
+            partial(renamed, file="model.safetensors", name="one.safetensors"),
+            "one.safetensors",
+            partial(cut, bytes=100),
+            "is cut off",
+        ),
+        (indexed, "one.safetensors", partial(cut, bytes=100), "is cut off"),
+        (partial(pickled, legacy=False), "pytorch_model.bin", partial(cut, bytes=100_000), "is cut off;"),
+        (partial(pickled, legacy=False), "pytorch_model.bin", no_weights, "is no file of weights"),
+        (partial(pickled, legacy=True), "pytorch_model.bin", no_weights, "is no file of weights"),
+    ],
+)
+def test_weights_however_they_lie_are_served_and_named_if_they_are_damaged(
+    folder: Path, arrange: Callable[[Path], None], file: str, damage: Callable[[Path], object], words: str
+) -> None:
+    arrange(folder)
     assert ask(loaded(folder)) == "Red"
-    cut(folder / "one.safetensors", 100)
-    with pytest.raises(ModelFailed, match=r"^model test/tiny: one\.safetensors is cut off .*anew\.$"):
+    damage(folder / file)
+    with pytest.raises(ModelFailed, match=f"^model test/tiny: {re.escape(file)} {words}.*get its files anew"):
         loaded(folder)
 
 
@@ -276,25 +272,6 @@ def test_an_index_that_names_no_files_is_named_itself(folder: Path, text: str) -
     (folder / "model.safetensors").rename(folder / "one.safetensors")
     (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelFailed, match=r"test/tiny: model\.safetensors\.index\.json has no .*weight_map"):
-        loaded(folder)
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-def test_weights_as_torch_writes_them_are_served_and_named_if_they_are_damaged(
-    folder: Path, legacy: bool
-) -> None:
-    file, saved = folder / "pytorch_model.bin", folder / "model.safetensors"
-    torch.save(load_file(saved), file, _use_new_zipfile_serialization=not legacy)
-    saved.unlink()
-    assert ask(loaded(folder)) == "Red"
-    if not legacy:
-        cut(file, 100_000)
-        with pytest.raises(
-            ModelFailed, match=r"test/tiny: pytorch_model\.bin is cut off; get its files anew"
-        ):
-            loaded(folder)
-    file.write_text("<html>No such model</html>", encoding="utf-8")
-    with pytest.raises(ModelFailed, match=r"test/tiny: pytorch_model\.bin is no file of weights .*anew"):
         loaded(folder)
 
 
@@ -323,32 +300,46 @@ def test_a_model_that_loads_is_not_refused_on_trial(
     assert refusal(Model(id="tiny/family", source=str(source), dtype="bfloat16")) == ""
 
 
-SEARCHES: list[dict[str, Any]] = [
+SEARCHES: tuple[dict[str, Any], ...] = (
     {"prompt_lookup_num_tokens": 3, "max_matching_ngram_size": 2},
     {"assistant_early_exit": 1},
     {"use_mtp": True},
     {"penalty_alpha": 0.6, "top_k": 4},
     {"dola_layers": "low"},
     {"num_beams": 4, "force_words_ids": [[40]]},
-]
+)
 
 
-@pytest.mark.parametrize("keys", SEARCHES)
 @pytest.mark.parametrize("samples", [False, True])
-def test_a_model_that_names_a_search_of_its_own_can_be_served_one_token_a_step(
-    keys: dict[str, Any], samples: bool
-) -> None:
-    defaults = GenerationConfig(**keys)  # type: ignore[no-untyped-call]
-    settle(defaults)
-    defaults.do_sample = samples
-    assert defaults.get_generation_mode() == ("sample" if samples else "greedy_search")
+def test_a_model_that_names_a_search_of_its_own_can_be_served_one_token_a_step(samples: bool) -> None:
+    for keys in SEARCHES:
+        defaults = GenerationConfig(**keys)  # type: ignore[no-untyped-call]
+        settle(defaults)
+        defaults.do_sample = samples
+        assert defaults.get_generation_mode() == ("sample" if samples else "greedy_search")
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {name: value for keys in SEARCHES for name, value in keys.items() if name != "top_k"}
+        | {"token_healing": True, "prefill_chunk_size": 8},
+        {"do_sample": True, "num_beams": 3, "num_return_sequences": 2, "max_length": 20, "max_time": 1e-9},
+        {"do_sample": False, "cache_implementation": "quantized"},
+        {"do_sample": False, "cache_implementation": "static"},
+    ],
+    ids=["several tokens a step", "beams, lengths and times", "a cache for a GPU", "a cache that compiles"],
+)
 @ENGINES
-def test_no_token_is_lost_where_a_model_would_draw_several_in_a_step(folder: Path, engine: str) -> None:
-    searches = {name: value for keys in SEARCHES for name, value in keys.items() if name != "top_k"}
-    generation(folder, **searches, token_healing=True, prefill_chunk_size=8)
-    assert ask(loaded(folder, engine=engine), min_new_tokens=30) == ask(usual(engine), min_new_tokens=30)
+def test_how_a_model_would_search_end_and_keep_changes_no_answer_and_floods_no_log(
+    folder: Path, engine: str, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    generation(folder, **keys)
+    with caplog.at_level(logging.WARNING):
+        asked = loaded(folder, engine=engine)
+        given = ask(asked, temperature=0.0, min_new_tokens=30)
+    assert given == ask(usual(engine), min_new_tokens=30)
+    assert "max_length" not in caplog.text
 
 
 def test_an_answer_that_lost_tokens_is_an_error_and_never_given() -> None:
@@ -356,31 +347,6 @@ def test_an_answer_that_lost_tokens_is_an_error_and_never_given() -> None:
     engine._loaded.network.generation_config.prompt_lookup_num_tokens = 3
     with pytest.raises(RuntimeError, match=r"drew \d+ tokens in one step"):
         ask(engine, min_new_tokens=40)
-
-
-def test_a_whole_number_in_the_place_of_a_fraction_fails_no_request(folder: Path) -> None:
-    generation(folder, temperature=2, repetition_penalty=2, sequence_bias=[[[40, 41], 1]])
-    engine = loaded(folder, engine="sequential")
-    assert ask(engine, do_sample=True, seed=1)
-
-
-def test_what_a_folder_s_own_code_says_in_its_own_form_is_taken_as_it_is() -> None:
-    """Its class may hold what no JSON can."""
-    defaults = GenerationConfig(eos_token_id={1}, sequence_bias={(4,): 1.0}, num_beams=3)  # type: ignore[no-untyped-call]
-    settle(defaults)
-    assert (defaults.eos_token_id, defaults.sequence_bias, defaults.num_beams) == ({1}, {(4,): 1.0}, None)
-
-
-@ENGINES
-def test_what_a_model_says_of_beams_lengths_and_time_changes_no_answer_and_floods_no_log(
-    folder: Path, engine: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    generation(folder, do_sample=True, num_beams=3, num_return_sequences=2, max_length=20, max_time=1e-9)
-    with caplog.at_level(logging.WARNING):
-        asked = loaded(folder, engine=engine)
-        assert ask(asked, temperature=0.0, min_new_tokens=6) == ask(usual(engine), min_new_tokens=6)
-    assert "max_length" not in caplog.text
-    assert asked.name == engine
 
 
 @pytest.mark.parametrize("engine", ["auto", "sequential"])
@@ -398,10 +364,10 @@ def test_why_no_question_could_be_tried_stands_where_operators_look(
 ) -> None:
     (folder / "chat_template.jinja").write_text("{{ foo.bar }}", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
-        asked = loaded(folder, engine=engine)
+        asked = create(tiny(engine=engine).model_copy(update={"source": str(folder)})).load()
     assert "could" in asked.reason
-    assert "'foo' is undefined" in asked.reason
-    assert "'foo' is undefined" in caplog.text
+    for words in (asked.reason, caplog.text):
+        assert "'foo' is undefined" in words
 
 
 @pytest.mark.parametrize("fields", [{}, {"engine": "sequential"}, {"engine": "auto", "cache": "static"}])

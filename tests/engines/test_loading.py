@@ -59,9 +59,9 @@ def one_by_one() -> Engine:
 @pytest.mark.parametrize(
     ("fields", "dtype"),
     [
-        ({"attention": "eager"}, torch.float32),
+        pytest.param({"attention": "eager"}, torch.float32, marks=pytest.mark.thorough),
         ({"dtype": "bfloat16"}, torch.bfloat16),
-        ({"dtype": "float16"}, torch.float16),
+        pytest.param({"dtype": "float16"}, torch.float16, marks=pytest.mark.thorough),
         ({"quantization_config": INT8}, torch.float32),
     ],
 )
@@ -189,23 +189,7 @@ def test_a_row_that_cannot_be_right_stops_the_start(tmp_path: Path, line: str, w
         row(tmp_path, line)
 
 
-def test_a_row_may_say_all_of_it(tmp_path: Path) -> None:
-    lines = (
-        'dtype = "bfloat16"',
-        "quantization_config = { load_in_8bit = true, llm_int8_skip_modules = ['lm_head'] }",
-        'attention = "flash_attention_2"',
-        "device_map = { 'model.language_model' = 0, 'lm_head' = 'cpu' }",
-        'cache = "static"',
-        "packed = false",
-    )
-    model = row(tmp_path, "\n".join(lines))
-    assert model.quantization_config == {"load_in_8bit": True, "llm_int8_skip_modules": ["lm_head"]}
-    assert (model.device_map, model.packed) == ({"model.language_model": 0, "lm_head": "cpu"}, False)
-
-
-def test_a_static_cache_serves_one_request_at_a_time_says_so_and_answers_the_same(
-    one_by_one: Engine,
-) -> None:
+def test_a_static_cache_serves_one_request_at_a_time_says_so_and_answers_the_same(one_by_one: Engine) -> None:
     engine: Any = load(engine="auto", cache="static", packed=False)
     assert (engine.name, engine.rows) == ("sequential", 1)
     assert engine.reason == "not continuous: a static cache is made for one request"
@@ -223,32 +207,22 @@ def test_rows_beside_each_other_with_a_static_cache_are_refused_by_name() -> Non
         load(cache="static")
 
 
-def test_a_hub_id_is_fetched_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str]] = []
-
+def test_a_model_is_fetched_at_its_revision_and_named_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fetch(source: str, *, revision: str, **_: Any) -> str:
-        asked.append((source, revision))
-        return str(tmp_path)
+        if (source, revision) == ("org/m", "abc"):
+            return str(tmp_path)
+        raise OSError(f"no revision {revision}")
 
     monkeypatch.setattr("worker.engines.loading.pretrained.snapshot_download", fetch)
     assert model_folder(Model(id="m", source="org/m", revision="abc")) == tmp_path
-    assert asked == [("org/m", "abc")]
-
-
-def test_a_folder_that_holds_no_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        ModelFailed, match=f"model m: the source '{tmp_path}' is a folder without config.json"
+    for source, words in (
+        ("org/m", "'org/m' is not a folder .* no revision def"),
+        (str(tmp_path), f"model m: the source '{tmp_path}' is a folder without config.json"),
     ):
-        model_folder(Model(id="m", source=str(tmp_path)))
-
-
-def test_a_revision_that_the_hub_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(*_: Any, **__: Any) -> str:
-        raise OSError("no revision abc")
-
-    monkeypatch.setattr("worker.engines.loading.pretrained.snapshot_download", fetch)
-    with pytest.raises(ModelFailed, match=r"'org/m' is not a folder .* no revision abc"):
-        model_folder(Model(id="m", source="org/m", revision="abc"))
+        with pytest.raises(ModelFailed, match=words):
+            model_folder(Model(id="m", source=source, revision="def"))
 
 
 @pytest.fixture

@@ -2,21 +2,16 @@
 
 import logging
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from shared.models import Model
 from tests.engines import suite
+from tests.engines.conftest import TINY
 from worker.engines.base import Cancelled
-from worker.engines.loading.layer_progress import LayerProgress
 from worker.engines.progress import ProgressClock
 from worker.engines.registry import create
-
-TINY = Path(__file__).parents[2] / "models" / "tiny"
-
 
 ENGINES = ("continuous", "sequential")
 
@@ -70,22 +65,3 @@ def test_a_worker_is_seen_to_live_at_each_layer_of_a_pass(
     network = network_of(harness)
     stacks = [network.model.language_model.layers, network.model.vision_tower.encoder.layers][: 1 + pictures]
     assert len(ticks) >= sum(len(stack) for stack in stacks) + 1
-
-
-def test_a_layer_is_seen_in_whatever_it_stands_and_one_of_many_experts_once() -> None:
-    class Layer(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.experts = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
-
-        def forward(self, values: torch.Tensor) -> torch.Tensor:
-            return torch.stack([expert(values) for expert in self.experts]).sum(0)
-
-    lists, seen = torch.nn.ModuleList([Layer(), Layer()]), list[str]()
-    tower = torch.nn.Sequential(Layer(), Layer(), Layer())
-    nested = torch.nn.ModuleList([torch.nn.ModuleList([Layer()])])
-    network = torch.nn.ModuleDict({"text": lists, "tower": tower, "stages": nested})
-    with LayerProgress(network).after_each(lambda: seen.append("layer")):
-        for layer in [*lists, tower, *nested[0].children()]:
-            layer(torch.zeros(1, 2))
-    assert len(seen) == 2 + 3 + 1

@@ -10,12 +10,13 @@ from shared.errors import CallerError
 from shared.request import Parameters
 from tests.engines import suite
 from tests.engines.continuous.conftest import loaded
-from tests.support.families import FAMILIES
+from tests.support.families import FAMILIES, NAMED
 from tests.support.families.asking import RED, Conversation, Subject
 from tests.support.families.family import Family, called, hf
 from worker.engines.prompt.picture_tokens import PictureTokenCounter, check_pixels, pixel_bounds
 from worker.engines.prompt.renderer import Renderer
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SIZES = (((30, 30),), ((300, 41),), ((33, 500),), ((2000, 1500),), ((30, 30), (300, 41), (64, 48)))
 # The others' processors have no such method, or one that counts otherwise than they do.
 TELL = {
@@ -43,7 +44,6 @@ def test_no_picture_is_told_to_be_more_than_it_becomes(
     assert tokens.of([]) == 0
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("family", FAMILIES, ids=called)
 def test_the_size_that_a_model_saw_is_told_with_its_tokens(
     family: Family, tmp_path_factory: pytest.TempPathFactory
@@ -71,7 +71,6 @@ def test_the_size_that_a_model_saw_is_told_with_its_tokens(
         assert refused.value.param == "max_pixels"
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("family", FAMILIES, ids=called)
 def test_a_prompt_that_fits_to_the_last_token_is_never_refused_for_its_text(
     family: Family, tmp_path_factory: pytest.TempPathFactory
@@ -108,8 +107,7 @@ def test_a_picture_of_a_shape_that_no_processor_takes_is_the_callers_error(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Not ours, because its tokens cannot be counted either."""
-    [qwen] = (family for family in FAMILIES if family.name == "qwen2-vl")
+    qwen = NAMED["qwen2-vl"]
     engine = Subject(qwen, qwen.folder(tmp_path_factory.getbasetemp())).engine("sequential")
-    with pytest.raises(CallerError) as refused:
+    with suite.refused("invalid_image"):
         engine.prepare(suite.question("What is it?", 1), [Pictures.new("RGB", (1, 400))])
-    assert refused.value.code == "invalid_image"

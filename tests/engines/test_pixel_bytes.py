@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from shared.models import Model
 from shared.request import Message, Request, Text, Video
 from tests.engines import suite
-from tests.support.families import FAMILIES
+from tests.engines.conftest import TINY
+from tests.support.families import NAMED
 from tests.support.families.family import Family
 from tests.support.families.moving import QWEN2_VL, SMOLVLM
 from worker.engines.base import PackedPicture
@@ -22,7 +23,6 @@ from worker.engines.loading.loaded import LoadedModel
 from worker.engines.prompt.pixel_bytes import MOST, PixelTable, takes_arrays
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-TINY = Path(__file__).parents[2] / "models" / "tiny"
 SIZES = ((301, 977), (57, 56), (640, 480))
 
 
@@ -32,8 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def family(name: str, files: Path) -> LoadedModel:
-    built = next(family for family in FAMILIES if family.name == name)
-    return LoadedModel(Model(id=f"tiny/{name}", source=str(built.folder(files)), device="cpu"))
+    return LoadedModel(Model(id=f"tiny/{name}", source=str(NAMED[name].folder(files)), device="cpu"))
 
 
 def prepared(model: LoadedModel) -> list[Any]:
@@ -56,23 +55,17 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("name", ["llava", "qwen2.5-vl", "smolvlm"])
 def test_bytes_become_the_processor_s_own_numbers_on_the_device(name: str, files: Path) -> None:
+    """Decoded pixels are shown without a copy of Pillow's."""
     model = family(name, files)
     numbers = prepared(model)
     model.stop_at_bytes()
     pixels = prepared(model)
-    for one, other in zip(pixels, numbers, strict=True):
+    for size, one, other in zip(SIZES, pixels, numbers, strict=True):
         assert one.inputs["pixel_values"].nbytes <= other.inputs["pixel_values"].nbytes / 4
         assert same(model.inputs(one), model.inputs(other))
-
-
-@pytest.mark.parametrize("name", ["llava", "qwen2.5-vl", "smolvlm"])
-def test_decoded_pixels_are_shown_without_a_copy_of_pillow_s_and_are_the_same(name: str, files: Path) -> None:
-    model = family(name, files)
-    model.stop_at_bytes()
-    for size in SIZES:
         mine, theirs = packed(size), rgb(size)
-        one, other = (model.renderer.pictures_prompt([picture]).inputs for picture in (mine, theirs))
-        assert same(one, other)
+        shown, copied = (model.renderer.pictures_prompt([picture]).inputs for picture in (mine, theirs))
+        assert same(shown, copied)
         assert mine.pixels is not None  # Pillow's own would have taken their place.
 
 
@@ -173,16 +166,3 @@ def test_a_prompt_is_left_as_it_is_by_what_the_device_is_given_of_it() -> None:
     before = dict(prompt.inputs)
     assert model.inputs(prompt)["pixel_values"].dtype is torch.bfloat16
     assert all(prompt.inputs[name] is value for name, value in before.items())
-
-
-def test_a_model_that_loads_on_a_device_warns_of_no_request(caplog: pytest.LogCaptureFixture) -> None:
-    """Its processor pads pictures of several sizes, without a mask to say so."""
-    model = LoadedModel(Model(id="test/tiny", source=str(TINY), device="cpu"))
-    model.stop_at_bytes()
-    assert model.renderer.pixels
-    assert "refuses a request" not in caplog.text
-
-
-def test_a_model_on_the_cpu_is_given_numbers(files: Path) -> None:
-    """There the table would take longer than the processor."""
-    assert all(one.inputs["pixel_values"].is_floating_point() for one in prepared(family("llava", files)))

@@ -15,16 +15,16 @@ import transformers.dynamic_module_utils
 import tests.support.remote_code
 from shared.errors import ModelFailed
 from shared.models import Model
-from tests.support.families import FAMILIES
+from tests.engines.conftest import TINY
+from tests.support.families import NAMED
 from tests.support.families.asking import RED, Conversation, Subject
 from tests.support.families.family import Family
 from tests.support.remote_code.configuration_toy import ToyConfig
 from tests.support.remote_code.modeling_toy import ToyForConditionalGeneration
 from worker.engines.loading.pretrained import pretrained
 
-TINY = Path(__file__).parents[2] / "models" / "tiny"
 CODE = Path(tests.support.remote_code.__file__).parent
-LLAVA = next(family for family in FAMILIES if family.name == "llava")
+LLAVA = NAMED["llava"]
 
 
 @pytest.fixture(autouse=True)

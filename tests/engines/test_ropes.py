@@ -2,14 +2,14 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma3TextConfig, LlamaConfig
+from transformers import Gemma3TextConfig
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny
@@ -47,26 +47,17 @@ def test_an_answer_does_not_depend_on_how_long_somebody_elses_question_was(harne
     assert (after.ids, after.score) == (before.ids, before.score)
 
 
-def gemma() -> Gemma3RotaryEmbedding:
+def test_positions_begin_as_they_were_at_load_also_where_layers_have_several() -> None:
     plain = {"rope_type": "default", "rope_theta": 1000.0}
     by_layer = {"sliding_attention": plain, "full_attention": DYNAMIC}
-    types = list(by_layer)
-    return Gemma3RotaryEmbedding(Gemma3TextConfig(**SIZES, layer_types=types, rope_parameters=by_layer))
-
-
-def llama() -> LlamaRotaryEmbedding:
-    return LlamaRotaryEmbedding(LlamaConfig(**SIZES, rope_parameters=DYNAMIC))
-
-
-@pytest.mark.parametrize(("made", "layer"), [(llama, {}), (gemma, {"layer_type": "full_attention"})])
-def test_positions_begin_as_they_were_at_load(made: Any, layer: dict[str, str]) -> None:
-    rope, x = made(), torch.zeros(1)
-    ropes = Ropes(torch.nn.Sequential(rope))
+    config = Gemma3TextConfig(**SIZES, layer_types=list(by_layer), rope_parameters=by_layer)
+    rope, x = partial(Gemma3RotaryEmbedding(config), layer_type="full_attention"), torch.zeros(1)
+    ropes = Ropes(torch.nn.Sequential(rope.func))
     asked, longer = (torch.arange(MADE_FOR * times)[None] for times in (2, 8))
-    due = rope(x, asked, **layer)[0]
-    rope(x, longer, **layer)
-    assert not torch.equal(rope(x, asked, **layer)[0], due)
+    due = rope(x, asked)[0]
+    rope(x, longer)
+    assert not torch.equal(rope(x, asked)[0], due)
     for _ in range(2):
         ropes.begin()
-        assert torch.equal(rope(x, asked, **layer)[0], due)
-        rope(x, longer, **layer)
+        assert torch.equal(rope(x, asked)[0], due)
+        rope(x, longer)

@@ -126,28 +126,14 @@ def test_a_sandbox_that_failed_gives_its_place_back(monkeypatch: pytest.MonkeyPa
     assert results.error("any", "anyone") == ""
 
 
-def test_the_results_of_countless_formats_do_not_fill_the_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(compiler, "compile_error", lambda grammar: grammar)
-    results = SandboxResults()
-    for number in range(MAX_CACHED + 5):
-        results.error(str(number), "anyone")
-    assert len(results._errors) == MAX_CACHED
-
-
-def test_no_caller_learns_by_the_time_of_an_answer_which_formats_another_sent(
-    begun: list[str],
-) -> None:
+def test_no_caller_learns_by_the_time_of_an_answer_which_formats_another_sent(begun: list[str]) -> None:
     results = SandboxResults()
     for caller in ("one", "two", "one", "two"):
         results.error("same", caller)
     assert begun == ["same", "same"]
 
 
-def test_a_caller_s_countless_formats_cost_no_other_caller_s_their_place(
-    begun: list[str],
-) -> None:
+def test_a_caller_s_countless_formats_cost_no_other_caller_s_their_place(begun: list[str]) -> None:
     results = SandboxResults()
     results.error("first", "one")
     for number in range(MAX_CACHED + 5):

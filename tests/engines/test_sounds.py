@@ -1,7 +1,5 @@
 """Sounds behind our engines: what transformers answers alone, whoever is beside them."""
 
-import json
-import shutil
 import threading
 from array import array
 from collections.abc import Sequence
@@ -18,15 +16,14 @@ from PIL.Image import Image as Picture
 from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Part, Request, Sound, Text
-from tests.support.device import DEVICE
-from tests.support.families.asking import BLUE, RED
-from tests.support.families.family import Family, hf
+from tests.engines.suite import refused
+from tests.support.families.asking import BLUE, RED, Subject
+from tests.support.families.family import Family
 from tests.support.families.gemma import gemma4, gemma4_listening
 from tests.support.sounds import wave
 from worker.engines.base import Engine, Finish, Row, Samples
 from worker.engines.continuous.prompt_content import PromptContent
 from worker.engines.continuous.verify.batching import verify
-from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 from worker.engines.sequential import SequentialEngine
 
@@ -81,33 +78,10 @@ def answer(engine: Engine, pieces: Sequence[Piece], scope: str = "mine") -> Fini
 @cache
 def alone(folder: Path, at: int) -> tuple[int, ...]:
     """As transformers' documentation asks."""
-    processor, network = _plain(folder)
-    content = [_documented(piece) for piece in QUESTIONS[at]]
-    inputs = processor.apply_chat_template(
-        [{"role": "user", "content": content}],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-    )
-    config = network.config
-    placeholders = [config.image_token_id, config.video_token_id, config.audio_token_id]
+    subject, content = Subject(LISTENING, folder), [_documented(piece) for piece in QUESTIONS[at]]
+    inputs = subject.templated([{"role": "user", "content": content}])
     with torch.inference_mode():
-        ids = network.generate(
-            **inputs.to(network.device, network.dtype),
-            max_new_tokens=TOKENS,
-            do_sample=False,
-            suppress_tokens=placeholders,
-        )
-    return tuple(ids[0, inputs["input_ids"].shape[1] :].tolist())
-
-
-@cache
-def _plain(folder: Path) -> tuple[Any, Any]:
-    return (
-        hf.AutoProcessor.from_pretrained(folder),
-        hf.AutoModelForImageTextToText.from_pretrained(folder).eval().to(DEVICE),
-    )
+        return subject.continued(inputs, max_new_tokens=TOKENS, do_sample=False)
 
 
 def _documented(piece: Piece) -> dict[str, Any]:
@@ -140,21 +114,13 @@ def test_another_sound_is_another_answer_and_what_was_kept_of_one_serves_no_othe
     assert again.cached_tokens > 25
 
 
-def test_a_later_question_about_a_sound_goes_on_behind_it_and_is_answered_as_ever(folder: Path) -> None:
-    kept, alone = loaded(folder, "continuous"), loaded(folder, "sequential")
-    asked = [("Now", sound, end) for sound in (LONG, LOW) for end in ("what?", "who then?", "what?")]
-    found = [answer(kept, pieces, "later") for pieces in asked]
-    assert [finish.ids for finish in found] == [answer(alone, pieces).ids for pieces in asked]
-    assert [finish.cached_tokens > 0 for finish in found] == [False, True, True] * 2
+CHATS: dict[str, tuple[tuple[Piece, ...], ...]] = {
+    "a picture first": ((RED, "What?"), (LOW, "And this?"), ("Now see", BLUE), (LONG, RED, "and then?")),
+    "a sound first": ((LOW, "What?"), ("Sure?",), (LONG, HIGH, "or these?"), (BLUE, RED, "?")),
+}
 
 
-CHATS: tuple[tuple[tuple[Piece, ...], ...], ...] = (
-    ((RED, "What?"), (LOW, "And this?"), ("Now see", BLUE), (LONG, RED, "and then?")),
-    ((LOW, "What?"), ("Sure?",), (LONG, HIGH, "or these?"), (BLUE, RED, "?"), ("Well?",)),
-)
-
-
-@pytest.mark.parametrize("chat", CHATS, ids=["a picture first", "a sound first"])
+@pytest.mark.parametrize("chat", CHATS.values(), ids=CHATS)
 def test_a_chat_goes_on_whatever_was_heard_and_seen_in_it_and_is_answered_as_ever(
     folder: Path, chat: tuple[tuple[Piece, ...], ...]
 ) -> None:
@@ -163,7 +129,7 @@ def test_a_chat_goes_on_whatever_was_heard_and_seen_in_it_and_is_answered_as_eve
     turns, known = list[tuple[Piece, ...]](), 0
     for turn in chat:
         turns.append(turn)
-        asked = row(kept, turns, f"chat {len(chat)}")
+        asked = row(kept, turns, str(chat[0]))
         found, due = kept.generate(asked), alone.generate(row(alone, turns, ""))
         assert found.ids == due.ids
         assert found.cached_tokens >= known
@@ -171,6 +137,7 @@ def test_a_chat_goes_on_whatever_was_heard_and_seen_in_it_and_is_answered_as_eve
         turns.append((due.text or "-",))
 
 
+@pytest.mark.thorough
 def test_a_chat_is_not_continued_between_sounds_that_a_model_would_mistake(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +159,9 @@ def test_the_tokens_of_a_sound_are_counted(folder: Path) -> None:
     engine = loaded(folder, "continuous")
     counts = [engine.prepare(request((s, "?")), [], "", [s]).audio_tokens for s in (LOW, LONG)]
     assert counts == [25, 58]
+    shortest = LOW[:161]
+    assert engine.prepare(request((shortest, "?")), [], "", [shortest]).audio_tokens == 1
+    assert answer(engine, (shortest, "?")).ids
 
 
 def test_only_a_model_with_an_ear_says_that_it_listens(folder: Path, tmp_path: Path) -> None:
@@ -204,36 +174,18 @@ def test_only_a_model_with_an_ear_says_that_it_listens(folder: Path, tmp_path: P
 
 def test_what_is_longer_than_the_model_listens_is_refused_and_not_cut_off(folder: Path) -> None:
     long = wave(30.5, hertz=10.0)
-    with pytest.raises(CallerError, match="listens for 30 s") as refused:
+    with refused("invalid_audio", "sounds[0]", match="listens for 30 s"):
         loaded(folder, "sequential").prepare(request((long, "?")), [], "", [long])
-    assert (refused.value.code, refused.value.param) == ("invalid_audio", "sounds[0]")
-
-
-def test_a_sound_is_not_cut_off_where_a_models_texts_were_in_training(folder: Path, tmp_path: Path) -> None:
-    trained = shutil.copytree(folder, tmp_path / "trained", ignore=shutil.ignore_patterns("*.safetensors"))
-    file = trained / "tokenizer_config.json"
-    known = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps(known | {"truncation": True, "max_length": 1000}), encoding="utf-8")
-    found, due = (
-        Renderer(hf.AutoProcessor.from_pretrained(each), hf.AutoConfig.from_pretrained(each), 2048).prompt(
-            request((LONG, "What is said?")), [], [LONG]
-        )
-        for each in (trained, folder)
-    )
-    assert found.audio_tokens == due.audio_tokens > 0
-    for name, value in due.inputs.items():
-        assert torch.equal(found.inputs[name], value), name
 
 
 def test_sounds_that_a_template_drops_are_not_passed_over(folder: Path) -> None:
     renderer = loaded(folder, "sequential")._loaded.renderer  # type: ignore[attr-defined]
     template, renderer.template = renderer.template, "{% for m in messages %}Hi{% endfor %}"
     try:
-        with pytest.raises(CallerError, match="cannot use these sounds") as refused:
+        with refused("invalid_audio", match="cannot use these sounds"):
             renderer.prompt(request((LOW, "?")), [], [LOW])
     finally:
         renderer.template = template
-    assert refused.value.code == "invalid_audio"
 
 
 @pytest.mark.parametrize("samples", [1, 80, 160])
@@ -242,15 +194,8 @@ def test_a_sound_too_short_to_be_heard_is_refused_and_not_passed_over(
     folder: Path, samples: int, beside: tuple[Samples, ...]
 ) -> None:
     sounds = [*beside, LOW[:samples]]
-    with pytest.raises(CallerError, match=r"nothing shorter than 10\.1 ms") as refused:
+    with refused("invalid_audio", f"sounds[{len(beside)}]", match=r"nothing shorter than 10\.1 ms"):
         loaded(folder, "sequential").prepare(request([*sounds, "?"]), [], "", sounds)
-    assert (refused.value.code, refused.value.param) == ("invalid_audio", f"sounds[{len(beside)}]")
-
-
-def test_the_shortest_sound_that_is_heard_is_answered(folder: Path) -> None:
-    engine, shortest = loaded(folder, "sequential"), LOW[:161]
-    assert engine.prepare(request((shortest, "?")), [], "", [shortest]).audio_tokens == 1
-    assert answer(engine, (shortest, "?")).ids
 
 
 def test_a_sound_is_answered_by_a_model_that_cannot_do_without_something_to_see_or_hear(

@@ -2,7 +2,6 @@
 
 from array import array
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +12,12 @@ from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Image, Message, Request, Sound, Text
 from shared.tokens import estimate_tokens
+from tests.engines.test_sequential import tiny
 from worker.engines.base import Engine, Frames, Prompt, Samples
 from worker.engines.echo import SAMPLING_RATE, EchoEngine
-from worker.engines.sequential import SequentialEngine
+from worker.engines.registry import create
 from worker.token_calibration import measure_tokens
 
-TINY = Path(__file__).parents[2] / "models" / "tiny"
 MAX_SIDE = 1536
 CELL = 32
 PER_SECOND = 25
@@ -46,11 +45,6 @@ class Cells(EchoEngine):
         heard = sum(2 + len(sound) * PER_SECOND // SAMPLING_RATE for sound in sounds)
         whole = plain.tokens - len(pictures) - len(sounds) + image + heard
         return Prompt(whole, image, plain.inputs, audio_tokens=heard)
-
-
-class Failing(EchoEngine):
-    def prepare(self, *said: Any, **how: Any) -> Prompt:  # noqa: ARG002
-        raise ZeroDivisionError("a processor")
 
 
 def question(text: str, pictures: int) -> Request:
@@ -89,10 +83,8 @@ def test_sounds_of_any_length_are_foretold_for_a_model_that_listens(seconds: flo
 
 
 def test_the_shipped_model_s_prompts_are_foretold() -> None:
-    engine = SequentialEngine(
-        Model(id="sightline/tiny", source=str(TINY), dtype="float32", engine="sequential")
-    ).load()
-    rule = measure_tokens(engine, "sightline/tiny", MAX_SIDE)
+    engine = create(tiny()).load()
+    rule = measure_tokens(engine, "test/tiny", MAX_SIDE)
     for text, sizes in (
         ("How many shapes are there in this picture?", [(640, 480)]),
         ("Name the colour of the shape on the left, and say what is above it.", [(32, 32), (900, 100)]),
@@ -113,5 +105,11 @@ def test_what_does_not_fit_the_model_is_foretold_to_fill_it() -> None:
     assert rule.picture(256, 256) == 64
 
 
-def test_a_processor_that_fails_at_a_made_up_question_does_not_end_the_worker() -> None:
-    assert measure_tokens(Failing(Model(id="test/failing", engine="echo")), "m", MAX_SIDE) is None
+def test_a_processor_that_fails_at_a_made_up_question_does_not_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> Prompt:
+        raise ZeroDivisionError("a processor")
+
+    monkeypatch.setattr(Cells, "prepare", fail)
+    assert measure_tokens(Cells(), "m", MAX_SIDE) is None

@@ -1,15 +1,14 @@
 """A token's bytes, for each way that tokenizers write them."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from tests.engines.conftest import TINY
 from worker.engines.grammar.token_bytes import TokenNames
 
-TINY = Path(__file__).parents[2] / "models" / "tiny"
 TEXT = "na\u00efve \u65e5\u672c \U0001f469 a b\n\tend"
 
 

@@ -26,27 +26,20 @@ BROKEN: list[Exception] = [
 ]
 
 
-@pytest.mark.parametrize("error", NO_MEMORY, ids=str)
-def test_a_lack_of_memory_is_blamed_on_no_row_and_ends_no_worker(error: Exception) -> None:
-    assert out_of_memory(error)
-    assert not device_broken(error)
-
-
-@pytest.mark.parametrize("error", BROKEN, ids=str)
-def test_a_broken_device_is_blamed_on_no_row(error: Exception) -> None:
-    assert device_broken(error)
-    assert not out_of_memory(error)
+OWN: list[Exception] = [
+    RuntimeError("shapes cannot be multiplied"),
+    IndexError("out of range"),
+    RuntimeError("Triton Error [CUDA]: invalid argument"),
+    RuntimeError("CUDA driver error: invalid argument"),
+]
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("shapes cannot be multiplied"),
-        IndexError("out of range"),
-        RuntimeError("Triton Error [CUDA]: invalid argument"),
-        RuntimeError("CUDA driver error: invalid argument"),
-    ],
+    ("error", "memory", "broken"),
+    [(error, at == 0, at == 1) for at, errors in enumerate((NO_MEMORY, BROKEN, OWN)) for error in errors],
     ids=str,
 )
-def test_a_row_s_own_fault_neither_shrinks_the_batch_nor_ends_the_worker(error: Exception) -> None:
-    assert (out_of_memory(error), device_broken(error)) == (False, False)
+def test_only_a_row_s_own_fault_is_blamed_on_it_and_only_a_broken_device_ends_the_worker(
+    error: Exception, memory: bool, broken: bool
+) -> None:
+    assert (out_of_memory(error), device_broken(error)) == (memory, broken)

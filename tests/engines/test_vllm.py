@@ -2,9 +2,8 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +15,7 @@ import torch
 from PIL.Image import Image as Picture
 from transformers import AutoModelForImageTextToText
 
-from shared.errors import CallerError
 from shared.models import Model
-from shared.result import Piece
 from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
 from tests.support.patience import PATIENCE_S
@@ -36,6 +33,7 @@ pytestmark = [
 ]
 LONG = "What do we see in this image? " * 30
 """More than a block of vLLM's cache."""
+REPEATING = {"max_new_tokens": 40, "min_new_tokens": 40, "no_repeat_ngram_size": 2}
 
 
 @pytest.mark.parametrize(
@@ -59,13 +57,6 @@ def test_a_page_reaches_vllm_as_its_decoder_made_it_and_becomes_the_same(vllm: s
     assert _prepared(vllm, page) == _prepared(vllm, page.copy())
 
 
-@pytest.mark.parametrize("size", [(1, 9), (3, 9), (4, 9), (5, 3), (9, 3), (3, 3)])
-def test_a_narrow_picture_is_not_taken_for_one_whose_channels_come_last(
-    vllm: suite.Harness, size: tuple[int, int]
-) -> None:
-    assert _prepared(vllm, noise(size)) == _prepared(vllm, noise(size).copy())
-
-
 def test_pictures_reach_vllm_by_pillow_where_their_bytes_would_become_others(
     vllm: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,25 +73,13 @@ def test_pictures_reach_vllm_by_pillow_where_their_bytes_would_become_others(
     assert own._to_vllm([page]) == [page]
 
 
-def test_a_model_tries_the_bytes_of_pictures_alone_and_together_before_it_is_given_any(
-    vllm: suite.Harness, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [(1, 9), (3, 9), (4, 9), (5, 3), (9, 3), (3, 3)])
+def test_a_narrow_picture_is_not_taken_for_one_whose_channels_come_last(
+    vllm: suite.Harness, size: tuple[int, int]
 ) -> None:
+    """Nor those beside it: a processor may take all for what one is."""
     own: Any = vllm.engine
-    render, seen = own._core.render, list[list[bool]]()
-
-    def recorded(ids: Any, pictures: Sequence[Any], *given: Any) -> Any:
-        seen.append([torch.is_tensor(one) for one in pictures])
-        return render(ids, pictures, *given)
-
-    monkeypatch.setattr(own._core, "render", recorded)
-    own._inputs_tried()
-    own._inputs_tried(arrays=True)
-    assert seen == [[False, False], *[[False]] * 3, [True, True], *[[True]] * 3]
-
-
-def test_pictures_beside_a_narrow_one_reach_vllm_as_it_does(vllm: suite.Harness) -> None:
-    """A processor may take all for what the first one is."""
-    own: Any = vllm.engine
+    assert _prepared(vllm, noise(size)) == _prepared(vllm, noise(size).copy())
     pictures = [noise((300, 200)), noise((3, 9))]
     assert own._to_vllm(pictures) is pictures
 
@@ -146,22 +125,14 @@ def test_a_step_takes_as_many_tokens_as_with_vllm_serve(
     assert config.scheduler_config.max_num_batched_tokens == 8192
 
 
-def test_greedy_answers_are_those_of_transformers(vllm: suite.Harness) -> None:
+@pytest.mark.parametrize("text", ["What do we see in this image?", "What color is the shape?", "Hello"])
+@pytest.mark.parametrize("asked", [{"max_new_tokens": 48}, REPEATING], ids=["greedy", "no repeats"])
+def test_answers_are_those_of_transformers(vllm: suite.Harness, text: str, asked: dict[str, Any]) -> None:
     own: Any = vllm.engine
     network: Any = AutoModelForImageTextToText.from_pretrained(TINY, dtype="float32")
-    for text in ("What do we see in this image?", "What color is the shape?", "Hello"):
-        prompt = own._language.renderer.prompt(suite.question(text, 1), [suite.picture()])
-        ids = network.generate(**prompt.inputs, max_new_tokens=48)[0, prompt.tokens :]
-        assert vllm.ask(text, [suite.picture()])[0].ids == tuple(ids.tolist())
-
-
-def test_repeats_are_forbidden_as_in_transformers(vllm: suite.Harness) -> None:
-    own: Any = vllm.engine
-    network: Any = AutoModelForImageTextToText.from_pretrained(TINY, dtype="float32")
-    prompt = own._language.renderer.prompt(suite.question("Hello", 1), [suite.picture()])
-    ids = network.generate(**prompt.inputs, max_new_tokens=40, min_new_tokens=40, no_repeat_ngram_size=2)
-    asked: dict[str, Any] = {"max_new_tokens": 40, "min_new_tokens": 40, "no_repeat_ngram_size": 2}
-    assert vllm.ask("Hello", [suite.picture()], **asked)[0].ids == tuple(ids[0, prompt.tokens :].tolist())
+    prompt = own._language.renderer.prompt(suite.question(text, 1), [suite.picture()])
+    ids = network.generate(**prompt.inputs, **asked)[0, prompt.tokens :]
+    assert vllm.ask(text, [suite.picture()], **asked)[0].ids == tuple(ids.tolist())
 
 
 def test_where_vllm_runs_models_its_newer_way_repeats_are_forbidden_too() -> None:
@@ -201,22 +172,6 @@ def test_a_prompt_is_remembered_for_its_caller_and_nobody_else(vllm: suite.Harne
     assert (after.prompts - before.prompts, after.hits - before.hits) == (6, 1)
 
 
-def test_several_answers_to_a_prompt_are_those_of_their_seeds(vllm: suite.Harness) -> None:
-    asked: dict[str, Any] = {"temperature": 2.0, "top_k": 0, "max_new_tokens": 24, "min_new_tokens": 24}
-    rows = [vllm.row(vllm.question, [suite.picture()], seed=seed, **asked) for seed in range(6)]
-    together = vllm.engine.generate_all([replace(row, prompt=rows[0].prompt) for row in rows])
-    assert together == [vllm.engine.generate(row) for row in rows]
-    assert len({finish.ids for finish in together}) == 6
-
-
-def test_an_answer_drawn_at_random_goes_on_where_it_was_broken_off(vllm: suite.Harness) -> None:
-    asked: dict[str, Any] = {"top_k": 0, "max_new_tokens": 24, "min_new_tokens": 24, "logprobs": 1}
-    drawn = {"temperature": 2.0, "seed": 3, "repetition_penalty": 1.3, "frequency_penalty": 0.5, **asked}
-    greedy, _ = vllm.ask(vllm.question, [suite.picture()], **asked)
-    assert vllm.ask(vllm.question, [suite.picture()], **drawn)[0].ids != greedy.ids
-    suite._resumes_anywhere(vllm, **drawn)
-
-
 def test_where_vllm_runs_models_its_newer_way_a_text_goes_on_too() -> None:
     """That way needs Triton, which most machines without a GPU lack. The last row has its prompt cut, and
     the CUDA graph is one for four rows.
@@ -246,33 +201,9 @@ def test_a_long_prompt_with_a_seed_is_computed_beside_others(vllm: suite.Harness
     """Longer than what a step takes, together: vLLM would cut one of them, and a CPU's dice cannot be cut."""
     asked: dict[str, Any] = {"temperature": 1.0, "seed": 1, "max_new_tokens": 4}
     rows = [vllm.row(f"{number} " + "word " * 900, scope=str(number), **asked) for number in range(4)]
-    finishes = list[Finish]()
-    threads = [
-        threading.Thread(target=lambda row=row: finishes.append(vllm.engine.generate(row))) for row in rows
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE_S)
-    assert len(finishes) == len(rows)
+    with ThreadPoolExecutor(len(rows)) as pool:
+        assert all(finish.ids for finish in pool.map(vllm.engine.generate, rows, timeout=PATIENCE_S))
     assert not vllm.engine.broken
-
-
-def test_a_temperature_that_vllm_does_not_know_is_refused(vllm: suite.Harness) -> None:
-    with pytest.raises(CallerError, match="2 at most") as refused:
-        vllm.engine.prepare(suite.question("Hello", temperature=2.5), ())
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "temperature")
-
-
-def test_a_banned_token_is_never_chosen_and_a_wanted_one_always(vllm: suite.Harness) -> None:
-    whole, _ = vllm.ask(vllm.question, [suite.picture()])
-    banned = whole.ids[0]
-    assert banned not in vllm.ask(vllm.question, [suite.picture()], logit_bias=[[banned, -100]])[0].ids
-    only, _ = vllm.ask(vllm.question, max_new_tokens=5, logit_bias=[[banned, 100]])
-    assert only.ids == (banned,) * 5
-    placeholder: Any = vllm.engine
-    image = placeholder._language.renderer.image_id
-    assert image not in vllm.ask("Hello", max_new_tokens=5, logit_bias=[[image, 100]])[0].ids
 
 
 def test_penalties_and_dice_reach_the_model(vllm: suite.Harness) -> None:
@@ -285,15 +216,6 @@ def test_penalties_and_dice_reach_the_model(vllm: suite.Harness) -> None:
     assert vllm.ask("Hello", top_k=1, **asked)[0].ids == greedy.ids
     assert vllm.ask("Hello", top_p=1e-6, **asked)[0].ids == greedy.ids
     assert vllm.ask("Hello", top_p=0.0, **asked)[0].ids == greedy.ids
-
-
-def test_a_reader_that_fails_does_not_hold_the_next_question(vllm: suite.Harness) -> None:
-    def fail(piece: Piece) -> None:
-        raise ConnectionError(piece.text)
-
-    with pytest.raises(ConnectionError):
-        vllm.engine.generate(vllm.row(vllm.question, [suite.picture()], emit=fail))
-    assert vllm.ask(vllm.question, [suite.picture()])[0].reason == "stop"
 
 
 def test_a_picture_of_any_kind_of_size_is_answered(vllm: suite.Harness) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -232,4 +232,18 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return encode(network, inputs)
 
     monkeypatch.setattr("worker.engines.continuous.reuse_cache.encode", counted)
+    return calls
+
+
+def shown_to_encoder(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each call of the model's own encoder takes."""
+    base = engine_of(harness)._loaded.network.base_model
+    encode, calls = base.get_image_features, list[int]()
+
+    @wraps(encode)
+    def counted(*args: Any, **named: Any) -> Any:
+        calls.append(len(named["pixel_values"]))
+        return encode(*args, **named)
+
+    monkeypatch.setattr(base, "get_image_features", counted)
     return calls

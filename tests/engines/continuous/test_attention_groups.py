@@ -71,18 +71,7 @@ def test_rows_of_very_different_length_are_told_what_they_are_told_alone(
     assert torch.isfinite(batch.step([7] * (len(LENGTHS) - 1))).all()
 
 
-@torch.inference_mode()
-def test_nothing_is_divided_once_a_step_is_over(shipped: LoadedModel, widths: list[tuple[int, int]]) -> None:
-    batch = Batch(shipped.network, waste=0)
-    for length in (40, 10):
-        batch.join(prefilled(shipped, length))
-    batch.step([7, 7])
-    del widths[:]
-    batch.waste = None
-    batch.step([7, 7])
-    assert {rows for rows, _ in widths} == {2}
-
-
+@pytest.mark.thorough
 def test_a_model_whose_rows_cannot_be_divided_is_batched_all_the_same(
     shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

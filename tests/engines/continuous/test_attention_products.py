@@ -7,11 +7,8 @@ import pytest
 import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from tests.engines.continuous.conftest import tiny
-from tests.engines.continuous.test_attention_groups import prefilled
 from tests.support.device import DEVICE
 from worker.engines.continuous import attention
-from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.verify.cases import cases
 from worker.engines.loading.loaded import LoadedModel
 
@@ -65,19 +62,15 @@ def test_a_token_attends_to_what_it_attends_to_in_transformers(
     assert torch.allclose(output, due, rtol=0, atol=1e-5 if dtype is torch.float32 else 0.03)
 
 
-@pytest.mark.parametrize("how", [{"position_bias": SLOPES}, {"softcap": 30.0}, {"dropout": 0.1}])
-def test_what_products_leave_out_is_left_to_transformers(how: dict[str, Any]) -> None:
+def test_what_products_leave_out_is_left_to_transformers() -> None:
     query, keys, _ = drawn(2)
-    assert not attention.possible(query, keys, MASKS["seen"], how)
-
-
-def test_half_precision_and_several_tokens_are_left_to_transformers() -> None:
-    query, keys, _ = drawn(2)
-    assert not attention.possible(query.repeat(1, 1, 2, 1), keys, None, {})
-    halved = attention.stored((*keys.shape,), keys.bfloat16())
-    assert not attention.gain(halved)
-    assert not attention.possible(query.bfloat16(), halved, None, {})
-    assert not attention.possible(query, keys.contiguous(), None, {})
+    for how in ({"position_bias": SLOPES}, {"softcap": 30.0}, {"dropout": 0.1}):
+        assert not attention.possible(query, keys, MASKS["seen"], how)
+    if DEVICE == "cpu":
+        halved = attention.stored((*keys.shape,), keys.bfloat16())
+        assert not attention.possible(query.repeat(1, 1, 2, 1), keys, None, {}), "several tokens"
+        assert not attention.possible(query.bfloat16(), halved, None, {})
+        assert not attention.possible(query, keys.contiguous(), None, {})
 
 
 @pytest.fixture
@@ -94,27 +87,6 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     monkeypatch.setattr(attention, "possible", watched)
     return seen
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize(("dtype", "due"), [("float32", True), ("bfloat16", False)])
-def test_a_batch_keeps_its_keys_in_that_form_when_rows_come_go_and_grow(
-    steps: list[bool], dtype: str, due: bool
-) -> None:
-    model = LoadedModel(tiny(dtype=dtype))
-    batch = Batch(model.network, columns=8)
-    for length in (5, 30, 12):
-        batch.join(prefilled(model, length))
-        del steps[:]
-        batch.step([7] * batch.rows)
-        assert set(steps) == {due}
-        assert all((layer.keys.stride(2) == 1) is due for layer in batch._full.aligned)
-    batch.leave(1)
-    batch.trim()
-    for _ in range(20):
-        del steps[:]
-        batch.step([7, 7])
-        assert set(steps) == {due}
 
 
 def test_what_a_batch_is_judged_by_is_computed_by_torch_alone(

@@ -5,12 +5,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from shared.errors import CallerError, ModelFailed
+from shared.request import Format
 from shared.result import Piece
 from shared.settings import SettingsError
 from tests.engines import several, suite, telling
@@ -25,16 +25,12 @@ from tests.engines.continuous.conftest import (
     engine_of,
     loaded,
     started,
-    strangers,
     tiny,
 )
 from tests.support.clients import until
 from tests.support.patience import PATIENCE_S
 from worker.engines.base import Cancelled, Finish, Row
-from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import BatchCache
-from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.registry import create
 
@@ -56,31 +52,12 @@ def test_a_crowd_gets_the_answers_of_the_sequential_engine(
     assert crowded(harness, MANY_QUESTIONS[::-1])[::-1] == answers
 
 
-def test_rows_that_join_between_any_two_tokens_change_nobodys_answer(
+def test_the_logprobs_of_a_crowd_are_those_of_the_sequential_engine(
     harness: suite.Harness, answers: list[Finish]
 ) -> None:
-    """Each caller comes when the one before has read one more piece than that one waited for."""
-    turns = [threading.Event() for _ in QUESTIONS]
-    turns[0].set()
-
-    def ask(number: int) -> Finish:
-        question, read = QUESTIONS[number], 0
-        following = turns[number + 1] if number + 1 < len(turns) else threading.Event()
-
-        def emit(_: Piece) -> None:
-            nonlocal read
-            read += 1
-            if read > number % 4:
-                following.set()
-
-        assert turns[number].wait(PATIENCE_S)
-        row = harness.row(question.text, question.pictures, emit=emit, **question.parameters)
-        finish = harness.engine.generate(row)
-        following.set()
-        return finish
-
-    with ThreadPoolExecutor(len(QUESTIONS)) as pool:
-        assert list(pool.map(ask, range(len(QUESTIONS)))) == answers
+    for mine, theirs in zip(crowded(harness), answers, strict=True):
+        telling.same_logprobs(mine, theirs)
+    assert {finish.logprobs is None for finish in answers} == {True, False}
 
 
 def test_answers_broken_off_at_any_token_go_on_exactly_in_a_crowd(harness: suite.Harness) -> None:
@@ -99,43 +76,6 @@ def test_answers_broken_off_at_any_token_go_on_exactly_in_a_crowd(harness: suite
 def test_the_time_told_of_an_answer_is_not_that_of_those_before_it_in_line(shipped: LoadedModel) -> None:
     first, second = crowded(started(shipped, rows=1, options={"reuse_mb": 0}), QUESTIONS[:2])
     assert second.began >= first.began + first.compute_s
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 50])
-def test_prompts_in_chunks_are_understood_as_in_one_go(
-    harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
-    monkeypatch.setattr(PrefillPace, "chunk", chunk)
-    assert crowded(harness, strangers(QUESTIONS, f"chunks of {chunk}")) == answers
-
-
-def test_nobody_waits_for_more_than_one_chunk_of_a_prompt_once_patience_is_over(
-    harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where steps take no pieces along."""
-    monkeypatch.setattr(engine_of(harness)._loop._prefilling, "mixes", False)
-    done: list[str] = []
-    advance, step = Prefill.advance, Batch.mixed_step
-
-    def logged_advance(self: Prefill, tokens: int | None = None) -> Any:
-        done.append("piece" if tokens else "whole")
-        return advance(self, tokens)
-
-    def logged_step(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        done.append("step")
-        return step(self, tokens, *beside)
-
-    def limits(_: PrefillPace, *, hurried: bool) -> PassLimits:
-        """The first prompt alone, the others beside its steps, whatever was measured of this machine."""
-        return PassLimits(8, idle=8, chunk=8, sequences=1) if hurried else PassLimits(1, idle=1)
-
-    monkeypatch.setattr(PrefillPace, "limits", limits)
-    monkeypatch.setattr(PrefillPace, "lasts", lambda _: False)
-    monkeypatch.setattr(Prefill, "advance", logged_advance)
-    monkeypatch.setattr(Batch, "mixed_step", logged_step)
-    crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "pieces"))
-    assert done.count("piece") > 20
-    assert ("piece", "piece") not in set(pairwise(done))
 
 
 def test_who_comes_first_is_answered_first(harness: suite.Harness) -> None:
@@ -160,34 +100,6 @@ def test_who_comes_first_is_answered_first(harness: suite.Harness) -> None:
         all_here.set()
         assert all(future.result().ids for future in futures)
     assert order == sorted(order)
-
-
-def test_a_cancelled_row_computes_nothing_more_and_leaves_its_place(
-    harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fed: list[int] = []
-    step = Batch.mixed_step
-
-    def counted(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        fed.append(len(tokens))
-        return step(self, tokens, *beside)
-
-    monkeypatch.setattr(Batch, "mixed_step", counted)
-    rows = [harness.row("Hello", seed=n, temperature=4.0, max_new_tokens=500) for n in range(ROWS)]
-    pieces: list[Piece] = []
-
-    def emit(piece: Piece) -> None:
-        pieces.append(piece)
-        if len(pieces) == 3:
-            for row in rows:
-                row.cancel.set()
-
-    last = harness.row("Hello", emit=emit, seed=9, temperature=4.0, max_new_tokens=30)
-    rows.pop()
-    futures = crowd(harness, [lambda row=row: harness.engine.generate(row) for row in [*rows, last]])  # type: ignore[misc]
-    assert [type(future.exception()) for future in futures] == [Cancelled] * (ROWS - 1) + [type(None)]
-    assert max(fed) > 1
-    assert fed[-1] == 1
 
 
 def test_a_caller_who_leaves_the_line_is_let_go_while_others_are_answered(harness: suite.Harness) -> None:
@@ -233,9 +145,8 @@ def test_memory_for_the_cache_limits_a_request_before_it_is_computed() -> None:
     assert 64 < limit < 2048
     # Also of a text that is beyond the model's own length: who cuts it to what is told is not refused again.
     for words in (limit, 3000):
-        with pytest.raises(CallerError, match=f"is {limit} tokens") as refused:
+        with suite.refused("context_length_exceeded", match=f"is {limit} tokens"):
             small.engine.prepare(suite.question("word " * words), [])
-        assert refused.value.code == "context_length_exceeded"
 
 
 def test_workers_that_promise_different_lengths_of_one_model_do_not_start() -> None:
@@ -265,19 +176,18 @@ def test_rows_that_are_still_to_come_take_no_memory_beyond_what_the_operator_all
     assert (rows, most <= 4 * 2**20) == (3, True)
 
 
-def test_an_option_in_error_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"options\.cache.*stall_steps"):
-        create(tiny(options={"cache": 3}))
-
-
-def test_patience_without_end_is_refused_before_it_breaks_the_first_request() -> None:
-    with pytest.raises(SettingsError, match=r"options\.stall_steps: .*1000"):
-        create(tiny(options={"stall_steps": 1e300}))
-
-
-def test_a_missing_folder_is_named() -> None:
-    with pytest.raises(ModelFailed, match=r"test/tiny.*gone"):
-        create(tiny().model_copy(update={"source": "/gone"})).load()
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"cache": 3}, r"options\.cache.*stall_steps"),
+        ({"stall_steps": 1e300}, r"options\.stall_steps: .*1000"),
+    ],
+)
+def test_an_option_in_error_is_refused_before_it_breaks_the_first_request(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        create(tiny(options=options))
 
 
 def test_an_engine_nobody_holds_any_more_gives_its_thread_and_model_back() -> None:
@@ -296,3 +206,38 @@ def test_an_engine_nobody_holds_any_more_gives_its_thread_and_model_back() -> No
 
 def test_the_two_engines_do_not_share_cached_answers(harness: suite.Harness, alone: suite.Harness) -> None:
     assert harness.engine.fingerprint != alone.engine.fingerprint
+
+
+FORMATS = (
+    Format(kind="json", content='{"type":"array","items":{"type":"integer"}}'),
+    Format(kind="regex", content=r"(\d\d, ){1,6}[a-z]+\."),
+    Format(kind="choice", content='["A red disc.","A square."]'),
+)
+MIXED = tuple(
+    Question(one.number, {**one.parameters, "format": FORMATS[at % 3], "min_new_tokens": None})
+    if at % 2
+    else one
+    for at, one in enumerate(QUESTIONS)
+)
+
+
+def test_rows_with_and_without_a_format_get_what_they_get_alone(
+    harness: suite.Harness, alone: suite.Harness, answers: list[Finish]
+) -> None:
+    held = [question.ask(alone) for question in MIXED[1::2]]
+    together = crowded(harness, MIXED)
+    assert together[::2] == answers[::2]
+    assert together[1::2] == held
+    assert crowded(harness, MIXED[::-1])[::-1] == together
+
+
+def test_a_format_that_cannot_be_kept_up_ends_its_own_row_only(
+    harness: suite.Harness, answers: list[Finish]
+) -> None:
+    bad = Question(3, {"format": FORMATS[2], "min_new_tokens": 40, "max_new_tokens": 48})
+    asks: list[Callable[[], Finish]] = [lambda q=one: q.ask(harness) for one in (*QUESTIONS[:6], bad)]  # type: ignore[misc]
+    *others, refused = crowd(harness, asks)
+    assert [future.result() for future in others] == answers[:6]
+    error = refused.exception()
+    assert isinstance(error, CallerError)
+    assert error.param == "min_new_tokens"

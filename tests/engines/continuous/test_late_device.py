@@ -1,7 +1,7 @@
 """A device that computes later than it is told to: what the engine measures is what the device does."""
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, pairwise
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from tests.engines import suite
-from tests.engines.continuous.conftest import engine_of, scarce
+from tests.engines.continuous.conftest import engine_of
 from tests.support.clients import until
 from tests.support.late_device import LAYER_S, TOKEN_S, Late
-from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.token_budget import UNNOTICED_S, PrefillPace
+from worker.engines.continuous.token_budget import UNNOTICED_S
 from worker.engines.loading.devices import Devices
 from worker.engines.loading.layer_progress import AHEAD, LayerProgress
 
@@ -47,21 +46,6 @@ def test_long_prompts_hold_up_nobodys_stream(fresh: suite.Harness, late: Late, m
     waits = [after - before for before, after in pairwise(seen)]
     assert max(waits) < 2 * UNNOTICED_S
     assert len([wait for wait in waits if wait > UNNOTICED_S / 2]) > len(come), "they came in between"
-
-
-@pytest.mark.usefixtures("late")
-def test_steps_that_only_repeat_an_answer_are_no_shorter_than_others(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody reads what they compute, and the next step that is read would seem to take their time, too."""
-    asked: dict[str, Any] = {"max_new_tokens": 12, "min_new_tokens": 12}
-    wanted, times, steps = fresh.ask("Hello", **asked)[0], list[float](), count(1)
-    monkeypatch.setattr(PrefillPace, "stepped", lambda _, __, seconds: times.append(seconds))
-    scarce(monkeypatch, Batch, "mixed_step", lambda *_: next(steps) == 9)
-    assert fresh.ask("Hello", **asked)[0] == wanted
-    layers = len(engine_of(fresh)._loaded.network.model.language_model.layers)
-    assert len(times) == 8 + 11
-    assert min(times) > layers * LAYER_S
 
 
 def test_layers_that_are_only_queued_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:

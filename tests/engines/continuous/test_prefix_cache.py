@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import Qwen2Config
+from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
-from worker.engines.continuous.kv_slices import KVSlices, RecurrentState, cut
+from worker.engines.continuous.kv_slices import KVSlices, RecurrentState, cut, record
 from worker.engines.continuous.prefix_cache import Mark, PrefixTree, ReuseBudget
 
 BYTES = 2 * 4
@@ -125,36 +127,10 @@ def test_a_recurrent_state_serves_only_where_it_was_taken() -> None:
     assert prefixes.find("", [1, 2, 9], anywhere) is None
 
 
-def test_the_same_placeholder_of_another_picture_is_another_token() -> None:
-    prefixes, _ = _prefixes()
-    shown: list[Mark] = [7, ("red", 0), ("red", 1), 8]
-    prefixes.keep("", shown, past(shown))
-    cases: list[tuple[list[Mark], int]] = [
-        ([7, ("red", 0), ("red", 1), 9], 3),
-        ([7, ("blue", 0), ("blue", 1), 8], 1),
-    ]
-    for asked, tokens in cases:
-        found = prefixes.find("", asked, anywhere)
-        assert found is not None
-        assert found.tokens == tokens
-
-
-def test_what_does_not_fit_at_all_drives_nothing_else_out() -> None:
-    prefixes, ledger = _prefixes(4 * BYTES)
-    prefixes.keep("", [1, 2], past([1, 2]))
-    prefixes.keep("", [2] * 5, past([2] * 5))
-    prefixes.keep("", [1, 2, 3, 4, 5], past([1, 2, 3, 4, 5]))
-    assert ledger.bytes == 2 * BYTES
-    assert prefixes.find("", [1, 2, 0], anywhere)
-
-
-@pytest.mark.parametrize("copies", [0, 1, 2])
-def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(
-    monkeypatch: pytest.MonkeyPatch, copies: int
-) -> None:
+def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     prefixes, ledger = _prefixes()
     prefixes.keep("", [1, 2, 3], past([1, 2, 3]))
-    left = iter(range(copies))
+    left = iter([1])
 
     def scarce(*given: Any) -> Any:
         if next(left, None) is None:
@@ -187,3 +163,61 @@ def test_what_prompts_have_in_common_is_used_whenever_one_of_them_is() -> None:
     found = prefixes.find("", [1, 1, 1, 0], anywhere)
     assert found
     assert found.tokens == 2
+
+
+TOKENS = 7
+
+
+def columns(layers: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    numbers = torch.arange(layers * 2 * TOKENS, dtype=torch.float32).reshape(layers, 2, 1, 1, TOKENS, 1)
+    return [(keys, values) for keys, values in numbers]
+
+
+def updated(cache: DynamicCache, tokens: slice) -> list[torch.Tensor]:
+    """What each layer attends to once these tokens are there."""
+    return [
+        cache.update(keys[:, :, tokens], values[:, :, tokens], layer)[0]
+        for layer, (keys, values) in enumerate(columns(2))
+    ]
+
+
+def test_a_cache_that_makes_its_layers_as_tokens_come_is_filled_as_well() -> None:
+    whole, filled = DynamicCache(), DynamicCache()
+    updated(whole, slice(0, 4))
+    KVSlices.of(whole).fill(filled)
+    assert filled.get_seq_length() == 4
+    pairs = zip(updated(filled, slice(4, 7)), updated(whole, slice(4, 7)), strict=True)
+    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
+
+def test_a_window_reaches_back_into_what_is_kept() -> None:
+    """Of a row longer than the window, cut where the window had moved on already."""
+    config = Qwen2Config(
+        num_hidden_layers=2, use_sliding_window=True, sliding_window=3, layer_types=["sliding_attention"] * 2
+    )
+    long, filled, alone = (DynamicCache(config=config) for _ in range(3))
+    record(long)
+    updated(long, slice(0, 7))
+    kept = KVSlices.of(long)
+    KVSlices(tuple((keys[:, :, :4], values[:, :, :4]) for keys, values in kept.columns)).fill(filled)
+    record(filled)
+    updated(alone, slice(0, 4))
+    assert filled.get_mask_sizes(1, 0) == alone.get_mask_sizes(1, 0)
+    pairs = zip(updated(filled, slice(4, 5)), updated(alone, slice(4, 5)), strict=True)
+    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
+
+def test_a_state_is_copied_both_ways() -> None:
+    first, second = LinearAttentionLayer(), LinearAttentionLayer()
+    first.update_conv_state(torch.ones(1, 2, 4))
+    first.update_recurrent_state(torch.ones(1, 2, 2))
+    kept = RecurrentState.of(first)
+    kept.fill(second)
+    for layer in (first, second):
+        layer.update_recurrent_state(torch.zeros(1, 2, 2))
+        layer.update_conv_state(torch.zeros(1, 2, 4))
+    third: Any = LinearAttentionLayer()
+    kept.fill(third)
+    assert third.recurrent_states[0].sum() == 4
+    assert third.conv_states[0].sum() == 8
+    assert kept.bytes == (4 + 8) * 4

@@ -1,16 +1,17 @@
-"""Who was there when something broke is no worse off afterwards than who comes later."""
+"""What goes wrong in the batch costs nobody but its cause, and no answer changes by it, then or later."""
 
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
 import torch
-from transformers import DynamicCache
 
+from shared.request import Format
+from shared.result import Piece
 from tests.engines import suite
 from tests.engines.continuous.conftest import (
     LONG,
@@ -25,18 +26,24 @@ from tests.engines.continuous.conftest import (
     fail,
     scarce,
     started,
+    strangers,
 )
 from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous import adaptive_limit
+from worker.engines.continuous import adaptive_limit, running_batch, sequence, shared_pass
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.kv_cache import AlignedLayer
+from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
+from worker.engines.continuous.mixed_pass import MixedPass
 from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.prefix_cache import PrefixTree
+from worker.engines.continuous.row_window import RowWindow
 from worker.engines.continuous.running_batch import RunningBatch
-from worker.engines.continuous.sequence import TokenSequence
+from worker.engines.continuous.sampling import Sampler
+from worker.engines.continuous.token_budget import BatchCapacity, PassLimits, PrefillPace
 from worker.engines.loading.loaded import LoadedModel
+from worker.engines.sampling import logprobs
+from worker.engines.sampling.processors import Confidence, LogitsError
 
 SCARCE = "CUDA out of memory."
-MANY = {**LONG, "temperature": 0.0}
 
 
 def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
@@ -76,19 +83,31 @@ def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
     assert engine._reuse._ledger.limit == limit
 
 
-@pytest.mark.parametrize("where", ["mixed_step", "join"])
-@pytest.mark.parametrize(("times", "answered"), [(1, True), (2, False)])
+def test_without_memory_what_is_kept_goes_before_any_row_does(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, ledger = [1], engine_of(fresh)._reuse._ledger
+    limit = ledger.limit
+
+    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
+        return bool(len(tokens) > 2 and left and ledger.bytes and left.pop())
+
+    scarce(monkeypatch, Batch, "mixed_step", missing)
+    assert crowded(fresh) == answers
+    assert not left
+    assert (engine_of(fresh).rows_now, ledger.limit) == (ROWS, limit // 2)
+
+
+@pytest.mark.parametrize(("where", "times"), [("mixed_step", 1), ("join", 2)])
 def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could_make_room(
-    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch, where: str, times: int, answered: bool
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch, where: str, times: int
 ) -> None:
     """Another process may have wanted the memory, for a moment only."""
     forgetful = started(shipped, options={"reuse_mb": 0})
     wanted, calls = QUESTIONS[0].ask(forgetful), count(1)
     drop_idle(forgetful)
     scarce(monkeypatch, Batch, where, lambda *_: next(calls) <= times)
-    if answered:
-        assert QUESTIONS[0].ask(forgetful) == wanted
-    else:
+    if times == 2:
         with pytest.raises(torch.OutOfMemoryError):
             QUESTIONS[0].ask(forgetful)
     assert QUESTIONS[0].ask(forgetful) == wanted
@@ -135,58 +154,22 @@ def test_a_prompt_that_is_too_long_for_one_pass_is_answered_although_nobody_deco
     assert not failed
 
 
-@pytest.mark.parametrize(("memory", "answered"), [(450, True), (300, False)])
-def test_a_prompt_whose_memory_runs_out_on_the_way_is_not_computed_anew_for_each_shorter_pass(
-    fresh: suite.Harness, memory: int, answered: bool
-) -> None:
-    """Everybody behind it would wait for as many prompts as there are halvings."""
-    text, computed = "Tell me about the picture. " * 60, list[int]()
-    wanted = fresh.ask(text, scope=None, max_new_tokens=3)[0]
-    last = engine_of(fresh)._loaded.network.model.language_model.layers[-1]
-
-    def too_much(layer: Any, given: Any, named: dict[str, Any]) -> None:
-        """All layers before the last one have the pass's tokens in the cache by then."""
-        past, tokens = named["past_key_values"], given[0].shape[1]
-        if type(past) is not DynamicCache:
-            return
-        if (done := past.get_seq_length(layer.self_attn.layer_idx)) + 4 * tokens > memory:
-            raise torch.OutOfMemoryError(SCARCE)
-        assert done == sum(computed)
-        computed.append(tokens)
-
-    with last.register_forward_pre_hook(too_much, with_kwargs=True):
-        if answered:
-            assert fresh.ask(text, scope=None, max_new_tokens=3)[0] == wanted
-        else:
-            with pytest.raises(torch.OutOfMemoryError):
-                fresh.ask(text, scope=None, max_new_tokens=3)
-    assert len(set(computed)) > 1
-
-
-@pytest.mark.parametrize(
-    ("where", "name"), [(Batch, "mixed_step"), (Prefill, "advance"), (TokenSequence, "prefill")]
-)
 def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the most that there is to give back: without it memory would run out once more."""
-    real, computed, left = getattr(where, name), list[Any](), list[Any]()
-    give_back = RunningBatch.give_back_memory
+    step, computed, left = Batch.mixed_step, list[Any](), list[Any]()
 
     def failing(*given: Any) -> Any:
         if not computed:
             activations = torch.zeros(8)
             computed.append(weakref.ref(activations))
             raise torch.OutOfMemoryError(SCARCE)
-        return real(*given)
-
-    def noted(self: RunningBatch) -> None:
-        left.append(computed[0]())
-        give_back(self)
+        return step(*given)
 
     wanted = QUESTIONS[0].ask(fresh)
-    monkeypatch.setattr(where, name, failing)
-    monkeypatch.setattr(RunningBatch, "give_back_memory", noted)
+    monkeypatch.setattr(Batch, "mixed_step", failing)
+    monkeypatch.setattr(RunningBatch, "give_back_memory", lambda _: left.append(computed[0]()))
     assert QUESTIONS[0].ask(fresh) == wanted
     assert left == [None]
 
@@ -196,76 +179,321 @@ def too_large(monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
         scarce(monkeypatch, Prefill, name, lambda prefill, *_: prefill._config.max_new_tokens == longest)
 
 
-@pytest.mark.parametrize(
-    ("where", "name", "at"), [(Batch, "leave", 1), *((AlignedLayer, "drop", at) for at in (1, 2, 3))]
+Way = Callable[[pytest.MonkeyPatch, suite.Harness], object]
+
+
+def apart(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
+    """Prompts share passes, and steps take none along."""
+    patch.setattr(PrefillPace, "mixes", lambda *_: False)
+    patch.setattr(PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096))
+
+
+def along(patch: pytest.MonkeyPatch, harness: suite.Harness) -> None:
+    """One prompt goes first, and steps take three others along, also on a GPU."""
+    patch.setattr(engine_of(harness)._loop._prefilling, "mixes", True)
+    patch.setattr(PrefillPace, "mixes", lambda *_: True)
+    patch.setattr(PrefillPace, "lasts", lambda _: False)
+    busy = PassLimits(tokens=400, idle=0, chunk=400, sequences=3)
+    patch.setattr(PrefillPace, "limits", lambda _, *, hurried: busy if hurried else PassLimits(1, 0))
+
+
+def recurrent(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
+    patch.setattr(BatchCache, "recurrent", True)
+
+
+def as_ever(*_: Any) -> None:
+    pass
+
+
+def at(*numbers: int) -> Callable[..., bool]:
+    calls = count(1)
+    return lambda *_, **__: next(calls) in numbers
+
+
+NO_MEMORY = torch.OutOfMemoryError(SCARCE)
+NO_MEMORY_ON_A_CPU = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+WEAKNESS = RuntimeError("a moment's weakness")
+
+
+FAILURES: tuple[tuple[Way, Any, str, Callable[[], Callable[..., bool]], Exception], ...] = (
+    (as_ever, PrefixTree, "keep", lambda: lambda *_: True, NO_MEMORY),
+    (as_ever, Batch, "mixed_step", lambda: lambda _, tokens, *__: len(tokens) > 2, NO_MEMORY_ON_A_CPU),
+    (as_ever, Batch, "leave", lambda: at(1), NO_MEMORY),
+    (along, MixedPass, "inputs", lambda: lambda mixed, *_: len(mixed.spans) > 1, NO_MEMORY),
+    (apart, shared_pass, "advance", lambda: lambda prefills, *_: len(prefills) > 2, NO_MEMORY),
 )
-def test_who_leaves_where_there_is_no_memory_left_costs_nobody_an_answer(
+RARER: tuple[tuple[Way, Any, str, Callable[[], Callable[..., bool]], Exception], ...] = (
+    (as_ever, Batch, "join", lambda: lambda batch, _: batch.rows == 2, NO_MEMORY),
+    (recurrent, Batch, "mixed_step", lambda: lambda _, tokens, *__: len(tokens) > 2, NO_MEMORY),
+    (as_ever, AlignedLayer, "drop", lambda: at(2), NO_MEMORY),
+    (as_ever, RunningBatch, "step", lambda: at(9), WEAKNESS),
+    (along, Prefill, "share", lambda: at(1, 2), WEAKNESS),
+    (along, MixedPass, "pasts", lambda: at(1), WEAKNESS),
+    (along, running_batch, "distributions", lambda: at(1), NO_MEMORY),
+    (apart, shared_pass, "advance", lambda: at(1), WEAKNESS),
+)
+
+
+@pytest.mark.parametrize(
+    ("way", "where", "name", "when", "error"),
+    [*FAILURES, *(pytest.param(*rarer, marks=pytest.mark.thorough) for rarer in RARER)],
+)
+def test_what_fails_at_a_moment_or_for_want_of_memory_costs_nobody_an_answer(
     fresh: suite.Harness,
     answers: list[Finish],
+    monkeypatch: pytest.MonkeyPatch,
+    way: Way,
+    where: Any,
+    name: str,
+    when: Callable[[], Callable[..., bool]],
+    error: Exception,
+) -> None:
+    way(monkeypatch, fresh)
+    failed, due = list[bool](), when()
+
+    def noted(*given: Any) -> bool:
+        failed.append(due(*given))
+        return failed[-1]
+
+    fail(monkeypatch, where, name, error, noted)
+    assert crowded(fresh, strangers(QUESTIONS, name)) == answers
+    assert any(failed)
+    assert engine_of(fresh).rows_now >= 2
+    assert crowded(fresh) == answers
+
+
+POISON = 666
+
+
+def any_poisoned(running: RunningBatch, *_: Any) -> bool:
+    return any(answer.row.parameters.seed == POISON for answer in running.answers)
+
+
+def prompt_poisoned(prefill: Prefill, *_: Any) -> bool:
+    return prefill._config.max_new_tokens == POISON
+
+
+@pytest.mark.parametrize(
+    ("way", "faults"),
+    [
+        (as_ever, [(RunningBatch, "step", any_poisoned)]),
+        (along, [(Prefill, name, prompt_poisoned) for name in ("advance", "share")]),
+        (
+            apart,
+            [
+                (Prefill, "advance", prompt_poisoned),
+                (shared_pass, "advance", lambda prefills, *_: any(map(prompt_poisoned, prefills))),
+            ],
+        ),
+    ],
+    ids=["every step", "along with steps", "a pass over several"],
+)
+def test_whoever_breaks_what_is_computed_fails_alone(
+    fresh: suite.Harness,
+    answers: list[Finish],
+    monkeypatch: pytest.MonkeyPatch,
+    way: Way,
+    faults: list[tuple[Any, str, Callable[..., bool]]],
+) -> None:
+    way(monkeypatch, fresh)
+    for where, name, when in faults:
+        fail(monkeypatch, where, name, IndexError("index out of range in self"), when)
+    poison = Question(5, {**LONG, "seed": POISON, "max_new_tokens": POISON})
+    asked = strangers([*QUESTIONS[:3], poison, *QUESTIONS[3:]], "beside one to blame")
+    futures = crowd(fresh, asks(fresh, asked))
+    assert isinstance(futures.pop(3).exception(), IndexError)
+    assert [future.result() for future in futures] == answers
+    assert crowded(fresh) == answers
+
+
+def test_a_row_whose_numbers_are_none_fails_alone_and_leaves_nothing_behind(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keys and values become NaN, as they do where a model's own numbers overflow."""
+    step: Any = RunningBatch.step
+
+    def broken(self: RunningBatch, *beside: Any) -> Any:
+        cache: Any = self._batch._cache
+        for row, answer in enumerate(self.answers):
+            for layer in cache.layers if answer.row.parameters.seed == POISON else ():
+                layer.keys[row] = torch.nan
+                layer.values[row] = torch.nan
+        return step(self, *beside)
+
+    monkeypatch.setattr(RunningBatch, "step", broken)
+    poison = Question(5, {**LONG, "seed": POISON})
+    futures = crowd(fresh, asks(fresh, [*QUESTIONS[:3], poison, *QUESTIONS[3:]]))
+    assert isinstance(futures.pop(3).exception(), LogitsError)
+    assert [future.result() for future in futures] == answers
+    assert crowded(fresh) == answers
+
+
+@pytest.mark.parametrize(
+    ("way", "where", "name", "when"),
+    [
+        (as_ever, RunningBatch, "step", lambda running, *_: len(running.answers) > 1),
+        (along, MixedPass, "pasts", lambda *_: True),
+        (as_ever, Batch, "leave", lambda *_: True),
+    ],
+    ids=["a step", "a step with prompts", "as somebody leaves"],
+)
+def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
+    fresh: suite.Harness,
+    monkeypatch: pytest.MonkeyPatch,
+    way: Way,
+    where: Any,
+    name: str,
+    when: Callable[..., bool],
+) -> None:
+    way(monkeypatch, fresh)
+    assert not fresh.engine.broken
+    fail(monkeypatch, where, name, torch.AcceleratorError("CUDA error: launch failure", 719), when)
+    futures = crowd(fresh, asks(fresh, [Question(n, {**LONG, "seed": n}) for n in range(ROWS)]))
+    errors = [future.exception() for future in futures]
+    assert {type(error) for error in errors if error} == {DeviceBroken}
+    assert errors.count(None) <= (name == "leave"), "who leaves has its answer"
+    assert fresh.engine.broken
+    assert fresh.engine.idle_s() == 0
+    with pytest.raises(DeviceBroken):
+        QUESTIONS[0].ask(fresh)
+
+
+def test_a_row_that_breaks_the_device_by_itself_is_to_blame(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, RunningBatch, "step", RuntimeError("CUDA error: device-side assert"), lambda *_: True)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        QUESTIONS[4].ask(fresh)
+    assert fresh.engine.broken
+
+
+def test_a_reader_that_fails_ends_its_own_row_only(harness: suite.Harness, answers: list[Finish]) -> None:
+    def broken(piece: Piece) -> None:
+        raise ConnectionError(piece.text)
+
+    row = harness.row("Hello", emit=broken, **LONG)
+    futures = crowd(harness, [lambda: harness.engine.generate(row), *asks(harness, QUESTIONS)])
+    assert isinstance(futures.pop(0).exception(), ConnectionError)
+    assert [future.result() for future in futures] == answers
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("every", [2, 3])
+def test_rows_torn_apart_for_want_of_memory_are_answered_as_alone(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """Some layers have moved when memory runs out, others have not; without spare columns that is often."""
+    calls, failures = count(1), [1, 2]
+
+    def torn(layer: AlignedLayer, _rows: int, _columns: int, shift: int) -> bool:
+        crowded_out = layer._window.rows >= 2 and shift and next(calls) % every == 0
+        return bool(crowded_out and failures and failures.pop())
+
+    monkeypatch.setattr(RowWindow, "room", lambda _, columns: columns)
+    scarce(monkeypatch, AlignedLayer, "make_room", torn)
+    monkeypatch.setattr(BatchCapacity, "shrink", lambda *_: None)
+    # How many rows are in one step is the machine's choice.
+    for _ in range(10):
+        assert crowded(fresh) == answers
+        if not failures:
+            return
+    pytest.fail("no rows were torn apart")
+
+
+def test_a_mistake_of_the_engines_own_lets_nobody_wait_for_ever(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fail(patch, BatchCapacity, "admits", ZeroDivisionError("a mistake"), lambda *_: True)
+        with pytest.raises(ZeroDivisionError):
+            QUESTIONS[4].ask(fresh)
+    assert crowded(fresh) == answers
+
+
+LIKELIHOODS = ((sequence, "distributions"), (logprobs.Distribution, "of"), (sequence, "Sampler"))
+FORMAT = Format(kind="choice", content='["cats and dogs and so on","dogs and cats and so on"]')
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "at", "parameters", "replayed"),
+    [
+        (torch.Tensor, "exponential_", 3, LONG, 0),
+        (Confidence, "logprob", 3, LONG, 4),
+        (Confidence, "logprob", 3, {"format": FORMAT}, 0),
+        (Sampler, "accept", 3, {"format": FORMAT}, 4),
+        *((where, name, 1, LONG | {"logprobs": 1}, 0) for where, name in LIKELIHOODS),
+    ],
+)
+def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
+    fresh: suite.Harness,
     monkeypatch: pytest.MonkeyPatch,
     where: Any,
     name: str,
     at: int,
+    parameters: dict[str, Any],
+    replayed: int,
 ) -> None:
-    """Some layers may have let go of the row by then, others not."""
+    """Also where a reader already has the beginning: what follows fits to it."""
+    asked: dict[str, Any] = {**parameters, "temperature": 2.0, "seed": 3}
+    wanted, pieces = fresh.ask("What?", **asked)
+    read: dict[str, Any] = {
+        "published": tuple(i for piece in pieces[:replayed] for i in piece.ids),
+        "published_text": "".join(piece.text for piece in pieces[:replayed]),
+    }
+    scarce_once(monkeypatch, where, name, at)
+    assert fresh.ask("What?", **asked, **read)[0] == wanted
+
+
+def scarce_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int) -> None:
+    """Its call number `at` finds no memory; what is kept for later requests makes room then."""
     calls = count(1)
-    scarce(monkeypatch, where, name, lambda *_: next(calls) == at)
-    assert crowded(fresh) == answers
-    assert crowded(fresh) == answers
+    scarce(monkeypatch, where, name, lambda *_, **__: next(calls) == at)
 
 
-def test_callers_who_give_up_where_there_is_no_memory_left_cost_nobody_an_answer(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [fresh.row(f"Who gives up {number}?", **MANY) for number in range(2)]
-    step = RunningBatch.step
-
-    def left(self: RunningBatch, *beside: Any) -> Any:
-        if len(self.answers) == ROWS:
-            for row in rows:
-                row.cancel.set()
-        return step(self, *beside)
-
-    leavers = count(1)
-    scarce(monkeypatch, Batch, "leave", lambda *_: next(leavers) == 1)
-    monkeypatch.setattr(RunningBatch, "step", left)
-    giving_up = [partial(fresh.engine.generate, row) for row in rows]
-    futures = crowd(fresh, [*giving_up, *asks(fresh, QUESTIONS)])
-    assert [type(futures.pop(0).exception()) for _ in rows] == [Cancelled, Cancelled]
-    assert [future.result() for future in futures] == answers
-
-
-def test_a_device_that_breaks_as_somebody_leaves_lets_nobody_wait_for_ever(
+def test_who_stays_is_answered_where_memory_ran_out_behind_a_step_and_a_neighbour_leaves(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failure = torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
-    fail(monkeypatch, Batch, "leave", failure, lambda *_: True)
-    futures = crowd(fresh, asks(fresh, QUESTIONS))
-    first, *others = sorted(future.exception() is not None for future in futures)
-    assert (first, set(others)) == (False, {True})
-    assert {type(error) for future in futures if (error := future.exception())} == {DeviceBroken}
+    """The step's tokens are in the cache by then, and none was drawn behind them."""
+    asked: dict[str, Any] = {**LONG, "seed": 1, "logprobs": 0}
+    wanted, _ = fresh.ask("Who stays?", **asked)
+    leaving = fresh.row("Who leaves?", **asked)
+    real = logprobs.distributions
+
+    def missing(logits: torch.Tensor, counts: list[int]) -> Any:
+        if len(counts) == 2 and not leaving.cancel.is_set():
+            leaving.cancel.set()
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(logits, counts)
+
+    monkeypatch.setattr(running_batch, "distributions", missing)
+    asks = [lambda: fresh.engine.generate(leaving), lambda: fresh.ask("Who stays?", **asked)[0]]
+    gone, stayed = crowd(fresh, asks)
+    assert isinstance(gone.exception(), Cancelled)
+    assert stayed.result() == wanted
 
 
-def test_rows_that_one_step_failed_are_soon_together_again(
+def test_an_answer_that_ends_beside_a_draw_without_memory_is_ended_once(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is tried by itself; were it to go on so to its end, all others would wait for it."""
-    step, rows, failed, together = RunningBatch.step, list[int](), list[int](), list[list[Any]]()
+    """Nor is there any to give the draw's memory back, so that all rows go back into the line."""
+    short: dict[str, Any] = {"temperature": 4.0, "min_new_tokens": 3, "max_new_tokens": 3, "seed": 2}
+    questions = [Question(3, {**LONG, "seed": 1}), Question(6, short)]
+    wanted = [question.ask(fresh) for question in questions]
+    take, hit = sequence.TokenSequence.take, list[int]()
 
-    def weak(self: RunningBatch, *beside: Any) -> Any:
-        if len(self.answers) == ROWS:
-            together.append(list(self.answers))
-            if not failed:
-                failed.append(len(rows))
-                raise RuntimeError("a moment's weakness")
-        rows.append(len(self.answers))
-        return step(self, *beside)
+    def missing(self: sequence.TokenSequence, *drawn: Any) -> None:
+        beside = engine_of(fresh)._loop._running.answers
+        if not hit and beside[:1] == [self] and any(left(other) == 1 for other in beside[1:]):
+            hit.append(len(beside))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        take(self, *drawn)
 
-    questions = [Question(number, MANY) for number in range(ROWS)]
-    wanted = crowded(fresh, questions)
-    monkeypatch.setattr(RunningBatch, "step", weak)
+    monkeypatch.setattr(sequence.TokenSequence, "take", missing)
+    scarce_once(monkeypatch, RunningBatch, "give_back_memory", 1)
     assert crowded(fresh, questions) == wanted
-    since = rows[failed[0] :]
-    assert since.count(ROWS) > since.count(1)
-    *tried, last = together[0]
-    assert together[1] == [last, *tried]
+    assert hit == [2]
+
+
+def left(unfinished: sequence.TokenSequence) -> int:
+    """Tokens."""
+    return unfinished.budget - len(unfinished._transcript.ids)

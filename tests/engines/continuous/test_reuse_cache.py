@@ -1,33 +1,23 @@
 """What earlier requests left in memory is not computed again; it serves their caller only, within a limit."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image as Pictures
+from transformers.models.timm_wrapper.modeling_timm_wrapper import TimmWrapperModelOutput
 
-from shared.request import Image, Message, Request, Text
+from shared.request import Image, Message, Parameters, Request, Text
 from tests.engines import suite
-from tests.engines.continuous.conftest import (
-    LONG,
-    Question,
-    crowd,
-    crowded,
-    drop_idle,
-    engine_of,
-    fail,
-    loaded,
-    scarce,
-    started,
-)
-from tests.support.patience import PATIENCE_S
+from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, loaded, started
 from worker.engines.base import Cancelled, Finish, Row
-from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.model_inputs import EncodedPictures
 from worker.engines.continuous.prefix_cache import PrefixTree
 from worker.engines.continuous.reuse_cache import ReuseCache
-from worker.engines.continuous.sampling import Sampler
 from worker.engines.loading.loaded import LoadedModel
 
 MB = 2**20
@@ -47,13 +37,16 @@ def tokens(harness: suite.Harness, text: str = ABOUT, pictures: int = 1) -> int:
     return harness.row(text, [suite.picture()] * pictures).prompt.tokens
 
 
-def test_a_prompt_that_was_asked_before_is_not_computed_again(harness: suite.Harness) -> None:
-    assert [cached(harness, scope="again") for _ in range(2)] == [0, tokens(harness)]
+def about(harness: suite.Harness, before: str, shown: Image, scope: str) -> Finish:
+    """What is answered about a picture behind some words."""
+    message = Message(role="user", parts=(Text(text=before), shown, Text(text=ABOUT)))
+    asked = Request(model="m", messages=(message,))
+    prompt = harness.engine.prepare(asked, [suite.picture("green")], scope)
+    return harness.engine.generate(Row(prompt, asked.parameters, lambda _: None, threading.Event()))
 
 
-def test_what_was_known_is_counted(fresh: suite.Harness) -> None:
-    for _ in range(3):
-        fresh.ask(ABOUT, [suite.picture()])
+def test_a_prompt_that_was_asked_before_is_not_computed_again_and_is_counted(fresh: suite.Harness) -> None:
+    assert [cached(fresh) for _ in range(3)] == [0, *[tokens(fresh)] * 2]
     counts = fresh.engine.reused
     assert counts is not None
     assert (counts.prompts, counts.hits, counts.cached_tokens) == (3, 2, 2 * tokens(fresh))
@@ -76,24 +69,6 @@ def test_of_a_prompt_that_is_not_to_be_stored_nothing_is_kept_or_told(
     assert len(encodings) == 1, "of those that are kept"
 
 
-def test_what_one_caller_does_to_the_logits_stays_with_them(
-    harness: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    processed_scores = Sampler.processed_scores
-
-    def scribbling(self: Sampler, logits: torch.Tensor) -> torch.Tensor:
-        scores = processed_scores(self, logits).clone()
-        logits.zero_()
-        return scores
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Sampler, "processed_scores", scribbling)
-        harness.ask(ABOUT, [suite.picture()], scope="scribbles", temperature=1.5)
-    asked = harness.ask(ABOUT, [suite.picture()], scope="scribbles")[0]
-    assert asked.cached_tokens
-    assert asked == alone.ask(ABOUT, [suite.picture()])[0]
-
-
 def test_equal_prompts_that_come_together_are_computed_once(
     harness: suite.Harness, encodings: list[Any]
 ) -> None:
@@ -105,38 +80,27 @@ def test_equal_prompts_that_come_together_are_computed_once(
     assert len(encodings) == 1
 
 
-def test_a_picture_that_many_ask_about_is_encoded_once_wherever_it_stands(
-    harness: suite.Harness, encodings: list[Any]
-) -> None:
-    for number in range(4):
-        before = Message(role="user", parts=(Text(text=f"{number}. Look at this."),))
-        shown = Message(role="user", parts=(Image(), Text(text=ABOUT)))
-        asked = Request(model="m", messages=(before, shown))
-        prompt = harness.engine.prepare(asked, [suite.picture("green")], "a picture")
-        row = Row(prompt, asked.parameters, lambda _: None, threading.Event())
-        assert harness.engine.generate(row).cached_tokens < prompt.image_tokens
-    assert len(encodings) == 1
-
-
 def test_of_several_pictures_only_the_new_one_is_encoded(
     harness: suite.Harness, encodings: list[Any]
 ) -> None:
     first, second = suite.picture("red"), suite.picture("blue")
     for shown in ([first], [first, second], [second, first], [second, second]):
-        finish, _ = harness.ask("What are they?", shown, scope="several")
-        assert finish.text
+        assert harness.ask("What are they?", shown, scope="several")[0].text
     assert len(encodings) == 2
+    for shape in ((64, 48), (48, 64)):
+        harness.ask("What is it?", [Pictures.new("RGB", shape, "red")], scope="several")
+    assert len(encodings) == 4, "the same pixels in another shape are another picture"
 
 
-@pytest.mark.parametrize(("first", "second", "times"), [("a", "a", 1), ("a", "b", 2)])
-def test_a_picture_is_known_by_its_file(
-    fresh: suite.Harness, encodings: list[Any], first: str, second: str, times: int
+@pytest.mark.parametrize(
+    ("files", "times"), [((None, None, None), 1), (("a", "a", "a"), 1), (("a", "b", "a"), 2)]
+)
+def test_a_picture_is_encoded_once_wherever_it_stands_and_is_known_by_its_file(
+    fresh: suite.Harness, encodings: list[Any], files: tuple[str | None, ...], times: int
 ) -> None:
-    for number, file in enumerate((first, second)):
-        parts = (Text(text=f"{number}."), Image(digest=file * 64), Text(text=ABOUT))
-        asked = Request(model="m", messages=(Message(role="user", parts=parts),))
-        prompt = fresh.engine.prepare(asked, [suite.picture()], "files")
-        fresh.engine.generate(Row(prompt, asked.parameters, lambda _: None, threading.Event()))
+    for number, file in enumerate(files):
+        shown = Image(digest=file * 64) if file else Image()
+        assert about(fresh, f"{number}. Look at this.", shown, "files").text
     assert len(encodings) == times
 
 
@@ -147,22 +111,6 @@ def test_a_picture_that_was_shrunk_for_its_neighbours_is_another_picture(fresh: 
         for size in ((64, 48), (32, 24))
     )
     assert large != small
-
-
-def test_several_pictures_are_each_prepared_once(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared, pictures = list[int](), engine_of(fresh)._loaded.renderer._processor.image_processor
-    prepare = type(pictures)._preprocess
-
-    def noted(self: Any, images: Any, *given: Any, **named: Any) -> Any:
-        prepared.append(len(images))
-        return prepare(self, images, *given, **named)
-
-    monkeypatch.setattr(type(pictures), "_preprocess", noted)
-    row = fresh.row("What are they?", [suite.picture("red"), suite.picture("blue")])
-    assert prepared == [2]
-    assert len(row.prompt.inputs.shown) == 2
 
 
 def test_a_picture_that_is_forgotten_in_the_last_moment_is_encoded_with_the_others(
@@ -208,9 +156,8 @@ def test_rows_and_what_is_kept_share_the_memory_of_the_cache() -> None:
 def test_by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear(
     shipped: LoadedModel,
 ) -> None:
-    harnesses = [started(shipped, options={"cache_mb": size}) for size in (100, 10_000)]
-    limits = [reuse_of(harness)._ledger.limit for harness in harnesses]
-    assert limits == [25 * MB, 1024 * MB]
+    for size, limit in ((100, 25), (10_000, 1024)):
+        assert reuse_of(started(shipped, options={"cache_mb": size}))._ledger.limit == limit * MB
 
 
 def test_who_wants_nothing_kept_has_nothing_kept(shipped: LoadedModel) -> None:
@@ -219,51 +166,6 @@ def test_who_wants_nothing_kept_has_nothing_kept(shipped: LoadedModel) -> None:
     assert reuse_of(without)._ledger.bytes == 0
     assert "; reuses nothing" in without.engine.reason
     assert without.engine.reused is None
-
-
-def test_without_memory_what_is_kept_goes_before_any_row_does(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left, reuse = [1], reuse_of(fresh)
-    limit = reuse._ledger.limit
-
-    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
-        return bool(len(tokens) > 2 and left and reuse._ledger.bytes and left.pop())
-
-    scarce(monkeypatch, Batch, "mixed_step", missing)
-    assert crowded(fresh) == answers
-    assert not left
-    assert engine_of(fresh)._loop._capacity.rows == 4
-    assert reuse._ledger.limit == limit // 2
-
-
-def test_a_prompt_alone_without_memory_is_tried_without_what_was_kept_and_then_in_halves(
-    fresh: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert cached(fresh) == 0
-    tries = list[int]()
-    drop_idle(fresh)
-
-    def missing(prefill: Prefill, *_: Any) -> bool:
-        tries.append(reuse_of(fresh)._ledger.bytes)
-        return len(tries) == 1 or prefill._config.max_new_tokens == 13
-
-    scarce(monkeypatch, Prefill, "advance", missing)
-    assert fresh.ask("Another question")[0] == alone.ask("Another question")[0]
-    assert tries[0] > tries[1] == 0
-    tries.clear()
-    drop_idle(fresh)
-    with pytest.raises(torch.OutOfMemoryError):
-        fresh.ask("It never fits", [suite.picture("green")], max_new_tokens=13)
-    # Whole, whole again without what was kept, and two halves: a quarter would be too short.
-    assert len(tries) == 4
-
-
-def test_memory_that_runs_out_for_keeping_costs_no_answer(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scarce(monkeypatch, PrefixTree, "keep", lambda *_: True)
-    assert crowded(fresh) == answers
 
 
 def test_a_caller_who_leaves_halfway_leaves_nothing_wrong_behind(harness: suite.Harness) -> None:
@@ -276,51 +178,46 @@ def test_a_caller_who_leaves_halfway_leaves_nothing_wrong_behind(harness: suite.
     assert finish.cached_tokens == tokens(harness)
 
 
-def test_rows_taken_out_and_computed_again_find_their_own_prompts(
-    fresh: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What makes a step fail is not memory: all rows leave, and each goes on by itself."""
-    computed, failing = list[int](), [True]
-
-    def together(_: Batch, tokens: list[int], *__: Any) -> bool:
-        if first := len(tokens) == 3 and bool(failing) and failing.pop():
-            computed.clear()
-        return first
-
-    chunk = Prefill._chunk
-
-    def counted(self: Prefill, end: int) -> Any:
-        computed.append(end - self.done)
-        return chunk(self, end)
-
-    fail(monkeypatch, Batch, "mixed_step", RuntimeError("a moment's weakness"), together)
-    monkeypatch.setattr(Prefill, "_chunk", counted)
-    long = [Question(number, {**LONG, "seed": number}) for number in range(3)]
-    assert crowded(fresh, long) == [question.ask(alone) for question in long]
-    assert not failing
-    assert computed == []
-
-
 def test_chats_side_by_side_are_answered_as_alone(harness: suite.Harness, alone: suite.Harness) -> None:
     """Turns that join and leave each other's batches, some of them on what others have just left."""
 
     def chat(engine: suite.Harness, number: int) -> list[tuple[int, ...]]:
-        text, ids = f"chat {number}: what is there?", list[tuple[int, ...]]()
+        text, ids, scope = f"chat {number}: what is there?", list[tuple[int, ...]](), f"chat {number % 2}"
         for turn in range(4):
-            finish, _ = engine.ask(
-                text, [suite.picture("red")], scope=f"chat {number % 2}", max_new_tokens=9 + number
-            )
+            finish, _ = engine.ask(text, [suite.picture()], scope=scope, max_new_tokens=9 + number)
             ids.append(finish.ids)
             text += f" {finish.text} And {turn}?"
         return ids
 
-    expected = [chat(alone, number) for number in range(5)]
-    got: dict[int, list[tuple[int, ...]]] = {}
-    threads = [
-        threading.Thread(target=lambda n=number: got.update({n: chat(harness, n)})) for number in range(5)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE_S)
-    assert [got[number] for number in range(5)] == expected
+    with ThreadPoolExecutor(5) as pool:
+        got = list(pool.map(partial(chat, harness), range(5)))
+    assert got == [chat(alone, number) for number in range(5)]
+
+
+def turn(engine: suite.Harness, said: list[tuple[str, str]], scope: str, **parameters: Any) -> Finish:
+    messages = tuple(
+        Message(role=role, parts=(*((Image(),) if at == 0 else ()), Text(text=text)))
+        for at, (role, text) in enumerate(said)
+    )
+    asked = Request(model="m", messages=messages, parameters=Parameters(**parameters))
+    prompt = engine.engine.prepare(asked, [suite.picture()], scope)
+    return engine.engine.generate(Row(prompt, asked.parameters, lambda _: None, threading.Event()))
+
+
+@pytest.mark.parametrize("most", [2, 3, 48], ids=["cut off", "cut off later", "ended"])
+def test_a_chat_goes_on_from_the_last_token_of_the_answer_that_was_computed(
+    harness: suite.Harness, alone: suite.Harness, most: int
+) -> None:
+    """The last token was drawn, and never fed: nothing is known of what follows it."""
+    first = turn(harness, [("user", ABOUT)], f"turns {most}", max_new_tokens=most)
+    said = [("user", ABOUT), ("assistant", first.text), ("user", "And now?")]
+    later = turn(harness, said, f"turns {most}")
+    assert later.cached_tokens == harness.row(ABOUT, [suite.picture()]).prompt.tokens + len(first.ids) - 1
+    assert later.ids == turn(alone, said, "").ids
+
+
+def test_pictures_are_reused_where_an_encoder_promises_more_outputs_than_the_model_reads() -> None:
+    given = TimmWrapperModelOutput(last_hidden_state=torch.ones(1, 5, 8), pooler_output=torch.ones(1, 4, 8))
+    encoded = EncodedPictures.of(given)
+    assert encoded is not None
+    assert encoded.part(1, 3).output().pooler_output.shape == (1, 2, 8)

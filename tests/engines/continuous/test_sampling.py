@@ -1,25 +1,20 @@
 """Rows that draw are drawn together: each as if it were alone."""
 
 import math
-from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
 from shared.errors import CallerError
 from shared.request import Parameters
-from worker.engines.continuous import sampling
-from worker.engines.continuous.sampling import WARPERS, Choice, Sampler, sample_tokens
+from worker.engines.continuous.sampling import BLOCK, WARPERS, Sampler, Suppressed, greedy, sample_tokens
 from worker.engines.sampling.processors import LogitsError, processors_of
 
 VOCABULARY = 300
 CPU = torch.device("cpu")
-READS = {"aten._local_scalar_dense", "aten.multinomial", "aten.bincount", "aten.nonzero"}
-"""On a GPU each of them waits for the device."""
 
 
 def made(number: int, **more: Any) -> tuple[Sampler, LogitsProcessorList]:
@@ -69,36 +64,13 @@ def test_a_row_among_others_draws_what_generate_draws_for_it_alone() -> None:
     assert got == wanted
 
 
-def test_a_step_waits_for_the_device_no_more_often_for_many_rows_than_for_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    reads: Counter[str] = Counter()
-    listed = torch.Tensor.tolist
-
-    class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if str(func.overloadpacket) in READS:
-                reads[str(func)] += 1
-            return func(*args, **(kwargs or {}))
-
-    def tolist(self: torch.Tensor) -> Any:
-        reads["tolist"] += 1
-        return listed(self)
-
-    monkeypatch.setattr(torch.Tensor, "tolist", tolist)
-    samplers, logits = [made(number)[0] for number in range(16)], steps(1, 16)[0]
-    with Reads():  # type: ignore[no-untyped-call]
-        for sampler, choice in zip(samplers, sample_tokens(samplers, logits), strict=True):
-            assert not isinstance(choice, Exception)
-            sampler.accept(choice)
-    assert reads == {"tolist": 2}
-
-
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_only_the_row_whose_logits_are_no_numbers_fails_and_its_ban_is_not_blamed(broken: float) -> None:
+    """Be they the model's own, or what the row's own processors leave."""
     samplers, logits = [made(number)[0] for number in range(8)], steps(1, 8)[0]
     everything = tuple((token, -100.0) for token in range(VOCABULARY))
     samplers[3], samplers[4] = (made(number, logit_bias=everything)[0] for number in (3, 4))
+    samplers[5]._processors = [*samplers[5]._processors, lambda _, scores: scores + broken]  # type: ignore[list-item]
     logits[3, 9] = broken
     raised: dict[int, type[Exception]] = {}
     for row, (sampler, choice) in enumerate(zip(samplers, sample_tokens(samplers, logits), strict=True)):
@@ -108,22 +80,7 @@ def test_only_the_row_whose_logits_are_no_numbers_fails_and_its_ban_is_not_blame
             sampler.accept(choice)
         except (LogitsError, CallerError) as error:
             raised[row] = type(error)
-    assert raised == {3: LogitsError, 4: CallerError}
-
-
-@pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_a_row_whose_own_processors_leave_no_numbers_is_not_answered_with_the_first_token(
-    broken: float,
-) -> None:
-    samplers, logits = [made(number)[0] for number in (1, 5, 9)], steps(1, 3)[0]
-    samplers[1]._processors = [*samplers[1]._processors, lambda _, scores: scores + broken]  # type: ignore[list-item]
-    for row, (sampler, choice) in enumerate(zip(samplers, sample_tokens(samplers, logits), strict=True)):
-        assert isinstance(choice, Choice)
-        if row == 1:
-            with pytest.raises(LogitsError):
-                sampler.accept(choice)
-        else:
-            sampler.accept(choice)
+    assert raised == {3: LogitsError, 4: CallerError, 5: LogitsError}
 
 
 def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
@@ -144,21 +101,28 @@ def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
     assert got == wanted[:5] + wanted[6:]
 
 
-def test_rows_of_a_large_vocabulary_stay_in_the_caches_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "BLOCK", VOCABULARY + 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    samplers, logits, rows, warped = (
-        [made(1)[0] for _ in range(5)],
-        steps(1, 5)[0],
-        list[int](),
-        Sampler.warped,
-    )
+MANY = BLOCK // 3
 
-    def noted(self: Sampler, scores: torch.Tensor) -> torch.Tensor:
-        rows.append(len(scores))
-        return warped(self, scores)
 
-    wanted = [sample_tokens([sampler], logits[row : row + 1].clone()) for row, sampler in enumerate(samplers)]
-    monkeypatch.setattr(Sampler, "warped", noted)
-    assert [[choice] for choice in sample_tokens(samplers, logits)] == wanted
-    assert rows == [2, 2, 1]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_row_gets_its_most_probable_token_and_how_probable_that_is(dtype: torch.dtype) -> None:
+    logits = 8 * torch.randn(7, MANY, generator=torch.Generator().manual_seed(3)).to(dtype)
+    suppressed = [int(logits[2].argmax()), 5]
+    expected = logits.float().index_fill(1, torch.tensor(suppressed), -torch.inf).softmax(dim=-1).max(dim=-1)
+    found = greedy(logits, Suppressed([*suppressed, MANY + 1]))
+    assert [choice.token for choice in found] == expected.indices.tolist()
+    assert [choice.probability for choice in found] == pytest.approx(expected.values.tolist(), rel=1e-4)
+
+
+def test_of_equally_probable_tokens_it_is_the_first_as_generate_takes_it() -> None:
+    logits = torch.zeros(1, 100)
+    logits[0, [7, 50]] = 1
+    assert greedy(logits, Suppressed([]))[0].token == 7
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_row_whose_logits_are_no_numbers_is_told_apart_from_its_neighbours(broken: float) -> None:
+    logits = torch.zeros(3, 100)
+    logits[1, 9] = broken
+    found = greedy(logits, Suppressed([]))
+    assert [math.isnan(choice.probability) for choice in found] == [False, True, False]

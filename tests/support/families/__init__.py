@@ -23,3 +23,4 @@ FAMILIES = (
     Family("lfm2-vl", llama.lfm2_vl, seed=2),
     Family("mllama", llama.mllama, seed=3),
 )
+NAMED = {family.name: family for family in FAMILIES}
