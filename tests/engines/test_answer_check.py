@@ -1,4 +1,4 @@
-"""A finished answer is checked against its schema as its draft says, exactly and in bounded time."""
+"""Grammars and the check of a finished answer hold it to what its schema means, in bounded time."""
 
 import json
 from datetime import datetime, timedelta

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +104,18 @@ def marked(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def takes(tokenizer: PreTrainedTokenizerFast, wanted: CallGrammar, text: str) -> bool:
-    matcher = Grammars(tokenizer, [token_id(tokenizer, END)]).calls(wanted)
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+@cache
+def grammars(syntax: Syntax, marked: bool) -> tuple[PreTrainedTokenizerFast, Grammars]:
+    tokenizer = byte_tokenizer(*(MARKS[syntax] if marked else ()))
+    return tokenizer, Grammars(tokenizer, [token_id(tokenizer, END)])
 
 
 def check(syntax: Syntax, marked: bool, text: str, tools: Tools, form: Format | None = None) -> bool:
-    tokenizer = byte_tokenizer(*(MARKS[syntax] if marked else ()))
-    return takes(tokenizer, CallGrammar(tools, syntax, form, SPACING), text)
+    """Whether it is a whole answer."""
+    tokenizer, made = grammars(syntax, marked)
+    matcher = made.calls(CallGrammar(tools, syntax, form, SPACING))
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
 
 
 def required(**changes: Any) -> Tools:
@@ -152,11 +155,9 @@ def test_words_may_stand_where_nothing_has_to_be_called(syntax: Syntax, marked: 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_an_answer_that_calls_nothing_has_the_form_that_was_wanted(syntax: Syntax, marked: bool) -> None:
+    schema = '{"type":"object","properties":{"a":{"type":"boolean"}}}'
     for form, right in (
-        (
-            Format(kind="json", content='{"type":"object","properties":{"a":{"type":"boolean"}}}'),
-            '{"a": true}',
-        ),
+        (Format(kind="json", content=schema), '{"a": true}'),
         (Format(kind="choice", content='["cat","dog"]'), "dog"),
     ):
         assert check(syntax, marked, right, BOTH, form)
@@ -198,11 +199,8 @@ def test_the_echo_engine_calls_what_its_question_says_and_has_no_grammar() -> No
     request = question(ONE["hermes"], BOTH.model_copy(update={"functions": (CLOCK,)}))
     prompt = engine.prepare(request, [])
     finish = engine.generate(Row(prompt, request.parameters, lambda _: None, threading.Event()))
-    assert (engine.facts.tools, prompt.syntax, read("hermes", finish.text)) == (
-        "hermes",
-        "hermes",
-        [ParsedCall("clock", '{"at": 1}')],
-    )
+    assert engine.facts.tools == prompt.syntax == "hermes"
+    assert read("hermes", finish.text) == [ParsedCall("clock", '{"at": 1}')]
     with refused("unsupported_parameter", "tools"):
         engine.grammar(question("Hi", required()))
 
@@ -237,7 +235,7 @@ def generate(engine: Engine, request: Request, **fields: Any) -> tuple[Finish, l
     return engine.generate(row), pieces
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_dice_call_what_they_have_to_and_as_its_schema_says(loaded: tuple[Syntax, Engine], seed: int) -> None:
     syntax, engine = loaded
     request = question(

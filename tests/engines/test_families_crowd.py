@@ -1,6 +1,5 @@
-"""Beside others, requests of every family get the answers they get alone, token for token, in float32."""
+"""Beside others, and on what is known of a prompt already, every family answers as alone, token for token."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -8,14 +7,13 @@ from typing import Any
 import pytest
 
 from shared.errors import ModelFailed
+from tests.engines.continuous.conftest import noted
 from tests.support.families import FAMILIES, NAMED
-from tests.support.families import chatting as faults
 from tests.support.families.asking import BLUE, CONVERSATIONS, RED, Conversation, Subject, spot
-from tests.support.families.chatting import ALBUM, TURNS, Plant, answered, continued
-from tests.support.families.crowd import ROWS, Crowd, Fault, flat, forwards, leaking, members, off_by_one
+from tests.support.families.chatting import ALBUM, TURNS, answered, continued
+from tests.support.families.crowd import ROWS, Crowd, forwards, members
 from tests.support.families.family import Family, called
 from worker.engines.continuous import shared_pass
-from worker.engines.continuous.captured_step import CapturedSteps
 from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.mixed_pass import MixedPass
 from worker.engines.continuous.token_budget import PassLimits, PrefillPace
@@ -65,13 +63,11 @@ def alone(subject: Subject) -> list[tuple[int, ...]]:
     ]
 
 
-def beside_others(
-    subject: Subject, name: str = "continuous", fault: Fault | None = None
-) -> tuple[list[int], int]:
+def beside_others(subject: Subject, name: str = "continuous") -> tuple[list[int], int]:
     """Which members of the crowd got another answer than alone, and the most rows that computed at once."""
     crowd, expected = members(subject), alone(subject)
     engine = subject.engine(name, rows=ROWS)
-    with forwards(subject, fault) as rows:
+    with forwards(subject) as rows:
         answers = Crowd(engine, subject).ask(crowd)
     assert [m.leaves for m in crowd] == [got is None for got in answers]
     pairs = enumerate(zip(answers, expected, strict=True))
@@ -96,22 +92,21 @@ def captured(engine: Any) -> bool:
 def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     subject: Subject, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, advance, shared = subject.engine("continuous", rows=ROWS), shared_pass.advance, list[int]()
-    chunk, grain = WAYS[way]
-
-    def noted(prefills: Sequence[Any], ends: Sequence[int], width: int) -> Any:
-        assert len(prefills) > 1 or width % grain == 0
-        shared.append(len(prefills))
-        return advance(prefills, ends, width)
-
+    engine, (chunk, grain) = subject.engine("continuous", rows=ROWS), WAYS[way]
     assert isinstance(engine, ContinuousEngine)
     monkeypatch.setattr(engine._loop._prefilling, "_grain", grain)
-    monkeypatch.setattr(shared_pass, "advance", noted)
+    shared = noted(
+        monkeypatch,
+        shared_pass,
+        "advance",
+        lambda prefills, _, width: len(prefills) > 1 or width % grain == 0,
+    )
     monkeypatch.setattr(PrefillPace, "mixes", lambda *_: False)
     monkeypatch.setattr(
         PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=chunk)
     )
     assert Crowd(engine, subject).at_once(members(subject), way) == alone(subject)
+    assert all(shared)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
 
 
@@ -120,15 +115,10 @@ def test_prompts_that_steps_take_along_change_no_answer(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine: Any = subject.engine("continuous", rows=ROWS)
-    inputs, chunks = MixedPass.inputs, list[int]()
     if captured(engine):
         monkeypatch.setattr(engine._loop._prefilling, "mixes", subject.family.name not in APART_FROM_STEPS)
 
-    def noted(self: MixedPass, *how: Any) -> Any:
-        chunks.append(len(self.spans))
-        return inputs(self, *how)
-
-    monkeypatch.setattr(MixedPass, "inputs", noted)
+    chunks = noted(monkeypatch, MixedPass, "inputs")
     limits = {True: PassLimits(tokens=5, idle=0, chunk=5, sequences=3), False: PassLimits(tokens=1, idle=0)}
     monkeypatch.setattr(PrefillPace, "limits", lambda _, *, hurried: limits[hurried])
     monkeypatch.setattr(PrefillPace, "mixes", lambda *_: True)
@@ -147,26 +137,6 @@ def test_several_answers_to_one_prompt_are_those_it_gets_one_by_one(subject: Sub
         got.append([finish.ids for finish in engine.generate_all(rows)])
     assert got[0] == got[1]
     assert len(set(got[0])) > 1
-
-
-@pytest.mark.parametrize(
-    ("subject", "fault"),
-    [
-        (NAMED["llava"], leaking),
-        (NAMED["llava"], off_by_one),
-        (NAMED["gemma3"], leaking),
-        (NAMED["qwen2.5-vl"], flat),
-        (NAMED["qwen3.5"], off_by_one),
-    ],
-    indirect=["subject"],
-    ids=called,
-)
-def test_a_fault_in_the_batch_would_be_noticed(
-    subject: Subject, fault: Fault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A graph calls no code that could be given a fault.
-    monkeypatch.setattr(CapturedSteps, "logits", lambda *_: None)
-    assert beside_others(subject, fault=fault)[0]
 
 
 @pytest.mark.parametrize("subject", [NAMED["mllama"]], indirect=True, ids=called)
@@ -237,26 +207,3 @@ def test_tokens_drawn_at_random_do_not_depend_on_what_is_known(subject: Subject)
     drawn = {"seed": 7, "temperature": 1.2, "top_p": 0.9, "repetition_penalty": 1.1}
     asked = answered(subject, "drawn", **drawn)
     assert [one.changed for one in asked] == [False] * len(asked)
-
-
-@pytest.mark.parametrize(
-    ("subject", "fault"),
-    [
-        (NAMED["llava"], faults.positions_begin_anew),
-        (NAMED["llava"], faults.another_pictures_features),
-        (NAMED["gemma3"], faults.columns_are_another_tokens),
-        (NAMED["qwen2.5-vl"], faults.positions_count_tokens),
-        (NAMED["qwen3-vl"], faults.another_pictures_features),
-        (NAMED["lfm2-vl"], faults.states_begin_anew),
-        (NAMED["paligemma"], faults.all_pictures_are_one),
-        (NAMED["llava-onevision"], faults.all_cut_pictures_are_one),
-    ],
-    indirect=["subject"],
-    ids=lambda value: called(value) or getattr(value, "__name__", None),
-)
-def test_a_fault_in_what_is_kept_would_be_noticed(
-    subject: Subject, fault: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    subject.engine("continuous", rows=4)
-    fault(monkeypatch)
-    assert any(one.changed for one in answered(subject, fault.__name__))

@@ -102,16 +102,6 @@ def test_a_caller_s_slow_formats_let_each_other_caller_s_go_first(paused: Paused
     assert not results._places._amounts
 
 
-def test_a_format_that_many_threads_wait_for_is_not_compiled_by_each(paused: PausedSandbox) -> None:
-    results = SandboxResults()
-    with ThreadPoolExecutor(8) as threads:
-        futures = submitted(results, threads, "anyone", *["same"] * 8)
-        paused.until(MAX_CONCURRENT)
-        paused.end("same")
-        assert {future.result(PATIENCE_S) for future in futures} == {"same is compiled"}
-    assert len(paused.begun) == MAX_CONCURRENT
-
-
 def test_a_sandbox_that_failed_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: str) -> str:
         raise SandboxError

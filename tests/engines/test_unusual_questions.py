@@ -1,4 +1,4 @@
-"""Questions with no picture, or with several, that a model's own code cannot bear."""
+"""Questions that a model's own code cannot bear: no picture, several, an address that it would fetch."""
 
 import errno
 from pathlib import Path

@@ -18,8 +18,9 @@ from transformers import AutoModelForImageTextToText
 from shared.models import Model
 from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
+from tests.engines.continuous.conftest import noted
 from tests.support.patience import PATIENCE_S
-from worker.engines.base import DeviceBroken, Finish, Row
+from worker.engines.base import DeviceBroken
 from worker.engines.prompt.picture_tokens import noise
 from worker.engines.prompt.pixel_bytes import packed_array
 from worker.engines.registry import create
@@ -97,15 +98,7 @@ def test_several_answers_are_computed_at_once_before_the_first_caller_comes(
 ) -> None:
     """Of one row alone a worker would not learn that several end vLLM."""
     own: Any = vllm.engine
-    asked = list[int]()
-    generate_all = own.generate_all
-
-    def counted(rows: Sequence[Row]) -> list[Finish]:
-        asked.append(len(rows))
-        finishes: list[Finish] = generate_all(rows)
-        return finishes
-
-    monkeypatch.setattr(own, "generate_all", counted)
+    asked = noted(monkeypatch, own, "generate_all", len)
     own._tried()
     assert asked == [3, 3]
 

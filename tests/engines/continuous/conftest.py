@@ -16,9 +16,8 @@ from shared.models import Model
 from tests.engines import suite
 from tests.support.clients import until
 from worker.engines.base import Finish
-from worker.engines.continuous import shared_pass
+from worker.engines.continuous import reuse_cache, shared_pass
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.continuous.model_inputs import EncodedPictures, encode
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.continuous.verify import batching
@@ -209,41 +208,38 @@ def scarce(patch: pytest.MonkeyPatch, where: Any, name: str, when: Callable[...,
     fail(patch, where, name, torch.OutOfMemoryError("CUDA out of memory."), when)
 
 
+def noted(
+    patch: pytest.MonkeyPatch, where: Any, name: str, what: Callable[..., Any] = lambda *_, **__: None
+) -> list[Any]:
+    """What is to be told of each call of what is called `name`, by what it is called with."""
+    real, told = getattr(where, name), list[Any]()
+
+    @wraps(real)
+    def calling(*given: Any, **named: Any) -> Any:
+        told.append(what(*given, **named))
+        return real(*given, **named)
+
+    patch.setattr(where, name, calling)
+    return told
+
+
+def _spans(prefills: list[Prefill], ends: list[int], _: int) -> list[tuple[int, int]]:
+    return [(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)]
+
+
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
     """Where the prompts of each shared pass began and ended."""
-    advance, computed = shared_pass.advance, list[list[tuple[int, int]]]()
-
-    def noted(prefills: list[Prefill], ends: list[int], width: int) -> Any:
-        computed.append([(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)])
-        return advance(prefills, ends, width)
-
-    monkeypatch.setattr(shared_pass, "advance", noted)
-    return computed
+    return noted(monkeypatch, shared_pass, "advance", _spans)
 
 
 @pytest.fixture
 def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """One entry for each time that the encoder is called."""
-    calls: list[Any] = []
-
-    def counted(network: Any, inputs: Any) -> EncodedPictures | None:
-        calls.append(inputs)
-        return encode(network, inputs)
-
-    monkeypatch.setattr("worker.engines.continuous.reuse_cache.encode", counted)
-    return calls
+    return noted(monkeypatch, reuse_cache, "encode")
 
 
 def shown_to_encoder(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures each call of the model's own encoder takes."""
     base = engine_of(harness)._loaded.network.base_model
-    encode, calls = base.get_image_features, list[int]()
-
-    @wraps(encode)
-    def counted(*args: Any, **named: Any) -> Any:
-        calls.append(len(named["pixel_values"]))
-        return encode(*args, **named)
-
-    monkeypatch.setattr(base, "get_image_features", counted)
-    return calls
+    return noted(monkeypatch, base, "get_image_features", lambda **named: len(named["pixel_values"]))

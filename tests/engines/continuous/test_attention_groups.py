@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig
 
+from tests.engines.continuous.conftest import noted
 from worker.engines.continuous import attention
 from worker.engines.continuous.attention import AttentionGroup, grouped
 from worker.engines.continuous.batch import Batch
@@ -43,14 +44,7 @@ def test_short_rows_do_not_pay_for_a_long_one_and_rows_of_like_length_stay_atten
 @pytest.fixture
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Rows and columns that attend together, call by call."""
-    calls: list[tuple[int, int]] = []
-
-    def counted(module: Any, query: Any, key: Any, *rest: Any) -> Any:
-        calls.append((key.shape[0], key.shape[2]))
-        return COMPUTED(module, query, key, *rest)
-
-    monkeypatch.setattr(PATCHED, counted)
-    return calls
+    return noted(monkeypatch, attention, "_attend", lambda _, __, key, *___: (key.shape[0], key.shape[2]))
 
 
 @torch.inference_mode()

@@ -1,12 +1,10 @@
 """Attention as products, beside torch's own function."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from tests.engines.continuous.conftest import noted
 from tests.support.device import DEVICE
 from worker.engines.continuous import attention
 from worker.engines.continuous.verify.cases import cases
@@ -73,25 +71,10 @@ def test_what_products_leave_out_is_left_to_transformers() -> None:
         assert not attention.possible(query, keys.contiguous(), None, {})
 
 
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether products computed a new token's attention, call by call."""
-    seen: list[bool] = []
-    possible: Callable[..., bool] = attention.possible
-
-    def watched(query: torch.Tensor, *rest: Any) -> bool:
-        found = possible(query, *rest)
-        if query.shape[2] == 1:
-            seen.append(found)
-        return found
-
-    monkeypatch.setattr(attention, "possible", watched)
-    return seen
-
-
 def test_what_a_batch_is_judged_by_is_computed_by_torch_alone(
-    steps: list[bool], shipped: LoadedModel
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a fault of the products would be on both sides of the proof."""
+    products = noted(monkeypatch, attention, "attention")
     cases(shipped)
-    assert steps == []
+    assert products == []

@@ -14,6 +14,7 @@ from tests.engines.continuous.conftest import (
     crowded,
     engine_of,
     loaded,
+    noted,
     strangers,
 )
 from worker.engines.base import Cancelled, Finish
@@ -37,15 +38,8 @@ def no_graphs(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many chunks each step took along. One prompt goes first, all others come along, 9 tokens a step."""
-    inputs, chunks = MixedPass.inputs, list[int]()
-
-    def noted(self: MixedPass, *how: Any) -> Any:
-        chunks.append(len(self.spans))
-        return inputs(self, *how)
-
-    monkeypatch.setattr(MixedPass, "inputs", noted)
     beside(monkeypatch, 9)
-    return chunks
+    return noted(monkeypatch, MixedPass, "inputs", lambda mixed, *_: len(mixed.spans))
 
 
 class Scarce(torch.Tensor):

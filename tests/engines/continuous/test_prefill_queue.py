@@ -1,4 +1,4 @@
-"""Which prompts share a pass, and how far they are filled up."""
+"""How rows, prompts and memory are shared out: the line, passes over prompts, their pace, and limits."""
 
 from dataclasses import dataclass
 from itertools import count

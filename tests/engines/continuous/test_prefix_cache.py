@@ -1,4 +1,4 @@
-"""What is kept of prompts is found again where it belongs, and nowhere else, within its memory."""
+"""What is kept of prompts is found where it belongs, within its memory, and is not written into."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -13,7 +13,16 @@ from transformers.models.timm_wrapper.modeling_timm_wrapper import TimmWrapperMo
 
 from shared.request import Image, Message, Parameters, Request, Text
 from tests.engines import suite
-from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, loaded, started
+from tests.engines.continuous.conftest import (
+    LONG,
+    Question,
+    crowd,
+    crowded,
+    engine_of,
+    loaded,
+    noted,
+    started,
+)
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.model_inputs import EncodedPictures
 from worker.engines.continuous.prefix_cache import PrefixTree
@@ -130,15 +139,9 @@ def test_memory_stays_within_its_limit_and_answers_stay_the_same(
     shipped: LoadedModel, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = started(shipped, options={"reuse_mb": 1, "cache_mb": 64})
-    reuse, most = reuse_of(small), list[int]()
-    keep = PrefixTree.keep
-
-    def watched(self: PrefixTree, *given: Any) -> None:
-        keep(self, *given)
-        most.append(reuse._ledger.bytes)
-
-    monkeypatch.setattr(PrefixTree, "keep", watched)
-    assert reuse._ledger.limit == MB
+    ledger = reuse_of(small)._ledger
+    most = noted(monkeypatch, PrefixTree, "keep", lambda *_: ledger.bytes)
+    assert ledger.limit == MB
     for _ in range(2):
         assert crowded(small) == answers
     assert MB // 2 < max(most) <= MB

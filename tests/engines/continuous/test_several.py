@@ -16,6 +16,7 @@ from tests.engines.continuous.conftest import (
     crowd,
     engine_of,
     fail,
+    noted,
     scarce,
     shown_to_encoder,
     started,
@@ -37,33 +38,18 @@ def forgetful(shipped: LoadedModel) -> suite.Harness:
     return started(shipped, options={"reuse_mb": 0})
 
 
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tokens each pass over a prompt took in."""
-    advance, passes = Prefill.advance, list[int]()
-
-    def counted(self: Prefill, tokens: int | None = None) -> Any:
-        before = self.done
-        prefilled = advance(self, tokens)
-        passes.append(self.done - before)
-        return prefilled
-
-    monkeypatch.setattr(Prefill, "advance", counted)
-    return passes
-
-
 def alone(harness: suite.Harness, rows: Sequence[Row]) -> list[Finish]:
     return [harness.engine.generate(row) for row in rows]
 
 
 @pytest.mark.parametrize("n", [2, ROWS, 2 * ROWS])
 def test_a_prompt_and_its_picture_are_computed_once_however_many_answers_and_rows_there_are(
-    forgetful: suite.Harness, computed: list[int], monkeypatch: pytest.MonkeyPatch, n: int
+    forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch, n: int
 ) -> None:
-    encoded, asked = shown_to_encoder(forgetful, monkeypatch), several.rows(forgetful, n)
-    finishes = forgetful.engine.generate_all(asked)
-    assert computed == [asked[0].prompt.tokens]
-    assert len(encoded) == 1
+    encoded = shown_to_encoder(forgetful, monkeypatch)
+    begun = noted(monkeypatch, Prefill, "advance", lambda prefill, *_: prefill.done)
+    finishes = forgetful.engine.generate_all(several.rows(forgetful, n))
+    assert (begun, encoded) == ([0], [1])
     assert len({finish.ids for finish in finishes}) == n, "each has dice of its own"
 
 

@@ -1,4 +1,4 @@
-"""A model that would answer otherwise beside others is found out at load; each flaw here would let one."""
+"""A model that would answer otherwise beside others, or on what is kept, is found out at load."""
 
 import logging
 import re

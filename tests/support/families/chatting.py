@@ -129,10 +129,6 @@ def all_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(prompt_content, "_digest", lambda *_: "the same")
 
 
-def all_cut_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(prompt_content, "_digest_of", lambda _: "the same")
-
-
 def another_pictures_features(patch: pytest.MonkeyPatch) -> None:
     picture_of = ReuseCache._picture
 

@@ -1,4 +1,4 @@
-"""Requests that join and leave a batch while others compute, and faults to plant into it."""
+"""Requests that join and leave a batch while others compute."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
-
-import torch
 
 from shared.result import Piece
 from tests.support.clients import until
@@ -117,40 +115,17 @@ def held_back(engine: Any, count: int) -> Iterator[None]:
         del line.waiting
 
 
-Forward = Callable[..., Any]
-Fault = Callable[[dict[str, Any]], None]
-
-
-def off_by_one(inputs: dict[str, Any]) -> None:
-    """Fault: the last row's position is off by one."""
-    inputs["position_ids"] = inputs["position_ids"].clone()
-    inputs["position_ids"][..., -1, :] += 1
-
-
-def leaking(inputs: dict[str, Any]) -> None:
-    """Fault: rows attend to columns of longer neighbours."""
-    inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
-
-
-def flat(inputs: dict[str, Any]) -> None:
-    """Fault: positions count tokens, as if pictures had no height and width."""
-    lengths = inputs["attention_mask"].sum(-1, keepdim=True) - 1
-    inputs["position_ids"] = lengths.expand_as(inputs["position_ids"])
-
-
 @contextmanager
-def forwards(subject: Subject, change: Fault | None = None) -> Iterator[list[int]]:
-    """Row counts of the networks' decoding steps; `change` corrupts the inputs of those with several rows."""
+def forwards(subject: Subject) -> Iterator[list[int]]:
+    """Row counts of the networks' decoding steps."""
     network, counts = type(subject.network), list[int]()
-    original: Forward = network.forward
+    original: Callable[..., Any] = network.forward
 
     @wraps(original)
     def forward(self: Any, *args: Any, **inputs: Any) -> Any:
         ids = inputs.get("input_ids")
         if ids is not None and ids.shape[-1] == 1:
             counts.append(len(ids))
-            if change is not None and len(ids) > 1:
-                change(inputs)
         return original(self, *args, **inputs)
 
     network.forward = forward
