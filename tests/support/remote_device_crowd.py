@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 
 from tests.engines.continuous.conftest import QUESTIONS, Question, crowded, loaded
-from tests.engines.continuous.test_formats import MIXED
+from tests.engines.continuous.test_continuous import MIXED
 from tests.support import remote_device
 from tests.support.families import FAMILIES
 from tests.support.families.asking import Subject

@@ -10,7 +10,7 @@ from transformers import LlavaForConditionalGeneration
 
 from shared.models import Model
 from tests.engines import suite
-from tests.engines.test_sequential import TINY
+from tests.engines.conftest import TINY
 from worker.engines.base import Engine
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
