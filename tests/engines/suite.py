@@ -57,7 +57,7 @@ class Harness:
 
 @contextmanager
 def refused(
-    code: str, param: str | None = None, match: str = ""
+    code: str, param: str | None = None, match: str | None = None
 ) -> Iterator[pytest.ExceptionInfo[CallerError]]:
     """As its caller's error; where a `param` is to blame, by its name."""
     with pytest.raises(CallerError, match=match) as error:

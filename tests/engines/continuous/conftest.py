@@ -242,4 +242,4 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def shown_to_encoder(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures each call of the model's own encoder takes."""
     base = engine_of(harness)._loaded.network.base_model
-    return noted(monkeypatch, base, "get_image_features", lambda **named: len(named["pixel_values"]))
+    return noted(monkeypatch, base, "get_image_features", lambda *_, **named: len(named["pixel_values"]))
