@@ -138,7 +138,8 @@ def test_a_stop_token_waits_for_the_least_answer(harness: suite.Harness) -> None
 
 def test_logprobs_are_the_models_own_whatever_bends_the_draw(harness: suite.Harness) -> None:
     """By one forward pass of transformers over the whole answer."""
-    bent = {"temperature": 5.0, "top_k": 7, "repetition_penalty": 1.5, "presence_penalty": 1.0}
+    bent: dict[str, Any] = {"temperature": 5.0, "top_k": 7}
+    bent |= {"repetition_penalty": 1.5, "presence_penalty": 1.0}
     bent |= {"seed": 1, "max_new_tokens": 8, "min_new_tokens": 8}
     finish, _ = harness.ask("Hello", logprobs=3, logit_bias=[[74, 9.0]], **bent)
     prompt = harness.engine.prepare(suite.question("Hello"), ()).inputs

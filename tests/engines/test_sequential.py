@@ -99,7 +99,7 @@ def test_an_answer_tells_how_sure_the_model_was(harness: suite.Harness) -> None:
 
 
 def test_penalties_reach_the_model(harness: suite.Harness) -> None:
-    asked = {"max_new_tokens": 30, "min_new_tokens": 30, "temperature": 6.0, "seed": 1}
+    asked: dict[str, Any] = {"max_new_tokens": 30, "min_new_tokens": 30, "temperature": 6.0, "seed": 1}
     varied, _ = harness.ask("Hello", **asked, frequency_penalty=2.0, presence_penalty=2.0)
     monotonous, _ = harness.ask("Hello", **asked, frequency_penalty=-2.0, presence_penalty=-2.0)
     assert len(set(varied.ids)) > len(set(monotonous.ids))
