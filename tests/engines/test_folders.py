@@ -342,6 +342,13 @@ def test_how_a_model_would_search_end_and_keep_changes_no_answer_and_floods_no_l
     assert "max_length" not in caplog.text
 
 
+def test_what_a_folder_s_own_code_says_in_its_own_form_is_taken_as_it_is() -> None:
+    """Its class may hold what no JSON can."""
+    defaults = GenerationConfig(eos_token_id={1}, sequence_bias={(4,): 1.0}, num_beams=3)  # type: ignore[no-untyped-call]
+    settle(defaults)
+    assert (defaults.eos_token_id, defaults.sequence_bias, defaults.num_beams) == ({1}, {(4,): 1.0}, None)
+
+
 def test_an_answer_that_lost_tokens_is_an_error_and_never_given() -> None:
     engine: Any = loaded(TINY, engine="sequential")
     engine._loaded.network.generation_config.prompt_lookup_num_tokens = 3

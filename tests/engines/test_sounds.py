@@ -1,5 +1,7 @@
 """Sounds behind our engines: what transformers answers alone, whoever is beside them."""
 
+import json
+import shutil
 import threading
 from array import array
 from collections.abc import Sequence
@@ -18,12 +20,13 @@ from shared.models import Model
 from shared.request import Image, Message, Parameters, Part, Request, Sound, Text
 from tests.engines.suite import refused
 from tests.support.families.asking import BLUE, RED, Subject
-from tests.support.families.family import Family
+from tests.support.families.family import Family, hf
 from tests.support.families.gemma import gemma4, gemma4_listening
 from tests.support.sounds import wave
 from worker.engines.base import Engine, Finish, Row, Samples
 from worker.engines.continuous.prompt_content import PromptContent
 from worker.engines.continuous.verify.batching import verify
+from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 from worker.engines.sequential import SequentialEngine
 
@@ -176,6 +179,22 @@ def test_what_is_longer_than_the_model_listens_is_refused_and_not_cut_off(folder
     long = wave(30.5, hertz=10.0)
     with refused("invalid_audio", "sounds[0]", match="listens for 30 s"):
         loaded(folder, "sequential").prepare(request((long, "?")), [], "", [long])
+
+
+def test_a_sound_is_not_cut_off_where_a_models_texts_were_in_training(folder: Path, tmp_path: Path) -> None:
+    trained = shutil.copytree(folder, tmp_path / "trained", ignore=shutil.ignore_patterns("*.safetensors"))
+    file = trained / "tokenizer_config.json"
+    known = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(known | {"truncation": True, "max_length": 1000}), encoding="utf-8")
+    found, due = (
+        Renderer(hf.AutoProcessor.from_pretrained(each), hf.AutoConfig.from_pretrained(each), 2048).prompt(
+            request((LONG, "What is said?")), [], [LONG]
+        )
+        for each in (trained, folder)
+    )
+    assert found.audio_tokens == due.audio_tokens > 0
+    for name, value in due.inputs.items():
+        assert torch.equal(found.inputs[name], value), name
 
 
 def test_sounds_that_a_template_drops_are_not_passed_over(folder: Path) -> None:

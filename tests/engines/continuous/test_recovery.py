@@ -29,7 +29,7 @@ from tests.engines.continuous.conftest import (
     strangers,
 )
 from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous import adaptive_limit, running_batch, sequence, shared_pass
+from worker.engines.continuous import adaptive_limit, reuse_cache, running_batch, sequence, shared_pass
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.mixed_pass import MixedPass
@@ -221,6 +221,7 @@ FAILURES: tuple[tuple[Way, Any, str, Callable[[], Callable[..., bool]], Exceptio
     (as_ever, Batch, "leave", lambda: at(1), NO_MEMORY),
     (along, MixedPass, "inputs", lambda: lambda mixed, *_: len(mixed.spans) > 1, NO_MEMORY),
     (apart, shared_pass, "advance", lambda: lambda prefills, *_: len(prefills) > 2, NO_MEMORY),
+    (apart, reuse_cache, "encode_all", lambda: lambda *_: True, NO_MEMORY),
 )
 RARER: tuple[tuple[Way, Any, str, Callable[[], Callable[..., bool]], Exception], ...] = (
     (as_ever, Batch, "join", lambda: lambda batch, _: batch.rows == 2, NO_MEMORY),
