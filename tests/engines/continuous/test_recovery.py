@@ -46,6 +46,11 @@ from worker.engines.sampling.processors import Confidence, LogitsError
 SCARCE = "CUDA out of memory."
 
 
+def at(*numbers: int) -> Callable[..., bool]:
+    calls = count(1)
+    return lambda *_, **__: next(calls) in numbers
+
+
 def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,9 +109,9 @@ def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could
 ) -> None:
     """Another process may have wanted the memory, for a moment only."""
     forgetful = started(shipped, options={"reuse_mb": 0})
-    wanted, calls = QUESTIONS[0].ask(forgetful), count(1)
+    wanted = QUESTIONS[0].ask(forgetful)
     drop_idle(forgetful)
-    scarce(monkeypatch, Batch, where, lambda *_: next(calls) <= times)
+    scarce(monkeypatch, Batch, where, at(*range(1, times + 1)))
     if times == 2:
         with pytest.raises(torch.OutOfMemoryError):
             QUESTIONS[0].ask(forgetful)
@@ -203,11 +208,6 @@ def recurrent(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
 
 def as_ever(*_: Any) -> None:
     pass
-
-
-def at(*numbers: int) -> Callable[..., bool]:
-    calls = count(1)
-    return lambda *_, **__: next(calls) in numbers
 
 
 NO_MEMORY = torch.OutOfMemoryError(SCARCE)
@@ -416,7 +416,7 @@ FORMAT = Format(kind="choice", content='["cats and dogs and so on","dogs and cat
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "at", "parameters", "replayed"),
+    ("where", "name", "call", "parameters", "replayed"),
     [
         (torch.Tensor, "exponential_", 3, LONG, 0),
         (Confidence, "logprob", 3, LONG, 4),
@@ -430,7 +430,7 @@ def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
     monkeypatch: pytest.MonkeyPatch,
     where: Any,
     name: str,
-    at: int,
+    call: int,
     parameters: dict[str, Any],
     replayed: int,
 ) -> None:
@@ -441,14 +441,8 @@ def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
         "published": tuple(i for piece in pieces[:replayed] for i in piece.ids),
         "published_text": "".join(piece.text for piece in pieces[:replayed]),
     }
-    scarce_once(monkeypatch, where, name, at)
+    scarce(monkeypatch, where, name, at(call))
     assert fresh.ask("What?", **asked, **read)[0] == wanted
-
-
-def scarce_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int) -> None:
-    """Its call number `at` finds no memory; what is kept for later requests makes room then."""
-    calls = count(1)
-    scarce(monkeypatch, where, name, lambda *_, **__: next(calls) == at)
 
 
 def test_who_stays_is_answered_where_memory_ran_out_behind_a_step_and_a_neighbour_leaves(
@@ -490,7 +484,7 @@ def test_an_answer_that_ends_beside_a_draw_without_memory_is_ended_once(
         take(self, *drawn)
 
     monkeypatch.setattr(sequence.TokenSequence, "take", missing)
-    scarce_once(monkeypatch, RunningBatch, "give_back_memory", 1)
+    scarce(monkeypatch, RunningBatch, "give_back_memory", at(1))
     assert crowded(fresh, questions) == wanted
     assert hit == [2]
 

@@ -41,7 +41,6 @@ from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.row_window import RowWindow
 from worker.engines.continuous.verify import batching
 from worker.engines.continuous.verify.batching import verify
-from worker.engines.continuous.verify.cases import VerifyCase
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
@@ -220,23 +219,6 @@ def test_a_config_that_forces_the_end_costs_nobody_the_batch() -> None:
     model = LoadedModel(tiny())
     model.network.generation_config.forced_eos_token_id = 1
     verify(model, reuse=False)
-
-
-def test_neighbours_are_not_blamed_for_what_fails_without_them(
-    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = Batch.step
-    with monkeypatch.context() as patch:
-        patch.setattr(Batch, "step", lambda self, tokens: step(self, tokens).roll(1, dims=1))
-        with pytest.raises(BatchingError, match=r"^in a batch by itself its logits"):
-            verify(shipped)
-
-    def unanswered(_: LoadedModel) -> list[VerifyCase]:
-        raise ValueError("no")
-
-    monkeypatch.setattr(batching, "cases", unanswered)
-    with pytest.raises(BatchingError, match=r"^a made-up request fails: ValueError: no"):
-        verify(shipped)
 
 
 @pytest.mark.parametrize("proof", ["_crowds", "_cut_points", "reusable", "shared_pass_cases"])
