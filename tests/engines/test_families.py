@@ -83,13 +83,6 @@ def test_an_interrupted_answer_goes_on_as_it_would_have(subject: Subject) -> Non
     assert resumed.ids == whole.ids
 
 
-def test_tokens_of_pictures_are_counted(subject: Subject) -> None:
-    engine = subject.engine()
-    for pictures in ([RED], [RED, BLUE]):
-        prompt = subject.row(engine, Conversation("", ((*pictures, "What?"),))).prompt
-        assert len(pictures) <= prompt.image_tokens < prompt.tokens
-
-
 @pytest.mark.parametrize(
     "subject", [family for family in FAMILIES if not family.raw], indirect=True, ids=called
 )

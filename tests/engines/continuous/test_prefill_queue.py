@@ -255,13 +255,8 @@ def test_what_a_moment_took_comes_back_and_no_more() -> None:
     assert last(rows, PATIENCE) == [2] * (PATIENCE - 1) + [3]
     assert last(rows, PATIENCE) == [3] * (PATIENCE - 1) + [4]
     assert set(last(rows, 3 * PATIENCE)) == {4}
-
-
-def test_at_least_one_row_is_left() -> None:
-    rows = AdaptiveLimit(4)
-    for now, left in ((2, 2), (3, 2), (0, 1)):
-        rows.shrink(now)
-        assert rows.now == left
+    rows.shrink(0)
+    assert rows.now == 1, "at least one row is left"
 
 
 @pytest.mark.parametrize(("doubles", "too_few"), [(False, 2), (True, 1)])
@@ -281,16 +276,6 @@ def test_memory_that_stays_short_is_tried_ever_more_rarely_but_within_reason() -
         waits.append(next(uses for uses in count(1) if rows.lasted(1)))
     assert waits[:4] == [PATIENCE * 2**number for number in range(4)]
     assert waits[-3:] == [MOST_PATIENCE] * 3
-
-
-def test_an_earlier_shortage_is_forgotten_once_all_has_lasted() -> None:
-    rows = AdaptiveLimit(2)
-    for wait in (1, 2, 4):
-        rows.shrink(1)
-        assert last(rows, wait * PATIENCE)[-2:] == [1, 2]
-    last(rows, 8 * PATIENCE)
-    rows.shrink(1)
-    assert last(rows, PATIENCE)[-2:] == [1, 2]
 
 
 def answer(arrived: float, *, begun: bool = False) -> Any:
