@@ -115,8 +115,7 @@ def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
     harness.context = replace(harness.context, settings=harness.settings.model_copy(update={"queue": queue}))
     job = harness.ask("how big is")
     harness.attempt(Keeping(MODEL))
-    result = harness.job(job).result
-    assert result is not None
+    result = harness.result(job)
     assert (scopes, result.usage.cached_tokens) == ([expected], 2)
 
 
@@ -147,8 +146,7 @@ def test_a_picture_that_cannot_be_decoded_fails_at_once_and_names_itself(harness
     hollow = png((64, 48), b"\0\1\2", colour=RGB)
     job = harness.ask("look", picture(), hollow)
     harness.attempt()
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert (error.code, error.param) == ("invalid_image", "images[1]")
 
 
@@ -198,8 +196,7 @@ def test_pictures_whose_bytes_were_lost_fail_one_run_and_not_all_that_come_after
         Path(harness.settings.blobs.url, name[:2], name).unlink()
     for _ in range(harness.settings.queue.max_failures):
         harness.attempt()
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert (error.code, error.retryable) == ("internal_error", True)
     placing = harness.placing("look again", tuple(Image(digest=name) for name in names), blobs=names)
     assert harness.store.run(submit(placing, harness.settings)).missing == names, (
@@ -263,8 +260,7 @@ def test_a_worker_that_was_lost_on_a_run_often_is_not_given_it_for_ever(harness:
     for _ in range(harness.settings.queue.max_deaths):
         harness.claim()
         harness.give_up()
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert (error.code, error.retryable) == ("poison", False)
 
 

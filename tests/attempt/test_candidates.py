@@ -61,8 +61,7 @@ def test_answers_that_can_only_be_the_same_are_computed_once(harness: WorkerHarn
     job = harness.ask("one two three", n=4, logprobs=0)
     engine = Watched()
     harness.attempt(engine)
-    result = harness.job(job).result
-    assert result is not None
+    result = harness.result(job)
     assert len(engine.asked) == 1
     assert [c.text for c in result.choices] == ["one two three"] * 4
     assert texts(harness, job) == dict.fromkeys(range(4), "one two three")

@@ -60,8 +60,7 @@ def test_a_document_without_a_place_leaves_the_courier_to_another_caller_s(redis
         with closing(courier.renderer):
             courier.work()
         assert harness.job(own.job).waiting_reason == "fetching_inputs"
-        another = harness.store.run(view(harness.settings, "zoe", others.job))
-        assert another is not None
+        another = there(harness.store.run(view(harness.settings, "zoe", others.job)))
         assert another.waiting_reason == "no_worker"
 
 

@@ -22,6 +22,7 @@ from tests.support.documents import bomb, frames, locked, lying_tiff, pdf, strea
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import answering, encoded, origin
 from tests.support.redis_server import RedisServer
+from tests.support.there import there
 from worker.fetching.intake import Intake
 
 SCRIPT = "/OpenAction<</S/JavaScript/JS(while(true){})>>"
@@ -250,8 +251,7 @@ def test_a_page_that_takes_too_long_is_named_and_the_others_are_shown() -> None:
 def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentRenderer) -> None:
     with renderer.opened(pdf(["one", "two"]), "") as document:
         before = shown(document, 1)
-        process = document._process
-        assert process is not None
+        process = there(document._process)
         os.kill(process._process.pid, signal.SIGKILL)
         assert shown(document, 1) == before
 
@@ -285,8 +285,7 @@ def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_
             harness.attempt()
             assert harness.text(placing.job) == "look [1131x1600] [1131x1600]"
         else:
-            error = harness.job(placing.job).error
-            assert error is not None
+            error = harness.failure(placing.job)
             assert (error.code, error.param) == ("invalid_document", "documents[0]")
             assert told in error.message
 

@@ -15,6 +15,7 @@ from tests.support.fetching import LOOPBACK
 from tests.support.pictures import origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
+from tests.support.there import there
 from worker.fetching.intake import Intake
 
 EARLIER = picture(size=(48, 64))
@@ -40,8 +41,7 @@ def go_on(harness: WorkerHarness, later: Image | Sound, limits: PictureSettings)
 
 def test_remote_pictures_keep_to_the_limit_together_with_earlier_ones(harness: WorkerHarness) -> None:
     with origin(serving(PICTURE)) as there:
-        error = harness.job(go_on(harness, Image(url=there.url), LIMITS)).error
-    assert error is not None
+        error = harness.failure(go_on(harness, Image(url=there.url), LIMITS))
     assert (error.code, error.param) == ("payload_too_large", "images[1]")
 
 
@@ -63,8 +63,7 @@ def test_earlier_pictures_take_no_room_from_a_remote_sound(harness: WorkerHarnes
 def test_a_courier_whose_folder_is_not_mounted_fails_nobody_s_job(
     harness: WorkerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = harness.settings.blobs.folder
-    assert folder is not None
+    folder = there(harness.settings.blobs.folder)
     for blobs in folder.iterdir():
         shutil.rmtree(blobs)
     go_on(harness, Image(url="http://127.0.0.1:9/"), LIMITS)

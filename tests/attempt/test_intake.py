@@ -27,6 +27,7 @@ from tests.support.patience import PATIENCE_S
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
+from tests.support.there import there
 from tests.support.videos import video
 from worker.fetching.guarded_http import Allowance
 from worker.fetching.intake import Intake
@@ -114,8 +115,7 @@ def test_what_is_no_video_or_may_not_be_fetched_ends_the_job_by_its_place(
     with origin(serving(b"?")) as there:
         job = ask(harness, url or there.url, kind=Video)
         courier.work()
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert (error.code, error.param) == ("invalid_video", "videos[0]")
 
 
@@ -130,8 +130,7 @@ def test_what_is_no_sound_or_may_not_be_fetched_ends_the_job_by_its_place(
     with origin(serving(body)) as there:
         job = ask(harness, url or there.url, kind=Sound)
         courier.work()
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert (error.code, error.param) == (code, "sounds[0]")
 
 
@@ -201,8 +200,7 @@ def test_a_picture_that_cannot_be_had_fails_its_job_at_the_first_try(
         courier.work()
         courier.work()
         assert len(there.requests) == 1
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert (error.code, error.param) == (code, "images[0]")
     assert harness.story(job) == ["failed"]
 
@@ -252,8 +250,7 @@ def test_an_origin_that_stays_busy_fails_the_job_which_says_how_often_it_was_ask
         job = ask(harness, there.url)
         courier.work()
         work_when_due(harness, courier)
-        error = harness.job(job).error
-    assert error is not None
+        error = harness.failure(job)
     assert (error.code, len(there.requests)) == ("fetch_failed", 2)
     assert error.message.endswith("the origin answered with status 503 (tried 2 times).")
 
@@ -269,8 +266,7 @@ def test_an_origin_that_asks_to_wait_past_the_deadline_fails_the_job_at_once(
         soon = Times(finish_by=int(time.time() * 1000) + 600_000)
         harness.store.run(submit(placing, harness.settings, JobTerms(pending_terms=HELD, times=soon)))
         courier.work()
-    error = harness.job(placing.job).error
-    assert error is not None
+    error = harness.failure(placing.job)
     assert (error.code, "asks to wait" in error.message) == ("fetch_failed", True)
 
 
@@ -322,8 +318,7 @@ def test_a_courier_that_ends_gives_a_slow_fetch_to_another_and_takes_no_more(
     view = harness.job(job)
     assert (view.status, view.error) == ("queued", None)
     other = replace(courier, draining=threading.Event())
-    claimed = other.take()
-    assert claimed is not None
+    claimed = there(other.take())
     assert (claimed.id, claimed.attempt) == (job, 2)
 
 
@@ -421,8 +416,7 @@ def test_the_pictures_of_a_job_are_limited_together(intake: tuple[WorkerHarness,
     with origin(serving(PICTURE)) as one, origin(serving(PICTURE)) as other:
         job = ask(harness, one.url, other.url)
         replace(courier, settings=harness.settings.model_copy(update={"pictures": limits})).work()
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert error.code == "fetch_failed"
     assert "together" in error.message
 

@@ -27,9 +27,8 @@ class Drawing(EchoEngine):
 def test_a_receipt_tells_the_engine_and_the_parameters_in_effect(harness: WorkerHarness) -> None:
     job = harness.ask("one two three", seed=5, stop=("x",))
     harness.attempt()
-    result = harness.job(job).result
+    result = harness.result(job)
 
-    assert result is not None
     assert result.origin is not None
     assert result.origin.made_of["engine"] == "echo"
     assert result.origin.made_of["max_side"] is None
@@ -40,9 +39,8 @@ def test_who_named_no_seed_is_told_the_one_that_gives_the_answer_again(harness: 
     engine = Drawing()
     job = harness.ask("one two three")
     harness.attempt(engine)
-    result = harness.job(job).result
+    result = harness.result(job)
 
-    assert result is not None
     assert result.origin is not None
     assert engine.seeds == [result.origin.parameters["seed"]]
     assert 0 <= result.origin.parameters["seed"] < 2**48
@@ -65,9 +63,8 @@ def test_no_seed_is_made_up_where_nothing_is_drawn_or_a_seed_says_nothing(harnes
     greedy = Drawing()
     job = harness.ask("one two three", temperature=0.0)
     harness.attempt(greedy)
-    result = harness.job(job).result
+    result = harness.result(job)
 
     assert (unsure.seeds, greedy.seeds) == ([None], [])
-    assert result is not None
     assert result.origin is not None
     assert "seed" not in result.origin.parameters

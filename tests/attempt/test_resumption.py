@@ -4,6 +4,7 @@ from shared.result import Candidate, Piece, TokenLogprob, logprobs_of
 from shared.store.claims import append
 from tests.support.attempt_harness import WorkerHarness
 from tests.support.stored import fields_of
+from tests.support.there import there
 
 
 def test_the_next_attempt_goes_on_behind_what_readers_have(harness: WorkerHarness) -> None:
@@ -27,8 +28,7 @@ def test_the_next_attempt_tells_the_logprobs_of_the_whole_answer(harness: Worker
     harness.attempt()
     view = harness.job(job)
     assert view.result is not None
-    kept = view.result.choices[0].logprobs
-    assert kept is not None
+    kept = there(view.result.choices[0].logprobs)
     assert [t.chosen.token for t in kept] == ["one", " two", " three", " four"]
     streamed = [t for e in harness.events(job) for t in logprobs_of(e.data) or ()]
     assert streamed == [told, *kept[2:]]
@@ -48,8 +48,7 @@ def test_another_model_does_not_go_on_with_a_text_that_readers_have(harness: Wor
     assert harness.text(job) == "one two"
     harness.give_up()
     harness.attempt()
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert (error.code, error.retryable) == ("stream_broken", True)
 
 

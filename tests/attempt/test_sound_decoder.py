@@ -195,7 +195,6 @@ def test_a_worker_answers_a_question_with_a_sound(harness: WorkerHarness) -> Non
     placing = harness.placing("What is said?", (Sound(digest=name),), blobs=(name,))
     harness.store.run(submit(placing, harness.settings, uploaded=True))
     harness.attempt()
-    result = harness.job(placing.job).result
-    assert result is not None
+    result = harness.result(placing.job)
     assert (result.text[:13], result.usage.audio_tokens) == ("What is said?", 1)
     assert result.text.endswith("s]")

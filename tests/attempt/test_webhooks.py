@@ -86,8 +86,7 @@ def test_a_repeat_has_the_same_id_and_the_same_bytes(webhooks: DelivererHarness)
         forget_answers(webhooks.harness.store.client)
         assert len({(t.headers["webhook-id"], t.body) for t in there.calls}) == 1
     assert [(d.status, d.taken) for d in webhooks.tries(job)] == [(500, False), (302, False), (204, True)]
-    hook = webhooks.harness.job(job).hook
-    assert hook is not None
+    hook = there(webhooks.harness.job(job).hook)
     assert hook.delivered_ms is not None
 
 

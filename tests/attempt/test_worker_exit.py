@@ -100,8 +100,7 @@ def test_a_request_that_hangs_one_engine_after_the_other_ends_as_poison(
     for _ in range(harness.settings.queue.max_deaths):
         with serving(harness) as heartbeat, harness.leases.hold(harness.claim()):
             heartbeat._check_engine()
-    error = harness.job(job).error
-    assert error is not None
+    error = harness.failure(job)
     assert (error.code, error.retryable) == ("poison", False)
     assert set(left) == {Exit.STALLED}
 

@@ -1,9 +1,7 @@
-"""Store tests run on the real server, some of each subject also on fakeredis, whose Lua is another one."""
+"""Store tests run on the real server, whose store is empty before each."""
 
 from collections.abc import Iterator
-from typing import Any
 
-import fakeredis
 import pytest
 from redis import Redis
 
@@ -13,38 +11,8 @@ from tests.support.redis_server import RedisServer, redis_server
 from tests.support.shapes import FILE, Shape, add, held, named, unnamed
 from tests.support.store import Records
 
-FAKED = {
-    "test_batches",
-    "test_cancel",
-    "test_claim",
-    "test_endpoints",
-    "test_files",
-    "test_give_back",
-    "test_hooks",
-    "test_idempotency",
-    "test_intake",
-    "test_join",
-    "test_keyring",
-    "test_lease",
-    "test_list",
-    "test_machine",
-    "test_models",
-    "test_purge",
-    "test_retention",
-    "test_rows",
-    "test_settle",
-    "test_submit",
-}
-"""Which run on both: fakeredis takes several times as long for each call."""
-
 SPOILING = {"test_bad_records", "test_layout"}
 """They write what no process does."""
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "store" in metafunc.fixturenames:
-        faked = metafunc.definition.path.stem in FAKED
-        metafunc.parametrize("store", ["server", "fakeredis"] if faked else ["server"], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +31,7 @@ def _seen() -> Iterator[dict[str, Shape]]:
 
 
 @pytest.fixture
-def real_store(
-    server: RedisServer, request: pytest.FixtureRequest, _seen: dict[str, Shape]
-) -> Iterator[Store]:
-    """The real server, empty: for what fakeredis does not have."""
+def store(server: RedisServer, request: pytest.FixtureRequest, _seen: dict[str, Shape]) -> Iterator[Store]:
     server.empty()
     with Redis(port=server.port, decode_responses=True) as client:
         yield Store(client)
@@ -75,19 +40,14 @@ def real_store(
 
 
 @pytest.fixture
-def redis_settings(server: RedisServer) -> RedisSettings:
-    server.empty()
-    return RedisSettings.model_validate({"url": server.url()})
+def real_store(store: Store) -> Store:
+    return store
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    if request.param == "server":
-        yield request.getfixturevalue("real_store")
-        return
-    fake: Any = fakeredis.FakeServer(version=(7,))
-    with fakeredis.FakeRedis(server=fake, decode_responses=True) as client:
-        yield Store(client)
+def redis_settings(server: RedisServer) -> RedisSettings:
+    server.empty()
+    return RedisSettings.model_validate({"url": server.url()})
 
 
 @pytest.fixture

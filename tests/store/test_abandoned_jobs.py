@@ -6,14 +6,13 @@ from shared.job import JobView
 from shared.result import JobError
 from shared.store import jobs
 from tests.support.store import SETTINGS, Records
+from tests.support.there import there
 
 CALL = "c" * 64
 
 
 def ask(records: Records, call_id: str = CALL, **changes: Any) -> JobView:
-    view = records.post(records.placing(**changes), call_id=call_id).view
-    assert view is not None
-    return view
+    return records.accept(records.placing(**changes), call_id=call_id)
 
 
 def abandon(records: Records, job: JobView) -> int | None:
@@ -45,8 +44,7 @@ def test_who_came_back_is_not_cancelled_for_having_left_before(records: Records)
     assert cancel(records, job, left) is None
     assert records.run(jobs.purge(SETTINGS, job.caller, job.id, abandoned=left)) is None
     assert records.view(job.id).status == "queued"
-    ended = cancel(records, job, left_again)
-    assert ended is not None
+    ended = there(cancel(records, job, left_again))
     assert ended.status == "cancelled"
     assert ask(records).id != job.id
 

@@ -9,16 +9,16 @@ from redis import Redis
 
 from shared.settings import RedisSettings
 from shared.store import jobs
-from shared.store.acknowledgement import REPORTED, WAITS, Unacknowledged
+from shared.store.acknowledgement import WAITS, Unacknowledged
 from shared.store.admission import submit
 from shared.store.headroom import takes_writes
 from shared.store.pipelined_store import connect_pipelined
 from shared.store.script import Store, connect, connect_async
 from tests.support import hooks
 from tests.support.clients import until
-from tests.support.functions import functions
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.store import SETTINGS, Records, answer
+from tests.support.there import there
 
 SHORT_MS = 50
 NOT_TOLD = (
@@ -53,10 +53,6 @@ def replicated() -> Iterator[Replicated]:
         redis_server("--replicaof", f"127.0.0.1 {primary.port}") as replica,
     ):
         yield Replicated(primary, replica)
-
-
-def test_every_name_of_what_is_told_is_a_function() -> None:
-    assert functions().keys() >= REPORTED
 
 
 async def test_no_job_is_accepted_or_shown_that_only_the_primary_has(
@@ -144,8 +140,7 @@ def test_a_store_that_does_not_write_its_disk_accepts_nothing(
     with hasty.client, pytest.raises(Unacknowledged, match="disk does not have it"):
         hasty.post(placing)
     durable.client.config_set("appendfsync", "always")
-    view = durable.post(placing).view
-    assert view is not None
+    view = there(durable.post(placing).view)
     assert view.id == placing.job
     assert durable.waiting() == 1
 

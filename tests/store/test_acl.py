@@ -22,6 +22,7 @@ from shared.store.wakeups import WorkerWakeup
 from shared.webhooks import Webhook
 from tests.store.test_retention import live_and_end, take_in_and_end
 from tests.support.functions import sources
+from tests.support.hooks import taken
 from tests.support.redis_server import RedisServer
 from tests.support.store import LANE, START_MS, Records
 
@@ -30,7 +31,6 @@ RULES = {words[1]: words[2:] for words in map(str.split, LINES)}
 USERS = ("sightline-api", "sightline-worker")
 KEY = ApiKey("key_0b", "shop", "shop", ("read",), START_MS, requests_per_minute=2)
 OPERATOR = Operator("key_0a", "Anne", "192.0.2.7", "req_1")
-ENDED = "{'text': 'x'}"
 
 
 @pytest.fixture
@@ -68,13 +68,11 @@ def work(records: Records) -> None:
     live_and_end(records)
     take_in_and_end(records)
     hook = Webhook("https://example.com/told", host="example.com")
-    job = records.post(records.placing(), webhook=hook, stored=False, retain_s=60).view
-    assert job is not None
+    job = records.accept(records.placing(), webhook=hook, stored=False, retain_s=60)
     claim = records.claim()
     records.renew(claim)
     records.settle(claim)
-    delivery = records.next_delivery()
-    assert delivery is not None
+    delivery = taken(records)
     records.tell(delivery)
     records.purge(job.id)
     for call in (api_keys.create(KEY, "one"), api_keys.rotate(KEY.id, "two", 60), api_keys.revoke(KEY.id)):

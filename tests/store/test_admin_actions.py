@@ -77,11 +77,6 @@ def test_what_was_typed_is_cut(records: Records) -> None:
     assert len(said(records)[0][1]) == api_keys.LONGEST_SUBJECT
 
 
-def test_a_check_of_all_records_leaves_the_log_alone(records: Records) -> None:
-    records.run(by(ANNE, "key.revoke", "key_1", api_keys.revoke("key_1")))
-    assert len(said(records)) == 1
-
-
 def test_the_resumption_of_a_drained_model_is_written_down_as_a_change(records: Records) -> None:
     records.drain()
     for _ in range(2):

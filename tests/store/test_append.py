@@ -22,16 +22,6 @@ def test_pieces_become_events_with_their_place_and_token_ids(records: Records) -
     assert [e.id for e in records.events(job)] == [1, 2, 3, 4]
 
 
-def test_a_piece_whose_reply_was_lost_is_not_read_twice(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.append(claim, 0, "one ")
-    before = records.dump()
-    assert records.append(claim, 0, "one ") == "ok"
-    assert records.dump() == before
-    assert texts(records, job) == "one "
-
-
 def test_a_piece_that_does_not_follow_on_is_refused_not_spliced(records: Records) -> None:
     job = records.submit().id
     claim = records.claim()
@@ -39,28 +29,3 @@ def test_a_piece_that_does_not_follow_on_is_refused_not_spliced(records: Records
     assert records.append(claim, 8, "three") == "lost"
     assert records.append(claim, 2, "e two") == "lost"
     assert texts(records, job) == "one "
-
-
-def test_nothing_is_published_after_the_end(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.settle(claim)
-    assert records.append(claim, 0, "late") == "lost"
-    assert records.story(job) == ["queued", "running", "succeeded"]
-
-
-def test_nothing_is_published_for_a_cancelled_run(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.cancel(job)
-    assert records.append(claim, 0, "late") == "lost"
-    assert records.story(job) == ["queued", "running", "cancelled"]
-
-
-def test_nothing_is_published_for_a_purged_run(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.purge(job)
-    before = records.key_names()
-    assert records.append(claim, 0, "late") == "lost"
-    assert records.key_names() == before

@@ -30,6 +30,7 @@ from tests.support.stored_batches import (
     upload,
     write,
 )
+from tests.support.there import there
 
 
 def test_a_batch_is_read_back_by_its_caller_and_by_nobody_else(records: Records) -> None:
@@ -66,14 +67,6 @@ def test_a_caller_s_many_batches_are_refused_until_some_have_ended(
     assert create(records, id="batch_0f")[0] == "created"
 
 
-def test_making_a_batch_twice_changes_nothing(records: Records) -> None:
-    upload(records)
-    create(records)
-    before = records.dump()
-    assert create(records, metadata={})[0] == "created"
-    assert records.dump() == before
-
-
 def test_a_batch_holds_its_input_though_the_file_is_deleted(records: Records) -> None:
     begun(records)
     assert records.run(files.delete("anyone", FILE)) == []
@@ -98,10 +91,6 @@ def test_a_batch_that_is_left_is_taken_up_again_after_its_pause(records: Records
     records.wait(1)
     assert records.run(batches.leased(take(records))) == now(records)
     assert now(records).stage == "in_progress"
-
-
-def test_nobody_works_where_there_is_no_batch(records: Records) -> None:
-    assert try_take(records) is None
 
 
 def test_who_has_many_batches_keeps_nobody_waiting_who_has_few(records: Records) -> None:
@@ -179,8 +168,7 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     batch = ended(records, **how)
     assert (batch.stage, batch.stages_ms[stage], batch.error) == (stage, records.now, None)
     assert batch.output is not None
-    output = records.run(files.file("anyone", batch.output))
-    assert output is not None
+    output = there(records.run(files.file("anyone", batch.output)))
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
     assert set(records.client.keys(f"sl8:{BATCH}*")) - {f"sl8:{BATCH}:ended"} == {f"sl8:{BATCH}"}
     assert records.client.keys("sl8:batching*") + records.client.keys("sl8:lease:batch") == []
@@ -200,13 +188,6 @@ def test_a_file_without_a_line_fails_its_batch(records: Records) -> None:
     assert (batch.stage, batch.total, batch.errors) == ("failed", None, (problem,))
     assert try_take(records) is None
     assert records.run(files.mark_deleted([BYTES])) == [], "the file itself is still there"
-
-
-def test_looking_through_a_file_twice_changes_nothing(records: Records) -> None:
-    turn = begun(records, doubles=[2])
-    before = records.dump()
-    assert records.run(batches.begin(turn, total=9, last=9)) == "written"
-    assert records.dump() == before
 
 
 def test_lines_that_are_written_count_once_and_the_last_of_them_finishes_the_batch(records: Records) -> None:
@@ -259,8 +240,7 @@ def test_an_answer_waits_for_its_batch_though_its_caller_sees_it_no_longer(recor
     records.settle(records.claim())
     records.wait(3600)
     assert records.run(jobs.view(records.settings, "anyone", job)) is None
-    kept = records.run(jobs.view(records.settings, "anyone", job, line=True))
-    assert kept is not None
+    kept = there(records.run(jobs.view(records.settings, "anyone", job, line=True)))
     assert kept.result is not None
     write(records, turn, 1, jobs=(job,))
     assert records.client.pttl(f"sl8:{job}") <= 1
@@ -269,8 +249,7 @@ def test_an_answer_waits_for_its_batch_though_its_caller_sees_it_no_longer(recor
 
 def test_a_cancelled_batch_keeps_what_was_done(records: Records) -> None:
     turn = begun(records)
-    asked = records.run(batches.cancel("anyone", BATCH))
-    assert asked is not None
+    asked = there(records.run(batches.cancel("anyone", BATCH)))
     assert asked.stage == "cancelling"
     assert records.run(batches.cancel("anyone", BATCH)) == asked
     write(records, turn, 1)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from shared.store.script import Store
+from shared.store.workers import State
 from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, SETTINGS, Records
+from tests.support.there import there
 
 
 @pytest.fixture
@@ -20,21 +21,12 @@ def answered(records: Records) -> Records:
 def test_an_answered_question_is_answered_at_once(answered: Records) -> None:
     submitted = answered.post(answered.placing("q"))
     assert submitted.word == "known"
-    view = submitted.view
-    assert view is not None
+    view = there(submitted.view)
     assert (view.status, view.cache, view.ended_ms) == ("succeeded", "HIT", answered.now)
     assert view.result is not None
     assert view.result.text == "A red square."
     assert answered.story(view.id) == ["queued", "running", "text", "succeeded"]
     assert answered.client.zcard(f"sl8:queue:{LANE}") == 0
-
-
-def test_a_repeated_hit_whose_reply_was_lost_changes_nothing(answered: Records) -> None:
-    placing = answered.placing("q")
-    answered.post(placing)
-    before = answered.dump()
-    assert answered.post(placing).word == "known"
-    assert answered.dump() == before
 
 
 def test_a_failed_answer_is_not_given_again(records: Records) -> None:
@@ -48,32 +40,31 @@ def test_another_caller_never_gets_it(answered: Records) -> None:
     assert answered.submit("q", caller="someone").cache == "MISS"
 
 
-def test_an_answer_of_one_model_is_not_given_for_another_that_lives(answered: Records) -> None:
-    answered.wait(SETTINGS.queue.worker_ttl_s + 1)
-    answered.beat(worker="worker_02", fingerprint=OTHER_PRINT)
-    assert answered.submit("q").cache == "MISS"
+GONE_S = SETTINGS.queue.worker_ttl_s + 60
+Beats = list[tuple[float, str, str, State]]
+"""Each after so long: a worker, its model's print, and what it says."""
 
 
-def test_answers_of_every_live_worker_count(answered: Records) -> None:
-    answered.beat(worker="worker_02", fingerprint=OTHER_PRINT)
-    assert answered.submit("q").cache == "HIT"
-
-
-def test_with_no_worker_the_last_one_s_answers_count(answered: Records) -> None:
-    answered.wait(SETTINGS.queue.worker_ttl_s + 60)
-    assert answered.submit("q").cache == "HIT"
-
-
-def test_with_no_worker_only_the_last_one_s_answers_count(answered: Records) -> None:
-    answered.wait(1)
-    answered.beat(worker="worker_02", fingerprint=OTHER_PRINT)
-    answered.wait(SETTINGS.queue.worker_ttl_s + 60)
-    assert answered.submit("q").cache == "MISS"
-
-
-def test_a_day_after_the_last_worker_no_answer_counts(answered: Records) -> None:
-    answered.wait(86_401)
-    assert answered.submit("q").cache == "MISS"
+@pytest.mark.parametrize(
+    ("beats", "wait_s", "cache"),
+    [
+        ([(GONE_S, "worker_02", OTHER_PRINT, "ready")], 0, "MISS"),
+        ([(0, "worker_02", OTHER_PRINT, "ready")], 0, "HIT"),
+        ([], GONE_S, "HIT"),
+        ([(1, "worker_02", OTHER_PRINT, "ready")], GONE_S, "MISS"),
+        ([], 86_401, "MISS"),
+        ([(0, "worker_02", OTHER_PRINT, "ready"), (0, "worker_01", PRINT, "gone")], 0, "MISS"),
+    ],
+    ids=["another lives", "both live", "none lives", "another lived last", "a day ago", "it has left"],
+)
+def test_answers_of_models_that_live_count_and_with_none_those_of_the_last(
+    answered: Records, beats: Beats, wait_s: float, cache: str
+) -> None:
+    for after_s, worker, fingerprint, state in beats:
+        answered.wait(after_s)
+        answered.beat(worker=worker, fingerprint=fingerprint, state=state)
+    answered.wait(wait_s)
+    assert answered.submit("q").cache == cache
 
 
 def test_an_answer_counts_under_the_model_that_gave_it_not_the_one_that_lives(records: Records) -> None:
@@ -148,20 +139,6 @@ def test_an_answer_no_longer_kept_is_computed_again(answered: Records) -> None:
     assert answered.submit("q").cache == "MISS"
 
 
-def test_a_hit_waits_for_no_worker(store: Store) -> None:
-    records = Records(store)
-    records.beat()
-    records.submit("q")
-    records.settle(records.claim())
-    records.wait(SETTINGS.queue.worker_ttl_s + 1)
-    assert records.post(records.placing("q"), must_be_ready=True).word == "known"
-
-
-def test_answers_of_weights_that_no_worker_serves_any_more_are_not_read(records: Records) -> None:
-    records.beat(fingerprint=OTHER_PRINT)
-    records.submit("q")
-    records.settle(records.claim(fingerprint=OTHER_PRINT), fingerprint=OTHER_PRINT)
-    records.beat(worker="worker_02", fingerprint=PRINT)
-    assert records.submit("q").cache == "HIT"
-    records.beat(fingerprint=OTHER_PRINT, state="gone")
-    assert records.submit("q").cache == "MISS"
+def test_a_hit_waits_for_no_worker(answered: Records) -> None:
+    answered.wait(SETTINGS.queue.worker_ttl_s + 1)
+    assert answered.post(answered.placing("q"), must_be_ready=True).word == "known"

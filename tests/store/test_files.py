@@ -6,7 +6,7 @@ from shared.file import File, Written
 from shared.store import files
 from tests.support.store import Records
 
-BYTES, OTHER = "d" * 64, "e" * 64
+BYTES = "d" * 64
 KEY = f"sl8:blob:{BYTES}"
 LIFE_S = 3600
 
@@ -37,14 +37,6 @@ def test_a_file_is_read_back_by_its_caller_and_by_nobody_else(records: Records) 
         ("anyone", "arrivals"),
     ]:
         assert records.run(files.file(caller, id)) is None
-
-
-def test_keeping_a_file_twice_changes_nothing(records: Records) -> None:
-    made = create(records)
-    before = records.dump()
-    records.wait(5)
-    assert create(records, name="another") == made
-    assert records.dump() == before
 
 
 def test_a_files_bytes_are_held_as_long_as_its_record_and_no_longer(records: Records) -> None:

@@ -34,12 +34,6 @@ def test_the_oldest_that_waits_may_be_what_two_workers_died_on(records: Records)
     assert (seen.waiting["normal"], seen.oldest_ms) == (1, first.created_ms)
 
 
-def test_nobody_waits_and_nobody_works(records: Records) -> None:
-    (seen,) = records.run(fleet(records.settings, [LANE]))
-
-    assert (sum(seen.waiting.values()), seen.oldest_ms, seen.workers) == (0, None, ())
-
-
 def test_a_worker_is_seen_with_what_it_says_until_it_goes(records: Records) -> None:
     said = {"host": "gpu-3", "pid": "7", "since": "1.5", "rows": "16", "busy": "3", "memory": "1024"}
     said |= {"tokens_per_s": "12.5", "fingerprint": "f1"}

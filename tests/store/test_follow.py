@@ -1,13 +1,15 @@
 """Follow: a stream can be read from anywhere, exactly, before and after the end."""
 
+from collections.abc import Callable
+
 import pytest
 
 from shared.job import LEAP
 from shared.store import jobs
 from shared.store.jobs import EVENT_PAGE_BYTES, EVENT_PAGE_LIMIT
-from shared.store.script import Store
 from tests.support.redis_server import RedisServer
 from tests.support.store import BROKEN, OTHER_PRINT, PRINT, SETTINGS, Records
+from tests.support.there import there
 
 
 def told(records: Records) -> str:
@@ -22,15 +24,22 @@ def told(records: Records) -> str:
     return job
 
 
-def test_ids_rise_by_one_and_the_last_event_is_the_end(records: Records) -> None:
-    events = records.events(told(records))
-    assert [e.id for e in events] == list(range(1, len(events) + 1))
-    assert [e.last for e in events] == [False] * (len(events) - 1) + [True]
+def left(records: Records) -> str:
+    """A job whose last event is its own, behind those of its run."""
+    job = records.submit().id
+    records.claim()
+    records.cancel(job)
+    return job
 
 
-def test_reading_on_from_any_event_gives_exactly_the_rest(records: Records) -> None:
-    job = told(records)
+@pytest.mark.parametrize("tell", [told, left])
+def test_reading_on_from_any_event_gives_exactly_the_rest(
+    records: Records, tell: Callable[[Records], str]
+) -> None:
+    job = tell(records)
     whole = records.events(job)
+    assert [e.id for e in whole] == list(range(1, len(whole) + 1))
+    assert [e.last for e in whole] == [False] * (len(whole) - 1) + [True]
     for event in whole:
         assert records.events(job, after=event.id) == whole[event.id :]
 
@@ -45,8 +54,7 @@ def test_a_reader_learns_how_far_the_stream_goes_and_what_stands_where_it_was(re
     records.cancel(left)
     whole = records.events(job)
     for event in whole:
-        event_page = records.run(jobs.follow("anyone", job, event.id))
-        assert event_page is not None
+        event_page = there(records.run(jobs.follow("anyone", job, event.id)))
         assert (event_page.newest, event_page.seen) == (3, event)
     beyond, ended = (records.run(jobs.follow("anyone", j, 4)) for j in (job, left))
     assert beyond is not None
@@ -55,33 +63,13 @@ def test_a_reader_learns_how_far_the_stream_goes_and_what_stands_where_it_was(re
     assert (ended.newest, ended.seen, ended.events) == (4, None, ())
 
 
-def test_what_a_reader_sees_early_is_what_it_sees_late(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.append(claim, 0, "one ")
-    early = records.events(job)
-    records.settle(claim)
-    assert records.events(job)[: len(early)] == early
-
-
-def test_a_left_job_s_end_is_not_told_twice_to_a_reader_that_comes_back(records: Records) -> None:
-    job = records.submit().id
-    records.claim()
-    records.cancel(job)
-    whole = records.events(job)
-    assert [e.type for e in whole] == ["queued", "running", "cancelled"]
-    for event in whole:
-        assert records.events(job, after=event.id) == whole[event.id :]
-
-
 def test_a_left_job_s_long_stream_is_told_in_full_before_its_end(records: Records) -> None:
     _, leaves = records.submit("q").id, records.submit("q").id
     claim = records.claim()
     for start in range(EVENT_PAGE_LIMIT + 88):
         records.append(claim, start, "x")
     records.cancel(leaves)
-    event_page = records.run(jobs.follow("anyone", leaves, 0))
-    assert event_page is not None
+    event_page = there(records.run(jobs.follow("anyone", leaves, 0)))
     assert EVENT_PAGE_LIMIT <= len(event_page.events) <= EVENT_PAGE_LIMIT + 2
     events = records.events(leaves)
     assert [e.id for e in events] == list(range(1, EVENT_PAGE_LIMIT + 92))
@@ -101,12 +89,10 @@ def test_a_left_job_s_end_stands_behind_a_full_chapter_too(records: Records) -> 
 
 def test_a_waiting_reader_learns_of_the_run_when_the_pictures_are_there(records: Records) -> None:
     job = records.submit_pending().id
-    fetching = records.run(jobs.follow("anyone", job, 0))
-    assert fetching is not None
+    fetching = there(records.run(jobs.follow("anyone", job, 0)))
     assert (fetching.events, fetching.run_id, fetching.ended) == ((), None, False)
     records.admit(records.claim_pending())
-    admitted = records.run(jobs.follow("anyone", job, 0))
-    assert admitted is not None
+    admitted = there(records.run(jobs.follow("anyone", job, 0)))
     assert ([e.type for e in admitted.events], admitted.ended) == (["queued"], False)
     assert admitted.run_id == records.view(job).run_id
 
@@ -114,8 +100,7 @@ def test_a_waiting_reader_learns_of_the_run_when_the_pictures_are_there(records:
 def test_a_job_whose_pictures_cannot_be_had_tells_why_and_ends(records: Records) -> None:
     job = records.submit_pending().id
     records.fail_intake(records.claim_pending())
-    event_page = records.run(jobs.follow("anyone", job, 0))
-    assert event_page is not None
+    event_page = there(records.run(jobs.follow("anyone", job, 0)))
     assert [(e.id, e.type, e.data) for e in event_page.events] == [(1, "failed", BROKEN.model_dump())]
     assert event_page.ended
 
@@ -176,13 +161,11 @@ def test_who_has_read_many_attempts_goes_on_behind_them_whatever_becomes_of_the_
     records.append(records.claim(fingerprint=PRINT), 0, "eins ")
     records.lose_worker()
     records.claim(fingerprint=OTHER_PRINT)
-    event_page = records.run(jobs.follow("anyone", job, last))
-    assert event_page is not None
+    event_page = there(records.run(jobs.follow("anyone", job, last)))
     assert not event_page.forgot
 
 
-def test_a_run_in_flight_is_read_while_the_store_takes_no_writes(real_store: Store) -> None:
-    records = Records(real_store)
+def test_a_run_in_flight_is_read_while_the_store_takes_no_writes(records: Records) -> None:
     job = records.submit().id
     records.append(records.claim(), 0, "one ")
     records.client.config_set("min-replicas-to-write", 1)
@@ -212,16 +195,14 @@ def test_large_events_are_read_a_few_at_a_time_and_all_of_them(records: Records)
     for at in range(40):
         records.append(claim, at * size, "x" * size)
     records.settle(claim)
-    event_page = records.run(jobs.follow("anyone", job, 0))
-    assert event_page is not None
+    event_page = there(records.run(jobs.follow("anyone", job, 0)))
     assert [e.type for e in event_page.events] == ["queued", "running", *["text"] * 4]
     assert records.story(job) == ["queued", "running", *["text"] * 40, "succeeded"]
 
 
 def test_what_a_server_forgot_when_it_ended_has_ids_that_are_never_given_again(
-    real_store: Store, server: RedisServer
+    records: Records, server: RedisServer
 ) -> None:
-    records = Records(real_store)
     job = records.submit().id
     claim = records.claim()
     records.append(claim, 0, "one ")
@@ -234,9 +215,8 @@ def test_what_a_server_forgot_when_it_ended_has_ids_that_are_never_given_again(
 
 
 def test_a_reader_of_what_the_store_forgot_is_not_taken_for_one_at_the_end_of_a_job_that_was_left(
-    real_store: Store,
+    records: Records,
 ) -> None:
-    records = Records(real_store)
     left, stays = records.submit("q"), records.submit("q").id
     records.append(records.claim(), 0, "one")
     records.change(left.run_id, server="before")
@@ -248,9 +228,8 @@ def test_a_reader_of_what_the_store_forgot_is_not_taken_for_one_at_the_end_of_a_
 
 
 def test_a_run_that_a_server_may_have_forgotten_whole_is_opened_anew_under_other_ids(
-    real_store: Store, server: RedisServer
+    records: Records, server: RedisServer
 ) -> None:
-    records = Records(real_store)
     job = records.submit_pending().id
     server.kill()
     server.start()
@@ -261,6 +240,5 @@ def test_a_run_that_a_server_may_have_forgotten_whole_is_opened_anew_under_other
 
 
 def _forgot(records: Records, job: str, after: int) -> bool:
-    event_page = records.run(jobs.follow("anyone", job, after))
-    assert event_page is not None
+    event_page = there(records.run(jobs.follow("anyone", job, after)))
     return event_page.forgot

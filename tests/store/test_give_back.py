@@ -18,15 +18,6 @@ def test_given_back_work_waits_at_its_old_place_and_names_the_lane_to_nudge(reco
     assert [records.claim().id for _ in range(2)] == [first.run_id, second.run_id]
 
 
-def test_work_is_given_back_once(records: Records) -> None:
-    records.submit()
-    claim = records.claim()
-    records.give_back(claim, FAILURE)
-    before = records.dump()
-    assert records.give_back(claim, FAILURE) is None
-    assert records.dump() == before
-
-
 def test_the_last_failure_of_the_budget_ends_the_job_with_its_error(records: Records) -> None:
     job = records.submit().id
     for attempt in (1, 2):
@@ -54,14 +45,6 @@ def test_each_failed_attempt_keeps_its_cause_cut_and_the_job_its_own_error(recor
         AttemptError("internal_error", "é" * 200),
         *[AttemptError(FAILURE.code, FAILURE.message)] * 2,
     ]
-
-
-def test_work_nobody_wants_any_more_is_not_given_back(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.cancel(job)
-    assert records.give_back(claim) is None
-    assert records.try_claim() is None
 
 
 def test_pictures_that_could_not_be_fetched_for_our_own_fault_are_fetched_again(records: Records) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.store import SETTINGS, Records
+from tests.support.there import there
 
 KEYED = {"idempotency": "key", "body_digest": "body"}
 
@@ -18,8 +19,7 @@ def test_the_same_post_twice_is_one_job(records: Records) -> None:
 def test_a_repeat_after_the_end_gets_the_ended_job(records: Records) -> None:
     records.post(records.placing(key=None), **KEYED)
     records.settle(records.claim())
-    again = records.post(records.placing(key=None), **KEYED).view
-    assert again is not None
+    again = records.accept(records.placing(key=None), **KEYED)
     assert again.status == "succeeded"
 
 
@@ -31,17 +31,15 @@ def test_another_body_under_the_same_key_is_a_mistake(records: Records) -> None:
 
 
 def test_keys_are_the_caller_s_own(records: Records) -> None:
-    first = records.post(records.placing(), **KEYED).view
+    first = records.accept(records.placing(), **KEYED)
     other = records.post(records.placing(caller="someone"), **KEYED)
     assert other.word == "queued"
-    assert first is not None
     assert other.view is not None
     assert other.view.id != first.id
 
 
 def test_a_purged_job_s_key_says_so(records: Records) -> None:
-    view = records.post(records.placing(), **KEYED).view
-    assert view is not None
+    view = records.accept(records.placing(), **KEYED)
     records.purge(view.id)
     assert records.post(records.placing(), **KEYED).word == "purged"
     assert records.post(records.placing(), idempotency="key", body_digest="other").word == "mismatch"
@@ -49,19 +47,16 @@ def test_a_purged_job_s_key_says_so(records: Records) -> None:
 
 def test_a_key_whose_job_is_no_longer_kept_does_not_say_that_it_was_deleted(records: Records) -> None:
     """A caller's own `retain_s` may be shorter than a key is remembered."""
-    view = records.post(records.placing(), **KEYED, retain_s=30).view
-    assert view is not None
+    view = records.accept(records.placing(), **KEYED, retain_s=30)
     records.settle(records.claim())
     records.client.pexpire(f"sl8:{view.id}", 0)
     assert records.post(records.placing(), **KEYED).word == "expired"
 
 
 def test_deleting_a_job_says_nothing_of_the_one_that_its_key_was_used_for_since(records: Records) -> None:
-    first = records.post(records.placing(key=None), **KEYED).view
+    first = records.accept(records.placing(key=None), **KEYED)
     records.client.delete("sl8:idem:anyone:key")
-    second = records.post(records.placing(key=None), **KEYED).view
-    assert first is not None
-    assert second is not None
+    second = there(records.post(records.placing(key=None), **KEYED).view)
     records.purge(first.id)
     records.client.delete(f"sl8:{second.id}")
     assert records.post(records.placing(), **KEYED).word == "expired"

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from shared.store.admission import admit
-from shared.store.keys import INTAKE
 from shared.store.script import Store
 from tests.support.store import BROKEN, LANE, SETTINGS, Records
 
@@ -42,15 +41,6 @@ def test_an_admitted_job_keeps_no_second_copy_of_its_request(records: Records) -
     assert records.client.hmget(f"sl8:{job}", "request", "terms") != [None, None]
     records.admit(records.claim_pending())
     assert records.client.hmget(f"sl8:{job}", "request", "terms") == [None, None]
-
-
-def test_an_admission_whose_reply_was_lost_happens_once(records: Records) -> None:
-    records.submit_pending()
-    claim = records.claim_pending()
-    assert records.admit(claim, "q") == "queued"
-    before = records.dump()
-    assert records.admit(claim, "q") == "placed"
-    assert records.dump() == before
 
 
 def test_an_admitted_job_joins_what_runs_already(records: Records) -> None:
@@ -93,20 +83,6 @@ def test_pictures_that_cannot_be_had_end_the_job_once(records: Records) -> None:
     assert records.dump() == before
 
 
-def test_a_lost_courier_that_comes_back_writes_nothing(records: Records) -> None:
-    job = records.submit_pending().id
-    late = records.claim_pending()
-    assert records.lose_worker() == [(job, INTAKE)]
-    second = records.claim_pending()
-    assert second.attempt == 2
-    before = records.dump()
-    assert records.admit(late) == "lost"
-    assert records.fail_intake(late) == "lost"
-    assert records.give_back(late) is None
-    assert records.dump() == before
-    assert records.admit(second) == "queued"
-
-
 def test_a_job_that_ends_courier_after_courier_is_poison(records: Records) -> None:
     job = records.submit_pending().id
     for _ in range(3):
@@ -126,25 +102,6 @@ def test_deaths_of_couriers_are_not_held_against_the_run(records: Records) -> No
     records.claim()
     assert records.lose_worker()[0][1] == LANE
     assert records.view(job).status == "running"
-
-
-def test_a_job_cancelled_while_its_pictures_come_is_not_admitted(records: Records) -> None:
-    job = records.submit_pending().id
-    claim = records.claim_pending()
-    records.cancel(job)
-    before = records.dump()
-    assert records.admit(claim) == "lost"
-    assert records.fail_intake(claim) == "lost"
-    assert records.dump() == before
-
-
-def test_a_purged_job_is_not_admitted(records: Records) -> None:
-    job = records.submit_pending().id
-    claim = records.claim_pending()
-    records.purge(job)
-    before = records.key_names()
-    assert records.admit(claim) == "lost"
-    assert records.key_names() == before
 
 
 def test_an_ended_intake_does_not_keep_the_request_for_days(records: Records) -> None:

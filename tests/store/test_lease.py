@@ -1,11 +1,9 @@
 """Leases: work of a lost worker goes on elsewhere, and the lost worker, back again, writes nothing."""
 
 from shared.job import Attempt
-from shared.result import Piece
-from shared.store.claims import published
 from tests.support.clients import until
 from tests.support.clock import Clock
-from tests.support.store import BROKEN, FAILURE, LANE, PRINT, Records, answer
+from tests.support.store import FAILURE, LANE, Records, answer
 
 
 def test_a_renewed_lease_is_not_rescued(records: Records) -> None:
@@ -26,14 +24,6 @@ def test_renewing_names_the_tokens_that_are_lost(records: Records) -> None:
     assert records.renew(kept, cancelled, settled) == [cancelled.token, settled.token]
 
 
-def test_a_lost_lease_cannot_be_renewed_to_life(records: Records) -> None:
-    records.submit()
-    claim = records.claim()
-    records.lose_worker()
-    assert records.renew(claim) == [claim.token]
-    assert records.client.zcard(f"sl8:lease:{LANE}") == 0
-
-
 def test_a_lost_worker_s_job_waits_again_but_its_status_does_not_go_back(records: Records) -> None:
     job = records.submit().id
     claim = records.claim()
@@ -51,15 +41,6 @@ def test_a_lost_worker_s_job_waits_again_but_its_status_does_not_go_back(records
     assert records.events(job)[-1].data == {"reason": "worker_lost"}
 
 
-def test_a_rescue_whose_reply_was_lost_rescues_once(records: Records) -> None:
-    records.submit()
-    records.claim()
-    assert len(records.lose_worker()) == 1
-    before = records.dump()
-    assert records.rescue() == []
-    assert records.dump() == before
-
-
 def test_rescued_work_returns_to_its_old_place(records: Records) -> None:
     first, second, urgent = records.submit(), records.submit(), records.submit(priority="interactive")
     assert records.claim().id == urgent.run_id
@@ -68,27 +49,6 @@ def test_rescued_work_returns_to_its_old_place(records: Records) -> None:
     records.lose_worker()
     order = [records.claim().id for _ in range(4)]
     assert order == [v.run_id for v in (urgent, later, first, second)]
-
-
-def test_a_lost_worker_that_comes_back_writes_nothing(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.append(claim, 0, "one ")
-    records.lose_worker()
-    before = records.dump()
-    assert records.append(claim, 4, "two") == "lost"
-    assert records.settle(claim) == "lost"
-    assert records.settle(claim, BROKEN) == "lost"
-    assert records.give_back(claim, FAILURE) is None
-    assert records.dump() == before
-    records.claim()
-    before = records.dump()
-    assert records.append(claim, 4, "two") == "lost"
-    assert records.settle(claim) == "lost"
-    assert records.give_back(claim) is None
-    assert records.renew(claim) == [claim.token]
-    assert records.dump() == before
-    assert records.view(job).status == "running"
 
 
 def test_only_one_of_two_workers_ends_a_run(records: Records) -> None:
@@ -147,20 +107,6 @@ def test_a_purged_run_s_lease_is_forgotten(records: Records) -> None:
     records.client.zadd(f"sl8:lease:{LANE}", {claim.id: 1})
     assert records.rescue() == []
     assert records.client.zcard(f"sl8:lease:{LANE}") == 0
-
-
-def test_the_next_attempt_goes_on_where_the_readers_are(records: Records) -> None:
-    job = records.submit().id
-    first = records.claim()
-    records.append(first, 0, "Grün", (7, 8))
-    records.append(first, 4, "🖼!", (9,))
-    records.lose_worker()
-    second = records.claim(fingerprint=PRINT)
-    assert second.published == 6
-    assert published(records.store, second.id) == {0: Piece(0, "Grün🖼!", (7, 8, 9))}
-    assert records.append(second, 6, " more", (10,)) == "ok"
-    texts = [e.data["text"] for e in records.events(job) if e.type == "text"]
-    assert "".join(texts) == "Grün🖼! more"
 
 
 def test_after_an_outage_workers_have_time_to_renew(records: Records) -> None:

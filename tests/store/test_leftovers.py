@@ -28,9 +28,9 @@ def content(path: Path) -> bytes:
 
 
 @pytest.fixture
-def unwritten(real_store: Store) -> Iterator[Records]:
+def unwritten(store: Store) -> Iterator[Records]:
     """Records in a server that begins no rewriting of its append-only file by itself."""
-    records = Records(real_store)
+    records = Records(store)
     usual = records.client.config_get(REWRITE)[REWRITE]
     records.client.config_set(REWRITE, 0)
     until(lambda: settled(records))

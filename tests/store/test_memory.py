@@ -11,15 +11,11 @@ from shared.store import files
 from shared.store.claims import Claim
 from shared.store.headroom import writable
 from shared.store.maintenance import lead
-from shared.store.script import Store
 from shared.webhooks import EVENTS, Webhook
+from tests.support.hooks import taken
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
 from tests.support.stored_batches import GOOD, begun, now, submit, write
-
-
-@pytest.fixture
-def records(real_store: Store) -> Records:
-    return Records(real_store)
+from tests.support.there import there
 
 
 @contextmanager
@@ -96,8 +92,7 @@ def test_work_is_given_back_and_rescued(records: Records) -> None:
 def test_a_caller_can_look_leave_and_delete(records: Records) -> None:
     (first, _), (second, _) = running(records), running(records)
     with full_memory(records):
-        cancelled = records.cancel(first.id)
-        assert cancelled is not None
+        cancelled = there(records.cancel(first.id))
         assert cancelled.status == "cancelled"
         assert records.page() is not None
         assert records.purge(second.id) == []
@@ -127,8 +122,7 @@ def test_a_webhook_is_told_what_ended_on_a_full_memory(records: Records) -> None
     with full_memory(records):
         records.settle(records.claim())
         for type in ("job.running", "job.succeeded"):
-            delivery = records.next_delivery()
-            assert delivery is not None
+            delivery = taken(records)
             assert delivery.notice.type == type
             assert records.tell(delivery) == "settled"
 

@@ -7,7 +7,6 @@ import pytest
 from shared.job import JobView, Times
 from shared.store import jobs, maintenance, models, workers
 from shared.store.keys import INTAKE
-from shared.store.script import Store
 from tests.support.store import FAILURE, LANE, MODEL, OTHER_PRINT, Records
 
 ROW = json.dumps({"id": MODEL, "engine": "echo"})
@@ -107,15 +106,6 @@ def test_what_a_dead_worker_had_of_a_removed_model_ends_and_is_not_begun_again(r
     assert records.lose_worker()
     assert failure(records.view(job.id)) == "model_removed"
     assert (records.try_claim(), records.sweep()) == (None, 0)
-
-
-def test_pictures_that_come_when_the_model_is_gone_begin_nothing(records: Records) -> None:
-    job = records.submit_pending()
-    claim = records.claim_pending()
-    records.remove_model()
-    records.sweep()
-    assert [records.admit(claim) for _ in range(2)] == ["placed", "placed"]
-    assert failure(records.view(job.id)) == "model_removed"
 
 
 def test_nothing_is_taken_in_for_a_removed_model_and_no_nudge_is_sent(records: Records) -> None:
@@ -290,18 +280,7 @@ def test_a_model_that_was_drained_to_be_removed_does_not_go_on_draining(records:
     assert (state.paused, state.draining) == (False, False)
 
 
-def test_removing_twice_is_removing_once(records: Records) -> None:
-    records.submit()
-    records.remove_model()
-    records.sweep()
-    before = records.dump()
-    records.remove_model()
-    assert records.sweep() == 0
-    assert records.dump() == before
-
-
-def test_none_of_many_is_forgotten_though_each_step_is_small(real_store: Store) -> None:
-    records = Records(real_store)
+def test_none_of_many_is_forgotten_though_each_step_is_small(records: Records) -> None:
     many = 3 * models.AT_ONCE
     jobs = [records.submit() for _ in range(many)] + [records.submit_pending() for _ in range(many)]
     other = records.submit_pending(lane="model.other")

@@ -61,18 +61,18 @@ def views(records: Records) -> tuple[list[str], list[ScriptCall[Any]]]:
 
 
 def test_what_threads_ask_during_an_exchange_shares_the_next(
-    real_store: Store, threads: ThreadPoolExecutor
+    store: Store, threads: ThreadPoolExecutor
 ) -> None:
-    ids, calls = views(Records(real_store))
-    store = GatedStore(real_store.client)
-    assert [answer.result().id for answer in ask_all(threads, store, calls)] == ids
-    assert store.counts == [1, THREADS - 1]
+    ids, calls = views(Records(store))
+    gated = GatedStore(store.client)
+    assert [answer.result().id for answer in ask_all(threads, gated, calls)] == ids
+    assert gated.counts == [1, THREADS - 1]
     assert store.run(LANE).state == "no_worker"
-    assert store.run_all([]) == []
+    assert gated.run_all([]) == []
 
 
 def test_threads_are_answered_where_a_signal_ends_the_one_that_receives(
-    real_store: Store, threads: ThreadPoolExecutor
+    store: Store, threads: ThreadPoolExecutor
 ) -> None:
     class InterruptedStore(GatedStore):
         def _read_all(self, count: int) -> list[Any]:
@@ -81,8 +81,8 @@ def test_threads_are_answered_where_a_signal_ends_the_one_that_receives(
                 raise KeyboardInterrupt
             return replies
 
-    ids, calls = views(Records(real_store))
-    first, *others = ask_all(threads, InterruptedStore(real_store.client), calls)
+    ids, calls = views(Records(store))
+    first, *others = ask_all(threads, InterruptedStore(store.client), calls)
     assert first.result().id == ids[0]
     errors = [answer.exception() for answer in others]
     assert [type(error) for error in errors].count(KeyboardInterrupt) == 1
@@ -90,16 +90,16 @@ def test_threads_are_answered_where_a_signal_ends_the_one_that_receives(
 
 
 def test_threads_are_all_answered_by_a_store_that_forgot_its_functions(
-    real_store: Store, threads: ThreadPoolExecutor
+    store: Store, threads: ThreadPoolExecutor
 ) -> None:
-    ids, calls = views(Records(real_store))
-    real_store.client.function_flush()
-    store = GatedStore(real_store.client)
-    assert [answer.result().id for answer in ask_all(threads, store, calls)] == ids
+    ids, calls = views(Records(store))
+    store.client.function_flush()
+    gated = GatedStore(store.client)
+    assert [answer.result().id for answer in ask_all(threads, gated, calls)] == ids
 
 
-def test_a_call_that_cannot_be_sent_fails_alone(real_store: Store) -> None:
-    store = PipelinedStore(real_store.client)
+def test_a_call_that_cannot_be_sent_fails_alone(store: Store) -> None:
+    store = PipelinedStore(store.client)
     with pytest.raises(ValueError, match="unknown type"):
         store.run(ScriptCall("lane", {"lane": object()}, str))
     assert store.run(LANE).state == "no_worker"
@@ -118,19 +118,3 @@ def test_a_connection_that_was_lost_is_made_again(redis_settings: RedisSettings)
         assert store.run(LANE).state == "no_worker"
         client.client_kill_filter(_type="normal", skipme=True)
         assert [lane.state for lane in store.run_all([LANE] * 2)] == ["no_worker"] * 2
-
-
-def test_no_connection_to_a_demoted_server_is_used_again(redis_settings: RedisSettings) -> None:
-    store = connect_pipelined(redis_settings)
-    with store.client as client:
-        job = Records(store).submit().id
-        # The connection of the tests' own stays.
-        before = {entry["id"] for entry in client.client_list() if entry["cmd"] != "flushall"}
-        client.replicaof("127.0.0.1", free_port())
-        try:
-            with pytest.raises(Unavailable, match="takes no writes now"):
-                store.run(jobs.cancel(SETTINGS, "anyone", job))
-        finally:
-            client.replicaof("NO", "ONE")
-        assert store.run(LANE).state == "no_worker"
-        assert not before & {entry["id"] for entry in client.client_list()}

@@ -1,14 +1,15 @@
 """What a caller is told of its wait is held against what comes, and learnt from."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from shared.job import JobView
 from shared.store import jobs
-from shared.store.script import Store
 from tests.support.store import LANE, Records, answer
+from tests.support.there import there
 
 
 def lane(records: Records):  # type: ignore[no-untyped-def]
@@ -35,8 +36,7 @@ def test_how_long_the_first_in_line_waits_is_known_until_it_is_taken(records: Re
     assert lane(records).first_waited_s == 2
 
 
-def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(real_store: Store) -> None:
-    records = Records(real_store)  # fakeredis would take most of a minute
+def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(records: Records) -> None:
     records.beat(facts={"rows": "1", "slots": "1"})
     dice = random.Random(4)  # noqa: S311
     for _ in range(300):
@@ -46,8 +46,7 @@ def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(rea
     for _ in range(300):
         records.beat()
         wait = dice.lognormvariate(-2, 0.7)
-        told = serve(records, wait).estimate
-        assert told is not None
+        told = there(serve(records, wait).estimate)
         begun[0] += wait <= told.p50
         begun[1] += wait <= told.p90
     assert 120 <= begun[0] <= 180
@@ -66,9 +65,8 @@ def wave(records: Records, jobs: int, wait_s: float) -> list[JobView]:
 
 
 def test_half_begin_by_p50_and_nine_in_ten_by_p90_where_they_come_in_bursts_and_miss_together(
-    real_store: Store,
+    records: Records,
 ) -> None:
-    records = Records(real_store)
     records.beat(facts={"rows": "1", "slots": "100"})
     dice = random.Random(4)  # noqa: S311
     begun, jobs = [0, 0], 0
@@ -84,13 +82,11 @@ def test_half_begin_by_p50_and_nine_in_ten_by_p90_where_they_come_in_bursts_and_
 
 
 def test_many_who_waited_long_together_do_not_lengthen_promises_beyond_what_they_waited(
-    real_store: Store,
+    records: Records,
 ) -> None:
-    records = Records(real_store)
     records.beat(facts={"rows": "1", "slots": "1000"})
     wave(records, 500, 1.0)
-    told = records.submit().estimate
-    assert told is not None
+    told = there(records.submit().estimate)
     assert 0.9 < told.p50 < 1.2
     assert 0.9 < told.p90 < 1.2
 
@@ -100,8 +96,7 @@ def test_the_service_publishes_how_its_promises_did(records: Records) -> None:
     assert lane(records).calibration is None
     for _ in range(20):
         serve(records, 0.0)
-    seen = lane(records).calibration
-    assert seen is not None
+    seen = there(lane(records).calibration)
     assert (seen.scored, seen.within_p50, seen.within_p90) == (20, 1.0, 1.0)
 
 
@@ -147,8 +142,7 @@ def test_what_a_caller_is_told_is_what_is_held_against_the_wait(records: Records
     busy_lane(records, random.Random(seed))  # noqa: S311
     for priority in ("interactive", "normal", "batch"):
         placing = replace(records.placing(), priority=priority, caller=f"new-{priority}")
-        view = records.post(placing).view
-        assert view is not None
+        view = records.accept(placing)
         assert view.estimate is not None
         told = view.estimate
         assert [told.p50, told.p90] == pytest.approx(
@@ -156,33 +150,32 @@ def test_what_a_caller_is_told_is_what_is_held_against_the_wait(records: Records
         )
 
 
-def test_what_waited_through_a_pause_teaches_nothing(records: Records) -> None:
-    records.beat(facts={"rows": "1", "slots": "1"})
-    records.submit()
+def a_pause(records: Records) -> None:
     records.pause()
     records.wait(600)
     records.pause(paused=False)
-    records.claim()
-    assert lane(records).calibration is None
 
 
-def test_what_waited_through_an_outage_teaches_nothing(records: Records) -> None:
+def an_outage(records: Records) -> None:
     records.rescue()
-    records.beat(facts={"rows": "1", "slots": "1"})
-    records.submit()
     records.wait(600)
     records.rescue()
-    records.claim()
-    assert lane(records).calibration is None
 
 
-def test_what_waited_for_another_worker_teaches_nothing(records: Records) -> None:
-    records.beat(facts={"rows": "1", "slots": "1"})
-    records.submit()
+def another_worker(records: Records) -> None:
     for _ in range(60):
         records.wait(1)
         records.rescue()
     records.beat(worker="worker_02")
+
+
+@pytest.mark.parametrize("waits", [a_pause, an_outage, another_worker], ids=lambda waits: waits.__name__)
+def test_what_waited_through_what_nobody_foresees_teaches_nothing(
+    records: Records, waits: Callable[[Records], None]
+) -> None:
+    records.beat(facts={"rows": "1", "slots": "1"})
+    records.submit()
+    waits(records)
     records.claim()
     assert lane(records).calibration is None
 

@@ -87,8 +87,8 @@ def test_a_caller_is_not_charged_for_a_text_that_was_taken_back(records: Records
     assert 30_000 < held(records) < 35_000
 
 
-def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(real_store: Store) -> None:
-    records, limit = Records(real_store), 24 * 2**20
+def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(store: Store) -> None:
+    records, limit = Records(store), 24 * 2**20
     records.client.config_set("maxmemory", limit)
     try:
         accepted = 0

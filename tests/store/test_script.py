@@ -20,6 +20,7 @@ from shared.store.claims import published
 from shared.store.script import LoopStore, Store, connect, connect_async
 from tests.support.ports import free_port
 from tests.support.store import SETTINGS, Records
+from tests.support.there import there
 
 LIMIT_S = 60
 
@@ -51,17 +52,6 @@ async def test_threads_and_asyncio_read_the_same_records(redis_settings: RedisSe
         assert await tasks.run(call) == threads.run(call)
     finally:
         threads.client.close()
-        await tasks.aclose()
-
-
-async def test_a_thread_reads_the_same_records_through_the_loop(redis_settings: RedisSettings) -> None:
-    tasks = connect_async(redis_settings)
-    store, call = LoopStore(tasks), jobs.lane(SETTINGS, "model.m")
-    try:
-        assert (
-            (await asyncio.to_thread(store.run, call)).state == (await tasks.run(call)).state == "no_worker"
-        )
-    finally:
         await tasks.aclose()
 
 
@@ -181,15 +171,13 @@ async def test_a_late_reply_is_nobody_else_s(
     finally:
         threads.client.client_unpause()
     monkeypatch.setattr("shared.store.exchange.LONGEST_S", LIMIT_S)
-    found = await store.run(views[1])
-    assert found is not None
+    found = there(await store.run(views[1]))
     assert found.id == jobs_of[1]
     await store.aclose()
     threads.client.close()
 
 
-def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store: Store) -> None:
-    records = Records(real_store)
+def test_a_demoted_server_is_unavailable_until_its_successor_is_found(records: Records) -> None:
     job = records.submit().id
     records.client.replicaof("127.0.0.1", free_port())
     try:
@@ -219,30 +207,6 @@ async def test_what_a_demoted_server_can_answer_does_not_wait_for_what_it_refuse
     assert {str(error) for error in refused} == {"The record store takes no writes now; try again."}
     assert isinstance(view, JobView)
     assert view.id == job
-
-
-async def test_no_connection_to_a_demoted_server_is_used_again(
-    redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The address leads to its successor by then, but not for connections that were open before."""
-    threads, tasks = connect(redis_settings), connect_async(redis_settings)
-    clients: tuple[Any, Any] = threads.client, tasks.client
-    monkeypatch.setattr("shared.store.exchange.DEMOTED_S", 0)
-    job = Records(threads).submit().id
-    cancel = jobs.cancel(SETTINGS, "anyone", job)
-    before = [clients[0].client_id(), await clients[1].client_id()]
-    clients[0].replicaof("127.0.0.1", free_port())
-    try:
-        with pytest.raises(Unavailable):
-            threads.run(cancel)
-        with pytest.raises(Unavailable):
-            await tasks.run(cancel)
-        assert clients[0].client_id() != before[0]
-        assert await clients[1].client_id() != before[1]
-    finally:
-        clients[0].replicaof("NO", "ONE")
-        threads.client.close()
-        await tasks.aclose()
 
 
 @pytest.mark.parametrize(

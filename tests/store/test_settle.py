@@ -25,25 +25,6 @@ def test_a_failure_of_the_caller_s_making_reaches_the_job_and_its_stream(records
     assert records.events(job)[-1].data == BROKEN.model_dump()
 
 
-def test_a_settle_whose_reply_was_lost_is_settled_once(records: Records) -> None:
-    records.submit()
-    claim = records.claim()
-    records.settle(claim)
-    before = records.dump()
-    assert records.settle(claim, answer("another")) == "settled"
-    assert records.settle(claim, BROKEN) == "settled"
-    assert records.dump() == before
-
-
-def test_a_lost_reply_of_a_failure_is_settled_once(records: Records) -> None:
-    records.submit()
-    claim = records.claim()
-    records.settle(claim, BROKEN)
-    before = records.dump()
-    assert records.settle(claim) == "settled"
-    assert records.dump() == before
-
-
 def test_everybody_on_the_run_ends_with_it_and_those_who_left_do_not_change(records: Records) -> None:
     stays, leaves, also_stays = (records.submit("q").id for _ in range(3))
     claim = records.claim()
@@ -54,15 +35,6 @@ def test_everybody_on_the_run_ends_with_it_and_those_who_left_do_not_change(reco
     assert [records.view(j).status for j in (stays, also_stays)] == ["succeeded"] * 2
     assert records.view(leaves) == left
     assert left.status == "cancelled"
-
-
-def test_a_cancelled_run_takes_no_result(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.cancel(job)
-    before = records.dump()
-    assert records.settle(claim) == "lost"
-    assert records.dump() == before
 
 
 def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:

@@ -10,11 +10,7 @@ from shared.store.admission import submit
 from shared.store.keys import INTAKE
 from shared.store.script import Store
 from tests.support.store import MODEL, SETTINGS, Records
-
-
-def test_fakeredis_and_the_server_have_the_lua_the_scripts_need(store: Store) -> None:
-    script = "local t = redis.call('TIME') return cjson.encode({at = t[1] * 1000, list = {1, 2}})"
-    assert '"list":[1,2]' in store.client.eval(script, 0)
+from tests.support.there import there
 
 
 def test_an_accepted_job_waits_in_line_and_can_be_read_back(records: Records) -> None:
@@ -31,32 +27,16 @@ def test_an_accepted_job_waits_in_line_and_can_be_read_back(records: Records) ->
 
 def test_letters_of_any_script_take_no_more_than_their_own_bytes_in_the_record(records: Records) -> None:
     told = {"straße": "北京 😀"}
-    view = records.post(records.placing(), metadata=told).view
-    assert view is not None
+    view = records.accept(records.placing(), metadata=told)
     assert records.field(view.id, "metadata") == '{"straße":"北京 😀"}'
     assert records.view(view.id).metadata == told
 
 
 def test_without_a_test_clock_the_server_s_own_time_is_written(store: Store) -> None:
     records = Records(store)
-    view = store.run(submit(records.placing(), SETTINGS)).view
-    assert view is not None
+    view = there(store.run(submit(records.placing(), SETTINGS)).view)
     seconds, _ = store.client.time()
     assert abs(view.created_ms / 1000 - seconds) < 60
-
-
-def test_a_submit_whose_reply_was_lost_makes_no_second_job(records: Records) -> None:
-    placing = records.placing("q")
-    records.post(placing)
-    before = records.dump()
-    again = records.post(placing)
-    assert (again.word, again.view) == ("known", records.view(placing.job))
-    assert records.dump() == before
-
-
-def test_jobs_ahead_are_counted_so_that_a_caller_can_judge_the_wait(records: Records) -> None:
-    waiting = [records.submit() for _ in range(3)]
-    assert [records.view(v.id).ahead for v in waiting] == [0, 1, 2]
 
 
 def test_a_full_line_refuses_and_keeps_no_trace(store: Store) -> None:
@@ -95,14 +75,6 @@ def test_a_caller_who_cannot_wait_is_refused_while_no_worker_serves(records: Rec
     assert records.post(placing, must_be_ready=True).word == "unready"
     records.beat()
     assert records.post(placing, must_be_ready=True).word == "queued"
-
-
-def test_a_worker_unheard_of_does_not_count_as_ready(records: Records) -> None:
-    records.beat()
-    for _ in range(8):
-        records.wait(SETTINGS.queue.worker_ttl_s / 8 + 1)
-        records.rescue()
-    assert records.post(records.placing(), must_be_ready=True).word == "unready"
 
 
 def test_a_request_that_must_not_be_shared_bypasses_cache_and_join(records: Records) -> None:

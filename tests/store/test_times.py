@@ -217,31 +217,6 @@ def test_a_deadline_ends_a_job_between_two_attempts(patient: Records) -> None:
     assert patient.due() == []
 
 
-def test_work_that_failed_keeps_its_place_in_line(patient: Records) -> None:
-    first, second = patient.submit(), patient.submit()
-    patient.give_back(patient.claim(), FAILURE)
-    patient.wait(2)
-    patient.due()
-    assert [patient.claim().id for _ in range(2)] == [first.run_id, second.run_id]
-
-
-def test_what_is_too_late_is_not_begun_although_nobody_had_ended_it(records: Records) -> None:
-    job = timed(records, start_by=1)
-    other = records.submit()
-    records.wait(5)
-    assert records.claim().id == other.run_id
-    assert ended(records, job) == ("failed", "deadline_exceeded", "start_by")
-
-
-def test_an_answer_that_comes_too_late_is_not_given(records: Records) -> None:
-    job, patient = timed(records, "q", finish_by=1), timed(records, "q")
-    claim = records.claim()
-    records.wait(5)
-    assert records.settle(claim) == "settled"
-    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-    assert records.view(patient).status == "succeeded"
-
-
 def test_scheduled_jobs_count_as_waiting(records: Records) -> None:
     queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "max_queued_caller": 2, "max_queued": 3})
     records.settings = SETTINGS.model_copy(update={"queue": queue})
@@ -291,17 +266,6 @@ def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: R
     assert [records.admit_placing(claim, placing) for _ in range(2)] == ["placed"] * 2
     assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
     assert not records.client.exists(f"sl8:blob:{'d' * 64}"), "its pictures are held for nobody"
-
-
-def test_what_another_job_joins_without_a_time_still_ends_in_time(records: Records) -> None:
-    first = timed(records, "q")
-    hurried = timed(records, "q", finish_by=1)
-    patient = timed(records, "q")
-    claim = records.claim()
-    records.wait(1)
-    assert records.settle(claim) == "settled"
-    assert ended(records, hurried) == ("failed", "deadline_exceeded", "finish_by")
-    assert [records.view(job).status for job in (first, patient)] == ["succeeded"] * 2
 
 
 @pytest.mark.parametrize("name", ["start_by", "finish_by"])

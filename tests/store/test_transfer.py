@@ -40,6 +40,7 @@ from tests.support.stored_batches import (
     take,
     write,
 )
+from tests.support.there import there
 
 FIELDS = (
     *("status", "created_ms", "started_ms", "ended_ms", "attempts", "cache", "result", "error", "metadata"),
@@ -109,9 +110,9 @@ def exported(
 
 
 @pytest.fixture
-def records(exported: Exported, real_store: Store) -> Records:  # noqa: ARG001 - read first
-    records = Records(real_store)
-    records.now = (real_store.client.time()[0] + 2) * 1000
+def records(exported: Exported, store: Store) -> Records:  # noqa: ARG001 - read first
+    records = Records(store)
+    records.now = (store.client.time()[0] + 2) * 1000
     # The scenes have ids of their own.
     records._numbers = count(0xA00)
     return records
@@ -188,8 +189,7 @@ def test_a_reader_of_text_that_is_computed_again_learns_that_it_is(
     exported: Exported, moved: Records
 ) -> None:
     seen = exported.seen["running"]
-    page = moved._event_page("anyone", seen["id"], seen["last_event"])
-    assert page is not None
+    page = there(moved._event_page("anyone", seen["id"], seen["last_event"]))
     assert page.forgot
 
 
@@ -207,8 +207,7 @@ def test_only_webhooks_that_were_still_to_be_called_are_called(exported: Exporte
     job = exported.seen["untold"]["id"]
     told = [(f"https://{host}", "job.succeeded", job) for host in ("all.example/", "own.example/told")]
     assert sorted(told_to(moved)) == told
-    hook = exported.view(moved, "told").hook
-    assert hook is not None
+    hook = there(exported.view(moved, "told").hook)
     assert hook.delivered_ms == exported.seen["told"]["hook"]["delivered_ms"]
 
 
@@ -237,8 +236,7 @@ def test_a_batch_goes_on_where_it_stood(moved: Records) -> None:
     assert now(moved).stage == "finalizing"
     assert moved.run(batches.pieces(turn)) == ([GOOD] * 2, [])
     assert moved.run(files.mark_deleted([BYTES, GOOD])) == []
-    over = moved.run(batches.batch("shop", OLD))
-    assert over is not None
+    over = there(moved.run(batches.batch("shop", OLD)))
     assert (over.stage, over.errors[0].code) == ("failed", "empty_file")
 
 

@@ -10,7 +10,6 @@ from shared.job import Priority, Times
 from shared.settings import QueueSettings
 from shared.store import admission
 from shared.store.claims import Claim
-from shared.store.script import Store
 from tests.support.store import LANE, SETTINGS, Records
 
 
@@ -103,19 +102,6 @@ def test_work_that_was_cancelled_by_many_keeps_a_worker_from_nothing(records: Re
     assert isinstance(records.claim_within(8), Claim)
 
 
-def test_urgent_work_passes_patient_work_that_waits_already(records: Records) -> None:
-    for _ in range(20):
-        records.submit(priority="batch")
-    records.claim()
-    urgent = [records.submit(priority="interactive").run_id for _ in range(5)]
-    assert {claim.id for claim in served(records, 6)} >= set(urgent)
-
-
-def test_a_class_alone_has_everything(records: Records) -> None:
-    views = [records.submit(priority="batch") for _ in range(5)]
-    assert [claim.id for claim in served(records, 5)] == [v.run_id for v in views]
-
-
 def test_a_cancelled_head_of_a_line_costs_its_caller_nothing(records: Records) -> None:
     head, following = records.submit(caller="one", cost=100), records.submit(caller="one", cost=1)
     other = records.submit(caller="two", cost=50)
@@ -185,16 +171,6 @@ def test_a_run_stays_in_its_creator_s_line_after_the_creator_left(records: Recor
     assert records.claim().id == joined.run_id
 
 
-def test_an_empty_lane_remembers_no_turns(records: Records) -> None:
-    job = records.submit(caller="one").id
-    records.submit(caller="two", priority="batch")
-    records.claim()
-    records.cancel(job, "one")
-    records.claim()
-    kinds = {name.split(":")[1] for name in records.key_names()}
-    assert not kinds & {"turns", "line", "suspects"}
-
-
 def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
     records.beat(facts={"rows": "1", "slots": "1"})
     for _ in range(40):
@@ -207,8 +183,7 @@ def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
     assert records.submit(caller="third", priority="batch").ahead == 4, "a batch gets a quarter of the turns"
 
 
-def test_a_caller_in_a_crowd_is_told_of_all_who_are_served_first(real_store: Store) -> None:
-    records = Records(real_store)  # fakeredis would take seconds
+def test_a_caller_in_a_crowd_is_told_of_all_who_are_served_first(records: Records) -> None:
     for number in range(150):
         records.submit(caller=f"other_{number}")
     assert records.submit(caller="late").ahead == 150

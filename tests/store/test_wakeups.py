@@ -99,11 +99,6 @@ async def test_who_waits_for_the_end_sleeps_through_events(wakeups: Wakeups, cli
             await waiting
 
 
-async def test_a_wait_ends_when_its_time_is_over(wakeups: Wakeups) -> None:
-    async with wakeups.listen("run_1") as listener:
-        await listener.wait(0)
-
-
 async def test_a_listener_that_leaves_does_not_deafen_the_other(wakeups: Wakeups, client: Any) -> None:
     async with wakeups.listen("run_1") as stays:
         async with wakeups.listen("run_1"):
@@ -177,30 +172,7 @@ async def test_channels_given_up_during_an_outage_are_not_taken_up_again(
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_process_started_before_its_store_hears_once_the_store_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CONFIRM_S", 0.01)
-    port = free_port()
-    settings = RedisSettings.model_validate({"url": f"redis://127.0.0.1:{port}/0"})
-    waiting = Wakeups(settings)
-    await waiting.open()
-    try:
-        async with waiting.listen("run_1") as listener:
-            server = await asyncio.to_thread(RedisServer, tmp_path, port)
-            try:
-                await heard(listener)
-                async with Redis.from_url(server.url()) as client:
-                    assert await client.publish(channel("run_1"), "state") == 1
-                await heard(listener)
-            finally:
-                server.stop()
-    finally:
-        await waiting.aclose()
-
-
-@pytest.mark.usefixtures("patient")
-async def test_an_outage_is_one_line_in_the_log_however_long_it_lasts(
+async def test_a_process_started_before_its_store_hears_once_that_is_there_and_logs_a_line_for_each_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "CONFIRM_S", 0.01)
@@ -211,6 +183,9 @@ async def test_an_outage_is_one_line_in_the_log_however_long_it_lasts(
         async with waiting.listen("run_1") as listener:
             server = await asyncio.to_thread(RedisServer, tmp_path, port)
             try:
+                await heard(listener)
+                async with Redis.from_url(server.url()) as client:
+                    assert await client.publish(channel("run_1"), "state") == 1
                 await heard(listener)
                 server.kill()
                 await asyncio.to_thread(server.start)

@@ -1,7 +1,5 @@
 """Workers and maintenance leaders: who lives, what they said, who leads."""
 
-from dataclasses import replace
-
 import pytest
 
 from shared.estimate import loading_time
@@ -11,9 +9,8 @@ from shared.store.headroom import writable
 from shared.store.keys import INTAKE
 from shared.store.maintenance import backlog, lead
 from shared.store.script import Store
-from shared.store.workers import beat
 from tests.support.clock import Clock
-from tests.support.store import LANE, PRINT, SETTINGS, Records
+from tests.support.store import LANE, SETTINGS, Records
 
 
 def state(records: Records) -> str:
@@ -29,12 +26,6 @@ def test_a_model_s_state_follows_its_workers(records: Records) -> None:
     assert (state(records), records.view(job).waiting_reason) == ("ready", "busy")
     records.beat(state="gone")
     assert state(records) == "no_worker"
-
-
-def test_each_worker_counts_once_however_often_it_beats(records: Records) -> None:
-    for worker in ("worker_01", "worker_02", "worker_01"):
-        records.beat(worker=worker)
-    assert records.run(jobs.lane(SETTINGS, LANE)).ready == 2
 
 
 def test_a_worker_unheard_of_counts_as_gone(records: Records) -> None:
@@ -150,21 +141,6 @@ def test_workers_that_died_leave_nothing_for_ever(records: Records) -> None:
     assert 0 < ttl(f"sl8:ready:{LANE}") <= 86_400
     assert 0 < ttl(f"sl8:loading:{LANE}") <= 86_400
     assert 0 < ttl(f"sl8:prints:{LANE}") <= 86_400
-
-
-def test_a_repeated_beat_changes_nothing(records: Records) -> None:
-    call = beat(
-        SETTINGS,
-        worker="worker_01",
-        lane=LANE,
-        state="ready",
-        fingerprint=PRINT,
-        facts={"rows": "2", "failed": ""},
-    )
-    records.run(call)
-    before = records.dump()
-    records.run(replace(call))
-    assert records.dump() == before
 
 
 def test_one_courier_leads_until_it_stops_asking(records: Records) -> None:

@@ -15,6 +15,7 @@ from shared.errors import Unavailable
 from shared.job import Event, JobView
 from shared.models import Model
 from shared.request import Image, Medium, Message, Parameters, Request, Text
+from shared.result import JobError, Result
 from shared.settings import (
     BlobSettings,
     FetchSettings,
@@ -218,6 +219,16 @@ class WorkerHarness:
         view = self.store.run(jobs.view(self.settings, CALLER, job))
         assert view is not None
         return view
+
+    def failure(self, job: str) -> JobError:
+        error = self.job(job).error
+        assert error is not None
+        return error
+
+    def result(self, job: str) -> Result:
+        result = self.job(job).result
+        assert result is not None
+        return result
 
     def cancel(self, job: str) -> None:
         self.store.run(jobs.cancel(self.settings, CALLER, job))

@@ -17,9 +17,7 @@ ALL = Webhook("https://example.com/told", EVENTS, host="example.com")
 
 
 def submit(records: Records, question: str = "", webhook: Webhook = HOOK, **said: Any) -> JobView:
-    view = records.post(records.placing(question), webhook=webhook, **said).view
-    assert view is not None
-    return view
+    return records.accept(records.placing(question), webhook=webhook, **said)
 
 
 def submit_pending(records: Records) -> JobView:

@@ -124,14 +124,14 @@ class Records:
         return self.run(admission.submit(placing, self.settings, JobTerms(**said), **how))
 
     def submit(self, question: str = "", **changes: Any) -> JobView:
-        """Submit as the API does, its pictures uploaded where they are missing, and expect a job."""
-        return self._accepted(self.placing(question, **changes))
+        return self.accept(self.placing(question, **changes))
 
     def submit_pending(self, **changes: Any) -> JobView:
         """A job whose pictures are still to be fetched."""
-        return self._accepted(self.placing(key=None, **changes), pending_terms='{"reuse":true}')
+        return self.accept(self.placing(key=None, **changes), pending_terms='{"reuse":true}')
 
-    def _accepted(self, placing: Placing, **terms: Any) -> JobView:
+    def accept(self, placing: Placing, **terms: Any) -> JobView:
+        """Post, its pictures uploaded where they are missing, and expect a job."""
         submitted = self.post(placing, **terms)
         if submitted.word == "pictures":
             self.upload(replace(placing, blobs=submitted.missing))
@@ -288,14 +288,17 @@ class Records:
         return self.run(jobs.purge(self.settings, caller, job))
 
     def page(self, after: str | None = None, limit: int = 10, caller: str = "anyone") -> list[str] | None:
-        page = self.listed(after, limit, caller)
+        """Ids; None where the cursor is another's."""
+        page = self.run(jobs.jobs(self.settings, caller, after=after, limit=limit))
         return None if page is None else [v.id for v in page.views]
 
     def listed(
         self, after: str | None = None, limit: int = 10, caller: str = "anyone", **wanted: Any
-    ) -> Page | None:
+    ) -> Page:
         call = jobs.jobs(self.settings, caller, after=after, limit=limit, wanted=Filter(**wanted))
-        return self.run(call)
+        page = self.run(call)
+        assert page is not None
+        return page
 
     def events(self, job: str, after: int = 0, caller: str = "anyone") -> list[Event]:
         """All there is behind `after`, read as a stream reads: page by page."""

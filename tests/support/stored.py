@@ -18,8 +18,7 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
     """A hash as it was read; what is no job or lane stays as it is."""
     texts = {name: text for name, text in stored.items() if name not in GROUPS}
     for group in GROUPS:
-        # fakeredis writes an empty table as a list.
-        for name, value in dict(json.loads(stored.get(group) or "{}")).items():
+        for name, value in json.loads(stored.get(group) or "{}").items():
             texts[name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return texts
 

@@ -215,7 +215,7 @@ def _views(records: Records, model: Model, watch: Watch) -> Iterator[str]:
         if [v.id for v in views] != [j.id for j in own]:
             yield f"{caller} has {[v.id for v in views]}, not {[j.id for j in own]}"
         said = records.listed(limit=200, caller=caller, metadata={"class": "batch"})
-        if said is None or [v.id for v in said.views] != [j.id for j in own if j.priority == "batch"]:
+        if [v.id for v in said.views] != [j.id for j in own if j.priority == "batch"]:
             yield f"{caller} has of the class batch {said}, not those of {[j.id for j in own]}"
         unlisted = [job for job in everything if job.unstored]
         own, views = own + unlisted, views + [records.view(job.id, caller) for job in unlisted]

@@ -3,7 +3,6 @@
 from typing import cast
 
 import pytest
-from fakeredis import FakeRedis
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
 
@@ -13,11 +12,9 @@ from tests.store.machine.base import Base
 from tests.store.machine.callers import Callers
 from tests.store.machine.keeping import Upkeep
 from tests.store.machine.owners import Owners, Storing
-from tests.store.machine.secret_holders import SecretHolders
 from tests.store.machine.sharing import Sharing
 from tests.support.store import Records
 
-SLOWER = 4
 # A history takes seconds; one that fails is made short before it is shown, and that takes minutes.
 pytestmark = pytest.mark.timeout(60 * settings().max_examples)
 
@@ -35,11 +32,9 @@ def run(machine: type[Base] | type[Owners], store: Store) -> None:
         store.client.flushall()
         return machine(Records(store))
 
-    # fakeredis takes several times as long for each.
-    examples = settings().max_examples // (SLOWER if isinstance(store.client, FakeRedis) else 1)
     # It is called and nothing else, though typed as a class.
     factory = cast("type[RuleBasedStateMachine]", fresh)
-    run_state_machine_as_test(factory, settings=settings(max_examples=examples))
+    run_state_machine_as_test(factory, settings=settings())
 
 
 def test_no_history_loses_doubles_or_misplaces_anything(store: Store) -> None:
@@ -52,7 +47,3 @@ def test_no_history_gives_a_caller_or_a_class_more_than_its_share(store: Store) 
 
 def test_no_history_loses_a_file_or_a_line_of_a_batch(store: Store) -> None:
     run(Storing, store)
-
-
-def test_no_history_lets_a_secret_work_that_has_ended(store: Store) -> None:
-    run(SecretHolders, store)
