@@ -16,9 +16,7 @@ from shared.cache_key import EVERYBODY
 from shared.errors import Unavailable
 from shared.job import AttemptError
 from shared.request import Image, Request
-from shared.result import Piece
-from shared.store.admission import submit
-from shared.store.claims import append
+from shared.store.admission import JobTerms, submit
 from shared.store.script import Store
 from tests.support.attempt_harness import (
     CALLER,
@@ -35,7 +33,7 @@ from tests.support.patience import PATIENCE_S
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
 from worker.attempt import attempt
-from worker.engines.base import DeviceBroken, Finish, Frames, Prompt, Row, Samples
+from worker.engines.base import DeviceBroken, Finish, Prompt, Row
 from worker.engines.echo import EchoEngine
 from worker.publisher import Publisher
 
@@ -90,32 +88,28 @@ def test_a_question_is_answered_and_its_job_says_by_whom(harness: WorkerHarness)
     assert harness.story(job) == ["queued", "running", "succeeded"]
 
 
-@pytest.mark.parametrize(("shared", "expected"), [(False, CALLER), (True, EVERYBODY)])
-def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
-    harness: WorkerHarness, shared: bool, expected: str
+@pytest.mark.parametrize(
+    ("stored", "shared", "expected"), [(True, False, CALLER), (True, True, EVERYBODY), (False, False, None)]
+)
+def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared_and_nobody_where_nothing_is_stored(
+    harness: WorkerHarness, stored: bool, shared: bool, expected: str | None
 ) -> None:
     scopes: list[str | None] = []
 
     class Keeping(EchoEngine):
-        def prepare(
-            self,
-            request: Request,
-            pictures: Sequence[Picture],
-            scope: str | None = "",
-            sounds: Sequence[Samples] = (),
-            videos: Sequence[Frames] = (),
-        ) -> Prompt:
-            scopes.append(scope)
-            return super().prepare(request, pictures, scope, sounds, videos)
+        def prepare(self, request: Request, pictures: Sequence[Picture], *rest: Any) -> Prompt:
+            scopes.append(rest[0])
+            return super().prepare(request, pictures, *rest)
 
         def generate(self, row: Row) -> Finish:
             return replace(super().generate(row), cached_tokens=2)
 
     queue = harness.settings.queue.model_copy(update={"share_answers": shared})
     harness.context = replace(harness.context, settings=harness.settings.model_copy(update={"queue": queue}))
-    job = harness.ask("how big is")
+    placing = replace(harness.placing("how big is", ()), key=None)
+    harness.store.run(submit(placing, harness.settings, JobTerms(stored=stored)))
     harness.attempt(Keeping(MODEL))
-    result = harness.result(job)
+    result = harness.result(placing.job)
     assert (scopes, result.usage.cached_tokens) == ([expected], 2)
 
 
@@ -204,17 +198,6 @@ def test_pictures_whose_bytes_were_lost_fail_one_run_and_not_all_that_come_after
     )
 
 
-def test_a_cancelled_run_stops_and_writes_nothing_more(harness: WorkerHarness) -> None:
-    job = harness.ask(f"{STALL} here")
-    with harness.attempting() as taken:
-        harness.cancel(job)
-        for lease in until(harness.leases.all):
-            lease.stop("lost")
-    assert harness.job(job).status == "cancelled"
-    assert harness.story(job) == ["queued", "running", "cancelled"]
-    assert harness.store.run(append(taken, Piece(0, "late", (1,)))) == "lost"
-
-
 def test_a_worker_that_lost_its_claim_cannot_write_over_the_new_one(harness: WorkerHarness) -> None:
     job = harness.ask("who answers")
     lost = harness.claim()
@@ -253,15 +236,6 @@ def test_a_device_that_broke_once_costs_a_run_nothing_but_time(
     harness.attempt()
     assert harness.job(job).status == "succeeded"
     assert [a.outcome for a in harness.job(job).attempts] == ["device_broken", "device_broken", "succeeded"]
-
-
-def test_a_worker_that_was_lost_on_a_run_often_is_not_given_it_for_ever(harness: WorkerHarness) -> None:
-    job = harness.ask("deadly")
-    for _ in range(harness.settings.queue.max_deaths):
-        harness.claim()
-        harness.give_up()
-    error = harness.failure(job)
-    assert (error.code, error.retryable) == ("poison", False)
 
 
 @pytest.mark.parametrize("losses", [{"calls": 2}, {"replies": 2}])

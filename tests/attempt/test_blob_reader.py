@@ -5,8 +5,8 @@ import pytest
 
 from shared.blobs import BlobMissingError, digest
 from tests.support.attempt_harness import WorkerHarness
+from tests.support.existing import existing
 from tests.support.pictures import png, png_chunk
-from tests.support.there import there
 from worker.media import blob_reader
 
 LARGE = 2 * 2**20
@@ -44,7 +44,7 @@ def test_every_picture_that_was_lost_is_named_at_once(
 def test_a_worker_whose_folder_is_not_mounted_fails_nobody_s_job(harness: WorkerHarness) -> None:
     """As a bare mountpoint: another worker has the pictures, or this one soon."""
     job = harness.ask("look", png((1, 1), b"\0" + bytes(3)))
-    folder = there(harness.settings.blobs.folder)
+    folder = existing(harness.settings.blobs.folder)
     blobs = [*folder.iterdir()]
     for blob in blobs:
         shutil.rmtree(blob)

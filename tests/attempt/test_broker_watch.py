@@ -47,14 +47,6 @@ def test_a_worker_whose_server_refuses_to_hand_nudges_out_does_not_load_its_mode
     assert cut_off.is_starved()
 
 
-def test_a_worker_without_a_free_thread_is_not_deaf(harness: WorkerHarness) -> None:
-    busy = watch(harness)
-    harness.nudger.send(MODEL.lane)
-    harness.ask("x")
-    with harness.leases.hold(harness.claim()):
-        assert not busy.is_starved()
-
-
 def test_a_worker_whose_rows_one_request_took_is_not_deaf(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,10 +61,6 @@ def test_a_worker_whose_rows_one_request_took_is_not_deaf(
         assert not busy.is_starved()
     now[0] = 101.0
     assert not busy.is_starved(), "its threads waited for room, and had no time yet to take a nudge"
-
-
-def test_an_idle_worker_is_not_deaf(harness: WorkerHarness) -> None:
-    assert not watch(harness).is_starved()
 
 
 def test_a_worker_whose_broker_is_away_is_not_deaf(harness: WorkerHarness) -> None:

@@ -8,7 +8,6 @@ from shared.errors import CallerError
 from shared.result import Piece, logprobs_of
 from shared.store.claims import append
 from tests.support.attempt_harness import MODEL, WorkerHarness
-from tests.support.stored import fields_of
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.echo import EchoEngine
 
@@ -127,12 +126,3 @@ def test_a_job_that_is_cancelled_in_its_second_answer_tells_no_more(harness: Wor
     harness.attempt(Leaving())
     assert harness.job(job).status == "cancelled"
     assert harness.job(job).result is None
-
-
-def test_who_asks_for_one_answer_finds_no_trace_of_several(harness: WorkerHarness) -> None:
-    job = harness.ask("one two")
-    harness.attempt()
-    records = fields_of(harness.store.client, harness.job(job).run_id)
-    told = {frozenset(e.data) for e in harness.events(job) if e.type == "text"}
-    assert told == {frozenset({"prompt_tokens", "start", "text", "ids"})}
-    assert [name for name in records if name.startswith("chars")] == ["chars"]

@@ -1,7 +1,7 @@
 """A worker's threads take no more than its rows can, leave the rest to others, and sleep through no room."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +16,6 @@ from shared.request import Image, Medium, Sound, Video
 from shared.store.admission import submit
 from shared.store.claims import Claim, ClaimReply, Full, claim, settle, within
 from shared.store.jobs import view
-from shared.store.script import ScriptCall, Store
 from tests.support import pictures as make
 from tests.support.attempt_harness import MODEL, STALL, LossyStore, WorkerHarness
 from tests.support.clients import until
@@ -142,16 +141,6 @@ def test_when_a_wide_run_ends_all_its_rows_are_taken_again(harness: WorkerHarnes
     assert harness.nudger.listed(MODEL.lane) == 3, "a nudge is handed on once"
 
 
-def test_work_for_one_row_each_is_claimed_without_a_second_look(
-    harness: WorkerHarness, threads: Threads
-) -> None:
-    runs = [run_of(harness, str(number)) for number in range(SLOTS + 1)]
-    for _ in range(SLOTS):
-        threads.nudge()
-    until(lambda: set(runs[:SLOTS]) == set(threads.held))
-    assert (threads.asked, harness.nudger.listed(MODEL.lane)) == (SLOTS, 0)
-
-
 def test_threads_without_a_slot_leave_what_waits_to_other_workers(
     harness: WorkerHarness, idle_ones: Threads
 ) -> None:
@@ -243,30 +232,6 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
     ]
     model_worker.work(MODEL.lane)
     assert harness.text(job) == "hello"
-
-
-class Counting(Store):
-    """Counts round trips."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store.client)
-        self.round_trips = 0
-
-    def run(self, call: ScriptCall[T]) -> T:
-        self.round_trips += 1
-        return super().run(call)
-
-    def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
-        self.round_trips += 1
-        return super().run_all(calls)
-
-
-def test_a_worker_claims_its_next_run_in_the_round_trip_that_ends_the_last(harness: WorkerHarness) -> None:
-    jobs = [harness.ask(text) for text in ("one", "two", "three")]
-    store = Counting(harness.store)
-    worker_of(harness, store=store).work(MODEL.lane)
-    assert [harness.text(job) for job in jobs] == ["one", "two", "three"]
-    assert store.round_trips == 1 + len(jobs)
 
 
 def test_a_draining_worker_claims_nothing_as_a_run_ends(harness: WorkerHarness) -> None:
@@ -386,17 +351,6 @@ def test_a_run_whose_inputs_are_prepared_holds_up_no_other() -> None:
     assert not lookahead.reserve("third", 1.0), "one that is ready waits for the device"
     lookahead.release("slow")
     assert lookahead.reserve("third", 1.0)
-
-
-def test_a_full_worker_s_answer_wakes_no_thread_that_would_hear_the_same(harness: WorkerHarness) -> None:
-    model_worker = worker_of(harness)
-    run_of(harness, "wide", 8)
-    harness.ask("other")
-    assert isinstance(model_worker._claim(), Claim)
-    wakes = list[bool]()
-    model_worker.context.lookahead.on_release = lambda: wakes.append(True)
-    assert model_worker._claim() == "full"
-    assert wakes == []
 
 
 def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(

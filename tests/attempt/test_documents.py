@@ -12,18 +12,17 @@ from PIL import Image, TiffImagePlugin
 from shared.errors import CallerError
 from shared.media.decode_document import ORIENTATION, SUBFILE_TYPE
 from shared.media.documents import DocumentRenderer, OpenDocument
-from shared.pending_terms import PendingTerms
 from shared.request import Document
 from shared.request import Image as Picture
 from shared.settings import DocumentSettings, Settings
 from shared.store.admission import JobTerms, Placing, submit
-from tests.support.attempt_harness import MODEL, WorkerHarness, worker_harness
+from tests.attempt.test_intake import HELD, courier_of, serving
+from tests.support.attempt_harness import WorkerHarness, worker_harness
 from tests.support.documents import bomb, frames, locked, lying_tiff, pdf, stream, written
+from tests.support.existing import existing
 from tests.support.fetching import LOOPBACK
-from tests.support.pictures import answering, encoded, origin
+from tests.support.pictures import encoded, origin
 from tests.support.redis_server import RedisServer
-from tests.support.there import there
-from worker.fetching.intake import Intake
 
 SCRIPT = "/OpenAction<</S/JavaScript/JS(while(true){})>>"
 WEB = "/OpenAction<</S/URI/URI(http://127.0.0.1:9/)>>"
@@ -251,21 +250,17 @@ def test_a_page_that_takes_too_long_is_named_and_the_others_are_shown() -> None:
 def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentRenderer) -> None:
     with renderer.opened(pdf(["one", "two"]), "") as document:
         before = shown(document, 1)
-        process = there(document._process)
+        process = existing(document._process)
         os.kill(process._process.pid, signal.SIGKILL)
         assert shown(document, 1) == before
 
 
 def document_job(harness: WorkerHarness, body: bytes) -> Placing:
     """A courier fetched the document that a job asks about."""
-    terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
-    courier = Intake(
-        harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
-    )
-    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
-    with origin(answering(head, body)) as there:
+    courier = courier_of(harness)
+    with origin(serving(body)) as there:
         placing = harness.placing("look", (Document(url=there.url),))
-        job_terms = JobTerms(pending_terms=terms.model_dump_json())
+        job_terms = JobTerms(pending_terms=HELD)
         assert harness.store.run(submit(placing, harness.settings, job_terms)).word == "intake"
         courier.work()
     courier.renderer.close()

@@ -11,11 +11,11 @@ from shared.settings import PictureSettings
 from shared.store.admission import JobTerms, submit
 from tests.attempt.test_intake import HELD, PICTURE, serving
 from tests.support.attempt_harness import WorkerHarness, worker_harness
+from tests.support.existing import existing
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
-from tests.support.there import there
 from worker.fetching.intake import Intake
 
 EARLIER = picture(size=(48, 64))
@@ -63,7 +63,7 @@ def test_earlier_pictures_take_no_room_from_a_remote_sound(harness: WorkerHarnes
 def test_a_courier_whose_folder_is_not_mounted_fails_nobody_s_job(
     harness: WorkerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = there(harness.settings.blobs.folder)
+    folder = existing(harness.settings.blobs.folder)
     for blobs in folder.iterdir():
         shutil.rmtree(blobs)
     go_on(harness, Image(url="http://127.0.0.1:9/"), LIMITS)

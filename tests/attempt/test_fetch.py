@@ -207,15 +207,6 @@ def test_a_url_that_redirects_for_ever_is_given_up_after_three() -> None:
     assert len(server.requests) == 4
 
 
-def test_pictures_fetched_together_share_their_bytes() -> None:
-    allowance = Allowance(LOOPBACK.limit_s, 10, threading.Event())
-    with origin(answering(OK, b"Content-Length: 7\r\n\r\npicture")) as server:
-        assert fetch(server.url, LOOPBACK, LIMIT, "image", allowance) == b"picture"
-        with pytest.raises(CallerError, match="for the request is larger than 10 bytes together") as refused:
-            fetch(server.url, LOOPBACK, LIMIT, "image", allowance)
-    assert refused.value.code == "fetch_failed"
-
-
 def test_no_host_is_flooded() -> None:
     most, inside, together, go_on = 8, threading.Semaphore(0), [0], threading.Event()
     lock = threading.Lock()

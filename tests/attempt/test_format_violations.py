@@ -7,8 +7,8 @@ import pytest
 from shared.request import Format, Function, Request, Tools
 from shared.result import Choice, Result, Usage
 from tests.support.attempt_harness import MODEL, WorkerHarness
+from tests.support.existing import existing
 from tests.support.metrics import counted
-from tests.support.there import there
 from worker import candidates
 from worker.engines.echo import EchoEngine
 
@@ -102,5 +102,5 @@ def test_a_call_s_arguments_must_match_those_of_a_strict_function(
 
 def test_an_answer_in_place_of_a_call_must_match_its_own_schema() -> None:
     assert candidates.format_error(*request(called({}), held=None, form=SCHEMA)) is None
-    error = there(candidates.format_error(*request("0", held=None, form=SCHEMA)))
+    error = existing(candidates.format_error(*request("0", held=None, form=SCHEMA)))
     assert error.code == "format_violated"

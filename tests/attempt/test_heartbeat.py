@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +21,6 @@ from tests.support.attempt_harness import MODEL, STALL, WorkerHarness, worker_ha
 from tests.support.clients import until
 from tests.support.patience import PATIENCE_S
 from tests.support.redis_server import RedisServer
-from tests.support.service import ROOT
 from worker.celery_app import Exit
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
@@ -167,35 +164,6 @@ def test_what_an_engine_reused_is_read_from_its_models_status(harness: WorkerHar
         assert seen() is None
         heartbeat.ready("f" * 32, {"reused": ""}, Reusing(MODEL))
         until(lambda: seen() == Reusing.reused)
-
-
-LOST = """
-import sys, threading
-from types import SimpleNamespace
-from shared.settings import settings
-from shared.store.script import connect
-from worker.heartbeat import Heartbeat
-from worker.lease import Leases
-heartbeat = Heartbeat(settings(), connect(settings().redis), Leases(), worker="worker_1", lane="model.x")
-heartbeat.start({})
-idle, broken = float(sys.argv[1]), sys.argv[2] == "broken"
-engine = SimpleNamespace(rows_now=1, idle_s=lambda: idle, longest_step_s=0.1, broken=broken, reused=None)
-heartbeat.ready("f", {}, engine)
-threading.Event().wait(60)
-"""
-
-
-@pytest.mark.parametrize(
-    ("engine", "code"), [(("3.0", "whole"), Exit.STALLED), (("0.0", "broken"), Exit.DEVICE_BROKEN)]
-)
-def test_a_worker_whose_engine_is_lost_ends_so_that_another_may_start(
-    redis: RedisServer, engine: tuple[str, str], code: int
-) -> None:
-    env = dict(os.environ, SIGHTLINE_REDIS__URL=redis.url(), SIGHTLINE_QUEUE__STALL_S="2")
-    ended = subprocess.run(
-        [sys.executable, "-c", LOST, *engine], env=env, cwd=ROOT, capture_output=True, check=False
-    )
-    assert ended.returncode == code, ended.stderr.decode()
 
 
 def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(

@@ -22,12 +22,12 @@ from shared.store.maintenance import due
 from shared.store.script import ScriptCall, Store
 from tests.support.attempt_harness import MODEL, LossyStore, WorkerHarness, worker_harness
 from tests.support.clients import until
+from tests.support.existing import existing
 from tests.support.fetching import LOOPBACK
 from tests.support.patience import PATIENCE_S
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
-from tests.support.there import there
 from tests.support.videos import video
 from worker.fetching.guarded_http import Allowance
 from worker.fetching.intake import Intake
@@ -87,51 +87,40 @@ def test_answers_about_a_remote_picture_take_as_many_rows_as_about_any_other(
     assert harness.claim().rows == 8
 
 
-def test_a_remote_sound_is_fetched_and_its_job_answered(intake: tuple[WorkerHarness, Intake]) -> None:
-    harness, courier = intake
-    with origin(serving(sound("FLAC", 1.5))) as there:
-        job = ask(harness, there.url, kind=Sound)
-        courier.work()
-    assert b"accept: audio/wav" in there.requests[0].lower()
-    harness.attempt()
-    assert harness.text(job) == "look [1.5s]"
-
-
-def test_a_remote_video_is_fetched_and_its_job_answered(intake: tuple[WorkerHarness, Intake]) -> None:
-    harness, courier = intake
-    with origin(serving(video())) as there:
-        job = ask(harness, there.url, kind=Video)
-        courier.work()
-    assert b"accept: video/mp4" in there.requests[0].lower()
-    harness.attempt()
-    assert harness.text(job) == "look [3x64x48]"
-
-
-@pytest.mark.parametrize("url", [None, "http://169.254.169.254/a.mp4"])
-def test_what_is_no_video_or_may_not_be_fetched_ends_the_job_by_its_place(
-    intake: tuple[WorkerHarness, Intake], url: str | None
-) -> None:
-    harness, courier = intake
-    with origin(serving(b"?")) as there:
-        job = ask(harness, url or there.url, kind=Video)
-        courier.work()
-    error = harness.failure(job)
-    assert (error.code, error.param) == ("invalid_video", "videos[0]")
-
-
 @pytest.mark.parametrize(
-    ("body", "url", "code"),
-    [(b"?", None, "invalid_audio"), (b"", "http://169.254.169.254/a.wav", "invalid_audio")],
+    ("kind", "body", "accepted", "text"),
+    [
+        (Sound, sound("FLAC", 1.5), b"accept: audio/wav", "look [1.5s]"),
+        (Video, video(), b"accept: video/mp4", "look [3x64x48]"),
+    ],
+    ids=["sound", "video"],
 )
-def test_what_is_no_sound_or_may_not_be_fetched_ends_the_job_by_its_place(
-    intake: tuple[WorkerHarness, Intake], body: bytes, url: str | None, code: str
+def test_a_remote_sound_or_video_is_fetched_and_its_job_answered(
+    intake: tuple[WorkerHarness, Intake], kind: type[Medium], body: bytes, accepted: bytes, text: str
 ) -> None:
     harness, courier = intake
     with origin(serving(body)) as there:
-        job = ask(harness, url or there.url, kind=Sound)
+        job = ask(harness, there.url, kind=kind)
+        courier.work()
+    assert accepted in there.requests[0].lower()
+    harness.attempt()
+    assert harness.text(job) == text
+
+
+@pytest.mark.parametrize("url", [None, "http://169.254.169.254/a"])
+@pytest.mark.parametrize(
+    ("kind", "code", "param"),
+    [(Sound, "invalid_audio", "sounds[0]"), (Video, "invalid_video", "videos[0]")],
+)
+def test_what_is_no_sound_or_video_or_may_not_be_fetched_ends_the_job_by_its_place(
+    intake: tuple[WorkerHarness, Intake], kind: type[Medium], code: str, param: str, url: str | None
+) -> None:
+    harness, courier = intake
+    with origin(serving(b"?")) as there:
+        job = ask(harness, url or there.url, kind=kind)
         courier.work()
     error = harness.failure(job)
-    assert (error.code, error.param) == (code, "sounds[0]")
+    assert (error.code, error.param) == (code, param)
 
 
 @pytest.mark.parametrize(("shared", "cache"), [(True, "HIT"), (False, "MISS")])
@@ -318,7 +307,7 @@ def test_a_courier_that_ends_gives_a_slow_fetch_to_another_and_takes_no_more(
     view = harness.job(job)
     assert (view.status, view.error) == ("queued", None)
     other = replace(courier, draining=threading.Event())
-    claimed = there(other.take())
+    claimed = existing(other.take())
     assert (claimed.id, claimed.attempt) == (job, 2)
 
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from shared.metrics.series import STEP_S
-from shared.settings import QueueSettings
 from shared.store.keys import PREFIX
 from shared.store.maintenance import lead
 from shared.store.metrics import refuse, series
@@ -20,8 +19,6 @@ from worker.maintenance import passes
 from worker.maintenance.blob_collector import BlobCollector
 from worker.maintenance.leader import MaintenanceLeader
 from worker.maintenance.passes import SeriesSampler
-
-SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
 
 
 def leader(harness: WorkerHarness, courier: str = "worker_courier") -> MaintenanceLeader:
@@ -83,22 +80,6 @@ def test_an_object_store_that_hangs_holds_up_no_rescue(
         until(lambda: maintenance.run_once()["collected"] == 3)
 
 
-def test_after_an_outage_of_the_record_store_workers_have_time_to_renew(redis: RedisServer) -> None:
-    with worker_harness(redis, lease_s=0.003, renew_s=0.001) as dead, worker_harness(redis) as harness:
-        dead.ask("x")
-        run, store = dead.claim().id, harness.store.client
-        until(lambda: store.zscore(f"{PREFIX}lease:{MODEL.lane}", run) < time.time() * 1000)
-        store.hset(f"{PREFIX}upkeep", "watched", 1)
-        assert leader(harness).run_once()["rescued"] == 0
-
-        def rescued() -> int:
-            """A pause between two rounds, as of a machine that stands still, is an outage as well."""
-            store.hdel(f"{PREFIX}upkeep", "grace_till")
-            return leader(harness).run_once()["rescued"]
-
-        assert until(rescued) == 1
-
-
 def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisServer) -> None:
     with worker_harness(redis, rescue_s=0.02) as harness:
         assert harness.store.run(lead("worker_gone", 60_000))
@@ -109,20 +90,6 @@ def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisSe
         next_one.start()
         until(lambda: harness.nudger.listed(MODEL.lane))
         next_one.stop()
-
-
-def test_the_courier_that_leads_says_that_the_store_may_evict_accepted_jobs(
-    redis: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    with worker_harness(redis, rescue_s=0.02) as harness:
-        harness.store.client.config_set("maxmemory-policy", "allkeys-lru")
-        maintenance = leader(harness)
-        maintenance.start()
-        try:
-            until(lambda: "may evict accepted jobs" in caplog.text)
-        finally:
-            maintenance.stop()
-            harness.store.client.config_set("maxmemory-policy", "noeviction")
 
 
 def test_upkeep_goes_on_after_an_outage_of_the_record_store(redis: RedisServer) -> None:

@@ -10,24 +10,18 @@ from shared.store.acknowledgement import Unacknowledged
 from shared.store.script import ScriptCall
 from tests.support.attempt_harness import WorkerHarness
 from worker import lease as leases_of
-from worker.lease import Lease, Leases, retry_until_stored
+from worker.lease import Lease, Leases, Reason, retry_until_stored
 
 
-def test_a_lost_claim_stays_lost_whatever_comes_later(harness: WorkerHarness) -> None:
+@pytest.mark.parametrize("reasons", [("lost", "draining"), ("draining", "lost")])
+def test_a_lost_claim_is_lost_also_where_its_worker_drains(
+    harness: WorkerHarness, reasons: tuple[Reason, Reason]
+) -> None:
     harness.ask("x")
     lease = Lease(harness.claim())
-    lease.stop("lost")
-    lease.stop("draining")
-    assert lease.reason == "lost"
-    assert lease.cancel.is_set()
-
-
-def test_a_draining_workers_claim_may_still_be_lost(harness: WorkerHarness) -> None:
-    harness.ask("x")
-    lease = Lease(harness.claim())
-    lease.stop("draining")
-    lease.stop("lost")
-    assert lease.reason == "lost"
+    for reason in reasons:
+        lease.stop(reason)
+    assert (lease.reason, lease.cancel.is_set()) == ("lost", True)
 
 
 def test_a_claim_is_no_longer_renewed_once_its_attempt_is_over(harness: WorkerHarness) -> None:

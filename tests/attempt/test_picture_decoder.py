@@ -296,11 +296,6 @@ def test_no_corruption_raises_anything_but_invalid_image(decoder: PictureDecoder
     assert codes == {"invalid_image"}
 
 
-def test_what_the_door_would_refuse_never_reaches_a_decoder(decoder: PictureDecoder) -> None:
-    with pytest.raises(CallerError, match="megapixels"):
-        decoded(decoder, make.webp_lossless_header(16_384, 16_384))
-
-
 def test_a_picture_that_is_shown_several_times_is_decoded_once(decoder: PictureDecoder) -> None:
     one, other = make.picture("PNG", (9, 7)), make.picture("JPEG", (9, 7))
     with decoder.decode([one, other, bytes(bytearray(one))], Waiter("")) as pictures:

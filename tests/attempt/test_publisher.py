@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -194,11 +194,6 @@ def test_the_first_words_come_at_once_and_the_last_ones_with_the_end(
     assert [e.data.get("text") for e in harness.events(job)] == [None, None, "one", " two three", None]
 
 
-@pytest.mark.parametrize(("took_ms", "spacing_ms"), [(0, 25), (2, 25), (5, 50), (10, 100), (3000, 100)])
-def test_text_is_gathered_no_longer_than_the_load_asks(took_ms: float, spacing_ms: float) -> None:
-    assert stream_of_workers.spacing_s(took_ms / 1000) == spacing_ms / 1000
-
-
 def test_rows_that_speak_at_the_same_time_share_a_round_trip(harness: WorkerHarness) -> None:
     jobs = [harness.ask(str(number)) for number in range(5)]
     store = CountingStore(harness.store)
@@ -257,21 +252,6 @@ def test_a_row_whose_pieces_are_refused_ends_with_its_whole_text(
     rest = channel.rest()
     publisher.stop()
     assert rest == Piece(0, "so far", (0, 1))
-
-
-def test_a_piece_that_the_store_cannot_be_told_holds_up_no_other_row(
-    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
-    kept, _ = harness.ask("kept"), harness.ask("broken")
-    no_number: Any = object()
-    publisher = Publisher(harness.store)
-    leases = [Lease(harness.claim()) for _ in range(2)]
-    for lease, ids in zip(leases, ((0,), (no_number,)), strict=True):
-        publisher.channels(lease)[0].emit(Piece(0, "text", ids))
-    publisher.start()
-    until(lambda: harness.text(kept) == "text")
-    assert ends(publisher, leases[1])
 
 
 def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(harness: WorkerHarness) -> None:

@@ -3,8 +3,7 @@
 from shared.result import Candidate, Piece, TokenLogprob, logprobs_of
 from shared.store.claims import append
 from tests.support.attempt_harness import WorkerHarness
-from tests.support.stored import fields_of
-from tests.support.there import there
+from tests.support.existing import existing
 
 
 def test_the_next_attempt_goes_on_behind_what_readers_have(harness: WorkerHarness) -> None:
@@ -28,17 +27,10 @@ def test_the_next_attempt_tells_the_logprobs_of_the_whole_answer(harness: Worker
     harness.attempt()
     view = harness.job(job)
     assert view.result is not None
-    kept = there(view.result.choices[0].logprobs)
+    kept = existing(view.result.choices[0].logprobs)
     assert [t.chosen.token for t in kept] == ["one", " two", " three", " four"]
     streamed = [t for e in harness.events(job) for t in logprobs_of(e.data) or ()]
     assert streamed == [told, *kept[2:]]
-
-
-def test_what_nobody_asked_for_is_not_kept(harness: WorkerHarness) -> None:
-    job = harness.ask("one two")
-    harness.attempt()
-    records = fields_of(harness.store.client, harness.job(job).run_id)
-    assert "logprobs" not in str((records, [e.data for e in harness.events(job)]))
 
 
 def test_another_model_does_not_go_on_with_a_text_that_readers_have(harness: WorkerHarness) -> None:
@@ -50,14 +42,6 @@ def test_another_model_does_not_go_on_with_a_text_that_readers_have(harness: Wor
     harness.attempt()
     error = harness.failure(job)
     assert (error.code, error.retryable) == ("stream_broken", True)
-
-
-def test_another_model_may_answer_where_nothing_was_written_yet(harness: WorkerHarness) -> None:
-    job = harness.ask("one two")
-    harness.claim(fingerprint="a" * 32)
-    harness.give_up()
-    harness.attempt()
-    assert harness.job(job).status == "succeeded"
 
 
 def test_an_update_fails_no_job_whose_words_nobody_has_read(harness: WorkerHarness) -> None:

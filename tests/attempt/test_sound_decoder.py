@@ -7,7 +7,6 @@ from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 from hypothesis import given, settings
@@ -169,17 +168,6 @@ def test_a_sound_that_no_model_can_compute_with_is_refused_and_not_tried(sample:
     soundfile.write(data, [[sample, sample]] * RATE, RATE, "FLOAT", format="WAV")
     with pytest.raises(UnusableError, match="louder"):
         decode(data.getvalue(), RATE, 10)
-
-
-def test_a_decoder_that_is_killed_is_replaced(decoder: SoundDecoder) -> None:
-    decoded(decoder, make.sound())
-    for child in psutil.Process().children():
-        # One of a test before may be about to end.
-        with suppress(psutil.NoSuchProcess):
-            if "worker.media.decode_sound" in child.cmdline():
-                child.kill()
-                child.wait()
-    assert decoded(decoder, make.sound())
 
 
 def test_too_many_sounds_are_refused_by_the_first_that_is(decoder: SoundDecoder) -> None:

@@ -1,15 +1,13 @@
 """What couriers and workers do with a job that is not to be stored."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from PIL.Image import Image as Picture
 from pydantic import SecretStr
 
 from shared.blobs import BlobMissingError, digest
-from shared.request import Image, Request
+from shared.request import Image
 from shared.settings import FetchSettings, Settings
 from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
@@ -18,8 +16,6 @@ from shared.webhooks import Webhook
 from tests.support.attempt_harness import CALLER, WorkerHarness
 from tests.support.pictures import picture
 from tests.support.receiver import receiver
-from worker.engines.base import Frames, Prompt, Samples
-from worker.engines.echo import EchoEngine
 from worker.webhooks.deliverer import Deliverer
 
 SECRET = SecretStr("a secret of sixteen bytes")
@@ -64,32 +60,3 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
     assert harness.store.run(view(settings, CALLER, job)) is None
     with pytest.raises(BlobMissingError):
         harness.blobs.read(digest(picture()))
-
-
-class Watched(EchoEngine):
-    """Writes down for whom a prompt may be kept."""
-
-    def __init__(self, engine: EchoEngine) -> None:
-        self.__dict__ = engine.__dict__
-        self.scopes: list[str | None] = []
-
-    def prepare(
-        self,
-        request: Request,
-        pictures: Sequence[Picture],
-        scope: str | None = "",
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
-    ) -> Prompt:
-        self.scopes.append(scope)
-        return super().prepare(request, pictures, scope, sounds, videos)
-
-
-def test_the_engine_is_told_to_keep_nothing_of_its_prompt(harness: WorkerHarness) -> None:
-    assert isinstance(harness.context.engine, EchoEngine)
-    engine = Watched(harness.context.engine)
-    ask(harness, picture(), stored=False)
-    harness.attempt(engine)
-    ask(harness, picture(), stored=True)
-    harness.attempt(engine)
-    assert engine.scopes == [None, CALLER]

@@ -4,18 +4,16 @@ import io
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import av
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.blobs import digest
 from shared.errors import CallerError
-from shared.request import Parameters, Video
+from shared.request import Video
 from shared.settings import VideoSettings
 from shared.store.admission import submit
 from tests.support.attempt_harness import WorkerHarness
@@ -107,11 +105,6 @@ def turned(data: bytes, degrees: int) -> bytes:
     matrix = struct.pack("!9i", a << 16, b << 16, 0, -b << 16, a << 16, 0, 0, 0, 1 << 30)
     at = data.index(b"tkhd") + 4 + 40
     return data[:at] + matrix + data[at + len(matrix) :]
-
-
-def test_a_video_in_two_jobs_is_the_same_question(harness: WorkerHarness) -> None:
-    one, other = (harness.placing("look", (Video(digest=digest(data)),)) for data in (MP4, video(13)))
-    assert one.key == harness.placing("look", (Video(digest=digest(MP4)),)).key != other.key
 
 
 NO_VIDEO = {
@@ -277,17 +270,6 @@ def test_a_video_that_is_broken_anywhere_is_shown_or_refused(
         assert len(frames.pixels) == len(frames.indices) * frames.video.width * frames.video.height * 3
 
 
-def test_a_decoder_that_is_killed_is_replaced(decoder: VideoDecoder) -> None:
-    decoded(decoder, MP4)
-    for child in psutil.Process().children():
-        # One of a test before may be about to end.
-        with suppress(psutil.NoSuchProcess):
-            if "worker.media.decode_video" in child.cmdline():
-                child.kill()
-                child.wait()
-    assert decoded(decoder, MP4).video.frames == 12
-
-
 def test_a_stored_videos_frames_reach_the_engine(harness: WorkerHarness) -> None:
     name = digest(MP4)
     harness.blobs.write(name, MP4)
@@ -295,11 +277,3 @@ def test_a_stored_videos_frames_reach_the_engine(harness: WorkerHarness) -> None
     harness.store.run(submit(placing, harness.settings, uploaded=True))
     harness.attempt()
     assert harness.text(placing.job) == "look [3x64x48]"
-
-
-def test_the_wanted_number_of_frames_is_what_the_engine_is_asked_for(harness: WorkerHarness) -> None:
-    facts = VideoFacts(100, 10.0, 64, 48)
-    engine = harness.context.engine
-    assert len(engine.sample(Parameters(num_frames=7), facts)) == 7
-    assert len(engine.sample(Parameters(fps=2.0), facts)) == 20
-    assert len(engine.sample(Parameters(num_frames=7), replace(facts, frames=3))) == 3

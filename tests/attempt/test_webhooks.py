@@ -15,6 +15,7 @@ from shared.webhooks import EVENTS, Webhook
 from tests.support.attempt_harness import FAIL, WorkerHarness
 from tests.support.clients import until
 from tests.support.deliverer_harness import SECRET, DelivererHarness
+from tests.support.existing import existing
 from tests.support.patience import PATIENCE_S
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
@@ -86,7 +87,7 @@ def test_a_repeat_has_the_same_id_and_the_same_bytes(webhooks: DelivererHarness)
         forget_answers(webhooks.harness.store.client)
         assert len({(t.headers["webhook-id"], t.body) for t in there.calls}) == 1
     assert [(d.status, d.taken) for d in webhooks.tries(job)] == [(500, False), (302, False), (204, True)]
-    hook = there(webhooks.harness.job(job).hook)
+    hook = existing(webhooks.harness.job(job).hook)
     assert hook.delivered_ms is not None
 
 
@@ -104,14 +105,6 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
     assert "by=us" not in caplog.text
     assert SECRET not in caplog.text
     assert webhooks.harness.store.client.ttl(f"sl8:{job}") > 0
-
-
-def test_a_receiver_that_is_gone_is_called_once(webhooks: DelivererHarness) -> None:
-    with receiver((410, {})) as there:
-        webhooks.answered(Webhook(there.url))
-        webhooks.deliverer.work()
-        assert not webhooks.deliverer.work()
-        assert len(there.calls) == 1
 
 
 @pytest.mark.parametrize(("said", "least_s"), [("700", 700), ("Wed, 01 Jan 2098 00:00:00 GMT", 86_400)])

@@ -74,10 +74,19 @@ def test_callers_are_not_let_in_to_a_worker_that_has_given_up(
         assert (before, left[0], state(harness)) == ("ready", code, "no_worker")
 
 
+@pytest.mark.parametrize(
+    ("cancelled", "counted", "outcome"), [(False, [1, 0], "engine_stalled"), (True, [0, 1], "lost")]
+)
 def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
-    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
+    harness: WorkerHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    left: list[int],
+    caplog: pytest.LogCaptureFixture,
+    cancelled: bool,
+    counted: list[int],
+    outcome: str,
 ) -> None:
-    harness.ask("long")
+    job = harness.ask("long")
     before = given_back_and_lost()
     hang(monkeypatch, harness)
     with (
@@ -85,11 +94,15 @@ def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
         caplog.at_level(logging.INFO, "worker.telemetry"),
         harness.leases.hold(harness.claim()),
     ):
+        if cancelled:
+            harness.cancel(job)
+            heartbeat._renew()
         heartbeat._check_engine()
         assert left == [Exit.STALLED]
-        assert given_back_and_lost() == (before[0] + 1, before[1])
+        after = given_back_and_lost()
+        assert [after[0] - before[0], after[1] - before[1]] == counted
     told = [record for record in caplog.records if record.message == "attempt ended"]
-    assert [vars(record)["fields"]["outcome"] for record in told] == ["engine_stalled"]
+    assert [vars(record)["fields"]["outcome"] for record in told] == [outcome]
 
 
 def test_a_request_that_hangs_one_engine_after_the_other_ends_as_poison(
@@ -103,26 +116,6 @@ def test_a_request_that_hangs_one_engine_after_the_other_ends_as_poison(
     error = harness.failure(job)
     assert (error.code, error.retryable) == ("poison", False)
     assert set(left) == {Exit.STALLED}
-
-
-def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
-    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
-) -> None:
-    job = harness.ask("long")
-    before = given_back_and_lost()
-    hang(monkeypatch, harness)
-    with (
-        serving(harness) as heartbeat,
-        caplog.at_level(logging.INFO, "worker.telemetry"),
-        harness.leases.hold(harness.claim()),
-    ):
-        harness.cancel(job)
-        heartbeat._renew()
-        heartbeat._check_engine()
-        assert left == [Exit.STALLED]
-        assert given_back_and_lost() == (before[0], before[1] + 1)
-    told = [record for record in caplog.records if record.message == "attempt ended"]
-    assert [vars(record)["fields"]["outcome"] for record in told] == ["lost"]
 
 
 def test_a_run_claimed_while_a_deaf_worker_takes_its_leave_waits_for_no_lease(

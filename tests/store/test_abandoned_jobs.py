@@ -5,8 +5,8 @@ from typing import Any
 from shared.job import JobView
 from shared.result import JobError
 from shared.store import jobs
+from tests.support.existing import existing
 from tests.support.store import SETTINGS, Records
-from tests.support.there import there
 
 CALL = "c" * 64
 
@@ -44,7 +44,7 @@ def test_who_came_back_is_not_cancelled_for_having_left_before(records: Records)
     assert cancel(records, job, left) is None
     assert records.run(jobs.purge(SETTINGS, job.caller, job.id, abandoned=left)) is None
     assert records.view(job.id).status == "queued"
-    ended = there(cancel(records, job, left_again))
+    ended = existing(cancel(records, job, left_again))
     assert ended.status == "cancelled"
     assert ask(records).id != job.id
 

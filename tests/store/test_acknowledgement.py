@@ -16,9 +16,9 @@ from shared.store.pipelined_store import connect_pipelined
 from shared.store.script import Store, connect, connect_async
 from tests.support import hooks
 from tests.support.clients import until
+from tests.support.existing import existing
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.store import SETTINGS, Records, answer
-from tests.support.there import there
 
 SHORT_MS = 50
 NOT_TOLD = (
@@ -140,7 +140,7 @@ def test_a_store_that_does_not_write_its_disk_accepts_nothing(
     with hasty.client, pytest.raises(Unacknowledged, match="disk does not have it"):
         hasty.post(placing)
     durable.client.config_set("appendfsync", "always")
-    view = there(durable.post(placing).view)
+    view = existing(durable.post(placing).view)
     assert view.id == placing.job
     assert durable.waiting() == 1
 

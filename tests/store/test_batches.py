@@ -8,6 +8,7 @@ import pytest
 from shared.batch import Batch, LineProblem, Tokens, WrittenRows
 from shared.file import Written
 from shared.store import batches, files, jobs
+from tests.support.existing import existing
 from tests.support.store import Records
 from tests.support.stored_batches import (
     BAD,
@@ -30,7 +31,6 @@ from tests.support.stored_batches import (
     upload,
     write,
 )
-from tests.support.there import there
 
 
 def test_a_batch_is_read_back_by_its_caller_and_by_nobody_else(records: Records) -> None:
@@ -168,7 +168,7 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     batch = ended(records, **how)
     assert (batch.stage, batch.stages_ms[stage], batch.error) == (stage, records.now, None)
     assert batch.output is not None
-    output = there(records.run(files.file("anyone", batch.output)))
+    output = existing(records.run(files.file("anyone", batch.output)))
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
     assert set(records.client.keys(f"sl8:{BATCH}*")) - {f"sl8:{BATCH}:ended"} == {f"sl8:{BATCH}"}
     assert records.client.keys("sl8:batching*") + records.client.keys("sl8:lease:batch") == []
@@ -240,7 +240,7 @@ def test_an_answer_waits_for_its_batch_though_its_caller_sees_it_no_longer(recor
     records.settle(records.claim())
     records.wait(3600)
     assert records.run(jobs.view(records.settings, "anyone", job)) is None
-    kept = there(records.run(jobs.view(records.settings, "anyone", job, line=True)))
+    kept = existing(records.run(jobs.view(records.settings, "anyone", job, line=True)))
     assert kept.result is not None
     write(records, turn, 1, jobs=(job,))
     assert records.client.pttl(f"sl8:{job}") <= 1
@@ -249,7 +249,7 @@ def test_an_answer_waits_for_its_batch_though_its_caller_sees_it_no_longer(recor
 
 def test_a_cancelled_batch_keeps_what_was_done(records: Records) -> None:
     turn = begun(records)
-    asked = there(records.run(batches.cancel("anyone", BATCH)))
+    asked = existing(records.run(batches.cancel("anyone", BATCH)))
     assert asked.stage == "cancelling"
     assert records.run(batches.cancel("anyone", BATCH)) == asked
     write(records, turn, 1)

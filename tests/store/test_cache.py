@@ -3,8 +3,8 @@
 import pytest
 
 from shared.store.workers import State
+from tests.support.existing import existing
 from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, SETTINGS, Records
-from tests.support.there import there
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def answered(records: Records) -> Records:
 def test_an_answered_question_is_answered_at_once(answered: Records) -> None:
     submitted = answered.post(answered.placing("q"))
     assert submitted.word == "known"
-    view = there(submitted.view)
+    view = existing(submitted.view)
     assert (view.status, view.cache, view.ended_ms) == ("succeeded", "HIT", answered.now)
     assert view.result is not None
     assert view.result.text == "A red square."

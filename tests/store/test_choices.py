@@ -4,8 +4,8 @@ from shared.result import Candidate, Logprobs, Piece, TokenLogprob, logprobs_of
 from shared.store import jobs
 from shared.store.admission import cached
 from shared.store.claims import Claim, append, published, settle
+from tests.support.existing import existing
 from tests.support.store import LANE, OTHER_PRINT, PRINT, Records, answer
-from tests.support.there import there
 
 LIKELIHOODS: Logprobs = (TokenLogprob(0, Candidate('"b",\n', -0.12345678901234567), ()),)
 
@@ -77,7 +77,7 @@ def test_a_cached_answer_is_streamed_as_it_was_written(records: Records) -> None
     records.run(append(claim, Piece(14, "b", (2,), LIKELIHOODS, choice=1)))
     rest = [Piece(0, "one", (3,), LIKELIHOODS, choice=0), Piece(3, " two", (4,), choice=0)]
     records.run(settle(records.settings, claim, answer(), fingerprint=PRINT, rest=rest))
-    hit = there(records.run(cached(records.placing("q"), records.settings, texts=True)))
+    hit = existing(records.run(cached(records.placing("q"), records.settings, texts=True)))
     assert [(d["choice"], d["start"], d["text"], d["ids"], logprobs_of(d)) for d in hit.texts] == [
         (1, 0, 'b ","choice":0', [1], None),
         (1, 14, "b", [2], LIKELIHOODS),

@@ -7,9 +7,9 @@ from shared.store import webhook_endpoints
 from shared.store.maintenance import expire
 from shared.store.webhook_events import key_of
 from shared.webhooks import MOST, Endpoint, EndpointUpdate
+from tests.support.existing import existing
 from tests.support.hooks import HOOK, SECRET, ended, endpoint, submit, taken, told_to
 from tests.support.store import BROKEN, Records
-from tests.support.there import there
 
 URL = "https://all.example/"
 
@@ -110,11 +110,11 @@ def test_an_id_that_names_another_key_of_ours_is_no_endpoint(records: Records) -
 def test_an_endpoint_that_is_off_is_told_nothing_until_it_is_on_again(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     waits = finished(records)
-    off = there(change(records, id, EndpointUpdate(enabled=False)))
+    off = existing(change(records, id, EndpointUpdate(enabled=False)))
     assert (off.disabled, off.disabled_ms) == ("caller", records.now)
     finished(records)
     assert told_to(records) == []
-    on = there(change(records, id, EndpointUpdate(enabled=True)))
+    on = existing(change(records, id, EndpointUpdate(enabled=True)))
     assert on.disabled is None
     again = finished(records)
     assert told_to(records) == [(URL, "job.succeeded", again)]
@@ -159,7 +159,7 @@ def test_a_deleted_endpoint_is_told_nothing_and_leaves_nothing(records: Records)
 
 def test_after_a_rotation_both_secrets_sign_for_as_long_as_was_said(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
-    rotated = there(records.run(webhook_endpoints.rotate("anyone", id, "new", 60)))
+    rotated = existing(records.run(webhook_endpoints.rotate("anyone", id, "new", 60)))
     assert rotated.former_until_ms == records.now + 60_000
     for _ in range(3):
         finished(records)
@@ -195,7 +195,7 @@ def test_the_log_of_an_endpoint_says_how_each_call_went(records: Records) -> Non
     records.tell(taken(records), 500, error="no", delay_s=1)
     records.wait(1)
     records.tell(taken(records))
-    tries = there(records.run(webhook_endpoints.tries("anyone", id)))
+    tries = existing(records.run(webhook_endpoints.tries("anyone", id)))
     event = f"msg_{job.removeprefix('job_')}_ended"
     assert [(t.event_id, t.delivery.status, t.delivery.taken) for t in tries] == [
         (event, 200, True),
@@ -208,7 +208,7 @@ def test_the_log_of_an_endpoint_is_bounded(records: Records) -> None:
     finished(records)
     for number in range(210):
         records.tell(taken(records), 500 + number, error="no", delay_s=0)
-    tries = there(records.run(webhook_endpoints.tries("anyone", id)))
+    tries = existing(records.run(webhook_endpoints.tries("anyone", id)))
     assert [tries[0].delivery.status, tries[-1].delivery.status, len(tries)] == [709, 510, 200]
 
 
@@ -221,7 +221,7 @@ def test_a_test_is_sent_to_this_endpoint_alone_and_also_where_it_is_off(records:
     assert (sent.type, sent.data, sent.id) == ("webhook.test", '{"a":1}', "msg_test_1_sent")
     assert told_to(records) == [(URL, "webhook.test", "test_1")]
     assert not [key for key in records.key_names() if "test_" in key], "it is forgotten"
-    tries = there(records.run(webhook_endpoints.tries("anyone", id)))
+    tries = existing(records.run(webhook_endpoints.tries("anyone", id)))
     assert [t.event_id for t in tries] == ["msg_test_1_sent"]
 
 
@@ -241,7 +241,7 @@ def test_an_event_is_sent_again_as_it_was(records: Records) -> None:
 def test_an_event_from_before_an_endpoint_can_be_sent_to_it(records: Records) -> None:
     job = finished(records)
     id = endpoint(records, "job.failed")
-    key = there(key_of(f"msg_{job.removeprefix('job_')}_ended"))
+    key = existing(key_of(f"msg_{job.removeprefix('job_')}_ended"))
     assert records.run(webhook_endpoints.replay(records.settings, "anyone", id, key))[0] == "queued"
     assert told_to(records) == [(URL, "job.succeeded", job)]
 

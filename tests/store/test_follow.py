@@ -7,9 +7,9 @@ import pytest
 from shared.job import LEAP
 from shared.store import jobs
 from shared.store.jobs import EVENT_PAGE_BYTES, EVENT_PAGE_LIMIT
+from tests.support.existing import existing
 from tests.support.redis_server import RedisServer
 from tests.support.store import BROKEN, OTHER_PRINT, PRINT, SETTINGS, Records
-from tests.support.there import there
 
 
 def told(records: Records) -> str:
@@ -54,7 +54,7 @@ def test_a_reader_learns_how_far_the_stream_goes_and_what_stands_where_it_was(re
     records.cancel(left)
     whole = records.events(job)
     for event in whole:
-        event_page = there(records.run(jobs.follow("anyone", job, event.id)))
+        event_page = existing(records.run(jobs.follow("anyone", job, event.id)))
         assert (event_page.newest, event_page.seen) == (3, event)
     beyond, ended = (records.run(jobs.follow("anyone", j, 4)) for j in (job, left))
     assert beyond is not None
@@ -69,7 +69,7 @@ def test_a_left_job_s_long_stream_is_told_in_full_before_its_end(records: Record
     for start in range(EVENT_PAGE_LIMIT + 88):
         records.append(claim, start, "x")
     records.cancel(leaves)
-    event_page = there(records.run(jobs.follow("anyone", leaves, 0)))
+    event_page = existing(records.run(jobs.follow("anyone", leaves, 0)))
     assert EVENT_PAGE_LIMIT <= len(event_page.events) <= EVENT_PAGE_LIMIT + 2
     events = records.events(leaves)
     assert [e.id for e in events] == list(range(1, EVENT_PAGE_LIMIT + 92))
@@ -89,10 +89,10 @@ def test_a_left_job_s_end_stands_behind_a_full_chapter_too(records: Records) -> 
 
 def test_a_waiting_reader_learns_of_the_run_when_the_pictures_are_there(records: Records) -> None:
     job = records.submit_pending().id
-    fetching = there(records.run(jobs.follow("anyone", job, 0)))
+    fetching = existing(records.run(jobs.follow("anyone", job, 0)))
     assert (fetching.events, fetching.run_id, fetching.ended) == ((), None, False)
     records.admit(records.claim_pending())
-    admitted = there(records.run(jobs.follow("anyone", job, 0)))
+    admitted = existing(records.run(jobs.follow("anyone", job, 0)))
     assert ([e.type for e in admitted.events], admitted.ended) == (["queued"], False)
     assert admitted.run_id == records.view(job).run_id
 
@@ -100,7 +100,7 @@ def test_a_waiting_reader_learns_of_the_run_when_the_pictures_are_there(records:
 def test_a_job_whose_pictures_cannot_be_had_tells_why_and_ends(records: Records) -> None:
     job = records.submit_pending().id
     records.fail_intake(records.claim_pending())
-    event_page = there(records.run(jobs.follow("anyone", job, 0)))
+    event_page = existing(records.run(jobs.follow("anyone", job, 0)))
     assert [(e.id, e.type, e.data) for e in event_page.events] == [(1, "failed", BROKEN.model_dump())]
     assert event_page.ended
 
@@ -161,7 +161,7 @@ def test_who_has_read_many_attempts_goes_on_behind_them_whatever_becomes_of_the_
     records.append(records.claim(fingerprint=PRINT), 0, "eins ")
     records.lose_worker()
     records.claim(fingerprint=OTHER_PRINT)
-    event_page = there(records.run(jobs.follow("anyone", job, last)))
+    event_page = existing(records.run(jobs.follow("anyone", job, last)))
     assert not event_page.forgot
 
 
@@ -195,7 +195,7 @@ def test_large_events_are_read_a_few_at_a_time_and_all_of_them(records: Records)
     for at in range(40):
         records.append(claim, at * size, "x" * size)
     records.settle(claim)
-    event_page = there(records.run(jobs.follow("anyone", job, 0)))
+    event_page = existing(records.run(jobs.follow("anyone", job, 0)))
     assert [e.type for e in event_page.events] == ["queued", "running", *["text"] * 4]
     assert records.story(job) == ["queued", "running", *["text"] * 40, "succeeded"]
 
@@ -240,5 +240,5 @@ def test_a_run_that_a_server_may_have_forgotten_whole_is_opened_anew_under_other
 
 
 def _forgot(records: Records, job: str, after: int) -> bool:
-    event_page = there(records.run(jobs.follow("anyone", job, after)))
+    event_page = existing(records.run(jobs.follow("anyone", job, after)))
     return event_page.forgot

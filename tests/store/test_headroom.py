@@ -14,7 +14,7 @@ from shared.store.admission import ROOM
 from shared.store.headroom import Headroom
 from shared.store.keys import PREFIX
 from shared.store.script import AsyncStore, connect_async
-from tests.support.there import there
+from tests.support.existing import existing
 
 BALLAST = 16 * 2**20
 
@@ -93,7 +93,7 @@ async def test_a_full_store_counts_on_what_expires(
         f"{PREFIX}keep:3", mapping={f"caller_{number}": 30 * 2**20 for number in range(20)}
     )
     headroom = Headroom(store, 0.9)
-    told = there(await advice(headroom))
+    told = existing(await advice(headroom))
     # What is used by an empty server is over, and 600 MiB go in an hour.
     assert 1 <= told < 30
 

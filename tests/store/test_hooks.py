@@ -8,9 +8,9 @@ import pytest
 from shared.store import keys, webhook_deliveries, workers
 from shared.store.webhook_events import message_id
 from shared.webhooks import Webhook, body_of
+from tests.support.existing import existing
 from tests.support.hooks import ALL, HOOK, SECRET, ended, job_of, submit, taken, told_to
 from tests.support.store import SETTINGS, START_MS, Records
-from tests.support.there import there
 
 
 def test_each_job_of_a_shared_run_has_its_own_call(records: Records) -> None:
@@ -73,7 +73,7 @@ def test_the_job_tells_when_its_webhook_is_tried_again(records: Records) -> None
 
 
 def next_try(records: Records, job: str) -> int | None:
-    hook = there(records.view(job).hook)
+    hook = existing(records.view(job).hook)
     return hook.next_ms
 
 
@@ -83,7 +83,7 @@ def test_the_job_tells_how_its_calls_went_and_never_the_secret(records: Records)
     records.tell(taken(records), None, error="the receiver could not be reached", delay_s=1)
     records.wait(1)
     records.tell(taken(records))
-    hook = there(records.view(view.id).hook)
+    hook = existing(records.view(view.id).hook)
     assert (hook.url, hook.delivered_ms) == (HOOK.url, START_MS + 2000)
     assert [(d.event, d.at_ms, d.status, d.taken) for d in hook.deliveries] == [
         ("job.succeeded", START_MS + 1000, None, False),
@@ -103,7 +103,7 @@ def test_a_receiver_that_was_gone_is_told_again_where_its_caller_asks(records: R
 
 def test_a_webhook_that_heard_of_the_beginning_is_not_said_to_have_heard_of_the_end(records: Records) -> None:
     def delivered() -> int | None:
-        hook = there(records.view(view.id).hook)
+        hook = existing(records.view(view.id).hook)
         return hook.delivered_ms
 
     view = submit(records, webhook=ALL)
@@ -151,7 +151,7 @@ def test_a_replay_tells_the_end_again_under_the_same_id(records: Records) -> Non
     view = ended(records)
     first = taken(records)
     records.tell(first)
-    reply = there(records.run(webhook_deliveries.replay(records.settings, "anyone", view.id)))
+    reply = existing(records.run(webhook_deliveries.replay(records.settings, "anyone", view.id)))
     assert reply[0] == "queued"
     kept = [f"sl8:{view.id}{suffix}" for suffix in ("", ":hook", ":deliveries")]
     assert [records.client.ttl(key) for key in kept] == [-1, -1, -1], "however long its receiver is away"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.support.existing import existing
 from tests.support.store import SETTINGS, Records
-from tests.support.there import there
 
 KEYED = {"idempotency": "key", "body_digest": "body"}
 
@@ -56,7 +56,7 @@ def test_a_key_whose_job_is_no_longer_kept_does_not_say_that_it_was_deleted(reco
 def test_deleting_a_job_says_nothing_of_the_one_that_its_key_was_used_for_since(records: Records) -> None:
     first = records.accept(records.placing(key=None), **KEYED)
     records.client.delete("sl8:idem:anyone:key")
-    second = there(records.post(records.placing(key=None), **KEYED).view)
+    second = existing(records.post(records.placing(key=None), **KEYED).view)
     records.purge(first.id)
     records.client.delete(f"sl8:{second.id}")
     assert records.post(records.placing(), **KEYED).word == "expired"

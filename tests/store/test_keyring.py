@@ -8,8 +8,8 @@ import pytest
 from api.server.errors import retry_after
 from shared.api_keys import ApiKey
 from shared.store import api_keys
+from tests.support.existing import existing
 from tests.support.store import START_MS, Records
-from tests.support.there import there
 
 KEY = ApiKey("key_0a", "production", "example-ltd", ("submit", "read"), START_MS)
 FIRST, SECOND, THIRD = "1" * 64, "2" * 64, "3" * 64
@@ -49,7 +49,7 @@ def test_keys_have_pages_newest_first(records: Records) -> None:
     for number in "abc":
         records.run(api_keys.create(replace(KEY, id=f"key_0{number}"), number * 64))
         records.wait(1)
-    first = there(records.run(api_keys.keys(limit=2)))
+    first = existing(records.run(api_keys.keys(limit=2)))
     rest = records.run(api_keys.keys(first[-1].id, limit=2))
     assert [key.id for key in (*first, *(rest or []))] == ["key_0c", "key_0b", "key_0a"]
     assert records.run(api_keys.keys("key_0a")) == []
@@ -69,7 +69,7 @@ def test_a_key_ends_when_it_expires_and_is_still_listed(records: Records) -> Non
 
 def test_a_rotated_keys_former_secret_goes_on_for_the_grace_time_only(records: Records) -> None:
     records.run(api_keys.create(KEY, FIRST))
-    rotated = there(records.run(api_keys.rotate(KEY.id, SECOND, 60)))
+    rotated = existing(records.run(api_keys.rotate(KEY.id, SECOND, 60)))
     assert rotated.former_until_ms == START_MS + 60_000
     assert records.run(api_keys.rotate(KEY.id, SECOND, 60)) == rotated, "a repeat ended the former secret"
     records.wait(59)
@@ -82,7 +82,7 @@ def test_rotating_again_after_a_lost_answer_does_not_end_the_deployed_secret(rec
     records.run(api_keys.create(KEY, FIRST))
     records.run(api_keys.rotate(KEY.id, SECOND, 60))
     records.wait(10)
-    rotated = there(records.run(api_keys.rotate(KEY.id, THIRD, 60)))
+    rotated = existing(records.run(api_keys.rotate(KEY.id, THIRD, 60)))
     assert rotated.former_until_ms == START_MS + 70_000
     records.wait(49)
     assert (left(records, FIRST), left(records, SECOND), left(records, THIRD)) == (0, 0, 0)
@@ -104,7 +104,7 @@ def test_a_revoked_key_ends_with_all_its_secrets_for_good(records: Records) -> N
     records.run(api_keys.create(KEY, FIRST))
     records.run(api_keys.rotate(KEY.id, SECOND, 60))
     records.wait(1)
-    revoked = there(records.run(api_keys.revoke(KEY.id)))
+    revoked = existing(records.run(api_keys.revoke(KEY.id)))
     assert revoked.revoked_ms == START_MS + 1000
     records.wait(1)
     assert records.run(api_keys.revoke(KEY.id)) == revoked
@@ -127,7 +127,7 @@ def test_no_minute_sees_more_requests_than_the_quota(records: Records) -> None:
     records.run(api_keys.create(replace(KEY, requests_per_minute=3), FIRST))
     answers, times = [], []
     for _ in range(200):
-        use = there(records.run(api_keys.use(FIRST)))
+        use = existing(records.run(api_keys.use(FIRST)))
         answers.append(use.left)
         if use.left >= 0:
             times.append(records.now)
@@ -154,7 +154,7 @@ def test_a_refused_request_is_told_when_one_fits_again(records: Records) -> None
     records.run(api_keys.create(replace(KEY, requests_per_minute=1), FIRST))
     assert left(records) == 0
     records.wait(20)
-    refused = there(records.run(api_keys.use(FIRST)))
+    refused = existing(records.run(api_keys.use(FIRST)))
     assert (refused.left, refused.reset_s) == (-1, 40)
     records.wait(refused.reset_s)
     assert left(records) == 0
@@ -168,7 +168,7 @@ def test_who_waits_as_told_is_let_in(records: Records, first_s: float, then_s: f
     assert [left(records), left(records)] == [1, 0]
     records.wait(then_s)
     for _ in range(2):
-        refused = there(records.run(api_keys.use(FIRST)))
+        refused = existing(records.run(api_keys.use(FIRST)))
         if refused.left >= 0:
             break
         # The very header that the refusal carries.

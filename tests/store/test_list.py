@@ -3,8 +3,8 @@
 import pytest
 
 from shared.store import jobs as transitions
+from tests.support.existing import existing
 from tests.support.store import Records, answer
-from tests.support.there import there
 
 
 def test_forgotten_jobs_leave_no_holes_in_a_page(records: Records) -> None:
@@ -28,7 +28,7 @@ def test_a_cursor_that_is_no_job_of_the_caller_is_told_so(records: Records) -> N
 def test_a_list_holds_what_single_reads_show(records: Records) -> None:
     ids = [records.submit("q").id, records.submit_pending().id]
     records.settle(records.claim())
-    page = there(records.run(transitions.jobs(records.settings, "anyone", after=None, limit=10)))
+    page = existing(records.run(transitions.jobs(records.settings, "anyone", after=None, limit=10)))
     assert {v.id: v for v in page.views} == {job: records.view(job) for job in ids}
 
 

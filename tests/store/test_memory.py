@@ -12,10 +12,10 @@ from shared.store.claims import Claim
 from shared.store.headroom import writable
 from shared.store.maintenance import lead
 from shared.webhooks import EVENTS, Webhook
+from tests.support.existing import existing
 from tests.support.hooks import taken
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
 from tests.support.stored_batches import GOOD, begun, now, submit, write
-from tests.support.there import there
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def test_work_is_given_back_and_rescued(records: Records) -> None:
 def test_a_caller_can_look_leave_and_delete(records: Records) -> None:
     (first, _), (second, _) = running(records), running(records)
     with full_memory(records):
-        cancelled = there(records.cancel(first.id))
+        cancelled = existing(records.cancel(first.id))
         assert cancelled.status == "cancelled"
         assert records.page() is not None
         assert records.purge(second.id) == []

@@ -14,10 +14,10 @@ from shared.store.nudges import AsyncNudger, Nudger
 from shared.store.pipelined_store import connect_pipelined
 from shared.store.script import connect, connect_async
 from tests.support.clients import until
+from tests.support.existing import existing
 from tests.support.front import front
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.store import LANE, SETTINGS, Records
-from tests.support.there import there
 
 
 class Endpoint:
@@ -67,7 +67,7 @@ async def test_calls_that_a_former_primary_did_not_take_are_repeated_at_its_succ
     view: Any = await tasks.run(jobs.cancel(SETTINGS, "anyone", job))
     assert view.status == "cancelled"
     for records, other in zip(threads, others, strict=True):
-        cancelled = there(records.cancel(other))
+        cancelled = existing(records.cancel(other))
         assert cancelled.status == "cancelled"
     assert await async_nudger.send([LANE])
     until(partial(nudger.send, LANE))

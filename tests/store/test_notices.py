@@ -9,9 +9,9 @@ from shared.settings import RetentionSettings
 from shared.store import webhook_deliveries, webhook_events
 from shared.store.webhook_events import key_of, message_id
 from shared.webhooks import body_of
+from tests.support.existing import existing
 from tests.support.hooks import HOOK, endpoint, log, submit, taken, told_to
 from tests.support.store import BROKEN, Records, answer
-from tests.support.there import there
 
 EVENT_S = 500
 
@@ -28,7 +28,7 @@ def finished(records: Records, **terms: object) -> JobView:
 
 
 def page(records: Records, after: str | None = None, limit: int = 10) -> webhook_events.NoticePage:
-    return there(records.run(webhook_events.page("anyone", after=after, types=(), limit=limit)))
+    return existing(records.run(webhook_events.page("anyone", after=after, types=(), limit=limit)))
 
 
 def test_every_end_is_logged_in_order_without_any_webhook(records: Records) -> None:

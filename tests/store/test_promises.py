@@ -8,8 +8,8 @@ import pytest
 
 from shared.job import JobView
 from shared.store import jobs
+from tests.support.existing import existing
 from tests.support.store import LANE, Records, answer
-from tests.support.there import there
 
 
 def lane(records: Records):  # type: ignore[no-untyped-def]
@@ -46,7 +46,7 @@ def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(rec
     for _ in range(300):
         records.beat()
         wait = dice.lognormvariate(-2, 0.7)
-        told = there(serve(records, wait).estimate)
+        told = existing(serve(records, wait).estimate)
         begun[0] += wait <= told.p50
         begun[1] += wait <= told.p90
     assert 120 <= begun[0] <= 180
@@ -86,7 +86,7 @@ def test_many_who_waited_long_together_do_not_lengthen_promises_beyond_what_they
 ) -> None:
     records.beat(facts={"rows": "1", "slots": "1000"})
     wave(records, 500, 1.0)
-    told = there(records.submit().estimate)
+    told = existing(records.submit().estimate)
     assert 0.9 < told.p50 < 1.2
     assert 0.9 < told.p90 < 1.2
 
@@ -96,7 +96,7 @@ def test_the_service_publishes_how_its_promises_did(records: Records) -> None:
     assert lane(records).calibration is None
     for _ in range(20):
         serve(records, 0.0)
-    seen = there(lane(records).calibration)
+    seen = existing(lane(records).calibration)
     assert (seen.scored, seen.within_p50, seen.within_p90) == (20, 1.0, 1.0)
 
 

@@ -9,8 +9,8 @@ import pytest
 from shared.job import Filter, JobView, Question, Status
 from shared.result import Candidate, Choice, TokenLogprob
 from shared.store import jobs
+from tests.support.existing import existing
 from tests.support.store import BROKEN, SETTINGS, Records, answer
-from tests.support.there import there
 
 
 def ask(records: Records, question: str = "What is this?", *, hashed: str = "", **terms: Any) -> str:
@@ -41,13 +41,13 @@ def beginning(records: Records, text: str) -> str | None:
 
 def pages(records: Records) -> list[JobView]:
     """All jobs, newest first, without their results."""
-    page = there(records.run(jobs.jobs(records.settings, "anyone", after=None, limit=10, results=False)))
+    page = existing(records.run(jobs.jobs(records.settings, "anyone", after=None, limit=10, results=False)))
     return list(page.views)
 
 
 def listed(records: Records) -> JobView:
     """The newest job, without its result."""
-    page = there(records.run(jobs.jobs(records.settings, "anyone", after=None, limit=1, results=False)))
+    page = existing(records.run(jobs.jobs(records.settings, "anyone", after=None, limit=1, results=False)))
     return page.views[0]
 
 

@@ -7,8 +7,8 @@ from shared.estimate import ReuseCounts
 from shared.job import Computed
 from shared.result import Origin
 from shared.store import jobs
+from tests.support.existing import existing
 from tests.support.store import LANE, START_MS, Records, answer
-from tests.support.there import there
 
 
 def answered(records: Records, question: str = "q", **changes: str) -> str:
@@ -77,7 +77,7 @@ def test_attempts_are_counted_over_the_run_s_whole_life(records: Records) -> Non
     records.wait(1)
     records.give_back(claim)
     records.settle(records.claim())
-    computed = there(records.view(job).computed)
+    computed = existing(records.view(job).computed)
 
     assert (computed.attempts, computed.first_text_ms) == (3, first)
 

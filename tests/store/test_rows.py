@@ -5,8 +5,8 @@ import pytest
 from shared.store import jobs
 from shared.store.claims import Claim
 from shared.store.workers import fleet
+from tests.support.existing import existing
 from tests.support.store import LANE, Records
-from tests.support.there import there
 
 SLOTS = 6
 OTHER = "worker_02"
@@ -104,9 +104,9 @@ def test_a_caller_is_not_promised_a_row_that_another_s_answers_take(records: Rec
     records.beat(facts=facts)
     records.submit(rows=8)
     claimed(records)
-    told = there(records.submit().estimate)
+    told = existing(records.submit().estimate)
     # The 2 rows too many are a quarter of a run, and what is computed is half done: 0.75 runs over 4 rows.
     assert told.p50 == pytest.approx(0.75 / 4, abs=0.001)
     records.beat(worker=OTHER, facts=facts)
-    told = there(records.submit(caller="other").estimate)
+    told = existing(records.submit(caller="other").estimate)
     assert told.p50 <= 0.003, "another worker has rows to spare"

@@ -18,9 +18,9 @@ from shared.store import jobs, maintenance
 from shared.store.admission import submit
 from shared.store.claims import published
 from shared.store.script import LoopStore, Store, connect, connect_async
+from tests.support.existing import existing
 from tests.support.ports import free_port
 from tests.support.store import SETTINGS, Records
-from tests.support.there import there
 
 LIMIT_S = 60
 
@@ -171,7 +171,7 @@ async def test_a_late_reply_is_nobody_else_s(
     finally:
         threads.client.client_unpause()
     monkeypatch.setattr("shared.store.exchange.LONGEST_S", LIMIT_S)
-    found = there(await store.run(views[1]))
+    found = existing(await store.run(views[1]))
     assert found.id == jobs_of[1]
     await store.aclose()
     threads.client.close()

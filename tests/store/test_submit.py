@@ -9,8 +9,8 @@ from shared.store import jobs
 from shared.store.admission import submit
 from shared.store.keys import INTAKE
 from shared.store.script import Store
+from tests.support.existing import existing
 from tests.support.store import MODEL, SETTINGS, Records
-from tests.support.there import there
 
 
 def test_an_accepted_job_waits_in_line_and_can_be_read_back(records: Records) -> None:
@@ -34,7 +34,7 @@ def test_letters_of_any_script_take_no_more_than_their_own_bytes_in_the_record(r
 
 def test_without_a_test_clock_the_server_s_own_time_is_written(store: Store) -> None:
     records = Records(store)
-    view = there(store.run(submit(records.placing(), SETTINGS)).view)
+    view = existing(store.run(submit(records.placing(), SETTINGS)).view)
     seconds, _ = store.client.time()
     assert abs(view.created_ms / 1000 - seconds) < 60
 

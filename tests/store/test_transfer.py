@@ -21,6 +21,7 @@ from shared.store.script import Store
 from shared.store.transfer.lines import LINE, Kept
 from shared.store.transfer.restore import RefusedError, StoreWriter
 from sightline.cli import main
+from tests.support.existing import existing
 from tests.support.former_release import former_release
 from tests.support.hooks import told_to
 from tests.support.invariants import misplaced
@@ -40,7 +41,6 @@ from tests.support.stored_batches import (
     take,
     write,
 )
-from tests.support.there import there
 
 FIELDS = (
     *("status", "created_ms", "started_ms", "ended_ms", "attempts", "cache", "result", "error", "metadata"),
@@ -189,7 +189,7 @@ def test_a_reader_of_text_that_is_computed_again_learns_that_it_is(
     exported: Exported, moved: Records
 ) -> None:
     seen = exported.seen["running"]
-    page = there(moved._event_page("anyone", seen["id"], seen["last_event"]))
+    page = existing(moved._event_page("anyone", seen["id"], seen["last_event"]))
     assert page.forgot
 
 
@@ -207,7 +207,7 @@ def test_only_webhooks_that_were_still_to_be_called_are_called(exported: Exporte
     job = exported.seen["untold"]["id"]
     told = [(f"https://{host}", "job.succeeded", job) for host in ("all.example/", "own.example/told")]
     assert sorted(told_to(moved)) == told
-    hook = there(exported.view(moved, "told").hook)
+    hook = existing(exported.view(moved, "told").hook)
     assert hook.delivered_ms == exported.seen["told"]["hook"]["delivered_ms"]
 
 
@@ -236,7 +236,7 @@ def test_a_batch_goes_on_where_it_stood(moved: Records) -> None:
     assert now(moved).stage == "finalizing"
     assert moved.run(batches.pieces(turn)) == ([GOOD] * 2, [])
     assert moved.run(files.mark_deleted([BYTES, GOOD])) == []
-    over = there(moved.run(batches.batch("shop", OLD)))
+    over = existing(moved.run(batches.batch("shop", OLD)))
     assert (over.stage, over.errors[0].code) == ("failed", "empty_file")
 
 

@@ -7,9 +7,9 @@ import pytest
 from shared.job import JobView
 from shared.store import jobs, webhook_deliveries
 from shared.webhooks import EVENTS, Webhook
+from tests.support.existing import existing
 from tests.support.hooks import taken
 from tests.support.store import BROKEN, PRINT, Records, answer
-from tests.support.there import there
 
 UNSTORED: dict[str, Any] = {"stored": False, "retain_s": 60, "quiet": True}
 PICTURE = "d" * 64
@@ -176,7 +176,7 @@ def test_a_job_whose_pictures_were_fetched_is_forgotten_as_well(records: Records
 def test_asked_again_it_is_still_not_to_be_stored(records: Records) -> None:
     job = submit(records)
     records.settle(records.claim())
-    asked = there(records.run(jobs.asked("anyone", job.id)))
+    asked = existing(records.run(jobs.asked("anyone", job.id)))
     assert not asked.stored
 
 

@@ -5,6 +5,6 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def there(found: T | None) -> T:
+def existing(found: T | None) -> T:
     assert found is not None
     return found
