@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.attempt_harness import WorkerHarness, worker_harness
+from tests.support.deliverer_harness import DelivererHarness
 from tests.support.redis_server import RedisServer, redis_server
 
 
@@ -24,3 +25,8 @@ def redis(_redis: RedisServer) -> RedisServer:
 def harness(redis: RedisServer) -> Iterator[WorkerHarness]:
     with worker_harness(redis) as harness:
         yield harness
+
+
+@pytest.fixture
+def webhooks(harness: WorkerHarness, redis: RedisServer) -> DelivererHarness:
+    return DelivererHarness(harness, redis)

@@ -331,16 +331,6 @@ def test_claims_that_were_not_answered_are_not_counted_as_ahead(harness: WorkerH
     assert worker_of(harness, engine=LongPrompts(MODEL))._claim() == "ahead"
 
 
-def test_as_many_runs_are_ahead_as_the_device_computes_unnoticed() -> None:
-    def ahead(prompt_s: float) -> int:
-        lookahead = Lookahead(places=2)
-        return sum(lookahead.reserve(str(number), prompt_s) for number in range(8))
-
-    assert ahead(0.2) == 1
-    assert ahead(0.01) == 5, "short prompts share a pass"
-    assert ahead(0.0) == 8, "before anything is known of the device"
-
-
 def test_a_run_whose_inputs_are_prepared_holds_up_no_other() -> None:
     lookahead = Lookahead(places=2)
     assert lookahead.reserve("slow", 1.0)

@@ -1,22 +1,14 @@
 """The courier's calls of endpoints: signed by every secret that counts, and no more where nobody is there."""
 
-import pytest
-
 from shared import ids
 from shared.store import webhook_endpoints
 from shared.webhooks import Endpoint, Webhook
-from tests.support.attempt_harness import CALLER, WorkerHarness
+from tests.support.attempt_harness import CALLER
 from tests.support.clients import until
 from tests.support.deliverer_harness import SECRET, DelivererHarness
 from tests.support.receiver import receiver
-from tests.support.redis_server import RedisServer
 
 OLD, NEW = "whsec_" + "b2xkIG9sZCBvbGQgb2xkIG9sZA==", "whsec_" + "bmV3IG5ldyBuZXcgbmV3IG5ldw=="
-
-
-@pytest.fixture
-def webhooks(harness: WorkerHarness, redis: RedisServer) -> DelivererHarness:
-    return DelivererHarness(harness, redis)
 
 
 def made(webhooks: DelivererHarness, url: str, *events: str) -> str:

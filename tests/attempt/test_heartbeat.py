@@ -39,9 +39,7 @@ def patient(redis: RedisServer) -> Iterator[WorkerHarness]:
 
 @contextmanager
 def beating(harness: WorkerHarness) -> Iterator[Heartbeat]:
-    heartbeat = Heartbeat(
-        harness.settings, harness.store, harness.leases, worker=harness.worker, lane=MODEL.lane
-    )
+    heartbeat = harness.heartbeat()
     heartbeat.start({})
     until(lambda: dict(harness.store.client.pubsub_numsub(channel(harness.worker)))[channel(harness.worker)])
     try:
@@ -143,7 +141,7 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(harness: WorkerHarne
 
     harness.ask("long")
     store = Odd(harness.store.client)
-    heartbeat = Heartbeat(harness.settings, store, harness.leases, worker=harness.worker, lane=MODEL.lane)
+    heartbeat = harness.heartbeat(store)
     with harness.leases.hold(harness.claim()) as lease:
         first = lease_end(harness, lease)
         heartbeat.start({})
@@ -195,9 +193,7 @@ def test_a_hung_worker_leaves_at_once_where_the_store_is_out_of_reach_too(
     with harness.leases.hold(harness.claim()), harness.leases.hold(harness.claim()):
         monkeypatch.setattr(Store, "run", away)
         monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: None)
-        heartbeat = Heartbeat(
-            harness.settings, harness.store, harness.leases, worker="worker_1", lane=MODEL.lane
-        )
+        heartbeat = harness.heartbeat(worker="worker_1")
         heartbeat._exit_stalled()
     assert next(asked) == 1
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import pytest
 
@@ -20,7 +20,7 @@ from shared.store.admission import JobTerms, submit
 from shared.store.keys import INTAKE
 from shared.store.maintenance import due
 from shared.store.script import ScriptCall, Store
-from tests.support.attempt_harness import MODEL, LossyStore, WorkerHarness, worker_harness
+from tests.support.attempt_harness import MODEL, WorkerHarness, worker_harness
 from tests.support.clients import until
 from tests.support.existing import existing
 from tests.support.fetching import LOOPBACK
@@ -29,7 +29,6 @@ from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
 from tests.support.videos import video
-from worker.fetching.guarded_http import Allowance
 from worker.fetching.intake import Intake
 
 T = TypeVar("T")
@@ -360,16 +359,6 @@ def test_a_picture_is_written_only_once_its_deletion_has_ended(
     assert steps == ["deletion in progress", "deletion in progress", "written"]
 
 
-def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
-    intake: tuple[WorkerHarness, Intake], caplog: pytest.LogCaptureFixture
-) -> None:
-    harness, courier = intake
-    replace(courier, store=LossyStore(harness.store, calls=1)).work()
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("WARNING", "the lane intake waits: lost on the way")
-    ]
-
-
 def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(
     intake: tuple[WorkerHarness, Intake],
 ) -> None:
@@ -408,20 +397,3 @@ def test_the_pictures_of_a_job_are_limited_together(intake: tuple[WorkerHarness,
     error = harness.failure(job)
     assert error.code == "fetch_failed"
     assert "together" in error.message
-
-
-def test_a_job_s_pictures_share_one_deadline(
-    intake: tuple[WorkerHarness, Intake], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    harness, courier = intake
-    given: list[Allowance] = []
-
-    def fetch(*arguments: Any, **_: Any) -> bytes:
-        given.append(arguments[-1])
-        return PICTURE
-
-    monkeypatch.setattr("worker.fetching.intake.fetch", fetch)
-    ask(harness, *(f"http://127.0.0.1:{port}/" for port in range(9001, 9020)))
-    courier.work()
-    assert len(given) == 19
-    assert len(set(map(id, given))) == 1

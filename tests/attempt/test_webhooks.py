@@ -24,11 +24,6 @@ from worker import lease
 from worker.webhooks import deliverer as posting
 
 
-@pytest.fixture
-def webhooks(harness: WorkerHarness, redis: RedisServer) -> DelivererHarness:
-    return DelivererHarness(harness, redis)
-
-
 def test_a_receiver_verifies_what_it_is_told_and_finds_the_job_as_the_service_does(
     webhooks: DelivererHarness,
 ) -> None:

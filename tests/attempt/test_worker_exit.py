@@ -27,9 +27,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @contextmanager
 def serving(harness: WorkerHarness) -> Iterator[Heartbeat]:
     """A worker between two beats; the test takes the next step."""
-    heartbeat = Heartbeat(
-        harness.settings, harness.store, harness.leases, worker=harness.worker, lane=MODEL.lane
-    )
+    heartbeat = harness.heartbeat()
     heartbeat.ready("f" * 32, {}, harness.context.engine)
     heartbeat.watch(BrokerWatch(harness.nudger, harness.leases, lane=MODEL.lane, slots=1))
     yield heartbeat

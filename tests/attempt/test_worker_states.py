@@ -18,7 +18,6 @@ from tests.support.attempt_harness import MODEL, WorkerHarness
 from tests.support.patience import PATIENCE_S
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
-from worker.heartbeat import Heartbeat
 from worker.model_worker import _load
 
 T = TypeVar("T")
@@ -42,7 +41,7 @@ def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(
     harness: WorkerHarness,
 ) -> None:
     store = Late(harness.store)
-    heartbeat = Heartbeat(harness.settings, store, harness.leases, worker=harness.worker, lane=MODEL.lane)
+    heartbeat = harness.heartbeat(store)
     loading = threading.Thread(target=heartbeat.report, args=({},))
     serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, harness.context.engine))
     loading.start()
@@ -57,9 +56,7 @@ def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(
 
 
 def test_a_store_that_came_back_empty_is_told_again_what_a_model_can(harness: WorkerHarness) -> None:
-    heartbeat = Heartbeat(
-        harness.settings, harness.store, harness.leases, worker=harness.worker, lane=MODEL.lane
-    )
+    heartbeat = harness.heartbeat()
     facts = {"rows": "4", "context_length": "2048", "engine": "echo"}
     heartbeat.ready("f" * 32, facts, harness.context.engine)
     harness.store.client.flushdb()
@@ -73,9 +70,7 @@ def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, wrong_s: float
 ) -> None:
     model = Model(id="test/other", engine="echo")
-    heartbeat = Heartbeat(
-        harness.settings, harness.store, harness.leases, worker="worker_02", lane=model.lane
-    )
+    heartbeat = harness.heartbeat(model=model, worker="worker_02")
     a_minute_ago = (harness.store.client.time()[0] - 60) * 1000
     seen, clock, load = list[Lane](), time.time, EchoEngine.load
 
@@ -108,7 +103,7 @@ def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_f
 
     monkeypatch.setattr(EchoEngine, "load", load)
     monkeypatch.setattr(os, "_exit", ended)
-    heartbeat = Heartbeat(harness.settings, harness.store, harness.leases, worker="w", lane=MODEL.lane)
+    heartbeat = harness.heartbeat(worker="w")
     with pytest.raises(SystemExit, match="71"):
         _load(MODEL, heartbeat, threads=1, max_side=64)
     (said,) = (record for record in caplog.records if record.name == "worker")
@@ -130,9 +125,7 @@ def test_work_that_an_engine_cannot_take_is_left_to_other_workers(
         return load(engine)
 
     monkeypatch.setattr(EchoEngine, "load", fallen)
-    heartbeat = Heartbeat(
-        harness.settings, harness.store, harness.leases, worker="worker_02", lane=model.lane
-    )
+    heartbeat = harness.heartbeat(model=model, worker="worker_02")
     _, found = _load(model, heartbeat, threads=6, max_side=64)
     heartbeat.stop({})
     assert found == harness.store.run(jobs.lane(harness.settings, model.lane)).slots == slots
@@ -154,7 +147,7 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
 ) -> None:
     """Also where the store was away as they changed, or lost what was said of the model."""
     store = Cut(harness.store.client)
-    heartbeat = Heartbeat(harness.settings, store, harness.leases, worker=harness.worker, lane=MODEL.lane)
+    heartbeat = harness.heartbeat(store)
     heartbeat.ready("f" * 32, {"rows": "4", "slots": "6"}, harness.context.engine)
 
     def told() -> tuple[float, float, int]:
@@ -174,6 +167,6 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
     assert told() == (1, 3, 1)
     monkeypatch.setattr(EchoEngine, "rows_now", 4)
     assert told() == (4, 6, 4)
-    leaving = Heartbeat(harness.settings, store, harness.leases, worker="leaving", lane=MODEL.lane)
+    leaving = harness.heartbeat(store, worker="leaving")
     leaving.stop({"rows": "1", "slots": "3"})
     assert told() == (4, 6, 4), "the few rows of a worker that left short of memory are the model's for good"

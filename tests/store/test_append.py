@@ -8,8 +8,7 @@ def texts(records: Records, job: str) -> str:
 
 
 def test_pieces_become_events_with_their_place_and_token_ids(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     assert records.append(claim, 0, "A red ", (5, 6)) == "ok"
     records.wait(1)
     assert records.append(claim, 6, "square", (7,)) == "ok"
@@ -23,8 +22,7 @@ def test_pieces_become_events_with_their_place_and_token_ids(records: Records) -
 
 
 def test_a_piece_that_does_not_follow_on_is_refused_not_spliced(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     records.append(claim, 0, "one ")
     assert records.append(claim, 8, "three") == "lost"
     assert records.append(claim, 2, "e two") == "lost"

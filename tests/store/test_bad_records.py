@@ -74,11 +74,10 @@ def test_other_deadlines_are_kept(records: Records, spoil: Spoil) -> None:
 def test_what_its_worker_says_of_a_bad_record_is_lost_and_the_worker_goes_on(
     records: Records, spoil: Spoil
 ) -> None:
-    bad = records.submit()
-    claim = records.claim()
-    spoil(records, bad.id)
+    bad, claim = records.started()
+    spoil(records, bad)
     assert records.settle(claim) == "lost"
-    assert failed_typed(records, bad.id)
+    assert failed_typed(records, bad)
     good = records.submit()
     records.lose_worker()
     records.wait(100)

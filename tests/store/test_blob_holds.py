@@ -20,12 +20,6 @@ def test_a_picture_nobody_holds_must_be_uploaded_first(records: Records) -> None
     assert records.dump() == before
 
 
-def test_a_picture_that_another_job_holds_need_not_be_uploaded(records: Records) -> None:
-    records.submit(blobs=(PICTURE,))
-    assert records.post(records.placing(blobs=(PICTURE, OTHER))).missing == (OTHER,)
-    assert records.post(records.placing(blobs=(PICTURE,))).word == "queued"
-
-
 def test_who_sends_a_picture_is_not_told_by_the_time_that_another_caller_asks_about_it(
     records: Records,
 ) -> None:
@@ -115,43 +109,12 @@ def test_pictures_are_held_to_the_end_though_their_work_took_long_or_is_kept_for
     assert records.client.ttl(KEY) == records.given(86_400 * 366)
 
 
-def test_a_picture_that_nobody_needs_any_more_leaves_nothing(records: Records) -> None:
-    records.submit(blobs=(PICTURE,))
-    records.settle(records.claim())
-    assert records.run(mark_deleted([PICTURE])) == []
-    records.wait(SETTINGS.retention.result_s + 1)
-    assert records.run(mark_deleted([PICTURE])) == [PICTURE]
-    assert not records.client.exists(KEY)
-
-
 def test_expired_holds_of_a_popular_picture_do_not_pile_up(records: Records) -> None:
     for _ in range(60):
         records.submit(blobs=(PICTURE,))
         records.settle(records.claim())
         records.wait(SETTINGS.retention.result_s + 1.001)
     assert records.client.zcard(KEY) <= 16
-
-
-def test_the_record_lives_as_long_as_the_longest_hold(records: Records) -> None:
-    records.submit(blobs=(PICTURE,))
-    records.submit(blobs=(PICTURE,))
-    records.settle(records.claim())
-    assert records.client.ttl(KEY) > LONGEST_WORK_S
-    records.upload(records.placing(blobs=(PICTURE,)))
-    records.settle(records.claim())
-    assert records.client.ttl(KEY) > LONGEST_WORK_S
-
-
-def test_an_upload_nobody_admits_is_forgotten(records: Records) -> None:
-    records.upload(records.placing(blobs=(PICTURE,)))
-    assert records.client.ttl(KEY) == records.given(3600)
-
-
-def test_a_failed_intake_keeps_its_pictures_for_a_retry_and_no_longer(records: Records) -> None:
-    job = records.submit_pending(blobs=(PICTURE,)).id
-    records.fail_intake(records.claim_pending())
-    till = records.client.zscore(KEY, job)
-    assert till == records.now + SETTINGS.retention.result_s * 1000
 
 
 def test_an_admission_that_needs_no_run_lets_go_of_what_was_fetched_for_it(records: Records) -> None:
@@ -279,13 +242,5 @@ def test_a_thumbnail_made_too_late_is_held_by_nobody(records: Records) -> None:
     assert not thumbnail(records, pending)
     records.settle(records.claim())
     records.purge(job.id)
-    assert not thumbnail(records, job)
-    assert records.run(mark_deleted([OTHER])) == [OTHER]
-
-
-def test_a_thumbnail_of_a_picture_that_is_held_no_longer_is_held_by_nobody(records: Records) -> None:
-    job = records.submit(blobs=(PICTURE,))
-    records.settle(records.claim())
-    records.client.zadd(KEY, {job.run_id or "": records.now - 1})
     assert not thumbnail(records, job)
     assert records.run(mark_deleted([OTHER])) == [OTHER]

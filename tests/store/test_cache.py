@@ -11,8 +11,7 @@ from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, SETTINGS, Reco
 def answered(records: Records) -> Records:
     """`q` was answered under PRINT, whose worker lives."""
     records.beat()
-    records.submit("q")
-    claim = records.claim()
+    _, claim = records.started("q")
     records.append(claim, 0, "A red square.")
     records.settle(claim)
     return records
@@ -31,8 +30,7 @@ def test_an_answered_question_is_answered_at_once(answered: Records) -> None:
 
 def test_a_failed_answer_is_not_given_again(records: Records) -> None:
     records.beat()
-    records.submit("q")
-    records.settle(records.claim(), BROKEN)
+    records.answered("q", BROKEN)
     assert records.submit("q").cache == "MISS"
 
 

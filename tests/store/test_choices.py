@@ -20,8 +20,7 @@ def texts(records: Records, job: str) -> list[tuple[int, int, str]]:
 
 
 def test_each_answer_has_its_own_beginning_and_goes_on_behind_its_own_end(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     assert say(records, claim, 1, 0, "A blue ", 1) == "ok"
     assert say(records, claim, 0, 0, "A ", 2) == "ok"
     assert say(records, claim, 1, 7, "disc", 3) == "ok"
@@ -47,8 +46,7 @@ def test_the_next_attempt_knows_what_readers_have_of_each_answer(records: Record
 
 def test_who_has_read_one_answer_is_given_no_second_beginning_of_it(records: Records) -> None:
     """Another answer begins behind what was read, and the model changes."""
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     say(records, claim, 0, 0, "eins", 1)
     assert texts(records, job) == [(0, 0, "eins")]
     say(records, claim, 1, 0, "drei", 3)
@@ -58,8 +56,7 @@ def test_who_has_read_one_answer_is_given_no_second_beginning_of_it(records: Rec
 
 
 def test_what_is_left_of_every_answer_is_told_before_the_end(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     say(records, claim, 0, 0, "one", 1)
     rest = [Piece(3, " two", (2,), choice=0), Piece(0, "three", (3,), choice=1)]
     call = settle(records.settings, claim, answer(), fingerprint=PRINT, rest=rest)
@@ -71,8 +68,7 @@ def test_what_is_left_of_every_answer_is_told_before_the_end(records: Records) -
 def test_a_cached_answer_is_streamed_as_it_was_written(records: Records) -> None:
     """Published pieces and the last ones alike; a likelihood loses no digit."""
     records.beat()
-    records.submit("q")
-    claim = records.claim()
+    _, claim = records.started("q")
     say(records, claim, 1, 0, 'b ","choice":0', 1)
     records.run(append(claim, Piece(14, "b", (2,), LIKELIHOODS, choice=1)))
     rest = [Piece(0, "one", (3,), LIKELIHOODS, choice=0), Piece(3, " two", (4,), choice=0)]
@@ -88,8 +84,7 @@ def test_a_cached_answer_is_streamed_as_it_was_written(records: Records) -> None
 
 def test_an_answer_takes_up_as_many_rows_as_were_asked_for(records: Records) -> None:
     """Who waits in line is told so: four answers side by side leave room for four fewer others."""
-    records.submit()
-    claim = records.claim()
+    _, claim = records.started()
     result = answer().model_copy(update={"compute_s": 2.0})
     records.run(settle(records.settings, claim, result, fingerprint=PRINT, work_s=8.0))
     assert records.run(jobs.lane(records.settings, LANE)).service_ms == 8000

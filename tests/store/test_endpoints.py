@@ -38,8 +38,7 @@ def test_a_job_without_a_webhook_is_told_to_all_of_its_caller_s_that_want_to_kno
         ("https://two.example/", "job.running", job),
         ("https://two.example/", "job.succeeded", job),
     ]
-    failed = records.submit()
-    records.settle(records.claim(), BROKEN)
+    failed = records.answered(outcome=BROKEN)
     assert ("https://one.example/", "job.failed", failed.id) in told_to(records)
 
 

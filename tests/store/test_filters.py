@@ -150,11 +150,6 @@ def test_a_deleted_job_stands_in_no_list(records: Records) -> None:
     assert shown(records, metadata=SHOP) == []
 
 
-def test_what_is_not_stored_is_in_no_list(records: Records) -> None:
-    records.post(records.placing(key=None), metadata=SHOP, stored=False, retain_s=60, quiet=True)
-    assert pair_keys(records) == set()
-
-
 def test_the_lists_of_pairs_go_with_the_records_that_they_name(records: Records) -> None:
     for number in range(4):
         records.client.delete(f"sl8:{ask(records, {'order': str(number)})}")

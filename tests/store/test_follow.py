@@ -76,17 +76,6 @@ def test_a_left_job_s_long_stream_is_told_in_full_before_its_end(records: Record
     assert events[-1].type == "cancelled"
 
 
-def test_a_left_job_s_end_stands_behind_a_full_chapter_too(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    for start in range(EVENT_PAGE_LIMIT - 2):
-        records.append(claim, start, "x")
-    records.cancel(job)
-    events = records.events(job)
-    assert [e.id for e in events] == list(range(1, EVENT_PAGE_LIMIT + 2))
-    assert events[-1].last
-
-
 def test_a_waiting_reader_learns_of_the_run_when_the_pictures_are_there(records: Records) -> None:
     job = records.submit_pending().id
     fetching = existing(records.run(jobs.follow("anyone", job, 0)))
@@ -106,8 +95,7 @@ def test_a_job_whose_pictures_cannot_be_had_tells_why_and_ends(records: Records)
 
 
 def test_the_end_of_a_job_is_told_after_its_events_are_gone(records: Records) -> None:
-    job = records.submit()
-    records.settle(records.claim(), BROKEN)
+    job = records.answered(outcome=BROKEN)
     records.wait(SETTINGS.retention.result_s)
     assert records.story(job.id) == ["failed"]
     assert not _forgot(records, job.id, 1)
@@ -189,8 +177,7 @@ def test_reading_an_ended_job_writes_nothing(records: Records) -> None:
 
 def test_large_events_are_read_a_few_at_a_time_and_all_of_them(records: Records) -> None:
     """Who does not read holds what was read for him."""
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     size = EVENT_PAGE_BYTES // 4
     for at in range(40):
         records.append(claim, at * size, "x" * size)
@@ -203,8 +190,7 @@ def test_large_events_are_read_a_few_at_a_time_and_all_of_them(records: Records)
 def test_what_a_server_forgot_when_it_ended_has_ids_that_are_never_given_again(
     records: Records, server: RedisServer
 ) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     records.append(claim, 0, "one ")
     server.kill()
     server.start()

@@ -63,15 +63,13 @@ def loses_its_model_while_it_fetches(records: Records) -> JobView:
 
 def is_answered_at_the_door(records: Records) -> JobView:
     records.beat()
-    records.submit("q")
-    records.settle(records.claim())
+    records.answered("q")
     return submit(records, "q")
 
 
 def is_answered_after_fetching(records: Records) -> JobView:
     records.beat()
-    records.submit("q")
-    records.settle(records.claim())
+    records.answered("q")
     view = submit_pending(records)
     records.admit(records.claim_pending(), "q")
     return view

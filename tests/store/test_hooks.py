@@ -15,8 +15,7 @@ from tests.support.store import SETTINGS, START_MS, Records
 
 def test_each_job_of_a_shared_run_has_its_own_call(records: Records) -> None:
     jobs = {submit(records, "q").id for _ in range(3)}
-    records.submit("q")
-    records.settle(records.claim())
+    records.answered("q")
     assert sorted(subject for _, _, subject in told_to(records)) == sorted(jobs)
 
 
@@ -170,8 +169,7 @@ def test_a_replay_of_what_waits_brings_it_forward(records: Records) -> None:
 
 def test_an_answer_is_there_for_a_replay_though_its_other_jobs_were_deleted(records: Records) -> None:
     records.beat()
-    first = records.submit("q")
-    records.settle(records.claim())
+    first = records.answered("q")
     records.finish()
     joined = records.accept(records.placing("q"), webhook=HOOK, retain_s=60)
     records.tell(taken(records))

@@ -79,8 +79,7 @@ def test_a_key_is_forgotten_after_its_time(records: Records) -> None:
 
 def test_a_cached_answer_is_remembered_under_its_key_too(records: Records) -> None:
     records.beat()
-    records.submit("q")
-    records.settle(records.claim())
+    records.answered("q")
     hit = records.post(records.placing("q"), **KEYED).view
     again = records.post(records.placing("q"), **KEYED).view
     assert hit == again

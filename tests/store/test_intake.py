@@ -52,8 +52,7 @@ def test_an_admitted_job_joins_what_runs_already(records: Records) -> None:
 
 def test_an_admitted_job_gets_a_cached_answer(records: Records) -> None:
     records.beat()
-    records.submit("q")
-    records.settle(records.claim())
+    records.answered("q")
     job = records.submit_pending().id
     assert records.admit(records.claim_pending(), "q") == "placed"
     view = records.view(job)

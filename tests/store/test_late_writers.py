@@ -60,8 +60,7 @@ def test_a_courier_that_lost_its_job_and_comes_back_writes_nothing(
 
 
 def test_nothing_is_published_after_the_end(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     records.settle(claim)
     before = records.dump()
     assert records.append(claim, 0, "late") == "lost"

@@ -7,8 +7,7 @@ from tests.support.store import FAILURE, LANE, Records, answer
 
 
 def test_a_renewed_lease_is_not_rescued(records: Records) -> None:
-    records.submit()
-    claim = records.claim()
+    _, claim = records.started()
     records.wait(9)
     assert records.renew(claim) == []
     records.wait(9)
@@ -25,8 +24,7 @@ def test_renewing_names_the_tokens_that_are_lost(records: Records) -> None:
 
 
 def test_a_lost_worker_s_job_waits_again_but_its_status_does_not_go_back(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     started = records.now
     assert records.lose_worker() == [(claim.id, LANE)]
     view = records.view(job)
@@ -99,16 +97,6 @@ def test_draining_workers_spend_no_budget(records: Records) -> None:
     assert records.view(job).status == "succeeded"
 
 
-def test_a_purged_run_s_lease_is_forgotten(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
-    records.purge(job)
-    assert records.client.zcard(f"sl8:lease:{LANE}") == 0
-    records.client.zadd(f"sl8:lease:{LANE}", {claim.id: 1})
-    assert records.rescue() == []
-    assert records.client.zcard(f"sl8:lease:{LANE}") == 0
-
-
 def test_after_an_outage_workers_have_time_to_renew(records: Records) -> None:
     """Nobody could renew while the store hung: every lease has run out, and every worker lives."""
     records.submit()
@@ -154,8 +142,7 @@ def test_a_courier_that_takes_over_rescues_at_once_while_workers_beat(records: R
 
 
 def test_a_claim_whose_reply_never_came_is_nobodys_death(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     records.wait(2)
     records.renew()
     assert records.view(job).attempts[-1].outcome is None, "its reply may still be on its way"

@@ -43,8 +43,7 @@ def test_a_submit_is_refused_whole(records: Records, pending: str | None) -> Non
 
 def test_a_join_and_a_hit_are_refused_whole(records: Records) -> None:
     records.beat()
-    records.submit("answered")
-    records.settle(records.claim())
+    records.answered("answered")
     records.submit("running")
     before = records.dump()
     for question in ("answered", "running"):

@@ -58,19 +58,6 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
     assert drained()
 
 
-def test_a_resumed_model_takes_jobs_again(records: Records) -> None:
-    records.drain()
-    records.pause(paused=False)
-    assert records.post(records.placing()).word == "queued"
-
-
-def test_a_retried_call_of_a_drained_model_is_answered_as_before(records: Records) -> None:
-    first = records.post(records.placing(), idempotency="k", body_digest="d")
-    records.drain()
-    again = records.post(records.placing(), idempotency="k", body_digest="d")
-    assert (again.word, again.view and again.view.id) == ("known", first.view and first.view.id)
-
-
 def test_jobs_that_wait_for_a_removed_model_fail_wherever_they_wait(records: Records) -> None:
     retrying = records.submit("tried before")
     records.settings = records.settings.model_copy(
@@ -87,15 +74,6 @@ def test_jobs_that_wait_for_a_removed_model_fail_wherever_they_wait(records: Rec
         assert failure(records.view(job.id)) == "model_removed"
         assert records.story(job.id)[-1] == "failed", "a reader waits for ever"
     assert records.sweep() == 0
-
-
-def test_what_runs_for_a_removed_model_may_finish(records: Records) -> None:
-    job = records.submit()
-    claim = records.claim()
-    records.remove_model()
-    records.sweep()
-    assert records.settle(claim) == "settled"
-    assert records.view(job.id).status == "succeeded"
 
 
 def test_what_a_dead_worker_had_of_a_removed_model_ends_and_is_not_begun_again(records: Records) -> None:
@@ -229,16 +207,15 @@ def test_pictures_that_come_when_the_model_is_another_begin_nothing(records: Rec
 
 
 def test_what_the_model_before_gives_back_ends_though_nobody_comes_to_claim_it(records: Records) -> None:
-    job = records.submit()
-    claim = records.claim()
+    job, claim = records.started()
     records.remove_model()
     ((_, generation),) = records.run(models.registrations()).removing.items()
     # A walk that has passed it is not over yet.
-    records.run(models.sweep(records.settings, LANE, [job.id], None))
+    records.run(models.sweep(records.settings, LANE, [job], None))
     records.give_back(claim)
     records.run(models.sweep(records.settings, LANE, [], generation))
     assert records.run(models.registrations()).removing == {}
-    assert failure(records.view(job.id)) == "model_removed"
+    assert failure(records.view(job)) == "model_removed"
 
 
 def test_a_model_removed_again_is_walked_for_anew(records: Records) -> None:
@@ -270,14 +247,6 @@ def test_a_model_that_could_not_be_loaded_comes_back_without_that(records: Recor
     assert records.add_model(ROW) == "added"
     state = records.run(jobs.lane(records.settings, LANE))
     assert (state.failed, state.paused, state.draining) == (None, False, False)
-
-
-def test_a_model_that_was_drained_to_be_removed_does_not_go_on_draining(records: Records) -> None:
-    records.pause()
-    records.drain()
-    records.remove_model()
-    state = records.run(jobs.lane(records.settings, LANE))
-    assert (state.paused, state.draining) == (False, False)
 
 
 def test_none_of_many_is_forgotten_though_each_step_is_small(records: Records) -> None:

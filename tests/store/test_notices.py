@@ -33,8 +33,7 @@ def page(records: Records, after: str | None = None, limit: int = 10) -> webhook
 
 def test_every_end_is_logged_in_order_without_any_webhook(records: Records) -> None:
     finished(records)
-    records.submit()
-    records.settle(records.claim(), BROKEN)
+    records.answered(outcome=BROKEN)
     records.cancel(records.submit().id)
     assert log(records) == ["job.succeeded", "job.failed", "job.cancelled"]
     assert log(records, "job.failed", "batch.*") == ["job.failed"]

@@ -4,15 +4,14 @@ from tests.support.store import Records
 
 
 def test_nothing_is_begun_while_a_model_is_paused(records: Records) -> None:
-    running = records.submit()
-    claim = records.claim()
+    running, claim = records.started()
     records.beat()
     records.pause()
     waiting = records.submit()
     assert records.try_claim() is None
     assert records.view(waiting.id).waiting_reason == "paused"
     assert records.settle(claim) == "settled"
-    assert records.view(running.id).status == "succeeded"
+    assert records.view(running).status == "succeeded"
     records.pause(paused=False)
     assert records.claim().id == waiting.run_id
 

@@ -58,14 +58,6 @@ def test_a_shared_answer_stays_for_the_others(records: Records) -> None:
     assert records.submit("q").cache == "MISS"
 
 
-def test_purging_one_of_two_callers_leaves_the_run_going(records: Records) -> None:
-    first, second = records.submit("q"), records.submit("q")
-    claim = records.claim()
-    records.purge(first.id)
-    assert records.settle(claim) == "settled"
-    assert records.view(second.id).status == "succeeded"
-
-
 def test_the_newer_entry_of_the_same_question_survives_the_older_one_s_purge(records: Records) -> None:
     records.beat()
     older = records.submit("q")
@@ -99,13 +91,6 @@ def upload_and_submit(records: Records) -> JobView:
     return records.accept(placing, uploaded=True)
 
 
-def test_a_picture_of_an_expired_hold_is_given_up(records: Records) -> None:
-    job = records.submit(blobs=(PICTURE,)).id
-    records.upload(records.placing(blobs=(PICTURE,)))
-    records.wait(3601)
-    assert records.purge(job) == [PICTURE]
-
-
 def test_a_picture_uploaded_again_while_it_is_deleted_waits_for_the_deletion(records: Records) -> None:
     orphans = records.purge(records.submit(blobs=(PICTURE,)).id)
     assert orphans == [PICTURE]
@@ -119,8 +104,7 @@ def test_a_picture_uploaded_again_while_it_is_deleted_waits_for_the_deletion(rec
 
 def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> None:
     records.beat()
-    run = records.submit("q").run_id
-    records.settle(records.claim())
+    run = records.answered("q").run_id
     for _ in range(5):
         records.post(records.placing("q"), retain_s=60)
     records.wait(61)
@@ -199,7 +183,6 @@ def test_an_answer_that_others_read_goes_in_the_end_though_the_webhook_of_its_de
 ) -> None:
     records.beat()
     first = records.accept(records.placing("q"), webhook=HOOK)
-    records.submit("q")
-    records.settle(records.claim())
+    records.answered("q")
     records.purge(first.id)
     assert records.client.ttl(f"sl8:{first.id}") > 0

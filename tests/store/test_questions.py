@@ -32,8 +32,7 @@ def counted(records: Records, wanted: Filter, caller: str = "anyone") -> dict[St
 
 
 def beginning(records: Records, text: str) -> str | None:
-    records.submit()
-    records.settle(records.claim(), answer(text))
+    records.answered(outcome=answer(text))
     view = listed(records)
     assert view.result is None
     return view.answer
@@ -131,13 +130,12 @@ def test_a_list_without_results_shows_where_each_answer_begins(records: Records,
 
 def test_a_list_shows_how_the_answer_of_a_stopped_job_began(records: Records) -> None:
     job = records.submit("q")
-    other = records.submit("q")
-    claim = records.claim()
+    other, claim = records.started("q")
     records.append(claim, 0, "A red ")
     records.cancel(job.id)
     records.append(claim, 6, "square")
     assert [view.answer for view in pages(records)] == [None, "A red "]
-    records.cancel(other.id)
+    records.cancel(other)
     assert [view.answer for view in pages(records)] == ["A red square", "A red "]
 
 
@@ -151,8 +149,7 @@ def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Reco
     long = answer("Red.").model_copy(
         update={"choices": (Choice(text="Red.", finish_reason="stop", logprobs=logprobs),)}
     )
-    job = records.submit()
-    records.settle(records.claim(), long)
+    job = records.answered(outcome=long)
     records.client.hset(f"sl8:{job.run_id}", "result", "unread")
     assert listed(records).answer == "Red."
 

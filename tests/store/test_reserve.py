@@ -7,7 +7,7 @@ from shared.store.admission import Submitted
 from shared.store.headroom import holding, memory
 from shared.store.script import Store
 from tests.support.hooks import endpoint, submit, taken
-from tests.support.store import OTHER_PRINT, PRINT, Records, answer
+from tests.support.store import PRINT, Records, answer
 
 LONG = answer("x" * 30_000)
 ROOM = 150_000
@@ -79,14 +79,6 @@ def test_a_caller_is_charged_what_its_answers_hold(records: Records) -> None:
     assert 40_000 < held(records) < 45_000, "one copy of the answer"
 
 
-def test_a_caller_is_not_charged_for_a_text_that_was_taken_back(records: Records) -> None:
-    ask(records)
-    records.append(records.claim(), 0, "x" * 10_000)
-    records.lose_worker()
-    records.settle(records.claim(fingerprint=OTHER_PRINT), LONG)
-    assert 30_000 < held(records) < 35_000
-
-
 def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(store: Store) -> None:
     records, limit = Records(store), 24 * 2**20
     records.client.config_set("maxmemory", limit)
@@ -156,10 +148,3 @@ def test_a_caller_is_not_charged_for_a_notice_that_has_gone_by_itself(records: R
         if int(key.rpartition(":")[2]) > records.now // HOUR_MS + 2
     }
     assert list(later.values()) == [CALL_BYTES], "its call is there until its turn"
-
-
-def test_a_caller_is_not_charged_for_what_a_webhook_is_told_no_more(records: Records) -> None:
-    job = submit(records)
-    records.settle(records.claim(), LONG)
-    records.purge(job.id)
-    assert held(records) == 0

@@ -4,7 +4,7 @@ import pytest
 
 from shared.batch import LineProblem
 from shared.job import JobView
-from shared.store import admission, batches, jobs, webhook_endpoints
+from shared.store import admission, batches, webhook_endpoints
 from shared.store.headroom import holding
 from tests.support.hooks import endpoint, told_to
 from tests.support.store import Records, answer
@@ -129,13 +129,6 @@ def test_the_answer_of_a_job_that_is_kept_for_longer_is_counted_no_longer_than_i
     assert 0 < held(records, "anyone") < both
 
 
-def test_a_question_that_is_computed_once_is_counted_once(records: Records) -> None:
-    ask(records, "same", retain_s=None)
-    held_first = held(records, "anyone")
-    ask(records, "same", retain_s=None)
-    assert held(records, "anyone") < 2 * held_first
-
-
 @pytest.mark.parametrize("ended", [False, True])
 def test_what_a_caller_deletes_is_held_no_more(records: Records, *, ended: bool) -> None:
     stays = ask(records, "stays", retain_s=None)
@@ -150,14 +143,6 @@ def test_what_a_caller_deletes_is_held_no_more(records: Records, *, ended: bool)
     records.purge(stays.id)
     assert held(records, "anyone") == 0
     assert not [name for name in records.key_names() if name.startswith(("sl8:keep:", "sl8:mem"))]
-
-
-def test_an_unstored_job_is_held_until_its_end_was_told(records: Records) -> None:
-    view = records.accept(records.placing(), stored=False, retain_s=30)
-    records.settle(records.claim())
-    assert held(records, "anyone") > 0
-    records.run(jobs.purge(records.settings, "anyone", view.id, delivered=True))
-    assert held(records, "anyone") == 0
 
 
 def test_a_large_run_is_held_by_its_caller_until_the_last_of_its_jobs_is_deleted(records: Records) -> None:
@@ -218,20 +203,6 @@ def test_what_the_log_of_ends_reads_is_charged_for_as_long_as_it_is_stored(recor
     records.fold()
     assert records.client.exists(f"sl8:{job.run_id}")
     assert held(records, "anyone") > 0
-
-
-def test_a_hit_does_not_shorten_what_an_answer_kept_for_long_is_charged(records: Records) -> None:
-    records.beat()
-    job = ask(records, retain_s=10 * 86_400)
-    records.settle(records.claim())
-    before = held(records, "anyone")
-    records.wait(5)
-    records.beat()
-    ask(records, retain_s=None)
-    records.wait(SETTINGS_RESULT_S + 2 * 3600)
-    records.fold()
-    assert records.client.exists(f"sl8:{job.run_id}")
-    assert held(records, "anyone") >= before / 2
 
 
 def test_an_answer_that_a_later_hit_keeps_is_charged_until_it_goes(records: Records) -> None:

@@ -69,8 +69,7 @@ def test_after_the_last_job_s_end_every_key_has_a_time_to_live(records: Records)
 
 
 def test_what_only_the_log_of_events_reads_any_more_is_shown_to_nobody(records: Records) -> None:
-    job = records.submit()
-    records.settle(records.claim())
+    job = records.answered()
     kept = records.settings.retention
     records.wait(kept.result_s)
     page = records.listed()

@@ -78,14 +78,6 @@ def test_a_thread_whose_loop_ends_is_told_that_there_is_no_store() -> None:
     assert told.result(LIMIT_S) == "store_unavailable"
 
 
-def test_a_thread_that_asks_when_its_loop_is_over_is_told_so_too() -> None:
-    async def process() -> LoopStore:
-        return LoopStore(connect_async(RedisSettings()))
-
-    with pytest.raises(Unavailable, match="ending"):
-        asyncio.run(process()).run(jobs.lane(SETTINGS, "model.m"))
-
-
 async def test_a_thread_that_asks_while_its_process_stops_leaves_nothing_to_a_closed_loop(
     redis_settings: RedisSettings,
 ) -> None:

@@ -4,8 +4,7 @@ from tests.support.store import BROKEN, LANE, SETTINGS, Records, answer
 
 
 def test_the_answer_reaches_the_job_and_its_stream(records: Records) -> None:
-    job = records.submit().id
-    claim = records.claim()
+    job, claim = records.started()
     records.append(claim, 0, "A red square.")
     records.wait(2)
     assert records.settle(claim) == "settled"
@@ -51,8 +50,7 @@ def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
 
 
 def test_a_job_outlives_its_result(records: Records) -> None:
-    view = records.submit()
-    records.settle(records.claim())
+    view = records.answered()
     records.wait(SETTINGS.retention.result_s)
     ended = records.view(view.id)
     assert (ended.status, ended.result) == ("succeeded", None)
@@ -61,8 +59,7 @@ def test_a_job_outlives_its_result(records: Records) -> None:
 
 def test_how_long_answers_take_is_measured(records: Records) -> None:
     for seconds in (2, 4):
-        records.submit()
-        claim = records.claim()
+        _, claim = records.started()
         # It waited for a row longer than it was computed.
         records.wait(60)
         records.settle(claim, answer().model_copy(update={"compute_s": float(seconds)}))

@@ -7,7 +7,6 @@ from pydantic import SecretStr
 
 from shared.store import jobs
 from shared.store.admission import submit
-from shared.store.keys import INTAKE
 from shared.store.script import Store
 from tests.support.existing import existing
 from tests.support.store import MODEL, SETTINGS, Records
@@ -117,17 +116,6 @@ def test_a_request_of_any_text_comes_back_as_it_was(records: Records) -> None:
     records.post(replace(records.placing(caller="a:b c"), request=text))
     claim = records.claim()
     assert (claim.request, claim.caller) == (text, "a:b c")
-
-
-def test_pending_jobs_wait_in_the_intake_lane(records: Records) -> None:
-    view = records.submit_pending()
-    assert (view.status, view.waiting_reason, view.run_id, view.cache) == (
-        "queued",
-        "fetching_inputs",
-        None,
-        None,
-    )
-    assert records.waiting(INTAKE) == 1
 
 
 def test_who_waits_keeps_a_place_in_line_however_long_the_line_is(records: Records) -> None:

@@ -48,15 +48,6 @@ def test_what_killed_two_workers_is_tried_alone(records: Records) -> None:
     assert records.try_claim(worker="worker_b") is not None
 
 
-def test_fresh_work_does_not_join_what_killed_two_workers(records: Records) -> None:
-    shared_deaths(records, 2)
-    records.claim(worker="worker_a")
-    fresh = records.submit()
-    assert records.try_claim(worker="worker_a") is None
-    others = [records.claim(worker=f"worker_{at}").id for at in range(3)]
-    assert fresh.run_id in others
-
-
 def test_neighbours_of_a_killer_are_answered(records: Records) -> None:
     killer, neighbours = shared_deaths(records, 2)
     for at in range(20):
@@ -169,14 +160,6 @@ def test_more_urgent_work_passes_a_suspect_that_has_not_waited_long(
     assert records.claim(worker="idle").id == urgent.run_id
 
 
-def test_fresh_work_goes_on_beside_a_suspect_that_waits(records: Records) -> None:
-    busy = records.submit()
-    assert records.claim(worker="worker_a").id == busy.run_id
-    shared_deaths_of_others(records)
-    fresh = records.submit()
-    assert records.claim(worker="worker_a").id == fresh.run_id
-
-
 def shared_deaths_of_others(records: Records, priority: Priority = "normal") -> list[str]:
     jobs = [records.submit(priority=priority).id for _ in range(2)]
     for at in range(2):
@@ -225,20 +208,6 @@ def test_a_suspect_in_hand_leaves_the_next_one_to_another_worker(records: Record
         assert records.try_claim(worker=name) is None, "it makes itself empty"
         records.settle(claim)
         suspects.remove(records.claim(worker=name).id)
-
-
-def test_a_suspect_can_be_cancelled(records: Records) -> None:
-    jobs = shared_deaths_of_others(records)
-    for job in jobs:
-        records.cancel(job)
-    assert records.try_claim() is None
-    assert records.waiting() == 0
-    assert not records.client.exists(f"sl8:suspects:{LANE}")
-
-
-def test_who_asked_for_a_suspect_is_told_how_many_suspects_are_tried_first(records: Records) -> None:
-    jobs = shared_deaths_of_others(records)
-    assert [records.view(job).ahead for job in jobs] == [0, 1]
 
 
 def test_a_suspect_that_cannot_be_read_is_waited_for_by_nobody(records: Records) -> None:

@@ -93,14 +93,6 @@ def test_nothing_waits_in_line_for_ever(records: Records) -> None:
     assert ended(records, job)[:2] == ("failed", "deadline_exceeded")
 
 
-def test_a_job_s_own_time_may_be_longer_than_the_usual_wait(records: Records) -> None:
-    job = timed(records, start_by=SETTINGS.queue.start_by_s + 100)
-    records.wait(SETTINGS.queue.start_by_s + 50)
-    assert records.expire() == []
-    records.wait(50)
-    assert records.expire() == [job]
-
-
 @pytest.mark.parametrize("pending", [False, True])
 def test_an_ended_job_is_not_watched_any_more(records: Records, pending: bool) -> None:
     job = timed(records, pending=pending, start_by=5)
@@ -146,26 +138,6 @@ def test_a_time_that_has_passed_means_now(records: Records) -> None:
     records.claim_pending()
 
 
-def test_a_scheduled_job_can_be_cancelled_and_deleted(records: Records) -> None:
-    cancelled, purged = (timed(records, pending=True, schedule_at=60) for _ in range(2))
-    records.cancel(cancelled)
-    records.purge(purged)
-    records.wait(61)
-    assert records.due() == []
-    assert records.view(cancelled).status == "cancelled"
-    assert records.client.zcard("sl8:later") == 0
-    assert not records.client.exists(f"sl8:later:{LANE}"), "what is gone counts as waiting for ever"
-
-
-def test_the_wait_for_its_time_is_no_wait_in_line(records: Records) -> None:
-    job = timed(records, pending=True, schedule_at=2 * SETTINGS.queue.start_by_s)
-    records.wait(2 * SETTINGS.queue.start_by_s)
-    assert records.expire() == []
-    records.due()
-    records.wait(SETTINGS.queue.start_by_s)
-    assert records.expire() == [job]
-
-
 def pausing(records: Records, backoff_s: float) -> Records:
     queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "backoff_s": backoff_s})
     records.settings = SETTINGS.model_copy(update={"queue": queue})
@@ -199,22 +171,6 @@ def test_no_pause_between_two_attempts_is_longer_than_a_minute(records: Records)
         assert records.due() == []
         records.wait(0.1)
         assert records.due() == [LANE]
-
-
-def test_who_asks_the_same_meanwhile_joins(patient: Records) -> None:
-    first = patient.submit("q")
-    patient.give_back(patient.claim(), FAILURE)
-    assert patient.submit("q").run_id == first.run_id
-
-
-def test_a_deadline_ends_a_job_between_two_attempts(patient: Records) -> None:
-    job = timed(patient, finish_by=1)
-    patient.give_back(patient.claim(), FAILURE)
-    patient.wait(1)
-    assert patient.expire() == [job]
-    assert patient.client.zcard("sl8:later") == 0
-    patient.wait(5)
-    assert patient.due() == []
 
 
 def test_scheduled_jobs_count_as_waiting(records: Records) -> None:

@@ -163,14 +163,6 @@ def test_a_line_that_never_empties_does_not_remember_everybody_who_was_served(re
     assert records.client.zcard(f"sl8:turns:{LANE}:normal") <= 2
 
 
-def test_a_run_stays_in_its_creator_s_line_after_the_creator_left(records: Records) -> None:
-    """All of one caller's jobs share runs; the run goes on for whoever is left, at its creator's cost."""
-    created = records.submit("q", caller="one")
-    joined = records.submit("q", caller="one")
-    records.cancel(created.id, "one")
-    assert records.claim().id == joined.run_id
-
-
 def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
     records.beat(facts={"rows": "1", "slots": "1"})
     for _ in range(40):
@@ -181,12 +173,6 @@ def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
     assert deep.ahead is not None
     assert 10 <= deep.ahead <= 12
     assert records.submit(caller="third", priority="batch").ahead == 4, "a batch gets a quarter of the turns"
-
-
-def test_a_caller_in_a_crowd_is_told_of_all_who_are_served_first(records: Records) -> None:
-    for number in range(150):
-        records.submit(caller=f"other_{number}")
-    assert records.submit(caller="late").ahead == 150
 
 
 @pytest.mark.parametrize("pending", [False, True])

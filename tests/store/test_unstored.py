@@ -73,17 +73,9 @@ def test_before_its_end_nothing_is_forgotten(records: Records) -> None:
 
 
 def test_a_job_that_is_to_be_stored_is_not_forgotten_by_being_read(records: Records) -> None:
-    job = records.submit()
-    records.settle(records.claim())
+    job = records.answered()
     assert forget(records, job.id) is None
     assert records.view(job.id).result is not None
-
-
-def test_another_caller_makes_it_forget_nothing(records: Records) -> None:
-    job = submit(records)
-    records.settle(records.claim())
-    assert records.run(jobs.purge(records.settings, "other", job.id, delivered=True)) is None
-    assert records.view(job.id).ended
 
 
 def test_who_asks_the_same_neither_joins_nor_hits_it(records: Records) -> None:

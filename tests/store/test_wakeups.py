@@ -99,14 +99,6 @@ async def test_who_waits_for_the_end_sleeps_through_events(wakeups: Wakeups, cli
             await waiting
 
 
-async def test_a_listener_that_leaves_does_not_deafen_the_other(wakeups: Wakeups, client: Any) -> None:
-    async with wakeups.listen("run_1") as stays:
-        async with wakeups.listen("run_1"):
-            pass
-        await client.publish(channel("run_1"), "state")
-        await heard(stays)
-
-
 async def test_a_channel_without_listeners_is_given_up(wakeups: Wakeups, client: Any) -> None:
     async with wakeups.listen("run_1"):
         await until_subscribed(client, {"run_1"})

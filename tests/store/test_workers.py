@@ -94,17 +94,6 @@ def test_where_nobody_is_left_callers_wait_for_no_worker_but_once(records: Recor
     assert not opened(records)
 
 
-def test_what_a_worker_said_of_its_model_is_kept_until_it_says_otherwise(records: Records) -> None:
-    records.beat(
-        state="loading", facts={"load_guess_ms": "4000", "load_basis": "rate", "failed": "no memory"}
-    )
-    lane = records.run(jobs.lane(SETTINGS, LANE))
-    assert (lane.load_guess_ms, lane.load_basis, lane.failed) == (4000, "rate", "no memory")
-    records.beat(facts={"failed": "", "rows": "4", "samples": "1", "load_ms": "2500"})
-    lane = records.run(jobs.lane(SETTINGS, LANE))
-    assert (lane.failed, lane.rows, lane.samples, lane.load_ms) == (None, 4, True, 2500)
-
-
 def test_a_model_that_cannot_load_says_so_until_it_is_loaded(records: Records) -> None:
     """Also while that is tried again: callers who are told to wait would wait in vain."""
     records.beat(state="gone", facts={"failed": "no memory"})

@@ -39,6 +39,7 @@ from worker.claim_loop import Lookahead
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.fair_semaphore import MIN_CONCURRENCY, FairSemaphore
+from worker.heartbeat import Heartbeat
 from worker.lease import Leases
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
@@ -171,6 +172,10 @@ class WorkerHarness:
             request=question.model_dump_json(exclude_none=True),
             rows=question.parameters.rows(model_default=False),
         )
+
+    def heartbeat(self, store: Store | None = None, model: Model = MODEL, **how: Any) -> Heartbeat:
+        said = {"worker": self.worker, "lane": model.lane, **how}
+        return Heartbeat(self.settings, store or self.store, self.leases, **said)
 
     def claim(self, fingerprint: str | None = None) -> Claim:
         """The next waiting run."""

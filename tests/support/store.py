@@ -126,6 +126,16 @@ class Records:
     def submit(self, question: str = "", **changes: Any) -> JobView:
         return self.accept(self.placing(question, **changes))
 
+    def started(self, question: str = "", **changes: Any) -> tuple[str, Claim]:
+        """A job, and the claim of what waits first."""
+        return self.submit(question, **changes).id, self.claim()
+
+    def answered(self, question: str = "", outcome: Result | JobError | None = None) -> JobView:
+        """A job; what waited first has ended."""
+        view = self.submit(question)
+        self.settle(self.claim(), outcome)
+        return view
+
     def submit_pending(self, **changes: Any) -> JobView:
         """A job whose pictures are still to be fetched."""
         return self.accept(self.placing(key=None, **changes), pending_terms='{"reuse":true}')

@@ -199,12 +199,6 @@ def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
     yield from _unlike("the logs", logs, {caller: log.entries for caller, log in model.book.logs.items()})
 
 
-def _members(dump: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    for key, members in dump.items():
-        if key.startswith(prefix):
-            yield from ((key.removeprefix(prefix), member) for member, _ in members)
-
-
 def _views(records: Records, model: Model, watch: Watch) -> Iterator[str]:
     callers = {job.caller for job in model.jobs.values()}
     for caller in callers:
