@@ -16,31 +16,6 @@ def said(records: Records, after: str | None = None, limit: int = 100) -> list[t
     return [(d.action, d.subject, d.outcome) for d in records.run(api_keys.page(after, limit))]
 
 
-def test_each_act_is_written_down_as_it_went(records: Records) -> None:
-    for _ in range(2):
-        records.run(by(ANNE, "model.pause", "org/model", models.pause(LANE, paused=True)))
-    records.run(by(ANNE, "model.resume", "org/model", models.pause(LANE, paused=False)))
-    records.run(by(ANNE, "key.create", KEY.id, api_keys.create(KEY, "digest")))
-    records.run(by(ANNE, "key.rotate", KEY.id, api_keys.rotate(KEY.id, "other", 60)))
-    for _ in range(2):
-        records.run(by(ANNE, "key.revoke", KEY.id, api_keys.revoke(KEY.id)))
-    records.run(by(ANNE, "key.rotate", KEY.id, api_keys.rotate(KEY.id, "third", 60)))
-    records.run(by(ANNE, "key.revoke", "key_ff", api_keys.revoke("key_ff")))
-    assert said(records)[::-1] == [
-        ("model.pause", "org/model", "done"),
-        ("model.pause", "org/model", "unchanged"),
-        ("model.resume", "org/model", "done"),
-        ("key.create", KEY.id, "done"),
-        ("key.rotate", KEY.id, "done"),
-        ("key.revoke", KEY.id, "done"),
-        ("key.revoke", KEY.id, "unchanged"),
-        ("key.rotate", KEY.id, "not_found"),
-        ("key.revoke", "key_ff", "not_found"),
-    ]
-    (newest,) = records.run(api_keys.page(None, 1))
-    assert (newest.operator, newest.at_ms) == (ANNE, records.now)
-
-
 def test_an_act_that_is_asked_for_again_because_its_answer_was_lost_is_written_down_once(
     records: Records,
 ) -> None:
@@ -49,14 +24,6 @@ def test_an_act_that_is_asked_for_again_because_its_answer_was_lost_is_written_d
         rotated = records.run(by(ANNE, "key.rotate", KEY.id, api_keys.rotate(KEY.id, "other", 60)))
         assert (made[0], rotated[0]) == ("done", "done")
     assert said(records) == [("key.rotate", KEY.id, "done"), ("key.create", KEY.id, "done")]
-
-
-def test_pages_follow_each_other(records: Records) -> None:
-    for number in range(5):
-        records.run(by(ANNE, "key.revoke", f"key_{number}", api_keys.revoke(f"key_{number}")))
-    first = records.run(api_keys.page(None, 2))
-    rest = records.run(api_keys.page(first[-1].id, 10))
-    assert [d.subject for d in (*first, *rest)] == [f"key_{number}" for number in (4, 3, 2, 1, 0)]
 
 
 @pytest.mark.parametrize("after", ["0-0", "000-000", "0-1"])

@@ -1,14 +1,12 @@
 """Endpoints in the store: told of all that they want to know, of nothing else, and of nobody else's."""
 
-from dataclasses import replace
-
 from shared.job import Times
 from shared.store import webhook_endpoints
 from shared.store.maintenance import expire
 from shared.store.webhook_events import key_of
 from shared.webhooks import MOST, Endpoint, EndpointUpdate
 from tests.support.existing import existing
-from tests.support.hooks import HOOK, SECRET, ended, endpoint, submit, taken, told_to
+from tests.support.hooks import HOOK, SECRET, endpoint, submit, taken, told_to
 from tests.support.store import BROKEN, Records
 
 URL = "https://all.example/"
@@ -42,15 +40,6 @@ def test_a_job_without_a_webhook_is_told_to_all_of_its_caller_s_that_want_to_kno
     assert ("https://one.example/", "job.failed", failed.id) in told_to(records)
 
 
-def test_a_job_s_own_webhook_and_the_endpoints_are_told_under_one_id(records: Records) -> None:
-    endpoint(records, "job.succeeded")
-    ended(records)
-    first, second = taken(records), taken(records)
-    assert {first.url, second.url} == {HOOK.url, URL}
-    assert first.notice.id == second.notice.id
-    assert first.notice == second.notice, "the same bytes"
-
-
 def test_others_reach_the_store_while_the_ends_of_many_late_jobs_are_told_to_many_endpoints(
     records: Records,
 ) -> None:
@@ -71,17 +60,6 @@ def test_what_is_quiet_is_told_to_its_own_webhook_only(records: Records) -> None
     endpoint(records)
     job = finished(records, quiet=True, webhook=HOOK)
     assert told_to(records) == [(HOOK.url, "job.succeeded", job)]
-
-
-def test_a_caller_has_so_many_endpoints_and_no_more(records: Records) -> None:
-    ids = [endpoint(records) for _ in range(MOST)]
-    one_more = Endpoint("wh_1", URL, ("job.*",), "", 0)
-    assert records.run(webhook_endpoints.create("anyone", one_more, "all.example", SECRET)) is None
-    assert records.run(webhook_endpoints.create("other", one_more, "all.example", SECRET)) is not None
-    assert records.run(webhook_endpoints.delete("anyone", ids[0])) == "deleted"
-    assert sorted(e.id for e in listed(records)) == sorted(ids[1:])
-    in_its_place = replace(one_more, id="wh_2")
-    assert records.run(webhook_endpoints.create("anyone", in_its_place, "all.example", SECRET)) is not None
 
 
 def test_what_another_caller_owns_is_neither_seen_nor_changed(records: Records) -> None:
@@ -222,19 +200,6 @@ def test_a_test_is_sent_to_this_endpoint_alone_and_also_where_it_is_off(records:
     assert not [key for key in records.key_names() if "test_" in key], "it is forgotten"
     tries = existing(records.run(webhook_endpoints.tries("anyone", id)))
     assert [t.event_id for t in tries] == ["msg_test_1_sent"]
-
-
-def test_an_event_is_sent_again_as_it_was(records: Records) -> None:
-    id = endpoint(records, "job.succeeded")
-    finished(records)
-    first = taken(records)
-    records.tell(first, 500, error="no")
-    word, notice = records.run(
-        webhook_endpoints.replay(records.settings, "anyone", id, key_of(first.notice.id) or "")
-    )
-    assert (word, notice and notice.id) == ("queued", first.notice.id)
-    again = taken(records)
-    assert (again.notice, again.tries) == (first.notice, 0)
 
 
 def test_an_event_from_before_an_endpoint_can_be_sent_to_it(records: Records) -> None:

@@ -48,17 +48,6 @@ def test_a_files_bytes_are_held_as_long_as_its_record_and_no_longer(records: Rec
     assert records.run(files.mark_deleted([BYTES])) == [BYTES]
 
 
-def test_a_list_has_pages_in_either_order_and_refuses_a_cursor_of_others(records: Records) -> None:
-    for number in range(1, 6):
-        create(records, number)
-        records.wait(1)
-    create(records, 6, "other")
-    assert page(records, limit=2) == ["5", "4"]
-    assert page(records, limit=2, after=written(4).id) == ["3", "2"]
-    assert page(records, oldest_first=True, after=written(4).id) == ["5"]
-    assert page(records, after=written(6).id) is None
-
-
 def test_what_has_expired_leaves_the_list(records: Records) -> None:
     for number in range(1, 5):
         create(records, number)

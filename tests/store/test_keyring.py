@@ -92,14 +92,6 @@ def test_rotating_again_after_a_lost_answer_does_not_end_the_deployed_secret(rec
     assert (left(records, SECOND), left(records, THIRD)) == (None, 0)
 
 
-def test_a_rotation_without_grace_ends_every_former_secret_at_once(records: Records) -> None:
-    records.run(api_keys.create(KEY, FIRST))
-    records.run(api_keys.rotate(KEY.id, SECOND, 60))
-    records.run(api_keys.rotate(KEY.id, THIRD, 0))
-    assert (left(records, FIRST), left(records, SECOND), left(records, THIRD)) == (None, None, 0)
-    assert not records.client.exists(f"sl8:keyof:{FIRST}", f"sl8:keyof:{SECOND}")
-
-
 def test_a_revoked_key_ends_with_all_its_secrets_for_good(records: Records) -> None:
     records.run(api_keys.create(KEY, FIRST))
     records.run(api_keys.rotate(KEY.id, SECOND, 60))

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import pytest
-
 from shared.job import JobView
 from shared.store import jobs, webhook_deliveries
 from shared.webhooks import EVENTS, Webhook
 from tests.support.existing import existing
 from tests.support.hooks import taken
-from tests.support.store import BROKEN, PRINT, Records, answer
+from tests.support.store import Records
 
 UNSTORED: dict[str, Any] = {"stored": False, "retain_s": 60, "quiet": True}
 PICTURE = "d" * 64
@@ -36,35 +34,6 @@ def traces(records: Records, *words: str) -> list[str]:
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
-def test_nothing_is_left_once_the_end_was_told(records: Records) -> None:
-    job = submit(records, "what is this", blobs=(PICTURE,), idempotency="key", body_digest="body")
-    claim = records.claim()
-    assert not claim.stored
-    records.append(claim, 0, "A red")
-    records.settle(claim, answer("A red square."))
-
-    assert records.view(job.id).status == "succeeded"
-    assert not records.view(job.id).stored
-    assert forget(records, job.id) == [PICTURE]
-    assert records.try_view(job.id) is None
-    assert traces(records, job.id, claim.id, "what is this", "A red", PICTURE, "body") == []
-
-
-@pytest.mark.parametrize("ending", ["failed", "cancelled", "deadline"])
-def test_what_is_not_to_be_stored_is_forgotten_whatever_its_end_was(records: Records, ending: str) -> None:
-    job = submit(records, "what is this")
-    if ending == "failed":
-        records.settle(records.claim(), BROKEN)
-    elif ending == "cancelled":
-        records.cancel(job.id)
-    else:
-        records.wait(2 * 86_400)
-        records.expire()
-    assert records.view(job.id).ended
-    assert forget(records, job.id) == []
-    assert traces(records, job.id, "what is this") == []
-
-
 def test_before_its_end_nothing_is_forgotten(records: Records) -> None:
     job = submit(records)
     assert forget(records, job.id) is None
@@ -76,22 +45,6 @@ def test_a_job_that_is_to_be_stored_is_not_forgotten_by_being_read(records: Reco
     job = records.answered()
     assert forget(records, job.id) is None
     assert records.view(job.id).result is not None
-
-
-def test_who_asks_the_same_neither_joins_nor_hits_it(records: Records) -> None:
-    records.beat()
-    job = submit(records, "same")
-    stored = records.submit("same")
-    assert (job.cache, stored.cache) == ("BYPASS", "MISS")
-    records.settle(records.claim(), answer("Its own."), fingerprint=PRINT)
-    assert records.submit("same").cache == "COALESCED"
-
-
-def test_it_stands_in_no_list(records: Records) -> None:
-    job, other = submit(records), records.submit()
-    assert records.page() == [other.id]
-    records.cancel(job.id)
-    assert records.page() == [other.id]
 
 
 def test_where_nobody_is_told_it_is_gone_soon(records: Records) -> None:
