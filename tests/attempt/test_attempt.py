@@ -180,9 +180,7 @@ def test_a_missing_picture_is_tried_again_as_it_may_still_arrive(harness: Worker
     assert harness.job(job).status == "succeeded"
 
 
-def test_pictures_whose_bytes_were_lost_fail_one_run_and_not_all_that_come_after_it(
-    harness: WorkerHarness,
-) -> None:
+def test_pictures_whose_bytes_were_lost_fail_one_run_not_all_that_follow(harness: WorkerHarness) -> None:
     pictures = [picture(), picture(size=(9, 9))]
     names = tuple(digest(data) for data in pictures)
     job = harness.ask("look", *pictures)

@@ -109,13 +109,6 @@ def test_a_large_picture_reaches_the_model_as_it_is(
         assert decoded(decoder, file).tobytes() == own.convert("RGB").tobytes()
 
 
-@pytest.mark.parametrize(("size", "seen"), [((40_000, 800), (SIDE, 82)), ((800, 40_000), (82, SIDE))])
-def test_a_picture_is_shrunk_to_the_side_that_an_operator_set_and_keeps_its_shape(
-    shrinking: PictureDecoder, size: tuple[int, int], seen: tuple[int, int]
-) -> None:
-    assert decoded(shrinking, make.picture("PNG", size, "L")).size == seen
-
-
 @pytest.mark.parametrize("size", [(5000, 3001), (900, 4500)])
 def test_a_picture_shrunk_in_strips_shows_no_seams(shrinking: PictureDecoder, size: tuple[int, int]) -> None:
     # So mild that no step between is cut at black or white, where the order of steps would show.
@@ -208,7 +201,7 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
 
 
 @pytest.mark.parametrize("name", ["preparing", "pixels"])
-def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
+def test_what_others_pictures_made_a_request_wait_is_not_told_as_computing(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     clock = [0.0]

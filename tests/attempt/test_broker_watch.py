@@ -73,7 +73,7 @@ def test_a_worker_whose_broker_is_away_is_not_deaf(harness: WorkerHarness) -> No
         harness.redis.start()
 
 
-def test_a_nudge_that_arrives_shows_that_all_is_well(
+def test_a_nudge_that_arrives_shows_it_is_well(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.watchdogs.NUDGE_LIMIT_S", 60.0)

@@ -32,9 +32,7 @@ ROOT = Path(__file__).parents[2]
 LIMIT_S = PATIENCE_S
 
 
-def test_a_nudge_is_kept_nowhere_and_a_broker_lost_meanwhile_does_not_end_the_worker(
-    redis: RedisServer,
-) -> None:
+def test_a_nudge_is_kept_nowhere_and_a_lost_broker_does_not_end_the_worker(redis: RedisServer) -> None:
     settings, taken = RedisSettings(url=redis.url()), list[Any]()
     nudger = Nudger(settings)
     nudger.send("lane")
@@ -127,9 +125,7 @@ def test_callers_hear_of_an_engine_option_that_does_not_exist_and_operators_read
     assert "options.paze" in (told.failed or "")
 
 
-def test_a_worker_of_root_says_so_and_starts_where_warnings_are_errors(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_worker_of_root_says_so_and_starts_if_warnings_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 0)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("error")

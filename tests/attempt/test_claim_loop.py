@@ -110,9 +110,7 @@ def run_of(harness: WorkerHarness, text: str, answers: int = 1) -> str:
     return str(harness.job(harness.ask(text, n=answers, temperature=1.0)).run_id)
 
 
-def test_a_full_worker_s_thread_hands_its_nudge_on_and_waits(
-    harness: WorkerHarness, threads: Threads
-) -> None:
+def test_a_full_worker_s_thread_hands_a_nudge_on_and_waits(harness: WorkerHarness, threads: Threads) -> None:
     wide, other = run_of(harness, "wide", 8), run_of(harness, "other")
     threads.nudge()
     until(lambda: wide in threads.held)
@@ -141,7 +139,7 @@ def test_when_a_wide_run_ends_all_its_rows_are_taken_again(harness: WorkerHarnes
     assert harness.nudger.listed(MODEL.lane) == 3, "a nudge is handed on once"
 
 
-def test_threads_without_a_slot_leave_what_waits_to_other_workers(
+def test_threads_without_a_slot_leave_what_waits_to_others(
     harness: WorkerHarness, idle_ones: Threads
 ) -> None:
     runs = [run_of(harness, str(number)) for number in range(SLOTS)]
@@ -177,25 +175,19 @@ def test_room_that_nobody_here_made_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert attempted(told("full", "full", work, "full", None)) == [work]
 
 
-def test_work_behind_a_long_line_that_came_too_late_is_asked_for_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_work_behind_a_long_line_that_is_late_is_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
     work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
     assert attempted(told("again", "again", work, None)) == [work]
 
 
-def test_a_run_that_came_with_the_end_of_the_last_one_is_attempted_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_run_that_came_with_the_end_of_the_last_is_attempted_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
     first, second, third = (Claim(f"run_{n}", "t", "{}", "", 1, 0, "anyone", False) for n in range(3))
     assert attempted(told(first, third), second, "full", None) == [first, second, third]
 
 
-def test_room_that_came_while_the_store_said_full_is_not_slept_through(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_room_that_came_as_the_store_said_full_is_not_slept_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
 
     def ask() -> Full | None:
@@ -343,9 +335,7 @@ def test_a_run_whose_inputs_are_prepared_holds_up_no_other() -> None:
     assert lookahead.reserve("third", 1.0)
 
 
-def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(
-    harness: WorkerHarness,
-) -> None:
+def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_others(harness: WorkerHarness) -> None:
     class Short(EchoEngine):
         rows_now = 1
 

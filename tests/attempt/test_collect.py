@@ -59,9 +59,7 @@ def test_an_old_picture_without_an_owner_goes_and_others_stay(harness: WorkerHar
     assert (kept.exists(), lost.exists(), fresh.exists()) == (True, False, True)
 
 
-def test_a_courier_of_another_database_deletes_no_picture_that_waiting_jobs_share(
-    harness: WorkerHarness,
-) -> None:
+def test_a_courier_of_another_database_deletes_no_picture_of_waiting_jobs(harness: WorkerHarness) -> None:
     kept = written(harness, KEPT, age_s=HOLD_S + 60)
     BlobCollector(harness.store, harness.blobs).collect()
     other = connect(RedisSettings(url=harness.redis.url(2)))

@@ -113,9 +113,7 @@ def refusal(renderer: DocumentRenderer, data: bytes, number: int = 1) -> str:
     return refused.value.message
 
 
-def test_a_page_looks_the_same_each_time_and_has_the_size_that_the_settings_say(
-    renderer: DocumentRenderer,
-) -> None:
+def test_a_page_looks_the_same_each_time_and_has_the_size_that_was_set(renderer: DocumentRenderer) -> None:
     with renderer.opened(pdf(["one", "two", "one"]), None) as document:
         first, second, third = (shown(document, number) for number in (1, 2, 3))
     assert first == third != second
@@ -173,9 +171,7 @@ def test_a_page_of_16_bits_keeps_its_grey(renderer: DocumentRenderer) -> None:
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_a_page_of_floats_or_32_bits_is_refused_and_not_seen_black(
-    renderer: DocumentRenderer, mode: str
-) -> None:
+def test_a_page_of_floats_or_32_bits_is_refused_not_seen_black(renderer: DocumentRenderer, mode: str) -> None:
     data = encoded(Image.new(mode, (64, 48), 1), "TIFF")
     assert "samples are floats, signed or 32-bit numbers; save it with 8 or 16" in refusal(renderer, data)
 
@@ -285,7 +281,7 @@ def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_
             assert told in error.message
 
 
-def test_a_cancelled_jobs_further_pages_are_not_rendered(
+def test_a_cancelled_jobs_next_pages_are_not_made(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body, rendered, page_of = pdf(["one", "two", "three"]), list[int](), OpenDocument.page

@@ -20,9 +20,7 @@ def made(webhooks: DelivererHarness, url: str, *events: str) -> str:
     return new.id
 
 
-def test_after_a_rotation_a_call_verifies_under_the_old_and_the_new_secret(
-    webhooks: DelivererHarness,
-) -> None:
+def test_after_a_rotation_a_call_verifies_under_the_old_and_new_secret(webhooks: DelivererHarness) -> None:
     with receiver() as there:
         id = made(webhooks, there.url)
         webhooks.harness.store.run(webhook_endpoints.rotate(CALLER, id, NEW, 60))
@@ -33,7 +31,7 @@ def test_after_a_rotation_a_call_verifies_under_the_old_and_the_new_secret(
     assert len(call.headers["webhook-signature"].split(" ")) == 2
 
 
-def test_a_job_s_webhook_and_an_endpoint_get_the_same_bytes_each_under_its_secret(
+def test_a_job_s_webhook_and_an_endpoint_get_the_same_bytes_under_own_secrets(
     webhooks: DelivererHarness,
 ) -> None:
     with receiver() as own, receiver() as all_ends:

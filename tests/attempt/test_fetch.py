@@ -130,9 +130,7 @@ class Standing:
         raise TimeoutError
 
 
-def test_no_picture_is_lost_because_the_courier_s_machine_stood_still(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_picture_is_lost_because_a_courier_s_machine_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
     connection: Any = Standing(monkeypatch, times=1)
     assert receive(connection, alone(HASTY)) == b"picture"
 

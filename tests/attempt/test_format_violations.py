@@ -92,9 +92,7 @@ def called(arguments: object) -> str:
         ("In words.", True, None),
     ],
 )
-def test_a_call_s_arguments_must_match_those_of_a_strict_function(
-    text: str, held: bool, message: str | None
-) -> None:
+def test_a_call_s_arguments_must_match_a_strict_function(text: str, held: bool, message: str | None) -> None:
     schema = json.dumps({"type": "object", "properties": {"a": json.loads(SCHEMA.content)}})
     error = candidates.format_error(*request(text, held=schema if held else None))
     assert (error and error.message) == message

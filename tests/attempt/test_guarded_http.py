@@ -5,7 +5,6 @@ import ssl
 from pathlib import Path
 from types import SimpleNamespace
 
-import h11
 import pytest
 import trustme
 
@@ -46,12 +45,6 @@ def test_one_private_answer_condemns_a_name(addresses: tuple[str, ...]) -> None:
     error = refused("http://pictures.example/", resolver=resolving_to(*addresses))
     assert error.code == "invalid_image_url"
     assert not any(address in error.message for address in addresses)
-
-
-def test_metadata_is_out_of_reach_even_for_an_allowed_name() -> None:
-    error = refused("http://pictures.example/", NAMED, resolver=resolving_to("169.254.169.254"))
-    assert error.code == "invalid_image_url"
-    assert error.message.endswith("not public."), "no setting would exempt it"
 
 
 def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_address() -> None:
@@ -103,22 +96,6 @@ def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
         pass
     error = refused(server.url)
     assert (error.code, "could not be reached" in error.message) == ("fetch_failed", True)
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (guarded_http.OriginError("it redirects to nowhere"), "it redirects to nowhere"),
-        (TimeoutError(), "it took longer than 2.5 s"),
-        (ssl.SSLCertVerificationError(), "no trusted TLS connection could be made"),
-        (h11.RemoteProtocolError("illegal status line"), "the receiver broke the HTTP protocol"),
-        (ConnectionResetError(), "the receiver could not be reached"),
-    ],
-    ids=lambda found: type(found).__name__ if isinstance(found, Exception) else "",
-)
-def test_a_caller_reads_which_end_of_the_line_failed_and_how(fault: Exception, words: str) -> None:
-    assert isinstance(fault, guarded_http.FAULTS)
-    assert guarded_http.describe(fault, "receiver", 2.5) == words
 
 
 def served_tls() -> ssl.SSLContext:

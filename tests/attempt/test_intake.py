@@ -32,6 +32,7 @@ from tests.support.videos import video
 from worker.fetching.intake import Intake
 
 T = TypeVar("T")
+Fetching = tuple[WorkerHarness, Intake]
 PICTURE = picture(size=(64, 48))
 HELD = PendingTerms(
     lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True
@@ -44,7 +45,7 @@ def serving(body: bytes) -> Serve:
 
 
 @pytest.fixture
-def intake(redis: RedisServer) -> Iterator[tuple[WorkerHarness, Intake]]:
+def intake(redis: RedisServer) -> Iterator[Fetching]:
     with worker_harness(redis, fetch=LOOPBACK) as harness:
         yield harness, courier_of(harness)
 
@@ -61,7 +62,7 @@ def ask(harness: WorkerHarness, *urls: str, kind: type[Medium] = Image) -> str:
     return placing.job
 
 
-def test_a_remote_picture_is_fetched_once_and_its_job_answered(intake: tuple[WorkerHarness, Intake]) -> None:
+def test_a_remote_picture_is_fetched_once_and_its_job_answered(intake: Fetching) -> None:
     harness, courier = intake
     with origin(serving(PICTURE)) as there:
         job = ask(harness, there.url, there.url)
@@ -74,9 +75,7 @@ def test_a_remote_picture_is_fetched_once_and_its_job_answered(intake: tuple[Wor
     assert harness.job(job).cache == "MISS"
 
 
-def test_answers_about_a_remote_picture_take_as_many_rows_as_about_any_other(
-    intake: tuple[WorkerHarness, Intake],
-) -> None:
+def test_answers_about_a_remote_picture_take_as_many_rows_as_about_any_other(intake: Fetching) -> None:
     harness, courier = intake
     terms = PendingTerms.model_validate_json(HELD).model_copy(update={"rows": 8}).model_dump_json()
     with origin(serving(PICTURE)) as there:
@@ -95,7 +94,7 @@ def test_answers_about_a_remote_picture_take_as_many_rows_as_about_any_other(
     ids=["sound", "video"],
 )
 def test_a_remote_sound_or_video_is_fetched_and_its_job_answered(
-    intake: tuple[WorkerHarness, Intake], kind: type[Medium], body: bytes, accepted: bytes, text: str
+    intake: Fetching, kind: type[Medium], body: bytes, accepted: bytes, text: str
 ) -> None:
     harness, courier = intake
     with origin(serving(body)) as there:
@@ -112,7 +111,7 @@ def test_a_remote_sound_or_video_is_fetched_and_its_job_answered(
     [(Sound, "invalid_audio", "sounds[0]"), (Video, "invalid_video", "videos[0]")],
 )
 def test_what_is_no_sound_or_video_or_may_not_be_fetched_ends_the_job_by_its_place(
-    intake: tuple[WorkerHarness, Intake], kind: type[Medium], code: str, param: str, url: str | None
+    intake: Fetching, kind: type[Medium], code: str, param: str, url: str | None
 ) -> None:
     harness, courier = intake
     with origin(serving(b"?")) as there:
@@ -141,9 +140,7 @@ def test_a_fetched_pictures_answer_is_another_callers_only_where_the_settings_sa
     assert view.cache == cache
 
 
-def test_a_picture_is_fetched_at_once_though_a_hundred_before_it_came_too_late(
-    intake: tuple[WorkerHarness, Intake],
-) -> None:
+def test_a_picture_is_fetched_at_once_though_a_hundred_before_it_came_too_late(intake: Fetching) -> None:
     """The store ends a part of a long line only, and the courier's nudge was the last."""
     harness, courier = intake
     with origin(serving(PICTURE)) as there:
@@ -157,7 +154,7 @@ def test_a_picture_is_fetched_at_once_though_a_hundred_before_it_came_too_late(
     assert harness.job(job).waiting_reason != "fetching_inputs"
 
 
-def test_the_same_picture_by_url_and_inline_is_one_question(intake: tuple[WorkerHarness, Intake]) -> None:
+def test_the_same_picture_by_url_and_inline_is_one_question(intake: Fetching) -> None:
     harness, courier = intake
     harness.beat()
     harness.ask("look", PICTURE)
@@ -180,7 +177,7 @@ def test_the_same_picture_by_url_and_inline_is_one_question(intake: tuple[Worker
     ],
 )
 def test_a_picture_that_cannot_be_had_fails_its_job_at_the_first_try(
-    intake: tuple[WorkerHarness, Intake], serve: Serve, code: str
+    intake: Fetching, serve: Serve, code: str
 ) -> None:
     harness, courier = intake
     with origin(serve) as there:
@@ -215,9 +212,7 @@ SLOW_DOWN = answering(b"HTTP/1.1 429 No\r\nretry-after: 1\r\ncontent-length: 0\r
 
 
 @pytest.mark.parametrize("busy", [BUSY, SLOW_DOWN, answering(b""), answering(HEAD % 9, b"cut")])
-def test_a_busy_origin_is_asked_again_for_what_it_has_not_sent(
-    intake: tuple[WorkerHarness, Intake], busy: Serve
-) -> None:
+def test_a_busy_origin_is_asked_again_for_what_it_has_not_sent(intake: Fetching, busy: Serve) -> None:
     harness, courier = intake
     with origin(serving(PICTURE)) as good, origin(in_turn(busy, serving(PICTURE))) as there:
         job = ask(harness, good.url, there.url)
@@ -229,9 +224,7 @@ def test_a_busy_origin_is_asked_again_for_what_it_has_not_sent(
     assert harness.text(job) == "look [64x48] [64x48]"
 
 
-def test_an_origin_that_stays_busy_fails_the_job_which_says_how_often_it_was_asked(
-    redis: RedisServer,
-) -> None:
+def test_an_origin_that_stays_busy_fails_the_job_and_says_how_often_it_was_asked(redis: RedisServer) -> None:
     fetch = LOOPBACK.model_copy(update={"max_tries": 2})
     with worker_harness(redis, fetch=fetch, backoff_s=0.01) as harness, origin(BUSY) as there:
         courier = courier_of(harness)
@@ -245,7 +238,7 @@ def test_an_origin_that_stays_busy_fails_the_job_which_says_how_often_it_was_ask
 
 @pytest.mark.parametrize("asks", [b"3600", b"Fri, 31 Dec 2100 23:59:59 GMT"])
 def test_an_origin_that_asks_to_wait_past_the_deadline_fails_the_job_at_once(
-    intake: tuple[WorkerHarness, Intake], asks: bytes
+    intake: Fetching, asks: bytes
 ) -> None:
     harness, courier = intake
     answer = b"HTTP/1.1 503 Busy\r\nretry-after: %s\r\ncontent-length: 0\r\n\r\n" % asks
@@ -259,9 +252,7 @@ def test_an_origin_that_asks_to_wait_past_the_deadline_fails_the_job_at_once(
 
 
 @pytest.mark.parametrize("asked", [Image, Document])
-def test_a_files_bytes_say_what_it_is_whatever_was_asked_for(
-    intake: tuple[WorkerHarness, Intake], asked: type[Medium]
-) -> None:
+def test_a_files_bytes_say_what_it_is_whatever_was_asked_for(intake: Fetching, asked: type[Medium]) -> None:
     harness, courier = intake
     with origin(serving(sound("FLAC", 1.5))) as there:
         job = ask(harness, there.url, kind=asked)
@@ -270,9 +261,7 @@ def test_a_files_bytes_say_what_it_is_whatever_was_asked_for(
     assert harness.text(job) == "look [1.5s]"
 
 
-def test_a_job_cancelled_while_its_picture_is_fetched_is_not_admitted(
-    intake: tuple[WorkerHarness, Intake],
-) -> None:
+def test_a_job_cancelled_as_its_picture_comes_is_not_admitted(intake: Fetching) -> None:
     harness, courier = intake
     jobs: list[str] = []
 
@@ -287,9 +276,7 @@ def test_a_job_cancelled_while_its_picture_is_fetched_is_not_admitted(
     assert harness.claim_if_any() is None
 
 
-def test_a_courier_that_ends_gives_a_slow_fetch_to_another_and_takes_no_more(
-    intake: tuple[WorkerHarness, Intake],
-) -> None:
+def test_a_courier_that_ends_gives_a_slow_fetch_to_another_and_takes_no_more(intake: Fetching) -> None:
     harness, courier = intake
 
     def stall(connection: socket.socket, _: threading.Event) -> None:
@@ -310,9 +297,7 @@ def test_a_courier_that_ends_gives_a_slow_fetch_to_another_and_takes_no_more(
     assert (claimed.id, claimed.attempt) == (job, 2)
 
 
-def test_a_record_store_away_while_a_picture_is_kept_costs_the_job_no_budget(
-    intake: tuple[WorkerHarness, Intake],
-) -> None:
+def test_a_record_store_away_while_a_picture_is_kept_costs_the_job_no_budget(intake: Fetching) -> None:
     harness, courier = intake
     with origin(serving(PICTURE)) as there:
         job = ask(harness, there.url)
@@ -334,7 +319,7 @@ def cut_off_after_claim(harness: WorkerHarness, courier: Intake) -> None:
 
 
 def test_a_picture_is_written_only_once_its_deletion_has_ended(
-    intake: tuple[WorkerHarness, Intake], monkeypatch: pytest.MonkeyPatch
+    intake: Fetching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness, courier = intake
     steps: list[str] = []
@@ -359,9 +344,7 @@ def test_a_picture_is_written_only_once_its_deletion_has_ended(
     assert steps == ["deletion in progress", "deletion in progress", "written"]
 
 
-def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(
-    intake: tuple[WorkerHarness, Intake],
-) -> None:
+def test_a_courier_that_dies_while_fetching_leaves_it_to_another(intake: Fetching) -> None:
     harness, courier = intake
     with origin(serving(PICTURE)) as there:
         job = ask(harness, there.url)
@@ -373,7 +356,7 @@ def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(
     assert harness.job(job).status == "succeeded"
 
 
-def test_the_pictures_of_a_job_are_fetched_at_the_same_time(intake: tuple[WorkerHarness, Intake]) -> None:
+def test_the_pictures_of_a_job_are_fetched_at_the_same_time(intake: Fetching) -> None:
     harness, courier = intake
     both = threading.Barrier(2)
 
@@ -388,7 +371,7 @@ def test_the_pictures_of_a_job_are_fetched_at_the_same_time(intake: tuple[Worker
     assert harness.text(job) == "look [64x48] [64x48]"
 
 
-def test_the_pictures_of_a_job_are_limited_together(intake: tuple[WorkerHarness, Intake]) -> None:
+def test_the_pictures_of_a_job_are_limited_together(intake: Fetching) -> None:
     harness, courier = intake
     limits = PictureSettings(max_mb_request=1.5 * len(PICTURE) / 2**20)
     with origin(serving(PICTURE)) as one, origin(serving(PICTURE)) as other:

@@ -59,9 +59,7 @@ def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> No
         assert [a.outcome for a in harness.job(job).attempts] == ["worker_lost", "succeeded"]
 
 
-def test_an_object_store_that_hangs_holds_up_no_rescue(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_blob_store_that_hangs_stops_no_rescue(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go, steps = threading.Event(), []
 
     def hangs(_: BlobCollector) -> int:

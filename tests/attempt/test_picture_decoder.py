@@ -119,9 +119,7 @@ def test_a_file_whose_last_bytes_are_missing_is_seen_if_all_its_rows_are_there(
 
 @pytest.mark.parametrize("missing", [8, 40])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_photograph_is_seen_without_its_last_few_pixels(
-    decoder: PictureDecoder, kind: str, missing: int
-) -> None:
+def test_a_photo_is_seen_without_its_last_pixels(decoder: PictureDecoder, kind: str, missing: int) -> None:
     data = make.encoded(NOISE.resize((640, 480)), kind)
     assert decoded(decoder, data[:-missing]).size == (640, 480)
 
@@ -241,9 +239,7 @@ def test_a_picture_in_linear_light_is_not_seen_dark_for_its_profile_s_name(decod
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("profile", [b"junk", make.profile_swapping_red_and_blue()[:200]])
-def test_a_broken_profile_does_not_cost_the_picture(
-    decoder: PictureDecoder, profile: bytes, mode: str
-) -> None:
+def test_a_broken_profile_costs_no_picture(decoder: PictureDecoder, profile: bytes, mode: str) -> None:
     data = make.picture("PNG", mode=mode, icc_profile=profile)
     plain = make.picture("PNG", mode=mode)
     assert decoded(decoder, data).tobytes() == decoded(decoder, plain).tobytes()

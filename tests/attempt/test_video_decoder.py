@@ -70,7 +70,7 @@ def shades(frames: Frames) -> list[int]:
 
 
 @pytest.mark.parametrize(("kind", "codec"), ACCEPTED)
-def test_the_wanted_frames_of_every_accepted_kind_are_shown(
+def test_the_wanted_frames_of_each_accepted_kind_are_seen(
     decoder: VideoDecoder, kind: str, codec: str
 ) -> None:
     frames = decoded(decoder, video(20, kind=kind, codec=codec), lambda _: [0, 7, 7, 19])

@@ -18,9 +18,7 @@ def test_the_walk_of_a_claimed_job_is_the_one_that_a_worker_takes(harness: Worke
     assert missed(steps, calls) is None
 
 
-def test_the_walk_of_a_webhook_is_the_one_that_a_courier_takes(
-    harness: WorkerHarness, redis: RedisServer
-) -> None:
+def test_the_walk_of_a_webhook_is_that_of_a_courier(harness: WorkerHarness, redis: RedisServer) -> None:
     webhooks = DelivererHarness(harness, redis)
     with receiver() as there:
         webhooks.answered(Webhook(there.url), "What is this?")

@@ -62,7 +62,7 @@ def test_each_kind_of_end_is_told_as_it_was(webhooks: DelivererHarness) -> None:
     assert (ended["status"], ended["error"]["code"]) == ("failed", "attempts_exhausted")
 
 
-def test_a_job_without_a_secret_is_signed_by_the_service_s_own(
+def test_a_job_without_a_secret_is_signed_by_the_service_s(
     harness: WorkerHarness, redis: RedisServer
 ) -> None:
     own = "whsec_" + "c2VjcmV0IG9mIHRoZSBzZXJ2aWNlIGl0c2VsZg=="
@@ -103,7 +103,7 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
 
 
 @pytest.mark.parametrize(("said", "least_s"), [("700", 700), ("Wed, 01 Jan 2098 00:00:00 GMT", 86_400)])
-def test_a_receiver_is_left_alone_for_as_long_as_it_asks(
+def test_a_receiver_is_left_alone_as_long_as_it_asks(
     webhooks: DelivererHarness, said: str, least_s: int
 ) -> None:
     with receiver((503, {"Retry-After": said})) as there:
@@ -114,9 +114,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(
     assert due >= before + least_s - 1
 
 
-def test_calls_that_failed_together_do_not_come_back_together(
-    harness: WorkerHarness, redis: RedisServer
-) -> None:
+def test_calls_that_failed_together_come_back_one_by_one(harness: WorkerHarness, redis: RedisServer) -> None:
     """A receiver that was away would meet all of them at once."""
     webhooks, pause_s, calls = DelivererHarness(harness, redis, delays_s=(10_000,)), 10_000, 6
     with receiver(*[(503, {})] * calls) as there:

@@ -37,9 +37,7 @@ class Late(Store):
         return super().run(call)
 
 
-def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(
-    harness: WorkerHarness,
-) -> None:
+def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_under_way(harness: WorkerHarness) -> None:
     store = Late(harness.store)
     heartbeat = harness.heartbeat(store)
     loading = threading.Thread(target=heartbeat.report, args=({},))

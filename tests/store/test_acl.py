@@ -85,9 +85,7 @@ def work(records: Records) -> None:
         maintenance()
 
 
-def test_all_of_the_work_on_the_records_is_done_without_asking_for_more(
-    redis: RedisSettings, admin: Any
-) -> None:
+def test_all_of_the_work_on_the_records_asks_for_no_more(redis: RedisSettings, admin: Any) -> None:
     store = connect(redis)
     with store.client:
         work(Records(store))
@@ -136,9 +134,7 @@ def test_who_starts_the_service_learns_that_its_user_lacks_a_right(
         examine(redis.store_url)
 
 
-def test_a_leaked_password_of_the_service_opens_nothing_else_on_that_server(
-    redis: RedisSettings, admin: Any
-) -> None:
+def test_a_leaked_password_of_the_service_opens_nothing_else_there(redis: RedisSettings, admin: Any) -> None:
     admin.set("other:secret", "theirs")
     with connect(redis).client as client:
         for words in (

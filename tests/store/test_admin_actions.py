@@ -16,9 +16,7 @@ def said(records: Records, after: str | None = None, limit: int = 100) -> list[t
     return [(d.action, d.subject, d.outcome) for d in records.run(api_keys.page(after, limit))]
 
 
-def test_an_act_that_is_asked_for_again_because_its_answer_was_lost_is_written_down_once(
-    records: Records,
-) -> None:
+def test_an_act_that_is_asked_for_again_as_its_answer_was_lost_is_written_down_once(records: Records) -> None:
     for _ in range(2):
         made = records.run(by(ANNE, "key.create", KEY.id, api_keys.create(KEY, "digest")))
         rotated = records.run(by(ANNE, "key.rotate", KEY.id, api_keys.rotate(KEY.id, "other", 60)))

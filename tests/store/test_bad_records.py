@@ -71,9 +71,7 @@ def test_other_deadlines_are_kept(records: Records, spoil: Spoil) -> None:
 
 
 @spoilt
-def test_what_its_worker_says_of_a_bad_record_is_lost_and_the_worker_goes_on(
-    records: Records, spoil: Spoil
-) -> None:
+def test_what_its_worker_says_of_a_bad_record_is_lost_and_it_goes_on(records: Records, spoil: Spoil) -> None:
     bad, claim = records.started()
     spoil(records, bad)
     assert records.settle(claim) == "lost"

@@ -18,9 +18,7 @@ def limited(settings: Settings, **limits: int) -> Settings:
         ({"max_queued": 8, "max_queued_caller": 16}, "full"),
     ],
 )
-def test_batches_leave_room_in_the_queue_for_others(
-    records: Records, limits: dict[str, int], word: str
-) -> None:
+def test_batches_leave_others_room_in_the_queue(records: Records, limits: dict[str, int], word: str) -> None:
     records.settings = limited(records.settings, **limits)
     submit(records, 1)
     submit(records, 2)

@@ -109,9 +109,7 @@ def test_who_has_many_batches_keeps_nobody_waiting_who_has_few(records: Records)
     assert set(turns) == {BATCH, *(f"batch_0{number}" for number in range(4))}
 
 
-def test_a_batch_that_kills_who_takes_it_fails_alone_and_one_that_went_on_between_does_not(
-    records: Records,
-) -> None:
+def test_a_batch_that_kills_who_takes_it_fails_alone_and_one_that_went_on_does_not(records: Records) -> None:
     upload(records)
     create(records)
     for _ in range(2):

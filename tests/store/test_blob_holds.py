@@ -20,9 +20,7 @@ def test_a_picture_nobody_holds_must_be_uploaded_first(records: Records) -> None
     assert records.dump() == before
 
 
-def test_who_sends_a_picture_is_not_told_by_the_time_that_another_caller_asks_about_it(
-    records: Records,
-) -> None:
+def test_who_sends_a_picture_is_not_told_by_the_time_that_another_asks_about_it(records: Records) -> None:
     def asked(caller: str) -> str:
         return records.post(records.placing(blobs=(PICTURE,), caller=caller), sent=(PICTURE,)).word
 
@@ -30,9 +28,7 @@ def test_who_sends_a_picture_is_not_told_by_the_time_that_another_caller_asks_ab
     assert [asked(caller) for caller in "ab"] == ["queued", "pictures"]
 
 
-def test_who_sends_one_picture_need_not_send_those_that_it_names_and_others_ask_about(
-    records: Records,
-) -> None:
+def test_who_sends_one_picture_need_not_send_those_it_names_and_others_ask_about(records: Records) -> None:
     records.submit(blobs=(PICTURE,), caller="a")
     placing = records.placing(blobs=(PICTURE, OTHER), caller="b")
     assert records.post(placing, sent=(OTHER,)).missing == (OTHER,)
@@ -89,18 +85,14 @@ def test_work_that_has_not_ended_holds_its_pictures_without_limit(records: Recor
 
 
 @pytest.mark.parametrize(("passed_s", "word"), [(-1, "queued"), (1, "pictures")])
-def test_after_the_end_pictures_are_held_as_long_as_the_result(
-    records: Records, passed_s: int, word: str
-) -> None:
+def test_behind_the_end_pictures_are_held_as_results_are(records: Records, passed_s: int, word: str) -> None:
     records.submit(blobs=(PICTURE,))
     records.settle(records.claim())
     records.wait(SETTINGS.retention.result_s + passed_s)
     assert records.post(records.placing(blobs=(PICTURE,))).word == word
 
 
-def test_pictures_are_held_to_the_end_though_their_work_took_long_or_is_kept_for_long(
-    records: Records,
-) -> None:
+def test_pictures_are_held_to_the_end_though_their_work_took_long_or_is_kept_long(records: Records) -> None:
     placing = records.placing(blobs=(PICTURE,))
     records.upload(placing)
     records.post(placing, uploaded=True, retain_s=86_400 * 366)

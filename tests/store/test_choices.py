@@ -90,9 +90,7 @@ def test_an_answer_takes_up_as_many_rows_as_were_asked_for(records: Records) -> 
     assert records.run(jobs.lane(records.settings, LANE)).service_ms == 8000
 
 
-def test_a_beginning_of_one_answer_that_nobody_has_read_is_told_by_the_next_model_alone(
-    records: Records,
-) -> None:
+def test_a_beginning_of_one_answer_nobody_has_read_is_told_by_the_next_model_alone(records: Records) -> None:
     job = records.submit().id
     say(records, records.claim(), 1, 0, "old", 1)
     records.lose_worker()

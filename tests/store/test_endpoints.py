@@ -40,7 +40,7 @@ def test_a_job_without_a_webhook_is_told_to_all_of_its_caller_s_that_want_to_kno
     assert ("https://one.example/", "job.failed", failed.id) in told_to(records)
 
 
-def test_others_reach_the_store_while_the_ends_of_many_late_jobs_are_told_to_many_endpoints(
+def test_others_reach_the_store_while_the_ends_of_many_late_jobs_go_to_many_endpoints(
     records: Records,
 ) -> None:
     """The calls count, and not the jobs alone: two jobs with sixteen calls each are a piece."""

@@ -146,9 +146,7 @@ def test_the_calls_of_a_dead_courier_count_no_longer_than_their_lease(records: R
     assert taken(records)
 
 
-def test_a_call_whose_record_cannot_be_read_closes_its_host_no_longer_than_others_wait(
-    records: Records,
-) -> None:
+def test_a_call_whose_record_cannot_be_read_closes_its_host_only_while_others_wait(records: Records) -> None:
     due(records, "one", "well.example")
     records.client.hset(f"sl8:{taken(records).claim.id}", "r", "{")
     records.lose_worker()

@@ -33,9 +33,7 @@ def left(records: Records) -> str:
 
 
 @pytest.mark.parametrize("tell", [told, left])
-def test_reading_on_from_any_event_gives_exactly_the_rest(
-    records: Records, tell: Callable[[Records], str]
-) -> None:
+def test_reading_on_from_any_event_gives_the_rest(records: Records, tell: Callable[[Records], str]) -> None:
     job = tell(records)
     whole = records.events(job)
     assert [e.id for e in whole] == list(range(1, len(whole) + 1))

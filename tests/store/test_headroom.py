@@ -71,9 +71,7 @@ async def test_a_full_store_says_when_there_is_room_by_how_fast_accepted_work_en
     assert await headroom.room_in_s() == 0
 
 
-async def test_a_store_that_nothing_leaves_says_ten_minutes(
-    store: AsyncStore, clock: SimpleNamespace
-) -> None:
+async def test_a_store_that_nothing_leaves_says_10_minutes(store: AsyncStore, clock: SimpleNamespace) -> None:
     await store.client.config_set("maxmemory", 100 * 2**20)
     await store.client.hset(f"{PREFIX}mem", "", 500 * 2**20)
     headroom = Headroom(store, 0.9)
@@ -83,7 +81,7 @@ async def test_a_store_that_nothing_leaves_says_ten_minutes(
     assert await advice(headroom) == 600
 
 
-async def test_a_full_store_counts_on_what_expires(
+async def test_a_full_store_relies_on_what_expires(
     store: AsyncStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, time=lambda: 7200.0))

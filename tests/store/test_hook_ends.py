@@ -98,7 +98,7 @@ ENDS: dict[Callable[[Records], JobView], str] = {
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-def test_however_a_job_ends_its_webhook_is_told_once(
+def test_however_a_job_ends_its_hook_is_told_once(
     records: Records, end: Callable[[Records], JobView]
 ) -> None:
     view = end(records)

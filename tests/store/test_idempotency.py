@@ -65,7 +65,7 @@ def test_deleting_a_job_says_nothing_of_the_one_that_its_key_was_used_for_since(
 @pytest.mark.parametrize(
     ("word", "ready", "blobs"), [("unready", True, ()), ("pictures", False, ("d" * 64,))]
 )
-def test_a_refused_post_leaves_its_key_free(
+def test_a_refused_post_frees_its_key(
     records: Records, word: str, ready: bool, blobs: tuple[str, ...]
 ) -> None:
     assert records.post(records.placing(blobs=blobs), **KEYED, must_be_ready=ready).word == word

@@ -80,9 +80,7 @@ def test_a_store_that_comes_back_with_another_layout_s_records_is_left_alone_unt
         assert store.run(identity()) != id, "an empty store is another one"
 
 
-def test_who_deletes_asks_again_on_a_connection_that_lasts(
-    redis_settings: RedisSettings, client: Any
-) -> None:
+def test_who_deletes_asks_again_on_one_that_lasts(redis_settings: RedisSettings, client: Any) -> None:
     store = connect(redis_settings)
     with store.client:
         store.run(identity())
@@ -91,7 +89,7 @@ def test_who_deletes_asks_again_on_a_connection_that_lasts(
             store.run(identity())
 
 
-def test_records_beside_leftovers_of_an_earlier_layout_are_served(
+def test_records_beside_leftovers_of_an_earlier_one_are_served(
     redis_settings: RedisSettings, client: Any
 ) -> None:
     store = connect(redis_settings)

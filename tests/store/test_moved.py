@@ -52,9 +52,7 @@ def endpoint(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
             first.start()
 
 
-async def test_calls_that_a_former_primary_did_not_take_are_repeated_at_its_successor(
-    endpoint: Endpoint,
-) -> None:
+async def test_calls_that_a_former_primary_refused_are_repeated_at_its_successor(endpoint: Endpoint) -> None:
     """No caller sees the move: each client's next call is answered, on a new connection."""
     redis = endpoint.redis
     tasks, async_nudger, nudger = connect_async(redis), AsyncNudger(redis), Nudger(redis)

@@ -60,9 +60,7 @@ def views(records: Records) -> tuple[list[str], list[ScriptCall[Any]]]:
     return ids, [jobs.view(SETTINGS, "anyone", job) for job in ids]
 
 
-def test_what_threads_ask_during_an_exchange_shares_the_next(
-    store: Store, threads: ThreadPoolExecutor
-) -> None:
+def test_what_threads_ask_in_an_exchange_shares_the_next(store: Store, threads: ThreadPoolExecutor) -> None:
     ids, calls = views(Records(store))
     gated = GatedStore(store.client)
     assert [answer.result().id for answer in ask_all(threads, gated, calls)] == ids

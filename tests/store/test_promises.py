@@ -81,9 +81,7 @@ def test_half_begin_by_p50_and_nine_in_ten_by_p90_where_they_come_in_bursts_and_
     assert 0.85 <= begun[1] / jobs <= 0.95
 
 
-def test_many_who_waited_long_together_do_not_lengthen_promises_beyond_what_they_waited(
-    records: Records,
-) -> None:
+def test_many_who_waited_long_together_lengthen_no_promise_beyond_what_they_waited(records: Records) -> None:
     records.beat(facts={"rows": "1", "slots": "1000"})
     wave(records, 500, 1.0)
     told = existing(records.submit().estimate)

@@ -144,9 +144,7 @@ def test_a_shared_answer_stays_until_the_last_of_many_jobs_is_deleted(records: R
     assert not records.client.exists(f"sl8:{jobs[0].run_id}")
 
 
-def test_who_holds_an_answer_is_forgotten_with_it_also_after_all_others_were_deleted(
-    records: Records,
-) -> None:
+def test_who_holds_an_answer_is_forgotten_with_it_also_once_the_others_are_deleted(records: Records) -> None:
     records.beat()
     first, second = records.submit("q"), records.submit("q")
     records.settle(records.claim())

@@ -89,9 +89,7 @@ def test_a_job_without_an_answer_has_no_receipt(records: Records) -> None:
     assert records.view(job).computed is None
 
 
-def test_what_made_an_answer_is_told_by_its_receipt_and_stands_in_no_older_api_s_way(
-    records: Records,
-) -> None:
+def test_what_made_an_answer_is_told_by_its_receipt_and_is_in_no_older_api_s_way(records: Records) -> None:
     records.beat()
     origin = Origin(made_of={"engine": "echo"}, parameters={"seed": 7})
     first = records.placing("q")

@@ -101,9 +101,7 @@ def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(store: Stor
         records.client.config_set("maxmemory", 0)
 
 
-def test_a_caller_is_charged_for_a_question_that_never_had_a_run_while_it_is_kept(
-    records: Records,
-) -> None:
+def test_a_caller_is_charged_for_a_question_that_never_had_a_run_while_it_is_kept(records: Records) -> None:
     """Else broken addresses with long questions would fill the store for all."""
     question = replace(records.placing(key=None), request="x" * 10_000)
     records.post(question, pending_terms="{}")

@@ -117,7 +117,7 @@ def test_what_a_caller_holds_is_counted_until_it_is_kept_no_longer(records: Reco
     assert held(records, "anyone") == 0
 
 
-def test_the_answer_of_a_job_that_is_kept_for_longer_is_counted_no_longer_than_it_is_there(
+def test_the_answer_of_a_job_that_is_kept_for_longer_counts_no_longer_than_it_is_there(
     records: Records,
 ) -> None:
     kept = records.settings.retention.model_copy(update={"job_s": 86_400, "event_s": 60})
@@ -169,9 +169,7 @@ def test_a_job_that_never_got_a_run_is_kept_for_that_long_as_well(records: Recor
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_the_event_of_a_batch_is_listed_no_longer_than_the_batch_is_kept(
-    records: Records, *, told: bool
-) -> None:
+def test_the_event_of_a_batch_is_listed_no_longer_than_it_is_kept(records: Records, *, told: bool) -> None:
     if told:
         endpoint(records, "batch.failed")
     upload(records)

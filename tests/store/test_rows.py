@@ -44,9 +44,7 @@ def test_a_full_worker_whom_nothing_waits_for_goes_home(records: Records) -> Non
 
 
 @pytest.mark.parametrize("rows", [(3, 2, 3, 1), (4, 2, 1)])
-def test_a_worker_takes_what_comes_next_until_its_rows_are_taken(
-    records: Records, rows: tuple[int, ...]
-) -> None:
+def test_a_worker_takes_what_comes_until_its_rows_are_taken(records: Records, rows: tuple[int, ...]) -> None:
     for wide in rows:
         records.submit(rows=wide)
     assert tuple(claimed(records).rows for _ in rows[:-1]) == rows[:-1]

@@ -148,9 +148,7 @@ async def test_a_store_that_hangs_is_unavailable_before_the_client_gives_it_up(
     threads.client.close()
 
 
-async def test_a_late_reply_is_nobody_else_s(
-    redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_late_replies_never_mix(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     threads, store = connect(redis_settings), connect_async(redis_settings)
     jobs_of = [Records(threads).submit().id for _ in range(2)]
     views = [jobs.view(SETTINGS, "anyone", job) for job in jobs_of]
@@ -210,9 +208,7 @@ async def test_what_a_demoted_server_can_answer_does_not_wait_for_what_it_refuse
         ("MASTERDOWN Link with MASTER is down", "out of reach"),
     ],
 )
-def test_a_store_that_answers_and_takes_no_writes_is_not_looked_for_on_the_network(
-    said: str, told: str
-) -> None:
+def test_a_store_that_answers_and_takes_no_writes_is_not_looked_for_elsewhere(said: str, told: str) -> None:
     class Refuses:
         """Stands for a server whose disk is full, say, which cannot be had here."""
 

@@ -79,9 +79,7 @@ def test_many_jobs_that_are_answered_too_late_end_in_pieces(records: Records) ->
     assert records.view(patient.id).status == "succeeded"
 
 
-def test_an_end_that_is_still_to_be_written_is_not_changed_by_a_cancel(
-    records: Records, shared: list[str]
-) -> None:
+def test_an_end_that_is_to_be_written_is_not_changed_by_a_cancel(records: Records, shared: list[str]) -> None:
     for job in shared:
         records.cancel(job)
     assert {records.view(job).status for job in shared} == {"succeeded"}
@@ -109,18 +107,14 @@ def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, sh
     assert {view.error and view.error.code for view in lost} == {"internal_error"}
 
 
-def test_an_end_that_was_seen_stays_however_late_the_others_are_written(
-    records: Records, shared: list[str]
-) -> None:
+def test_an_end_that_was_seen_stays_however_late_others_come(records: Records, shared: list[str]) -> None:
     run = f"sl8:{records.view(shared[0]).run_id}"
     assert records.client.ttl(run) == -1
     finish(records)
     assert 0 < records.client.ttl(run) <= records.settings.retention.event_s
 
 
-def test_an_answer_goes_before_its_jobs_also_where_their_ends_were_written_in_pieces(
-    records: Records,
-) -> None:
+def test_an_answer_goes_before_its_jobs_also_where_their_ends_come_in_pieces(records: Records) -> None:
     records.settings = SETTINGS.model_copy(update={"retention": RetentionSettings(result_s=100, event_s=100)})
     leader, *_ = [records.submit("q").id for _ in range(JOINED)]
     records.settle(records.claim())
@@ -128,9 +122,7 @@ def test_an_answer_goes_before_its_jobs_also_where_their_ends_were_written_in_pi
     assert 0 < records.client.ttl(f"sl8:{leader}:answer") <= 100 < records.client.ttl(f"sl8:{leader}")
 
 
-def test_a_hit_before_all_ends_are_written_leaves_the_answer_its_life(
-    records: Records, shared: list[str]
-) -> None:
+def test_a_hit_before_all_ends_are_written_lets_the_answer_live(records: Records, shared: list[str]) -> None:
     run = f"sl8:{records.view(shared[0]).run_id}"
     records.beat()
     assert records.post(records.placing("q"), quiet=True).view is not None

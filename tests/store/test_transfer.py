@@ -165,9 +165,7 @@ def test_answers_their_lives_and_their_streams_are_kept(exported: Exported, move
     assert moved.run(files.mark_deleted([PICTURE])) == []
 
 
-def test_what_waited_is_computed_in_its_order_and_for_all_who_asked(
-    exported: Exported, moved: Records
-) -> None:
+def test_what_waited_is_computed_in_order_and_for_all_who_asked(exported: Exported, moved: Records) -> None:
     moved.pause(paused=False)
     claims = []
     while claim := moved.try_claim():
@@ -185,9 +183,7 @@ def test_what_waited_is_computed_in_its_order_and_for_all_who_asked(
     assert moved.claim_pending().id == exported.seen["fetched"]["id"]
 
 
-def test_a_reader_of_text_that_is_computed_again_learns_that_it_is(
-    exported: Exported, moved: Records
-) -> None:
+def test_a_reader_of_text_computed_again_learns_that_it_is(exported: Exported, moved: Records) -> None:
     seen = exported.seen["running"]
     page = existing(moved._event_page("anyone", seen["id"], seen["last_event"]))
     assert page.forgot
@@ -295,9 +291,7 @@ def test_an_operator_is_told_what_was_moved_and_what_was_left_out(
         assert (code, why in news) == (2, True)
 
 
-def test_a_data_folder_takes_an_export_and_keeps_it(
-    exported: Exported, server: RedisServer, tmp_path: Path
-) -> None:
+def test_a_data_folder_keeps_an_export(exported: Exported, server: RedisServer, tmp_path: Path) -> None:
     words = ("import", str(exported.file), "--data", str(tmp_path / "data"))
     first, again = (typed(server.url(), *words)[1] for _ in range(2))
     assert "18 jobs" in first

@@ -141,9 +141,7 @@ def test_who_found_no_place_behind_the_courier_does_not_go_before_everybody(reco
     assert records.claim_pending().caller == "two"
 
 
-def test_who_left_and_returns_has_not_more_than_who_waited_behind_a_head_that_is_cancelled(
-    records: Records,
-) -> None:
+def test_who_left_and_returns_has_not_more_than_who_waited_behind_a_cancelled_head(records: Records) -> None:
     head = records.submit(caller="waited", cost=100)
     for _ in range(12):
         records.submit(caller="waited", cost=5)
@@ -176,9 +174,7 @@ def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
 
 
 @pytest.mark.parametrize("pending", [False, True])
-def test_a_caller_with_too_much_in_line_is_told_so_and_others_are_not(
-    records: Records, pending: bool
-) -> None:
+def test_a_caller_with_too_much_in_line_hears_so_and_others_do_not(records: Records, pending: bool) -> None:
     queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "max_queued_caller": 2, "max_queued": 5})
     records.settings = SETTINGS.model_copy(update={"queue": queue})
     terms = {"pending_terms": "{}"} if pending else {}
