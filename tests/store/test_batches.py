@@ -33,29 +33,6 @@ from tests.support.stored_batches import (
 )
 
 
-def test_a_batch_is_read_back_by_its_caller_and_by_nobody_else(records: Records) -> None:
-    upload(records)
-    word, made = create(records)
-    assert (word, made) == ("created", now(records))
-    assert made is not None
-    assert (made.stage, made.total, made.metadata) == ("validating", None, {"k": "v"})
-    assert made.expires_ms == records.now + 86_400_000
-    assert records.run(batches.batch("other", BATCH)) is None
-    assert records.run(batches.batch("anyone", FILE)) is None
-    assert records.run(batches.cancel("other", BATCH)) is None
-    assert records.run(batches.batches("other", after=None, limit=9)) == []
-    assert records.run(batches.batches("anyone", after=None, limit=9)) == [made]
-    assert records.run(batches.batches("anyone", after=BATCH, limit=9)) == []
-    assert records.run(batches.batches("anyone", after="batch_0", limit=9)) is None
-
-
-def test_a_batch_needs_a_file_of_its_callers_that_is_meant_for_one(records: Records) -> None:
-    assert create(records) == ("missing", None)
-    upload(records, purpose="vision")
-    assert create(records, "other") == ("missing", None)
-    assert create(records) == ("purpose", None)
-
-
 def test_a_caller_s_many_batches_are_refused_until_some_have_ended(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,19 +152,6 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     assert try_take(records) is None
 
 
-def test_a_file_without_a_line_fails_its_batch(records: Records) -> None:
-    problem = LineProblem("empty_file", "It is empty.")
-    upload(records)
-    create(records)
-    turn = take(records)
-    assert records.run(batches.fail(records.settings, turn, [problem])) == "written"
-    assert records.run(batches.fail(records.settings, turn, [problem])) == "lost"
-    batch = now(records)
-    assert (batch.stage, batch.total, batch.errors) == ("failed", None, (problem,))
-    assert try_take(records) is None
-    assert records.run(files.mark_deleted([BYTES])) == [], "the file itself is still there"
-
-
 def test_lines_that_are_written_count_once_and_the_last_of_them_finishes_the_batch(records: Records) -> None:
     turn = begun(records)
     assert [submit(records, number)[:4] for number in (1, 2)] == ["job_", "job_"]
@@ -243,15 +207,6 @@ def test_an_answer_waits_for_its_batch_though_its_caller_sees_it_no_longer(recor
     write(records, turn, 1, jobs=(job,))
     assert records.client.pttl(f"sl8:{job}") <= 1
     assert records.client.pttl(f"sl8:{kept.run_id}") <= 1
-
-
-def test_a_cancelled_batch_keeps_what_was_done(records: Records) -> None:
-    turn = begun(records)
-    asked = existing(records.run(batches.cancel("anyone", BATCH)))
-    assert asked.stage == "cancelling"
-    assert records.run(batches.cancel("anyone", BATCH)) == asked
-    write(records, turn, 1)
-    assert (now(records).stage, now(records).completed) == ("cancelling", 1)
 
 
 def test_a_batch_that_has_ended_is_not_cancelled(records: Records) -> None:

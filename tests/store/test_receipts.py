@@ -82,13 +82,6 @@ def test_attempts_are_counted_over_the_run_s_whole_life(records: Records) -> Non
     assert (computed.attempts, computed.first_text_ms) == (3, first)
 
 
-def test_a_job_without_an_answer_has_no_receipt(records: Records) -> None:
-    job = records.submit("q").id
-    assert records.view(job).computed is None
-    records.cancel(job)
-    assert records.view(job).computed is None
-
-
 def test_what_made_an_answer_is_told_by_its_receipt_and_is_in_no_older_api_s_way(records: Records) -> None:
     records.beat()
     origin = Origin(made_of={"engine": "echo"}, parameters={"seed": 7})

@@ -58,16 +58,6 @@ def test_work_that_began_in_time_is_tried_again_after_its_worker_s_death(records
     assert records.view(job).status == "running"
 
 
-def test_a_running_job_ends_at_its_last_moment_and_its_worker_hears_of_it(records: Records) -> None:
-    job = timed(records, finish_by=5)
-    claim = records.claim()
-    records.wait(5)
-    assert records.expire() == [job]
-    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-    assert records.renew(claim) == [claim.token]
-    assert records.settle(claim) == "lost"
-
-
 def test_only_the_job_whose_time_is_up_leaves_a_shared_run(records: Records) -> None:
     hurried, patient = timed(records, "q", finish_by=5), timed(records, "q")
     claim = records.claim()
