@@ -39,6 +39,14 @@ def test_a_lost_worker_s_job_waits_again_but_its_status_does_not_go_back(records
     assert records.events(job)[-1].data == {"reason": "worker_lost"}
 
 
+def test_a_rescue_whose_reply_was_lost_rescues_once(records: Records) -> None:
+    records.started()
+    assert len(records.lose_worker()) == 1
+    before = records.dump()
+    assert records.rescue() == []
+    assert records.dump() == before
+
+
 def test_rescued_work_returns_to_its_old_place(records: Records) -> None:
     first, second, urgent = records.submit(), records.submit(), records.submit(priority="interactive")
     assert records.claim().id == urgent.run_id

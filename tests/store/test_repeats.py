@@ -105,7 +105,6 @@ CALLS: dict[str, tuple[Callable[[Records], Any], Callable[[Records, Any], object
     "admit": (fetched, lambda r, claim: r.admit(claim, "q") in ("queued", "placed")),
     "admit behind a removal": (fetched_for_nothing, lambda r, claim: r.admit(claim)),
     "give back": (claimed, lambda r, claim: r.give_back(claim, FAILURE) and None),
-    "rescue": (claimed, lambda r, _: r.lose_worker() and None),
     "cancel": (lambda r: r.submit().id, lambda r, job: r.cancel(job)),
     "cancel behind the end": (lambda r: r.answered().id, lambda r, job: r.cancel(job)),
     "delete": (lambda r: r.submit(blobs=("d" * 64,)).id, lambda r, job: r.purge(job)),
