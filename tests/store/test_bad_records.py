@@ -135,16 +135,6 @@ def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answe
     assert {view.id for view in page.views} == {job.id, good.id}
 
 
-def test_a_bad_record_is_counted_until_it_is_forgotten(records: Records) -> None:
-    bad = records.submit().id
-    records.client.hset(f"sl8:{bad}", "r", "{")
-    assert records.try_claim() is None
-    assert unreadable(records) == [bad]
-    assert records.run(maintenance.forget(bad))
-    assert unreadable(records) == []
-    assert not records.run(maintenance.forget(bad)), "harmless twice"
-
-
 def test_the_next_batch_is_taken_up(records: Records) -> None:
     upload(records)
     create_batch(records, id="batch_0a")

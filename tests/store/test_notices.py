@@ -56,14 +56,6 @@ def test_a_clock_that_was_set_back_loses_no_reader_an_event(records: Records) ->
     assert [notice.subject for notice in page(records, after=f"{first}:ended").notices] == [second]
 
 
-def test_an_event_is_what_its_webhook_is_told(records: Records) -> None:
-    submit(records)
-    records.settle(records.claim())
-    (listed,) = page(records).notices
-    delivery = taken(records)
-    assert (listed.id, body_of(listed)) == (delivery.notice.id, body_of(delivery.notice))
-
-
 def test_an_event_is_read_from_its_job_and_holds_no_copy_of_the_answer(records: Records) -> None:
     view = finished(records)
     (event,) = page(records).notices

@@ -36,23 +36,6 @@ def test_how_long_the_first_in_line_waits_is_known_until_it_is_taken(records: Re
     assert lane(records).first_waited_s == 2
 
 
-def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(records: Records) -> None:
-    records.beat(facts={"rows": "1", "slots": "1"})
-    dice = random.Random(4)  # noqa: S311
-    for _ in range(300):
-        records.beat()
-        serve(records, dice.lognormvariate(-2, 0.7))
-    begun = [0, 0]
-    for _ in range(300):
-        records.beat()
-        wait = dice.lognormvariate(-2, 0.7)
-        told = existing(serve(records, wait).estimate)
-        begun[0] += wait <= told.p50
-        begun[1] += wait <= told.p90
-    assert 120 <= begun[0] <= 180
-    assert begun[1] >= 255
-
-
 def wave(records: Records, jobs: int, wait_s: float) -> list[JobView]:
     """Jobs that come together, and begin together after so long."""
     records.beat()

@@ -1,12 +1,11 @@
 """The beginning of a question and of its answer: what a list shows, and is searched by."""
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from shared.job import Filter, JobView, Question, Status
+from shared.job import JobView, Question
 from shared.result import Candidate, Choice, TokenLogprob
 from shared.store import jobs
 from tests.support.existing import existing
@@ -23,12 +22,6 @@ def ask(records: Records, question: str = "What is this?", *, hashed: str = "", 
 def searched(records: Records, search: str, caller: str = "anyone") -> list[str]:
     page = records.listed(limit=100, caller=caller, search=search)
     return [view.id for view in page.views]
-
-
-def counted(records: Records, wanted: Filter, caller: str = "anyone") -> dict[Status, int]:
-    statuses, after = records.run(jobs.statuses(caller, wanted))
-    assert after is None
-    return Counter(statuses.values())
 
 
 def beginning(records: Records, text: str) -> str | None:
@@ -152,18 +145,6 @@ def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Reco
     job = records.answered(outcome=long)
     records.client.hset(f"sl8:{job.run_id}", "result", "unread")
     assert listed(records).answer == "Red."
-
-
-def test_jobs_are_counted_by_status_whichever_are_wanted_of_a_filter(records: Records) -> None:
-    for question in ("Is it red?", "Is it blue?", "Is it red, too?"):
-        ask(records, question)
-    records.settle(records.claim(), BROKEN)
-    records.claim()
-    red, everything = Filter(search="red"), Filter()
-
-    assert counted(records, everything) == {"failed": 1, "running": 1, "queued": 1}
-    assert counted(records, red) == {"failed": 1, "queued": 1}
-    assert counted(records, everything, caller="somebody") == {}
 
 
 def test_no_call_counts_more_jobs_than_a_page_looks_at(records: Records) -> None:
