@@ -84,7 +84,6 @@ def test_an_outage_of_the_broker_cancels_nothing_and_warns_of_no_change_in_celer
         consumer.on_connection_error_after_connected(RedisConnectionError())
     finally:
         active_requests.discard(nudge)
-
     assert (nudge.cancelled, list(recwarn)) == (False, [])
     assert ["Connection to broker lost" in told for told in caplog.messages] == [True]
 

@@ -28,7 +28,6 @@ def test_a_receipt_tells_the_engine_and_the_parameters_in_effect(harness: Worker
     job = harness.ask("one two three", seed=5, stop=("x",))
     harness.attempt()
     result = harness.result(job)
-
     assert result.origin is not None
     assert result.origin.made_of["engine"] == "echo"
     assert result.origin.made_of["max_side"] is None
@@ -40,7 +39,6 @@ def test_who_named_no_seed_is_told_the_one_that_gives_the_answer_again(harness: 
     job = harness.ask("one two three")
     harness.attempt(engine)
     result = harness.result(job)
-
     assert result.origin is not None
     assert engine.seeds == [result.origin.parameters["seed"]]
     assert 0 <= result.origin.parameters["seed"] < 2**48
@@ -51,7 +49,6 @@ def test_the_next_attempt_throws_the_same_dice(harness: WorkerHarness) -> None:
     harness.ask("FAIL once")
     harness.attempt(first)
     harness.attempt(second)
-
     assert first.seeds == second.seeds != [None]
 
 
@@ -64,7 +61,6 @@ def test_no_seed_is_made_up_where_nothing_is_drawn_or_a_seed_says_nothing(harnes
     job = harness.ask("one two three", temperature=0.0)
     harness.attempt(greedy)
     result = harness.result(job)
-
     assert (unsure.seeds, greedy.seeds) == ([None], [])
     assert result.origin is not None
     assert "seed" not in result.origin.parameters

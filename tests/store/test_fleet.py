@@ -15,9 +15,7 @@ def test_the_line_is_counted_by_class_and_says_since_when_its_oldest_waits(recor
     records.wait(5)
     records.submit(priority="interactive")
     records.submit(priority="batch")
-
     (seen,) = records.run(fleet(records.settings, [LANE]))
-
     assert seen.waiting == {"interactive": 1, "normal": 0, "batch": 2}
     assert seen.oldest_ms == first.created_ms
 
@@ -27,9 +25,7 @@ def test_the_oldest_that_waits_may_be_what_two_workers_died_on(records: Records)
     for _ in range(2):
         records.claim()
         records.lose_worker()
-
     (seen,) = records.run(fleet(records.settings, [LANE]))
-
     assert records.lane_state()["x2"] == 1
     assert (seen.waiting["normal"], seen.oldest_ms) == (1, first.created_ms)
 
@@ -39,11 +35,9 @@ def test_a_worker_is_seen_with_what_it_says_until_it_goes(records: Records) -> N
     said |= {"tokens_per_s": "12.5", "fingerprint": "f1"}
     records.beat(worker="worker_01", record=said)
     records.beat(worker="worker_02", state="loading")
-
     (seen,) = records.run(fleet(records.settings, [LANE]))
     records.beat(worker="worker_01", state="gone")
     (left,) = records.run(fleet(records.settings, [LANE]))
-
     ready, loading = seen.workers
     assert (ready.host, ready.pid, ready.rows, ready.busy, ready.memory) == ("gpu-3", 7, 16, 3, 1024)
     assert (ready.tokens_per_s, loading.tokens_per_s) == (12.5, 0.0)
@@ -59,11 +53,9 @@ def test_who_paused_or_drains_a_model_since_when_is_seen_until_it_is_resumed(rec
     records.wait(5)
     records.run(by(operator, "model.pause", "m", pause(LANE, paused=True)))
     records.drain()
-
     lane = records.run(fleet(records.settings, [LANE]))[0].lane
     records.pause(paused=False)
     resumed = records.run(fleet(records.settings, [LANE]))[0].lane
-
     assert (lane.paused_at_ms, lane.paused_by) == (paused_at, "Ada"), "the first pause counts"
     assert (lane.draining_at_ms, lane.draining_by) == (records.now, None)
     assert (resumed.paused_at_ms, resumed.paused_by, resumed.draining_at_ms) == (None, None, None)
@@ -75,7 +67,6 @@ def test_the_last_worker_is_remembered_once_there_is_none(records: Records) -> N
     records.beat(record={"host": "gpu-3"})
     records.wait(3600)
     (seen,) = records.run(fleet(records.settings, [LANE]))
-
     assert (seen.lane.state, seen.workers) == ("no_worker", ())
     assert seen.lane.last_worker == LastWorker("worker_01", "gpu-3", seen_ms)
 

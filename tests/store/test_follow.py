@@ -117,7 +117,6 @@ def test_who_reads_after_a_change_of_model_reads_one_answer(records: Records) ->
     assert (new.mixed, new.published) == (False, 0)
     records.append(new, 0, "one ")
     records.settle(new)
-
     events = records.events(job)
     assert events[: len(early)] == early
     assert [e.type for e in events[len(early) :]] == ["requeued", "running", "text", "succeeded"]

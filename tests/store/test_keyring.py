@@ -29,7 +29,6 @@ def test_a_key_is_found_by_its_secrets_digest_as_it_was_made(records: Records) -
     key = replace(KEY, expires_ms=START_MS + DAY_MS, requests_per_minute=5, max_queued=7)
     made = records.run(api_keys.create(key, FIRST))
     use = records.run(api_keys.use(FIRST))
-
     assert made == replace(key, requests=0)
     assert use is not None
     assert use.key == made
@@ -124,7 +123,6 @@ def test_no_minute_sees_more_requests_than_the_quota(records: Records) -> None:
         if use.left >= 0:
             times.append(records.now)
         records.wait(0.9)
-
     assert answers[:5] == [2, 1, 0, -1, -1]
     seconds = [at // 1000 for at in times]
     assert all(later - earlier >= 60 for earlier, later in zip(seconds, seconds[3:], strict=False))

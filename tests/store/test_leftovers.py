@@ -52,7 +52,6 @@ def test_a_deleted_job_stays_in_the_append_only_file_until_that_is_written_anew(
     unwritten.purge(job.id)
     assert WORDS not in repr(unwritten.dump())
     assert on_disk(server)
-
     unwritten.client.bgrewriteaof()
     until(lambda: settled(unwritten))
     until(lambda: not on_disk(server))

@@ -49,7 +49,6 @@ def test_a_page_of_long_answers_is_short_and_goes_on_and_one_job_s_answer_is_nev
         if page.next is None:
             break
         after = page.next
-
     assert seen == [[jobs[2], jobs[1]], [jobs[0]]]
 
 

@@ -152,7 +152,6 @@ def test_no_call_counts_more_jobs_than_a_page_looks_at(records: Records) -> None
         records.submit()
     some, after = records.run(jobs.statuses("anyone"))
     rest, end = records.run(jobs.statuses("anyone", after=after))
-
     assert (len(some), len(rest), end) == (jobs.LOOK, 1, None)
     assert {*some.values(), *rest.values()} == {"queued"}
     assert not some.keys() & rest.keys()

@@ -27,7 +27,6 @@ def answered(records: Records, question: str = "q", **changes: str) -> str:
 def test_a_receipt_tells_the_run_and_its_moments(records: Records) -> None:
     records.beat()
     view = records.view(answered(records))
-
     assert view.computed == Computed(
         str(view.run_id),
         job=view.id,
@@ -47,7 +46,6 @@ def test_a_cached_and_a_shared_answer_tell_whose_run_it_was(records: Records) ->
     records.settle(records.claim())
     third = records.submit("q")
     computed = [records.view(job.id).computed for job in (first, second, third)]
-
     assert [job.cache for job in (first, second, third)] == ["MISS", "COALESCED", "HIT"]
     assert computed == [computed[0]] * 3
     assert computed[0] is not None
@@ -61,7 +59,6 @@ def test_a_run_of_another_caller_does_not_tell_their_job(records: Records) -> No
     records.settle(records.claim())
     other = records.accept(records.placing("q", key="everybody:q", caller="somebody"))
     computed = records.view(other.id, "somebody").computed
-
     assert other.cache == "HIT"
     assert computed is not None
     assert (computed.run, computed.job) == (placing.job, None)
@@ -78,7 +75,6 @@ def test_attempts_are_counted_over_the_run_s_whole_life(records: Records) -> Non
     records.give_back(claim)
     records.settle(records.claim())
     computed = existing(records.view(job).computed)
-
     assert (computed.attempts, computed.first_text_ms) == (3, first)
 
 
@@ -90,7 +86,6 @@ def test_what_made_an_answer_is_told_by_its_receipt_and_is_in_no_older_api_s_way
     records.settle(records.claim(), answer().model_copy(update={"origin": origin}))
     later = records.submit("q").id
     results = [records.view(job).result for job in (first.job, later)]
-
     assert [result and result.origin for result in results] == [origin, origin]
     result = json.loads(records.field(first.job, "result"))
     assert result.keys() == {"choices", "usage", "fingerprint", "compute_s"}
@@ -115,7 +110,6 @@ def test_what_a_newer_worker_tells_is_read_by_an_older_api(records: Records) -> 
     newer = added(json.loads(records.client.hget(key, "result"))) | {"syntax": "novel"}
     records.client.hset(key, "result", json.dumps(newer))
     page = records.listed()
-
     assert records.view(job.id).result == plain
     assert page is not None
     assert [view.id for view in page.views] == [waiting.id, job.id]

@@ -85,7 +85,6 @@ async def test_a_thread_that_asks_while_its_process_stops_leaves_nothing_to_a_cl
     store, call = LoopStore(tasks), jobs.lane(SETTINGS, "model.m")
     await asyncio.to_thread(store.run, call)
     await tasks.aclose()
-
     with pytest.raises(Unavailable, match="ending"):
         await asyncio.to_thread(store.run, call)
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -64,7 +64,6 @@ def test_its_webhook_is_told_although_it_was_read_before(records: Records) -> No
     job = submit(records, webhook=HOOK)
     records.settle(records.claim())
     assert forget(records, job.id) is None
-
     delivery = taken(records)
     records.tell(delivery, None, error="timeout", delay_s=5)
     assert forget(records, job.id) is None
