@@ -2,13 +2,8 @@
 
 import pytest
 
-from shared.settings import Settings
 from tests.support.store import Records
 from tests.support.stored_batches import submit
-
-
-def limited(settings: Settings, **limits: int) -> Settings:
-    return settings.model_copy(update={"queue": settings.queue.model_copy(update=limits)})
 
 
 @pytest.mark.parametrize(
@@ -19,7 +14,7 @@ def limited(settings: Settings, **limits: int) -> Settings:
     ],
 )
 def test_batches_leave_others_room_in_the_queue(records: Records, limits: dict[str, int], word: str) -> None:
-    records.settings = limited(records.settings, **limits)
+    records.set_queue(**limits)
     submit(records, 1)
     submit(records, 2)
     assert submit(records, 3) == word
@@ -29,13 +24,13 @@ def test_batches_leave_others_room_in_the_queue(records: Records, limits: dict[s
 
 
 def test_a_line_that_is_submitted_again_is_found_though_there_is_no_room(records: Records) -> None:
-    records.settings = limited(records.settings, max_queued=4)
+    records.set_queue(max_queued=4)
     first = submit(records, 1)
     assert (submit(records, 2), submit(records, 1)) == ("full", first)
 
 
 def test_a_line_that_shares_a_computation_needs_no_room(records: Records) -> None:
-    records.settings = limited(records.settings, max_queued=4)
+    records.set_queue(max_queued=4)
     assert [submit(records, number, "q")[:4] for number in (1, 2)] == ["job_", "job_"]
 
 
@@ -45,19 +40,19 @@ def test_the_share_of_a_key_with_a_quota_of_its_own_is_less(records: Records) ->
 
 
 def test_who_has_nothing_in_the_queue_is_not_kept_out_by_who_has_much(records: Records) -> None:
-    records.settings = limited(records.settings, max_queued=8)
+    records.set_queue(max_queued=8)
     assert [submit(records, number)[:4] for number in (1, 2, 3)] == ["job_", "job_", "full"]
     assert [submit(records, n, batch="batch_02", caller="other")[:4] for n in (1, 2)] == ["job_", "full"]
 
 
 def test_lines_for_a_model_that_answers_none_stop_no_lines_for_others(records: Records) -> None:
-    records.settings = limited(records.settings, max_queued=4)
+    records.set_queue(max_queued=4)
     assert submit(records, 1, model="org/other", lane="model.org--other").startswith("job_")
     assert submit(records, 2).startswith("job_")
 
 
 def test_lines_whose_pictures_are_fetched_leave_room_in_that_queue_too(records: Records) -> None:
-    records.settings = limited(records.settings, max_queued_caller=8)
+    records.set_queue(max_queued_caller=8)
     words = [
         submit(records, n, key=None, model=f"org/{n}", lane=f"model.org--{n}", pending_terms="{}")
         for n in (1, 2, 3)

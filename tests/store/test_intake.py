@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from shared.store.admission import admit
-from shared.store.script import Store
 from tests.support.store import BROKEN, LANE, SETTINGS, Records
 
 PICTURE = "d" * 64
@@ -61,9 +60,8 @@ def test_an_admitted_job_gets_a_cached_answer(records: Records) -> None:
     assert records.life(job) == records.given(SETTINGS.retention.job_s)
 
 
-def test_an_accepted_job_is_not_refused_by_a_line_that_filled_meanwhile(store: Store) -> None:
-    narrow = SETTINGS.model_copy(update={"queue": SETTINGS.queue.model_copy(update={"max_queued": 1})})
-    records = Records(store, narrow)
+def test_an_accepted_job_is_not_refused_by_a_line_that_filled_meanwhile(records: Records) -> None:
+    records.set_queue(max_queued=1)
     records.submit_pending()
     records.submit()
     assert records.admit(records.claim_pending()) == "queued"

@@ -33,8 +33,7 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
         (known,) = records.run(workers.fleet(records.settings, [LANE]))
         return known.drained
 
-    queue = records.settings.queue.model_copy(update={"backoff_s": 50})
-    records.settings = records.settings.model_copy(update={"queue": queue})
+    records.set_queue(backoff_s=50)
     assert not drained()
     records.submit()
     records.post(records.placing(), pending_terms="{}", times=Times(schedule_at=records.now + 10**4))
@@ -60,9 +59,7 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
 
 def test_jobs_that_wait_for_a_removed_model_fail_wherever_they_wait(records: Records) -> None:
     retrying = records.submit("tried before")
-    records.settings = records.settings.model_copy(
-        update={"queue": records.settings.queue.model_copy(update={"backoff_s": 50})}
-    )
+    records.set_queue(backoff_s=50)
     records.give_back(records.claim(), FAILURE)
     later = records.post(records.placing(), pending_terms="{}", times=Times(schedule_at=records.now + 10**6))
     waiting, shared = records.submit("x"), records.submit("x")

@@ -1,10 +1,7 @@
 """The store's clock was five minutes ahead and is put right: waits last that much longer, nothing is lost."""
 
-import pytest
-
 from shared.settings import QueueSettings
 from shared.store.keys import HOOK
-from shared.store.script import Store
 from tests.support.hooks import ended, taken
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
 
@@ -13,13 +10,8 @@ STEP_S = 1
 """Less than what looks like an outage."""
 
 
-@pytest.fixture
-def records(store: Store) -> Records:
-    """Between two attempts it waits for twenty seconds."""
-    return Records(store, SETTINGS.model_copy(update={"queue": QueueSettings(backoff_s=20)}))
-
-
 def test_a_clock_that_is_set_back_only_prolongs_waits(records: Records) -> None:
+    records.settings = SETTINGS.model_copy(update={"queue": QueueSettings(backoff_s=20)})
     ended(records)
     told = taken(records)
     records.tell(told, 500, error="no", delay_s=30)

@@ -38,18 +38,16 @@ def test_without_a_test_clock_the_server_s_own_time_is_written(store: Store) -> 
     assert abs(view.created_ms / 1000 - seconds) < 60
 
 
-def test_a_full_line_refuses_and_keeps_no_trace(store: Store) -> None:
-    narrow = SETTINGS.model_copy(update={"queue": SETTINGS.queue.model_copy(update={"max_queued": 1})})
-    records = Records(store, narrow)
+def test_a_full_line_refuses_and_keeps_no_trace(records: Records) -> None:
+    records.set_queue(max_queued=1)
     records.submit("q")
     before = records.dump()
     assert records.post(records.placing()).word == "full"
     assert records.dump() == before
 
 
-def test_a_full_line_still_serves_those_who_need_no_place_in_it(store: Store) -> None:
-    narrow = SETTINGS.model_copy(update={"queue": SETTINGS.queue.model_copy(update={"max_queued": 1})})
-    records = Records(store, narrow)
+def test_a_full_line_still_serves_those_who_need_no_place_in_it(records: Records) -> None:
+    records.set_queue(max_queued=1)
     records.submit("q")
     assert records.submit("q").cache == "COALESCED"
     records.beat()
@@ -58,9 +56,8 @@ def test_a_full_line_still_serves_those_who_need_no_place_in_it(store: Store) ->
     assert records.submit("q").cache == "HIT"
 
 
-def test_jobs_that_wait_for_their_pictures_cannot_flood_the_store(store: Store) -> None:
-    narrow = SETTINGS.model_copy(update={"queue": SETTINGS.queue.model_copy(update={"max_queued": 1})})
-    records = Records(store, narrow)
+def test_jobs_that_wait_for_their_pictures_cannot_flood_the_store(records: Records) -> None:
+    records.set_queue(max_queued=1)
     records.submit_pending()
     assert records.post(records.placing(key=None), pending_terms="{}").word == "full"
 
@@ -126,8 +123,8 @@ def test_who_waits_keeps_a_place_in_line_however_long_the_line_is(records: Recor
 
 def test_callers_who_fill_the_line_leave_a_place_to_the_next(records: Records) -> None:
     api = SETTINGS.api.model_copy(update={"admin_key": SecretStr("x" * 32)})
-    queue = SETTINGS.queue.model_copy(update={"max_queued": 16})
-    records.settings = SETTINGS.model_copy(update={"api": api, "queue": queue})
+    records.settings = SETTINGS.model_copy(update={"api": api})
+    records.set_queue(max_queued=16)
     words = {
         caller: [records.post(records.placing(caller=caller)).word for _ in range(9)]
         for caller in ("one", "two", "three", "four")

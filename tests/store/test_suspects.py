@@ -4,8 +4,7 @@ import pytest
 
 from shared.job import Priority
 from shared.store.claims import Claim, give_back
-from shared.store.script import Store
-from tests.support.store import LANE, SETTINGS, Records
+from tests.support.store import LANE, Records
 
 
 def die(records: Records, *held: Claim) -> None:
@@ -135,11 +134,10 @@ def test_a_worker_that_was_to_become_empty_takes_part_again_when_no_suspect_is_l
     assert not records.client.exists(f"sl8:emptying:{LANE}")
 
 
-def test_a_lease_may_be_any_fraction_of_a_second(store: Store) -> None:
+def test_a_lease_may_be_any_fraction_of_a_second(records: Records) -> None:
     lease_s = 2.01
     assert not (lease_s * 1000).is_integer()
-    queue = SETTINGS.queue.model_copy(update={"lease_s": lease_s, "renew_s": 0.1234567})
-    records = Records(store, SETTINGS.model_copy(update={"queue": queue}))
+    records.set_queue(lease_s=lease_s, renew_s=0.1234567)
     records.submit()
     records.claim(worker="worker_a")
     shared_deaths_of_others(records)
@@ -169,8 +167,7 @@ def shared_deaths_of_others(records: Records, priority: Priority = "normal") -> 
 
 def keep_emptying(records: Records) -> None:
     """The server's own clock forgets who makes itself empty, a lease from then on: it must not here."""
-    queue = SETTINGS.queue.model_copy(update={"lease_s": 1000.0})
-    records.settings = SETTINGS.model_copy(update={"queue": queue})
+    records.set_queue(lease_s=1000.0)
 
 
 def test_a_suspect_that_waits_too_long_empties_one_worker(records: Records) -> None:

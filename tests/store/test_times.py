@@ -5,7 +5,6 @@ from typing import Any, cast
 import pytest
 
 from shared.job import Times
-from shared.settings import QueueSettings
 from shared.store.keys import INTAKE
 from shared.store.maintenance import AT_ONCE
 from shared.store.script import Store
@@ -128,15 +127,10 @@ def test_a_time_that_has_passed_means_now(records: Records) -> None:
     records.claim_pending()
 
 
-def pausing(records: Records, backoff_s: float) -> Records:
-    queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "backoff_s": backoff_s})
-    records.settings = SETTINGS.model_copy(update={"queue": queue})
-    return records
-
-
 @pytest.fixture
 def patient(records: Records) -> Records:
-    return pausing(records, 2)
+    records.set_queue(backoff_s=2)
+    return records
 
 
 def test_a_failing_attempt_is_not_repeated_at_once(patient: Records) -> None:
@@ -154,7 +148,8 @@ def test_a_failing_attempt_is_not_repeated_at_once(patient: Records) -> None:
 
 
 def test_no_pause_between_two_attempts_is_longer_than_a_minute(records: Records) -> None:
-    pausing(records, 40).submit()
+    records.set_queue(backoff_s=40)
+    records.submit()
     for pause in (40, 60):
         records.give_back(records.claim(), FAILURE)
         records.wait(pause - 0.1)
@@ -164,8 +159,7 @@ def test_no_pause_between_two_attempts_is_longer_than_a_minute(records: Records)
 
 
 def test_scheduled_jobs_count_as_waiting(records: Records) -> None:
-    queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "max_queued_caller": 2, "max_queued": 3})
-    records.settings = SETTINGS.model_copy(update={"queue": queue})
+    records.set_queue(max_queued_caller=2, max_queued=3)
     at = Times(schedule_at=records.now + 60_000)
 
     def word(caller: str) -> str:
@@ -238,12 +232,11 @@ def test_a_job_whose_pictures_are_still_fetched_has_not_begun_in_time(records: R
 
 
 def test_a_cancel_between_two_fetches_makes_no_room_that_scheduled_jobs_take(patient: Records) -> None:
-    queue = patient.settings.queue.model_copy(update={"max_queued_caller": 1})
     timed(patient, pending=True, schedule_at=60)
     tried = patient.submit_pending().id
     patient.give_back(patient.claim_pending(), FAILURE)
     patient.cancel(tried)
-    patient.settings = patient.settings.model_copy(update={"queue": queue})
+    patient.set_queue(max_queued_caller=1)
     assert patient.post(patient.placing()).word == "crowded"
 
 

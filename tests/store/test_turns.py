@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from shared.job import Priority, Times
-from shared.settings import QueueSettings
 from shared.store import admission
 from shared.store.claims import Claim
-from tests.support.store import LANE, SETTINGS, Records
+from tests.support.store import LANE, Records
 
 
 def served(records: Records, count: int) -> list[Claim]:
@@ -175,8 +174,7 @@ def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
 
 @pytest.mark.parametrize("pending", [False, True])
 def test_a_caller_with_too_much_in_line_hears_so_and_others_do_not(records: Records, pending: bool) -> None:
-    queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "max_queued_caller": 2, "max_queued": 5})
-    records.settings = SETTINGS.model_copy(update={"queue": queue})
+    records.set_queue(max_queued_caller=2, max_queued=5)
     terms = {"pending_terms": "{}"} if pending else {}
 
     def word(caller: str) -> str:

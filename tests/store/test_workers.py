@@ -3,12 +3,10 @@
 import pytest
 
 from shared.estimate import loading_time
-from shared.settings import QueueSettings
 from shared.store import jobs
 from shared.store.headroom import writable
 from shared.store.keys import INTAKE
 from shared.store.maintenance import backlog, lead
-from shared.store.script import Store
 from tests.support.clock import Clock
 from tests.support.store import LANE, SETTINGS, Records
 
@@ -113,9 +111,8 @@ def test_the_time_that_a_load_still_takes_does_not_depend_on_the_worker_s_clock(
     assert loading_time(records.run(jobs.lane(SETTINGS, LANE))) == (3, "rate")
 
 
-def test_a_worker_s_life_may_be_a_fraction_of_a_second(store: Store) -> None:
-    brief = SETTINGS.model_copy(update={"queue": QueueSettings(worker_ttl_s=1.5)})
-    records = Records(store, brief)
+def test_a_worker_s_life_may_be_a_fraction_of_a_second(records: Records) -> None:
+    records.set_queue(worker_ttl_s=1.5)
     records.beat()
     records.wait(1.4)
     assert state(records) == "ready"

@@ -85,6 +85,10 @@ class Records:
         self._numbers = itertools.count(1)
         self._made = time.monotonic()
 
+    def set_queue(self, **changes: Any) -> None:
+        queue = self.settings.queue.model_copy(update=changes)
+        self.settings = self.settings.model_copy(update={"queue": queue})
+
     def run(self, call: ScriptCall[T]) -> T:
         return self.store.run(replace(call, arguments={**call.arguments, "now": self.now}))
 
