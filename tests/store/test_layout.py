@@ -13,9 +13,10 @@ from shared.store.keys import LAYOUT
 from shared.store.layout import LayoutError
 from shared.store.models import registrations
 from shared.store.pipelined_store import connect_pipelined
-from shared.store.script import Store, connect, connect_async
+from shared.store.script import AsyncStore, Store, connect, connect_async
 from tests.support.redis_server import RedisServer
 
+AnyStore = Store | AsyncStore
 EARLIER, LATER = f"sl{LAYOUT - 1}:lanes", {"layout": LAYOUT + 1, "id": "theirs"}
 
 
@@ -37,26 +38,24 @@ def advice(request: pytest.FixtureRequest, client: Any) -> str:
     return f"records of layout {LAYOUT + 1} .*in its database: 1.*start the release that wrote them"
 
 
-@pytest.mark.parametrize("connected", [connect, connect_pipelined])
-def test_threads_write_nothing_beside_records_of_another_layout(
-    connected: Callable[[RedisSettings], Store], redis_settings: RedisSettings, client: Any, advice: str
+async def asked(store: AnyStore) -> None:
+    if isinstance(store, Store):
+        with store.client:
+            store.run(identity())
+    else:
+        try:
+            await store.run(identity())
+        finally:
+            await store.aclose()
+
+
+@pytest.mark.parametrize("connected", [connect, connect_pipelined, connect_async])
+async def test_nobody_writes_anything_beside_records_of_another_layout(
+    connected: Callable[[RedisSettings], AnyStore], redis_settings: RedisSettings, client: Any, advice: str
 ) -> None:
     before = client.keys("*")
-    store = connected(redis_settings)
-    with store.client, pytest.raises(LayoutError, match=advice):
-        store.run(identity())
-    assert client.keys("*") == before
-
-
-async def test_tasks_write_nothing_beside_records_of_another_layout(
-    redis_settings: RedisSettings, client: Any, advice: str
-) -> None:
-    before, store = client.keys("*"), connect_async(redis_settings)
-    try:
-        with pytest.raises(LayoutError, match=advice):
-            await store.run(identity())
-    finally:
-        await store.aclose()
+    with pytest.raises(LayoutError, match=advice):
+        await asked(connected(redis_settings))
     assert client.keys("*") == before
 
 

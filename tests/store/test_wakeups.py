@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,20 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PING_S", LONG_S)
 
 
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Wakeups]:
+    wakeups = Wakeups(RedisSettings.model_validate({"url": url}))
+    await wakeups.open()
+    try:
+        yield wakeups
+    finally:
+        await wakeups.aclose()
+
+
 @pytest.fixture
 async def wakeups(redis_settings: RedisSettings, patient: None) -> AsyncIterator[Wakeups]:  # noqa: ARG001
-    opened = Wakeups(redis_settings)
-    await opened.open()
-    yield opened
-    await opened.aclose()
+    async with opened(redis_settings.url.get_secret_value()) as wakeups:
+        yield wakeups
 
 
 @pytest.fixture
@@ -167,24 +176,19 @@ async def test_a_process_started_before_its_store_hears_once_that_is_there_and_l
 ) -> None:
     monkeypatch.setattr(module, "CONFIRM_S", 0.01)
     port = free_port()
-    waiting = Wakeups(RedisSettings.model_validate({"url": f"redis://127.0.0.1:{port}/0"}))
-    await waiting.open()
-    try:
-        async with waiting.listen("run_1") as listener:
-            server = await asyncio.to_thread(RedisServer, tmp_path, port)
-            try:
-                await heard(listener)
-                async with Redis.from_url(server.url()) as client:
-                    assert await client.publish(channel("run_1"), "state") == 1
-                await heard(listener)
-                server.kill()
-                await asyncio.to_thread(server.start)
-                await heard(listener)
-                assert caplog.messages == ["wake-ups wait: the record store is out of reach"] * 2
-            finally:
-                server.stop()
-    finally:
-        await waiting.aclose()
+    async with opened(f"redis://127.0.0.1:{port}/0") as waiting, waiting.listen("run_1") as listener:
+        server = await asyncio.to_thread(RedisServer, tmp_path, port)
+        try:
+            await heard(listener)
+            async with Redis.from_url(server.url()) as client:
+                assert await client.publish(channel("run_1"), "state") == 1
+            await heard(listener)
+            server.kill()
+            await asyncio.to_thread(server.start)
+            await heard(listener)
+            assert caplog.messages == ["wake-ups wait: the record store is out of reach"] * 2
+        finally:
+            server.stop()
 
 
 @pytest.mark.parametrize(
@@ -204,12 +208,10 @@ async def test_an_operator_reads_that_the_store_refuses_a_process_and_is_not_awa
 
     await client.acl_setuser("reader", enabled=True, passwords=["+known"], commands=["+ping"])
     await client.config_set("requirepass", "right")
-    waiting = Wakeups(RedisSettings.model_validate({"url": f"redis://{user}127.0.0.1:{server.port}/0"}))
-    await waiting.open()
     try:
-        await until_async(told)
+        async with opened(f"redis://{user}127.0.0.1:{server.port}/0"):
+            await until_async(told)
     finally:
-        await waiting.aclose()
         await client.config_set("requirepass", "")
         await client.acl_deluser("reader")
 
