@@ -220,20 +220,33 @@ def test_a_draining_worker_gives_back_and_spends_no_budget(harness: WorkerHarnes
     assert harness.nudger.listed(MODEL.lane) > 0
 
 
-def test_a_device_that_broke_once_costs_a_run_nothing_but_time(
-    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+BROKEN = DeviceBroken("unspecified launch failure")
+AWAY = Unavailable("store_unavailable", "The record store is out of reach; try again.")
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "times", "outcome"),
+    [("generate", BROKEN, 2, "device_broken"), ("prepare", AWAY, 3, "store_unavailable")],
+)
+def test_what_is_no_fault_of_a_run_costs_it_nothing_but_time(
+    harness: WorkerHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: Exception,
+    times: int,
+    outcome: str,
 ) -> None:
-    def broken(*_: object) -> None:
-        raise DeviceBroken("unspecified launch failure")
+    def fail(*_: object) -> None:
+        raise error
 
     job = harness.ask("innocent")
     with monkeypatch.context() as patch:
-        patch.setattr(type(harness.context.engine), "generate", broken)
-        for _ in range(harness.settings.queue.max_deaths - 1):
+        patch.setattr(type(harness.context.engine), step, fail)
+        for _ in range(times):
             harness.attempt()
     harness.attempt()
     assert harness.job(job).status == "succeeded"
-    assert [a.outcome for a in harness.job(job).attempts] == ["device_broken", "device_broken", "succeeded"]
+    assert [a.outcome for a in harness.job(job).attempts] == [*[outcome] * times, "succeeded"]
 
 
 @pytest.mark.parametrize("losses", [{"calls": 2}, {"replies": 2}])
@@ -292,18 +305,6 @@ def test_pictures_that_cannot_be_read_hold_up_no_text_behind_them(redis: RedisSe
         assert harness.job(text).status == "succeeded"
         assert harness.job(job).waiting_reason == "retrying"
         assert [a.outcome for a in harness.job(job).attempts] == ["store_unavailable"]
-
-
-def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(harness: WorkerHarness) -> None:
-    class Away(EchoEngine):
-        def prepare(self, *given: object, **named: object) -> Prompt:  # noqa: ARG002
-            raise Unavailable("store_unavailable", "The record store is out of reach; try again.")
-
-    job = harness.ask("one two")
-    for _ in range(harness.settings.queue.max_failures):
-        harness.attempt(Away(MODEL))
-    harness.attempt()
-    assert harness.job(job).status == "succeeded"
 
 
 def test_an_answer_outlives_a_crash_of_the_record_store(redis: RedisServer, harness: WorkerHarness) -> None:
