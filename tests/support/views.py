@@ -48,3 +48,16 @@ def failed(code: str = "invalid_image", param: str | None = "messages[0].content
     """A job whose run ended in an error."""
     error = JobError(code=code, message="The picture is broken; send another.", param=param)
     return replace(succeeded(), status="failed", result=None, error=error)
+
+
+def answered(text: str = "A red square.", *, choice: dict[str, Any] | None = None, **changes: Any) -> JobView:
+    """A job after its run's end, whose only choice and whose result have these changes."""
+    view = succeeded(text)
+    result = result_of(view)
+    own = result.choices[0].model_copy(update=choice or {})
+    return replace(view, result=result.model_copy(update={"choices": (own,)} | changes))
+
+
+def result_of(view: JobView) -> Result:
+    assert view.result is not None
+    return view.result

@@ -17,6 +17,7 @@ from shared.cache_key import request_hash
 from shared.errors import CallerError
 from shared.request import Format, Request
 from tests.support.mutations import refusals
+from tests.support.refusal import refusal
 
 ASK = [{"role": "user", "content": "Which?"}]
 SCHEMA: dict[str, Any] = {
@@ -218,9 +219,7 @@ def test_a_schema_that_names_properties_gets_no_others_unless_it_is_composed(
     ],
 )
 def test_a_malformed_format_is_refused_before_it_is_queued(wanted: Any, param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        chat(response_format=wanted)
-    assert (refused.value.code, refused.value.param) == ("invalid_request", f"response_format.{param}")
+    assert refusal(chat, response_format=wanted) == ("invalid_request", f"response_format.{param}")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from api.dialects.hf.task_requests import from_bytes, from_hf
 from shared.errors import CallerError
 from tests.support.hf import B64, FULL, TURNS, URL
 from tests.support.mutations import refusals
+from tests.support.refusal import refusal
 
 
 @pytest.mark.parametrize("images", [[], [URL], [URL, URL, URL]])
@@ -100,9 +101,7 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
     ],
 )
 def test_wrong_field_is_named(body: Any, code: str, param: str | None) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_hf(body)
-    assert (refused.value.code, refused.value.param) == (code, param)
+    assert refusal(from_hf, body) == (code, param)
 
 
 @pytest.mark.parametrize(

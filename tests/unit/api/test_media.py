@@ -7,6 +7,7 @@ from api.dialects.media import medium, prompt_parts
 from shared.errors import CallerError
 from shared.request import MOST_PICTURES, Document, Image, Medium, Sound, Text, Video
 from shared.url_guard import MAX_URL_CHARS
+from tests.support.refusal import refusal
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x00\xfb\xff\xfe~ picture"
 B64 = base64.b64encode(PNG).decode()
@@ -133,9 +134,7 @@ def test_prompt_without_pictures_is_one_text(prompt: str) -> None:
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "file:///etc/passwd", "cat.png", ""])
 def test_markdown_picture_of_a_file_is_refused(target: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        prompt_parts(f"What is ![]({target})?")
-    assert (refused.value.code, refused.value.param) == ("invalid_image_url", "inputs")
+    assert refusal(prompt_parts, f"What is ![]({target})?") == ("invalid_image_url", "inputs")
 
 
 @pytest.mark.parametrize("unit", ["![", "![](", "![](a(", "![]((", "![](()"])

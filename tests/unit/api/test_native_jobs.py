@@ -4,13 +4,14 @@ from typing import Any
 import pytest
 
 from api.dialects.native.job_requests import JobCall, from_job, from_query
-from api.dialects.native.jobs import to_event, to_job, to_list, to_problem
-from shared.errors import CODES, CallerError, ServiceError, Unavailable
-from shared.job import Event, Filter, Page, Times
+from api.dialects.native.jobs import to_job, to_problem
+from shared.errors import CallerError
+from shared.job import Filter, Times
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import JobError
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
+from tests.support.refusal import refusal
 from tests.support.views import QUEUED, failed, succeeded
 
 PNG = b"\x89PNG\r\n\x1a\n picture"
@@ -48,33 +49,14 @@ CHAT: dict[str, Any] = {
 
 def test_job_with_an_input_asks_pictures_first() -> None:
     call = from_job(FULL)
+    said = {name: value for name, value in FULL["parameters"].items() if name != "max_tokens"}
+    pictures = Image(url=URL, param="input.images[0]"), Image(data=PNG, param="input.images[1]")
     assert call == JobCall(call.request, metadata={"shop": "7"}, priority="batch", times=Times())
     assert call.request == Request(
         model="org/model",
-        messages=(
-            Message(
-                role="user",
-                parts=(
-                    Image(url=URL, param="input.images[0]"),
-                    Image(data=PNG, param="input.images[1]"),
-                    Text(text="Which?"),
-                ),
-            ),
-        ),
-        parameters=Parameters(
-            max_new_tokens=5,
-            do_sample=True,
-            temperature=0.5,
-            top_p=0.5,
-            top_k=3,
-            repetition_penalty=1.1,
-            frequency_penalty=0.5,
-            presence_penalty=0.5,
-            seed=7,
-            stop=("END",),
-        ),
-        named={"messages": "input.prompt"}
-        | {name: f"parameters.{name}" for name in FULL["parameters"].keys() - {"max_tokens"}},
+        messages=(Message(role="user", parts=(*pictures, Text(text="Which?"))),),
+        parameters=Parameters(**said | {"stop": ("END",)}),
+        named={"messages": "input.prompt"} | {name: f"parameters.{name}" for name in said},
     )
 
 
@@ -88,11 +70,6 @@ def test_job_with_messages_may_continue_the_last() -> None:
 def test_metadata_in_ascii_may_be_as_long_as_openai_takes_them() -> None:
     longest = {f"{i:02}".ljust(64, '"'): "\n" * 512 for i in range(16)}
     assert from_job(SHORT | {"metadata": longest}).metadata == longest
-
-
-def test_one_picture_needs_no_list() -> None:
-    call = from_job({"input": {"prompt": "Hi", "image": URL}})
-    assert call.request.images == (Image(url=URL, param="input.image"),)
 
 
 def test_explicit_nulls_are_the_same_as_left_out() -> None:
@@ -119,59 +96,50 @@ def test_a_time_may_be_written_as_a_number_or_as_a_date(written: float | str, ms
 )
 @pytest.mark.parametrize("name", ["schedule_at", "start_by", "finish_by"])
 def test_a_time_that_is_none_is_refused(name: str, written: Any) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_job(SHORT | {name: written})
-    assert (refused.value.code, refused.value.param) == ("invalid_request", name)
+    assert refusal(from_job, SHORT | {name: written}) == ("invalid_request", name)
 
 
-def test_a_job_is_stored_unless_its_caller_says_otherwise() -> None:
-    asked: tuple[dict[str, Any], ...] = ({}, {"store": None}, {"store": True}, {"store": False})
-    said = [from_job(SHORT | more).stored for more in asked]
-    assert said == [True, True, True, False]
+def parameters(**said: Any) -> dict[str, Any]:
+    return SHORT | {"parameters": said}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "messages"),
+        (SHORT | CHAT, "messages"),
+        ({"messages": []}, "messages"),
+        ({"input": {}}, "input.prompt"),
+        ({"input": "Hi"}, "input"),
+        ({"input": {"prompt": "Hi", "image": URL, "images": []}}, "input.images"),
+        ({"input": {"prompt": "Hi", "images": [URL, 5]}}, "input.images[1]"),
+        (parameters(max_tokens=0), "parameters.max_tokens"),
+        (parameters(max_tokens=1, max_new_tokens=2), "parameters.max_tokens"),
+        (parameters(repetition_penalty=1e-30), "parameters.repetition_penalty"),
+        (parameters(repetition_penalty=1e30), "parameters.repetition_penalty"),
+        (SHORT | {"priority": "urgent"}, "priority"),
+        (SHORT | {"metadata": {"a": 1}}, "metadata.a"),
+        (SHORT | {"metadata": {"": "x"}}, "metadata."),
+        (SHORT | {"metadata": {"a": "x" * 513}}, "metadata.a"),
+        (SHORT | {"metadata": {str(i): "" for i in range(17)}}, "metadata"),
+        (SHORT | {"continue_final_message": True}, "continue_final_message"),
+    ],
+)
+def test_wrong_field_is_named(body: Any, param: str) -> None:
+    assert refusal(from_job, body) == ("invalid_request", param)
 
 
 @pytest.mark.parametrize(
     ("body", "code", "param"),
     [
-        ({}, "invalid_request", "messages"),
-        (SHORT | CHAT, "invalid_request", "messages"),
-        ({"messages": []}, "invalid_request", "messages"),
-        ({"input": {}}, "invalid_request", "input.prompt"),
-        ({"input": "Hi"}, "invalid_request", "input"),
-        ({"input": {"prompt": "Hi", "path": "a.png"}}, "unsupported_parameter", "input.path"),
-        ({"input": {"prompt": "Hi", "image": URL, "images": []}}, "invalid_request", "input.images"),
         ({"input": {"prompt": "Hi", "image": "/etc/passwd"}}, "invalid_image_url", "input.image"),
-        ({"input": {"prompt": "Hi", "images": [URL, 5]}}, "invalid_request", "input.images[1]"),
-        (SHORT | {"parameters": {"best_of": 2}}, "unsupported_parameter", "parameters.best_of"),
-        (SHORT | {"parameters": {"max_tokens": 0}}, "invalid_request", "parameters.max_tokens"),
-        (
-            SHORT | {"parameters": {"repetition_penalty": 1e-30}},
-            "invalid_request",
-            "parameters.repetition_penalty",
-        ),
-        (
-            SHORT | {"parameters": {"repetition_penalty": 1e30}},
-            "invalid_request",
-            "parameters.repetition_penalty",
-        ),
-        (
-            SHORT | {"parameters": {"max_tokens": 1, "max_new_tokens": 2}},
-            "invalid_request",
-            "parameters.max_tokens",
-        ),
-        (SHORT | {"priority": "urgent"}, "invalid_request", "priority"),
-        (SHORT | {"metadata": {"a": 1}}, "invalid_request", "metadata.a"),
-        (SHORT | {"metadata": {"": "x"}}, "invalid_request", "metadata."),
-        (SHORT | {"metadata": {"a": "x" * 513}}, "invalid_request", "metadata.a"),
-        (SHORT | {"metadata": {str(i): "" for i in range(17)}}, "invalid_request", "metadata"),
-        (SHORT | {"continue_final_message": True}, "invalid_request", "continue_final_message"),
+        ({"input": {"prompt": "Hi", "path": "a.png"}}, "unsupported_parameter", "input.path"),
+        (parameters(best_of=2), "unsupported_parameter", "parameters.best_of"),
         (SHORT | {"temperature": 1}, "unsupported_parameter", "temperature"),
     ],
 )
-def test_wrong_field_is_named(body: Any, code: str, param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_job(body)
-    assert (refused.value.code, refused.value.param) == (code, param)
+def test_what_is_not_read_there_is_refused_by_name(body: Any, code: str, param: str) -> None:
+    assert refusal(from_job, body) == (code, param)
 
 
 @pytest.mark.parametrize("body", [FULL, CHAT])
@@ -201,73 +169,6 @@ def test_a_list_may_name_as_many_pairs_as_a_job_may_have() -> None:
         listed([*pairs, "k16=v"])
 
 
-def test_list_always_says_whether_it_goes_on() -> None:
-    assert to_list(Page((QUEUED,), next="1-job_1")) == {
-        "object": "list",
-        "data": [to_job(QUEUED)],
-        "first_id": QUEUED.id,
-        "last_id": QUEUED.id,
-        "next": "1-job_1",
-        "has_more": True,
-    }
-    assert to_list(Page(())) == {
-        "object": "list",
-        "data": [],
-        "first_id": None,
-        "last_id": None,
-        "next": None,
-        "has_more": False,
-    }
-
-
-def test_text_event_carries_its_offset_and_ids() -> None:
-    event = Event(2, "text", {"start": 0, "text": "A red", "ids": [5, 6]}, 1_700_000_000_125)
-    assert to_event(event, QUEUED) == (
-        "text",
-        2,
-        {"job_id": QUEUED.id, "at": 1_700_000_000.125, "start": 0, "text": "A red", "ids": [5, 6]},
-    )
-
-
-def test_last_event_carries_the_job() -> None:
-    view = succeeded()
-    event = Event(3, "succeeded", {}, 1_700_000_000_750)
-    assert to_event(event, view) == ("succeeded", 3, {"at": 1_700_000_000.75, "job": to_job(view)})
-
-
-def test_problem_names_field_request_and_whether_to_try_again() -> None:
-    assert to_problem(CallerError("unknown_field", "Remove it.", param="x"), "req_1") == {
-        "type": "urn:sightline:error:unknown_field",
-        "title": "Unknown field",
-        "status": 400,
-        "detail": "Remove it.",
-        "code": "unknown_field",
-        "param": "x",
-        "retryable": False,
-        "request_id": "req_1",
-    }
-
-
-def test_problem_of_a_loading_model_says_when_it_is_ready() -> None:
-    error = Unavailable("model_loading", "Wait.", estimated_time=7.5, basis="guess")
-    assert to_problem(error, "req_1") == {
-        "type": "urn:sightline:error:model_loading",
-        "title": "Model loading",
-        "status": 503,
-        "detail": "Wait.",
-        "code": "model_loading",
-        "retryable": True,
-        "request_id": "req_1",
-        "estimated_time": 7.5,
-        "basis": "guess",
-    }
-
-
 def test_problem_of_an_unknown_code_is_the_services_fault() -> None:
     problem = to_problem(JobError(code="code_of_a_later_release", message="m", retryable=True), "req_1")
     assert (problem["status"], problem["retryable"]) == (500, True)
-
-
-def test_every_code_has_a_problem() -> None:
-    for code, row in CODES.items():
-        assert to_problem(ServiceError(code, "m"), "req_1")["status"] == row.status

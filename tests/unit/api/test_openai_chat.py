@@ -14,12 +14,12 @@ from api.dialects.openai.chat import (
 )
 from api.dialects.openai.completions import TextChunkWriter
 from api.dialects.openai.usage import to_usage
-from shared.errors import CallerError
 from shared.job import JobView, Priority
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import Usage
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
+from tests.support.refusal import refusal
 from tests.support.views import QUEUED, succeeded
 
 URL = "https://example.org/a.png"
@@ -126,9 +126,10 @@ def test_every_documented_parameter_of_a_chat_is_read() -> None:
 def test_the_metadata_of_a_chat_is_its_jobs_under_the_same_limits() -> None:
     assert from_chat(FULL).metadata == {"a": "b"}
     assert from_chat({"messages": ASK}).metadata == {}
-    with pytest.raises(CallerError) as refused:
-        from_chat({"messages": ASK, "metadata": {"a": "x" * 513}})
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "metadata.a")
+    assert refusal(from_chat, {"messages": ASK, "metadata": {"a": "x" * 513}}) == (
+        "invalid_request",
+        "metadata.a",
+    )
 
 
 def test_what_is_left_out_is_left_to_the_model() -> None:
@@ -177,9 +178,7 @@ def test_stop_is_a_string_or_a_list(stop: Any) -> None:
     ],
 )
 def test_what_would_change_the_answer_is_refused_never_ignored(change: dict[str, Any], param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_chat({"messages": ASK} | change)
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
+    assert refusal(from_chat, {"messages": ASK} | change) == ("unsupported_parameter", param)
 
 
 def one_part(part: Any) -> dict[str, Any]:
@@ -233,9 +232,7 @@ def one_part(part: Any) -> dict[str, Any]:
     ],
 )
 def test_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_chat({"messages": ASK} | change)
-    assert (refused.value.code, refused.value.param) == (code, param)
+    assert refusal(from_chat, {"messages": ASK} | change) == (code, param)
 
 
 def test_no_broken_body_is_answered_with_a_server_error() -> None:

@@ -10,11 +10,11 @@ from api.dialects.openai.completions import (
     to_text_completion,
 )
 from api.dialects.openai.usage import to_usage
-from shared.errors import CallerError
 from shared.request import Message, Parameters, Request, Text
 from shared.result import Usage
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
+from tests.support.refusal import refusal
 from tests.support.views import succeeded
 
 FULL: dict[str, Any] = {
@@ -86,9 +86,7 @@ def test_chunks_count_only_where_the_stream_counts_at_all() -> None:
     ],
 )
 def test_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_completion(FULL | change)
-    assert (refused.value.code, refused.value.param) == (code, param)
+    assert refusal(from_completion, FULL | change) == (code, param)
 
 
 def test_no_broken_body_is_answered_with_a_server_error() -> None:
@@ -114,9 +112,10 @@ def test_what_vllms_parameters_say_by_default_asks_for_nothing() -> None:
 
 @pytest.mark.parametrize("name", VLLM)
 def test_what_vllms_parameters_say_otherwise_is_refused_by_name(name: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_chat({"messages": [{"role": "user", "content": "Hi"}], name: VLLM[name][1]})
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", name)
+    assert refusal(from_chat, {"messages": [{"role": "user", "content": "Hi"}], name: VLLM[name][1]}) == (
+        "unsupported_parameter",
+        name,
+    )
 
 
 def test_what_hugging_face_s_parameters_say_by_default_asks_for_nothing() -> None:

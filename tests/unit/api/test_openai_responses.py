@@ -9,6 +9,7 @@ from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
 from tests.support.mutations import refusals
+from tests.support.refusal import refusal
 
 URL = "https://example.org/a.png"
 DATA = "data:image/png;base64,iVBORw0KGgo="
@@ -197,9 +198,7 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
     ],
 )
 def test_what_would_change_the_answer_is_refused_never_ignored(change: dict[str, Any], param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_response({"input": "Hi"} | change)
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
+    assert refusal(from_response, {"input": "Hi"} | change) == ("unsupported_parameter", param)
 
 
 def one_part(part: Any) -> dict[str, Any]:
@@ -247,9 +246,7 @@ def one_part(part: Any) -> dict[str, Any]:
     ],
 )
 def test_the_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_response({"input": "Hi"} | change)
-    assert (refused.value.code, refused.value.param) == (code, param)
+    assert refusal(from_response, {"input": "Hi"} | change) == (code, param)
 
 
 def test_no_broken_body_is_answered_with_a_server_error() -> None:

@@ -7,8 +7,8 @@ import pytest
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.completions import from_completion
-from shared.errors import CallerError
 from shared.request import Request
+from tests.support.refusal import refusal
 from tests.support.tools import WEATHER
 
 URL = "https://example.org/a.png"
@@ -49,9 +49,7 @@ TURN = {"role": "user", "content": "Once"}
     ids=["a chat", "a chat with pictures", "a caption", "a question"],
 )
 def test_what_is_no_text_cannot_be_raw(inputs: Any) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_hf({"inputs": inputs, "parameters": RAW})
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "parameters.raw")
+    assert refusal(from_hf, {"inputs": inputs, "parameters": RAW}) == ("invalid_request", "parameters.raw")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +58,4 @@ def test_what_is_no_text_cannot_be_raw(inputs: Any) -> None:
     ids=["a chat", "functions"],
 )
 def test_a_job_of_turns_or_functions_cannot_be_raw(body: dict[str, Any]) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_job({**body, "parameters": RAW})
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "parameters.raw")
+    assert refusal(from_job, {**body, "parameters": RAW}) == ("invalid_request", "parameters.raw")

@@ -11,6 +11,7 @@ from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from api.dialects.unknown_fields import ignored_fields
 from shared.errors import CallerError
+from tests.support.refusal import refusal
 from tests.support.tools import CLOCK
 
 ASK = {"role": "user", "content": "Hi"}
@@ -247,6 +248,4 @@ def test_a_final_turn_that_mistrals_clients_call_a_prefix_is_gone_on_with(read: 
     ],
 )
 def test_a_prefix_that_cannot_be_gone_on_with_is_refused_and_not_ignored(body: Any, param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_chat(body)
-    assert (refused.value.code, refused.value.param) == ("invalid_request", param)
+    assert refusal(from_chat, body) == ("invalid_request", param)

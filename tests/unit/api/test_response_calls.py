@@ -22,6 +22,7 @@ from shared.request_length import check_text
 from shared.result import Candidate, TokenLogprob
 from shared.tool_calls.numbering import numbers
 from tests.support.golden import assert_golden
+from tests.support.refusal import refusal
 from tests.support.tools import CLOCK, WEATHER
 from tests.support.views import QUEUED, succeeded
 
@@ -108,9 +109,7 @@ def test_a_call_without_words_before_it_is_a_turn_of_its_own() -> None:
     ],
 )
 def test_a_wrong_field_of_an_item_is_named(item: dict[str, Any], param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_response({"input": [item]})
-    assert (refused.value.code, refused.value.param) == ("invalid_request", param)
+    assert refusal(from_response, {"input": [item]}) == ("invalid_request", param)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +121,7 @@ def test_a_wrong_field_of_an_item_is_named(item: dict[str, Any], param: str) -> 
     ],
 )
 def test_a_call_of_openai_s_own_kinds_is_refused_by_name(item: dict[str, Any], param: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_response({"input": [item]})
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
+    assert refusal(from_response, {"input": [item]}) == ("unsupported_parameter", param)
 
 
 def test_a_response_that_calls_is_what_openai_clients_read() -> None:

@@ -1,8 +1,8 @@
-"""What other clients of Python really send, recorded once from each, is read as the question that was meant.
+"""What other clients really send, recorded once from each, is read as what was meant.
 
-Each asked `What is this?`, but where its name ends in `text` about a picture, in its own words. Second turns
-hold what an answer of `one`, or a call of `weather`, became in the client's hands. They are no part of the
-tests' tools: docs/clients/README.md says which were tried.
+Each asked `What is this?`, but where its name ends in `text` about a picture. Second turns hold what an
+answer of `one`, or a call of `weather`, became. Texts are from LangChain and lm-eval; those that
+measure are written down from their sources. docs/clients/README.md says which were tried.
 """
 
 import json
@@ -12,63 +12,87 @@ import pytest
 
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.openai.chat import from_chat
+from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
-from shared.models import Model, Models
+from shared.errors import CallerError
 from shared.request import Format, Message, Parameters, Request, Text
 from tests.support.golden import DATA
+from tests.support.tools import WEATHER
 
-SENT: dict[str, dict[str, Any]] = json.loads((DATA / "sent/others_python.json").read_text(encoding="utf-8"))
-THEN: dict[str, dict[str, Any]] = json.loads(
-    (DATA / "sent/second_turns_python.json").read_text(encoding="utf-8")
+Sent = dict[str, Any]
+
+
+def recorded(name: str) -> dict[str, Any]:
+    return dict(json.loads((DATA / f"sent/{name}.json").read_text(encoding="utf-8")))
+
+
+PYTHON, THEN, JAVASCRIPT = (
+    recorded("others_python"),
+    recorded("second_turns_python"),
+    recorded("others_javascript"),
 )
+SENT: dict[str, Sent] = PYTHON | JAVASCRIPT["first"]
 TEXTS = ("langchain-huggingface 1.2.3 text", "text-generation 0.7.0 text")
-MODELS = Models(tuple(Model(id=id, source=id) for id in ("sightline/tiny", "org/other")))
+AGENTS = "@openai/agents 0.20.0 chat_completions"
+WORDS = {client: {"path": said["path"], "body": said["words"]} for client, said in THEN.items()}
+WORDS |= {AGENTS: JAVASCRIPT["then"][AGENTS]}
+CALLS = {client: {"path": said["path"], "body": said["calls"]} for client, said in THEN.items()}
+CALLS |= {name: sent for name, sent in JAVASCRIPT["then"].items() if name.startswith("openai ")}
+PROMPTS: dict[str, Sent] = recorded("texts")
+SEVERAL = [client for client in PROMPTS if isinstance(PROMPTS[client]["body"].get("prompt"), list)]
+MEASURING = [client for client in PROMPTS if "ignore_eos" in PROMPTS[client]["body"]]
 
 
-def asked(client: str) -> Request:
-    path, body = SENT[client]["path"], SENT[client]["body"]
-    of, _, door = path.removeprefix("/models/").partition("/v1")
-    if path.startswith("/models/"):
-        assert MODELS.resolve(body.get("model"), path_id=of).id == "sightline/tiny"
-        return from_chat(body).request if door else from_hf(body).request
-    return from_response(body).request if door == "/responses" else from_chat(body).request
+def read(sent: Sent) -> Any:
+    path, body = sent["path"], sent["body"]
+    if path.endswith("/responses"):
+        return from_response(body)
+    if path.startswith("/models/") and "/v1" not in path:
+        return from_hf(body)
+    return (
+        from_completion(body) if path.endswith("/completions") and "/chat/" not in path else from_chat(body)
+    )
 
 
-def then(client: str, kind: str) -> tuple[Message, ...]:
-    read = from_response if THEN[client]["path"] == "/v1/responses" else from_chat
-    return read(THEN[client][kind]).request.messages
+def asked(sent: Sent) -> Request:
+    return read(sent).request  # type: ignore[no-any-return]
+
+
+def words(turn: Message) -> tuple[str, ...]:
+    return (turn.role, *(part.text for part in turn.parts if isinstance(part, Text)))
 
 
 @pytest.mark.parametrize("client", SENT)
 def test_a_question_is_read_whichever_client_asks(client: str) -> None:
-    request = asked(client)
-    parts = [part for message in request.messages for part in message.parts]
-    assert [part.text for part in parts if isinstance(part, Text)] == ["What is this?"]
+    request = asked(SENT[client])
+    assert [text for turn in request.messages for text in words(turn)[1:]] == ["What is this?"]
     assert {message.role for message in request.messages} == {"user"}
     pictures = 0 if client in TEXTS else 1
     assert len([picture for picture in request.images if picture.data]) == len(request.images) == pictures
 
 
-@pytest.mark.parametrize("client", THEN)
+@pytest.mark.parametrize("client", WORDS)
 def test_a_conversation_goes_on_whichever_client_sends_the_answer_back(client: str) -> None:
-    turns = then(client, "words")
-    assert [(turn.role, *(part.text for part in turn.parts if isinstance(part, Text))) for turn in turns] == [
-        ("user", "one"),
-        ("assistant", "one"),
-        ("user", "two"),
-    ]
+    turns = [words(turn) for turn in asked(WORDS[client]).messages]
+    assert turns == [("user", "one"), ("assistant", "one"), ("user", "two")]
 
 
-@pytest.mark.parametrize("client", THEN)
+@pytest.mark.parametrize("client", CALLS)
 def test_what_a_function_gave_is_read_whichever_client_sends_the_call_back(client: str) -> None:
-    user, caller, tool = then(client, "calls")
-    assert [(call.name, call.arguments) for call in caller.calls] == [("weather", '{"city":"Oslo"}')]
+    user, caller, tool = asked(CALLS[client]).messages
+    assert [(call.name, json.loads(call.arguments)["city"]) for call in caller.calls] == [("weather", "Oslo")]
     assert (user.role, tool.role, tool.answers) == ("user", "tool", caller.calls[0].id)
+
+
+def test_a_run_of_the_agents_sdk_goes_on_though_it_copies_a_call_into_the_words_beside_it() -> None:
+    _, caller, tool, *_ = asked(JAVASCRIPT["then"][f"{AGENTS}, words and a call"]).messages
+    [call] = caller.calls
+    assert (caller.parts, tool.answers) == ((Text(text="Let me look."),), call.id)
 
 
 @pytest.mark.parametrize("client", [name for name in SENT if name.endswith(" schema")])
 def test_an_answer_of_a_schema_is_asked_for(client: str) -> None:
-    found = asked(client).parameters.format
+    found = asked(SENT[client]).parameters.format
     assert isinstance(found, Format)
     schema = json.loads(found.content)
     assert (schema["required"], schema["properties"]["round"]["type"]) == (["round"], "boolean")
@@ -76,4 +100,50 @@ def test_an_answer_of_a_schema_is_asked_for(client: str) -> None:
 
 def test_what_langchain_always_says_is_obeyed() -> None:
     said = Parameters(max_new_tokens=512, do_sample=False, temperature=0.8, top_p=0.95, typical_p=0.95)
-    assert asked("langchain-huggingface 1.2.3 text").parameters == said
+    assert asked(SENT["langchain-huggingface 1.2.3 text"]).parameters == said
+
+
+@pytest.mark.parametrize("client", SEVERAL)
+def test_who_sends_prompts_at_once_hears_where_to_send_them(client: str) -> None:
+    with pytest.raises(CallerError, match="calls of their own, or as a batch") as refused:
+        asked(PROMPTS[client])
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "prompt")
+
+
+@pytest.mark.parametrize("client", MEASURING)
+def test_who_measures_gets_an_answer_of_the_length_that_is_measured(client: str) -> None:
+    call = read(PROMPTS[client])
+    wanted = Parameters(max_new_tokens=128, ignore_eos=True)
+    assert call.request.parameters.model_copy(update={"repetition_penalty": None}) == wanted
+    assert (call.stream, call.options.include_usage) == (True, True)
+    assert call.options.running_usage == client.startswith("guidellm")
+
+
+@pytest.mark.parametrize(
+    "copied", [{"annotations": [{}]}, {"reasoning": "Hm."}, {"reasoning_content": "Hm."}]
+)
+def test_what_another_service_answered_beside_its_words_is_read_over_in_its_parts(copied: Any) -> None:
+    said = {"type": "text", "text": "one", **copied}
+    [turn] = from_chat({"messages": [{"role": "assistant", "content": [said]}]}).request.messages
+    assert turn.parts == (Text(text="one"),)
+
+
+def test_the_ai_sdk_for_hugging_face_names_a_function_of_a_response_as_one_of_a_chat() -> None:
+    asking: Sent = {"input": "Hi", "tools": [{"type": "function", **WEATHER["function"]}]}
+    named = {"type": "function", "function": {"name": "weather"}}, {"type": "function", "name": "weather"}
+    one, other = (from_response(asking | {"tool_choice": choice}).request.tools for choice in named)
+    assert one == other != from_response(asking).request.tools
+
+
+def test_what_parsing_helpers_put_into_an_answer_may_come_back_with_it() -> None:
+    turn = {"role": "user", "content": "And?"}
+    part = {"type": "output_text", "text": "{}", "annotations": [], "parsed": {}}
+    said = {"type": "message", "role": "assistant", "content": [part]}
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "parsed_arguments": {}}
+    given = {"type": "function_call_output", "call_id": "c", "output": "Rain."}
+    assert len(from_response({"input": [turn, said, call, given, turn]}).request.messages) == 4
+
+    made = {"id": "c", "function": {"name": "f", "arguments": "{}", "parsed_arguments": {}}}
+    called = {"role": "assistant", "content": None, "parsed": None, "tool_calls": [made]}
+    turns = [turn, called, {"role": "tool", "tool_call_id": "c", "content": "Rain."}]
+    assert len(from_chat({"messages": turns}).request.messages) == 3

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from api.dialects.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, is_form, parse, read
 from shared.errors import CallerError
+from tests.support.refusal import refusal
 
 
 class Inner(Wire):
@@ -109,9 +110,7 @@ def test_a_quote_never_closed_does_not_hide_or_stall() -> None:
     ],
 )
 def test_error_names_the_field_without_union_tags(value: Any, code: str, param: str | None) -> None:
-    with pytest.raises(CallerError) as refused:
-        read(Outer, value)
-    assert (refused.value.code, refused.value.param) == (code, param)
+    assert refusal(read, Outer, value) == (code, param)
 
 
 def test_error_path_starts_where_the_object_stood() -> None:

@@ -5,6 +5,7 @@ import pytest
 from shared.errors import CallerError
 from shared.settings import FetchSettings
 from shared.url_guard import BucketObject, BucketRules, may_name_bucket
+from tests.support.refusal import refusal
 
 RULES = BucketRules(("s3://photos/shared/", "acme=gs://acme/in", "s3://photos/own/{caller}", "az://all"))
 
@@ -44,9 +45,7 @@ def test_a_caller_may_name_what_the_operator_opened(
     ],
 )
 def test_another_callers_prefix_another_bucket_and_a_path_around_them_are_refused(url: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        RULES.check(url, "other", "input.image")
-    assert (refused.value.code, refused.value.param) == ("invalid_image_url", "input.image")
+    assert refusal(RULES.check, url, "other", "input.image") == ("invalid_image_url", "input.image")
 
 
 def test_a_refusal_names_what_the_caller_may_name_and_no_other_callers() -> None:

@@ -4,6 +4,7 @@ from api.admission.checks import check_end
 from shared.errors import CallerError
 from shared.request import Format, Function, Message, Parameters, Request, Text, Tools
 from shared.request_length import check_text, fit_answer
+from tests.support.refusal import refusal
 from worker.engines.prompt.budget import answer_budget
 
 
@@ -22,9 +23,7 @@ def test_texts_are_measured_together_in_bytes(texts: tuple[str, ...]) -> None:
 
 def test_a_least_answer_that_leaves_no_room_is_refused_too() -> None:
     asked = request("x", parameters=Parameters(min_new_tokens=10), named={"min_new_tokens": "min_tokens"})
-    with pytest.raises(CallerError) as refused:
-        fit_answer(asked, 10)
-    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "min_tokens")
+    assert refusal(fit_answer, asked, 10) == ("context_length_exceeded", "min_tokens")
 
 
 @pytest.mark.parametrize(
@@ -82,15 +81,16 @@ def test_an_answer_of_a_form_cannot_be_told_not_to_end() -> None:
     with pytest.raises(CallerError, match="leave `no_repeat_ngram_size` out"):
         check_end(request("x", parameters=asked))
     asked = Parameters(ignore_eos=True, format=wanted)
-    with pytest.raises(CallerError) as refused:
-        check_end(request("x", parameters=asked, named={"ignore_eos": "parameters.ignore_eos"}))
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "parameters.ignore_eos")
+    assert refusal(
+        check_end, request("x", parameters=asked, named={"ignore_eos": "parameters.ignore_eos"})
+    ) == ("invalid_request", "parameters.ignore_eos")
 
 
 def test_special_tokens_are_not_asked_for_where_calls_are_read_from_the_text() -> None:
     asked = Parameters(skip_special_tokens=False)
     check_end(request("x", parameters=asked))
     tools = Tools(functions=(Function(name="f", parameters="{}"),))
-    with pytest.raises(CallerError) as refused:
-        check_end(request("x", parameters=asked, tools=tools))
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "skip_special_tokens")
+    assert refusal(check_end, request("x", parameters=asked, tools=tools)) == (
+        "invalid_request",
+        "skip_special_tokens",
+    )

@@ -11,6 +11,7 @@ from shared.cache_key import request_hash
 from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Parameters, Request
+from tests.support.refusal import refusal
 from tests.unit.worker.test_renderer import TINY, message, processor, text_of
 from worker.candidates import _shown_parameters
 from worker.engines.prompt.renderer import Renderer
@@ -77,9 +78,7 @@ def test_equal_wishes_have_one_hash_and_different_ones_have_two() -> None:
     ],
 )
 def test_what_could_forge_a_turn_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(CallerError) as refused:
-        asked({name: value})
-    assert (refused.value.code, refused.value.param) == ("invalid_request", f"chat_template_kwargs.{name}")
+    assert refusal(asked, {name: value}) == ("invalid_request", f"chat_template_kwargs.{name}")
     job = {"messages": MESSAGES, "parameters": {"chat_template_kwargs": {name: value}}}
     with pytest.raises(CallerError) as refused:
         from_job(job)
@@ -101,9 +100,7 @@ def test_a_variable_that_breaks_a_template_is_its_callers_error(
     config = AutoConfig.from_pretrained(TINY)
     renderer = Renderer(processor, config, 2048)
     renderer.template = "{% for turn in messages %}{{ turn.content }}{% endfor %}" + breaking
-    with pytest.raises(CallerError) as refused:
-        renderer.prompt(asked({"n": value}), [])
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "chat_template_kwargs")
+    assert refusal(renderer.prompt, asked({"n": value}), []) == ("invalid_request", "chat_template_kwargs")
     own = Renderer(processor, config, 2048, {"n": value})
     own.template = renderer.template
     with pytest.raises(CallerError):
