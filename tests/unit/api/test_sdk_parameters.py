@@ -1,7 +1,7 @@
 """Every parameter that the clients' own types name acts, asks for nothing, or is refused by its name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 import pytest
@@ -32,25 +32,26 @@ class Tried:
 
     deed: Deed
     value: Any
-    beside: Body
+    beside: Body = field(default_factory=dict)
 
 
-def acts(value: Any, **beside: Any) -> Tried:
-    return Tried("acts", value, beside)
+def acts(**values: Any) -> dict[str, Tried]:
+    """It changes an answer, or stands in what is told of it."""
+    return {name: Tried("acts", value) for name, value in values.items()}
 
 
-def nothing(value: Any, **beside: Any) -> Tried:
+def beside(said: Body, **values: Any) -> dict[str, Tried]:
+    """It acts where this is said too."""
+    return {name: Tried("acts", value, said) for name, value in values.items()}
+
+
+def nothing(**values: Any) -> dict[str, Tried]:
     """It is taken, and changes no answer: a name for somebody, a hint, what is so in any case."""
-    return Tried("nothing", value, beside)
+    return {name: Tried("nothing", value) for name, value in values.items()}
 
 
-def refused(value: Any, **beside: Any) -> Tried:
-    return Tried("refused", value, beside)
-
-
-def told(value: Any) -> Tried:
-    """It changes no answer, and stands in what is told of it."""
-    return Tried("acts", value, {})
+def refused(**values: Any) -> dict[str, Tried]:
+    return {name: Tried("refused", value) for name, value in values.items()}
 
 
 def of(types: Any) -> frozenset[str]:
@@ -62,151 +63,73 @@ def of(types: Any) -> frozenset[str]:
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
-COMMON = {
-    "frequency_penalty": acts(0.5),
-    "presence_penalty": acts(0.5),
-    "temperature": acts(0.5),
-    "top_p": acts(0.5),
-    "seed": acts(7),
-    "stop": acts(["END"]),
-    "user": nothing("a person"),
-}
+FLAT = {"type": "function", **CLOCK["function"]}
+SAMPLING = acts(temperature=0.5, top_p=0.5)
+COMMON = SAMPLING | acts(frequency_penalty=0.5, presence_penalty=0.5, seed=7, stop=["END"], max_tokens=5)
+COMMON |= acts(model="other/model", n=2, logit_bias={"5": 1}) | nothing(user="a person")
+COMMON |= beside({"stream": True}, stream_options={"include_usage": True})
+HINTS = nothing(prompt_cache_options={"mode": "implicit"}, prompt_cache_retention="24h")
 CHAT = {
-    name: COMMON[name]
-    for name in ("frequency_penalty", "presence_penalty", "temperature", "top_p", "seed", "stop", "user")
-} | {
-    "messages": acts([{"role": "user", "content": "Who?"}]),
-    "model": acts("other/model"),
-    "audio": refused({"voice": "alloy", "format": "mp3"}),
-    "function_call": refused({"name": "clock"}),
-    "functions": refused([{"name": "clock"}]),
-    "logit_bias": acts({"5": 1}),
-    "logprobs": acts(True),
-    "max_completion_tokens": acts(5),
-    "max_tokens": acts(5),
-    "metadata": acts({"order": "7"}),
-    "modalities": refused(["text", "audio"]),
-    "moderation": refused({"model": "any"}),
-    "n": acts(2),
-    "parallel_tool_calls": acts(False, tools=[CLOCK]),
-    "prediction": nothing({"type": "content", "content": "A"}),
-    "prompt_cache_key": nothing("mine"),
-    "prompt_cache_options": nothing({"mode": "implicit"}),
-    "prompt_cache_retention": nothing("24h"),
-    "reasoning_effort": acts("high"),
-    "response_format": acts({"type": "json_object"}),
-    "safety_identifier": nothing("a person"),
-    "service_tier": acts("flex"),
-    "store": acts(False),
-    "stream_options": acts({"include_usage": True}, stream=True),
-    "tool_choice": acts("required", tools=[CLOCK]),
-    "tools": acts([CLOCK]),
-    "top_logprobs": acts(2, logprobs=True),
-    "verbosity": nothing("low"),
-    "web_search_options": refused({"search_context_size": "low"}),
+    **COMMON,
+    **HINTS,
+    **acts(messages=[{"role": "user", "content": "Who?"}], max_completion_tokens=5, metadata={"order": "7"}),
+    **acts(
+        reasoning_effort="high", response_format={"type": "json_object"}, service_tier="flex", store=False
+    ),
+    **acts(tools=[CLOCK], logprobs=True),
+    **beside({"tools": [CLOCK]}, parallel_tool_calls=False, tool_choice="required"),
+    **beside({"logprobs": True}, top_logprobs=2),
+    **nothing(prediction={"type": "content", "content": "A"}, prompt_cache_key="mine", verbosity="low"),
+    **nothing(safety_identifier="a person"),
+    **refused(function_call={"name": "clock"}, functions=[{"name": "clock"}], moderation={"model": "any"}),
+    **refused(audio={"voice": "alloy", "format": "mp3"}, modalities=["text", "audio"]),
+    **refused(web_search_options={"search_context_size": "low"}),
 }
-TEXT = {name: COMMON[name] for name in COMMON} | {
-    "model": acts("other/model"),
-    "prompt": acts("Who?"),
-    "best_of": refused(2),
-    "echo": refused(True),
-    "logit_bias": acts({"5": 1}),
-    "logprobs": acts(2),
-    "max_tokens": acts(5),
-    "n": acts(2),
-    "stream_options": acts({"include_usage": True}, stream=True),
-    "suffix": refused("END"),
+TEXT = COMMON | acts(prompt="Who?", logprobs=2) | refused(best_of=2, echo=True, suffix="END")
+RESPONSES = {
+    **SAMPLING,
+    **HINTS,
+    **acts(input="Who?", model="other/model", instructions="Be brief.", max_output_tokens=5, store=False),
+    **acts(background=True, previous_response_id="resp_1", metadata={"order": "7"}, service_tier="flex"),
+    **acts(
+        text={"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}}, reasoning={"effort": "high"}
+    ),
+    **acts(max_tool_calls=2, prompt_cache_key="mine", safety_identifier="a person", user="a person"),
+    **acts(tools=[FLAT], include=["message.output_text.logprobs"]),
+    **beside({"tools": [FLAT]}, parallel_tool_calls=False, tool_choice="required"),
+    **beside({"include": ["message.output_text.logprobs"]}, top_logprobs=2),
+    "stream_options": Tried("nothing", {"include_obfuscation": False}, {"stream": True}),
+    **nothing(truncation="auto"),
+    **refused(access_programs={"any": "one"}, image={"any": "one"}, moderation={"model": "any"}),
+    **refused(context_management=[{"type": "compaction"}], conversation="conv_1", prompt={"id": "pmpt_1"}),
 }
-RESPONSES = {name: COMMON[name] for name in ("temperature", "top_p")} | {
-    "access_programs": refused({"any": "one"}),
-    "background": acts(True),
-    "context_management": refused([{"type": "compaction"}]),
-    "conversation": refused("conv_1"),
-    "image": refused({"any": "one"}),
-    "include": acts(["message.output_text.logprobs"]),
-    "input": acts("Who?"),
-    "instructions": acts("Be brief."),
-    "max_output_tokens": acts(5),
-    "max_tool_calls": told(2),
-    "metadata": acts({"order": "7"}),
-    "model": acts("other/model"),
-    "moderation": refused({"model": "any"}),
-    "parallel_tool_calls": acts(False, tools=[{"type": "function", **CLOCK["function"]}]),
-    "previous_response_id": acts("resp_1"),
-    "prompt": refused({"id": "pmpt_1"}),
-    "prompt_cache_key": told("mine"),
-    "prompt_cache_options": nothing({"mode": "implicit"}),
-    "prompt_cache_retention": nothing("24h"),
-    "reasoning": acts({"effort": "high"}),
-    "safety_identifier": told("a person"),
-    "service_tier": acts("flex"),
-    "store": acts(False),
-    "stream_options": nothing({"include_obfuscation": False}, stream=True),
-    "text": acts({"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}}),
-    "tool_choice": acts("required", tools=[{"type": "function", **CLOCK["function"]}]),
-    "tools": acts([{"type": "function", **CLOCK["function"]}]),
-    "top_logprobs": acts(2, include=["message.output_text.logprobs"]),
-    "truncation": nothing("auto"),
-    "user": told("a person"),
-}
-OTHERS = ("logit_bias", "messages", "stream", "tool_prompt")
-HF_CHAT = {name: CHAT[name] for name in sorted(of(ChatCompletionInput)) if name not in OTHERS} | {
-    "logit_bias": refused([0.5]),
-    "messages": acts([{"role": "user", "content": "Who?"}]),
-    "stream": acts(True),
-    "tool_prompt": refused("Call."),
-}
+HF_CHAT = {name: CHAT[name] for name in sorted(of(ChatCompletionInput)) if name in CHAT}
+HF_CHAT |= acts(stream=True) | refused(logit_bias=[0.5], tool_prompt="Call.")
+DRAWN = SAMPLING | acts(do_sample=True, max_new_tokens=5, top_k=5, typical_p=0.5)
 CAPTIONS = {
-    "do_sample": acts(True),
-    "early_stopping": nothing(True),
-    "epsilon_cutoff": refused(0.5),
-    "eta_cutoff": refused(0.5),
-    "max_length": refused(20),
-    "max_new_tokens": acts(5),
-    "min_length": refused(5),
-    "min_new_tokens": acts(5),
-    "num_beam_groups": refused(2),
-    "num_beams": refused(2),
-    "penalty_alpha": refused(0.5),
-    "temperature": acts(0.5),
-    "top_k": acts(5),
-    "top_p": acts(0.5),
-    "typical_p": acts(0.5),
-    "use_cache": nothing(False),
+    **DRAWN,
+    **acts(min_new_tokens=5),
+    **nothing(early_stopping=True, use_cache=False),
+    **refused(
+        epsilon_cutoff=0.5, eta_cutoff=0.5, max_length=20, min_length=5, num_beam_groups=2, num_beams=2
+    ),
+    **refused(penalty_alpha=0.5),
 }
 GENERATION = {
-    "adapter_id": refused("mine"),
-    "best_of": refused(2),
-    "decoder_input_details": refused(True),
-    "details": acts(True),
-    "do_sample": acts(True),
-    "frequency_penalty": acts(0.5),
-    "grammar": acts({"type": "regex", "value": "a+"}),
-    "max_new_tokens": acts(5),
-    "repetition_penalty": acts(1.5),
-    "return_full_text": acts(True),
-    "seed": acts(7),
-    "stop": acts(["END"]),
-    "temperature": acts(0.5),
-    "top_k": acts(5),
-    "top_n_tokens": refused(2),
-    "top_p": acts(0.5),
-    "truncate": refused(5),
-    "typical_p": acts(0.5),
-    "watermark": refused(True),
+    **DRAWN,
+    **acts(details=True, frequency_penalty=0.5, grammar={"type": "regex", "value": "a+"}, stop=["END"]),
+    **acts(repetition_penalty=1.5, return_full_text=True, seed=7),
+    **refused(
+        adapter_id="mine", best_of=2, decoder_input_details=True, top_n_tokens=2, truncate=5, watermark=True
+    ),
 }
-JS_GENERATION = GENERATION | {"details": nothing(True), "return_full_text": refused(True)}
+JS_GENERATION = GENERATION | nothing(details=True) | refused(return_full_text=True)
 """huggingface.js sends the same names to OpenAI's route, whose answer has no place for these two."""
-QUESTIONS = {"top_k": acts(2)}
+QUESTIONS = acts(top_k=2)
 DOCUMENTS = {
-    "doc_stride": nothing(5),
-    "handle_impossible_answer": refused(True),
-    "lang": nothing("de"),
-    "max_answer_len": refused(5),
-    "max_question_len": nothing(5),
-    "max_seq_len": nothing(5),
-    "top_k": acts(2),
-    "word_boxes": refused([["a", [0, 0, 1, 1]]]),
+    **QUESTIONS,
+    **nothing(doc_stride=5, lang="de", max_question_len=5, max_seq_len=5),
+    **refused(handle_impossible_answer=True, max_answer_len=5, word_boxes=[["a", [0, 0, 1, 1]]]),
 }
 
 
@@ -230,12 +153,7 @@ FAMILIES = {
     "chats": Family(of(chats), CHAT, from_chat, {"messages": [TURN]}),
     "texts": Family(of(texts), TEXT, from_completion, {"prompt": "What?"}),
     "responses": Family(of(responses), RESPONSES, from_response, {"input": "What?"}),
-    "hf chats": Family(
-        frozenset(field.name for field in fields(ChatCompletionInput)),
-        HF_CHAT,
-        from_chat,
-        {"messages": [TURN]},
-    ),
+    "hf chats": Family(of(ChatCompletionInput), HF_CHAT, from_chat, {"messages": [TURN]}),
     "captions": task(PICTURE, Captions, CAPTIONS, "parameters.generation_parameters"),
     "generation": task("What?", Generation, GENERATION),
     "generation in JavaScript": Family(of(Generation), JS_GENERATION, from_completion, {"prompt": "What?"}),
@@ -254,18 +172,16 @@ def test_no_parameter_of_the_client_is_forgotten(family: str) -> None:
 def test_a_parameter_acts_or_is_refused_by_its_name(family: str, name: str) -> None:
     found = FAMILIES[family]
     tried = found.tried[name]
+    with_it = sent(found, {**tried.beside, name: tried.value})
     if tried.deed == "refused":
         with pytest.raises(CallerError) as error:
-            found.read(sent(found, {**tried.beside, name: tried.value}))
-        where = f"{found.at}.{name}" if found.at else name
+            found.read(with_it)
         assert error.value.code == "unsupported_parameter"
-        assert str(error.value.param).startswith(where)
+        assert str(error.value.param).startswith(f"{found.at}.{name}" if found.at else name)
         assert f"`{error.value.param}`" in error.value.message
-        return
-    without = meant(found.read(sent(found, tried.beside)))
-    assert (meant(found.read(sent(found, {**tried.beside, name: tried.value}))) != without) == (
-        tried.deed == "acts"
-    )
+    else:
+        changes = meant(found.read(with_it)) != meant(found.read(sent(found, tried.beside)))
+        assert changes == (tried.deed == "acts")
 
 
 def sent(family: Family, said: Body) -> Body:
