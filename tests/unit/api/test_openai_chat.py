@@ -20,115 +20,68 @@ from shared.result import Usage
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
 from tests.support.refusal import refusal
-from tests.support.views import QUEUED, succeeded
+from tests.support.views import QUEUED, result_of, succeeded
 
 URL = "https://example.org/a.png"
 ASK = [{"role": "user", "content": "Hi"}]
+SAMPLING = {"temperature": 0, "top_p": 0.5, "top_k": 3, "seed": 7, "repetition_penalty": 1.1}
+PENALTIES = {"frequency_penalty": 0.5, "presence_penalty": -0.5}
+IDLE = {"n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {}, "tools": [], "tool_choice": "auto"}
+IDLE |= {"response_format": {"type": "text"}, "modalities": ["text"], "parallel_tool_calls": True}
+ABOUT = {"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "safety_identifier": "s"}
+PARTS = [
+    {"type": "text", "text": "What is this?", "image_url": None},
+    {"type": "image_url", "image_url": {"url": URL, "detail": "low", "format": "image/png"}},
+    {"type": "image_url", "image_url": URL, "prompt_cache_breakpoint": {"mode": "explicit"}},
+    {"type": "image", "image": URL},
+    {"type": "image", "url": "data:image/png;base64,iVBORw0KGgo="},
+    {"type": "input_image", "image_url": URL, "detail": "auto"},
+    {"type": "input_text", "text": "And these?"},
+]
+ABSENT = {"tool_calls": None, "function_call": None, "annotations": [], "audio": None}
 FULL: dict[str, Any] = {
     "model": "org/model:hf-inference",
-    "max_retries": 2,
     "messages": [
         {"role": "developer", "content": "Be brief.", "name": "ops"},
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "What is this?", "image_url": None},
-                {"type": "image_url", "image_url": {"url": URL, "detail": "low", "format": "image/png"}},
-                {"type": "image_url", "image_url": URL, "prompt_cache_breakpoint": {"mode": "explicit"}},
-                {"type": "image", "image": URL},
-                {"type": "image", "url": "data:image/png;base64,iVBORw0KGgo="},
-                {"type": "input_image", "image_url": URL, "detail": "auto"},
-                {"type": "input_text", "text": "And these?"},
-            ],
-        },
-        {
-            "role": "assistant",
-            "content": None,
-            "refusal": "No.",
-            "tool_calls": None,
-            "function_call": None,
-            "annotations": [],
-            "audio": None,
-        },
+        {"role": "user", "content": PARTS},
+        {"role": "assistant", "content": None, "refusal": "No."} | ABSENT,
         {"role": "user", "content": "Please."},
     ],
     "max_tokens": 5,
     "max_completion_tokens": 5,
-    "temperature": 0,
-    "top_p": 0.5,
-    "top_k": 3,
-    "seed": 7,
     "stop": ["\n", "END"],
-    "frequency_penalty": 0.5,
-    "presence_penalty": -0.5,
-    "repetition_penalty": 1.1,
     "stream": True,
     "stream_options": {"include_usage": True},
     "add_generation_prompt": True,
-    "n": 1,
-    "logprobs": False,
-    "top_logprobs": 0,
-    "logit_bias": {},
-    "tools": [],
-    "tool_choice": "auto",
-    "response_format": {"type": "text"},
-    "modalities": ["text"],
-    "user": "u",
-    "metadata": {"a": "b"},
-    "store": True,
-    "service_tier": "auto",
-    "safety_identifier": "s",
-    "parallel_tool_calls": True,
-    "prompt_cache_key": "k",
-    "verbosity": "medium",
+    **(SAMPLING | PENALTIES | IDLE | ABOUT),
 }
 
 
 def test_every_documented_parameter_of_a_chat_is_read() -> None:
     chat = from_chat(FULL)
     at = "messages[1].content"
-    assert chat.stream
-    assert chat.options.include_usage
+    parts = (
+        Text(text="What is this?"),
+        Image(url=URL, detail="low", param=f"{at}[1].image_url.url"),
+        Image(url=URL, param=f"{at}[2].image_url"),
+        Image(url=URL, param=f"{at}[3].image"),
+        Image(data=b"\x89PNG\r\n\x1a\n", param=f"{at}[4].url"),
+        Image(url=URL, param=f"{at}[5].image_url"),
+        Text(text="And these?"),
+    )
+    assert (chat.stream, chat.options.include_usage, chat.metadata) == (True, True, {"a": "b"})
     assert chat.request == Request(
         model="org/model:hf-inference",
         messages=(
             Message(role="system", parts=(Text(text="Be brief."),)),
-            Message(
-                role="user",
-                parts=(
-                    Text(text="What is this?"),
-                    Image(url=URL, detail="low", param=f"{at}[1].image_url.url"),
-                    Image(url=URL, param=f"{at}[2].image_url"),
-                    Image(url=URL, param=f"{at}[3].image"),
-                    Image(data=b"\x89PNG\r\n\x1a\n", param=f"{at}[4].url"),
-                    Image(url=URL, param=f"{at}[5].image_url"),
-                    Text(text="And these?"),
-                ),
-            ),
+            Message(role="user", parts=parts),
             Message(role="assistant", parts=(Text(text="No."),)),
             Message(role="user", parts=(Text(text="Please."),)),
         ),
-        parameters=Parameters(
-            max_new_tokens=5,
-            temperature=0,
-            top_p=0.5,
-            top_k=3,
-            seed=7,
-            stop=("\n", "END"),
-            frequency_penalty=0.5,
-            presence_penalty=-0.5,
-            repetition_penalty=1.1,
+        parameters=Parameters.model_validate(
+            SAMPLING | PENALTIES | {"max_new_tokens": 5, "stop": ("\n", "END")}
         ),
         named={"max_new_tokens": "max_tokens"},
-    )
-
-
-def test_the_metadata_of_a_chat_is_its_jobs_under_the_same_limits() -> None:
-    assert from_chat(FULL).metadata == {"a": "b"}
-    assert from_chat({"messages": ASK}).metadata == {}
-    assert refusal(from_chat, {"messages": ASK, "metadata": {"a": "x" * 513}}) == (
-        "invalid_request",
-        "metadata.a",
     )
 
 
@@ -138,15 +91,20 @@ def test_what_is_left_out_is_left_to_the_model() -> None:
     )
 
 
-def test_explicit_nulls_are_the_same_as_left_out() -> None:
-    nulls = {name: None for name in FULL if name != "messages"}
-    assert from_chat({"messages": ASK, **nulls}) == from_chat({"messages": ASK})
-
-
-def test_a_seed_by_mistral_s_name_draws_the_same_answer() -> None:
-    messages = [{"role": "user", "content": "Hi"}]
-    asked = from_chat({"messages": messages, "random_seed": 7}).request
-    assert asked.parameters == from_chat({"messages": messages, "seed": 7}).request.parameters
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (dict.fromkeys(name for name in FULL if name != "messages"), {}),
+        ({"max_retries": 2}, {}),
+        ({"prompt_cache_key": "k", "verbosity": "medium"}, {}),
+        ({"random_seed": 7}, {"seed": 7}),
+        ({"stop": "END"}, {"stop": ["END"]}),
+        ({"stop": ["END", ""]}, {"stop": ["END"]}),
+    ],
+)
+def test_another_spelling_asks_the_same(said: dict[str, Any], meant: dict[str, Any]) -> None:
+    one, other = (from_chat({"messages": ASK} | body).request for body in (said, meant))
+    assert one.parameters == other.parameters
 
 
 def test_final_assistant_message_is_continued_only_when_asked() -> None:
@@ -156,83 +114,67 @@ def test_final_assistant_message_is_continued_only_when_asked() -> None:
     assert from_chat(asked).request.continue_final
 
 
-@pytest.mark.parametrize("stop", ["END", ["END"], ["END", ""]])
-def test_stop_is_a_string_or_a_list(stop: Any) -> None:
-    assert from_chat({"messages": ASK, "stop": stop}).request.parameters.stop == ("END",)
+def one_part(part: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [part]}]}
 
 
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        ({"logit_bias": [5.0]}, "logit_bias"),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type"),
         ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice.type"),
-        ({"functions": [{}]}, "functions"),
-        ({"function_call": {"name": "x"}}, "function_call"),
-        ({"modalities": ["text", "audio"]}, "modalities"),
-        ({"audio": {"voice": "x"}}, "audio"),
-        ({"web_search_options": {}}, "web_search_options"),
         ({"add_generation_prompt": False}, "add_generation_prompt"),
         ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages[0].role"),
         ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "messages[0].function_call"),
+        (one_part({"type": "image", "path": "/etc/passwd"}), "messages[0].content[0].path"),
     ],
 )
 def test_what_would_change_the_answer_is_refused_never_ignored(change: dict[str, Any], param: str) -> None:
     assert refusal(from_chat, {"messages": ASK} | change) == ("unsupported_parameter", param)
 
 
-def one_part(part: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": [part]}]}
+@pytest.mark.parametrize(
+    ("part", "code", "at"),
+    [
+        ("Hi", "invalid_request", ""),
+        ({}, "invalid_request", ".type"),
+        ({"type": "text"}, "invalid_request", ".text"),
+        ({"type": "image"}, "invalid_request", ".image"),
+        ({"type": "image", "url": URL, "image": URL}, "invalid_request", ""),
+        ({"type": "image_url", "image_url": {"url": 5}}, "invalid_request", ".image_url.url"),
+        ({"type": "image_url", "image_url": {"url": "/etc/passwd"}}, "invalid_image_url", ".image_url.url"),
+        ({"type": "text", "text": "a", "url": URL}, "unknown_field", ".url"),
+    ],
+)
+def test_wrong_part_of_a_message_is_named(part: Any, code: str, at: str) -> None:
+    assert refusal(from_chat, one_part(part)) == (code, f"messages[0].content[0]{at}")
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "param"),
+    ("change", "param"),
     [
-        ({"messages": None}, "invalid_request", "messages"),
-        ({"messages": []}, "invalid_request", "messages"),
-        ({"messages": "Hi"}, "invalid_request", "messages"),
-        ({"messages": ["Hi"]}, "invalid_request", "messages[0]"),
-        ({"messages": [{"content": "Hi"}]}, "invalid_request", "messages[0].role"),
-        ({"messages": [{"role": "robot", "content": "Hi"}]}, "invalid_request", "messages[0].role"),
-        ({"messages": [{"role": "user"}]}, "invalid_request", "messages[0].content"),
-        ({"messages": [{"role": "user", "content": []}]}, "invalid_request", "messages[0].content"),
-        ({"messages": [{"role": "user", "content": 5}]}, "invalid_request", "messages[0].content"),
-        (one_part("Hi"), "invalid_request", "messages[0].content[0]"),
-        (one_part({}), "invalid_request", "messages[0].content[0].type"),
-        (one_part({"type": "picture"}), "invalid_request", "messages[0].content[0].type"),
-        (one_part({"type": "text"}), "invalid_request", "messages[0].content[0].text"),
-        (one_part({"type": "image"}), "invalid_request", "messages[0].content[0].image"),
-        (
-            one_part({"type": "image", "path": "/etc/passwd"}),
-            "unsupported_parameter",
-            "messages[0].content[0].path",
-        ),
-        (one_part({"type": "text", "text": "a", "url": URL}), "unknown_field", "messages[0].content[0].url"),
-        (one_part({"type": "image", "url": URL, "image": URL}), "invalid_request", "messages[0].content[0]"),
-        (
-            one_part({"type": "image_url", "image_url": {"url": 5}}),
-            "invalid_request",
-            "messages[0].content[0].image_url.url",
-        ),
-        (
-            one_part({"type": "image_url", "image_url": {"url": "/etc/passwd"}}),
-            "invalid_image_url",
-            "messages[0].content[0].image_url.url",
-        ),
-        ({"max_tokens": 0}, "invalid_request", "max_tokens"),
-        ({"max_tokens": 1, "max_completion_tokens": 2}, "invalid_request", "max_completion_tokens"),
-        ({"temperature": -1}, "invalid_request", "temperature"),
-        ({"temperature": "hot"}, "invalid_request", "temperature"),
-        ({"top_p": -0.1}, "invalid_request", "top_p"),
-        ({"top_k": -2}, "invalid_request", "top_k"),
-        ({"seed": 2**63}, "invalid_request", "seed"),
-        ({"stop": [*"abcdefghijklmnopq"]}, "invalid_request", "stop"),
-        ({"stop": ["a", 1]}, "invalid_request", "stop[1]"),
-        ({"continue_final_message": True}, "invalid_request", "continue_final_message"),
+        ({"messages": None}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "Hi"}, "messages"),
+        ({"messages": ["Hi"]}, "messages[0]"),
+        ({"messages": [{"content": "Hi"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1, "max_completion_tokens": 2}, "max_completion_tokens"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_p": -0.1}, "top_p"),
+        ({"seed": 2**63}, "seed"),
+        ({"stop": [*"abcdefghijklmnopq"]}, "stop"),
+        ({"stop": ["a", 1]}, "stop[1]"),
+        ({"metadata": {"a": "x" * 513}}, "metadata.a"),
+        ({"continue_final_message": True}, "continue_final_message"),
     ],
 )
-def test_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -> None:
-    assert refusal(from_chat, {"messages": ASK} | change) == (code, param)
+def test_wrong_field_is_named(change: dict[str, Any], param: str) -> None:
+    assert refusal(from_chat, {"messages": ASK} | change) == ("invalid_request", param)
 
 
 def test_no_broken_body_is_answered_with_a_server_error() -> None:
@@ -264,8 +206,7 @@ def test_chunks_are_what_openai_clients_and_published_snippets_read() -> None:
 def test_a_stream_says_what_answered_as_soon_as_it_is_known(
     form: type[ChunkWriter[Any]], view: JobView
 ) -> None:
-    result = succeeded().result
-    assert result is not None
+    result = result_of(succeeded())
     stream = form(view, usage=True)
     said = stream.piece({"text": "A red"})
     assert [c["system_fingerprint"] for c in said] == [view.result and result.fingerprint]
@@ -275,9 +216,8 @@ def test_a_stream_says_what_answered_as_soon_as_it_is_known(
 @pytest.mark.parametrize(("priority", "tier"), [("batch", "flex"), ("interactive", "priority")])
 def test_a_caller_hears_which_tier_served_his_chat(priority: Priority, tier: str) -> None:
     view = replace(succeeded(), priority=priority)
-    assert view.result is not None
     stream = ChatChunkWriter(view, usage=True)
-    told = [to_completion(view, "m", 0), *stream.opening(1), *stream.ending(view.result)]
+    told = [to_completion(view, "m", 0), *stream.opening(1), *stream.ending(result_of(view))]
     assert {each["service_tier"] for each in told} == {tier}
 
 

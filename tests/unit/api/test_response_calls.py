@@ -1,7 +1,7 @@
 """Calls of functions in OpenAI's Responses: as items that come in, go out and are listed, and as events."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +24,7 @@ from shared.tool_calls.numbering import numbers
 from tests.support.golden import assert_golden
 from tests.support.refusal import refusal
 from tests.support.tools import CLOCK, WEATHER
-from tests.support.views import QUEUED, succeeded
+from tests.support.views import QUEUED, answered, result_of
 
 TOOLS = [{"type": "function", **tool["function"]} for tool in (WEATHER, CLOCK)]
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "clock", "arguments": "{}"}
@@ -42,14 +42,11 @@ WROTE = (
     'Let me look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "unit": "c"}}\n</tool_call>'
     '\n<tool_call>\n{"name": "clock"}\n</tool_call>'
 )
+CLOCK_CALL = '<tool_call>{"name": "clock"}</tool_call>'
+MIXED = f"I look.\n{CLOCK_CALL}\nDone.\n{CLOCK_CALL}"
+called = partial(answered, syntax="hermes")
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 ITEM: TypeAdapter[Any] = TypeAdapter(ResponseItem)
-
-
-def called(text: str = WROTE) -> JobView:
-    view = succeeded(text)
-    assert view.result is not None
-    return replace(view, result=view.result.model_copy(update={"syntax": "hermes"}))
 
 
 def stored(view: JobView = QUEUED, **asked: Any) -> StoredResponse:
@@ -68,13 +65,10 @@ def story(text: str, *pieces: str) -> list[Any]:
 def test_calls_and_what_they_gave_are_turns_of_the_conversation() -> None:
     request = from_response(ASKED).request
 
+    call = ToolCall(id="call_1", name="clock", arguments="{}")
     assert request.messages == (
         Message(role="user", parts=(Text(text="How late is it?"),)),
-        Message(
-            role="assistant",
-            parts=(Text(text="Let me look."),),
-            calls=(ToolCall(id="call_1", name="clock", arguments="{}"),),
-        ),
+        Message(role="assistant", parts=(Text(text="Let me look."),), calls=(call,)),
         Message(role="tool", parts=(Text(text="Noon."),), answers="call_1", param="input[3].call_id"),
     )
     assert request.tools is not None
@@ -99,33 +93,26 @@ def test_a_call_without_words_before_it_is_a_turn_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "param"),
+    ("item", "code", "field"),
     [
-        ({**CALL, "name": "a b"}, "input[0].name"),
-        ({**CALL, "arguments": "[]"}, "input[0].arguments"),
-        ({**CALL, "call_id": ""}, "input[0].call_id"),
-        ({**GIVEN, "call_id": "x" * 257}, "input[0].call_id"),
-        ({**GIVEN, "output": 5}, "input[0].output"),
+        ({**CALL, "name": "a b"}, "invalid_request", "name"),
+        ({**CALL, "arguments": "[]"}, "invalid_request", "arguments"),
+        ({**CALL, "call_id": ""}, "invalid_request", "call_id"),
+        ({**GIVEN, "call_id": "x" * 257}, "invalid_request", "call_id"),
+        ({**GIVEN, "output": 5}, "invalid_request", "output"),
+        ({**CALL, "namespace": "crm"}, "unsupported_parameter", "namespace"),
+        ({**CALL, "async": True}, "unsupported_parameter", "async"),
+        ({**GIVEN, "caller": {"type": "program", "caller_id": "c"}}, "unsupported_parameter", "caller"),
     ],
 )
-def test_a_wrong_field_of_an_item_is_named(item: dict[str, Any], param: str) -> None:
-    assert refusal(from_response, {"input": [item]}) == ("invalid_request", param)
-
-
-@pytest.mark.parametrize(
-    ("item", "param"),
-    [
-        ({**CALL, "namespace": "crm"}, "input[0].namespace"),
-        ({**CALL, "async": True}, "input[0].async"),
-        ({**GIVEN, "caller": {"type": "program", "caller_id": "c"}}, "input[0].caller"),
-    ],
-)
-def test_a_call_of_openai_s_own_kinds_is_refused_by_name(item: dict[str, Any], param: str) -> None:
-    assert refusal(from_response, {"input": [item]}) == ("unsupported_parameter", param)
+def test_a_wrong_field_of_an_item_and_one_of_openai_s_own_kinds_is_named(
+    item: dict[str, Any], code: str, field: str
+) -> None:
+    assert refusal(from_response, {"input": [item]}) == (code, f"input[0].{field}")
 
 
 def test_a_response_that_calls_is_what_openai_clients_read() -> None:
-    told = to_response(stored(called(), tool_choice="required", parallel_tool_calls=False))
+    told = to_response(stored(called(WROTE), tool_choice="required", parallel_tool_calls=False))
     assert_golden("response_calls", told)
     read = Response.model_validate(told)
     assert [item.type for item in read.output] == ["message", "function_call", "function_call"]
@@ -134,7 +121,7 @@ def test_a_response_that_calls_is_what_openai_clients_read() -> None:
 
 def test_a_response_names_the_function_that_it_had_to_call() -> None:
     named = {"type": "function", "name": "clock"}
-    assert to_response(stored(called(), tool_choice=named))["tool_choice"] == named
+    assert to_response(stored(called(WROTE), tool_choice=named))["tool_choice"] == named
 
 
 @pytest.mark.parametrize("tools", [TOOLS, [], None])
@@ -143,7 +130,7 @@ def test_a_response_tells_the_choice_and_the_functions_that_it_was_sent(tools: l
     told: Any = to_response(stored(**asked))
     default = {"description": None, "parameters": NOTHING, "strict": False}
     assert {name: told[name] for name in asked} == asked | {"tools": [default | t for t in tools or []]}
-    assert Response.model_validate(to_response(stored(called(), **asked))).tool_choice == "none"
+    assert Response.model_validate(to_response(stored(called(WROTE), **asked))).tool_choice == "none"
     assert to_response(stored(tools=tools, parallel_tool_calls=False))["parallel_tool_calls"] is False
 
 
@@ -172,18 +159,6 @@ def test_the_events_of_calls_give_the_response_at_the_end() -> None:
     assert arguments == ['{"city": "Oslo", "unit": "c"}', "{}"]
 
 
-def test_words_behind_calls_keep_their_place() -> None:
-    text = '<tool_call>{"name": "clock"}</tool_call>\nWait.'
-    told = story(text, text)
-    assert [item["type"] for item in told[-1]["response"]["output"]] == ["function_call", "message"]
-    indexes = [e["output_index"] for e in told if e["type"] == "response.output_text.delta"]
-    assert indexes == [1]
-
-
-CLOCK_CALL = '<tool_call>{"name": "clock"}</tool_call>'
-MIXED = f"I look.\n{CLOCK_CALL}\nDone.\n{CLOCK_CALL}"
-
-
 @pytest.mark.parametrize("step", [1, 7, 200])
 @pytest.mark.parametrize("text", [MIXED, f"{CLOCK_CALL}{CLOCK_CALL}Wait.", f"Words. {CLOCK_CALL}", "Words."])
 def test_a_client_that_builds_its_turn_from_a_stream_has_the_items_of_the_answer(
@@ -207,9 +182,8 @@ def test_a_client_that_builds_its_turn_from_a_stream_has_the_items_of_the_answer
 def test_words_behind_a_call_come_back_as_the_one_turn_that_they_were() -> None:
     """A template may refuse two turns of the assistant in a row; sent back or gone on from is the same."""
     view = called(MIXED)
-    assert view.result is not None
     then = from_response({"input": [GIVEN]})
-    by_name = continued(then.request, then.fields, stored(view), view.result).messages[-2]
+    by_name = continued(then.request, then.fields, stored(view), result_of(view)).messages[-2]
     given = [GIVEN | {"call_id": call.id} for call in by_name.calls]
     sent = from_response({"input": [*to_response(stored(view))["output"], *given]}).request.messages[0]
     assert by_name.parts == (Text(text="I look.\n\nDone."),)
@@ -220,10 +194,7 @@ def test_each_message_of_an_answer_has_the_logprobs_of_its_own_words() -> None:
     cuts = [0, 3, 9, 30, 47, 50, 53, 70, len(MIXED)]
     pieces = [MIXED[a:b] for a, b in pairwise(cuts)]
     logprobs = tuple(TokenLogprob(a, Candidate(p, -0.5), ()) for a, p in zip(cuts, pieces, strict=False))
-    view = called(MIXED)
-    assert view.result is not None
-    choice = view.result.choices[0].model_copy(update={"logprobs": logprobs})
-    view = replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+    view = called(MIXED, choice={"logprobs": logprobs})
     told = ResponseEventWriter(stored())
     texts = [{"text": p, "syntax": "hermes", "logprobs": [n]} for p, n in zip(pieces, logprobs, strict=True)]
     events = [t for n, data in enumerate(texts) for t in told.events(Event(n, "text", data, 0))]
@@ -238,19 +209,17 @@ def test_each_message_of_an_answer_has_the_logprobs_of_its_own_words() -> None:
 
 
 def test_a_response_of_calls_alone_speaks_no_message() -> None:
-    told = story('<tool_call>{"name": "clock"}</tool_call>', '<tool_call>{"name": "clock"}</tool_call>')
+    told = story(CLOCK_CALL, CLOCK_CALL)
     assert not [event for event in told if "content_part" in event["type"]]
     assert [item["type"] for item in told[-1]["response"]["output"]] == ["function_call"]
 
 
 def test_the_next_turn_answers_the_calls_of_the_response_before() -> None:
-    before = stored(called())
+    before = stored(called(WROTE))
     output: Any = to_response(before)["output"]
     [item] = [i for i in output if i.get("name") == "weather"]
-    asked = {"input": [{**GIVEN, "call_id": item["call_id"]}], "previous_response_id": "resp_0"}
-    call = from_response(asked)
-    assert before.job.result is not None
-    question = continued(call.request, call.fields, before, before.job.result)
+    call = from_response({"input": [{**GIVEN, "call_id": item["call_id"]}], "previous_response_id": "resp_0"})
+    question = continued(call.request, call.fields, before, result_of(before.job))
 
     assert [m.role for m in question.messages[-2:]] == ["assistant", "tool"]
     assert question.messages[-2].parts == (Text(text="Let me look."),)
@@ -260,12 +229,8 @@ def test_the_next_turn_answers_the_calls_of_the_response_before() -> None:
 def test_the_items_of_the_input_are_listed_as_openai_clients_read_them() -> None:
     items, more = page(input_items(stored()), limit=20, after=None, ascending=True)
     listed: Any = to_item_list(items, more, {})
-    assert [item["type"] for item in listed["data"]] == [
-        "message",
-        "message",
-        "function_call",
-        "function_call_output",
-    ]
+    kinds = [item["type"] for item in listed["data"]]
+    assert kinds == ["message", "message", "function_call", "function_call_output"]
     assert len({item["id"] for item in listed["data"]}) == 4
     for item in listed["data"]:
         ITEM.validate_python(item)

@@ -22,18 +22,14 @@ from shared.job import Event, JobView
 from shared.request import Image, Message, Request, Text
 from shared.result import Candidate, TokenLogprob
 from tests.support.golden import assert_golden
-from tests.support.views import QUEUED, failed, succeeded
+from tests.support.views import QUEUED, answered, failed, result_of, succeeded
 
 SCHEMA = {"type": "object", "properties": {"colour": {"type": "string"}}}
+URL = "https://example.org/a.png"
+SHOWN = [{"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": URL}]
 ASKED: dict[str, Any] = {
     "input": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "input_text", "text": "What is this?"},
-                {"type": "input_image", "image_url": "https://example.org/a.png"},
-            ],
-        },
+        {"role": "user", "content": SHOWN},
         {"role": "assistant", "content": [{"type": "output_text", "text": "A square."}]},
         {"role": "user", "content": "Which colour?"},
     ],
@@ -63,10 +59,7 @@ def stored(view: JobView = QUEUED, **asked: Any) -> StoredResponse:
 
 
 def cut() -> JobView:
-    view = succeeded()
-    assert view.result is not None
-    choice = view.result.choices[0].model_copy(update={"finish_reason": "length", "logprobs": TOLD})
-    return replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+    return answered(choice={"finish_reason": "length", "logprobs": TOLD})
 
 
 def story(held: StoredResponse, *events: Event, ended: JobView | None = None) -> list[Any]:
@@ -89,10 +82,6 @@ def test_a_response_is_what_openais_clients_read_at_every_moment_of_its_life() -
     assert_golden("responses", [to_response(held) for held in RESPONSES.values()])
 
 
-def test_a_bound_on_openais_own_tools_is_taken_and_told_again() -> None:
-    assert to_response(stored(max_tool_calls=3))["max_tool_calls"] == 3
-
-
 @pytest.mark.parametrize("status", RESPONSES)
 def test_openais_own_types_take_a_response_of_every_status(status: str) -> None:
     body = to_response(RESPONSES[status])
@@ -104,17 +93,13 @@ def test_openais_own_types_take_a_response_of_every_status(status: str) -> None:
 
 
 def test_the_schema_that_an_answer_is_held_to_is_told() -> None:
-    told = to_response(stored())["text"]["format"]
-    assert told == {
-        "type": "json_schema",
-        "name": "seen",
-        "strict": True,
-        "schema": {**SCHEMA, "additionalProperties": False},
-    }
-    assert to_response(stored(text=None))["text"]["format"] == {"type": "text"}
-    assert to_response(stored(text={"format": {"type": "json_object"}}))["text"]["format"] == {
-        "type": "json_object"
-    }
+    held = {"name": "seen", "strict": True, "schema": {**SCHEMA, "additionalProperties": False}}
+    plain: dict[str, Any] = {"type": "json_object"}
+    told = [
+        to_response(stored(**said))["text"]["format"]
+        for said in ({}, {"text": None}, {"text": {"format": plain}})
+    ]
+    assert told == [{"type": "json_schema", **held}, {"type": "text"}, plain]
 
 
 def test_a_stream_is_what_openais_clients_read() -> None:
@@ -135,20 +120,13 @@ def kinds(told: list[Any]) -> list[str]:
     return [t["type"].removeprefix("response.") for t in told]
 
 
-SPOKEN = ["output_text.done", "content_part.done", "output_item.done"]
+ADDED = ["in_progress", "output_item.added", "content_part.added"]
 
 
 def test_a_response_in_the_background_waits_in_line_before_it_is_in_progress() -> None:
     whole = story(stored(background=True), *STORY, ended=succeeded())
 
-    assert kinds(whole)[:6] == [
-        "created",
-        "queued",
-        "in_progress",
-        "output_item.added",
-        "content_part.added",
-        "output_text.delta",
-    ]
+    assert kinds(whole)[:6] == ["created", "queued", *ADDED, "output_text.delta"]
     assert [t["response"]["status"] for t in whole[:3]] == ["queued", "queued", "in_progress"]
     assert kinds(whole).count("in_progress") == 1, "told again for the second attempt"
 
@@ -156,8 +134,8 @@ def test_a_response_in_the_background_waits_in_line_before_it_is_in_progress() -
 def test_an_answer_that_was_known_already_is_told_as_a_whole_story() -> None:
     told = story(stored(background=True), STORY[0], ended=succeeded(""))
 
-    added = ["in_progress", "output_item.added", "content_part.added"]
-    assert kinds(told) == ["created", "queued", *added, *SPOKEN, "completed"]
+    spoken = ["output_text.done", "content_part.done", "output_item.done"]
+    assert kinds(told) == ["created", "queued", *ADDED, *spoken, "completed"]
 
 
 @pytest.mark.parametrize(
@@ -184,19 +162,13 @@ def test_what_a_reader_sees_first_does_not_depend_on_when_it_reads() -> None:
 
 def test_a_conversation_goes_on_behind_the_answer_and_without_the_old_instructions() -> None:
     earlier = stored(succeeded())
-    assert earlier.job.result is not None
     call = from_response({"input": "Sure?", "instructions": "Shout."})
-    question = continued(call.request, call.fields, earlier, earlier.job.result)
+    question = continued(call.request, call.fields, earlier, result_of(earlier.job))
 
+    shown = Image(url=URL, param="previous_response_id")
     assert question.messages == (
         Message(role="system", parts=(Text(text="Shout."),)),
-        Message(
-            role="user",
-            parts=(
-                Text(text="What is this?"),
-                Image(url="https://example.org/a.png", param="previous_response_id"),
-            ),
-        ),
+        Message(role="user", parts=(Text(text="What is this?"), shown)),
         Message(role="assistant", parts=(Text(text="A square."),)),
         Message(role="user", parts=(Text(text="Which colour?"),)),
         Message(role="assistant", parts=(Text(text="A red square."),)),
@@ -211,12 +183,8 @@ def test_the_input_is_listed_in_items_of_openais_types() -> None:
     listed: Any = to_item_list(items, more, {})
 
     assert [i["role"] for i in listed["data"]] == ["user", "assistant", "user"]
-    assert [p["type"] for i in listed["data"] for p in i["content"]] == [
-        "input_text",
-        "input_image",
-        "output_text",
-        "input_text",
-    ]
+    types = [part["type"] for item in listed["data"] for part in item["content"]]
+    assert types == ["input_text", "input_image", "output_text", "input_text"]
     for item in listed["data"]:
         TypeAdapter(ResponseItem).validate_python(item)
 
@@ -244,14 +212,13 @@ def test_a_picture_of_the_input_is_told_where_it_is_asked_for() -> None:
 
 
 def test_a_picture_of_the_input_is_told_as_closely_as_it_was_to_be_looked_at() -> None:
-    shown = [{"type": "input_image", "image_url": "https://example.org/a.png", "detail": d} for d in DETAILS]
+    shown = [SHOWN[1] | {"detail": detail} for detail in DETAILS]
     asked = from_response({"input": [{"role": "user", "content": shown}]})
     # As the record tells it, which is that of all who asked the same.
     record = Request.model_validate_json(asked.request.model_dump_json())
     earlier = StoredResponse(succeeded(), record, asked.fields)
     then = from_response({"input": [{"role": "user", "content": shown[:1]}]})
-    assert earlier.job.result is not None
-    question = continued(then.request, then.fields, earlier, earlier.job.result)
+    question = continued(then.request, then.fields, earlier, result_of(earlier.job))
     later = StoredResponse(QUEUED, question, with_details(then.fields, question))
 
     listed: Any = to_item_list(input_items(later), has_more=False, media={})["data"]
