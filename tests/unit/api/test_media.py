@@ -59,52 +59,39 @@ def test_a_drawing_may_be_written_as_text_as_in_the_web(payload: str) -> None:
     assert medium(Image, f"data:image/svg+xml{payload}", "p") == Image(data=DRAWING.encode(), param="p")
 
 
-def test_base64_of_a_jpeg_is_not_taken_for_a_path() -> None:
-    jpeg = b"\xff\xd8\xff\xe0\x00\x10JFIF"
-    assert medium(Image, base64.b64encode(jpeg).decode(), "p").data == jpeg
-
-
 @pytest.mark.parametrize(
     "value",
     [
-        "",
-        "  ",
-        "/etc/passwd",
-        "/pictures/cat.png",
-        "file:///etc/passwd",
-        "FILE:/etc/passwd",
-        "C:\\Users\\me\\cat.png",
-        "\\\\host\\share",
-        "./cat.png",
-        "~/cat.png",
-        "cat.png",
-        "ftp://example.org/cat.png",
-        "blob:https://example.org/1",
-        "javascript:alert(1)",
-        "gopher://x",
-        "//example.org/cat.png",
-        "https:",
-        "data:,hello",
-        "data:image/png,hello",
-        "data:image/png;base64,",
-        "data:image/png;base64,====",
-        "data:image/png;base64,a",
-        "data:image/png;base64,not base64!",
-        "data:image/png;base64,äöü",
-        "data:image/png;base64,%ff",
-        "data:image/png;base64," + "%41" * 1000,
-        "data:" + "x" * 1000,
-        "ä",
-        "a",
-        "https://example.org/" + "x" * MAX_URL_CHARS,
+        *("", "  ", "/etc/passwd", "/pictures/cat.png", "file:///etc/passwd", "FILE:/etc/passwd"),
+        *("C:\\Users\\me\\cat.png", "\\\\host\\share", "./cat.png", "~/cat.png", "cat.png"),
+        *("ftp://example.org/cat.png", "blob:https://example.org/1", "javascript:alert(1)", "gopher://x"),
+        *("//example.org/cat.png", "https:", "data:,hello", "data:image/png,hello", "data:image/png;base64,"),
+        *("data:image/png;base64,====", "data:image/png;base64,a", "data:image/png;base64,not base64!"),
+        *("data:image/png;base64,äöü", "data:image/png;base64,%ff", "data:image/png;base64," + "%41" * 1000),
+        *("data:" + "x" * 1000, "ä", "a", "https://example.org/" + "x" * MAX_URL_CHARS),
     ],
 )
 def test_anything_else_is_refused_and_not_repeated(value: str) -> None:
     with pytest.raises(CallerError) as refused:
-        medium(Image, value, "messages[0].content[1].image_url.url")
-    assert refused.value.code == "invalid_image_url"
-    assert refused.value.param == "messages[0].content[1].image_url.url"
+        medium(Image, value, "content[1].url")
+    assert (refused.value.code, refused.value.param) == ("invalid_image_url", "content[1].url")
     assert len(refused.value.message) < 250
+
+
+@pytest.mark.parametrize(
+    ("words", "times"),
+    [
+        *(
+            (words, 1)
+            for words in ("", "What?", "a [link](https://e.org) and !bang", "![open](", "![a]", "![[]](")
+        ),
+        *((half, 100_000) for half in ("![", "![](", "![](a(", "![]((", "![](()")),
+        ("![](" + "a()" * 1_000_000 + ")", 1),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_prompt_without_pictures_is_one_text_and_read_in_linear_time(words: str, times: int) -> None:
+    assert prompt_parts(words * times) == (Text(text=words * times),)
 
 
 def test_markdown_pictures_split_the_prompt_in_order() -> None:
@@ -125,27 +112,9 @@ def test_a_markdown_picture_in_base64_may_have_line_breaks() -> None:
     assert parts == (Image(data=PNG, param="inputs"), Text(text="What?"))
 
 
-@pytest.mark.parametrize(
-    "prompt", ["", "What?", "a [link](https://e.org) and !bang", "![open](", "![a]", "![[]]("]
-)
-def test_prompt_without_pictures_is_one_text(prompt: str) -> None:
-    assert prompt_parts(prompt) == (Text(text=prompt),)
-
-
 @pytest.mark.parametrize("target", ["/etc/passwd", "file:///etc/passwd", "cat.png", ""])
 def test_markdown_picture_of_a_file_is_refused(target: str) -> None:
     assert refusal(prompt_parts, f"What is ![]({target})?") == ("invalid_image_url", "inputs")
-
-
-@pytest.mark.parametrize("unit", ["![", "![](", "![](a(", "![]((", "![](()"])
-def test_a_prompt_of_half_written_pictures_is_read_in_linear_time(unit: str) -> None:
-    prompt = unit * 100_000
-    assert prompt_parts(prompt) == (Text(text=prompt),)
-
-
-def test_a_target_of_endless_parentheses_is_text() -> None:
-    prompt = "![](" + "a()" * 1_000_000 + ")"
-    assert prompt_parts(prompt) == (Text(text=prompt),)
 
 
 def test_no_more_pictures_are_read_than_any_installation_takes() -> None:

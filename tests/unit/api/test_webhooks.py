@@ -63,13 +63,8 @@ def test_openai_s_client_unwraps_it(secret: str) -> None:
 @pytest.mark.parametrize(
     "secret",
     [
-        "",
-        "fifteen bytes..",
-        "whsec_",
-        "whsec_AAAA",
-        "whsec_not base64 at all!!!!!!",
-        "whsec_" + 20 * "A" + "!" + 20 * "A",
-        "x" * 257,
+        *("", "fifteen bytes..", "whsec_", "whsec_AAAA", "whsec_not base64 at all!!!!!!"),
+        *("whsec_" + 20 * "A" + "!" + 20 * "A", "x" * 257),
     ],
 )
 def test_a_secret_that_protects_nothing_is_refused_without_repeating_it(secret: str) -> None:

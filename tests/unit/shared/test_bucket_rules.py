@@ -29,19 +29,11 @@ def test_a_caller_may_name_what_the_operator_opened(
 @pytest.mark.parametrize(
     "url",
     [
-        "s3://photos/shared-by-others/a.jpg",
-        "s3://photos/shared/../secret/a.jpg",
-        "s3://photos/shared//a.jpg",
-        "s3://photos/shared/./a.jpg",
-        "s3://photos/shared/",
-        "s3://photos/shared/a\n.jpg",
-        "s3://photos/own/acme/a.jpg",
-        "s3://photos/own/{caller}/a.jpg",
-        "s3://photos",
-        "s3://other/shared/a.jpg",
-        "s3://photos@evil/shared/a.jpg",
-        "gs://photos/shared/a.jpg",
-        "gs://acme/in/a.jpg",
+        *("s3://photos/shared-by-others/a.jpg", "s3://photos/shared/../secret/a.jpg"),
+        *("s3://photos/shared//a.jpg", "s3://photos/shared/./a.jpg", "s3://photos/shared/"),
+        *("s3://photos/shared/a\n.jpg", "s3://photos/own/acme/a.jpg", "s3://photos/own/{caller}/a.jpg"),
+        *("s3://photos", "s3://other/shared/a.jpg", "s3://photos@evil/shared/a.jpg"),
+        *("gs://photos/shared/a.jpg", "gs://acme/in/a.jpg"),
     ],
 )
 def test_another_callers_prefix_another_bucket_and_a_path_around_them_are_refused(url: str) -> None:

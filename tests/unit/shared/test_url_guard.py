@@ -5,6 +5,7 @@ import pytest
 
 from shared.errors import CallerError
 from shared.url_guard import AddressRules, check_url, is_public, may_connect
+from tests.support.refusal import refusal
 
 # fmt: off
 NOT_PUBLIC = [
@@ -19,64 +20,27 @@ NOT_PUBLIC = [
 # fmt: on
 
 HOSTILE = [
-    "file:///etc/passwd",
-    "ftp://pictures.example/a.png",
-    "data:image/png;base64,AAAA",
-    "/etc/passwd",
-    "//pictures.example/a.png",
-    "",
-    "http:///a.png",
-    "http:a.png",
-    "http://user:secret@pictures.example/",
-    "http://127.0.0.1:8099\\@pictures.example/",
-    "http:// pictures.example/",
-    "http://pictures.example /a",
-    "http://pictures.example:80 /a",
-    "http://pictures .example/a",
-    "http:/ /pictures.example/a",
-    "http://pictures.example/a\u00a0b",
-    "http://pictures.example/\r\nHost: other",
-    "http://pictures.example\t/",
-    "http://\ud800.example/",
-    "http://pictures..example/",
-    "http://pic\u200dtures.example/",
-    "http://pictures%00.example/",
-    "http://" + ".".join(["a" * 60] * 5) + "/",
-    "http://pictures.example/" + "a" * 9000,
-    "http://pictures.example:22/",
-    "http://pictures.example:6379/",
-    "http://pictures.example:99999/",
-    "http://pictures.example:x/",
-    "http://[::1",
-    "http://[v1.x]/",
-    "http://[fe80::1%25eth0]/",
-    "http://localhost/",
-    "http://LOCALHOST./",
-    "http://a.localhost/",
-    "http://printer.local/",
-    "http://metadata.google.internal/",
-    "http://2130706433/",
-    "http://0x7f000001/",
-    "http://0x7f.1/",
-    "http://0177.0.0.1/",
-    "http://127.1/",
-    "http://256.1.1.1/",
-    "http://\uff11\uff12\uff17.0.0.1/",
-    "http://127\u30020\u30020\u30021/",
-    "http://\u24dbocalhost/",
+    *("file:///etc/passwd", "ftp://pictures.example/a.png", "data:image/png;base64,AAAA", "/etc/passwd"),
+    *("//pictures.example/a.png", "", "http:///a.png", "http:a.png", "http://user:secret@pictures.example/"),
+    *("http://127.0.0.1:8099\\@pictures.example/", "http:// pictures.example/", "http://pictures.example /a"),
+    *("http://pictures.example:80 /a", "http://pictures .example/a", "http:/ /pictures.example/a"),
+    *("http://pictures.example/a\u00a0b", "http://pictures.example/\r\nHost: other"),
+    *("http://pictures.example\t/", "http://\ud800.example/", "http://pictures..example/"),
+    *("http://pic\u200dtures.example/", "http://pictures%00.example/"),
+    *("http://" + ".".join(["a" * 60] * 5) + "/", "http://pictures.example/" + "a" * 9000),
+    *("http://pictures.example:22/", "http://pictures.example:6379/", "http://pictures.example:99999/"),
+    *("http://pictures.example:x/", "http://[::1", "http://[v1.x]/", "http://[fe80::1%25eth0]/"),
+    *("http://localhost/", "http://LOCALHOST./", "http://a.localhost/", "http://printer.local/"),
+    *("http://metadata.google.internal/", "http://2130706433/", "http://0x7f000001/", "http://0x7f.1/"),
+    *("http://0177.0.0.1/", "http://127.1/", "http://256.1.1.1/", "http://\uff11\uff12\uff17.0.0.1/"),
+    *("http://127\u30020\u30020\u30021/", "http://\u24dbocalhost/"),
     *(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/" for ip in NOT_PUBLIC),
 ]
 
 
 @pytest.mark.parametrize("url", HOSTILE, ids=ascii)
 def test_a_url_that_condemns_itself_is_refused_before_anything_is_queued(url: str) -> None:
-    with pytest.raises(CallerError) as refused:
-        check_url(url, AddressRules(), "image")
-    assert (refused.value.code, refused.value.status, refused.value.param) == (
-        "invalid_image_url",
-        400,
-        "image",
-    )
+    assert refusal(check_url, url, AddressRules(), "image") == ("invalid_image_url", "image")
 
 
 @pytest.mark.parametrize("ip", NOT_PUBLIC)
@@ -117,25 +81,31 @@ def test_a_url_leads_where_a_browser_goes_and_to_no_stranger(
     assert tuple(check_url(url, AddressRules(), None)) == expected
 
 
-def test_the_host_header_names_what_the_url_named() -> None:
-    urls = ("http://a.example:80/", "http://a.example:443/", "https://[2606:4700::1]:8443/")
-    authorities = [check_url(url, AddressRules(), None).authority for url in urls]
-    assert authorities == ["a.example", "a.example:443", "[2606:4700::1]:8443"]
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("http://a.example:80/", "a.example"),
+        ("http://a.example:443/", "a.example:443"),
+        ("https://[2606:4700::1]:8443/", "[2606:4700::1]:8443"),
+    ],
+)
+def test_the_host_header_names_what_the_url_named(url: str, authority: str) -> None:
+    assert check_url(url, AddressRules(), None).authority == authority
 
 
 @pytest.mark.parametrize(
-    ("url", "allow"),
+    ("host", "allow"),
     [
-        ("http://127.0.0.1:9/", ("127.0.0.1",)),
-        ("http://10.1.2.3:9000/", ("192.168.0.0/16", "10.0.0.0/8")),
-        ("http://[::1]:9000/", ("::1",)),
-        ("http://store.internal:9000/", ("Store.internal",)),
-        ("http://localhost:9000/", ("localhost",)),
-        ("http://localhost:9000/", ("127.0.0.0/8",)),
+        ("127.0.0.1", ("127.0.0.1",)),
+        ("10.1.2.3", ("192.168.0.0/16", "10.0.0.0/8")),
+        ("[::1]", ("::1",)),
+        ("store.internal", ("Store.internal",)),
+        ("localhost", ("localhost",)),
+        ("localhost", ("127.0.0.0/8",)),
     ],
 )
-def test_what_the_operator_allows_is_reachable_on_any_port(url: str, allow: tuple[str, ...]) -> None:
-    assert check_url(url, AddressRules(allow), None).port in (9, 9000)
+def test_what_the_operator_allows_is_reachable_on_any_port(host: str, allow: tuple[str, ...]) -> None:
+    assert check_url(f"http://{host}:9000/", AddressRules(allow), None).port == 9000
 
 
 @pytest.mark.parametrize(
@@ -147,13 +117,6 @@ def test_no_setting_opens_cloud_metadata_and_no_refusal_says_one_would(ip: str) 
     assert not may_connect(ip_address(ip), "metadata.example", AddressRules(allow))
     with pytest.raises(CallerError, match=r"not public\.$"):
         check_url(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/", AddressRules(allow), None)
-
-
-def test_an_exemption_does_not_leak_to_other_hosts() -> None:
-    assert may_connect(ip_address("10.0.0.1"), "store.internal", AddressRules(("store.internal",)))
-    assert not may_connect(
-        ip_address("10.0.0.1"), "evil.example", AddressRules(("store.internal", "10.0.0.2"))
-    )
 
 
 DENY = ("evil.example", "203.0.113.7", "1.1.1.0/24", "2606:4700::/32")
@@ -173,12 +136,17 @@ def test_what_the_operator_denies_is_not_contacted_even_if_allowed(url: str, all
     assert refused.value.code == "invalid_image_url"
 
 
-def test_a_denied_network_is_denied_to_every_name_for_it() -> None:
-    assert not may_connect(ip_address("1.1.1.9"), "innocent.example", AddressRules(deny=DENY))
-    assert may_connect(ip_address("1.1.2.9"), "notevil.example", AddressRules(deny=DENY))
-    assert check_url("http://notevil.example/", AddressRules(deny=DENY), None).host == "notevil.example"
-
-
-def test_a_denied_network_is_denied_inside_ipv6_too() -> None:
-    reach = AddressRules(("::/0",), ("10.0.0.0/8",))
-    assert not may_connect(ip_address("::ffff:10.0.0.1"), "a.example", reach)
+@pytest.mark.parametrize(
+    ("ip", "host", "rules", "reachable"),
+    [
+        ("10.0.0.1", "store.internal", AddressRules(("store.internal",)), True),
+        ("10.0.0.1", "evil.example", AddressRules(("store.internal", "10.0.0.2")), False),
+        ("1.1.1.9", "innocent.example", AddressRules(deny=DENY), False),
+        ("1.1.2.9", "notevil.example", AddressRules(deny=DENY), True),
+        ("::ffff:10.0.0.1", "a.example", AddressRules(("::/0",), ("10.0.0.0/8",)), False),
+    ],
+)
+def test_a_rule_holds_for_its_hosts_and_networks_by_every_name_and_no_others(
+    ip: str, host: str, rules: AddressRules, reachable: bool
+) -> None:
+    assert may_connect(ip_address(ip), host, rules) == reachable
