@@ -2,28 +2,25 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 
-from api.dialects.native.job_requests import from_job
 from api.dialects.native.jobs import to_event, to_job
 from api.dialects.openai.chat import (
     ChatChunkWriter,
     ChunkHead,
     ChunkWriter,
     chat_chunk,
-    from_chat,
     to_completion,
 )
 from api.dialects.openai.completions import TextChunkWriter, text_chunk, to_text_completion
 from shared.job import Event, JobView
-from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
+from shared.result import Candidate, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
 from tests.support.golden import assert_golden
-from tests.support.views import QUEUED, succeeded
+from tests.support.views import QUEUED, answered, result_of
 
 RED, BLUE, END = Candidate(" red", -0.25), Candidate(" blue", -1.5), Candidate("<|end|>", -9999.0, ())
 HALF, OTHER = Candidate("\\xc3", -2.0, (0xC3,)), Candidate("\\xa9", -0.0625, (0xA9,))
@@ -35,15 +32,29 @@ TOLD: Logprobs = (
 HEAD = ChunkHead("cmpl-1", "org/model", 1_700_000_000)
 
 
-def answered(told: Logprobs | None) -> JobView:
-    view = succeeded(" red\u00e9")
-    assert view.result is not None
-    choice = view.result.choices[0].model_copy(update={"logprobs": told})
-    return replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+def told(logprobs: Logprobs | None) -> JobView:
+    return answered(" red\u00e9", choice={"logprobs": logprobs})
+
+
+def test_a_job_and_its_events_tell_them_as_a_chat_does() -> None:
+    view = told(TOLD)
+    (choice,) = to_job(view)["result"]["choices"]
+    data = {"start": 0, "text": " red\u00e9", "ids": [1, 2, 3], "logprobs": stored(TOLD)}
+    _, _, event = to_event(Event(3, "text", data, 1_700_000_000_000), view)
+    chat: Any = to_completion(view, "m", 0)
+    assert choice["logprobs"] == event["logprobs"] == chat["choices"][0]["logprobs"]["content"]
+
+
+def test_where_nobody_asked_nothing_is_kept_and_nothing_told() -> None:
+    view = told(None)
+    assert "logprobs" not in result_of(view).model_dump_json()
+    assert "logprobs" not in to_job(view)["result"]["choices"][0]
+    assert to_completion(view, "m", 0)["choices"][0]["logprobs"] is None
+    assert to_text_completion(view, "m", 0)["choices"][0]["logprobs"] is None
 
 
 def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
-    whole = to_completion(answered(TOLD), "org/model", 1_700_000_000)
+    whole = to_completion(told(TOLD), "org/model", 1_700_000_000)
     chunk = chat_chunk(HEAD, 0, {"content": " red\u00e9"}, logprobs=TOLD)
     assert_golden("chat_logprobs", chunk["choices"][0]["logprobs"])
     read = ChatCompletion.model_validate(whole, strict=True).choices[0].logprobs
@@ -58,7 +69,7 @@ def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
 
 
 def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:
-    whole = to_text_completion(answered(TOLD), "org/model", 1_700_000_000)
+    whole = to_text_completion(told(TOLD), "org/model", 1_700_000_000)
     chunk = text_chunk(HEAD, 0, " red\u00e9", logprobs=TOLD)
     assert_golden("text_logprobs", chunk["choices"][0]["logprobs"])
     assert whole["choices"][0]["logprobs"] == chunk["choices"][0]["logprobs"]
@@ -70,74 +81,38 @@ def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:
 
 def test_of_two_tokens_written_alike_the_likelier_is_told() -> None:
     rare = Candidate(" red", -3.0)
-    told = answered((TokenLogprob(0, rare, (RED, rare)),))
-    logprobs = to_text_completion(told, "org/model", 0)["choices"][0]["logprobs"]
+    view = told((TokenLogprob(0, rare, (RED, rare)),))
+    logprobs = to_text_completion(view, "org/model", 0)["choices"][0]["logprobs"]
     assert logprobs is not None
     assert (logprobs["top_logprobs"], logprobs["token_logprobs"]) == ([{" red": -0.25}], [-3.0])
-
-
-@pytest.mark.parametrize(("asked", "count"), [({}, 0), ({"top_logprobs": 0}, 0), ({"top_logprobs": 2}, 2)])
-def test_who_asks_for_probabilities_gets_as_many_alternatives_as_were_asked_for(
-    asked: dict[str, int], count: int
-) -> None:
-    chat = {"messages": [{"role": "user", "content": "Hi"}], "logprobs": True, **asked}
-    job = {"input": {"prompt": "Hi"}, "parameters": {"logprobs": True, **asked}}
-    assert [r.parameters.logprobs for r in (from_chat(chat).request, from_job(job).request)] == [count] * 2
 
 
 @pytest.mark.parametrize(
     ("form", "whole"), [(ChatChunkWriter, to_completion), (TextChunkWriter, to_text_completion)]
 )
-@pytest.mark.parametrize("told", [(), None])
+@pytest.mark.parametrize("logprobs", [(), None])
 def test_a_stream_of_an_answer_without_text_tells_what_the_whole_answer_does(
-    form: type[ChunkWriter[Any]], whole: Callable[..., dict[str, Any]], told: Logprobs | None
+    form: type[ChunkWriter[Any]], whole: Callable[..., dict[str, Any]], logprobs: Logprobs | None
 ) -> None:
-    view = answered(told)
-    assert view.result is not None
-    [chunk] = form(QUEUED, usage=False).ending(view.result)
+    view = told(logprobs)
+    [chunk] = form(QUEUED, usage=False).ending(result_of(view))
     assert chunk["choices"][0]["logprobs"] == whole(view, "org/model", 0)["choices"][0]["logprobs"]
-    assert (chunk["choices"][0]["logprobs"] is None) == (told is None)
+    assert (chunk["choices"][0]["logprobs"] is None) == (logprobs is None)
 
 
 def test_without_alternatives_a_text_completion_has_none() -> None:
-    told = tuple(token._replace(top=()) for token in TOLD)
-    choices: Any = to_text_completion(answered(told), "m", 0)["choices"]
+    bare = tuple(token._replace(top=()) for token in TOLD)
+    choices: Any = to_text_completion(told(bare), "m", 0)["choices"]
     (choice,) = choices
     assert choice["logprobs"]["top_logprobs"] is None
     assert choice["logprobs"]["token_logprobs"] == [-0.25, -2.0, -0.0625]
 
 
-def test_a_job_and_its_events_tell_them_as_a_chat_does() -> None:
-    (choice,) = to_job(answered(TOLD))["result"]["choices"]
-    data = {"start": 0, "text": " red\u00e9", "ids": [1, 2, 3], "logprobs": stored(TOLD)}
-    _, _, event = to_event(Event(3, "text", data, 1_700_000_000_000), answered(TOLD))
-    chat: Any = to_completion(answered(TOLD), "m", 0)
-    expected = chat["choices"][0]["logprobs"]["content"]
-    assert choice["logprobs"] == event["logprobs"] == expected
-
-
-def test_where_nobody_asked_nothing_is_kept_and_nothing_told() -> None:
-    view = answered(None)
-    assert view.result is not None
-    assert "logprobs" not in view.result.model_dump_json()
-    assert "logprobs" not in to_job(view)["result"]["choices"][0]
-    assert to_completion(view, "m", 0)["choices"][0]["logprobs"] is None
-    assert to_text_completion(view, "m", 0)["choices"][0]["logprobs"] is None
-    assert logprobs_of({"start": 0, "text": "a", "ids": [1]}) is None
-
-
-@pytest.mark.parametrize("told", [TOLD, ()])
-def test_what_is_kept_is_read_again(told: Logprobs) -> None:
-    view = answered(told)
-    assert view.result is not None
-    assert Result.model_validate_json(view.result.model_dump_json()) == view.result
-    assert logprobs_of({"logprobs": stored(told)}) == told
-
-
-def test_a_token_costs_few_bytes_where_it_is_kept() -> None:
-    alternatives = tuple(Candidate(f" word{n}", -10.123456) for n in range(20))
-    choice = Choice(text="", finish_reason="stop", logprobs=(TokenLogprob(100, RED, alternatives),))
-    assert len(choice.model_dump_json()) < 800
+@pytest.mark.parametrize("logprobs", [TOLD, ()])
+def test_what_is_kept_is_read_again(logprobs: Logprobs) -> None:
+    result = result_of(told(logprobs))
+    assert Result.model_validate_json(result.model_dump_json()) == result
+    assert logprobs_of({"logprobs": stored(logprobs)}) == logprobs
 
 
 def test_pieces_joined_keep_the_logprobs_of_each() -> None:
@@ -147,5 +122,5 @@ def test_pieces_joined_keep_the_logprobs_of_each() -> None:
     assert joined([Piece(0, "a", (1,)), Piece(1, "b", (2,))]) == Piece(0, "ab", (1, 2))
 
 
-def stored(told: Logprobs) -> Any:
-    return json.loads(json.dumps(told))
+def stored(logprobs: Logprobs) -> Any:
+    return json.loads(json.dumps(logprobs))

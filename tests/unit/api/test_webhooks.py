@@ -38,12 +38,6 @@ def headers(secret: str) -> dict[str, str]:
     }
 
 
-def test_standard_webhooks_own_library_accepts_the_signature() -> None:
-    assert Verifier(SECRET).verify(BODY, headers(SECRET)) == json.loads(BODY)
-    with pytest.raises(WebhookVerificationError):
-        Verifier(SECRET).verify(BODY + b" ", headers(SECRET))
-
-
 def test_a_secret_of_text_verifies_in_base64_as_the_page_says_and_not_as_it_is() -> None:
     in_base64 = "whsec_" + base64.b64encode(RAW.encode()).decode()
     assert Verifier(in_base64).verify(BODY, headers(RAW)) == json.loads(BODY)
@@ -122,25 +116,14 @@ def test_what_the_operator_allows_may_be_called() -> None:
     assert check_webhook(webhook, LOCAL, settings).host == "127.0.0.1:9000"
 
 
-def test_without_any_secret_a_webhook_is_refused_and_says_why() -> None:
-    with pytest.raises(CallerError, match="secret") as refused:
-        check_webhook(Webhook(URL), LOCAL, Settings())
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "webhook.secret")
-    assert check_webhook(Webhook(URL), LOCAL, Settings(webhook=WebhookSettings(secret=SecretStr(RAW)))).host
-
-
 def test_the_job_shows_its_webhook_and_how_it_was_told() -> None:
     tries = (Delivery("job.failed", 1500, 20, None, "no"), Delivery("job.failed", 2500, 10, 204, attempt=2))
-    assert to_hook(Hook(URL, ("job.failed",), tries, 2510)) == {
-        "url": URL,
-        "events": ("job.failed",),
-        "deliveries": [
-            {"event": "job.failed", "attempt": 1, "at": 1.5, "ms": 20, "status": None, "error": "no"},
-            {"event": "job.failed", "attempt": 2, "at": 2.5, "ms": 10, "status": 204, "error": None},
-        ],
-        "delivered_at": 2.51,
-        "next_try_at": None,
-    }
+    told = to_hook(Hook(URL, ("job.failed",), tries, 2510))
+    assert told["deliveries"] == [
+        {"event": "job.failed", "attempt": 1, "at": 1.5, "ms": 20, "status": None, "error": "no"},
+        {"event": "job.failed", "attempt": 2, "at": 2.5, "ms": 10, "status": 204, "error": None},
+    ]
+    assert (told["delivered_at"], told["next_try_at"]) == (2.51, None)
 
 
 @pytest.mark.parametrize("named", ["job.failed", "x"])
