@@ -14,94 +14,71 @@ from tests.support.refusal import refusal
 
 @pytest.mark.parametrize("images", [[], [URL], [URL, URL, URL]])
 def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_hf({"inputs": {"text": TURNS, "images": images}})
-    assert (refused.value.code, refused.value.status) == ("image_count_mismatch", 422)
-    assert refused.value.param == "inputs.images"
+    body = {"inputs": {"text": TURNS, "images": images}}
+    assert refusal(from_hf, body) == ("image_count_mismatch", "inputs.images")
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "param"),
+    ("body", "param"),
     [
-        ({}, "invalid_request", "inputs"),
-        ({"inputs": None}, "invalid_request", "inputs"),
-        ({"inputs": 5}, "invalid_request", "inputs"),
-        ({"inputs": {}}, "invalid_request", "inputs"),
-        ({"inputs": []}, "invalid_request", "inputs"),
-        ({"inputs": ["Hi"]}, "invalid_request", "inputs[0]"),
-        ({"inputs": {"text": "Hi", "question": "Hi"}}, "invalid_request", "inputs.question"),
-        ({"inputs": {"text": "Hi", "image": URL, "images": [URL]}}, "invalid_request", "inputs.images"),
-        ({"inputs": {"question": "Hi"}}, "invalid_request", "inputs.image"),
-        ({"inputs": {"text": ["Hi"]}}, "invalid_request", "inputs.text[0]"),
-        ({"inputs": {"image": "/etc/passwd", "text": "Hi"}}, "invalid_image_url", "inputs.image"),
-        ({"inputs": {"images": [URL, "file:///x"], "text": "Hi"}}, "invalid_image_url", "inputs.images[1]"),
-        ({"inputs": "![](/etc/passwd)"}, "invalid_image_url", "inputs"),
-        ({"inputs": "data:image/svg+xml," + "%3Csvg%3E" + "a" * 2**20}, "invalid_image_url", "inputs"),
-        ({"inputs": "\nDATA:image/png,%89PNG"}, "invalid_image_url", "inputs"),
-        ({"inputs": f"data:image/png;base64 ,{B64}"}, "invalid_image_url", "inputs"),
-        ({"inputs": f"data:image/png;name=a,b.png;base64,{B64}"}, "invalid_image_url", "inputs"),
-        ({"inputs": B64, "image": B64}, "invalid_request", "question"),
-        ({"inputs": B64, "image": URL, "question": "?"}, "invalid_request", "image"),
-        ({"inputs": {}, "question": "?"}, "invalid_request", "inputs"),
-        ({"question": "?"}, "invalid_request", "inputs"),
-        ({"image": B64}, "invalid_request", "question"),
-        ({"image": "/etc/passwd", "question": "?"}, "invalid_image_url", "image"),
-        ({"inputs": "Hi", "parameters": []}, "invalid_request", "parameters"),
-        ({"inputs": "Hi", "parameters": {"typical": 0.5}}, "unsupported_parameter", "parameters.typical"),
-        (
-            {"inputs": "Hi", "parameters": {"max_new_tokens": 0}},
-            "invalid_request",
-            "parameters.max_new_tokens",
-        ),
-        (
-            {"inputs": "Hi", "parameters": {"max_length": 20}},
-            "unsupported_parameter",
-            "parameters.max_length",
-        ),
-        ({"inputs": "Hi", "parameters": {"min_length": 5}}, "unsupported_parameter", "parameters.min_length"),
-        ({"inputs": "Hi", "temperature": 0.5}, "unsupported_parameter", "temperature"),
-        ({"inputs": "Hi", "parameters": {"num_beams": 4}}, "unsupported_parameter", "parameters.num_beams"),
-        ({"inputs": B64, "parameters": {"details": True}}, "unsupported_parameter", "parameters.details"),
-        (
-            {"inputs": "Hi", "parameters": {"details": True, "num_return_sequences": 2}},
-            "unsupported_parameter",
-            "parameters.num_return_sequences",
-        ),
-        (
-            {"inputs": "Hi", "parameters": {"generate_kwargs": {"details": True}}},
-            "unsupported_parameter",
-            "parameters.generate_kwargs.details",
-        ),
-        (
-            {"inputs": "Hi", "parameters": {"stop": ["a"], "stop_sequences": ["b"]}},
-            "invalid_request",
-            "parameters.stop_sequences",
-        ),
-        (
-            {"inputs": "Hi", "parameters": {"generate_kwargs": {"top_p": 2}}},
-            "invalid_request",
-            "parameters.generate_kwargs.top_p",
-        ),
-        (
-            {"inputs": "Hi", "parameters": {"generate_kwargs": {"num_beams": 2}}},
-            "unsupported_parameter",
-            "parameters.generate_kwargs.num_beams",
-        ),
-        (
-            {"inputs": "Hi", "parameters": {"seed": 1, "generate_kwargs": {"seed": 2}}},
-            "invalid_request",
-            "parameters.generate_kwargs.seed",
-        ),
-        (
-            {"inputs": {"question": "?", "image": URL}, "parameters": {"top_k": 0}},
-            "invalid_request",
-            "parameters.top_k",
-        ),
-        ({"inputs": "Hi", "options": {"use_cache": "no"}}, "invalid_request", "options.use_cache"),
+        *(({"inputs": inputs}, "inputs") for inputs in (None, 5, {}, [])),
+        ({}, "inputs"),
+        ({"inputs": {}, "question": "?"}, "inputs"),
+        ({"question": "?"}, "inputs"),
+        ({"inputs": ["Hi"]}, "inputs[0]"),
+        ({"inputs": {"text": ["Hi"]}}, "inputs.text[0]"),
+        ({"inputs": {"text": "Hi", "question": "Hi"}}, "inputs.question"),
+        ({"inputs": {"text": "Hi", "image": URL, "images": [URL]}}, "inputs.images"),
+        ({"inputs": {"question": "Hi"}}, "inputs.image"),
+        ({"inputs": B64, "image": B64}, "question"),
+        ({"inputs": B64, "image": URL, "question": "?"}, "image"),
+        ({"image": B64}, "question"),
+        ({"inputs": "Hi", "parameters": []}, "parameters"),
+        ({"inputs": "Hi", "options": {"use_cache": "no"}}, "options.use_cache"),
     ],
 )
-def test_wrong_field_is_named(body: Any, code: str, param: str | None) -> None:
-    assert refusal(from_hf, body) == (code, param)
+def test_wrong_field_is_named(body: Any, param: str) -> None:
+    assert refusal(from_hf, body) == ("invalid_request", param)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"inputs": {"image": "/etc/passwd", "text": "Hi"}}, "inputs.image"),
+        ({"inputs": {"images": [URL, "file:///x"], "text": "Hi"}}, "inputs.images[1]"),
+        ({"image": "/etc/passwd", "question": "?"}, "image"),
+        ({"inputs": "![](/etc/passwd)"}, "inputs"),
+        ({"inputs": "data:image/svg+xml," + "%3Csvg%3E" + "a" * 2**20}, "inputs"),
+        ({"inputs": "\nDATA:image/png,%89PNG"}, "inputs"),
+        ({"inputs": f"data:image/png;base64 ,{B64}"}, "inputs"),
+        ({"inputs": f"data:image/png;name=a,b.png;base64,{B64}"}, "inputs"),
+    ],
+)
+def test_what_is_no_picture_is_named(body: Any, param: str) -> None:
+    assert refusal(from_hf, body) == ("invalid_image_url", param)
+
+
+ASKED = {"question": "?", "image": URL}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said", "code", "at"),
+    [
+        ("Hi", {"max_new_tokens": 0}, "invalid_request", "max_new_tokens"),
+        ("Hi", {"stop": ["a"], "stop_sequences": ["b"]}, "invalid_request", "stop_sequences"),
+        ("Hi", {"generate_kwargs": {"top_p": 2}}, "invalid_request", "generate_kwargs.top_p"),
+        ("Hi", {"seed": 1, "generate_kwargs": {"seed": 2}}, "invalid_request", "generate_kwargs.seed"),
+        (ASKED, {"top_k": 0}, "invalid_request", "top_k"),
+        ("Hi", {"typical": 0.5}, "unsupported_parameter", "typical"),
+        (B64, {"details": True}, "unsupported_parameter", "details"),
+        ("Hi", {"details": True, "num_return_sequences": 2}, "unsupported_parameter", "num_return_sequences"),
+        ("Hi", {"generate_kwargs": {"details": True}}, "unsupported_parameter", "generate_kwargs.details"),
+        ("Hi", {"generate_kwargs": {"num_beams": 2}}, "unsupported_parameter", "generate_kwargs.num_beams"),
+    ],
+)
+def test_wrong_parameter_is_named(inputs: Any, said: dict[str, Any], code: str, at: str) -> None:
+    assert refusal(from_hf, {"inputs": inputs, "parameters": said}) == (code, f"parameters.{at}")
+    assert refusal(from_hf, {"inputs": "Hi", "temperature": 1}) == ("unsupported_parameter", "temperature")
 
 
 @pytest.mark.parametrize(

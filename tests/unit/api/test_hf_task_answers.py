@@ -1,12 +1,11 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from api.dialects.hf.task_answers import last_chunk, to_answer, token_chunk
 from api.dialects.hf.task_requests import from_hf, from_picture
-from shared.result import Candidate, Choice, Origin, Result, TokenLogprob
-from tests.support.views import succeeded
+from shared.result import Candidate, Choice, Origin, TokenLogprob
+from tests.support.views import answered, succeeded
 
 PY = "unknown/None; hf_hub/2.4.0; python/3.11"
 URL = "https://example.org/a.png"
@@ -35,9 +34,7 @@ def test_full_text_adds_the_question_without_its_pictures() -> None:
 
 
 @pytest.mark.parametrize("inputs", ["Once ", {"text": "Once "}, {"text": "Once ", "image": URL}])
-def test_full_text_of_a_text_begins_with_it_for_clients_that_return_the_generated_text_alone(
-    inputs: Any,
-) -> None:
+def test_full_text_begins_with_the_prompt_for_clients_that_return_it_alone(inputs: Any) -> None:
     call = from_hf({"inputs": inputs, "parameters": {"return_full_text": True, "details": True}})
     answers: Any = to_answer(succeeded(), call, PY)
     [answer] = answers
@@ -55,41 +52,33 @@ def test_question_is_answered_with_a_score_also_where_the_engine_has_none() -> N
 
 
 def test_question_gets_at_most_as_many_answers_as_asked() -> None:
-    view = succeeded()
-    assert view.result is not None
     choices = tuple(Choice(text=t, finish_reason="stop", score=0.5) for t in "abc")
-    result = Result(**view.result.model_dump(exclude={"choices"}), choices=choices)
-    answers = to_answer(replace(view, result=result), question(top_k=2), PY)
+    answers = to_answer(answered(choices=choices), question(top_k=2), PY)
     assert answers == [{"answer": "a", "score": 0.5}, {"answer": "b", "score": 0.5}]
 
 
-def detailed(*, stream: bool = False, **changes: Any) -> Any:
-    """The details of an answer that ended as `changes` of its choice say."""
-    call = from_hf({"inputs": "Hi", "parameters": {"details": True, "seed": 7}, "stream": stream})
-    view = succeeded()
-    assert view.result is not None
-    told = (
-        TokenLogprob(0, Candidate("A", -0.5), ()),
-        TokenLogprob(1, Candidate("<b>", -1.0, bytes=()), ()),
-    )
-    choice = view.result.choices[0].model_copy(update={"logprobs": told, **changes})
-    view = replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+TOLD = (TokenLogprob(0, Candidate("A", -0.5), ()), TokenLogprob(1, Candidate("<b>", -1.0, bytes=()), ()))
+
+
+def detailed(*, stream: bool = False, seed: int | None = 7, drawn: int | None = None, **choice: Any) -> Any:
+    """The details of an answer that ended as its choice says."""
+    call = from_hf({"inputs": "Hi", "parameters": {"details": True, "seed": seed}, "stream": stream})
+    origin = Origin(made_of={}, parameters={} if drawn is None else {"seed": drawn})
+    view = answered(choice={"logprobs": TOLD, **choice}, origin=origin)
     whole: Any = to_answer(view, call, PY, [5])
     return last_chunk(view, 3, call)["details"] if stream else whole[0]["details"]
 
 
 def test_the_pieces_of_a_stream_with_details_tell_how_probable_they_were() -> None:
     """Typed readers want numbers there. Of several tokens it is the piece's as a whole."""
-    data = {
-        "start": 0,
-        "text": "A red",
-        "ids": [5, 6],
-        "logprobs": [[0, ["A", -0.5], []], [1, [" red", -0.25], []]],
-    }
-    chunks = [token_chunk(data, 1)]
+    logprobs = [[0, ["A", -0.5], []], [1, [" red", -0.25], []]]
+    data = {"start": 0, "text": "A red", "ids": [5, 6], "logprobs": logprobs}
     call = from_hf({"inputs": "Hi", "parameters": {"details": True}, "stream": True})
-    chunks += [token_chunk({**data, "logprobs": []}, 2)]
-    chunks += [last_chunk(succeeded(), 3, call)]
+    chunks = [
+        token_chunk(data, 1),
+        token_chunk({**data, "logprobs": []}, 2),
+        last_chunk(succeeded(), 3, call),
+    ]
     assert call.request.parameters.logprobs == 0
     assert [chunk["token"]["logprob"] for chunk in chunks] == [-0.75, 0.0, 0.0]
 
@@ -99,22 +88,13 @@ def test_the_pieces_of_a_stream_with_details_tell_how_probable_they_were() -> No
 def test_details_tell_the_seed_that_draws_the_same_answer_again(
     stream: bool, asked: int | None, drawn: int | None, told: int | None
 ) -> None:
-    said = {"details": True, "seed": asked}
-    call = from_hf({"inputs": "Hi", "parameters": said, "stream": stream})
-    view = succeeded()
-    assert view.result is not None
-    origin = Origin(made_of={}, parameters={} if drawn is None else {"seed": drawn})
-    view = replace(view, result=view.result.model_copy(update={"origin": origin}))
-    whole: Any = to_answer(view, call, PY)
-    details: Any = last_chunk(view, 3, call)["details"] if stream else whole[0]["details"]
-    assert details["seed"] == told
+    assert detailed(stream=stream, seed=asked, drawn=drawn)["seed"] == told
 
 
-def test_details_tell_every_token_of_the_text() -> None:
-    assert detailed() == {
-        "finish_reason": "eos_token",
-        "generated_tokens": 5,
-        "seed": 7,
+def test_details_tell_every_token_of_the_text_and_in_a_stream_the_prompt_s_count() -> None:
+    ended = {"finish_reason": "eos_token", "generated_tokens": 5, "seed": 7}
+    assert detailed(stream=True) == ended | {"input_length": 70}
+    assert detailed() == ended | {
         "prefill": [],
         "tokens": [
             {"id": 5, "text": "A", "logprob": -0.5, "special": False},
@@ -127,12 +107,3 @@ def test_details_tell_every_token_of_the_text() -> None:
 def test_details_tell_what_ended_an_answer(stream: bool) -> None:
     assert detailed(stream=stream, cut=True)["finish_reason"] == "stop_sequence"
     assert detailed(stream=stream, finish_reason="length")["finish_reason"] == "length"
-
-
-def test_a_stream_s_details_count_its_tokens_and_the_prompt_s() -> None:
-    assert detailed(stream=True) == {
-        "finish_reason": "eos_token",
-        "generated_tokens": 5,
-        "input_length": 70,
-        "seed": 7,
-    }

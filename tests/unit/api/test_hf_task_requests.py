@@ -5,58 +5,38 @@ import pytest
 
 from api.dialects.hf.task_requests import HfCall, from_bytes, from_hf, from_picture
 from api.dialects.messages import CAPTION
-from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
 from tests.support import pictures as make
 from tests.support.hf import B64, FULL, PNG, URL
+from tests.support.refusal import refusal
 
-NAMED = [
-    "max_new_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "typical_p",
-    "do_sample",
-    "seed",
-    "stop",
-    "repetition_penalty",
-    "frequency_penalty",
-]
+DRAWN: dict[str, Any] = {"max_new_tokens": 5, "temperature": 0.5, "top_p": 0.5, "top_k": 3, "typical_p": 1.0}
+DRAWN |= {"do_sample": True, "seed": 7, "stop": ("END",), "repetition_penalty": 1.1, "frequency_penalty": 0.1}
+WHAT, DESCRIBE = Text(text="What?"), Text(text=CAPTION)
+DATA_URI = f"data:image/png;base64,{B64}"
 
 
 def asked(*parts: Text | Image) -> tuple[Message, ...]:
     return (Message(role="user", parts=parts),)
 
 
+def at(param: str) -> Image:
+    return Image(url=URL, param=param)
+
+
+def sent(param: str) -> Image:
+    return Image(data=PNG, param=param)
+
+
 def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> None:
+    question = asked(at("inputs.images[0]"), Text(text="A?"), sent("inputs.images[1]"))
     assert from_hf(FULL) == HfCall(
         request=Request(
             model="",
-            messages=(
-                Message(
-                    role="user",
-                    parts=(
-                        Image(url=URL, param="inputs.images[0]"),
-                        Text(text="A?"),
-                        Image(data=PNG, param="inputs.images[1]"),
-                    ),
-                ),
-                Message(role="assistant", parts=(Text(text="It is"),)),
-            ),
-            parameters=Parameters(
-                max_new_tokens=5,
-                temperature=0.5,
-                top_p=0.5,
-                top_k=3,
-                typical_p=1.0,
-                do_sample=True,
-                seed=7,
-                stop=("END",),
-                repetition_penalty=1.1,
-                frequency_penalty=0.1,
-            ),
+            messages=(*question, Message(role="assistant", parts=(Text(text="It is"),))),
+            parameters=Parameters(**DRAWN),
             continue_final=True,
-            named={"messages": "inputs"} | {name: f"parameters.{name}" for name in NAMED},
+            named={"messages": "inputs"} | {name: f"parameters.{name}" for name in DRAWN},
         ),
         task="image-text-to-text",
         stream=True,
@@ -67,88 +47,49 @@ def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> N
 
 
 @pytest.mark.parametrize(
-    ("body", "task", "messages"),
+    ("inputs", "parts"),
     [
-        ({"inputs": "Hi"}, "image-text-to-text", asked(Text(text="Hi"))),
-        ({"inputs": "Qk0 data: a"}, "image-text-to-text", asked(Text(text="Qk0 data: a"))),
+        ("Hi", [Text(text="Hi")]),
+        ("Qk0 data: a", [Text(text="Qk0 data: a")]),
+        ("https://example.org/about", [Text(text="https://example.org/about")]),
+        (f"![]({URL})What?", [at("inputs"), WHAT]),
+        ({"image": URL, "text": "What?"}, [at("inputs.image"), WHAT]),
+        ({"image": B64}, [sent("inputs.image"), DESCRIBE]),
+        ({"text": "What?"}, [WHAT]),
+        ({"images": [URL, B64], "text": "What?"}, [at("inputs.images[0]"), sent("inputs.images[1]"), WHAT]),
+        ({"images": URL, "text": "What?"}, [at("inputs.images"), WHAT]),
         (
-            {"inputs": f"![]({URL})What?"},
-            "image-text-to-text",
-            asked(Image(url=URL, param="inputs"), Text(text="What?")),
-        ),
-        ({"inputs": B64}, "image-to-text", asked(Image(data=PNG, param="inputs"), Text(text=CAPTION))),
-        (
-            {"inputs": f"data:image/png;base64,{B64}", "parameters": {"max_new_tokens": None}},
-            "image-to-text",
-            asked(Image(data=PNG, param="inputs"), Text(text=CAPTION)),
-        ),
-        (
-            {"inputs": f" {URL}?width=640"},
-            "image-to-text",
-            asked(Image(url=f"{URL}?width=640", param="inputs"), Text(text=CAPTION)),
-        ),
-        (
-            {"inputs": "https://example.org/about"},
-            "image-text-to-text",
-            asked(Text(text="https://example.org/about")),
-        ),
-        (
-            {"inputs": {"image": URL, "text": "What?"}},
-            "image-text-to-text",
-            asked(Image(url=URL, param="inputs.image"), Text(text="What?")),
-        ),
-        (
-            {"inputs": {"image": B64}},
-            "image-text-to-text",
-            asked(Image(data=PNG, param="inputs.image"), Text(text=CAPTION)),
-        ),
-        ({"inputs": {"text": "What?"}}, "image-text-to-text", asked(Text(text="What?"))),
-        (
-            {"inputs": {"images": [URL, B64], "text": "Which?"}},
-            "image-text-to-text",
-            asked(
-                Image(url=URL, param="inputs.images[0]"),
-                Image(data=PNG, param="inputs.images[1]"),
-                Text(text="Which?"),
-            ),
-        ),
-        (
-            {"inputs": {"images": URL, "text": "What?"}},
-            "image-text-to-text",
-            asked(Image(url=URL, param="inputs.images"), Text(text="What?")),
-        ),
-        (
-            {"inputs": {"question": "What?", "image": B64}},
-            "visual-question-answering",
-            asked(Image(data=PNG, param="inputs.image"), Text(text="What?")),
-        ),
-        (
-            {"inputs": {"question": "What?", "image": B64}, "parameters": {}},
-            "visual-question-answering",
-            asked(Image(data=PNG, param="inputs.image"), Text(text="What?")),
-        ),
-        (
-            {"inputs": B64, "parameters": {"top_k": 2}, "question": "What?", "image": B64},
-            "visual-question-answering",
-            asked(Image(data=PNG, param="inputs"), Text(text="What?")),
-        ),
-        (
-            {"question": "What?", "image": B64},
-            "visual-question-answering",
-            asked(Image(data=PNG, param="image"), Text(text="What?")),
-        ),
-        (
-            {"inputs": [{"role": "user", "content": [{"type": "image", "image": B64}]}]},
-            "image-text-to-text",
-            asked(Image(data=PNG, param="inputs[0].content[0].image"), Text(text=CAPTION)),
+            [{"role": "user", "content": [{"type": "image", "image": B64}]}],
+            [sent("inputs[0].content[0].image"), DESCRIBE],
         ),
     ],
 )
-def test_every_form_that_clients_send_is_read(body: Any, task: str, messages: tuple[Message, ...]) -> None:
+def test_every_form_of_a_text_about_pictures_is_read(inputs: Any, parts: list[Text | Image]) -> None:
+    call = from_hf({"inputs": inputs})
+    assert call.task == "image-text-to-text"
+    assert call.request == Request(model="", messages=asked(*parts), named={"messages": "inputs"})
+
+
+@pytest.mark.parametrize(
+    ("body", "task", "picture"),
+    [
+        ({"inputs": B64}, "image-to-text", sent("inputs")),
+        ({"inputs": DATA_URI, "parameters": {"max_new_tokens": None}}, "image-to-text", sent("inputs")),
+        ({"inputs": f" {URL}?w=640"}, "image-to-text", Image(url=f"{URL}?w=640", param="inputs")),
+        ({"inputs": {"question": "What?", "image": B64}}, "visual-question-answering", sent("inputs.image")),
+        (
+            {"inputs": B64, "parameters": {"top_k": 2}, "question": "What?", "image": B64},
+            "visual-question-answering",
+            sent("inputs"),
+        ),
+        ({"question": "What?", "image": B64}, "visual-question-answering", sent("image")),
+    ],
+)
+def test_every_form_of_a_caption_and_of_a_question_is_read(body: Any, task: str, picture: Image) -> None:
     call = from_hf(body)
-    assert call.task == task
-    asked_in = "question" if "question" in body else "inputs"
-    assert call.request == Request(model="", messages=messages, named={"messages": asked_in})
+    words = DESCRIBE if task == "image-to-text" else WHAT
+    named = {"messages": "question" if "question" in body else "inputs"}
+    assert (call.task, call.request) == (task, Request(model="", messages=asked(picture, words), named=named))
 
 
 FILES = {
@@ -213,16 +154,14 @@ def test_picture_bytes_ask_for_a_description() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type"),
-    [(b"", None), (b"", "application/json"), (PNG, "application/json"), (b"{", None)],
+    ("body", "content_type", "code"),
+    [
+        (b"", None, "invalid_json"),
+        (b"", "application/json", "invalid_json"),
+        (PNG, "application/json", "invalid_json"),
+        (b"{", None, "invalid_json"),
+        (b"", "image/png", "invalid_image"),
+    ],
 )
-def test_body_that_is_neither_is_refused(body: bytes, content_type: str | None) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_bytes(body, content_type)
-    assert refused.value.code == "invalid_json"
-
-
-def test_empty_picture_is_refused() -> None:
-    with pytest.raises(CallerError) as refused:
-        from_bytes(b"", "image/png")
-    assert refused.value.code == "invalid_image"
+def test_body_that_is_neither_is_refused(body: bytes, content_type: str | None, code: str) -> None:
+    assert refusal(from_bytes, body, content_type)[0] == code

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.jobs.live import SharedPolls, changed
+from api.jobs.live import SharedPolls
 from shared.errors import Unavailable
 
 AWAY = Unavailable("store_unavailable", "The record store is away.")
@@ -31,18 +31,3 @@ async def test_a_later_look_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> Non
         return next(states)
 
     assert [await shared.marks("one", look) for _ in range(2)] == [{"a": 1}, {"a": 2}]
-
-
-async def test_a_look_that_failed_fails_for_all_who_share_it() -> None:
-    shared = SharedPolls()
-
-    async def look() -> dict[str, str]:
-        raise AWAY
-
-    outcomes = await asyncio.gather(*(shared.marks("one", look) for _ in range(3)), return_exceptions=True)
-    assert outcomes == [AWAY] * 3
-
-
-def test_what_is_new_gone_or_otherwise_has_changed() -> None:
-    before, now = {"a": 1, "b": 1, "gone": 1}, {"a": 1, "b": 2, "new": 1}
-    assert changed(before, now) == ["b", "new", "gone"]

@@ -7,7 +7,7 @@ import pytest
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.completions import from_completion
-from shared.request import Request
+from shared.request import Text
 from tests.support.refusal import refusal
 from tests.support.tools import WEATHER
 
@@ -15,23 +15,24 @@ URL = "https://example.org/a.png"
 RAW = {"raw": True}
 
 
-def _prompt(request: Request) -> tuple[bool, list[dict[str, Any]]]:
-    return request.raw, [part.model_dump() for message in request.messages for part in message.parts]
+TURN = {"role": "user", "content": "Once"}
 
 
-def test_all_doors_make_one_request_of_it() -> None:
-    doors = [
-        from_hf({"inputs": "Once", "parameters": RAW}).request,
-        from_hf({"inputs": {"text": "Once"}, "parameters": RAW}).request,
-        from_completion({"prompt": "Once", "raw": True}).request,
-        from_job({"input": {"prompt": "Once"}, "parameters": RAW}).request,
-    ]
-    assert [_prompt(one) for one in doors] == [(True, [{"type": "text", "text": "Once"}])] * len(doors)
-    with_pictures = [
-        from_hf({"inputs": {"image": URL, "text": "Once"}, "parameters": RAW}).request,
-        from_job({"input": {"prompt": "Once", "image": URL}, "parameters": RAW}).request,
-    ]
-    assert _prompt(with_pictures[0]) == _prompt(with_pictures[1])
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (from_hf, {"inputs": "Once", "parameters": RAW}),
+        (from_hf, {"inputs": {"text": "Once"}, "parameters": RAW}),
+        (from_completion, {"prompt": "Once", "raw": True}),
+        (from_job, {"input": {"prompt": "Once"}, "parameters": RAW}),
+        (from_hf, {"inputs": {"image": URL, "text": "Once"}, "parameters": RAW}),
+        (from_job, {"input": {"prompt": "Once", "image": URL}, "parameters": RAW}),
+    ],
+)
+def test_all_doors_make_one_request_of_it(read: Any, body: Any) -> None:
+    request = read(body).request
+    assert (request.raw, request.messages[0].parts[-1], len(request.messages)) == (True, Text(text="Once"), 1)
+    assert [shown.url for shown in request.images] == [URL] * ("image" in str(body))
 
 
 @pytest.mark.parametrize("raw", [None, False])
@@ -40,22 +41,16 @@ def test_without_it_the_template_is_used(raw: bool | None) -> None:
     assert not from_completion({"prompt": "Once", "raw": raw}).request.raw
 
 
-TURN = {"role": "user", "content": "Once"}
-
-
 @pytest.mark.parametrize(
-    "inputs",
-    [[TURN], {"text": [TURN]}, {"image": URL}, {"image": URL, "question": "What?"}],
-    ids=["a chat", "a chat with pictures", "a caption", "a question"],
+    ("read", "body"),
+    [
+        (from_hf, {"inputs": [TURN]}),
+        (from_hf, {"inputs": {"text": [TURN]}}),
+        (from_hf, {"inputs": {"image": URL}}),
+        (from_hf, {"inputs": {"image": URL, "question": "What?"}}),
+        (from_job, {"messages": [TURN]}),
+        (from_job, {"input": {"prompt": "Once"}, "tools": [WEATHER]}),
+    ],
 )
-def test_what_is_no_text_cannot_be_raw(inputs: Any) -> None:
-    assert refusal(from_hf, {"inputs": inputs, "parameters": RAW}) == ("invalid_request", "parameters.raw")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [{"messages": [TURN]}, {"input": {"prompt": "Once"}, "tools": [WEATHER]}],
-    ids=["a chat", "functions"],
-)
-def test_a_job_of_turns_or_functions_cannot_be_raw(body: dict[str, Any]) -> None:
-    assert refusal(from_job, {**body, "parameters": RAW}) == ("invalid_request", "parameters.raw")
+def test_what_is_no_text_cannot_be_raw(read: Any, body: Any) -> None:
+    assert refusal(read, body | {"parameters": RAW}) == ("invalid_request", "parameters.raw")

@@ -8,7 +8,7 @@ import pytest
 from pydantic_core import from_json
 
 from api.dialects.hf.task_requests import from_bytes, from_hf
-from api.dialects.openai.chat import Completion, from_chat
+from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from shared.request import Format, Function, Image, Message, Parameters, Request, Text, ToolCall, Tools
@@ -44,75 +44,38 @@ def meant(request: Request) -> tuple[dict[str, Any], list[bytes | None]]:
     return request.model_dump(mode="json", exclude={"model"}), [picture.data for picture in request.images]
 
 
-def chat(client: str, number: int) -> Completion:
-    return from_chat(SENT[client][number])
-
-
-def test_every_recorded_client_is_here() -> None:
-    assert set(EVERYBODY) <= SENT.keys()
+SPOKEN = Message(role="user", parts=(ASK,))
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_a_conversation_with_a_picture_and_a_call(client: str) -> None:
-    expected = Request(
-        model=MODEL,
-        messages=(BRIEF, SHOWN, CALLED, GIVEN),
-        parameters=DRAWN,
-        tools=Tools(functions=FUNCTIONS),
-    )
-    found = chat(client, 0)
-    assert meant(found.request) == meant(expected)
-    assert not found.stream
+def test_a_chat_with_a_picture_and_a_call_streamed_and_parsed(client: str) -> None:
+    tools = Tools(functions=FUNCTIONS)
+    turns = (BRIEF, SHOWN, CALLED, GIVEN)
+    whole, streamed, parsed = (from_chat(SENT[client][number]) for number in range(3))
+    assert meant(whole.request) == meant(Request(model=MODEL, messages=turns, parameters=DRAWN, tools=tools))
+    assert meant(streamed.request) == meant(Request(model=MODEL, messages=(SHOWN,)))
+    counted = [(found.stream, bool(found.options.include_usage)) for found in (whole, streamed)]
+    assert counted == [(False, False), (True, True)]
+    assert _schema(parsed.request.parameters.format)["required"] == ["round"]
 
 
-@pytest.mark.parametrize("client", EVERYBODY)
-def test_a_stream_whose_tokens_are_counted(client: str) -> None:
-    found = chat(client, 1)
-    assert meant(found.request) == meant(Request(model=MODEL, messages=(SHOWN,)))
-    assert (found.stream, found.options.include_usage) == (True, True)
-
-
-@pytest.mark.parametrize("client", EVERYBODY)
-def test_a_chat_that_is_to_be_parsed(client: str) -> None:
-    assert _schema(chat(client, 2).request.parameters.format)["required"] == ["round"]
-
-
-@pytest.mark.parametrize("client", OPENAI)
-def test_a_text_to_be_completed(client: str) -> None:
-    found = from_completion(SENT[client][3]).request
-    expected = Request(model=MODEL, messages=(Message(role="user", parts=(ASK,)),), parameters=DRAWN)
-    assert meant(found) == meant(expected)
+@pytest.mark.parametrize(
+    ("client", "read"),
+    [*((client, from_completion) for client in (*OPENAI, "hf_js")), ("hf_python", from_hf)],
+)
+def test_a_text_to_be_completed(client: str, read: Any) -> None:
+    """Hugging Face's JavaScript asks OpenAI's route, and names the model by its URL."""
+    request = read(SENT[client][3]).request
+    assert meant(request) == meant(Request(model=MODEL, messages=(SPOKEN,), parameters=DRAWN))
+    assert request.model.endswith(MODEL if client != "hf_python" else "")
 
 
 @pytest.mark.parametrize("client", OPENAI)
-def test_a_response_is_the_same_question_as_a_chat(client: str) -> None:
-    found = from_response(SENT[client][4]).request
-    parameters = Parameters(max_new_tokens=16)
-    expected = Request(model=MODEL, messages=(BRIEF, SHOWN), parameters=parameters)
-    assert meant(found) == meant(expected)
-
-
-@pytest.mark.parametrize("client", OPENAI)
-def test_a_response_that_is_to_be_parsed(client: str) -> None:
-    asked = from_response(SENT[client][5]).request.parameters.format
-    assert asked == chat(client, 2).request.parameters.format
-
-
-def test_a_text_to_be_generated_by_hugging_face_s_python() -> None:
-    found = from_hf(SENT["hf_python"][3]).request
-    expected = Request(model=MODEL, messages=(Message(role="user", parts=(ASK,)),), parameters=DRAWN)
-    assert meant(found) == meant(expected)
-
-
-def test_a_text_to_be_generated_by_hugging_face_s_javascript() -> None:
-    """It asks OpenAI's route, and names the model by its URL."""
-    found = from_completion(SENT["hf_js"][3]).request
-    expected = Request(
-        model=f"http://service/models/{MODEL}",
-        messages=(Message(role="user", parts=(ASK,)),),
-        parameters=DRAWN,
-    )
-    assert meant(found) == meant(expected)
+def test_a_response_is_the_same_question_as_a_chat_and_is_parsed_as_one(client: str) -> None:
+    asked = Request(model=MODEL, messages=(BRIEF, SHOWN), parameters=Parameters(max_new_tokens=16))
+    assert meant(from_response(SENT[client][4]).request) == meant(asked)
+    parsed = from_response(SENT[client][5]).request.parameters.format
+    assert parsed == from_chat(SENT[client][2]).request.parameters.format
 
 
 @pytest.mark.parametrize("client", HUGGING_FACE)
