@@ -14,7 +14,6 @@ from api.dialects.json_schema import FORMATS, MAX_LITERAL, MAX_PROPERTIES
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
-from shared.cache_key import request_hash
 from shared.errors import CallerError
 from shared.request import Format, Request
 from tests.support.mutations import refusals
@@ -149,15 +148,6 @@ def test_two_fields_that_both_name_a_format_must_agree() -> None:
     with pytest.raises(CallerError, match="contradicts `response_format`") as refused:
         chat(response_format={"type": "json_object"}, structured_outputs={"json": SCHEMA})
     assert refused.value.param == "structured_outputs"
-
-
-def test_equal_formats_share_a_hash_and_the_order_of_properties_makes_another() -> None:
-    turned = {**SCHEMA, "properties": dict(reversed(SCHEMA["properties"].items()))}
-    other = chat(response_format={"type": "json", "value": turned})
-    requests = chat(response_format=OPENAI), job(response_format=OPENAI), other, chat()
-    hashes = [request_hash(request, "main") for request in requests]
-    assert hashes[0] == hashes[1]
-    assert len(set(hashes)) == 3
 
 
 OPEN = {"type": "object", "properties": {"a": True}}

@@ -10,7 +10,6 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from api.dialects.native.job_requests import from_job
 from api.dialects.native.jobs import to_event, to_job
 from api.dialects.openai.chat import ChatChunkWriter, from_chat, to_completion
-from shared.cache_key import request_hash
 from shared.job import Event
 from shared.request import Function, Message, Text, ToolCall, Tools
 from tests.support.golden import assert_golden
@@ -160,36 +159,6 @@ def test_what_no_function_can_be_is_refused_by_name(change: dict[str, Any], para
 
 def test_no_broken_body_is_answered_with_a_server_error() -> None:
     assert len(refusals(from_chat, FULL)) > 200
-
-
-def test_what_a_call_is_named_changes_no_answer() -> None:
-    def hashed(first: str, second: str, answered: str) -> str:
-        turns = [
-            ASK,
-            {"role": "assistant", "tool_calls": [CALL | {"id": first}, CALL | {"id": second}]},
-            {"role": "tool", "tool_call_id": answered, "content": "Rain."},
-        ]
-        return request_hash(from_chat({"messages": turns}).request, "main")
-
-    assert hashed("a", "b", "b") == hashed("x", "y", "y") == hashed("a", "a", "a")
-    assert hashed("a", "b", "b") != hashed("a", "b", "a")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"tools": [CLOCK, WEATHER]},
-        {"tools": [WEATHER]},
-        {"tools": [strict(WEATHER), CLOCK]},
-        {"tool_choice": "required"},
-        {"parallel_tool_calls": False},
-        {"messages": [*TURNS[:2], {**TURNS[2], "content": "Sun."}]},
-    ],
-)
-def test_another_question_of_functions_is_another_answer(change: dict[str, Any]) -> None:
-    asked = {"messages": TURNS, "tools": [WEATHER, CLOCK]}
-    before, after = (request_hash(from_chat(body).request, "main") for body in (asked, asked | change))
-    assert before != after
 
 
 def test_an_answer_that_calls_is_what_openai_clients_read() -> None:
