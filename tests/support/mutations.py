@@ -23,32 +23,53 @@ VALUES: tuple[Any, ...] = (
 )
 
 
-def refusals(read: Callable[[Any], object], body: Any) -> list[CallerError]:
-    """What `read` says to every mutation of a valid body; any other exception is the test's failure."""
+def refusals(read: Callable[[Any], object], body: Any, *beside: str, at: str = "") -> list[CallerError]:
+    """What `read` says to every mutation of a valid body; any other exception is the test's failure.
+
+    Each error names the broken field, what is in it or what it is in; or one `beside` it, which contradicts
+    it then. `at` is where the caller wrote the body.
+    """
     found = []
-    for broken in mutations(body):
+    for path, broken in _broken(body):
         try:
             read(broken)
         except CallerError as error:
-            found.append(error)
-    return found
+            found.append((path, error))
+    for path, error in found:
+        param, place = error.param or "", _place(path, at)
+        named = param.startswith((place, *beside)) or param == _place(path[:-1], at)
+        assert named or not path, f"{place} is broken, and {param} is named: {error.message}"
+        assert len(param) <= 200
+        assert 0 < len(error.message) <= 500
+    return [error for _, error in found]
+
+
+def _place(path: tuple[Any, ...], at: str) -> str:
+    for step in path:
+        at += f"[{step}]" if isinstance(step, int) else f".{step}" if at else step
+    return at
 
 
 def mutations(body: Any) -> Iterator[Any]:
     """Every body that differs from the valid one at one place."""
+    return (broken for _, broken in _broken(body))
+
+
+def _broken(body: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The place and the body that differs there."""
     for path in _paths(body):
         for value in VALUES:
             whole, parent = _copy(body, path)
             parent[path[-1]] = value
-            yield whole
+            yield path, whole
         whole, parent = _copy(body, path)
         del parent[path[-1]]
-        yield whole
+        yield path, whole
         whole, parent = _copy(body, path)
         if isinstance(parent, dict):
             parent["surprise"] = 1
-            yield whole
-    yield from VALUES
+            yield path[:-1], whole
+    yield from (((), value) for value in VALUES)
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

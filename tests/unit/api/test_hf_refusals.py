@@ -21,7 +21,6 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        *(({"inputs": inputs}, "inputs") for inputs in (None, 5, {}, [])),
         ({}, "inputs"),
         ({"inputs": {}, "question": "?"}, "inputs"),
         ({"question": "?"}, "inputs"),
@@ -33,8 +32,6 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
         ({"inputs": B64, "image": B64}, "question"),
         ({"inputs": B64, "image": URL, "question": "?"}, "image"),
         ({"image": B64}, "question"),
-        ({"inputs": "Hi", "parameters": []}, "parameters"),
-        ({"inputs": "Hi", "options": {"use_cache": "no"}}, "options.use_cache"),
     ],
 )
 def test_wrong_field_is_named(body: Any, param: str) -> None:
@@ -82,19 +79,17 @@ def test_wrong_parameter_is_named(inputs: Any, said: dict[str, Any], code: str, 
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "beside"),
     [
-        FULL,
-        {"inputs": {"image": B64, "question": "?"}, "parameters": {"top_k": 1}},
-        {"inputs": B64, "question": "?", "image": B64},
-        {"inputs": f"a ![]({URL}) b"},
-        {"inputs": TURNS[1:]},
+        (FULL, ["inputs.images", "parameters.generate_kwargs.max_new_tokens", "parameters.stop_sequences"]),
+        ({"inputs": {"image": B64, "question": "?"}, "parameters": {"top_k": 1}}, ["inputs.image"]),
+        ({"inputs": B64, "question": "?", "image": B64}, ["inputs", "image", "question"]),
+        ({"inputs": f"a ![]({URL}) b"}, []),
+        ({"inputs": TURNS[1:]}, []),
     ],
 )
-def test_no_broken_body_is_answered_with_a_server_error(body: Any) -> None:
-    found = refusals(lambda broken: from_hf(broken), body)
-    assert len(found) > 20
-    assert all(len(error.param or "") <= 200 and len(error.message) <= 500 for error in found)
+def test_whatever_is_broken_is_named_and_never_a_server_error(body: Any, beside: list[str]) -> None:
+    assert len(refusals(from_hf, body, *beside)) > 20
 
 
 def test_labels_of_a_picture_are_refused_and_not_answered_with_a_caption() -> None:

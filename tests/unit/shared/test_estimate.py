@@ -12,6 +12,7 @@ def lane(**facts: object) -> Lane:
     return Lane(**{"ready": 0, "loading": 0, "queued": 0, "running": 0, "now_ms": 100_000, **facts})  # type: ignore[arg-type]
 
 
+GUESSED = {"load_guess_ms": 8000.0, "load_basis": "rate"}
 READY = {"ready": 1, "service_ms": 2000.0}
 
 
@@ -30,10 +31,14 @@ READY = {"ready": 1, "service_ms": 2000.0}
 def test_a_caller_learns_why_it_waits(facts: dict[str, object], state: str, reason: str) -> None:
     facts_now = lane(**facts)
     assert (facts_now.state, waiting_reason(facts_now, placed=True, state="queued")) == (state, reason)
+    assert waiting_reason(facts_now, placed=False, state="queued") == "fetching_inputs"
 
 
-def test_a_job_whose_pictures_are_fetched_says_so_whatever_its_model_does() -> None:
-    assert waiting_reason(lane(ready=1), placed=False, state="queued") == "fetching_inputs"
+@pytest.mark.parametrize(
+    ("state", "reason"), [("scheduled", "scheduled"), ("retrying", "retrying"), ("queued", "paused")]
+)
+def test_a_caller_learns_that_its_time_has_not_come(state: str, reason: str) -> None:
+    assert waiting_reason(lane(ready=1, paused=True), placed=state != "scheduled", state=state) == reason
 
 
 @pytest.mark.parametrize(
@@ -42,11 +47,8 @@ def test_a_job_whose_pictures_are_fetched_says_so_whatever_its_model_does() -> N
         ({"ready": 1, "load_ms": 9000.0}, (0.0, "measured")),
         ({"loading": 1, "load_started_ms": 97_000.0, "load_ms": 9000.0}, (6.0, "measured")),
         ({"loading": 1, "load_started_ms": 90_000.0, "load_ms": 9000.0}, (2.5, "measured")),
-        (
-            {"loading": 1, "load_started_ms": 97_000.0, "load_guess_ms": 8000.0, "load_basis": "rate"},
-            (5.0, "rate"),
-        ),
-        ({"loading": 1, "load_ms": 9000.0, "load_guess_ms": 80.0, "load_basis": "rate"}, (9.0, "measured")),
+        ({"loading": 1, "load_started_ms": 97_000.0} | GUESSED, (5.0, "rate")),
+        ({"loading": 1, "load_ms": 9000.0} | GUESSED, (9.0, "measured")),
         ({"loading": 1}, (4.0, "guess")),
         ({"load_ms": 9000.0}, (9.0, "no_worker")),
         ({"load_ms": 90.0}, (1.0, "no_worker")),
@@ -57,13 +59,6 @@ def test_loading_takes_what_it_took_less_what_has_passed(
     facts: dict[str, object], expected: tuple[float, str]
 ) -> None:
     assert loading_time(lane(**facts), fallback_s=4.0) == expected
-
-
-@pytest.mark.parametrize(
-    ("state", "reason"), [("scheduled", "scheduled"), ("retrying", "retrying"), ("queued", "paused")]
-)
-def test_a_caller_learns_that_its_time_has_not_come(state: str, reason: str) -> None:
-    assert waiting_reason(lane(ready=1, paused=True), placed=state != "scheduled", state=state) == reason
 
 
 @pytest.mark.parametrize(
@@ -100,20 +95,20 @@ def test_what_was_learnt_of_earlier_waits_is_applied() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "p50", "service_s"),
     [
-        ({"ahead": 0}, (0.003, 2.0)),
-        ({"ahead": 0, "running": 2, "slots": 3}, (0.003, 4.997)),
-        ({"ahead": 4, "running": 3, "slots": 3}, (9.0, 6.0)),
-        ({"ahead": 4, "running": 6, "rows": 4, "slots": 6}, (2.25, 3.0)),
-        ({"ahead": 4, "running": 6, "rows": 4}, (4.75, 2.0)),
+        ({"ahead": 0}, 0.003, 2.0),
+        ({"ahead": 0, "running": 2, "slots": 3}, 0.003, 4.997),
+        ({"ahead": 4, "running": 3, "slots": 3}, 9.0, 6.0),
+        ({"ahead": 4, "running": 6, "rows": 4, "slots": 6}, 2.25, 3.0),
+        ({"ahead": 4, "running": 6, "rows": 4}, 4.75, 2.0),
     ],
 )
-def test_what_a_job_waits_for_a_row_once_a_worker_has_claimed_it_is_part_of_what_it_takes(
-    facts: dict[str, object], told: tuple[float, float]
+def test_waiting_for_a_row_under_a_claim_is_part_of_what_a_job_takes(
+    facts: dict[str, object], p50: float, service_s: float
 ) -> None:
     found = estimate(lane(**READY, **facts))
-    assert (found.p50, found.service_s) == told
+    assert (found.p50, found.service_s) == (p50, service_s)
 
 
 @pytest.mark.parametrize(

@@ -27,31 +27,29 @@ def test_a_sound_is_known_by_its_first_bytes(kind: str) -> None:
     assert check_sound(make.sound(kind), LIMITS, None) == kind
 
 
-def test_a_stream_of_mp3_frames_without_tags_is_a_sound() -> None:
-    assert check_sound(make.piped_mp3(1.0), LIMITS, None) == "MP3"
-
-
-@pytest.mark.parametrize("kind", ["FLAC", "MP3"])
-def test_a_sound_after_tags_is_no_unknown_file(kind: str) -> None:
-    assert check_sound(make.tag(128) + make.sound(kind), LIMITS, None)
+@pytest.mark.parametrize(
+    "data", [make.piped_mp3(1.0), make.tag(128) + make.sound("FLAC"), make.tag(128) + make.sound("MP3")]
+)
+def test_a_stream_without_tags_and_a_sound_behind_them_is_no_unknown_file(data: bytes) -> None:
+    assert check_sound(data, LIMITS, None)
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"),
+    "data",
     [
-        (b"", "empty"),
-        (b"\x89PNG\r\n\x1a\n", "not a WAV, FLAC or MP3"),
-        (b"OggS" + bytes(60), "not a WAV, FLAC or MP3"),
-        (b"RIFF0000WEBPVP8 ", "not a WAV, FLAC or MP3"),
-        (b"\xff\xd8\xff\xe0", "not a WAV, FLAC or MP3"),
-        (b"\xff", "not a WAV, FLAC or MP3"),
-        (b"no sound", "not a WAV, FLAC or MP3"),
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"OggS" + bytes(60),
+        b"RIFF0000WEBPVP8 ",
+        b"\xff\xd8\xff\xe0",
+        b"\xff",
+        b"no",
     ],
 )
-def test_a_file_of_another_kind_is_refused(data: bytes, reason: str) -> None:
+def test_a_file_of_another_kind_is_refused(data: bytes) -> None:
     error = refusal(data)
     assert error.code == "invalid_audio"
-    assert reason in error.message
+    assert ("not a WAV, FLAC or MP3" if data else "empty") in error.message
 
 
 def announcing(size: int) -> bytes:
