@@ -38,15 +38,6 @@ def test_a_line_that_cannot_be_written_down_is_a_row_of_its_own_and_holds_up_no_
     assert bad["response"]["body"]["error"]["code"] == "internal_error"
 
 
-def test_a_row_is_one_line_for_who_reads_the_file_as_text() -> None:
-    ends = "".join(sign for sign in map(chr, range(0x3000)) if len(f"a{sign}b".splitlines()) == 2)
-    rows = written([said(0, instructions=ends)])
-
-    (row,) = rows.good
-    (text,) = row.decode().splitlines()
-    assert json.loads(text)["response"]["body"]["instructions"] == ends
-
-
 def test_a_line_that_ends_at_its_deadline_in_a_cancelled_batch_is_cancelled_and_not_expired() -> None:
     late = replace(succeeded(), status="failed", result=None, error=LATE)
     told = [written([said(0)], late, closing) for closing in (None, CANCELLED)]

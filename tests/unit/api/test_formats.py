@@ -173,9 +173,7 @@ def test_a_schema_of_properties_alone_is_one_of_an_object() -> None:
         ({"const": {"properties": {"a": 1}}},) * 2,
     ],
 )
-def test_a_schema_that_names_properties_gets_no_others_unless_it_is_composed(
-    schema: Any, closed: Any
-) -> None:
+def test_a_schema_of_properties_gets_no_others_unless_it_is_composed(schema: Any, closed: Any) -> None:
     assert schema_of(chat(response_format={"type": "json", "value": schema})) == closed
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf.task_requests import HfCall, from_bytes, from_hf, from_picture
+from api.dialects.hf.task_requests import HfCall, from_bytes, from_hf
 from api.dialects.messages import CAPTION
 from shared.request import Image, Message, Parameters, Request, Text
 from tests.support import pictures as make
@@ -124,12 +124,6 @@ def test_a_prompt_about_a_file_s_data_uri_is_not_taken_for_a_picture(words: str)
     assert from_hf({"inputs": prompt}).request.messages == asked(Text(text=prompt))
 
 
-def test_top_k_of_a_question_is_the_number_of_answers() -> None:
-    call = from_hf({"inputs": {"question": "?", "image": URL}, "parameters": {"top_k": 2}})
-    assert call.answers == 2
-    assert call.request.parameters == Parameters()
-
-
 @pytest.mark.parametrize(
     ("body", "content_type", "task"),
     [
@@ -146,11 +140,6 @@ def test_top_k_of_a_question_is_the_number_of_answers() -> None:
 )
 def test_body_is_read_by_its_type_and_first_byte(body: bytes, content_type: str | None, task: str) -> None:
     assert from_bytes(body, content_type).task == task
-
-
-def test_picture_bytes_ask_for_a_description() -> None:
-    call = from_picture(PNG)
-    assert call.request.messages == asked(Image(data=PNG), Text(text=CAPTION))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_schema_that_is_only_the_one_of_an_anchor_is_taken() -> None:
         ({"$ref": "#/x/other"}, "schema.items.$ref.$ref.multipleOf"),
     ],
 )
-def test_a_schema_below_an_unknown_keyword_is_checked_if_a_reference_leads_there(
+def test_a_schema_that_a_reference_finds_below_an_unknown_keyword_is_checked(
     hidden: dict[str, Any], place: str
 ) -> None:
     schema = {"type": "array", "items": {"$ref": "#/x/d"}, "x": {"d": hidden, "other": {"multipleOf": 0}}}

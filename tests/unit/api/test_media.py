@@ -7,7 +7,6 @@ from api.dialects.media import medium, prompt_parts
 from shared.errors import CallerError
 from shared.request import MOST_PICTURES, Document, Image, Medium, Sound, Text, Video
 from shared.url_guard import MAX_URL_CHARS
-from tests.support.refusal import refusal
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x00\xfb\xff\xfe~ picture"
 B64 = base64.b64encode(PNG).decode()
@@ -110,11 +109,6 @@ def test_a_markdown_picture_in_base64_may_have_line_breaks() -> None:
     wrapped = "\n".join(B64[at : at + 20] for at in range(0, len(B64), 20))
     parts = prompt_parts(f"![](data:image/png;base64,{wrapped}\n) What?")
     assert parts == (Image(data=PNG, param="inputs"), Text(text="What?"))
-
-
-@pytest.mark.parametrize("target", ["/etc/passwd", "file:///etc/passwd", "cat.png", ""])
-def test_markdown_picture_of_a_file_is_refused(target: str) -> None:
-    assert refusal(prompt_parts, f"What is ![]({target})?") == ("invalid_image_url", "inputs")
 
 
 def test_no_more_pictures_are_read_than_any_installation_takes() -> None:

@@ -38,7 +38,7 @@ async def test_reading_an_earlier_picture_waits_for_the_memory_that_large_reques
     assert (info.width, info.height, info.param) == (8, 6, "previous_response_id")
 
 
-async def test_a_long_conversation_leaves_a_slow_store_to_others_as_well(
+async def test_a_long_conversation_leaves_a_slow_store_to_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs, hanging, over = Blobs(BlobSettings(url=str(tmp_path))), threading.Event(), threading.Event()

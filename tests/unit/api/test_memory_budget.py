@@ -120,9 +120,7 @@ async def test_a_refused_call_is_forgotten_with_all_that_it_held() -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("room", "callers"), [(4, ("", "")), (8, ("other", "busy", "busy"))])
-async def test_all_room_or_half_of_it_is_one_caller_s_to_the_last_byte(
-    room: int, callers: tuple[str, ...]
-) -> None:
+async def test_all_room_or_half_is_one_caller_s_to_the_last_byte(room: int, callers: tuple[str, ...]) -> None:
     budget = MemoryBudget(room * FREE)
     for caller in callers[:-1]:
         await Reservation(budget, caller).take(2 * FREE)

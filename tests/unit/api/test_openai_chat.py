@@ -85,12 +85,6 @@ def test_every_documented_parameter_of_a_chat_is_read() -> None:
     )
 
 
-def test_what_is_left_out_is_left_to_the_model() -> None:
-    assert from_chat({"messages": ASK}).request == Request(
-        model="", messages=(Message(role="user", parts=(Text(text="Hi"),)),)
-    )
-
-
 @pytest.mark.parametrize(
     ("said", "meant"),
     [
@@ -181,9 +175,7 @@ def test_chunks_are_what_openai_clients_and_published_snippets_read() -> None:
 
 @pytest.mark.parametrize("form", [ChatChunkWriter, TextChunkWriter])
 @pytest.mark.parametrize("view", [QUEUED, succeeded()])
-def test_a_stream_says_what_answered_as_soon_as_it_is_known(
-    form: type[ChunkWriter[Any]], view: JobView
-) -> None:
+def test_a_stream_says_what_answered_as_soon_as_known(form: type[ChunkWriter[Any]], view: JobView) -> None:
     result = result_of(succeeded())
     stream = form(view, usage=True)
     said = stream.piece({"text": "A red"})

@@ -99,13 +99,6 @@ def test_who_sends_a_kind_that_is_not_implemented_is_told_what_to_leave_out(body
         read(asked | body)
 
 
-def test_the_roles_that_are_named_instead_of_an_unknown_one_are_all_accepted() -> None:
-    with pytest.raises(CallerError) as refused:
-        from_chat({"messages": [{"role": "bot", "content": "x"}]})
-    roles = "'system', 'developer', 'user', 'assistant' or 'tool'"
-    assert refused.value.message == f"`messages[0].role` should be {roles}."
-
-
 @pytest.mark.parametrize(
     ("asked", "param"),
     [

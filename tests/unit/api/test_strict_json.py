@@ -122,8 +122,6 @@ class Listed(Wire):
         (b'{"words": ["x"]}', r"`words\[0\]` should be 'word_000', .*…\."),
     ],
 )
-def test_what_a_field_may_hold_is_told_in_a_caller_s_words_and_never_seems_whole_when_cut(
-    body: bytes, told: str
-) -> None:
+def test_what_a_field_may_hold_is_told_in_a_caller_s_words_and_visibly_cut(body: bytes, told: str) -> None:
     with pytest.raises(CallerError, match=told):
         read(Listed, parse(body))

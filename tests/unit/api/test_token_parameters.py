@@ -65,7 +65,7 @@ def test_a_least_answer_is_read_and_may_not_be_longer_than_the_longest(read: Rea
         (ALL, "no_repeat_ngram_size", 3, [-1]),
     ],
 )
-def test_a_parameter_is_read_by_every_route_that_has_it(
+def test_every_route_that_has_it_reads_it(
     reads: list[Read], name: str, taken: float, wrong: list[float]
 ) -> None:
     for read in reads:

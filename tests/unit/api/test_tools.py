@@ -73,7 +73,7 @@ def test_functions_and_calls_of_a_chat_are_read() -> None:
         ([WEATHER, CLOCK], {"function": {"name": "clock"}}, [False, True]),
     ],
 )
-def test_arguments_are_held_to_their_schema_where_that_is_promised(
+def test_arguments_are_held_to_their_schema_if_promised(
     tools: list[Any], choice: Any, held: list[bool]
 ) -> None:
     found = from_chat({"messages": [ASK], "tools": tools, "tool_choice": choice}).request.tools

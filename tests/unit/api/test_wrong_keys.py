@@ -38,7 +38,7 @@ def tries(limit: GuessLimit, count: int, address: str = ADDRESS) -> None:
         limit.wrong(address)
 
 
-def test_an_address_has_so_many_tries_at_once_and_one_more_each_second(
+def test_an_address_has_some_tries_and_one_more_each_second(
     limit: GuessLimit, clock: SimpleNamespace
 ) -> None:
     tries(limit, BURST)

@@ -1,7 +1,6 @@
 """Bytes under their digest, in a folder and in an object store: they come back, or are said to be gone."""
 
 import errno
-import io
 import os
 import resource
 import shutil
@@ -9,13 +8,11 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from obstore.store import MemoryStore
 
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, digest
-from shared.blobs.bucket import BUFFER, PART, PIECE, Ranged
+from shared.blobs.bucket import BUFFER, PART, PIECE
 from shared.settings import BlobSettings
 from tests.support.clouds import Cloud, cloud
 from tests.support.object_store import BUCKET, URL, ObjectStore, object_store
@@ -231,7 +228,7 @@ def test_a_slash_at_the_end_is_no_other_place(bucket: Blobs, url: str) -> None:
     assert bucket.kind == "s3"
 
 
-def test_a_machine_whose_clock_is_ahead_takes_nothing_new_for_old(
+def test_a_clock_that_is_ahead_takes_nothing_new_for_old(
     folder: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload under way would be deleted: only its age protects it. The files' clock is two hours late."""
@@ -258,9 +255,7 @@ def test_an_upload_whose_file_was_taken_away_can_be_sent_again(folder: Blobs) ->
     assert folder._refused < 0, "which is no sign that nothing can be written"
 
 
-def test_a_folder_that_is_bare_or_gone_is_taken_for_one_that_is_not_mounted(
-    folder: Blobs, tmp_path: Path
-) -> None:
+def test_a_folder_that_is_bare_or_gone_is_taken_for_not_mounted(folder: Blobs, tmp_path: Path) -> None:
     with pytest.raises(BlobsUnavailable):
         folder.check_mounted()
     folder.write(digest(b"one"), b"one")
@@ -269,16 +264,3 @@ def test_a_folder_that_is_bare_or_gone_is_taken_for_one_that_is_not_mounted(
     for look in (folder.check_mounted, lambda: list(folder.older(5, 10)), lambda: folder.sweep(5)):
         with pytest.raises(BlobsUnavailable):
             look()
-
-
-def test_a_document_in_a_bucket_is_read_by_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranges = list[tuple[int, int]]()
-
-    def get_range(store: object, path: str, *, start: int, end: int) -> bytes:  # noqa: ARG001
-        ranges.append((start, end))
-        return bytes(end - start)
-
-    monkeypatch.setattr("obstore.get_range", get_range)
-    file: Any = Ranged(MemoryStore(), "document", 100_000)
-    assert len(io.BufferedReader(file).read()) == 100_000
-    assert ranges == [(0, 100_000)]

@@ -108,9 +108,7 @@ async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwa
             await blobs.stream(name)
 
 
-async def test_a_store_that_hangs_is_looked_at_once_and_not_by_every_probe(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_store_that_hangs_is_not_looked_at_by_every_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs_module, "REACHED_S", 0.05)
     monkeypatch.setattr(blobs_module, "ASKED_AGAIN_S", 0)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -20,7 +20,7 @@ RULES = BucketRules(("s3://photos/shared/", "acme=gs://acme/in", "s3://photos/ow
         ("other", "az://all/a.jpg", ("az", "all", "a.jpg")),
     ],
 )
-def test_a_caller_may_name_what_the_operator_opened(
+def test_callers_may_name_what_the_operator_opened(
     caller: str, url: str, target: tuple[str, str, str]
 ) -> None:
     assert RULES.check(url, caller, "image") == BucketObject(*target)

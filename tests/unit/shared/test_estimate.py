@@ -55,9 +55,7 @@ def test_a_caller_learns_that_its_time_has_not_come(state: str, reason: str) -> 
         ({}, (4.0, "guess")),
     ],
 )
-def test_loading_takes_what_it_took_less_what_has_passed(
-    facts: dict[str, object], expected: tuple[float, str]
-) -> None:
+def test_loading_takes_what_is_left_of_it(facts: dict[str, object], expected: tuple[float, str]) -> None:
     assert loading_time(lane(**facts), fallback_s=4.0) == expected
 
 
@@ -81,9 +79,7 @@ def test_loading_takes_what_it_took_less_what_has_passed(
         ({"load_ms": 9000.0, "service_ms": 500.0, "ahead": 1}, 9.5, "no_worker"),
     ],
 )
-def test_the_wait_is_loading_and_turns_at_the_measured_pace(
-    facts: dict[str, object], p50: float, basis: str
-) -> None:
+def test_the_wait_is_loading_and_measured_turns(facts: dict[str, object], p50: float, basis: str) -> None:
     told = estimate(lane(**facts))
     assert (told.p50, told.basis) == (p50, basis)
     assert told.p90 >= told.p50
@@ -122,9 +118,7 @@ def test_waiting_for_a_row_under_a_claim_is_part_of_what_a_job_takes(
         ({"running": 2, "extra_running": 14, "rows": 8, "slots": 10}, 2.062),
     ],
 )
-def test_who_joins_a_claimed_run_is_told_what_those_take_on_average(
-    facts: dict[str, object], told: float
-) -> None:
+def test_who_joins_a_claimed_run_is_told_their_average(facts: dict[str, object], told: float) -> None:
     assert claimed_s(lane(**READY, **facts)) == told
 
 

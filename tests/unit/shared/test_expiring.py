@@ -35,9 +35,7 @@ def test_an_hour_s_bytes_go_evenly(expiring: Expiring, bytes: int, seconds: floa
     ],
     ids=["one", "short", "falls", "fell since its peak", "stands", "rises", "only the last minute"],
 )
-def test_a_trend_is_that_since_the_peak_of_the_last_minute(
-    readings: list[tuple[float, int]], seconds: float
-) -> None:
+def test_a_trend_is_since_the_last_minute_s_peak(readings: list[tuple[float, int]], seconds: float) -> None:
     trend = Trend()
     for at, taken in readings:
         trend.add(at, taken)

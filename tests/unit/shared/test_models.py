@@ -26,41 +26,28 @@ def model(tmp_path: Path, **files: object) -> Model:
     return load_models(tmp_path / "models.toml").rows[0]
 
 
-@pytest.mark.parametrize(
-    ("files", "known"),
-    [
-        ({"tokenizer_config": {"chat_template": "{{ messages }}"}}, True),
-        ({"tokenizer_config": {}, "chat_template": {"chat_template": "{{ messages }}"}}, True),
-        ({"tokenizer_config": {}, "processor_config": {"chat_template": "{{ messages }}"}}, True),
-        ({"tokenizer_config": {}}, False),
-        ({"tokenizer_config": []}, None),
-        ({}, None),
-    ],
-)
-def test_whether_chats_can_be_asked_is_read_from_the_folder(
-    tmp_path: Path, files: dict[str, object], known: bool | None
-) -> None:
-    assert model(tmp_path, **files).has_chat_template is known
+PLAIN = "{{ messages }}"
+NAMED = [{"name": "tool_use", "template": TEMPLATES["llama"]}]
 
 
 @pytest.mark.parametrize(
-    ("files", "known"),
+    ("files", "chats", "tools"),
     [
-        ({"tokenizer_config": {"chat_template": TEMPLATES["hermes"]}}, "hermes"),
-        ({"tokenizer_config": {}, "chat_template": {"chat_template": TEMPLATES["mistral"]}}, "mistral"),
-        (
-            {"tokenizer_config": {"chat_template": [{"name": "tool_use", "template": TEMPLATES["llama"]}]}},
-            "llama",
-        ),
-        ({"tokenizer_config": {"chat_template": "{{ messages }}"}}, ""),
-        ({"tokenizer_config": {}}, ""),
-        ({}, None),
+        ({"tokenizer_config": {"chat_template": PLAIN}}, True, ""),
+        ({"tokenizer_config": {}, "processor_config": {"chat_template": PLAIN}}, True, ""),
+        ({"tokenizer_config": {"chat_template": TEMPLATES["hermes"]}}, True, "hermes"),
+        ({"tokenizer_config": {}, "chat_template": {"chat_template": TEMPLATES["mistral"]}}, True, "mistral"),
+        ({"tokenizer_config": {"chat_template": NAMED}}, True, "llama"),
+        ({"tokenizer_config": {}}, False, ""),
+        ({"tokenizer_config": []}, None, None),
+        ({}, None, None),
     ],
 )
-def test_whether_functions_can_be_called_is_read_from_the_folder(
-    tmp_path: Path, files: dict[str, object], known: str | None
+def test_whether_chats_and_functions_can_be_asked_is_read_from_the_folder(
+    tmp_path: Path, files: dict[str, object], chats: bool | None, tools: str | None
 ) -> None:
-    assert model(tmp_path, **files).tools == known
+    known = model(tmp_path, **files)
+    assert (known.has_chat_template, known.tools) == (chats, tools)
 
 
 def test_a_template_in_a_file_of_its_own_is_seen() -> None:
@@ -78,15 +65,9 @@ def test_the_folder_is_read_once_so_that_no_request_waits_for_a_disk(tmp_path: P
 
 
 def test_nothing_is_claimed_of_a_model_that_is_not_on_this_machine() -> None:
-    elsewhere = Model(id="org/m", source="org/m")
+    elsewhere, echo = Model(id="org/m", source="org/m"), Model(id="e", engine="echo")
     assert (elsewhere.samples, elsewhere.has_chat_template, elsewhere.folder.files) == (None, None, ())
-
-
-def test_the_echo_engine_needs_no_folder() -> None:
-    assert (Model(id="e", engine="echo").samples, Model(id="e", engine="echo").has_chat_template) == (
-        False,
-        True,
-    )
+    assert (echo.samples, echo.has_chat_template) == (False, True)
 
 
 def test_a_model_that_says_a_temperature_of_0_draws_nothing(tmp_path: Path) -> None:
@@ -110,9 +91,7 @@ def test_a_model_that_says_a_temperature_of_0_draws_nothing(tmp_path: Path) -> N
         (ECHO + ECHO.replace(b"org/m", b"Org--M"), "rows 1 and 2 have the same id, org/m and Org--M"),
     ],
 )
-def test_a_models_file_of_another_form_is_told_what_is_wrong_with_it(
-    tmp_path: Path, text: bytes, words: str
-) -> None:
+def test_a_models_file_of_another_form_is_told_why(tmp_path: Path, text: bytes, words: str) -> None:
     path = tmp_path / "models.toml"
     path.write_bytes(text)
     with pytest.raises(SettingsError, match=rf"models file .*models\.toml: .*{words}"):
@@ -154,20 +133,9 @@ def test_an_id_that_its_own_paths_would_hide_is_refused(name: str) -> None:
         Model(id=name, engine="echo")
 
 
-@pytest.mark.parametrize("name", ["v1", "info/m", "org/v1-vl", "org/health.m"])
-def test_an_id_may_resemble_a_path(name: str) -> None:
-    assert Model(id=name, engine="echo").id == name
-
-
 @pytest.mark.parametrize("name", ["s3://bucket/llama", "gpt://4o", 'SYSTEM "https://org/m"'])
 def test_another_model_s_name_is_not_answered_by_the_only_one_though_it_holds_a_url(name: str) -> None:
     models = Models((Model(id="org/m", engine="echo"),))
     assert models.resolve("http://service/models/org/m").id == "org/m"
     with pytest.raises(CallerError, match="is not served here"):
         models.resolve(name)
-
-
-def test_a_long_list_of_models_is_cut_in_the_error() -> None:
-    models = Models(tuple(Model(id=f"m{number}", engine="echo") for number in range(12)))
-    with pytest.raises(CallerError, match="name one of: m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, …"):
-        models.resolve("tgi")

@@ -130,9 +130,7 @@ async def test_a_store_that_closes_every_connection_is_given_up() -> None:
             await asyncio.gather(*ask(connection, "a"))
 
 
-async def test_who_waits_behind_an_answer_that_hangs_waits_no_longer_than_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_who_waits_behind_an_answer_that_hangs_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving() as (_, connection):
         monkeypatch.setattr("shared.store.exchange.LONGEST_S", 0.03)
         failures = await asyncio.gather(*ask(connection, "a", "b"), return_exceptions=True)

@@ -22,9 +22,7 @@ def test_a_caller_who_refuses_the_cache_always_gets_a_new_query(parameters: Para
 
 @pytest.mark.parametrize("parameters", [GREEDY, SAMPLING, SEEDED, PLAIN])
 @pytest.mark.parametrize("samples_default", [True, False, None])
-def test_hugging_face_routes_keep_the_documented_cache(
-    parameters: Parameters, samples_default: bool | None
-) -> None:
+def test_hugging_face_routes_keep_their_cache(parameters: Parameters, samples_default: bool | None) -> None:
     assert reusable(request(parameters), use_cache=True, samples_default=samples_default, hf=True)
 
 
@@ -44,8 +42,6 @@ def test_hugging_face_routes_keep_the_documented_cache(
         (Parameters(top_p=0.5), False, True),
     ],
 )
-def test_sampling_without_a_seed_is_a_new_draw(
-    parameters: Parameters, samples_default: bool | None, expected: bool
-) -> None:
+def test_sampling_is_a_new_draw(parameters: Parameters, samples_default: bool | None, expected: bool) -> None:
     asked = request(parameters)
     assert reusable(asked, use_cache=True, samples_default=samples_default, hf=False) is expected

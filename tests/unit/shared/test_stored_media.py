@@ -15,7 +15,7 @@ from shared.store.script import AsyncStore
 from tests.support.pictures import picture
 
 
-async def test_nobody_waits_while_what_another_sent_is_read_back(
+async def test_nobody_waits_while_another_s_is_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []

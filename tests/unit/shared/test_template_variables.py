@@ -78,9 +78,7 @@ def test_what_could_forge_a_turn_is_refused_by_name(name: str, value: Any) -> No
     ("breaking", "value"),
     [("{{ 10 // n }}", 0), ("{{ 'x' + n }}", 1), ("{{ range(n) | list }}", 10**6), ("{{ n ** n }}", 1e5)],
 )
-def test_a_variable_that_breaks_a_template_is_its_callers_error(
-    processor: Any, breaking: str, value: float
-) -> None:
+def test_a_variable_that_breaks_a_template_is_refused(processor: Any, breaking: str, value: float) -> None:
     config = AutoConfig.from_pretrained(TINY)
     renderer = Renderer(processor, config, 2048)
     renderer.template = "{% for turn in messages %}{{ turn.content }}{% endfor %}" + breaking

@@ -12,13 +12,7 @@ FIXED = TokenRule(bytes_per_token=4, template=10, turn=5, sides=(), pictures=((6
 LISTENING = replace(FIXED, sound=(2, 25))
 SIDES = (100, 200, 400)
 # A token for each square of 10 pixels.
-BY_AREA = TokenRule(
-    bytes_per_token=4,
-    template=10,
-    turn=5,
-    sides=SIDES,
-    pictures=tuple(tuple(width * height // 100 for height in SIDES) for width in SIDES),
-)
+BY_AREA = replace(FIXED, sides=SIDES, pictures=tuple(tuple(w * h // 100 for h in SIDES) for w in SIDES))
 
 
 def asked(*texts: str, pictures: int = 0, sounds: int = 0) -> Request:
@@ -41,35 +35,24 @@ def test_text_turns_and_pictures_are_counted_together() -> None:
 
 @pytest.mark.parametrize(
     ("size", "tokens"),
-    [((100, 400), 400), ((400, 100), 400), ((150, 300), 450), ((200, 399), 798), ((250, 250), 625)],
+    [
+        *(((100, 400), 400), ((400, 100), 400), ((150, 300), 450), ((200, 399), 798), ((250, 250), 625)),
+        # Beyond what was measured it is the nearest.
+        *(((10, 10), 100), ((4000, 4000), 1600), ((4000, 1000), 400)),
+    ],
 )
-def test_what_follows_the_area_is_reckoned_exactly_between_what_was_measured(
-    size: tuple[int, int], tokens: int
-) -> None:
-    assert BY_AREA.picture(*size) == tokens
-
-
-@pytest.mark.parametrize(("size", "tokens"), [((10, 10), 100), ((4000, 4000), 1600), ((4000, 1000), 400)])
-def test_a_picture_beyond_what_was_measured_has_the_nearest_tokens(
-    size: tuple[int, int], tokens: int
-) -> None:
+def test_what_follows_the_area_is_exact_between_what_was_measured(size: tuple[int, int], tokens: int) -> None:
     assert BY_AREA.picture(*size) == tokens
 
 
 @pytest.mark.parametrize(
     ("size", "seen"), [((150, 300), (75, 150)), ((400, 100), (200, 50)), ((800, 200), (200, 50))]
 )
-def test_the_size_that_a_model_sees_is_told_between_what_was_measured(
-    size: tuple[int, int], seen: tuple[int, int]
-) -> None:
+def test_the_size_that_a_model_sees_is_told_in_between(size: tuple[int, int], seen: tuple[int, int]) -> None:
     rule = replace(BY_AREA, seen=tuple(tuple((w // 2, h // 2) for h in SIDES) for w in SIDES))
     assert rule_of(rule.dumped()) == rule
     told = estimate_tokens(asked("x", pictures=1), [size], rule).seen
     assert [(picture.width, picture.height) for picture in told] == [seen]
-
-
-def test_a_picture_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
-    assert estimate_tokens(asked("x", pictures=2), [(9, 9)], FIXED) == Tokens(None, None, "measured")
 
 
 def test_without_a_worker_it_is_a_guess_and_so_are_sounds_that_nobody_measured() -> None:
@@ -86,7 +69,8 @@ def test_sounds_are_counted_by_their_seconds() -> None:
     )
 
 
-def test_a_sound_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
+def test_what_is_still_to_be_fetched_leaves_the_sum_open() -> None:
+    assert estimate_tokens(asked("x", pictures=2), [(9, 9)], FIXED) == Tokens(None, None, "measured")
     assert estimate_tokens(asked("x", sounds=2), [], LISTENING, [1.0]) == Tokens(None, (), "measured")
 
 
@@ -101,9 +85,8 @@ def test_a_rule_is_read_as_it_was_published(rule: TokenRule) -> None:
     assert rule_of("") is None
 
 
-def test_a_rule_of_a_newer_worker_is_read_by_an_older_api() -> None:
-    assert rule_of(FIXED.dumped().replace("{", '{"videos":[1],', 1)) == FIXED
-
-
-def test_a_rule_of_an_older_worker_is_read_by_a_newer_api() -> None:
-    assert rule_of(FIXED.dumped().replace(',"sound":null', "")) == FIXED
+@pytest.mark.parametrize(
+    ("now", "then"), [("{", '{"videos":[1],'), (',"sound":null', "")], ids=["newer", "older"]
+)
+def test_a_rule_of_another_release_s_worker_is_read(now: str, then: str) -> None:
+    assert rule_of(FIXED.dumped().replace(now, then, 1)) == FIXED

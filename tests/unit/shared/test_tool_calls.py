@@ -6,65 +6,41 @@ from hypothesis import strategies as st
 
 from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader
-from shared.tool_calls.syntax import SYNTAXES, Syntax, overlap, syntax_of
+from shared.tool_calls.syntax import SYNTAXES, Syntax, syntax_of
 from tests.support.tools import TEMPLATES
 
 Read = tuple[str, list[tuple[str, str]]]
 HERMES = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+GEMMA = '<|tool_call>call:say{t:<|"|><tool_call|><|"|>}<tool_call|>'
+LLAMA = '{"name": "weather", "parameters": {"city": "Oslo"}}'
 OSLO = ("weather", '{"city": "Oslo"}')
-CASES: dict[Syntax, dict[str, Read]] = {
+ENDING, BROKEN = ("say", '{"t": "</tool_call>"}'), ("say", '{"t": "\ufffd \u00e9"}')
+CLOCK, WAIT = ("clock", "{}"), "Wait."
+CALLS: dict[Syntax, dict[str, Read]] = {
     "hermes": {
         HERMES: ("", [OSLO]),
         f"Let me look.\n\n{HERMES}\n{HERMES}": ("Let me look.", [OSLO, OSLO]),
         f"{HERMES}\n And then.\n": ("And then.\n", [OSLO]),
         f"\n{HERMES}\nOne.\n{HERMES} {HERMES} Two. {HERMES}\n": ("One.\n  Two.", [OSLO] * 4),
-        '<tool_call>{"name": "clock"}</tool_call>': ("", [("clock", "{}")]),
+        '<tool_call>{"name": "clock"}</tool_call>': ("", [CLOCK]),
         '<tool_call>{"name": "weather", "arguments": "{\\"city\\": \\"Oslo\\"}"}</tool_call>': ("", [OSLO]),
-        '<tool_call>{"name": "say", "arguments": {"text": "</tool_call>"}}</tool_call>': (
-            "",
-            [("say", '{"text": "</tool_call>"}')],
-        ),
+        '<tool_call>{"name": "say", "arguments": {"t": "</tool_call>"}}</tool_call>': ("", [ENDING]),
         '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}': ("", [OSLO]),
-        '<tool_call>{"name": "weather", "argu': ('<tool_call>{"name": "weather", "argu', []),
-        "Tags like <tool_call>this</tool_call> are words.": (
-            "Tags like <tool_call>this</tool_call> are words.",
-            [],
-        ),
-        '<tool_call>{"name": "clock", "arguments": [NaN]}</tool_call>': (
-            '<tool_call>{"name": "clock", "arguments": [NaN]}</tool_call>',
-            [],
-        ),
-        '<tool_call>{"name": "say", "arguments": {"text": "\\ud800 \u00e9"}}</tool_call>': (
-            "",
-            [("say", '{"text": "\ufffd \u00e9"}')],
-        ),
-        "a <tool": ("a <tool", []),
-        "  blanks stay \n": ("  blanks stay \n", []),
-        "": ("", []),
+        '<tool_call>{"name": "say", "arguments": {"t": "\\ud800 \u00e9"}}</tool_call>': ("", [BROKEN]),
     },
     "llama": {
         '{"name": "weather", "parameters": {"city": "Oslo"}}': ("", [OSLO]),
-        '<|python_tag|>{"name": "weather", "parameters": {"city": "Oslo"}}; '
-        '{"name": "clock", "parameters": {}}': (
-            "",
-            [OSLO, ("clock", "{}")],
-        ),
-        'So: {"name": "clock", "parameters": {}}': ('So: {"name": "clock", "parameters": {}}', []),
-        '{"answer": 42} is all.': ('{"answer": 42} is all.', []),
-        '{"name": "weather"': ('{"name": "weather"', []),
-        "<|python": ("<|python", []),
+        f'<|python_tag|>{LLAMA}; {{"name": "clock", "parameters": {{}}}}': ("", [OSLO, CLOCK]),
     },
     "mistral": {
         '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Oslo"}}, '
-        '{"name": "clock", "arguments": {}, "id": "abcdefghi"}]': ("", [OSLO, ("clock", "{}")]),
-        "So [TOOL_CALLS] none": ("So [TOOL_CALLS] none", []),
+        '{"name": "clock", "arguments": {}, "id": "abcdefghi"}]': ("", [OSLO, CLOCK]),
     },
     "mistral_args": {
         'Wait.[TOOL_CALLS]weather[ARGS]{"city": "Oslo"}[TOOL_CALLS]clock[CALL_ID]abcdefghi[ARGS]{}': (
-            "Wait.",
-            [OSLO, ("clock", "{}")],
+            WAIT,
+            [OSLO, CLOCK],
         ),
-        '[TOOL_CALLS]weather[ARGS]{"city": "Os': ('[TOOL_CALLS]weather[ARGS]{"city": "Os', []),
     },
     "gemma": {
         '<|tool_call>call:weather{city:<|"|>Oslo<|"|>}<tool_call|>': ("", [OSLO]),
@@ -72,17 +48,29 @@ CASES: dict[Syntax, dict[str, Read]] = {
             "",
             [("f", '{"n": 3, "ok": true, "none": null, "l": ["a, \\"b\\"", 1.5], "o": {"k": "}"}}')],
         ),
-        'Wait.<|tool_call>call:say{t:<|"|><tool_call|><|"|>}<tool_call|>'
-        "<|tool_call>call:clock{}<tool_call|>": (
-            "Wait.",
-            [("say", '{"t": "<tool_call|>"}'), ("clock", "{}")],
+        f"Wait.{GEMMA}<|tool_call>call:clock{{}}<tool_call|>": (
+            WAIT,
+            [("say", '{"t": "<tool_call|>"}'), CLOCK],
         ),
         "<|tool_call>call:weather{city:Oslo}<tool_call|>": ("", [OSLO]),
-        "<|tool_call>weather<tool_call|>": ("<|tool_call>weather<tool_call|>", []),
-        "<|tool_call>call:f{a:{b:": ("<|tool_call>call:f{a:{b:", []),
     },
 }
-EVERY = [(syntax, text, meant) for syntax, cases in CASES.items() for text, meant in cases.items()]
+WORDS: dict[Syntax, list[str]] = {
+    "hermes": [
+        '<tool_call>{"name": "weather", "argu',
+        "Tags like <tool_call>this</tool_call> are words.",
+        '<tool_call>{"name": "clock", "arguments": [NaN]}</tool_call>',
+        *("a <tool", "  blanks stay \n", ""),
+    ],
+    "llama": [f"So: {LLAMA}", '{"answer": 42} is all.', '{"name": "weather"', "<|python"],
+    "mistral": ["So [TOOL_CALLS] none"],
+    "mistral_args": ['[TOOL_CALLS]weather[ARGS]{"city": "Os'],
+    "gemma": ["<|tool_call>weather<tool_call|>", "<|tool_call>call:f{a:{b:"],
+}
+EVERY: list[tuple[Syntax, str, Read]] = [
+    *((syntax, text, meant) for syntax, calls in CALLS.items() for text, meant in calls.items()),
+    *((syntax, text, (text, [])) for syntax, texts in WORDS.items() for text in texts),
+]
 
 
 def read(syntax: Syntax, *pieces: str) -> Read:
@@ -166,9 +154,3 @@ def test_a_template_with_no_place_for_functions_or_another_form_takes_none(templ
 def test_quotes_inside_of_a_templates_strings_are_read() -> None:
     template = '{{- "<tool_call>\\n{\\"name\\": <n>, \\"arguments\\": <o>}\\n</tool_call>" if tools }}'
     assert syntax_of(template) == "hermes"
-
-
-@given(st.text("ab<", max_size=12), st.text("ab<", min_size=1, max_size=6))
-def test_no_beginning_of_a_mark_is_given_away_as_text(text: str, mark: str) -> None:
-    expected = next(n for n in range(len(mark) - 1, -1, -1) if text.endswith(mark[:n]))
-    assert overlap(text, mark) == expected

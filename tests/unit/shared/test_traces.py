@@ -61,9 +61,7 @@ def test_a_process_without_traces_imports_nothing_of_them(modules: str) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-def test_traces_without_their_packages_stop_the_start_with_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_traces_without_packages_stop_the_start_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     without_traces(monkeypatch)
     settings = load_settings()
     with pytest.raises(SettingsError, match=r"SIGHTLINE_TRACES__URL.*pip install .*-e '\.\[traces\]'"):

@@ -75,9 +75,7 @@ PERSIAN = "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc"
         ("http://[2606:4700::1]/", ("http", "2606:4700::1", 80, "/")),
     ],
 )
-def test_a_url_leads_where_a_browser_goes_and_to_no_stranger(
-    url: str, expected: tuple[str, str, int, str]
-) -> None:
+def test_a_url_leads_where_a_browser_goes(url: str, expected: tuple[str, str, int, str]) -> None:
     assert tuple(check_url(url, AddressRules(), None)) == expected
 
 
