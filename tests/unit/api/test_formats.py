@@ -102,7 +102,7 @@ def test_a_response_format_is_read_in_every_spelling(sent: Any, wanted: Format) 
         (
             chat,
             "structured_outputs",
-            {"json": SCHEMA, "grammar": None, "disable_any_whitespace": False},
+            {"json": SCHEMA, "regex": None, "disable_any_whitespace": False},
             JSON,
         ),
         (chat, "guided_json", SCHEMA, JSON),

@@ -74,11 +74,8 @@ def test_the_pieces_of_a_stream_with_details_tell_how_probable_they_were() -> No
     logprobs = [[0, ["A", -0.5], []], [1, [" red", -0.25], []]]
     data = {"start": 0, "text": "A red", "ids": [5, 6], "logprobs": logprobs}
     call = from_hf({"inputs": "Hi", "parameters": {"details": True}, "stream": True})
-    chunks = [
-        token_chunk(data, 1),
-        token_chunk({**data, "logprobs": []}, 2),
-        last_chunk(succeeded(), 3, call),
-    ]
+    last = last_chunk(succeeded(), 3, call)
+    chunks = [token_chunk(data, 1), token_chunk({**data, "logprobs": []}, 2), last]
     assert call.request.parameters.logprobs == 0
     assert [chunk["token"]["logprob"] for chunk in chunks] == [-0.75, 0.0, 0.0]
 

@@ -9,13 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 
 from api.dialects.native.jobs import to_event, to_job
-from api.dialects.openai.chat import (
-    ChatChunkWriter,
-    ChunkHead,
-    ChunkWriter,
-    chat_chunk,
-    to_completion,
-)
+from api.dialects.openai.chat import ChatChunkWriter, ChunkHead, ChunkWriter, chat_chunk, to_completion
 from api.dialects.openai.completions import TextChunkWriter, text_chunk, to_text_completion
 from shared.job import Event, JobView
 from shared.result import Candidate, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of

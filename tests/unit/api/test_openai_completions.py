@@ -3,12 +3,7 @@ from typing import Any
 import pytest
 
 from api.dialects.openai.chat import ChunkHead, from_chat
-from api.dialects.openai.completions import (
-    _envelope,
-    from_completion,
-    text_chunk,
-    to_text_completion,
-)
+from api.dialects.openai.completions import _envelope, from_completion, text_chunk, to_text_completion
 from api.dialects.openai.usage import to_usage
 from shared.request import Message, Parameters, Request, Text
 from shared.result import Usage
@@ -32,28 +27,12 @@ FULL: dict[str, Any] = {
 TEXT, CHAT = {"prompt": "Hi"}, {"messages": [{"role": "user", "content": "Hi"}]}
 # What vLLM takes where nothing is said, and something else.
 UNSAID: dict[str, Any] = {"bad_words": [], "best_of": 1, "echo": False, "include_stop_str_in_output": False}
-UNSAID |= {
-    "kv_transfer_params": None,
-    "length_penalty": 1.0,
-    "logits_processors": None,
-    "prompt_logprobs": None,
-}
-UNSAID |= {"return_token_ids": False, "use_beam_search": False}
+UNSAID |= {"kv_transfer_params": None, "length_penalty": 1.0, "logits_processors": None}
+UNSAID |= {"prompt_logprobs": None, "return_token_ids": False, "use_beam_search": False}
 SAID: dict[str, Any] = {"bad_words": ["no"], "best_of": 2, "echo": True, "include_stop_str_in_output": True}
-SAID |= {
-    "kv_transfer_params": {"any": 1},
-    "length_penalty": 1.5,
-    "logits_processors": ["any"],
-    "prompt_logprobs": 1,
-}
-SAID |= {"return_token_ids": True, "use_beam_search": True}
-TGI = {
-    "details": False,
-    "decoder_input_details": False,
-    "top_n_tokens": 0,
-    "watermark": False,
-    "truncate": None,
-}
+SAID |= {"kv_transfer_params": {"any": 1}, "length_penalty": 1.5, "logits_processors": ["any"]}
+SAID |= {"prompt_logprobs": 1, "return_token_ids": True, "use_beam_search": True}
+TGI = {"details": False, "decoder_input_details": False, "top_n_tokens": 0, "watermark": False}
 
 
 @pytest.mark.parametrize(("prompt", "at"), [("Once", "prompt"), (["Once"], "prompt[0]")])
@@ -106,7 +85,9 @@ def test_answer_and_chunks_are_what_clients_read() -> None:
 def test_what_other_servers_parameters_say_by_default_asks_for_nothing() -> None:
     assert from_completion(TEXT | UNSAID | {"add_special_tokens": True}) == from_completion(TEXT)
     assert from_chat(CHAT | UNSAID | {"add_special_tokens": False}) == from_chat(CHAT)
-    assert from_completion(TEXT | TGI | IDLE | {"adapter_id": None}) == from_completion(TEXT)
+    assert from_completion(TEXT | TGI | IDLE | {"adapter_id": None, "truncate": None}) == from_completion(
+        TEXT
+    )
 
 
 @pytest.mark.parametrize("name", SAID)

@@ -21,6 +21,7 @@ SHOWN = {"type": "input_image", "image_url": URL, "detail": "low"}
 PICTURE = {"type": "input_image", "image_url": DATA, "detail": "auto", "file_id": None}
 ASKED = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "And this?"}, PICTURE]}
 SAMPLING = {"temperature": 0, "top_p": 0.5, "seed": 7, "stop": "END", "max_output_tokens": 5}
+TOLD_LOGPROBS = "message.output_text.logprobs"
 IDLE = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "truncation": "auto", "store": True}
 IDLE |= {"reasoning": {"effort": None, "summary": "auto"}, "stream_options": {"include_obfuscation": False}}
 HINTS = {"client_metadata": {"session_id": "0199"}, "prompt_cache_retention": "24h"}
@@ -36,7 +37,7 @@ FULL: dict[str, Any] = {
     ],
     "previous_response_id": "resp_1",
     "top_logprobs": 3,
-    "include": ["message.output_text.logprobs", "reasoning.encrypted_content"],
+    "include": [TOLD_LOGPROBS, "reasoning.encrypted_content"],
     "text": {"format": FORMAT, "verbosity": "medium"},
     "background": True,
     "metadata": {"shop": "7"},
@@ -113,27 +114,18 @@ def test_a_picture_that_is_a_path_is_refused_by_its_place() -> None:
     assert refusal(from_response, one_part(part)) == ("invalid_image_url", "input[0].content[0].image_url")
 
 
-@pytest.mark.parametrize(
-    ("tier", "priority"),
-    [("auto", "normal"), ("default", "normal"), ("flex", "batch"), ("priority", "interactive")],
-)
-def test_a_service_tier_is_a_place_in_line(tier: str, priority: str) -> None:
-    assert from_response({"input": "Hi", "service_tier": tier}).priority == priority
+def test_a_service_tier_is_a_place_in_line() -> None:
+    asked = [
+        from_response({"input": "Hi", "service_tier": t}) for t in ("auto", "default", "flex", "priority")
+    ]
+    assert [call.priority for call in asked] == ["normal", "normal", "batch", "interactive"]
 
 
 @pytest.mark.parametrize(
     ("include", "top", "logprobs"),
-    [
-        (None, None, None),
-        (["message.output_text.logprobs"], None, 0),
-        (["message.output_text.logprobs"], 20, 20),
-        ([], 2, 2),
-        ([], 0, None),
-    ],
+    [(None, None, None), ([TOLD_LOGPROBS], None, 0), ([TOLD_LOGPROBS], 20, 20), ([], 2, 2), ([], 0, None)],
 )
-def test_logprobs_are_computed_where_they_are_asked_for(
-    include: list[str] | None, top: int | None, logprobs: int | None
-) -> None:
+def test_logprobs_are_computed_where_they_are_asked_for(include: Any, top: Any, logprobs: Any) -> None:
     call = from_response({"input": "Hi", "include": include, "top_logprobs": top})
     assert call.request.parameters.logprobs == logprobs
 

@@ -46,12 +46,7 @@ def test_what_asks_for_nothing_in_a_piece_costs_no_conversation(piece: str, more
 @pytest.mark.parametrize("more", IDLE)
 def test_an_item_of_a_response_may_hold_what_asks_for_nothing(more: dict[str, Any]) -> None:
     said = {"type": "output_text", "text": "It is"}
-    items = [
-        ASK,
-        {"role": "assistant", "content": [said | more]} | more,
-        CALLED | more,
-        OUTPUT | more,
-    ]
+    items = [ASK, {"role": "assistant", "content": [said | more]} | more, CALLED | more, OUTPUT | more]
     tools = [{"type": "function", "name": "clock"} | more]
     assert len(from_response({"input": items, "tools": tools}).request.messages) == 3
 

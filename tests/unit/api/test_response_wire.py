@@ -9,11 +9,7 @@ from pydantic import TypeAdapter
 
 from api.dialects.openai.response_events import ResponseEventWriter
 from api.dialects.openai.response_items import continued, conversation, input_items, page, to_item_list
-from api.dialects.openai.response_object import (
-    StoredResponse,
-    to_response,
-    with_details,
-)
+from api.dialects.openai.response_object import StoredResponse, to_response, with_details
 from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from shared.job import Event, JobView
@@ -83,10 +79,8 @@ def test_a_response_is_what_openais_clients_read_at_every_moment_of_its_life() -
 def test_the_schema_that_an_answer_is_held_to_is_told() -> None:
     held = {"name": "seen", "strict": True, "schema": {**SCHEMA, "additionalProperties": False}}
     plain: dict[str, Any] = {"type": "json_object"}
-    told = [
-        to_response(stored(**said))["text"]["format"]
-        for said in ({}, {"text": None}, {"text": {"format": plain}})
-    ]
+    asked: list[Any] = [{}, {"text": None}, {"text": {"format": plain}}]
+    told = [to_response(stored(**said))["text"]["format"] for said in asked]
     assert told == [{"type": "json_schema", **held}, {"type": "text"}, plain]
 
 
@@ -126,14 +120,12 @@ def test_an_answer_that_was_known_already_is_told_as_a_whole_story() -> None:
     assert kinds(told) == ["created", "queued", *ADDED, *spoken, "completed"]
 
 
+CANCELLED = replace(QUEUED, status="cancelled")
+
+
 @pytest.mark.parametrize(
     ("ended", "last"),
-    [
-        (succeeded(), "completed"),
-        (cut(), "incomplete"),
-        (failed(), "failed"),
-        (replace(QUEUED, status="cancelled"), "failed"),
-    ],
+    [(succeeded(), "completed"), (cut(), "incomplete"), (failed(), "failed"), (CANCELLED, "failed")],
 )
 def test_the_last_event_says_how_it_ended(ended: JobView, last: str) -> None:
     told = story(stored(), *STORY, ended=ended)

@@ -31,11 +31,8 @@ FUNCTIONS = (
     Function(name="weather", description="The weather of a city.", parameters=PARAMETERS),
     Function(name="clock", parameters='{"type":"object","properties":{}}'),
 )
-CALLED = Message(
-    role="assistant",
-    parts=(Text(text="A look at the clock."),),
-    calls=(ToolCall(id="call_1", name="clock", arguments="{}"),),
-)
+CALL = ToolCall(id="call_1", name="clock", arguments="{}")
+CALLED = Message(role="assistant", parts=(Text(text="A look at the clock."),), calls=(CALL,))
 GIVEN = Message(role="tool", parts=(Text(text="Noon."),), answers="call_1")
 
 

