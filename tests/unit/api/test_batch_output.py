@@ -42,9 +42,8 @@ def test_a_line_that_ends_at_its_deadline_in_a_cancelled_batch_is_cancelled_and_
     late = replace(succeeded(), status="failed", result=None, error=LATE)
     told = [written([said(0)], late, closing) for closing in (None, CANCELLED)]
 
-    assert [json.loads(row)["error"]["code"] for rows in told for row in rows.bad] == [
-        "batch_expired", "batch_cancelled",
-    ]  # fmt: skip
+    codes = [json.loads(row)["error"]["code"] for rows in told for row in rows.bad]
+    assert codes == ["batch_expired", "batch_cancelled"]
     assert [rows.late for rows in told] == [1, 0]
 
 

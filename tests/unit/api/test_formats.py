@@ -99,12 +99,7 @@ def test_a_response_format_is_read_in_every_spelling(sent: Any, wanted: Format) 
         (chat, "structured_outputs", {"choice": ["a b", "n\u00e9"]}, CHOICE),
         (chat, "structured_outputs", {"json_object": True, "regex": None}, ANY),
         (chat, "structured_outputs", {"grammar": "root ::= x"}, GRAMMAR),
-        (
-            chat,
-            "structured_outputs",
-            {"json": SCHEMA, "regex": None, "disable_any_whitespace": False},
-            JSON,
-        ),
+        (chat, "structured_outputs", {"json": SCHEMA, "disable_any_whitespace": False}, JSON),
         (chat, "guided_json", SCHEMA, JSON),
         (chat, "guided_regex", "[a-z]+", REGEX),
         (chat, "guided_choice", ["n\u00e9", "a b"], CHOICE),

@@ -1,4 +1,4 @@
-"""What other clients really send, recorded once from each, is read as what was meant.
+"""What other clients and programs really send, recorded once from each, is read as what was meant.
 
 Each asked `What is this?`, but where its name ends in `text` about a picture. Second turns hold what an
 answer of `one`, or a call of `weather`, became. Texts are from LangChain and lm-eval; those that
@@ -14,9 +14,11 @@ from api.dialects.hf.task_requests import from_hf
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
+from api.dialects.unknown_fields import ignored_fields
 from shared.errors import CallerError
-from shared.request import Format, Message, Parameters, Request, Text
+from shared.request import Format, Image, Message, Parameters, Request, Text
 from tests.support.golden import DATA
+from tests.support.refusal import refusal
 from tests.support.tools import WEATHER
 
 Sent = dict[str, Any]
@@ -39,6 +41,7 @@ WORDS |= {AGENTS: JAVASCRIPT["then"][AGENTS]}
 CALLS = {client: {"path": said["path"], "body": said["calls"]} for client, said in THEN.items()}
 CALLS |= {name: sent for name, sent in JAVASCRIPT["then"].items() if name.startswith("openai ")}
 PROMPTS: dict[str, Sent] = recorded("texts")
+PROGRAMS = recorded("programs")
 SEVERAL = [client for client in PROMPTS if isinstance(PROMPTS[client]["body"].get("prompt"), list)]
 MEASURING = [client for client in PROMPTS if "ignore_eos" in PROMPTS[client]["body"]]
 
@@ -147,3 +150,75 @@ def test_what_parsing_helpers_put_into_an_answer_may_come_back_with_it() -> None
     called = {"role": "assistant", "content": None, "parsed": None, "tool_calls": [made]}
     turns = [turn, called, {"role": "tool", "tool_call_id": "c", "content": "Rain."}]
     assert len(from_chat({"messages": turns}).request.messages) == 3
+
+
+def test_a_session_of_codex_goes_on_though_it_says_which_it_is_and_asks_for_summaries() -> None:
+    call = from_response(PROGRAMS["codex 0.169.0"])
+    turns = call.request.messages[-5:]
+    given = "Wall time: 0.0000 seconds\nOutput:\nNoon.\n"
+    said = [("user", "one"), ("assistant",), ("tool", given), ("assistant", "Noon."), ("user", "two")]
+    assert [words(turn) for turn in turns] == said
+    [made] = turns[1].calls
+    assert (made.name, turns[2].answers) == ("exec_command", made.id)
+    assert call.request.tools is not None
+    assert [tool.name for tool in call.request.tools.functions] == ["exec_command", "view_image", "get_goal"]
+    assert (call.stream, call.stored) == (True, False)
+
+
+def test_a_benchmark_of_vlmevalkit_is_asked_though_it_says_into_how_many_tiles_a_picture_is_cut() -> None:
+    with ignored_fields() as ignored:
+        request = from_chat(PROGRAMS["VLMEvalKit"]).request
+    assert [type(part) for part in request.messages[0].parts] == [Text, Image]
+    assert request.parameters.max_new_tokens == 16384
+    assert ignored == ["messages[0].content[1].image_url.max_dynamic_patch"]
+
+
+HI = {"messages": [{"role": "user", "content": "Hi"}]}
+OFF: dict[str, Any] = {"enable_thinking": False}
+DISABLED: dict[str, Any] = {"thinking": {"type": "disabled"}}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        DISABLED,
+        OFF,
+        OFF | DISABLED,
+        OFF | {"chat_template_kwargs": OFF},
+        OFF | {"chat_template_kwargs": {"enable_thinking": None}},
+        DISABLED | {"chat_template_kwargs": OFF},
+    ],
+    ids=str,
+)
+def test_whichever_way_a_program_says_it_the_model_does_not_think(sent: dict[str, Any]) -> None:
+    """As UI-TARS, Midscene and Dify do."""
+    meant = from_chat({**HI, "chat_template_kwargs": OFF}).request.parameters
+    assert from_chat({**HI, **sent}).request.parameters == meant
+    if "chat_template_kwargs" not in sent:
+        assert from_response({"input": "Hi", **sent}).request.parameters == meant
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        (OFF | {"chat_template_kwargs": {"enable_thinking": True}}, "enable_thinking"),
+        (DISABLED | {"enable_thinking": True}, "thinking"),
+    ],
+)
+def test_who_says_both_about_thinking_hears_it(sent: dict[str, Any], param: str) -> None:
+    assert refusal(from_chat, {**HI, **sent}) == ("invalid_request", param)
+
+
+@pytest.mark.parametrize(
+    "sent", [{"thinking": {"type": "auto"}}, {"enable_thinking": None}, {"vl_high_resolution_images": True}]
+)
+def test_nothing_is_said_of_thinking_where_the_model_shall_decide(sent: dict[str, Any]) -> None:
+    assert from_chat({**HI, **sent}).request == from_chat(HI).request
+
+
+def test_a_picture_whose_kind_copilot_names_is_read() -> None:
+    def asked(**named: str) -> Any:
+        picture = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"} | named}
+        return from_chat({"messages": [{"role": "user", "content": [picture]}]}).request
+
+    assert asked(media_type="image/png") == asked(mediaType="image/png") == asked()

@@ -37,24 +37,19 @@ def older_container(group: Path, limit: str) -> None:
     (group / "memory/memory.stat").write_text("cache 1\nactive_file 300\ninactive_file 600\n")
 
 
-def told() -> tuple[int, int, int]:
-    return memory_bytes(), free_memory_bytes(swap=False), free_memory_bytes(swap=True)
-
-
-def test_a_process_without_a_limit_may_use_its_machine(group: Path) -> None:
-    assert told() == (8000, 4000, 5000)
-    container(group, "max")
-    assert told() == (8000, 4000, 5000)
-
-
-@pytest.mark.parametrize("limited", [container, older_container])
-def test_page_cache_of_a_container_counts_as_free_and_nothing_beyond_its_limit(
-    limited: Callable[[Path, str], None], group: Path
+@pytest.mark.parametrize(
+    ("limited", "limit", "told"),
+    [
+        (lambda *_: None, "", (8000, 4000, 5000)),
+        (container, "max", (8000, 4000, 5000)),
+        (container, "3000", (3000, 2000, 2000)),
+        (older_container, "3000", (3000, 2000, 2000)),
+        (container, "500", (500, 0, 0)),
+    ],
+    ids=["no container", "no limit", "limited", "limited by version 1", "beyond its limit"],
+)
+def test_page_cache_counts_as_free_and_nothing_beyond_the_limit(
+    group: Path, limited: Callable[[Path, str], None], limit: str, told: tuple[int, int, int]
 ) -> None:
-    limited(group, "3000")
-    assert told() == (3000, 2000, 2000)
-
-
-def test_a_container_beyond_its_limit_has_nothing_left(group: Path) -> None:
-    container(group, "500")
-    assert told() == (500, 0, 0)
+    limited(group, limit)
+    assert (memory_bytes(), free_memory_bytes(swap=False), free_memory_bytes(swap=True)) == told

@@ -9,6 +9,7 @@ from shared.tool_calls.parser import AnswerPart, Reader
 from shared.tool_calls.thoughts import AnswerSyntax, Marks, Thought, marks_of, read_answer_syntax
 
 THINK = Marks("<think>", "</think>")
+LLAMA, MADE = '{"name": "f", "parameters": {}}', ParsedCall("f", "{}")
 CALL = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
 
 
@@ -39,15 +40,11 @@ def read(text: str, syntax: str, size: int) -> list[AnswerPart]:
         ("the tag <think>a</think>", AnswerSyntax(None, THINK), ["the tag <think>a</think>"]),
         ("<think>a</think>b", AnswerSyntax(None, THINK, told=False), ["b"]),
         (
-            f"<think>I call {CALL}</think>\nNow {CALL}",
+            f"<think>I {CALL}</think>\nNow {CALL}",
             AnswerSyntax("hermes", THINK),
-            [Thought(f"I call {CALL}"), "Now", ParsedCall("f", "{}")],
+            [Thought(f"I {CALL}"), "Now", MADE],
         ),
-        (
-            '<think>a</think>\n{"name": "f", "parameters": {}}',
-            AnswerSyntax("llama", THINK),
-            [Thought("a"), ParsedCall("f", "{}")],
-        ),
+        (f"<think>a</think>\n{LLAMA}", AnswerSyntax("llama", THINK), [Thought("a"), MADE]),
     ],
 )
 def test_a_reader_gets_thoughts_words_and_calls_apart(
