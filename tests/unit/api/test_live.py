@@ -3,9 +3,6 @@
 import asyncio
 
 from api.jobs.live import SharedPolls
-from shared.errors import Unavailable
-
-AWAY = Unavailable("store_unavailable", "The record store is away.")
 
 
 async def test_watchers_of_the_same_thing_share_a_look() -> None:

@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,13 +7,13 @@ import pytest
 from api.dialects.native.job_requests import JobCall, from_job, from_query
 from api.dialects.native.jobs import to_job, to_problem
 from shared.errors import CallerError
-from shared.job import Filter, Times
+from shared.job import Computed, Filter, Times
 from shared.request import Image, Message, Parameters, Request, Text
-from shared.result import JobError
+from shared.result import JobError, Origin
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
 from tests.support.refusal import refusal
-from tests.support.views import QUEUED, failed, succeeded
+from tests.support.views import QUEUED, answered, failed, succeeded
 
 PNG = b"\x89PNG\r\n\x1a\n picture"
 B64 = base64.b64encode(PNG).decode()
@@ -157,3 +158,32 @@ def test_a_list_may_name_as_many_pairs_as_a_job_may_have() -> None:
 def test_problem_of_an_unknown_code_is_the_services_fault() -> None:
     problem = to_problem(JobError(code="code_of_a_later_release", message="m", retryable=True), "req_1")
     assert (problem["status"], problem["retryable"]) == (500, True)
+
+
+RUN = Computed("run_1", "job_1", 1_000, 2_000, 2_500, 3_000, 2)
+ORIGIN = Origin(made_of={"engine": "echo", "files": "abc"}, parameters={"seed": 7, "max_new_tokens": 5})
+
+
+def test_a_receipt_tells_what_made_the_answer_when_and_for_how_much() -> None:
+    job = to_job(replace(answered(origin=ORIGIN), computed=RUN, request_hash="h"))
+    timings = {"queued_at": 1.0, "started_at": 2.0, "first_token_at": 2.5, "ended_at": 3.0, "compute_s": 0.5}
+    counts = {"prompt_tokens": 70, "completion_tokens": 5, "image_tokens": 64, "cached_tokens": 66}
+    assert job["receipt"] == {
+        "request_hash": "h",
+        "fingerprint": "0123456789abcdef0123456789abcdef",
+        "model": {"id": "org/model", "engine": "echo", "files": "abc"},
+        "parameters": {"seed": 7, "max_new_tokens": 5},
+        "cache": "MISS",
+        "run": {"id": "run_1", "job": "job_1"},
+        "attempts": 2,
+        "timings": timings,
+        "usage": counts | {"total_tokens": 75},
+    }
+
+
+def test_an_answer_that_an_older_worker_gave_has_a_receipt_too_and_a_failure_none() -> None:
+    receipt = to_job(succeeded(computed=Computed("run_1")))["receipt"]
+
+    assert (receipt["model"], receipt["parameters"]) == ({"id": "org/model"}, {})
+    assert receipt["timings"]["first_token_at"] is None
+    assert "receipt" not in to_job(failed())

@@ -4,19 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from openai.types.responses import ResponseItem, ResponseStreamEvent
+from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from api.dialects.openai.response_events import ResponseEventWriter
-from api.dialects.openai.response_items import continued, conversation, input_items, page, to_item_list
-from api.dialects.openai.response_object import StoredResponse, to_response, with_details
+from api.dialects.openai.response_items import input_items, page, to_item_list
+from api.dialects.openai.response_object import StoredResponse, to_response
 from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from shared.job import Event, JobView
-from shared.request import Image, Message, Request, Text
 from shared.result import Candidate, TokenLogprob
 from tests.support.golden import assert_golden
-from tests.support.views import QUEUED, answered, failed, result_of, succeeded
+from tests.support.views import QUEUED, answered, failed, succeeded
 
 SCHEMA = {"type": "object", "properties": {"colour": {"type": "string"}}}
 URL = "https://example.org/a.png"
@@ -35,7 +34,6 @@ ASKED: dict[str, Any] = {
     "text": {"format": {"type": "json_schema", "name": "seen", "schema": SCHEMA, "strict": True}},
     "user": "u1",
 }
-DETAILS = ("high", "auto", "original")
 TOLD = (TokenLogprob(0, Candidate("A red", -0.25), (Candidate("A red", -0.25), Candidate("Blue", -2.5))),)
 STORY = (
     Event(1, "queued", {}, 1_700_000_000_125),
@@ -135,35 +133,6 @@ def test_the_last_event_says_how_it_ended(ended: JobView, last: str) -> None:
     assert ("output_item.done" in kinds(told)) == (ended.result is not None)
 
 
-def test_a_conversation_goes_on_behind_the_answer_and_without_the_old_instructions() -> None:
-    earlier = stored(succeeded())
-    call = from_response({"input": "Sure?", "instructions": "Shout."})
-    question = continued(call.request, call.fields, earlier, result_of(earlier.job))
-
-    shown = Image(url=URL, param="previous_response_id")
-    assert question.messages == (
-        Message(role="system", parts=(Text(text="Shout."),)),
-        Message(role="user", parts=(Text(text="What is this?"), shown)),
-        Message(role="assistant", parts=(Text(text="A square."),)),
-        Message(role="user", parts=(Text(text="Which colour?"),)),
-        Message(role="assistant", parts=(Text(text="A red square."),)),
-        Message(role="user", parts=(Text(text="Sure?"),)),
-    )
-    assert conversation(StoredResponse(earlier.job, question, call.fields)) == question.messages[1:]
-
-
-def test_the_input_is_listed_in_items_of_openais_types() -> None:
-    held = stored()
-    items, more = page(input_items(held), limit=20, after=None, ascending=True)
-    listed: Any = to_item_list(items, more, {})
-
-    assert [i["role"] for i in listed["data"]] == ["user", "assistant", "user"]
-    types = [part["type"] for item in listed["data"] for part in item["content"]]
-    assert types == ["input_text", "input_image", "output_text", "input_text"]
-    for item in listed["data"]:
-        TypeAdapter(ResponseItem).validate_python(item)
-
-
 def test_a_page_of_the_input_ends_and_says_so() -> None:
     items = input_items(stored())
     newest, more = page(items, limit=2, after=None, ascending=False)
@@ -174,28 +143,3 @@ def test_a_page_of_the_input_ends_and_says_so() -> None:
     assert to_item_list([], has_more=False, media={})["first_id"] is None
     with pytest.raises(CallerError, match="names no item"):
         page(items, limit=2, after="msg_0", ascending=True)
-
-
-def test_a_picture_of_the_input_is_told_where_it_is_asked_for() -> None:
-    question = from_response(ASKED).request.with_media((Image(digest="d"),))
-    items = input_items(StoredResponse(QUEUED, question, stored().fields))
-    told: list[Any] = [
-        to_item_list(items, has_more=False, media=p) for p in ({}, {"d": "data:image/png;base64,AA=="})
-    ]
-
-    assert [t["data"][0]["content"][1]["image_url"] for t in told] == [None, "data:image/png;base64,AA=="]
-
-
-def test_a_picture_of_the_input_is_told_as_closely_as_it_was_to_be_looked_at() -> None:
-    shown = [SHOWN[1] | {"detail": detail} for detail in DETAILS]
-    asked = from_response({"input": [{"role": "user", "content": shown}]})
-    # As the record tells it, which is that of all who asked the same.
-    record = Request.model_validate_json(asked.request.model_dump_json())
-    earlier = StoredResponse(succeeded(), record, asked.fields)
-    then = from_response({"input": [{"role": "user", "content": shown[:1]}]})
-    question = continued(then.request, then.fields, earlier, result_of(earlier.job))
-    later = StoredResponse(QUEUED, question, with_details(then.fields, question))
-
-    listed: Any = to_item_list(input_items(later), has_more=False, media={})["data"]
-    told = [p["detail"] for item in listed for p in item["content"] if p["type"] == "input_image"]
-    assert told == [*DETAILS, DETAILS[0]]

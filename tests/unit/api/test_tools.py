@@ -160,12 +160,6 @@ def test_a_cut_answer_says_so_whatever_it_called() -> None:
     assert (choice["finish_reason"], len(choice["message"]["tool_calls"])) == ("length", 2)
 
 
-def test_an_answer_in_words_has_no_calls() -> None:
-    [choice] = to_completion(called("No <tool"), "m", 0)["choices"]
-    assert choice["message"] == {"role": "assistant", "content": "No <tool", "refusal": None}
-    assert choice["finish_reason"] == "stop"
-
-
 def calls_of(chunks: list[Any]) -> dict[tuple[int, int], Any]:
     """The calls that a stream told, by their answer and index."""
     choices = [chunk["choices"][0] for chunk in chunks]

@@ -6,10 +6,10 @@ import pytest
 from api.dialects.hf.task_requests import from_bytes, from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
-from shared.cache_key import canonical, request_hash
+from shared.cache_key import canonical, request_hash, reusable
 from shared.request import Image, Message, Parameters, Request, Text, ToolCall
 
-A, B = Image(digest="a" * 64), Image(digest="b" * 64)
+A = Image(digest="a" * 64)
 REQUEST = Request(model="org/model", messages=(Message(role="user", parts=(A, Text(text="What?"))),))
 
 
@@ -115,3 +115,47 @@ def test_a_continued_answer_by_every_wire_shares_a_hash() -> None:
         from_bytes(b'{"inputs": ' + str(turns).replace("'", '"').encode() + b"}", None).request,
     ]
     assert len({request_hash(r, "main") for r in requests}) == 1
+
+
+GREEDY = Parameters(temperature=0)
+SAMPLING = Parameters(temperature=0.7)
+SEEDED = Parameters(temperature=0.7, seed=0)
+PLAIN = Parameters()
+
+
+def drawn(parameters: Parameters) -> Request:
+    message = Message(role="user", parts=(Text(text="Hi"),))
+    return Request(model="m", messages=(message,), parameters=parameters)
+
+
+@pytest.mark.parametrize("parameters", [GREEDY, SAMPLING, SEEDED, PLAIN])
+@pytest.mark.parametrize("hf", [True, False])
+def test_a_caller_who_refuses_the_cache_always_gets_a_new_query(parameters: Parameters, hf: bool) -> None:
+    assert not reusable(drawn(parameters), use_cache=False, samples_default=False, hf=hf)
+
+
+@pytest.mark.parametrize("parameters", [GREEDY, SAMPLING, SEEDED, PLAIN])
+@pytest.mark.parametrize("samples_default", [True, False, None])
+def test_hugging_face_routes_keep_their_cache(parameters: Parameters, samples_default: bool | None) -> None:
+    assert reusable(drawn(parameters), use_cache=True, samples_default=samples_default, hf=True)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "samples_default", "expected"),
+    [
+        (PLAIN, False, True),
+        (PLAIN, True, False),
+        (PLAIN, None, False),
+        (GREEDY, True, True),
+        (GREEDY, None, True),
+        (SAMPLING, False, False),
+        (SEEDED, True, True),
+        (SEEDED, None, True),
+        (Parameters(do_sample=False), None, True),
+        (Parameters(do_sample=True), False, False),
+        (Parameters(top_p=0.5), False, True),
+    ],
+)
+def test_sampling_is_a_new_draw(parameters: Parameters, samples_default: bool | None, expected: bool) -> None:
+    asked = drawn(parameters)
+    assert reusable(asked, use_cache=True, samples_default=samples_default, hf=False) is expected

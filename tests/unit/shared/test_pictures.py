@@ -17,7 +17,6 @@ from tests.support import pictures as make
 LIMITS = PictureSettings()
 IHDR = make.png_chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 5, 8, 2, 0, 0, 0))
 NO_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\0"
-GIF_SCREEN = b"GIF89a" + bytes(7)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "ICO", "TIFF", "AVIF"])
