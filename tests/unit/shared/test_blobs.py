@@ -72,6 +72,13 @@ def staged(blobs: Blobs, *pieces: bytes) -> Staged:
     return found
 
 
+def adopted(blobs: Blobs, *pieces: bytes) -> Staged:
+    upload = staged(blobs, *pieces)
+    blobs.adopt(upload)
+    upload.discard()
+    return upload
+
+
 async def streamed(blobs: Blobs, name: str) -> bytes:
     return b"".join([piece async for piece in await blobs.stream(name)])
 
@@ -100,19 +107,14 @@ async def test_bytes_that_are_gone_say_so_however_they_are_read(blobs: Blobs) ->
 
 
 async def test_an_upload_is_read_back_under_the_name_of_its_bytes(blobs: Blobs) -> None:
-    for _ in range(2):
-        upload = staged(blobs, b"one, ", b"two")
-        blobs.adopt(upload)
-        upload.discard()
+    upload, _ = (adopted(blobs, b"one, ", b"two") for _ in range(2))
     assert (upload.digest, upload.size) == (digest(b"one, two"), 8)
     assert blobs.read(upload.digest) == b"one, two"
 
 
 async def test_a_large_file_comes_back_whole_and_lines_are_found_in_it(blobs: Blobs) -> None:
-    upload = staged(blobs, LARGE)
+    upload = adopted(blobs, LARGE)
     assert upload.size > max(PART, PIECE, BUFFER)
-    blobs.adopt(upload)
-    upload.discard()
     assert await streamed(blobs, upload.digest) == LARGE
     with blobs.open(upload.digest) as opened:
         first = opened.readline()
@@ -141,12 +143,11 @@ async def test_a_large_file_is_never_whole_in_memory(bucket: Blobs) -> None:
 
 def test_nobody_sees_half_an_upload_and_a_discarded_one_leaves_nothing(blobs: Blobs) -> None:
     upload = staged(blobs, b"half a ")
-    name = digest(b"half a ")
     with pytest.raises(BlobMissingError):
-        blobs.read(name)
+        blobs.read(digest(b"half a "))
     upload.discard()
     with pytest.raises(BlobMissingError):
-        blobs.read(name)
+        blobs.read(digest(b"half a "))
     assert upload.path is None or not upload.path.exists()
 
 
@@ -185,9 +186,7 @@ async def test_a_file_that_is_deleted_while_it_is_read_is_read_to_its_end(folder
 
 
 def test_an_object_that_is_deleted_while_it_is_read_is_not_read_as_its_beginning(bucket: Blobs) -> None:
-    upload = staged(bucket, LARGE)
-    bucket.adopt(upload)
-    upload.discard()
+    upload = adopted(bucket, LARGE)
     with bucket.open(upload.digest) as opened:
         opened.read(1)
         bucket.delete(upload.digest)
