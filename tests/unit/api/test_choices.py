@@ -1,45 +1,19 @@
 """Several answers to one question: asked for by every route, each with dice and a price of its own."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from api.dialects.hf.task_requests import from_hf
-from api.dialects.native.job_requests import from_job
-from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from shared.models import Model
 from shared.request import MOST_CHOICES, Image, Message, Parameters, Request, Text
 from shared.tokens import cost
 from tests.support.refusal import refusal
-
-Read = Callable[..., Request]
-
-
-def chat_request(**said: Any) -> Request:
-    return from_chat({"messages": [{"role": "user", "content": "Hi"}], **said}).request
-
-
-def text(**said: Any) -> Request:
-    return from_completion({"prompt": "Hi", **said}).request
-
-
-def job(**said: Any) -> Request:
-    return from_job({"input": {"prompt": "Hi"}, "parameters": said}).request
-
-
-def hf(**said: Any) -> Request:
-    return from_hf({"inputs": "Hi", "parameters": said}).request
-
-
-def nested(**said: Any) -> Request:
-    return from_hf({"inputs": "Hi", "parameters": {"generate_kwargs": said}}).request
-
+from tests.support.routes import Read, chat, hf, job, nested, text
 
 SEVERAL = {"num_return_sequences": 2}
 READS = [
-    (chat_request, "n", "n"),
+    (chat, "n", "n"),
     (text, "n", "n"),
     (job, "n", "parameters.n"),
     (hf, "num_return_sequences", "parameters.num_return_sequences"),

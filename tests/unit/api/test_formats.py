@@ -2,22 +2,19 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.dialects.formats import MAX_BYTES, MAX_CHOICES, to_schema
-from api.dialects.hf.task_requests import from_hf
 from api.dialects.json_schema import FORMATS, MAX_LITERAL, MAX_PROPERTIES
-from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from shared.errors import CallerError
 from shared.request import Format, Request
 from tests.support.mutations import refusals
 from tests.support.refusal import refusal
+from tests.support.routes import Read, chat, hf, job, nested, text
 
 ASK = [{"role": "user", "content": "Which?"}]
 SCHEMA: dict[str, Any] = {
@@ -42,26 +39,6 @@ CHOICE = Format(kind="choice", content='["a b","n\u00e9"]')
 GRAMMAR = Format(kind="grammar", content="root ::= x")
 ANY = Format(kind="json", content='{"type":"object"}')
 OPENAI = {"type": "json_schema", "json_schema": {"name": "thing", "strict": True, "schema": SCHEMA}}
-
-
-def chat(**fields: Any) -> Request:
-    return from_chat({"messages": ASK, **fields}).request
-
-
-def completion(**fields: Any) -> Request:
-    return from_completion({"prompt": "Which?", **fields}).request
-
-
-def job(**parameters: Any) -> Request:
-    return from_job({"messages": ASK, "parameters": parameters}).request
-
-
-def hf(**parameters: Any) -> Request:
-    return from_hf({"inputs": "Which?", "parameters": parameters}).request
-
-
-def nested(**parameters: Any) -> Request:
-    return hf(generate_kwargs=parameters)
 
 
 def schema_of(request: Request) -> Any:
@@ -107,9 +84,9 @@ def test_a_response_format_is_read_in_every_spelling(sent: Any, wanted: Format) 
         (chat, "ebnf", "root ::= x", GRAMMAR),
         (chat, "grammar", "root ::= x", GRAMMAR),
         (chat, "json_schema", SCHEMA, JSON),
-        (completion, "json_schema", TEXT, JSON),
-        (completion, "response_format", OPENAI, JSON),
-        (completion, "grammar", {"type": "json", "value": SCHEMA}, JSON),
+        (text, "json_schema", TEXT, JSON),
+        (text, "response_format", OPENAI, JSON),
+        (text, "grammar", {"type": "json", "value": SCHEMA}, JSON),
         (job, "guided_grammar", "root ::= x", GRAMMAR),
         (job, "response_format", OPENAI, JSON),
         (hf, "grammar", "root ::= x", GRAMMAR),
@@ -120,9 +97,7 @@ def test_a_response_format_is_read_in_every_spelling(sent: Any, wanted: Format) 
         (nested, "grammar", {"type": "json", "value": SCHEMA}, JSON),
     ],
 )
-def test_each_api_reads_a_format_under_its_own_name(
-    read: Callable[..., Request], name: str, sent: Any, wanted: Format
-) -> None:
+def test_each_api_reads_a_format_under_its_own_name(read: Read, name: str, sent: Any, wanted: Format) -> None:
     request = read(**{name: sent})
     at = {job: "parameters.", hf: "parameters.", nested: "parameters.generate_kwargs."}.get(read, "")
     assert (request.parameters.format, request.named["format"]) == (wanted, at + name)
@@ -131,7 +106,7 @@ def test_each_api_reads_a_format_under_its_own_name(
 def test_any_text_is_no_format() -> None:
     assert chat(response_format={"type": "text"}).parameters.format is None
     assert chat(response_format=None).parameters.format is None
-    assert completion(grammar="").parameters.format is None
+    assert text(grammar="").parameters.format is None
 
 
 def test_two_fields_that_both_name_a_format_must_agree() -> None:

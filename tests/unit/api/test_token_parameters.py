@@ -5,36 +5,15 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from api.dialects.unknown_fields import SPELLINGS
 from shared.errors import CallerError
-from shared.request import Parameters, Request
+from shared.request import Parameters
 from tests.support.refusal import refusal
-
-Read = Callable[..., Request]
-
-
-def chat(**said: Any) -> Request:
-    return from_chat({"messages": [{"role": "user", "content": "Hi"}], **said}).request
-
-
-def text(**said: Any) -> Request:
-    return from_completion({"prompt": "Hi", **said}).request
-
-
-def job(**said: Any) -> Request:
-    return from_job({"input": {"prompt": "Hi"}, "parameters": said}).request
-
-
-def hf(**said: Any) -> Request:
-    return from_hf({"inputs": "Hi", "parameters": said}).request
-
-
-OPENAI, ALL = [chat, text, job], [chat, text, job, hf]
+from tests.support.routes import ALL, OPENAI, Read, chat, hf, job, text
 
 
 @pytest.mark.parametrize(
