@@ -17,7 +17,7 @@ SENTINELS = (":hidden@h:1,h:99999/main/0", ":hidden@h:1", ":hid/hidden@h:1/main/
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("REDIS__URL", "nonsense", "should be redis://"),
+        ("REDIS__URL", "hidden", "should be redis://"),
         ("REDIS__URL", "http://127.0.0.1/0", "should be redis://"),
         ("REDIS__URL", "redis://127.0.0.1/zero", "should be redis://"),
         ("REDIS__URL", "redis://127.0.0.1:99999/0", "should be redis://"),

@@ -11,11 +11,12 @@ from tests.support.tools import TEMPLATES
 
 Read = tuple[str, list[tuple[str, str]]]
 HERMES = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+ARGS = '[TOOL_CALLS]weather[ARGS]{"city": "Oslo"}'
 GEMMA = '<|tool_call>call:say{t:<|"|><tool_call|><|"|>}<tool_call|>'
 LLAMA = '{"name": "weather", "parameters": {"city": "Oslo"}}'
 OSLO = ("weather", '{"city": "Oslo"}')
 ENDING, BROKEN = ("say", '{"t": "</tool_call>"}'), ("say", '{"t": "\ufffd \u00e9"}')
-CLOCK, WAIT = ("clock", "{}"), "Wait."
+CLOCK, SAID = ("clock", "{}"), ("say", '{"t": "<tool_call|>"}')
 CALLS: dict[Syntax, dict[str, Read]] = {
     "hermes": {
         HERMES: ("", [OSLO]),
@@ -29,29 +30,21 @@ CALLS: dict[Syntax, dict[str, Read]] = {
         '<tool_call>{"name": "say", "arguments": {"t": "\\ud800 \u00e9"}}</tool_call>': ("", [BROKEN]),
     },
     "llama": {
-        '{"name": "weather", "parameters": {"city": "Oslo"}}': ("", [OSLO]),
+        LLAMA: ("", [OSLO]),
         f'<|python_tag|>{LLAMA}; {{"name": "clock", "parameters": {{}}}}': ("", [OSLO, CLOCK]),
     },
     "mistral": {
         '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Oslo"}}, '
         '{"name": "clock", "arguments": {}, "id": "abcdefghi"}]': ("", [OSLO, CLOCK]),
     },
-    "mistral_args": {
-        'Wait.[TOOL_CALLS]weather[ARGS]{"city": "Oslo"}[TOOL_CALLS]clock[CALL_ID]abcdefghi[ARGS]{}': (
-            WAIT,
-            [OSLO, CLOCK],
-        ),
-    },
+    "mistral_args": {f"Wait.{ARGS}[TOOL_CALLS]clock[CALL_ID]abcdefghi[ARGS]{{}}": ("Wait.", [OSLO, CLOCK])},
     "gemma": {
         '<|tool_call>call:weather{city:<|"|>Oslo<|"|>}<tool_call|>': ("", [OSLO]),
         '<|tool_call>call:f{n:3,ok:true,none:null,l:[<|"|>a, "b"<|"|>,1.5],o:{k:<|"|>}<|"|>}}<tool_call|>': (
             "",
             [("f", '{"n": 3, "ok": true, "none": null, "l": ["a, \\"b\\"", 1.5], "o": {"k": "}"}}')],
         ),
-        f"Wait.{GEMMA}<|tool_call>call:clock{{}}<tool_call|>": (
-            WAIT,
-            [("say", '{"t": "<tool_call|>"}'), CLOCK],
-        ),
+        f"Wait.{GEMMA}<|tool_call>call:clock{{}}<tool_call|>": ("Wait.", [SAID, CLOCK]),
         "<|tool_call>call:weather{city:Oslo}<tool_call|>": ("", [OSLO]),
     },
 }
