@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from tests.support.behaviour_situation import Situation
+from tests.support.clients import until_async
 from tests.support.situations import answers
 
 
@@ -23,6 +24,12 @@ async def deleted(situation: Situation) -> None:
 
 async def outlived(situation: Situation) -> None:
     await same_call(situation)
+
+    async def succeeded() -> bool:
+        reply = await situation.client.get(f"/v1/jobs/{situation.known}")
+        return bool(reply.json()["status"] == "succeeded")
+
+    await until_async(succeeded)
     # As at the end of `retain_s`, or of `retention.job_s`.
     situation.worker.store.client.delete(f"sl8:{situation.known}")
 
