@@ -35,12 +35,12 @@ def refusals(read: Callable[[Any], object], body: Any, *beside: str, at: str = "
             read(broken)
         except CallerError as error:
             found.append((path, error))
-    for path, error in found:
-        param, place = error.param or "", _place(path, at)
+    for path, refusal in found:
+        param, place = refusal.param or "", _place(path, at)
         named = param.startswith((place, *beside)) or param == _place(path[:-1], at)
-        assert named or not path, f"{place} is broken, and {param} is named: {error.message}"
+        assert named or not path, f"{place} is broken, and {param} is named: {refusal.message}"
         assert len(param) <= 200
-        assert 0 < len(error.message) <= 500
+        assert 0 < len(refusal.message) <= 500
     return [error for _, error in found]
 
 
