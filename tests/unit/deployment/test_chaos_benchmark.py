@@ -182,7 +182,7 @@ GONE = SentEvent(0, "error", {"error": {"code": "model_removed", "message": "gon
 async def test_a_chat_answer_is_judged_by_its_text_and_its_end(
     events: list[SentEvent], removed: bool, expected: dict[str, int]
 ) -> None:
-    story = replace(right(), removed=removed, **({"ends": set()} if removed else {}))
+    story = replace(right(), removed=removed, ends=set() if removed else {RIGHT})
     await Chat(story).read(sent(events))
     assert counts(story) == expected
 

@@ -61,8 +61,8 @@ def test_what_nobody_says_is_what_transformers_would_do() -> None:
 
 def test_what_a_caller_says_goes_before_what_the_model_says() -> None:
     own = {"do_sample": True, "temperature": 0.7, "top_k": 9, "top_p": 0.5, "repetition_penalty": 1.2}
-    said = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.1, "repetition_penalty": 1.0}
-    said |= {"frequency_penalty": 0.3, "presence_penalty": -0.4, "seed": -1}
+    said: dict[str, Any] = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.1}
+    said |= {"repetition_penalty": 1.0, "frequency_penalty": 0.3, "presence_penalty": -0.4, "seed": -1}
     made = mapped(own, **said, min_new_tokens=2, stop_token_ids=[7])
     assert {name: made[name] for name in said} == said | {"seed": 2**63 - 1}, "to vLLM -1 is no seed"
     assert (made["min_tokens"], made["max_tokens"], made["stop_token_ids"]) == (2, 5, [7])
