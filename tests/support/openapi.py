@@ -24,14 +24,19 @@ def closed(value: Any) -> Any:
     return [closed(v) for v in value] if isinstance(value, list) else value
 
 
+# What a reference may lead to: a validator walks through all that it is given.
+NAMED = {"schemas": SCHEMA["components"]["schemas"]}
+CLOSED = closed(NAMED)
+
+
 def check(schema: dict[str, Any], value: Any) -> None:
     """The value is of the schema, down to its last field."""
-    whole = {**closed(schema), "components": closed(SCHEMA["components"])}
+    whole = {**closed(schema), "components": CLOSED}
     Draft202012Validator(whole).validate(json.loads(json.dumps(value)))
 
 
 def accepts(schema: dict[str, Any], value: Any) -> bool:
-    return bool(Draft202012Validator({**schema, "components": SCHEMA["components"]}).is_valid(value))
+    return bool(Draft202012Validator({**schema, "components": NAMED}).is_valid(value))
 
 
 def item_of(event: dict[str, Any]) -> dict[str, Any]:
