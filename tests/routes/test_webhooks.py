@@ -1,5 +1,7 @@
 """Webhooks at the door, over the real store: asked for, shown without the secret, told again on demand."""
 
+from typing import Any
+
 import pytest
 from pydantic import SecretStr
 
@@ -48,7 +50,7 @@ async def test_a_job_shows_its_webhook_and_never_the_secret(deployment: Deployme
         ]
         seen += [await client.post(f"{path}/cancel"), await client.post(f"{path}/webhook/replay")]
     hook = seen[1].json()["webhook"]
-    untold = {"deliveries": [], "delivered_at": None, "next_try_at": None}
+    untold: dict[str, Any] = {"deliveries": [], "delivered_at": None, "next_try_at": None}
     assert first.json()["webhook"] == {"url": URL, "events": list(ENDINGS), **untold}
     assert (hook["delivered_at"] > 0, [d["status"] for d in hook["deliveries"]]) == (True, [204])
     assert not any(SECRET in reply.text for reply in seen)
