@@ -122,19 +122,6 @@ def test_who_joins_a_claimed_run_is_told_their_average(facts: dict[str, object],
     assert claimed_s(lane(**READY, **facts)) == told
 
 
-@pytest.mark.parametrize(
-    ("facts", "first"),
-    [
-        ({"ahead": 2, "running": 3}, 4),
-        ({"ahead": 0, "running": 1, "extra_running": 7, "rows": 4}, 0),
-        ({"ahead": 0, "running": 3, "extra_running": 21, "rows": 8}, 2),
-        ({"ahead": 1, "running": 3, "extra_running": 7, "rows": 8}, 1),
-    ],
-)
-def test_claimed_runs_that_wait_for_a_row_are_served_first(facts: dict[str, object], first: int) -> None:
-    assert lane(**READY, **facts).served_first == first
-
-
 def test_more_workers_never_make_the_estimate_longer() -> None:
     waits = [estimate(lane(**{**READY, "ready": n}, ahead=10)).p50 for n in range(1, 6)]
     assert waits == sorted(waits, reverse=True)
