@@ -40,7 +40,10 @@ def test_a_schema_that_a_reference_finds_below_an_unknown_keyword_is_checked(hid
     assert refusal(to_schema, schema, "schema")[1] == place
 
 
-IDLE = [{"uniqueItems": False}, *({"propertyNames": names} for names in (True, {}, {"type": "string"}))]
+IDLE: list[Any] = [
+    {"uniqueItems": False},
+    *({"propertyNames": names} for names in (True, {}, {"type": "string"})),
+]
 
 
 @pytest.mark.parametrize("idle", IDLE)

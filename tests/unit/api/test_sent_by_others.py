@@ -58,7 +58,8 @@ def read(sent: Sent) -> Any:
 
 
 def asked(sent: Sent) -> Request:
-    return read(sent).request  # type: ignore[no-any-return]
+    request: Request = read(sent).request
+    return request
 
 
 def words(turn: Message) -> tuple[str, ...]:

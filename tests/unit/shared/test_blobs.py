@@ -6,7 +6,7 @@ import resource
 import shutil
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -260,6 +260,11 @@ def test_a_folder_that_is_bare_or_gone_is_taken_for_not_mounted(folder: Blobs, t
     folder.write(digest(b"one"), b"one")
     folder.check_mounted()
     shutil.rmtree(tmp_path / "blobs")
-    for look in (folder.check_mounted, lambda: list(folder.older(5, 10)), lambda: folder.sweep(5)):
+    looks: list[Callable[[], object]] = [
+        folder.check_mounted,
+        lambda: [*folder.older(5, 10)],
+        lambda: folder.sweep(5),
+    ]
+    for look in looks:
         with pytest.raises(BlobsUnavailable):
             look()

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from redis.asyncio import ConnectionPool
@@ -59,7 +60,11 @@ def _reply(word: str) -> bytes:
 async def server() -> AsyncIterator[Server]:
     server = Server()
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    where = {"host": "127.0.0.1", "port": listening.sockets[0].getsockname()[1], "protocol": 2}
+    where: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": listening.sockets[0].getsockname()[1],
+        "protocol": 2,
+    }
     server.connection = Connection(
         ConnectionPool(**where, retry=Retry(NoBackoff(), 0), decode_responses=True)
     )
