@@ -2,14 +2,13 @@
 
 import gzip
 import io
-import random
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from tests.safety.case import ANY, BAD, ELSEWHERE, SHOWN, Case, photo
+from tests.safety.case import ANY, BAD, ELSEWHERE, SHOWN, Case, cut, flipped, photo
 from tests.support.documents import bomb, frames, locked, lying_tiff, pdf, stream, written
 
 ONE = pdf(["one"])
@@ -110,12 +109,8 @@ def wrong() -> Iterator[Case]:
 
 def broken() -> Iterator[Case]:
     for kind, whole in (("PDF", pdf(["a"] * 9)), ("TIFF", TIFF), ("GIF", GIF), ("WebP", WEBP)):
-        for tenths in (1, 3, 5, 7, 9):
-            yield Case(
-                f"{kind} cut at {tenths} tenths", partial(bytes, whole[: len(whole) * tenths // 10]), ANY
-            )
-        for seed in range(6):
-            yield Case(f"{kind} with errors {seed}", partial(_flipped, whole, seed), ANY)
+        yield from cut(kind, whole, ANY, (1, 3, 5, 7, 9))
+        yield from flipped(kind, whole, 6, begin=12, each=3)
     for name, old, new in (
         ("of no table", b"xref\n0", b"xxxx\n9"),
         ("whose table is elsewhere", b"startxref\n", b"startxref\n9999999999"),
@@ -134,13 +129,6 @@ def broken() -> Iterator[Case]:
     yield Case("PDF that is a ZIP too", lambda: ONE + _zip("a", b"a"), SHOWN)
     yield Case("PDF that is a page for browsers too", lambda: ONE.replace(b"%PDF-1.7\n", b"%PDF-1.7<script>1</script>\n"), ANY)  # fmt: skip
     yield Case("PDF behind a picture", lambda: photo("GIF") + ONE, ANY)
-
-
-def _flipped(whole: bytes, seed: int) -> bytes:
-    dice, data = random.Random(seed), bytearray(whole)
-    for _ in range(3 + 3 * seed):
-        data[dice.randrange(12, len(data))] = dice.randrange(256)
-    return bytes(data)
 
 
 def _looped() -> bytes:

@@ -1,11 +1,9 @@
 """Sounds that lie about themselves, each with what must become of it: a picture's cases, for who listens."""
 
-import random
-import struct
 from collections.abc import Iterator
 from functools import partial
 
-from tests.safety.case import ANY, BAD, Case
+from tests.safety.case import ANY, BAD, Case, cut, flipped
 from tests.support import sounds as make
 
 WAV, FLAC, MP3 = make.sound(), make.sound("FLAC"), make.sound("MP3")
@@ -49,16 +47,5 @@ def sounds() -> Iterator[Case]:
     for name, head in HEADS.items():
         yield Case(f"a file of {name}", partial(bytes, head + bytes(200 if head else 0)), BAD)
     for kind, whole in (("WAV", WAV), ("FLAC", FLAC), ("MP3", MP3)):
-        for tenths in range(0, 10, 3):
-            yield Case(
-                f"{kind} cut at {tenths} tenths", partial(bytes, whole[: len(whole) * tenths // 10]), ANY
-            )
-        for number in range(12):
-            yield Case(f"{kind} with errors {number}", partial(_flipped, whole, number), ANY)
-
-
-def _flipped(whole: bytes, seed: int) -> bytes:
-    dice, data = random.Random(seed), bytearray(whole)
-    for _ in range(1 + seed):
-        struct.pack_into("B", data, dice.randrange(4, min(len(data), 400)), dice.randrange(256))
-    return bytes(data)
+        yield from cut(kind, whole, ANY, range(0, 10, 3))
+        yield from flipped(kind, whole, 12, end=400)

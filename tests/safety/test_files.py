@@ -130,11 +130,7 @@ def wrong(stranger: Stranger, cases: Iterable[Case], doors: tuple[Door, ...], th
         assert isinstance(data, bytes)
         for turn in range(number, number + through):
             door = doors[turn % len(doors)]
-            try:
-                found = judge(case, _met(door, stranger, data))
-            except Exception as error:
-                found = f"{case.name}: {error!r}"
-            if found:
+            if found := judge(case, _met(door, stranger, data)):
                 return f"{door.__name__}: {found}"
         return None
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -16,10 +16,9 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.safety.answers import LIMIT_S
 from tests.safety.conftest import ECHO
-from tests.safety.operations import described
+from tests.safety.operations import described, try_examples
 from tests.support.service import Service
 
-EXAMPLES, WHOLE = 4, 200
 HELD = (content_type_conformance, response_headers_conformance, response_schema_conformance)
 SERVED, SPARE = "/v1/admin/models", "test/spare"
 """Models are paused, drained and removed there: one that no other test asks."""
@@ -54,13 +53,6 @@ def test_no_call_that_keeps_to_the_description_is_answered_as_it_does_not_say(
     service: Service, operations: list[APIOperation], known: dict[str, list[str]], whole: bool
 ) -> None:
     assert len(operations) >= 50
-    drawn = settings(
-        max_examples=WHOLE if whole else EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
     for operation in operations:
 
         def answered(case: Case, known_one: bool) -> None:
@@ -77,7 +69,7 @@ def test_no_call_that_keeps_to_the_description_is_answered_as_it_does_not_say(
                 assert removed.status_code == 204, removed.text
 
         case = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
-        seed(1)(drawn(given(case=case, known_one=st.booleans())(answered)))()
+        try_examples(given(case=case, known_one=st.booleans())(answered), whole=whole)
 
 
 def _aim(case: Case, known: dict[str, list[str]], *, known_one: bool) -> None:

@@ -1,15 +1,14 @@
 """Requests that contradict the API's own description, drawn from it."""
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given
 from schemathesis import APIOperation, Case, GenerationMode
 
 from tests.safety.answers import LIMIT_S, checked
-from tests.safety.operations import described
+from tests.safety.operations import described, try_examples
 from tests.support.openapi import operations
 from tests.support.service import Service
 
-EXAMPLES, WHOLE = 4, 300
 # With anything to contradict: every text is a good part of a path.
 TOLD = [
     f"{method.upper()} {path}"
@@ -31,15 +30,8 @@ def test_no_request_against_the_description_breaks_the_service(
         reply = case.call(base_url=service.url(), timeout=LIMIT_S)
         checked(reply.status_code, (reply.headers.get("content-type") or [""])[0], reply.content)
 
-    drawn = settings(
-        max_examples=WHOLE if whole else EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
     case = by_label[label].as_strategy(generation_mode=GenerationMode.NEGATIVE)
-    seed(1)(drawn(given(case=case)(answered)))()
+    try_examples(given(case=case)(answered), whole=whole)
 
 
 def test_most_of_what_the_service_tells_can_be_contradicted() -> None:

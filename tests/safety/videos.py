@@ -1,11 +1,10 @@
 """Videos that want gigabytes or for ever, that lie, or that reach out, each with what must become of it."""
 
-import random
 import struct
 from collections.abc import Iterator
 from functools import partial
 
-from tests.safety.case import ANY, BAD, ELSEWHERE, SHOWN, Case, photo
+from tests.safety.case import ANY, BAD, ELSEWHERE, SHOWN, Case, cut, flipped, photo
 from tests.safety.documents import ONE
 from tests.support.sounds import sound
 from tests.support.videos import video
@@ -37,19 +36,8 @@ def videos() -> Iterator[Case]:
 
 def broken() -> Iterator[Case]:
     for kind, whole in (("MP4", MP4), ("fast MP4", FAST), ("WebM", WEBM), ("AVI", AVI)):
-        for tenths in (1, 5, 9):
-            yield Case(
-                f"{kind} cut at {tenths} tenths", partial(bytes, whole[: len(whole) * tenths // 10]), BAD
-            )
-        for seed in range(8):
-            yield Case(f"{kind} with errors {seed}", partial(_flipped, whole, seed), ANY)
-
-
-def _flipped(whole: bytes, seed: int) -> bytes:
-    dice, data = random.Random(seed), bytearray(whole)
-    for _ in range(1 + 4 * seed):
-        data[dice.randrange(12, len(data))] = dice.randrange(256)
-    return bytes(data)
+        yield from cut(kind, whole, BAD, (1, 5, 9))
+        yield from flipped(kind, whole, 8, begin=12, each=4)
 
 
 def _overwritten(kind: bytes, offset: int, value: bytes) -> bytes:
