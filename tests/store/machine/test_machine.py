@@ -11,6 +11,8 @@ from tests.store.machine.attempting import Workers
 from tests.store.machine.base import Base
 from tests.store.machine.callers import Callers
 from tests.store.machine.keeping import Upkeep
+from tests.store.machine.owners import Owners, Storing
+from tests.store.machine.secret_holders import SecretHolders
 from tests.store.machine.sharing import Sharing
 from tests.support.store import Records
 
@@ -26,8 +28,8 @@ class Everything(Callers, Workers, Upkeep):
         self.compare()
 
 
-def run(machine: type[Base], store: Store) -> None:
-    def fresh() -> Base:
+def run(machine: type[Base] | type[Owners], store: Store) -> None:
+    def fresh() -> Base | Owners:
         store.client.flushall()
         return machine(Records(store))
 
@@ -42,3 +44,11 @@ def test_no_history_loses_doubles_or_misplaces_anything(store: Store) -> None:
 
 def test_no_history_gives_a_caller_or_a_class_more_than_its_share(store: Store) -> None:
     run(Sharing, store)
+
+
+def test_no_history_loses_a_file_or_a_line_of_a_batch(store: Store) -> None:
+    run(Storing, store)
+
+
+def test_no_history_lets_a_secret_work_that_has_ended(store: Store) -> None:
+    run(SecretHolders, store)
