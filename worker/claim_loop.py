@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from shared.store.claims import Claim, ClaimReply
 from worker.claim_shares import ClaimShares
@@ -119,32 +119,33 @@ class ClaimLoop:
 
     def work(self, attempt: Callable[[Claim], ClaimReply]) -> None:
         """Attempt claims in this thread while any run waits; an attempt may claim the next as it ends."""
-        renudged, reply = False, cast(LoopReply, "again")
+        reply: ClaimReply = self.claim(self._renudge)
         while reply is not None:
-            changes = self._changes
             if isinstance(reply, Claim):
                 self._count(claimed := reply.rows)
                 try:
                     reply = attempt(reply)
                 finally:
                     self._count(-claimed)
-            elif (reply := self._claim()) in ("full", "ahead"):
-                if not renudged:
-                    self._renudge()
-                    renudged = True
-                self._wait(changes, reply)
+            else:
+                reply = self.claim()
 
-    def claim(self) -> LoopReply:
-        """The next claim once rows are free for it; None where nothing waits. Others are nudged meanwhile."""
-        renudged = False
+    def claim(self, on_wait: Callable[[], object] = lambda: None) -> Claim | None:
+        """The next claim, once rows are free for it; None where nothing waits.
+
+        `on_wait` is called once, if they are not free at first.
+        """
+        waits = False
         while True:
             changes = self._changes
-            if (reply := self._claim()) not in ("full", "ahead"):
+            reply = self._claim()
+            if reply is None or isinstance(reply, Claim):
                 return reply
-            if not renudged:
-                self._renudge()
-                renudged = True
-            self._wait(changes, reply)
+            if reply != "again":
+                if not waits:
+                    on_wait()
+                waits = True
+                self._wait(changes, reply)
 
     def wake(self, threads: int = 1) -> None:
         """Let so many waiting threads claim again."""
@@ -200,25 +201,17 @@ POLL_S = 2.0
 
 
 class IdlePoll:
-    """Looks for waiting work by itself, for when no nudge comes.
-
-    None is sent while the record store is full or the broker is away, and Celery's consumer may be deaf.
-    """
+    """Brings all that waits to free rows by itself: nudges get lost, and Celery's consumer may be deaf."""
 
     def __init__(
         self,
-        claim: Callable[[], LoopReply],
+        claim: Callable[[], Claim | None],
         threads: AttemptThreads,
         most: int,
         pause_s: float = POLL_S,
-        claim_left: Callable[[], LoopReply] | None = None,
     ) -> None:
-        """`claim` takes the next work, `threads` attempt it, up to `most` at once.
-
-        `claim_left` waits until that is possible; it is for work that was left, of which no nudge will come.
-        """
+        """`claim` takes the next work, if need be once there is room, `threads` attempt it, up to `most`."""
         self._claim = claim
-        self._claim_left = claim_left or claim
         self._threads = threads
         self._most = most
         self._pause_s = pause_s
@@ -244,20 +237,19 @@ class IdlePoll:
         if self.leaves:
             self._due.set()
 
-    def look(self, *, left: bool = False) -> None:
-        """Claim what waits, and attempt it in other threads; `left` as of `wake`."""
-        claim, self.leaves = self._claim_left if left or self.leaves else self._claim, False
-        while self._threads.count() < self._most and (reply := claim()) not in (None, "full", "ahead"):
-            if isinstance(reply, Claim):
-                self._threads.start(reply)
+    def look(self) -> None:
+        """Claim what waits, and attempt it in other threads."""
+        self.leaves = False
+        while self._threads.count() < self._most and (claimed := self._claim()):
+            self._threads.start(claimed)
 
     def _loop(self) -> None:
         # Workers that were started together do not look together.
         while not self._stopping:
-            woken = self._due.wait(self._pause_s * random.uniform(0.5, 1))  # noqa: S311
+            self._due.wait(self._pause_s * random.uniform(0.5, 1))  # noqa: S311
             self._due.clear()
             try:
-                self.look(left=woken)
+                self.look()
             except Exception:
                 # The outermost frame of a look: the next one may go well.
                 log.exception("a look for waiting work failed")

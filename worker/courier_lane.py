@@ -62,7 +62,7 @@ class CourierLane(ABC):
         try:
             return take(self.store.run, call)
         except Unavailable as error:
-            # Waiting work is nudged for again, or looked for.
+            # Waiting work is looked for again.
             log.warning("the lane %s waits: %s", self.lane, error.message)
             return None
 

@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,12 +67,7 @@ class ModelWorker:
         renudge = partial(self.context.nudger.send, self.model.lane)
         lookahead, self.threads = self.context.lookahead, AttemptThreads(self._attempt_alone)
         self.claim_loop = ClaimLoop(self._claim, renudge, self.slots)
-        self.idle_poll = IdlePoll(
-            partial(self._prepared, self._claim),
-            self.threads,
-            self.slots + lookahead.preparing.most,
-            claim_left=partial(self._prepared, self.claim_loop.claim),
-        )
+        self.idle_poll = IdlePoll(self._claim_prepared, self.threads, self.slots + lookahead.preparing.most)
         lookahead.on_release, lookahead.on_prepared = self.claim_loop.wake, self._claim_more
 
     def work(self, lane: str) -> None:
@@ -108,10 +103,10 @@ class ModelWorker:
         self.claim_loop.wake()
         self.idle_poll.wake()
 
-    def _prepared(self, claim: Callable[[], LoopReply]) -> LoopReply:
-        if isinstance(reply := claim(), Claim):
-            self.context.lookahead.prepare(reply)
-        return reply
+    def _claim_prepared(self) -> Claim | None:
+        if claimed := self.claim_loop.claim():
+            self.context.lookahead.prepare(claimed)
+        return claimed
 
     def _claim(self) -> LoopReply:
         token, reply = ids.token(), cast(ClaimReply, None)
@@ -122,7 +117,7 @@ class ModelWorker:
         try:
             reply = self.context.store.run(call)
         except Unavailable as error:
-            # Waiting runs are nudged for again.
+            # Waiting runs are looked for again.
             log.warning("claims wait: %s", error.message)
         finally:
             self._release_unless_claimed(token, reply)

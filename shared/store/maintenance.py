@@ -1,15 +1,10 @@
 """Maintenance: who leads it, due work goes into line, late jobs end, followers end; bad records."""
 
-import json
-from contextlib import suppress
-from typing import Any
-
 from shared.settings import Settings
 from shared.store.constants import constants
-from shared.store.keys import PREFIX, UNNUDGED
 from shared.store.records import read
-from shared.store.script import ScriptCall, Store, store_errors
-from shared.store.views import WAITING, pairs
+from shared.store.script import ScriptCall
+from shared.store.views import pairs
 
 AT_ONCE = 12
 """Jobs that one call moves: under ten milliseconds of the store's thread."""
@@ -43,25 +38,3 @@ def bad_records() -> ScriptCall[dict[str, str]]:
 def forget(id: str) -> ScriptCall[bool]:
     """Name a bad record no longer; whether it was named."""
     return ScriptCall("forget", {"id": id}, bool)
-
-
-def backlog(store: Store) -> dict[str, int]:
-    """How much work waits, by lane, without those that are paused, removed or not nudged for.
-
-    Raises Unavailable.
-    """
-    with store_errors():
-        lanes = sorted(store.client.smembers(f"{PREFIX}lanes") - UNNUDGED)
-        states = {lane: lane_state(store, lane) for lane in lanes}
-    return {
-        lane: sum(state.get(count, 0) for count in WAITING)
-        for lane, state in states.items()
-        if state and "paused" not in state and "removed" not in state
-    }
-
-
-def lane_state(store: Store, lane: str) -> dict[str, Any]:
-    """Counts, marks and measurements of a lane (`functions/lanes.lua`); empty where nothing is known."""
-    with suppress(ValueError):  # the next call that reads the lane counts it anew
-        return dict(json.loads(store.client.hget(f"{PREFIX}lane:{lane}", "q") or "{}"))
-    return {}

@@ -1,7 +1,7 @@
 """Nudges: "look at this lane", sent as Celery messages straight onto the broker's list.
 
-A nudge carries no work and may be lost, doubled or late: maintenance sends missing ones again, a stale one
-finds nothing. One is sent for each run; for long lines maintenance keeps the list filled.
+A nudge carries no work and may be lost, doubled or late: workers look by themselves, too, and a stale one
+finds nothing. One is sent for each run that may be claimed.
 
 The envelope is Celery's message protocol 2 inside kombu's virtual-transport envelope for Redis. It is
 written here, because both take megabytes of each API process, and sending each through a producer ten times
@@ -107,7 +107,7 @@ class _UnsentLog:
 
 
 class Nudger:
-    """Sends nudges from threads. Maintenance makes good a lost one, so no error is raised."""
+    """Sends nudges from threads. Workers look without them, too, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
         self._client: Any = open_client(redis.broker_url, retry=Retry(*_RETRY), **CONNECTION)
@@ -136,7 +136,7 @@ class Nudger:
 
 
 class AsyncNudger:
-    """Sends nudges from asyncio. Maintenance makes good a lost one, so no error is raised."""
+    """Sends nudges from asyncio. Workers look without them, too, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
         retry = AsyncRetry(*_RETRY)

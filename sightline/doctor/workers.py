@@ -69,7 +69,7 @@ def _check_workers(row: Row) -> Check:
     if row["paused"]:
         return warning(about, f"{finding}; the model is paused", f"sightline models resume {row['model']}")
     if waiting and (row["oldest_queued_s"] or 0) > LONG_S and busy < rows:
-        fix = f"restart {_named(ready)}; see its log, and that a courier runs, who sends lost nudges again"
+        fix = f"restart {_named(ready)}; see its log"
         return problem(
             about, f"{finding}, the first for {row['oldest_queued_s']:.0f} s, beside free rows", fix
         )

@@ -17,8 +17,9 @@ from shared.store.admission import submit
 from shared.store.claims import Claim, ClaimReply, Full, claim, settle, within
 from shared.store.jobs import view
 from tests.support import pictures as make
-from tests.support.attempt_harness import MODEL, STALL, LossyStore, WorkerHarness
+from tests.support.attempt_harness import MODEL, STALL, LossyStore, WorkerHarness, worker_harness
 from tests.support.clients import until
+from tests.support.redis_server import RedisServer
 from tests.support.store import answer
 from worker.claim_loop import AttemptThreads, ClaimLoop, IdlePoll, Lookahead
 from worker.engines.echo import EchoEngine
@@ -395,6 +396,32 @@ def test_one_caller_s_inputs_that_take_long_keep_nothing_of_another_s_waiting(
         blobs.go_on.set()
         until(lambda: ended("alice", *slow))
     worker.threads.join()
+
+
+def test_without_any_nudge_what_waits_comes_to_all_rows_of_all_workers_and_to_those_that_get_free(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the broker is away: a single look of each worker is enough, also of one with long prompts."""
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
+    with worker_harness(redis) as one, worker_harness(redis) as another, ExitStack() as stack:
+        workers = [worker_of(harness, engine=LongPrompts(MODEL)) for harness in (one, another)]
+        # One more than a worker computes is ahead.
+        stalled = [one.ask(f"{STALL} {number}") for number in range(2 * MODEL.rows + 2)]
+        later = [one.ask(f"later {number}") for number in range(2 * SLOTS)]
+        for worker in workers:
+            worker.idle_poll._pause_s, worker.idle_poll.leaves = FOR_EVER_S, True
+            worker.idle_poll.start()
+            stack.callback(worker.idle_poll.stop)
+            stack.callback(worker.claim_loop.wake_all)
+            stack.callback(worker.draining.set)
+            worker.idle_poll.wake()
+        until(lambda: {len(harness.leases.all()) for harness in (one, another)} == {MODEL.rows + 1})
+        for job in stalled:
+            one.cancel(job)
+        for lease in one.leases.all() + another.leases.all():
+            lease.stop("lost")
+        until(lambda: all(one.job(job).status == "succeeded" for job in later))
+        assert one.nudger.listed(MODEL.lane) == 0
 
 
 def test_work_that_nobody_was_nudged_for_is_found(harness: WorkerHarness) -> None:

@@ -154,6 +154,16 @@ def test_a_picture_is_fetched_at_once_though_a_hundred_before_it_came_too_late(i
     assert harness.job(job).waiting_reason != "fetching_inputs"
 
 
+def test_pictures_are_fetched_though_every_nudge_is_lost(intake: Fetching) -> None:
+    harness, courier = intake
+    with origin(serving(PICTURE)) as there:
+        asked = [ask(harness, f"{there.url}?{number}") for number in range(20)]
+        poll = courier.poll(4, pause_s=0.02)
+        poll.start()
+        until(lambda: all(harness.job(job).waiting_reason != "fetching_inputs" for job in asked))
+        poll.stop()
+
+
 def test_the_same_picture_by_url_and_inline_is_one_question(intake: Fetching) -> None:
     harness, courier = intake
     harness.beat()

@@ -25,26 +25,17 @@ def leader(harness: WorkerHarness, courier: str = "worker_courier") -> Maintenan
     return MaintenanceLeader(harness.settings, harness.store, harness.nudger, harness.blobs, courier)
 
 
-def test_a_nudge_that_got_lost_is_sent_again(harness: WorkerHarness) -> None:
-    for text in ("x", "y", "z"):
-        harness.ask(text)
-    assert harness.nudger.listed(MODEL.lane) == 0
-    assert leader(harness).run_once()["nudged"] == 3
-    assert harness.nudger.listed(MODEL.lane) == 3
-    assert leader(harness).run_once()["nudged"] == 0, "nudges pile up"
-
-
 def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(harness: WorkerHarness) -> None:
     harness.nudger.send(MODEL.lane, MOST)
     harness.nudger.send(MODEL.lane, 5)
     assert harness.nudger.listed(MODEL.lane) == MOST
 
 
-def test_nothing_is_nudged_where_nothing_waits(harness: WorkerHarness) -> None:
+def test_nothing_is_done_where_nothing_is_due(harness: WorkerHarness) -> None:
     harness.ask("x")
     harness.attempt()
     assert leader(harness).run_once() == dict.fromkeys(
-        ("rescued", "due", "late", "finished", "removed", "folded", "collected", "nudged"), 0
+        ("rescued", "due", "late", "finished", "removed", "folded", "collected"), 0
     )
 
 
@@ -79,11 +70,12 @@ def test_a_blob_store_that_hangs_stops_no_rescue(redis: RedisServer, monkeypatch
 
 
 def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisServer) -> None:
-    with worker_harness(redis, rescue_s=0.02) as harness:
+    with worker_harness(redis, lease_s=0.003, renew_s=0.001, rescue_s=0.02) as harness:
         assert harness.store.run(lead("worker_gone", 60_000))
         assert not harness.store.run(lead("worker_next", 60_000))
         harness.store.client.pexpire(f"{PREFIX}leader", 1)
         harness.ask("x")
+        harness.claim()
         next_one = leader(harness, "worker_next")
         next_one.start()
         until(lambda: harness.nudger.listed(MODEL.lane))
@@ -91,12 +83,13 @@ def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisSe
 
 
 def test_upkeep_goes_on_after_an_outage_of_the_record_store(redis: RedisServer) -> None:
-    with worker_harness(redis, rescue_s=0.02) as harness:
+    with worker_harness(redis, lease_s=0.003, renew_s=0.001, rescue_s=0.02) as harness:
         maintenance = leader(harness)
         maintenance.start()
         redis.kill()
         redis.start()
         harness.ask("x")
+        harness.claim()
         until(lambda: harness.nudger.listed(MODEL.lane))
         maintenance.stop()
 

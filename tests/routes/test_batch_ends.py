@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from shared.store import maintenance
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.batches import answers, begun, content, ended, line, serving
@@ -63,8 +62,7 @@ async def test_a_batch_goes_on_though_its_file_and_its_lines_jobs_are_deleted(
     made = await begun(client, [line("1", "one"), line("2", "two")])
 
     async def two() -> bool:
-        lane = maintenance.backlog(deployment.worker.store)
-        return sum(lane.values()) == 2
+        return deployment.worker.queued() == 2
 
     await until_async(two)
     await client.files.delete(made.input_file_id)

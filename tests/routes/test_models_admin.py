@@ -9,7 +9,6 @@ from asgi_lifespan import LifespanManager
 
 from api.app import create_app
 from shared.models import Model
-from shared.store.maintenance import backlog
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.clients import until_async
@@ -115,7 +114,7 @@ async def test_where_no_model_is_left_the_service_says_so_and_goes_on(deployment
 
 
 async def _waiting(deployment: Deployment, count: int) -> bool:
-    return backlog(deployment.worker.store).get(deployment.worker.model.lane, 0) >= count
+    return deployment.worker.queued() >= count
 
 
 async def test_a_drained_model_takes_jobs_again_once_it_is_resumed(deployment: Deployment) -> None:

@@ -83,12 +83,11 @@ def test_what_a_dead_worker_had_of_a_removed_model_ends_and_is_not_begun_again(r
     assert (records.try_claim(), records.sweep()) == (None, 0)
 
 
-def test_nothing_is_taken_in_for_a_removed_model_and_no_nudge_is_sent(records: Records) -> None:
+def test_nothing_is_taken_in_for_a_removed_model(records: Records) -> None:
     records.submit()
     records.remove_model()
     assert records.post(records.placing()).word == "removed"
     assert records.try_claim() is None
-    assert LANE not in maintenance.backlog(records.store)
 
 
 def test_other_models_keep_their_jobs(records: Records) -> None:

@@ -99,7 +99,6 @@ def nowhere() -> Store:
     [
         lambda store: store.run(jobs.lane(SETTINGS, "model.m")),
         lambda store: store.run(maintenance.lead("courier_1", 1000)),
-        maintenance.backlog,
         lambda store: published(store, "run_1"),
     ],
 )

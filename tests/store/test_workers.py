@@ -5,8 +5,7 @@ import pytest
 from shared.estimate import loading_time
 from shared.store import jobs
 from shared.store.headroom import writable
-from shared.store.keys import INTAKE
-from shared.store.maintenance import backlog, lead
+from shared.store.maintenance import lead
 from tests.support.clock import Clock
 from tests.support.store import LANE, SETTINGS, Records
 
@@ -137,19 +136,3 @@ def test_one_courier_leads_until_it_stops_asking(records: Records) -> None:
     records.client.delete("sl8:leader")
     assert records.store.run(lead("courier_2", 60_000))
     assert not records.store.run(lead("courier_1", 60_000))
-
-
-def test_the_backlog_counts_every_lane(records: Records) -> None:
-    records.submit()
-    records.submit()
-    records.submit_pending()
-    assert backlog(records.store) == {INTAKE: 1, LANE: 2}
-    records.claim()
-    assert backlog(records.store) == {INTAKE: 1, LANE: 1}
-
-
-def test_nobody_is_sent_to_the_line_of_a_paused_model(records: Records) -> None:
-    """Workers would look again and again, and slow down what they still compute."""
-    records.submit()
-    records.pause()
-    assert backlog(records.store) == {}

@@ -73,7 +73,10 @@ class ScriptedWorker:
 
     def idle(self) -> bool:
         """Whether nothing waits in the line."""
-        return self.store.run(jobs.lane(self.settings, self.model.lane)).queued == 0
+        return self.queued() == 0
+
+    def queued(self) -> int:
+        return self.store.run(jobs.lane(self.settings, self.model.lane)).queued
 
     async def waiting(self, deadline_s: float = PATIENCE_S) -> None:
         """Until something waits in the line."""

@@ -1,4 +1,4 @@
-"""The courier's passes over the record store: rescue, deadlines, nudges, consistency, deleted blobs.
+"""The courier's passes over the record store: rescue, deadlines, consistency, deleted blobs.
 
 Which courier runs them? `leader.py` (`MaintenanceLeader`).
 What is repaired, and in what order? `passes.py` (`passes`).

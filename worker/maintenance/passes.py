@@ -8,7 +8,7 @@ from shared.metrics.series import STEP_S
 from shared.settings import Settings
 from shared.store.claims import rescue
 from shared.store.headroom import fold
-from shared.store.maintenance import backlog, due, expire, finish
+from shared.store.maintenance import due, expire, finish
 from shared.store.metrics import sample
 from shared.store.models import open_jobs, registrations, sweep
 from shared.store.nudges import Nudger
@@ -18,8 +18,6 @@ from worker.maintenance.blob_collector import BlobCollector
 Pass = Callable[[], int]
 LONGEST_S = 0.25
 """Seconds that a pass may take if more is due than one call moves."""
-MAX_NUDGES = 64
-"""Nudges listed for a queue: as many as workers may take before the next round."""
 
 
 class ModelRemoval:
@@ -60,7 +58,6 @@ def passes(settings: Settings, store: Store, nudger: Nudger, blobs: Blobs) -> di
         "folded": lambda: fold_passed(store),
         "removed": ModelRemoval(settings, store).end_waiting,
         "collected": BlobCollector(store, blobs).collect,
-        "nudged": lambda: send_missing(store, nudger),
     }
 
 
@@ -126,21 +123,6 @@ def _count_pieces(move: Callable[[], object]) -> int:
     while move() and time.monotonic() < end:
         pieces += 1
     return pieces
-
-
-def send_missing(store: Store, nudger: Nudger) -> int:
-    """Send nudges again if work waits and too few are listed.
-
-    A spare nudge costs a worker one look at an empty queue; a missing one would leave work waiting forever.
-    """
-    sent = 0
-    for lane, waiting in backlog(store).items():
-        listed = nudger.listed(lane) if waiting else 0
-        if listed < min(waiting, MAX_NUDGES):
-            count = min(waiting, MAX_NUDGES) - listed
-            nudger.send(lane, count)
-            sent += count
-    return sent
 
 
 class SeriesSampler:
