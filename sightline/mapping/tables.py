@@ -4,9 +4,10 @@ import base64
 import binascii
 import csv
 import json
+import sys
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, count, islice, zip_longest
+from itertools import chain, count, dropwhile, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,6 @@ COLUMNS = ("image", "picture", "file_name", "path", "file", "url", "bytes")
 """Where a table's media are looked for, in this order, unless a column is named."""
 READ = 32
 """Rows of a table in memory at a time."""
-LONGEST = 64 * 2**20
-"""Characters of a line, and of a spreadsheet's cell."""
 Record = tuple[dict[str, Any], RowError | None]
 """Each row's cells, and why they cannot be used."""
 
@@ -57,16 +56,11 @@ def table(files: list[Path], column: str | None) -> Source:
 def saved(path: Path) -> list[Path]:
     """The Arrow files of what `datasets.save_to_disk` wrote, split by split. Raises CommandError."""
     file = path / "dataset_dict.json"
-    if file.is_file():
-        return [name for split in _names(file, "splits") for name in saved(path / split)]
-    return [path / name for name in _names(path / "state.json", "_data_files")]
-
-
-def _names(file: Path, member: str) -> list[str]:
-    """What a data set's own file lists: names, or objects that hold one each."""
     try:
-        found = json.loads(start_of(file) and file.read_bytes())[member]
-        return [str(name if isinstance(name, str) else name["filename"]) for name in found]
+        if file.is_file():
+            return [one for split in json.loads(file.read_bytes())["splits"] for one in saved(path / split)]
+        file = path / "state.json"
+        return [path / one["filename"] for one in json.loads(file.read_bytes())["_data_files"]]
     except (OSError, ValueError, LookupError, TypeError) as error:
         message = f"{file} does not say which files the data set has ({type(error).__name__}: {error})"
         raise CommandError(Exit.USAGE, f"{message}: save the data set again.") from None
@@ -147,26 +141,19 @@ def _records(files: Iterable[Path]) -> Iterator[Record]:
 
 def _csv_rows(file: Path) -> Iterator[Record]:
     """Separated as its heading is: some spreadsheets write semicolons or tabs."""
-    csv.field_size_limit(LONGEST)
-    lines = _whole_lines(file)
+    csv.field_size_limit(sys.maxsize)
+    lines = dropwhile(str.isspace, _lines(file))
     heading = next(lines, "")
     separator = max(",;\t|", key=heading.count)
-    reader = csv.reader(chain([heading], lines), delimiter=separator)
+    reader = csv.DictReader(chain([heading], lines), delimiter=separator)
     names = dict[str, None]()
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield {}, RowError("invalid_row", f"Line {reader.line_num} cannot be read: {error}.")
-            continue
-        if cells is None:
-            return
-        if not names:
-            for name in cells:
-                names[free_name(name, names)] = None
-        elif cells:
-            fault = RowError("invalid_row", f"Line {reader.line_num} has more cells than columns.")
-            yield dict(zip_longest(names, cells[: len(names)])), fault if len(cells) > len(names) else None
+    for name in reader.fieldnames or ():
+        names[free_name(name, names)] = None
+    reader.fieldnames = list(names)
+    for cells in reader:
+        fault = RowError("invalid_row", f"Line {reader.line_num} has more cells than columns.")
+        # Those beyond the last column have no name.
+        yield cells, fault if cells.pop(None, None) else None
 
 
 def free_name(name: str, taken: Container[str]) -> str:
@@ -176,38 +163,29 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 
 def _json_lines(file: Path) -> Iterator[Record]:
-    for number, (line, fault) in enumerate(_lines(file), 1):
+    """A line that is no object fails alone; pyarrow's reader would refuse the whole file."""
+    for number, line in enumerate(_lines(file), 1):
         record = None
-        if not (fault or line.strip()):
-            continue
         with suppress(ValueError, RecursionError):
-            record = None if fault else json.loads(line)
-        refusal = RowError("invalid_row", f"Line {number} {fault or 'is no JSON object'}.")
-        yield (record, None) if isinstance(record, dict) else ({}, refusal)
+            record = json.loads(line)
+        if isinstance(record, dict):
+            yield record, None
+        elif line.strip():
+            yield {}, RowError("invalid_row", f"Line {number} is no JSON object.")
 
 
-def _whole_lines(file: Path) -> Iterator[str]:
-    """A row may have several. Raises CommandError for one that cannot be read."""
-    for number, (line, fault) in enumerate(_lines(file), 1):
-        if fault:
-            raise CommandError(Exit.USAGE, f"Line {number} of {file} {fault}.")
-        yield line
-
-
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Each line, and why it cannot be read. Raises CommandError, also for a pipe, which may not end."""
+def _lines(file: Path) -> Iterator[str]:
+    """Raises CommandError, also for a pipe, which may not end."""
     try:
         # Excel's "Unicode text" is UTF-16, and so is what PowerShell writes.
         is_utf16 = start_of(file).startswith((b"\xff\xfe", b"\xfe\xff"))
         encoding = "utf-16" if is_utf16 else "utf-8-sig"
         with file.open(encoding=encoding, errors="surrogateescape", newline="") as text:
-            while line := text.readline(LONGEST):
-                fault = "" if readable(line) == line else "is not UTF-8: save the file as UTF-8"
-                if len(line) == LONGEST and not line.endswith("\n"):
-                    fault = f"has more than {LONGEST} characters"
-                yield line, fault
-                while len(line) == LONGEST and not line.endswith("\n"):
-                    line = text.readline(LONGEST)
+            for number, line in enumerate(text, 1):
+                if readable(line) != line:
+                    message = f"Line {number} of {file} is not UTF-8: save the file as UTF-8."
+                    raise CommandError(Exit.USAGE, message)
+                yield line
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "no file, or its text is damaged"
         raise CommandError(Exit.USAGE, f"{file} cannot be read: {reason}.") from None

@@ -100,17 +100,6 @@ def test_columns_of_one_name_stay_all(tmp_path: Path) -> None:
     assert second.columns == {"name": "d", "name_2": None, "": None}
 
 
-def test_a_line_larger_than_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.mapping.tables.LONGEST", 100)
-    table = tmp_path / "rows.jsonl"
-    table.write_text('{"text": "a"}\n{"text": "' + "b" * 250 + '"}\n{"text": "c"}')
-    assert [row.columns.get("text") for row in source(str(table)).rows()] == ["a", None, "c"]
-    assert (faults(table), source(str(table)).count()) == (["invalid_row"], 3)
-    (tmp_path / "rows.csv").write_text("text\n" + "b" * 250)
-    with pytest.raises(CommandError, match=r"Line 2 of .*rows\.csv has more than 100"):
-        source(str(tmp_path / "rows.csv"))
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
