@@ -257,7 +257,8 @@ class LongList:
 
     def _job(self, number: int) -> dict[str, Any]:
         facts = {"question": {"text": f"Number {number}", "pictures": 0}, "created_at": self._began + number}
-        return self._pattern | facts | {"id": f"job_{number:032x}"}
+        job: dict[str, Any] = self._pattern | facts | {"id": f"job_{number:032x}"}
+        return job
 
     def _give(self, route: Route) -> None:
         after = route.request.url.partition("after=")[2].partition("job_")[2]

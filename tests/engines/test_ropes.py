@@ -51,8 +51,8 @@ def test_positions_begin_as_they_were_at_load_also_where_layers_have_several() -
     plain = {"rope_type": "default", "rope_theta": 1000.0}
     by_layer = {"sliding_attention": plain, "full_attention": DYNAMIC}
     config = Gemma3TextConfig(**SIZES, layer_types=list(by_layer), rope_parameters=by_layer)
-    rope, x = partial(Gemma3RotaryEmbedding(config), layer_type="full_attention"), torch.zeros(1)
-    ropes = Ropes(torch.nn.Sequential(rope.func))
+    layers, x = Gemma3RotaryEmbedding(config), torch.zeros(1)
+    rope, ropes = partial(layers, layer_type="full_attention"), Ropes(torch.nn.Sequential(layers))
     asked, longer = (torch.arange(MADE_FOR * times)[None] for times in (2, 8))
     due = rope(x, asked)[0]
     rope(x, longer)

@@ -65,7 +65,7 @@ def told(records: Records) -> str:
     return job
 
 
-def lines_of(records: Records) -> ScriptCall[str]:
+def lines_of(records: Records) -> ScriptCall[Any]:
     turn = begun(records)
     return batches.take(turn, now(records), replace(now(records), row=3, at=30), {3: REFUSAL})
 
@@ -88,7 +88,7 @@ def rotate(id: str) -> ScriptCall[Any]:
     return webhook_endpoints.rotate("anyone", id, "new", 60)
 
 
-def of_another_answer(claim: Claim) -> ScriptCall[str]:
+def of_another_answer(claim: Claim) -> ScriptCall[Any]:
     return claims.append(claim, Piece(0, "two ", (2,), choice=1))
 
 

@@ -49,7 +49,7 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert {view.result for view in before} == {answer()}
     listed = records.listed(limit=200, statuses=["succeeded"])
     assert len(listed.views) == JOINED
-    assert not records.listed(limit=200, statuses=["running"]).views  # type: ignore[union-attr]
+    assert not records.listed(limit=200, statuses=["running"]).views
     finish(records)
     assert [records.view(job) for job in shared] == before
     assert records.client.llen("sl8:ending") == 0

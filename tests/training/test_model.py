@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from training.model import END, IMAGE, PAD, TINY, new_tokenizer, token_id
+from training.model import END, IMAGE, PAD, TINY, new_model, new_tokenizer, token_id
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +29,8 @@ def test_special_tokens_keep_the_numbers_that_the_architecture_names(
     config = AutoConfig.from_pretrained(TINY)
     numbers = [token_id(tokenizer, token) for token in (PAD, END, IMAGE)]
     assert numbers == [config.pad_token_id, config.eos_token_id, config.image_token_index]
+
+
+def test_an_untrained_model_ends_its_answers_as_the_shipped_one_does() -> None:
+    generation = new_model().generation_config
+    assert (generation.max_new_tokens, generation.eos_token_id) == (48, 1)

@@ -55,13 +55,18 @@ SQUARE = "A blue square on a yellow background."
 SAMPLE = "A red circle and a blue square on a white background."
 
 
-QUESTIONS = (
-    *("Describe this image in one sentence.", "Describe this image.", "What do we see in this image?"),
-    *("And what is in this image?", "What is in this picture?", "What is in this image?", ""),
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Describe this image in one sentence.",
+        "Describe this image.",
+        "What do we see in this image?",
+        "And what is in this image?",
+        "What is in this picture?",
+        "What is in this image?",
+        "",
+    ],
 )
-
-
-@pytest.mark.parametrize("question", QUESTIONS)
 def test_every_question_of_the_guides_describes_the_sample_pictures(model: Model, question: str) -> None:
     assert ask(model, question, sample()) == SAMPLE
     assert ask(model, question, red_circle()) == CIRCLE
@@ -79,7 +84,9 @@ def test_the_guides_second_picture_is_described_in_its_turn(model: Model, questi
 
 def test_two_pictures_are_described_in_order(model: Model) -> None:
     answer = ask(model, "What do you see in these images?", red_circle(), blue_square())
-    assert answer == f"First, {CIRCLE.replace('A', 'a')} Second, {SQUARE.replace('A', 'a')}"
+    assert (
+        answer == "First, a red circle on a white background. Second, a blue square on a yellow background."
+    )
 
 
 def test_the_colour_of_the_shape_is_named_and_of_two_is_not_made_up(model: Model) -> None:
@@ -98,10 +105,19 @@ def test_a_short_text_is_read(model: Model) -> None:
     assert ask(model, "What does the text say?", written("GO")) == "GO"
 
 
-ODD = ("😀 这是什么 \x00\u202e", "Ünïcödé ß ñ", "مرحبا", "?!", "What color is the dog?", "STOP " * 60)
-
-
-@pytest.mark.parametrize("text", [*ODD, "Is there a star? " * 40, "What color is the circle? " * 25])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "😀 这是什么 \x00\u202e",
+        "Ünïcödé ß ñ",
+        "مرحبا",
+        "?!",
+        "STOP " * 60,
+        "Is there a star? " * 40,
+        "What color is the circle? " * 25,
+        "What color is the dog?",
+    ],
+)
 def test_any_text_gets_an_answer_that_ends(model: Model, text: str) -> None:
     assert 0 < len(ask(model, text, red_circle())) <= 100
 

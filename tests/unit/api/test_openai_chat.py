@@ -38,7 +38,7 @@ PARTS = [
     {"type": "input_image", "image_url": URL, "detail": "auto"},
     {"type": "input_text", "text": "And these?"},
 ]
-ABSENT = {"tool_calls": None, "function_call": None, "annotations": [], "audio": None}
+ABSENT: dict[str, Any] = {"tool_calls": None, "function_call": None, "annotations": [], "audio": None}
 FULL: dict[str, Any] = {
     "model": "org/model:hf-inference",
     "messages": [

@@ -20,7 +20,9 @@ CALL: dict[str, Any] = {"id": "c", "type": "function", "function": {"name": "clo
 PREFIX = SAID | {"prefix": True}
 GIVEN: dict[str, Any] = {"role": "tool", "tool_call_id": "c", "content": "Noon."}
 IDLE: list[Any] = [
-    *({"thinking_blocks": held} for held in (None, [], {})),
+    {"thinking_blocks": None},
+    {"thinking_blocks": []},
+    {"thinking_blocks": {}},
     {"cache_control": {"type": "ephemeral"}},
 ]
 CALLED = {"type": "function_call", "call_id": "c", "name": "clock", "arguments": "{}"}

@@ -95,6 +95,12 @@ def test_the_builder_gets_all_it_copies_and_nothing_else() -> None:
     assert not any(fnmatch(source, line) for source, _ in copied() for line in hidden)
 
 
+def test_every_stage_that_is_copied_from_stands_in_the_file() -> None:
+    for stage in DOCKERFILE.stages.values():
+        origins = [rest for word, rest in stage.instructions if word == "COPY" and rest.startswith("--from=")]
+        assert {rest.split()[0].removeprefix("--from=") for rest in origins} <= set(DOCKERFILE.stages)
+
+
 def installed(stage: str) -> list[str]:
     """The requirements that a stage hands to pip, as its own command lists them."""
     runs = [rest for word, rest in DOCKERFILE.stages[stage].instructions if word == "RUN"]
@@ -120,6 +126,22 @@ def test_a_row_of_the_catalogue_lacks_no_package_in_the_worker_s_image() -> None
     assert len(needed) == catalogue.count("Needs ") > 0
     names = {re.split(r"[<>=\[]", name)[0] for name in installed("worker-packages")}
     assert {name for said in needed for name in re.split(r" and |, ", said)} <= names
+
+
+def test_images_can_be_built_where_only_a_mirror_of_the_package_index_is_reached() -> None:
+    installing = [
+        s for s in DOCKERFILE.stages.values() if any("pip install" in rest for _, rest in s.instructions)
+    ]
+    assert len(installing) == 3
+    assert all(("ARG", 'PIP_INDEX_URL=""') in stage.instructions for stage in installing)
+
+
+def test_an_image_is_built_without_what_stands_below_it_by_a_builder_that_makes_all_above() -> None:
+    stages = list(DOCKERFILE.stages)
+    assert stages.index("courier") < stages.index("worker-packages"), (
+        "needs the index of PyTorch's CPU builds"
+    )
+    assert stages.index("worker") < stages.index("vllm-packages")
 
 
 @pytest.mark.parametrize("certificate", ["", "-----BEGIN CERTIFICATE-----"])
@@ -152,3 +174,11 @@ def test_torch_and_torchvision_asked_of_pip_are_of_the_build_that_was_named(buil
     )
     local = re.escape(wanted)
     assert re.fullmatch(rf"torch==[\d.]+{local} torchvision==[\d.]+{local}", done.stdout.strip())
+
+
+def test_api_and_courier_start_without_what_only_workers_have() -> None:
+    absent = [re.split(r"[<>=\[]", name)[0] for name in dependencies("worker")]
+    hiding = "".join(f"sys.modules[{name!r}] = None; " for name in absent)
+    code = f"import sys; {hiding}import api.app, worker.courier"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

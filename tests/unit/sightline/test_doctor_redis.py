@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from sightline.doctor import records
 from sightline.doctor.check import Check, State
 from tests.support.clients import until
 from tests.support.ports import free_port
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.redis_server import RedisServer, cluster, redis_server
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,12 @@ def test_a_server_that_could_acknowledge_no_job_is_named(
             client.config_set("appendfsync", "no")
 
 
+def test_a_server_without_functions_is_named_with_what_to_do() -> None:
+    with redis_server("--rename-command", "FCALL", "") as server:
+        (found,) = records.checks(settings(server))
+    assert (found.state, "has no Redis Functions" in found.said) == ("problem", True)
+
+
 def test_records_of_an_earlier_layout_are_named(server: RedisServer) -> None:
     with Redis(port=server.port) as client:
         client.sadd("sl2:lanes", "model.m")
@@ -162,6 +169,37 @@ def test_records_that_could_not_be_read_are_named(server: RedisServer) -> None:
     assert "/v1/admin/records" in str(found.fix)
 
 
+def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:
+    with cluster() as server:
+        (found,) = records.checks(settings(server))
+    assert (found.state, "is a cluster" in found.said) == ("problem", True)
+
+
+def test_a_user_who_may_not_call_functions_is_named(server: RedisServer) -> None:
+    with Redis(port=server.port) as client:
+        client.acl_setuser(
+            "reader",
+            enabled=True,
+            passwords="+swordfish",
+            keys="*",
+            commands=["+info", "+time", "+hget", "+dbsize", "+exists"],
+        )
+        url = f"redis://reader:swordfish@127.0.0.1:{server.port}/0"
+        try:
+            (found,) = records.checks(RedisSettings.model_validate({"url": url}))
+        finally:
+            client.acl_deluser("reader")
+    assert (found.about, found.state) == ("redis", "problem")
+    assert "fcall" in found.said
+
+
+def test_a_record_store_that_is_not_there_is_named_without_its_password() -> None:
+    url = f"redis://:swordfish@127.0.0.1:{free_port()}/0"
+    (found,) = records.checks(RedisSettings.model_validate({"url": url}))
+    assert (found.about, found.state) == ("redis", "problem")
+    assert "swordfish" not in str(found)
+
+
 @pytest.mark.parametrize("password", ["", ":swordfish@"])
 def test_a_password_that_is_wrong_or_missing_is_not_told_as_a_server_that_is_down(
     server: RedisServer, password: str
@@ -186,3 +224,13 @@ def test_a_clock_that_is_another_than_the_record_store_s_is_named(
 ) -> None:
     found = states(records.checks(settings(server), now=lambda: time.time() - ahead_s))
     assert found["clock"] == state
+
+
+def test_a_machine_that_stood_still_while_it_asked_is_not_told_of_another_clock(server: RedisServer) -> None:
+    asked = count(1)
+
+    def now() -> float:
+        """The answer to the first question is looked at ten seconds late."""
+        return time.time() + (10 if next(asked) == 2 else 0)
+
+    assert states(records.checks(settings(server), now=now))["clock"] == "ok"

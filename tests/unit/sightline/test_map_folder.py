@@ -11,13 +11,21 @@ from PIL import Image
 
 from sightline.exits import CommandError
 from sightline.mapping.media import MOST_MB, RowError
+from sightline.mapping.output import check_replaced
 from sightline.mapping.question import Question
-from sightline.mapping.rows import source
+from sightline.mapping.rows import receipt_of, source
 from tests.support.documents import pdf
 from tests.support.pictures import picture
 
 QUESTION = Question("What is it?", "model")
 PAGE_NUMBER = 297
+
+
+def test_a_glob_names_pictures_only_and_not_what_the_map_itself_writes(tmp_path: Path) -> None:
+    for name in ("a.png", "answers.jsonl", "answers.jsonl.journal"):
+        (tmp_path / name).write_bytes(b"")
+    rows = source(f"{tmp_path}/*").rows()
+    assert [row.columns["file"] for row in rows] == [f"{tmp_path}/a.png"]
 
 
 @pytest.mark.parametrize("place", ["", "/*"])
@@ -41,6 +49,21 @@ def test_a_table_of_strangers_cannot_send_a_file_that_is_no_picture(tmp_path: Pa
     [row] = source(str(tmp_path / "rows.jsonl")).rows()
     with pytest.raises(RowError, match="no picture, document, sound or video"):
         QUESTION.body(row)
+
+
+def test_a_link_to_a_folder_above_hides_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    assert source(str(tmp_path)).count() == 1
+
+
+def test_an_earlier_output_in_the_folder_does_not_hide_its_pictures(tmp_path: Path) -> None:
+    for name in ("a.png", "answers.parquet"):
+        (tmp_path / name).write_bytes(b"")
+    receipt_of(tmp_path / "answers.parquet").write_text(json.dumps({"question": QUESTION.digest}))
+    check_replaced(tmp_path / "answers.parquet", str(tmp_path), QUESTION)
+    assert [row.columns["file"] for row in source(str(tmp_path)).rows()] == ["a.png"]
 
 
 def test_an_earlier_output_is_no_table_of_its_folder(tmp_path: Path) -> None:
@@ -82,7 +105,9 @@ def test_no_file_of_a_folder_vanishes(tmp_path: Path) -> None:
         *(("b.pdf", page) for page in (1, 2, 3)),
         *((name, None) for name in ("c.mp4", "d.wav", "e.png", "f.pdf", "scan.bin")),
     ]
-    assert folder.left_out == {"no picture, document, sound or video": {".txt": 2, ".docx": 1, "": 1}}
+    assert folder.left_out == {
+        "no picture, document, sound or video": {".txt": 2, ".docx": 1, "": 1},
+    }
     assert rows[6].fault
     with pytest.raises(RowError, match="no picture"):
         QUESTION.body(rows[5])
@@ -119,6 +144,15 @@ def test_pages_of_a_tiff_are_rows_too_and_a_damaged_one_is_left_to_the_service(t
     width = data.rindex(b"\x00\x01\x04\x00\x01\0\0\0\x08\0\0\0")
     (tmp_path / "two.tif").write_bytes(data[:width] + b"\x99" + data[width + 1 :])
     assert [row.columns for row in source(str(tmp_path)).rows()] == [{"file": "one.tif"}, {"file": "two.tif"}]
+
+
+def test_files_that_no_line_of_the_folder_s_table_names_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "notes.txt"):
+        (tmp_path / name).write_bytes(picture())
+    (tmp_path / "metadata.csv").write_text("file_name;text\na.png;one\n")
+    folder = source(str(tmp_path))
+    assert folder.count() == 1
+    assert folder.left_out == {"not in the table": {".png": 1, ".txt": 1}}
 
 
 def test_a_file_larger_than_memory_fails_alone(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from sightline.exits import CommandError, Exit
 from sightline.serving import plan
 from sightline.serving.folder import DataFolder
 from sightline.serving.run import Runner
-from sightline.serving.server import Binary, configuration, find_binary
+from sightline.serving.server import Binary, configuration, find_binary, parse_version
 from sightline.serving.supervisor import Supervisor
 from tests.support.clients import until
 
@@ -42,6 +42,22 @@ def install(folder: Path, name: str, says: str) -> Path:
     return program
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Valkey server v=9.1.2 sha=00000000:1 malloc=libc bits=64", ("Valkey", (9, 1, 2))),
+        ("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0", ("Redis", (7, 0, 15))),
+        ("Redis server v=10.0.0 sha=0", ("Redis", (10, 0, 0))),
+        ("bash: redis-server: command not found", None),
+        ("", None),
+    ],
+)
+def test_version_is_read_from_what_servers_print(
+    line: str, expected: tuple[str, tuple[int, ...]] | None
+) -> None:
+    assert parse_version(line) == expected
+
+
 def test_bundled_server_is_preferred_to_one_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(tmp_path, "redis-server", "Redis server v=7.4.0 sha=0")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -52,12 +68,20 @@ def test_bundled_server_is_preferred_to_one_on_path(monkeypatch: pytest.MonkeyPa
     assert found.version >= (9, 1)
 
 
-def test_too_old_server_is_passed_over_for_a_newer_one(bare: Path) -> None:
-    install(bare, "valkey-server", "Valkey server v=6.9.9 sha=0")
-    newer = install(bare, "redis-server", "Redis server v=10.0.0 sha=0")
+def test_server_on_path_is_used_where_none_is_bundled(bare: Path) -> None:
+    program = install(bare, "redis-server", "Redis server v=7.0.15 sha=0")
 
     found = find_binary()
-    assert (found.path, str(found)) == (newer, "Redis 10.0.0 (found on PATH)")
+
+    assert found.path == program
+    assert str(found) == "Redis 7.0.15 (found on PATH)"
+
+
+def test_too_old_server_is_passed_over_for_a_newer_one(bare: Path) -> None:
+    install(bare, "valkey-server", "#")
+    newer = install(bare, "redis-server", "Redis server v=7.2.0 sha=0")
+
+    assert find_binary().path == newer
 
 
 def test_old_server_alone_is_named_with_its_version(bare: Path) -> None:
@@ -80,9 +104,15 @@ def test_no_server_at_all_says_what_to_do() -> None:
 
 
 def test_accepted_jobs_are_written_to_disk_and_never_evicted() -> None:
-    lines = configuration(7000, "secret", 8192.0, "disk").splitlines()
-    kept = {"appendonly yes", "maxmemory-policy noeviction", "appendfsync always"}
-    assert {"bind 127.0.0.1", "requirepass secret", *kept} <= set(lines)
+    lines = configuration(7000, "secret", 8192.0).splitlines()
+
+    assert {"bind 127.0.0.1", "requirepass secret", "appendonly yes", "maxmemory-policy noeviction"} <= set(
+        lines
+    )
+
+
+def test_a_job_is_on_the_disk_before_its_caller_is_told_where_that_is_asked_for() -> None:
+    assert "appendfsync always" in configuration(7000, "secret", 8192.0, "disk").splitlines()
 
 
 def test_records_leave_the_machine_memory_for_everything_else(

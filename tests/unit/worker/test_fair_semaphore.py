@@ -1,5 +1,8 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -7,9 +10,18 @@ from shared.errors import Unavailable
 from tests.support.clients import until
 from tests.support.patience import PATIENCE_S
 from worker.fair_semaphore import FairSemaphore, KeyedFairSemaphore, Waiter
+from worker.fetching.guarded_http import OriginError
 from worker.fetching.intake import LARGE_JOBS, SMALL, JobAllowance
 
 ANYONE = Waiter("")
+
+
+def test_who_wants_more_than_there_is_gets_all_and_not_nothing() -> None:
+    room = FairSemaphore(10)
+    with room.reserve(1000, ANYONE):
+        pass
+    with room.reserve(10, ANYONE):
+        pass
 
 
 def test_a_large_one_is_not_starved_by_small_ones_that_come_later() -> None:
@@ -48,9 +60,8 @@ def test_a_caller_s_large_one_that_waits_holds_up_nobody_who_wants(
 
 
 def test_room_is_given_back_by_who_fails() -> None:
-    """And who wants more than there is gets all."""
     room = FairSemaphore(1)
-    with pytest.raises(ValueError, match="x"), room.reserve(1000, ANYONE):
+    with pytest.raises(ValueError, match="x"), room.reserve(1, ANYONE):
         raise ValueError("x")
     with room.reserve(1, ANYONE):
         pass
@@ -89,6 +100,15 @@ def test_who_has_fewest_turns_is_let_in_before_all_that_another_waits_for() -> N
     assert order == ["alice", "mallory", "mallory"]
 
 
+def test_the_last_turn_is_left_to_who_comes_later() -> None:
+    turns = KeyedFairSemaphore(2)
+    with turns.reserve("a", "mallory", 0):
+        with pytest.raises(TimeoutError), turns.reserve("a", "mallory", 0):
+            pass
+        with turns.reserve("a", "alice", 0):
+            pass
+
+
 def haul(
     places: KeyedFairSemaphore, limit_s: float = 20, most: int = 50 * SMALL, caller: str = ""
 ) -> JobAllowance:
@@ -110,6 +130,20 @@ def test_few_jobs_have_much_in_memory_at_once() -> None:
     haul(places).count_bytes(2 * SMALL)
 
 
+def test_waiting_for_a_place_costs_the_origin_none_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    class Crowded(KeyedFairSemaphore):
+        def reserve(self, *_: Any) -> Any:
+            clock[0] += 5
+            return nullcontext()
+
+    monkeypatch.setattr("worker.fetching.guarded_http.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    one = haul(Crowded(1), limit_s=5)
+    one.count_bytes(2 * SMALL)
+    assert one.remaining_s() == 5
+
+
 def test_a_job_that_waits_for_its_own_fetches_is_slow_and_not_crowded_out() -> None:
     """It would be fetched again and again for ever: it is in its own way each time."""
     turns = KeyedFairSemaphore(2)
@@ -129,3 +163,19 @@ def test_a_job_that_is_over_gives_its_place_back_and_takes_nothing_more() -> Non
     with pytest.raises(TimeoutError):
         first.count_bytes(2 * SMALL)
     assert not places._keys
+
+
+def test_a_job_s_pictures_have_a_sum() -> None:
+    with (
+        pytest.raises(OriginError, match="larger than 10 bytes together"),
+        haul(KeyedFairSemaphore(1), most=10) as one,
+    ):
+        one.count_bytes(11)
+
+
+def test_a_job_is_not_to_blame_for_places_that_others_hold() -> None:
+    turns = KeyedFairSemaphore(2)
+    mine, theirs = haul(turns, limit_s=0.1, caller="me"), haul(turns, caller="them")
+    others = theirs.place(turns, "host")
+    with mine.place(turns, "host"), others, pytest.raises(Unavailable), mine.place(turns, "host"):
+        pass
