@@ -241,7 +241,9 @@ class LongList:
     def __init__(self, page: Page, api: Api, jobs: int) -> None:
         self.jobs, self._page, self._began = jobs, page, int(time.time()) - 2000
         job = api.ended(api.submit(model=ECHO, input={"prompt": "the pattern"}))
-        self._pattern = next(row for row in api.get("/v1/jobs").json()["data"] if row["id"] == job["id"])
+        self._pattern: dict[str, Any] = next(
+            row for row in api.get("/v1/jobs").json()["data"] if row["id"] == job["id"]
+        )
         page.route("**/v1/jobs?*", self._give)
         page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
         view(page, "jobs")
