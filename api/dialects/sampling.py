@@ -50,6 +50,7 @@ from shared.variables import (
     Variable,
     VariableName,
     Variables,
+    Word,
     rendered,
 )
 
@@ -163,7 +164,7 @@ class Thinking(RequestBody):
 
     enable_thinking: bool | None = None
     thinking: ThinkingType | None = None
-    reasoning_effort: str | None = None
+    reasoning_effort: Word | None = None
 
 
 class FrameSampling(RequestBody):

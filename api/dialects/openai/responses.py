@@ -26,6 +26,7 @@ from api.dialects.tools import FlatToolChoice, FlatTools, to_tools, to_unshown
 from api.dialects.unknown_fields import RESPONSE
 from shared.job import Priority
 from shared.request import Message, Request, Text
+from shared.variables import Word
 
 LOGPROBS = "message.output_text.logprobs"
 PICTURES = "message.input_image.image_url"
@@ -50,7 +51,7 @@ class TextConfig(RequestBody):
 
 
 class Reasoning(RequestBody):
-    effort: str | None = None
+    effort: Word | None = None
 
 
 class ResponseBody(Sampling):

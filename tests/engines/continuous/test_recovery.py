@@ -271,7 +271,7 @@ def any_poisoned(running: RunningBatch, *_: Any) -> bool:
 
 
 def prompt_poisoned(prefill: Prefill, *_: Any) -> bool:
-    return prefill._config.max_new_tokens == POISON
+    return bool(prefill._config.max_new_tokens == POISON)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_the_wrong_field_is_named(change: dict[str, Any], param: str) -> None:
 
 
 def test_whatever_is_broken_is_named_and_never_a_server_error() -> None:
-    assert len(refusals(from_response, FULL | {"max_tool_calls": 1}, "reasoning_effort")) > 300
+    assert len(refusals(from_response, FULL | {"max_tool_calls": 1})) > 300
 
 
 def test_a_list_of_nothing_but_parts_is_one_message() -> None:
