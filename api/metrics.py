@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from shared import ids
 from shared.errors import Unavailable
 from shared.metrics import gauges
-from shared.metrics.definitions import REGISTRY, begin
 from shared.metrics.gauges import Server
+from shared.metrics.metric_types import REGISTRY, begin
 from shared.metrics.series import overload
 from shared.models import Models
 from shared.settings import Settings

@@ -23,7 +23,7 @@ log = logging.getLogger("worker")
 class CourierLane(ABC):
     """What is between a claim and its end is for each lane to say, in `_attempt`.
 
-    How much of one caller is claimed at a time, the store decides (`functions/queue.lua`).
+    How much of one caller is claimed at a time, the store decides (`functions/fair_queue.lua`).
     """
 
     settings: Settings

@@ -1,6 +1,6 @@
 """Who calls: API keys and their scopes, callers without keys, the audit log.
 
-Where is a caller's limit per minute counted? `shared/store/functions/api_keys.lua` (`count_request`).
+Where is a caller's limit per minute counted? `shared/store/functions/rate_limit.lua` (`RateLimit.count`).
 Who has to wait after wrong keys? `wrong_keys.py` (`GuessLimit`).
 How many requests may a caller have open? `open_requests.py` (`RequestLimit`).
 """

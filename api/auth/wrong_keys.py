@@ -1,7 +1,7 @@
 """Counts wrong API keys by the address they come from: an address that tries many has to wait.
 
 Kept in each process's memory: it is enough that no address can have many looked up. The requests a minute of
-a good key are counted in `shared/store/functions/api_keys.lua` (`count_request`).
+a good key are counted in `shared/store/functions/rate_limit.lua` (`RateLimit.count`).
 """
 
 import ipaddress

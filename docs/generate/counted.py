@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from docs.generate.tables import rows_of
 from shared.metrics import counters, gauges
-from shared.metrics.definitions import DEFINITIONS, MetricDefinition
+from shared.metrics.metric_types import DEFINITIONS, MetricDefinition
 
 SOURCES = (gauges, counters)
 """Where they are declared: whatever is imported here is listed."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from shared.errors import CallerError
 from shared.media.decoder_process import Decoded, DecoderPool, DecoderProcess, DiedError, UndecodableError
 from shared.media.kinds import Kind
-from shared.media.pictures import inspect, picture_format
+from shared.media.picture_headers import picture_format
+from shared.media.pictures import inspect
 from shared.metrics.counters import DECODE
 from shared.request import Document, Image, Request
 from shared.settings import Settings

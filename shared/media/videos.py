@@ -1,7 +1,7 @@
 """What a video is by its first bytes; `worker.media.video_decoder` finds out the rest, in a process."""
 
 from shared.media.kinds import Kind
-from shared.media.pictures import picture_format
+from shared.media.picture_headers import picture_format
 
 # What an MP4 or MOV may begin with; files of cameras before 2001 have no `ftyp`.
 BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})

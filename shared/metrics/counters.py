@@ -1,7 +1,7 @@
 """All counters and histograms: what model workers count, then couriers, then API processes."""
 
 from shared.errors import CODES
-from shared.metrics.definitions import MODEL, Label, counter, histogram
+from shared.metrics.metric_types import MODEL, Label, counter, histogram
 
 # A wait in line may be anything from milliseconds to a night.
 WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)

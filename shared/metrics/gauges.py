@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from shared.fleet import Fleet
 from shared.metrics.counters import CLASS
-from shared.metrics.definitions import MODEL, Label, MetricDefinition, gauge
+from shared.metrics.metric_types import MODEL, Label, MetricDefinition, gauge
 
 PROMISE = Label("promise", ("p50", "p90"))
 STATE = Label("state", ("ready", "loading"))

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from prometheus_client import start_http_server
 
-from shared.metrics.definitions import REGISTRY, begin
+from shared.metrics.metric_types import REGISTRY, begin
 from shared.settings import MOST_PORT, MetricsSettings
 
 log = logging.getLogger("shared.metrics")

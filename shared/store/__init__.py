@@ -1,6 +1,6 @@
 """The record store: the only package that knows a Redis key.
 
-Whose work is claimed next? `functions/queue.lua` (`Queue.next`).
+Whose work is claimed next? `functions/fair_queue.lua` (`FairQueue.next`).
 What becomes of work whose worker vanished? `functions/upkeep.lua` (`rescue`).
 When is the store too full for new work? `headroom.py` (`check`).
 How does Python call a function of the library? `script.py` (`ScriptCall`).

@@ -24,7 +24,7 @@ MOST_ACTIONS = 10_000
 LONGEST_SUBJECT = 200
 _KEY, _ACTION = TypeAdapter(ApiKey), TypeAdapter(AdminAction)
 WINDOW_MS = 60_000
-"""Of a quota (`functions/api_keys.lua`)."""
+"""Of a quota (`functions/rate_limit.lua`)."""
 
 
 def _key(fields: dict[str, Any]) -> ApiKey:

@@ -29,7 +29,7 @@ def pairs(flat: list[Any]) -> dict[str, str]:
 
 
 WAITING = ("n1", "n2", "n3", "x1", "x2", "x3")
-"""How much waits in a lane, by class: in its line, and suspects (`functions/queue.lua`)."""
+"""How much waits in a lane, by class: in its line, and suspects (`functions/fair_queue.lua`)."""
 
 
 LANE_FACTS = ("rows", "slots", "service_ms")

@@ -9,7 +9,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.metrics import counters, gauges
-from shared.metrics.definitions import DEFINITIONS, REGISTRY
+from shared.metrics.metric_types import DEFINITIONS, REGISTRY
 from tests.support.service import ROOT
 
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"

@@ -1,7 +1,7 @@
 """Decodes pictures in child processes (`shared.media.decoder_process`, `shared.media.decode_picture`).
 
 The memory of all children together is bounded, and so are the pixels that this process holds. A decompression
-bomb is refused before, by its header: `shared/media/pictures.py` (`_check`).
+bomb is refused before, by its header: `shared/media/decompression_bombs.py` (`check_pixels`).
 """
 
 from collections.abc import Iterator, Sequence

@@ -25,7 +25,7 @@ from worker.webhooks.post import Outcome, post
 
 log = logging.getLogger("worker.webhooks")
 MAX_CALLS = 32
-"""Calls of one courier at once: more than any caller may have of them (`functions/queue.lua`)."""
+"""Calls of one courier at once: more than any caller may have of them (`functions/fair_queue.lua`)."""
 
 
 @dataclass(frozen=True)

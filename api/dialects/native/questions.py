@@ -12,7 +12,8 @@ from typing_extensions import TypedDict
 from api.dialects.calls import ToolCall
 from api.dialects.native.jobs import known
 from shared.job import JobRequest, Priority
-from shared.media.pictures import PictureFormat, PictureInfo
+from shared.media.picture_headers import PictureFormat
+from shared.media.pictures import PictureInfo
 from shared.request import Document, Function, Image, Message, Parameters, Part, Request, Role, Text, Tools
 
 

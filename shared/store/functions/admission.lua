@@ -127,8 +127,8 @@ local function join(job, work, p)
   Runs.follow(work, job, 'inf')
   unset(job, 'question')
   job.cache, job.queued_at = 'COALESCED', now
-  if Queue.RANK[p.priority] < Queue.rank(work) then
-    Queue.reclass(Lanes.of(p.lane), work, p.priority)
+  if FairQueue.RANK[p.priority] < FairQueue.rank(work) then
+    FairQueue.reclass(Lanes.of(p.lane), work, p.priority)
   end
   write(work)
   if work.started then
@@ -155,9 +155,9 @@ function Admission.begin_work(job, p, request, uploaded)
   end
   take_over(p.blobs, job, uploaded)
   job.cache = p.key and 'MISS' or 'BYPASS'
-  Queue.enqueue_new(lane, job)
-  local own = memo.waiting and memo.waiting[Queue.RANK[p.priority]]
-  memo.ahead = own and { [job.id] = Queue.ahead(lane, job, own) }
+  FairQueue.enqueue_new(lane, job)
+  local own = memo.waiting and memo.waiting[FairQueue.RANK[p.priority]]
+  memo.ahead = own and { [job.id] = FairQueue.ahead(lane, job, own) }
   Estimates.promise(lane, job, Jobs.ahead_of(lane, job))
   job.t.seq = job.t.seq + 1 -- nobody listens yet
   job.queued_id = job.t.seq
@@ -192,13 +192,13 @@ end
 -- Whether a lane has `most` pieces, or `most_caller` of a caller's, whose number by class is noted; what is scheduled counts, too.
 -- With API keys a caller may have no more than stays free for others, as with open requests (api/auth/open_requests.py).
 local function is_full(lane, caller, most, most_caller)
-  local free = most - Queue.waiting(lane) - lane.later
+  local free = most - FairQueue.waiting(lane) - lane.later
   if free <= 0 then
     return 'full'
   end
   local counts, count = {}, lane.later > 0 and tonumber(call('HGET', P .. 'later:' .. lane.name, caller) or 0) or 0
   for class = 1, 3 do
-    counts[class] = lane[Queue.WAITING[class]] > 0 and call('ZCARD', Queue.line_key(lane.name, class, caller)) or 0
+    counts[class] = lane[FairQueue.WAITING[class]] > 0 and call('ZCARD', FairQueue.line_key(lane.name, class, caller)) or 0
     count = count + counts[class]
   end
   memo.waiting = counts
@@ -231,7 +231,7 @@ local SHARE = 4
 -- there is not kept out by others.
 local function line_waits(p)
   local lane = Lanes.of(p.pending and 'intake' or p.lane)
-  local own = call('ZCARD', Queue.line_key(lane.name, Queue.RANK.batch, p.caller))
+  local own = call('ZCARD', FairQueue.line_key(lane.name, FairQueue.RANK.batch, p.caller))
   if own >= math.max(1, math.floor(p.max_queued_caller / SHARE)) then
     return 'crowded'
   end
@@ -298,10 +298,10 @@ local function begin_intake(job)
   if a.schedule_at and a.schedule_at > now then
     job.state, job.queued_at = 'scheduled', now
     call('ZADD', P .. 'later', a.schedule_at, job.id)
-    Queue.count_later(job, 1)
+    FairQueue.count_later(job, 1)
     return nil
   end
-  Queue.enqueue_new(intake, job)
+  FairQueue.enqueue_new(intake, job)
   return 'intake'
 end
 
@@ -444,7 +444,7 @@ transition('admit', { 'allow-oom' }, function()
     write(job)
     return 'placed'
   end
-  Queue.unlease(job)
+  FairQueue.unlease(job)
   release(job.blobs, job.id)
   for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
@@ -472,11 +472,11 @@ transition('known', { 'no-writes' }, known_key)
 
 -- How many pieces would be begun before a follower: its leader rises to its class.
 local function ahead_of_leader(lane, work)
-  if work.state ~= 'queued' or Queue.RANK[a.priority] >= Queue.rank(work) then
+  if work.state ~= 'queued' or FairQueue.RANK[a.priority] >= FairQueue.rank(work) then
     return Jobs.ahead_of(lane, work)
   end
-  local key = Queue.line_key(lane.name, Queue.RANK[a.priority], work.caller)
-  return Queue.ahead(lane, { priority = a.priority, caller = work.caller }, call('ZCOUNT', key, '-inf', '(' .. work.arrival))
+  local key = FairQueue.line_key(lane.name, FairQueue.RANK[a.priority], work.caller)
+  return FairQueue.ahead(lane, { priority = a.priority, caller = work.caller }, call('ZCOUNT', key, '-inf', '(' .. work.arrival))
 end
 
 -- Says what `submit` would answer a request now, and changes nothing: {hit | joins | queued | removed | draining | full | crowded,
@@ -485,6 +485,6 @@ transition('predict', { 'no-writes' }, function()
   local lane = Lanes.of(a.lane)
   local hit, work = find(a)
   local word = lane.removed and 'removed' or hit and 'hit' or refusal(a, work)
-  local ahead = not word and (work and ahead_of_leader(lane, work) or Queue.ahead(lane, a))
+  local ahead = not word and (work and ahead_of_leader(lane, work) or FairQueue.ahead(lane, a))
   return { word or work and 'joins' or 'queued', Lanes.view(lane, ahead), work and work.state or '' }
 end)

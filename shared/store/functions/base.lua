@@ -1,5 +1,5 @@
 -- What every function starts from. This file comes first in the library; every other file is a block of its own, and what
--- other files use of it stands in a table of the file's name (queue.lua: Queue).
+-- other files use of it stands in a table of the file's name (fair_queue.lua: FairQueue).
 -- While a library loads, no Lua function is there but `redis.register_function`: files hold only definitions.
 --
 -- Two releases may work on one store, each with its own library. The rule for whoever changes a record: it is read, changed

@@ -41,7 +41,7 @@ transition('batch_create', {}, function()
   Files.hold(digest, a.id, '+inf')
   call('SADD', own, a.id)
   local work = create(a.id, { caller = a.caller, lane = LANE, model_lane = LANE, priority = 'batch', cost = 1, created = now })
-  Queue.enqueue_new(Lanes.of(LANE), work)
+  FairQueue.enqueue_new(Lanes.of(LANE), work)
   write(work)
   return { 'created', Records.fields(a.id) }
 end)
@@ -51,9 +51,9 @@ local function await_turn(work, pause_ms)
   if pause_ms > 0 then
     work.state, work.queued_at = 'scheduled', now
     call('ZADD', P .. 'later', now + pause_ms, work.id)
-    Queue.count_later(work, 1)
+    FairQueue.count_later(work, 1)
   else
-    Queue.enqueue_new(Lanes.of(LANE), work)
+    FairQueue.enqueue_new(Lanes.of(LANE), work)
   end
   write(work)
 end
@@ -66,7 +66,7 @@ transition('batch_cancel', { 'allow-oom' }, function()
     enter_stage(a.id, 'cancelling')
     local work = stored(a.id)
     if work and work.state == 'scheduled' then
-      Queue.leave(work)
+      FairQueue.leave(work)
       await_turn(work, 0)
     end
   end
@@ -113,7 +113,7 @@ transition('batch_step', { 'allow-oom' }, function()
     end
   end
   if a.pause then
-    Queue.leave(work)
+    FairQueue.leave(work)
     work.attempts, work.attempt, work.deaths, work.deaths_alone, work.worker, work.t.token = nil, nil, nil, nil, nil, nil
     await_turn(work, a.pause)
   end
@@ -138,7 +138,7 @@ end
 local function finish(work, stage, ...)
   local id, key = work.id, P .. work.id
   local batch = fields_at(key, { 'caller', 'digest', 'kept_s', 'retain_s' })
-  Queue.leave(work)
+  FairQueue.leave(work)
   Files.release(batch.digest, id)
   for _, list in ipairs({ ':good', ':bad' }) do
     for _, piece in ipairs(call('LRANGE', key .. list, 0, -1)) do Files.release(piece, id) end

@@ -9,7 +9,7 @@ end
 
 local function claimed(work, terms)
   return { work.id, call('GET', P .. work.id .. ':asked') or '', terms or '', work.attempt, work.t.chars or 0, work.caller, work.mixed or '',
-    work.unstored or '', work.model or '', Queue.CLASSES[Queue.rank(work)], math.max(now - work.queued_at, 0), work.request_id or '',
+    work.unstored or '', work.model or '', FairQueue.CLASSES[FairQueue.rank(work)], math.max(now - work.queued_at, 0), work.request_id or '',
     work.trace or '', work.rows or 1 }
 end
 
@@ -22,7 +22,7 @@ local function turn_of_suspect(lane, suspect, count)
   local emptying = P .. 'emptying:' .. lane.name
   local patient = now - suspect.queued_at <= PATIENCE_MS
   if count == 0 then
-    local class = Queue.rank(suspect)
+    local class = FairQueue.rank(suspect)
     local urgent = class > 1 and lane.n1 > 0 or class > 2 and lane.n2 > 0
     return patient and urgent and 'no' or 'take'
   elseif not patient then
@@ -39,8 +39,8 @@ end
 -- The next piece of work, taken out of the line: its id, and its turn where it had one; nil, and whether there may be more.
 local function next_piece(lane, claims, count)
   local _, only = next(claims)
-  local single = count == 1 and stored((Queue.parts_of(only)))
-  if single and Queue.is_suspect(single) then
+  local single = count == 1 and stored((FairQueue.parts_of(only)))
+  if single and FairQueue.is_suspect(single) then
     -- A suspect is alone with its worker.
     return nil
   end
@@ -60,10 +60,10 @@ local function next_piece(lane, claims, count)
     return nil
   elseif word == 'take' then
     call('DEL', P .. 'emptying:' .. lane.name)
-    Queue.withdraw(lane, suspect)
+    FairQueue.withdraw(lane, suspect)
     return id
   end
-  local turn, more = Queue.next(lane, a.aside or {})
+  local turn, more = FairQueue.next(lane, a.aside or {})
   return turn and turn.id, turn or more
 end
 
@@ -94,8 +94,8 @@ local function lease(lane, work, claims, count)
   end
   call('HSET', key, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
-  Queue.count_claimed(work, 1)
-  lane.wide_running = lane.wide_running + Queue.extra_rows(work)
+  FairQueue.count_claimed(work, 1)
+  lane.wide_running = lane.wide_running + FairQueue.extra_rows(work)
   work.attempts = work.attempts or {}
   if #work.attempts >= MOST_ATTEMPTS then
     table.remove(work.attempts, 2)
@@ -121,7 +121,7 @@ local function begin(lane, id, turn, claims, count)
     return nil, 1
   end
   if turn then
-    lane.wide_queued = math.max(lane.wide_queued - Queue.extra_rows(work), 0)
+    lane.wide_queued = math.max(lane.wide_queued - FairQueue.extra_rows(work), 0)
   end
   if Lanes.superseded(work) then
     return nil, Runs.fail_work(work, S.removed)
@@ -129,14 +129,14 @@ local function begin(lane, id, turn, claims, count)
   local stays, cost, looked_at = Runs.fail_late(work, 'start_by')
   if stays and cost > 0 then
     -- The run may be less urgent by now, and it may be another's turn.
-    Queue.enqueue(lane, work)
+    FairQueue.enqueue(lane, work)
     write(work)
   end
   if not stays or cost > 0 then
     return nil, cost + math.floor(looked_at / LOOKS)
   end
   if turn then
-    Queue.charge(lane, turn, work.cost)
+    FairQueue.charge(lane, turn, work.cost)
   end
   lease(lane, work, claims, count)
   return claimed(work, terms), 0
@@ -159,10 +159,10 @@ end
 -- that asked first, rows}, `full` where work waits but this worker holds as much as it may, `again` where much was ended first,
 -- or nil where nothing can be taken. A repeat with the same token (a lost reply) answers the same claim.
 transition('claim', { 'allow-oom' }, function()
-  local claims, count = Queue.claims_of(a.worker, a.lane)
+  local claims, count = FairQueue.claims_of(a.worker, a.lane)
   local before = claims[a.token]
   if before then
-    local work, terms = stored((Queue.parts_of(before)), 'terms')
+    local work, terms = stored((FairQueue.parts_of(before)), 'terms')
     return work and work.t.token == a.token and claimed(work, terms) or nil
   end
   local lane = Lanes.of(a.lane)
@@ -170,7 +170,7 @@ transition('claim', { 'allow-oom' }, function()
     -- A batch's next turn is soon: it does not wait for a round of maintenance.
     Upkeep.start_due(Runs.PIECE)
   end
-  if lane.paused or lane.removed or Claims.outdated() or Queue.waiting(lane) == 0 then
+  if lane.paused or lane.removed or Claims.outdated() or FairQueue.waiting(lane) == 0 then
     return nil
   elseif a.slots and rows_of(claims) >= a.slots then
     return 'full'
@@ -200,18 +200,18 @@ local UNHEARD_MS = 3000
 -- Renews every lease that one worker holds ({id, token}, …), and puts claims back in line whose reply never reached the
 -- worker: those count as no worker's death. Returns the tokens that are no longer good.
 transition('renew', { 'allow-oom' }, function()
-  local claims, lost, named = Queue.claims_of(a.worker), {}, {}
+  local claims, lost, named = FairQueue.claims_of(a.worker), {}, {}
   for _, claim in ipairs(a.claims) do
     local token = claim[2]
     named[token] = true
-    local _, lane = Queue.parts_of(claims[token] or '')
+    local _, lane = FairQueue.parts_of(claims[token] or '')
     if not lane or call('ZADD', P .. 'lease:' .. lane, 'XX', 'CH', now + S.lease_ms, claim[1]) == 0
       and not call('ZSCORE', P .. 'lease:' .. lane, claim[1]) then
       table.insert(lost, token)
     end
   end
   for token, claim in pairs(claims) do
-    local id, lane = Queue.parts_of(claim)
+    local id, lane = FairQueue.parts_of(claim)
     local till = not named[token] and call('ZSCORE', P .. 'lease:' .. lane, id)
     if not named[token] and not till then
       -- Its record could not be read when its lease was taken.
@@ -219,7 +219,7 @@ transition('renew', { 'allow-oom' }, function()
     elseif till and now - (till - S.lease_ms) > UNHEARD_MS then
       local work = stored(id)
       if work and work.t.token == token then
-        Queue.requeue(work, 'claim_lost')
+        FairQueue.requeue(work, 'claim_lost')
       end
     end
   end
@@ -308,7 +308,7 @@ transition('give_back', { 'allow-oom' }, function()
     Files.mark_missing(digest)
     work.missed = 1
   end
-  if a.died and Queue.count_death(work) then
+  if a.died and FairQueue.count_death(work) then
     return { 'failed' }
   end
   work.failures = (work.failures or 0) + (a.spend and 1 or 0)
@@ -323,11 +323,11 @@ transition('give_back', { 'allow-oom' }, function()
     if a.request then
       call('SET', P .. work.id .. ':asked', a.request)
     end
-    return { Queue.requeue(work, a.reason, a.pause) and 'postponed' or 'failed' }
+    return { FairQueue.requeue(work, a.reason, a.pause) and 'postponed' or 'failed' }
   elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then
     -- Where pictures cannot be read, the run waits, and not the thread and the line behind it.
     local pause = S.backoff_ms * 2 ^ ((a.spend and work.failures or math.min(work.attempt, 5)) - 1)
-    return { Queue.requeue(work, a.reason, math.min(pause, Queue.LONGEST_PAUSE_MS)) and 'postponed' or 'failed' }
+    return { FairQueue.requeue(work, a.reason, math.min(pause, FairQueue.LONGEST_PAUSE_MS)) and 'postponed' or 'failed' }
   end
-  return Queue.requeue(work, a.reason) and { 'queued', work.lane } or { 'failed' }
+  return FairQueue.requeue(work, a.reason) and { 'queued', work.lane } or { 'failed' }
 end)

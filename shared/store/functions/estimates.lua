@@ -19,7 +19,7 @@ function Estimates.ahead(waiting, class, own, callers)
   local mine = count + 1
   for other = 1, 3 do
     if other ~= class and waiting[other] > 0 then
-      count = count + math.min(waiting[other], math.floor(mine * Queue.PACE[class] / Queue.PACE[other]))
+      count = count + math.min(waiting[other], math.floor(mine * FairQueue.PACE[class] / FairQueue.PACE[other]))
     end
   end
   return count

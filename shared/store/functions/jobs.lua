@@ -7,8 +7,8 @@ function Jobs.ahead_of(lane, work)
   end
   memo.ahead = memo.ahead or {}
   if not memo.ahead[work.id] then
-    local own = call('ZRANK', Queue.line_key(lane.name, Queue.rank(work), work.caller), work.id)
-    memo.ahead[work.id] = own and Queue.ahead(lane, work, own) or call('ZRANK', P .. 'suspects:' .. lane.name, work.id) or -1
+    local own = call('ZRANK', FairQueue.line_key(lane.name, FairQueue.rank(work), work.caller), work.id)
+    memo.ahead[work.id] = own and FairQueue.ahead(lane, work, own) or call('ZRANK', P .. 'suspects:' .. lane.name, work.id) or -1
   end
   return memo.ahead[work.id]
 end

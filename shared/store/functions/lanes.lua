@@ -1,5 +1,5 @@
--- A lane is one model's line, or `intake`, the line of jobs whose inputs are to be fetched.
---   lane:<lane>     hash  q: JSON of counts and clocks (queue.lua), what estimates.lua has learnt, and marks of operators
+-- What is known of each lane, a model's line or `intake`: its workers, loads, marks and model. Whose turn it is: fair_queue.lua.
+--   lane:<lane>     hash  q: JSON of counts and clocks (fair_queue.lua), what estimates.lua has learnt, and marks of operators
 --                         (paused, draining, removed); beside it what workers report (FACTS, LOAD, KNOWN)
 --   lanes           set   lanes in which anything ever waited
 --   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
@@ -157,10 +157,10 @@ local function oldest(lane)
     end
   end
   for class = 1, 3 do
-    local turns = Queue.turns_key(lane.name, class)
-    for _, range in ipairs(lane[Queue.WAITING[class]] > 0 and { { 0, LOOKED_AT - 1 }, { -LOOKED_AT, -1 } } or {}) do
+    local turns = FairQueue.turns_key(lane.name, class)
+    for _, range in ipairs(lane[FairQueue.WAITING[class]] > 0 and { { 0, LOOKED_AT - 1 }, { -LOOKED_AT, -1 } } or {}) do
       for _, caller in ipairs(call('ZRANGE', turns, unpack(range))) do
-        look(Queue.line_key(lane.name, class, caller))
+        look(FairQueue.line_key(lane.name, class, caller))
       end
     end
   end
@@ -220,9 +220,9 @@ transition('fleet', { 'no-writes' }, function()
   for _, name in ipairs(a.lanes) do
     local lane, counts = Lanes.of(name), {}
     for class = 1, 3 do
-      counts[class] = lane[Queue.WAITING[class]] + lane[Queue.SUSPECTS[class]]
+      counts[class] = lane[FairQueue.WAITING[class]] + lane[FairQueue.SUSPECTS[class]]
     end
-    local drained = lane.draining and Queue.waiting(lane) + Lanes.running(lane) == 0 and not is_elsewhere(name)
+    local drained = lane.draining and FairQueue.waiting(lane) + Lanes.running(lane) == 0 and not is_elsewhere(name)
     local lost = call('ZCOUNT', P .. 'lost:' .. name, '(' .. now - LOST_MS, '+inf')
     table.insert(fleet, { facts_of(name), counts, oldest(lane) or 0, workers(name), drained and 1 or 0, lost })
   end
@@ -339,7 +339,7 @@ transition('models', { 'no-writes' }, function()
 end)
 
 local function reply(changed, answer)
-  return ApiKeys.logged(changed and 'done' or 'unchanged', answer)
+  return Audit.logged(changed and 'done' or 'unchanged', answer)
 end
 
 -- Serves a model from now on: one that no models file names, with its row (JSON), or one that was removed. Returns added |

@@ -44,7 +44,7 @@ end
 local function sampled(lane)
   local key = P .. 'lane:' .. lane.name
   local ended = call('HMGET', key, 'answers', 'failures')
-  local row = { waiting = Queue.waiting(lane), running = Lanes.running(lane), workers = Lanes.ready(lane),
+  local row = { waiting = FairQueue.waiting(lane), running = Lanes.running(lane), workers = Lanes.ready(lane),
     tokens_per_s = Lanes.tokens_per_s(lane), wait_p95_s = longest_of_most(lane.waits or {}),
     succeeded = tonumber(ended[1] or 0), failed = tonumber(ended[2] or 0) }
   call('HDEL', key, 'answers', 'failures')

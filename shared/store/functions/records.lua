@@ -116,7 +116,7 @@ transition('record_create', {}, function()
       call('PEXPIRE', P .. a.id, a.expires_ms - now + a.kept_s * 1000)
     end
   end
-  return ApiKeys.logged('done', Records.fields(a.id), repeated)
+  return Audit.logged('done', Records.fields(a.id), repeated)
 end)
 
 -- Gives an endpoint or an API key in force another secret. The former one goes on for grace_s, earlier ones no longer than they
@@ -126,7 +126,7 @@ transition('secret_rotate', { 'allow-oom' }, function()
   local current, json, expires, revoked =
     Records.owned(a.kind, a.owner, a.id, 'secret', 'formers', 'expires_ms', 'revoked_ms')
   if not current or revoked or now >= tonumber(expires or math.huge) then
-    return ApiKeys.logged('not_found')
+    return Audit.logged('not_found')
   elseif current ~= a.secret then
     local last, formers = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge)), {}
     local ends = { { current, last } }
@@ -141,5 +141,5 @@ transition('secret_rotate', { 'allow-oom' }, function()
     call('HSET', P .. a.id, 'secret', a.secret, 'formers', cjson.encode(formers), 'former_until_ms', last)
     ApiKeys.index(a.id, a.secret, expires)
   end
-  return ApiKeys.logged('done', Records.fields(a.id), current == a.secret)
+  return Audit.logged('done', Records.fields(a.id), current == a.secret)
 end)

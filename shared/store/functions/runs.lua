@@ -366,7 +366,7 @@ end
 -- that costs.
 function Runs.end_run(work, status, failure, known, texts)
   local worker, left, own_s, cost = work.worker, work.status or work.gone, Runs.answer_s(work), 1
-  Queue.leave(work, status)
+  FairQueue.leave(work, status)
   if work.key and not work.displaced then
     call('DEL', P .. 'join:' .. work.key)
   end
@@ -410,7 +410,7 @@ end
 -- Takes a job out of intake or out of its schedule, and lets go of what it held.
 local function leave_intake(job, outcome)
   local seconds = (lives(job, S.result_s))
-  Queue.leave(job, outcome)
+  FairQueue.leave(job, outcome)
   for digest in words(job.blobs) do
     Files.keep_until(digest, job.id, now + seconds * 1000, job.created)
   end

@@ -71,8 +71,8 @@ transition('rescue', { 'allow-oom' }, function()
         call('ZREM', key, id)
         return
       end
-      Queue.close_attempt(work, 'worker_lost')
-      local stays = not Queue.count_death(work) and Queue.requeue(work, 'worker_lost')
+      FairQueue.close_attempt(work, 'worker_lost')
+      local stays = not FairQueue.count_death(work) and FairQueue.requeue(work, 'worker_lost')
       table.insert(rescued, { id, stays and name or '' })
     end)
   end
@@ -88,12 +88,12 @@ function Upkeep.start_due(limit)
     if work and (work.state == 'retrying' or work.state == 'scheduled') then
       local lane = Lanes.of(work.lane)
       if work.state == 'scheduled' then
-        Queue.count_later(work, -1)
-        Queue.enqueue_new(lane, work)
+        FairQueue.count_later(work, -1)
+        FairQueue.enqueue_new(lane, work)
       else
         work.state, work.queued_at = 'queued', now
-        Queue.count_retrying(work.lane, -1)
-        Queue.enqueue(lane, work, true)
+        FairQueue.count_retrying(work.lane, -1)
+        FairQueue.enqueue(lane, work, true)
       end
       write(work)
       table.insert(lanes, work.lane)
@@ -142,5 +142,5 @@ end)
 -- Forgets that `id` could not be read.
 transition('forget', { 'allow-oom' }, function()
   local known = call('HDEL', P .. 'bad', a.id) > 0
-  return ApiKeys.logged(known and 'done' or 'not_found', known and 1 or 0)
+  return Audit.logged(known and 'done' or 'not_found', known and 1 or 0)
 end)

@@ -1,5 +1,5 @@
 -- Calls of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook that the
--- job itself named. A call is work of the lane `hook`, claimed, leased, given back and taken back as all work is (queue.lua,
+-- job itself named. A call is work of the lane `hook`, claimed, leased, given back and taken back as all work is (fair_queue.lua,
 -- claims.lua).
 --   hook:<notice>:<target>  hash  r, s, t: caller, host, what work has; failures counts its tries, `asked` = it is made even where
 --                                 the endpoint is disabled
@@ -41,7 +41,7 @@ end
 
 -- Takes a call out of where it stands, and forgets it.
 local function forget_call(work)
-  Queue.leave(work)
+  FairQueue.leave(work)
   Memory.free(work.id)
   delete(work.id)
 end
@@ -67,7 +67,7 @@ function Webhooks.send(notice, caller, record, hosts, asked)
         forget_call(before)
       end
       local work = create(id, { caller = caller, host = host, lane = 'hook', priority = 'normal', cost = 1, created = now, asked = asked })
-      Queue.enqueue_new(Lanes.of('hook'), work)
+      FairQueue.enqueue_new(Lanes.of('hook'), work)
       write(work, 'm', Memory.charge(id, caller, CALL_BYTES, 0, CHARGED_S))
       targets[target], count = true, count + 1
     end
@@ -175,7 +175,7 @@ end)
 function Webhooks.note_try(work, tried)
   local notice, target, webhook = parts_of(work.id)
   local fields, owner = Webhooks.fields(webhook), string.match(webhook, '^[^:]+')
-  Queue.adapt(work, tried.borne)
+  FairQueue.adapt(work, tried.borne)
   if not fields.url then
     return nil
   end
@@ -198,9 +198,9 @@ end
 function Webhooks.settle(work, tried)
   local host = tried and Webhooks.note_try(work, tried)
   if host then
-    Queue.leave(work, 'moved')
+    FairQueue.leave(work, 'moved')
     work.host = host
-    Queue.requeue(work, 'moved')
+    FairQueue.requeue(work, 'moved')
     return 'moved'
   end
   return close(work) and 'forget' or 'settled'

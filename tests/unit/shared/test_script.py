@@ -40,7 +40,7 @@ def test_the_library_is_named_by_its_code(tmp_path: Path) -> None:
     for path in FOLDER.glob("*.lua"):
         (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     assert Library(tmp_path).name == LIBRARY.name
-    (tmp_path / "queue.lua").write_text("-- nothing\n", encoding="utf-8")
+    (tmp_path / "fair_queue.lua").write_text("-- nothing\n", encoding="utf-8")
     assert Library(tmp_path).name != LIBRARY.name
 
 

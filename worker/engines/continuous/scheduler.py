@@ -1,4 +1,4 @@
-"""The answers that wait for a place in the batch."""
+"""Which waiting answer's prompt is prepared next; how many rows fit, `token_budget.py` decides."""
 
 import threading
 from collections import deque

@@ -1,4 +1,4 @@
-"""Decides how many prompt tokens are computed between two steps, so that decoding rows hardly notice."""
+"""How many rows and how many prompt tokens a step takes, so that decoding rows hardly notice."""
 
 import logging
 import time

@@ -26,13 +26,13 @@ from worker.engines.base import Frames, Prompt, Samples, seen
 from worker.engines.loading.torch_errors import UNFIT
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import Chat, Shown, TurnWriter, chat, forms_of, trimmed
-from worker.engines.prompt.chat_template import template_of, template_text, variables
 from worker.engines.prompt.picture_mark import mark_of
 from worker.engines.prompt.picture_tokens import TRIED, noise, seen_sizes
 from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, packed_array, pixel_table, takes_arrays
 from worker.engines.prompt.sound_input import SoundInput
 from worker.engines.prompt.special_tokens import reserved
 from worker.engines.prompt.template_errors import refused_by_template
+from worker.engines.prompt.template_variables import template_of, template_text, variables
 from worker.engines.prompt.video_input import VideoInput, pixels_of
 
 # Settings from training, to which examples were cut or padded. Processors pass them from these files to the

@@ -1,4 +1,4 @@
-"""The model's chat template: its text, and the variables that it reads, such as `enable_thinking`."""
+"""The variables that a model's chat template reads, such as `enable_thinking`, and which template it is."""
 
 import logging
 from collections.abc import Callable, Mapping

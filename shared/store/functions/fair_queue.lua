@@ -13,15 +13,15 @@
 -- its clock and what a piece costs on average: the class is next whose piece of that cost would be done first.
 -- A caller without work keeps its tag until that is met or the class is empty: what it took is not forgotten.
 
-Queue.CLASSES = { 'interactive', 'normal', 'batch' }
-Queue.RANK = { interactive = 1, normal = 2, batch = 3 }
+FairQueue.CLASSES = { 'interactive', 'normal', 'batch' }
+FairQueue.RANK = { interactive = 1, normal = 2, batch = 3 }
 
 -- The lane's fields of each class, by its rank.
-Queue.WAITING, Queue.SUSPECTS = { 'n1', 'n2', 'n3' }, { 'x1', 'x2', 'x3' }
-local WAITING, SUSPECTS, START, CLOCK = Queue.WAITING, Queue.SUSPECTS, { 's1', 's2', 's3' }, { 'v1', 'v2', 'v3' }
+FairQueue.WAITING, FairQueue.SUSPECTS = { 'n1', 'n2', 'n3' }, { 'x1', 'x2', 'x3' }
+local WAITING, SUSPECTS, START, CLOCK = FairQueue.WAITING, FairQueue.SUSPECTS, { 's1', 's2', 's3' }, { 'v1', 'v2', 'v3' }
 
 -- By how much a piece of cost 1 moves its class's clock: 16 interactive pieces run for 4 normal ones and 1 of a batch.
-Queue.PACE = { 1, 4, 16 }
+FairQueue.PACE = { 1, 4, 16 }
 
 -- Callers without work that one call steps over.
 local IDLE = 128
@@ -35,30 +35,30 @@ local EACH = { intake = 12, hook = 24 }
 -- Of these a host of a caller gets one at first, and as many more as it bears.
 local MOST_HOST = 16
 
-function Queue.line_key(lane, class, caller, host)
-  return P .. 'line:' .. lane .. ':' .. Queue.CLASSES[class] .. ':' .. caller .. (host and ' ' .. host or '')
+function FairQueue.line_key(lane, class, caller, host)
+  return P .. 'line:' .. lane .. ':' .. FairQueue.CLASSES[class] .. ':' .. caller .. (host and ' ' .. host or '')
 end
 
-function Queue.turns_key(lane, class)
-  return P .. 'turns:' .. lane .. ':' .. Queue.CLASSES[class]
+function FairQueue.turns_key(lane, class)
+  return P .. 'turns:' .. lane .. ':' .. FairQueue.CLASSES[class]
 end
 
 -- The rank of work's class: its job's, or that of a more urgent follower.
-function Queue.rank(work)
-  return Queue.RANK[work.class or work.priority]
+function FairQueue.rank(work)
+  return FairQueue.RANK[work.class or work.priority]
 end
 
-function Queue.is_suspect(work)
+function FairQueue.is_suspect(work)
   return (work.deaths or 0) >= SUSPECT_DEATHS
 end
 
 -- How much waits in a lane.
-function Queue.waiting(lane)
+function FairQueue.waiting(lane)
   return lane.n1 + lane.n2 + lane.n3 + lane.x1 + lane.x2 + lane.x3
 end
 
 -- A run with several answers takes a row for each; what that is beyond one row is counted for the lane.
-function Queue.extra_rows(work)
+function FairQueue.extra_rows(work)
   return (work.rows or 1) - 1
 end
 
@@ -86,18 +86,18 @@ end
 -- A caller, and its host where it has one, is met again.
 local function give_turn(lane, class, caller, host)
   if host then
-    put_last(Queue.line_key(lane.name, class, caller), host, 'NX')
+    put_last(FairQueue.line_key(lane.name, class, caller), host, 'NX')
   end
-  call('ZADD', Queue.turns_key(lane.name, class), 'GT', lane[CLOCK[class]], caller)
+  call('ZADD', FairQueue.turns_key(lane.name, class), 'GT', lane[CLOCK[class]], caller)
 end
 
 -- Whether other calls of this one's host wait.
 local function has_others(work)
-  return work.host and call('EXISTS', Queue.line_key(work.lane, Queue.rank(work), work.caller, work.host)) == 1
+  return work.host and call('EXISTS', FairQueue.line_key(work.lane, FairQueue.rank(work), work.caller, work.host)) == 1
 end
 
 -- Counts work that is claimed (1), or no more (-1). Whoever had as much as may be stands aside until then.
-function Queue.count_claimed(work, step)
+function FairQueue.count_claimed(work, step)
   local name, flow, left = work.lane, work.host and work.caller .. ' ' .. work.host, nil
   if not EACH[name] then
     return
@@ -120,7 +120,7 @@ function Queue.count_claimed(work, step)
 end
 
 -- A host for which calls wait bears one more after each that it answered, and half as many after one that it did not bear.
-function Queue.adapt(work, borne)
+function FairQueue.adapt(work, borne)
   local flow = work.caller .. ' ' .. work.host
   local most = bears(work.lane, flow)
   if not borne then
@@ -131,9 +131,9 @@ function Queue.adapt(work, borne)
 end
 
 -- Puts work into its lane's line; `paid`: what it was charged for is given back, because it comes to its turn again.
-function Queue.enqueue(lane, work, paid)
-  local class = Queue.rank(work)
-  if Queue.waiting(lane) == 0 then
+function FairQueue.enqueue(lane, work, paid)
+  local class = FairQueue.rank(work)
+  if FairQueue.waiting(lane) == 0 then
     call('SADD', P .. 'lanes', lane.name)
     lane.wide_queued = 0
     if EACH[lane.name] and call('EXISTS', P .. 'lease:' .. lane.name) == 0 then
@@ -141,8 +141,8 @@ function Queue.enqueue(lane, work, paid)
       call('DEL', P .. 'busy:' .. lane.name, P .. 'bears:' .. lane.name)
     end
   end
-  lane.wide_queued, lane.changed = lane.wide_queued + Queue.extra_rows(work), true
-  if Queue.is_suspect(work) then
+  lane.wide_queued, lane.changed = lane.wide_queued + FairQueue.extra_rows(work), true
+  if FairQueue.is_suspect(work) then
     lane[SUSPECTS[class]] = lane[SUSPECTS[class]] + 1
     call('ZADD', P .. 'suspects:' .. lane.name, work.arrival, work.id)
     return
@@ -152,11 +152,11 @@ function Queue.enqueue(lane, work, paid)
     lane[s] = math.max(lane[s], lane.clock)
   end
   lane[n] = lane[n] + 1
-  call('ZADD', Queue.line_key(lane.name, class, work.caller, work.host), work.arrival, work.id)
+  call('ZADD', FairQueue.line_key(lane.name, class, work.caller, work.host), work.arrival, work.id)
   give_turn(lane, class, work.caller, work.host)
   if paid then
-    call('ZINCRBY', Queue.turns_key(lane.name, class), -work.cost, work.caller)
-    lane[s] = lane[s] - work.cost * Queue.PACE[class]
+    call('ZINCRBY', FairQueue.turns_key(lane.name, class), -work.cost, work.caller)
+    lane[s] = lane[s] - work.cost * FairQueue.PACE[class]
   end
 end
 
@@ -164,19 +164,19 @@ local function left_class(lane, class)
   lane.changed = true
   lane[WAITING[class]] = math.max(lane[WAITING[class]] - 1, 0)
   if lane[WAITING[class]] == 0 then
-    call('DEL', Queue.turns_key(lane.name, class))
+    call('DEL', FairQueue.turns_key(lane.name, class))
     return true
   end
 end
 
 -- Takes work out of its lane's line, wherever it stands there; true where it did.
-function Queue.withdraw(lane, work)
-  local class = Queue.rank(work)
-  local line, turns = Queue.line_key(lane.name, class, work.caller, work.host), Queue.turns_key(lane.name, class)
-  if Queue.is_suspect(work) and call('ZREM', P .. 'suspects:' .. lane.name, work.id) == 1 then
+function FairQueue.withdraw(lane, work)
+  local class = FairQueue.rank(work)
+  local line, turns = FairQueue.line_key(lane.name, class, work.caller, work.host), FairQueue.turns_key(lane.name, class)
+  if FairQueue.is_suspect(work) and call('ZREM', P .. 'suspects:' .. lane.name, work.id) == 1 then
     lane[SUSPECTS[class]], lane.changed = math.max(lane[SUSPECTS[class]] - 1, 0), true
   elseif call('ZREM', line, work.id) == 1 then
-    local own = Queue.line_key(lane.name, class, work.caller)
+    local own = FairQueue.line_key(lane.name, class, work.caller)
     if work.host and call('EXISTS', line) == 0 then
       call('ZREM', own, work.host)
     end
@@ -188,7 +188,7 @@ function Queue.withdraw(lane, work)
   else
     return false
   end
-  lane.wide_queued = math.max(lane.wide_queued - Queue.extra_rows(work), 0)
+  lane.wide_queued = math.max(lane.wide_queued - FairQueue.extra_rows(work), 0)
   return true
 end
 
@@ -196,7 +196,7 @@ end
 local function next_class(lane, without)
   local class, soonest
   for c = 1, 3 do
-    local done = lane[START[c]] + lane.cost * Queue.PACE[c]
+    local done = lane[START[c]] + lane.cost * FairQueue.PACE[c]
     if lane[WAITING[c]] > 0 and not without[c] and (not class or done < soonest) then
       class, soonest = c, done
     end
@@ -206,7 +206,7 @@ end
 
 -- Takes a caller's first piece out of its line; nil where there is none now, and whether another host may have one.
 local function take_first(lane, class, caller)
-  local own = Queue.line_key(lane.name, class, caller)
+  local own = FairQueue.line_key(lane.name, class, caller)
   if lane.name ~= 'hook' then
     return call('ZPOPMIN', own)[1]
   end
@@ -226,11 +226,11 @@ end
 
 -- Takes the next piece out of the line, of no caller in `aside` ({caller: true}): {id, class, caller, tag}; else nil, and whether
 -- there may be more to find.
-function Queue.next(lane, aside)
+function FairQueue.next(lane, aside)
   local without, passed = {}, 0
   local class = next_class(lane, without)
   for _ = 1, class and IDLE or 0 do
-    local turns = Queue.turns_key(lane.name, class)
+    local turns = FairQueue.turns_key(lane.name, class)
     local first = call('ZRANGE', turns, passed, passed, 'WITHSCORES')
     if not first[1] and passed == 0 and not EACH[lane.name] then
       lane[WAITING[class]], lane.changed = 0, true
@@ -259,38 +259,38 @@ function Queue.next(lane, aside)
 end
 
 -- A piece begins: the clocks move to where it stood, and its class and caller go on after what it costs.
-function Queue.charge(lane, turn, cost)
+function FairQueue.charge(lane, turn, cost)
   local class, s = turn.class, START[turn.class]
   lane.cost = lane.cost == 0 and cost or 0.9 * lane.cost + 0.1 * cost
   lane.clock, lane[CLOCK[class]] = lane[s], turn.tag
-  lane[s] = lane[s] + cost * Queue.PACE[class]
+  lane[s] = lane[s] + cost * FairQueue.PACE[class]
   if lane[WAITING[class]] > 0 then
-    call('ZADD', Queue.turns_key(lane.name, class), turn.tag + cost, turn.caller)
+    call('ZADD', FairQueue.turns_key(lane.name, class), turn.tag + cost, turn.caller)
   end
 end
 
 -- Puts new work into line.
-function Queue.enqueue_new(lane, work)
+function FairQueue.enqueue_new(lane, work)
   lane.arrivals, lane.changed = lane.arrivals + 1, true
   work.state, work.queued_at, work.arrival = 'queued', now, lane.arrivals
-  Queue.enqueue(lane, work)
+  FairQueue.enqueue(lane, work)
 end
 
 -- Changes the class of work that may be waiting; it keeps its arrival.
-function Queue.reclass(lane, work, priority)
-  local waited = work.state == 'queued' and Queue.withdraw(lane, work)
+function FairQueue.reclass(lane, work, priority)
+  local waited = work.state == 'queued' and FairQueue.withdraw(lane, work)
   work.class = priority
   if waited then
-    Queue.enqueue(lane, work)
+    FairQueue.enqueue(lane, work)
   end
 end
 
 -- A worker's claims by token, a courier's of one lane, and how many there are. Each is a text: a worker of many rows has many of them.
-function Queue.claims_of(worker, lane)
+function FairQueue.claims_of(worker, lane)
   local claims, count = by_name(call('HGETALL', P .. 'held:' .. worker))
   for token, claim in pairs(EACH[lane] and claims or {}) do
     -- A courier's fetches and its calls of webhooks are no company for each other.
-    if select(2, Queue.parts_of(claim)) ~= lane then
+    if select(2, FairQueue.parts_of(claim)) ~= lane then
       claims[token], count = nil, count - 1
     end
   end
@@ -298,25 +298,25 @@ function Queue.claims_of(worker, lane)
 end
 
 -- The id, lane and rows of a claim.
-function Queue.parts_of(claim)
+function FairQueue.parts_of(claim)
   return string.match(claim, '^(%S+) (%S+) (%d+)')
 end
 
 -- Work leaves its lease, however the attempt went.
-function Queue.unlease(work)
+function FairQueue.unlease(work)
   call('HDEL', P .. 'held:' .. work.worker, work.t.token)
   if call('ZREM', P .. 'lease:' .. work.lane, work.id) == 1 then
-    Queue.count_claimed(work, -1)
-    if Queue.extra_rows(work) > 0 then
+    FairQueue.count_claimed(work, -1)
+    if FairQueue.extra_rows(work) > 0 then
       local lane = Lanes.of(work.lane)
-      lane.wide_running, lane.changed = math.max(lane.wide_running - Queue.extra_rows(work), 0), true
+      lane.wide_running, lane.changed = math.max(lane.wide_running - FairQueue.extra_rows(work), 0), true
     end
   end
 end
 
 -- A piece of work has its attempts: {number, worker, started, ended, outcome, error: {code, message}}, times in Unix ms.
 
-function Queue.close_attempt(work, outcome)
+function FairQueue.close_attempt(work, outcome)
   local attempt = (work.attempts or {})[#(work.attempts or {})]
   if attempt and not attempt.ended then
     attempt.ended, attempt.outcome = now, outcome
@@ -324,40 +324,40 @@ function Queue.close_attempt(work, outcome)
 end
 
 -- Takes work out of where it stands: its lease, its line, or what waits for its time.
-function Queue.leave(work, outcome)
+function FairQueue.leave(work, outcome)
   if work.state == 'running' then
-    Queue.unlease(work)
+    FairQueue.unlease(work)
   elseif work.state == 'queued' then
-    Queue.withdraw(Lanes.of(work.lane), work)
+    FairQueue.withdraw(Lanes.of(work.lane), work)
   else
     call('ZREM', P .. 'later', work.id)
     if work.state == 'scheduled' then
-      Queue.count_later(work, -1)
+      FairQueue.count_later(work, -1)
     else
-      Queue.count_retrying(work.lane, -1)
+      FairQueue.count_retrying(work.lane, -1)
     end
   end
-  Queue.close_attempt(work, outcome)
+  FairQueue.close_attempt(work, outcome)
 end
 
 -- Counts work of a lane that is tried again later.
-function Queue.count_retrying(name, step)
+function FairQueue.count_retrying(name, step)
   local lane = Lanes.of(name)
   lane.retrying, lane.changed = math.max(lane.retrying + step, 0), true
 end
 
 -- The longest pause between two attempts at a run; the settings bound the backoff alike. Origins may ask for longer ones.
-Queue.LONGEST_PAUSE_MS = 60000
+FairQueue.LONGEST_PAUSE_MS = 60000
 
 -- Puts leased work back at its old place in the line, after a pause where one is named. False where it ended, because its model
 -- was removed meanwhile: no walk comes by again.
-function Queue.requeue(work, reason, pause_ms)
+function FairQueue.requeue(work, reason, pause_ms)
   if Lanes.superseded(work) then
-    Queue.close_attempt(work, reason)
+    FairQueue.close_attempt(work, reason)
     Runs.fail_work(work, S.removed)
     return false
   end
-  Queue.leave(work, reason)
+  FairQueue.leave(work, reason)
   work.t.token, work.worker, work.queued_at = nil, nil, now
   if is_computed(work) then
     Events.emit(work, 'requeued', cjson.encode({ reason = reason }))
@@ -365,18 +365,18 @@ function Queue.requeue(work, reason, pause_ms)
   if pause_ms then
     work.state = 'retrying'
     call('ZADD', P .. 'later', now + pause_ms, work.id)
-    Queue.count_retrying(work.lane, 1)
+    FairQueue.count_retrying(work.lane, 1)
   else
     work.state = 'queued'
     -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
-    Queue.enqueue(Lanes.of(work.lane), work, reason ~= 'queue_full')
+    FairQueue.enqueue(Lanes.of(work.lane), work, reason ~= 'queue_full')
   end
   write(work)
   return true
 end
 
 -- Counts one more worker that died on this work, alone with it or beside other claims. True where that spends its budget: it ends.
-function Queue.count_death(work)
+function FairQueue.count_death(work)
   if is_call(work.id) then
     -- No call ends a courier.
     return false
@@ -396,20 +396,20 @@ end
 
 -- How many pieces of a lane are begun before one of a caller's: the one at `own` of the caller's line, else `work` where it
 -- stands, else one that comes now.
-function Queue.ahead(lane, work, own)
-  local class = Queue.rank(work)
+function FairQueue.ahead(lane, work, own)
+  local class = FairQueue.rank(work)
   local waiting = { lane.n1 + lane.x1, lane.n2 + lane.x2, lane.n3 + lane.x3 }
-  local callers = call('ZCARD', Queue.turns_key(lane.name, class))
+  local callers = call('ZCARD', FairQueue.turns_key(lane.name, class))
   if not own and not work.arrival then
-    own = call('ZCARD', Queue.line_key(lane.name, class, work.caller))
+    own = call('ZCARD', FairQueue.line_key(lane.name, class, work.caller))
     waiting[class] = waiting[class] + 1
     callers = callers + (own == 0 and 1 or 0)
   end
-  return Estimates.ahead(waiting, class, own or call('ZRANK', Queue.line_key(lane.name, class, work.caller), work.id), callers)
+  return Estimates.ahead(waiting, class, own or call('ZRANK', FairQueue.line_key(lane.name, class, work.caller), work.id), callers)
 end
 
 -- Scheduled jobs count for their model and caller as if they waited: `later` of the lane, and later:<lane>, a hash by caller.
-function Queue.count_later(job, step)
+function FairQueue.count_later(job, step)
   local lane, key = Lanes.of(job.model_lane), P .. 'later:' .. job.model_lane
   lane.later, lane.changed = math.max(lane.later + step, 0), true
   if call('HINCRBY', key, job.caller, step) <= 0 then

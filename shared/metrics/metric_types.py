@@ -1,4 +1,4 @@
-"""Declares each metric once: for the code that counts, the route that serves and the page that lists it."""
+"""How a metric is declared; all counters and histograms are in `counters.py`, all gauges in `gauges.py`."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -1,0 +1,166 @@
+"""The sizes that a picture file's first bytes promise, in each format; which format it is.
+
+No decoder runs here, so the API can look at strangers' bytes: every loop is bounded by a count.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, NamedTuple
+
+Order = Literal["big", "little"]
+PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "ICO", "TIFF", "AVIF", "HEIF", "SVG"]
+
+# A marker behind fill bytes; 00 (stuffing) and D0-D7 (restarts) belong to the entropy-coded data around them.
+JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+JPEG_BARE, JPEG_SEQUENTIAL, JPEG_BODY = frozenset({0x01, 0xD8}), frozenset({0xC0, 0xC1}), (0xD9, 0xDA)
+# Far above what encoders write: a file beyond these limits was made to keep a parser busy.
+MAX_JPEG_SEGMENTS, MAX_JPEG_GAP, MAX_TIFF_TAGS, META_BYTES = 4_096, 65_536, 4_096, 2**22
+# The sizes of all pictures in an AVIF or HEIF (ISO/IEC 23008-12, 6.5.3): of tiles, thumbnails and the whole.
+BOX_SIZE = re.compile(rb"ispe\0{4}(.{4})(.{4})", re.DOTALL)
+SVG_TAG = re.compile(rb"<svg\b[^>]{0,9999}", re.IGNORECASE)
+SVG_SIDE = rb"""\s%s=["']\s*([\d.]+)(px|pt|pc|mm|cm|in|em|ex|)["'\s]"""
+SVG_SIDES = [re.compile(SVG_SIDE % side) for side in (b"width", b"height")]
+SVG_BOX = re.compile(rb"""\sviewBox=["']\s*[-\d.e]+[\s,]+[-\d.e]+[\s,]+([\d.]+)[\s,]+([\d.]+)""")
+SVG_UNITS = {"pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96, "em": 16, "ex": 8}
+# That of a browser, for an SVG that says nothing of its size.
+SVG_SIZE = (300, 150)
+COEFFICIENT_BYTES = 6
+
+
+class Header(NamedTuple):
+    """`coefficients` are bytes that the decoder of a progressive JPEG keeps for each pixel."""
+
+    width: int
+    height: int
+    coefficients: int = 0
+
+
+class MalformedError(Exception):
+    """It cannot be used; the message names what is wrong."""
+
+
+def picture_format(data: bytes) -> PictureFormat | None:
+    """None if the first bytes are those of no accepted kind."""
+    return next((kind for kind, (magic, _) in READERS.items() if magic.match(data)), None)
+
+
+def header_of(kind: PictureFormat, data: bytes) -> Header:
+    """Raises MalformedError, IndexError where the data end first."""
+    return READERS[kind][1](data)
+
+
+def _read_jpeg(data: bytes) -> Header:
+    """ITU-T T.81 annex B, up to the frame header."""
+    at = 2
+    for _ in range(MAX_JPEG_SEGMENTS):
+        position = JPEG_MARKER.search(data, at, at + MAX_JPEG_GAP)
+        if position is None or position[1][0] in JPEG_BODY:
+            break
+        marker, at = position[1][0], position.end()
+        if marker in JPEG_FRAMES:
+            width, height = integer_at(data, at + 5, 2, "big"), integer_at(data, at + 3, 2, "big")
+            return Header(width, height, 0 if marker in JPEG_SEQUENTIAL else COEFFICIENT_BYTES)
+        at += 0 if marker in JPEG_BARE else integer_at(data, at, 2, "big")
+    raise MalformedError("it is cut short" if at >= len(data) else "it has no frame header")
+
+
+def _read_webp(data: bytes) -> Header:
+    """RFC 9649: the size stands in the first chunk, whichever of the three it is."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return Header(integer_at(data, 24, 3, "little") + 1, integer_at(data, 27, 3, "little") + 1)
+    if kind == b"VP8L" and data[20] == 0x2F:
+        bits = integer_at(data, 21, 4, "little")
+        return Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        bits = integer_at(data, 26, 4, "little")
+        return Header(bits & 0x3FFF, bits >> 16 & 0x3FFF)
+    raise MalformedError("its WebP header is damaged")
+
+
+def _read_sides(at: int, length: int, order: Order, data: bytes) -> Header:
+    return Header(integer_at(data, at, length, order), integer_at(data, at + length, length, order))
+
+
+def _read_bmp(data: bytes) -> Header:
+    """The height is negative where the first row is the upper one."""
+    length = 2 if data[14] == 12 else 4
+    width, height = (integer_at(data, 18 + at, length, "little") for at in (0, length))
+    return Header(width, min(height, 2**32 - height) if length == 4 else height)
+
+
+def _read_ico(data: bytes) -> Header:
+    """The largest of its pictures is shown; a side of 256 is written as 0."""
+    sides = [(data[at] or 256, data[at + 1] or 256) for at in range(6, 6 + 16 * data[4], 16)]
+    return Header(*max(sides, key=math.prod))
+
+
+def _read_tiff(data: bytes) -> Header:
+    """TIFF 6.0, section 2, and BigTIFF, whose numbers have eight bytes."""
+    order: Order = "little" if data[:1] == b"I" else "big"
+    word, count, entry = (8, 8, 20) if b"+" in data[2:4] else (4, 2, 12)
+    at, sides = integer_at(data, word, word, order), dict[int, int]()
+    for number in range(min(integer_at(data, at, count, order), MAX_TIFF_TAGS)):
+        tag, kind = (integer_at(data, at + count + entry * number + by, 2, order) for by in (0, 2))
+        if tag in (256, 257):
+            value = at + count + entry * number + 4 + word
+            sides[tag] = integer_at(data, value, 2 if kind == 3 else word, order)
+    if len(sides) < 2:
+        raise MalformedError("its TIFF header is damaged")
+    return Header(sides[256], sides[257])
+
+
+def _read_box(data: bytes) -> Header:
+    sizes = [tuple(map(int.from_bytes, match)) for match in BOX_SIZE.findall(data, 0, META_BYTES)]
+    if not sizes:
+        raise MalformedError("it does not say how large it is")
+    return Header(*max(sizes, key=math.prod))
+
+
+def _read_svg(data: bytes) -> Header:
+    """As large as a browser shows it: a side that is not given follows from the shape."""
+    tag = SVG_TAG.search(data, 0, META_BYTES)
+    head = tag[0] if tag else b""
+    box = SVG_BOX.search(head)
+    try:
+        across, down = map(float, box.groups()) if box else SVG_SIZE
+        width, height = (
+            float(side[1]) * SVG_UNITS.get(side[2].decode(), 1) if side else None
+            for side in (pattern.search(head) for pattern in SVG_SIDES)
+        )
+        width = (across if height is None else height * across / down) if width is None else width
+        height = width * down / across if height is None else height
+        return Header(math.ceil(width), math.ceil(height))
+    except (ValueError, OverflowError, ZeroDivisionError):
+        raise MalformedError("its size is no number") from None
+
+
+def integer_at(data: bytes, at: int, length: int, order: Order) -> int:
+    """Raises IndexError where the data end first."""
+    if at + length > len(data):
+        raise IndexError
+    return int.from_bytes(data[at : at + length], order)
+
+
+READERS: dict[PictureFormat, tuple[re.Pattern[bytes], Callable[[bytes], Header]]] = {
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), _read_jpeg),
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR", re.DOTALL), partial(_read_sides, 16, 4, "big")),
+    "WEBP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _read_webp),
+    "GIF": (re.compile(rb"GIF8[79]a"), partial(_read_sides, 6, 2, "little")),
+    "BMP": (re.compile(rb"BM.{12}[\x0c-\x80]\0\0\0", re.DOTALL), _read_bmp),
+    "ICO": (re.compile(rb"\0\0[\x01\x02]\0[^\0]\0"), _read_ico),
+    "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), _read_tiff),
+    "AVIF": (re.compile(rb".{4}ftypavi[fs]", re.DOTALL), _read_box),
+    "HEIF": (re.compile(rb".{4}ftyp(?:hei[cmsx]|hev[cx]|mif1|msf1)", re.DOTALL), _read_box),
+    # Before the first element may stand a declaration, comments and a type.
+    "SVG": (
+        re.compile(
+            rb"(?:\xef\xbb\xbf)?\s{0,99}+<(?:svg\b|(?!!doctype html)[?!].{0,4096}?<svg\b)", re.S | re.I
+        ),
+        _read_svg,
+    ),
+}
+"""The first bytes of each kind, and what reads the size."""
