@@ -1,4 +1,4 @@
-"""Some models end their answers with a token that has a text: a tilde here, a line feed in BLIP-2."""
+"""Some models end their answers with a token that has a text: a tilde here."""
 
 import json
 import re

@@ -28,7 +28,6 @@ from tests.support.families.asking import ANSWER, RED, WIDE, Subject, spot
 from tests.support.families.family import Family, called, hf
 from tests.support.pictures import decoded, encoded
 from worker.engines.base import Engine, Finish, Row
-from worker.engines.prompt.picture_mark import mark_of
 from worker.engines.registry import create
 from worker.fair_semaphore import Waiter
 from worker.media.picture_decoder import PictureDecoder
@@ -145,7 +144,7 @@ def test_pictures_beside_a_chat_stand_where_it_leaves_room_for_them(
 def test_a_bare_prompt_about_a_picture_goes_on_as_in_the_pipeline(
     subject: Subject, decoder: PictureDecoder
 ) -> None:
-    text, raw = f"{mark_of(subject.processor)}A spot of", {**LENGTH, "raw": True}
+    text, raw = f"{subject.processor.image_token}A spot of", {**LENGTH, "raw": True}
     requests = [
         from_hf({"inputs": {"text": text, "image": SHOWN["image"]}, "parameters": raw}).request,
         from_job({"input": {"prompt": text, "image": SHOWN["image"]}, "parameters": raw}).request,
@@ -156,7 +155,7 @@ def test_a_bare_prompt_about_a_picture_goes_on_as_in_the_pipeline(
 def test_a_bare_prompt_about_two_pictures_goes_on_as_in_the_pipeline(
     subject: Subject, decoder: PictureDecoder
 ) -> None:
-    mark = mark_of(subject.processor)
+    mark = subject.processor.image_token
     text, pictures = f"{mark}A spot of {mark}and", [SHOWN["image"], OTHER["image"]]
     body = {"inputs": {"text": text, "images": pictures}, "parameters": {**LENGTH, "raw": True}}
     wanted = piped(subject, {"images": [[RED, WIDE]], "text": text})
@@ -167,7 +166,7 @@ def test_a_bare_prompt_about_two_pictures_goes_on_as_in_the_pipeline(
 def test_marks_in_a_row_that_a_network_would_count_as_one_are_refused(
     subject: Subject, decoder: PictureDecoder
 ) -> None:
-    text, pictures = 2 * mark_of(subject.processor) + "And", [SHOWN["image"], OTHER["image"]]
+    text, pictures = 2 * subject.processor.image_token + "And", [SHOWN["image"], OTHER["image"]]
     body = {"inputs": {"text": text, "images": pictures}, "parameters": {**LENGTH, "raw": True}}
     with pytest.raises(CallerError, match="right behind another one"):
         answers(subject, [from_hf(body).request], decoder)

@@ -19,7 +19,7 @@ from worker.engines.base import Cancelled, DeviceBroken, Engine, Finish, Frames,
 from worker.engines.loading.layer_progress import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.loading.pretrained import WISHES, wishes_of
-from worker.engines.loading.smoke_test import made_up, try_out
+from worker.engines.loading.smoke_test import try_out
 from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
 from worker.engines.row_limit import RowLimit
 from worker.engines.sampling.grammar_processor import grammar_processors
@@ -144,10 +144,11 @@ class SequentialEngine(LoadedEngine):
 
     def _tried(self) -> str:
         model = self._model.id
+        ask = partial(try_out, self, model, TRIED)
         try:
-            refusal = try_out(self, model, TRIED)
+            refusal, raw = ask(), not self.facts.has_chat_template
             # A template may ask for more than a made-up question has; this is the processor's refusal.
-            if refusal and refusal.code == "invalid_image" and try_out(self, model, TRIED, pictures=0):
+            if refusal and refusal.code == "invalid_image" and (raw or ask(pictures=0)):
                 reason = refusal.__context__ or refusal.message
                 raise ModelFailed(f"model {model}: its processor refuses every made-up question: {reason}")
             return refusal.message if refusal else ""
@@ -159,10 +160,7 @@ class SequentialEngine(LoadedEngine):
             raise ModelFailed(message) from error
 
     def _failing(self) -> dict[int, str]:
-        """How many pictures the model's own code fails with, which its processor takes, in words.
-
-        Some families (Kosmos 2) cannot do without any, some only with one.
-        """
+        """How many pictures the model's own code fails with, which its processor takes, in words."""
         failures = {}
         for pictures, words in UNUSUAL.items():
             try:
@@ -171,21 +169,11 @@ class SequentialEngine(LoadedEngine):
                 if not out_of_memory(error):
                     log.warning("model %s fails %s: %s", self._model.id, words, error)
                     failures[pictures] = f"it fails {words}"
-        if 2 not in failures and self._sees_one_only():
-            failures[2] = "it sees one picture only"
         return failures
 
     def _ask_video(self, pictures: int) -> None:
         video = self._loaded.renderer.video_input.made_up()
         try_out(self, self._model.id, TRIED, pictures=pictures, videos=[video])
-
-    def _sees_one_only(self) -> bool:
-        """Whether two pictures become no more tokens than one: BLIP-2's code drops the second."""
-        try:
-            one, two = (self.prepare(*made_up(self, self._model.id, TRIED, count)) for count in (1, 2))
-        except CallerError:
-            return False
-        return 0 < one.image_tokens == two.image_tokens
 
     def _generate(self, row: Row) -> Finish:
         loaded, parameters = self._loaded, row.parameters

@@ -1,4 +1,4 @@
-"""LLaVA, its likes and BLIP-2: a tower's features in place of placeholder tokens."""
+"""LLaVA and its likes: a tower's features in place of placeholder tokens."""
 
 from typing import Any
 
@@ -94,17 +94,3 @@ def paligemma() -> tuple[Any, Any]:
         tie_word_embeddings=False,
     )
     return hf.PaliGemmaForConditionalGeneration(config), processor
-
-
-def blip2() -> tuple[Any, Any]:
-    tokenizer = byte_tokenizer("<image>")
-    words = text(tokenizer, ffn_dim=96, word_embed_proj_dim=64)
-    config = hf.Blip2Config(
-        text_config=hf.OPTConfig(**words),
-        vision_config=EYE,
-        qformer_config={**EYE, "encoder_hidden_size": EYE["hidden_size"], "vocab_size": len(tokenizer)},
-        num_query_tokens=4,
-        image_token_index=token_id(tokenizer, "<image>"),
-    )
-    processor = hf.Blip2Processor(hf.BlipImageProcessorPil(size=SQUARE), tokenizer, num_query_tokens=4)
-    return hf.Blip2ForConditionalGeneration(config), processor

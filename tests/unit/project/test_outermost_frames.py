@@ -36,7 +36,6 @@ FRAMES = {
     "worker/engines/continuous/reuse_cache.py:_encode_ahead": "the work ahead for several answers",
     "worker/engines/loading/dry_load.py:refusal": "a load",
     "worker/engines/continuous/sampling.py:sample_tokens": "a row's own processors",
-    "worker/engines/prompt/picture_mark.py:_takes": "a trial of a processor",
     "worker/engines/prompt/pixel_bytes.py:_exact": "a trial of a processor",
     "worker/engines/prompt/pixel_bytes.py:arrays_match_pictures": "a trial of a processor",
     "worker/engines/prompt/pixel_bytes.py:pixel_table": "a trial of a processor",

@@ -115,7 +115,6 @@ def test_ordinary_markup_reaches_the_model_unchanged(processor: Any, renderer: R
 def test_a_word_that_a_processor_writes_into_prompts_reaches_the_model_as_the_caller_wrote_it(
     processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Aya Vision's processor names tiles so."""
     monkeypatch.setattr(processor, "tile_token", "TILE", raising=False)
     prompt = build(renderer_with(processor), message("user", "Is TEXTILE a TILE?"))
     assert "<|user|>Is TEXTILE a TILE?<|end|>" in text_of(processor, prompt)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -14,40 +13,12 @@ import transformers
 from huggingface_hub import snapshot_download
 from transformers import GenerationConfig, GenerationMixin
 
-from shared.errors import CallerError, ModelFailed
+from shared.errors import ModelFailed
 from shared.model_files import NOT_OURS, description_faults, weight_faults
 from shared.models import START_S, Model
 from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
 from worker.engines.loading.torch_errors import out_of_memory
-
-# Keeps processors from fetching: what a caller names by its address has been fetched and checked before.
-
-
-def refuse_fetches(processor: Any) -> None:
-    """Let the processor's `fetch_images` take pictures only.
-
-    Of the texts that they are given, some processors hold an address for a picture's, and others a path for a
-    file's (transformers 5.23, IdeficsProcessor), past all checks of strangers' addresses (SECURITY.md).
-    """
-    pictures: Any = getattr(processor, "image_processor", None)
-    kind: Any = type(pictures)
-    if not hasattr(kind, "fetch_images"):
-        return
-
-    def fetch_images(self: Any, images: Any) -> Any:
-        if isinstance(images, str):
-            raise CallerError(
-                "invalid_request",
-                "This model's processor takes a prompt that begins with an address and has no space for a "
-                "picture's address. Send the picture as a part of its own, or write a space and a word.",
-                param="messages",
-            )
-        return kind.fetch_images(self, images)
-
-    # An attribute of its own would be written into its JSON.
-    pictures.__class__ = type(kind.__name__, (kind,), {"fetch_images": fetch_images})
-
 
 # How many missing tensors a message names.
 NAMED = 3
@@ -70,9 +41,6 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     with _only_trusted(model):
         processor, config = _described(model, folder)
         network = _network(model, folder, config)
-    # Cosmos 3 computes positions from types that its processor keeps to itself.
-    if "mm_token_type_ids" in signature(network.forward).parameters:
-        processor.return_mm_token_type_ids = True
     settle(network.generation_config)
     return processor, network
 
@@ -137,11 +105,25 @@ def _described(model: Model, folder: Path) -> tuple[Any, Any]:
         config = auto.AutoConfig.from_pretrained(folder, **trust)
     with _named(model, "processor (tokenizer.json and the other JSON files)"):
         processor = auto.AutoProcessor.from_pretrained(folder, **trust)
-    refuse_fetches(processor)
+    _check_processor(model, processor, config)
     # Some families have added tokens beyond the vocabulary size in their config.
     vocabulary = getattr(config.get_text_config(), "vocab_size", 0)
     check_defaults(model, folder, max(vocabulary, len(processor.tokenizer)))
     return processor, config
+
+
+def _check_processor(model: Model, processor: Any, config: Any) -> None:
+    """Raises ModelFailed where a processor of transformers names no token that stands for a picture.
+
+    Without one a text itself may stand for a picture: some fetch the address that it is (transformers 5.23,
+    IdeficsProcessor), past all checks of strangers' addresses (SECURITY.md).
+    """
+    is_known = type(processor).__module__.startswith("transformers.")
+    if is_known and not isinstance(getattr(processor, "image_token", None), str):
+        raise ModelFailed(
+            f"model {model.id}: its type is {config.model_type}, whose processor names no token that stands "
+            "for a picture (image_token): only models that are shown pictures among the words are served."
+        )
 
 
 def _refuse(model: Model, faults: Iterator[str]) -> None:
@@ -232,17 +214,10 @@ def _check_whole(model: Model, info: dict[str, Any]) -> None:
 
 
 def _network_class(config: Any) -> str:
-    """Folders with code of their own may name a causal language model, pictures or not (Phi-3.5-vision).
-
-    transformers holds Phi-4-multimodal for a model of all kinds of inputs only.
-    """
+    """Folders with code of their own may name a causal language model, pictures or not."""
     named = getattr(config, "auto_map", None) or {}
-    usual, older, wider = "AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModelForMultimodalLM"
-    if older in named and usual not in named:
-        return older
-    mappings = {name: getattr(transformers, name)._model_mapping for name in (usual, wider)}
-    beyond = hasattr(config, "vision_config") and type(config) not in mappings[usual]
-    return wider if beyond and type(config) in mappings[wider] else usual
+    usual, older = "AutoModelForImageTextToText", "AutoModelForCausalLM"
+    return older if older in named and usual not in named else usual
 
 
 def _check_kind(model: Model, kind: Any, config: Any) -> None:

@@ -21,21 +21,21 @@ from shared.tool_calls.syntax import Known
 # Finds out at load, with a made-up text, in what form a chat template takes the texts of each role.
 
 log = logging.getLogger("worker.engines.prompt")
-Form = Literal["parts", "named", "plain"]
-"""Parts; parts with their text also under `content`, where Pixtral's template looks; one plain text."""
+Form = Literal["parts", "plain"]
+"""Parts, or one plain text."""
 Forms = dict[Role, Form]
 Content: TypeAlias = "str | list[dict[str, Any]]"
 Write = Callable[[list[dict[str, Any]]], str]
 """Renders turns with a template. May raise TemplateError, ValueError and STUMBLES."""
 # What a template raises on a message, a variable or JSON of another form than it expects.
 STUMBLES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
-ORDER: tuple[Form, ...] = ("parts", "named", "plain")
+ORDER: tuple[Form, ...] = ("parts", "plain")
 MARK = "sightlinemark"
 
 
-def text_part(text: str, form: Form) -> dict[str, Any]:
-    part = {"type": "text", "text": text}
-    return part | {"content": text} if form == "named" else part
+def text_part(text: str) -> dict[str, Any]:
+    """Under both names by which templates look for it."""
+    return {"type": "text", "text": text, "content": text}
 
 
 def joined(content: Sequence[dict[str, Any]]) -> str:
@@ -45,20 +45,20 @@ def joined(content: Sequence[dict[str, Any]]) -> str:
 def forms_of(write: Write) -> Forms:
     """The form by role; empty if a user's parts are not rendered, as no pictures or sounds could be sent."""
     user = _form(write, lambda content: [_sample_turn("user", content)])
-    if user not in ("parts", "named"):
+    if user != "parts":
         log.warning("the model's chat template writes no parts of a user's turn, so chats are refused")
         return {}
-    question = _sample_turn("user", [text_part("x", user)])
+    question = _sample_turn("user", [text_part("x")])
     system = _form(write, lambda content: [_sample_turn("system", content), question])
     assistant = _form(write, lambda content: [question, _sample_turn("assistant", content), question])
-    return {"system": system or "parts", "user": user, "assistant": assistant or "parts", "tool": user}
+    return {"system": system or "parts", "user": user, "assistant": assistant or "parts", "tool": "parts"}
 
 
 def _form(write: Write, turns: Callable[[Content], list[dict[str, Any]]]) -> Form | None:
     """The first form that is rendered; None if none is. If a template refuses them, callers read why."""
     refused = False
     for form in ORDER:
-        part = text_part(MARK, form)
+        part = text_part(MARK)
         try:
             text = write(turns(joined([part]) if form == "plain" else [part]))
         except (TemplateError, ValueError):
@@ -162,7 +162,7 @@ def _turn(
 def _content(message: Message, remaining: Iterator[Shown], writer: TurnWriter) -> Iterator[dict[str, Any]]:
     for part in message.parts:
         if isinstance(part, Text):
-            yield text_part(writer.text(part.text), writer.forms[message.role])
+            yield text_part(writer.text(part.text))
         else:
             yield {"type": part.type, part.type: next(remaining)}
 
@@ -173,7 +173,7 @@ def _plain(content: list[dict[str, Any]]) -> Content:
 
 
 def _merge(turns: list[Turn]) -> list[Turn]:
-    """The turns with tools' answers where Gemma's templates want them: in the turn that called."""
+    """The turns with tools' answers in the turn that called."""
     gathered: list[Turn] = []
     for turn in turns:
         caller = next((t for t in reversed(gathered) if "tool_calls" in t), None)
@@ -194,5 +194,5 @@ def _tool(function: Function, writer: TurnWriter) -> dict[str, Any]:
 
 
 def _id(number: int) -> str:
-    """Mistral's templates take nine letters or digits."""
+    """Nine letters or digits: some templates take nothing else."""
     return f"call{number:05}"

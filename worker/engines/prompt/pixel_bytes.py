@@ -22,7 +22,7 @@ CHANNELS, LEVELS = 3, 256
 # Bytes looked up at once: an index of eight bytes is made of each, of which a large picture has ten million.
 MOST = 2**20
 BYTES = {"do_rescale": False, "do_normalize": False}
-# Of Qwen's, which repeat a picture in time, and of SmolVLM's, which mask the padding that they do not need.
+# A picture that is repeated in time, and the mask of a padding that is not needed, are made on the device.
 LEAN = {"temporal_patch_size": 1, "do_pad": False}
 
 

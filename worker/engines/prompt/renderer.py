@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL.Image import Image as Picture
 
-from shared.errors import CallerError, ModelFailed
+from shared.errors import CallerError
 from shared.request import Image, Media, Message, Parameters, Request, Sound, Text, Video
 from shared.result import SeenPicture
 from shared.tool_calls.numbering import check_calls
@@ -26,7 +26,6 @@ from worker.engines.base import Frames, Prompt, Samples, seen
 from worker.engines.loading.torch_errors import UNFIT
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import Chat, Shown, TurnWriter, chat, forms_of, trimmed
-from worker.engines.prompt.picture_mark import mark_of
 from worker.engines.prompt.picture_tokens import TRIED, noise, seen_sizes
 from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, packed_array, pixel_table, takes_arrays
 from worker.engines.prompt.sound_input import SoundInput
@@ -48,8 +47,6 @@ def keep_whole(tokenizer: Any) -> None:
     tokenizer("x")
 
 
-# Of TrOCR and Pix2Struct, which start every answer alike.
-UNTOLD = "its processor makes no tokens of a question: only models that are asked in words are served"
 PLACEHOLDERS = ("image", "video", "audio")
 # Writes what was rendered before, for transformers' way from a chat to tensors.
 RENDERED = "{{ messages[0].rendered }}"
@@ -89,9 +86,10 @@ class Renderer:
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
         self.video_input = VideoInput(processor, config)
-        self.mark = mark_of(processor)
+        # What the processor replaces by a picture's tokens; a folder's own code may need none.
+        self.mark = str(getattr(processor, "image_token", None) or "")
         self._vocabulary = getattr(config.get_text_config(), "vocab_size", sys.maxsize)
-        # Qwen's models count pictures by what stands before each.
+        # Networks with such a token take pictures without a text between for one.
         self._adjacent_marks = not hasattr(config, "vision_start_token_id")
         templates = "".join(template_text(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, templates, self.placeholder_ids)
@@ -119,10 +117,8 @@ class Renderer:
             if request.raw
             else self._chat(request, media, self.video_input.arguments(videos))
         )
-        # PaliGemma's processor always adds training labels, from which the network would compute a loss.
+        # Training labels, which some processors always add, would have the network compute a loss.
         inputs.pop("labels", None)
-        if "input_ids" not in inputs:
-            raise ModelFailed(UNTOLD)
         if self.pixels and pictures:
             in_bytes(inputs)
         ids = inputs["input_ids"]
@@ -186,7 +182,7 @@ class Renderer:
             counts = [count(high, wide, {}) for wide, high in sizes]
         except UNFIT:
             return [1] * len(sizes)
-        # Those of Idefics 3 tell rows and columns, too.
+        # Some tell rows and columns, too.
         return [each[0] if isinstance(each, tuple) else each for each in counts]
 
     def check_defaults(self) -> None:
@@ -275,7 +271,6 @@ class Renderer:
         first, *others = conversation.turns
         with refused_by_template(request):
             return self._processor.apply_chat_template(
-                # Idefics' processor takes the text of one chat for a list of texts, a letter each.
                 [[{**first, "rendered": text}, *others]],
                 chat_template=RENDERED,
                 tokenize=True,

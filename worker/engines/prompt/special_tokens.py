@@ -29,7 +29,7 @@ class Reserved:
 def reserved(processor: Any, template: str, placeholder_ids: frozenset[int]) -> Reserved:
     """Special tokens, added tokens the template writes, and the strings the processor expands.
 
-    Other added tokens are ordinary text (Gemma adds runs of newlines and HTML tags).
+    Other added tokens are ordinary text, such as runs of newlines and HTML tags.
     """
     tokenizer = processor.tokenizer
     control = {
@@ -38,7 +38,7 @@ def reserved(processor: Any, template: str, placeholder_ids: frozenset[int]) -> 
         if token.content.strip() and (token.special or token.content in template)
     }
     named = (str(value) for name, value in vars(processor).items() if name.endswith("_token") and value)
-    # Aya Vision's `TILE` is a word that callers write, too.
+    # One that is a word (`TILE`) callers write, too.
     expanded = {text for text in named if re.search(r"\W", text) or text in tokenizer.get_added_vocab()}
     strings = sorted({*control.values(), *expanded, *tokenizer.all_special_tokens}, key=len, reverse=True)
     # A token of one character cannot be broken.

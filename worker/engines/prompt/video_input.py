@@ -30,7 +30,7 @@ class VideoInput:
         self._processor: Any = getattr(processor, "video_processor", None)
         self.id = getattr(config, "video_token_id", None) or getattr(processor, "video_token_id", None)
         self.takes = False
-        # SmolVLM's processor gives both one name, and keeps the videos alone (transformers 5.23).
+        # Where both have one name, the processor keeps the videos alone (transformers 5.23).
         self.excludes_pictures = "pixel_values" in getattr(self._processor, "model_input_names", ())
 
     def try_out(self, ask: Callable[[Request, Sequence[Frames]], int]) -> None:

@@ -103,7 +103,7 @@ class Transcript:
 
     Every token of the answer is added, published ones too; those emit nothing. `name` returns a token's text
     and bytes, as `TokenNames` does. `ends` are the model's own tokens that end this row; like the caller's
-    they are not part of its text, even if they have one (in BLIP-2's OPT a line feed).
+    they are not part of its text, even if they have one.
     """
 
     def __init__(
