@@ -44,3 +44,11 @@ async def test_long_answers_are_listed_a_few_at_a_time_and_none_is_left_out(
             query["after"] = page["last_id"]
 
     assert [*seen, len(page["data"])] == [2, 2]
+
+
+async def test_an_event_s_id_reaches_no_other_record_of_a_caller(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        hook = (await endpoint(client))["id"]
+        deployment.worker.store.client.rpush(f"sl8:{hook}:deliveries", "{}")
+        reply = await client.post(f"/v1/webhooks/{hook}/deliveries/msg_{hook}_deliveries/replay")
+    assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shared.job import CacheWord
-from tests.support.app import application
+from tests.routes.conftest import Deployment
+from tests.support.app import application, client_of, serving
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.fake_service import FakeService
 
@@ -141,3 +142,35 @@ async def test_a_client_does_not_have_an_answer_computed_again_that_a_repeat_can
         await call.finish()
 
     assert (call.status, call.headers.get("x-should-retry")) == (504, repeats)
+
+
+async def test_an_accepted_job_waits_for_the_model_to_be_mended() -> None:
+    service = FakeService()
+    async with serving(service) as client:
+        await client.post("/v1/jobs", json=CHAT)
+        service.lose_model(FIRST, "out of memory")
+        waited = await client.get(f"/v1/jobs/{FIRST}?wait=1")
+        service.succeed(FIRST, "A cat.")
+        mended = await client.get(f"/v1/jobs/{FIRST}")
+
+    assert (waited.status_code, waited.json()["status"]) == (200, "queued")
+    assert mended.json()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("deployment", [{"api": {"keepalive_s": 0.01}}], indirect=True)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_store_tells_who_waits_that_the_load_failed(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    monkeypatch.setattr("api.jobs.waiting.POLL_S", 0.01)
+    deployment.worker.beat("loading")
+    call = posted(deployment.app, {**CHAT, "stream": stream}, x_wait_for_model="true")
+    async with client_of(deployment.app) as client:
+        while not (queued := (await client.get("/v1/jobs")).json()["data"]):
+            assert call.status == 0, call.body
+        deployment.worker.beat("gone", failed="out of memory")
+        await call.finish()
+        job = await client.get(queued[0]["urls"]["self"] + "?wait=60")
+
+    assert (call.status, said(call)) == (500, REASON)
+    assert job.json()["status"] == "cancelled"

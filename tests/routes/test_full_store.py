@@ -80,3 +80,17 @@ async def test_an_answer_that_never_fits_is_refused_for_good(deployment: Deploym
     assert (reply.status_code, code_of(reply)) == (400, "invalid_request"), reply.text
     assert "fewer tokens" in reply.text
     assert "retry-after" not in reply.headers
+
+
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_who_fills_the_records_is_told_by_an_estimate_that_a_job_would_be_refused(
+    deployment: Deployment,
+) -> None:
+    deployment.worker.beat()
+    async with await customer(deployment.app, "one") as one:
+        await fill(deployment, one)
+        foretold = await one.post("/v1/estimate", json=job())
+        refused = await one.post("/v1/jobs", json=job())
+    told = foretold.json()
+    assert (foretold.status_code, told["outcome"]) == (200, "refused")
+    assert (told["refusal"]["status"], told["refusal"]["code"]) == (refused.status_code, code_of(refused))

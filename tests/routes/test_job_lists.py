@@ -88,3 +88,19 @@ async def test_a_search_for_what_is_not_searched_is_refused(deployment: Deployme
         reply = await client.get("/v1/jobs", params={"search": search})
 
     assert (reply.status_code, reply.json()["param"]) == (400, "search")
+
+
+async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        jobs = [(await made(client))["id"] for _ in range(3)]
+        seen: list[str] = []
+        query: dict[str, Any] = {"limit": 1}
+        while True:
+            page = (await client.get("/v1/jobs", params=query)).json()
+            seen += [job["id"] for job in page["data"]]
+            await client.delete(f"/v1/jobs/{seen[-1]}")
+            if page["next"] is None:
+                break
+            query["after"] = page["next"]
+
+    assert (seen, page["has_more"]) == (jobs[::-1], False)

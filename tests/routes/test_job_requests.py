@@ -7,6 +7,7 @@ import pytest
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.circle_questions import data_uri
+from tests.support.keys import code_of
 from tests.support.pictures import picture
 
 TOOL = {
@@ -84,3 +85,13 @@ async def test_pictures_are_told_by_their_places_and_sizes(deployment: Deploymen
         {"type": "image", "n": 1, "url": "https://example.org/a.png"},
     ]
     assert request["pictures"] == [{"n": 0, "bytes": len(data), "width": 30, "height": 20, "format": "PNG"}]
+
+
+async def test_nothing_is_read_of_a_job_that_is_not_stored(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        body = {"model": "sightline/tiny", "input": {"prompt": "What?"}, "store": False}
+        job = (await client.post("/v1/jobs", json=body)).json()
+        reply = await client.get(f"/v1/jobs/{job['id']}/request")
+
+    assert "question" not in job
+    assert (reply.status_code, code_of(reply)) == (404, "job_not_found")

@@ -242,3 +242,14 @@ async def test_a_rotated_key_has_a_new_secret_and_the_former_one_for_the_grace_t
             works = await newest.get("/v1/jobs")
 
     assert (during, after, works.status_code) == ([200, 200], [401, 401], 200)
+
+
+async def test_without_the_admin_key_nobody_makes_keys_in_advance(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        replies = [
+            await client.post("/v1/admin/keys", json={"name": "mine", "scopes": ["admin"]}),
+            await client.get("/v1/admin/keys"),
+            await client.post("/v1/admin/keys/key_0/rotate"),
+            await client.delete("/v1/admin/keys/key_0"),
+        ]
+    assert [(r.status_code, code_of(r)) for r in replies] == [(403, "keys_off")] * 4

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from asgi_lifespan import LifespanManager
 
@@ -11,8 +12,10 @@ from api.app import create_app
 from shared.models import Model
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
+from tests.support.batches import begun, content, ended, line
 from tests.support.clients import until_async
 from tests.support.scripted_worker import ScriptedWorker
+from worker.maintenance.passes import ModelRemoval
 
 MODEL, NEW = "sightline/tiny", "org/new"
 ADMIN = "/v1/admin/models"
@@ -125,3 +128,27 @@ async def test_a_drained_model_takes_jobs_again_once_it_is_resumed(deployment: D
         await client.post(f"{ADMIN}/{MODEL}/resume")
         again = await submitted(client)
     assert [reply.status_code for reply in (refused, again)] == [503, 202]
+
+
+def maintain(deployment: Deployment) -> int:
+    return ModelRemoval(deployment.worker.settings, deployment.worker.store).end_waiting()
+
+
+@pytest.mark.usefixtures("quick_batches")
+@pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], indirect=True)
+async def test_lines_of_a_batch_for_a_removed_model_are_counted_as_failed(
+    deployment: Deployment, client: openai.AsyncOpenAI
+) -> None:
+    lines = [line(f"{n}", f"text {n}") for n in range(8)]
+    made = await begun(client, lines)
+    await until_async(lambda: _waiting(deployment, 8))
+    async with client_of(deployment.app) as operator:
+        await operator.delete(f"{ADMIN}/{MODEL}")
+    assert maintain(deployment) == 8
+    later = await begun(client, lines)
+    for batch, code in ((made, "model_removed"), (later, "model_not_found")):
+        over = await ended(client, batch)
+        assert over.request_counts is not None
+        assert over.request_counts.to_dict() == {"total": 8, "completed": 0, "failed": 8}
+        rows = await content(client, over.error_file_id)
+        assert {row["response"]["body"]["error"]["code"] for row in rows} == {code}

@@ -6,6 +6,7 @@ from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
 from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, kinds
+from tests.support.stored import forget_answers
 
 
 async def test_a_job_of_another_door_is_no_response(deployment: Deployment) -> None:
@@ -61,3 +62,35 @@ async def test_a_wrong_query_is_named(deployment: Deployment, query: str, param:
         reply = await client.get(f"{PATH}/{response}{query}")
 
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_deleted_response_is_gone_with_its_job(deployment: Deployment) -> None:
+    async with client_of(deployment.app) as client:
+        response = await answered(deployment.worker, client)
+        gone = await client.delete(f"{PATH}/{response}")
+        replies = [
+            await client.get(f"{PATH}/{response}"),
+            await client.get(f"{PATH}/{response}?stream=true"),
+            await client.get(f"{PATH}/{response}/input_items"),
+            await client.post(f"{PATH}/{response}/cancel"),
+            await client.delete(f"{PATH}/{response}"),
+        ]
+        jobs = (await client.get("/v1/jobs")).json()["data"]
+
+    assert gone.json() == {"id": response, "object": "response", "deleted": True}
+    assert [(r.status_code, r.json()["error"]["code"]) for r in replies] == [(404, "response_not_found")] * 5
+    assert jobs == []
+
+
+async def test_a_response_whose_answer_is_no_longer_kept_can_be_deleted_and_not_read(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
+        response = await answered(deployment.worker, client)
+        forget_answers(deployment.worker.store.client)
+        read = await client.get(f"{PATH}/{response}")
+        on = await client.post(PATH, json=LATER | {"previous_response_id": response})
+        gone = await client.delete(f"{PATH}/{response}")
+
+    assert [(r.status_code, r.json()["error"]["code"]) for r in (read, on)] == [(410, "result_expired")] * 2
+    assert gone.status_code == 200

@@ -9,11 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
+from api.batches.line_endpoints import LINE_ENDPOINTS
+from shared.errors import CallerError
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of, serving
 from tests.support.app_server import listening
 from tests.support.clients import until_async
 from tests.support.fake_service import FakeService
+from tests.support.keys import KEYED, customer
 from tests.support.patience import PATIENCE_S
 from tests.support.store import READS
 
@@ -172,3 +175,29 @@ async def test_what_says_nothing_else_is_stored() -> None:
             ):
                 assert (await client.post(path, json=body | {"store": said})).is_success
     assert [terms.caching.stored for _, terms in service.asked] == [True] * 6
+
+
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+async def test_another_caller_makes_it_forget_nothing(deployment: Deployment) -> None:
+    async with await customer(deployment.app, "one") as one, await customer(deployment.app, "two") as two:
+        url = await submitted(deployment, one)
+        assert (await two.get(url)).status_code == 404
+        assert (await two.get(f"{url}/events")).status_code == 404
+        assert (await one.get(url)).json()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("deployment", [KEYED], indirect=True)
+@pytest.mark.parametrize(("key_s", "kept_s"), [(60, 60), (31_536_000, 3600)])
+async def test_what_is_not_to_be_kept_is_kept_no_longer_for_a_key_that_keeps_long(
+    deployment: Deployment, key_s: int, kept_s: int
+) -> None:
+    """Where nobody is told of its end, nothing else makes it be forgotten."""
+    async with await customer(deployment.app, "one", retain_s=key_s) as one:
+        url = await submitted(deployment, one)
+    assert deployment.worker.store.client.ttl(f"sl8:{url.split('/')[-1]}") == pytest.approx(kept_s, abs=5)
+
+
+def test_a_line_of_a_batch_whose_answers_are_kept_in_a_file_is_refused() -> None:
+    with pytest.raises(CallerError) as refused:
+        LINE_ENDPOINTS["/v1/chat/completions"].read(CHAT)
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "store")

@@ -248,3 +248,19 @@ def test_bytes_of_a_batch_are_missing_since_the_first_turn_that_missed_them(reco
     assert miss(0) == miss(59) == records.now - 59_000
     leave(records, take(records))
     assert miss(1) == records.now
+
+
+def test_a_batch_is_read_back_by_its_caller_and_by_nobody_else(records: Records) -> None:
+    upload(records)
+    word, made = create(records)
+    assert (word, made) == ("created", now(records))
+    assert made is not None
+    assert (made.stage, made.total, made.metadata) == ("validating", None, {"k": "v"})
+    assert made.expires_ms == records.now + 86_400_000
+    assert records.run(batches.batch("other", BATCH)) is None
+    assert records.run(batches.batch("anyone", FILE)) is None
+    assert records.run(batches.cancel("other", BATCH)) is None
+    assert records.run(batches.batches("other", after=None, limit=9)) == []
+    assert records.run(batches.batches("anyone", after=None, limit=9)) == [made]
+    assert records.run(batches.batches("anyone", after=BATCH, limit=9)) == []
+    assert records.run(batches.batches("anyone", after="batch_0", limit=9)) is None

@@ -225,3 +225,14 @@ def test_a_run_that_a_server_may_have_forgotten_whole_is_opened_anew_under_other
 def _forgot(records: Records, job: str, after: int) -> bool:
     event_page = existing(records.run(jobs.follow("anyone", job, after)))
     return event_page.forgot
+
+
+def test_a_left_job_s_end_stands_behind_a_full_chapter_too(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    for start in range(EVENT_PAGE_LIMIT - 2):
+        records.append(claim, start, "x")
+    records.cancel(job)
+    events = records.events(job)
+    assert [e.id for e in events] == list(range(1, EVENT_PAGE_LIMIT + 2))
+    assert events[-1].last

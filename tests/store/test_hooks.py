@@ -9,7 +9,7 @@ from shared.store import keys, webhook_deliveries, workers
 from shared.store.webhook_events import message_id
 from shared.webhooks import Webhook, body_of
 from tests.support.existing import existing
-from tests.support.hooks import ALL, HOOK, ended, job_of, submit, taken, told_to
+from tests.support.hooks import ALL, HOOK, SECRET, ended, job_of, submit, taken, told_to
 from tests.support.store import SETTINGS, START_MS, Records
 
 
@@ -264,3 +264,8 @@ def test_a_job_that_is_told_again_is_there_until_its_webhook_was_called(records:
     assert records.view(view.id).status == "succeeded"
     records.tell(taken(records))
     assert 0 < records.life(view.id) <= records.settings.retention.job_s
+
+
+def test_the_secret_is_in_nothing_that_is_printed(records: Records) -> None:
+    ended(records)
+    assert SECRET not in repr(taken(records)) + repr(HOOK)

@@ -250,3 +250,11 @@ def test_work_that_is_tried_again_after_a_pause_is_paid_for_once(patient: Record
     patient.due()
     assert patient.claim().id == first.run_id
     assert sorted(patient.claim().caller for _ in range(2)) == ["one", "two"]
+
+
+def test_a_job_s_own_time_may_be_longer_than_the_usual_wait(records: Records) -> None:
+    job = timed(records, start_by=SETTINGS.queue.start_by_s + 100)
+    records.wait(SETTINGS.queue.start_by_s + 50)
+    assert records.expire() == []
+    records.wait(50)
+    assert records.expire() == [job]

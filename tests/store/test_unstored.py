@@ -159,3 +159,10 @@ def test_its_idempotency_key_is_good_for_no_longer_than_any_other(records: Recor
     records.accept(records.placing(key=None), idempotency="key", body_digest="body", **longer)
     records.settle(records.claim())
     assert 0 < records.client.ttl("sl8:idem:anyone:key") <= records.settings.retention.idempotency_s
+
+
+def test_another_caller_makes_it_forget_nothing(records: Records) -> None:
+    job = submit(records)
+    records.settle(records.claim())
+    assert records.run(jobs.purge(records.settings, "other", job.id, delivered=True)) is None
+    assert records.view(job.id).ended

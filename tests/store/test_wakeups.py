@@ -254,3 +254,11 @@ async def test_who_stops_listening_while_the_server_hangs_is_not_held_up(
             await until_async(trying)
     finally:
         server.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_listener_that_leaves_does_not_deafen_the_other(wakeups: Wakeups, client: Any) -> None:
+    async with wakeups.listen("run_1") as stays:
+        async with wakeups.listen("run_1"):
+            pass
+        await client.publish(channel("run_1"), "state")
+        await heard(stays)

@@ -6,10 +6,10 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_496, "shared": 13_836, "worker": 16_627, "sightline": 7_648, "tests": 76_250}
+MOST_LINES = {"api": 16_613, "shared": 13_836, "worker": 16_627, "sightline": 7_648, "tests": 76_508}
 """Of Python, with its comments."""
 MOST_LUA_LINES = 4_736
-MOST_MODULES = {"api": 109, "shared": 107, "worker": 125, "sightline": 67}
+MOST_MODULES = {"api": 110, "shared": 107, "worker": 125, "sightline": 67}
 
 
 def files(folder: str, pattern: str) -> list[Path]:
