@@ -171,5 +171,5 @@ def untold(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The turns of a batch follow each other without a pause."""
-    monkeypatch.setattr("api.batches.runner.BUSY_S", 0.0)
-    monkeypatch.setattr("api.batches.runner.IDLE_S", 0.02)
+    monkeypatch.setattr("api.batches.turn.BUSY_S", 0.0)
+    monkeypatch.setattr("api.batches.turn.IDLE_S", 0.02)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.batches.lease import LeaseLostError
-from api.batches.runner import BatchTurn
+from api.batches.turn import BatchTurn
 from shared.errors import Unavailable
 from shared.store import batches
 from shared.store.script import AsyncStore, ScriptCall, T
@@ -150,7 +150,7 @@ async def misses(harness: BatchHarness) -> None:
 async def test_a_folder_that_is_empty_for_a_while_throws_nothing_away(
     harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batches.runner.MANY", 1)
+    monkeypatch.setattr("api.batches.turn.MANY", 1)
     await half_done(harness, 5)
     with empty(Path(harness.settings.blobs.url)):
         await misses(harness)
@@ -163,7 +163,7 @@ async def test_a_folder_that_is_empty_for_a_while_throws_nothing_away(
 async def test_what_was_done_is_kept_though_the_rest_of_the_file_is_lost(
     harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batches.runner.PATIENCE_S", 0)
+    monkeypatch.setattr("api.batches.turn.PATIENCE_S", 0)
     await half_done(harness, 200)
     harness.blobs.delete((await harness.now()).digest)
     await misses(harness)
@@ -186,7 +186,7 @@ def cut(folder: Path, name: str) -> None:
 async def test_a_batch_whose_file_was_cut_short_comes_to_its_end(
     harness: BatchHarness, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool
 ) -> None:
-    monkeypatch.setattr("api.batches.runner.PATIENCE_S", 0)
+    monkeypatch.setattr("api.batches.turn.PATIENCE_S", 0)
     await half_done(harness, 5)
     if cancelled:
         await harness.store.run(batches.cancel("local", harness.batch))

@@ -20,7 +20,7 @@ room = pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], 
 async def test_a_batch_that_ends_early_keeps_what_was_done_and_names_what_was_not(
     deployment: Deployment, client: AsyncOpenAI, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr("api.batches.runner.IDLE_S", 0.2)
+    monkeypatch.setattr("api.batches.turn.IDLE_S", 0.2)
     deployment.worker.beat()
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
     for _ in range(3):

@@ -81,7 +81,7 @@ async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_
 async def test_a_line_that_takes_long_holds_up_rows_behind_it_and_not_their_computation(
     harness: BatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batches.runner.LONGEST_S", 0)
+    monkeypatch.setattr("api.batches.turn.LONGEST_S", 0)
     await harness.begin(LINES)
     for _ in range(2):
         await harness.turn()

@@ -14,7 +14,7 @@ from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission, Terms
 from api.auth.callers import Caller
 from api.batches.lease import BatchContext, LeasedBatch
-from api.batches.runner import BatchTurn
+from api.batches.turn import BatchTurn
 from api.files import Files, FileWriter
 from shared import ids
 from shared.batch import Batch, BatchLease
