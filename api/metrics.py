@@ -11,11 +11,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from shared import ids
-from shared.errors import Unavailable
+from shared.errors import CODES, Unavailable
 from shared.metrics import gauges
+from shared.metrics.api_counters import REFUSALS
 from shared.metrics.gauges import Server
 from shared.metrics.metric_types import REGISTRY, begin
-from shared.metrics.series import overload
 from shared.models import Models
 from shared.settings import Settings
 from shared.store.headroom import Headroom, memory, writable
@@ -31,6 +31,16 @@ READ_WITHIN_S = 2.0
 """A record store that takes longer counts as down: a scraper that gives up first would learn nothing."""
 TELL_S = 3.0
 """Between two messages of what was refused: several in each step of the charts."""
+OVERLOAD = frozenset(code for code, about in CODES.items() if about.status in (429, 503))
+"""Errors for which a repeat may help."""
+
+
+def overload() -> dict[str, float]:
+    """How often this process refused a request because the service could not take it then, by code."""
+    (family,) = REFUSALS.collect()
+    return {
+        code: one.value for one in family.samples if (code := one.labels["code"]) in OVERLOAD and one.value
+    }
 
 
 class MetricsPage(Collector):
@@ -97,15 +107,16 @@ class Metrics:
         return list(gauges.families(models, seen[:-1], seen[-1], server))
 
     async def _tell(self) -> None:
-        told = overload()
+        told, message = overload(), ids.token()
         while True:
             await asyncio.sleep(TELL_S)
             now = overload()
             risen = {code: rise for code, count in now.items() if (rise := count - told.get(code, 0))}
             try:
                 if risen:
-                    await self._store.run(refuse(ids.token(), risen))
-                    told = now
+                    # Under the same name until it is taken: one whose answer was lost counts once.
+                    await self._store.run(refuse(message, risen))
+                    told, message = now, ids.token()
             except Unavailable:
                 continue
             except Exception:

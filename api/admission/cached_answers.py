@@ -13,7 +13,7 @@ from typing import Any
 from shared import ids
 from shared.errors import CallerError, Unavailable
 from shared.job import Computed, Event, JobView
-from shared.metrics.counters import ADMITTED
+from shared.metrics.api_counters import ADMITTED
 from shared.models import Model, Models
 from shared.settings import Settings
 from shared.store.admission import Cached, Placing, cached, keep_answer

@@ -29,7 +29,7 @@ from shared.errors import CallerError, ServiceError, Unavailable
 from shared.estimate import Lane
 from shared.job import CacheWord, JobView, Priority, Times
 from shared.media.documents import with_page
-from shared.metrics.counters import ADMITTED
+from shared.metrics.api_counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import PendingTerms
 from shared.request import Request

@@ -19,7 +19,7 @@ from api.dialects.openai.batches import Entry
 from shared import ids
 from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
 from shared.job import Times
-from shared.metrics.counters import BATCH_LINES
+from shared.metrics.api_counters import BATCH_LINES
 from shared.result import JobError
 from shared.store import batches
 

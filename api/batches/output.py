@@ -24,7 +24,7 @@ from shared.blobs import Staged, digest
 from shared.file import Written
 from shared.job import JobView
 from shared.json_line import to_json
-from shared.metrics.counters import BATCH_LINES
+from shared.metrics.api_counters import BATCH_LINES
 from shared.result import JobError, Usage
 from shared.store import batches, jobs
 

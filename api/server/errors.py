@@ -27,7 +27,7 @@ from api.dialects.openai.errors import OpenAIError
 from api.server.reply import reply_of
 from shared.errors import CODES, CallerError, InternalError, ServiceError, Unavailable, advised_s
 from shared.json_line import to_json
-from shared.metrics.counters import REFUSALS
+from shared.metrics.api_counters import REFUSALS
 from shared.result import JobError
 
 Family = Literal["jobs", "openai", "hf"]

@@ -23,7 +23,7 @@ from api.server.reply import GUARDS, KEY, Reply, request_id_of
 from api.server.shutdown import KEY as SHUTDOWN
 from api.server.shutdown import Shutdown
 from shared.errors import CallerError, InternalError, Unavailable
-from shared.metrics.counters import HTTP, HTTP_SECONDS
+from shared.metrics.api_counters import HTTP, HTTP_SECONDS
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from docs.generate.tables import rows_of
-from shared.metrics import counters, gauges
+from shared.metrics import api_counters, courier_counters, decoder_counters, gauges, worker_counters
 from shared.metrics.metric_types import DEFINITIONS, MetricDefinition
 
-SOURCES = (gauges, counters)
+SOURCES = (gauges, api_counters, courier_counters, decoder_counters, worker_counters)
 """Where they are declared: whatever is imported here is listed."""
 
 HEAD = """\

@@ -12,7 +12,7 @@ from shared.media.decoder_process import Decoded, DecoderPool, DecoderProcess, D
 from shared.media.kinds import Kind
 from shared.media.picture_headers import picture_format
 from shared.media.pictures import inspect
-from shared.metrics.counters import DECODE
+from shared.metrics.decoder_counters import DECODE
 from shared.request import Document, Image, Request
 from shared.settings import Settings
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from shared.fleet import Fleet
-from shared.metrics.counters import CLASS
+from shared.metrics.api_counters import CLASS
 from shared.metrics.metric_types import MODEL, Label, MetricDefinition, gauge
 
 PROMISE = Label("promise", ("p50", "p90"))

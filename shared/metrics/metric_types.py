@@ -1,4 +1,4 @@
-"""How a metric is declared; all counters and histograms are in `counters.py`, all gauges in `gauges.py`."""
+"""How a metric is declared; who counts it imports it from `…_counters.py`, all gauges are in `gauges.py`."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -4,7 +4,6 @@ import base64
 import binascii
 import csv
 import json
-import sys
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count, dropwhile, islice
@@ -21,6 +20,9 @@ REMOTE = ("http://", "https://", "data:", *SCHEMES)
 DATA_URIS = ("data:image/", "data:video/", "data:audio/", "data:application/")
 COLUMNS = ("image", "picture", "file_name", "path", "file", "url", "bytes")
 """Where a table's media are looked for, in this order, unless a column is named."""
+LONGEST = 64 * 2**20
+"""Characters of a cell: a quote that never ends would take the whole file for one."""
+NO_UTF8 = "is not UTF-8: save the file as UTF-8"
 READ = 32
 """Rows of a table in memory at a time."""
 Record = tuple[dict[str, Any], RowError | None]
@@ -141,8 +143,8 @@ def _records(files: Iterable[Path]) -> Iterator[Record]:
 
 def _csv_rows(file: Path) -> Iterator[Record]:
     """Separated as its heading is: some spreadsheets write semicolons or tabs."""
-    csv.field_size_limit(sys.maxsize)
-    lines = dropwhile(str.isspace, _lines(file))
+    csv.field_size_limit(LONGEST)
+    lines = dropwhile(str.isspace, _utf8_lines(file))
     heading = next(lines, "")
     separator = max(",;\t|", key=heading.count)
     reader = csv.DictReader(chain([heading], lines), delimiter=separator)
@@ -150,10 +152,21 @@ def _csv_rows(file: Path) -> Iterator[Record]:
     for name in reader.fieldnames or ():
         names[free_name(name, names)] = None
     reader.fieldnames = list(names)
-    for cells in reader:
-        fault = RowError("invalid_row", f"Line {reader.line_num} has more cells than columns.")
-        # Those beyond the last column have no name.
-        yield cells, fault if cells.pop(None, None) else None
+    try:
+        for cells in reader:
+            fault = RowError("invalid_row", f"Line {reader.line_num} has more cells than columns.")
+            # Those beyond the last column have no name.
+            yield cells, fault if cells.pop(None, None) else None
+    except csv.Error as error:
+        raise CommandError(Exit.USAGE, f"Line {reader.line_num} of {file} cannot be read: {error}.") from None
+
+
+def _utf8_lines(file: Path) -> Iterator[str]:
+    """A row may have several, so none fails alone. Raises CommandError."""
+    for number, line in enumerate(_lines(file), 1):
+        if readable(line) != line:
+            raise CommandError(Exit.USAGE, f"Line {number} of {file} {NO_UTF8}.")
+        yield line
 
 
 def free_name(name: str, taken: Container[str]) -> str:
@@ -165,13 +178,13 @@ def free_name(name: str, taken: Container[str]) -> str:
 def _json_lines(file: Path) -> Iterator[Record]:
     """A line that is no object fails alone; pyarrow's reader would refuse the whole file."""
     for number, line in enumerate(_lines(file), 1):
-        record = None
+        record, fault = None, "is no JSON object" if readable(line) == line else NO_UTF8
         with suppress(ValueError, RecursionError):
-            record = json.loads(line)
+            record = None if fault == NO_UTF8 else json.loads(line)
         if isinstance(record, dict):
             yield record, None
         elif line.strip():
-            yield {}, RowError("invalid_row", f"Line {number} is no JSON object.")
+            yield {}, RowError("invalid_row", f"Line {number} {fault}.")
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -181,11 +194,7 @@ def _lines(file: Path) -> Iterator[str]:
         is_utf16 = start_of(file).startswith((b"\xff\xfe", b"\xfe\xff"))
         encoding = "utf-16" if is_utf16 else "utf-8-sig"
         with file.open(encoding=encoding, errors="surrogateescape", newline="") as text:
-            for number, line in enumerate(text, 1):
-                if readable(line) != line:
-                    message = f"Line {number} of {file} is not UTF-8: save the file as UTF-8."
-                    raise CommandError(Exit.USAGE, message)
-                yield line
+            yield from text
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "no file, or its text is damaged"
         raise CommandError(Exit.USAGE, f"{file} cannot be read: {reason}.") from None

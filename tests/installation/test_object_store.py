@@ -103,11 +103,16 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def _shared_picture(server: ObjectStore) -> None:
+    httpx.put(f"{server.url}/{BUCKET}/shared/a.png", content=picture()).raise_for_status()
+
+
+@pytest.mark.usefixtures("_shared_picture")
 @pytest.mark.parametrize("place", PLACES)
 def test_a_picture_in_a_bucket_that_the_operator_named_is_seen_wherever_a_url_is_taken(
-    service: Service, server: ObjectStore, place: str
+    service: Service, place: str
 ) -> None:
-    httpx.put(f"{server.url}/{BUCKET}/shared/a.png", content=picture()).raise_for_status()
     with Api(service.url()) as api:
         reply = api.post(place, json=PLACES[place], headers={"prefer": "wait=30"})
         assert reply.is_success, reply.text

@@ -14,7 +14,7 @@ from asgi_lifespan import LifespanManager
 from api.admission import submission
 from api.app import create_app
 from api.server import middleware
-from shared.metrics.counters import ADMITTED, BATCH_LINES, HTTP, HTTP_SECONDS, REFUSALS
+from shared.metrics.api_counters import ADMITTED, BATCH_LINES, HTTP, HTTP_SECONDS, REFUSALS
 from shared.models_file import load_models
 from shared.settings import (
     ApiSettings,

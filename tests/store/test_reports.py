@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.telemetry.logs import about
 from tests.support.store import BROKEN, LANE, MODEL, SETTINGS, Records
 
 
@@ -56,6 +57,16 @@ def test_a_job_s_end_says_who_asked_what_became_of_it_and_how_long_each_part_too
             "completion_tokens": 3,
         }
     }
+
+
+def test_an_end_is_told_by_its_own_request_and_not_by_that_which_ended_it(
+    records: Records, told: pytest.LogCaptureFixture
+) -> None:
+    records.submit("a question")
+    with about(request_id="req_of_another", trace_id="ab"):
+        records.settle(records.claim())
+    (line,) = lines(told).values()
+    assert {"request_id", "trace_id"}.isdisjoint(line)
 
 
 def test_every_way_to_end_is_told(records: Records, told: pytest.LogCaptureFixture) -> None:

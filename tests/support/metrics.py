@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.metrics import counters, gauges
+from shared.metrics import api_counters, courier_counters, decoder_counters, gauges, worker_counters
 from shared.metrics.metric_types import DEFINITIONS, REGISTRY
 from tests.support.service import ROOT
 
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"
 BOARD = ROOT / "deploy/grafana/sightline.json"
 OURS = re.compile(r"\b(?:\w+:)*sightline_\w+(?::\w+)*")
-SOURCES = (gauges, counters)
+SOURCES = (gauges, api_counters, courier_counters, decoder_counters, worker_counters)
 """The modules that declare metrics by being imported."""
 PARTS = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 

@@ -22,7 +22,7 @@ from shared.errors import CallerError, Unavailable
 from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
 from shared.media.files import KINDS, as_its_bytes, inspect_file
 from shared.media.pictures import PICTURE, check_sizes
-from shared.metrics.counters import FETCH, INTAKES
+from shared.metrics.courier_counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
 from shared.request import Document, Image, Medium, Request, Video
 from shared.result import JobError

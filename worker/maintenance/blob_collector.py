@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from shared.blobs import Blobs
-from shared.metrics.counters import UPKEEP
+from shared.metrics.courier_counters import UPKEEP
 from shared.store.files import HOLD_S, delete_blob, identity, mark_deleted
 from shared.store.script import Store
 

@@ -11,7 +11,7 @@ from functools import partial
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.log_throttle import LogThrottle
-from shared.metrics.counters import UPKEEP
+from shared.metrics.courier_counters import UPKEEP
 from shared.settings import Settings
 from shared.store.headroom import EvictionWarning, memory
 from shared.store.maintenance import lead

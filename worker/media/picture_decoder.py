@@ -12,7 +12,7 @@ from shared.blobs import digest
 from shared.media import pictures
 from shared.media.decoder_process import DecoderPool
 from shared.media.pictures import PICTURE, PictureInfo, decoding, inspect
-from shared.metrics.counters import DECODE
+from shared.metrics.decoder_counters import DECODE
 from shared.request import Image
 from shared.settings import PictureSettings
 from worker.engines.base import PackedPicture

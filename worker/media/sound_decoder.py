@@ -4,7 +4,7 @@ from array import array
 
 from shared.media.decoder_process import DecoderPool
 from shared.media.sounds import SOUND, check_sound
-from shared.metrics.counters import DECODE
+from shared.metrics.decoder_counters import DECODE
 from shared.settings import SoundSettings
 from worker.engines.base import Samples
 from worker.fair_semaphore import MIN_CONCURRENCY

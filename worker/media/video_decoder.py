@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from shared.media.decoder_process import Decoded, DecoderPool
 from shared.media.videos import VIDEO
-from shared.metrics.counters import DECODE
+from shared.metrics.decoder_counters import DECODE
 from shared.settings import VideoSettings
 from worker.engines.base import Frames, VideoFacts
 from worker.fair_semaphore import MIN_CONCURRENCY, FairSemaphore, Waiter

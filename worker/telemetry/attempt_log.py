@@ -13,7 +13,7 @@ from functools import cache
 
 from opentelemetry.trace import SpanKind
 
-from shared.metrics.counters import ATTEMPTS, COMPUTE, REUSED, RUN, TOKENS, WAIT
+from shared.metrics.worker_counters import ATTEMPTS, COMPUTE, REUSED, RUN, TOKENS, WAIT
 from shared.request import Request
 from shared.result import Result, Usage
 from shared.store.claims import Claim

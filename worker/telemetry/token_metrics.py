@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 
-from shared.metrics.counters import FIRST_TOKEN, GENERATED, INTER_TOKEN
+from shared.metrics.worker_counters import FIRST_TOKEN, GENERATED, INTER_TOKEN
 from worker.lease import Lease
 
 SPAN_S = 10.0

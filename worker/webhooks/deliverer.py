@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from opentelemetry.trace import SpanKind
 
 from shared.job import Delivery
-from shared.metrics.counters import CALL_SECONDS, CALLS
+from shared.metrics.courier_counters import CALL_SECONDS, CALLS
 from shared.store.claims import give_back
 from shared.store.files import delete_blob
 from shared.store.jobs import purge

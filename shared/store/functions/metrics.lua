@@ -40,13 +40,16 @@ local function longest_of_most(waits)
   end
 end
 
--- What is told of a lane; what was counted since the last sample begins anew.
-local function sampled(lane)
+-- What is told of a lane; what was counted since the last sample begins anew, and is told where that was one `step` ago.
+local function sampled(lane, step)
   local key = P .. 'lane:' .. lane.name
   local ended = call('HMGET', key, 'answers', 'failures')
   local row = { waiting = FairQueue.waiting(lane), running = Lanes.running(lane), workers = Lanes.ready(lane),
-    tokens_per_s = Lanes.tokens_per_s(lane), wait_p95_s = longest_of_most(lane.waits or {}),
-    succeeded = tonumber(ended[1] or 0), failed = tonumber(ended[2] or 0) }
+    tokens_per_s = Lanes.tokens_per_s(lane) }
+  if step then
+    row.wait_p95_s = longest_of_most(lane.waits or {})
+    row.succeeded, row.failed = tonumber(ended[1] or 0), tonumber(ended[2] or 0)
+  end
   call('HDEL', key, 'answers', 'failures')
   lane.waits, lane.changed = nil, lane.waits and true or lane.changed
   return row
@@ -55,14 +58,16 @@ end
 -- Samples `most` lanes and what was refused, once in each step; the newest `keep` samples stay for life_s. Returns the time.
 transition('sample', { 'allow-oom' }, function()
   local before = string.match(call('LINDEX', P .. 'samples', -1) or '', '%d+')
-  if before and math.floor(before / a.step_ms) == math.floor(now / a.step_ms) then
+  local passed = before and math.floor(now / a.step_ms) - math.floor(before / a.step_ms) or 1
+  if passed == 0 then
     return now
   end
   local lanes, names, refusals = {}, call('SMEMBERS', P .. 'lanes'), {}
   for at = 1, math.min(#names, a.most) do
-    lanes[names[at]] = sampled(Lanes.of(names[at]))
+    lanes[names[at]] = sampled(Lanes.of(names[at]), passed == 1)
   end
-  for field, count in pairs((by_name(call('HGETALL', P .. 'refused')))) do
+  local refused = passed == 1 and by_name(call('HGETALL', P .. 'refused')) or {}
+  for field, count in pairs(refused) do
     local code = string.match(field, '%S+$')
     refusals[code] = (refusals[code] or 0) + count
   end
@@ -79,7 +84,8 @@ transition('refuse', { 'allow-oom' }, function()
   for code, count in pairs(a.counts) do
     call('HSET', P .. 'refused', a.message .. ' ' .. code, count)
   end
-  call('EXPIRE', P .. 'refused', a.life_s)
+  -- From the first on: where nobody samples they do not grow for ever.
+  call('EXPIRE', P .. 'refused', a.life_s, 'NX')
 end)
 
 -- Reads {the time, the samples, the oldest first}.

@@ -3,8 +3,9 @@
 from typing import Any
 
 from api.dialects.native.series import to_series
-from shared.metrics.counters import REFUSALS
-from shared.metrics.series import Sample, overload
+from api.metrics import overload
+from shared.metrics.api_counters import REFUSALS
+from shared.metrics.series import Sample
 from shared.models import Model
 
 MODEL = Model(id="org/m", source="x")

@@ -86,6 +86,9 @@ def test_a_spreadsheet_in_another_encoding_is_read_or_refused_by_its_line(tmp_pa
     lines = tmp_path / "rows.jsonl"
     lines.write_text('{"text": "a"}\n{"text": "b"}', "utf-16")
     assert [row.columns for row in source(str(lines)).rows()] == [{"text": "a"}, {"text": "b"}], "PowerShell"
+    lines.write_bytes(b'{"text": "a"}\n{"text": "caf\xe9"}\n{"text": "c"}')
+    assert (faults(lines), source(str(lines)).count()) == (["invalid_row"], 3), "one line fails alone"
+    lines.write_text('{"text": "a"}', "utf-16")
     lines.write_bytes(lines.read_bytes() + b"a")
     with pytest.raises(CommandError, match=r"rows\.jsonl cannot be read"):
         source(str(lines))
