@@ -10,7 +10,6 @@ Errors that end an attempt but never reach a caller are in `worker.engines.base`
 Codes are snake_case and are never renamed.
 """
 
-import math
 from typing import NamedTuple
 
 
@@ -139,14 +138,6 @@ CODES: dict[str, Code] = {
     ),
     "internal_error": Code(500, True, "Submit again; if it fails again, report the request id."),
 }
-
-
-def advised_s(seconds: float | None) -> int:
-    """A `retry_after` as callers get it: whole seconds from 1 to 59.
-
-    Clients read 0 as "at once", and the AI SDK ignores advice of a minute or more.
-    """
-    return max(1, min(59, math.ceil(seconds or 1)))
 
 
 class ServiceError(Exception):

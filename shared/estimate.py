@@ -7,6 +7,7 @@ estimates (`functions/estimates.lua`, which computes the same). Waiting work cou
 by the rows that it takes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
@@ -222,3 +223,11 @@ def _estimated(lane: Lane, places: float) -> tuple[float, str]:
         return FREE_MS / 1000, "free"
     turns = (over + (0.5 if lane.running else 1)) / lane.places
     return turns * (lane.service_ms or FIRST_SERVICE_MS) / 1000, "busy"
+
+
+def advised_s(seconds: float | None) -> int:
+    """A `retry_after` as callers get it: whole seconds from 1 to 59.
+
+    Clients read 0 as "at once", and the AI SDK ignores advice of a minute or more.
+    """
+    return max(1, min(59, math.ceil(seconds or 1)))

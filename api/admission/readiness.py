@@ -1,4 +1,7 @@
-"""How ready a model is, and the errors for a request that is not taken."""
+"""How ready a model is, and the errors for a request that is not taken.
+
+The seconds are computed in `shared/estimate.py` (`loading_time`, and `advised_s`: what callers get).
+"""
 
 from api.dialects.native.models import ModelState
 from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable

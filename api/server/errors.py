@@ -25,7 +25,8 @@ from api.dialects.native.jobs import Problem, to_problem
 from api.dialects.openai import errors
 from api.dialects.openai.errors import OpenAIError
 from api.server.reply import reply_of
-from shared.errors import CODES, CallerError, InternalError, ServiceError, Unavailable, advised_s
+from shared.errors import CODES, CallerError, InternalError, ServiceError, Unavailable
+from shared.estimate import advised_s
 from shared.json_line import to_json
 from shared.metrics.api_counters import REFUSALS
 from shared.result import JobError

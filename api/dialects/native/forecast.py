@@ -8,7 +8,8 @@ from typing_extensions import TypedDict
 from api.dialects.media import PictureUsage, to_picture
 from api.dialects.native.jobs import Estimate, known, to_estimate
 from shared import tokens
-from shared.errors import ServiceError, advised_s
+from shared.errors import ServiceError
+from shared.estimate import advised_s
 from shared.job import CacheWord, WaitingReason
 from shared.tokens import Outcome
 
