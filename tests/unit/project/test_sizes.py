@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_514, "shared": 13_808, "worker": 16_627, "sightline": 7_657, "tests": 76_527}
+MOST_LINES = {"api": 16_520, "shared": 13_808, "worker": 16_629, "sightline": 7_657, "tests": 76_527}
 """Of Python, with its comments."""
 MOST_LUA_LINES = 4_742
 MOST_MODULES = {"api": 110, "shared": 110, "worker": 125, "sightline": 67}
