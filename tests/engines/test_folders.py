@@ -91,7 +91,7 @@ def test_a_gpu_that_is_not_there_is_told_before_weights_are_read(
     folder: Path, fields: dict[str, Any]
 ) -> None:
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelFailed, match=r"model test/tiny, with device.* = .*(CUDA|accelerator)"):
+    with pytest.raises(ModelFailed, match=r"model test/tiny, with device.* = .*(CUDA|NVIDIA|accelerator)"):
         loaded(folder, **fields)
 
 
