@@ -78,6 +78,7 @@ ENV HF_HOME=/var/lib/sightline/huggingface \
     SIGHTLINE_HEARTBEAT_FILE=/tmp/heartbeat
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["sh", "-c", "find /tmp/heartbeat -mmin -1 | grep -q ."]
+# For a pod of one model; `docker-compose.yml` has it run a node.
 CMD ["worker"]
 
 FROM worker-runtime AS worker

@@ -1,6 +1,7 @@
-"""Whether jobs begin when their callers were told: about six minutes.
+"""Whether jobs begin when their callers were told: about nine minutes.
 
-Three loads on simulated workers, in the simulation's own time; the steady one once more on real processes.
+Three loads on simulated workers, in the simulation's own time; on real processes the steady one once more,
+and one for models that a node loads and unloads.
 """
 
 import math
@@ -9,21 +10,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from statistics import quantiles
-from typing import Any
+from typing import Any, cast
 
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
 from benchmarks.frame.load import Caller
-from benchmarks.frame.services import opened, record_server
+from benchmarks.frame.services import NodeInstallation, opened, record_server
 from benchmarks.frame.simulation import SimulatedJob, Simulation
 from benchmarks.frame.statistics import Bound, percentiles
-from benchmarks.overhead.services import PACED, OverheadServices, job
+from benchmarks.overhead.services import PACED, OverheadServices, ServedModel, job
 from shared.job import Estimate, Priority
 from shared.store.script import Store, connect
 
-JOBS, LIVE_JOBS, SEED = 3000, 1600, 1
-LIVE = "real processes"
+JOBS, LIVE_JOBS, COLD_JOBS, SEED = 3000, 1000, 600, 1
+LIVE, COLD = "real processes", "cold models"
 ENGINES, ROWS, SLOTS = 2, 2, 4
 """Slots as `-c rows + 2` gives them."""
 MEAN_S, SPREAD = 1.0, 0.6
@@ -37,6 +38,17 @@ LIVE_WORDS = (5, 60)
 LIVE_MEAN_S = sum(LIVE_WORDS) / 2 * 0.01
 LIVE_USE = 0.8
 LIVE_LIMIT_S = 60
+LOADS_S = (0.5, 1, 1.5, 2, 3)
+CATALOGUE = tuple(
+    ServedModel(
+        f"bench/{s}", 2, f'engine = "echo"\nmemory_mb = 100\noptions = {{ step_s = 0.01, load_s = {s} }}'
+    )
+    for s in LOADS_S
+)
+"""By how often they are asked for."""
+CATALOGUE_ENV = {"SIGHTLINE_NODE__MEMORY_MB": "250"}
+"""Two of them have room at a time."""
+CATALOGUE_PER_S = 2
 FREE_S = 0.03
 """A job told less than this finds a free row."""
 BINS = 12
@@ -76,7 +88,9 @@ def measure(arguments: command.Options, _: command.Say) -> report.Findings:
         store = connect(records.settings)
         jobs = {name: simulate(store, name, arguments.jobs) for name in LOADS}
     if arguments.live:
-        jobs[LIVE] = serve_live(arguments.live)
+        jobs[LIVE] = serve_steady(arguments.live)
+    if arguments.cold:
+        jobs[COLD] = serve_catalogue(arguments.cold)
     loads = {name: _figures(some) for name, some in jobs.items()}
     figures = {"jobs": arguments.jobs, "loads": loads}
     return report.Findings(figures, _picture(jobs), _bounds(loads), summary=str(loads))
@@ -101,22 +115,40 @@ def simulate(store: Store, name: str, count: int) -> list[SimulatedJob]:
     return list(queue.jobs.values())
 
 
-def serve_live(count: int) -> list[SimulatedJob]:
-    """The steady load on real processes, whose engine takes its time; times by the record server's clock."""
-    dice = random.Random(SEED)  # noqa: S311
+def serve_steady(count: int) -> list[SimulatedJob]:
+    """The steady load on real processes, whose engine takes its time."""
     with opened(OverheadServices) as services:
         services.start_worker(PACED)
-        caller = Caller(services.api_port, LIVE_LIMIT_S)
-        due, submitted = time.monotonic(), []
-        for number in range(count):
-            time.sleep(max(due - time.monotonic(), 0))
-            due += dice.expovariate(LIVE_USE * PACED.rows / LIVE_MEAN_S)
-            words = " ".join(["word"] * (dice.randint(*LIVE_WORDS) - 1))
-            body = job(f"{number:06d} {words}", model=PACED.id)
-            submitted.append(caller.call("POST", "/v1/jobs", body))
-        ended = [caller.call("GET", f"{one['urls']['self']}?wait={LIVE_LIMIT_S}") for one in submitted]
-        caller.close()
+        return _serve(services.api_port, count, [PACED], LIVE_USE * PACED.rows / LIVE_MEAN_S)
+
+
+def serve_catalogue(count: int) -> list[SimulatedJob]:
+    """Models asked for by Zipf's law, of which most are cold."""
+    models = "".join(model.toml() for model in CATALOGUE)
+    with opened(lambda folder: NodeInstallation(folder, models, CATALOGUE_ENV)) as services:
+        return _serve(services.api_port, count, CATALOGUE, CATALOGUE_PER_S)
+
+
+def _serve(port: int, count: int, models: Sequence[ServedModel], per_s: float) -> list[SimulatedJob]:
+    """Times are by the record server's clock."""
+    dice, weights = random.Random(SEED), [1 / (n + 1) for n in range(len(models))]  # noqa: S311
+    caller, due, submitted = Caller(port, LIVE_LIMIT_S), time.monotonic(), []
+    for number in range(count):
+        time.sleep(max(due - time.monotonic(), 0))
+        due += dice.expovariate(per_s)
+        words = " ".join(["word"] * (dice.randint(*LIVE_WORDS) - 1))
+        model = dice.choices(models, weights)[0].id
+        submitted.append(caller.call("POST", "/v1/jobs", job(f"{number:06d} {words}", model=model)))
+    ended = [_end_of(caller, one["urls"]["self"]) for one in submitted]
+    caller.close()
     return [_live_job(*pair) for pair in zip(submitted, ended, strict=True)]
+
+
+def _end_of(caller: Caller, path: str) -> dict[str, Any]:
+    while True:
+        view = caller.call("GET", f"{path}?wait={LIVE_LIMIT_S}")
+        if "ended_at" in view:
+            return cast(dict[str, Any], view)
 
 
 def _live_job(submitted: dict[str, Any], ended: dict[str, Any]) -> SimulatedJob:
@@ -149,12 +181,7 @@ def _shares(jobs: Sequence[SimulatedJob]) -> dict[str, float]:
 
 def _bounds(loads: Mapping[str, dict[str, Any]]) -> list[Bound]:
     return [
-        Bound(
-            f"{name}: distance of {promise}'s share from {share}",
-            abs(load[f"within_{promise}"] - share),
-            0.05,
-            "",
-        )
+        Bound(f"{name}: {promise}'s share off {share}", abs(load[f"within_{promise}"] - share), 0.05, "")
         for name, load in loads.items()
         for promise, share in (("p50", 0.5), ("p90", 0.9))
     ]
@@ -190,5 +217,11 @@ def _draw_calibration(panel: Any, name: str, jobs: Sequence[SimulatedJob]) -> No
 
 
 if __name__ == "__main__":
-    live = (LIVE_JOBS, "jobs of the load on real processes; 0 leaves it out")
-    command.main("eta", __doc__, measure, jobs=(JOBS, "jobs of each load"), live=live)
+    command.main(
+        "eta",
+        __doc__,
+        measure,
+        jobs=(JOBS, "jobs of each simulated load"),
+        live=(LIVE_JOBS, "jobs of the steady load on real processes; 0 leaves it out"),
+        cold=(COLD_JOBS, "jobs of the load on cold models; 0 leaves it out"),
+    )

@@ -1,10 +1,11 @@
 """When a waiting job will begin, from what was measured; never a constant.
 
 Loading: the model's last measured load time less what has passed. Never loaded: the weights' bytes over the
-measured read rate. Queued: the runs ahead over the rows that serve, at the measured service time of a run
-(of all its answers together), times two factors (for p50 and p90) that the store learns by scoring earlier
-estimates (`functions/estimates.lua`, which computes the same). Waiting work counts by runs, claimed work
-by the rows that it takes.
+measured read rate. Cold: what its node foresees until it begins to load, and the load. Queued: the runs
+ahead over the rows that serve, at the measured service time of a run (of all its answers together). The sum
+is told times two factors (for p50 and p90) that the store learns by scoring earlier estimates
+(`functions/estimates.lua`, which computes the same). Waiting work counts by runs, claimed work by the rows
+that it takes.
 """
 
 import math
@@ -19,7 +20,7 @@ FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""
 FREE_MS = 3.0
 """How long a claim takes where a row is free; the factors learn the true value."""
-FIRST_FACTORS = (1.0, 3.0)
+FIRST_FACTORS = {"free": (1.0, 3.0), "busy": (1.0, 3.0), "cold": (1.0, 2.0)}
 
 
 @value_object
@@ -59,15 +60,20 @@ class Lane:
 
     `running` counts claimed runs: a worker claims up to `slots` rows of them, a few more than it has, to
     prepare the next pictures. `extra_running` and `extra_queued` are the rows that runs with several answers
-    take beyond one each; `retrying` is what is tried again later; `rows` and `slots` are the mean of its
-    workers. `first_queued_ms` is since when the first in line waits; only a lane read alone has it.
+    take beyond one each; `retrying` is what is tried again later, `arrivals` how much ever got into the line;
+    `rows` and `slots` are the mean of its workers. `first_queued_ms` is since when the first in line waits;
+    only a lane read alone has it.
+
+    `cold` counts the nodes that load the model when it is asked for, `load_in_ms` is how long until the first
+    of them would begin. Since `resident_ms` some worker is ready; `unloaded` and `unloaded_ms` are why and
+    when the model was unloaded last.
 
     `failed` is why the last load failed, where none succeeded since. `samples` is whether the
     model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
     `tools` is the form in which the model calls functions, "" where it takes none; `sampling_rate` (Hz) is
     that of the sounds it takes, 0 where it takes none; `max_side` (pixels) is what pictures are shrunk to,
     None where they are not; `videos` is whether it takes them; `token_rule` is a `TokenRule`, dumped.
-    `factors` are those of p50 and p90, apart for `free` (a row is free for the next run) and `busy`.
+    `factors` are those of p50 and p90, apart for `free` (a row is free for the next run), `busy` and `cold`.
     `paused_by` and `draining_by` are operators' names.
     """
 
@@ -80,6 +86,7 @@ class Lane:
     extra_queued: int = 0
     extra_running: int = 0
     retrying: int = 0
+    arrivals: int = 0
     rows: float = 1
     slots: float = 1
     service_ms: float | None = None
@@ -87,6 +94,11 @@ class Lane:
     load_ms: float | None = None
     load_guess_ms: float | None = None
     load_basis: str = ""
+    cold: int = 0
+    load_in_ms: float | None = None
+    resident_ms: float | None = None
+    unloaded: str | None = None
+    unloaded_ms: float | None = None
     failed: str | None = None
     samples: bool | None = None
     has_chat_template: bool | None = None
@@ -137,7 +149,7 @@ class Lane:
 
     @property
     def state(self) -> str:
-        """ready, failed, loading or no_worker.
+        """ready, failed, loading, cold or no_worker.
 
         One that could not be loaded is failed also while that is tried again: waiting is no use to callers.
         """
@@ -145,7 +157,9 @@ class Lane:
             return "ready"
         if self.failed is not None:
             return "failed"
-        return "loading" if self.loading else "no_worker"
+        if self.loading:
+            return "loading"
+        return "cold" if self.cold else "no_worker"
 
 
 def waiting_reason(lane: Lane, *, placed: bool, state: str | None) -> WaitingReason:
@@ -158,7 +172,7 @@ def waiting_reason(lane: Lane, *, placed: bool, state: str | None) -> WaitingRea
         return "paused"
     if lane.ready:
         return "busy"
-    return "model_loading" if lane.loading else "no_worker"
+    return "model_loading" if lane.loading or lane.cold else "no_worker"
 
 
 def loading_time(lane: Lane, fallback_s: float = 1.0) -> tuple[float, str]:
@@ -169,6 +183,8 @@ def loading_time(lane: Lane, fallback_s: float = 1.0) -> tuple[float, str]:
     if lane.ready:
         return 0.0, "measured"
     whole, basis = _whole_load(lane, fallback_s)
+    if not lane.loading and lane.cold:
+        return max((lane.load_in_ms or 0) / 1000 + whole, 1.0), basis
     if not lane.loading:
         return max(whole, 1.0), "guess" if basis == "guess" else "no_worker"
     passed = lane.now_ms - (lane.load_started_ms or lane.now_ms)
@@ -190,11 +206,11 @@ def estimate(lane: Lane) -> Estimate:
     # A worker holds what it has claimed until a row is free.
     delay = max(_estimated(lane, lane.rows)[0] - wait, 0)
     takes = round(delay + (lane.service_ms or FIRST_SERVICE_MS) / 1000, 3)
-    half, most = (factor * wait for factor in lane.factors.get(kind, FIRST_FACTORS))
-    load, basis = loading_time(lane)
-    if not lane.ready:
-        return Estimate(round(load + half, 3), round(2 * load + most, 3), takes, basis)
     basis = "measured" if lane.service_ms is not None else "guess"
+    if not lane.ready:
+        load, basis = loading_time(lane)
+        wait, kind = load + wait, "cold"
+    half, most = (factor * wait for factor in lane.factors.get(kind, FIRST_FACTORS[kind]))
     return Estimate(round(half, 3), round(max(half, most), 3), takes, basis)
 
 

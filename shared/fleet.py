@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shared.estimate import Lane, LastWorker
+from shared.estimate import Lane, LastWorker, loading_time
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Fleet:
 
     `waiting` counts by class. `oldest_ms` is since when (Unix ms) the oldest waits, None where none does.
     `drained`: the model takes no new jobs, and none is left, in its line or on the way there. `given_back`
-    counts runs of the last quarter of an hour whose workers vanished.
+    counts runs of the last quarter of an hour whose workers vanished. `wanted_ms` is when a caller was last
+    refused since no worker was ready, None where that is a minute ago or one was ready since.
     """
 
     lane: Lane
@@ -41,14 +42,19 @@ class Fleet:
     workers: tuple[Worker, ...]
     drained: bool = False
     given_back: int = 0
+    wanted_ms: int | None = None
 
     @property
     def backlog(self) -> int:
-        """Rows that work is there for: the signal to scale workers by. A paused line does not count."""
-        lane = self.lane
-        return lane.rows_taken + (0 if lane.paused else lane.queued + lane.extra_queued)
+        """Rows that work is there for: the signal to scale workers by. A paused line does not count.
 
-    def to_row(self, model: str) -> dict[str, Any]:
+        Callers who were refused for want of a worker count as one: they ask again.
+        """
+        lane = self.lane
+        asked = lane.queued + lane.extra_queued + (self.wanted_ms is not None and not lane.ready)
+        return lane.rows_taken + (0 if lane.paused else asked)
+
+    def to_row(self, model: str, load_guess_s: float = 1.0) -> dict[str, Any]:
         """The model's row of GET /v1/admin/fleet; ages in seconds."""
         lane = self.lane
         waited = None if self.oldest_ms is None else max(0, lane.now_ms - self.oldest_ms) / 1000
@@ -56,6 +62,7 @@ class Fleet:
             "model": model,
             "state": lane.state,
             "reason": lane.failed,
+            "residency": residency(lane, load_guess_s),
             "paused": lane.paused,
             "paused_at": _seconds(lane.paused_at_ms),
             "paused_by": lane.paused_by,
@@ -74,6 +81,21 @@ class Fleet:
             "last_worker": _last_seen(lane.last_worker),
             "given_back": self.given_back,
         }
+
+
+def residency(lane: Lane, load_guess_s: float) -> dict[str, Any]:
+    """Whether the model is loaded, since when, seconds until it is, why it was unloaded or cannot be loaded.
+
+    `load_guess_s` stands in where no load was measured.
+    """
+    state = lane.state
+    since = {"ready": lane.resident_ms, "loading": lane.load_started_ms, "cold": lane.unloaded_ms}
+    return {
+        "state": "resident" if state == "ready" else state,
+        "since": _seconds(since.get(state)),
+        "estimated_time": round(loading_time(lane, load_guess_s)[0], 3),
+        "reason": {"failed": lane.failed, "cold": lane.unloaded}.get(state),
+    }
 
 
 def _seconds(ms: float | None) -> float | None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,6 +22,9 @@ from shared.variables import MOST_VARIABLES, Variable, VariableName, rendered
 START_S, SLOW_DISK = 30.0, 100_000_000
 """What a load takes beside its reading, and bytes a second; the first measured load replaces this guess."""
 
+WEIGHTS = (".safetensors", ".bin")
+"""Files that hold them; of one kind, where there are two."""
+
 # Where transformers' processors and tokenizers keep `chat_template`, besides a file of its own.
 TEMPLATE_HOLDERS = ("chat_template.json", "processor_config.json", "tokenizer_config.json")
 
@@ -31,11 +35,13 @@ class ModelFolder:
 
     `deaf` is a model whose config has no part for sounds; `context_length` is what its config names.
 
-    `load_guess_s` is how long a first load may take where none was measured, off a slow disk.
+    `load_guess_s` is how long a first load may take where none was measured, off a slow disk; `weights` are
+    the bytes of the files with weights.
     """
 
     files: tuple[Path, ...] = ()
     load_guess_s: float = 1.0
+    weights: int = 0
     samples: bool | None = None
     has_chat_template: bool | None = None
     tools: Known | None = None
@@ -48,18 +54,27 @@ def read_folder(source: str) -> ModelFolder:
     folder = Path(source)
     if not source or not folder.is_dir():
         return ModelFolder(load_guess_s=START_S if source else 1.0)
-    files = tuple(f for f in folder.rglob("*") if f.is_file())
+    try:
+        sizes = {f: f.stat().st_size for f in folder.rglob("*") if f.is_file()}
+    except OSError:
+        # Its worker says what is wrong with it.
+        sizes = {}
     generation = _json(folder / "generation_config.json")
     template, config = _template(folder), _json(folder / "config.json")
     return ModelFolder(
-        files=files,
-        load_guess_s=START_S + sum(f.stat().st_size for f in files) / SLOW_DISK,
+        files=tuple(sizes),
+        load_guess_s=START_S + sum(sizes.values()) / SLOW_DISK,
+        weights=next(filter(None, (_size(sizes, suffix) for suffix in WEIGHTS)), 0),
         samples=None if generation is None else _samples(generation),
         has_chat_template=None if template is None else bool(template),
         tools=None if template is None else syntax_of(template),
         deaf=config is not None and not config.get("audio_config"),
         context_length=_length(config or {}, _json(folder / "tokenizer_config.json") or {}),
     )
+
+
+def _size(sizes: Mapping[Path, int], suffix: str) -> int:
+    return sum(size for file, size in sizes.items() if file.suffix == suffix)
 
 
 def _length(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | None:
@@ -177,6 +192,19 @@ class Model(Frozen):
     )
     trust_remote_code: bool = Field(
         False, strict=True, description="Run code from the model's folder; needs a pinned revision."
+    )
+    resident: Literal["auto", "always"] = Field(
+        "auto", description="always = a node never unloads it; auto = it makes room for models asked for."
+    )
+    keep_alive_s: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds without work after which a node unloads it; with a number it is loaded when asked "
+        "for. Not set: it is loaded at the start where there is room, and kept until that is needed.",
+    )
+    memory_mb: int | None = Field(
+        None, ge=1, description="What it takes of its device in MiB, until a node has measured it."
     )
 
     @field_validator("id")

@@ -63,11 +63,13 @@ def added(registrations: Registrations) -> Models:
 
 
 def model_of_worker(settings: Settings) -> tuple[Model, str | None]:
-    """The model that a worker's settings name, from the models file; or an added one, with its row.
+    """The model that a worker's settings name, of its node or the models file; or an added one, with its row.
 
     Raises SettingsError, CallerError `model_not_found`, and Unavailable where the file lacks the model and
     the record store is out of reach.
     """
+    if row := settings.worker.row:
+        return Model.model_validate_json(row), None
     models = load_models(settings.models_file)
     try:
         return models.worker_model(settings.worker.model), None

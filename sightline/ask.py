@@ -13,7 +13,7 @@ from sightline.chat import Chat, medium_url
 from sightline.commands import Json, MaxTokens, Model, Pictures, Url, commands, examples
 from sightline.exits import CommandError, Exit
 from sightline.progress import PlaceBar
-from sightline.serving.service import client_of
+from sightline.service_client import client_of
 from sightline.terminal import note, show_json
 
 HELP = (

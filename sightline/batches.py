@@ -16,7 +16,7 @@ from typer import Argument, Option
 from sightline.commands import Json, Limit, Url, commands
 from sightline.exits import CommandError, Exit, PassingError
 from sightline.progress import Bar, tenths
-from sightline.serving.service import called, check, client_of, fetched, parsed, segment, speaking
+from sightline.service_client import called, check, client_of, fetched, parsed, segment, speaking
 from sightline.terminal import moment_if_any, note, show, show_facts, show_json, show_table, span
 from sightline.whole_file import replacing
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
+from sightline.commands import typed_path
 from sightline.exits import CommandError, Exit
 from sightline.mapping.media import MOST_MB, START, kind_of
-from sightline.serving.folder import typed_path
-from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
+from sightline.service_client import check, check_stream, code, parsed, reason, speaking
 
 Message = dict[str, Any]
 MIMES = {"Document": "application/pdf", "Sound": "audio/wav", "Video": "video/mp4"}

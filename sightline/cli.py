@@ -28,6 +28,7 @@ COMMANDS = {
     "store": ("store", "export and import records, adopt their pictures"),
     "doctor": ("doctor.command", "diagnose this installation"),
     "api": ("process_commands", "run an API process"),
+    "node": ("process_commands", "serve models on this machine's devices"),
     "worker": ("process_commands", "run a worker process"),
     "courier": ("process_commands", "run a courier process"),
 }

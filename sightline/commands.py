@@ -1,7 +1,9 @@
 """Shared parts of the commands: the layout of their help, and the options of those that call a service."""
 
+import os
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -30,6 +32,11 @@ Pictures = Annotated[
 ]
 MaxTokens = Annotated[int | None, Option(min=-1, help="maximum length of the answer; -1 = what fits")]
 Model = Annotated[str | None, Option(help="id of the model (default: the first one served)")]
+
+
+def typed_path(text: str) -> Path:
+    """A folder as a person types it, with `~` expanded: not every shell expands it after `DATA=`."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - what nobody's home is stays as it is, as in a shell
 
 
 def commands(description: str | None = None, closing: str | None = None) -> typer.Typer:

@@ -8,7 +8,7 @@ from typer import Argument
 from sightline.chat import first_model, medium_url, part_of
 from sightline.commands import Json, MaxTokens, Model, Pictures, Url, commands, examples
 from sightline.jobs import expected
-from sightline.serving.service import client_of, fetched, speaking
+from sightline.service_client import client_of, fetched, speaking
 from sightline.terminal import show, show_facts
 
 app = commands()

@@ -24,7 +24,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.USAGE: "wrong arguments or settings, or a file that cannot be read or written",
     Exit.PORT: "the port is taken; for api: or its start failed",
     Exit.REDIS: "no usable Redis or Valkey server",
-    Exit.DATA: "the data folder is in use, not writable, or disappeared",
+    Exit.DATA: "the data folder is in use, not writable, or was deleted",
     Exit.MEMORY: "not enough memory",
     Exit.CHILD: "a process crashed or a model failed before the service was ready",
     Exit.UNREACHABLE: "the service does not answer, or its answer broke off",

@@ -10,7 +10,7 @@ import httpx
 from shared.backoff import backoff_s
 from sightline.events import ServerSentEvent, server_sent_events
 from sightline.exits import CommandError, Exit
-from sightline.serving.service import check_stream, is_stream, passing, segment, unreachable
+from sightline.service_client import check_stream, is_stream, passing, segment, unreachable
 
 Job = dict[str, Any]
 PATH = "/v1/jobs"

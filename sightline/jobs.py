@@ -12,7 +12,7 @@ from sightline.commands import Json, Limit, Url, commands
 from sightline.exits import CommandError, Exit
 from sightline.follow import PATH, Job, Reader, follow, path_of, texts
 from sightline.progress import PlaceBar
-from sightline.serving.service import called, client_of, fetched
+from sightline.service_client import called, client_of, fetched
 from sightline.terminal import moment_if_any, note, plain, show, show_facts, show_json, show_table, span
 
 COLUMNS = ("ID", "STATUS", "MODEL", "AGE", "DETAIL")

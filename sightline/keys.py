@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from shared.api_keys import SCOPES
 from sightline.commands import Json, Url, commands
-from sightline.serving.service import called, segment
+from sightline.service_client import called, segment
 from sightline.terminal import moment, show, show_secret, show_table
 
 PATH = "/v1/admin/keys"

@@ -10,11 +10,11 @@ from shared.models_file import load_models
 from shared.settings import SettingsError
 from sightline.commands import Json, Url, commands
 from sightline.exits import CommandError, Exit
-from sightline.serving.service import called, segment
-from sightline.terminal import plain, show, show_table
+from sightline.service_client import called, segment
+from sightline.terminal import moment, plain, show, show_table, span
 
 PATH = "/v1/admin/models"
-COLUMNS = ("MODEL", "STATE", "WAITING", "RUNNING", "WORKERS")
+COLUMNS = ("MODEL", "STATE", "RESIDENCY", "WAITING", "RUNNING", "WORKERS")
 EXAMPLES = """\
 examples:
   sightline models list
@@ -81,7 +81,14 @@ def _show_added(model: dict[str, Any]) -> None:
 
 def _row(it: dict[str, Any]) -> tuple[str, ...]:
     waiting, workers = sum(it["queued"].values()), len(it["workers"])
-    return it["model"], standing(it), str(waiting), str(it["running"]), str(workers)
+    return (
+        it["model"],
+        standing(it),
+        residency(it["residency"]),
+        str(waiting),
+        str(it["running"]),
+        str(workers),
+    )
 
 
 def standing(it: dict[str, Any]) -> str:
@@ -90,6 +97,14 @@ def standing(it: dict[str, Any]) -> str:
         done = "drained" if it["drained"] else "draining"
         return f"{done}, paused" if it["paused"] else done
     return "paused" if it["paused"] else str(it["state"])
+
+
+def residency(it: dict[str, Any]) -> str:
+    """Since when the model is loaded or not, how long until it is, and why it was unloaded."""
+    about = it["state"] in ("loading", "cold") and f"about {span(it['estimated_time'])}"
+    facts = (it["since"] and f"since {moment(it['since'])}", about, it["reason"])
+    words = ", ".join(fact for fact in facts if fact)
+    return f"{it['state']} ({words})" if words else str(it["state"])
 
 
 def _rows(file: Path, wanted: str | None) -> Iterator[dict[str, Any]]:

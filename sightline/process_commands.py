@@ -5,13 +5,12 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from sightline.commands import commands, examples
+from sightline.commands import commands, examples, typed_path
 from sightline.exits import CommandError, Exit
-from sightline.serving.folder import typed_path
 from sightline.serving.model_argument import ModelArgument
 from sightline.serving.model_choice import Engine
 from sightline.serving.processes import become_api, become_courier, become_worker
-from sightline.serving.run import run
+from sightline.serving.run import run, run_node
 
 MODEL = "a hub id, a folder, or an id of models.toml; without it all models of models.toml are served"
 WORKERS = "worker processes of each model (default: one, or one for each GPU where MODEL is named)"
@@ -60,6 +59,22 @@ def _api(
 ) -> None:
     """Run one API process, for containers and supervisors of your own (docs/fleet.md)."""
     become_api(host, port)
+
+
+@app.command(
+    "node",
+    epilog=examples(
+        "SIGHTLINE_REDIS__URL=redis://10.0.0.5:6379/0 sightline node",
+        "CUDA_VISIBLE_DEVICES=0,1 sightline node             with two of the GPUs",
+        "SIGHTLINE_NODE__MEMORY_MB=60000 sightline node      and so much of each",
+    ),
+)
+def _node() -> Exit:
+    """Serve the models of models.toml, and those added through the service, on this machine's devices.
+
+    It loads what is asked for, and unloads what must make room for it (docs/fleet.md).
+    """
+    return run_node()
 
 
 @app.command(

@@ -21,11 +21,10 @@ from shared.store.script import Store, connect
 from shared.store.transfer import current_layout, layout_sl7
 from shared.store.transfer.lines import FORMAT, LINE, Finish, Kept, Start, written
 from shared.store.transfer.restore import RefusedError, StoreWriter
-from sightline.commands import commands
+from sightline.commands import commands, typed_path
 from sightline.exits import CommandError, Exit
 from sightline.progress import Bar
 from sightline.serving.data_server import record_server
-from sightline.serving.folder import typed_path
 from sightline.terminal import note
 from sightline.whole_file import replacing
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from sightline.commands import Json, Url, commands
-from sightline.serving.service import called, segment
+from sightline.service_client import called, segment
 from sightline.terminal import moment, plain, show, show_secret, show_table
 
 PATH = "/v1/webhooks"

@@ -114,10 +114,15 @@ class Heartbeat:
         faulthandler.cancel_dump_traceback_later()
         self._fingerprint, self._state = fingerprint, "ready"
         self._status.rows, self._status.fingerprint = engine.rows_now, fingerprint
-        self._facts, self._slots = facts, int(facts.get("slots", 1))
+        self._facts, self._slots = dict(facts), int(facts.get("slots", 1))
         self._status.slots = self._slots
         # Last: beats report its rows and slots from now on.
         self._engine = engine
+        self.report(facts)
+
+    def add(self, facts: dict[str, str]) -> None:
+        """Report what was learned of the lane since the worker is ready."""
+        self._facts.update(facts)
         self.report(facts)
 
     def watch(self, broker_watch: BrokerWatch) -> None:
@@ -125,11 +130,9 @@ class Heartbeat:
         self._broker_watch = broker_watch
 
     def stop(self, facts: dict[str, str]) -> None:
-        """Report that the worker is gone."""
+        """Report that the worker is gone; its thread, which may wait for the store, says nothing else."""
         self._stopping.set()
         self._state = "gone"
-        if self._thread.ident is not None:
-            self._thread.join()
         self.report(facts)
 
     def drain(self) -> None:
@@ -184,7 +187,7 @@ class Heartbeat:
         """
         self._status.rows, self._status.slots = engine.rows_now, slots_now(engine, self._slots)
         rows = {"rows": str(self._status.rows), "slots": str(self._status.slots)}
-        self._facts = self._facts | rows
+        self._facts.update(rows)
         return rows
 
     def report(self, facts: dict[str, str]) -> None:

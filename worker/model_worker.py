@@ -178,13 +178,16 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
     Ends the process with exit code 71 if the model cannot be loaded; callers then read why.
     """
     store, nudger, leases = connect_pipelined(settings.redis), Nudger(settings.redis), Leases()
-    worker = ids.worker_id()
+    worker = settings.worker.id or ids.worker_id()
     heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane, row=row)
     engine, slots = _load(model, heartbeat, threads, settings.pictures.max_side)
     context = _open_context(settings, store, nudger, engine, leases)
     broker_watch = BrokerWatch(nudger, leases, lane=model.lane, slots=slots)
     serve(settings.metrics, [model.id])
     heartbeat.watch(broker_watch)
+    # Only estimates wait for it: callers, who wait for the model, do not.
+    measuring = partial(_report_tokens, engine, model, heartbeat, settings.pictures.max_side)
+    threading.Thread(target=measuring, name="token rule", daemon=True).start()
     opened = ModelWorker(
         context=context,
         model=model,
@@ -232,7 +235,6 @@ def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int | None
         heartbeat.report({"load_guess_ms": str(int(guess * 1000)), "load_basis": basis})
         engine = engine.load()
     took_s = time.monotonic() - started
-    rule = measure_tokens(engine, model.id, max_side)
     # The engine may compute fewer rows than the model's row says, by which the threads were counted.
     slots = slots_now(engine, threads)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
@@ -240,10 +242,14 @@ def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int | None
         "load_ms": str(int(took_s * 1000)),
         "slots": str(slots),
         "max_side": str(max_side or ""),
-        "token_rule": rule.dumped() if rule else "",
     }
     heartbeat.ready(engine.fingerprint, ready, engine)
     return engine, slots
+
+
+def _report_tokens(engine: Engine, model: Model, heartbeat: Heartbeat, max_side: int | None) -> None:
+    rule = measure_tokens(engine, model.id, max_side)
+    heartbeat.add({"token_rule": rule.dumped() if rule else ""})
 
 
 @contextmanager

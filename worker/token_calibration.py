@@ -61,13 +61,16 @@ def _pictures(
     """Sides, tokens and seen sizes by sides; one of each if three pictures have the same, as with most."""
     least, most = sides[0], sides[-1]
     try:
-        cells = {_picture(engine, model, size) for size in ((least, least), (least, most), (most, most))}
+        cell = {size: _picture(engine, model, size) for size in ((least, least), (least, most), (most, most))}
     except CallerError:
         return (), (), ()
-    if len(cells) == 1:
-        [(tokens, seen)] = cells
+    # One that has the size that the others are shrunk to is shown as it is.
+    shown = {(tokens, seen or size) for size, (tokens, seen) in cell.items()}
+    if len(shown) == 1 or len(set(cell.values())) == 1:
+        [tokens, seen] = cell[most, most]
         return (), ((tokens,),), ((seen,),) if seen else ()
-    cell = {(a, b): _picture(engine, model, (a, b)) for at, a in enumerate(sides) for b in sides[at:]}
+    others = ((a, b) for at, a in enumerate(sides) for b in sides[at:])
+    cell |= {size: _picture(engine, model, size) for size in others if size not in cell}
     # A picture turned by 90 degrees has as many.
     counts = tuple(tuple(cell[min(w, h), max(w, h)][0] for h in sides) for w in sides)
     sizes = {size: seen or size for size, (_, seen) in cell.items()}

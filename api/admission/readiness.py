@@ -48,18 +48,25 @@ def draining(model: Model) -> Unavailable:
     return Unavailable("model_draining", f"The model {model.id} is being drained: it takes no new jobs.")
 
 
-def not_ready(model: Model, state: ModelState) -> ServiceError:
-    """The 503 of a model that answers nobody now, or the 500 of one that never will."""
+def not_ready(model: Model, state: ModelState, *, asked: bool = False) -> ServiceError:
+    """The 503 of a model that answers nobody now, or the 500 of one that never will.
+
+    `asked`: the call was a question, for which a cold model is loaded.
+    """
     if state.standing == "failed":
         return model_failed(model.id, state.lane.failed)
     if state.standing == "draining":
         return draining(model)
     if state.standing == "paused":
         return paused(model)
-    loading = state.standing == "loading"
-    standing = f"is starting, about {state.estimated_time:.0f} s" if loading else "has no worker"
+    words = {
+        "loading": "is starting",
+        "cold": "is not loaded; " + ("this call asked for it" if asked else "a question loads it"),
+    }
+    loads = state.standing in words
+    standing = f"{words[state.standing]}, about {state.estimated_time:.0f} s" if loads else "has no worker"
     return Unavailable(
-        "model_loading" if loading else "no_worker",
+        "model_loading" if loads else "no_worker",
         f"Model {model.id} {standing}.",
         retry_after=state.estimated_time,
         estimated_time=state.estimated_time,
@@ -90,7 +97,7 @@ def refusal(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceErr
         case "draining":
             return draining(model)
         case "unready":
-            return not_ready(model, model_state(model, lane))
+            return not_ready(model, model_state(model, lane), asked=True)
         case _:
             return InternalError()
 

@@ -8,7 +8,7 @@ import { queue, rows } from "./line.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
-import { ago, bytes, clock, number, plain, plural, PRIORITIES, REFUSALS, seconds, short } from "./words.js";
+import { ago, bytes, clock, number, plain, plural, PRIORITIES, REFUSALS, residency, seconds, short } from "./words.js";
 import { call } from "./wire.js";
 
 const MINUTES = 15;
@@ -74,7 +74,7 @@ function everything() {
       "Name one in models.toml, or start one by its id or folder:",
       "sightline run HuggingFaceTB/SmolVLM-256M-Instruct",
     );
-  const idle = state.fleet.every((row) => !row.workers.length && !waiting(row));
+  const idle = state.fleet.every((row) => !row.workers.length && row.state !== "cold" && !waiting(row));
   return [
     make("dl", { class: "totals" }, totals().map(total)),
     idle &&
@@ -172,7 +172,7 @@ function header(row) {
     {},
     make("h2", {}, make("span", { class: "owner" }, owner), short(row.model)),
     make("span", { class: `state ${kind}` }, word),
-    make("span", { class: "muted" }, who_did_it(row)),
+    make("span", { class: "muted" }, whereabouts(row)),
     make("span", { class: "acts" }, controls(row)),
   );
 }
@@ -201,8 +201,9 @@ function line(row, broken) {
 // Without keys, all callers are one.
 const who = (name) => (name === "local" ? "the command line or page on this machine" : name);
 
-function who_did_it(row) {
-  if (!row.paused && !row.draining) return "";
+// What operators said of it, and else whether it is loaded.
+function whereabouts(row) {
+  if (!row.paused && !row.draining) return residency(row.residency);
   const [at, by] = row.draining ? [row.draining_at, row.draining_by] : [row.paused_at, row.paused_by];
   const effect = row.draining ? MEANING.drain : "Jobs are taken and wait";
   return at ? `${effect}. By ${who(by)}, ${clock(at)}, ${ago(at)}` : effect;
@@ -228,7 +229,7 @@ function crew(row, broken) {
   const gone = make(
     "li",
     { class: `gone${broken ? "" : " idle"}` },
-    last ? `${last.host} lost ${ago(last.seen_at)}` : "No worker",
+    row.state === "cold" ? "Not loaded" : last ? `${last.host} lost ${ago(last.seen_at)}` : "No worker",
   );
   return make("ul", { class: "crew" }, row.workers.length ? row.workers.map(member) : gone);
 }

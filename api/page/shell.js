@@ -4,7 +4,7 @@ import { action, shortcut } from "./actions.js";
 import { $, icon, make, say, settle } from "./dom.js";
 import { banner } from "./banner.js";
 import { changed, paints, state } from "./store.js";
-import { number, short } from "./words.js";
+import { number, residency, short } from "./words.js";
 import { no_courier, standing, sum_rows, waiting, wrong } from "./fleet.js";
 import { keep_key } from "./wire.js";
 
@@ -97,7 +97,7 @@ function model([id, name]) {
     { "data-key": id },
     make(
       "a",
-      { href: row ? "#operations" : "#ask", title: `${id}: ${word}` },
+      { href: row ? "#operations" : "#ask", title: [`${id}: ${word}`, row && residency(row.residency)].filter(Boolean).join(". ") },
       make("i", { class: `dot ${kind}`, role: "img", "aria-label": word }),
       make("span", { class: "name" }, short(id)),
       row

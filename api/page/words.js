@@ -15,6 +15,7 @@ export const outcome_word = (outcome) => STATUSES[outcome ?? "running"]?.[0] ?? 
 export const STANDINGS = {
   ready: ["Ready", "good"],
   loading: ["Loading", "active"],
+  cold: ["Cold", "idle"],
   paused: ["Paused", "warn"],
   draining: ["Draining", "warn"],
   drained: ["Drained", "warn"],
@@ -24,6 +25,7 @@ export const STANDINGS = {
 export const REASONS = {
   fetching_inputs: "Fetching pictures",
   model_loading: "The model is loading",
+  cold: "The model is not loaded",
   no_worker: "No worker",
   paused: "The model is paused",
   retrying: "Trying again",
@@ -89,6 +91,15 @@ export function clock(unix) {
   const at = new Date(unix * 1000);
   const time = TIME.format(at);
   return at.toDateString() === new Date().toDateString() ? time : `${DAY.format(at)} ${time}`;
+}
+
+// Whether a model is in a device's memory, as `residency` tells.
+export function residency({ state, since, estimated_time, reason }) {
+  const at = since ? clock(since) : "";
+  if (state === "resident") return at && `Loaded since ${at}`;
+  if (state === "loading") return `Loading${at && ` since ${at}`}, about ${about(estimated_time)} more`;
+  if (state !== "cold") return "";
+  return `A question loads it, in about ${about(estimated_time)}${reason ? `. Unloaded ${at}: ${reason}` : ""}`;
 }
 
 export const ago = (unix) => `${seconds(Math.max(0, now() - unix))} ago`;

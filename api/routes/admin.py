@@ -87,7 +87,7 @@ async def fleet(http: Request) -> Json[Fleet]:
     rows = context.models.rows
     fleets = zip(rows, await context.jobs.fleet(rows), strict=True)
     couriers = to_couriers(*await context.jobs.couriers())
-    return Json({"models": [to_model_fleet(row.id, state) for row, state in fleets], "couriers": couriers})
+    return Json({"models": [to_model_fleet(row, state) for row, state in fleets], "couriers": couriers})
 
 
 @fleet_router.get(

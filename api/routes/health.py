@@ -20,11 +20,13 @@ from api.server.middleware import ENDING
 from api.server.route import Json, ServiceRoute
 from api.server.shutdown import KEY, Shutdown
 from shared.errors import Unavailable
+from shared.estimate import Lane
+from shared.models import Model
 
 router = APIRouter(route_class=ServiceRoute, tags=["health"], responses=refusals("HuggingFaceError"))
 
 NOT_READY = answer(
-    "No model is loaded, or the record store is out of reach or takes no writes.",
+    "No model is loaded or can be, or the record store is out of reach or takes no writes.",
     headers=("retry-after",),
     schema={"anyOf": [{"$ref": f"{REF}Readiness"}, {"$ref": f"{REF}HuggingFaceError"}]},
 )
@@ -50,8 +52,8 @@ async def health(http: Request) -> Json[Health]:
 
 @router.get(
     "/ready",
-    summary="200 when some model is loaded, else 503; 503 too where this process ends.",
-    responses={200: answer("Some model is loaded."), 503: NOT_READY},
+    summary="200 when some model is loaded, or would be if asked, else 503; 503 too where this process ends.",
+    responses={200: answer("Some model answers when it is asked."), 503: NOT_READY},
 )
 async def ready(http: Request) -> Json[Readiness]:
     shutdown: Shutdown | None = getattr(http.state, KEY, None)
@@ -63,14 +65,19 @@ async def ready(http: Request) -> Json[Readiness]:
         raise Unavailable("store_unavailable", message, retry_after=5)
     states = {model.id: await context.jobs.model_state(model) for model in context.models.rows}
     # A paused or drained model is still loaded: its process need not be replaced.
-    loaded = any(state.lane.state == "ready" for state in states.values())
+    answers = any(_answers(model, states[model.id].lane) for model in context.models.rows)
     body: Readiness = {
-        "status": "ready" if loaded else "not_ready",
+        "status": "ready" if answers else "not_ready",
         "models": {name: state.standing for name, state in states.items()},
         "memory": await store_memory(context),
         "blobs": await _blobs(context),
     }
-    return Json(body) if loaded else Json(body, 503, {"retry-after": retry_after(None)})
+    return Json(body) if answers else Json(body, 503, {"retry-after": retry_after(None)})
+
+
+def _answers(model: Model, lane: Lane) -> bool:
+    """What is loaded when it is asked for need not stand yet: nobody would come to ask."""
+    return lane.state in ("ready", "cold") or (model.keep_alive_s is not None and lane.cold > 0)
 
 
 async def store_memory(context: ProcessContext) -> StoreMemory:

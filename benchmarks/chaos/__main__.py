@@ -12,9 +12,10 @@ import secrets
 import textwrap
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +27,7 @@ from benchmarks.chaos.clients import Client, read_all
 from benchmarks.chaos.faults import (
     DECK,
     REPORT,
+    Fault,
     FaultInjector,
     InjectedFault,
     Recoveries,
@@ -35,7 +37,7 @@ from benchmarks.chaos.faults import (
     plan,
     recoveries,
 )
-from benchmarks.chaos.history import History, Story, Verdict, judge, questions
+from benchmarks.chaos.history import History, Question, Story, Verdict, judge, questions
 from benchmarks.chaos.operations import Operations
 from benchmarks.chaos.services import ChaosServices
 from benchmarks.frame import command, longest, report
@@ -59,14 +61,17 @@ FLAWS = ("lost", "doubled", "stuck", "torn", "untold")
 
 @dataclass(frozen=True)
 class Outcome:
+    """`lines` is what nodes said."""
+
     history: History
     verdict: Verdict
     landed: Sequence[InjectedFault]
     missed: int
     longest_ms: dict[str, float]
     recoveries: Recoveries
-    decoders: Collection[psutil.Process]
-    decoders_left: int = 0
+    children: Collection[psutil.Process]
+    lines: Sequence[str]
+    children_left: int = 0
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
@@ -76,29 +81,39 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     return report.Findings(figures, _picture(outcome), _bounds(figures), summary=summary)
 
 
-def run(jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
+def run(
+    jobs: int,
+    rate: float,
+    seed: int,
+    say: command.Say,
+    make: Callable[[Path], ChaosServices] = ChaosServices,
+    deck: Mapping[str, int] = DECK,
+) -> Outcome:
     """Ask `jobs` questions, `rate` a second, while faults strike."""
-    with opened_services(ChaosServices) as opened:
+    with opened_services(make) as opened:
         say(f"everything serves: {jobs} jobs at {rate:g} a second, seed {seed}")
-        outcome = command.run(_run(opened, jobs, rate, seed, say))
-    return replace(outcome, decoders_left=services.still_alive(outcome.decoders))
+        asked = questions(seed, jobs, [row.id for row in opened.models.rows])
+        outcome = command.run(_run(opened, asked, rate, plan(seed, jobs, LEASE_S, deck), say))
+    return replace(outcome, children_left=services.still_alive(outcome.children))
 
 
-async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
+async def _run(
+    opened: ChaosServices, asked: Sequence[Question], rate: float, faults: Sequence[Fault], say: command.Say
+) -> Outcome:
     # Between faults no connection is kept, whose other end may have been killed.
     async with _http(0) as http, _http(0) as caller, _http(IDLE_CONNECTIONS) as quiet:
-        asked = [Story(question) for question in questions(seed, jobs)]
-        history, all_asked = History(asked.copy()), asyncio.Event()
+        stories = [Story(question) for question in asked]
+        history, all_asked = History(stories.copy()), asyncio.Event()
         operations = Operations(opened, http, caller, history)
         await operations.register()
         injector = FaultInjector(opened, operations)
-        questioning = _ask_all(http, opened, asked, rate, all_asked)
+        questioning = _ask_all(http, opened, stories, rate, all_asked)
         async with (
             _background(questioning) as asking,
             _background(_report(history, injector, say)),
             _background(injector.read_slow_log()),
         ):
-            await injector.run(plan(seed, jobs, LEASE_S), all_asked)
+            await injector.run(faults, all_asked)
             say(f"the last fault has passed; {history.open} questions have no answer yet")
             await _while_any_ends([asking, *operations.polls], history)
             say("the last deliveries")
@@ -112,7 +127,8 @@ async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: co
         landed=tuple(injector.landed),
         missed=injector.missed,
         longest_ms=injector.longest.figures,
-        decoders=injector.decoders,
+        children=injector.children,
+        lines=[line for node in opened.of_kind("node") for line in node.lines()],
         recoveries=recoveries(history.stories, injector.landed, _pids(opened), LEASE_S),
     )
 
@@ -192,7 +208,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "outcomes": dict(Counter(row.outcome or "none" for run in runs for row in run).most_common()),
         "faults": dict(Counter(fault.kind for fault in outcome.landed).most_common()),
         "faults_that_found_nobody": outcome.missed,
-        "decoders_left": outcome.decoders_left,
+        "decoders_left": outcome.children_left,
         "retries": sum(story.retries for story in stories),
         "streams_resumed": sum(story.resumed for story in stories),
         "settings": services.QUEUE,
@@ -233,16 +249,7 @@ def _spread(name: str, seconds: Sequence[float]) -> dict[str, float | None]:
 def _picture(outcome: Outcome) -> Figure:
     """When jobs were accepted and ended next to the faults, and how long recovery took."""
     figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
-    stories = outcome.history.stories
-    accepted = [story.accepted_at for story in stories if story.accepted_at]
-    report.counts(left, accepted, min(accepted), "accepted")
-    report.counts(left, [story.ended_at for story in stories if story.ended_at], min(accepted), "ended")
-    for fault in outcome.landed:
-        if fault.name == "redis":
-            left.axvspan(
-                fault.at - min(accepted), fault.until - min(accepted), color=report.SERIES[3], alpha=0.3
-            )
-    report.label(left, "s since the first job was accepted (red: Redis hit)", "jobs")
+    draw_jobs(left, outcome)
     labels = ("no restart of Redis lately", "after a restart of Redis")
     limits = (LEASE_S + ALLOWANCE_S, 2 * LEASE_S + ALLOWANCE_S)
     for seconds, label, limit in zip(_parted(outcome.recoveries.all), labels, limits, strict=True):
@@ -250,6 +257,20 @@ def _picture(outcome: Outcome) -> Figure:
         right.axvline(limit, color=line.get_color(), linestyle="--", linewidth=1)
     report.label(right, "s from the fault to the next claim (dashed: limit of p99)", loc="lower right")
     return figure
+
+
+def draw_jobs(panel: Any, outcome: Outcome) -> None:
+    """When they were accepted and ended next to the faults of the record server."""
+    stories = outcome.history.stories
+    accepted = [story.accepted_at for story in stories if story.accepted_at]
+    report.counts(panel, accepted, min(accepted), "accepted")
+    report.counts(panel, [story.ended_at for story in stories if story.ended_at], min(accepted), "ended")
+    for fault in outcome.landed:
+        if fault.name == "redis":
+            panel.axvspan(
+                fault.at - min(accepted), fault.until - min(accepted), color=report.SERIES[3], alpha=0.3
+            )
+    report.label(panel, "s since the first job was accepted (red: Redis hit)", "jobs")
 
 
 if __name__ == "__main__":

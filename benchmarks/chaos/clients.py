@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import httpx
 
 from benchmarks.chaos.history import FAILURES, Attempt, End, History, Story, end_of
-from benchmarks.chaos.services import MODEL
 from shared.job import LEAP
 
 DONE = "[DONE]"
 RETRYABLE = frozenset({408, 429, 502, 503, 504})
+PASSING = ("model_not_found", "model_failed")
 ENDED = ("succeeded", "failed", "cancelled")
 STREAMED = ("follow", "chat_stream")
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 1.0
@@ -148,7 +148,7 @@ class Client:
         """Until it is accepted: the job, also one whose record was lost before its answer arrived."""
         question = self._story.question
         prompt = {"prompt": question.prompt} | ({"image": self._picture} if question.picture else {})
-        async for reply in self._tries("POST", "/v1/jobs", json={"model": MODEL, "input": prompt}):
+        async for reply in self._tries("POST", "/v1/jobs", json={"model": question.model, "input": prompt}):
             if reply.status_code == 202:
                 return str(reply.json()["id"])
             if self._has_failed(reply):
@@ -239,7 +239,8 @@ class Client:
             await self._pause()
 
     def _chat_body(self) -> dict[str, Any]:
-        return {"model": MODEL, "messages": [{"role": "user", "content": self._story.question.prompt}]}
+        question = self._story.question
+        return {"model": question.model, "messages": [{"role": "user", "content": question.prompt}]}
 
     def _url(self) -> str:
         return self._dice.choice(self._urls)
@@ -262,8 +263,8 @@ class Client:
 
 
 def is_refused_for_now(reply: httpx.Response) -> bool:
-    """Whether to ask again: also where a fault has removed the model, which comes back."""
-    return reply.status_code in RETRYABLE or _error_of(reply).get("code") == "model_not_found"
+    """Whether to ask again: also where a fault has removed the model or killed its load, and that passes."""
+    return reply.status_code in RETRYABLE or _error_of(reply).get("code") in PASSING
 
 
 def _error_of(reply: httpx.Response) -> dict[str, Any]:

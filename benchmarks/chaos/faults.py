@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import psutil
 
-from benchmarks.chaos.history import Attempt, End, Story
+from benchmarks.chaos.history import MODEL, Attempt, End, Story
 from benchmarks.chaos.operations import Operations
-from benchmarks.chaos.services import MODEL, ChaosServices
+from benchmarks.chaos.services import ChaosServices
 from benchmarks.frame.longest import LongestCalls
 from benchmarks.frame.services import Process
 
@@ -49,6 +49,7 @@ DURATIONS = {
     "worker_paused": (1.2, 2.0),
     "courier_paused": (1.0, 6.0),
     "api_paused": (0.5, 3.0),
+    "node_paused": (1.0, 6.0),
     "redis_killed": (0.0, 1.5),
     "redis_paused": (1.0, 6.0),
     "redis_full": (1.5, 3.5),
@@ -63,17 +64,21 @@ SIGNALS = {
     "worker_deaf": signal.SIGUSR1,
     "courier_killed": signal.SIGKILL,
     "api_killed": signal.SIGKILL,
+    "node_killed": signal.SIGKILL,
+    "node_drained": signal.SIGTERM,
 }
-"""The last two of a worker: see `benchmarks.chaos.worker`."""
+"""What the two user signals do to a worker: see `benchmarks.chaos.worker`."""
 LINE_FAULTS = {"worker_cut_off": "cut", "replies_lost": "lose"}
 AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off", "worker_deaf", "replies_lost")
 """Faults that seek a worker that serves."""
+CHILD_FAULTS = ("decoder_killed", "copy_killed", "loading_killed", "leaving_killed", "fork_server_killed")
+"""Faults that hit a process which one of ours has started."""
 OPERATIONS = ("record_broken", "model_removed", "burst")
 """Faults that hit no process: see `benchmarks.chaos.operations`."""
 ROOM_BYTES = 2**16
 """What a nearly full store may still take."""
-BREAK_TRIES, BREAK_PAUSE_S = 50, 0.1
-"""How often a job is looked for whose record can be broken, and how long between two looks."""
+TRIES, PAUSE_S = 50, 0.1
+"""How often a job whose record can be broken, or a child, is looked for, and the pause between two looks."""
 LOG_READ_S = 1.0
 """How often the record server's slow log is read."""
 ANSWER_LOST = End("succeeded", "")
@@ -139,14 +144,14 @@ class Recoveries:
     unexplained: Mapping[str, int]
 
 
-def plan(seed: int, count: int, lease_s: float) -> list[Fault]:
+def plan(seed: int, count: int, lease_s: float, deck: Mapping[str, int] = DECK) -> list[Fault]:
     """One fault in every period, anywhere in it."""
     dice = random.Random(seed)  # noqa: S311
     kinds: list[str] = []
     while len(kinds) < count:
-        deck = [kind for kind, times in DECK.items() for _ in range(times)]
-        dice.shuffle(deck)
-        kinds += deck
+        round_ = [kind for kind, times in deck.items() for _ in range(times)]
+        dice.shuffle(round_)
+        kinds += round_
     return [_fault(dice, number, kind, lease_s) for number, kind in enumerate(kinds[:count])]
 
 
@@ -167,13 +172,13 @@ def serves(worker: Process) -> bool:
 class FaultInjector:
     """One run's faults. `landed` grows while it runs; `missed` counts those that found nobody alive.
 
-    `decoders` are the processes that decoded pictures as a fault struck.
+    `children` are the processes that ours had started as a fault struck.
     """
 
     def __init__(self, services: ChaosServices, operations: Operations) -> None:
         self.landed: list[InjectedFault] = []
         self.missed = 0
-        self.decoders: set[psutil.Process] = set()
+        self.children: set[psutil.Process] = set()
         self.longest = LongestCalls()
         self._services, self._operations = services, operations
         self._records = services.records
@@ -191,7 +196,7 @@ class FaultInjector:
                 strikes.create_task(self._strike(fault))
 
     async def _strike(self, fault: Fault) -> None:
-        self.decoders.update(self._services.decoders())
+        self.children.update(self._services.children())
         if fault.kind.startswith("redis"):
             # One at a time: a server that is down cannot be paused.
             async with self._store_is_hit:
@@ -200,8 +205,8 @@ class FaultInjector:
                 self.landed.append(InjectedFault(fault.kind, "redis", None, at, time.time()))
         elif fault.kind in OPERATIONS:
             await self._operate(fault)
-        elif fault.kind == "decoder_killed":
-            self._kill_decoder(fault)
+        elif fault.kind in CHILD_FAULTS:
+            await self._kill_child(fault)
         elif victim := self._victim(fault):
             at, pid = time.time(), victim.pid
             await self._strike_process(fault, victim)
@@ -230,13 +235,16 @@ class FaultInjector:
             if victim.pid == pid:
                 victim.send(signal.SIGCONT)
 
-    def _kill_decoder(self, fault: Fault) -> None:
-        """Of any worker, at work or not."""
-        if found := self._services.decoders():
-            with contextlib.suppress(psutil.Error):
-                found[fault.victim % len(found)].kill()
-            self.landed.append(InjectedFault(fault.kind, "decoder", None, time.time(), time.time()))
-        self.missed += not found
+    async def _kill_child(self, fault: Fault) -> None:
+        """At work or not; the next one where none is there now."""
+        for _ in range(TRIES):
+            if found := await asyncio.to_thread(self._services.children, fault.kind):
+                with contextlib.suppress(psutil.Error):
+                    found[fault.victim % len(found)].kill()
+                self.landed.append(InjectedFault(fault.kind, "child", None, time.time(), time.time()))
+                return
+            await asyncio.sleep(PAUSE_S)
+        self.missed += 1
 
     async def _operate(self, fault: Fault) -> None:
         at, name = time.time(), MODEL
@@ -253,12 +261,12 @@ class FaultInjector:
 
     async def _break_record(self, victim: int) -> str:
         """Of the first job that has not ended; "" where none came for some seconds."""
-        for _ in range(BREAK_TRIES):
+        for _ in range(TRIES):
             async with self._store_is_hit:
                 broken = await asyncio.to_thread(self._operations.break_record, victim)
             if broken is not None:
                 return broken
-            await asyncio.sleep(BREAK_PAUSE_S)
+            await asyncio.sleep(PAUSE_S)
         return ""
 
     async def _strike_store(self, kind: str, for_s: float) -> None:

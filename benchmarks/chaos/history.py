@@ -6,11 +6,13 @@ The history is the checker's only source; the right answers are known beforehand
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import httpx
 
+MODEL = "chaos/echo"
 Way = Literal["poll", "follow", "chat", "chat_stream"]
 WAYS: dict[Way, int] = {"poll": 4, "follow": 3, "chat": 2, "chat_stream": 1}
 """How many of ten clients ask in each way: poll or follow a job, or make a call that waits or streams."""
@@ -42,6 +44,7 @@ class Question:
     way: Way
     prompt: str
     picture: bool
+    model: str = MODEL
 
     @property
     def answer(self) -> str:
@@ -150,7 +153,8 @@ class Verdict:
         return {name: value for name, value in asdict(self).items() if name != "findings"}
 
 
-def questions(seed: int, count: int) -> list[Question]:
+def questions(seed: int, count: int, models: Sequence[str] = (MODEL,)) -> list[Question]:
+    """Of the models by turns."""
     dice = random.Random(seed)  # noqa: S311
     drawn: list[Question] = []
     for number in range(count):
@@ -160,7 +164,7 @@ def questions(seed: int, count: int) -> list[Question]:
         prompt = " ".join(f"q{number}w{place}" for place in range(dice.randint(SHORTEST, LONGEST)))
         if number > LONGEST and dice.random() < SAME_SHARE:
             prompt = drawn[-dice.randint(1, 10)].prompt
-        drawn.append(Question(number, way, prompt, picture))
+        drawn.append(Question(number, way, prompt, picture, models[number % len(models)]))
     return drawn
 
 

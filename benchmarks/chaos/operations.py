@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 
 from benchmarks.chaos.clients import Client, is_refused_for_now
-from benchmarks.chaos.history import History, Story, equal_questions
+from benchmarks.chaos.history import MODEL, History, Story, equal_questions
 from benchmarks.chaos.receiver import HOSTS
-from benchmarks.chaos.services import MODEL, ROW, ChaosServices
+from benchmarks.chaos.services import ChaosServices
 from benchmarks.webhooks.receivers import any_delivery, read
 
 BURST, LATER_BURSTS, BURST_SHARE = 1000, 0.1, 0.1
@@ -69,7 +69,7 @@ class Operations:
     async def remove_model(self, for_s: float) -> None:
         await self._call(self._operator, "DELETE", f"/v1/admin/models/{MODEL}")
         await asyncio.sleep(for_s)
-        await self._call(self._operator, "POST", "/v1/admin/models", ROW)
+        await self._call(self._operator, "POST", "/v1/admin/models", dict(self._services.row))
 
     def break_record(self, victim: int) -> str | None:
         """The record and its field; None where all jobs have ended."""

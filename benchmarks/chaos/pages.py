@@ -21,10 +21,10 @@ from PIL import Image
 
 from benchmarks.chaos import services
 from benchmarks.chaos.faults import OPERATIONS, FaultInjector, InjectedFault, plan
-from benchmarks.chaos.history import History
+from benchmarks.chaos.history import MODEL, History
 from benchmarks.chaos.operations import Operations
 from benchmarks.chaos.receiver import HOSTS
-from benchmarks.chaos.services import MODEL, ChaosServices
+from benchmarks.chaos.services import ChaosServices
 from benchmarks.frame import command, report
 from benchmarks.frame.services import opened as opened_services
 from benchmarks.frame.statistics import Bound

@@ -5,17 +5,18 @@ import contextlib
 import json
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 from PIL import Image
 from redis.exceptions import RedisError
 
-from benchmarks.chaos.history import PICTURE_SIZE
+from benchmarks.chaos.history import MODEL, PICTURE_SIZE
 from benchmarks.frame.services import Installation, Process, free_port
 
-MODEL = "chaos/echo"
 WORKERS, APIS, COURIERS = 3, 2, 2
 ROWS = 16
 STEP_S = 0.02
@@ -32,8 +33,8 @@ ENVIRONMENT = {
 }
 ROW = {"id": MODEL, "engine": "echo", "rows": ROWS, "options": {"step_s": STEP_S}}
 """As the models file has it, and as an operator adds it again."""
-DECODER, DECODER_END_S = "shared.media.decode_picture", 10.0
-"""The module of a process that decodes pictures, and how soon it ends after its worker."""
+DECODER, CHILD_END_S = "shared.media.decode_picture", 10.0
+"""The module of a process that decodes pictures, and how soon one ends after who started it."""
 MODELS = f"""
 [[models]]
 id = "{MODEL}"
@@ -46,8 +47,11 @@ options = {{ step_s = {STEP_S} }}
 class ChaosServices(Installation):
     """Every process by name: `api-1`, `worker-1`, `courier-1` and so on."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, MODELS, ENVIRONMENT)
+    row: Mapping[str, Any] = ROW
+    """Of the model that an operator removes, as it comes back."""
+
+    def __init__(self, folder: Path, models: str = MODELS) -> None:
+        super().__init__(folder, models, ENVIRONMENT)
         self._api_ports = [free_port() for _ in range(APIS)]
         self._proxy_ports = [free_port() for _ in range(WORKERS)]
         self._web_port, self.hook_port = free_port(), free_port()
@@ -70,13 +74,20 @@ class ChaosServices(Installation):
         self.python("receiver", "benchmarks.chaos.receiver", str(self.calls), str(self.hook_port))
         for number, port in enumerate(self._api_ports, 1):
             self.api(port, f"api-{number}", restarts=True)
-        for number in range(1, WORKERS + 1):
-            env = {"SIGHTLINE_REDIS__URL": self.worker_urls[number - 1]}
-            self.worker(name=f"worker-{number}", app="benchmarks.chaos.worker", env=env, restarts=True)
+        workers = self.start_workers()
         for number in range(COURIERS):
             self.courier(f"courier-{number + 1}", restarts=True)
         for url in self.urls:
-            self.wait_until(f"{url}/status/{MODEL}", serves=_has_all_workers, key=ADMIN_KEY)
+            self.wait_until(
+                f"{url}/status/{MODEL}", serves=partial(_has_workers, count=workers), key=ADMIN_KEY
+            )
+
+    def start_workers(self) -> int:
+        """Returns for how many of the first model the start waits."""
+        for number in range(1, WORKERS + 1):
+            env = {"SIGHTLINE_REDIS__URL": self.worker_urls[number - 1]}
+            self.worker(name=f"worker-{number}", app="benchmarks.chaos.worker", env=env, restarts=True)
+        return WORKERS
 
     def start_records(self) -> None:
         """With a proxy before each worker."""
@@ -91,8 +102,8 @@ class ChaosServices(Installation):
     def of_kind(self, kind: str) -> list[Process]:
         return [process for name, process in self.processes.items() if name.startswith(f"{kind}-")]
 
-    def decoders(self) -> list[psutil.Process]:
-        """The processes that decode pictures for workers."""
+    def children(self, kind: str = "") -> list[psutil.Process]:  # noqa: ARG002
+        """The processes of workers that such a fault may hit, "" for any: here those that decode pictures."""
         found: list[psutil.Process] = []
         for worker in self.of_kind("worker"):
             with contextlib.suppress(psutil.Error):
@@ -124,10 +135,10 @@ class ChaosServices(Installation):
         self.run("web", sys.executable, "-m", *argv)
 
 
-def still_alive(decoders: Iterable[psutil.Process]) -> int:
-    """How many outlive the workers that started them, and with them the memory that they share."""
-    return len(psutil.wait_procs(list(decoders), DECODER_END_S)[1])
+def still_alive(children: Iterable[psutil.Process]) -> int:
+    """How many outlive the processes that started them, and with them the memory that they share."""
+    return len(psutil.wait_procs(list(children), CHILD_END_S)[1])
 
 
-def _has_all_workers(status: bytes) -> bool:
-    return bool(json.loads(status)["workers"] == WORKERS)
+def _has_workers(status: bytes, count: int) -> bool:
+    return bool(json.loads(status)["workers"] == count)

@@ -8,7 +8,7 @@ import http.client
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -44,10 +44,11 @@ class UnexpectedAnswerError(Exception):
 
 
 class Caller:
-    """One kept connection for requests one after the other; JSON both ways."""
+    """One kept connection for requests one after the other; JSON both ways. Each has the headers `more`."""
 
-    def __init__(self, port: int, limit_s: float = LIMIT_S) -> None:
+    def __init__(self, port: int, limit_s: float = LIMIT_S, more: Mapping[str, str] | None = None) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit_s)
+        self._sent = {"content-type": "application/json", **(more or {})}
         self.headers: Any = {}
 
     def call(self, method: str, path: str, body: bytes = b"", *, expected: Sequence[int] = (200, 202)) -> Any:
@@ -58,7 +59,7 @@ class Caller:
         self, method: str, path: str, body: bytes = b"", *, expected: Sequence[int] = (200, 202)
     ) -> bytes:
         """The answer's bytes. Raises UnexpectedAnswerError."""
-        self._connection.request(method, path, body, {"content-type": "application/json"})
+        self._connection.request(method, path, body, self._sent)
         response = self._connection.getresponse()
         answer = response.read()
         if response.status not in expected:

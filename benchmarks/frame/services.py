@@ -307,6 +307,22 @@ class Installation(Services):
         return self.run(name, str(python), "-m", *argv, env=whole, **how)
 
 
+class NodeInstallation(Installation):
+    """With a node that loads who is asked for; two of the models have room at a time."""
+
+    def __init__(self, folder: Path, models: str, environment: Env) -> None:
+        super().__init__(folder, models, environment)
+        self.api_port = free_port()
+
+    def start(self) -> None:
+        self.add(self.records)
+        self.courier()
+        self.api(self.api_port)
+        self.run("node", sys.executable, "-m", "sightline", "node", env=self.environment)
+        # The first rows stand before anybody asks.
+        self.wait_until(f"http://127.0.0.1:{self.api_port}/models/{self.models.rows[1].id}/health")
+
+
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     with TemporaryDirectory(prefix="sightline-bench-") as folder:

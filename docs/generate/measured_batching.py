@@ -10,7 +10,7 @@ from benchmarks.frame.statistics import ratio
 from docs.generate.tables import rows_of
 
 ON = {1: "one thread", 2: "the whole machine"}
-WHOLE, SHOWN = "mid", ("16", "32")
+WHOLE, SHOWN = "mid", ("32",)
 """The model and the numbers of callers on the page; the JSON and the plot have all."""
 MACHINE = """
 Model `mid`, the whole machine. Ours are two workers with one thread each (`continuous`), or one worker

@@ -409,6 +409,10 @@ class WorkerSettings(Group):
     model: str = Field(
         "", description="Id of the model this worker serves; empty = the first of the models file."
     )
+    id: str = Field("", description="Its name in the records, which a node gives; empty = a new one.")
+    row: str = Field(
+        "", description="The model's row as JSON, which a node gives; empty = the models file's."
+    )
     threads: int = Field(
         1,
         ge=1,
@@ -417,6 +421,20 @@ class WorkerSettings(Group):
     )
     load_limit_s: float = Field(
         3600, gt=0, description="A model that is not loaded after this long, download included, has failed."
+    )
+
+
+class NodeSettings(Group):
+    """Which models a machine's node loads, and when it unloads them."""
+
+    memory_mb: int | None = Field(
+        None,
+        ge=1,
+        description="Memory of each device for models, in MiB; by default what is free.",
+    )
+    min_resident_s: float = Field(5, ge=0, description="A loaded model stays at least this long.")
+    max_wait_s: float = Field(
+        120, gt=0, description="After this long, idle models are unloaded for one that is asked for."
     )
 
 
@@ -443,8 +461,8 @@ class Settings(BaseSettings):
     )
     heartbeat_file: Path | None = Field(
         None,
-        description="File that a worker or courier writes at every heartbeat, for container probes: "
-        "loading (a courier always), ready or gone.",
+        description="File that a node, worker or courier writes at every heartbeat, for container probes: "
+        "loading (a courier always), ready (a node always) or gone.",
     )
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()
@@ -458,6 +476,7 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     webhook: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()
+    node: NodeSettings = NodeSettings()
     metrics: MetricsSettings = MetricsSettings()
     traces: TraceSettings = TraceSettings()
 

@@ -52,12 +52,11 @@ def _flag(value: str) -> bool:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("sampling_rate", "context_length"), int),
-    **dict.fromkeys(("load_basis", "failed", "engine", "engine_reason", "token_rule"), str),
-    **dict.fromkeys(
-        ("rows", "slots", "service_ms", "load_started_ms", "load_ms", "load_guess_ms", "first_queued_ms"),
-        float,
-    ),
+    **dict.fromkeys(("sampling_rate", "context_length", "cold"), int),
+    **dict.fromkeys(("load_basis", "failed", "unloaded", "engine", "engine_reason", "token_rule"), str),
+    **dict.fromkeys(("rows", "slots", "service_ms", "first_queued_ms"), float),
+    **dict.fromkeys(("load_started_ms", "load_ms", "load_guess_ms", "load_in_ms"), float),
+    **dict.fromkeys(("resident_ms", "unloaded_ms"), float),
     "samples": _flag,
     "videos": _flag,
     "tools": read_syntax,
@@ -84,6 +83,7 @@ def lane(reply: list[Any]) -> Lane:
         extra_queued=counts.get("wide_queued", 0),
         extra_running=counts.get("wide_running", 0),
         retrying=counts.get("retrying", 0),
+        arrivals=counts.get("arrivals", 0),
         now_ms=now_ms,
         paused="paused" in counts,
         paused_at_ms=counts.get("paused_at"),

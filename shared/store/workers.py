@@ -1,6 +1,6 @@
 """What workers report of themselves, and a read of all lines with their workers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -47,15 +47,38 @@ def beat(
     return ScriptCall("beat", arguments, lambda reply: reply, constants=constants(settings))
 
 
+def place(
+    settings: Settings, *, lane: str, worker: str, known: int, record: dict[str, str]
+) -> ScriptCall[Literal["OK", "taken"]]:
+    """Say that a worker is about to load; `taken` where more than the `known` others are ready or load.
+
+    Then it counts as loading for `worker_ttl_s`, until it beats itself or is said to be gone.
+    """
+    arguments = {"lane": lane, "worker": worker, "known": known, "record": record}
+    return ScriptCall("place", arguments, lambda reply: reply, constants=constants(settings))
+
+
+def node_beat(
+    settings: Settings, *, node: str, lanes: Mapping[str, Mapping[str, str]], gone: bool = False
+) -> ScriptCall[None]:
+    """Say that a node lives, which `lanes` it loads when they are asked for, and facts of them.
+
+    With each beat `load_in_ms`, how long until it would begin to load, where it foresees that; once, after
+    the lane's model was `unloaded`, why. A node that ends says so with `gone` and the lanes that it named.
+    """
+    arguments = {"node": node, "lanes": lanes, "gone": gone or None}
+    return ScriptCall("node_beat", arguments, lambda reply: reply, constants=constants(settings))
+
+
 def forget(store: Store, lane: str, *, presence: bool) -> None:
     """Forget, before a lane's workers start anew, that a load failed, and with `presence` who was there.
 
-    Only a caller that knows that no other worker lives may forget presence.
+    Only a caller that knows that no other worker or node lives may forget presence.
     """
     with store_errors():
         store.client.hdel(f"{PREFIX}lane:{lane}", "failed")
         if presence:
-            store.client.delete(f"{PREFIX}ready:{lane}", f"{PREFIX}loading:{lane}")
+            store.client.delete(*(f"{PREFIX}{kind}:{lane}" for kind in ("ready", "loading", "cold")))
 
 
 def fleet(settings: Settings, lanes: Sequence[str]) -> ScriptCall[tuple[Fleet, ...]]:
@@ -67,11 +90,17 @@ def fleet(settings: Settings, lanes: Sequence[str]) -> ScriptCall[tuple[Fleet, .
 
 
 def _fleet(row: list[Any]) -> Fleet:
-    lane, counts, oldest, rows, drained, given_back = row
+    lane, counts, oldest, rows, drained, given_back, wanted = row
     waiting = dict(zip(CLASSES, counts, strict=True))
     workers = tuple(_worker(*row) for row in rows)
     return Fleet(
-        views.lane(lane), waiting, oldest or None, workers, drained=bool(drained), given_back=given_back
+        views.lane(lane),
+        waiting,
+        oldest or None,
+        workers,
+        drained=bool(drained),
+        given_back=given_back,
+        wanted_ms=wanted or None,
     )
 
 

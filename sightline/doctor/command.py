@@ -8,13 +8,12 @@ from typing import Annotated
 import httpx
 from typer import Option
 
-from sightline.commands import Url, commands, examples
+from sightline.commands import Url, commands, examples, typed_path
 from sightline.doctor.check import Check
 from sightline.doctor.diagnosis import Place, examine
 from sightline.exits import Exit
-from sightline.serving.folder import typed_path
-from sightline.serving.running_services import LOCAL, running_services, service_url
-from sightline.serving.service import host_of
+from sightline.running_services import running_services
+from sightline.service_client import LOCAL, host_of, service_url
 from sightline.terminal import show_json, show_table
 
 app = commands()

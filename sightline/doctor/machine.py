@@ -12,8 +12,8 @@ import psutil
 from shared.blobs import Blobs
 from shared.settings import ApiSettings, BlobSettings, SettingsError
 from sightline.doctor.check import Check, ok, problem, warning
+from sightline.service_client import is_loopback
 from sightline.serving.folder import try_writing
-from sightline.serving.service import is_loopback
 
 MAKE_ROOM = "make room on that disk, or shorten SIGHTLINE_RETENTION__RESULT_S and SIGHTLINE_RETENTION__FILE_S"
 LITTLE, SCARCE = 5 * 2**30, 2**29

@@ -10,7 +10,7 @@ from shared.settings import SettingsError
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.doctor.dry_load import UntriedError, refusals
 from sightline.exits import CommandError
-from sightline.serving.memory import check_memory
+from sightline.serving.devices import Devices
 
 LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
 """How many times the size of its files a model may take: most are published in 16 bits."""
@@ -55,9 +55,9 @@ def _can_be_tried(model: Model) -> bool:
 
 
 def check_all(models: Sequence[Model]) -> Iterator[Check]:
-    """What `sightline run`, which starts all models here, would say of their memory, if anything."""
+    """What `sightline run` would say of the models' memory, if anything."""
     try:
-        check_memory(models)
+        Devices().check(models)
     except CommandError as error:
         yield problem("models", str(error), "serve fewer of them, or smaller ones")
 

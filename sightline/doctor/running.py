@@ -15,7 +15,7 @@ from shared.store.script import Store
 from shared.store.workers import fleet
 from sightline.doctor.check import Check, problem, warning
 from sightline.doctor.records import from_store
-from sightline.serving.service import bearer
+from sightline.service_client import bearer
 from sightline.tls import trusting
 
 Row = dict[str, Any]
@@ -115,7 +115,9 @@ def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row]
     if (found := from_store(settings.redis, lambda store: store.run(fleet(settings, lanes)))) is None:
         return None
     *served, intake = found
-    rows = [one.to_row(model.id) for model, one in zip(models, served, strict=True)]
+    rows = [
+        one.to_row(model.id, model.folder.load_guess_s) for model, one in zip(models, served, strict=True)
+    ]
     return rows, len(intake.workers)
 
 

@@ -57,6 +57,8 @@ def _check_workers(row: Row) -> Check:
     if row["state"] == "failed":
         fix = "correct the models file or the model's folder; the worker's log has the traceback"
         return problem(about, f"the model cannot be loaded: {row['reason']}", fix)
+    if row["state"] == "cold":
+        return ok(about, f"none: a node loads the model when it is asked for; {waiting} wait")
     if not workers:
         fix = f"start one: SIGHTLINE_WORKER__MODEL={row['model']} sightline worker"
         return (

@@ -60,8 +60,7 @@ def _map(
     was submitted is not submitted again. Rows wait after all other work. The output is in the order of the
     input; its receipt is printed and in FILE.receipt.json.
     """
-    from sightline.serving.running_services import service_url
-    from sightline.serving.service import host_of
+    from sightline.service_client import host_of, service_url
 
     url = url or service_url()
     host_of(url)

@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NotRequired
 
+from filelock import lock_descriptor
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from sightline.exits import CommandError, Exit
-from sightline.file_lock import try_lock
 from sightline.json_text import to_text
 
 VERSION = 1
@@ -61,7 +61,7 @@ class Journal:
         self._again: dict[bytes, int] = {}
         with ExitStack() as opened, writing(path):
             opened.callback(self._file.close)
-            if not try_lock(self._file):
+            if not lock_descriptor(self._file.fileno(), blocking=False):
                 raise CommandError(Exit.USAGE, f"Another map writes {path}: wait for its end.")
             try:
                 self._read_back(question)

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Protocol
 
 LONGEST_LOG = 16 * 2**20
 """Bytes beyond which a log is set aside when its process is restarted; its last LONGEST_LOG are kept."""
@@ -20,18 +22,54 @@ OWN_SERVER = "redis"
 """The name of a record server of our own, which the others write to until their end."""
 
 
+class Process(Protocol):
+    """What is used of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def terminate(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Command:
-    """How to start one process: it is given `stdin` to its end, keeps `keep_fd` open, writes to `log`."""
+    """How to start one process: it is given `stdin` to its end, keeps `keep_fd` open, writes to `log`.
+
+    Without a log it writes where this process does.
+    """
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     cwd: Path
-    log: Path
+    log: Path | None
     grace_s: float
     stdin: str = field(default="", repr=False)
     keep_fd: int | None = None
+
+    def start(self) -> Process:
+        """Its process. Raises OSError where the program cannot be run."""
+        return self.program()
+
+    def program(self) -> subprocess.Popen[bytes]:
+        with opened(self.log) as log, tempfile.TemporaryFile() as stdin:
+            stdin.write(self.stdin.encode())
+            stdin.seek(0)
+            return subprocess.Popen(  # noqa: S603
+                self.argv,
+                env=dict(self.env),
+                cwd=self.cwd,
+                stdin=stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=() if self.keep_fd is None else (self.keep_fd,),
+            )
 
 
 class Child:
@@ -102,10 +140,10 @@ class Child:
     def last_lines(self) -> str:
         """The last lines it has logged since it was last started, indented, for a person to read.
 
-        Empty where the log cannot be read: it may be lost with its folder.
+        Empty where it has none, or that cannot be read: it may be lost with its folder.
         """
         try:
-            with self.command.log.open("rb") as log:
+            with (self.command.log or Path(os.devnull)).open("rb") as log:
                 # A log emptied since, as by `> x.log`, is read from its beginning.
                 log.seek(self._begun_at if self._begun_at <= log.seek(0, os.SEEK_END) else 0)
                 lines = log.read().decode(errors="replace").splitlines()[-LAST_LINES:]
@@ -113,28 +151,16 @@ class Child:
             return ""
         return "\n".join(f"  | {_readable(line)[:300]}" for line in lines)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        _put_by(self.command.log)
-        with contextlib.suppress(FileNotFoundError):
-            self._begun_at = self.command.log.stat().st_size
-        return started(self.command)
+    def _spawn(self) -> Process:
+        if (log := self.command.log) is not None:
+            _put_by(log)
+            with contextlib.suppress(FileNotFoundError):
+                self._begun_at = log.stat().st_size
+        return self.command.start()
 
 
-def started(command: Command) -> subprocess.Popen[bytes]:
-    """Its process. Raises OSError where the program cannot be run."""
-    with command.log.open("ab") as log, tempfile.TemporaryFile() as stdin:
-        stdin.write(command.stdin.encode())
-        stdin.seek(0)
-        return subprocess.Popen(  # noqa: S603
-            command.argv,
-            env=dict(command.env),
-            cwd=command.cwd,
-            stdin=stdin,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=() if command.keep_fd is None else (command.keep_fd,),
-        )
+def opened(log: Path | None) -> AbstractContextManager[IO[bytes] | None]:
+    return nullcontext() if log is None else log.open("ab")
 
 
 def _put_by(log: Path) -> None:

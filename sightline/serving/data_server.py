@@ -9,7 +9,6 @@ from pathlib import Path
 from shared.errors import Unavailable
 from shared.store.server import make_room, probe
 from sightline.exits import CommandError, Exit
-from sightline.serving.child import started
 from sightline.serving.folder import DataFolder
 from sightline.serving.plan import own_server
 from sightline.serving.server import ROOM, find_binary
@@ -23,7 +22,7 @@ def record_server(folder: Path) -> Iterator[str]:
     data = DataFolder(folder)
     binary, lock_fd = find_binary(), data.lock(0)
     own = own_server(binary, data, lock_fd)
-    process = started(own.command)
+    process = own.command.program()
     # It holds the folder's lock until its own end.
     os.close(lock_fd)
     try:

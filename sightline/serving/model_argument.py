@@ -1,7 +1,7 @@
 """What MODEL of `sightline run MODEL` means: a row of the models file, a folder, or a model of the hub."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from shared.model_files import DamagedFileError, description_faults
 from shared.model_files import weights as weight_files
 from shared.models import Model
 from sightline.exits import CommandError, Exit
-from sightline.serving.model_choice import Engine, choose, device, visible_devices, weights
+from sightline.serving.model_choice import Engine, choose, device, weights
 from sightline.serving.model_download import described
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -27,17 +27,12 @@ class ModelArgument(NamedTuple):
     engine: Engine | None = None
     workers: int | None = None
 
-    def environments(self, listed: Sequence[Model]) -> Sequence[Mapping[str, str]]:
-        """What each worker of a model gets besides the settings: of several, a GPU of its own.
-
-        A model of the models file that has its place there has one worker.
-        """
+    def copies(self, listed: Sequence[Model]) -> int:
+        """Workers of each model: as typed, else of a MODEL that has no place yet one for each GPU."""
         row = next((row for row in listed if row.id == self.model), None)
-        if self.workers in (None, 1) and (not self.model or (row is not None and _has_place(row))):
-            return [{}]
-        place = device()
-        count = self.workers or place.count
-        return visible_devices(count) if place.gpu else [{}] * count
+        if self.workers or not self.model or (row is not None and _has_place(row)):
+            return self.workers or 1
+        return device().count
 
 
 def _has_place(row: Model) -> bool:
@@ -65,20 +60,21 @@ def write_models_file(
 
 
 def _choose(model: str, engine: Engine | None, workers: int, say: Callable[[str], None]) -> Model:
-    folder, place = Path(model).expanduser(), device().shared_by(workers)
+    folder, hub = Path(model).expanduser(), None
     if model and folder.is_dir():
-        choice = choose(_id(folder), str(folder.resolve()), weights(folder, _size(folder)), place, engine)
-        say(choice.words)
-        return choice.row
-    if not HUB_ID.fullmatch(model):
+        id, folder, size = _id(folder), folder.resolve(), _size(folder)
+    elif HUB_ID.fullmatch(model):
+        hub = described(model)
+        id, folder, size = model, hub.folder, hub.weights
+    else:
         message = f"{model} is no id of the models file, no folder, and no id of the Hugging Face hub"
         raise CommandError(Exit.USAGE, f"{message} (organisation/name).")
-    hub = described(model)
-    choice = choose(model, str(hub.folder), weights(hub.folder, hub.weights), place, engine)
+    choice = choose(id, str(folder), weights(folder, size), device().shared_by(workers), engine)
     say(choice.words)
-    for fault in description_faults(hub.folder):
-        raise CommandError(Exit.USAGE, f"{model} cannot be served with pictures: {fault}.")
-    hub.download()
+    if hub is not None:
+        for fault in description_faults(folder):
+            raise CommandError(Exit.USAGE, f"{model} cannot be served with pictures: {fault}.")
+        hub.download()
     return choice.row
 
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from shared.cgroup import free_memory_bytes
 from shared.models import Model
@@ -23,9 +23,9 @@ CACHE_SHARES = {"vllm": 0.9, "auto": 0.33}
 """Of the memory beside the weights, the part that holds requests; ours moves them when they grow."""
 MOST_ROWS = {"vllm": 128, "auto": 64}
 MOST_CPU_ROWS = 16
-VLLM_MODELS = Path("model_executor/models/registry.py")
 BFLOAT16_CAPABILITY = 8.0
 """CUDA's compute capability from which a device computes in bfloat16."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -95,38 +95,29 @@ def device() -> Device:
     try:
         gpus = usable_gpus()
     except DriverError as error:
-        return _because(cpu, f"the driver of the GPU does not answer ({error})")
+        return replace(cpu, reason=f"the driver of the GPU does not answer ({error})")
     if not gpus:
-        return _because(cpu, "there is no NVIDIA GPU to use")
+        return replace(cpu, reason="there is no NVIDIA GPU to use")
     if without_cuda():
-        return _because(cpu, f"the torch that is installed cannot use the {gpus[0].name}")
+        return replace(cpu, reason=f"the torch that is installed cannot use the {gpus[0].name}")
     least = min(gpus, key=lambda gpu: gpu.free_mb or 0)
     free = cpu.free if least.free_mb is None else least.free_mb * 2**20
     able = (least.capability or BFLOAT16_CAPABILITY) >= BFLOAT16_CAPABILITY
     return Device(least.name, free, len(gpus), bfloat16=able)
 
 
-def _because(cpu: Device, reason: str) -> Device:
-    return Device(cpu.name, cpu.free, gpu=False, bfloat16=False, reason=reason)
-
-
-# Which GPUs may be used: nvidia-smi shows all, whatever the environment says.
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-
 def usable_gpus() -> list[Gpu]:
-    """Those that the environment leaves; one where it names them by no index. Raises DriverError."""
+    """Those that the environment leaves, of all that nvidia-smi shows; one where it names them by no index.
+
+    Raises DriverError.
+    """
     names = _visible_names()
     if names is None:
         return nvidia_devices()
     if "-1" in names or not names:
         return []
-    return (
-        [gpu for gpu in nvidia_devices() if str(gpu.index) in names]
-        if _indexes(names)
-        else nvidia_devices()[:1]
-    )
+    gpus = nvidia_devices()
+    return [gpu for gpu in gpus if str(gpu.index) in names] if _indexes(names) else gpus[:1]
 
 
 def _visible_names() -> list[str] | None:
@@ -138,18 +129,7 @@ def _indexes(names: list[str]) -> bool:
     return all(name.isdecimal() for name in names)
 
 
-def visible_devices(workers: int) -> list[dict[str, str]]:
-    """The environment of each of several workers of a model: a usable GPU each, in turns."""
-    if workers == 1 or not _indexes(_visible_names() or []):
-        return [{}] * workers
-    gpus = usable_gpus()
-    # nvidia-smi counts so, CUDA by default the fastest first.
-    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return [order | {VISIBLE: str(gpus[at % len(gpus)].index)} for at in range(workers)]
-
-
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The row, and three lines that say what was chosen and why."""
 
     row: Model
@@ -185,10 +165,10 @@ def _dtype(files: Weights, place: Device) -> tuple[Dtype, str]:
         return "auto", "as its files are"
     if place.gpu and not place.bfloat16 and own != "float16":
         return "float16", "since this GPU does not compute in bfloat16"
-    if place.gpu and own == "float32":
-        return "bfloat16", "half of what its files take"
     if place.gpu:
-        return "auto", "as its files are"
+        return (
+            ("bfloat16", "half of what its files take") if own == "float32" else ("auto", "as its files are")
+        )
     if 2 * files.in_format("float32") <= place.free:
         return "float32", "in which a CPU's answers do not depend on what is computed beside them"
     return "bfloat16", "since float32 would take most of the memory"
@@ -210,13 +190,10 @@ def _engine(files: Weights, place: Device) -> tuple[Engine, str]:
         return "auto", "which batches in flight where the model passes its check"
     if not place.gpu:
         return "auto", "since vLLM is for a GPU"
-    try:
-        known = (Path(spec.origin).parent / VLLM_MODELS).read_text(encoding="utf-8")
-    except OSError:
-        known = ""
-    if f'"{files.network}"' not in known:
-        return "auto", f"since the vLLM that is installed does not know {files.network}"
-    return "vllm", "which is installed and knows this model"
+    models = Path(spec.origin).with_name("model_executor") / "models/registry.py"
+    if models.is_file() and f'"{files.network}"' in models.read_text(encoding="utf-8"):
+        return "vllm", "which is installed and knows this model"
+    return "auto", f"since the vLLM that is installed does not know {files.network}"
 
 
 def _rows(files: Weights, dtype: Dtype, place: Device, engine: Engine) -> tuple[int, int | None, str]:

@@ -3,16 +3,18 @@
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.cgroup import memory_bytes
 from shared.models import Model
 from shared.settings import Settings
+from sightline.exits import CommandError, Exit
 from sightline.serving import processes
 from sightline.serving.child import OWN_SERVER, Command
 from sightline.serving.folder import DataFolder
+from sightline.serving.fork_server import FORKS, ForkServer
 from sightline.serving.interpreter import PYTHON, with_our_packages
 from sightline.serving.processes import Process
 from sightline.serving.server import Binary, configuration
@@ -21,20 +23,23 @@ ADMIN_KEY = "SIGHTLINE_API__ADMIN_KEY"
 ANSWERS_S = 5.0
 """Ctrl-C ends the workers too: what their runs in progress do not answer soon, nothing will."""
 OURS_ALONE = (ADMIN_KEY, "SIGHTLINE_METRICS__TOKEN")
+WORKERS_LACK = (*OURS_ALONE, "SIGHTLINE_HEARTBEAT_FILE")
+"""A node writes the file of heartbeats itself."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """One installation on this machine; `redis_url` is its record server, a given one or our own.
 
-    `environments` has what each worker of a model gets besides the settings.
+    Without a data folder, as a node of a fleet, its processes log to where this one does. Without a fork
+    server each worker imports by itself what it needs.
     """
 
     settings: Settings
-    data: DataFolder
-    port: int
     redis_url: str
-    environments: Sequence[Mapping[str, str]] = ({},)
+    data: DataFolder | None = None
+    port: int = 0
+    fork_server: ForkServer | None = None
 
     @property
     def url(self) -> str:
@@ -46,39 +51,57 @@ class Plan:
             processes.api(self.settings, "127.0.0.1", self.port, ANSWERS_S), dict(os.environ)
         )
 
-    def workers(self, model: Model) -> list[Command]:
-        return [
-            self._command(processes.worker(self.settings, model, number), _without_keys() | dict(more))
-            for number, more in enumerate(self.environments, 1)
-        ]
+    def worker(self, model: Model, number: int, more: Mapping[str, str]) -> Command:
+        """Of several workers of a model here each has another number; `more` is added to its environment."""
+        command = self._command(
+            processes.worker(self.settings, model, number), _environment(WORKERS_LACK) | dict(more)
+        )
+        return self.fork_server.forked(command) if self.fork_server else command
 
     def courier(self) -> Command:
-        return self._command(processes.courier(self.settings), _without_keys())
+        return self._command(processes.courier(self.settings), _environment(OURS_ALONE))
 
     def _command(self, process: Process, inherited: dict[str, str]) -> Command:
         shared_env = {
             "SIGHTLINE_REDIS__URL": self.redis_url,
             "SIGHTLINE_MODELS_FILE": str(self.settings.models_file.resolve()),
             "SIGHTLINE_BLOBS__URL": self._blobs(),
-            "PYTHONUNBUFFERED": "1",
         }
-        return Command(
-            name=process.name,
-            argv=(*PYTHON, "-m", *process.argv),
-            env=with_our_packages(inherited | shared_env | dict(process.env)),
-            cwd=Path.cwd(),
-            log=self.data.logs / f"{process.name}.log",
-            grace_s=process.grace_s,
-        )
+        return _command(process, inherited | shared_env, self.data)
 
     def _blobs(self) -> str:
         settings_set = self.settings.blobs.model_fields_set
-        return self.settings.blobs.url if "url" in settings_set else str(self.data.blobs)
+        if self.data is None or "url" in settings_set:
+            return self.settings.blobs.url
+        return str(self.data.blobs)
 
 
-def _without_keys() -> dict[str, str]:
-    """Our environment without keys, for processes that need none: a worker may run a model's own code."""
-    return {name: value for name, value in os.environ.items() if name.upper() not in OURS_ALONE}
+def fork_server(
+    settings: Settings, models: Iterable[Model], data: DataFolder | None = None
+) -> ForkServer | None:
+    """None where workers cannot be forked. Raises CommandError."""
+    if not FORKS:
+        return None
+    try:
+        return ForkServer(_command(processes.fork_server(settings, models), _environment(WORKERS_LACK), data))
+    except OSError as error:
+        raise CommandError(Exit.CHILD, f"The fork server could not be started: {error}") from None
+
+
+def _command(process: Process, env: dict[str, str], data: DataFolder | None) -> Command:
+    return Command(
+        name=process.name,
+        argv=(*PYTHON, "-m", *process.argv),
+        env=with_our_packages(env | {"PYTHONUNBUFFERED": "1"} | dict(process.env)),
+        cwd=Path.cwd(),
+        log=None if data is None else data.logs / f"{process.name}.log",
+        grace_s=process.grace_s,
+    )
+
+
+def _environment(lacks: Collection[str]) -> dict[str, str]:
+    """Ours without keys, for processes that need none: a worker may run a model's own code."""
+    return {name: value for name, value in os.environ.items() if name.upper() not in lacks}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ are the process's own.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -67,12 +67,23 @@ def worker(settings: Settings, model: Model, number: int = 1) -> Process:
         f"worker-{name}",
         _celery(settings, "worker.app", name, model.lane, model.threads),
         grace_s=settings.queue.drain_s + 5,
-        env={
-            "SIGHTLINE_WORKER__MODEL": model.id,
-            "OMP_NUM_THREADS": str(settings.worker.threads),
-            **heap(os.environ),
-        },
+        env={"SIGHTLINE_WORKER__MODEL": model.id, **_at_load(settings)},
     )
+
+
+def fork_server(settings: Settings, models: Iterable[Model]) -> Process:
+    """Of workers with these models' engines."""
+    engines = sorted({model.engine for model in models})
+    return Process("fork-server", ("worker.fork_server", *engines), grace_s=0, env=_at_load(settings))
+
+
+def _at_load(settings: Settings) -> dict[str, str]:
+    """What a worker's libraries read when they are loaded.
+
+    numpy's would start threads at once, which a fork has not; only torch computes.
+    """
+    threads = {"OMP_NUM_THREADS": str(settings.worker.threads), "OPENBLAS_NUM_THREADS": "1"}
+    return threads | heap(os.environ)
 
 
 def courier(settings: Settings) -> Process:
@@ -88,7 +99,7 @@ def _celery(settings: Settings, app: str, node: str, lane: str, threads: int) ->
 
 def become_api(host: str, port: int) -> NoReturn:
     """Raises CommandError where a setting or the models file is wrong, or names an unfit server."""
-    settings = _settings()
+    settings = settings_of_process()
     check_tls(settings.api)
     try:
         # Read here for its errors: uvicorn would print a traceback, and exit as if its port were taken.
@@ -100,7 +111,7 @@ def become_api(host: str, port: int) -> NoReturn:
 
 def become_worker() -> NoReturn:
     """The worker of the model that the settings name. Raises CommandError where there is none."""
-    settings = _settings()
+    settings = settings_of_process()
     try:
         model, _ = model_of_worker(settings)
     except SettingsError as error:
@@ -116,12 +127,13 @@ def become_worker() -> NoReturn:
 
 def become_courier() -> NoReturn:
     """Raises CommandError where a setting is wrong, or names what can never serve."""
-    process = courier(_settings())
+    process = courier(settings_of_process())
     hold_stops()
     _become(process)
 
 
-def _settings() -> Settings:
+def settings_of_process() -> Settings:
+    """Raises CommandError where a setting is wrong, or names what can never serve."""
     try:
         settings = load_settings()
         check_traces(settings)

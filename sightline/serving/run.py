@@ -1,4 +1,4 @@
-"""`sightline run`: the whole service on this machine, in the foreground, until Ctrl-C."""
+"""`sightline run`, the whole service on this machine, and `sightline node`, its part that serves models."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,22 +27,25 @@ from shared.settings import (
     load_settings,
 )
 from shared.store.files import identity
+from shared.store.models import registrations
 from shared.store.script import Store, connect
 from shared.store.server import LOADING, Server, make_room, probe
 from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
-from sightline.serving.folder import OTHERS, DataFolder, DataFolderWatch, display_path
-from sightline.serving.memory import check_memory
+from sightline.running_services import recorded
+from sightline.service_client import bearer
+from sightline.serving.devices import Devices
+from sightline.serving.folder import OTHERS, DataFolder, display_path
+from sightline.serving.fork_server import ForkServer
 from sightline.serving.model_argument import ModelArgument, write_models_file
+from sightline.serving.node import Node
 from sightline.serving.open_files import FEWEST, allow_files
-from sightline.serving.plan import Plan, own_server
-from sightline.serving.running_services import recorded
+from sightline.serving.plan import Plan, fork_server, own_server
+from sightline.serving.processes import settings_of_process
 from sightline.serving.sample import Sample
 from sightline.serving.server import ROOM, check_kind, check_rights, find_binary
-from sightline.serving.service import bearer
 from sightline.serving.supervisor import Supervisor
-from sightline.serving.workers import Workers
 from sightline.tls import check_tls, trusting
 
 POLL_S = 0.2
@@ -67,23 +70,61 @@ def run(port: int, data: Path, wanted: ModelArgument) -> Exit:
         raise CommandError(Exit.USAGE, str(error)) from None
     check_tls(settings.api)
     check_port(port)
-    environments = wanted.environments(models.rows)
-    if wanted.model is None:
-        check_memory(models.rows * len(environments))
+    copies = wanted.copies(models.rows)
     check_files()
     # For all files of this process and of those that it starts.
     os.umask(OTHERS)
     folder = DataFolder(data)
     lock_fd = folder.lock(LAST_GRACE_S)
+    # What an earlier service took is free by now.
+    devices = Devices(settings.node.memory_mb)
     if wanted.model is not None:
         settings = settings.model_copy(update={"models_file": folder.models_file})
-        write_models_file(wanted, len(environments), models.rows, folder.models_file, say)
+        write_models_file(wanted, copies, models.rows, folder.models_file, say)
         models = load_models(folder.models_file)
-        check_memory(models.rows * len(environments))
+    devices.check(models.rows)
     which = " (shipped: there is no models.toml here)" if settings.models_file == SHIPPED_MODELS else ""
     say(f"models   {display_path(settings.models_file)}{which}")
-    asyncio.run(until_stopped(Runner(settings, models, folder, port, lock_fd, environments), folder))
+    with forking(settings, models, folder) as server:
+        runner = Runner(settings, models, folder, port, lock_fd, devices, copies, server)
+        asyncio.run(until_stopped(runner.serve))
+    # Nothing else shows it: processes go on writing to files that have no name any more.
+    if not os.fstat(lock_fd).st_nlink:
+        message = f"The data folder {folder.path} was deleted while the service ran: what it kept is lost."
+        raise CommandError(Exit.DATA, message)
+    say("stopped (the data is kept)")
     return Exit.OK
+
+
+def run_node() -> Exit:
+    """Check what can be checked, then serve the catalogue on this machine's devices. Raises CommandError."""
+    settings = settings_of_process()
+    try:
+        models = load_models(settings.models_file)
+    except SettingsError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
+    devices = Devices(settings.node.memory_mb)
+    devices.check(models.rows)
+    check_files()
+    url, store = settings.redis.url.get_secret_value(), connect(settings.redis)
+    with forking(settings, models) as server:
+        plan = Plan(settings, url, fork_server=server)
+
+        async def serve(supervisor: Supervisor) -> None:
+            await Node(supervisor, plan, Registry(models), store, devices, say).run()
+
+        asyncio.run(until_stopped(serve))
+    return Exit.OK
+
+
+@contextlib.contextmanager
+def forking(
+    settings: Settings, models: Models, data: DataFolder | None = None
+) -> Iterator[ForkServer | None]:
+    """The fork server, until all workers have ended. Raises CommandError."""
+    server = fork_server(settings, models.rows, data)
+    with contextlib.nullcontext() if server is None else contextlib.closing(server):
+        yield server
 
 
 def check_port(port: int) -> None:
@@ -108,41 +149,22 @@ def check_files() -> None:
         )
 
 
-async def until_stopped(runner: "Runner", data: DataFolder) -> None:
+async def until_stopped(serve: Callable[[Supervisor], Awaitable[None]]) -> None:
     """Serve until SIGINT, SIGTERM or, unless under nohup, SIGHUP; these do not interrupt the stopping."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with Supervisor(say, LAST_GRACE_S) as supervisor:
-        lookout = DataFolderWatch(data)
-        work = asyncio.create_task(runner.serve(supervisor))
+        work = asyncio.ensure_future(serve(supervisor))
         stop = asyncio.create_task(stopped.wait())
-        lost = asyncio.create_task(lookout.until_lost())
-        done, pending = await asyncio.wait((work, stop, lost), return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(*done, *pending, return_exceptions=True)
-        if lost in done or not await lookout.holds():
-            raise _lost_folder(data)
-        if stop in done:
-            say("stopping (the data is kept)")
-        else:
+        if stop not in done:
             work.result()
-
-
-def _lost_folder(data: DataFolder) -> CommandError:
-    """The error with which the service ends when its data folder is lost, whatever else fails with it.
-
-    Nothing else would show it: processes go on writing to files that have no name any more, and accepted jobs
-    are lost with the last process. A second service could also be started on the same path.
-    """
-    say("stopping (the data folder is gone)")
-    return CommandError(
-        Exit.DATA,
-        f"The data folder {data.path} was deleted, moved or unmounted while the service ran: put it back "
-        "before the next start; what the service kept is in it, or lost with it.",
-    )
+        say("stopping")
 
 
 class Runner:
@@ -155,14 +177,18 @@ class Runner:
         data: DataFolder,
         port: int,
         lock_fd: int,
-        environments: Sequence[Mapping[str, str]] = ({},),
+        devices: Devices,
+        copies: int = 1,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self._settings = settings
         self._models = models
         self._data = data
         self._port = port
         self._lock_fd = lock_fd
-        self._environments = environments
+        self._devices = devices
+        self._copies = copies
+        self._fork_server = fork_server
         self._own_server = "url" not in settings.redis.model_fields_set
 
     async def serve(self, supervisor: Supervisor) -> None:
@@ -170,11 +196,10 @@ class Runner:
         url = await self._records(supervisor)
         redis = self._settings.redis.model_copy(update={"url": SecretStr(url)})
         store = connect(redis)
-        plan = Plan(self._settings, self._data, self._port, url, self._environments)
-        workers = Workers(supervisor, plan, Registry(self._models), store, say)
-        await asyncio.to_thread(self._load_models, workers, store, redis)
-        own = workers.start()
-        await asyncio.to_thread(_announce, workers)
+        plan = Plan(self._settings, url, self._data, self._port, self._fork_server)
+        registry = Registry(self._models)
+        await asyncio.to_thread(self._load_models, registry, store, redis)
+        node = Node(supervisor, plan, registry, store, self._devices, say, self._copies)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
         supervisor.start(plan.courier())
@@ -191,19 +216,28 @@ class Runner:
         # Recorded before a model is loaded: who asks here meanwhile means this service.
         with recorded(plan.url, self._data.path, say):
             async with client:
-                states = await self._ready(supervisor, workers, client) if own else {}
-                running = asyncio.gather(supervisor.keep(), workers.follow())
+                work = [node.run(), self._present(supervisor, node, plan.url, client)]
+                tasks = [asyncio.create_task(one) for one in work]
                 try:
-                    if "ready" in states.values():
-                        # An echo shows that the service runs, not that a model answers.
-                        model = min(own, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
-                        await Sample(self._settings.models_file, model).show(client, plan.url, say)
-                    say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
-                    await running
+                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    done.pop().result()
                 finally:
-                    running.cancel()
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _load_models(self, workers: Workers, store: Store, redis: RedisSettings) -> None:
+    async def _present(self, supervisor: Supervisor, node: Node, url: str, client: httpx.AsyncClient) -> None:
+        """Show that it answers once it does; from then on what dies is restarted."""
+        states = await self._ready(supervisor, node, client)
+        keeping = asyncio.create_task(supervisor.keep())
+        if "ready" in states.values():
+            # An echo shows that the service runs, not that a model answers.
+            model = min(self._models.rows, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
+            await Sample(self._settings.models_file, model).show(client, url, say)
+        say(f"serving on {url}, in a browser too (Ctrl-C stops)")
+        await keeping
+
+    def _load_models(self, registry: Registry, store: Store, redis: RedisSettings) -> None:
         """Read which models are served, and drop what the store knows of an earlier start's workers.
 
         Raises CommandError, also where the store holds what this version does not read.
@@ -214,7 +248,10 @@ class Runner:
                 # Both are the data folder's, whatever became of the records. On a full disk it is put off.
                 with contextlib.suppress(Unavailable):
                     Blobs(BlobSettings(url=str(self._data.blobs))).assign(store.run(identity()))
-            workers.refresh()
+            registry.take(store.run(registrations()))
+            for model in registry.removed_rows():
+                back = f"`sightline models add FILE --model {model.id}` brings it back"
+                say(f"model    {model.id}: not served, as it was removed; {back}")
             for model in self._models.rows:
                 forget(store, model.lane, presence=self._own_server)
         except Unavailable as error:
@@ -268,24 +305,21 @@ class Runner:
                 await asyncio.sleep(POLL_S)
 
     async def _ready(
-        self, supervisor: Supervisor, workers: Workers, client: httpx.AsyncClient
+        self, supervisor: Supervisor, node: Node, client: httpx.AsyncClient
     ) -> Mapping[str, str]:
-        """Wait until a model is loaded, or none of the models file is left; returns each model's state."""
+        """Wait until a model is loaded, or none is left that is; returns each model's state."""
         shown = Readiness(ready=False, states={}, refusal="")
         while True:
-            supervisor.check(spared=workers.failed())
-            await asyncio.to_thread(_announce, workers)
+            supervisor.check()
+            if node.failed:
+                raise node.failed
             if state := await readiness(client):
                 _print_changes(state, shown)
                 shown = state
-            if shown.ready or (shown.states and workers.all_failed):
+            # Models that are loaded when asked for wait for nobody.
+            if shown.ready and ("ready" in shown.states.values() or "loading" not in shown.states.values()):
                 return shown.states
             await asyncio.sleep(POLL_S)
-
-
-def _announce(workers: Workers) -> None:
-    with contextlib.suppress(Unavailable):
-        workers.announce()
 
 
 def _own_server(url: str, name: str) -> Server:

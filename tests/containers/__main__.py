@@ -14,7 +14,6 @@ import httpx
 
 from tests.containers.engine import Engine, NoEngineError, found
 from tests.support.clients import Api, until
-from tests.support.metrics import total
 from tests.support.service import ROOT
 
 JOBS = 200
@@ -37,6 +36,7 @@ class Trial:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.api = Api(f"http://127.0.0.1:{engine.env['COMPOSE_SIGHTLINE_API_PORT']}")
+        self._frozen = ""
         self.api.headers["authorization"] = f"Bearer {engine.env['SIGHTLINE_API__ADMIN_KEY']}"
 
     def build(self) -> None:
@@ -75,7 +75,7 @@ class Trial:
         self.engine.compose("up", "-d", "--no-build")
 
     def crash(self, service: str) -> None:
-        """Its process dies, and the engine starts it again."""
+        """Its processes die, and the engine starts it again."""
         self.engine.call("exec", *self.engine.containers(service), "sh", "-c", "kill -9 -1")
 
     def replace(self) -> None:
@@ -83,20 +83,18 @@ class Trial:
         self.engine.compose("up", "-d", "--no-build")
 
     def scale(self, count: int) -> None:
-        self.engine.compose("up", "-d", "--no-build", "--scale", f"worker={count}")
-        until(lambda: self._ready() == count, START_S)
+        self.engine.compose("up", "-d", "--no-build", "--scale", f"node={count}")
 
-    def freeze_one(self) -> None:
-        """The others take the jobs that it has."""
-        self.engine.call("pause", self.engine.containers("worker")[0])
+    def freeze(self) -> None:
+        """A node that computes: another loads the model and takes its jobs."""
+        fleet = self.api.get("/v1/admin/fleet").raise_for_status().json()
+        workers = [worker for model in fleet["models"] for worker in model["workers"]]
+        # A container's id is its host's name.
+        self._frozen = str(next(worker["host"] for worker in workers if worker["state"] == "ready"))
+        self.engine.call("pause", self._frozen)
 
     def thaw(self) -> None:
-        self.engine.call("unpause", self.engine.containers("worker")[0])
-
-    def _ready(self) -> float:
-        token = self.engine.env["SIGHTLINE_METRICS__TOKEN"]
-        page = self.api.get("/metrics", headers={"authorization": f"Bearer {token}"})
-        return total(page.text, "sightline_workers", state="ready")
+        self.engine.call("unpause", self._frozen)
 
     def _answer(self) -> str | Literal[False]:
         """A picture and a held format, which need most of what an image holds."""
@@ -134,12 +132,12 @@ class Trial:
 def play(trial: Trial) -> None:
     trial.build()
     trial.up()
-    trial.strike("the worker's process crashed", lambda: trial.crash("worker"))
-    trial.strike("the worker was killed", lambda: trial.kill("worker"))
+    trial.strike("the node's processes crashed", lambda: trial.crash("node"))
+    trial.strike("the node was killed", lambda: trial.kill("node"))
     trial.strike("the record store was killed", lambda: trial.kill("redis"))
     trial.strike("all was taken down and up", trial.replace)
     trial.scale(3)
-    trial.strike("one of three workers was frozen", trial.freeze_one)
+    trial.strike("one of three nodes was frozen", trial.freeze)
     trial.thaw()
 
 

@@ -52,6 +52,21 @@ def test_before_its_first_courier_has_come_a_new_service_is_not_called_broken(pa
     expect(page.locator("#banner")).to_be_empty()
 
 
+def test_of_a_model_that_is_not_loaded_an_operator_reads_why_and_what_loads_it(page: Page, api: Api) -> None:
+    fleet = api.get("/v1/admin/fleet").json()
+    row = fleet["models"][0]
+    since = {"since": 1_760_000_000, "estimated_time": 12.0, "reason": "room for org/b"}
+    row |= {"state": "cold", "workers": [], "residency": {"state": "cold", **since}}
+    page.route("**/fleet", lambda route: route.fulfill(json=fleet))
+    view(page, "operations")
+    card = page.locator(f'[data-model="{row["model"]}"].card')
+    expect(card).to_contain_text("Cold")
+    expect(card).to_contain_text("A question loads it, in about 12 s. Unloaded")
+    expect(card).to_contain_text("room for org/b")
+    expect(page.locator("#banner")).to_be_empty()
+    assert violations(page) == []
+
+
 def test_what_was_refused_in_the_last_minutes_is_said_by_its_reason(page: Page) -> None:
     page.set_viewport_size(PHONE)
     nothing, refusals = [0] * 89, dict[str, list[int]]()

@@ -85,6 +85,8 @@ def test_sounds_of_any_length_are_foretold_for_a_model_that_listens(seconds: flo
 def test_the_shipped_model_s_prompts_are_foretold() -> None:
     engine = create(tiny()).load()
     rule = measure_tokens(engine, "test/tiny", MAX_SIDE)
+    assert rule is not None
+    assert not rule.sides, "each picture is shown to it in one size: three are tried, not fifteen"
     for text, sizes in (
         ("How many shapes are there in this picture?", [(640, 480)]),
         ("Name the colour of the shape on the left, and say what is above it.", [(32, 32), (900, 100)]),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.chaos import services as chaos_services
+from benchmarks.chaos import swaps
 from benchmarks.chaos.__main__ import run
 from benchmarks.chaos.faults import DECK
 from benchmarks.chaos.history import Verdict
@@ -44,3 +45,15 @@ def test_no_process_s_death_loses_doubles_or_strands_a_job_or_tears_a_stream() -
     assert replace(verdict, model_removed=0, record_lost=0) == Verdict(jobs=jobs)
     assert {"submit", "claim", "settle"} <= outcome.longest_ms.keys()
     assert {fault.kind for fault in outcome.landed} == set(DECK)
+
+
+@pytest.mark.usefixtures("steady")
+@pytest.mark.timeout(400)
+def test_no_death_of_a_node_or_of_a_worker_that_loads_or_leaves_loses_a_job() -> None:
+    deck = dict.fromkeys(swaps.DECK, 1)
+    outcome = run(JOBS, PER_S, SEED, print, swaps.SwapServices, deck)
+    jobs = JOBS + round(JOBS * BURST_SHARE)
+    assert replace(outcome.verdict, model_removed=0) == Verdict(jobs=jobs)
+    assert {fault.kind for fault in outcome.landed} == set(deck)
+    assert any(swaps.LEFT in line for line in outcome.lines)
+    assert outcome.children_left == 0

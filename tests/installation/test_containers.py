@@ -17,11 +17,15 @@ from tests.support.redis_server import redis_server
 from tests.support.service import ROOT, START_S
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    """What the three images answer together."""
+@pytest.fixture(params=[(), ("node",)], ids=["pod", "compose"])
+def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
+    """What the three images answer together, the worker's with either of its commands."""
     port = free_port()
-    argv = {"api": ("--host", "127.0.0.1", "--port", str(port)), "courier": (), "worker": ()}
+    argv = {
+        "api": ("api", "--host", "127.0.0.1", "--port", str(port)),
+        "courier": (),
+        "worker": request.param,
+    }
     processes: list[Process] = []
     with redis_server() as redis, Api(f"http://127.0.0.1:{port}") as api:
         env = {
@@ -62,6 +66,7 @@ def test_a_picture_and_a_format_are_answered_by_what_the_images_hold(api: Api) -
         "messages": [{"role": "user", "content": parts}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "count", "schema": form}},
     }
-    reply = api.post("/v1/chat/completions", json=body)
+    # A node may not have loaded it yet.
+    reply = api.post("/v1/chat/completions", json=body, headers={"x-wait-for-model": "true"})
     assert reply.status_code == 200, reply.text
     assert json.loads(reply.json()["choices"][0]["message"]["content"])["count"] in {1, 2, 3, 4}

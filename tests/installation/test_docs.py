@@ -105,7 +105,7 @@ def test_what_a_page_tells_people_to_type_works(
     code = ASKING.sub(rf"\g<0> --url {shipped.url()}", code)
     code = code.replace(".venv/bin", str(BIN))
     env = {"SIGHTLINE_REDIS__URL": shipped.redis.url(), "PYTHONPATH": str(ROOT)}
-    if re.search(r"sightline (?:worker|doctor)", code):
+    if re.search(r"sightline (?:node|doctor)", code):
         (tmp_path / "models.toml").write_text(OWN_WORKERS)
         env["SIGHTLINE_MODELS_FILE"] = str(tmp_path / "models.toml")
     printed = tmp_path / "printed"

@@ -45,7 +45,7 @@ def test_on_a_laptop_an_added_model_gets_a_worker_and_a_removed_one_loses_it(tmp
         body = {"model": "org/second", "input": {"prompt": "waits"}}
         job = httpx.post(f"{running.url}/v1/jobs", json=body, timeout=READY_S).json()["id"]
         sightline("remove", "org/second")
-        running.wait_for("worker-org--second is stopped")
+        running.wait_for("org/second leaves cpu: its model was removed")
         asked = f"{running.url}/v1/jobs/{job}"
         until(lambda: httpx.get(asked, timeout=READY_S).json()["status"] == "failed")
         assert "org/second" not in sightline("list")

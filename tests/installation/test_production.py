@@ -16,7 +16,6 @@ import httpx
 import pytest
 from redis import Redis
 
-from tests.support.clients import until
 from tests.support.load import MODEL, Load, submit
 from tests.support.ports import free_port
 from tests.support.redis_server import binary
@@ -248,9 +247,13 @@ def _a_second_box_joins(
             (second.folder / "etc/sightline/ca.pem").write_bytes(made.ca.read_bytes())
             (worker,) = re.findall(r"on >(\w+) ", user)
             second.types(f"WORKER={worker}\n" + steps()["A second box"][1])
+            first.types("sudo systemctl stop sightline@node")
             sent = {"authorization": f"Bearer {operators}"}
-            until(lambda: client.get(f"/status/{MODEL}", headers=sent).json().get("workers") == 2)
-            second.types("sudo systemctl stop sightline@gpu0")
+            job = _submitted(client, operators)
+            moved = client.get(f"/v1/jobs/{job}?wait=60", headers=sent).json()
+            assert moved["status"] == "succeeded", "the second box loads what the first one served"
+            second.types("sudo systemctl stop sightline@node")
+            first.types("sudo systemctl start sightline@node")
         finally:
             second.end()
             if sys.exc_info()[0]:

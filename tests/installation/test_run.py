@@ -179,10 +179,9 @@ def test_a_dead_worker_comes_back_and_a_back_up_that_lost_its_pictures_is_not_ta
     """What the page tells people to type, at a restored copy with its pictures and without them."""
     with service(tmp_path / "data", "--workers", "2", MODELS_FILE=echo) as running:
         running.wait_for("serving on")
-        commands = running.commands()
-        nodes = {argv[argv.index("-n") + 1]: pid for pid, argv in commands.items() if "worker.app" in argv}
+        nodes = [one for one in running.family() if one.name() == "worker" or "worker.app" in one.cmdline()]
         assert len(nodes) == 2
-        os.kill(nodes["my--echo@%h"], signal.SIGKILL)
+        min(nodes, key=lambda one: one.create_time()).kill()
         running.wait_for("worker-my--echo died (SIGKILL), restarting it in 1 s")
 
         argv = [sys.executable, "-m", "sightline", "ask", "Where?", "--json", "--picture"]

@@ -139,7 +139,7 @@ async def test_large_bodies_and_many_requests_on_one_connection_are_no_heads() -
 
 
 def test_the_service_is_started_with_these_limits(tmp_path: Path) -> None:
-    plan = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0")
+    plan = Plan(Settings(), "redis://127.0.0.1:7000/0", DataFolder(tmp_path), 8000)
     argv = plan.api().argv
     assert argv[argv.index("--http") + 1] == f"{HttpProtocol.__module__}:{HttpProtocol.__name__}"
     # Balancers keep a connection for 60 s: the one who closes first must be they.

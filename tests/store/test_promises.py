@@ -88,6 +88,35 @@ def test_nothing_is_foretold_where_nobody_works_and_nothing_scored(records: Reco
     assert lane(records).calibration is None
 
 
+def watched(records: Records, wait_s: int) -> None:
+    """So long no worker beats, but the maintenance does: it is no outage."""
+    for _ in range(wait_s):
+        records.wait(1)
+        records.rescue()
+
+
+def serve_cold(records: Records, wait_s: int) -> JobView:
+    """One run for a model that a node loads because of it."""
+    records.node_beat(load_in_ms="6000")
+    view = records.submit()
+    watched(records, wait_s)
+    records.beat()
+    records.settle(records.claim())
+    records.beat(state="gone")
+    return view
+
+
+def test_what_is_told_of_cold_models_is_learnt_from(records: Records) -> None:
+    """Also in a lane that has learnt of nothing else yet."""
+    records.beat(state="gone", facts={"load_ms": "4000"})
+    records.change_lane(factors={"free": "1000000 3000000", "busy": "1000000 3000000", "kept": "0 0 0"})
+    assert existing(serve_cold(records, 30).estimate).p50 == pytest.approx(10, abs=0.01)
+    for _ in range(20):
+        serve_cold(records, 30)
+    assert existing(lane(records).calibration).scored == pytest.approx(21, abs=0.5)
+    assert 20 < existing(serve_cold(records, 30).estimate).p50 < 40
+
+
 def test_a_second_attempt_is_not_scored(records: Records) -> None:
     records.beat(facts={"rows": "1", "slots": "1"})
     records.submit()
@@ -118,9 +147,36 @@ def promise(records: Records, run: str | None) -> list[int]:
     return [int(ms) for ms in (records.field(run, "promise") or "").split()[2:4]]
 
 
+def ready(_: Records) -> None:
+    """As `busy_lane` leaves it."""
+
+
+def cold(records: Records) -> None:
+    for worker in range(4):
+        records.beat(worker=f"worker_{worker}", state="gone", facts={"load_ms": "4000"})
+    records.beat(state="gone")
+    records.node_beat(load_in_ms="2500")
+
+
+def loading(records: Records) -> None:
+    cold(records)
+    records.beat(state="loading", facts={"load_passed_ms": "1500"})
+
+
+def loading_too_long(records: Records) -> None:
+    cold(records)
+    records.beat(state="loading", facts={"load_passed_ms": "90000"})
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_what_a_caller_is_told_is_what_is_held_against_the_wait(records: Records, seed: int) -> None:
+@pytest.mark.parametrize(
+    "stands", [ready, cold, loading, loading_too_long], ids=lambda stands: stands.__name__
+)
+def test_what_a_caller_is_told_is_what_is_held_against_the_wait(
+    records: Records, stands: Callable[[Records], None], seed: int
+) -> None:
     busy_lane(records, random.Random(seed))  # noqa: S311
+    stands(records)
     for priority in ("interactive", "normal", "batch"):
         placing = replace(records.placing(), priority=priority, caller=f"new-{priority}")
         view = records.accept(placing)
@@ -144,9 +200,7 @@ def an_outage(records: Records) -> None:
 
 
 def another_worker(records: Records) -> None:
-    for _ in range(60):
-        records.wait(1)
-        records.rescue()
+    watched(records, 60)
     records.beat(worker="worker_02")
 
 
@@ -157,6 +211,16 @@ def test_what_waited_through_what_nobody_foresees_teaches_nothing(
     records.beat(facts={"rows": "1", "slots": "1"})
     records.submit()
     waits(records)
+    records.claim()
+    assert lane(records).calibration is None
+
+
+def test_nor_does_a_load_that_failed_and_was_mended(records: Records) -> None:
+    records.node_beat()
+    records.submit()
+    records.beat(state="gone", facts={"failed": "no memory"})
+    watched(records, 60)
+    records.beat(facts={"failed": ""})
     records.claim()
     assert lane(records).calibration is None
 

@@ -9,7 +9,7 @@ from shared.store import jobs
 from shared.store.admission import submit
 from shared.store.script import Store
 from tests.support.existing import existing
-from tests.support.store import MODEL, SETTINGS, Records
+from tests.support.store import LANE, MODEL, SETTINGS, Records
 
 
 def test_an_accepted_job_waits_in_line_and_can_be_read_back(records: Records) -> None:
@@ -64,9 +64,8 @@ def test_jobs_that_wait_for_their_pictures_cannot_flood_the_store(records: Recor
 
 def test_a_caller_who_cannot_wait_is_refused_while_no_worker_serves(records: Records) -> None:
     placing = records.placing("q")
-    before = records.dump()
     assert records.post(placing, must_be_ready=True).word == "unready"
-    assert records.dump() == before
+    assert records.dump() == {f"sl8:lane:{LANE}": {"wanted": str(records.now)}}, "of the call nothing is kept"
     records.beat(state="loading")
     assert records.post(placing, must_be_ready=True).word == "unready"
     records.beat()

@@ -1,5 +1,6 @@
 """What an image of `Dockerfile` holds, laid out in a folder: code and packages, not this checkout."""
 
+import json
 import re
 import shutil
 import site
@@ -32,10 +33,11 @@ class Image:
         self._python = packages / "bin" / "python"
 
     def process(self, *argv: str, env: Mapping[str, str]) -> Process:
-        """Its command with these words behind it, not yet started."""
-        _, *command = DOCKERFILE.argv(self._name)
+        """Its own command, or as in an engine these words in its place; not yet started."""
+        _, *entry = json.loads(DOCKERFILE.last(self._name, "ENTRYPOINT"))
+        command = argv or json.loads(DOCKERFILE.last(self._name, "CMD"))
         log = self._folder / "log"
-        return Process((str(self._python), *command, *argv), self._env() | dict(env), log, self._code)
+        return Process((str(self._python), *entry, *command), self._env() | dict(env), log, self._code)
 
     def _copy(self) -> None:
         for word, rest in DOCKERFILE.lineage(self._name):

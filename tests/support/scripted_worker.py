@@ -39,6 +39,11 @@ class ScriptedWorker:
             )
         )
 
+    def node_beat(self, **facts: str) -> None:
+        """Act as a node that loads the model when it is asked for."""
+        lanes = {self.model.lane: facts}
+        self.store.run(workers.node_beat(self.settings, node="node_1", lanes=lanes))
+
     def take(self, fingerprint: str = FINGERPRINT) -> claims.Claim:
         """Claim what waits; there must be something."""
         call = claims.claim(

@@ -72,6 +72,11 @@ class Service:
         env = {"SIGHTLINE_WORKER__MODEL": model.id}
         return self._celery(model.slug, app, model.lane, model.threads, env)
 
+    def add_node(self, name: str, env: Mapping[str, str]) -> Process:
+        """An agent of one machine, which starts and stops the workers of all models; not yet started."""
+        self.processes[name] = self._python(name, ("sightline", "node"), env)
+        return self.processes[name]
+
     def start(self, *names: str) -> None:
         """Start what is not running."""
         for name in names:

@@ -27,6 +27,10 @@ async def loading(situation: Situation) -> None:
     situation.worker.beat("loading")
 
 
+async def cold(situation: Situation) -> None:
+    situation.worker.node_beat(load_in_ms="2000")
+
+
 async def broken(situation: Situation) -> None:
     situation.worker.beat("gone", failed="out of memory")
 
@@ -43,7 +47,15 @@ async def answers(situation: Situation) -> None:
 
 async def becomes_ready(situation: Situation) -> None:
     await loading(situation)
+    _load(situation)
 
+
+async def is_asked(situation: Situation) -> None:
+    await cold(situation)
+    _load(situation)
+
+
+def _load(situation: Situation) -> None:
     async def load(situation: Situation) -> None:
         claim = await situation.taken()
         await ready(situation)
@@ -262,6 +274,8 @@ WHEN: dict[str, Callable[[Situation], Awaitable[None]]] = {
     "a worker answers": answers,
     "the model is loading": loading,
     "the model becomes ready meanwhile": becomes_ready,
+    "the model is cold": cold,
+    "the cold model is loaded meanwhile": is_asked,
     "the model cannot be loaded": broken,
     "a load that failed is tried again": broken_and_loading,
     "the line is full": full,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from shared.fleet import Fleet
 from shared.job import Delivery, Event, Filter, JobView, Page
 from shared.result import Choice, JobError, Piece, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
@@ -286,6 +287,17 @@ class Records:
     def beat(self, *, worker: str = "worker_01", state: workers.State = "ready", **changes: Any) -> str:
         said = {"lane": LANE, "fingerprint": PRINT, "facts": {}, **changes}
         return self.run(workers.beat(self.settings, worker=worker, state=state, **said))
+
+    def node_beat(self, node: str = "node_01", *, gone: bool = False, **facts: str) -> None:
+        self.run(workers.node_beat(self.settings, node=node, lanes={LANE: facts}, gone=gone))
+
+    def place(self, worker: str, *, known: int = 0) -> str:
+        record = {"host": "gpu-3", "pid": "0"}
+        return self.run(workers.place(self.settings, lane=LANE, worker=worker, known=known, record=record))
+
+    def fleet(self) -> Fleet:
+        (seen,) = self.run(workers.fleet(self.settings, [LANE]))
+        return seen
 
     def try_view(self, job: str, caller: str = "anyone") -> JobView | None:
         return self.run(jobs.view(self.settings, caller, job))

@@ -11,11 +11,12 @@ from shared.blobs import Reach
 from shared.estimate import Lane
 from shared.settings import Settings
 
-State = Literal["ready", "loading", "no_worker", "failed"]
+State = Literal["ready", "loading", "cold", "no_worker", "failed"]
 Standing = Literal[State, "paused", "draining"]
 _HF_STATES: dict[State, Literal["Loaded", "Loadable", "error"]] = {
     "ready": "Loaded",
     "loading": "Loadable",
+    "cold": "Loadable",
     "no_worker": "Loadable",
     "failed": "error",
 }
@@ -38,6 +39,15 @@ class ModelState:
             return "draining"
         state = cast(State, self.lane.state)
         return "paused" if self.lane.paused and state == "ready" else state
+
+
+class Residency(TypedDict):
+    """Whether a model is in a device's memory. A `cold` one is loaded when it is asked for."""
+
+    state: Literal["resident", "loading", "cold", "no_worker", "failed"]
+    since: float | None
+    estimated_time: Annotated[float, Field(description="Seconds until it is resident.")]
+    reason: Annotated[str | None, Field(description="Why it was unloaded, or cannot be loaded.")]
 
 
 class Model(TypedDict):
@@ -64,6 +74,7 @@ class Model(TypedDict):
     max_video_frames: NotRequired[
         Annotated[int, Field(description="Frames of videos that the model is shown in one request.")]
     ]
+    residency: NotRequired[Residency]
 
 
 class ModelList(TypedDict):
@@ -111,6 +122,7 @@ class ModelStatus(TypedDict):
     estimated_time: float
     basis: str
     reason: str | None
+    residency: Residency
     engine: str | None
     engine_reason: str | None
     reused: ReuseCounts | None
@@ -205,7 +217,8 @@ class LastWorker(TypedDict):
 class ModelFleet(TypedDict):
     """`queued` and `running` count runs, `backlog` the rows of both: the signal to scale by.
 
-    Of a paused model `backlog` has only what runs.
+    Of a paused model `backlog` has only what runs. Calls of the last minute that were refused since no worker
+    was ready count as one.
 
     `drained`: its workers can be stopped. `paused_by` and `draining_by` are operators' names.
 
@@ -215,6 +228,7 @@ class ModelFleet(TypedDict):
     model: str
     state: State
     reason: str | None
+    residency: Residency
     paused: bool
     paused_at: float | None
     paused_by: str | None
@@ -303,6 +317,8 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         "max_document_mb": settings.documents.max_mb,
         "max_document_pages": settings.documents.max_pages,
     }
+    if lane:
+        answer["residency"] = to_residency(model, lane)
     length = model.length(lane.context_length if lane else None)
     if length:
         answer["max_model_len"] = length
@@ -313,6 +329,10 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         answer["max_videos"], answer["max_video_mb"] = limits.max_count, limits.max_mb
         answer["max_video_s"], answer["max_video_frames"] = limits.max_s, limits.max_frames
     return answer
+
+
+def to_residency(model: models.Model, lane: Lane) -> Residency:
+    return cast(Residency, fleet.residency(lane, model.folder.load_guess_s))
 
 
 def to_info(model: models.Model, state: ModelState) -> ModelInfo:
@@ -343,6 +363,7 @@ def to_status(model: models.Model, state: ModelState) -> ModelStatus:
         "estimated_time": state.estimated_time,
         "basis": state.basis,
         "reason": lane.failed,
+        "residency": to_residency(model, lane),
         "engine": lane.engine,
         "engine_reason": lane.engine_reason,
         "reused": None if lane.reused is None else cast(ReuseCounts, asdict(lane.reused)),
@@ -363,6 +384,6 @@ def to_couriers(intake: fleet.Fleet, hook: fleet.Fleet) -> Couriers:
     }
 
 
-def to_model_fleet(model: str, row: fleet.Fleet) -> ModelFleet:
+def to_model_fleet(model: models.Model, row: fleet.Fleet) -> ModelFleet:
     """One model's queue and workers, as `sightline doctor` shows them too."""
-    return cast(ModelFleet, row.to_row(model))
+    return cast(ModelFleet, row.to_row(model.id, model.folder.load_guess_s))

@@ -386,6 +386,9 @@ transition('submit', {}, function()
   if not hit then
     word = a.line and not work and line_waits(a) or refusal(a, work)
   end
+  if word == 'unready' then
+    Lanes.want(Lanes.of(a.lane))
+  end
   local room = Webhooks.room(a.hook or a.retry_of, a)
   local own = (hit or work) and 0 or bytes_of_work(a, text)
   local needed = room + ((hit or work) and 0 or own + (a.room or 0))

@@ -1,9 +1,9 @@
 -- When work begins, as shared/estimate.py tells it: the wait is reckoned from what was measured, and two factors of it
--- are promised, p50 and p90, learnt apart for when a row is free and when all are busy. A lane's `factors` has, as texts of
--- millionths, the factors of each kind, and `kept`: how many promises were scored, and how many of p50 and p90 were kept.
--- FIRST is assumed before.
-local FIRST_SERVICE_MS = 1000
-local FIRST = { free = '1000000 3000000', busy = '1000000 3000000', kept = '0 0 0' }
+-- are promised, p50 and p90, learnt apart for when a row is free, when all are busy, and when the model is still to be
+-- loaded (`cold`). A lane's `factors` has, as texts of millionths, the factors of each kind, and `kept`: how many promises
+-- were scored, and how many of p50 and p90 were kept. FIRST is assumed before.
+local FIRST_SERVICE_MS, FIRST_LOAD_MS = 1000, 1000
+local FIRST = { free = '1000000 3000000', busy = '1000000 3000000', cold = '1000000 2000000', kept = '0 0 0' }
 
 -- How far a score moves a factor; the first ones move it further. In a burst many promises rest on the same factors and
 -- miss together, so a factor aims higher by AMENDS times the share that too few were kept, of about the last thousand.
@@ -25,7 +25,7 @@ function Estimates.ahead(waiting, class, own, callers)
   return count
 end
 
--- Milliseconds until a place is free for work with `first` pieces before it, and whether one is free now.
+-- Milliseconds until a place of `ready` workers is free for work with `first` pieces before it, and whether one is free now.
 -- Workers claim a few more than they have rows: `slots` counts places to begin in, `rows` places to compute in.
 -- Running work counts by its rows; rows in excess turn back into pieces, because `service_ms` is that of a piece.
 local function reckon(lane, first, ready)
@@ -41,17 +41,44 @@ local function reckon(lane, first, ready)
   return turns * (Lanes.fact(lane, 'service_ms') or FIRST_SERVICE_MS), 'busy'
 end
 
--- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, and the lane's epoch.
--- There is no estimate without a ready worker.
-function Estimates.promise(lane, run, first)
+-- Milliseconds until a model without a ready worker has one; nil where none loads it and none will.
+local function loading_ms(lane)
+  local known = fields_at(P .. 'lane:' .. lane.name, { 'failed', 'load_ms', 'load_guess_ms', 'load_started_ms', 'load_in_ms' })
+  local whole = tonumber(known.load_ms or known.load_guess_ms) or FIRST_LOAD_MS
+  if known.failed then
+    return nil
+  elseif Lanes.loading(lane) > 0 then
+    local passed = now - (tonumber(known.load_started_ms) or now)
+    -- One that takes longer than expected will take a while yet.
+    return math.max(whole - passed, passed / 4, 1000)
+  end
+  return Lanes.cold(lane) > 0 and math.max((tonumber(known.load_in_ms) or 0) + whole, 1000) or nil
+end
+
+-- Milliseconds until work with `first` pieces before it begins, what that rests on, and the epoch in which it does: a lane's
+-- next one begins with its first worker. Nil where nobody foresees it.
+local function foresee(lane, first)
   local ready = Lanes.ready(lane)
-  if ready == 0 or lane.paused then
+  if ready > 0 then
+    local ms, kind = reckon(lane, first, ready)
+    return ms, kind, lane.epoch
+  end
+  local ms = loading_ms(lane)
+  if ms then
+    return ms + reckon(lane, first, 1), 'cold', lane.epoch + 1
+  end
+end
+
+-- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, and the lane's epoch
+-- in which it does.
+function Estimates.promise(lane, run, first)
+  local ms, kind, epoch = foresee(lane, first)
+  if not ms or lane.paused then
     return
   end
-  local ms, kind = reckon(lane, first, ready)
-  local f50, f90 = string.match((lane.factors or FIRST)[kind], '(%d+) (%d+)')
+  local f50, f90 = string.match(lane.factors and lane.factors[kind] or FIRST[kind], '(%d+) (%d+)')
   local p50, p90 = ms * f50 / 1e6, ms * f90 / 1e6
-  run.promise = string.format('%s %d %d %d %d', kind, ms, p50, math.max(p50, p90), lane.epoch)
+  run.promise = string.format('%s %d %d %d %d', kind, ms, p50, math.max(p50, p90), epoch)
 end
 
 -- A factor after the wait that it promised, and how many promises of its share were kept. It moves so that in the long run that
@@ -68,15 +95,15 @@ function Estimates.score(lane, run)
   if tonumber(epoch) ~= lane.epoch then
     return
   end
-  local factors = lane.factors or FIRST
-  local f50, f90 = string.match(factors[kind], '(%d+) (%d+)')
-  local scored, w50, w90 = string.match(factors.kept, '(%d+) (%d+) (%d+)')
+  local factors = lane.factors or {}
+  local f50, f90 = string.match(factors[kind] or FIRST[kind], '(%d+) (%d+)')
+  local scored, w50, w90 = string.match(factors.kept or FIRST.kept, '(%d+) (%d+) (%d+)')
   local took, scale = now - run.queued_at, ms / 1e6
   f50, w50 = next_factor(f50, 0.5, w50, scored, took <= scale * f50, took <= tonumber(p50))
   f90, w90 = next_factor(f90, 0.9, w90, scored, took <= scale * f90, took <= tonumber(p90))
-  lane.factors, lane.changed = { free = factors.free, busy = factors.busy,
-    kept = string.format('%d %d %d', MEMORY * scored + 1e6, w50, w90) }, true
-  lane.factors[kind] = string.format('%d %d', f50, f90)
+  factors.kept = string.format('%d %d %d', MEMORY * scored + 1e6, w50, w90)
+  factors[kind] = string.format('%d %d', f50, f90)
+  lane.factors, lane.changed = factors, true
 end
 
 -- Learns how long a run of a lane takes, and counts its answer.

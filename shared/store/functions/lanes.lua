@@ -1,8 +1,10 @@
 -- What is known of each lane, a model's line or `intake`: its workers, loads, marks and model. Whose turn it is: fair_queue.lua.
---   lane:<lane>     hash  q: JSON of counts and clocks (fair_queue.lua), what estimates.lua has learnt, and marks of operators
---                         (paused, draining, removed); beside it what workers report (FACTS, LOAD, KNOWN)
+--   lane:<lane>     hash  q: JSON of counts and clocks (fair_queue.lua), what estimates.lua has learnt, marks of operators
+--                         (paused, draining, removed), and when a caller was last refused for want of a worker (wanted);
+--                         beside it what workers and nodes report (FACTS, LOAD, KNOWN)
 --   lanes           set   lanes in which anything ever waited
 --   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
+--   cold:<lane>     zset  nodes that load the model when it is asked for, by last beat
 --   worker:<id>     hash  what a worker reports of itself
 --   lost:<lane>     zset  work of workers that vanished, by when it was taken back; the last quarter of an hour
 --   models          hash  lane → row (JSON) of a model that no models file names; removed, removing: sets of lanes
@@ -14,11 +16,11 @@ for i = 1, #FACTS do
 end
 
 -- What is told where no worker is ready.
-local LOAD = { 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed' }
+local LOAD = { 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'load_in_ms', 'failed' }
 
 -- Another model under a lane's id begins without these, either.
 local KNOWN = { 'samples', 'chat_template', 'tools', 'sampling_rate', 'videos', 'max_side', 'context_length', 'engine', 'engine_reason',
-  'reused', 'token_rule', 'last_worker' }
+  'reused', 'token_rule', 'last_worker', 'resident_ms', 'unloaded', 'unloaded_ms', 'load_in_by' }
 
 local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0, v3 = 0, clock = 0, cost = 0,
   arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, retrying = 0, generation = 0, epoch = 0 }
@@ -121,6 +123,27 @@ function Lanes.loading(lane)
   return call('ZCOUNT', P .. 'loading:' .. lane.name, Upkeep.alive_since(), '+inf')
 end
 
+-- The nodes that load it when it is asked for.
+function Lanes.cold(lane)
+  return call('ZCOUNT', P .. 'cold:' .. lane.name, Upkeep.alive_since(), '+inf')
+end
+
+-- Facts of a lane, a flat list, and the number of its nodes.
+local function with_nodes(lane, facts)
+  add(facts, 'cold', Lanes.cold(lane))
+  return facts
+end
+
+-- A refused caller is demand for so long; calls that are refused within a second of each other are noted once.
+local WANTED_MS, NOTED_MS = 60000, 1000
+
+-- Notes that a caller was refused since no worker is ready.
+function Lanes.want(lane)
+  if math.abs(now - (lane.wanted or 0)) >= NOTED_MS then
+    lane.wanted, lane.changed = now, true
+  end
+end
+
 -- What is known of a lane: workers that are ready and that load (only looked at where none is ready), how much runs, now, how many
 -- pieces are begun before the one it is asked for (`ahead`, -1 = none), its `q` and FACTS in their order; and where none is ready
 -- LOAD, a flat list.
@@ -129,7 +152,7 @@ function Lanes.view(lane, ahead)
   local ready = Lanes.ready(lane)
   local view = { ready, 0, Lanes.running(lane), now, ahead or -1, lane.facts }
   if ready == 0 then
-    view[2], view[7] = Lanes.loading(lane), flat(fields_at(P .. 'lane:' .. lane.name, LOAD))
+    view[2], view[7] = Lanes.loading(lane), with_nodes(lane, flat(fields_at(P .. 'lane:' .. lane.name, LOAD)))
   end
   return view
 end
@@ -138,7 +161,7 @@ end
 local function facts_of(name)
   local lane = Lanes.of(name)
   local view = Lanes.view(lane)
-  view[2], view[7] = Lanes.loading(lane), call('HGETALL', P .. 'lane:' .. name)
+  view[2], view[7] = Lanes.loading(lane), with_nodes(lane, call('HGETALL', P .. 'lane:' .. name))
   return view
 end
 
@@ -214,7 +237,8 @@ end
 
 -- Reads what waits and who works, model by model: for each of `lanes` {facts, waiting by class {interactive, normal, batch},
 -- arrival of the oldest that waits (Unix ms, 0 = nothing waits), workers {{id, state, record}, …}, drained (1 = the lane takes
--- nothing new, and nothing is left), how much work of workers that vanished was taken back in the last quarter of an hour}.
+-- nothing new, and nothing is left), how much work of workers that vanished was taken back in the last quarter of an hour, when a
+-- caller was last refused for want of a worker (0 = none of late)}.
 transition('fleet', { 'no-writes' }, function()
   local fleet = {}
   for _, name in ipairs(a.lanes) do
@@ -224,7 +248,8 @@ transition('fleet', { 'no-writes' }, function()
     end
     local drained = lane.draining and FairQueue.waiting(lane) + Lanes.running(lane) == 0 and not is_elsewhere(name)
     local lost = call('ZCOUNT', P .. 'lost:' .. name, '(' .. now - LOST_MS, '+inf')
-    table.insert(fleet, { facts_of(name), counts, oldest(lane) or 0, workers(name), drained and 1 or 0, lost })
+    local wanted = lane.wanted and now - lane.wanted < WANTED_MS and lane.wanted or 0
+    table.insert(fleet, { facts_of(name), counts, oldest(lane) or 0, workers(name), drained and 1 or 0, lost, wanted })
   end
   return fleet
 end)
@@ -232,16 +257,16 @@ end)
 -- Longer than any outage that a worker outlives: after one, its last beat says whether it was alive before.
 local KEPT_S = 86400
 
--- Keeps who is ready or loads up to date.
-local function present(lane, worker, state)
-  for _, kind in ipairs({ 'ready', 'loading' }) do
+-- Keeps up to date who is ready or loads, or which nodes are there.
+local function present(lane, id, state, kinds)
+  for _, kind in ipairs(kinds or { 'ready', 'loading' }) do
     local key = P .. kind .. ':' .. lane
     call('ZREMRANGEBYSCORE', key, '-inf', Upkeep.alive_since())
     if kind == state then
-      call('ZADD', key, now, worker)
+      call('ZADD', key, now, id)
       call('EXPIRE', key, KEPT_S)
     else
-      call('ZREM', key, worker)
+      call('ZREM', key, id)
     end
   end
 end
@@ -255,6 +280,24 @@ local function mean(name, own)
     sum, count = sum + (call('HGET', P .. 'worker:' .. id, name) or own), count + 1
   end
   return count > 0 and string.format('%.6g', sum / count) or own
+end
+
+-- Keeps facts of a lane; '' forgets one.
+local function keep(lane, facts)
+  for name, value in pairs(facts) do
+    if value == '' then
+      call('HDEL', P .. 'lane:' .. lane, name)
+    else
+      call('HSET', P .. 'lane:' .. lane, name, value)
+    end
+  end
+end
+
+local function keep_record(worker, record)
+  for name, value in pairs(record) do
+    call('HSET', P .. 'worker:' .. worker, name, value)
+  end
+  call('PEXPIRE', P .. 'worker:' .. worker, math.ceil(S.worker_ttl_s * 1000))
 end
 
 -- Records that a worker lives, and what it reports of itself and its lane: worker, lane, state (loading | ready | gone), print,
@@ -272,18 +315,21 @@ transition('beat', { 'allow-oom' }, function()
     return 'outdated'
   end
   local was_ready = call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
-  -- Waits while no worker was ready say nothing about the estimates.
+  -- Nobody foresees that a load fails.
+  if (a.facts.failed or '') ~= '' then
+    Lanes.begin_epoch(lane)
+  end
+  -- What was promised while none was ready rests on this moment (estimates.lua).
   if a.state == 'ready' and Lanes.ready(lane) == 0 then
     Lanes.begin_epoch(lane)
+    lane.wanted = nil
+    keep(a.lane, { resident_ms = now, unloaded = '', unloaded_ms = '' })
   end
   present(a.lane, a.worker, a.state)
   if a.state == 'gone' then
     call('DEL', record)
   else
-    for name, value in pairs(a.record) do
-      call('HSET', record, name, value)
-    end
-    call('PEXPIRE', record, math.ceil(S.worker_ttl_s * 1000))
+    keep_record(a.worker, a.record)
     a.facts.last_worker = cjson.encode({ id = a.worker, host = a.record.host, seen_ms = now })
   end
   -- A worker that makes itself empty for a suspect (`claim`) is waited for while it is there and a suspect waits.
@@ -308,17 +354,64 @@ transition('beat', { 'allow-oom' }, function()
   if a.facts.load_passed_ms then
     a.facts.load_started_ms, a.facts.load_passed_ms = now - a.facts.load_passed_ms, nil
   end
-  for name, value in pairs(a.facts) do
-    if value == '' then
-      call('HDEL', P .. 'lane:' .. a.lane, name)
-    else
-      local differs = (name == 'rows' or name == 'slots') and value ~= lane.facts[PLACE[name]]
-      call('HSET', P .. 'lane:' .. a.lane, name, differs and mean(name, value) or value)
-    end
+  for _, name in ipairs({ 'rows', 'slots' }) do
+    local own = a.facts[name]
+    a.facts[name] = own and own ~= lane.facts[PLACE[name]] and mean(name, own) or own
   end
+  keep(a.lane, a.facts)
   -- What is reported once, as a model is loaded: its rows come with every beat.
   local known = a.facts.engine or call('HEXISTS', P .. 'lane:' .. a.lane, 'engine') == 1
   return a.state == 'ready' and not known and 'forgotten' or 'OK'
+end)
+
+-- Announces a worker that a node is about to start, unless others than the `known` ones are ready or load meanwhile: two nodes do not
+-- both load what one can serve. Returns OK | taken.
+transition('place', { 'allow-oom' }, function()
+  Upkeep.watch()
+  local beaten = call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
+  if beaten and tonumber(beaten) >= Upkeep.alive_since() then
+    return 'OK'
+  end
+  -- A repeat does not count its own worker.
+  present(a.lane, a.worker, 'gone')
+  local lane = Lanes.of(a.lane)
+  local loading = Lanes.loading(lane)
+  if Lanes.ready(lane) + loading > a.known then
+    return 'taken'
+  elseif loading == 0 then
+    keep(a.lane, { load_started_ms = now })
+  end
+  present(a.lane, a.worker, 'loading')
+  keep_record(a.worker, a.record)
+  return 'OK'
+end)
+
+-- What a node says of one of its lanes. The wait until a load begins is that of the node where it is shortest, as its callers have it.
+local function hear(name, facts)
+  present(name, a.node, a.gone and 'gone' or 'cold', { 'cold' })
+  local known = fields_at(P .. 'lane:' .. name, { 'load_in_ms', 'load_in_by' })
+  local own, other = not a.gone and tonumber(facts.load_in_ms) or nil, known.load_in_by ~= a.node and known.load_in_by
+  other = other and call('ZSCORE', P .. 'cold:' .. name, other)
+  if other and tonumber(known.load_in_ms or math.huge) < (own or math.huge) then
+    facts.load_in_ms = nil
+  else
+    facts.load_in_ms, facts.load_in_by = own or '', own and a.node or ''
+  end
+  if Lanes.ready(Lanes.of(name)) > 0 then
+    facts.unloaded = nil
+  elseif facts.unloaded then
+    facts.unloaded_ms = now
+  end
+  keep(name, facts)
+end
+
+-- Records that a node lives, and what it says of the `lanes` that it loads when they are asked for: with every beat `load_in_ms` where
+-- it foresees that, once `unloaded` (why). `gone`: it ends.
+transition('node_beat', { 'allow-oom' }, function()
+  Upkeep.watch()
+  for name, facts in pairs(a.lanes) do
+    hear(name, facts)
+  end
 end)
 
 -- A model that was removed and came back is another one: `generation` of its lane counts how often it was removed, and work

@@ -61,17 +61,18 @@ def append(model: Model, claim: Claim, start: int, text: str) -> str:
     return "ok"
 
 
-def settle(model: Model, claim: Claim, outcome: Result | JobError, fingerprint: str, rest: str) -> str:
-    job = model.jobs.get(claim.id)
-    known = model.runs.get(claim.id) or (job and job.run)
-    if known and known.settled_by == claim.token:
+def settle(
+    model: Model, claim: Claim, outcome: Result | JobError, fingerprint: str, rest: str, *, stored: bool
+) -> str:
+    """`stored`: a record outlives its answer, and a deleted leader's its job: the store says for how long."""
+    if stored and claim.token in model.settled:
         return "settled"
     run = model.holder_of(claim.id, claim.token)
     if run is None:
         return "lost"
     if not model.leave_late(run, "finish_by"):
         return "lost"
-    run.settled_by = claim.token
+    model.settled.add(claim.token)
     if rest:
         run.tell("text", start=len(run.text), text=rest, ids=[1])
         run.text += rest
@@ -87,12 +88,12 @@ def settle(model: Model, claim: Claim, outcome: Result | JobError, fingerprint: 
 
 def fail_intake(model: Model, claim: Claim, error: JobError) -> str:
     job = model.jobs.get(claim.id)
-    if job and job.settled_by == claim.token:
+    if job and claim.token in model.settled:
         return "settled"
     work = model.holder_of(claim.id, claim.token)
     if work is None or job is None:
         return "lost"
-    job.settled_by = claim.token
+    model.settled.add(claim.token)
     model.fail(work, error)
     return "settled"
 

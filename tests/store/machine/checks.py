@@ -268,7 +268,8 @@ def _waiting_reason(model: Model, job: Job) -> str | None:
         return "paused"
     if any(beaten >= model.alive_since for beaten in model.ready.values()):
         return "busy"
-    return "model_loading" if any(b >= model.alive_since for b in model.loading.values()) else "no_worker"
+    loads = (*model.loading.values(), *model.cold.values())
+    return "model_loading" if any(b >= model.alive_since for b in loads) else "no_worker"
 
 
 def _odd(view: JobView) -> Iterator[str]:

@@ -29,6 +29,23 @@ class Upkeep(Moves):
             again=again,
         )
 
+    @rule(gone=st.sampled_from((False, False, True)), again=again)
+    def node_beat(self, gone: bool, again: bool) -> None:
+        self.do(
+            lambda: self.records.node_beat(upkeep.NODE, gone=gone, load_in_ms="1000"),
+            lambda: upkeep.node_beat(self.model, gone=gone),
+            again=again,
+        )
+
+    @rule(place=places, known=st.integers(0, 2), again=again)
+    def place(self, place: str, known: int, again: bool) -> None:
+        name = self.name(place)
+        self.do(
+            lambda: self.records.place(name, known=known),
+            lambda: upkeep.place(self.model, name, known),
+            again=again,
+        )
+
     @rule(place=places, stays=st.sampled_from((False, False, True)), again=again)
     def pause(self, place: str, stays: bool, again: bool) -> None:
         self.set_paused(True, again=again)

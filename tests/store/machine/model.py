@@ -39,10 +39,12 @@ class Model:
         self.prints: dict[str, int] = {}
         self.ready: dict[str, int] = {}
         self.loading: dict[str, int] = {}
-        self.beaten = {"ready": 0, "loading": 0}
+        self.cold: dict[str, int] = {}
+        self.beaten = {"ready": 0, "loading": 0, "cold": 0}
         self.paused = self.draining = self.removed = False
         self.generation = 0
         self.told: dict[str, set[str]] = {}
+        self.settled: set[str] = set()
         self.watched: int | None = None
         self.spared = 0
         self.gap = (0, 0)
@@ -89,7 +91,7 @@ class Model:
         self.named = {k: n for k, n in self.named.items() if n[2] > self.now}
         self.uploads = {k: till for k, till in self.uploads.items() if till > self.now}
         self.emptying = {k: e for k, e in self.emptying.items() if e[1] > self.now}
-        for known, word in ((self.ready, "ready"), (self.loading, "loading")):
+        for known, word in ((self.ready, "ready"), (self.loading, "loading"), (self.cold, "cold")):
             if self.beaten[word] + BEATS_MS <= self.now:
                 known.clear()
 

@@ -114,7 +114,9 @@ class Moves(Calls):
         outcome: Result | JobError = error or answer(f"By {claim.token}.")
         self.do(
             lambda: self.records.run(claims.settle(SETTINGS, claim, outcome, fingerprint=by, rest=pieces)),
-            lambda: attempts.settle(self.model, claim, outcome, by, rest),
+            lambda: attempts.settle(
+                self.model, claim, outcome, by, rest, stored=bool(self.records.field(claim.id, "state"))
+            ),
             again=again,
         )
 

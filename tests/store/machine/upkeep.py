@@ -7,6 +7,8 @@ from tests.store.machine.attempts import POISON, count_death
 from tests.store.machine.model import Model, too_late
 from tests.support.store import LANE
 
+NODE = "node_01"
+
 
 def watch(model: Model) -> bool:
     """Whether workers are given time to renew: nobody could write for long."""
@@ -58,11 +60,7 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
     if all(beaten <= model.alive_since for beaten in model.ready.values()):
         model.ready = {}
     was_ready = worker in model.ready
-    for known, word in ((model.ready, "ready"), (model.loading, "loading")):
-        for name in [n for n, beaten in known.items() if n == worker or beaten <= model.alive_since]:
-            del known[name]
-        if state == word:
-            known[worker] = model.beaten[word] = model.now
+    _present(model, worker, state)
     if model.removed:
         model.prints.clear()
     elif state == "ready":
@@ -72,6 +70,35 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
     if model.emptying.get(LANE, ("", 0))[0] == worker:
         goes_on = state != "gone" and any(work.suspect for work in model.waiting(LANE))
         model.emptying[LANE] = (worker, model.now + (model.lease_ms if goes_on else 0))
+    return "OK"
+
+
+def _present(model: Model, id: str, state: str) -> None:
+    kinds = {"cold": model.cold} if id == NODE else {"ready": model.ready, "loading": model.loading}
+    for word, known in kinds.items():
+        for name in [n for n, beaten in known.items() if n == id or beaten <= model.alive_since]:
+            del known[name]
+        if state == word:
+            known[id] = model.beaten[word] = model.now
+
+
+def node_beat(model: Model, *, gone: bool) -> None:
+    watch(model)
+    _present(model, NODE, "gone" if gone else "cold")
+
+
+def place(model: Model, worker: str, known: int) -> str:
+    """Whoever finds more workers than it knew of starts none."""
+    watch(model)
+    if model.ready.get(worker, -1) >= model.alive_since:
+        return "OK"
+    _present(model, worker, "gone")
+    others = [
+        beaten for beaten in (*model.ready.values(), *model.loading.values()) if beaten >= model.alive_since
+    ]
+    if len(others) > known:
+        return "taken"
+    _present(model, worker, "loading")
     return "OK"
 
 

@@ -40,7 +40,6 @@ class Work:
     queued_at: int = 0
     due: int = 0
     token: str = ""
-    settled_by: str = ""
     worker: str = ""
     expires: int = 0
     failures: int = 0
@@ -123,7 +122,6 @@ class Job:
     run: Work | None = None
     joined_at: int = 0
     admitted_by: str = ""
-    settled_by: str = ""
     cache: CacheWord | None = None
     status: str = ""
     ended: int = 0

@@ -28,7 +28,7 @@ SECRETS = {"COMPOSE_SIGHTLINE_REDIS_PASSWORD": PASSWORD, "SIGHTLINE_API__ADMIN_K
 MADE = (*SECRETS, "SIGHTLINE_METRICS__TOKEN", "COMPOSE_SIGHTLINE_GRAFANA_PASSWORD")
 SERVICES: dict[str, Any] = compose(COMPOSE, SECRETS)["services"]
 OURS = sorted(name for name, row in SERVICES.items() if "build" in row)
-WORKERS = {"worker", "worker-gpu", "worker-vllm"}
+NODES = {"node", "node-gpu", "node-vllm"}
 COMMANDS = [line[2:] for line in PAGE.splitlines() if line.startswith("$ ")]
 
 
@@ -107,22 +107,28 @@ def test_every_variable_of_the_compose_file_is_explained_in_the_example_and_no_o
 def test_a_setting_in_env_reaches_the_processes_that_read_it() -> None:
     """Only paths and a port are the images' own, and the record store's URL is made of its password."""
     own = {"SIGHTLINE_MODELS_FILE", "SIGHTLINE_HEARTBEAT_FILE", "SIGHTLINE_METRICS__LISTEN"}
-    fixed = own | {"SIGHTLINE_REDIS__URL"}
+    # A node names each of its workers.
+    fixed = own | {"SIGHTLINE_REDIS__URL", "SIGHTLINE_WORKER__ID"}
     secret = {"SIGHTLINE_API__ADMIN_KEY", "SIGHTLINE_METRICS__TOKEN", "SIGHTLINE_WEBHOOK__SECRET"}
     given = {name: f"value of {name}" for name in known_names() - fixed}
     services = compose(COMPOSE, SECRETS | given)["services"]
     reached = {name: given.items() & services[name]["environment"].items() for name in OURS}
     assert reached["api"] == given.items()
-    for name in WORKERS:
+    for name in NODES:
         assert {setting for setting, _ in reached[name]} == set(given) - secret
     assert {setting for setting, _ in reached["courier"]} == set(given) - secret | {
         "SIGHTLINE_WEBHOOK__SECRET"
     }
 
 
-def test_no_process_but_workers_is_given_the_token_of_the_hub() -> None:
+def test_a_node_s_image_runs_the_node() -> None:
+    for name in NODES:
+        assert parsed(SERVICES[name]["command"]) == {}
+
+
+def test_no_process_but_nodes_is_given_the_token_of_the_hub() -> None:
     services = compose(COMPOSE, SECRETS | {"HF_TOKEN": "hf_1"})["services"]
-    assert {name for name in services if "hf_1" in json.dumps(services[name])} == WORKERS
+    assert {name for name in services if "hf_1" in json.dumps(services[name])} == NODES
 
 
 def test_callers_behind_a_proxy_are_told_apart_once_its_address_is_named() -> None:
@@ -134,7 +140,7 @@ def test_callers_behind_a_proxy_are_told_apart_once_its_address_is_named() -> No
 def test_an_untouched_example_changes_no_default_but_asks_for_secrets() -> None:
     example = {name: value for name, value in variables(EXAMPLE).items() if value}
     services = compose(COMPOSE, example | SECRETS)["services"]
-    assert services.pop("worker")["environment"].pop("SIGHTLINE_WORKER__THREADS") == str(
+    assert services.pop("node")["environment"].pop("SIGHTLINE_WORKER__THREADS") == str(
         Settings().worker.threads
     )
     for name, row in services.items():
@@ -193,19 +199,22 @@ def test_an_engine_that_drops_an_image_s_health_check_finds_the_same_one_here(se
     assert options.split() == [f"--{name}={said[name.replace('-', '_')]}" for name in names]
 
 
-def test_every_worker_and_the_monitoring_start_with_their_profiles_only() -> None:
+def test_every_node_and_the_monitoring_start_with_their_profiles_only() -> None:
     profiles = {name: row["profiles"] for name, row in SERVICES.items() if "profiles" in row}
     assert profiles == {
-        "worker": ["cpu"],
-        "worker-gpu": ["gpu"],
-        "worker-vllm": ["vllm"],
+        "node": ["cpu"],
+        "node-gpu": ["gpu"],
+        "node-vllm": ["vllm"],
         "prometheus": ["monitoring"],
         "grafana": ["monitoring"],
     }
     assert variables(EXAMPLE)["COMPOSE_PROFILES"] == "cpu"
-    asking = {name for name, row in SERVICES.items() if "reservations" in json.dumps(row)}
-    assert asking == {"worker-gpu", "worker-vllm"}
-    assert SERVICES["worker"]["build"]["args"]["TORCH_BUILD"] == "cpu"
+    asking = {name: row["deploy"] for name, row in SERVICES.items() if "reservations" in json.dumps(row)}
+    assert asking.keys() == {"node-gpu", "node-vllm"}
+    for row in asking.values():
+        (device,) = row["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert SERVICES["node"]["build"]["args"]["TORCH_BUILD"] == "cpu"
 
 
 def test_prometheus_scrapes_the_api_with_the_token_that_it_was_given() -> None:
@@ -223,10 +232,15 @@ def test_prometheus_scrapes_the_api_with_the_token_that_it_was_given() -> None:
     }
     names = [[row["job_name"] for row in file["scrape_configs"]] for file in (ours, example)]
     assert names[0] == names[1], "the alerts' own"
-    (asked,) = workers["dns_sd_configs"]
-    assert set(asked["names"]) == {"courier", *WORKERS}
-    listening = {SERVICES[name]["environment"]["SIGHTLINE_METRICS__LISTEN"] for name in asked["names"]}
-    assert listening == {f"0.0.0.0:{asked['port']}"}
+    hosts = {"courier", *NODES}
+    assert all(set(asked["names"]) == hosts for asked in workers["dns_sd_configs"])
+    listening = {SERVICES[name]["environment"]["SIGHTLINE_METRICS__LISTEN"] for name in hosts}
+    first, *more = [asked["port"] for asked in workers["dns_sd_configs"]]
+    assert listening == {f"0.0.0.0:{first}"}
+    # A node's workers take the next free ports.
+    assert [f"127.0.0.1:{port}" for port in (first, *more)] == example["scrape_configs"][1]["static_configs"][
+        0
+    ]["targets"]
 
 
 def test_grafana_finds_its_prometheus_and_the_dashboard() -> None:
@@ -242,18 +256,20 @@ def test_grafana_finds_its_prometheus_and_the_dashboard() -> None:
     assert ["./deploy/grafana/sightline.json", board["options"]["path"]] in mounts
 
 
-def test_a_second_model_gets_a_worker_like_the_first(tmp_path: Path) -> None:
-    (addition,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    path = tmp_path / COMPOSE.name
-    path.write_text(COMPOSE.read_text(encoding="utf-8").replace("\nnetworks:", f"\n{addition}\nnetworks:"))
-    services = compose(path, SECRETS)["services"]
-    second, first = services["worker-second"], services["worker"]
-    assert second["environment"] == first["environment"] | {"SIGHTLINE_WORKER__MODEL": "your/model"}
-    assert {name for name in first if second.get(name) != first[name]} == {"build", "environment", "profiles"}
-
-
 PROFILES = {profile for row in SERVICES.values() for profile in row.get("profiles", [])}
-OPTIONS = {"docker", "compose", "--profile", "build", "up", "-d", "--wait", "--scale", "ps", "exec"}
+OPTIONS = {
+    "docker",
+    "compose",
+    "--profile",
+    "build",
+    "restart",
+    "up",
+    "-d",
+    "--wait",
+    "--scale",
+    "ps",
+    "exec",
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS[1:])

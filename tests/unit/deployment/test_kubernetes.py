@@ -154,6 +154,44 @@ def test_workers_are_scaled_by_the_line_of_their_own_model() -> None:
     assert bounds["minReplicaCount"] <= bounds["fallback"]["replicas"] <= bounds["maxReplicaCount"]
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool on this machine")
+@pytest.mark.parametrize(
+    ("backlog", "loading", "wanted"),
+    [
+        pytest.param(0, 0, (0, 0), id="nobody asks"),
+        pytest.param(1, 0, (1, 0), id="one call was refused"),
+        pytest.param(1, 2, (1, 3), id="two of three load for it"),
+        pytest.param(0, 2, (0, 0), id="they load and nobody waits"),
+    ],
+)
+def test_one_row_wakes_a_model_without_workers_and_keeps_those_that_load(
+    backlog: int, loading: int, wanted: tuple[int, int], tmp_path: Path
+) -> None:
+    """More than 0 of any trigger is what KEDA starts the first worker for."""
+    (scaler,) = of_kind("fleet", "ScaledObject").values()
+    assert not [row for row in scaler["spec"]["triggers"] if "activationThreshold" in row["metadata"]]
+    model = 'model="Qwen/Qwen2.5-VL-3B-Instruct"'
+    told = {
+        f"sightline_backlog{{{model}}}": backlog,
+        f'sightline_workers{{{model}, state="loading"}}': loading,
+        f'sightline_workers{{{model}, state="ready"}}': int(loading > 0),
+    }
+    asked = [
+        {
+            "expr": f"sum({row['metadata']['query']})",
+            "eval_time": "1m",
+            "exp_samples": [{"labels": "{}", "value": value}],
+        }
+        for row, value in zip(scaler["spec"]["triggers"], wanted, strict=True)
+    ]
+    series = [{"series": name, "values": f"{value} {value}"} for name, value in told.items()]
+    tests = {"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": asked}]}
+    (tmp_path / "scaling.yml").write_text(yaml.safe_dump(tests), encoding="utf-8")
+    argv = [str(shutil.which("promtool")), "test", "rules", str(tmp_path / "scaling.yml")]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_second_model_on_gpus_is_scaled_by_a_scaler_of_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "kubernetes"
     shutil.copytree(FOLDER, folder)

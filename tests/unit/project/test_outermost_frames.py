@@ -24,6 +24,7 @@ FRAMES = {
     "shared/store/pipelined_store.py:_read_all": "an exchange for which threads wait",
     "shared/store/pipelined_store.py:_send": "an exchange for which threads wait",
     "shared/store/wakeups.py:_read": "a round of the task that hears",
+    "sightline/serving/node.py:run": "a look of the node",
     "worker/attempt.py:_outcome": "an attempt",
     "worker/celery_app.py:start": "the start of a process",
     "worker/claim_loop.py:_loop": "a round of the thread that looks for work",

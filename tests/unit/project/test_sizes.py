@@ -6,10 +6,10 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_520, "shared": 13_808, "worker": 16_629, "sightline": 7_657, "tests": 76_527}
+MOST_LINES = {"api": 16_555, "shared": 13_924, "worker": 16_758, "sightline": 8_494, "tests": 77_949}
 """Of Python, with its comments."""
-MOST_LUA_LINES = 4_742
-MOST_MODULES = {"api": 110, "shared": 110, "worker": 125, "sightline": 67}
+MOST_LUA_LINES = 4_865
+MOST_MODULES = {"api": 110, "shared": 110, "worker": 127, "sightline": 70}
 
 
 def files(folder: str, pattern: str) -> list[Path]:

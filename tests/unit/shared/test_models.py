@@ -17,6 +17,17 @@ ECHO = b'[[models]]\nid = "org/m"\nengine = "echo"\n'
 ROW = '[[models]]\nid = "org/m"\nsource = "m"\n'
 
 
+def test_a_row_that_says_nothing_of_its_residence_is_stored_as_releases_before_read_it() -> None:
+    row = '{"id":"org/m","engine":"echo"}'
+    assert Model.model_validate_json(row).model_dump_json(exclude_defaults=True) == row
+
+
+@pytest.mark.parametrize("said", [{"resident": "never"}, {"keep_alive_s": -1}, {"memory_mb": 0}])
+def test_a_row_with_an_impossible_residence_is_refused(said: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Model.model_validate({"id": "org/m", "engine": "echo", **said})
+
+
 def model(tmp_path: Path, **files: object) -> Model:
     """A model read from a models file, its folder holding these JSON files."""
     (tmp_path / "m").mkdir()

@@ -139,16 +139,16 @@ def test_hosts_and_networks_may_be_exempted(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_only_the_api_is_given_the_admin_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SIGHTLINE_API__ADMIN_KEY", "k" * 32)
-    plan = Plan(load_settings(), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0")
+    plan = Plan(load_settings(), "redis://127.0.0.1:7000/0", DataFolder(tmp_path), 8000)
     assert plan.api().env["SIGHTLINE_API__ADMIN_KEY"] == "k" * 32
-    for command in (plan.api(), *plan.workers(Model(id="org/m", engine="echo")), plan.courier()):
+    for command in (plan.api(), plan.worker(Model(id="org/m", engine="echo"), 1, {}), plan.courier()):
         assert "k" * 32 not in " ".join(command.argv)
         assert command.name == "api" or "SIGHTLINE_API__ADMIN_KEY" not in command.env
 
 
 def test_every_process_logs_at_the_level_that_was_asked_for(tmp_path: Path) -> None:
-    plan = Plan(Settings(log_level="debug"), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0")
+    plan = Plan(Settings(log_level="debug"), "redis://127.0.0.1:7000/0", DataFolder(tmp_path), 8000)
     api = plan.api().argv
     assert api[api.index("--log-level") + 1] == "debug"
-    for command in (*plan.workers(Model(id="org/m", engine="echo")), plan.courier()):
+    for command in (plan.worker(Model(id="org/m", engine="echo"), 1, {}), plan.courier()):
         assert "--loglevel=debug" in command.argv

@@ -40,6 +40,11 @@ def start(tmp_path: Path) -> Callable[..., Child]:
     return _start
 
 
+def log_of(child: Child) -> Path:
+    assert child.command.log is not None
+    return child.command.log
+
+
 async def zombie(pid: int) -> bool:
     return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
@@ -55,7 +60,7 @@ async def printed(child: Child) -> str:
     """The first line of its log, as soon as it is there."""
 
     async def line() -> str | Literal[False]:
-        text = child.command.log.read_text()
+        text = log_of(child).read_text()
         return text.endswith("\n") and text.strip()
 
     return await until_async(line)
@@ -118,7 +123,7 @@ async def test_a_new_start_keeps_the_night_s_evidence_and_quotes_only_its_own(
     for said in ("the night before", "this morning"):
         child = await ran(start, said)
 
-    assert child.command.log.read_text() == "the night before\nthis morning\n"
+    assert log_of(child).read_text() == "the night before\nthis morning\n"
     assert child.last_lines() == "  | this morning"
 
 
@@ -133,7 +138,7 @@ async def test_a_death_is_told_whatever_became_of_the_log(
     for said in ("a long night before", "this morning"):
         child = await ran(start, said)
 
-    become(child.command.log)
+    become(log_of(child))
 
     assert child.last_lines() == quoted
 
@@ -146,7 +151,7 @@ async def test_a_log_that_cannot_be_put_by_does_not_keep_its_process_from_starti
     for said in ("one", "two"):
         child = await ran(start, said)
 
-    assert child.command.log.read_text() == "one\ntwo\n"
+    assert log_of(child).read_text() == "one\ntwo\n"
 
 
 async def test_logs_do_not_fill_the_disk_over_many_restarts(
@@ -156,7 +161,7 @@ async def test_logs_do_not_fill_the_disk_over_many_restarts(
     for said in ("one", "two", "three"):
         child = await ran(start, said)
 
-    folder = child.command.log.parent
+    folder = log_of(child).parent
     assert {log.name: log.read_text() for log in folder.iterdir()} == {
         "child.log": "three\n",
         "child.log.1": "wo\n",

@@ -143,11 +143,13 @@ def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
     assert "0 MB of memory are free" in found.said or "1 MB of memory are free" in found.said
 
 
-def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_of_which_not_one_has_room_are_named_and_not_those_that_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pair = [Model(id=f"org/{name}", engine="echo") for name in "ab"]
-    monkeypatch.setattr("sightline.serving.memory.free_memory_bytes", lambda **_: 499 * 2**20)
+    monkeypatch.setattr("sightline.serving.devices.free_memory_bytes", lambda **_: 399 * 2**20)
     assert states(models.check_all(pair)) == {"models": "problem"}
-    monkeypatch.setattr("sightline.serving.memory.free_memory_bytes", lambda **_: 501 * 2**20)
+    monkeypatch.setattr("sightline.serving.devices.free_memory_bytes", lambda **_: 401 * 2**20)
     assert states(models.check_all(pair)) == {}
 
 
@@ -252,6 +254,11 @@ WAITING = {"interactive": 0, "normal": 3, "batch": 0}
         ({"queued": WAITING, "oldest_queued_s": 90.0}, "problem", "beside free rows"),
         ({"queued": WAITING, "workers": [], "state": "no_worker"}, "problem", "3 jobs wait"),
         ({"workers": [], "state": "no_worker"}, "warning", "none"),
+        (
+            {"queued": WAITING, "workers": [], "state": "cold"},
+            "ok",
+            "loads the model when it is asked for; 3",
+        ),
         ({"state": "failed", "reason": "no such file"}, "problem", "no such file"),
         ({"paused": True}, "warning", "paused"),
         ({"workers": [{"state": "loading"}], "state": "loading"}, "warning", "loading"),

@@ -12,7 +12,7 @@ from sightline.doctor.gpu import Gpu
 from sightline.exits import CommandError, Exit
 from sightline.serving import model_choice as module
 from sightline.serving.model_argument import ModelArgument
-from sightline.serving.model_choice import Device, Weights, choose, device, visible_devices, weights
+from sightline.serving.model_choice import Device, Weights, choose, device, weights
 
 GB = 10**9
 # Qwen3-VL-4B, from its config: 36 layers, 8 heads of 128 for keys and values.
@@ -106,18 +106,6 @@ def test_the_fullest_gpu_decides_and_one_that_torch_cannot_use_is_named(
     assert (device().gpu, device().reason) == (False, "the torch that is installed cannot use the A100")
 
 
-def test_each_of_several_workers_has_a_gpu_of_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "nvidia_devices", lambda: [Gpu(at, "L4", 22_000, 23_000) for at in range(4)])
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 3")
-    assert [env["CUDA_VISIBLE_DEVICES"] for env in visible_devices(3)] == ["1", "3", "1"]
-    assert visible_devices(1) == [{}], "one sees what its environment says"
-    for hidden in ("", "-1"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        assert not device().gpu
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8a9b")
-    assert visible_devices(2) == [{}, {}], "what names them otherwise is not replaced"
-
-
 @pytest.mark.parametrize(
     "place",
     [
@@ -135,8 +123,8 @@ def test_a_model_that_has_its_place_in_the_models_file_gets_it(
     monkeypatch.setattr(module, "nvidia_devices", lambda: [Gpu(at, "L4", 22_000, 23_000) for at in range(2)])
     monkeypatch.setattr(module, "without_cuda", lambda: False)
     wanted, plain = ModelArgument("org/model"), Model(id="org/model", source="/m")
-    assert wanted.environments([plain.model_copy(update=place)]) == [{}]
-    assert [len(wanted.environments(listed)) for listed in ([plain], [])] == [2, 2]
+    assert wanted.copies([plain.model_copy(update=place)]) == 1
+    assert [wanted.copies(listed) for listed in ([plain], [])] == [2, 2]
 
 
 def test_workers_of_one_device_are_each_sized_for_their_part_of_it() -> None:

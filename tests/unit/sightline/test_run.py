@@ -1,5 +1,9 @@
 """`sightline run`: what is checked before anything is started, and what a person is told."""
 
+import asyncio
+import os
+import shutil
+import signal
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +18,10 @@ from shared.store.server import Server
 from sightline.cli import main
 from sightline.exits import CommandError, Exit
 from sightline.serving import run as module
+from sightline.serving.devices import Devices
 from sightline.serving.folder import DataFolder
 from sightline.serving.plan import Plan
-from sightline.serving.run import Runner, check_server
+from sightline.serving.run import Runner, check_server, until_stopped
 from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
 
@@ -80,6 +85,37 @@ def test_a_setting_that_cannot_be_right_stops_the_start_with_its_name(
     assert "hidden" not in said.out + said.err
 
 
+async def test_a_service_that_nohup_started_outlives_the_log_out(capsys: pytest.CaptureFixture[str]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    lived = asyncio.Event()
+
+    async def serve(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        for _ in range(9):  # what a signal wakes comes some turns later
+            await asyncio.sleep(0)
+        lived.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    await asyncio.wait_for(until_stopped(serve), 60)
+
+    assert lived.is_set()
+    assert capsys.readouterr().out == "stopping\n"
+
+
+def test_who_deletes_the_data_folder_under_way_is_not_told_that_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def served(_: Runner) -> None:
+        shutil.rmtree(tmp_path / "data")
+
+    monkeypatch.setattr(module, "until_stopped", served)
+    assert main(["run", "--port", str(free_port()), "--data", str(tmp_path / "data")]) == Exit.DATA
+    said = capsys.readouterr()
+    assert "was deleted while the service ran: what it kept is lost" in said.err
+    assert "kept)" not in said.out
+
+
 @pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "٣"])
 def test_impossible_port_is_refused_by_name(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", f"--port={text}"]) == Exit.USAGE
@@ -129,9 +165,8 @@ async def test_a_start_that_waits_for_a_disk_says_once_what_it_waits_for(
     refused = httpx.Response(503, json={"error": "The record store takes no writes now; try again."})
     loading = httpx.Response(503, json={"models": {"org/m": "loading"}})
     ready = httpx.Response(200, json={"models": {"org/m": "ready"}})
-    parts = {"check": lambda **_: None, "failed": list, "all_failed": False, "announce": lambda: None}
-    calm: Any = SimpleNamespace(**parts)
-    runner = Runner(Settings(), Models((ECHO,)), DataFolder(tmp_path), 8000, 0)
+    calm: Any = SimpleNamespace(check=lambda: None, failed=None)
+    runner = Runner(Settings(), Models((ECHO,)), DataFolder(tmp_path), 8000, 0, Devices())
 
     silent, late = httpx.ConnectError("refused"), httpx.ReadTimeout("late")
     replies = iter((silent, refused, refused, late, refused, loading, late, loading, ready))
@@ -163,8 +198,8 @@ def test_a_given_server_that_takes_no_writes_is_one_sentence(
 
 
 def test_every_process_learns_where_records_models_and_pictures_are(tmp_path: Path) -> None:
-    plan = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://:s@127.0.0.1:7000/0")
-    [worker] = plan.workers(Model(id="org/m", engine="echo", rows=8))
+    plan = Plan(Settings(), "redis://:s@127.0.0.1:7000/0", DataFolder(tmp_path), 8000)
+    worker = plan.worker(Model(id="org/m", engine="echo", rows=8), 1, {})
 
     for command in (plan.api(), worker, plan.courier()):
         assert command.env["SIGHTLINE_REDIS__URL"] == "redis://:s@127.0.0.1:7000/0"

@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 
 from sightline.exits import CommandError, Exit
-from sightline.serving.service import client_of, segment, speaking
+from sightline.service_client import client_of, segment, speaking
 from tests.support.healthy_server import Healthy
 
 NOWHERE = "http://127.0.0.1:1"

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,8 +13,9 @@ import httpx
 
 from shared.settings import CLIENT_KEY, CLIENT_URL
 from sightline.exits import CommandError, Exit, PassingError
-from sightline.serving.running_services import LOCAL, service_url
+from sightline.running_services import running_services
 
+LOCAL = "http://127.0.0.1:8000"
 SILENCE_S = 60.0
 """Longest pause between bytes: the service sends a comment line at least every ten seconds."""
 
@@ -36,6 +38,22 @@ def client_of(url: str | None) -> httpx.Client:
         message = f"The proxy that the environment names cannot be used ({error})"
         fix = "correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY"
         raise CommandError(Exit.USAGE, f"{message}: {fix}.") from None
+
+
+def service_url() -> str:
+    """The address of the service that a command means which names none. Raises CommandError.
+
+    A service that is recorded and does not answer is not passed over for another one.
+    """
+    services = running_services()
+    if len(services) > 1:
+        here = str(Path.cwd())
+        services = [service for service in services if service.folder == here] or services
+    if len(services) > 1:
+        names = ", ".join(f"{service.url} (data in {service.data})" for service in services)
+        message = f"Several services run here: {names}. Name one with --url or {CLIENT_URL}."
+        raise CommandError(Exit.USAGE, message)
+    return services[0].url if services else LOCAL
 
 
 def host_of(url: str) -> str:

@@ -1,0 +1,140 @@
+"""The devices of this machine, what their memory has for models, and what each model takes of it."""
+
+import resource
+from collections.abc import Mapping, Sequence
+
+import psutil
+
+from shared.cgroup import free_memory_bytes
+from shared.models import Model
+from sightline.doctor.gpu import DriverError, Gpu, without_cuda
+from sightline.exits import CommandError, Exit
+from sightline.serving.demand import Device
+from sightline.serving.model_choice import VISIBLE, usable_gpus
+
+# Measured: record server, API, courier and node together; a worker with torch and no weights.
+BASE_MB = 300
+TORCH_MB = 350
+ECHO_MB = 100
+# Measured likewise: the least address space that such a worker needs beyond the memory it takes.
+TORCH_ADDRESSES_MB = 500
+CONTEXT_MB = 1000
+"""A guess at what CUDA, the cache and what a step computes take of a GPU beside the weights."""
+VLLM_SHARE = 0.9
+"""Of a GPU's memory, what vLLM takes where the row's `gpu_memory_utilization` says nothing."""
+CPU = "cpu"
+
+
+class Devices:
+    """What is free as this is made is for models, or `memory_mb` of each device."""
+
+    def __init__(self, memory_mb: int | None = None) -> None:
+        self._gpus = {f"cuda:{gpu.index}": gpu for gpu in _gpus()}
+        self._measured: dict[str, int] = {}
+        rooms = {CPU: free_memory_bytes(swap=True) / 2**20 - BASE_MB}
+        rooms |= {name: gpu.free_mb or rooms[CPU] for name, gpu in self._gpus.items()}
+        self.all = tuple(Device(name, int((memory_mb or mb) * 2**20)) for name, mb in rooms.items())
+
+    def of(self, model: Model) -> tuple[str, ...]:
+        """The names of those that the model may stand on, or on all of which it `spans`."""
+        if model.engine == "echo" or model.device == CPU or not self._gpus:
+            return (CPU,)
+        if model.device not in ("auto", "cuda"):
+            return (model.device,)
+        count = model.options.get("tensor_parallel_size", 1)
+        return tuple(self._gpus)[: count if count > 1 else None]
+
+    def spans(self, model: Model) -> bool:
+        spread = model.device_map is not None or model.options.get("tensor_parallel_size", 1) != 1
+        return spread and len(self.of(model)) > 1
+
+    def need(self, model: Model) -> int:
+        """Bytes that a worker takes: measured, else what its row says, else guessed from its files."""
+        measured = self._measured.get(model.lane)
+        return measured or int((model.memory_mb or self._guess_mb(model)) * 2**20)
+
+    def _guess_mb(self, model: Model) -> float:
+        """Of a model that is not on this machine yet nothing is known: at first it stands alone."""
+        names = self.of(model)
+        if model.engine == "vllm" and (gpu := self._gpus.get(names[0])):
+            share = float(model.options.get("gpu_memory_utilization", VLLM_SHARE)) * (gpu.total_mb or 0)
+            return share * (len(names) if self.spans(model) else 1)
+        if model.engine != "echo" and not model.folder.files:
+            return self._room(model) / 2**20
+        return CONTEXT_MB + model.folder.weights / 1e6 if names[0] in self._gpus else worker_mb(model)
+
+    def _room(self, model: Model) -> float:
+        """The most that it could have."""
+        rooms = [device.room for device in self.all if device.name in self.of(model)]
+        return sum(rooms) if self.spans(model) else max(rooms, default=0)
+
+    def environment(self, model: Model, device: str) -> Mapping[str, str]:
+        """What a worker's process is told, so that it computes there."""
+        if device == CPU or len(self._gpus) == 1 or model.device not in ("auto", "cuda"):
+            return {}
+        # nvidia-smi counts so, CUDA by default the fastest first.
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", VISIBLE: device.replace("cuda:", "")}
+
+    def free_mb(self, device: str) -> float:
+        """What is free of a GPU now, or of several together, as their driver tells it; slow."""
+        return sum(gpu.free_mb or 0 for gpu in _gpus() if f"cuda:{gpu.index}" in device.split(","))
+
+    def measure(self, model: Model, device: str, pid: int, free_before_mb: float) -> None:
+        """Note what a worker that has loaded its model takes, its weights at least; slow."""
+        if device == CPU:
+            try:
+                taken_mb = psutil.Process(pid).memory_full_info().uss / 2**20
+            except psutil.Error:
+                return
+        else:
+            # Others may leave the device meanwhile.
+            taken_mb = max(free_before_mb - self.free_mb(device), model.folder.weights / 1e6)
+        if taken_mb > 0:
+            rooms = [one.room for one in self.all if one.name in device.split(",")]
+            # It stands there: what it was measured at keeps it from no device that it has all of.
+            self._measured[model.lane] = int(min(taken_mb * 2**20, len(rooms) * min(rooms)))
+
+    def forget(self, model: Model) -> None:
+        """What was measured was of another row."""
+        self._measured.pop(model.lane, None)
+
+    def exceeded(self, model: Model) -> None:
+        """It ran out of memory as it was loaded: it takes more than was thought."""
+        self._measured[model.lane] = int(min(2 * self.need(model), self._room(model)))
+
+    def check(self, models: Sequence[Model]) -> None:
+        """Raise CommandError where none of the models fits this machine, or the limit of one process."""
+        _check_addresses(models)
+        if models and all(self.need(model) > self._room(model) for model in models):
+            free = free_memory_bytes(swap=True) / 2**20
+            needed = BASE_MB + min(self.need(model) for model in models) / 2**20
+            raise CommandError(
+                Exit.MEMORY,
+                f"Not enough memory: the service needs about {needed:.0f} MB, {free:.0f} MB are free; "
+                "end other programs or serve smaller models.",
+            )
+
+
+def _gpus() -> list[Gpu]:
+    """Those that torch can use."""
+    try:
+        return [] if without_cuda() else usable_gpus()
+    except DriverError:
+        return []
+
+
+def _check_addresses(models: Sequence[Model]) -> None:
+    """Check `ulimit -v` beforehand: out of address space, a worker's libraries raise odd errors or crash."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = [worker_mb(model) + TORCH_ADDRESSES_MB for model in models if model.engine != "echo"]
+    if limit != resource.RLIM_INFINITY and limit / 2**20 < max(needed, default=0):
+        raise CommandError(
+            Exit.MEMORY,
+            f"Not enough memory: a worker needs about {max(needed):.0f} MB of addresses and may have "
+            f"{limit / 2**20:.0f}; raise that limit (ulimit -v).",
+        )
+
+
+def worker_mb(model: Model) -> float:
+    """What a worker on the CPU takes, as far as its files say."""
+    return ECHO_MB if model.engine == "echo" else TORCH_MB + model.folder.weights / 1e6

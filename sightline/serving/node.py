@@ -1,0 +1,388 @@
+"""The agent of one machine: decides by what waits which models stand on its devices, and runs their workers.
+
+Each look reads what waits and who works, lets the policy (`residency.py`) decide, and begins and ends
+workers. A model leaves as a worker does: it claims no more, and what waits is asked for again.
+"""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Literal, TypeVar
+
+from shared import ids
+from shared.backoff import backoff_s
+from shared.errors import Unavailable
+from shared.fleet import Fleet
+from shared.models import Model
+from shared.registry import Registry
+from shared.store.models import registrations
+from shared.store.script import ScriptCall, Store
+from shared.store.workers import beat, fleet, node_beat, place
+from sightline.exits import CommandError, Exit
+from sightline.serving.child import Child
+from sightline.serving.demand import Copy, Demand, Device, smoothed, weigh
+from sightline.serving.devices import CPU, Devices
+from sightline.serving.plan import Plan
+from sightline.serving.residency import Residency, Unload
+from sightline.serving.supervisor import SETTLED_S, Supervisor, death, log_of
+
+Reply = TypeVar("Reply")
+LOOK_S = 0.25
+TELL_S = 1.0
+"""Between two beats, in which it also learns which models were added and removed."""
+LONGEST_PAUSE_S = 600.0
+"""After several failures in a row a model is loaded once in so long."""
+OWN_EXITS = range(70, 76)
+"""Exit codes of workers that reported why they end (docs/fleet.md)."""
+REFUSED_S = 60.0
+"""Who was told to call again is waited for at least so long."""
+MEASURED_AFTER_S = 2.0
+"""In main memory: after its model a worker loads Celery's consumer, half of what a small one takes."""
+UNLOAD_S = 1.0
+"""Taken for what the first unloading of a model takes."""
+
+
+@dataclass
+class Traffic:
+    """How often a model is asked for, and what became of its loads; `failures` in a row since it was settled.
+
+    Who was refused is waited for until `refused_until`, as long as was told.
+    """
+
+    model: Model
+    used: float
+    arrivals: int = 0
+    per_s: float = 0.0
+    came_ms: float = 0.0
+    refused_ms: int | None = None
+    refused_until: float = 0.0
+    load_s: float = 0.0
+    unload_s: float = UNLOAD_S
+    promised_s: float = 0.0
+    failures: int = 0
+    not_before: float = 0.0
+    death: CommandError | None = None
+    unloaded: str = ""
+    unfit: str = ""
+
+    def note(self, now: float, passed_s: float, seen: Fleet) -> None:
+        """Count what has arrived since the last look."""
+        came, lane = max(seen.lane.arrivals - self.arrivals, 0) if self.arrivals else 0, seen.lane
+        self.arrivals = lane.arrivals
+        self.per_s = smoothed(self.per_s, weigh({"normal": came}, came), passed_s)
+        if came or now > self.refused_until:
+            self.refused_ms = None
+        self.came_ms = lane.now_ms if came else self.came_ms
+        if (seen.wanted_ms or 0) > self.came_ms:
+            self.refused_ms = self.refused_ms or seen.wanted_ms
+            self.refused_until = now + max(self.promised_s, REFUSED_S)
+        if came or lane.queued or lane.running or self.refused_ms:
+            self.used = now
+
+    def fail(self, now: float, error: CommandError) -> float:
+        """Note a death; returns the pause before the model is loaded again."""
+        self.death, self.failures = error, self.failures + 1
+        pause_s = backoff_s(self.failures, longest_s=LONGEST_PAUSE_S)
+        self.not_before = now + pause_s
+        return pause_s
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process of ours with a copy of a model; `id` is its name in the records."""
+
+    model: Model
+    device: str
+    id: str
+    number: int
+    child: Child
+    since: float
+    traffic: Traffic
+    free_before_mb: float = 0.0
+    state: Literal["loading", "resident", "leaving"] = "loading"
+    busy: int = 0
+    measured: bool = False
+
+    @property
+    def copy(self) -> Copy:
+        return Copy(self.device, self.state, self.since, self.busy)
+
+
+@dataclass(eq=False)
+class Node:
+    """Runs under a supervisor; `copies` of each model are loaded together where there is room."""
+
+    supervisor: Supervisor
+    plan: Plan
+    registry: Registry
+    store: Store
+    devices: Devices
+    say: Callable[[str], None]
+    copies: int = 1
+    id: str = field(default_factory=ids.worker_id)
+
+    def __post_init__(self) -> None:
+        node = self.plan.settings.node
+        self._residency = Residency(min_resident_s=node.min_resident_s, max_wait_s=node.max_wait_s)
+        self._workers: list[Worker] = []
+        self._traffic: dict[str, Traffic] = {}
+        self._looked, self._told = time.monotonic() - LOOK_S, 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._death: CommandError | None = None
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Look, decide and act until cancelled; then end all workers, and tell that this node is gone."""
+        looking = None
+        try:
+            while True:
+                looking = asyncio.create_task(self.look())
+                try:
+                    await asyncio.shield(looking)
+                    self._note("")
+                except Unavailable as error:
+                    self._note(error.message)
+                except Exception as error:
+                    # The outermost frame of a look: the next one may go better.
+                    self._note(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(LOOK_S)
+        finally:
+            # What a look has begun must be ended.
+            await asyncio.gather(*([looking] if looking else []), return_exceptions=True)
+            await self._close()
+
+    def _note(self, trouble: str) -> None:
+        """Say what keeps it from looking, once; else that it looks, to who watches its file."""
+        if trouble != self._trouble:
+            self.say(f"node     {trouble or 'looks again'}")
+        self._trouble = trouble
+        if (file := self.plan.settings.heartbeat_file) and not trouble:
+            file.write_text("ready", encoding="ascii")
+
+    async def _close(self) -> None:
+        rest = [worker for worker in self._workers if worker.state != "leaving"]
+        await asyncio.gather(*self._tasks, *(self.supervisor.end(worker.child) for worker in rest))
+        for worker in rest:
+            await self._retract(worker.model, worker.id, {})
+        lanes = {model.lane: dict[str, str]() for model in self.registry.models.rows}
+        with suppress(Unavailable):
+            await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, gone=True))
+
+    async def look(self) -> None:
+        """One look and what follows from it. Raises Unavailable."""
+        now = time.monotonic()
+        tells = now - self._told > TELL_S
+        if tells:
+            self.registry.take(await self._stored(registrations()))
+            self._told = now
+        models = {model.lane: model for model in self.registry.models.rows}
+        seen = await self._stored(fleet(self.plan.settings, list(models)))
+        fleets = dict(zip(models, seen, strict=True))
+        for lane, model in models.items():
+            self._follow(now, model, fleets[lane])
+        self._looked = now
+        demands = [self._demand(now, model, fleets[lane]) for lane, model in models.items()]
+        known = {lane: len(fleets[lane].workers) for lane in models}
+        moves = self._residency.decide(now, self._rooms(models), demands)
+        for move in moves:
+            if isinstance(move, Unload):
+                self._unload(models[move.lane], move.device, move.reason)
+            else:
+                await self._load(models[move.lane], move.device, known[move.lane])
+                known[move.lane] += 1
+        for worker in self._workers:
+            if models.get(worker.model.lane) != worker.model:
+                self._unload(worker.model, worker.device, "its model was removed")
+        if tells or moves:
+            await self._tell(models.values())
+
+    @property
+    def failed(self) -> CommandError | None:
+        """What died last, where none of the models is left that may be served."""
+        deaths = [self._seen(model).death for model in self.registry.models.rows]
+        return self._death if deaths and all(deaths) and not self._workers else None
+
+    async def _stored(self, call: ScriptCall[Reply]) -> Reply:
+        return await asyncio.to_thread(self.store.run, call)
+
+    def _seen(self, model: Model) -> Traffic:
+        traffic = self._traffic.get(model.lane)
+        if traffic is None or traffic.model != model:
+            traffic = self._traffic[model.lane] = Traffic(model, used=time.monotonic())
+            self.devices.forget(model)
+        return traffic
+
+    def _rooms(self, models: Mapping[str, Model]) -> list[Device]:
+        """What the devices have beside workers of rows that are gone or were changed."""
+        rooms = {device.name: device.room for device in self.devices.all}
+        for worker in self._workers:
+            if models.get(worker.model.lane) != worker.model:
+                for name in worker.copy.place:
+                    rooms[name] -= self.devices.need(worker.model) / len(worker.copy.place)
+        return [Device(name, room) for name, room in rooms.items()]
+
+    def _here(self, model: Model) -> list[Worker]:
+        return [worker for worker in self._workers if worker.model == model]
+
+    def _follow(self, now: float, model: Model, seen: Fleet) -> None:
+        """Take over what workers report, and what has arrived."""
+        traffic, reports = self._seen(model), {report.id: report for report in seen.workers}
+        traffic.note(now, now - self._looked, seen)
+        for worker in self._here(model):
+            report = reports.get(worker.id)
+            worker.busy = report.busy if report else 0
+            if report and report.state == "ready" and worker.state == "loading":
+                worker.state, worker.since = "resident", now
+                traffic.death, traffic.not_before = None, 0.0
+            after_s = MEASURED_AFTER_S if worker.device == CPU else 0.0
+            if worker.state == "resident" and not worker.measured and now - worker.since >= after_s:
+                worker.measured = True
+                self._begin(asyncio.to_thread(self._measure, worker))
+            if worker.state == "resident" and now - worker.since > SETTLED_S:
+                traffic.failures = 0
+
+    def _measure(self, worker: Worker) -> None:
+        self.devices.measure(worker.model, worker.device, worker.child.pid, worker.free_before_mb)
+
+    def _demand(self, now: float, model: Model, seen: Fleet) -> Demand:
+        lane, traffic, here = seen.lane, self._seen(model), self._here(model)
+        waits = {} if lane.paused else dict(seen.waiting)
+        since = [] if lane.paused or seen.oldest_ms is None else [seen.oldest_ms]
+        if traffic.death:
+            # Callers are refused until it is tried again.
+            waits["normal"] = waits.get("normal", 0) + 1
+        if traffic.refused_ms:
+            # Who was refused asks again, and is to find the model there.
+            waits["interactive"] = waits.get("interactive", 0) + 1
+            since.append(traffic.refused_ms)
+        own = {worker.id for worker in here}
+        traffic.load_s = (lane.load_ms or lane.load_guess_ms or model.folder.load_guess_s * 1000) / 1000
+        return Demand(
+            lane=model.lane,
+            need=self.devices.need(model),
+            load_s=traffic.load_s,
+            unload_s=traffic.unload_s,
+            waiting=weigh(waits, model.rows_at_once),
+            oldest_s=max((lane.now_ms - min(since)) / 1000, 0) if since else 0,
+            cost_s=lane.queued * (lane.service_ms or 0) / 1000 / lane.rows,
+            copies=tuple(worker.copy for worker in here),
+            elsewhere=len([report for report in seen.workers if report.id not in own]),
+            idle_s=now - traffic.used,
+            asked_per_s=traffic.per_s,
+            devices=self.devices.of(model),
+            spans=self.devices.spans(model),
+            always=model.resident == "always",
+            keep_alive_s=model.keep_alive_s,
+            copies_wanted=self.copies,
+            drains=(lane.service_ms or 0) / 1000 < self.plan.settings.queue.drain_s,
+            retry_at_s=traffic.not_before,
+            model=model.id,
+        )
+
+    async def _load(self, model: Model, device: str, known: int) -> None:
+        """Begin a worker, unless another node has begun one since this look."""
+        id, traffic = ids.worker_id(), self._seen(model)
+        numbers = {worker.number for worker in self._workers if worker.model.lane == model.lane}
+        record = {"host": socket.gethostname(), "since": f"{time.time():.3f}"}
+        call = place(self.plan.settings, worker=id, lane=model.lane, known=known, record=record)
+        if await self._stored(call) == "taken":
+            return
+        free_mb = 0.0 if device == CPU else await asyncio.to_thread(self.devices.free_mb, device)
+        number = next(number for number in count(1) if number not in numbers)
+        more = {"SIGHTLINE_WORKER__ID": id, **self.devices.environment(model, device)}
+        if self.registry.has_row(model):
+            # The file may have changed since this node read it.
+            more["SIGHTLINE_WORKER__ROW"] = model.model_dump_json(exclude_defaults=True)
+        try:
+            if self.plan.fork_server:
+                await self.plan.fork_server.warm()
+            child = self.supervisor.start(self.plan.worker(model, number, more), self._died)
+        except (CommandError, OSError) as error:
+            self._death = CommandError(Exit.CHILD, str(error))
+            traffic.fail(time.monotonic(), self._death)
+            self.say(f"worker   {model.id} is not started yet: {error}")
+            await self._retract(model, id, {"failed": str(error)})
+            return
+        self._workers.append(Worker(model, device, id, number, child, time.monotonic(), traffic, free_mb))
+        self.say(f"worker   {model.id} ({model.engine}, {device})")
+
+    def _died(self, child: Child) -> None:
+        worker = next(worker for worker in self._workers if worker.child is child)
+        self._workers.remove(worker)
+        self._death = death(child)
+        pause_s = worker.traffic.fail(time.monotonic(), self._death)
+        more = f"restarting it in {pause_s:g} s; {log_of(child)} has more"
+        self.say(f"{child.command.name} died ({child.ending}), {more}")
+        self._begin(self._report(worker, pause_s))
+
+    async def _report(self, worker: Worker, pause_s: float) -> None:
+        """Tell for a process that could not that it is gone; of a load that failed also why."""
+        child, model = worker.child, worker.model
+        if worker.state != "loading":
+            await self._retract(model, worker.id, {})
+            return
+        memory = ", as where memory runs out," if child.exit_code == -signal.SIGKILL else ""
+        reason = f"its process ended with {child.ending}{memory} while it loaded; its log has more"
+        with suppress(Unavailable):
+            if child.exit_code in OWN_EXITS:
+                [seen] = await self._stored(fleet(self.plan.settings, [model.lane]))
+                reason = seen.lane.failed or reason
+            self.say(f"model    {model.id}: cannot be loaded: {reason}")
+            if "memory" in reason.lower():
+                self.devices.exceeded(model)
+            told = f"{reason} (tried again in {pause_s:g} s, failure {worker.traffic.failures} in a row)"
+            await self._retract(model, worker.id, {"failed": told})
+
+    async def _retract(self, model: Model, worker: str, facts: dict[str, str]) -> None:
+        call = beat(self.plan.settings, worker=worker, lane=model.lane, state="gone", facts=facts)
+        with suppress(Unavailable):
+            await self._stored(call)
+
+    def _unload(self, model: Model, device: str, reason: str) -> None:
+        """Of its workers there one."""
+        there = (one for one in self._here(model) if one.device == device and one.state != "leaving")
+        if worker := next(there, None):
+            if worker.state == "resident":
+                # It served until it had to go: an earlier crash is not the first of a row.
+                worker.traffic.failures = 0
+            worker.state, worker.since = "leaving", time.monotonic()
+            self._begin(self._leave(worker, reason))
+
+    async def _leave(self, worker: Worker, reason: str) -> None:
+        """It answers what it has begun."""
+        self.say(f"model    {worker.model.id} leaves {worker.device}: {reason}")
+        worker.traffic.unloaded = reason
+        # Its own next beat comes later, and who asks until then would be promised an answer at once.
+        await self._retract(worker.model, worker.id, {})
+        await self.supervisor.end(worker.child)
+        worker.traffic.unload_s = time.monotonic() - worker.since
+        self._workers.remove(worker)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self, models: Iterable[Model]) -> None:
+        """Beat, and tell what callers of models that do not stand here are to know."""
+        lanes = {}
+        for model in models:
+            traffic, unfit = self._seen(model), self._residency.reason(model.lane)
+            if unfit and unfit != traffic.unfit:
+                self.say(f"model    {model.id} cannot be loaded on this machine: {unfit}")
+            traffic.unfit = unfit
+            if not unfit:
+                lanes[model.lane] = self._foreseen(model, traffic)
+        await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes))
+
+    def _foreseen(self, model: Model, traffic: Traffic) -> dict[str, str]:
+        begins_s = max(self._residency.load_in_s(model.lane), traffic.not_before - time.monotonic())
+        traffic.promised_s = begins_s + traffic.load_s
+        told = {"load_in_ms": f"{begins_s * 1000:.0f}", "unloaded": traffic.unloaded}
+        traffic.unloaded = ""
+        return {name: value for name, value in told.items() if value}
