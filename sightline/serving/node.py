@@ -56,7 +56,7 @@ class Traffic:
 
     model: Model
     used: float
-    arrivals: int = 0
+    arrivals: int | None = None
     per_s: float = 0.0
     came_ms: float = 0.0
     refused_ms: int | None = None
@@ -72,8 +72,11 @@ class Traffic:
 
     def note(self, now: float, passed_s: float, seen: Fleet) -> None:
         """Count what has arrived since the last look."""
-        came, lane = max(seen.lane.arrivals - self.arrivals, 0) if self.arrivals else 0, seen.lane
-        self.arrivals = lane.arrivals
+        lane, before = seen.lane, self.arrivals
+        came, self.arrivals = (
+            max(lane.arrivals - (lane.arrivals if before is None else before), 0),
+            lane.arrivals,
+        )
         self.per_s = smoothed(self.per_s, weigh({"normal": came}, came), passed_s)
         if came or now > self.refused_until:
             self.refused_ms = None
@@ -199,7 +202,7 @@ class Node:
             if models.get(worker.model.lane) != worker.model:
                 self._unload(worker.model, worker.device, "its model was removed")
         if tells or moves:
-            await self._tell(models.values())
+            await self._tell(models.values(), fleets)
 
     @property
     def failed(self) -> CommandError | None:
@@ -253,8 +256,8 @@ class Node:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
         waits = {} if lane.paused else dict(seen.waiting)
         since = [] if lane.paused or seen.oldest_ms is None else [seen.oldest_ms]
-        if traffic.death:
-            # Callers are refused until it is tried again.
+        if traffic.death or lane.failed is not None:
+            # Callers are refused until it is tried again, here or on another machine.
             waits["normal"] = waits.get("normal", 0) + 1
         if traffic.refused_ms:
             # Who was refused asks again, and is to find the model there.
@@ -368,14 +371,16 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, models: Iterable[Model]) -> None:
+    async def _tell(self, models: Iterable[Model], fleets: Mapping[str, Fleet]) -> None:
         """Beat, and tell what callers of models that do not stand here are to know."""
         lanes = {}
         for model in models:
             traffic, unfit = self._seen(model), self._residency.reason(model.lane)
-            if unfit and unfit != traffic.unfit:
+            if unfit and not traffic.unfit:
                 self.say(f"model    {model.id} cannot be loaded on this machine: {unfit}")
-            traffic.unfit = unfit
+            traffic.unfit, seen = unfit, fleets[model.lane]
+            if unfit and not (seen.workers or seen.lane.cold or seen.lane.failed):
+                await self._retract(model, self.id, {"failed": f"no machine has room for it: {unfit}"})
             if not unfit:
                 lanes[model.lane] = self._foreseen(model, traffic)
         await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes))

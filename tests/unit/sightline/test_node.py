@@ -16,7 +16,8 @@ from shared import ids
 from shared.models import Model, Models
 from shared.registry import Registry
 from shared.settings import RedisSettings, Settings
-from shared.store.admission import JobTerms, Placing, submit
+from shared.store.admission import JobTerms, Placing, Submitted, submit
+from shared.store.jobs import cancel
 from shared.store.models import add, remove
 from shared.store.script import Store, connect
 from shared.store.workers import State, beat, fleet
@@ -92,7 +93,8 @@ class Machine:
 
     def report(self, child: Process, state: State = "ready") -> None:
         """As the process would."""
-        call = partial(beat, self.settings, worker=child.command.env[ID], state=state, facts={}, record={})
+        facts = {"failed": ""} if state == "ready" else {}
+        call = partial(beat, self.settings, worker=child.command.env[ID], state=state, facts=facts, record={})
         self.store.run(call(lane=f"model.{child.command.env['SIGHTLINE_WORKER__MODEL'].replace('/', '--')}"))
 
     def end(self, child: Process, code: int) -> None:
@@ -108,6 +110,9 @@ class Machine:
 
     def refuse(self, model: Model) -> None:
         """A caller who waits for nothing asks for it."""
+        assert self.submit(model, must_be_ready=True).word == "unready"
+
+    def submit(self, model: Model, *, must_be_ready: bool = False) -> Submitted:
         placing = Placing(
             job=ids.job_id(),
             caller="",
@@ -120,7 +125,7 @@ class Machine:
             cost=1,
             request="{}",
         )
-        assert self.store.run(submit(placing, self.settings, JobTerms(must_be_ready=True))).word == "unready"
+        return self.store.run(submit(placing, self.settings, JobTerms(must_be_ready=must_be_ready)))
 
     def state(self, model: Model = OWN) -> tuple[str, str | None]:
         [seen] = self.store.run(fleet(self.settings, [model.lane]))
@@ -173,11 +178,19 @@ def test_what_does_not_fit_beside_others_is_cold_and_not_refused(machine: Make) 
     assert here.state(NEW) == ("cold", None)
 
 
-def test_who_fits_no_device_is_told_once_and_nobody_is_promised_it(machine: Make) -> None:
-    here = machine(OWN, NEW.model_copy(update={"memory_mb": 9000}))
+def test_callers_of_a_model_that_has_room_nowhere_are_told_so_until_a_machine_comes_that_has(
+    machine: Make,
+) -> None:
+    large = NEW.model_copy(update={"memory_mb": 9000})
+    here = machine(OWN, large)
     here.look()
     here.look()
-    assert here.state(NEW) == ("no_worker", None)
+    why = "no machine has room for it: it needs 9.4 GB; beside what always stays cpu has 4.3"
+    assert here.state(NEW) == ("failed", why)
+    other = machine(OWN, large, room_mb=10_000)
+    assert other.look() == ["worker-org--new"]
+    other.report(other.stage.children[0])
+    assert other.state(NEW)[0] == "ready"
     assert [line for line in here.stage.said if "org/new" in line] == [
         "model    org/new cannot be loaded on this machine: "
         "it needs 9.4 GB; beside what always stays cpu has 4.3"
@@ -296,6 +309,22 @@ def test_a_model_that_is_kept_for_a_time_is_loaded_when_somebody_asks_and_says_w
     here.look()
     [seen] = here.store.run(fleet(here.settings, [OWN.lane]))
     assert seen.lane.unloaded == "nobody asked for it for 1 s"
+
+
+def test_a_model_that_is_kept_for_no_time_leaves_once_its_first_caller_has_come_back(machine: Make) -> None:
+    here = machine(OWN.model_copy(update={"keep_alive_s": 0.0}))
+    here.look()
+    here.refuse(OWN)
+    here.look()
+    here.report(here.stage.children[0])
+    here.look()
+    assert here.look(10) == ["worker-org--own"], "the caller is on the way"
+    job = here.submit(OWN).view
+    assert job
+    here.look()
+    here.store.run(cancel(here.settings, "", job.id))
+    here.look()
+    assert here.look(10) == []
 
 
 def test_who_asks_a_model_that_leaves_is_not_told_that_it_answers_at_once(machine: Make) -> None:
