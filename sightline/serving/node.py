@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from shared import ids
 from shared.backoff import backoff_s
 from shared.errors import Unavailable
+from shared.estimate import Lane
 from shared.fleet import Fleet
 from shared.models import Model
 from shared.registry import Registry
@@ -62,6 +63,7 @@ class Traffic:
     refused_ms: int | None = None
     refused_until: float = 0.0
     load_s: float = 0.0
+    load_pace: float = 0.0
     unload_s: float = UNLOAD_S
     promised_s: float = 0.0
     failures: int = 0
@@ -252,6 +254,15 @@ class Node:
     def _measure(self, worker: Worker) -> None:
         self.devices.measure(worker.model, worker.device, worker.child.pid, worker.free_before_mb)
 
+    def _load_s(self, model: Model, lane: Lane) -> float:
+        """Measured, else guessed: by as much too long as for the slowest of those that were measured."""
+        guess_s = model.folder.load_guess_s
+        if lane.load_ms:
+            self._seen(model).load_pace = lane.load_ms / 1000 / guess_s
+            return lane.load_ms / 1000
+        pace = max((one.load_pace for one in self._traffic.values() if one.load_pace), default=1.0)
+        return lane.load_guess_ms / 1000 if lane.load_guess_ms else guess_s * pace
+
     def _demand(self, now: float, model: Model, seen: Fleet) -> Demand:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
         waits = {} if lane.paused else dict(seen.waiting)
@@ -264,7 +275,7 @@ class Node:
             waits["interactive"] = waits.get("interactive", 0) + 1
             since.append(traffic.refused_ms)
         own = {worker.id for worker in here}
-        traffic.load_s = (lane.load_ms or lane.load_guess_ms or model.folder.load_guess_s * 1000) / 1000
+        traffic.load_s = self._load_s(model, lane)
         return Demand(
             lane=model.lane,
             need=self.devices.need(model),

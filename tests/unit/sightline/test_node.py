@@ -91,9 +91,9 @@ class Machine:
         asyncio.run(look())
         return self.stage.names()
 
-    def report(self, child: Process, state: State = "ready") -> None:
+    def report(self, child: Process, state: State = "ready", **facts: str) -> None:
         """As the process would."""
-        facts = {"failed": ""} if state == "ready" else {}
+        facts |= {"failed": ""} if state == "ready" else {}
         call = partial(beat, self.settings, worker=child.command.env[ID], state=state, facts=facts, record={})
         self.store.run(call(lane=f"model.{child.command.env['SIGHTLINE_WORKER__MODEL'].replace('/', '--')}"))
 
@@ -170,6 +170,16 @@ def test_what_a_worker_takes_is_measured_once_it_is_whole(machine: Make) -> None
     guessed = here.node.devices.need(OWN)
     here.look(3.0)
     assert here.node.devices.need(OWN) != guessed == Devices().need(OWN)
+
+
+def test_a_model_that_was_never_loaded_is_not_held_dearer_than_those_that_were(machine: Make) -> None:
+    """Its callers would pay for half a minute of a slow disk where a load takes a second."""
+    here = machine(OWN, NEW, room_mb=ROOM_MB)
+    here.look()
+    assert here.node._traffic[NEW.lane].load_s == NEW.folder.load_guess_s
+    here.report(here.stage.children[0], load_ms="250")
+    here.look()
+    assert here.node._traffic[NEW.lane].load_s == NEW.folder.load_guess_s / 4
 
 
 def test_what_does_not_fit_beside_others_is_cold_and_not_refused(machine: Make) -> None:
