@@ -108,7 +108,7 @@ def test_a_setting_in_env_reaches_the_processes_that_read_it() -> None:
     """Only paths and a port are the images' own, and the record store's URL is made of its password."""
     own = {"SIGHTLINE_MODELS_FILE", "SIGHTLINE_HEARTBEAT_FILE", "SIGHTLINE_METRICS__LISTEN"}
     # A node names each of its workers.
-    fixed = own | {"SIGHTLINE_REDIS__URL", "SIGHTLINE_WORKER__ID"}
+    fixed = own | {"SIGHTLINE_REDIS__URL", "SIGHTLINE_WORKER__ID", "SIGHTLINE_WORKER__ROW"}
     secret = {"SIGHTLINE_API__ADMIN_KEY", "SIGHTLINE_METRICS__TOKEN", "SIGHTLINE_WEBHOOK__SECRET"}
     given = {name: f"value of {name}" for name in known_names() - fixed}
     services = compose(COMPOSE, SECRETS | given)["services"]
