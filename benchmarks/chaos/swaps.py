@@ -122,7 +122,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "swaps": sum(LEFT in line for line in outcome.lines),
         "failed_loads": sum(FAILED in line for line in outcome.lines),
         "copies_that_answered": len({attempt.worker for attempt in attempts}),
-        "answer_s": percentiles(_waits(outcome), "p50", "p95", "p99"),
+        "ended_in_s": percentiles(_waits(outcome), "p50", "p95", "p99"),
         "outcomes": dict(Counter(attempt.outcome or "none" for attempt in attempts).most_common()),
         "faults": dict(Counter(fault.kind for fault in outcome.landed).most_common()),
         "faults_that_found_nobody": outcome.missed,
@@ -145,16 +145,16 @@ def bounds(figures: dict[str, Any]) -> list[Bound]:
 
 
 def _waits(outcome: Outcome) -> list[float]:
-    """Seconds from a job's acceptance until its client had the answer."""
-    moments = ((story.accepted_at, story.ended_at) for story in outcome.history.stories)
-    return sorted(ended - accepted for accepted, ended in moments if accepted and ended)
+    """Seconds from a job's acceptance to its end."""
+    lives = (story.life for story in outcome.history.stories if story.life)
+    return sorted(ended - created for created, ended in lives)
 
 
 def _picture(outcome: Outcome) -> Figure:
     figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
     draw_jobs(left, outcome)
     report.shares(right, _waits(outcome), "jobs", drawstyle="steps-post")
-    report.label(right, "s from a job's acceptance to its answer", "share", loc="lower right")
+    report.label(right, "s from a job's acceptance to its end", "share", loc="lower right")
     return figure
 
 
