@@ -44,7 +44,13 @@ def main(engines: Sequence[str]) -> None:
         request = json.loads(line)
         if "pid" in request:
             _answer(_exit_code(request["pid"]))
-        elif not os.fork():
+            continue
+        try:
+            forked = os.fork()
+        except OSError as error:
+            _answer(str(error))
+            continue
+        if not forked:
             _become(**request)
             break
 

@@ -140,6 +140,8 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._death: CommandError | None = None
         self._trouble = ""
+        self.rests = False
+        """Whether nothing is loaded, and nothing was to be done at the last look."""
 
     async def run(self) -> None:
         """Look, decide and act until cancelled; then end all workers, and tell that this node is gone."""
@@ -203,6 +205,7 @@ class Node:
         for worker in self._workers:
             if models.get(worker.model.lane) != worker.model:
                 self._unload(worker.model, worker.device, "its model was removed")
+        self.rests = not moves and all(worker.state != "loading" for worker in self._workers)
         if tells or moves:
             await self._tell(models.values(), fleets)
 
@@ -328,7 +331,7 @@ class Node:
     def _died(self, child: Child) -> None:
         worker = next(worker for worker in self._workers if worker.child is child)
         self._workers.remove(worker)
-        self._death = death(child)
+        self._death, self.rests = death(child), False
         pause_s = worker.traffic.fail(time.monotonic(), self._death)
         more = f"restarting it in {pause_s:g} s; {log_of(child)} has more"
         self.say(f"{child.command.name} died ({child.ending}), {more}")

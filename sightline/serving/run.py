@@ -317,7 +317,7 @@ class Runner:
                 _print_changes(state, shown)
                 shown = state
             # Models that are loaded when asked for wait for nobody.
-            if shown.ready and ("ready" in shown.states.values() or "loading" not in shown.states.values()):
+            if shown.ready and ("ready" in shown.states.values() or node.rests):
                 return shown.states
             await asyncio.sleep(POLL_S)
 

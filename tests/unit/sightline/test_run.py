@@ -165,7 +165,7 @@ async def test_a_start_that_waits_for_a_disk_says_once_what_it_waits_for(
     refused = httpx.Response(503, json={"error": "The record store takes no writes now; try again."})
     loading = httpx.Response(503, json={"models": {"org/m": "loading"}})
     ready = httpx.Response(200, json={"models": {"org/m": "ready"}})
-    calm: Any = SimpleNamespace(check=lambda: None, failed=None)
+    calm: Any = SimpleNamespace(check=lambda: None, failed=None, rests=False)
     runner = Runner(Settings(), Models((ECHO,)), DataFolder(tmp_path), 8000, 0, Devices())
 
     silent, late = httpx.ConnectError("refused"), httpx.ReadTimeout("late")
