@@ -432,9 +432,9 @@ class NodeSettings(Group):
         ge=1,
         description="Memory of each device for models, in MiB; by default what is free.",
     )
-    min_resident_s: float = Field(5, ge=0, description="A loaded model stays at least this long.")
+    min_resident_s: float = Field(1, ge=0, description="A loaded model stays at least this long.")
     max_wait_s: float = Field(
-        120, gt=0, description="After this long, idle models are unloaded for one that is asked for."
+        120, gt=0, description="After this long a model is loaded, whoever has to leave for it."
     )
 
 

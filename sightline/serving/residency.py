@@ -7,6 +7,8 @@ costs others: rent or buy, as in ski rental, which costs at most twice what it w
 GreedyDual (Young 1994). So callers gather while they wait and one swap serves them all, where a swap at each
 call would thrash.
 
+Who has waited for `max_wait_s` pays nothing more; who has callers in line stays for a few loads first.
+
 Nothing here measures or does anything: the node looks, asks for the moves, and makes them.
 """
 
@@ -44,7 +46,7 @@ Move = Load | Unload
 class Residency:
     """Remembers between looks who has paid how much, and for whom room is being made."""
 
-    def __init__(self, min_resident_s: float = 5.0, max_wait_s: float = 120.0) -> None:
+    def __init__(self, min_resident_s: float = 1.0, max_wait_s: float = 120.0) -> None:
         self._min_resident_s = min_resident_s
         self._max_wait_s = max_wait_s
         self._now_s = math.inf
