@@ -60,10 +60,10 @@ class Devices:
             share = float(model.options.get("gpu_memory_utilization", VLLM_SHARE)) * (gpu.total_mb or 0)
             return share * (len(names) if self.spans(model) else 1)
         if model.engine != "echo" and not model.folder.files:
-            return self._room(model) / 2**20
+            return self.room(model) / 2**20
         return CONTEXT_MB + model.folder.weights / 1e6 if names[0] in self._gpus else worker_mb(model)
 
-    def _room(self, model: Model) -> float:
+    def room(self, model: Model) -> float:
         """The most that it could have."""
         rooms = [device.room for device in self.all if device.name in self.of(model)]
         return sum(rooms) if self.spans(model) else max(rooms, default=0)
@@ -100,12 +100,12 @@ class Devices:
 
     def exceeded(self, model: Model) -> None:
         """It ran out of memory as it was loaded: it takes more than was thought."""
-        self._measured[model.lane] = int(min(2 * self.need(model), self._room(model)))
+        self._measured[model.lane] = int(min(2 * self.need(model), self.room(model)))
 
     def check(self, models: Sequence[Model]) -> None:
         """Raise CommandError where none of the models fits this machine, or the limit of one process."""
         _check_addresses(models)
-        if models and all(self.need(model) > self._room(model) for model in models):
+        if models and all(self.need(model) > self.room(model) for model in models):
             free = free_memory_bytes(swap=True) / 2**20
             needed = BASE_MB + min(self.need(model) for model in models) / 2**20
             raise CommandError(

@@ -97,7 +97,10 @@ class _Process(subprocess.Popen[str]):
             print(json.dumps(request), file=questions, flush=True)
             if not (line := answers.readline()):
                 raise OSError("the fork server ended, and its log says why")
-            return json.loads(line)
+            try:
+                return json.loads(line)
+            except ValueError:
+                raise OSError(f"the fork server printed {line[:200]!r}") from None
 
     def close(self) -> None:
         # It holds nothing, and hears no other signal.

@@ -5,6 +5,7 @@ workers. A model leaves as a worker does: it claims no more, and what waits is a
 """
 
 import asyncio
+import math
 import signal
 import socket
 import time
@@ -38,8 +39,8 @@ TELL_S = 1.0
 """Between two beats, in which it also learns which models were added and removed."""
 LONGEST_PAUSE_S = 600.0
 """After several failures in a row a model is loaded once in so long."""
-OWN_EXITS = range(70, 76)
-"""Exit codes of workers that reported why they end (docs/fleet.md)."""
+MODEL_FAILED = 71
+"""Exit code of a worker that reported why its model cannot be loaded (docs/fleet.md)."""
 REFUSED_S = 60.0
 """Who was told to call again is waited for at least so long."""
 MEASURED_AFTER_S = 2.0
@@ -270,9 +271,10 @@ class Node:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
         waits = {} if lane.paused else dict(seen.waiting)
         since = [] if lane.paused or seen.oldest_ms is None else [seen.oldest_ms]
-        if traffic.death or lane.failed is not None:
-            # Callers are refused until it is tried again, here or on another machine.
+        if (traffic.death or lane.failed is not None) and not lane.paused:
+            # Callers are refused until it is tried again, here or on another machine: they wait in no line.
             waits["normal"] = waits.get("normal", 0) + 1
+            since.append(lane.now_ms - round(1000 * LOOK_S))
         if traffic.refused_ms:
             # Who was refused asks again, and is to find the model there.
             waits["interactive"] = waits.get("interactive", 0) + 1
@@ -281,7 +283,7 @@ class Node:
         traffic.load_s = self._load_s(model, lane)
         return Demand(
             lane=model.lane,
-            need=self.devices.need(model),
+            need=self._need(model),
             load_s=traffic.load_s,
             unload_s=traffic.unload_s,
             waiting=weigh(waits, model.rows_at_once),
@@ -296,10 +298,18 @@ class Node:
             always=model.resident == "always",
             keep_alive_s=model.keep_alive_s,
             copies_wanted=self.copies,
-            drains=(lane.service_ms or 0) / 1000 < self.plan.settings.queue.drain_s,
+            drains=(lane.service_ms or math.inf) / 1000 < self.plan.settings.queue.drain_s,
             retry_at_s=traffic.not_before,
             model=model.id,
         )
+
+    def _need(self, model: Model) -> int:
+        """What is all there is was only guessed: rows that never leave are not in its way."""
+        need = self.devices.need(model)
+        if need != int(self.devices.room(model)):
+            return need
+        kept = [one.model for one in self._workers if one.model.resident == "always" and one.model != model]
+        return max(need - sum(map(self.devices.need, kept)), 0)
 
     async def _load(self, model: Model, device: str, known: int) -> None:
         """Begin a worker, unless another node has begun one since this look."""
@@ -330,6 +340,8 @@ class Node:
 
     def _died(self, child: Child) -> None:
         worker = next(worker for worker in self._workers if worker.child is child)
+        if worker.state == "leaving":
+            return
         self._workers.remove(worker)
         self._death, self.rests = death(child), False
         pause_s = worker.traffic.fail(time.monotonic(), self._death)
@@ -346,7 +358,7 @@ class Node:
         memory = ", as where memory runs out," if child.exit_code == -signal.SIGKILL else ""
         reason = f"its process ended with {child.ending}{memory} while it loaded; its log has more"
         with suppress(Unavailable):
-            if child.exit_code in OWN_EXITS:
+            if child.exit_code == MODEL_FAILED:
                 [seen] = await self._stored(fleet(self.plan.settings, [model.lane]))
                 reason = seen.lane.failed or reason
             self.say(f"model    {model.id}: cannot be loaded: {reason}")

@@ -72,7 +72,7 @@ class Supervisor:
     def check(self) -> None:
         """Raise CommandError where a child has died: before the service is ready nothing is restarted."""
         for child in self._children:
-            if child.exit_code is not None:
+            if child.exit_code is not None and child not in self._ending:
                 raise death(child)
 
     async def keep(self) -> None:

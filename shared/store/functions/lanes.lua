@@ -315,6 +315,10 @@ transition('beat', { 'allow-oom' }, function()
     return 'outdated'
   end
   local was_ready = call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
+  if a.state == 'gone' and not was_ready and Lanes.ready(lane) > 0 then
+    -- A further worker that could not load the model is no failure of it.
+    a.facts.failed = nil
+  end
   -- Nobody foresees that a load fails.
   if (a.facts.failed or '') ~= '' then
     Lanes.begin_epoch(lane)

@@ -264,6 +264,23 @@ def test_a_load_that_fails_is_told_with_when_it_is_tried_again_and_hurts_no_othe
     assert here.look() == ["worker-org--new", "worker-org--own"]
 
 
+def test_a_model_that_failed_is_tried_again_also_where_another_has_to_leave_for_it(machine: Make) -> None:
+    """Its callers are refused, and so wait in no line."""
+    here = machine(OWN, NEW.model_copy(update={"keep_alive_s": 1.0}), room_mb=ROOM_MB)
+    here.look()
+    own = here.stage.children[0]
+    here.report(own)
+    for _ in range(5):
+        asked = here.submit(OWN).view
+        assert asked
+        here.look()
+        here.store.run(cancel(here.settings, "", asked.id))
+    here.store.run(
+        beat(here.settings, worker="w", lane=NEW.lane, state="gone", facts={"failed": "elsewhere"})
+    )
+    assert ["worker-org--new"] in [here.look(1)[-1:] for _ in range(100)]
+
+
 def test_a_model_that_fails_again_and_again_is_tried_ever_more_rarely(machine: Make) -> None:
     here = machine()
     for _ in range(12):
