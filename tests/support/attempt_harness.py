@@ -262,7 +262,9 @@ def worker_harness(
     redis: RedisServer, fetch: FetchSettings = NO_FETCHING, **queue: Any
 ) -> Iterator[WorkerHarness]:
     with ExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory(prefix="sightline-blobs-", ignore_cleanup_errors=True))
+        folder = stack.enter_context(
+            TemporaryDirectory(prefix="sightline-blobs-", ignore_cleanup_errors=True)
+        )
         harness = WorkerHarness(redis, Path(folder), fetch, **queue)
         stack.callback(harness.close)
         yield harness
