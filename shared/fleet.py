@@ -51,8 +51,8 @@ class Fleet:
         Callers who were refused for want of a worker count as one: they ask again.
         """
         lane = self.lane
-        asked = lane.queued + lane.extra_queued + (self.wanted_ms is not None and not lane.ready)
-        return lane.rows_taken + (0 if lane.paused else asked)
+        waiting = lane.queued + lane.extra_queued + (self.wanted_ms is not None and not lane.ready)
+        return lane.rows_taken + (0 if lane.paused else waiting)
 
     def to_row(self, model: str, load_guess_s: float = 1.0) -> dict[str, Any]:
         """The model's row of GET /v1/admin/fleet; ages in seconds."""

@@ -77,8 +77,8 @@ async def ready(http: Request) -> Json[Readiness]:
 
 def _answers(model: Model, lane: Lane) -> bool:
     """What is loaded when it is asked for need not stand yet: nobody would come to ask."""
-    asked = model.keep_alive_s is not None and lane.cold > 0 and lane.state != "failed"
-    return asked or lane.state in ("ready", "cold")
+    loaded_on_demand = model.keep_alive_s is not None and lane.cold > 0 and lane.state != "failed"
+    return loaded_on_demand or lane.state in ("ready", "cold")
 
 
 async def store_memory(context: ProcessContext) -> StoreMemory:

@@ -1,6 +1,8 @@
-"""`sightline run` and the processes under it: plan, start, watch, stop.
+"""`sightline run`, `sightline node` and the processes under them: plan, start, watch, stop.
 
 In what order does a start begin its processes? `run.py` (`Runner`).
+When is a model loaded, and when does it leave for another? `residency.py` (`Residency`).
+Who starts and stops a model's workers? `node.py` (`Node`).
 How are device, engine and rows chosen? `model_choice.py` (`choose`).
 What ends the processes if `sightline run` is killed? `watchdog.py` (`Watchdog`).
 """

@@ -189,8 +189,8 @@ class Node:
             self.registry.take(await self._stored(registrations()))
             self._told = now
         models = {model.lane: model for model in self.registry.models.rows}
-        seen = await self._stored(fleet(self.plan.settings, list(models)))
-        fleets = dict(zip(models, seen, strict=True))
+        fleets_in_order = await self._stored(fleet(self.plan.settings, list(models)))
+        fleets = dict(zip(models, fleets_in_order, strict=True))
         for lane, model in models.items():
             self._follow(now, model, fleets[lane])
         self._looked = now
