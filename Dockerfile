@@ -86,9 +86,9 @@ COPY --from=worker-packages /opt/venv /opt/venv
 
 FROM service-packages AS vllm-packages
 ARG PIP_INDEX_URL=""
-# vLLM says itself which versions it needs, other than those of constraints.txt; no worker imports FastAPI.
-RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*p['vllm'], sep='\n')" > vllm.txt \
- && grep -vE '^(fastapi|starlette)>' service.txt >> vllm.txt && pip install -r vllm.txt
+# vLLM says itself which versions it needs, other than those of constraints.txt: pip complains of its FastAPI, which
+# no worker imports.
+RUN pip install "$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['vllm'])")"
 
 FROM worker-runtime AS worker-vllm
 USER root

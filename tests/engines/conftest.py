@@ -41,7 +41,7 @@ def _on_test_device() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def vllm_row(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """The eye's weights are named as vLLM 0.32 looks for them."""
+    """The eye's weights are named as vLLM 0.33 looks for them."""
     folder = tmp_path_factory.mktemp("vllm") / "tiny"
     folder.mkdir()
     for file in TINY.iterdir():

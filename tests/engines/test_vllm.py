@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +19,8 @@ from transformers import AutoModelForImageTextToText
 from shared.models import Model
 from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
-from tests.engines.continuous.conftest import noted
 from tests.support.patience import PATIENCE_S
-from worker.engines.base import DeviceBroken
+from worker.engines.base import DeviceBroken, Finish, Row
 from worker.engines.prompt.picture_tokens import noise
 from worker.engines.prompt.pixel_bytes import packed_array
 from worker.engines.registry import create
@@ -34,6 +34,20 @@ pytestmark = [
 ]
 LONG = "What do we see in this image? " * 30
 """More than a block of vLLM's cache."""
+UNDOCUMENTED = (
+    "vllm.config:VllmConfig.use_v2_model_runner",
+    "vllm.exceptions:VLLMClientError",
+    "vllm.platforms:current_platform.is_cpu",
+    "vllm.renderers:BaseRenderer.render_cmpl_async",
+    "vllm.usage.usage_lib:UsageContext.OPENAI_API_SERVER",
+    "vllm.v1.engine.async_llm:AsyncLLM.errored",
+    "vllm.v1.engine.async_llm:AsyncLLM.from_vllm_config",
+    "vllm.v1.engine.async_llm:AsyncLLM.shutdown",
+    "vllm.v1.engine.exceptions:EngineDeadError",
+    "vllm.v1.worker.gpu.sample.logits_processor:LogitsContext",
+    "vllm.v1.worker.gpu.sample.logits_processor:LogitsProcessor.add_request",
+)
+"""What we use that its pages do not promise, as vLLM 0.32 and 0.33 have it."""
 REPEATING = {"max_new_tokens": 40, "min_new_tokens": 40, "no_repeat_ngram_size": 2}
 
 
@@ -42,6 +56,11 @@ REPEATING = {"max_new_tokens": 40, "min_new_tokens": 40, "no_repeat_ngram_size":
 )
 def test_vllm_keeps_the_contract(check: Callable[[suite.Harness], None], vllm: suite.Harness) -> None:
     check(vllm)
+
+
+@pytest.mark.parametrize("name", UNDOCUMENTED)
+def test_a_name_that_vllm_does_not_promise_is_where_it_was(name: str) -> None:
+    assert resolve_name(name) is not None
 
 
 def test_a_worker_says_that_its_prompts_are_those_of_transformers(vllm: suite.Harness) -> None:
@@ -98,7 +117,14 @@ def test_several_answers_are_computed_at_once_before_the_first_caller_comes(
 ) -> None:
     """Of one row alone a worker would not learn that several end vLLM."""
     own: Any = vllm.engine
-    asked = noted(monkeypatch, own, "generate_all", len)
+    generate_all, asked = own.generate_all, []
+
+    def counted(rows: Sequence[Row]) -> list[Finish]:
+        asked.append(len(rows))
+        answers: list[Finish] = generate_all(rows)
+        return answers
+
+    monkeypatch.setattr(own, "generate_all", counted)
     own._tried()
     assert asked == [3, 3]
 
@@ -128,24 +154,45 @@ def test_answers_are_those_of_transformers(vllm: suite.Harness, text: str, asked
     assert vllm.ask(text, [suite.picture()], **asked)[0].ids == tuple(ids.tolist())
 
 
-def test_where_vllm_runs_models_its_newer_way_repeats_are_forbidden_too() -> None:
-    from worker.engines.vllm.logits_processors import RepeatBan
+def _v2(prompts: Sequence[int], tokens: torch.Tensor, *asked: tuple[Sequence[int], int]) -> Any:
+    """Our processor in model runner V2, which needs Triton, by its slots: lengths of prompts, and tokens.
 
+    The last slots' requests have these published tokens and this size of what may not repeat.
+    """
+    from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcRequestState
+
+    from worker.engines.vllm.logits_processors import AnswerProcessorV2
+
+    unread = dict.fromkeys(("device", "max_num_reqs", "vocab_size", "prefill_len", "total_len"))
+    buffers: dict[str, Any] = {
+        "all_token_ids": SimpleNamespace(gpu=tokens),
+        "prompt_len": SimpleNamespace(np=np.array(prompts)),
+    }
+    processor = AnswerProcessorV2(None, LogitsProcRequestState(**buffers, **unread))
+    for slot, (published, size) in enumerate(asked, len(prompts) - len(asked)):
+        extra = {PUBLISHED: list(published), NGRAM_SIZE: size} if published or size else None
+        assert processor.add_request(slot, SimpleNamespace(extra_args=extra)) == bool(extra)
+    return processor
+
+
+def _step(processor: Any, logits: torch.Tensor, slots: Sequence[int], lengths: Sequence[int]) -> torch.Tensor:
+    """The CUDA graph is one for a row more."""
+    from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext
+
+    unread = dict.fromkeys(("expanded_idx_mapping", "idx_mapping", "expanded_local_pos", "input_ids", "pos"))
+    context: dict[str, Any] = {
+        "idx_mapping_np": np.array(slots),
+        "seq_lens_upper_bound_np": np.array([*lengths, 0]),
+    }
+    changed: torch.Tensor = processor.apply(logits, LogitsContext(**context, **unread))
+    return changed
+
+
+def test_where_vllm_runs_models_its_newer_way_repeats_are_forbidden_too() -> None:
     tokens = torch.tensor([[0] * 6, [3, 4, 5, 3, 4, 0], [3, 4, 5, 3, 4, 0], [3, 3, 3, 3, 3, 0]])
-    state = SimpleNamespace(
-        all_token_ids=SimpleNamespace(gpu=tokens), prompt_len=SimpleNamespace(np=np.array([0, 3, 5, 5]))
-    )
-    ban = RepeatBan(None, state)
-    asked = [SimpleNamespace(extra_args=extra) for extra in (None, {NGRAM_SIZE: 3}, {NGRAM_SIZE: 1})]
-    assert [ban.add_request(slot, said) for slot, said in zip((1, 2, 3), asked, strict=True)] == [
-        False,
-        True,
-        True,
-    ]
-    # The last row's prompt is cut; the CUDA graph is one for four rows.
-    slots, lengths = np.array([2, 1, 3]), np.array([5, 5, 4, 0])
-    context = SimpleNamespace(idx_mapping_np=slots, seq_lens_upper_bound_np=lengths)
-    logits = ban.apply(torch.zeros(3, 9), context)
+    ban = _v2([0, 3, 5, 5], tokens, ((), 0), ((), 3), ((), 1))
+    # The last row's prompt is cut.
+    logits = _step(ban, torch.zeros(3, 9), [2, 1, 3], [5, 5, 4])
     assert [(row == -torch.inf).nonzero().flatten().tolist() for row in logits] == [[5], [], []]
 
 
@@ -166,27 +213,15 @@ def test_a_prompt_is_remembered_for_its_caller_and_nobody_else(vllm: suite.Harne
 
 
 def test_where_vllm_runs_models_its_newer_way_a_text_goes_on_too() -> None:
-    """That way needs Triton, which most machines without a GPU lack. The last row has its prompt cut, and
-    the CUDA graph is one for four rows.
-    """
-    from worker.engines.vllm.logits_processors import Replay
-
-    replay = Replay(None, SimpleNamespace(prompt_len=SimpleNamespace(np=np.array([0, 10, 20, 30]))))
-    params = [SimpleNamespace(extra_args=extra) for extra in ({PUBLISHED: [5, 6]}, None, {PUBLISHED: [7]})]
-    assert [replay.add_request(slot, said) for slot, said in zip((2, 1, 3), params, strict=True)] == [
-        True,
-        False,
-        True,
-    ]
+    """The last row has its prompt cut."""
+    replay = _v2([0, 10, 20, 30], torch.zeros(4, 40), ((), 0), ((5, 6), 0), ((7,), 0))
     lengths = {2: (20, 21, 22), 1: (10, 11, 12), 3: (16, 30, 31)}
     drawn = []
     for step in range(3):
-        slots = np.array([2, 1, 3])
-        seen = np.array([lengths[slot][step] for slot in slots] + [0])
-        context = SimpleNamespace(idx_mapping_np=slots, seq_lens_upper_bound_np=seen)
-        logits = torch.zeros(3, 9)
+        slots, logits = [2, 1, 3], torch.zeros(3, 9)
         logits[:, 1] = 1
-        drawn.append(replay.apply(logits, context).argmax(dim=1).tolist())
+        changed = _step(replay, logits, slots, [lengths[slot][step] for slot in slots])
+        drawn.append(changed.argmax(dim=1).tolist())
     assert drawn == [[5, 1, 1], [6, 1, 7], [1, 1, 1]]
 
 

@@ -75,10 +75,11 @@ def test_what_a_page_tells_people_to_type_exists(snippet: Snippet) -> None:
         assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "benchmarks/README.md"], ids=_name)
-def test_the_version_of_torch_that_a_page_names_is_the_pinned_one(page: Path) -> None:
-    (pinned,) = re.findall(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    assert set(re.findall(r"\btorch==[\d.]+", page.read_text(encoding="utf-8"))) == {pinned}
+def test_pip_is_given_the_versions_that_the_project_names() -> None:
+    (torch,) = re.findall(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    (vllm,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["vllm"]
+    assert re.findall(r"\btorch==[\d.]+", (ROOT / "README.md").read_text()) == [torch]
+    assert re.findall(r"pip install '(vllm.*)'", (ROOT / "docs/vllm.md").read_text()) == [vllm]
 
 
 @pytest.mark.parametrize("snippet", list(snippets(*DATA)), ids=str)

@@ -13,8 +13,6 @@ OLDEST = {"python_full_version": "3.11.0", "python_version": "3.11"}
 """The first Python that may run it: some packages ask for more there."""
 ITSELF = "pip"
 """It makes the environment; what is installed there finds it."""
-FREE = {"vllm"}
-"""Extras that have their own choice of versions (docs/vllm.md)."""
 GPU = ("cuda-", "nvidia-", "triton")
 """How what torch's CUDA builds bring begins; `constraints.txt` leaves it to them."""
 
@@ -22,7 +20,7 @@ GPU = ("cuda-", "nvidia-", "triton")
 def asked() -> list[str]:
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = whole["project"]["optional-dependencies"]
-    named = [name for extra, names in extras.items() if extra not in FREE for name in names]
+    named = [name for names in extras.values() for name in names]
     return [*whole["build-system"]["requires"], *whole["project"]["dependencies"], *named]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_556, "shared": 13_924, "worker": 16_764, "sightline": 8_532, "tests": 78_013}
+MOST_LINES = {"api": 16_556, "shared": 13_924, "worker": 16_713, "sightline": 8_532, "tests": 78_097}
 """Of Python, with its comments."""
 MOST_LUA_LINES = 4_869
 MOST_MODULES = {"api": 110, "shared": 110, "worker": 127, "sightline": 70}

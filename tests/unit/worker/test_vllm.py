@@ -121,7 +121,7 @@ def test_a_row_of_the_models_file_is_told_to_vllm() -> None:
 
 def test_without_vllm_an_operator_reads_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.engines.vllm.core.find_spec", lambda _: None)
-    with pytest.raises(ModelFailed, match=r"test/tiny.*pip install -e '\.\[vllm\]'"):
+    with pytest.raises(ModelFailed, match=r"test/tiny.*docs/vllm\.md has the commands"):
         create(model()).load()
 
 

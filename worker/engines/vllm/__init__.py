@@ -2,5 +2,5 @@
 
 What is vLLM started with? `options.py` (`arguments`).
 Which parameters are refused? `sampling.py` (`check`).
-How does an answer go on after its published text? `logits_processors.py` (`Replay`).
+How does an answer go on after its published text? `logits_processors.py` (`AnswerProcessorV2`).
 """

@@ -8,7 +8,7 @@ from shared.request import Format, Request
 from worker.engines.grammar.lark import behind_thoughts, json_schema, lark
 from worker.engines.loading.language import Language
 
-# Where the llguidance of vLLM 0.32 takes a blank between other characters, it takes any number of them.
+# Where the llguidance of vLLM 0.33 takes a blank between other characters, it takes any number of them.
 SPACING: dict[str, str | bool] = {
     "whitespace_flexible": False,
     "item_separator": ", ?",

@@ -1,7 +1,7 @@
 """Runs vLLM's asynchronous engine on an event loop in a thread of its own.
 
-vLLM's scheduler and the model run in child processes that it starts. Only this module and `replay` import
-vLLM.
+vLLM's scheduler and the model run in child processes that it starts. Only this module and
+`logits_processors` import vLLM.
 """
 
 import asyncio
@@ -24,12 +24,6 @@ from worker.engines.loading.torch_errors import out_of_memory
 from worker.engines.vllm.parent_exit import ParentExit
 
 T = TypeVar("T")
-_MODULE = "worker.engines.vllm.logits_processors"
-PROCESSORS = {
-    True: [f"{_MODULE}:RepeatBan", f"{_MODULE}:Replay"],
-    False: [f"{_MODULE}:FirstRepeatBan", f"{_MODULE}:FirstReplay"],
-}
-"""Ours, by whether vLLM's model runner is V2. Published tokens are forced last, as they were."""
 # vLLM's name for llguidance, the library that our own engines use for formats, too.
 FORMATS = "guidance"
 CLOSE_S = 5
@@ -40,8 +34,8 @@ def require(model: str) -> None:
     """Raises ModelFailed if vLLM is not installed."""
     if find_spec("vllm") is None:
         raise ModelFailed(
-            f"model {model}: its engine is vllm, and vLLM is not installed: "
-            "python -m pip install -e '.[vllm]', in an environment of its own (docs/vllm.md)"
+            f"model {model}: its engine is vllm, and vLLM is not installed: docs/vllm.md has the commands, "
+            "for an environment of its own"
         )
 
 
@@ -181,5 +175,6 @@ def _config(arguments: dict[str, Any]) -> Any:
     args.structured_outputs_config.backend = FORMATS
     # A step takes as many tokens as with `vllm serve`, without it fewer on large GPUs. It reports nothing.
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)
-    config.model_config.logits_processors = PROCESSORS[config.use_v2_model_runner]
+    runner = "V2" if config.use_v2_model_runner else "V1"
+    config.model_config.logits_processors = [f"worker.engines.vllm.logits_processors:AnswerProcessor{runner}"]
     return config

@@ -6,7 +6,7 @@ from typing import Any
 from shared.errors import CallerError
 from shared.request import Parameters
 
-# Bounds of the temperature in vLLM 0.32, which refuses more, and raises less to this.
+# Bounds of the temperature in vLLM 0.33, which refuses more, and raises less to this.
 HOTTEST, COLDEST = 2.0, 0.01
 NARROWEST = 1e-6
 SEEDS = 2**63
