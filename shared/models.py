@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.errors import CallerError
@@ -124,9 +124,6 @@ RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
 """What may follow an id in the paths of its model, so no id may contain it."""
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
-_EITHER = WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["int8"]}]})
-"""Generators of typed clients cannot read one enum that mixes booleans and strings."""
-
 SPARE_THREADS = 2
 """A worker's threads beyond its rows, which prepare the next pictures while every row is busy."""
 
@@ -161,9 +158,8 @@ class Model(Frozen):
     quantization_config: dict[str, Any] | None = Field(
         None, description="Handed to transformers; needs the method's package."
     )
-    packed: Annotated[Literal[True, False, "int8"], _EITHER] | None = Field(
-        None,
-        description="Linear layers laid out for the CPU; by default those that gain by it. int8 = in 8 bits.",
+    packed: bool | None = Field(
+        None, description="Linear layers laid out for the CPU; by default those that gain by it."
     )
     attention: str = Field("sdpa", description="Attention implementation of transformers.")
     cache: Literal["dynamic", "static"] = Field(
@@ -252,13 +248,11 @@ class Model(Frozen):
             raise ValueError("two marks, before and behind a thought")
         return value
 
-    @field_validator("packed")
+    @field_validator("packed", mode="before")
     @classmethod
-    def _rounded_once(cls, value: Any, info: ValidationInfo) -> Any:
-        if value == "int8" and info.data.get("dtype") == "float16":
-            raise ValueError('"int8" is made of float32 or bfloat16; set another dtype')
-        if value == "int8" and info.data.get("quantization_config") is not None:
-            raise ValueError("quantization_config is set as well; leave one of them out")
+    def _no_longer_in_8_bits(cls, value: Any) -> Any:
+        if value == "int8":
+            raise ValueError('dtype = "bfloat16" is as fast, and quantization_config takes as little memory')
         return value
 
     @field_validator("attention")

@@ -25,11 +25,15 @@ COMMON = (
     *("celery.worker.consumer", "kombu.transport.redis", "shared.models_file", "worker.model_worker"),
 )
 """None reads settings, opens a connection or starts a thread; `worker.app` does."""
-AHEAD = "worker.engines.loading.ahead"
+AHEAD = (
+    *("transformers.image_processing_utils", "transformers.modeling_layers", "transformers.processing_utils"),
+    *("transformers.models.auto.modeling_auto", "transformers.models.auto.processing_auto"),
+)
+"""What transformers imports only once a model is loaded, the same for every family; none touches a device."""
 ENGINES = {
-    "auto": (AHEAD, "worker.engines.auto"),
-    "continuous": (AHEAD, "worker.engines.continuous.engine"),
-    "sequential": (AHEAD, "worker.engines.sequential"),
+    "auto": (*AHEAD, "worker.engines.auto"),
+    "continuous": (*AHEAD, "worker.engines.continuous.engine"),
+    "sequential": (*AHEAD, "worker.engines.sequential"),
 }
 """The others take no time, or look at the device when they are imported."""
 

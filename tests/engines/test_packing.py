@@ -1,30 +1,23 @@
-"""A model whose linear layers are packed answers as it did; one in 8 bits nearly so, and says so."""
+"""A model whose linear layers are packed answers as it did."""
 
 import gc
 import weakref
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch.nn import Linear
-from torch.nn.functional import cosine_similarity, linear
+from torch.nn.functional import linear
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from shared.errors import ModelFailed
 from shared.models import Model
-from tests.engines import suite
-from tests.engines.continuous.conftest import loaded, tiny
-from tests.engines.suite import picture, question
 from tests.support.families import FAMILIES
 from tests.support.families.asking import Subject
 from tests.support.families.crowd import ROWS, Crowd, members
 from tests.support.families.family import Family, called
 from worker.engines.base import Engine
 from worker.engines.loading import packing
-from worker.engines.loading.loaded import LoadedModel
-from worker.engines.loading.packing import Int8Linear, PackedLinear, pack
+from worker.engines.loading.packing import PackedLinear, pack
 
 BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 # Layers in a tower, with experts, with states, with windows, and some whose weight is asked for its type.
@@ -72,25 +65,20 @@ def test_packing_changes_no_answer_alone_or_in_a_crowd(subject: Subject) -> None
     assert "linear layers packed" in engine.reason
 
 
-@pytest.mark.parametrize("made", [partial(PackedLinear, rows=4), Int8Linear], ids=["packed", "8 bits"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
-def test_a_layer_takes_whatever_a_plain_one_takes(
-    made: Callable[[Linear], Any], dtype: torch.dtype, bias: bool
-) -> None:
-    packed = made is not Int8Linear
-    if not (torch.cpu._is_vnni_supported() if not packed else dtype is torch.float32 or BFLOAT16):
+def test_a_layer_takes_whatever_a_plain_one_takes(dtype: torch.dtype, bias: bool) -> None:
+    if not (dtype is torch.float32 or BFLOAT16):
         pytest.skip("this processor packs no such layer, nor do we")
     plain = Linear(64, 96, bias=bias, dtype=dtype)
-    layer = made(plain)
+    layer = PackedLinear(plain, rows=4)
     numbers = torch.arange(2 * 9 * 128).sin().to(dtype).view(2, 9, 128)
     column = numbers.view(2, 128, 9)[:, :64].transpose(1, 2)
-    near = (1e-5 if dtype is torch.float32 else 1e-2) if packed else 0.02
+    near = 1e-5 if dtype is torch.float32 else 1e-2
     for given in (numbers[0, 0, :64], numbers[0, :0, :64], numbers[:, ::2, :64], column):
         torch.testing.assert_close(layer(given), plain(given), rtol=0, atol=near)
-    if packed:
-        assert (layer.weight.dtype, layer.weight.shape) == (dtype, (96, 64))
+    assert (layer.weight.dtype, layer.weight.shape) == (dtype, (96, 64))
 
 
 def test_the_plain_weight_is_given_back() -> None:
@@ -136,11 +124,10 @@ def test_only_what_gains_is_packed_and_each_shape_is_tried_once(gains: list[tupl
 
 def test_what_others_put_on_a_layer_stays() -> None:
     network = layers()
-    network[0].register_forward_hook(lambda *_: None)
     network[1].forward = network[1].forward
     network[2].to("meta")
-    assert pack(network, row()) == "1 of 1 linear layers packed"
-    assert kinds(network) == [Linear, Linear, Linear, PackedLinear]
+    assert pack(network, row()) == "2 of 2 linear layers packed"
+    assert kinds(network) == [PackedLinear, Linear, Linear, PackedLinear]
 
 
 def test_a_model_that_multiplies_by_a_layers_weight_itself_gives_no_wrong_answer() -> None:
@@ -154,78 +141,3 @@ def test_a_model_stays_as_it_is_where_told_or_where_its_code_is_its_own(fields: 
     network = layers()
     assert pack(network, row(**fields)) == ""
     assert kinds(network) == [Linear] * 4
-
-
-ROW = Model(id="m", source="m", packed="int8")
-vnni = pytest.mark.skipif(
-    not torch.cpu._is_vnni_supported(), reason="int8 is refused on a processor without VNNI"
-)
-
-
-class Network(torch.nn.Module):
-    """Ends in a layer that makes logits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner, self.head = Linear(64, 96), Linear(96, 50)
-
-    def get_output_embeddings(self) -> Linear:
-        return self.head
-
-
-@torch.inference_mode()
-def test_a_row_is_the_same_to_the_last_bit_whatever_is_beside_it_even_if_that_is_no_number() -> None:
-    layer, rows = Int8Linear(Linear(512, 256)), torch.randn(33, 512)
-    rows[7] *= 1e4
-    rows[2] = 0
-    rows[1, 5] = torch.nan
-    found, alone = layer(rows), torch.cat([layer(row[None]) for row in rows])
-    assert torch.allclose(found, alone, rtol=0, atol=0, equal_nan=True)
-    assert found[1].isnan().all()
-    assert torch.equal(found[2], layer.bias)
-
-
-@vnni
-def test_all_but_the_layer_of_the_logits_are_in_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.engines.loading.packing._faster", lambda *_: True)
-    network = Network()
-    assert pack(network, ROW) == "2 of 2 linear layers packed, 1 of them in int8"
-    assert (type(network.inner), type(network.head)) == (Int8Linear, PackedLinear)
-
-
-@pytest.mark.parametrize(
-    ("adds_right", "to", "words"),
-    [
-        (False, torch.float32, r'model m: packed = "int8" needs a processor with VNNI'),
-        (True, torch.float16, "no linear layer in float32 or bfloat16; set another dtype"),
-        (True, "meta", "is for a CPU, and its weights are on meta"),
-    ],
-)
-def test_what_cannot_be_in_8_bits_is_refused_by_name(
-    adds_right: bool, to: Any, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: adds_right)
-    with pytest.raises(ModelFailed, match=words):
-        pack(Network().to(to), ROW)
-
-
-@vnni
-@torch.inference_mode()
-def test_the_shipped_model_finds_nearly_the_same_logits_in_8_bits() -> None:
-    found = []
-    for packed in (False, "int8"):
-        loaded = LoadedModel(tiny(packed=packed))
-        given = loaded.inputs(loaded.prompt(question("What colour is it?", pictures=1), [picture("red")]))
-        found.append(loaded.network(**given).logits[0])
-    assert cosine_similarity(*found).min() > 0.98
-    assert not torch.equal(*found)
-
-
-@vnni
-def test_an_engine_in_8_bits_says_that_neighbours_may_change_an_answer_and_shares_no_cached_ones() -> None:
-    engine, plain = (loaded(engine="auto", packed=packed).engine for packed in ("int8", None))
-    assert engine.name == "continuous"
-    assert "which in int8 may change an answer" in engine.reason
-    assert "of them in int8" in engine.reason
-    assert engine.fingerprint != plain.fingerprint
-    assert suite.Harness(engine).ask("What colour is it?", [picture("red")], max_new_tokens=8)[0].text

@@ -1,13 +1,10 @@
 """Pixels that travel as bytes are the processor's own numbers on the device; others travel as numbers."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL.Image import Image as Picture
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,7 +17,7 @@ from tests.support.families.family import Family
 from tests.support.families.moving import QWEN2_VL, SMOLVLM
 from worker.engines.base import PackedPicture
 from worker.engines.loading.loaded import LoadedModel
-from worker.engines.prompt.pixel_bytes import MOST, PixelTable, takes_arrays
+from worker.engines.prompt.pixel_bytes import MOST, PixelTable
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SIZES = ((301, 977), (57, 56), (640, 480))
@@ -67,28 +64,6 @@ def test_bytes_become_the_processor_s_own_numbers_on_the_device(name: str, files
         shown, copied = (model.renderer.pictures_prompt([picture]).inputs for picture in (mine, theirs))
         assert same(shown, copied)
         assert mine.pixels is not None  # Pillow's own would have taken their place.
-
-
-class ByChannel:
-    """Stands for a processor by torchvision, which is not installed here."""
-
-    backend = "torchvision"
-
-    def process_image(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(image).contiguous()
-
-
-@pytest.mark.parametrize("apart", [False, True])
-def test_a_processor_is_given_pixels_as_they_lie_only_where_it_makes_the_same_of_them(*, apart: bool) -> None:
-    pictures = ByChannel()
-    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3).transpose(2, 0, 1)
-
-    def made_up(*, arrays: bool = False) -> list[dict[str, torch.Tensor]]:
-        shown = (pictures if arrays else ByChannel()).process_image(pixels)
-        return [{"pixel_values": shown.view(-1) if apart else shown}]
-
-    assert takes_arrays(SimpleNamespace(image_processor=pictures), made_up)
-    assert pictures.process_image(pixels).is_contiguous() == apart
 
 
 def test_a_packed_picture_is_one_of_pillow_s_for_whoever_asks() -> None:
@@ -147,7 +122,9 @@ def test_pixels_of_a_large_picture_take_little_more_memory_than_their_numbers(sh
     table = torch.randn(3, 256, dtype=torch.bfloat16)
     pixels = torch.randint(256, shape, dtype=torch.uint8)
     with Largest() as largest:  # type: ignore[no-untyped-call]
-        numbers = PixelTable(table, times=2).numbers({"pixel_values": pixels})["pixel_values"]
+        numbers = PixelTable(table, times=2 if len(shape) == 2 else 1).numbers({"pixel_values": pixels})[
+            "pixel_values"
+        ]
     assert largest.bytes <= 8 * MOST
     channels = pixels.view(len(pixels), 3, -1).long()
     expected = torch.stack([table[channel].take(channels[:, channel]) for channel in range(3)], dim=1)

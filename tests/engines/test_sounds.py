@@ -199,12 +199,12 @@ def test_a_sound_is_not_cut_off_where_a_models_texts_were_in_training(folder: Pa
 
 def test_sounds_that_a_template_drops_are_not_passed_over(folder: Path) -> None:
     renderer = loaded(folder, "sequential")._loaded.renderer  # type: ignore[attr-defined]
-    template, renderer.template = renderer.template, "{% for m in messages %}Hi{% endfor %}"
+    template, renderer.template.source = renderer.template.source, "{% for m in messages %}Hi{% endfor %}"
     try:
         with refused("invalid_audio", match="cannot use these sounds"):
             renderer.prompt(request((LOW, "?")), [], [LOW])
     finally:
-        renderer.template = template
+        renderer.template.source = template
 
 
 @pytest.mark.parametrize("samples", [1, 80, 160])

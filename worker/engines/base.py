@@ -4,6 +4,8 @@ One engine per worker process holds the model. Task threads call `prepare` and `
 threads at once; the engine decides what runs together. Nothing here knows Redis, Celery or HTTP.
 """
 
+import hashlib
+import json
 import threading
 from abc import ABC, abstractmethod
 from array import array
@@ -301,3 +303,8 @@ class Engine(ABC):
     def broken(self) -> bool:
         """Whether the device is lost to this process; see DeviceBroken."""
         return False
+
+
+def digest_facts(**facts: str | int | float | bool | None) -> str:
+    """A fingerprint: 32 hex digits over everything named that changes answers."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

@@ -30,9 +30,9 @@ from worker.engines.base import (
     Row,
     Samples,
     VideoFacts,
+    digest_facts,
     seen,
 )
-from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.options import read_options
 from worker.engines.prompt.budget import answer_budget
 from worker.engines.row_limit import RowLimit
@@ -110,7 +110,7 @@ class EchoEngine(Engine):
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(**self.made_of)
+        return digest_facts(**self.made_of)
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         return parameters.model_copy(update={"max_new_tokens": prompt.inputs.budget})

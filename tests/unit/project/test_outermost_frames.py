@@ -40,7 +40,7 @@ FRAMES = {
     "worker/engines/prompt/pixel_bytes.py:_exact": "a trial of a processor",
     "worker/engines/prompt/pixel_bytes.py:arrays_match_pictures": "a trial of a processor",
     "worker/engines/prompt/pixel_bytes.py:pixel_table": "a trial of a processor",
-    "worker/engines/prompt/video_input.py:try_out": "a trial of a processor",
+    "worker/engines/prompt/media_input.py:try_out": "a trial of a processor",
     "worker/fetching/intake.py:_take_in": "an attempt of the courier",
     "worker/heartbeat.py:_run": "a step of the thread that beats",
     "worker/lease.py:retry_until_stored": "an attempt's end",

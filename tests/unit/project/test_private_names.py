@@ -5,17 +5,17 @@ release fails here, before it does where a model is loaded.
 """
 
 import ast
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pkgutil import resolve_name
 from typing import Any
 
-import accelerate.hooks
 import pytest
 import torch
 from redis.asyncio import Connection
-from transformers import AutoModelForImageTextToText, GenerationMixin, LlavaConfig, LlavaProcessor
-from transformers.utils import chat_template_utils
+from transformers import GenerationMixin, LlavaConfig
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.support.snippets import ROOT
@@ -33,26 +33,35 @@ LISTED = {
     "_C": torch,
     "_cuda_endAllocateToPool": torch._C,
     "_cuda_releasePool": torch._C,
-    "_is_vnni_supported": torch.cpu,
     "_linear_pointwise": torch.ops.mkldnn,
     "_reorder_linear_weight": torch.ops.mkldnn,
     "_is_mkldnn_bf16_supported": torch.ops.mkldnn,
-    "_modules": torch.nn.Module(),
-    "_forward_hooks": torch.nn.Module(),
-    "_forward_pre_hooks": torch.nn.Module(),
-    # transformers 5.23
+    # transformers 5.23, in worker/engines/continuous: those of INTERNALS leave with its next version.
     "_attn_implementation": LlavaConfig(),
-    "_compile_jinja_template": chat_template_utils,
     "_get_logits_processor": GenerationMixin,
-    "_get_num_multimodal_tokens": LlavaProcessor,
-    "_model_mapping": AutoModelForImageTextToText,
     "_prefill": GenerationMixin,
     "_supports_mm_encoder_outputs": GenerationMixin,
     "_update_model_kwargs_for_generation": GenerationMixin,
-    # accelerate 1.15
-    "_hf_hook": accelerate.hooks.add_hook_to_module(torch.nn.Identity(), accelerate.hooks.ModelHook()),
 }
-
+INTERNALS = ROOT / "worker/engines/loading/transformers_internals.py"
+"""The only module that may use private names of transformers: these, with the arguments that it gives."""
+OF_TRANSFORMERS = {
+    "generation.GenerationMixin._get_logits_processor": (
+        *("generation_config", "input_ids_seq_length", "encoder_input_ids", "logits_processor", "device"),
+        "model_kwargs",
+    ),
+    "generation.GenerationMixin._prefill": (
+        *("input_ids", "generation_config", "model_kwargs", "is_first_iteration"),
+    ),
+    "generation.GenerationMixin._update_model_kwargs_for_generation": (
+        *("outputs", "model_kwargs", "is_encoder_decoder"),
+    ),
+    "generation.utils.MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL": (),
+    "generation.utils._slice_mm_encoder_output": ("output", "rows"),
+    "integrations.sdpa_attention.use_gqa_in_sdpa": ("attention_mask", "key", "value"),
+    "LlavaProcessor._get_num_multimodal_tokens": ("image_sizes",),
+    "utils.chat_template_utils._compile_jinja_template": ("chat_template",),
+}
 
 NAME = re.compile(r"\b_\w+")
 INHERITED = re.compile(r"super\(\)\._[^_]")
@@ -78,7 +87,8 @@ def used(tree: ast.AST) -> Iterator[tuple[str, bool]]:
 
 def test_no_private_name_of_a_dependency_is_used_but_those_listed() -> None:
     """Of all files only those are parsed in which such a name may be: parsing takes longest."""
-    texts = [file.read_text("utf-8") for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    files = {file for package in PACKAGES for file in (ROOT / package).rglob("*.py")} - {INTERNALS}
+    texts = [file.read_text("utf-8") for file in files]
     defined = Counter(
         name for text in texts for found in DEFINITION.findall(text) for name in NAME.findall("".join(found))
     )
@@ -98,3 +108,16 @@ def test_a_private_name_is_where_it_was(name: str) -> None:
     if LISTED[name] is torch.ops.mkldnn and not built.is_available():
         pytest.skip("this torch has no oneDNN")
     assert hasattr(LISTED[name], name)
+
+
+def test_the_module_of_transformers_internals_uses_those_listed() -> None:
+    names = {name for name, _ in used(ast.parse(INTERNALS.read_text("utf-8"))) if is_private(name)}
+    listed = {place.rpartition(".")[2] for place in OF_TRANSFORMERS}
+    assert names == {name for name in listed if is_private(name)}
+
+
+@pytest.mark.parametrize("place", OF_TRANSFORMERS)
+def test_what_is_inside_transformers_is_where_it_was(place: str) -> None:
+    found = resolve_name(f"transformers.{place}")
+    if wanted := OF_TRANSFORMERS[place]:
+        assert [name for name in inspect.signature(found).parameters if name in wanted] == list(wanted)

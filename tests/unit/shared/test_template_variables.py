@@ -30,7 +30,7 @@ def asked(given: Any) -> Request:
 
 def read(processor: Any, request: Request, defaults: dict[str, Any] | None = None) -> str:
     renderer = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048, defaults)
-    renderer.template = TEMPLATE
+    renderer.template.source = TEMPLATE
     return text_of(processor, renderer.prompt(request, [])).partition("<|assistant|>")[2]
 
 
@@ -81,12 +81,12 @@ def test_what_could_forge_a_turn_is_refused_by_name(name: str, value: Any) -> No
 def test_a_variable_that_breaks_a_template_is_refused(processor: Any, breaking: str, value: float) -> None:
     config = AutoConfig.from_pretrained(TINY)
     renderer = Renderer(processor, config, 2048)
-    renderer.template = "{% for turn in messages %}{{ turn.content }}{% endfor %}" + breaking
+    renderer.template.source = "{% for turn in messages %}{{ turn.content }}{% endfor %}" + breaking
     assert refusal(renderer.prompt, asked({"n": value}), []) == ("invalid_request", "chat_template_kwargs")
     own = Renderer(processor, config, 2048, {"n": value})
-    own.template = renderer.template
+    own.template.source = renderer.template.source
     with pytest.raises(CallerError):
-        own.check_defaults()
+        own.template.check_defaults()
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_thoughts_are_read_from_where_the_template_begins_them(
     processor: Any, wanted: dict[str, Any], syntax: str | None
 ) -> None:
     renderer = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048, reasoning=("<think>", "</think>"))
-    renderer.template = THINKING
+    renderer.template.source = THINKING
     request = from_chat({"messages": MESSAGES, **wanted}).request
     assert renderer.prompt(request, []).syntax == syntax
     begun = {"role": "assistant", "content": "<think>It is"}
     turns = {"messages": [*MESSAGES, begun], "continue_final_message": True}
-    assert renderer.syntax_of(from_chat(turns).request) == "  </think>"
-    assert renderer.syntax_of(request.model_copy(update={"raw": True})) is None
+    assert renderer.template.syntax_of(from_chat(turns).request) == "  </think>"
+    assert renderer.template.syntax_of(request.model_copy(update={"raw": True})) is None

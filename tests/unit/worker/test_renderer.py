@@ -33,7 +33,7 @@ def renderer(processor: Any) -> Renderer:
 def renderer_with(processor: Any, template: str | None = None) -> Renderer:
     renderer = Renderer(processor, AutoConfig.from_pretrained(TINY), 10**6)
     if template is not None:
-        renderer.template = template
+        renderer.template.source = template
     return renderer
 
 
@@ -254,26 +254,7 @@ def test_a_text_that_cannot_fit_costs_the_neighbours_one_reading_of_it(
     assert (refused.value.code, len(read)) == ("context_length_exceeded", 1)
 
 
-def test_a_chat_like_one_before_is_rendered_once(
-    processor: Any, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long it is: what the template itself writes is known by then."""
-    build(renderer, message("user", Image(), "What is it?"))
-    rendered, kind = list[str](), type(processor)
-    apply = kind.apply_chat_template
-
-    def noted(self: Any, turns: Any, *given: Any, **named: Any) -> Any:
-        if named["chat_template"] == renderer.template:
-            rendered.append(str(turns))
-        return apply(self, turns, *given, **named)
-
-    monkeypatch.setattr(kind, "apply_chat_template", noted)
-    prompt = build(renderer, message("user", Image(), "And this?"))
-    assert len(rendered) == 1
-    assert "And this?" in text_of(processor, prompt)
-
-
-def test_what_a_harmless_chat_was_told_apart_by_lets_no_forged_one_pass(processor: Any) -> None:
+def test_a_template_that_writes_a_special_token_around_a_text_lets_no_forged_one_pass(processor: Any) -> None:
     forging = renderer_with(processor, "{% for m in messages %}<|{{ m.content[0].text }}|>{% endfor %}")
     build(forging, message("user", "pa"))
     with pytest.raises(CallerError, match="special token"):

@@ -37,7 +37,7 @@ def processor() -> Any:
 
 def renderer(processor: Any, template: str) -> Renderer:
     found = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048)
-    found.template = template
+    found.template.source = template
     return found
 
 

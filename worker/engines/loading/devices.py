@@ -1,4 +1,4 @@
-"""Waits for devices that compute later: there, torch returns from a call once it is queued."""
+"""Where a model computes: checks of its row's devices, waiting for them, and how many threads a CPU has."""
 
 import logging
 from collections.abc import Callable
@@ -12,8 +12,6 @@ import torch
 from shared.cgroup import processors
 from shared.errors import ModelFailed
 from shared.models import Model
-
-# Checks a row's `device` and `device_map`, as far as possible before weights are read.
 
 log = logging.getLogger("worker.engines.loading")
 # Has a file for each GPU that the driver shows this process, whatever torch knows of it.
@@ -69,8 +67,9 @@ def device_of(network: Any) -> torch.device:
     device: torch.device = network.device
     if device.type != "meta":
         return device
-    # Its first part's: accelerate fetches these weights for each pass, from a folder or from main memory.
-    return torch.device(network._hf_hook.execution_device)
+    # Accelerate fetches these weights for each pass, from a folder or from main memory.
+    computing = (place for place in network.hf_device_map.values() if place not in ("cpu", DISK))
+    return torch.device(next(computing, "cpu"))
 
 
 def _check(model: Model, field: str, value: Any, hint: str) -> None:
@@ -97,7 +96,10 @@ class DeviceEvent:
 
 
 class Devices:
-    """The accelerators that hold a network; none on a CPU, which has computed what a call returns."""
+    """The accelerators that hold a network: there, torch returns from a call once it is queued.
+
+    None on a CPU, which has computed what a call returns.
+    """
 
     def __init__(self, network: torch.nn.Module) -> None:
         kind = torch.accelerator.current_accelerator()

@@ -21,9 +21,8 @@ def refusal(model: Model) -> str:
     try:
         create(model)
         processor, config, _ = configs_of(model, folder)
-        check_prompts(
-            model, Renderer(processor, config, sys.maxsize, model.chat_template_kwargs, model.reasoning)
-        )
+        renderer = Renderer(processor, config, sys.maxsize, model.chat_template_kwargs, model.reasoning)
+        check_prompts(model, renderer.template)
         # vLLM has networks of its own.
         if model.engine != "vllm":
             check_shapes(model, folder, config)

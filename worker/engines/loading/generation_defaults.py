@@ -5,8 +5,7 @@ import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, ValidationInfo
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from transformers import GenerationConfig
 
 from shared.errors import ModelFailed
@@ -16,21 +15,8 @@ from worker.engines.sampling.processors import MIN_TEMPERATURE
 FILE = "generation_config.json"
 
 
-def _in_vocabulary(token: int, info: ValidationInfo) -> int:
-    """Raises PydanticCustomError for a token beyond the vocabulary, if its size is given as context."""
-    if info.context is not None and token >= info.context:
-        context = {"token": token, "vocabulary": info.context}
-        raise PydanticCustomError("token", "{token} is none of the model's {vocabulary} tokens", context)
-    return token
-
-
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-Token = Annotated[Count, AfterValidator(_in_vocabulary)]
-Word = Annotated[list[Token], Field(min_length=1)]
-# JSON has no tuples.
-Biased = Annotated[tuple[Word, float], Strict(False)]
-Decay = Annotated[tuple[int, Number], Strict(False)]
 
 
 class GenerationFile(BaseModel):
@@ -39,7 +25,7 @@ class GenerationFile(BaseModel):
     They are those that change how a single next token is drawn, and what ends an answer. Other keys, also
     those of later versions of transformers, are left out: beams, candidates and searches revise or multiply
     what readers already have, or draw several tokens in a step; lengths, times and the kind of cache are the
-    service's to decide.
+    service's to decide. What may be anything here fails at the first made-up question, as transformers says.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -58,13 +44,13 @@ class GenerationFile(BaseModel):
     encoder_repetition_penalty: Number | None = Field(None, gt=0)
     no_repeat_ngram_size: Count | None = None
     encoder_no_repeat_ngram_size: Count | None = None
-    exponential_decay_length_penalty: Decay | None = None
-    sequence_bias: Annotated[list[Biased], Field(min_length=1)] | None = None
-    bad_words_ids: Annotated[list[Word], Field(min_length=1)] | None = None
+    exponential_decay_length_penalty: Any = None
+    sequence_bias: Any = None
+    bad_words_ids: Any = None
     suppress_tokens: list[int] | None = None
     begin_suppress_tokens: list[int] | None = None
-    forced_bos_token_id: Token | None = None
-    forced_eos_token_id: Token | list[Token] | None = None
+    forced_bos_token_id: Any = None
+    forced_eos_token_id: Any = None
     guidance_scale: Number | None = None
     watermarking_config: Any = None
     renormalize_logits: bool | None = None
@@ -82,18 +68,15 @@ class GenerationFile(BaseModel):
     disable_compile: bool | None = None
 
 
-def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
-    """Raises ModelFailed naming the file, which is a JSON object, and the key whose value cannot be used.
-
-    `vocabulary` is the number of tokens.
-    """
+def check_defaults(model: Model, folder: Path) -> None:
+    """Raises ModelFailed naming the file, which is a JSON object, and the key whose value cannot be used."""
     subject = f"model {model.id}: its {FILE}"
     try:
         config = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     try:
-        GenerationFile.model_validate(config, context=vocabulary)
+        GenerationFile.model_validate(config)
         # transformers reads every key before any can be left out.
         GenerationConfig.from_dict(config)
     except ValidationError as error:

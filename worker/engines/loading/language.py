@@ -14,8 +14,7 @@ import transformers
 from jinja2 import TemplateSyntaxError
 from llguidance import LLMatcher
 from PIL.Image import Image as Picture
-from transformers import GenerationConfig, PreTrainedTokenizerBase
-from transformers.utils import chat_template_utils
+from transformers import GenerationConfig
 
 from shared.errors import CallerError, ModelFailed
 from shared.models import Model
@@ -29,8 +28,10 @@ from worker.engines.grammar.compiler import SPACING, Grammars
 from worker.engines.grammar.lark import Spacing
 from worker.engines.grammar.token_bytes import TokenNames
 from worker.engines.grammar.tool_calls import CallGrammar
-from worker.engines.loading.fingerprint import digest_folder
+from worker.engines.loading.model_folder import digest_folder
+from worker.engines.loading.transformers_internals import compiled_template
 from worker.engines.prompt.budget import answer_budget, fitting, too_long
+from worker.engines.prompt.chat_template import ChatTemplate
 from worker.engines.prompt.picture_tokens import PictureTokenCounter, check_pixels, pixel_bounds
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.sampling.detokenizer import Decode, Transcript, behind_blanks
@@ -63,20 +64,17 @@ class Language:
         self.model = model
         self.defaults = defaults
         self.tokenizer: Any = processor.tokenizer
-        common = getattr(type(self.tokenizer), "decode", None) is PreTrainedTokenizerBase.decode
-        # transformers 5.23's looks whether each id is a number before, which takes half of the time.
-        self._detokenize = self.tokenizer._decode if common else self.tokenizer.decode
         self._text = config.get_text_config()
         context_length = self._read_length()
         self.renderer = Renderer(
             processor, config, context_length, model.chat_template_kwargs, model.reasoning
         )
-        check_prompts(model, self.renderer)
+        check_prompts(model, self.renderer.template)
         self._pixel_bounds = pixel_bounds(processor)
         self._picture_tokens = PictureTokenCounter(processor, self.renderer.mark)
         self.facts = self._read_facts(context_length)
-        self._names = TokenNames(self.tokenizer)
         self.grammars = Grammars(self.tokenizer, self.end_ids)
+        self._names = TokenNames(self.tokenizer, self.grammars.tokenizer)
         self._hidden = lru_cache(maxsize=16)(partial(_hidden, self.tokenizer))
         self._special = self._hidden(AnswerSyntax()).intersection(self.tokenizer.all_special_ids)
         self._files = digest_folder(folder)
@@ -104,7 +102,7 @@ class Language:
 
     def grammar(self, request: Request, caller: str) -> LLMatcher | None:
         """Raises CallerError as `worker.engines.base.Engine.grammar` says."""
-        calling, thoughts = self.calling(request, SPACING), self.renderer.thoughts_of(request)
+        calling, thoughts = self.calling(request, SPACING), self.renderer.template.thoughts_of(request)
         if calling is not None:
             return self.grammars.calls(calling, caller, thoughts)
         format = request.parameters.format
@@ -115,7 +113,7 @@ class Language:
         tools, format = request.tools, request.parameters.format
         if tools is None or not (tools.is_constrained or format):
             return None
-        return CallGrammar(tools, self.renderer.syntax or PLAIN, format, spacing)
+        return CallGrammar(tools, self.renderer.template.syntax or PLAIN, format, spacing)
 
     def budget(self, prompt: Prompt, parameters: Parameters) -> int:
         """The most tokens that the answer may have. Raises CallerError `context_length_exceeded`."""
@@ -138,7 +136,7 @@ class Language:
         used = {name: own[name] if value is None else value for name, value in values.items()}
         unused = {} if samples else dict.fromkeys(DICE)
         shows = read_answer_syntax(prompt.syntax).calls is not None
-        variables = tuple(self.renderer.variables(parameters, shows=shows).items()) or None
+        variables = tuple(self.renderer.template.variables(parameters, shows=shows).items()) or None
         length = {"do_sample": samples, "max_new_tokens": self.budget(prompt, parameters)}
         return parameters.model_copy(update={**used, **unused, **length, "chat_template_kwargs": variables})
 
@@ -204,7 +202,7 @@ class Language:
                 raise CallerError("invalid_request", message, param=name)
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return str(self._detokenize(list(ids), skip_special_tokens=True))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _decode_visible(self, hidden: Container[int], ids: Sequence[int]) -> str:
         """The text with the marks of calls and thoughts, which are special tokens in some models."""
@@ -212,7 +210,7 @@ class Language:
         return self._decode_all(visible)
 
     def _decode_all(self, ids: Sequence[int]) -> str:
-        return str(self._detokenize(list(ids), skip_special_tokens=False))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def _read_length(self) -> int:
         own = [getattr(self._text, "max_position_embeddings", None), self.tokenizer.model_max_length]
@@ -233,35 +231,24 @@ class Language:
         return ModelFacts(
             context_length=context_length,
             samples=bool(self.defaults.do_sample),
-            has_chat_template=bool(self.renderer.template),
-            tools=self.renderer.syntax,
+            has_chat_template=bool(self.renderer.template.source),
+            tools=self.renderer.template.syntax,
             sampling_rate=self.renderer.sound_input.rate,
             videos=self.renderer.video_input.takes,
         )
 
 
-def check_prompts(model: Model, renderer: Renderer) -> None:
-    """Raises ModelFailed where the model's chat template is none, or cannot take the variables of its row."""
-    _check_template(model, renderer.template)
-    _check_variables(model, renderer)
-
-
-def _check_template(model: Model, template: Any) -> None:
-    """Raises ModelFailed unless it is one template, or several by name."""
-    compiled: Any = chat_template_utils._compile_jinja_template
-    for text in template.values() if isinstance(template, dict) else filter(None, [template]):
-        try:
-            compiled(text)
-        except TemplateSyntaxError as error:
-            raise ModelFailed(
-                f"model {model.id}: its chat template, line {error.lineno}: {error.message}"
-            ) from None
-
-
-def _check_variables(model: Model, renderer: Renderer) -> None:
-    """Raises ModelFailed unless its template can be rendered with the variables of its row."""
+def check_prompts(model: Model, template: ChatTemplate) -> None:
+    """Raises ModelFailed where it is no template, or cannot take the variables of the model's row."""
+    source = template.source
     try:
-        renderer.check_defaults()
+        for text in source.values() if isinstance(source, dict) else filter(None, [source]):
+            compiled_template(text)
+        template.check_defaults()
+    except TemplateSyntaxError as error:
+        raise ModelFailed(
+            f"model {model.id}: its chat template, line {error.lineno}: {error.message}"
+        ) from None
     except CallerError as refusal:
         raise ModelFailed(
             f"model {model.id}: its chat_template_kwargs do not fit: {refusal.message}"

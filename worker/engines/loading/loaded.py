@@ -17,12 +17,12 @@ from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
-from worker.engines.base import Engine, Facts, Frames, ModelFacts, Prompt, Samples, VideoFacts
+from worker.engines.base import Engine, Facts, Frames, ModelFacts, Prompt, Samples, VideoFacts, digest_facts
 from worker.engines.loading.devices import device_of, use_threads
-from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.loading.language import Language
+from worker.engines.loading.model_folder import load_guess, model_folder
 from worker.engines.loading.packing import pack
-from worker.engines.loading.pretrained import load_guess, model_folder, pretrained
+from worker.engines.loading.pretrained import pretrained
 from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
 from worker.engines.sampling.processors import generation_config
 
@@ -103,13 +103,12 @@ class LoadedModel(Language):
     def format(self) -> torch.dtype:
         """The type of most computations; only float32 gives the same answers whatever rows are beside."""
         dtype: torch.dtype = self.network.dtype
-        return torch.int8 if self.model.packed == "int8" else dtype
+        return dtype
 
     def made_of(self, engine: str) -> Facts:
         return {
             "engine": engine,
             "dtype": str(self.network.dtype),
-            **({"packed": "int8"} if self.format is torch.int8 else {}),
             "quantization": json.dumps(self.model.quantization_config, sort_keys=True),
             "attention": self.model.attention,
             "cache": self.model.cache,
@@ -161,7 +160,7 @@ class LoadedEngine(Engine):
     @cached_property
     def fingerprint(self) -> str:
         """Over the files, not over the revision, which is only a name."""
-        return fingerprint(**self._loaded.made_of(self.name))
+        return digest_facts(**self._loaded.made_of(self.name))
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         return self._loaded.effective(prompt, parameters)

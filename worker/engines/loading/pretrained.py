@@ -1,6 +1,5 @@
 """Loads a model folder's processor, configs and network with transformers' Auto classes."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -10,12 +9,11 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download
-from transformers import GenerationConfig, GenerationMixin
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, GenerationConfig, GenerationMixin
 
 from shared.errors import ModelFailed
-from shared.model_files import NOT_OURS, description_faults, weight_faults
-from shared.models import START_S, Model
+from shared.model_files import description_faults, weight_faults
+from shared.models import Model
 from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
 from worker.engines.loading.torch_errors import out_of_memory
@@ -106,9 +104,7 @@ def _described(model: Model, folder: Path) -> tuple[Any, Any]:
     with _named(model, "processor (tokenizer.json and the other JSON files)"):
         processor = auto.AutoProcessor.from_pretrained(folder, **trust)
     _check_processor(model, processor, config)
-    # Some families have added tokens beyond the vocabulary size in their config.
-    vocabulary = getattr(config.get_text_config(), "vocab_size", 0)
-    check_defaults(model, folder, max(vocabulary, len(processor.tokenizer)))
+    check_defaults(model, folder)
     return processor, config
 
 
@@ -160,7 +156,7 @@ def _read(model: Model, folder: Path, config: Any, place: Any) -> Any:
     _refuse(model, weight_faults(folder))
     kind = getattr(transformers, _network_class(config))
     if not hasattr(config, "auto_map"):
-        _check_kind(model, kind, config)
+        _check_kind(model, config)
     arguments = {
         "dtype": model.dtype,
         # By default transformers uses sdpa for each part that supports it; asked for it, for all parts or
@@ -220,16 +216,15 @@ def _network_class(config: Any) -> str:
     return older if older in named and usual not in named else usual
 
 
-def _check_kind(model: Model, kind: Any, config: Any) -> None:
+def _check_kind(model: Model, config: Any) -> None:
     """Raises ModelFailed if transformers has no network of this type that answers token by token."""
-    if type(config) not in kind._model_mapping:
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelFailed(
             f"model {model.id}: its type is {config.model_type}, of which transformers has no "
-            f"{kind.__name__}: only models that answer pictures with texts are served."
+            "AutoModelForImageTextToText: only models that answer pictures with texts are served."
         )
-    network_class = kind._model_mapping[type(config)]
-    classes = network_class if isinstance(network_class, tuple) else (network_class,)
-    if not any(issubclass(one, GenerationMixin) for one in classes):
+    found: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    if not any(issubclass(one, GenerationMixin) for one in (found if isinstance(found, tuple) else (found,))):
         raise ModelFailed(
             f"model {model.id}: its type is {config.model_type}, which does not answer token by token "
             "(transformers' GenerationMixin): only models that do are served."
@@ -251,46 +246,3 @@ def _device(name: str) -> str:
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-# Finds a model's files on this machine, or downloads them, and guesses how long loading takes.
-
-# Enough to tell a network disk from a local one, and little enough to take no time.
-SAMPLE_BYTES = 32 * 2**20
-
-
-def load_guess(model: Model) -> tuple[float, str]:
-    """Seconds to start, and to read the model's folder at the rate of a first sample; the guess's kind."""
-    files = sorted(model.folder.files, key=lambda file: file.stat().st_size)
-    if not files or not files[-1].stat().st_size:
-        return model.folder.load_guess_s, "guess"
-    started = time.perf_counter()
-    with files[-1].open("rb") as largest:
-        read = len(largest.read(SAMPLE_BYTES))
-    rate = read / (time.perf_counter() - started)
-    return START_S + sum(file.stat().st_size for file in files) / rate, "read_rate"
-
-
-def model_folder(model: Model) -> Path:
-    """The model's folder; a hub id is downloaded at its revision, once.
-
-    Raises ModelFailed naming the model and its source.
-    """
-    folder = Path(model.source)
-    subject = f"model {model.id}: the source {model.source!r}"
-    if model.source and folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelFailed(
-                f"{subject} is a folder without config.json; name the one that holds the model."
-            )
-        return folder
-    if model.source.count("/") != 1 or model.source.startswith((".", "/", "~")):
-        raise ModelFailed(
-            f"{subject} is neither a folder on this machine nor a model id of the Hugging Face hub."
-        )
-    try:
-        return Path(snapshot_download(model.source, revision=model.revision, ignore_patterns=list(NOT_OURS)))
-    except (OSError, ValueError) as error:
-        raise ModelFailed(
-            f"{subject} is not a folder on this machine, and the Hugging Face hub does not give it: {error}"
-        ) from error

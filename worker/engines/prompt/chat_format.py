@@ -4,13 +4,11 @@ Content parts are built here from a closed set of keys and hold decoded media on
 processor would open any path and fetch any URL that it is given."""
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from jinja2 import TemplateError
 from numpy.typing import NDArray
 from PIL.Image import Image as Picture
 
@@ -18,19 +16,15 @@ from shared.request import Function, Message, Request, Role, Text
 from shared.tool_calls.numbering import numbers
 from shared.tool_calls.syntax import Known
 
-# Finds out at load, with a made-up text, in what form a chat template takes the texts of each role.
-
-log = logging.getLogger("worker.engines.prompt")
 Form = Literal["parts", "plain"]
 """Parts, or one plain text."""
 Forms = dict[Role, Form]
 Content: TypeAlias = "str | list[dict[str, Any]]"
-Write = Callable[[list[dict[str, Any]]], str]
-"""Renders turns with a template. May raise TemplateError, ValueError and STUMBLES."""
-# What a template raises on a message, a variable or JSON of another form than it expects.
-STUMBLES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
-ORDER: tuple[Form, ...] = ("parts", "plain")
-MARK = "sightlinemark"
+Turn = dict[str, Any]
+Shown: TypeAlias = "Picture | NDArray[np.float32] | NDArray[np.uint8]"
+"""A picture, a sound's samples, or a video's frames."""
+# JSON Schema's types; templates compare with them, so they are never replaced.
+TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 
 
 def text_part(text: str) -> dict[str, Any]:
@@ -40,47 +34,6 @@ def text_part(text: str) -> dict[str, Any]:
 
 def joined(content: Sequence[dict[str, Any]]) -> str:
     return "".join(part["text"] for part in content)
-
-
-def forms_of(write: Write) -> Forms:
-    """The form by role; empty if a user's parts are not rendered, as no pictures or sounds could be sent."""
-    user = _form(write, lambda content: [_sample_turn("user", content)])
-    if user != "parts":
-        log.warning("the model's chat template writes no parts of a user's turn, so chats are refused")
-        return {}
-    question = _sample_turn("user", [text_part("x")])
-    system = _form(write, lambda content: [_sample_turn("system", content), question])
-    assistant = _form(write, lambda content: [question, _sample_turn("assistant", content), question])
-    return {"system": system or "parts", "user": user, "assistant": assistant or "parts", "tool": "parts"}
-
-
-def _form(write: Write, turns: Callable[[Content], list[dict[str, Any]]]) -> Form | None:
-    """The first form that is rendered; None if none is. If a template refuses them, callers read why."""
-    refused = False
-    for form in ORDER:
-        part = text_part(MARK)
-        try:
-            text = write(turns(joined([part]) if form == "plain" else [part]))
-        except (TemplateError, ValueError):
-            refused = True
-            continue
-        except STUMBLES:
-            continue
-        # A template for plain texts can write the list, as Python or as JSON does.
-        if MARK in text.lower() and str(part) not in text and json.dumps(part) not in text:
-            return form
-    return "parts" if refused else None
-
-
-def _sample_turn(role: Role, content: Content) -> dict[str, Any]:
-    return {"role": role, "content": content}
-
-
-Turn = dict[str, Any]
-Shown: TypeAlias = "Picture | NDArray[np.float32] | NDArray[np.uint8]"
-"""A picture, a sound's samples, or a video's frames."""
-# JSON Schema's types; templates compare with them, so they are never replaced.
-TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 
 
 class Chat(NamedTuple):

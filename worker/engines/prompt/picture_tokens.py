@@ -12,6 +12,7 @@ from shared.errors import CallerError
 from shared.request import Request
 from worker.engines.base import PackedPicture
 from worker.engines.loading.torch_errors import UNFIT
+from worker.engines.loading.transformers_internals import picture_tokens
 
 Size = tuple[int, int]
 """Width and height."""
@@ -23,44 +24,30 @@ TRIED: tuple[Size, ...] = (*ALONE, (200, 40))
 
 
 class PictureTokenCounter:
-    """Asks the processor (`_get_num_multimodal_tokens`), if for a few blank pictures at load it did not count
-    more tokens than there were.
-
-    Some processors are right for a single picture only: they cut it differently beside others.
-    """
+    """Asks the processor, if for some blank pictures at load it counted no more tokens than there were."""
 
     def __init__(self, processor: Any, mark: str) -> None:
         """`mark` stands for a picture in a text; the processor replaces it."""
         self._processor = processor
-        self._mark = mark
-        computable = bool(mark) and hasattr(processor, "_get_num_multimodal_tokens")
-        self._alone = computable and all(self._right([size]) for size in ALONE)
-        self._together = self._alone and self._right(TOGETHER)
+        self._counts = bool(mark) and all(self._right(mark, sizes) for sizes in (*zip(ALONE), TOGETHER))
 
     def of(self, pictures: Sequence[Picture]) -> int:
         """Tokens of a prompt's pictures and separators; 0 if only processing the pictures would tell."""
-        counts = self._together if len(pictures) > 1 else self._alone
         try:
-            return self._computed([picture.size for picture in pictures]) if counts and pictures else 0
+            sizes = [picture.size for picture in pictures]
+            return picture_tokens(self._processor, sizes) if self._counts and pictures else 0
         except UNFIT:
             # The processor will refuse such a shape itself, in words for the caller.
             return 0
 
-    def _right(self, sizes: Sequence[Size]) -> bool:
+    def _right(self, mark: str, sizes: Sequence[Size]) -> bool:
         pictures = [Pictures.new("RGB", size) for size in sizes]
         try:
-            text = self._mark * len(pictures)
-            [ids] = self._processor(text=[text], images=[pictures])["input_ids"]
-            return self._computed(sizes) <= len(ids)
+            [ids] = self._processor(text=[mark * len(pictures)], images=[pictures])["input_ids"]
+            return picture_tokens(self._processor, sizes) <= len(ids)
         except UNFIT:
             # A processor that takes no bare marks, or cannot count, is not asked again.
             return False
-
-    def _computed(self, sizes: Sequence[Size]) -> int:
-        computed = self._processor._get_num_multimodal_tokens(
-            image_sizes=[(high, wide) for wide, high in sizes]
-        )
-        return sum(computed["num_image_tokens"])
 
 
 def seen_sizes(processor: Any, inputs: Mapping[str, Any], pictures: Sequence[Picture]) -> list[Size]:

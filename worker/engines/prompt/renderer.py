@@ -3,12 +3,9 @@
 Callers' text stays text: a special token in it would forge a turn of the conversation or claim a picture that
 is not there."""
 
-import hashlib
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,23 +13,25 @@ import torch
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.request import Image, Media, Message, Parameters, Request, Sound, Text, Video
+from shared.request import Image, Media, Message, Request, Sound, Text, Video
 from shared.result import SeenPicture
 from shared.tool_calls.numbering import check_calls
-from shared.tool_calls.syntax import PLAIN, Known, syntax_of
-from shared.tool_calls.thoughts import AnswerSyntax, Marks, marks_of
-from shared.variables import Value, Variables
+from shared.variables import Value
 from worker.engines.base import Frames, Prompt, Samples, seen
 from worker.engines.loading.torch_errors import UNFIT
 from worker.engines.prompt.budget import too_long
-from worker.engines.prompt.chat_format import Chat, Shown, TurnWriter, chat, forms_of, trimmed
+from worker.engines.prompt.chat_format import Chat, Shown, trimmed
+from worker.engines.prompt.chat_template import ChatTemplate
+from worker.engines.prompt.media_input import SoundInput, VideoInput, pixels_of
 from worker.engines.prompt.picture_tokens import TRIED, noise, seen_sizes
-from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, packed_array, pixel_table, takes_arrays
-from worker.engines.prompt.sound_input import SoundInput
-from worker.engines.prompt.special_tokens import reserved
+from worker.engines.prompt.pixel_bytes import (
+    PixelTable,
+    arrays_match_pictures,
+    in_bytes,
+    packed_array,
+    pixel_table,
+)
 from worker.engines.prompt.template_errors import refused_by_template
-from worker.engines.prompt.template_variables import template_of, template_text, variables
-from worker.engines.prompt.video_input import VideoInput, pixels_of
 
 # Settings from training, to which examples were cut or padded. Processors pass them from these files to the
 # tokenizer and, for sounds, to the feature extractor (transformers 5.23, ProcessorMixin._merge_kwargs).
@@ -50,11 +49,6 @@ def keep_whole(tokenizer: Any) -> None:
 PLACEHOLDERS = ("image", "video", "audio")
 # Writes what was rendered before, for transformers' way from a chat to tensors.
 RENDERED = "{{ messages[0].rendered }}"
-# Structures of chats whose own special tokens are remembered.
-MOST_STRUCTURES = 1024
-
-Read = Callable[[Chat, str], list[int]]
-"""Makes tokens of a chat's text."""
 
 
 class Renderer:
@@ -71,18 +65,13 @@ class Renderer:
         """`defaults` are variables of the chat template, where a caller sets none; `reasoning` are the
         marks of thoughts that the model's entry names.
         """
-        self._processor, self._defaults = processor, dict(defaults or {})
+        self._processor = processor
         self.context_length = context_length
         self._tokenizer = processor.tokenizer
         keep_whole(self._tokenizer)
-        template = template_of(processor)
-        self._forms = forms_of(
-            lambda turns: processor.apply_chat_template(
-                turns, chat_template=template_text(template), tokenize=False
-            )
-        )
-        self.template = template if self._forms else None
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
+        self.template = ChatTemplate(processor, self.placeholder_ids, defaults, reasoning)
+        self._reserved = self.template.reserved
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
         self.video_input = VideoInput(processor, config)
@@ -91,11 +80,6 @@ class Renderer:
         self._vocabulary = getattr(config.get_text_config(), "vocab_size", sys.maxsize)
         # Networks with such a token take pictures without a text between for one.
         self._adjacent_marks = not hasattr(config, "vision_start_token_id")
-        templates = "".join(template_text(self.template, shows=shows) or "" for shows in (False, True))
-        self._reserved = reserved(processor, templates, self.placeholder_ids)
-        self._marks = marks_of(templates, reasoning)
-        self._thoughts = lru_cache(maxsize=64)(self._begun)
-        self._due: dict[bytes, int] = {}
         self.pixels: PixelTable | None = None
         self._takes_arrays = False
         self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
@@ -126,7 +110,7 @@ class Renderer:
             raise _refused("The prompt is empty.")
         images = sum(int((ids == id_).sum()) for id_ in {self.image_id, self.video_input.id} - {None})
         sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
-        syntax, open_ = self.syntax_of(request), request.ends_open
+        syntax, open_ = self.template.syntax_of(request), request.ends_open
         told = () if videos or not pictures else self._seen(inputs, pictures, images)
         return Prompt(
             int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost, len(pictures), told
@@ -142,13 +126,15 @@ class Renderer:
     def pictures_prompt(self, pictures: Sequence[Picture]) -> Prompt:
         """A prompt of nothing but these pictures. Raises CallerError if the model takes none."""
         parts = tuple(Image() for _ in pictures)
-        request = Request(model="", messages=(Message(role="user", parts=parts),), raw=not self.template)
+        request = Request(
+            model="", messages=(Message(role="user", parts=parts),), raw=not self.template.source
+        )
         return self.prompt(request, pictures)
 
     def stop_at_bytes(self, place: torch.Tensor) -> None:
         """Let pictures of prompts be bytes from now on, as `pixel_table` says."""
         self.pixels = pixel_table(self._processor, self._made_up, place)
-        self._takes_arrays = takes_arrays(self._processor, self._made_up)
+        self._takes_arrays = arrays_match_pictures(self._made_up)
 
     def _to_processor(self, picture: Picture) -> Shown:
         """The picture as the processor takes it: what is packed need not be unpacked and packed again."""
@@ -185,54 +171,6 @@ class Renderer:
         # Some tell rows and columns, too.
         return [each[0] if isinstance(each, tuple) else each for each in counts]
 
-    def check_defaults(self) -> None:
-        """Raises CallerError where the template cannot be rendered with the variables of the model's row."""
-        if self.template and self._defaults:
-            self._conversation(
-                Request(model="", messages=(Message(role="user", parts=(Text(text="x"),)),)), ()
-            )
-
-    def variables(self, parameters: Parameters, *, shows: bool = False) -> dict[str, Value]:
-        """Those that the template is given; `shows` is whether it shows functions."""
-        template = template_text(self.template, shows=shows) or ""
-        return variables(template, parameters, self._defaults, self._reserved.escape)
-
-    @property
-    def syntax(self) -> Known:
-        """The form in which the model calls functions; "" if it takes none."""
-        return syntax_of(template_text(self.template, shows=True) or "")
-
-    def syntax_of(self, request: Request) -> str | None:
-        """How the answer is written; None if it is all words."""
-        calls, thoughts = (self.syntax or PLAIN) if request.tools else None, self.thoughts_of(request)
-        told = request.parameters.include_reasoning is not False
-        return str(AnswerSyntax(calls, thoughts, told)) or None
-
-    def thoughts_of(self, request: Request) -> Marks | None:
-        """The marks of the answer's thoughts, without the opening one where the prompt ends with it.
-
-        None where there are none: the prompt may also end with thoughts that a template has closed.
-        """
-        marks = self._marks
-        if marks is None or request.raw:
-            return None
-        if not request.ends_open:
-            return self._thoughts(marks, request.parameters.chat_template_kwargs)
-        text = "".join(part.text for part in request.messages[-1].parts if isinstance(part, Text))
-        return marks._replace(opening="") if text.rfind(marks.opening) > text.rfind(marks.closing) else marks
-
-    def _begun(self, marks: Marks, variables: Variables | None) -> Marks | None:
-        """As `thoughts_of`, after a question: the template alone says how an answer begins."""
-        turn = Message(role="user", parts=(Text(text="x"),))
-        asked = Request(model="", messages=(turn,), parameters=Parameters(chat_template_kwargs=variables))
-        try:
-            text = self._apply(asked, self._to_chat(asked, ())).rstrip()
-        except CallerError:
-            return marks
-        if text.endswith(marks.closing):
-            return None
-        return marks._replace(opening="") if text.endswith(marks.opening) else marks
-
     def ids(self, request: Request, pictures: Sequence[Picture]) -> tuple[list[int], str]:
         """Tokens with one mark per picture, for engines that insert pictures themselves; and `trimmed`.
 
@@ -251,26 +189,12 @@ class Renderer:
         return ids, lost
 
     def _chat(self, request: Request, media: Sequence[Shown], arguments: dict[str, Any]) -> tuple[Any, str]:
-        """`arguments` are the processor's."""
-        if media:
-            # Its text is read by itself, before anything larger is touched.
-            conversation, text = self._conversation(request, media)
-            return self._tensors(request, conversation, text, arguments), conversation.trimmed
-        inputs = list[Any]()
-
-        def read(conversation: Chat, text: str) -> list[int]:
-            inputs.append(self._tensors(request, conversation, text, arguments))
-            ids: list[int] = inputs[-1]["input_ids"][0].tolist()
-            return ids
-
-        conversation, _ = self._conversation(request, media, read)
-        return inputs[0], conversation.trimmed
-
-    def _tensors(self, request: Request, conversation: Chat, text: str, arguments: dict[str, Any]) -> Any:
+        """`arguments` are the processor's. The text is read by itself, before anything larger is touched."""
+        conversation, text = self._conversation(request, media)
         options = {"processor_kwargs": arguments} if arguments else {}
         first, *others = conversation.turns
         with refused_by_template(request):
-            return self._processor.apply_chat_template(
+            inputs = self._processor.apply_chat_template(
                 [[{**first, "rendered": text}, *others]],
                 chat_template=RENDERED,
                 tokenize=True,
@@ -278,6 +202,7 @@ class Renderer:
                 return_tensors="pt",
                 **options,
             )
+        return inputs, conversation.trimmed
 
     def _raw(self, request: Request, pictures: Sequence[Shown]) -> tuple[Any, str]:
         with refused_by_template(request):
@@ -320,58 +245,26 @@ class Renderer:
     def _placeholders(self, ids: Iterable[int]) -> int:
         return sum(id_ in self.placeholder_ids for id_ in ids)
 
-    def _conversation(
-        self, request: Request, media: Sequence[Shown], read: Read | None = None
-    ) -> tuple[Chat, str]:
-        """The chat and its text; `read` makes tokens of them, where the tokenizer does not.
+    def _conversation(self, request: Request, media: Sequence[Shown]) -> tuple[Chat, str]:
+        """The chat and its text.
 
         Raises CallerError if no template takes it, it cannot fit, or forges a special token.
         """
-        if not self.template:
+        if not self.template.source:
             raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
-        check_calls(request, self.syntax)
-        conversation = self._to_chat(request, media)
-        text = self._apply(request, conversation)
-        ids = self._fitting(read(conversation, text) if read else self._ids(text))
+        check_calls(request, self.template.syntax)
+        conversation = self.template.chat(request, media)
+        text = self.template.render(request, conversation)
         # A template may join two innocent parts into one special token.
-        if self._reserved.count(ids) > self._due_in(request, media, read):
+        if self._reserved.count(self._fitting(self._ids(text))) > self._due_in(request, media):
             raise _forged()
         lost = trimmed(request.messages[-1], text) if request.ends_open else ""
         return conversation._replace(trimmed=lost), text
 
-    def _due_in(self, request: Request, media: Sequence[Shown], read: Read | None) -> int:
+    def _due_in(self, request: Request, media: Sequence[Shown]) -> int:
         """The special tokens that are not the callers' in a chat of this structure."""
-        conversation = self._to_chat(request, media, harmless=True)
-        shows = conversation.tools is not None
-        variables = self.variables(request.parameters, shows=shows)
-        structure = [conversation.turns, conversation.tools, variables, request.ends_open, read is None]
-        name = hashlib.sha256(json.dumps(structure, default=lambda _: None).encode()).digest()
-        due = self._due.get(name)
-        if due is None:
-            if len(self._due) >= MOST_STRUCTURES:
-                self._due.clear()
-            text = self._apply(request, conversation)
-            due = self._reserved.count(read(conversation, text) if read else self._ids(text))
-            self._due[name] = due
-        return due
-
-    def _to_chat(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
-        return chat(request, media, TurnWriter(self._reserved.escape, self._forms, harmless), self.syntax)
-
-    def _apply(self, request: Request, conversation: Chat) -> str:
-        """The chat's text. Raises CallerError."""
-        continues, shows = request.ends_open, conversation.tools is not None
-        with refused_by_template(request):
-            text: str = self._processor.apply_chat_template(
-                conversation.turns,
-                tools=conversation.tools,
-                chat_template=template_text(self.template, shows=shows),
-                add_generation_prompt=not continues,
-                continue_final_message=continues,
-                tokenize=False,
-                **self.variables(request.parameters, shows=shows),
-            )
-        return text
+        harmless = self.template.chat(request, media, harmless=True)
+        return self._reserved.count(self._ids(self.template.render(request, harmless)))
 
     def _fitting(self, ids: list[int]) -> list[int]:
         """The text's tokens. Raises CallerError if no answer would fit after them."""

@@ -10,9 +10,11 @@ from jinja2 import TemplateError
 
 from shared.errors import CallerError
 from shared.request import Image, Request
-from worker.engines.prompt.chat_format import STUMBLES
 
 log = logging.getLogger("worker.engines.prompt")
+# What a template raises on a message, a variable or JSON of another form than it expects.
+STUMBLES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
+WORDS = {"video": "these videos with ", "audio": "these sounds with ", "image": "these pictures with "}
 # A template's message may quote the whole prompt.
 REASON_LIMIT = 200
 # The file name of a chat template in tracebacks.
@@ -67,14 +69,7 @@ def _refusal(request: Request) -> CallerError:
     if any(m.role == "system" and any(isinstance(p, Image) for p in m.parts) for m in request.messages):
         message = "This model takes no pictures in a system message; put them into a user's."
         return CallerError("invalid_request", message, param="messages")
-    if request.videos:
-        message = "The model's processor cannot use these videos with these messages; ask for other frames."
-        return CallerError("invalid_video", message, param="messages")
-    if request.sounds:
-        message = "The model's processor cannot use these sounds with these messages."
-        return CallerError("invalid_audio", message, param="messages")
-    if request.images:
-        message = "The model's processor cannot use these pictures with these messages."
-        return CallerError("invalid_image", message, param="messages")
-    message = "The model's processor cannot use these messages."
-    return CallerError("invalid_request", message, param="messages")
+    shown = {"video": request.videos, "audio": request.sounds, "image": request.images}
+    kind = next((kind for kind, there in shown.items() if there), "")
+    message = f"The model's processor cannot use {WORDS.get(kind, '')}these messages."
+    return CallerError(f"invalid_{kind or 'request'}", message, param="messages")

@@ -12,8 +12,6 @@ from shared.tool_calls.syntax import overlap
 from shared.tool_calls.thoughts import ThoughtReader, read_answer_syntax
 from worker.engines.base import Finish, Row
 
-# Turns token ids into text as they arrive: whole characters only, and in the end what decoding all gives.
-
 Decode = Callable[[Sequence[int]], str]
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -33,7 +31,7 @@ def behind_blanks(decode: Decode, blanks: str) -> Decode:
 
 
 class Detokenizer:
-    """Extends `settled`, the text that later tokens cannot change.
+    """Extends `settled`, the text that later tokens cannot change; in the end it is what decoding all gives.
 
     The end of the text may still change: a character whose bytes have not all arrived decodes to U+FFFD, and
     a tokenizer that cleans up spaces rewrites the last few characters (`unsettled`, at most four). `hidden`

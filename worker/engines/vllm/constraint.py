@@ -30,7 +30,7 @@ def form(language: Language, request: Request, caller: str) -> Constraint | None
     if matcher is None:
         return None
     calling, format = language.calling(request, SPACING), request.parameters.format
-    mark, thoughts = language.grammars.mark, language.renderer.thoughts_of(request)
+    mark, thoughts = language.grammars.mark, language.renderer.template.thoughts_of(request)
     if calling is not None:
         return Constraint(matcher, {"grammar": behind_thoughts(calling.lark(mark), thoughts, mark)})
     if format is not None and thoughts is not None:

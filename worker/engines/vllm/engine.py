@@ -30,12 +30,13 @@ from worker.engines.base import (
     Prompt,
     Row,
     Samples,
+    digest_facts,
     seen,
 )
 from worker.engines.loading.devices import use_threads
-from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.loading.language import Language
-from worker.engines.loading.pretrained import configs_of, load_guess, model_folder
+from worker.engines.loading.model_folder import load_guess, model_folder
+from worker.engines.loading.pretrained import configs_of
 from worker.engines.loading.smoke_test import made_up, try_out
 from worker.engines.options import read_options
 from worker.engines.progress import ProgressClock
@@ -136,7 +137,7 @@ class VllmEngine(Engine):
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(**self.made_of)
+        return digest_facts(**self.made_of)
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         return self._language.effective(prompt, parameters)
@@ -166,7 +167,7 @@ class VllmEngine(Engine):
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
-        syntax, open_ = renderer.syntax_of(request), request.ends_open
+        syntax, open_ = renderer.template.syntax_of(request), request.ends_open
         prompt = Prompt(
             len(ids),
             images,

@@ -1,0 +1,202 @@
+"""A model's chat template: what it reads, in what form it takes texts, and how it has answers written."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import TemplateError, meta
+
+from shared.errors import CallerError
+from shared.request import Message, Parameters, Request, Role, Text
+from shared.tool_calls.syntax import PLAIN, Known, syntax_of
+from shared.tool_calls.thoughts import AnswerSyntax, Marks, marks_of
+from shared.variables import Value, Variables
+from worker.engines.loading.transformers_internals import compiled_template
+from worker.engines.prompt.chat_format import (
+    Chat,
+    Content,
+    Form,
+    Forms,
+    Shown,
+    TurnWriter,
+    chat,
+    joined,
+    text_part,
+)
+from worker.engines.prompt.special_tokens import reserved
+from worker.engines.prompt.template_errors import STUMBLES, refused_by_template
+
+log = logging.getLogger("worker.engines.prompt")
+# transformers' names for the template for chats and the one with functions, if a model has several.
+CHATS, FUNCTIONS = "default", "tool_use"
+Write = Callable[[list[dict[str, Any]]], str]
+"""Renders turns with a template. May raise TemplateError, ValueError and STUMBLES."""
+ORDER: tuple[Form, ...] = ("parts", "plain")
+MARK = "sightlinemark"
+
+
+class ChatTemplate:
+    """Renders chats; safe to use from several threads. `source` is None where the model takes none."""
+
+    def __init__(
+        self,
+        processor: Any,
+        placeholder_ids: frozenset[int],
+        defaults: Mapping[str, Value] | None,
+        reasoning: Sequence[str] | None,
+    ) -> None:
+        """`defaults` are variables, where a caller sets none; `reasoning` are the marks of thoughts that the
+        model's entry names.
+        """
+        self._processor, self._defaults = processor, dict(defaults or {})
+        self.source = _source(processor)
+        self._forms = forms_of(
+            lambda turns: processor.apply_chat_template(turns, chat_template=self.text(), tokenize=False)
+        )
+        if not self._forms:
+            self.source = None
+        texts = "".join(self.text(shows=shows) or "" for shows in (False, True))
+        self.reserved = reserved(processor, texts, placeholder_ids)
+        self._marks = marks_of(texts, reasoning)
+        self._thoughts = lru_cache(maxsize=64)(self._begun)
+
+    def text(self, *, shows: bool = False) -> str | None:
+        """Of the template for chats, or with `shows` of the one for chats with functions.
+
+        A processor finds its own templates by name, but not its tokenizer's.
+        """
+        source = self.source
+        if isinstance(source, dict):
+            source = source.get(FUNCTIONS if shows else CHATS, source[CHATS])
+        return source or None
+
+    def chat(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
+        """The request's chat; `harmless` if nothing of its callers' texts is to stand in it."""
+        return chat(request, media, TurnWriter(self.reserved.escape, self._forms, harmless), self.syntax)
+
+    def render(self, request: Request, conversation: Chat) -> str:
+        """The chat's text. Raises CallerError."""
+        continues, shows = request.ends_open, conversation.tools is not None
+        with refused_by_template(request):
+            text: str = self._processor.apply_chat_template(
+                conversation.turns,
+                tools=conversation.tools,
+                chat_template=self.text(shows=shows),
+                add_generation_prompt=not continues,
+                continue_final_message=continues,
+                tokenize=False,
+                **self.variables(request.parameters, shows=shows),
+            )
+        return text
+
+    def check_defaults(self) -> None:
+        """Raises CallerError where it cannot be rendered with the variables of the model's row."""
+        if self.source and self._defaults:
+            asked = _question()
+            self.render(asked, self.chat(asked, ()))
+
+    def variables(self, parameters: Parameters, *, shows: bool) -> dict[str, Value]:
+        """Those that it reads. Others change nothing: transformers would hand them to the processor."""
+        known = _read_by(self.text(shows=shows) or "")
+        values = {**self._defaults, **dict(parameters.chat_template_kwargs or ())}
+        return {
+            name: self.reserved.escape(value) if isinstance(value, str) else value
+            for name, value in values.items()
+            if name in known
+        }
+
+    @property
+    def syntax(self) -> Known:
+        """The form in which the model calls functions; "" if it takes none."""
+        return syntax_of(self.text(shows=True) or "")
+
+    def syntax_of(self, request: Request) -> str | None:
+        """How the answer is written; None if it is all words."""
+        calls, thoughts = (self.syntax or PLAIN) if request.tools else None, self.thoughts_of(request)
+        told = request.parameters.include_reasoning is not False
+        return str(AnswerSyntax(calls, thoughts, told)) or None
+
+    def thoughts_of(self, request: Request) -> Marks | None:
+        """The marks of the answer's thoughts, without the opening one where the prompt ends with it.
+
+        None where there are none: the prompt may also end with thoughts that a template has closed.
+        """
+        marks = self._marks
+        if marks is None or request.raw:
+            return None
+        if not request.ends_open:
+            return self._thoughts(marks, request.parameters.chat_template_kwargs)
+        text = "".join(part.text for part in request.messages[-1].parts if isinstance(part, Text))
+        return marks._replace(opening="") if text.rfind(marks.opening) > text.rfind(marks.closing) else marks
+
+    def _begun(self, marks: Marks, variables: Variables | None) -> Marks | None:
+        """As `thoughts_of`, after a question: the template alone says how an answer begins."""
+        asked = _question(Parameters(chat_template_kwargs=variables))
+        try:
+            text = self.render(asked, self.chat(asked, ())).rstrip()
+        except CallerError:
+            return marks
+        if text.endswith(marks.closing):
+            return None
+        return marks._replace(opening="") if text.endswith(marks.opening) else marks
+
+
+def _question(parameters: Parameters | None = None) -> Request:
+    turn = Message(role="user", parts=(Text(text="x"),))
+    return Request(model="", messages=(turn,), parameters=parameters or Parameters())
+
+
+def _source(processor: Any) -> Any:
+    """The chat template, or several by name; None if there is none for chats."""
+    template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
+    if isinstance(template, dict) and CHATS not in template:
+        log.warning("of the model's chat templates none is named %s, so chats are refused", CHATS)
+        return None
+    return template
+
+
+@lru_cache(maxsize=8)
+def _read_by(template: str) -> frozenset[str]:
+    """The names that a template expects from outside, without functions."""
+    environment = compiled_template(template).environment
+    names = meta.find_undeclared_variables(environment.parse(template))
+    return frozenset(names - environment.globals.keys())
+
+
+def forms_of(write: Write) -> Forms:
+    """The form by role in which a template takes texts, found with a made-up one.
+
+    Empty if a user's parts are not rendered, as no pictures or sounds could be sent.
+    """
+    user = _form(write, lambda content: [_sample_turn("user", content)])
+    if user != "parts":
+        log.warning("the model's chat template writes no parts of a user's turn, so chats are refused")
+        return {}
+    question = _sample_turn("user", [text_part("x")])
+    system = _form(write, lambda content: [_sample_turn("system", content), question])
+    assistant = _form(write, lambda content: [question, _sample_turn("assistant", content), question])
+    return {"system": system or "parts", "user": user, "assistant": assistant or "parts", "tool": "parts"}
+
+
+def _form(write: Write, turns: Callable[[Content], list[dict[str, Any]]]) -> Form | None:
+    """The first form that is rendered; None if none is. If a template refuses them, callers read why."""
+    refused = False
+    for form in ORDER:
+        part = text_part(MARK)
+        try:
+            text = write(turns(joined([part]) if form == "plain" else [part]))
+        except (TemplateError, ValueError):
+            refused = True
+            continue
+        except STUMBLES:
+            continue
+        # A template for plain texts can write the list, as Python or as JSON does.
+        if MARK in text.lower() and str(part) not in text and json.dumps(part) not in text:
+            return form
+    return "parts" if refused else None
+
+
+def _sample_turn(role: Role, content: Content) -> dict[str, Any]:
+    return {"role": role, "content": content}
