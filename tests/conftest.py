@@ -49,7 +49,7 @@ DEPLOYMENT = (
 THOROUGH = (
     "tests/contract/",
     "tests/e2e/test_map",
-    "tests/engines/continuous/test_model_inputs",
+    "tests/engines/continuous/test_prefill",
     "tests/engines/continuous/test_verify",
     "tests/engines/test_catalogue",
     "tests/engines/test_families_crowd",

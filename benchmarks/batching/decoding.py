@@ -28,8 +28,8 @@ from benchmarks.batching.questions import SUBJECTS, Question, Subject
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Text
 from worker.engines.base import Row
-from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.engine import ContinuousEngine
+from worker.engines.continuous.runner import Runner
 from worker.engines.loading.loaded import LoadedModel
 
 FEWEST = 8
@@ -67,15 +67,15 @@ class StepTimer:
     @contextmanager
     def over_batch(self) -> Iterator[None]:
         """Passes are those of the engine's batch, which need not call the network."""
-        step = Batch.mixed_step
+        step = Runner.step
 
-        def timed(batch: Batch, tokens: list[int], prompts: Sequence[Any]) -> Any:
+        def timed(runner: Runner, tokens: Sequence[int], chunks: Sequence[Any] = ()) -> torch.Tensor:
             began = time.perf_counter()
-            logits_and_prompts = step(batch, tokens, prompts)
-            self._passes.append((len(tokens) == self._rows and not prompts, began, time.perf_counter()))
-            return logits_and_prompts
+            logits = step(runner, tokens, chunks)
+            self._passes.append((len(tokens) == self._rows and not chunks, began, time.perf_counter()))
+            return logits
 
-        with patch.object(Batch, "mixed_step", timed):
+        with patch.object(Runner, "step", timed):
             yield
 
     def figures(self) -> dict[str, float]:

@@ -31,7 +31,7 @@ from benchmarks.gpu import waiting
 from benchmarks.gpu.device_load import DeviceLoad
 from shared.cgroup import processors
 from tests.support.families import FAMILIES
-from worker.engines.continuous.verify import batching
+from worker.engines.continuous import verify
 
 Options = argparse.Namespace
 Row = dict[str, Any]
@@ -144,7 +144,7 @@ def steps(options: Options) -> Iterator[Row]:
     servers.make_model(SUBJECTS[model])
     for rows in crowds:
         yield {"network": model, **measure(SUBJECTS[model], dtype, rows, 96, options.device)}
-    with patch.object(batching, "capturable", lambda _: False):
+    with patch.object(verify, "capturable", lambda _: False):
         call_by_call = measure(SUBJECTS[model], dtype, rows, 96, options.device)
     yield {"network": model, "captured": False, **call_by_call}
     for name, network in _networks(model, dtype, options.device):

@@ -8,8 +8,7 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from tests.support.families import NAMED
 from tests.support.families.asking import Subject
-from tests.support.families.crowd import ROWS, Crowd, members
-from worker.engines.continuous.token_budget import PassLimits, PrefillPace
+from tests.support.families.crowd import ROWS, Crowd, in_chunks, members
 
 QWEN = NAMED["qwen2-vl"]
 
@@ -36,8 +35,5 @@ def test_they_are_batched_and_answered_as_alone(
     assert engine.name == "continuous"
     assert "Error" not in engine.reason
     expected = [alone.generate(subject.row(alone, m.conversation, **m.parameters)).ids for m in crowd]
-    monkeypatch.setattr(PrefillPace, "mixes", lambda *_: mixes)
-    monkeypatch.setattr(
-        PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=40, idle=40, chunk=40, sequences=3)
-    )
+    in_chunks(monkeypatch, 40, mixes=mixes)
     assert Crowd(engine, subject).at_once(crowd, "flat") == expected

@@ -24,8 +24,8 @@ from tests.support.families.family import Family, hf
 from tests.support.families.gemma import gemma4, gemma4_listening
 from tests.support.sounds import wave
 from worker.engines.base import Engine, Finish, Row, Samples
-from worker.engines.continuous.prompt_content import PromptContent
-from worker.engines.continuous.verify.batching import verify
+from worker.engines.continuous.prompt_content import SOUNDS, PromptContent
+from worker.engines.continuous.verify import verify
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 from worker.engines.sequential import SequentialEngine
@@ -147,12 +147,13 @@ def test_a_chat_is_not_continued_between_sounds_that_a_model_would_mistake(
     model = loaded(folder, "sequential")._loaded  # type: ignore[attr-defined]
     assert verify(model).reusable.sounds
 
-    def turned(self: PromptContent, start: int) -> dict[str, Any]:
-        heard = behind(self, start)
-        return {name: value.flip(1) for name, value in heard.items()} if start else heard
+    behind = PromptContent.behind
 
-    behind = PromptContent.sounds_behind
-    monkeypatch.setattr(PromptContent, "sounds_behind", turned)
+    def turned(self: PromptContent, start: int) -> dict[str, Any]:
+        inputs = behind(self, start)
+        return {name: value.flip(1) if name in SOUNDS else value for name, value in inputs.items()}
+
+    monkeypatch.setattr(PromptContent, "behind", turned)
     proved = verify(model).reusable
     assert (proved.beginnings, proved.sounds) == (True, False)
     assert proved.flaw in proved.words

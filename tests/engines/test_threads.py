@@ -42,7 +42,7 @@ def processors(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[t
 def test_an_answer_s_steps_get_every_processor_and_the_reading_of_a_request_takes_none_away(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = processors(monkeypatch, engine_of(harness)._loop._running, "step")
+    steps = processors(monkeypatch, engine_of(harness)._loop._runner, "step")
     reading = processors(monkeypatch, harness.engine, "prepare")
     caller = threading.Thread(target=harness.ask, args=(harness.question, [suite.picture()]), name="caller")
     caller.start()

@@ -57,27 +57,30 @@ def loaded(folder: Path, name: str) -> Engine:
     return create(Model(id="tiny/watching", source=str(folder), engine=name, rows=rows)).load()
 
 
-def request(pieces: Sequence[Piece], **wish: Any) -> Request:
+def request(pieces: Sequence[Piece], *later: str, **wish: Any) -> Request:
+    """`later` are the answer and the next question."""
     parameters = Parameters(max_new_tokens=TOKENS, **wish)
-    return Request(
-        model="m", messages=(Message(role="user", parts=tuple(map(_part, pieces))),), parameters=parameters
-    )
+    turns = (tuple(map(_part, pieces)), *((Text(text=text),) for text in later))
+    messages = (Message(role=("user", "assistant")[at % 2], parts=parts) for at, parts in enumerate(turns))
+    return Request(model="m", messages=tuple(messages), parameters=parameters)
 
 
 def _part(piece: Piece) -> Part:
     return Text(text=piece) if isinstance(piece, str) else Video() if isinstance(piece, bytes) else Image()
 
 
-def prepared(engine: Engine, pieces: Sequence[Piece], scope: str | None = "mine", **wish: Any) -> Prompt:
-    asked, pictures = request(pieces, **wish), [p for p in pieces if isinstance(p, Picture)]
+def prepared(
+    engine: Engine, pieces: Sequence[Piece], *later: str, scope: str | None = "mine", **wish: Any
+) -> Prompt:
+    asked, pictures = request(pieces, *later, **wish), [p for p in pieces if isinstance(p, Picture)]
     clips = [p for p in pieces if isinstance(p, bytes)]
     sample = partial(engine.sample, asked.parameters)
     with decoder().decode(clips, sample, Waiter("me")) as videos:
         return engine.prepare(asked, pictures, scope, (), videos)
 
 
-def answer(engine: Engine, pieces: Sequence[Piece], **wish: Any) -> Finish:
-    prompt = prepared(engine, pieces, **wish)
+def answer(engine: Engine, pieces: Sequence[Piece], *later: str, **wish: Any) -> Finish:
+    prompt = prepared(engine, pieces, *later, **wish)
     return engine.generate(Row(prompt, request(pieces).parameters, lambda _: None, threading.Event()))
 
 
@@ -164,6 +167,24 @@ def test_videos_in_a_crowd_are_answered_as_alone(files: Path, family: Family) ->
     with ThreadPoolExecutor(len(crowd)) as pool:
         found = list(pool.map(lambda at: answer(engine, QUESTIONS[at], num_frames=4).ids, crowd))
     assert found == [alone(family, folder, at, num_frames=4) for at in crowd]
+
+
+@pytest.mark.parametrize("at", [0, 2], ids=["one", "two"])
+@pytest.mark.parametrize("family", MOVING, ids=called)
+def test_a_chat_about_a_video_goes_on_from_what_is_known_of_it(files: Path, family: Family, at: int) -> None:
+    """And another video in its place, or other frames of it, is another question."""
+    kept, alone = (loaded(family.folder(files), name) for name in ("continuous", "sequential"))
+    asked = QUESTIONS[at]
+    first = answer(kept, asked, scope="chat", num_frames=4)
+    prompt = prepared(kept, asked, num_frames=4)
+    later = first.text or "-", "And then?"
+    other = tuple(LONG if piece is SHORT else piece for piece in asked)
+    for shown, frames, same in ((asked, 4, True), (other, 4, False), (asked, 6, False)):
+        found = answer(kept, shown, *later, scope="chat", num_frames=frames)
+        assert found.ids == answer(alone, shown, *later, num_frames=frames).ids
+        assert (
+            found.cached_tokens >= prompt.tokens if same else found.cached_tokens <= prompt.inputs.places[0]
+        )
 
 
 def test_a_model_that_takes_pictures_or_videos_says_so_for_both_at_once(files: Path) -> None:

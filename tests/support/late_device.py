@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from worker.engines.continuous import loop
 from worker.engines.continuous.loop import Loop
 from worker.engines.loading.devices import Devices
 from worker.engines.loading.layer_progress import LayerProgress
@@ -37,8 +36,7 @@ class Late:
         """An engine that was loaded on the CPU."""
         for name in READS:
             self._patch.setattr(torch.Tensor, name, self._read(getattr(torch.Tensor, name), engine._thread))
-        self._patch.setattr(loop, "time", SimpleNamespace(perf_counter=self._clock))
-        self._patch.setattr(engine._pace, "_clock", self._clock)
+        self._patch.setattr(engine._pace, "clock", self._clock)
         self._patch.setattr(engine, "_devices", Devices(network))
         self._patch.setattr(engine, "_stacks", LayerProgress(network))
 

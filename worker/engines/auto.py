@@ -4,7 +4,7 @@ import logging
 
 from worker.engines.base import Engine
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.continuous.errors import BatchingError
+from worker.engines.continuous.kv_cache import BatchingError
 from worker.engines.loading.devices import in_own_thread
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.sequential import SequentialEngine

@@ -16,12 +16,12 @@ from shared.models import Model
 from tests.engines import suite
 from tests.support.clients import until
 from worker.engines.base import Finish
-from worker.engines.continuous import reuse_cache, shared_pass
+from worker.engines.continuous import loop
+from worker.engines.continuous import verify as proof
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.prefill import FlatRows, Prefill
 from worker.engines.continuous.sequence import TokenSequence
-from worker.engines.continuous.verify import batching
-from worker.engines.continuous.verify.batching import Certificate, verify
+from worker.engines.continuous.verify import Certificate, verify
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.registry import create
 
@@ -100,7 +100,7 @@ def proved_once() -> Iterator[None]:
 
     def known(loaded: LoadedModel, *, reuse: bool) -> Certificate:
         model = loaded.model
-        way = (model.dtype, model.attention, model.device, model.packed, reuse, vars(batching)["capturable"])
+        way = (model.dtype, model.attention, model.device, model.packed, reuse, vars(proof)["capturable"])
         if way not in PROOFS:
             PROOFS[way] = verify(loaded, reuse=reuse)
         return PROOFS[way]
@@ -156,7 +156,9 @@ def engine_of(harness: suite.Harness) -> ContinuousEngine:
 
 def drop_idle(harness: suite.Harness) -> None:
     """On a GPU, what only graphs keep would be given back before anything else."""
-    engine_of(harness)._loop._running.drop_idle()
+    loop = engine_of(harness)._loop
+    if not loop._running:
+        loop._runner.clear()
 
 
 def crowd(harness: suite.Harness, callers: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
@@ -223,20 +225,14 @@ def noted(
     return told
 
 
-def _spans(prefills: list[Prefill], ends: list[int], _: int) -> list[tuple[int, int]]:
-    return [(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)]
+def _spans(_: FlatRows | None, chunks: Sequence[tuple[Prefill, int]]) -> list[tuple[int, int]]:
+    return [(prefill.done, end) for prefill, end in chunks]
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
-    """Where the prompts of each shared pass began and ended."""
-    return noted(monkeypatch, shared_pass, "advance", _spans)
-
-
-@pytest.fixture
-def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """One entry for each time that the encoder is called."""
-    return noted(monkeypatch, reuse_cache, "encode")
+    """Where the prompts of each pass over prompts alone began and ended."""
+    return noted(monkeypatch, loop, "flat_pass", _spans)
 
 
 def shown_to_encoder(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:

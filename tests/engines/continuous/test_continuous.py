@@ -166,8 +166,8 @@ def test_rows_that_are_still_to_come_take_no_memory_beyond_what_the_operator_all
 
     def watched(cache: BatchCache, rows: int, *how: int) -> None:
         resize(cache, rows, *how)
-        layers = [layer.size[0] * layer.size[1] * layer.column_bytes for layer in cache.aligned]
-        sizes.append((rows, sum(layers)))
+        have, columns = cache.size
+        sizes.append((rows, have * columns * sum(cache.column_bytes.values())))
 
     monkeypatch.setattr(BatchCache, "_make_room", watched)
     asks = [lambda: small.ask("word " * 200, max_new_tokens=30, min_new_tokens=30)[0]] * 3

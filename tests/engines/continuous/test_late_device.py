@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from tests.engines import suite
 from tests.engines.continuous.conftest import engine_of
 from tests.support.clients import until
 from tests.support.late_device import LAYER_S, TOKEN_S, Late
-from worker.engines.continuous.token_budget import UNNOTICED_S
+from worker.engines.continuous.scheduler import UNNOTICED_S
 from worker.engines.loading.devices import Devices
 from worker.engines.loading.layer_progress import AHEAD, LayerProgress
 
@@ -32,7 +31,7 @@ def late(fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> Late:
 def test_long_prompts_hold_up_nobodys_stream(fresh: suite.Harness, late: Late, mixes: bool) -> None:
     """On an idle processor passes take no time to queue, so that ever larger ones would seem to fit."""
     loop, seen, come = engine_of(fresh)._loop, list[float](), (20, 40, 60)
-    loop._prefilling.mixes = mixes
+    loop._mixes = mixes
     with ThreadPoolExecutor() as pool:
 
         def emit(_: Any) -> None:
@@ -63,7 +62,7 @@ def test_a_network_that_is_all_offloaded_is_waited_for_where_it_computes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network: Any = torch.nn.Linear(2, 2, device="meta")
-    network.device, network._hf_hook = torch.device("meta"), SimpleNamespace(execution_device="cpu")
+    network.device, network.hf_device_map = torch.device("meta"), {"": "cpu"}
     late = Late(monkeypatch, [])
     late.done = 5.0
     Devices(network).wait()

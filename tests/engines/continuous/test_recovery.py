@@ -28,344 +28,177 @@ from tests.engines.continuous.conftest import (
     started,
     strangers,
 )
-from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous import adaptive_limit, reuse_cache, running_batch, sequence, shared_pass
-from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
-from worker.engines.continuous.mixed_pass import MixedPass
-from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.prefix_cache import PrefixTree
-from worker.engines.continuous.row_window import RowWindow
-from worker.engines.continuous.running_batch import RunningBatch
+from worker.engines.base import DeviceBroken, Finish
+from worker.engines.continuous import loop, prefill, scheduler, sequence
+from worker.engines.continuous.kv_cache import BatchCache, KVLayer
+from worker.engines.continuous.prefill import FlatLayer, Prefill
+from worker.engines.continuous.reuse_cache import PrefixTree, ReuseCache
+from worker.engines.continuous.runner import Runner
 from worker.engines.continuous.sampling import Sampler
-from worker.engines.continuous.token_budget import BatchCapacity, PassLimits, PrefillPace
+from worker.engines.continuous.scheduler import BatchCapacity, Pace
+from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.sampling import logprobs
 from worker.engines.sampling.processors import Confidence, LogitsError
 
-SCARCE = "CUDA out of memory."
+NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory.")
+NO_MEMORY_ON_A_CPU = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+WEAKNESS = RuntimeError("a moment's weakness")
+POISON = 666
+"""The seed, and the longest answer, of a request that is to blame."""
+
+When = Callable[..., bool]
+Way = Callable[[pytest.MonkeyPatch, suite.Harness], object]
+Fault = tuple[Way, Any, str, Callable[[], When], Exception]
 
 
-def at(*numbers: int) -> Callable[..., bool]:
+def at(*numbers: int) -> When:
     calls = count(1)
     return lambda *_, **__: next(calls) in numbers
 
 
-def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They would be served one by one until somebody starts the worker anew."""
-    large = Question(5, {**LONG, "max_new_tokens": 41})
-    too_large(monkeypatch, 41)
-    futures = crowd(fresh, asks(fresh, [*QUESTIONS[:3], large, *QUESTIONS[3:]]))
-    assert isinstance(futures.pop(3).exception(), torch.OutOfMemoryError)
-    assert [future.result() for future in futures] == answers
-    assert engine_of(fresh)._loop._capacity.rows == ROWS
-    assert engine_of(fresh)._loop._prefilling.longest is None, "nor shorter passes"
+def always(*_: Any, **__: Any) -> bool:
+    return True
 
 
-def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They would wait beside rows that are not used until somebody starts the worker anew."""
-    engine, failed = engine_of(fresh), list[int]()
-    limit = engine._reuse._ledger.limit
-
-    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
-        few = len(tokens) > 1 and len(failed) < 5
-        failed.extend([engine.rows_now] * few)
-        return few
-
-    monkeypatch.setattr(adaptive_limit, "PATIENCE", 4)
-    engine._loop._capacity._rows._patience = engine._reuse._ledger._ration._patience = 4
-    scarce(monkeypatch, Batch, "mixed_step", missing)
-    assert crowded(fresh) == answers
-    assert min(failed) < ROWS
-    assert engine.rows_now == ROWS
-    assert engine._reuse._ledger.limit < limit, "so few callers would leave too little to fill it"
-    for _ in range(64):
-        engine._reuse._ledger.room(engine._reuse._ledger.limit)
-    assert engine._reuse._ledger.limit == limit
-
-
-def test_without_memory_what_is_kept_goes_before_any_row_does(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left, ledger = [1], engine_of(fresh)._reuse._ledger
-    limit = ledger.limit
-
-    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
-        return bool(len(tokens) > 2 and left and ledger.bytes and left.pop())
-
-    scarce(monkeypatch, Batch, "mixed_step", missing)
-    assert crowded(fresh) == answers
-    assert not left
-    assert (engine_of(fresh).rows_now, ledger.limit) == (ROWS, limit // 2)
-
-
-@pytest.mark.parametrize(("where", "times"), [("mixed_step", 1), ("join", 2)])
-def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could_make_room(
-    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch, where: str, times: int
-) -> None:
-    """Another process may have wanted the memory, for a moment only."""
-    forgetful = started(shipped, options={"reuse_mb": 0})
-    wanted = QUESTIONS[0].ask(forgetful)
-    drop_idle(forgetful)
-    scarce(monkeypatch, Batch, where, at(*range(1, times + 1)))
-    if times == 2:
-        with pytest.raises(torch.OutOfMemoryError):
-            QUESTIONS[0].ask(forgetful)
-    assert QUESTIONS[0].ask(forgetful) == wanted
-
-
-def test_one_prompt_that_never_fits_fails_although_others_keep_coming(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each of its tries costs all of them a prompt's time: it may not be tried beside them for ever."""
-    large, over = Question(5, {**LONG, "max_new_tokens": 41}), threading.Event()
-    too_large(monkeypatch, 41)
-
-    def keep_asking() -> None:
-        while not over.is_set():
-            QUESTIONS[4].ask(fresh)
-
-    with ThreadPoolExecutor(ROWS) as pool:
-        asking = [pool.submit(keep_asking) for _ in range(ROWS)]
-        try:
-            with pytest.raises(torch.OutOfMemoryError):
-                large.ask(fresh)
-        finally:
-            over.set()
-    assert [future.result() for future in asking] == [None] * ROWS
-
-
-def test_a_prompt_that_is_too_long_for_one_pass_is_answered_although_nobody_decodes_beside_it(
-    fresh: suite.Harness,
-) -> None:
-    """Beside others it would be computed in parts; all who ask later are spared the failures."""
-    texts, failed = [f"{number} {'Tell me about the picture. ' * 40}" for number in range(2)], list[int]()
-    wanted = [fresh.ask(text, scope=None, max_new_tokens=3)[0] for text in texts]
-
-    def too_long(_: Any, __: Any, named: dict[str, Any]) -> None:
-        if (tokens := named["input_ids"].numel()) > 100:
-            failed.append(tokens)
-            raise torch.OutOfMemoryError(SCARCE)
-
-    with engine_of(fresh)._loaded.network.register_forward_pre_hook(too_long, with_kwargs=True):
-        assert fresh.ask(texts[0], scope=None, max_new_tokens=3)[0] == wanted[0]
-        assert failed
-        failed.clear()
-        assert fresh.ask(texts[1], scope=None, max_new_tokens=3)[0] == wanted[1]
-    assert not failed
-
-
-def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is the most that there is to give back: without it memory would run out once more."""
-    step, computed, left = Batch.mixed_step, list[Any](), list[Any]()
-
-    def failing(*given: Any) -> Any:
-        if not computed:
-            activations = torch.zeros(8)
-            computed.append(weakref.ref(activations))
-            raise torch.OutOfMemoryError(SCARCE)
-        return step(*given)
-
-    wanted = QUESTIONS[0].ask(fresh)
-    monkeypatch.setattr(Batch, "mixed_step", failing)
-    monkeypatch.setattr(RunningBatch, "give_back_memory", lambda _: left.append(computed[0]()))
-    assert QUESTIONS[0].ask(fresh) == wanted
-    assert left == [None]
-
-
-def too_large(monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
-    for name in ("advance", "share"):
-        scarce(monkeypatch, Prefill, name, lambda prefill, *_: prefill._config.max_new_tokens == longest)
-
-
-Way = Callable[[pytest.MonkeyPatch, suite.Harness], object]
-
-
-def apart(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
-    """Prompts share passes, and steps take none along."""
-    patch.setattr(PrefillPace, "mixes", lambda *_: False)
-    patch.setattr(PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096))
-
-
-def along(patch: pytest.MonkeyPatch, harness: suite.Harness) -> None:
-    """One prompt goes first, and steps take three others along, also on a GPU."""
-    patch.setattr(engine_of(harness)._loop._prefilling, "mixes", True)
-    patch.setattr(PrefillPace, "mixes", lambda *_: True)
-    patch.setattr(PrefillPace, "lasts", lambda _: False)
-    busy = PassLimits(tokens=400, idle=0, chunk=400, sequences=3)
-    patch.setattr(PrefillPace, "limits", lambda _, *, hurried: busy if hurried else PassLimits(1, 0))
-
-
-def recurrent(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
-    patch.setattr(BatchCache, "recurrent", True)
+def crowds(_: Runner, tokens: list[int], *__: Any) -> bool:
+    return len(tokens) > 2
 
 
 def as_ever(*_: Any) -> None:
     pass
 
 
-NO_MEMORY = torch.OutOfMemoryError(SCARCE)
-NO_MEMORY_ON_A_CPU = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
-WEAKNESS = RuntimeError("a moment's weakness")
+def apart(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
+    """Prompts share passes, and steps take none along."""
+    patch.setattr(Pace, "mixes", lambda _: False)
+    patch.setattr(Pace, "enough", 4096)
 
 
-FAILURES: tuple[tuple[Way, Any, str, Callable[[], Callable[..., bool]], Exception], ...] = (
-    (as_ever, PrefixTree, "keep", lambda: lambda *_: True, NO_MEMORY),
-    (as_ever, Batch, "mixed_step", lambda: lambda _, tokens, *__: len(tokens) > 2, NO_MEMORY_ON_A_CPU),
-    (as_ever, Batch, "leave", lambda: at(1), NO_MEMORY),
-    (along, MixedPass, "inputs", lambda: lambda mixed, *_: len(mixed.spans) > 1, NO_MEMORY),
-    (apart, shared_pass, "advance", lambda: lambda prefills, *_: len(prefills) > 2, NO_MEMORY),
-    (apart, reuse_cache, "encode_all", lambda: lambda *_: True, NO_MEMORY),
+def along(patch: pytest.MonkeyPatch, harness: suite.Harness) -> None:
+    """One prompt goes first, and steps take others along, also on a GPU."""
+    patch.setattr(engine_of(harness)._loop, "_mixes", True)
+    patch.setattr(Pace, "mixes", lambda _: True)
+    patch.setattr(Pace, "tokens", 400)
+    patch.setattr(Pace, "over", False)
+    patch.setattr(Pace, "enough", 1)
+
+
+def torn(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
+    """Each step that fails has changed the rows."""
+    patch.setattr(BatchCache, "torn", property(always, as_ever), raising=False)
+
+
+def cramped(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
+    """Rows have to move with almost every step."""
+    patch.setattr("worker.engines.continuous.runner.GRAIN", 1)
+
+
+def stuck(patch: pytest.MonkeyPatch, harness: suite.Harness) -> None:
+    """The first row has no memory for a token, and leaves while others have drawn theirs."""
+    apart(patch, harness)
+    engine, left = engine_of(harness)._loop, [1]
+
+    def first(answer: TokenSequence, *_: Any) -> bool:
+        return bool(engine._running[:1] == [answer] and left and left.pop())
+
+    scarce(patch, TokenSequence, "take", first)
+
+
+def moving() -> When:
+    """Some layers have moved, others have not."""
+    calls = count(1)
+    return lambda layer, *_: len(layer._table.lengths) > 1 and next(calls) == 2
+
+
+FAULTS: tuple[Fault, ...] = (
+    (as_ever, PrefixTree, "keep", lambda: always, NO_MEMORY),
+    (as_ever, Runner, "step", lambda: crowds, NO_MEMORY_ON_A_CPU),
+    (as_ever, Runner, "join", lambda: lambda runner, _: runner.rows == 2, NO_MEMORY),
+    (along, prefill, "_flat_inputs", lambda: lambda _, chunks, *__: len(chunks) > 1, NO_MEMORY),
+    (apart, loop, "flat_pass", lambda: lambda _, chunks: len(chunks) > 2, NO_MEMORY),
 )
-RARER: tuple[tuple[Way, Any, str, Callable[[], Callable[..., bool]], Exception], ...] = (
-    (as_ever, Batch, "join", lambda: lambda batch, _: batch.rows == 2, NO_MEMORY),
-    (recurrent, Batch, "mixed_step", lambda: lambda _, tokens, *__: len(tokens) > 2, NO_MEMORY),
-    (as_ever, AlignedLayer, "drop", lambda: at(2), NO_MEMORY),
-    (as_ever, RunningBatch, "step", lambda: at(9), WEAKNESS),
-    (along, Prefill, "share", lambda: at(1, 2), WEAKNESS),
-    (along, MixedPass, "pasts", lambda: at(1), WEAKNESS),
-    (along, running_batch, "distributions", lambda: at(1), NO_MEMORY),
-    (apart, shared_pass, "advance", lambda: at(1), WEAKNESS),
+RARER: tuple[Fault, ...] = (
+    (as_ever, Runner, "leave", lambda: at(1), NO_MEMORY),
+    (torn, Runner, "step", lambda: crowds, NO_MEMORY),
+    (as_ever, KVLayer, "drop", lambda: at(2), NO_MEMORY),
+    (cramped, KVLayer, "move", moving, NO_MEMORY),
+    (stuck, Runner, "leave", lambda: at(1), NO_MEMORY),
+    (as_ever, Runner, "step", lambda: at(9), WEAKNESS),
+    (as_ever, Runner, "join", lambda: at(3), WEAKNESS),
+    (along, FlatLayer, "attend", lambda: at(2), WEAKNESS),
+    (along, loop, "distributions", lambda: at(1), NO_MEMORY),
+    (apart, loop, "flat_pass", lambda: at(1), WEAKNESS),
 )
 
 
 @pytest.mark.parametrize(
-    ("way", "where", "name", "when", "error"),
-    [*FAILURES, *(pytest.param(*rarer, marks=pytest.mark.thorough) for rarer in RARER)],
+    "fault", [*FAULTS, *(pytest.param(rarer, marks=pytest.mark.thorough) for rarer in RARER)]
 )
 def test_what_fails_at_a_moment_or_for_want_of_memory_costs_nobody_an_answer(
-    fresh: suite.Harness,
-    answers: list[Finish],
-    monkeypatch: pytest.MonkeyPatch,
-    way: Way,
-    where: Any,
-    name: str,
-    when: Callable[[], Callable[..., bool]],
-    error: Exception,
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
+    way, where, name, when, error = fault
     way(monkeypatch, fresh)
     failed, due = list[bool](), when()
 
-    def noted(*given: Any) -> bool:
-        failed.append(due(*given))
+    def fails(*given: Any, **named: Any) -> bool:
+        failed.append(due(*given, **named))
         return failed[-1]
 
-    fail(monkeypatch, where, name, error, noted)
+    fail(monkeypatch, where, name, error, fails)
     assert crowded(fresh, strangers(QUESTIONS, name)) == answers
     assert any(failed)
     assert engine_of(fresh).rows_now >= 2
     assert crowded(fresh) == answers
 
 
-POISON = 666
+def poisoned(harness: suite.Harness) -> list[int]:
+    """The rows of who is to blame."""
+    running = engine_of(harness)._loop._running
+    return [row for row, answer in enumerate(running) if answer.row.parameters.seed == POISON]
 
 
-def any_poisoned(running: RunningBatch, *_: Any) -> bool:
-    return any(answer.row.parameters.seed == POISON for answer in running.answers)
+def its_steps(patch: pytest.MonkeyPatch, harness: suite.Harness) -> None:
+    fail(patch, Runner, "step", IndexError("index out of range"), lambda *_: poisoned(harness))
 
 
-def prompt_poisoned(prefill: Prefill, *_: Any) -> bool:
-    return bool(prefill._config.max_new_tokens == POISON)
+def its_numbers(patch: pytest.MonkeyPatch, harness: suite.Harness) -> None:
+    """Its keys and values become NaN, as they do where a model's own numbers overflow."""
+    step = Runner.step
+
+    def broken(runner: Runner, *given: Any) -> Any:
+        for layer in runner._full.kv:
+            layer.keys[poisoned(harness)] = torch.nan
+            layer.values[poisoned(harness)] = torch.nan
+        return step(runner, *given)
+
+    patch.setattr(Runner, "step", broken)
+
+
+def its_prompt(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:
+    def to_blame(prompt: Prefill, *_: Any) -> bool:
+        return bool(prompt._config.max_new_tokens == POISON)
+
+    error = IndexError("index out of range")
+    fail(patch, Prefill, "advance", error, to_blame)
+    fail(patch, prefill, "_flat_inputs", error, lambda _, chunks, *__: any(to_blame(*one) for one in chunks))
 
 
 @pytest.mark.parametrize(
-    ("way", "faults"),
-    [
-        (as_ever, [(RunningBatch, "step", any_poisoned)]),
-        (along, [(Prefill, name, prompt_poisoned) for name in ("advance", "share")]),
-        (
-            apart,
-            [
-                (Prefill, "advance", prompt_poisoned),
-                (shared_pass, "advance", lambda prefills, *_: any(map(prompt_poisoned, prefills))),
-            ],
-        ),
-    ],
-    ids=["every step", "along with steps", "a pass over several"],
+    ("way", "flaw"), [(as_ever, its_steps), (as_ever, its_numbers), (along, its_prompt), (apart, its_prompt)]
 )
-def test_whoever_breaks_what_is_computed_fails_alone(
-    fresh: suite.Harness,
-    answers: list[Finish],
-    monkeypatch: pytest.MonkeyPatch,
-    way: Way,
-    faults: list[tuple[Any, str, Callable[..., bool]]],
+def test_whoever_breaks_what_is_computed_fails_alone_and_leaves_nothing_behind(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, way: Way, flaw: Way
 ) -> None:
     way(monkeypatch, fresh)
-    for where, name, when in faults:
-        fail(monkeypatch, where, name, IndexError("index out of range in self"), when)
+    flaw(monkeypatch, fresh)
     poison = Question(5, {**LONG, "seed": POISON, "max_new_tokens": POISON})
     asked = strangers([*QUESTIONS[:3], poison, *QUESTIONS[3:]], "beside one to blame")
     futures = crowd(fresh, asks(fresh, asked))
-    assert isinstance(futures.pop(3).exception(), IndexError)
+    assert isinstance(futures.pop(3).exception(), IndexError | LogitsError)
     assert [future.result() for future in futures] == answers
     assert crowded(fresh) == answers
-
-
-def test_a_row_whose_numbers_are_none_fails_alone_and_leaves_nothing_behind(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its keys and values become NaN, as they do where a model's own numbers overflow."""
-    step: Any = RunningBatch.step
-
-    def broken(self: RunningBatch, *beside: Any) -> Any:
-        cache: Any = self._batch._cache
-        for row, answer in enumerate(self.answers):
-            for layer in cache.layers if answer.row.parameters.seed == POISON else ():
-                layer.keys[row] = torch.nan
-                layer.values[row] = torch.nan
-        return step(self, *beside)
-
-    monkeypatch.setattr(RunningBatch, "step", broken)
-    poison = Question(5, {**LONG, "seed": POISON})
-    futures = crowd(fresh, asks(fresh, [*QUESTIONS[:3], poison, *QUESTIONS[3:]]))
-    assert isinstance(futures.pop(3).exception(), LogitsError)
-    assert [future.result() for future in futures] == answers
-    assert crowded(fresh) == answers
-
-
-@pytest.mark.parametrize(
-    ("way", "where", "name", "when"),
-    [
-        (as_ever, RunningBatch, "step", lambda running, *_: len(running.answers) > 1),
-        (along, MixedPass, "pasts", lambda *_: True),
-        (as_ever, Batch, "leave", lambda *_: True),
-    ],
-    ids=["a step", "a step with prompts", "as somebody leaves"],
-)
-def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
-    fresh: suite.Harness,
-    monkeypatch: pytest.MonkeyPatch,
-    way: Way,
-    where: Any,
-    name: str,
-    when: Callable[..., bool],
-) -> None:
-    way(monkeypatch, fresh)
-    assert not fresh.engine.broken
-    fail(monkeypatch, where, name, torch.AcceleratorError("CUDA error: launch failure", 719), when)
-    futures = crowd(fresh, asks(fresh, [Question(n, {**LONG, "seed": n}) for n in range(ROWS)]))
-    errors = [future.exception() for future in futures]
-    assert {type(error) for error in errors if error} == {DeviceBroken}
-    assert errors.count(None) <= (name == "leave"), "who leaves has its answer"
-    assert fresh.engine.broken
-    assert fresh.engine.idle_s() == 0
-    with pytest.raises(DeviceBroken):
-        QUESTIONS[0].ask(fresh)
-
-
-def test_a_row_that_breaks_the_device_by_itself_is_to_blame(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fail(monkeypatch, RunningBatch, "step", RuntimeError("CUDA error: device-side assert"), lambda *_: True)
-    with pytest.raises(RuntimeError, match="device-side assert"):
-        QUESTIONS[4].ask(fresh)
-    assert fresh.engine.broken
 
 
 def test_a_reader_that_fails_ends_its_own_row_only(harness: suite.Harness, answers: list[Finish]) -> None:
@@ -378,41 +211,138 @@ def test_a_reader_that_fails_ends_its_own_row_only(harness: suite.Harness, answe
     assert [future.result() for future in futures] == answers
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("every", [2, 3])
-def test_rows_torn_apart_for_want_of_memory_are_answered_as_alone(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, every: int
+BREAKS = torch.AcceleratorError("CUDA error: launch failure", 719)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (as_ever, Runner, "step", lambda: lambda _, tokens, *__: len(tokens) > 1, BREAKS),
+        (along, FlatLayer, "attend", lambda: always, BREAKS),
+        (as_ever, Runner, "leave", lambda: always, BREAKS),
+    ],
+    ids=["a step", "a step with prompts", "as somebody leaves"],
+)
+def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """Some layers have moved when memory runs out, others have not; without spare columns that is often."""
-    calls, failures = count(1), [1, 2]
-
-    def torn(layer: AlignedLayer, _rows: int, _columns: int, shift: int) -> bool:
-        crowded_out = layer._window.rows >= 2 and shift and next(calls) % every == 0
-        return bool(crowded_out and failures and failures.pop())
-
-    monkeypatch.setattr(RowWindow, "room", lambda _, columns: columns)
-    scarce(monkeypatch, AlignedLayer, "make_room", torn)
-    monkeypatch.setattr(BatchCapacity, "shrink", lambda *_: None)
-    # How many rows are in one step is the machine's choice.
-    for _ in range(10):
-        assert crowded(fresh) == answers
-        if not failures:
-            return
-    pytest.fail("no rows were torn apart")
+    way, where, name, when, error = fault
+    way(monkeypatch, fresh)
+    assert not fresh.engine.broken
+    fail(monkeypatch, where, name, error, when())
+    futures = crowd(fresh, asks(fresh, [Question(n, {**LONG, "seed": n}) for n in range(ROWS)]))
+    errors = [future.exception() for future in futures]
+    assert {type(error) for error in errors if error} == {DeviceBroken}
+    assert None not in errors or name == "leave", "who leaves has its answer"
+    assert fresh.engine.broken
+    assert fresh.engine.idle_s() == 0
+    with pytest.raises(DeviceBroken):
+        QUESTIONS[0].ask(fresh)
 
 
 def test_a_mistake_of_the_engines_own_lets_nobody_wait_for_ever(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        fail(patch, BatchCapacity, "admits", ZeroDivisionError("a mistake"), lambda *_: True)
+        fail(patch, BatchCapacity, "admits", ZeroDivisionError("a mistake"), always)
         with pytest.raises(ZeroDivisionError):
             QUESTIONS[4].ask(fresh)
     assert crowded(fresh) == answers
 
 
-LIKELIHOODS = ((sequence, "distributions"), (logprobs.Distribution, "of"), (sequence, "Sampler"))
-FORMAT = Format(kind="choice", content='["cats and dogs and so on","dogs and cats and so on"]')
+# Memory that runs out.
+
+
+def test_without_memory_what_is_kept_goes_first_then_rows_which_are_back_once_memory_has_lasted(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers would wait beside rows that are not used until somebody starts the worker anew."""
+    engine, rows = engine_of(fresh), list[int]()
+
+    def missing(_: Runner, tokens: list[int], *__: Any) -> bool:
+        few = len(tokens) > 1 and len(rows) < 5
+        rows.extend([engine.rows_now] * few)
+        return few
+
+    monkeypatch.setattr(scheduler, "PATIENCE", 4)
+    scarce(monkeypatch, Runner, "step", missing)
+    assert crowded(fresh) == answers
+    assert rows[:2] == [ROWS, ROWS]
+    assert min(rows) < ROWS
+    assert engine.rows_now == ROWS
+
+
+@pytest.mark.parametrize(("where", "times"), [("step", 1), ("join", 2)])
+def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could_make_room(
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch, where: str, times: int
+) -> None:
+    """Another process may have wanted the memory, for a moment only."""
+    forgetful = started(shipped, options={"reuse_mb": 0})
+    wanted = QUESTIONS[0].ask(forgetful)
+    drop_idle(forgetful)
+    scarce(monkeypatch, Runner, where, at(*range(1, times + 1)))
+    if times == 2:
+        with pytest.raises(torch.OutOfMemoryError):
+            QUESTIONS[0].ask(forgetful)
+    assert QUESTIONS[0].ask(forgetful) == wanted
+
+
+def test_one_prompt_that_never_fits_fails_although_others_keep_coming(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its tries costs all of them a prompt's time: it may not be tried beside them for ever."""
+    large, over, wanted = (
+        Question(5, {**LONG, "max_new_tokens": 41}),
+        threading.Event(),
+        QUESTIONS[4].ask(fresh),
+    )
+
+    def too_large(prompt: Prefill, *_: Any) -> bool:
+        return bool(prompt._config.max_new_tokens == 41)
+
+    scarce(monkeypatch, Prefill, "advance", too_large)
+    scarce(
+        monkeypatch, prefill, "_flat_inputs", lambda _, chunks, *__: any(too_large(*one) for one in chunks)
+    )
+
+    def keep_asking() -> set[str]:
+        texts = set[str]()
+        while not over.is_set():
+            texts.add(QUESTIONS[4].ask(fresh).text)
+        return texts
+
+    with ThreadPoolExecutor(ROWS) as pool:
+        asking = [pool.submit(keep_asking) for _ in range(ROWS)]
+        try:
+            with pytest.raises(torch.OutOfMemoryError):
+                large.ask(fresh)
+        finally:
+            over.set()
+    assert set[str]().union(*(future.result() for future in asking)) <= {wanted.text}
+
+
+def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the most that there is to give back: without it memory would run out once more."""
+    step, computed, left = Runner.step, list[Any](), list[Any]()
+
+    def failing(*given: Any) -> Any:
+        if not computed:
+            activations = torch.zeros(8)
+            computed.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(*given)
+
+    wanted = QUESTIONS[0].ask(fresh)
+    monkeypatch.setattr(Runner, "step", failing)
+    monkeypatch.setattr(ReuseCache, "give_back", lambda _: left.append(computed[0]()))
+    assert QUESTIONS[0].ask(fresh) == wanted
+    assert left == [None]
+
+
+FORMAT = {"format": Format(kind="choice", content='["cats and dogs and so on","dogs and cats and so on"]')}
+LOGPROBS = {**LONG, "logprobs": 1}
 
 
 @pytest.mark.parametrize(
@@ -420,9 +350,10 @@ FORMAT = Format(kind="choice", content='["cats and dogs and so on","dogs and cat
     [
         (torch.Tensor, "exponential_", 3, LONG, 0),
         (Confidence, "logprob", 3, LONG, 4),
-        (Confidence, "logprob", 3, {"format": FORMAT}, 0),
-        (Sampler, "accept", 3, {"format": FORMAT}, 4),
-        *((where, name, 1, LONG | {"logprobs": 1}, 0) for where, name in LIKELIHOODS),
+        (Sampler, "accept", 3, FORMAT, 4),
+        (sequence, "distributions", 1, LOGPROBS, 0),
+        (logprobs.Distribution, "of", 1, LOGPROBS, 0),
+        (sequence, "Sampler", 1, LOGPROBS, 0),
     ],
 )
 def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
@@ -437,58 +368,7 @@ def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
     """Also where a reader already has the beginning: what follows fits to it."""
     asked: dict[str, Any] = {**parameters, "temperature": 2.0, "seed": 3}
     wanted, pieces = fresh.ask("What?", **asked)
-    read: dict[str, Any] = {
-        "published": tuple(i for piece in pieces[:replayed] for i in piece.ids),
-        "published_text": "".join(piece.text for piece in pieces[:replayed]),
-    }
+    ids = tuple(i for piece in pieces[:replayed] for i in piece.ids)
+    text = "".join(piece.text for piece in pieces[:replayed])
     scarce(monkeypatch, where, name, at(call))
-    assert fresh.ask("What?", **asked, **read)[0] == wanted
-
-
-def test_who_stays_is_answered_where_memory_ran_out_behind_a_step_and_a_neighbour_leaves(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The step's tokens are in the cache by then, and none was drawn behind them."""
-    asked: dict[str, Any] = {**LONG, "seed": 1, "logprobs": 0}
-    wanted, _ = fresh.ask("Who stays?", **asked)
-    leaving = fresh.row("Who leaves?", **asked)
-    real = logprobs.distributions
-
-    def missing(logits: torch.Tensor, counts: list[int]) -> Any:
-        if len(counts) == 2 and not leaving.cancel.is_set():
-            leaving.cancel.set()
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(logits, counts)
-
-    monkeypatch.setattr(running_batch, "distributions", missing)
-    asks = [lambda: fresh.engine.generate(leaving), lambda: fresh.ask("Who stays?", **asked)[0]]
-    gone, stayed = crowd(fresh, asks)
-    assert isinstance(gone.exception(), Cancelled)
-    assert stayed.result() == wanted
-
-
-def test_an_answer_that_ends_beside_a_draw_without_memory_is_ended_once(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor is there any to give the draw's memory back, so that all rows go back into the line."""
-    short: dict[str, Any] = {"temperature": 4.0, "min_new_tokens": 3, "max_new_tokens": 3, "seed": 2}
-    questions = [Question(3, {**LONG, "seed": 1}), Question(6, short)]
-    wanted = [question.ask(fresh) for question in questions]
-    take, hit = sequence.TokenSequence.take, list[int]()
-
-    def missing(self: sequence.TokenSequence, *drawn: Any) -> None:
-        beside = engine_of(fresh)._loop._running.answers
-        if not hit and beside[:1] == [self] and any(left(other) == 1 for other in beside[1:]):
-            hit.append(len(beside))
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        take(self, *drawn)
-
-    monkeypatch.setattr(sequence.TokenSequence, "take", missing)
-    scarce(monkeypatch, RunningBatch, "give_back_memory", at(1))
-    assert crowded(fresh, questions) == wanted
-    assert hit == [2]
-
-
-def left(unfinished: sequence.TokenSequence) -> int:
-    """Tokens."""
-    return unfinished.budget - len(unfinished._transcript.ids)
+    assert fresh.ask("What?", **asked, published=ids, published_text=text)[0] == wanted

@@ -83,24 +83,6 @@ def test_only_the_row_whose_logits_are_no_numbers_fails_and_its_ban_is_not_blame
     assert raised == {3: LogitsError, 4: CallerError, 5: LogitsError}
 
 
-def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Else all of their prompts would be computed anew. A row that even fails by itself fails alone."""
-    samplers, logits, warped = [made(number)[0] for number in range(12)], steps(1, 12)[0], Sampler.warped
-
-    def scarce(self: Sampler, scores: torch.Tensor) -> torch.Tensor:
-        if len(scores) > 1 or self is samplers[5]:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return warped(self, scores)
-
-    wanted: list[Any] = sample_tokens(samplers, logits.clone())
-    monkeypatch.setattr(Sampler, "warped", scarce)
-    got: list[Any] = sample_tokens(samplers, logits.clone())
-    assert isinstance(got.pop(5), torch.OutOfMemoryError)
-    assert got == wanted[:5] + wanted[6:]
-
-
 MANY = BLOCK // 3
 
 

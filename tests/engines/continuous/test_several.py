@@ -15,18 +15,14 @@ from tests.engines.continuous.conftest import (
     asks,
     crowd,
     engine_of,
-    fail,
     noted,
-    scarce,
     shown_to_encoder,
     started,
     strangers,
 )
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
-from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.loading.loaded import LoadedModel
 
 LONG: dict[str, Any] = {"max_new_tokens": 30, "min_new_tokens": 30}
@@ -47,7 +43,7 @@ def test_a_prompt_and_its_picture_are_computed_once_however_many_answers_and_row
     forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch, n: int
 ) -> None:
     encoded = shown_to_encoder(forgetful, monkeypatch)
-    begun = noted(monkeypatch, Prefill, "advance", lambda prefill, *_: prefill.done)
+    begun = noted(monkeypatch, Prefill, "take", lambda prefill, *_: prefill.done)
     finishes = forgetful.engine.generate_all(several.rows(forgetful, n))
     assert (begun, encoded) == ([0], [1])
     assert len({finish.ids for finish in finishes}) == n, "each has dice of its own"
@@ -66,7 +62,6 @@ def test_two_requests_for_more_answers_than_there_are_rows_are_both_answered(har
     expected = [alone(harness, rows) for rows in asked]
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(harness.engine.generate_all, asked)) == expected
-    assert engine_of(harness)._loop._prefilling.forked is None, "it stays in memory"
 
 
 def test_several_answers_and_others_in_the_crowd_do_not_change_each_other(
@@ -87,46 +82,11 @@ def test_several_answers_and_others_in_the_crowd_do_not_change_each_other(
     assert got == [expected]
 
 
-def test_answers_put_back_by_somebody_elses_fault_are_computed_again_and_the_same(
-    forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = alone(forgetful, several.rows(forgetful, **LONG))
-    failing = [True]
-
-    def in_the_midst(running: RunningBatch, *_: Any) -> bool:
-        together = len(running.answers) == 3 and len(running.answers[0].ids_fed) > 5
-        return together and bool(failing) and failing.pop()
-
-    fail(monkeypatch, RunningBatch, "step", IndexError("a moment's weakness"), in_the_midst)
-    assert forgetful.engine.generate_all(several.rows(forgetful, **LONG)) == expected
-    assert not failing
-
-
 def test_who_leaves_takes_all_answers_along_also_those_that_wait_for_a_row(harness: suite.Harness) -> None:
     loop = engine_of(harness)._loop
     rows = several.rows(harness, 3 * ROWS, **LONG)
     asked = [replace(row, emit=lambda _: rows[0].cancel.set()) for row in rows]
     with pytest.raises(Cancelled):
         harness.engine.generate_all(asked)
-    until(lambda: not (loop._running.answers or loop._line.head()))
-    assert loop._prefilling.forked is None
+    until(lambda: not (loop._everybody or len(loop._line)))
     assert Question(1, {"seed": 1}).ask(harness).ids
-
-
-def test_a_prompt_that_several_share_is_let_go_once_and_memory_is_there_again(
-    forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Were it kept, the step would fail for want of the same memory for ever, and nobody be answered."""
-    expected = alone(forgetful, several.rows(forgetful, 2 * ROWS))
-    failed, prefilling = list[int](), engine_of(forgetful)._loop._prefilling
-
-    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
-        if few := prefilling.forked is not None and len(tokens) == ROWS and len(failed) < 9:
-            failed.append(len(tokens))
-        return few
-
-    scarce(monkeypatch, Batch, "mixed_step", missing)
-    assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
-    assert engine_of(forgetful)._loop._capacity.rows == ROWS, "the shared prompt's memory was enough"
-    # Where steps compute no prompts, a prompt may be computed once more for the second four.
-    assert 1 <= len(failed) <= (1 if prefilling.mixes else 2)

@@ -11,10 +11,10 @@ import torch
 
 from tests.support.families.asking import BLUE, RED, WIDE, Conversation, Subject
 from worker.engines.base import Finish
-from worker.engines.continuous import kv_slices, prompt_content
-from worker.engines.continuous.model_inputs import EncodedPictures, merged
+from worker.engines.continuous import prompt_content, reuse_cache
+from worker.engines.continuous.kv_cache import RecurrentState
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.prompt_content import PromptContent
 
 TURNS: tuple[tuple[Any, ...], ...] = (
     (RED, "What is it that we see?"),
@@ -116,39 +116,40 @@ def positions_count_tokens(patch: pytest.MonkeyPatch) -> None:
 
 
 def columns_are_another_tokens(patch: pytest.MonkeyPatch) -> None:
-    cut = kv_slices.cut
-    rolled = "worker.engines.continuous.prefix_cache.cut"
-    patch.setattr(rolled, lambda *given: tuple((k.roll(1, 2), v.roll(1, 2)) for k, v in cut(*given)))
+    columns = reuse_cache._columns
+    patch.setattr(reuse_cache, "_columns", lambda *of: tuple((k.roll(1, 2), v) for k, v in columns(*of)))
 
 
 def states_begin_anew(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(kv_slices.RecurrentState, "fill", lambda *_: None)
+    patch.setattr(RecurrentState, "fill", lambda *_: None)
+
+
+def nothing_is_found_again(patch: pytest.MonkeyPatch) -> None:
+    """So that nothing of what is kept was ever tried."""
+    patch.setattr(reuse_cache.PrefixTree, "find", lambda *_: None)
 
 
 def all_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(prompt_content, "_digest", lambda *_: "the same")
 
 
-def another_pictures_features(patch: pytest.MonkeyPatch) -> None:
-    picture_of = ReuseCache._picture
+def new_pictures_are_mirrored(patch: pytest.MonkeyPatch) -> None:
+    """Those behind a beginning that is known."""
+    unknown = PromptContent.unknown
 
-    def turned(*given: Any) -> EncodedPictures | None:
-        one = picture_of(*given)
-        return one and EncodedPictures(one.kind, one.name, one.listed, one.rows.flip(0), one.deep)
+    def mirrored(self: PromptContent, start: int) -> tuple[dict[str, torch.Tensor], int]:
+        inputs, skipped = unknown(self, start)
+        return {name: value.flip(-1) for name, value in inputs.items()}, skipped
 
-    patch.setattr(ReuseCache, "_picture", turned)
-
-
-def pictures_change_places(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("worker.engines.continuous.reuse_cache.merged", lambda pictures: merged(pictures[::-1]))
+    patch.setattr(PromptContent, "unknown", mirrored)
 
 
 def _bent(patch: pytest.MonkeyPatch, bend: Callable[[torch.Tensor, int], torch.Tensor]) -> None:
-    begin = Prefill._begin
+    begin = Prefill.__init__
 
-    def bent(self: Prefill, *given: Any) -> None:
-        begin(self, *given)
-        if self._head.start:
-            self._given["position_ids"] = bend(self._given["position_ids"], self._head.start)
+    def bent(self: Prefill, *given: Any, **named: Any) -> None:
+        begin(self, *given, **named)
+        if self.done:
+            self.given["position_ids"] = bend(self.given["position_ids"], self.done)
 
-    patch.setattr(Prefill, "_begin", bent)
+    patch.setattr(Prefill, "__init__", bent)

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 
+import pytest
+
 from shared.result import Piece
 from tests.support.clients import until
 from tests.support.families.asking import CONVERSATIONS, Conversation, Subject
 from tests.support.patience import PATIENCE_S
 from worker.engines.base import Cancelled, Engine, Row
+from worker.engines.continuous import loop
+from worker.engines.continuous.scheduler import Pace
 
 ROWS = 4
 
@@ -113,6 +117,15 @@ def held_back(engine: Any, count: int) -> Iterator[None]:
         yield
     finally:
         del line.waiting
+
+
+def in_chunks(patch: pytest.MonkeyPatch, tokens: int, *, mixes: bool) -> None:
+    """Prompts are computed so many tokens at a time, beside steps or apart from them; three in one pass."""
+    patch.setattr(Pace, "tokens", tokens)
+    patch.setattr(Pace, "enough", 3 * tokens)
+    patch.setattr(Pace, "mixes", lambda _: mixes)
+    for name, value in (("MOST", tokens), ("SMALLEST", 1), ("tiled", int)):
+        patch.setattr(loop, name, value)
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from redis.asyncio import Connection
-from transformers import GenerationMixin, LlavaConfig
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.support.snippets import ROOT
@@ -36,12 +35,6 @@ LISTED = {
     "_linear_pointwise": torch.ops.mkldnn,
     "_reorder_linear_weight": torch.ops.mkldnn,
     "_is_mkldnn_bf16_supported": torch.ops.mkldnn,
-    # transformers 5.23, in worker/engines/continuous: those of INTERNALS leave with its next version.
-    "_attn_implementation": LlavaConfig(),
-    "_get_logits_processor": GenerationMixin,
-    "_prefill": GenerationMixin,
-    "_supports_mm_encoder_outputs": GenerationMixin,
-    "_update_model_kwargs_for_generation": GenerationMixin,
 }
 INTERNALS = ROOT / "worker/engines/loading/transformers_internals.py"
 """The only module that may use private names of transformers: these, with the arguments that it gives."""
@@ -58,7 +51,8 @@ OF_TRANSFORMERS = {
     ),
     "generation.utils.MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL": (),
     "generation.utils._slice_mm_encoder_output": ("output", "rows"),
-    "integrations.sdpa_attention.use_gqa_in_sdpa": ("attention_mask", "key", "value"),
+    "generation.GenerationMixin._supports_mm_encoder_outputs": (),
+    "LlavaConfig._attn_implementation": (),
     "LlavaProcessor._get_num_multimodal_tokens": ("image_sizes",),
     "utils.chat_template_utils._compile_jinja_template": ("chat_template",),
 }

@@ -1,4 +1,4 @@
-"""The engine with continuous batching: requests decode together and join and leave at any step.
+"""The engine with in-flight batching: requests decode together and join and leave at any step.
 
 No code here knows a model family. `verify` tries each model at load and refuses one that computes a row in a
 batch differently from the same request by itself.
@@ -6,43 +6,41 @@ batch differently from the same request by itself.
 
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from PIL.Image import Image as Picture
 from pydantic import Field
 
+from shared.cgroup import free_memory_bytes
 from shared.errors import ModelFailed
 from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Frozen, Request
 from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples
-from worker.engines.continuous import shared_pass
 from worker.engines.continuous.attention import WASTE
-from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.captured_step import CapturedSteps
-from worker.engines.continuous.errors import BatchingError
+from worker.engines.continuous.kv_cache import BatchingError
 from worker.engines.continuous.loop import Loop
-from worker.engines.continuous.prefill_queue import PrefillQueue
 from worker.engines.continuous.prompt_content import ContentReader
 from worker.engines.continuous.reuse_cache import ReuseCache
-from worker.engines.continuous.row_window import COLUMNS
-from worker.engines.continuous.running_batch import RunningBatch
+from worker.engines.continuous.runner import Runner
+from worker.engines.continuous.scheduler import BatchCapacity, Pace
 from worker.engines.continuous.sequence import SequenceGroup, TokenSequence
-from worker.engines.continuous.token_budget import BatchCapacity, PrefillPace, cache_budget, cache_tokens
-from worker.engines.continuous.verify.batching import Certificate, verify
-from worker.engines.loading.devices import Devices, compute_on, device_of, in_own_thread
-from worker.engines.loading.layer_progress import LayerProgress
+from worker.engines.continuous.verify import Certificate, verify
+from worker.engines.loading.devices import compute_on, device_of, in_own_thread
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.options import read_options
 
 log = logging.getLogger("worker.engines.continuous")
 # A context length limited by free memory is rounded down to a multiple of this, so that workers agree on it.
 CONTEXT_STEP = 1024
-# Columns to allocate at once where steps are captured: more memory is other memory, and another graph. An
-# eighth of the cache at most.
-GRAPH_COLUMNS = 512
+# The cache takes this part of the memory that is free once the model is loaded, unless `cache_mb` is set.
+SHARE = 0.5
+# The cache has a quarter more columns than are in use, and a growing layer's old and new memory coexist.
+SLACK = 1.5
+# Bytes of a cache without columns, whose rows keep recurrent states alone.
+MODEST = 2 * 2**30
 # This part of the cache's memory is for what later requests reuse, unless `reuse_mb` is set.
 REUSED = 0.25
 # At most this much of main memory: it fills up, and other processes need some too.
@@ -97,7 +95,7 @@ class ContinuousEngine(LoadedEngine):
         """Raises BatchingError; ModelFailed where no request could have the length that the row names."""
         certificate = verify(loaded, reuse=self._options.reuse_mb != 0)
         budget = self._budget(certificate)
-        reserve = self._reuse_bytes(budget, loaded) if certificate.reusable.anything else 0
+        reserve = self._reuse_bytes(budget, loaded) if certificate.reusable.beginnings else 0
         tokens = cache_tokens(certificate.column_bytes, budget - reserve)
         if self._model.context_length and tokens < loaded.facts.context_length:
             reason = f"the cache has room for {tokens} tokens, fewer than its context_length"
@@ -105,24 +103,19 @@ class ContinuousEngine(LoadedEngine):
         loaded.shorten(_within(loaded.facts.context_length, tokens))
         self.reason = _words(certificate, loaded)
         self._loaded = loaded
-        capacity, pace = BatchCapacity(self.rows, tokens), PrefillPace(self._options.stall_steps)
-        together = certificate.together
-        waste = WASTE if certificate.groups else None
-        captured = CapturedSteps(loaded.network) if certificate.captured else None
-        columns = min(GRAPH_COLUMNS, max(COLUMNS, tokens // (8 * self.rows))) if captured else COLUMNS
-        batch = Batch(loaded.network, columns, self.rows, tokens, waste, captured)
-        running = RunningBatch(batch, loaded.suppressed)
-        self._reuse = ReuseCache(
-            loaded, certificate.cut_points, reserve, certificate.reusable, together=together.pictures
+        runner = Runner(
+            loaded.network,
+            rows=self.rows,
+            tokens=tokens,
+            waste=WASTE if certificate.groups else None,
+            captures=certificate.captured,
         )
-        self._reader = ContentReader(loaded, certificate.reusable, known_tokens=self._reuse.placeholders)
-        prefilling = (
-            PrefillQueue(self.rows, shared_pass.grain(loaded.network), mixes=together.steps)
-            if together.prompts
-            else PrefillQueue(1)
+        self._reuse = ReuseCache(loaded, certificate.cut_points, reserve, certificate.reusable)
+        self._reader = ContentReader(loaded, certificate.reusable)
+        capacity, pace = BatchCapacity(self.rows, tokens), Pace(self._options.stall_steps)
+        self._loop = Loop(
+            loaded, runner, self._reuse, capacity, pace, flat=certificate.flat, mixes=certificate.mixes
         )
-        stacks, devices = LayerProgress(loaded.network), Devices(loaded.network)
-        self._loop = Loop(stacks, devices, running, self._reuse, capacity, pace, prefilling)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
@@ -137,10 +130,8 @@ class ContinuousEngine(LoadedEngine):
     ) -> Prompt:
         compute_on(1)
         prompt = super().prepare(request, pictures, scope, sounds, videos)
-        # No video's frames are told apart from another's, so nothing of its prompt is kept.
-        scope = None if videos else scope
         files = [part.name for part in request.shown]
-        return replace(prompt, inputs=self._reader.content(prompt, pictures, scope, sounds, files))
+        return replace(prompt, inputs=self._reader.content(prompt, pictures, scope, sounds, videos, files))
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, DeviceBroken, and LogitsError where the model computes nonsense by itself."""
@@ -188,6 +179,26 @@ class ContinuousEngine(LoadedEngine):
         return min(share, MOST_REUSED) if device_of(loaded.network).type == "cpu" else share
 
 
+def cache_tokens(column_bytes: Mapping[torch.device, int], budget: int) -> int:
+    """Tokens of cache that `budget` bytes hold."""
+    return int(budget / SLACK) // max(1, sum(column_bytes.values()))
+
+
+def cache_budget(column_bytes: Mapping[torch.device, int]) -> int:
+    """Bytes for the cache, of what is free now; each device holds its layers' part: the fullest decides."""
+    total = sum(column_bytes.values())
+    parts = (int(SHARE * _free(device)) * total // own for device, own in column_bytes.items())
+    return min(parts, default=MODEST)
+
+
+def _free(device: torch.device) -> int:
+    if device.type != "cuda":
+        return free_memory_bytes(swap=False)
+    # The driver counts as taken what torch keeps from loading and from the proof.
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
+
+
 def _within(context_length: int, tokens: int) -> int:
     """The context length that the cache's memory allows.
 
@@ -207,10 +218,4 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     summary = f"certified: beside others its logits differ by {certificate.difference:.0e} at most"
     if loaded.format is not torch.float32:
         summary += f", which in {format} may change an answer"
-    cut = f"prompts may be cut {certificate.cut_points.value}"
-    if certificate.flaw:
-        cut += f" ({certificate.flaw})"
-    unseen = certificate.unseen and f"no question about a picture could be tried: {certificate.unseen}"
-    captured = "steps are captured graphs" if certificate.captured else ""
-    shared = captured, certificate.together.words, certificate.reusable.words
-    return "; ".join(filter(None, (summary, unseen, cut, *shared, loaded.words)))
+    return "; ".join(filter(None, (summary, certificate.words, loaded.words)))

@@ -1,10 +1,22 @@
-"""The batch's cache: what every row has seen, in the form the model's own code reads.
+"""The batch's cache: all rows end at the same column, a step writes one column, a mask hides the rest.
 
-Any model that uses transformers' dynamic cache runs on it unchanged, as long as that cache holds only the
-kinds of layers that `_shared` knows."""
+    column   0   1   2   3   4   5   6   7
+    row 0            p   p   p   p   a   .      p: prompt, a: answer, .: the next step
+    row 1                    p   a   a   .
+    row 2        p   p   p   p   p   p   .
+                first                  end
 
-import math
+A step computes over columns `low` to `high` of the first `rows` rows. On a processor these are the ones in
+use; where steps are captured (`fixed`) they are all that there is memory for, so that their shape stays.
+
+Any model that uses transformers' dynamic cache runs on it unchanged, as long as that holds only the kinds of
+layers that `BatchCache` knows.
+"""
+
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,285 +30,321 @@ from transformers.cache_utils import (
     LinearAttentionLayer,
 )
 
-from worker.engines.continuous import attention
-from worker.engines.continuous.errors import BatchingError
-from worker.engines.continuous.kv_slices import STATE_FACTS, KVSlices, RecurrentState
-from worker.engines.continuous.row_window import RowWindow
+from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
 
-# The batch's KV cache of one model layer, for all rows.
+# Columns are allocated and computed in multiples of this, so that shapes stay the same for many steps.
+GRAIN = 64
+STATES = ("conv_states", "recurrent_states")
+# A recurrent layer's own facts about its states.
+FACTS = (
+    "is_conv_states_initialized",
+    "is_recurrent_states_initialized",
+    "has_previous_state",
+    "conv_kernel_size",
+)
+
+KeysValues = tuple[torch.Tensor, torch.Tensor]
+"""One layer's keys and values, each [1, heads, tokens, width]."""
 
 
-class AlignedLayer(CacheLayerMixin):
-    """Keys and values as [row, head, column, value]; all columns but a row's own are zeros.
+class BatchingError(Exception):
+    """The model does something that rows sharing a batch cannot bear; the message says what."""
 
-    They must be zeroed: a masked column has weight 0, but 0 times a NaN that another row left there is NaN.
-    A captured step reads also those behind the last row's.
+
+@contextmanager
+def as_batching_error(subject: str = "") -> Iterator[None]:
+    """Unless memory or device failed, the model's failure is a BatchingError that begins with `subject`."""
+    try:
+        yield
+    except UNFIT as error:
+        if out_of_memory(error) or device_broken(error):
+            raise
+        raise BatchingError(f"{subject}{type(error).__name__}: {error}"[:300]) from error
+
+
+@dataclass(frozen=True)
+class RecurrentState:
+    """One row's convolution and recurrent states in one layer, and the layer's facts about them."""
+
+    tensors: dict[str, dict[int, torch.Tensor]]
+    facts: dict[str, Any]
+
+    @classmethod
+    def copied(cls, layer: Any, row: int = 0) -> "RecurrentState":
+        tensors = {
+            name: {at: x[row : row + 1].clone() for at, x in getattr(layer, name).items() if x is not None}
+            for name in STATES
+        }
+        facts = {fact: dict(getattr(layer, fact)) for fact in FACTS}
+        return cls(tensors, facts | {"dtype": layer.dtype, "device": layer.device})
+
+    def fill(self, layer: Any) -> None:
+        """Into a layer, which overwrites its states at every step: so it gets a copy."""
+        for name, states in self.tensors.items():
+            getattr(layer, name).update({at: state.clone() for at, state in states.items()})
+        for fact, value in self.facts.items():
+            setattr(layer, fact, dict(value) if isinstance(value, dict) else value)
+
+    @property
+    def bytes(self) -> int:
+        return sum(state.nbytes for states in self.tensors.values() for state in states.values())
+
+
+@dataclass(frozen=True)
+class Past:
+    """What one row's first tokens left: the `columns` of layers that have them, `states` of the others."""
+
+    columns: tuple[KeysValues, ...]
+    states: tuple[RecurrentState, ...] = ()
+
+    @classmethod
+    def of(cls, cache: Any) -> "Past":
+        """Views of the only row of a dynamic cache; states are copied."""
+        layers = [layer for layer in cache.layers if not isinstance(layer, DummyLayer)]
+        recurrent = [layer for layer in layers if isinstance(layer, LinearAttentionLayer)]
+        columns = [(layer.keys, layer.values) for layer in layers if layer not in recurrent]
+        return cls(tuple(columns), tuple(map(RecurrentState.copied, recurrent)))
+
+    def fill(self, cache: Any) -> None:
+        """Into a new dynamic cache. Without layers in the model's config it makes each when tokens come."""
+        columns, states = iter(self.columns), iter(self.states)
+        for number in range(len(self.columns)) if not cache.layers else ():
+            cache.update(*next(columns), number)
+        for layer in cache.layers:
+            if isinstance(layer, LinearAttentionLayer):
+                next(states).fill(layer)
+            elif not isinstance(layer, DummyLayer) and self.columns and not layer.is_initialized:
+                layer.update(*next(columns))
+
+
+class RowTable:
+    """Which columns are whose: each row ends before `end`, and the longest begins at `first`."""
+
+    def __init__(self, *, fixed: bool) -> None:
+        self.lengths: list[int] = []
+        self.fixed = fixed
+        self.end = self.low = self.high = self.rows = 0
+        self.column: torch.Tensor
+        """[1]: the step's column, counted from `low`."""
+
+    @property
+    def first(self) -> int:
+        return self.end - max(self.lengths, default=0)
+
+
+class KVLayer(CacheLayerMixin):
+    """Keys and values of all rows, [row, head, column, width].
+
+    Zero where nothing is: a masked column has weight 0, but 0 times a NaN is NaN.
     """
 
-    def __init__(self, window: RowWindow, sliding: int | None, ours: bool) -> None:
-        """`ours` tells whether the model computes its attention with `attention.attend`."""
+    def __init__(self, table: RowTable, source: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.keys: torch.Tensor
-        self.values: torch.Tensor
-        self.is_sliding = sliding is not None
         self.is_initialized = True
-        self._window = window
-        self._sliding = sliding
-        self._ours = ours
+        self.is_sliding = isinstance(source, DynamicSlidingWindowLayer)
+        self.window: int | None = source.sliding_window if self.is_sliding else None
+        self.keys: torch.Tensor = source.keys[:0, :, :0]
+        self.values: torch.Tensor = source.values[:0, :, :0]
+        self._table = table
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing to do: a row's own cache tells the shapes when it joins."""
 
     def get_max_length(self) -> int:
-        return self._sliding or -1
+        return -1
 
-    def get_seq_length(self) -> int:
-        return self._window.end - self._window.first
+    def get_seq_length(self) -> Any:
+        return self._table.column[0] if self._table.fixed else self._table.end - self._table.low
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        first = self._first_seen()
-        return self._window.end - first + query_length, first - self._window.first
+    def get_mask_sizes(self, *_: object) -> tuple[int, int]:
+        return self._table.high - self._seen, self._seen - self._table.low
 
     def update(
-        self,
-        key_states: torch.Tensor,
-        value_states: torch.Tensor,
-        *_: object,
-        **__: object,
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the step's column; the window moves over it once every layer has done so."""
-        rows, first, end = self._window.rows, self._first_seen(), self._window.end
-        behind = end + key_states.shape[2]
-        self.keys[:rows, :, end:behind] = key_states
-        self.values[:rows, :, end:behind] = value_states
-        return self.keys[:rows, :, first:behind], self.values[:rows, :, first:behind]
-
-    def check(self, source: Any, length: int) -> None:
-        """Raises BatchingError if the layer does not hold one column per token, as in cross attention."""
-        if source.keys.shape[2] != length:
-            raise BatchingError(
-                f"a layer holds {source.keys.shape[2]} columns for a prompt of {length} tokens"
-            )
-
-    def make_room(self, rows: int, columns: int, shift: int) -> None:
-        """Resize to `rows` by `columns`, and move what is there by `shift` columns."""
-        by_value = self._ours and attention.gain(self.keys)
-        self.keys = self._moved(self.keys, rows, columns, shift, by_value)
-        self.values = self._moved(self.values, rows, columns, shift)
-
-    def start(self, source: Any) -> None:
-        """Take shapes, number format and device from the first row's own layer."""
-        self.keys, self.values = source.keys[:0, :, :0], source.values[:0, :, :0]
+        table, behind = self._table, self._seen - self._table.low
+        column = table.column.to(self.keys.device)
+        keys, values = (x[: table.rows, :, table.low : table.high] for x in (self.keys, self.values))
+        keys.index_copy_(2, column, key_states.to(keys.dtype))
+        values.index_copy_(2, column, value_states.to(values.dtype))
+        return keys[:, :, behind:], values[:, :, behind:]
 
     def put(self, row: int, source: Any) -> None:
-        end, width = self._window.end, source.keys.shape[2]
+        end = self._table.end
         for mine, theirs in ((self.keys, source.keys), (self.values, source.values)):
-            own = mine[row]
-            own.zero_()
-            own[:, end - width : end] = theirs[0]
+            mine[row].zero_()
+            mine[row, :, end - theirs.shape[2] : end] = theirs[0]
 
-    def drop(self, row: int) -> None:
-        last = self._window.rows - 1
-        if row != last:
-            for tensor in (self.keys, self.values):
-                tensor[row, :, : self._window.end] = tensor[last, :, : self._window.end]
+    def drop(self, row: int, last: int) -> None:
+        """The last row takes the place of one that leaves."""
+        for memory in (self.keys, self.values):
+            memory[row, :, : self._table.end] = memory[last, :, : self._table.end]
 
-    def columns(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A view of one row's keys and values, [1, head, column, value]."""
-        first, end = self._window.end - self._window.lengths[row], self._window.end
-        return self.keys[row : row + 1, :, first:end], self.values[row : row + 1, :, first:end]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.keys.shape[0], self.keys.shape[2]
+    def move(self, rows: int, columns: int, shift: int) -> None:
+        """Memory of `rows` by `columns`, and all that is in it `shift` columns further right."""
+        self.keys, self.values = (self._moved(x, rows, columns, shift) for x in (self.keys, self.values))
 
     @property
     def column_bytes(self) -> int:
         """Memory of one column of one row."""
-        return sum(t.shape[1] * t.shape[3] * t.element_size() for t in (self.keys, self.values))
+        return sum(x.shape[1] * x.shape[3] * x.element_size() for x in (self.keys, self.values))
 
-    def _first_seen(self) -> int:
-        if self._sliding is None:
-            return self._window.first
-        return max(self._window.first, self._window.end - self._sliding + 1)
+    @property
+    def _seen(self) -> int:
+        """The first column that the step may attend to."""
+        table = self._table
+        narrow = self.window is not None and not table.fixed
+        return max(table.low, table.end - (self.window or 0) + 1) if narrow else table.low
 
-    def _moved(
-        self, old: torch.Tensor, rows: int, columns: int, shift: int, by_value: bool = False
-    ) -> torch.Tensor:
-        """`old` resized and shifted; in place if it has the size already, as new memory costs page faults."""
-        window, shape = self._window, (rows, old.shape[1], columns, old.shape[3])
-        kept = old[: window.rows, :, window.first : window.end]
+    def _moved(self, old: torch.Tensor, rows: int, columns: int, shift: int) -> torch.Tensor:
+        """In place if the size is right, as new memory costs page faults."""
+        table, shape = self._table, (rows, old.shape[1], columns, old.shape[3])
+        kept = old[: len(table.lengths), :, table.first : table.end]
         if old.shape == shape:
             new, kept = old, kept.clone()
+            new.zero_()
         else:
-            new = attention.stored(shape, old) if by_value else old.new_empty(shape)
-        new[: window.rows, :, : window.first + shift] = 0
-        new[: window.rows, :, window.first + shift : window.end + shift] = kept
-        new[: window.rows, :, window.end + shift :] = 0
+            new = old.new_zeros(shape)
+        new[: len(kept), :, table.first + shift : table.end + shift] = kept
         return new
 
 
 class StateLayer(LinearAttentionLayer):
     """Convolution and recurrent states, which have no columns: one state per row sums up all its tokens."""
 
-    def start(self, source: Any) -> None:
-        for fact in STATE_FACTS:
+    def __init__(self, source: Any) -> None:
+        super().__init__(source.number_of_states)
+        for fact in FACTS:
             setattr(self, fact, dict(getattr(source, fact)))
         self.dtype, self.device = source.dtype, source.device
-        self._keep(source, lambda _, theirs: theirs[:0])
+        self._combine(source, lambda _, theirs: theirs[:0])
 
     def put(self, row: int, source: Any) -> None:
-        self._keep(source, lambda mine, theirs: torch.cat([mine[:row], theirs]))
+        self._combine(source, lambda mine, theirs: torch.cat([mine[:row], theirs]))
 
-    def drop(self, row: int, rows: int) -> None:
-        order = [rows - 1 if at == row else at for at in range(rows - 1)]
-        self._keep(self, lambda mine, _: mine[order])
+    def drop(self, row: int, last: int) -> None:
+        order = [last if at == row else at for at in range(last)]
+        self._combine(self, lambda mine, _: mine[order])
 
-    def _keep(self, source: Any, combine: Any) -> None:
-        mine: Any
-        for mine, theirs in (
-            (self.conv_states, source.conv_states),
-            (self.recurrent_states, source.recurrent_states),
-        ):
-            for index, state in theirs.items():
-                if state is not None:
-                    mine[index] = combine(mine[index], state)
+    def _combine(self, source: Any, combine: Any) -> None:
+        for name in STATES:
+            mine = getattr(self, name)
+            mine.update(
+                {at: combine(mine[at], x) for at, x in getattr(source, name).items() if x is not None}
+            )
 
 
 class BatchCache(Cache):
-    """Has the kinds of layers that the first row's cache has; rows are copied in from their prefills'."""
+    """Has the kinds of layers that the first row's cache has; rows are copied in from their prompts'."""
 
-    def __init__(self, first: Any, columns: int, ours: bool) -> None:
-        """`ours`: see AlignedLayer.
+    def __init__(
+        self,
+        first: Any,
+        *,
+        fixed: bool = False,
+        columns: int = GRAIN,
+        limit: int = 2**10,
+        tokens: int = 2**40,
+    ) -> None:
+        """Memory comes in multiples of `columns`, for at most `limit` rows and `tokens` of them all.
 
         Raises BatchingError for a kind of cache or layer that rows cannot share.
         """
         if type(first) is not DynamicCache:
             raise BatchingError(f"its cache is a {type(first).__name__}")
-        self.window = RowWindow(columns)
+        self.table = RowTable(fixed=fixed)
+        super().__init__(layers=[self._like(layer) for layer in first.layers])
+        self.kv = [layer for layer in self.layers if isinstance(layer, KVLayer)]
+        self.states = [layer for layer in self.layers if isinstance(layer, StateLayer)]
         self.torn = False
         """Whether an exception left some layers changed and others not."""
-        super().__init__(layers=[_shared(layer, self.window, ours) for layer in first.layers])
-        for mine, theirs in self._pairs(first):
-            mine.start(theirs)
+        self._columns, self._limit, self._tokens = columns, limit, tokens
 
-    def join(self, row: Any, length: int, limit: int, tokens: int) -> None:
-        """Copy a prefilled prompt in; a full cache doubles its rows, up to `limit`. Raises BatchingError.
+    def _like(self, layer: Any) -> Any:
+        if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
+            return KVLayer(self.table, layer)
+        if type(layer) is LinearAttentionLayer:
+            return StateLayer(layer)
+        if type(layer) is DummyLayer:
+            return DummyLayer()  # type: ignore[no-untyped-call]
+        raise BatchingError(f"its cache has layers of the kind {type(layer).__name__}")
 
-        Rows to come are given memory only as far as `tokens` in all allow it.
-        """
-        window, rows = self.window, self.window.rows + 1
-        for mine, theirs in self._pairs(row):
-            if isinstance(mine, AlignedLayer):
-                mine.check(theirs, length)
-        self.torn = True
-        shift = self._shift_for(rows, length)
-        self._make_room(rows, min(limit, tokens // (window.end + shift + 1)), shift)
-        for mine, theirs in self._pairs(row):
-            mine.put(rows - 1, theirs)
-        window.enter(length)
-        self.torn = False
+    def join(self, row: Any, length: int) -> None:
+        """Copy a prompt's cache in. Raises BatchingError; after any other error the rows are lost."""
+        table = self.table
+        for layer in row.layers:
+            keys = layer.keys if isinstance(layer, DynamicLayer) else None
+            if keys is not None and keys.shape[2] != length:
+                raise BatchingError(f"a layer holds {keys.shape[2]} columns for a prompt of {length} tokens")
+        self._make_room(len(table.lengths) + 1, length)
+        for mine, theirs in zip(self.layers, row.layers, strict=True):
+            if not isinstance(mine, DummyLayer):
+                mine.put(len(table.lengths), theirs)  # type: ignore[union-attr]
+        table.lengths.append(length)
 
     def leave(self, row: int) -> None:
-        for layer in self.layers:
-            if isinstance(layer, AlignedLayer):
-                layer.drop(row)
-            elif isinstance(layer, StateLayer):
-                layer.drop(row, self.window.rows)
-        self.window.leave(row)
+        lengths, last = self.table.lengths, len(self.table.lengths) - 1
+        for layer in (*(self.kv if row != last else ()), *self.states):
+            layer.drop(row, last)
+        lengths[row] = lengths[last]
+        lengths.pop()
+        if not lengths:
+            self.table.end = 0
 
-    def past(self, row: int) -> KVSlices:
-        """All that a row has seen: a view of its columns, and a copy of its states."""
-        return KVSlices(
-            tuple(layer.columns(row) for layer in self.aligned),
-            tuple(RecurrentState.of(layer, row) for layer in self.layers if isinstance(layer, StateLayer)),
-        )
+    def before_step(self) -> None:
+        """Room for the step's column, and what the step computes over."""
+        table, count = self.table, len(self.table.lengths)
+        self._make_room(count, 0)
+        rows, columns = self.size
+        if table.fixed:
+            table.rows, table.low, table.high = min(rows, 1 << (count - 1).bit_length()), 0, columns
+        else:
+            table.rows, table.low = count, table.first // GRAIN * GRAIN
+            table.high = min(columns, (table.end // GRAIN + 1) * GRAIN)
 
-    def before_step(self, *, narrow: bool = False) -> None:
-        """Make sure that there is memory for the step's column, and not for far more where it is `narrow`."""
-        window, rows = self.window, self.window.rows
-        most = 2 * window.room(window.end - window.first + 1)
-        too_wide = narrow and window.first and self._holds(rows, most + 1)
-        if too_wide or not self._holds(rows, window.end + 1):
-            self.torn = True
-            self._make_room(rows, rows, -window.first)
-            self.torn = False
+    def after_step(self) -> None:
+        self.table.lengths = [length + 1 for length in self.table.lengths]
+        self.table.end += 1
 
-    def trim(self) -> None:
-        """Give back the memory of rows that have left; the longest remaining row moves to column 0."""
-        self.torn = True
-        shift = -self.window.first
-        for layer in self.aligned:
-            layer.make_room(self.window.rows, self.window.room(self.window.end + shift + 1), shift)
-        self.window.move(shift)
-        self.torn = False
+    def past(self, row: int) -> Past:
+        """All that a row has seen: views of its columns until the next change, and copies of its states."""
+        table = self.table
+        own = slice(table.end - table.lengths[row], table.end)
+        columns = [(one.keys[row : row + 1, :, own], one.values[row : row + 1, :, own]) for one in self.kv]
+        return Past(tuple(columns), tuple(RecurrentState.copied(layer, row) for layer in self.states))
 
     @property
-    def recurrent(self) -> bool:
-        """Whether some layer keeps a recurrent state, which a step that fails midway leaves half updated."""
-        return any(isinstance(layer, StateLayer) for layer in self.layers)
+    def size(self) -> tuple[int, int]:
+        """Rows and columns that there is memory for."""
+        shape = self.kv[0].keys.shape if self.kv else (len(self.table.lengths), 0, self.table.end + 1)
+        return shape[0], shape[2]
 
     @property
     def column_bytes(self) -> Counter[torch.device]:
         """Memory of one token of one row on each device."""
-        by_device = Counter[torch.device]()
-        for layer in self.aligned:
-            by_device[layer.keys.device] += layer.column_bytes
-        return by_device
+        sizes = Counter[torch.device]()
+        for layer in self.kv:
+            sizes[layer.keys.device] += layer.column_bytes
+        return sizes
 
-    def _shift_for(self, rows: int, length: int) -> int:
-        """Columns that the present rows move right; back to column 0 if columns or rows run out."""
-        shift = self.window.shift_for(length)
-        if self._holds(rows, self.window.end + shift + 1):
-            return shift
-        longest = self.window.end - self.window.first
-        return max(longest, length) - self.window.end
+    def _make_room(self, rows: int, length: int) -> None:
+        """Room for so many rows, one of `length` before the step's column, and that column.
 
-    def _holds(self, rows: int, columns: int) -> bool:
-        sizes = [layer.size for layer in self.aligned]
-        return all(rows <= have_rows and columns <= have for have_rows, have in sizes)
-
-    def _make_room(self, rows: int, limit: int, shift: int) -> None:
-        """Move the present rows by `shift` columns, with room for `rows` and one column behind them all.
-
-        After a move back to the start, and for a first row, there are columns for many steps. Memory that is
-        too small then, or far too large, is allocated anew, for up to twice as many rows but at most `limit`.
+        Where there is none, all rows move back to column 0, if need be into memory that has a quarter more
+        columns than are in use. Captured steps compute over all of it: there it is not left far too wide.
         """
-        needed, room = self.window.end + shift + 1, self.window.room
-        continued = shift >= 0 and self.window.rows > 0
-        least, most = (needed, math.inf) if continued else (room(needed), room(room(needed)))
-        for layer in self.aligned:
-            have_rows, have = layer.size
-            if rows > have_rows or not least <= have <= most:
-                layer.make_room(max(rows, min(limit, 1 << (rows - 1).bit_length())), room(needed), shift)
-            elif shift:
-                layer.make_room(have_rows, have, shift)
-        self.window.move(shift)
-
-    @property
-    def aligned(self) -> list[AlignedLayer]:
-        return [layer for layer in self.layers if isinstance(layer, AlignedLayer)]
-
-    @property
-    def addresses(self) -> tuple[int, ...]:
-        return tuple(part.data_ptr() for layer in self.aligned for part in (layer.keys, layer.values))
-
-    def _pairs(self, row: Any) -> list[tuple[Any, Any]]:
-        return [
-            (mine, theirs)
-            for mine, theirs in zip(self.layers, row.layers, strict=True)
-            if not isinstance(mine, DummyLayer)
-        ]
-
-
-def _shared(layer: Any, window: RowWindow, ours: bool) -> Any:
-    kind = type(layer)
-    if kind is DynamicLayer:
-        return AlignedLayer(window, None, ours)
-    if kind is DynamicSlidingWindowLayer:
-        return AlignedLayer(window, layer.sliding_window, ours)
-    if kind is LinearAttentionLayer:
-        return StateLayer(layer.number_of_states)
-    if kind is DummyLayer:
-        return DummyLayer()  # type: ignore[no-untyped-call]
-    raise BatchingError(f"its cache has layers of the kind {kind.__name__}")
+        table, (have_rows, have) = self.table, self.size
+        end, shortest = max(table.end, length), max(table.end - table.first, length)
+        wanted = -(-(shortest + 1 + shortest // 4) // self._columns) * self._columns
+        wide = table.fixed and have > 2 * wanted
+        if rows > have_rows or end + 1 > have or wide:
+            end = shortest
+            if rows > have_rows or wanted > have or have > 2 * wanted:
+                have_rows = max(rows, min(self._limit, 1 << (rows - 1).bit_length(), self._tokens // wanted))
+                have = wanted
+        elif end == table.end:
+            return
+        self.torn = True
+        for layer in self.kv:
+            layer.move(have_rows, have, end - table.end)
+        table.end, self.torn = end, False

@@ -1,34 +1,48 @@
 """The engine's thread, which decides turn by turn which answers join the batch and which leave it.
 
-A turn drops cancelled rows, computes chunks of waiting prompts, several in one pass if they fit, and decodes
-one step for all rows. If `verify` has proved that the model can, the step computes the chunks in its own
-pass. New prompts slow down the rows that decode no more than `PrefillPace` allows.
+    while there is work:
+        cancelled answers leave
+        chunks = next tokens of waiting prompts, as many as decoding rows hardly notice (`Pace`)
+        where the model's chunks can lie beside rows:  one pass over rows and chunks
+        elsewhere, and now and then to measure both:   a pass over the chunks, then one over the rows
+        rows draw a token each; who is over leaves; prompts that are complete join
+
+A pass that fails names no culprit. Prompts are computed again, each by itself; rows of a step are all
+computed again, and each takes steps alone (`TokenSequence.alone`) until it has drawn a token: one that fails
+alone is to blame. Where memory runs out, what is kept for reuse goes first, then there is one row fewer
+(`BatchCapacity.rows`), and one more again once memory has lasted.
 """
 
 import logging
 import threading
-import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous.prefill import Prefilled
-from worker.engines.continuous.prefill_queue import Chunk, ForkedPrefill, PrefillingSequence, PrefillQueue
-from worker.engines.continuous.recovery import Recovery
+from worker.engines.continuous.kv_cache import BatchingError
+from worker.engines.continuous.prefill import Prefill, flat_pass, tiled
 from worker.engines.continuous.reuse_cache import ReuseCache
-from worker.engines.continuous.running_batch import RunningBatch
-from worker.engines.continuous.scheduler import PendingCount, PrefillAdmission, WaitingQueue
+from worker.engines.continuous.runner import Runner
+from worker.engines.continuous.sampling import Choice, Suppressed, greedy, sample_tokens
+from worker.engines.continuous.scheduler import MOST, SMALLEST, BatchCapacity, Pace, WaitingQueue
 from worker.engines.continuous.sequence import TokenSequence
-from worker.engines.continuous.token_budget import BatchCapacity, PassLimits, PrefillPace
 from worker.engines.loading.devices import Devices, compute_on
 from worker.engines.loading.layer_progress import LayerProgress
+from worker.engines.loading.loaded import LoadedModel
+from worker.engines.loading.torch_errors import device_broken, out_of_memory
 from worker.engines.progress import ProgressClock
+from worker.engines.sampling.logprobs import Distribution, distributions
 
 log = logging.getLogger("worker.engines.continuous")
 # How long a process that is ending waits for the last step.
 STOP_S = 5
+
+Chunk = tuple[TokenSequence, Prefill, int]
+"""An answer, its prompt, and up to which of its tokens that is computed."""
+Drawn = tuple[TokenSequence, Choice | Exception, Distribution | None]
 
 
 class Loop:
@@ -36,26 +50,27 @@ class Loop:
 
     def __init__(
         self,
-        stacks: LayerProgress,
-        devices: Devices,
-        running: RunningBatch,
+        loaded: LoadedModel,
+        runner: Runner,
         reuse: ReuseCache,
         capacity: BatchCapacity,
-        pace: PrefillPace,
-        prefilling: PrefillQueue,
+        pace: Pace,
+        *,
+        flat: bool,
+        mixes: bool,
     ) -> None:
+        """`flat`: whether one pass may compute several prompts, `mixes`: and also a step."""
         self.progress = ProgressClock()
-        self._stacks = stacks
-        self._devices = devices
-        self._running = running
-        self._reuse = reuse
-        self._capacity = capacity
-        self._pace = pace
+        self.broken = ""
+        """The error that broke the device; empty while it works."""
+        self._stacks, self._devices = LayerProgress(loaded.network), Devices(loaded.network)
+        self._suppressed = Suppressed(loaded.suppressed)
+        self._runner, self._reuse, self._capacity, self._pace = runner, reuse, capacity, pace
+        self._flat, self._mixes = flat, mixes
         self._line = WaitingQueue()
-        self._prefilling = prefilling
-        self._admission = PrefillAdmission(capacity, reuse, prefilling)
-        self._unanswered = PendingCount(self.progress)
-        self._recovery = Recovery(self._line, prefilling, running, capacity, reuse, self._unanswered)
+        self._prefilling: dict[TokenSequence, Prefill] = {}
+        self._running: list[TokenSequence] = []
+        self._ended: list[tuple[TokenSequence, Finish | Exception]] = []
         processors = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, args=(processors,), name="engine", daemon=True)
 
@@ -72,7 +87,6 @@ class Loop:
         """Wait until all are finished. Raises the failure of the first one that failed, and DeviceBroken."""
         if self.broken:
             raise DeviceBroken(self.broken)
-        self._unanswered.come(len(answers))
         self._line.join(answers)
         return [answer.future.result() for answer in answers]
 
@@ -83,24 +97,103 @@ class Loop:
 
     @property
     def prompt_s(self) -> float:
-        """Seconds of one prompt's own, as those that were begun lately took them."""
+        """Seconds of one prompt's own, as lately."""
         return self._pace.prompt_s
-
-    @property
-    def broken(self) -> str:
-        """What broke the device, or nothing."""
-        return self._recovery.broken
 
     @torch.inference_mode()
     def _run(self, processors: int) -> None:
         compute_on(processors)
-        while self._prefilling.sequences or self._running.answers or self._line.wait():
+        while self._everybody or self._line.wait():
+            self.progress.start()
             try:
                 self._turn()
+                if self.broken:
+                    raise DeviceBroken(self.broken)
             except Exception as error:
                 # The outermost frame of this thread: whatever went wrong, nobody may wait for ever.
                 log.exception("a turn of the engine failed")
-                self._recovery.fail_all(error)
+                self._fail_all(error)
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Once there is rest: who gets an answer may look right then whether the engine works."""
+        self.progress.tick()
+        if not self._everybody and not len(self._line):
+            self.progress.rest()
+        ended, self._ended = self._ended, []
+        for answer, result in ended:
+            if isinstance(result, Exception):
+                answer.future.set_exception(result)
+            else:
+                answer.future.set_result(result)
+
+    @property
+    def _everybody(self) -> list[TokenSequence]:
+        """Answers that have a row, or will have one."""
+        return [*self._running, *self._prefilling]
+
+    def _turn(self) -> None:
+        for answer in [*self._everybody, *self._line.waiting()]:
+            if answer.cancelled:
+                self._fail(answer, Cancelled())
+        self._pace.turn(min(self._capacity.rows, len(self._everybody) + len(self._line)))
+        chunks = self._chunks()
+        if self._mixes and self._running and chunks and self._join(chunks) and self._pace.mixes():
+            self._step(chunks)
+            return
+        for together in [chunks] if self._join(chunks) else [[chunk] for chunk in chunks]:
+            self._pass(together)
+        if self._running:
+            self._step([])
+
+    # What of waiting prompts the coming pass computes.
+
+    def _chunks(self) -> list[Chunk]:
+        """In order of arrival; prompts are prepared as they are needed."""
+        chosen, used, hurried = list[Chunk](), 0, bool(self._running)
+        rows = len(self._running) if self._mixes else 0
+        while (left := tiled(rows + (self._pace.tokens if hurried else self._pace.enough)) - rows - used) > 0:
+            if len(chosen) == len(self._prefilling):
+                if (chosen and hurried and self._pace.over) or not self._begin():
+                    break
+                continue
+            answer, prefill = list(self._prefilling.items())[len(chosen)]
+            end = prefill.end(left if hurried or chosen else MOST)
+            end = prefill.length if prefill.length - end < SMALLEST else end
+            if chosen and end - prefill.done > left + SMALLEST:
+                break  # Its next possible cut is far away: it waits until it is the first.
+            chosen.append((answer, prefill, end))
+            used += end - prefill.done
+        return chosen
+
+    def _begin(self) -> bool:
+        """Prepare the next prompt in line; False where there is none, or no room for its answer."""
+        answer = next(iter(self._line.waiting()), None)
+        if answer is None or not self._capacity.admits(answer, self._everybody) or self._follows(answer):
+            return False
+        if not self._line.take(answer):
+            return True  # one before it was put back, or arrived earlier
+        started = self._pace.clock()
+        with self._blames(answer), self._computing([answer]):
+            computed = answer.siblings.prefill
+            if computed is None:
+                self._prefilling[answer] = answer.prefill(self._reuse)
+                self._pace.begun(self._pace.clock() - started)
+            else:
+                answer.fork(computed)
+                self._enter(answer, computed)
+        return True
+
+    def _follows(self, answer: TokenSequence) -> bool:
+        """Whether it can reuse a prompt that is being computed."""
+        same = any(other.siblings is answer.siblings for other in self._prefilling)
+        return same or self._reuse.follows(answer.content, [other.content for other in self._prefilling])
+
+    def _join(self, chunks: Sequence[Chunk]) -> bool:
+        """Whether one flat pass can compute them."""
+        return self._flat and bool(chunks) and all(one.joins(chunks[0][1]) for _, one, _ in chunks)
+
+    # Passes over prompts, and steps.
 
     @contextmanager
     def _computing(self, answers: Sequence[TokenSequence]) -> Iterator[None]:
@@ -114,150 +207,249 @@ class Loop:
         with self._stacks.after_each(lives):
             yield
 
-    def _turn(self) -> None:
-        self._let_go()
-        self._pace.turn(self._expected)
-        chunks = self._chunks()
-        while not chunks and self._advance() and self._pace.lasts():
-            pass
-        if self._running.answers:
-            self._step(chunks)
-
-    @property
-    def _expected(self) -> int:
-        """Rows that will decode once the waiting answers have joined."""
-        return min(self._capacity.rows, len(self._recovery.sequences) + len(self._line))
-
-    def _advance(self) -> bool:
-        """Compute a pass over waiting prompts; False if there was none."""
-        self._fork()
-        self._begin()
-        if waiting := bool(self._prefilling.sequences):
-            self._pass()
-        return waiting
-
-    @property
-    def _limits(self) -> PassLimits:
-        return self._pace.limits(hurried=bool(self._running.answers)).within(self._prefilling.longest)
-
-    def _let_go(self) -> None:
-        """Cancelled rows leave before anything more is computed for them."""
-        for answer in self._line.take_cancelled() + [
-            suspended for suspended in self._recovery.sequences if suspended.cancelled
-        ]:
-            self._recovery.fail(answer, Cancelled())
-
-    def _chunks(self) -> list[Chunk]:
-        """Chunks of waiting prompts for the coming step to compute in its pass."""
-        if not (self._running.answers and self._prefilling.mixes):
-            return []
-        self._fork()
-        if not self._pace.mixes(len(self._running.answers)):
-            return []
-        self._begin()
-        # The limits are read again: preparing the prompts used up some of the time that rows may wait.
-        return self._prefilling.chunks(self._limits.tokens, len(self._running.answers))
-
-    def _begin(self) -> None:
-        """Prepare the waiting prompts that the next pass can compute."""
-        waiting, started = self._line.waiting(), time.perf_counter()
-        chosen = waiting and self._admission.next(waiting, self._running.answers, self._limits)
-        if not chosen:
-            return
-        with self._computing(chosen), self._reuse.encoding_ahead([answer.content for answer in chosen]):
-            before = self._prefilling.tokens
-            for answer in chosen:
-                if not self._line.take(answer):
-                    break  # one before it was put back, or arrived earlier
-                with self._recovery.blames(answer):
-                    self._prefilling.add(answer, answer.prefill(self._reuse))
-        # A device has computed what it began: each prompt's ids were read from it.
-        tokens = max(0, self._prefilling.tokens - before)
-        self._pace.begun(len(chosen), tokens, time.perf_counter() - started)
-
-    def _fork(self) -> None:
-        """Let waiting siblings of the prompt that was computed last join at once."""
-        while self._prefilling.forked is not None and (answer := self._line.head()) is not None:
-            if self._prefilling.forked.siblings is not answer.siblings or not self._admission.admits(
-                answer, self._recovery.sequences
-            ):
-                return
-            if not self._line.take(answer):
-                return
-            with self._recovery.blames(answer):
-                answer.fork(self._prefilling.forked.prefill)
-                answer.first(self._prefilling.forked.prefilled.logits)
-                self._enter(answer, self._prefilling.forked)
-
-    def _pass(self) -> None:
-        together, started = self._prefilling.next(self._limits), time.perf_counter()
-        tokens = together.tokens
+    def _pass(self, chunks: Sequence[Chunk]) -> None:
+        tokens, started = sum(end - prefill.done for _, prefill, end in chunks), self._pace.clock()
+        joint = self._join(chunks)
         try:
-            with self._computing(together.answers):
-                prefilled = together.compute()
+            with self._computing([answer for answer, *_ in chunks]):
+                if joint:
+                    flat_pass(None, [(prefill, end) for _, prefill, end in chunks])
+                for _, prefill, end in () if joint else chunks:
+                    prefill.advance(end)
                 # Nothing is read where a prompt is not complete, and the next step would pay for its time.
                 self._devices.wait()
-        except Cancelled as left:
-            for answer in together.answers:
-                self._recovery.fail(answer, left)
-            return
         except Exception as error:
             # The outermost frame of a pass: what it raises may be one prompt's fault, or nobody's.
-            self._recovery.pass_failed(together, error)
+            if joint and not isinstance(error, Cancelled):
+                self._each_alone(chunks, error)
+            else:
+                for answer, *_ in chunks:
+                    self._blame(answer, error)
             return
-        self._pace.prefilled(tokens, time.perf_counter() - started)
-        self._prefilling.lasted(len(prefilled), tokens)
+        self._pace.computed(tokens, self._pace.clock() - started)
         self.progress.tick()
-        self._arrived(together.sequences, prefilled)
+        self._arrived(chunks)
 
-    def _arrived(self, sequences: Sequence[PrefillingSequence], found: Sequence[Prefilled | None]) -> None:
-        for sequence, prefilled in zip(sequences, found, strict=True):
-            if prefilled is not None:
-                with self._recovery.blames(sequence.answer):
-                    self._arrive(sequence, prefilled)
+    def _each_alone(self, chunks: Sequence[Chunk], error: Exception) -> None:
+        """Compute the prompts of a failed pass once more, each by itself, so that only the one to blame
+        fails.
 
-    def _arrive(self, sequence: PrefillingSequence, prefilled: Prefilled) -> None:
-        self._prefilling.remove(answer := sequence.answer)
-        answer.first(prefilled.logits)
-        self._reuse.keep(answer.content, prefilled)
-        self._enter(answer, ForkedPrefill(answer.siblings, sequence.prefill, prefilled))
+        Raises DeviceBroken.
+        """
+        self._survive(error)
+        log.warning("a pass over %d prompts failed: %s", len(chunks), error)
+        if out_of_memory(error):
+            self._spare()
+        for answer, _, end in chunks:
+            with self._blames(answer), self._computing([answer]):
+                again = self._prefilling[answer] = answer.prefill(self._reuse)
+                again.advance(max(end, again.done + 1))
+                self._arrived([(answer, again, end)])
 
-    def _enter(self, answer: TokenSequence, computed: ForkedPrefill) -> None:
-        waiting = {one.siblings for one in self._line.waiting()}
-        candidates = (one for one in (computed, self._prefilling.forked) if one and one.siblings in waiting)
-        self._prefilling.forked = next(candidates, None)
+    def _arrived(self, chunks: Sequence[Chunk]) -> None:
+        """Prompts that are complete join the rows."""
+        for answer, prefill, _ in chunks:
+            if prefill.done == prefill.length and answer in self._prefilling:
+                with self._blames(answer):
+                    del self._prefilling[answer]
+                    self._pace.arrived(prefill.length - answer.cached)
+                    answer.siblings.prefill = prefill
+                    self._enter(answer, prefill)
+                    self._reuse.keep(answer.content, prefill)
+
+    def _enter(self, answer: TokenSequence, prefill: Prefill) -> None:
+        answer.first(prefill.logits)
+        if all(sibling.begun for sibling in answer.siblings.sequences):
+            answer.siblings.prefill = None
         if answer.over:
-            self._recovery.finish(answer)
+            self._finish(answer)
+            return
+        try:
+            self._runner.join(prefill)
+        except BatchingError:
+            raise
+        except Exception as error:
+            # The outermost frame of a change of all rows: they are lost.
+            self._running.append(answer)
+            self._step_failed(error)
         else:
-            self._running.enter(answer, computed.prefilled)
+            self._running.append(answer)
 
     def _step(self, chunks: Sequence[Chunk]) -> None:
-        rows, started = len(self._running.answers), time.perf_counter()
-        beside, tokens = [chunk.sequence for chunk in chunks], sum(chunk.tokens for chunk in chunks)
+        """One token of every row, with the chunks beside them in one pass."""
+        started, rows = self._pace.clock(), len(self._running)
+        beside = [(prefill, end) for _, prefill, end in chunks]
         try:
-            choices, arrived = self._running.step(chunks)
-            if not choices:
-                self._devices.wait()  # elsewhere drawing does: it reads the logits
+            logits = self._runner.step([answer.next_fed for answer in self._running], beside)
         except Exception as error:
             # The outermost frame of a step: what it raises may be one row's fault, or nobody's.
-            if beside:
-                self._recovery.mixed_failed([sequence.answer for sequence in beside], error)
+            if chunks and not self._runner.torn:
+                # The rows take their step without the prompts.
+                self._pace.separate()
+                self._each_alone(chunks, error)
             else:
-                self._recovery.step_failed(error)
+                self._step_failed(error)
+                self._put_back([answer for answer, *_ in chunks])
             return
-        self._capacity.lasted(rows)
-        self._prefilling.lasted(len(beside), tokens)
+        for answer in self._running:
+            answer.count_fed()
+        if not any(answer.catches_up for answer in self._running):
+            self._capacity.lasted()
+        self._draw(logits)
         self.progress.tick()
-        # If one answer runs out of memory, those after it may be back in line; they draw when they return.
-        for answer, choice, distribution in (one for one in choices if one[0] in self._running):
-            with self._recovery.blames(answer):
+        if not chunks:
+            self._pace.stepped(rows, self._pace.clock() - started)
+        self._arrived(chunks)
+
+    def _draw(self, logits: torch.Tensor) -> None:
+        try:
+            drawn = self._drawn(logits)
+            if not drawn:
+                self._devices.wait()  # elsewhere drawing does: it reads the logits
+        except Exception as error:
+            # The outermost frame of drawing for all rows.
+            self._step_failed(error)
+            return
+        for answer, choice, distribution in drawn:
+            with self._blames(answer):
                 answer.take(choice, distribution)
                 if answer.over:
-                    self._recovery.finish(answer)
-                else:
-                    self._recovery.acquit(answer)
-        if chunks:
-            self._pace.mixed()
-        else:
-            self._pace.stepped(rows, time.perf_counter() - started)
-        self._arrived(beside, arrived)
+                    self._finish(answer)
+                elif answer.alone:
+                    self._acquit(answer)
+
+    def _drawn(self, logits: torch.Tensor) -> list[Drawn]:
+        """The next token of each row that does not catch up, or the error of drawing it."""
+        drawing = {row: answer for row, answer in enumerate(self._running) if not answer.catches_up}
+        counts = {row: one.top_logprobs for row, one in drawing.items() if one.top_logprobs is not None}
+        some = distributions(logits[list(counts)].to(torch.float32), list(counts.values())) if counts else []
+        reported = dict(zip(counts, some, strict=True))
+        chosen: dict[int, Choice | Exception] = {}
+        plain = [row for row, answer in drawing.items() if answer.sampler.plain]
+        others = [row for row in drawing if row not in plain]
+        if others:
+            samplers = [drawing[row].sampler for row in others]
+            # `greedy` may overwrite what it is given: these come first, with a copy.
+            own = logits[others].to(torch.float32)
+            chosen.update(zip(others, sample_tokens(samplers, own), strict=True))
+        if plain:
+            own = logits if len(plain) == len(logits) else logits[plain]
+            chosen.update(zip(plain, greedy(own, self._suppressed), strict=True))
+        return [(answer, chosen[row], reported.get(row)) for row, answer in drawing.items()]
+
+    # Ends and failures.
+
+    def _finish(self, answer: TokenSequence) -> None:
+        finish = answer.finish()
+        if answer in self._running:
+            row = self._running.index(answer)
+            self._reuse.keep_answer(answer.content, answer.fed, lambda: self._runner.past(row))
+        self._ended.append((answer, finish))
+        self._remove(answer)
+
+    def _fail(self, answer: TokenSequence, error: Exception) -> None:
+        siblings = answer.siblings
+        siblings.failure, siblings.prefill = siblings.failure or error, None
+        self._ended.append((answer, siblings.failure))
+        self._remove(answer)
+
+    def _fail_all(self, error: Exception) -> None:
+        everybody = [*self._everybody, *self._line.waiting()]
+        self._running, self._prefilling = [], {}
+        self._runner.clear()
+        for answer in everybody:
+            self._fail(answer, error)
+
+    @contextmanager
+    def _blames(self, answer: TokenSequence) -> Iterator[None]:
+        """The outermost frame of work for one answer: what it raises ends that answer, and no other.
+
+        Raises DeviceBroken.
+        """
+        try:
+            yield
+        except DeviceBroken:
+            raise
+        except Exception as error:
+            self._blame(answer, error)
+
+    def _blame(self, answer: TokenSequence, error: Exception) -> None:
+        """End the answer, or let it wait if others took the memory. Raises DeviceBroken."""
+        self._survive(error)
+        others = [other for other in self._everybody if other is not answer]
+        if not out_of_memory(error) or (answer.alone and not others):
+            self._fail(answer, error)
+            return
+        log.warning("no memory for one answer beside %d others", len(others))
+        answer.alone = not others
+        self._put_back([answer])
+        self._capacity.ran_out(len(others), spared=self._spare())
+
+    def _step_failed(self, error: Exception) -> None:
+        """Raises DeviceBroken."""
+        self._survive(error)
+        rows, scarce = self._running, out_of_memory(error)
+        log.warning("a step of %d rows failed: %s", len(rows), error)
+        self._lose_rows()
+        if len(rows) == 1 and (rows[0].alone or not scarce):
+            self._fail(rows[0], error)
+            return
+        if scarce:
+            self._capacity.ran_out(len(rows) - 1, spared=self._spare())
+        for answer in rows:
+            answer.alone = not scarce or len(rows) == 1
+
+    def _acquit(self, answer: TokenSequence) -> None:
+        """The others that were in the failed step take theirs alone before any row goes on."""
+        answer.alone = False
+        if any(other.alone for other in self._line.waiting()):
+            self._remove(answer)
+            self._line.put_behind_suspects(answer)
+
+    def _survive(self, error: Exception) -> None:
+        """Let go of what was computed where it was raised, before memory is given back and more is asked for.
+
+        Raises DeviceBroken.
+        """
+        traceback.clear_frames(error.__traceback__)
+        if device_broken(error):
+            self.broken = str(error)
+            raise DeviceBroken(self.broken) from error
+
+    def _spare(self) -> bool:
+        """Give back what is kept for reuse and by idle graphs; False if there was nothing."""
+        idle = self._runner.cache is not None and not self._running
+        if idle:
+            self._runner.clear()
+        kept = self._reuse.give_back()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return idle or kept
+
+    def _put_back(self, answers: Sequence[TokenSequence]) -> None:
+        """Put answers back in line; prefilled again, they feed the tokens they have, and nothing is lost."""
+        for answer in answers:
+            self._remove(answer)
+        self._line.put_back(answers)
+
+    def _lose_rows(self) -> None:
+        rows, self._running = self._running, []
+        self._runner.clear()
+        self._line.put_back(sorted(rows, key=lambda answer: answer.row.arrived))
+
+    def _remove(self, answer: TokenSequence) -> None:
+        """Take the answer out of wherever it is; raises nothing, so that nobody is forgotten."""
+        self._line.leave(answer)
+        self._prefilling.pop(answer, None)
+        if answer not in self._running:
+            return
+        row, last = self._running.index(answer), self._running.pop()
+        if last is not answer:
+            self._running[row] = last
+        try:
+            self._runner.leave(row)
+        except Exception as error:
+            # The outermost frame of leaving: the remaining ones are computed again.
+            log.warning("a row could not leave the batch: %s", error)
+            self._lose_rows()
+            self.broken = str(error) if device_broken(error) else self.broken

@@ -1,110 +1,117 @@
-"""What a prompt says and shows, token by token, so that a later prompt can be compared with it for reuse."""
+"""What a prompt says and shows, token by token, so that a later prompt can be compared with it for reuse.
+
+A picture, a sound or a video is a mark on each of its placeholders: its digest, and where in it the
+placeholder stands. So what is kept of a prompt's beginning is found again only where all that it showed is
+the same.
+"""
 
 import hashlib
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, starmap, zip_longest
+from itertools import accumulate, groupby, pairwise, zip_longest
 from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
-from transformers import BatchFeature
 
-from shared.errors import CallerError
-from worker.engines.base import Prompt, Samples
-from worker.engines.continuous.model_inputs import SOUNDS, encoder_inputs, numbers
-from worker.engines.continuous.picture_slices import slices
-from worker.engines.continuous.prefix_cache import Mark
+from worker.engines.base import Frames, Prompt, Samples
+from worker.engines.continuous.prefill import PIXELS, CutPoints
 from worker.engines.loading.loaded import LoadedModel
+from worker.engines.loading.transformers_internals import encodes_first
 
-# What later requests to the same model may reuse of a request; `verify.reuse` finds it out.
+# Beginnings shorter than this take longer to copy than to compute.
+FEWEST = 8
+# Of the inputs that hold media the ones of sounds, which generate() leaves to the model.
+SOUNDS = frozenset(name for name in PIXELS if name.startswith(("input_features", "input_values")))
+SHOWN = PIXELS - SOUNDS
+
+Mark = int | tuple[str, int]
+"""A token of a prompt: its id, or for a placeholder its medium's name and its index within that medium."""
 
 
 @dataclass(frozen=True)
 class Reusable:
-    """`beginnings` of prompts with their answers, encoded `pictures`, and whether several are kept `apart`.
+    """What later requests may reuse of a request; `verify` finds it out.
 
-    `slices`: whether what the processor makes of several is what it makes of each, one after the other.
-    `sounds`: whether a prompt may be continued between its sounds. `flaw` says why something is not reused.
+    `beginnings` of prompts with their answers; `apart`: several pictures are told apart, so that a chat goes
+    on where one more is shown; `sounds`: a prompt may be continued between its sounds; `videos`: also of
+    prompts with videos. `flaw` says why something is not reused.
     """
 
     beginnings: bool = False
-    pictures: bool = False
     apart: bool = False
-    slices: bool = False
     sounds: bool = False
+    videos: bool = False
     flaw: str = ""
-
-    @property
-    def anything(self) -> bool:
-        return self.beginnings or self.pictures
 
     @property
     def words(self) -> str:
         """What was proved, in words for the operator."""
-        names = ["beginnings of prompts"] * self.beginnings + ["encoded pictures"] * self.pictures
         why = f" ({self.flaw})" if self.flaw else ""
-        return f"reuses {' and '.join(names) or 'nothing'}{why}"
-
-
-@dataclass(frozen=True)
-class ProcessedPicture:
-    """One picture: how many placeholder `tokens` it has, and what the processor made of it by itself.
-
-    `inputs` is None if the picture was already kept encoded when the prompt was prepared.
-    """
-
-    digest: str
-    tokens: int
-    inputs: Any
+        return f"reuses {'beginnings of prompts' if self.beginnings else 'nothing'}{why}"
 
 
 @dataclass(frozen=True)
 class PromptContent:
     """A prompt as this engine takes it; `inputs` are the processor's, for the whole prompt.
 
-    Without `marks` nothing of the prompt is reused. Without `shown` its pictures cannot be told apart and are
-    reused all together or not at all. `places` are its pictures' placeholders. It cannot be cut
-    within one of `sound_ranges`.
+    Without `marks` nothing of it is reused. `pictures` are the placeholders of each picture and the pieces
+    that it became, where these can be told. A cut within one of `whole` would lose what it shows.
     """
 
     inputs: Any
     scope: str = ""
     marks: tuple[Mark, ...] = ()
-    shown: tuple[ProcessedPicture, ...] = ()
+    pictures: Sequence[tuple[int, int]] = ()
     places: Sequence[int] = ()
-    sound_ranges: Sequence[range] = ()
+    sounds: Sequence[range] = ()
+    whole: Sequence[range] = ()
 
-    def behind(self, start: int) -> tuple[Sequence[ProcessedPicture], int]:
-        """The pictures that do not end within the first `start` tokens, and the other ones' placeholders."""
-        pictures_before = bisect_left(self.places, start)
-        skipped = 0
-        for number, picture in enumerate(self.shown):
-            if skipped + picture.tokens > pictures_before:
-                return self.shown[number:], skipped
-            skipped += picture.tokens
-        return (), skipped
+    def behind(self, start: int) -> dict[str, Any]:
+        """The inputs without media whose placeholders are all among the first `start` tokens."""
+        heard = sum(sound.stop <= start for sound in self.sounds)
+        seen = not self.places or self.places[-1] < start
+        known = (SHOWN if seen else frozenset()) | (SOUNDS if heard == len(self.sounds) else frozenset())
+        rest = {name: value for name, value in self.inputs.items() if name not in known}
+        return rest | {name: value[heard:] for name, value in rest.items() if heard and name in SOUNDS}
 
-    def sounds_behind(self, start: int) -> dict[str, Any]:
-        """The inputs of the sounds that do not end within the first `start` tokens."""
-        known = sum(sound.stop <= start for sound in self.sound_ranges)
-        if known == len(self.sound_ranges):
-            return {}
-        return {name: value[known:] for name, value in self.inputs.items() if name in SOUNDS}
+    def unknown(self, start: int, names: Iterable[str]) -> tuple[dict[str, torch.Tensor], int]:
+        """The encoder's inputs, of these `names`, for the pictures that do not end within the first `start`
+        tokens, and the placeholders of the others; nothing where these are none, or cannot be told apart.
+        """
+        ends = [0, *accumulate(tokens for tokens, _ in self.pictures)]
+        known = sum(self.places[end - 1] < start for end in ends[1:])
+        pieces = [count for _, count in self.pictures]
+        # Some inputs have a row for each picture, others one for each of its pieces.
+        behind = {len(pieces): known, sum(pieces): sum(pieces[:known])}
+        own = {name: self.inputs[name] for name in names if name in self.inputs}
+        told = all(torch.is_tensor(value) and value.ndim and len(value) in behind for value in own.values())
+        if not (own and told and 0 < known < len(pieces)):
+            return {}, 0
+        return {name: value[behind[len(value)] :] for name, value in own.items()}, ends[known]
+
+    def cuts(self, cut_points: CutPoints) -> Callable[[int], bool]:
+        """A function that tells whether the prompt may be continued after so many of its tokens.
+
+        `cut_points` are those of a model whose prompts can be cut.
+        """
+        inside = [isinstance(one, tuple) and isinstance(two, tuple) for one, two in pairwise(self.marks)]
+
+        def allows(at: int) -> bool:
+            if at < FEWEST or any(one.start < at < one.stop for one in self.whole):
+                return False
+            return cut_points is CutPoints.ANYWHERE or not inside[at - 1]
+
+        return allows
 
 
 class ContentReader:
     """Safe to use from several threads."""
 
-    def __init__(
-        self, loaded: LoadedModel, reusable: Reusable, known_tokens: Callable[[str, str], int | None]
-    ) -> None:
-        """`known_tokens(scope, digest)` returns the placeholders of a picture that is kept, else None."""
-        self._loaded = loaded
-        self._what = reusable
-        self._known = known_tokens
-        self._encodes = reusable.pictures and bool(encoder_inputs(loaded.network))
+    def __init__(self, loaded: LoadedModel, reusable: Reusable) -> None:
+        self._loaded, self._what = loaded, reusable
+        self._encodes = encoder_inputs(loaded.network)
 
     def content(
         self,
@@ -112,120 +119,95 @@ class ContentReader:
         pictures: Sequence[Picture],
         scope: str | None,
         sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
         files: Sequence[str | None] = (),
     ) -> PromptContent:
         """`files` are the digests of the pictures' files, where they are known."""
-        if scope is None:
-            return PromptContent(prompt.inputs)
-        if not self._what.anything or _unmarked(prompt, pictures, sounds):
-            return PromptContent(prompt.inputs, scope)
-        ids: list[int] = prompt.inputs["input_ids"][0].tolist()
-        digests, renderer = [*starmap(_digest, zip_longest(pictures, files))], self._loaded.renderer
-        shown = self._processed_pictures(prompt, list(zip(digests, pictures, strict=True)), scope)
-        owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
-        owners = owners or ["+".join(digests)] * prompt.image_tokens
-        sound_owners, sound_ranges = self._sound_ranges(prompt, ids, sounds)
-        named = {renderer.image_id: iter(owners), renderer.sound_input.id: iter(sound_owners)}
-        places = [at for at, id_ in enumerate(ids) if id_ == renderer.image_id]
-        return PromptContent(prompt.inputs, scope, _marks(ids, named), shown, places, sound_ranges)
-
-    def _processed_pictures(
-        self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
-    ) -> tuple[ProcessedPicture, ...]:
-        if not pictures or not self._encodes or (len(pictures) > 1 and not self._what.apart):
-            return ()
-        if len(pictures) == 1:
-            return (ProcessedPicture(pictures[0][0], prompt.image_tokens, prompt.inputs),)
-        if self._what.slices and (shown := self._exact_slices(prompt, pictures)):
-            return shown
-        return self._singles(prompt, pictures, scope) or self._slices(prompt, len(pictures))
-
-    def _exact_slices(
-        self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]]
-    ) -> tuple[ProcessedPicture, ...]:
-        parts = slices(self._loaded, prompt, [picture.size for _, picture in pictures])
-        # One for each picture, or none.
-        named = zip(pictures, parts, strict=False)
-        return tuple(ProcessedPicture(digest, part.tokens, part.inputs) for (digest, _), part in named)
-
-    def _singles(
-        self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
-    ) -> tuple[ProcessedPicture, ...]:
-        try:
-            single = {
-                digest: self._single(digest, picture, scope) for digest, picture in dict(pictures).items()
-            }
-        except CallerError:
-            return ()  # the model takes no picture without other content
-        counts = tuple(single[digest] for digest, _ in pictures)
-        # Some processors cut a picture differently when the prompt has others.
-        return counts if sum(one.tokens for one in counts) == prompt.image_tokens else ()
-
-    def _slices(self, prompt: Prompt, count: int) -> tuple[ProcessedPicture, ...]:
-        """Each picture's part of what the processor made of all; empty if it cannot be told.
-
-        Its digest says also how the picture was cut.
-        """
-        tokens = self._loaded.renderer.picture_token_counts(prompt.inputs, count)
-        accepted = encoder_inputs(self._loaded.network)
-        inputs = {name: value for name, value in sorted(prompt.inputs.items()) if name in accepted}
-        own = {
-            name: value for name, value in inputs.items() if torch.is_tensor(value) and len(value) == count
+        media = bool(pictures or videos), bool(sounds)
+        unmarked = media != (bool(prompt.image_tokens), bool(prompt.audio_tokens))
+        if scope is None or unmarked or not self._what.beginnings or (videos and not self._what.videos):
+            return PromptContent(prompt.inputs, scope or "")
+        ids, renderer = prompt.inputs["input_ids"][0].tolist(), self._loaded.renderer
+        shown = [_digest(*one) for one in zip_longest(pictures, files)]
+        filmed = [_digest_of(repr(video).encode(), video.pixels) for video in videos]
+        counts = self._picture_tokens(prompt, pictures) if not videos else []
+        runs = _runs(ids, renderer.sound_input.id) if sounds else []
+        named = {
+            renderer.video_input.id: _owners([*shown, *filmed], []),
+            renderer.image_id: _owners([*shown, *filmed], counts if self._what.apart else []),
+            renderer.sound_input.id: self._sound_owners(prompt, sounds, runs),
         }
-        pixels = {name for name, value in inputs.items() if numbers(value)}
-        if sum(tokens) != prompt.image_tokens or not pixels or not pixels <= own.keys():
-            return ()
-        parts = [{name: value[at : at + 1] for name, value in own.items()} for at in range(count)]
-        return tuple(
-            ProcessedPicture(_digest_of(part), each, BatchFeature(inputs | part))
-            for part, each in zip(parts, tokens, strict=True)
+        places = [at for at, id_ in enumerate(ids) if id_ in (renderer.image_id, renderer.video_input.id)]
+        parts = self._encodes and self._what.apart
+        whole = [range(places[-1] + 1)] if places and not parts else []
+        pieces = renderer.picture_pieces([picture.size for picture in pictures])
+        return PromptContent(
+            inputs=prompt.inputs,
+            scope=scope,
+            marks=_marks(ids, named),
+            pictures=list(zip(counts, pieces, strict=True)) if counts and self._what.apart else (),
+            places=places,
+            sounds=runs,
+            whole=[*whole, *(runs if self._apart(prompt, sounds, runs) else _from_start(runs))],
         )
 
-    def _sound_ranges(
-        self, prompt: Prompt, ids: Sequence[int], sounds: Sequence[Samples]
-    ) -> tuple[list[str], list[range]]:
-        """A name for each placeholder of a sound, and the tokens of each sound.
+    def _picture_tokens(self, prompt: Prompt, pictures: Sequence[Picture]) -> list[int]:
+        """The placeholders of each picture; empty where neither the processor nor what is between tells."""
+        renderer, each = self._loaded.renderer, [1] * len(pictures)
+        runs = [len(run) for run in _runs(prompt.inputs["input_ids"][0].tolist(), renderer.image_id)]
+        told = renderer.picture_token_counts(prompt.inputs, len(pictures))
+        pieces = renderer.picture_pieces([picture.size for picture in pictures])
+        counts = (told, _sums(runs, each), _sums(runs, pieces), [prompt.image_tokens])
+        fitting = (one for one in counts if len(one) == len(pictures) and sum(one) == prompt.image_tokens)
+        return next(fitting, [])
 
-        Where the model cannot be given some of the sounds, they are one, and so is all before them.
-        """
-        if not sounds:
-            return [], []
-        digests = [hashlib.sha256(sound).hexdigest() for sound in sounds]
-        runs = _runs(ids, self._loaded.renderer.sound_input.id)
+    def _apart(self, prompt: Prompt, sounds: Sequence[Samples], runs: Sequence[range]) -> bool:
+        """Whether the model can be given some of the sounds."""
         counts = {len(value) for name, value in prompt.inputs.items() if name in SOUNDS}
-        if self._what.sounds and counts == {len(sounds)} and len(runs) == len(sounds):
-            return [digest for digest, run in zip(digests, runs, strict=True) for _ in run], runs
-        return ["+".join(digests)] * prompt.audio_tokens, [range(runs[-1].stop)]
+        return self._what.sounds and counts == {len(sounds)} and len(runs) == len(sounds)
 
-    def _single(self, digest: str, picture: Picture, scope: str) -> ProcessedPicture:
-        """Raises CallerError."""
-        tokens = self._known(scope, digest)
-        if tokens is not None:
-            return ProcessedPicture(digest, tokens, None)
-        prompt = self._loaded.renderer.pictures_prompt([picture])
-        return ProcessedPicture(digest, prompt.image_tokens, prompt.inputs)
+    def _sound_owners(
+        self, prompt: Prompt, sounds: Sequence[Samples], runs: Sequence[range]
+    ) -> Iterator[str]:
+        digests = [_digest_of(bytes(sound)) for sound in sounds]
+        apart = self._apart(prompt, sounds, runs)
+        return _owners(digests, [len(run) for run in runs] if apart else [])
+
+
+def encoder_inputs(network: Any) -> frozenset[str]:
+    """Names of the picture encoder's inputs; none if `generate()` leaves the encoding to the model."""
+    encoder = getattr(network.base_model, "get_image_features", None)
+    if encoder is None or not encodes_first(network):
+        return frozenset()
+    return frozenset(inspect.signature(encoder).parameters)
+
+
+def _owners(digests: Sequence[str], counts: Sequence[int]) -> Iterator[str]:
+    """For each placeholder the medium that it stands for; all of them where they are not told apart."""
+    if len(counts) == len(digests) > 0:
+        for digest, count in zip(digests, counts, strict=True):
+            yield from [f"{digest}*{count}"] * count
+        return
+    while True:
+        yield "+".join(digests)
 
 
 def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tuple[Mark, ...]:
-    """`owners` maps a placeholder token to the digests that its occurrences stand for, in reading order.
-
-    Adjacent placeholders are named after all of their pictures, in order and with repeats: a model whose
-    attention is bidirectional in a picture may look from one picture into the next.
+    """Adjacent placeholders are named after all of their media, in order: a model whose attention is
+    bidirectional in a picture may look from one picture into the next. Others are counted on through the
+    prompt.
     """
-    marks = list[Mark]()
+    marks, counted = list[Mark](), dict[str, int]()
     for id_, run in groupby(ids):
         if id_ not in owners:
             marks += run
             continue
-        run_owners = [next(owners[id_]) for _ in run]
-        name = " ".join(f"{digest}*{len(list(same))}" for digest, same in groupby(run_owners))
-        marks += [(name, at) for at in range(len(run_owners))]
+        named = [next(owners[id_]) for _ in run]
+        name = " ".join(f"{owner}*{len([*same])}" for owner, same in groupby(named))
+        first = counted.get(name, 0)
+        counted[name] = first + len(named)
+        marks += [(name, first + at) for at in range(len(named))]
     return tuple(marks)
-
-
-def _unmarked(prompt: Prompt, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> bool:
-    """Whether it has pictures or sounds without placeholders, or the other way round."""
-    return (bool(pictures), bool(sounds)) != (bool(prompt.image_tokens), bool(prompt.audio_tokens))
 
 
 def _runs(ids: Sequence[int], placeholder: int | None) -> list[range]:
@@ -236,17 +218,25 @@ def _runs(ids: Sequence[int], placeholder: int | None) -> list[range]:
     ]
 
 
-def _digest_of(inputs: Mapping[str, torch.Tensor]) -> str:
-    whole = hashlib.sha256()
-    for name, value in inputs.items():
-        whole.update(
-            f"{name} {[*value.shape]} ".encode() + value.contiguous().view(torch.uint8).numpy().tobytes()
-        )
-    return whole.hexdigest()
+def _sums(runs: Sequence[int], parts: Sequence[int]) -> list[int]:
+    """Of so many adjacent ones each; empty if they are not as many."""
+    ends = [0, *accumulate(parts)]
+    return [sum(runs[start:end]) for start, end in pairwise(ends)] if ends[-1] == len(runs) else []
+
+
+def _from_start(runs: Sequence[range]) -> list[range]:
+    return [range(runs[-1].stop)] if runs else []
 
 
 def _digest(picture: Picture, file: str | None = None) -> str:
     """Of its file and the size to which it was shrunk, else of its pixels, which takes longer."""
-    if file:
-        return f"{file} {picture.width}x{picture.height}"
-    return hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).hexdigest()
+    size = f"{picture.width}x{picture.height}"
+    return f"{file} {size}" if file else _digest_of(size.encode(), picture.tobytes())
+
+
+def _digest_of(*parts: bytes | bytearray) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(b"%d " % len(part))
+        whole.update(part)
+    return whole.hexdigest()

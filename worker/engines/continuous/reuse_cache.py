@@ -1,166 +1,216 @@
-"""What earlier requests leave in memory for later ones: beginnings of prompts, and encoded pictures.
+"""What earlier requests leave in memory for later ones of the same scope: beginnings of prompts and answers.
 
 Nothing is shared between scopes, so that no caller can tell from an answer's time what another caller asked.
-Only `placeholders` and `counts` may be used by other threads than the engine's.
+What several beginnings have in common is stored once: the second hangs on the first, at the token where the
+two diverge. Keys and values can be reused up to any token, a recurrent state only at the token after which it
+was copied: models that have such states continue from there or not at all.
 """
 
-import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from typing import Any
 
-from transformers import BatchFeature
+import torch
 
 from shared.estimate import ReuseCounts
-from worker.engines.base import Cancelled
-from worker.engines.continuous.kv_slices import KnownPrefix, KVSlices
-from worker.engines.continuous.model_inputs import PIXELS, EncodedPictures, encode, encode_all, merged
-from worker.engines.continuous.prefill import CutPoints, Prefilled
-from worker.engines.continuous.prefix_cache import CachedPrefix, PrefixTree, ReuseBudget
-from worker.engines.continuous.prompt_content import ProcessedPicture, PromptContent, Reusable
+from worker.engines.continuous.kv_cache import KeysValues, Past
+from worker.engines.continuous.prefill import CutPoints, KnownPrompt, Prefill
+from worker.engines.continuous.prompt_content import SHOWN, Mark, PromptContent, Reusable, encoder_inputs
 from worker.engines.loading.loaded import LoadedModel
-from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
+from worker.engines.loading.torch_errors import out_of_memory
 
-log = logging.getLogger("worker.engines.continuous")
-# Beginnings shorter than this take longer to copy than to compute.
-FEWEST = 8
 # A prompt waits for another one's beginning only if that saves it this many tokens.
 WORTH = 16
-# Placeholders of the pictures encoded in one call; more save little.
-LOOK = 1024
-
-Key = tuple[str, str]
-"""Scope and digest of a picture."""
+# Tokens of a node: what several share outlives the rest of the prompt that brought it, but for so many.
+SEGMENT = 256
 
 
-@dataclass(eq=False)
-class CachedPicture:
-    """An encoded picture that is kept in `pictures` under `key`."""
+@dataclass(frozen=True, eq=False)
+class PrefixNode:
+    """Consecutive tokens with copies of their columns, and of the states after the last one."""
 
-    pictures: "dict[Key, CachedPicture]"
-    key: Key
-    encoded: EncodedPictures
+    marks: tuple[Mark, ...]
+    past: Past
 
     @property
     def bytes(self) -> int:
-        return self.encoded.bytes
+        columns = sum(keys.nbytes + values.nbytes for keys, values in self.past.columns)
+        return columns + sum(state.bytes for state in self.past.states)
 
-    def drop(self) -> None:
-        del self.pictures[self.key]
+
+Path = list[tuple[Any, PrefixNode, int]]
+"""Keys and nodes from the root, and how many marks of each match; below a node that matches in part hangs
+what diverges from it there.
+"""
+
+
+class PrefixTree:
+    """At most `limit` bytes; what was used least recently goes first, a branch's end before its beginning."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.bytes = limit, 0
+        # By the node that it hangs on or the scope, the number of that one's marks before it, and its first
+        # mark.
+        self._nodes = OrderedDict[Any, PrefixNode]()
+
+    def known(self, scope: str, marks: Sequence[Mark]) -> int:
+        """How many of the first tokens are kept."""
+        return sum(used for *_, used in self._walk(scope, marks))
+
+    def find(
+        self, scope: str, marks: Sequence[Mark], allows: Callable[[int], bool]
+    ) -> tuple[int, Past] | None:
+        """A copy of the longest beginning that is kept, shorter than all; `allows(at)`: it may end there."""
+        path = self._walk(scope, marks)
+        self._use(path)
+        matched = sum(used for *_, used in path)
+        if path and path[0][1].past.states:
+            return _at_an_end(path, len(marks) - 1, allows)
+        at = next((at for at in range(min(matched, len(marks) - 1), 0, -1) if allows(at)), 0)
+        return (at, Past(_columns(path, at))) if at else None
+
+    def keep(self, scope: str, marks: tuple[Mark, ...], past: Past) -> None:
+        """Copy what is not kept yet, as far as there is room for it."""
+        path = self._walk(scope, marks)
+        self._use(path)
+        parent, at = (path[-1][1], path[-1][2]) if path else (scope, 0)
+        length = len(marks) if past.states else SEGMENT
+        token_bytes = sum(x.nbytes for pair in past.columns for x in pair) // len(marks)
+        for start in range(sum(used for *_, used in path), len(marks), length):
+            own = slice(start, min(start + length, len(marks)))
+            size = token_bytes * (own.stop - start) + sum(state.bytes for state in past.states)
+            if not self._room(size, [node for _, node, _ in path]):
+                break
+            columns = [(keys[:, :, own].clone(), values[:, :, own].clone()) for keys, values in past.columns]
+            node = PrefixNode(marks[own], Past(tuple(columns), past.states))
+            key = (parent, at, marks[start])
+            self._nodes[key] = node
+            self.bytes += node.bytes
+            parent, at = node, len(node.marks)
+            path.append((key, node, at))
+        # A trunk counts as used after its branches, so that it goes after them.
+        self._use(path)
+
+    def clear(self) -> None:
+        self._nodes.clear()
+        self.bytes = 0
+
+    def _walk(self, scope: str, marks: Sequence[Mark]) -> Path:
+        path, matched = Path(), 0
+        parent: Any = scope
+        at = 0
+        while matched < len(marks) and (node := self._nodes.get(key := (parent, at, marks[matched]))):
+            parent, at = node, common(node.marks, marks[matched : matched + len(node.marks)])
+            path.append((key, node, at))
+            matched += at
+        return path
+
+    def _use(self, path: Path) -> None:
+        for key, *_ in reversed(path):
+            self._nodes.move_to_end(key)
+
+    def _room(self, more: int, spared: Sequence[PrefixNode]) -> bool:
+        while self.bytes + more > self.limit:
+            stalest = next(iter(self._nodes), None)
+            if stalest is None or self._nodes[stalest] in spared:
+                return False
+            self.bytes -= self._nodes.pop(stalest).bytes
+        return True
+
+
+def common(mine: Sequence[Mark], theirs: Sequence[Mark]) -> int:
+    """How many of the first marks are the same."""
+    if mine == theirs:
+        return len(mine)
+    pairs = enumerate(zip(mine, theirs, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(mine), len(theirs)))
+
+
+def _at_an_end(path: Path, most: int, allows: Callable[[int], bool]) -> tuple[int, Past] | None:
+    """The last end of a node that is not after token `most`."""
+    found, at = None, 0
+    for _, node, used in path:
+        at += used
+        if used == len(node.marks) and at <= most and allows(at):
+            found = at, node.past.states
+    return found and (found[0], Past(_columns(path, found[0]), found[1]))
+
+
+def _columns(path: Path, tokens: int) -> tuple[KeysValues, ...]:
+    pieces, remaining = [], tokens
+    for _, node, used in path:
+        count = min(used, remaining)
+        if count > 0:
+            pieces.append([(keys[:, :, :count], values[:, :, :count]) for keys, values in node.past.columns])
+        remaining -= used
+    return tuple(
+        (torch.cat([keys for keys, _ in layer], dim=2), torch.cat([values for _, values in layer], dim=2))
+        for layer in zip(*pieces, strict=True)
+    )
 
 
 class ReuseCache:
-    """Keeps at most `limit` bytes; what was least recently used goes first."""
+    """Keeps at most `limit` bytes. Only `counts` may be read by other threads than the engine's."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        cut_points: CutPoints,
-        limit: int,
-        reusable: Reusable,
-        *,
-        together: bool = False,
-    ) -> None:
-        """`together`: whether pictures of several prompts are encoded in one call."""
+    def __init__(self, loaded: LoadedModel, cut_points: CutPoints, limit: int, reusable: Reusable) -> None:
         self.cut_points = cut_points
-        self._network = loaded.network
-        self._moved = loaded.moved
-        self._what = reusable
-        self._ledger = ReuseBudget(limit)
-        self._prefixes = PrefixTree(self._ledger)
-        self._pictures: dict[Key, CachedPicture] = {}
-        self._together = together
-        self._ahead: dict[Key, EncodedPictures] = {}
+        self._loaded = loaded
+        self._keeps = reusable.beginnings
+        self._tree = PrefixTree(limit)
+        self._encodes = encoder_inputs(loaded.network)
         self._prompts = self._hits = self._tokens = 0
 
     @property
     def counts(self) -> ReuseCounts | None:
         """None if nothing may be kept."""
-        if not self._what.anything:
-            return None
-        return ReuseCounts(self._prompts, self._hits, self._tokens, self._ledger.bytes)
-
-    def placeholders(self, scope: str, digest: str) -> int | None:
-        """The placeholders of a picture, None if it is not kept. Any thread may call it."""
-        picture = self._pictures.get((scope, digest))
-        return None if picture is None else len(picture.encoded.rows)
+        return ReuseCounts(self._prompts, self._hits, self._tokens, self._tree.bytes) if self._keeps else None
 
     def follows(self, content: PromptContent, others: Sequence[PromptContent]) -> bool:
         """Whether much more of the prompt will be known once one of the others is computed."""
-        if not (content.marks and self._what.beginnings):
-            return False
-        scope = self._scope(content)
-        shared = max(
-            (
-                self._prefixes.shared(content.marks, other.marks)
-                for other in others
-                if other.marks and self._scope(other) == scope
-            ),
-            default=0,
-        )
-        return shared >= WORTH and shared - self._prefixes.cached_length(scope, content.marks) >= WORTH
+        same = [other.marks for other in others if content.marks and other.scope == content.scope]
+        shared = max((common(content.marks, marks) for marks in same), default=0)
+        return shared >= WORTH and shared - self._tree.known(content.scope, content.marks) >= WORTH
 
-    @contextmanager
-    def encoding_ahead(self, contents: Sequence[PromptContent]) -> Iterator[None]:
-        """Encode the new pictures of these prompts, some in one call, for the calls of `head` in the body."""
-        try:
-            self._encode_ahead(contents)
-            yield
-        finally:
-            self._ahead = {}
+    def known(self, content: PromptContent) -> KnownPrompt:
+        """What is kept of a prompt. Pictures that are not known in whole have to be encoded once more."""
+        found = self._find(content) if content.marks else None
+        if found is None:
+            return KnownPrompt(self._loaded.moved(content.inputs))
+        start, past = found
+        inputs, (unknown, skipped) = content.behind(start), content.unknown(start, self._encodes)
+        if not unknown:
+            return KnownPrompt(self._loaded.moved(inputs), start, past)
+        rest = {name: value for name, value in inputs.items() if name not in SHOWN}
+        encode = self._loaded.network.base_model.get_image_features
+        encoded = encode(**self._loaded.moved(unknown), return_dict=True)
+        return KnownPrompt(self._loaded.moved(rest), start, past, {"image": encoded}, skipped)
 
-    def head(self, content: PromptContent) -> KnownPrefix:
-        """What is kept of a prompt. The pictures after it are encoded if they are not kept."""
-        prefix = self._lookup(content) if content.marks else None
-        start = prefix.tokens if prefix else 0
-        shown, skipped = content.behind(start)
-        each = [self._picture(content.scope, picture) for picture in shown]
-        if None in each or not (prefix or each):
-            return KnownPrefix(self._moved(content.inputs))
-        pictures = merged([picture for picture in each if picture]) if each else None
-        rest = {name: value for name, value in content.inputs.items() if name not in PIXELS}
-        inputs = self._moved(BatchFeature(rest | content.sounds_behind(start)))
-        if prefix is None:
-            return KnownPrefix(inputs, pictures=pictures)
-        return KnownPrefix(inputs, prefix.tokens, prefix.past, prefix.logits, pictures, skipped)
-
-    def keep(self, content: PromptContent, prefilled: Prefilled) -> None:
+    def keep(self, content: PromptContent, prefill: Prefill) -> None:
         """Keep a whole prompt."""
-        with self._luxury():
-            if content.marks and self._what.beginnings:
-                past = KVSlices.of(prefilled.cache)
-                self._prefixes.keep(self._scope(content), content.marks, past, prefilled.logits)
+        if content.marks:
+            with self._luxury():
+                self._tree.keep(content.scope, content.marks, Past.of(prefill.cache))
 
-    def keep_answer(
-        self, content: PromptContent, fed: Sequence[int], past: Callable[[], KVSlices | None]
-    ) -> None:
+    def keep_answer(self, content: PromptContent, fed: Sequence[int], past: Callable[[], Past]) -> None:
         """Keep a prompt with the answer's tokens that were fed: a chat's next turn begins with them."""
-        with self._luxury():
-            cut = self._what.beginnings and self.cut_points is not CutPoints.NOWHERE
-            if content.marks and cut and (row := past()):
-                self._prefixes.keep(content.scope, (*content.marks, *fed), row)
+        if content.marks:
+            with self._luxury():
+                self._tree.keep(content.scope, (*content.marks, *fed), past())
 
     def give_back(self) -> bool:
-        """Drop everything, and keep at most half as much for a while; False if there was nothing."""
-        if not self._ledger.bytes:
-            return False
-        self._ledger.halve()
-        return True
+        """Drop everything; False if there was nothing."""
+        kept = self._tree.bytes > 0
+        self._tree.clear()
+        return kept
 
-    def _lookup(self, content: PromptContent) -> CachedPrefix | None:
+    def _find(self, content: PromptContent) -> tuple[int, Past] | None:
         self._prompts += 1
-        if not self._what.beginnings:
-            return None
-        prefix = self._prefixes.find(self._scope(content), content.marks, _cuts(content, self.cut_points))
-        if prefix:
-            self._hits += 1
-            self._tokens += prefix.tokens
-        return prefix
-
-    def _scope(self, content: PromptContent) -> Hashable:
-        """The scope, or where a token may depend on all others, one that only the same prompt shares."""
-        return (content.scope, content.marks) if self.cut_points is CutPoints.NOWHERE else content.scope
+        found = self._tree.find(content.scope, content.marks, content.cuts(self.cut_points))
+        self._hits += found is not None
+        self._tokens += found[0] if found else 0
+        return found
 
     @contextmanager
     def _luxury(self) -> Iterator[None]:
@@ -171,81 +221,3 @@ class ReuseCache:
             if not out_of_memory(error):
                 raise
             self.give_back()
-
-    def _encode_ahead(self, contents: Sequence[PromptContent]) -> None:
-        """Encode new pictures ahead. If that fails, each is encoded by itself, and only the culprit fails."""
-        new: dict[Key, ProcessedPicture] = {}
-        for content in contents if self._together else ():
-            if content.marks:
-                known_tokens = self._prefixes.cached_length(self._scope(content), content.marks)
-                for picture in content.behind(known_tokens)[0]:
-                    if (content.scope, picture.digest) not in self._pictures and picture.inputs is not None:
-                        new.setdefault((content.scope, picture.digest), picture)
-        keys = list(new)
-        try:
-            while len(keys) > 1:
-                some = _some(keys, [new[key].tokens for key in keys])
-                calls = [(self._moved(new[key].inputs), new[key].tokens) for key in some]
-                found = zip(some, encode_all(self._network, calls), strict=True)
-                self._ahead |= {key: encoded for key, encoded in found if encoded is not None}
-                keys = keys[len(some) :]
-        except Cancelled:
-            return  # The next computation for these answers is cancelled, too.
-        except Exception as error:
-            # The outermost frame of work for several answers: it names no culprit.
-            log.warning("%d pictures are encoded one by one: %s", len(new), error)
-
-    def _picture(self, scope: str, picture: ProcessedPicture) -> EncodedPictures | None:
-        entry = self._pictures.get((scope, picture.digest))
-        if entry is None:
-            return self._encoded((scope, picture.digest), picture)
-        self._ledger.use([entry])
-        return entry.encoded
-
-    def _encoded(self, key: Key, picture: ProcessedPicture) -> EncodedPictures | None:
-        """None if it was dropped meanwhile, cannot be encoded by itself, or has not a row per placeholder."""
-        encoded = self._ahead.get(key)
-        if encoded is None and picture.inputs is not None:
-            encoded = self._alone(picture)
-        if encoded is None or len(encoded.rows) != picture.tokens:
-            return None
-        if self._ledger.room(encoded.bytes):
-            self._pictures[key] = CachedPicture(self._pictures, key, encoded)
-            self._ledger.use([self._pictures[key]])
-        return encoded
-
-    def _alone(self, picture: ProcessedPicture) -> EncodedPictures | None:
-        """None if the model fails on it; with its whole prompt it may not (Mistral 3, for one token)."""
-        try:
-            return encode(self._network, self._moved(picture.inputs))
-        except UNFIT as error:
-            if out_of_memory(error) or device_broken(error):
-                raise
-            log.warning("a picture is encoded with all of its prompt: %s", error)
-            return None
-
-
-def _some(keys: Sequence[Key], tokens: Sequence[int]) -> Sequence[Key]:
-    """The first picture, and as many more as one call takes."""
-    count = sum(end <= LOOK for end in accumulate(tokens))
-    return keys[: max(1, count)]
-
-
-def _cuts(content: PromptContent, cut_points: CutPoints) -> Callable[[int], bool]:
-    """A function that tells whether the prompt may be cut after so many of its tokens."""
-    inside = [
-        False,
-        *(isinstance(one, tuple) and isinstance(other, tuple) for one, other in pairwise(content.marks)),
-    ]
-    # Pictures that cannot be told apart can only be encoded all together, so the cut comes after the last
-    # one.
-    first = FEWEST if content.shown or not content.places else max(FEWEST, content.places[-1] + 1)
-
-    def allows(at: int) -> bool:
-        if cut_points is CutPoints.NOWHERE or at < first:
-            return False
-        if any(sound.start < at < sound.stop for sound in content.sound_ranges):
-            return False
-        return cut_points is CutPoints.ANYWHERE or not inside[at]
-
-    return allows

@@ -1,4 +1,9 @@
-"""How a row's next token is drawn: as by `generate()`, with the processors that `generate()` makes for it."""
+"""How rows draw their next tokens: as by `generate()`, with the processors that `generate()` makes for each.
+
+Most requests ask for greedy decoding, and choosing row by row takes a tenth of a step: `greedy` chooses for
+all in one go. Of the others, `sample_tokens` draws those together whose last processors are alike, and reads
+all from the device once: on a GPU each read waits for everything before it.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,12 +23,7 @@ from transformers import (
 )
 
 from worker.engines.base import Row
-from worker.engines.loading.torch_errors import out_of_memory
 from worker.engines.sampling.processors import Confidence, LogitsError, Replay
-
-# Finds the most probable token of each row, for all rows in one go.
-#
-# Most requests ask for greedy decoding, and choosing row by row takes a tenth of a step.
 
 # Logits that a CPU's thread works on at once: a MiB of them stays in a core's own cache. Fewer in more calls
 # take longer, most of all with several threads.
@@ -206,11 +206,6 @@ class Sampler:
         return self._confidence.score
 
 
-# Draws the next tokens of all rows that are not plain, and reads them from the device in one go.
-#
-# On a GPU each read waits for everything before it, and each small operation costs a launch.
-
-
 def sample_tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice | Exception]:
     """For each row of float32 logits [rows, vocabulary] its token, or what the row's own processors raised.
 
@@ -230,26 +225,8 @@ def sample_tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Cho
 
 def _choices(
     samplers: Sequence[Sampler], processed: Mapping[int, torch.Tensor], most: int
-) -> Mapping[int, Choice | Exception]:
-    """For each processed row, at most `most` at a time, and one by one where memory runs out over several."""
-    try:
-        return _choices_by_group(samplers, processed, most)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        if len(processed) == 1:
-            return dict.fromkeys(processed, error)
-    # Here the error is gone, and with it what was computed where it was raised.
-    return {
-        row: choice
-        for row in processed
-        for choice in _choices(samplers, {row: processed[row]}, most).values()
-    }
-
-
-def _choices_by_group(
-    samplers: Sequence[Sampler], processed: Mapping[int, torch.Tensor], most: int
-) -> dict[int, Choice]:
+) -> Mapping[int, Choice]:
+    """For each processed row, at most `most` of the same `batch_key` at a time."""
     alike: dict[object, list[int]] = {}
     for row in processed:
         alike.setdefault(samplers[row].batch_key, []).append(row)

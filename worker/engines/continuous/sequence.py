@@ -1,7 +1,7 @@
 """An answer while it is generated: its tokens so far, how the next one is drawn, when it is finished."""
 
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from transformers import GenerationConfig
@@ -19,10 +19,16 @@ from worker.engines.sampling.logprobs import Distribution, distributions
 from worker.engines.sampling.processors import processors_of
 
 
+@dataclass(eq=False)
 class SequenceGroup:
-    """The answers that one request asks for to the same prompt. The `failure` of one ends all of them."""
+    """The answers that one request asks for to the same prompt. The `failure` of one ends all of them.
 
+    `prefill` is their prompt, once it is computed, while some still wait for room in the batch.
+    """
+
+    sequences: "list[TokenSequence]" = field(default_factory=list)
     failure: Exception | None = None
+    prefill: Prefill | None = None
 
 
 class TokenSequence:
@@ -32,8 +38,8 @@ class TokenSequence:
     (`catches_up`).
     """
 
-    # Made by `_begin`, only when the answer's turn has come: its time counts from there, and if memory runs
-    # out then, the answer is tried again.
+    # Made when the answer's turn has come: its time counts from there, and if memory runs out then, the
+    # answer is tried again.
     _transcript: Transcript
     _config: GenerationConfig
     sampler: Sampler
@@ -42,25 +48,18 @@ class TokenSequence:
         """Raises CallerError `context_length_exceeded`."""
         self.row = row
         self.siblings = siblings
+        siblings.sequences.append(self)
         self.future: Future[Finish] = Future()
         self.budget = loaded.budget(row.prompt, row.parameters)
         self.alone = False
-        self.apart = False
-        self.beside: int | None = None
-        """The most other answers it may run beside until it has taken a step; memory ran out beside more."""
-        self.failed_steps = 0
+        """It was in a step that failed, and takes its next ones by itself until it has a new token."""
+        self.begun = False
+        """Its turn has come before: it was put back, or has a row."""
         self._loaded = loaded
         self._held = grammar_processors(row, loaded.ends(row.parameters))
-        self.spared = False
         self._fed = 0
         self._cached: int | None = None
-        self._begun = False
         self._stopped = False
-
-    @property
-    def begun(self) -> bool:
-        """Whether its turn has come before: it was put back."""
-        return self._begun
 
     @property
     def length(self) -> int:
@@ -73,7 +72,7 @@ class TokenSequence:
         return content
 
     @property
-    def ids_fed(self) -> list[int]:
+    def fed(self) -> list[int]:
         """The tokens of the answer that the row has seen."""
         return self._transcript.ids[: self._fed]
 
@@ -91,19 +90,15 @@ class TokenSequence:
         Raises BatchingError, and what the model raises on its pictures.
         """
         self._begin()
-        head = reuse.head(self.content)
-        if self._cached is None:
-            self._cached = head.start
-        prefill = Prefill(self._loaded.network, head, self._config, reuse.cut_points)
-        self._ready(prefill)
+        known = reuse.known(self.content)
+        prefill = Prefill(self._loaded.network, known, self._config, reuse.cut_points)
+        self._ready(prefill, known.start)
         return prefill
 
     def fork(self, prefill: Prefill) -> None:
         """Start from the prompt that was computed for one of its siblings, instead of calling `prefill`."""
         self._begin()
-        if self._cached is None:
-            self._cached = prefill.length
-        self._ready(prefill)
+        self._ready(prefill, prefill.length)
 
     @property
     def next_fed(self) -> int:
@@ -115,14 +110,14 @@ class TokenSequence:
         self._fed += 1
 
     @property
+    def cached(self) -> int:
+        """How many tokens of the prompt were not computed for it."""
+        return self._cached or 0
+
+    @property
     def catches_up(self) -> bool:
         """Whether the token after the one just fed is already known."""
         return self._fed < len(self._transcript.ids)
-
-    @property
-    def plain(self) -> bool:
-        """Whether its next token is the most probable one."""
-        return self.sampler.plain
 
     @property
     def top_logprobs(self) -> int | None:
@@ -133,11 +128,9 @@ class TokenSequence:
         """Draw the first token of the answer, unless it is already known. Raises what `take` raises."""
         if self.catches_up:
             return
-        if self.cancelled:
-            raise Cancelled
         count = self.top_logprobs
         [distribution] = [None] if count is None else distributions(logits, [count])
-        # Drawing may write into the logits; siblings draw from the same ones, and they may be kept for reuse.
+        # Drawing may write into the logits, and siblings draw from the same ones.
         [choice] = sample_tokens([self.sampler], logits.clone())
         self.take(choice, distribution)
 
@@ -157,23 +150,20 @@ class TokenSequence:
 
     def finish(self) -> Finish:
         finish = self._transcript.finish("length", self.sampler.score)
-        return replace(finish, cached_tokens=self._cached or 0)
-
-    def fail(self, error: Exception) -> None:
-        self.siblings.failure = self.siblings.failure or error
-        self.future.set_exception(self.siblings.failure)
-
-    def _ready(self, prefill: Prefill) -> None:
-        self.sampler.prepare(prefill.ids, self._transcript.ids, prefill.processors_of(self.sampler.own))
-        self._fed = 0
+        return replace(finish, cached_tokens=self.cached)
 
     def _begin(self) -> None:
         """Does its work at the first call only."""
-        if self._begun:
+        if self.begun:
             return
         self.row.on_begin()
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
         processors = (*self._held, *processors_of(self.row, self._loaded.defaults))
         self.sampler = Sampler(self.row, self._config, device_of(self._loaded.network), processors)
-        self._begun = True
+        self.begun = True
+
+    def _ready(self, prefill: Prefill, cached: int) -> None:
+        self._cached = cached if self._cached is None else self._cached
+        self.sampler.prepare(prefill.ids, self._transcript.ids, prefill.processors(self.sampler.own))
+        self._fed = 0

@@ -14,6 +14,7 @@ from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, GenerationConfig,
 from shared.errors import ModelFailed
 from shared.model_files import description_faults, weight_faults
 from shared.models import Model
+from worker.engines.loading.attention import KIND
 from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
 from worker.engines.loading.torch_errors import out_of_memory
@@ -161,7 +162,7 @@ def _read(model: Model, folder: Path, config: Any, place: Any) -> Any:
         "dtype": model.dtype,
         # By default transformers uses sdpa for each part that supports it; asked for it, for all parts or
         # none.
-        "attn_implementation": None if model.attention == "sdpa" else model.attention,
+        "attn_implementation": None if model.attention == KIND else model.attention,
         "trust_remote_code": model.trust_remote_code,
         "quantization_config": model.quantization_config and dict(model.quantization_config),
         "device_map": place,

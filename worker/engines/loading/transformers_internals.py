@@ -14,7 +14,6 @@ from transformers.generation.utils import (
     MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL,
     _slice_mm_encoder_output,
 )
-from transformers.integrations import sdpa_attention
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 MEDIA_INPUTS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
@@ -22,7 +21,6 @@ MEDIA_INPUTS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
 
 Families name them in many ways, and transformers keeps the only list.
 """
-_use_gqa_in_sdpa = sdpa_attention.use_gqa_in_sdpa
 
 
 def compiled_template(text: str) -> jinja2.Template:
@@ -79,14 +77,11 @@ def encoder_rows(output: Any, rows: torch.Tensor) -> Any:
     return slice_output(output, rows)
 
 
-def repeat_keys_on_cpu() -> None:
-    """On a processor, attention repeats keys and values for grouped queries, with a mask or without.
-
-    Without one transformers asks torch for its own grouped queries, which are slow there: a step of four
-    equally long rows took 31 ms in bfloat16, and takes 17.
-    """
-    sdpa_attention.use_gqa_in_sdpa = _groups_queries
+def encodes_first(network: Any) -> bool:
+    """Whether `generate()` encodes pictures and videos before the pass over their prompt."""
+    return bool(network._supports_mm_encoder_outputs())
 
 
-def _groups_queries(attention_mask: torch.Tensor | None, key: torch.Tensor, value: torch.Tensor) -> bool:
-    return key.device.type != "cpu" and bool(_use_gqa_in_sdpa(attention_mask, key, value))
+def attention_of(network: Any) -> str:
+    """The name, in transformers' AttentionInterface, of what computes a network's text attention."""
+    return str(network.config.get_text_config()._attn_implementation)

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 from shared.errors import CallerError
 from shared.request import Image, Message, Request, Sound, Text, Video
 from worker.engines.base import Frames, Prompt, Samples
-from worker.engines.continuous.errors import BatchingError
+from worker.engines.continuous.kv_cache import BatchingError
 from worker.engines.loading.loaded import LoadedModel
 
 # For each request the turn at which it joins, its pictures, its words and the tokens of its answer; chosen so
@@ -30,12 +30,13 @@ Part = int | str | float | Frames
 
 @dataclass(frozen=True)
 class VerifyQuestion:
-    """A made-up request with its prompt, pictures and sounds; `turns` are what it was made from."""
+    """A made-up request with its prompt and what it shows; `turns` are what it was made from."""
 
     turns: Sequence[Sequence[Part]]
     prompt: Prompt
     pictures: Sequence[Picture]
     sounds: Sequence[Samples] = ()
+    videos: Sequence[Frames] = ()
 
 
 @dataclass(eq=False)
@@ -108,7 +109,7 @@ def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> VerifyQuestion:
     videos = [part for part in parts if isinstance(part, Frames)]
     request = Request(model=loaded.model.id, messages=tuple(messages), raw=raw)
     prompt = loaded.renderer.prompt(request, pictures, sounds, videos)
-    return VerifyQuestion(turns, prompt, pictures, sounds)
+    return VerifyQuestion(turns, prompt, pictures, sounds, videos)
 
 
 def words(number: int, count: int) -> str:
@@ -177,7 +178,7 @@ def _middle(loaded: LoadedModel, ids: list[int]) -> int:
 # rows were let see a column that is not theirs, or keys and values were rounded to bfloat16.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 # Computing a prompt in chunks must differ less than that: a picture cut in two may show in few logits only.
-CHUNKS = 0.25
+CHUNKS = 0.5
 # Tokens whose logits are farther behind the best one are hardly ever chosen: a bias, a format or a great
 # temperature must ask for it. How far they are says nothing, and a model may hide them with whatever it
 # likes: Chameleon does with its format's least number.

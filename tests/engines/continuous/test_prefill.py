@@ -1,4 +1,4 @@
-"""What rows cannot share, as a number per picture (Molmo2's `image_num_crops`), and how it is batched."""
+"""Models with inputs of their own: a number per picture (Molmo2's `image_num_crops`), and no positions."""
 
 import functools
 from collections.abc import Callable
@@ -70,22 +70,6 @@ def test_they_are_kept_beside_pixels_whose_name_only_the_model_knows(monkeypatch
     monkeypatch.setattr(Renderer, "prompt", renamed)
     monkeypatch.setattr(LlavaForConditionalGeneration, "forward", counting)
     monkeypatch.setattr(LlavaForConditionalGeneration, "prepare_inputs_for_generation", dropped)
-    assert loaded("auto").name == "continuous"
-
-
-def test_they_are_batched_beside_pixels_that_the_model_is_given_again_at_every_token(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Phi-4 is, and reads them where a prompt has pictures."""
-    prompt = Renderer.prompt
-
-    def with_pixels(self: Renderer, *asked: Any) -> Any:
-        made = prompt(self, *asked)
-        if COUNTS in made.inputs:
-            made.inputs["image_pixel_values"] = made.inputs["pixel_values"].clone()
-        return made
-
-    monkeypatch.setattr(Renderer, "prompt", with_pixels)
     assert loaded("auto").name == "continuous"
 
 

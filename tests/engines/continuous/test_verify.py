@@ -19,28 +19,21 @@ from tests.support.families import NAMED
 from tests.support.families.chatting import (
     Plant,
     all_pictures_are_one,
-    another_pictures_features,
     columns_are_another_tokens,
-    pictures_change_places,
+    new_pictures_are_mirrored,
+    nothing_is_found_again,
     positions_begin_anew,
     positions_count_tokens,
     states_begin_anew,
 )
 from worker.engines.base import Finish, Prompt
-from worker.engines.continuous import model_inputs, shared_pass
-from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import BatchingError
-from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
-from worker.engines.continuous.kv_slices import KVSlices
-from worker.engines.continuous.mixed_pass import MixedLayer, MixedPass, PromptSpan
-from worker.engines.continuous.model_inputs import EncodedPictures
-from worker.engines.continuous.picture_slices import slices_are_exact
-from worker.engines.continuous.prefill import CutPoints, PassShare, Prefill
-from worker.engines.continuous.prefill_queue import HOLE
-from worker.engines.continuous.reuse_cache import ReuseCache
-from worker.engines.continuous.row_window import RowWindow
-from worker.engines.continuous.verify import batching
-from worker.engines.continuous.verify.batching import verify
+from worker.engines.continuous import prefill
+from worker.engines.continuous import verify as proof
+from worker.engines.continuous.kv_cache import BatchCache, BatchingError, KVLayer
+from worker.engines.continuous.prefill import CutPoints, FlatLayer, Prefill
+from worker.engines.continuous.runner import Runner, Step
+from worker.engines.continuous.verify import verify
+from worker.engines.continuous.verify_cases import LogitsComparison
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
@@ -50,62 +43,55 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 Planted = Callable[[LoadedModel, pytest.MonkeyPatch], None]
 
 
+def changed(patch: pytest.MonkeyPatch, owner: Any, name: str, change: Callable[..., Any]) -> None:
+    """What a method returns is changed, by what it was called with."""
+    method = getattr(owner, name)
+    patch.setattr(owner, name, lambda *given, **named: change(method(*given, **named), *given))
+
+
 def neighbours_leak_into_logits(model: LoadedModel, patch: pytest.MonkeyPatch) -> None:
     """As one scale of activations for the whole batch does (int8)."""
-    head, plain = model.network.lm_head, model.network.lm_head.forward
 
-    def leaking(states: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = plain(states)
+    def leaking(logits: torch.Tensor, *_: Any) -> torch.Tensor:
         return logits + 0.02 * logits.mean(dim=0) * (logits.shape[0] > 1)
 
-    patch.setattr(head, "forward", leaking)
+    changed(patch, model.network.lm_head, "forward", leaking)
 
 
-def padding_is_seen(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
-    mask = RowWindow.mask
-    patch.setattr(RowWindow, "mask", lambda self, device: torch.ones_like(mask(self, device)))
+def padding_is_seen(_: Any, patch: pytest.MonkeyPatch) -> None:
+    seen: Any = vars(Step)["seen"].fget
+    patch.setattr(Step, "seen", property(lambda step: torch.ones_like(seen(step))))
 
 
-def positions_stand_still(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
-    step = Batch.step
-
-    def stuck(self: Batch, tokens: list[int]) -> torch.Tensor:
-        before = self._positions
-        logits = step(self, tokens)
-        self._positions = before
+def positions_stand_still(_: Any, patch: pytest.MonkeyPatch) -> None:
+    def stuck(logits: torch.Tensor, runner: Runner, *_: Any) -> torch.Tensor:
+        runner._positions = runner._positions - 1
         return logits
 
-    patch.setattr(Batch, "step", stuck)
+    changed(patch, Runner, "step", stuck)
 
 
-def a_row_that_leaves_leaves_its_past(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(AlignedLayer, "drop", lambda *_: None)
+def a_row_that_leaves_leaves_its_past(_: Any, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(KVLayer, "drop", lambda *_: None)
 
 
-def columns_are_lost_when_the_cache_moves(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
-    moved = AlignedLayer._moved
-
-    def forgetful(self: AlignedLayer, *how: Any) -> torch.Tensor:
-        made = moved(self, *how)
-        return made.roll(1, dims=2) if self._window.rows else made
-
-    patch.setattr(AlignedLayer, "_moved", forgetful)
+def columns_are_lost_when_the_cache_moves(_: Any, patch: pytest.MonkeyPatch) -> None:
+    changed(
+        patch, KVLayer, "_moved", lambda made, layer, *_: made.roll(1, 2) if layer._table.lengths else made
+    )
 
 
-def a_crowd_s_past_is_rounded(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
+def a_crowd_s_past_is_rounded(_: Any, patch: pytest.MonkeyPatch) -> None:
     """So little that hardly a token changes."""
-    update = AlignedLayer.update
 
-    def rounded(self: AlignedLayer, *past: torch.Tensor, **rest: Any) -> Any:
-        crowd = past[0].shape[0] > 1
-        return update(self, *(p.bfloat16().float() if crowd else p for p in past), **rest)
+    def rounded(past: Any, *_: Any) -> Any:
+        return tuple(one.bfloat16().float() if len(one) > 1 else one for one in past)
 
-    patch.setattr(AlignedLayer, "update", rounded)
+    changed(patch, KVLayer, "update", rounded)
 
 
-def a_row_reads_its_neighbours_numbers(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
-    step = Batch.step
-    patch.setattr(Batch, "step", lambda self, tokens: step(self, tokens).flip(0))
+def a_row_reads_its_neighbours_numbers(_: Any, patch: pytest.MonkeyPatch) -> None:
+    changed(patch, Runner, "step", lambda logits, *_: logits.flip(0))
 
 
 FLAWS: tuple[Planted, ...] = (
@@ -128,8 +114,8 @@ def test_a_flaw_is_found_out(flaw: Planted, shipped: LoadedModel, monkeypatch: p
 
 
 def test_a_model_refused_by_name_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    padding_is_seen(None, monkeypatch)  # type: ignore[arg-type]
-    with pytest.raises(ModelFailed, match=r"test/tiny: the engine continuous .* beside 1 others"):
+    padding_is_seen(None, monkeypatch)
+    with pytest.raises(ModelFailed, match=r"test/tiny: the engine continuous .* in a batch by itself"):
         create(tiny()).load()
 
 
@@ -137,13 +123,13 @@ def test_a_model_that_cannot_be_batched_is_served_one_by_one_and_says_why(
     answers: list[Finish], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = create(tiny(engine="auto", options={"stall_steps": 3}))
-    padding_is_seen(None, monkeypatch)  # type: ignore[arg-type]
+    padding_is_seen(None, monkeypatch)
     with caplog.at_level(logging.WARNING):
         engine = engine.load()
     assert (engine.name, engine.rows) == ("sequential", 1)
     assert isinstance(engine, SequentialEngine), "the engine itself, with nothing before it"
-    assert engine.reason.startswith("not continuous: beside")
-    assert "served one request at a time: beside" in caplog.text
+    assert engine.reason.startswith("not continuous: in a batch")
+    assert "served one request at a time: in a batch" in caplog.text
     assert [question.ask(suite.Harness(engine)) for question in QUESTIONS[:4]] == answers[:4]
 
 
@@ -197,7 +183,7 @@ def test_positions_and_temperatures_of_the_longest_row_are_refused_where_they_ca
         rope.update(rope_type="longrope", original_max_position_embeddings=64)
     else:
         model = family(name, tmp_path_factory.getbasetemp(), context_length=context_length)
-        model.network.config.get_text_config().floor_scale = HOLE + (64 if context_length else 0)
+        model.network.config.get_text_config().floor_scale = 128 if context_length else 0
     with pytest.raises(BatchingError, match=words) if words else nullcontext():
         verify(model, reuse=False)
 
@@ -221,23 +207,23 @@ def test_a_config_that_forces_the_end_costs_nobody_the_batch() -> None:
     verify(model, reuse=False)
 
 
-@pytest.mark.parametrize("proof", ["_crowds", "_cut_points", "reusable", "shared_pass_cases"])
+@pytest.mark.parametrize("part", ["_crowds", "_cut_points", "_reusable", "_try_flat"])
 def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
-    proof: str, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    part: str, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would be served worse than it can be for as long as its worker lives."""
 
     def scarce(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    whole = getattr(batching, proof)
+    whole = getattr(proof, part)
 
     def without_memory(*arguments: Any, **named: Any) -> Any:
         with monkeypatch.context() as patch:
             patch.setattr(BatchCache, "__init__", scarce)
             return whole(*arguments, **named)
 
-    monkeypatch.setattr(batching, proof, without_memory)
+    monkeypatch.setattr(proof, part, without_memory)
     with pytest.raises(torch.OutOfMemoryError):
         verify(shipped)
 
@@ -259,59 +245,29 @@ def test_a_model_that_was_asked_about_no_picture_does_not_hide_it(monkeypatch: p
     assert "a made-up question could not be asked: It takes no pictures." in by_one
 
 
-def rows_see_what_fills_up_others(patch: pytest.MonkeyPatch) -> None:
-    mask = shared_pass._mask
-
-    def all_ones(*how: Any) -> torch.Tensor | None:
-        hidden = mask(*how)
-        return None if hidden is None else torch.ones_like(hidden)
-
-    patch.setattr(shared_pass, "_mask", all_ones)
-
-
-def known_tokens_end_at_the_wrong_column(patch: pytest.MonkeyPatch) -> None:
-    row = KVSlices.row
-    patch.setattr(KVSlices, "row", lambda self, at, start, end: row(self, at, 0, end - start))
-
-
-def rows_take_their_neighbours_columns(patch: pytest.MonkeyPatch) -> None:
-    row = KVSlices.row
-    patch.setattr(KVSlices, "row", lambda self, at, start, end: row(self, max(0, at - 1), start, end))
-
-
-def shorter_rows_are_read_at_the_longest_ones_end(patch: pytest.MonkeyPatch) -> None:
-    take = Prefill.take
-    last: list[torch.Tensor] = []
-
-    def late(self: Prefill, end: int, logits: torch.Tensor, past: KVSlices) -> Any:
-        last.append(logits)
-        return take(self, end, last[0], past)
-
-    patch.setattr(Prefill, "take", late)
-
-
 def chunks_see_what_comes_behind_them(patch: pytest.MonkeyPatch) -> None:
-    def open_to_all(start: int, share: PassShare) -> PromptSpan:
-        tokens = share.end - share.start
-        return PromptSpan(start, start + tokens, torch.ones(1, 1, tokens, share.end, dtype=torch.bool))
+    def open_to_all(prefill: Prefill, end: int) -> torch.Tensor:
+        return torch.ones(1, 1, end - prefill.done, end, dtype=torch.bool)
 
-    patch.setattr(PromptSpan, "of", open_to_all)
-
-
-def rows_take_each_others_columns(patch: pytest.MonkeyPatch) -> None:
-    update = MixedLayer.update
-
-    def turned(self: MixedLayer, keys: torch.Tensor, values: torch.Tensor, *how: object) -> Any:
-        attended = update(self, keys, values, *how)
-        self._rows = (self._rows[0].flip(0), self._rows[1].flip(0))
-        return attended
-
-    patch.setattr(MixedLayer, "update", turned)
+    patch.setattr(prefill, "_causal", open_to_all)
 
 
-def chunks_forget_what_came_before(patch: pytest.MonkeyPatch) -> None:
-    pasts = MixedPass.pasts
-    patch.setattr(MixedPass, "pasts", lambda self: [past.row(0, 1, 10**6) for past in pasts(self)])
+def chunks_begin_elsewhere_in_their_past(patch: pytest.MonkeyPatch) -> None:
+    def rolled(_: Any, layer: FlatLayer, *__: Any) -> Any:
+        layer._pasts = [(keys.roll(1, dims=2), values) for keys, values in layer._pasts]
+        return _
+
+    changed(patch, FlatLayer, "update", rolled)
+
+
+def rows_take_each_others_past(patch: pytest.MonkeyPatch) -> None:
+    def turned(_: Any, layer: FlatLayer, *__: Any) -> Any:
+        if layer._rows is not None:
+            keys, values = layer._batch
+            layer._batch = keys.flip(0), values.flip(0)
+        return _
+
+    changed(patch, FlatLayer, "update", turned)
 
 
 ONE_BY_ONE = "computes prompts one by one (prompts in one pass are answered otherwise: they differ by "
@@ -321,45 +277,20 @@ APART = "computes prompts together, not along with steps ("
 @pytest.mark.parametrize(
     ("flaw", "words"),
     [
-        (rows_see_what_fills_up_others, ONE_BY_ONE),
-        (known_tokens_end_at_the_wrong_column, ONE_BY_ONE),
-        (rows_take_their_neighbours_columns, ONE_BY_ONE),
-        (shorter_rows_are_read_at_the_longest_ones_end, ONE_BY_ONE),
-        (chunks_see_what_comes_behind_them, APART),
-        (rows_take_each_others_columns, APART),
-        (chunks_forget_what_came_before, APART),
+        (chunks_see_what_comes_behind_them, ONE_BY_ONE),
+        (chunks_begin_elsewhere_in_their_past, ONE_BY_ONE),
+        (rows_take_each_others_past, APART),
     ],
 )
 def test_a_model_that_computes_prompts_otherwise_together_computes_them_apart(
-    flaw: Callable[[pytest.MonkeyPatch], None],
-    words: str,
-    shipped: LoadedModel,
-    monkeypatch: pytest.MonkeyPatch,
+    flaw: Plant, words: str, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "capturable", lambda _: False)
+    monkeypatch.setattr(proof, "capturable", lambda _: False)
+    assert verify(shipped, reuse=False).mixes
     flaw(monkeypatch)
-    proved = verify(shipped, reuse=words == APART).together
-    assert proved.prompts is (words == APART)
-    assert not (proved.prompts and proved.steps)
+    proved = verify(shipped, reuse=False)
+    assert (proved.flat, proved.mixes) == (words == APART, False)
     assert words in proved.words
-
-
-def test_pictures_that_change_each_other_are_encoded_one_by_one(
-    shipped: LoadedModel, harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "their pictures one by one" not in harness.engine.reason
-    encode_all = model_inputs.encode_all
-    monkeypatch.setattr(
-        "worker.engines.continuous.reuse_cache.encode_all", lambda *given: encode_all(*given)[::-1]
-    )
-    proved = verify(shipped).together
-    assert (proved.prompts, proved.pictures) == (True, False)
-    assert "their pictures one by one" in proved.words
-
-
-def prompts_that_only_begin_alike_share(patch: pytest.MonkeyPatch) -> None:
-    """Though each token depends on all that follow."""
-    patch.setattr(ReuseCache, "_scope", lambda _, content: content.scope)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +300,7 @@ def prompts_that_only_begin_alike_share(patch: pytest.MonkeyPatch) -> None:
         ("gemma3", columns_are_another_tokens),
         ("qwen2.5-vl", positions_count_tokens),
         ("lfm2-vl", states_begin_anew),
-        ("paligemma", prompts_that_only_begin_alike_share),
+        ("qwen3.5", nothing_is_found_again),
     ],
 )
 def test_beginnings_that_serve_badly_are_not_kept(
@@ -378,32 +309,18 @@ def test_beginnings_that_serve_badly_are_not_kept(
     """Without a flaw they are: see test_families_crowd.py."""
     flaw(monkeypatch)
     proved = verify(family(name, tmp_path_factory.getbasetemp())).reusable
-    assert (proved.beginnings, proved.pictures) == (False, True)
+    assert not proved.beginnings
     assert proved.flaw
     assert proved.flaw in proved.words
 
 
-@pytest.mark.parametrize("flaw", [another_pictures_features, all_pictures_are_one, pictures_change_places])
-def test_pictures_that_serve_badly_are_not_kept(
+@pytest.mark.parametrize("flaw", [all_pictures_are_one, new_pictures_are_mirrored])
+def test_pictures_that_serve_badly_are_not_told_apart(
     flaw: Plant, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a flaw they are: see test_reuse_cache.py."""
+    assert verify(shipped).reusable.apart
     flaw(monkeypatch)
     assert not verify(shipped).reusable.apart
-
-
-def test_pictures_that_a_model_sees_in_each_others_light_are_encoded_together(
-    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = shipped.network.base_model
-    encode: Callable[..., Any] = base.get_image_features
-
-    def brighter_together(pixel_values: Any, **more: Any) -> Any:
-        return encode(pixel_values=pixel_values * len(pixel_values), **more)
-
-    monkeypatch.setattr(base, "get_image_features", brighter_together)
-    proved = verify(shipped).reusable
-    assert (proved.beginnings, proved.pictures, proved.apart) == (True, True, False)
 
 
 def test_pictures_that_a_third_one_changes_are_not_kept_from_turns_with_two(
@@ -426,7 +343,7 @@ def test_pictures_that_a_third_one_changes_are_not_kept_from_turns_with_two(
 
 def test_a_model_without_a_chat_to_try_is_served_without() -> None:
     proved = verify(LoadedModel(tiny(context_length=100))).reusable
-    assert not proved.anything
+    assert not proved.beginnings
     assert "no chat" in proved.words
 
 
@@ -435,27 +352,43 @@ def test_a_flawed_model_is_served_without_and_says_why(
 ) -> None:
     with monkeypatch.context() as patch:
         columns_are_another_tokens(patch)
-        patch.setattr(EncodedPictures, "of", lambda _: None)
         served = suite.Harness(create(tiny()).load())
-    assert "reuses nothing (its pictures are not encoded by themselves)" in served.engine.reason
+    assert "reuses nothing (a prompt that is known in part is answered otherwise: " in served.engine.reason
     for _ in range(2):
         assert crowded(served, QUESTIONS[:4]) == answers[:4]
         assert served.ask("Hello", [suite.picture()])[0].cached_tokens == 0
 
 
-@pytest.mark.parametrize("name", ["llava", "qwen2.5-vl", "smolvlm"])
-def test_pictures_that_a_processor_makes_otherwise_beside_others_are_made_one_by_one(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+LEAST, OUT = "least", float("-inf")
+"""How models hide tokens: Chameleon with its format's least number."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("got", "alone", "refusal"),
+    [
+        ((1.3, 0.6, LEAST), (1.3, 0.6, LEAST), None),
+        ((27.7, 13.8, OUT), (27.7, 13.8, OUT), None),
+        ((1.0, -2.0, -1e4), (1.0, -2.0, -1e4), None),
+        ((2.0, -2.0, LEAST), (1.0, -2.0, LEAST), "differ by 5"),
+        ((2.0, -2.0, OUT), (1.0, -2.0, OUT), "differ by 5"),
+        ((1.0, -2.0, 0.5), (1.0, -2.0, LEAST), "differ by"),
+        ((1.0, -2.0, LEAST), (1.0, -2.0, 0.5), "differ by"),
+        ((1.0, -2.0, 60.0), (1.0, -2.0, -1e4), "differ by"),
+        ((1.0, -2.0, float("nan")), (1.0, -2.0, OUT), "differ by"),
+        ((1.0, 1.0, 1.0), (1.0, float("nan"), 0.0), "alone its logits are no finite numbers"),
+        ((1.0, 1.0, 1.0), (1.0, float("inf"), 0.0), "alone its logits are no finite numbers"),
+    ],
+)
+def test_logits_are_told_apart_however_a_model_hides_tokens(
+    got: tuple[Any, ...], alone: tuple[Any, ...], refusal: str | None, dtype: torch.dtype
 ) -> None:
-    model = family(name, tmp_path_factory.getbasetemp())
-    assert slices_are_exact(model)
-    kind = type(model.renderer._processor.image_processor)
-    prepare = kind._preprocess
-
-    def brighter_beside_others(self: Any, images: Any, *given: Any, **named: Any) -> Any:
-        made = prepare(self, images, *given, **named)
-        pictures = images[0] if isinstance(images[0], list) else images
-        return made if len(pictures) < 2 else {**made, "pixel_values": made["pixel_values"] + 1}
-
-    monkeypatch.setattr(kind, "_preprocess", brighter_beside_others)
-    assert not slices_are_exact(model)
+    """A batch's logits come in the model's own format, those of `generate()` in float32."""
+    batch, reference = (
+        torch.tensor([torch.finfo(dtype).min if one is LEAST else one for one in logits], dtype=dtype)
+        for logits in (got, alone)
+    )
+    judge = LogitsComparison(dtype)
+    with pytest.raises(BatchingError, match=refusal) if refusal else nullcontext():
+        judge.compare(batch, reference.float(), "other")
+    assert refusal or judge.worst == 0
