@@ -113,6 +113,7 @@ def moving() -> When:
 
 FAULTS: tuple[Fault, ...] = (
     (as_ever, PrefixTree, "keep", lambda: always, NO_MEMORY),
+    (as_ever, PrefixTree, "keep", lambda: always, WEAKNESS),
     (as_ever, Runner, "step", lambda: crowds, NO_MEMORY_ON_A_CPU),
     (as_ever, Runner, "join", lambda: lambda runner, _: runner.rows == 2, NO_MEMORY),
     (along, prefill, "_flat_inputs", lambda: lambda _, chunks, *__: len(chunks) > 1, NO_MEMORY),
@@ -125,6 +126,7 @@ RARER: tuple[Fault, ...] = (
     (cramped, KVLayer, "move", moving, NO_MEMORY),
     (stuck, Runner, "leave", lambda: at(1), NO_MEMORY),
     (as_ever, Runner, "step", lambda: at(9), WEAKNESS),
+    (along, BatchCache, "after_step", lambda: at(9), WEAKNESS),
     (as_ever, Runner, "join", lambda: at(3), WEAKNESS),
     (along, FlatLayer, "attend", lambda: at(2), WEAKNESS),
     (along, loop, "distributions", lambda: at(1), NO_MEMORY),

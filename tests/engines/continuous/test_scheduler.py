@@ -132,7 +132,7 @@ def test_steps_take_prompts_along_once_both_are_measured_and_are_measured_again_
 class Planned:
     """Stands for a prompt of `length` tokens; a `whole` one may be cut nowhere."""
 
-    done = 0
+    done = pause = 0
 
     def __init__(self, length: int, *, whole: bool = False) -> None:
         self.length, self.whole = length, whole

@@ -137,8 +137,8 @@ def new_pictures_are_mirrored(patch: pytest.MonkeyPatch) -> None:
     """Those behind a beginning that is known."""
     unknown = PromptContent.unknown
 
-    def mirrored(self: PromptContent, start: int) -> tuple[dict[str, torch.Tensor], int]:
-        inputs, skipped = unknown(self, start)
+    def mirrored(self: PromptContent, *asked: Any) -> tuple[dict[str, torch.Tensor], int]:
+        inputs, skipped = unknown(self, *asked)
         return {name: value.flip(-1) for name, value in inputs.items()}, skipped
 
     patch.setattr(PromptContent, "unknown", mirrored)

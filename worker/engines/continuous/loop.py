@@ -122,6 +122,8 @@ class Loop:
             self.progress.rest()
         ended, self._ended = self._ended, []
         for answer, result in ended:
+            if answer.future.done():
+                continue  # It had ended when something behind that failed.
             if isinstance(result, Exception):
                 answer.future.set_exception(result)
             else:
@@ -159,7 +161,8 @@ class Loop:
                 continue
             answer, prefill = list(self._prefilling.items())[len(chosen)]
             end = prefill.end(left if hurried or chosen else MOST)
-            end = prefill.length if prefill.length - end < SMALLEST else end
+            if end != prefill.pause and prefill.length - end < SMALLEST:
+                end = prefill.length
             if chosen and end - prefill.done > left + SMALLEST:
                 break  # Its next possible cut is far away: it waits until it is the first.
             chosen.append((answer, prefill, end))
@@ -169,12 +172,14 @@ class Loop:
     def _begin(self) -> bool:
         """Prepare the next prompt in line; False where there is none, or no room for its answer."""
         answer = next(iter(self._line.waiting()), None)
-        if answer is None or not self._capacity.admits(answer, self._everybody) or self._follows(answer):
+        if answer is None:
             return False
-        if not self._line.take(answer):
-            return True  # one before it was put back, or arrived earlier
         started = self._pace.clock()
         with self._blames(answer), self._computing([answer]):
+            if not self._capacity.admits(answer, self._everybody) or self._follows(answer):
+                return False
+            if not self._line.take(answer):
+                return True  # one before it was put back, or arrived earlier
             computed = answer.siblings.prefill
             if computed is None:
                 self._prefilling[answer] = answer.prefill(self._reuse)
@@ -240,22 +245,26 @@ class Loop:
         log.warning("a pass over %d prompts failed: %s", len(chunks), error)
         if out_of_memory(error):
             self._spare()
-        for answer, _, end in chunks:
+        for answer, prefill, end in chunks:
             with self._blames(answer), self._computing([answer]):
-                again = self._prefilling[answer] = answer.prefill(self._reuse)
-                again.advance(max(end, again.done + 1))
-                self._arrived([(answer, again, end)])
+                prefill.rewind()
+                if prefill.done < end:
+                    prefill.advance(end)
+                self._arrived([(answer, prefill, end)])
 
     def _arrived(self, chunks: Sequence[Chunk]) -> None:
         """Prompts that are complete join the rows."""
         for answer, prefill, _ in chunks:
+            if prefill.done == prefill.pause:
+                with self._blames(answer):
+                    self._reuse.keep(answer.content, prefill)
             if prefill.done == prefill.length and answer in self._prefilling:
                 with self._blames(answer):
                     del self._prefilling[answer]
                     self._pace.arrived(prefill.length - answer.cached)
                     answer.siblings.prefill = prefill
-                    self._enter(answer, prefill)
                     self._reuse.keep(answer.content, prefill)
+                    self._enter(answer, prefill)
 
     def _enter(self, answer: TokenSequence, prefill: Prefill) -> None:
         answer.first(prefill.logits)
@@ -289,7 +298,6 @@ class Loop:
                 self._each_alone(chunks, error)
             else:
                 self._step_failed(error)
-                self._put_back([answer for answer, *_ in chunks])
             return
         for answer in self._running:
             answer.count_fed()
@@ -390,12 +398,14 @@ class Loop:
         self._survive(error)
         rows, scarce = self._running, out_of_memory(error)
         log.warning("a step of %d rows failed: %s", len(rows), error)
+        # Behind the rows, of which each is alone: else these would wait for whole answers.
+        self._put_back([*self._prefilling])
         self._lose_rows()
         if len(rows) == 1 and (rows[0].alone or not scarce):
             self._fail(rows[0], error)
             return
-        if scarce:
-            self._capacity.ran_out(len(rows) - 1, spared=self._spare())
+        # Rows that fail only together become fewer, too.
+        self._capacity.ran_out(len(rows) - 1, spared=not scarce or self._spare())
         for answer in rows:
             answer.alone = not scarce or len(rows) == 1
 

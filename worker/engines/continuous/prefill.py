@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -26,6 +27,7 @@ from transformers.cache_utils import (
     DynamicCache,
     DynamicLayer,
     DynamicSlidingWindowLayer,
+    LinearAttentionLayer,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -92,8 +94,11 @@ class Prefill:
         known: KnownPrompt,
         config: GenerationConfig,
         cut_points: CutPoints = CutPoints.ANYWHERE,
+        pause: int = 0,
     ) -> None:
-        """Encodes the prompt's media that are not known. Raises BatchingError."""
+        """Encodes the prompt's media that are not known. Where there are recurrent states, a chunk ends at
+        `pause`, so that they can be kept. Raises BatchingError.
+        """
         self.network = network
         encoded = {ENCODED: known.encoded} if known.encoded else {}
         # Positions are made for the whole prompt and without a cache: with one, some families continue from
@@ -113,15 +118,18 @@ class Prefill:
             self._cuts = [False] * self.length
         elif cut_points is CutPoints.AROUND_PICTURES:
             self._cuts = [not (here and before) for before, here in pairwise([False, *self._shown])]
+        recurrent = any(isinstance(layer, LinearAttentionLayer) for layer in _layers(self.cache))
+        self.pause = pause if recurrent and pause < self.length and self._cuts[pause] else 0
         self.types = [name for name in TYPES if self.given.get(name) is not None]
         self.rest = {k: v for k, v in self.given.items() if k not in GIVEN and k not in TYPES}
 
     def end(self, tokens: int) -> int:
         """Where the next chunk ends: at the first possible cut after at least `tokens` more."""
         wanted = self.done + max(1, tokens)
-        return next((end for end in range(wanted, self.length) if self._cuts[end]), self.length)
+        end = next((end for end in range(wanted, self.length) if self._cuts[end]), self.length)
+        return self.pause if self.done < self.pause < end else end
 
-    @property
+    @cached_property
     def flat(self) -> bool:
         """Whether `flat_pass` can compute it: each token attends to all before it, and to nothing else."""
         return (
@@ -151,12 +159,18 @@ class Prefill:
             outputs = self._chunk(end)
         self.take(end, outputs.logits, outputs.past_key_values)
 
+    def rewind(self) -> None:
+        """After a flat pass that failed: some layers may hold its tokens, and drop them."""
+        for layer in self.cache.layers:
+            layer.crop(self.done - layer.get_seq_length())
+
     def take(self, end: int, logits: torch.Tensor, cache: Any) -> None:
         """A pass has computed it up to `end`; `logits` [1, tokens, vocabulary] end with that token's."""
-        self.done, self.cache, self.given["past_key_values"] = end, cache, cache
+        self.cache = self.given["past_key_values"] = cache
         if end == self.length:
             self.logits = logits[:, -1].to(copy=True, dtype=torch.float32)
             self._next_inputs(CausalLMOutputWithPast(logits=logits, past_key_values=cache))
+        self.done = end
 
     def encoded(self, end: int) -> dict[str, Any]:
         """What the encoders made of the next tokens, up to `end`, by kind."""
@@ -177,6 +191,7 @@ class Prefill:
         media = {kind: getattr(self.network.config, f"{kind}_token_id", None) for kind in MEDIA}
         ids: list[int] = self.ids[0].tolist()
         self._shown = [id_ in media.values() for id_ in ids]
+        self.last = ids[-1]
         self._places = {
             kind: [at for at, id_ in enumerate(ids) if id_ == media.get(kind)]
             for kind in self.given.get(ENCODED) or {}
@@ -259,9 +274,13 @@ def alike(positions: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [one.expand(*planes, *one.shape[-2:]) for one in positions]
 
 
+def _layers(cache: Any) -> Sequence[Any]:
+    return cache.layers if isinstance(cache, DynamicCache) else ()
+
+
 def _keep_past(cache: Any) -> None:
     """Let sliding-window layers keep what has left the window: a later prompt may branch off before it."""
-    for layer in cache.layers if isinstance(cache, DynamicCache) else ():
+    for layer in _layers(cache):
         if isinstance(layer, DynamicSlidingWindowLayer):
             layer.activate_past_recording()  # type: ignore[no-untyped-call]
 
@@ -394,7 +413,7 @@ def _flat_inputs(
     due += [prefill.given["position_ids"][..., prefill.done : end] for prefill, end in chunks]
     inputs: dict[str, Any] = first.network.prepare_inputs_for_generation(
         # Any text token will do as padding.
-        pad(torch.cat(ids, dim=1), (0, behind), value=int(first.ids[0, -1])),
+        pad(torch.cat(ids, dim=1), (0, behind), value=first.last),
         is_first_iteration=True,
         past_key_values=Cache(layers=_flat_layers(rows, chunks, spans)),
         position_ids=pad(torch.cat(alike(due), dim=-1), (0, behind)),

@@ -68,6 +68,11 @@ class PromptContent:
     sounds: Sequence[range] = ()
     whole: Sequence[range] = ()
 
+    @property
+    def pause(self) -> int:
+        """Behind how many tokens a recurrent state is worth keeping: those up to the last picture."""
+        return self.places[-1] + 1 if self.marks and self.places else 0
+
     def behind(self, start: int) -> dict[str, Any]:
         """The inputs without media whose placeholders are all among the first `start` tokens."""
         heard = sum(sound.stop <= start for sound in self.sounds)
@@ -99,7 +104,7 @@ class PromptContent:
         inside = [isinstance(one, tuple) and isinstance(two, tuple) for one, two in pairwise(self.marks)]
 
         def allows(at: int) -> bool:
-            if at < FEWEST or any(one.start < at < one.stop for one in self.whole):
+            if (at < FEWEST and at != self.pause) or any(one.start < at < one.stop for one in self.whole):
                 return False
             return cut_points is CutPoints.ANYWHERE or not inside[at - 1]
 

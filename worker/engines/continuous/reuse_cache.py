@@ -6,6 +6,7 @@ two diverge. Keys and values can be reused up to any token, a recurrent state on
 was copied: models that have such states continue from there or not at all.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from worker.engines.continuous.kv_cache import KeysValues, Past
 from worker.engines.continuous.prefill import CutPoints, KnownPrompt, Prefill
 from worker.engines.continuous.prompt_content import SHOWN, Mark, PromptContent, Reusable, encoder_inputs
 from worker.engines.loading.loaded import LoadedModel
-from worker.engines.loading.torch_errors import out_of_memory
+from worker.engines.loading.torch_errors import UNFIT, device_broken
+
+log = logging.getLogger("worker.engines.continuous")
 
 # A prompt waits for another one's beginning only if that saves it this many tokens.
 WORTH = 16
@@ -188,10 +191,10 @@ class ReuseCache:
         return KnownPrompt(self._loaded.moved(rest), start, past, {"image": encoded}, skipped)
 
     def keep(self, content: PromptContent, prefill: Prefill) -> None:
-        """Keep a whole prompt."""
+        """Keep what is computed of a prompt."""
         if content.marks:
             with self._luxury():
-                self._tree.keep(content.scope, content.marks, Past.of(prefill.cache))
+                self._tree.keep(content.scope, content.marks[: prefill.done], Past.of(prefill.cache))
 
     def keep_answer(self, content: PromptContent, fed: Sequence[int], past: Callable[[], Past]) -> None:
         """Keep a prompt with the answer's tokens that were fed: a chat's next turn begins with them."""
@@ -214,10 +217,11 @@ class ReuseCache:
 
     @contextmanager
     def _luxury(self) -> Iterator[None]:
-        """If the memory to keep something runs out, give back all that is kept instead of failing."""
+        """Keeping something fails nobody's answer: what is kept is given back, which frees memory, too."""
         try:
             yield
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+        except UNFIT as error:
+            if device_broken(error):
                 raise
+            log.warning("nothing is kept for reuse: %s", error)
             self.give_back()

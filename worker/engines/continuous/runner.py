@@ -225,8 +225,9 @@ class Runner:
         groups = [] if table.fixed or self.waste is None else grouped(table.lengths, self.waste)
         with attending(groups, table.high - 1 - table.end):
             logits = step.replay() if captured else step.beside(chunks) if chunks else step.compute()
-        self._positions = self._positions + 1
+        positions = self._positions + 1
         cache.after_step()
+        self._positions = positions
         return logits[: len(tokens)]
 
     def give_up(self, why: Exception) -> None:

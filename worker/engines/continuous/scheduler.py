@@ -214,7 +214,7 @@ class Pace:
     @property
     def enough(self) -> int:
         """A pass of so many tokens gains little by another prompt, while its first one waits for that."""
-        return max(ENOUGH, 4 * self._fixed)
+        return min(MOST, max(ENOUGH, 4 * self._fixed))
 
     @property
     def tokens(self) -> int:

@@ -91,7 +91,8 @@ class TokenSequence:
         """
         self._begin()
         known = reuse.known(self.content)
-        prefill = Prefill(self._loaded.network, known, self._config, reuse.cut_points)
+        pause = self.content.pause
+        prefill = Prefill(self._loaded.network, known, self._config, reuse.cut_points, pause)
         self._ready(prefill, known.start)
         return prefill
 
