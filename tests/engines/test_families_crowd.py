@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 BATCHED = [family for family in FAMILIES if family.name != "mllama"]
 # Their states, their windows of attention, or all tokens of a prompt, would take in what lies beside them.
 APART = {"paligemma", "qwen3.5", "lfm2-vl", "idefics2", "qwen2.5-vl-sliding", "gemma3", "gemma4", "llama4"}
-# A whole prompt attends both ways; states serve only behind the token at which they were copied.
+# Their states serve only behind the token at which they were copied.
 RECURRENT = {"qwen3.5", "lfm2-vl"}
 # Keys and values alone, positions of pictures, states with and without windows beside them, a whole prompt.
 CLONED = [NAMED[name] for name in ("llava", "qwen2.5-vl", "qwen3.5", "lfm2-vl", "gemma4", "paligemma")]

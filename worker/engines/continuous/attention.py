@@ -1,7 +1,7 @@
 """Attention of a batch's step: rows of like length in groups, and on a GPU one token's as two products.
 
-Registered under transformers' own name, because models and masks choose by it. Outside of `attending`, and
-where no layer was given to `expect`, nothing changes.
+Registered under transformers' own name, because models and masks choose by it. Outside of `attention_groups`,
+and where no layer was given to `expect`, nothing changes.
 """
 
 import threading
@@ -65,7 +65,7 @@ def _wasted(one: AttentionGroup, other: AttentionGroup) -> int:
 
 
 @contextmanager
-def attending(groups: Sequence[AttentionGroup], behind: int) -> Iterator[None]:
+def attention_groups(groups: Sequence[AttentionGroup], behind: int) -> Iterator[None]:
     """The body is a batch's step on this thread; `behind` its column there are so many empty ones.
 
     The groups' lengths are without the step's token.
@@ -105,7 +105,7 @@ def in_groups(
     mask: Any,
     **options: Any,
 ) -> torch.Tensor:
-    """Attention in the groups given to `attending`; all rows at once if there are fewer than two.
+    """Attention in the groups given to `attention_groups`; all rows at once if there are fewer than two.
 
     A group gets a view of its columns: those before were masked for its rows anyway.
     """

@@ -214,8 +214,8 @@ def _within(context_length: int, tokens: int) -> int:
 
 
 def _words(certificate: Certificate, loaded: LoadedModel) -> str:
-    format = str(loaded.format).removeprefix("torch.")
+    dtype = loaded.network.dtype
     summary = f"certified: beside others its logits differ by {certificate.difference:.0e} at most"
-    if loaded.format is not torch.float32:
-        summary += f", which in {format} may change an answer"
+    if dtype is not torch.float32:
+        summary += f", which in {str(dtype).removeprefix('torch.')} may change an answer"
     return "; ".join(filter(None, (summary, certificate.words, loaded.words)))

@@ -140,10 +140,10 @@ class Loop:
                 self._fail(answer, Cancelled())
         self._pace.turn(min(self._capacity.rows, len(self._everybody) + len(self._line)))
         chunks = self._chunks()
-        if self._mixes and self._running and chunks and self._join(chunks) and self._pace.mixes():
+        if self._mixes and self._running and chunks and self._joinable(chunks) and self._pace.mixes():
             self._step(chunks)
             return
-        for together in [chunks] if self._join(chunks) else [[chunk] for chunk in chunks]:
+        for together in [chunks] if self._joinable(chunks) else [[chunk] for chunk in chunks]:
             self._pass(together)
         if self._running:
             self._step([])
@@ -194,7 +194,7 @@ class Loop:
         same = any(other.siblings is answer.siblings for other in self._prefilling)
         return same or self._reuse.follows(answer.content, [other.content for other in self._prefilling])
 
-    def _join(self, chunks: Sequence[Chunk]) -> bool:
+    def _joinable(self, chunks: Sequence[Chunk]) -> bool:
         """Whether one flat pass can compute them."""
         return self._flat and bool(chunks) and all(one.joins(chunks[0][1]) for _, one, _ in chunks)
 
@@ -214,7 +214,7 @@ class Loop:
 
     def _pass(self, chunks: Sequence[Chunk]) -> None:
         tokens, started = sum(end - prefill.done for _, prefill, end in chunks), self._pace.clock()
-        joint = self._join(chunks)
+        joint = self._joinable(chunks)
         try:
             with self._computing([answer for answer, *_ in chunks]):
                 if joint:

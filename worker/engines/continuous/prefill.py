@@ -112,7 +112,7 @@ class Prefill:
         _keep_past(self.cache)
         if known.past is not None:
             known.past.fill(self.cache)
-        self._look(known.skipped)
+        self._find_placeholders(known.skipped)
         self._cuts = [cut_points is CutPoints.ANYWHERE] * self.length
         if not self._cuttable():
             self._cuts = [False] * self.length
@@ -186,12 +186,12 @@ class Prefill:
                 )
         return found
 
-    def _look(self, skipped: int) -> None:
+    def _find_placeholders(self, skipped: int) -> None:
         """Which tokens are placeholders, and by kind those that the encoders' output is for."""
         media = {kind: getattr(self.network.config, f"{kind}_token_id", None) for kind in MEDIA}
         ids: list[int] = self.ids[0].tolist()
         self._shown = [id_ in media.values() for id_ in ids]
-        self.last = ids[-1]
+        self.filler = ids[-1]
         self._places = {
             kind: [at for at, id_ in enumerate(ids) if id_ == media.get(kind)]
             for kind in self.given.get(ENCODED) or {}
@@ -413,7 +413,7 @@ def _flat_inputs(
     due += [prefill.given["position_ids"][..., prefill.done : end] for prefill, end in chunks]
     inputs: dict[str, Any] = first.network.prepare_inputs_for_generation(
         # Any text token will do as padding.
-        pad(torch.cat(ids, dim=1), (0, behind), value=first.last),
+        pad(torch.cat(ids, dim=1), (0, behind), value=first.filler),
         is_first_iteration=True,
         past_key_values=Cache(layers=_flat_layers(rows, chunks, spans)),
         position_ids=pad(torch.cat(alike(due), dim=-1), (0, behind)),

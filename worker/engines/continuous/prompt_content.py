@@ -135,7 +135,8 @@ class ContentReader:
         ids, renderer = prompt.inputs["input_ids"][0].tolist(), self._loaded.renderer
         shown = [_digest(*one) for one in zip_longest(pictures, files)]
         filmed = [_digest_of(repr(video).encode(), video.pixels) for video in videos]
-        counts = self._picture_tokens(prompt, pictures) if not videos else []
+        pieces = renderer.picture_pieces([picture.size for picture in pictures])
+        counts = self._picture_tokens(prompt, ids, pieces) if not videos else []
         runs = _runs(ids, renderer.sound_input.id) if sounds else []
         named = {
             renderer.video_input.id: _owners([*shown, *filmed], []),
@@ -145,7 +146,6 @@ class ContentReader:
         places = [at for at, id_ in enumerate(ids) if id_ in (renderer.image_id, renderer.video_input.id)]
         parts = self._encodes and self._what.apart
         whole = [range(places[-1] + 1)] if places and not parts else []
-        pieces = renderer.picture_pieces([picture.size for picture in pictures])
         return PromptContent(
             inputs=prompt.inputs,
             scope=scope,
@@ -156,14 +156,13 @@ class ContentReader:
             whole=[*whole, *(runs if self._apart(prompt, sounds, runs) else _from_start(runs))],
         )
 
-    def _picture_tokens(self, prompt: Prompt, pictures: Sequence[Picture]) -> list[int]:
-        """The placeholders of each picture; empty where neither the processor nor what is between tells."""
-        renderer, each = self._loaded.renderer, [1] * len(pictures)
-        runs = [len(run) for run in _runs(prompt.inputs["input_ids"][0].tolist(), renderer.image_id)]
-        told = renderer.picture_token_counts(prompt.inputs, len(pictures))
-        pieces = renderer.picture_pieces([picture.size for picture in pictures])
-        counts = (told, _sums(runs, each), _sums(runs, pieces), [prompt.image_tokens])
-        fitting = (one for one in counts if len(one) == len(pictures) and sum(one) == prompt.image_tokens)
+    def _picture_tokens(self, prompt: Prompt, ids: Sequence[int], pieces: Sequence[int]) -> list[int]:
+        """The placeholders of each picture; empty where neither the processor nor what is between says it."""
+        renderer = self._loaded.renderer
+        runs = [len(run) for run in _runs(ids, renderer.image_id)]
+        counted = renderer.picture_token_counts(prompt.inputs, len(pieces))
+        counts = (counted, _sums(runs, [1] * len(pieces)), _sums(runs, pieces), [prompt.image_tokens])
+        fitting = (one for one in counts if len(one) == len(pieces) and sum(one) == prompt.image_tokens)
         return next(fitting, [])
 
     def _apart(self, prompt: Prompt, sounds: Sequence[Samples], runs: Sequence[range]) -> bool:

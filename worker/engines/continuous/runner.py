@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from worker.engines.continuous.attention import WASTE, attending, grouped, ours
+from worker.engines.continuous.attention import WASTE, attention_groups, grouped, ours
 from worker.engines.continuous.kv_cache import GRAIN, BatchCache, BatchingError, Past
 from worker.engines.continuous.prefill import FlatRows, Prefill, alike, flat_pass
 from worker.engines.loading.devices import device_of
@@ -223,7 +223,7 @@ class Runner:
         self.replays += captured
         captured = table.fixed and not chunks and (captured or self._capture(key, step))
         groups = [] if table.fixed or self.waste is None else grouped(table.lengths, self.waste)
-        with attending(groups, table.high - 1 - table.end):
+        with attention_groups(groups, table.high - 1 - table.end):
             logits = step.replay() if captured else step.beside(chunks) if chunks else step.compute()
         positions = self._positions + 1
         cache.after_step()

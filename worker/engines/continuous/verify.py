@@ -91,7 +91,7 @@ class Certificate:
 def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
     """Takes about as long as nineteen short answers, without `reuse` twelve. Raises BatchingError."""
     _refuse_by_config(loaded)
-    network, judge = loaded.network, LogitsComparison(loaded.format)
+    network, judge = loaded.network, LogitsComparison(loaded.network.dtype)
     with as_batching_error("a made-up request fails: "):
         made_up = cases(loaded)
     with as_batching_error("it fails beside others: "):
@@ -185,7 +185,7 @@ def _captured(loaded: LoadedModel, cases: Sequence[VerifyCase]) -> bool:
     runner = Runner(network, waste=None, captures=True, columns=COLUMNS, repeats=0)
     try:
         with as_batching_error():
-            _crowd(network, cases, LogitsComparison(loaded.format), [None], runner)
+            _crowd(network, cases, LogitsComparison(loaded.network.dtype), [None], runner)
     except BatchingError as error:
         runner.give_up(error)
     return runner.replays > 0 and runner.captures

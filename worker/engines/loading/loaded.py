@@ -99,12 +99,6 @@ class LoadedModel(Language):
         """How the row's wishes were met, for an engine's reason."""
         return "; ".join(filter(None, (self.packed, self.overlong)))
 
-    @property
-    def format(self) -> torch.dtype:
-        """The type of most computations; only float32 gives the same answers whatever rows are beside."""
-        dtype: torch.dtype = self.network.dtype
-        return dtype
-
     def made_of(self, engine: str) -> Facts:
         return {
             "engine": engine,
