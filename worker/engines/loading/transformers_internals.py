@@ -1,7 +1,7 @@
 """What the engines use of transformers that it does not document, and nothing else does: one name for each.
 
-Written for transformers 5.23. tests/unit/project/test_private_names.py fails by name where one has moved,
-or takes other arguments.
+Written for transformers 5.23. vLLM brings an older one: what is new is asked for where it is used.
+tests/unit/project/test_private_names.py fails by name where one has moved, or takes other arguments.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +10,10 @@ from typing import Any
 import jinja2
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers.generation.utils import (
-    MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL,
-    _slice_mm_encoder_output,
-)
+from transformers.generation import utils as generation
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-MEDIA_INPUTS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
+MEDIA_INPUTS = frozenset(generation.MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
 """Names of inputs that only the pass over a prompt takes: pixels, sounds, what an encoder made of them.
 
 Families name them in many ways, and transformers keeps the only list.
@@ -73,7 +70,7 @@ def next_inputs(network: Any, outputs: Any, inputs: dict[str, Any]) -> dict[str,
 
 def encoder_rows(output: Any, rows: torch.Tensor) -> Any:
     """An encoder's output with these rows of its features only, in the container that the model expects."""
-    slice_output: Any = _slice_mm_encoder_output
+    slice_output: Any = generation._slice_mm_encoder_output
     return slice_output(output, rows)
 
 
