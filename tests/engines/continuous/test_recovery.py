@@ -81,7 +81,7 @@ def along(patch: pytest.MonkeyPatch, harness: suite.Harness) -> None:
     patch.setattr(Pace, "mixes", lambda _: True)
     patch.setattr(Pace, "tokens", 400)
     patch.setattr(Pace, "over", False)
-    patch.setattr(Pace, "enough", 1)
+    patch.setattr(Pace, "enough", prefill.TILE)
 
 
 def torn(patch: pytest.MonkeyPatch, _: suite.Harness) -> None:

@@ -162,8 +162,8 @@ def test_a_pass_takes_prompts_in_their_order_and_the_first_in_any_case(
     ends: list[int],
 ) -> None:
     loop: Any = engine_of(fresh)._loop
-    # With the row that decodes they fill tiles.
-    monkeypatch.setattr(Pace, "tokens", 7 * TILE - 1)
+    # What would begin another tile, with the row that decodes, waits.
+    monkeypatch.setattr(Pace, "tokens", 7 * TILE + 7)
     monkeypatch.setattr(loop, "_running", [answer()] * decoding)
     monkeypatch.setattr(loop, "_prefilling", {object(): prompt for prompt in waiting})
     assert [end for *_, end in loop._chunks()] == ends

@@ -124,7 +124,7 @@ def in_chunks(patch: pytest.MonkeyPatch, tokens: int, *, mixes: bool) -> None:
     patch.setattr(Pace, "tokens", tokens)
     patch.setattr(Pace, "enough", 3 * tokens)
     patch.setattr(Pace, "mixes", lambda _: mixes)
-    for name, value in (("MOST", tokens), ("SMALLEST", 1), ("tiled", int)):
+    for name, value in (("MOST", tokens), ("SMALLEST", 1), ("TILE", 1)):
         patch.setattr(loop, name, value)
 
 

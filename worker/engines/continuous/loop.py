@@ -23,7 +23,7 @@ import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous.kv_cache import BatchingError
-from worker.engines.continuous.prefill import Prefill, flat_pass, tiled
+from worker.engines.continuous.prefill import TILE, Prefill, flat_pass
 from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.runner import Runner
 from worker.engines.continuous.sampling import Choice, Suppressed, greedy, sample_tokens
@@ -153,8 +153,7 @@ class Loop:
     def _chunks(self) -> list[Chunk]:
         """In order of arrival; prompts are prepared as they are needed."""
         chosen, used, hurried = list[Chunk](), 0, bool(self._running)
-        rows = len(self._running) if self._mixes else 0
-        while (left := tiled(rows + (self._pace.tokens if hurried else self._pace.enough)) - rows - used) > 0:
+        while (left := self._room - used) > 0:
             if len(chosen) == len(self._prefilling):
                 if (chosen and hurried and self._pace.over) or not self._begin():
                     break
@@ -168,6 +167,13 @@ class Loop:
             chosen.append((answer, prefill, end))
             used += end - prefill.done
         return chosen
+
+    @property
+    def _room(self) -> int:
+        """Tokens that the coming pass may still take, in whole tiles with the rows beside them."""
+        rows = len(self._running) if self._mixes else 0
+        most = self._pace.tokens if self._running else self._pace.enough
+        return (rows + most) // TILE * TILE - rows
 
     def _begin(self) -> bool:
         """Prepare the next prompt in line; False where there is none, or no room for its answer."""

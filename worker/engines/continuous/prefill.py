@@ -352,11 +352,6 @@ class FlatLayer(CacheLayerMixin):
         return pad(out, (0, 0, 0, 0, 0, query.shape[2] - out.shape[1]))
 
 
-def tiled(tokens: int) -> int:
-    """So many, or as many more as a pass had better compute."""
-    return -(-tokens // TILE) * TILE
-
-
 def _causal(prefill: Prefill, end: int) -> torch.Tensor | None:
     columns = torch.arange(end, device=prefill.ids.device)
     return (columns <= columns[prefill.done :, None])[None, None] if prefill.done else None
@@ -401,7 +396,7 @@ def _flat_inputs(
     own = {name: value for name, value in (rows.extras if rows else {}).items() if torch.is_tensor(value)}
     if rows and own.keys() != set(first.types):
         raise BatchingError("its rows have inputs of their own while decoding")
-    behind = tiled(spans[-1][1]) - spans[-1][1] if device.type == "cpu" else 0
+    behind = -spans[-1][1] % TILE if device.type == "cpu" else 0
     arguments = dict(first.rest) | {KEPT: torch.tensor(wanted, device=device)}
     for name in first.types:
         kinds = [prefill.given[name][:, prefill.done : end] for prefill, end in chunks]
