@@ -47,7 +47,7 @@ for folder in sys.argv[1:]:
     try:
         SequentialEngine(Model(id="org/m", source=folder)).load()
     except ModelFailed as error:
-        print("install it: " in str(error))
+        print("install it by `" in str(error))
 """
 
 

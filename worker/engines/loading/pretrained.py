@@ -139,12 +139,9 @@ def _named(model: Model, part: str) -> Iterator[None]:
         if not model.trust_remote_code and "trust_remote_code" in str(error):
             raise
         reason = shorten(f"{type(error).__name__}: {error}", WORDS_OF_OTHERS)
-        missing = "torchvision" in reason.lower()
-        cure = (
-            f"install it: {torchvision_install()}"
-            if missing
-            else "install what is missing, or get its files anew"
-        )
+        cure = "install what is missing, or get its files anew"
+        if "torchvision" in reason.lower():
+            cure = f"install it by `{torchvision_install()}`"
         raise ModelFailed(f"model {model.id}: its {part} cannot be loaded ({reason}); {cure}.") from error
 
 

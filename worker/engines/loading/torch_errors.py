@@ -68,7 +68,7 @@ def torchvision_broken() -> str | None:
     except (ImportError, OSError, RuntimeError) as error:
         own = f"torchvision {version('torchvision')} was built for another torch than {version('torch')}"
         remove = f"{sys.executable} -m pip uninstall -y torchvision"
-        return f"{own} ({error}): {remove} && {torchvision_install()}"
+        return f"{own} ({error}); mend it by `{remove} && {torchvision_install()}`."
     return None
 
 
