@@ -16,6 +16,8 @@ VLLM_STAMP := $(VLLM)/.installed
 JS := tests/contract/js
 JS_STAMP := $(JS)/node_modules/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 # Where a person's own pip installs is no matter of this environment. Indexes and proxies stay theirs.
 export PIP_USER := 0
@@ -69,14 +71,28 @@ $(VENV_STAMP): FORCE
 	  echo 'Python could not make a virtual environment. If what it lacks is its venv module, install that' \
 	  '(Debian: python3-venv).' >&2; exit 1; }; }
 
+# For Linux pip's index has a torch with gigabytes of CUDA, and some have the build for CPUs, too: without an NVIDIA GPU it
+# is taken from there, else from PyTorch's. Only torch itself: what it needs has its version in constraints.txt.
+define install
+@[ "$$(uname)" != Linux ] || [ -e /proc/driver/nvidia ] || command -v nvidia-smi >/dev/null || \
+  $(BIN)/python -c 'import sys; from importlib.metadata import version; \
+  sys.exit(version("torch").partition("+")[0] != "$(TORCH)")' 2>/dev/null || \
+  $(PIP) install --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || \
+  $(PIP) install --no-deps 'torch==$(TORCH)+cpu' --index-url $(CPU_INDEX) --timeout 10 --retries 1 2>/dev/null || \
+  echo 'no build of torch for CPUs at $(CPU_INDEX): the usual one may bring gigabytes of CUDA'
+@$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
+endef
+
+$(RUN_STAMP): EXTRAS := worker,local
 $(RUN_STAMP): $(INPUTS) $(VENV_STAMP)
 	@echo 'installing the service into $(VENV) (the first time takes minutes: torch is large)'
-	@$(PIP) install -c constraints.txt -e '.[worker,local]'
+	$(install)
 	@touch $@
 
+$(DEV_STAMP): EXTRAS := worker,local,traces,dev
 $(DEV_STAMP): $(INPUTS) $(VENV_STAMP)
 	@echo 'installing the service and its test tools into $(VENV) (the first time takes minutes: torch is large)'
-	@$(PIP) install -c constraints.txt -e '.[worker,local,traces,dev]'
+	$(install)
 	@touch $@ $(RUN_STAMP)
 
 setup: $(DEV_STAMP)

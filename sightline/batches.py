@@ -76,7 +76,9 @@ def _unreadable(path: Path, error: OSError) -> CommandError:
     return CommandError(Exit.USAGE, f"The file {path} cannot be read: {error.strerror}.")
 
 
-def upload(client: httpx.Client, path: Path, progress: Callable[[int, int], object]) -> str:
+def upload(
+    client: httpx.Client, path: Path, progress: Callable[[int, int], object], purpose: str = "batch"
+) -> str:
     """The uploaded file's id; `progress` is called with the bytes sent and the size. Raises CommandError."""
     try:
         file = _Watched(path, progress)
@@ -85,7 +87,7 @@ def upload(client: httpx.Client, path: Path, progress: Callable[[int, int], obje
     # A file's name may hold any bytes.
     name = os.fsencode(path.name).decode(errors="replace")
     with file, speaking(client):
-        reply = client.post(FILES, data={"purpose": "batch"}, files={"file": (name, file)})
+        reply = client.post(FILES, data={"purpose": purpose}, files={"file": (name, file)})
     check(reply)
     return str(parsed(reply)["id"])
 
@@ -182,7 +184,7 @@ def _create(
     """
     pairs = dict(map(_pair, metadata or ()))
     with client_of(url) as client:
-        batch = create(client, _uploaded(client, file), endpoint, pairs)
+        batch = create(client, uploaded(client, file), endpoint, pairs)
         if not as_json:
             print(batch["id"], flush=True)
         if awaited:
@@ -257,9 +259,9 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _uploaded(client: httpx.Client, file: Path) -> str:
+def uploaded(client: httpx.Client, file: Path, purpose: str = "batch") -> str:
     with Bar("uploading", of_bytes=True) as bar:
-        return upload(client, file, tenths("uploaded") if bar.disable else bar.show)
+        return upload(client, file, tenths("uploaded") if bar.disable else bar.show, purpose)
 
 
 def _row(batch: Batch) -> tuple[str, ...]:

@@ -12,12 +12,13 @@ import httpx
 
 from sightline.commands import typed_path
 from sightline.exits import CommandError, Exit
-from sightline.mapping.media import MOST_MB, START, kind_of
+from sightline.mapping.media import MOST_MB, START, TIFF, kind_of
 from sightline.service_client import check, check_stream, code, parsed, reason, speaking
 
 Message = dict[str, Any]
 MIMES = {"Document": "application/pdf", "Sound": "audio/wav", "Video": "video/mp4"}
 """One for each kind: the service looks at the bytes."""
+ABOUT_PAGES = "Of a document, --pages 1-3 asks about some pages, --per-page about each by itself."
 ASKED_AGAIN = ("model_not_found", "model_loading", "no_worker")
 """Refusals of a call that names no model, and of one that does not wait: a person is told, and waits."""
 
@@ -35,12 +36,12 @@ class Answer:
 
 @dataclass
 class Chat:
-    """`model` None: the first one served. `pictures`, or other media, are the next question's, as URLs."""
+    """`model` None: the first one served. `media` are those parts of the next question."""
 
     client: httpx.Client
     model: str | None = None
     max_tokens: int | None = None
-    pictures: list[str] = field(default_factory=list)
+    media: list[Message] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
 
     def ask(
@@ -51,8 +52,7 @@ class Chat:
         Makes one request, which a key's quota counts; two if the model is not there yet, and three if several
         are served and none is named.
         """
-        parts = [*map(part_of, self.pictures), {"type": "text", "text": text}]
-        question: Message = {"role": "user", "content": parts}
+        question = question_of(text, self.media)
         pieces: list[str] = []
 
         def take(piece: str) -> None:
@@ -62,12 +62,17 @@ class Chat:
         try:
             with speaking(self.client):
                 return self._answer([*self.messages, question], take, wait)
+        except CommandError as error:
+            # The service says how many pages fit, where fewer would.
+            if " fit" in str(error) and any(part["type"] == "document" for part in self.media):
+                raise CommandError(error.code, f"{error} {ABOUT_PAGES}") from None
+            raise
         finally:
             # Of an answer that was stopped, a follow-up may ask about the part that was read. A question
-            # without one can be asked again: its pictures still wait.
+            # without one can be asked again: its media still wait.
             if answer := "".join(pieces):
                 self.messages += [question, {"role": "assistant", "content": answer}]
-                self.pictures = []
+                self.media = []
 
     def _answer(
         self, messages: list[Message], emit: Callable[[str], object], wait: Callable[[str], object]
@@ -111,20 +116,32 @@ def medium_url(medium: str) -> str:
         raise CommandError(Exit.USAGE, f"The file {medium} cannot be read: {error.strerror}.") from None
     if not 0 < len(data) <= MOST_MB * 2**20:
         raise CommandError(Exit.USAGE, f"The file {medium} is empty, or has more than {MOST_MB} MiB.")
-    mime = MIMES.get(kind_of(data[:START]) or "", "image/png")
+    if (kind := kind_of(data[:START])) is None:
+        raise CommandError(Exit.USAGE, f"The file {medium} is no picture, PDF, TIFF, sound or video.")
+    mime = "image/tiff" if data.startswith(TIFF) else MIMES.get(kind, "image/png")
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
-def part_of(url: str) -> dict[str, Any]:
-    """The part of a message with what the URL names, as its type or its name's ending says."""
+def part_of(medium: str, pages: str | None = None) -> Message:
+    """The part of a message with a file or what a URL names, by its bytes or its name's ending.
+
+    A TIFF may have pages, and is a document. `pages` are those of a document that are asked about. Raises
+    CommandError.
+    """
+    url = medium_url(medium)
     is_data = url[:5].lower() == "data:"
     mime = url[5:].partition(";")[0] if is_data else guess_type(url.partition("?")[0])[0]
     match (mime or "").lower().partition("/"):
-        case ("application", _, "pdf"):
-            return {"type": "document", "document" if is_data else "url": url}
+        case ("application", _, "pdf") | ("image", _, "tiff"):
+            part = {"type": "document", "document" if is_data else "url": url}
+            return part if pages is None else part | {"pages": pages}
         case ("video" | "audio" as kind, *_):
             return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}
     return {"type": "image_url", "image_url": {"url": url}}
+
+
+def question_of(text: str, media: list[Message]) -> Message:
+    return {"role": "user", "content": [*media, {"type": "text", "text": text}]}
 
 
 def _streamed(reply: httpx.Response, emit: Callable[[str], object], wait: Callable[[str], object]) -> Answer:

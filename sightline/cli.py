@@ -17,7 +17,7 @@ from sightline.terminal import note
 NAME = "sightline"
 COMMANDS = {
     "run": ("process_commands", "start the whole service on this machine"),
-    "ask": ("ask", "ask a running service, about pictures too"),
+    "ask": ("ask", "ask a running service, about pictures, documents, videos"),
     "map": ("mapping.command", "ask about every row of a folder or table, through any kill"),
     "estimate": ("estimate", "predict what a submit would do"),
     "jobs": ("jobs", "list, show, follow, cancel and retry jobs"),
@@ -37,9 +37,9 @@ EXAMPLES = """\
 examples:
   sightline run                                    serve the models of models.toml on port 8000
   sightline run Qwen/Qwen3-VL-4B-Instruct          serve a model of the Hugging Face hub
-  sightline ask "How many shapes are there?" --picture examples/sample.png
-  sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
-  sightline ask --picture street.jpg               start a conversation
+  sightline ask "How many shapes are there?" examples/sample.png
+  sightline ask "What does it cost?" contract.pdf --per-page
+  sightline ask --file street.jpg                  start a conversation
   sightline map "What is in it?" --input photos/ --output answers.jsonl
   sightline jobs list --status failed              the last jobs that failed
   sightline jobs follow job_5f0c...                print a job's answer as it is generated

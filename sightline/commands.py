@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from sightline.terminal import is_terminal
 
@@ -22,13 +22,16 @@ Url = Annotated[
 ]
 Json = Annotated[bool, Option("--json", help="print JSON, one value a line")]
 Limit = Annotated[int, Option(min=1, max=100, help="how many")]
-Pictures = Annotated[
+FileArguments = Annotated[
     list[str] | None,
-    Option(
-        "--picture",
+    Argument(
         metavar="FILE|URL",
-        help="a picture, PDF, sound or video, or a URL that the service fetches; may be repeated",
+        help="pictures, PDFs, TIFFs, sounds, videos, or URLs that the service fetches",
+        show_default=False,
     ),
+]
+Files = Annotated[
+    list[str] | None, Option("--file", metavar="FILE|URL", help="the same as an option; may be repeated")
 ]
 MaxTokens = Annotated[int | None, Option(min=-1, help="maximum length of the answer; -1 = what fits")]
 Model = Annotated[str | None, Option(help="id of the model (default: the first one served)")]

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from sightline.chat import first_model, medium_url, part_of
-from sightline.commands import Json, MaxTokens, Model, Pictures, Url, commands, examples
+from sightline.chat import first_model, part_of, question_of
+from sightline.commands import FileArguments, Files, Json, MaxTokens, Model, Url, commands, examples
 from sightline.jobs import expected
 from sightline.service_client import client_of, fetched, speaking
 from sightline.terminal import show, show_facts
@@ -14,10 +14,11 @@ from sightline.terminal import show, show_facts
 app = commands()
 
 
-@app.command("estimate", epilog=examples('sightline estimate "What does the sign say?" --picture street.jpg'))
+@app.command("estimate", epilog=examples('sightline estimate "What does the sign say?" street.jpg'))
 def _estimate(
     question: Annotated[str, Argument(help="the question")],
-    picture: Pictures = None,
+    files: FileArguments = None,
+    file: Files = None,
     model: Model = None,
     max_tokens: MaxTokens = None,
     url: Url = None,
@@ -29,12 +30,12 @@ def _estimate(
     it would wait and run, and how many tokens it has.
     """
     with client_of(url) as client:
-        parts = [part_of(medium_url(name)) for name in picture or ()]
+        parts = [part_of(name) for name in (*(files or ()), *(file or ()))]
         with speaking(client):
             model = model or first_model(client)
         body = {
             "model": model,
-            "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}],
+            "messages": [question_of(question, parts)],
             "parameters": {"max_new_tokens": max_tokens},
         }
         forecast = fetched(client, "POST", "/v1/estimate", body=body)

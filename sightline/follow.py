@@ -104,6 +104,8 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
         elif event.name == "text" and not event.data.get("choice"):
             emit(event.data["text"])
             printed += len(event.data["text"])
+        elif event.name == "page":
+            emit(_page(event.data["row"]))
         elif event.name == "requeued":
             note(f"waits for its next attempt: {event.data['reason']}")
         elif event.last:
@@ -113,6 +115,12 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
         first, *others = texts(job)
         emit("".join([first[printed:], *(f"\n\n{text}" for text in others)]))
     return job
+
+
+def _page(row: dict[str, Any]) -> str:
+    """How a page of a job of pages ended."""
+    said = f"\n{row['text']}" if "text" in row else f" failed: {row['error']['message']}"
+    return f"Page {row['page']}{said}\n\n"
 
 
 def _reason(event: ServerSentEvent) -> str:

@@ -93,14 +93,7 @@ def _follow(job: Id, url: Url = None, as_json: Json = False) -> None:
     the reading, not the job.
     """
     with client_of(url) as client:
-        reader = Reader(client, job)
-        if as_json:
-            ended = _relay(reader)
-        else:
-            with PlaceBar("waiting") as bar:
-                ended = follow(reader, bar.emit, bar.tell)
-            print()
-    _check_success(ended)
+        show_followed(client, job, as_json=as_json)
 
 
 def page(
@@ -160,7 +153,7 @@ def detail(job: Job) -> str:
 
 def failure(error: dict[str, Any]) -> str:
     """A job's error in one line."""
-    named = f" ({error['param']})" if error["param"] else ""
+    named = f" ({error['param']})" if error.get("param") else ""
     return f"{error['code']}: {error['message']}{named}"
 
 
@@ -195,6 +188,17 @@ def _attempt(attempt: dict[str, Any]) -> str:
 
 def _show_state(job: Job) -> None:
     print(plain(f"{job['id']} {job['status']} ({detail(job)})"))
+
+
+def show_followed(client: httpx.Client, job: str, *, as_json: bool) -> None:
+    """Print a job's answer as it comes. Raises CommandError where it has none."""
+    if as_json:
+        ended = _relay(Reader(client, job))
+    else:
+        with PlaceBar("waiting") as bar:
+            ended = follow(Reader(client, job), bar.emit, bar.tell)
+        print()
+    _check_success(ended)
 
 
 def _relay(reader: Reader) -> Job:

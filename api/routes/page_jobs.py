@@ -133,7 +133,7 @@ async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes
             data = to_json({"job": await page_job(http, batch)})
             yield block(data, event=status_of(batch), id=max(sent, batch.total or 0) + 1)
             return
-        yield comment("pages")
+        yield comment(f"{batch.page_count} pages {status_of(batch)}")
         await asyncio.sleep(POLL_S)
 
 

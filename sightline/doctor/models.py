@@ -15,7 +15,7 @@ from sightline.serving.devices import Devices
 LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
 """How many times the size of its files a model may take: most are published in 16 bits."""
 FILE = "correct it, or name another by SIGHTLINE_MODELS_FILE; docs/models.md says what a row may hold"
-LOAD = "get its files anew, or correct its row; docs/models.md says what a worker checks at load"
+LOAD = "do what it says, or get its files anew, or correct its row (docs/models.md)"
 SOURCE = "correct `source` of its row in the models file, or put the model there"
 
 

@@ -21,7 +21,7 @@ START = 4096
 """First bytes of a file that say of which kind it is."""
 DAMAGED = (ArithmeticError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError, ValueError)
 """What Pillow raises for a damaged TIFF, beside errors of its own."""
-_PDF, _TIFF = b"%PDF-", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PDF, TIFF = b"%PDF-", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # PDFium writes the time and an id; a page that is asked twice must be the same bytes, or is another request.
 _PDF_NOW = re.compile(rb"(?<=/ID\[)<[0-9A-F]{32}><[0-9A-F]{32}>(?=\])|(?<=<</CreationDate\(D:)\d{14}")
 # PDFium is for one thread at a time.
@@ -72,7 +72,7 @@ def page_media(kind: str | None, start: bytes, whole: Callable[[], Path | bytes]
     if kind == "Document" and _PDF in start[:1024]:
         source = whole()
         count, page = _pdf_pages(source), _pdf_page
-    elif start.startswith(_TIFF) and (count := _tiff_pages(source := whole())) > 1:
+    elif start.startswith(TIFF) and (count := _tiff_pages(source := whole())) > 1:
         page = _tiff_page
     else:
         return []

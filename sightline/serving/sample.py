@@ -66,7 +66,7 @@ def commands(url: str, model: str, examples: str, *, keyed: bool = False) -> tup
     return (
         f"curl {url}/models/{model} -H 'content-type: application/json'{key} -d {body}",
         f"{python} -m pip install -q openai && {python} {script} {url}",
-        f"{command} ask '{QUESTION}' --picture {file} --url {url}",
+        f"{command} ask '{QUESTION}' {file} --url {url}",
     )
 
 

@@ -1,6 +1,7 @@
 """Every row of the catalogue runs a tiny random model of its family through the worker's own engine."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from shared.models_file import load_models
 from tests.engines import suite
 from tests.support.families import NAMED
 from tests.support.families.tokens import byte_tokenizer
+from worker.engines.loading.torch_errors import torchvision_install
 from worker.engines.sequential import SequentialEngine
 
 ROOT = Path(__file__).parents[2]
@@ -39,12 +41,13 @@ import sys
 sys.modules["torchvision"] = None
 from shared.errors import ModelFailed
 from shared.models import Model
+from worker.engines.loading.torch_errors import torchvision_install
 from worker.engines.sequential import SequentialEngine
 for folder in sys.argv[1:]:
     try:
         SequentialEngine(Model(id="org/m", source=folder)).load()
     except ModelFailed as error:
-        print("torchvision" in str(error).lower())
+        print("install it by `" in str(error))
 """
 
 
@@ -83,6 +86,27 @@ def test_a_worker_without_torchvision_says_what_is_missing(tmp_path: Path) -> No
     argv = [sys.executable, "-c", WITHOUT_TORCHVISION, *(str(tmp_path / kind) for kind in VIDEO)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=360)
     assert done.stdout.split() == ["True"] * len(VIDEO), done.stderr
+
+
+def test_a_torchvision_of_another_torch_is_named_with_what_mends_it(tmp_path: Path) -> None:
+    """transformers cannot be imported beside one, and says that some part of its own is missing."""
+    for name, file, content in (
+        ("torchvision", "__init__.py", 'raise RuntimeError("operator torchvision::nms does not exist")'),
+        ("torchvision-0.28.0.dist-info", "METADATA", "Name: torchvision\nVersion: 0.28.0\n"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(content, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.engines.loading.dry_load"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        input=json.dumps({"id": "org/m", "source": "models/tiny"}),
+        capture_output=True,
+        text=True,
+    )
+    said = json.loads(done.stdout)
+    assert "torchvision 0.28.0 was built for another torch" in said, done.stderr
+    assert torchvision_install() in said
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -184,7 +184,7 @@ def test_a_dead_worker_comes_back_and_a_back_up_that_lost_its_pictures_is_not_ta
         min(nodes, key=lambda one: one.create_time()).kill()
         running.wait_for("worker-my--echo died (SIGKILL), restarting it in 1 s")
 
-        argv = [sys.executable, "-m", "sightline", "ask", "Where?", "--json", "--picture"]
+        argv = [sys.executable, "-m", "sightline", "ask", "Where?", "--json"]
         env = {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
         found = subprocess.run(
             [*argv, str(ROOT / "examples/sample.png")],

@@ -12,12 +12,16 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.request import Request
 from shared.store import jobs as transitions
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
+from tests.support.clients import until_async
+from tests.support.documents import pdf
 from tests.support.patience import PATIENCE_S
+from worker.engines.prompt.budget import fitting, too_long
 
 MODEL = "sightline/tiny"
 SAMPLE = str(Path(__file__).parents[2] / "examples" / "sample.png")
@@ -100,9 +104,9 @@ async def test_a_list_is_narrowed_by_what_was_kept_with_a_job_and_filled_over_sh
 
 
 async def test_what_would_become_of_a_question_is_said_before_it_is_asked(terminal: Terminal) -> None:
-    code, out, _ = await terminal.type("estimate", "What is this?", "--picture", SAMPLE, "--max-tokens", "9")
+    code, out, _ = await terminal.type("estimate", "What is this?", SAMPLE, "--max-tokens", "9")
     _, raw, _ = await terminal.type("estimate", "What is this?", "--model", MODEL, "--json")
-    lost = await terminal.type("estimate", "What is this?", "--picture", "none.png")
+    lost = await terminal.type("estimate", "What is this?", "--file", "none.png")
 
     assert code == Exit.OK
     assert out.splitlines()[0] == "outcome   queued (busy, 0 ahead)"
@@ -110,6 +114,45 @@ async def test_what_would_become_of_a_question_is_said_before_it_is_asked(termin
     assert json.loads(raw)["outcome"] == "queued"
     assert lost[0] == Exit.USAGE
     assert json.loads((await terminal.type("jobs", "list", "--json"))[1])["data"] == []
+
+
+@pytest.mark.usefixtures("quick_batches")
+async def test_each_page_of_a_document_is_asked_by_itself_and_read_in_order(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    file, worker = tmp_path / "a.pdf", terminal.deployment.worker
+    file.write_bytes(pdf(["one", "two", "three"]))
+    words = ("What?", str(file), "--pages", "2-", "--per-page")
+    typed = asyncio.create_task(terminal.type("ask", *words))
+
+    async def ended() -> bool:
+        while not worker.idle():
+            claim = worker.take()
+            worker.succeed(claim, f"Of {len(Request.model_validate_json(claim.request).images)}.")
+        return typed.done()
+
+    await until_async(ended)
+    code, out, err = await typed
+    assert (code, out) == (Exit.OK, "Page 2\nOf 1.\n\nPage 3\nOf 1.\n\n\n"), err
+
+
+async def test_a_document_that_does_not_fit_is_refused_with_what_to_type(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    file, worker = tmp_path / "a.pdf", terminal.deployment.worker
+    file.write_bytes(pdf(["one", "two", "three"]))
+    typed = asyncio.create_task(terminal.type("ask", "What?", str(file)))
+
+    async def taken() -> bool:
+        return not worker.idle()
+
+    await until_async(taken)
+    error = too_long(100, f"it has 150.{fitting(3, 150, 100)}")
+    worker.fail(worker.take(), error.code, error.message)
+    code, _, err = await typed
+    assert code == Exit.REFUSED
+    assert "About 2 of its 3 pictures" in err
+    assert "--pages 1-3 asks about some pages, --per-page" in err
 
 
 async def test_a_job_is_shown_with_its_attempts_and_its_answer(terminal: Terminal) -> None:

@@ -1,4 +1,4 @@
-"""`make run` in folders that are not new: what an earlier one left half done, and a second service."""
+"""`make run` in folders that are not new: what an earlier one left half done; which torch it installs."""
 
 import os
 import shutil
@@ -86,6 +86,51 @@ def test_nothing_is_installed_into_the_python_an_environment_was_made_with(tmp_p
     python = [str(tmp_path / ".venv/bin/python"), "-c", "import pip; print(pip.__file__)"]
     pip = subprocess.run(python, capture_output=True, text=True, check=True).stdout
     assert Path(pip).is_relative_to(tmp_path / ".venv")
+
+
+# Whoever runs it has no torch; an index has no builds for CPUs where its word is in NONE.
+PIP = """#!/bin/sh
+case "$*" in
+*" install "*+cpu*--index-url*) echo "PyTorch's"; case "$NONE" in *PyTorch*) exit 1; esac ;;
+*" install "*+cpu*) echo "pip's"; case "$NONE" in *pip*) exit 1; esac ;;
+*" install "*) echo "the rest" ;;
+"-c "*torch*) exit 1 ;;
+esac
+"""
+WITHOUT_GPU = (
+    sys.platform == "linux" and not Path("/proc/driver/nvidia").exists() and not shutil.which("nvidia-smi")
+)
+
+
+@pytest.mark.parametrize(
+    ("none", "tried"),
+    [
+        ("", "pip's\nthe rest\n"),
+        ("pip", "pip's\nPyTorch's\nthe rest\n"),
+        (
+            "pip PyTorch",
+            "pip's\nPyTorch's\nno build of torch for CPUs at https://download.pytorch.org/whl/cpu",
+        ),
+    ],
+)
+@pytest.mark.skipif(not WITHOUT_GPU, reason="a GPU is here, or no Linux")
+def test_a_linux_machine_without_a_gpu_gets_no_cuda_where_an_index_has_a_build_for_cpus(
+    checkout: Path, none: str, tried: str
+) -> None:
+    (checkout / ".venv/bin/python").write_text(PIP)
+    (checkout / "constraints.txt").write_text("torch==2.13.0\n")
+    assert tried in make(checkout, "run", NONE=none)
+
+
+def test_a_machine_with_a_gpu_takes_the_torch_of_pip_s_index(checkout: Path, tmp_path: Path) -> None:
+    driver = tmp_path / "driver"
+    driver.mkdir()
+    (driver / "nvidia-smi").symlink_to("/bin/true")
+    (checkout / ".venv/bin/python").write_text(PIP)
+    os.utime(checkout / "constraints.txt")
+    said = make(checkout, "run", PATH=f"{driver}:{os.environ['PATH']}")
+    assert "the rest" in said
+    assert "pip's" not in said
 
 
 def test_an_environment_that_works_is_kept_and_nothing_installed_again(checkout: Path) -> None:

@@ -19,9 +19,11 @@ import pytest
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.support.patience import PATIENCE_S
+from tests.support.pictures import picture
 from tests.support.service import ROOT
 
 LIMIT_S = PATIENCE_S
+PNG = picture("PNG")
 
 
 class Service(ThreadingHTTPServer):
@@ -105,19 +107,19 @@ def piped(monkeypatch: pytest.MonkeyPatch, service: Service) -> Callable[..., in
 def test_a_question_needs_no_picture_and_may_have_several(
     piped: Callable[..., int], service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    pictures = ("--picture", str(tmp_path / "a.png"), "--picture", "http://a/b.png")
+    (tmp_path / "a.png").write_bytes(PNG)
+    pictures = ("--file", str(tmp_path / "a.png"), "--file", "http://a/b.png", "http://a/c.png")
     assert piped(b"", "one two") == Exit.OK
     assert piped(b"", "three", *pictures, "--max-tokens", "7") == Exit.OK
     assert capsys.readouterr().out == "one two \nthree \n"
-    assert service.questions == [("one two", 0), ("three", 2)]
+    assert service.questions == [("one two", 0), ("three", 3)]
     assert [body.get("max_tokens") for body in service.bodies] == [None, 7]
 
 
 def test_a_question_can_be_piped(
     piped: Callable[..., int], service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert piped(b"one\ntwo\n", "--json", "--picture", "http://a/b.png") == Exit.OK
+    assert piped(b"one\ntwo\n", "--json", "--file", "http://a/b.png") == Exit.OK
     assert json.loads(capsys.readouterr().out)["text"] == "one two "
     assert service.questions == [("one\ntwo", 1)]
 
@@ -135,7 +137,7 @@ def test_a_pipe_without_a_question_is_one_sentence_that_says_what_to_type(
 def test_a_script_has_a_conversation_line_by_line_and_ends_at_a_failure(
     piped: Callable[..., int], service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = b"/picture http://a/b.png\ntwo\n\n/quit\nnever\n"
+    lines = b"/file http://a/b.png\ntwo\n\n/quit\nnever\n"
     assert piped(lines, "one", "--interactive", "--json") == Exit.OK
     printed = capsys.readouterr()
     assert [json.loads(line)["text"] for line in printed.out.splitlines()] == ["one ", "two "]
@@ -145,6 +147,36 @@ def test_a_script_has_a_conversation_line_by_line_and_ends_at_a_failure(
 
     assert piped(b"refused\nnever\n", "-i") == Exit.REFUSED
     assert service.questions[2:] == [("refused", 0)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (("a.png", "What?"), 'the question comes first: sightline ask "What is this?" a.png'),
+        (("What?", "a.png", "--pages", "1"), "name a PDF or TIFF"),
+        (("What?", "a.png", "--per-page"), "one PDF or TIFF of this machine"),
+        (("What?", "b.pdf", "a.png", "--per-page"), "one PDF or TIFF of this machine"),
+        (("What?", "https://a/b.pdf", "--per-page"), "one PDF or TIFF of this machine"),
+        (("What?", "notes.txt"), "notes.txt is no picture, PDF"),
+        (("What?", "none.pdf"), "none.pdf cannot be read: No such file"),
+    ],
+)
+def test_a_slip_of_a_person_who_has_files_is_one_sentence_that_says_what_to_type(
+    typed: tuple[str, ...],
+    sentence: str,
+    piped: Callable[..., int],
+    service: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(PNG)
+    Path("b.pdf").write_bytes(b"%PDF-1.7")
+    Path("notes.txt").write_text("Notes.", encoding="utf-8")
+    assert piped(b"", *typed) == Exit.USAGE
+    assert sentence in capsys.readouterr().err
+    assert service.bodies == []
 
 
 class Terminal:
@@ -188,12 +220,12 @@ def terminal(words: Sequence[str]) -> Iterator[Terminal]:
 
 @pytest.mark.timeout(LIMIT_S)
 def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on_until_ctrl_d(service: Service) -> None:
-    with terminal(("--picture", "http://a/b.png", "--url", service.url)) as shown:
+    with terminal(("--file", "http://a/b.png", "--url", service.url)) as shown:
         shown.wait_for("Ctrl-D ends")
-        shown.wait_for("[1 picture] > ")
+        shown.wait_for("[1 file] > ")
         shown.type("refused\n")
         shown.wait_for("Ask otherwise.")
-        shown.wait_for("[1 picture] > ")
+        shown.wait_for("[1 file] > ")
         shown.type("slow one\n")
         shown.wait_for("slow ")
         shown.wait_for("slow ")
@@ -201,7 +233,7 @@ def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on_until_ctrl_d(servic
         shown.wait_for("stopped")
         assert service.left.wait(LIMIT_S), "the service would go on with an answer that no one reads"
         shown.wait_for("> ")
-        shown.type("/picture /no/such.png\n")
+        shown.type("/file /no/such.png\n")
         shown.wait_for("cannot be read")
         shown.wait_for("> ")
         shown.type("and now?\n")

@@ -8,10 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sightline.chat import Answer, Chat, medium_url, part_of
+from sightline.chat import Answer, Chat, part_of
 from sightline.exits import CommandError, Exit
+from tests.support.pictures import picture
 
-PNG = b"\x89PNG\r\n"
+PNG = picture("PNG")
 MODEL = "org/m"
 
 
@@ -43,15 +44,15 @@ def test_answer_is_printed_piece_by_piece_and_returned_whole() -> None:
 
 
 def test_a_question_costs_one_request_and_its_file_travels_as_bytes(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(PNG)
+    file = tmp_path / "a.png"
+    file.write_bytes(PNG)
     seen: list[httpx.Request] = []
 
     def service(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return stream(chunk("yes", "stop"), "[DONE]")
 
-    answer = Chat(client(service), pictures=[medium_url(str(picture))]).ask("Is it?", print)
+    answer = Chat(client(service), media=[part_of(str(file))]).ask("Is it?", print)
 
     (request,) = seen
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
@@ -103,7 +104,7 @@ def test_a_service_without_models_says_how_to_add_one() -> None:
 
 def test_missing_picture_is_one_sentence() -> None:
     with pytest.raises(CommandError, match=r"/no/picture.png cannot be read: No such file") as caught:
-        medium_url("/no/picture.png")
+        part_of("/no/picture.png")
 
     assert caught.value.code is Exit.USAGE
 
@@ -113,20 +114,21 @@ def test_missing_picture_is_one_sentence() -> None:
     [
         (PNG, "png", "image_url"),
         (b"%PDF-1.7", "pdf", "document"),
+        (b"II*\0", "tiff", "document"),
         (b"\0\0\0\x18ftypisom", "mp4", "video_url"),
         (b"RIFF\0\0\0\0WAVE", "wav", "audio_url"),
     ],
 )
 def test_a_file_is_sent_as_what_it_is(data: bytes, ending: str, type: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(data)
-    for url in (medium_url(str(tmp_path / "file")), f"https://example.com/a.{ending}?b=c"):
-        assert part_of(url)["type"] == type
+    for name in (str(tmp_path / "file"), f"https://example.com/a.{ending}?b=c"):
+        assert part_of(name)["type"] == type
 
 
 def test_a_file_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sightline.chat.MOST_MB", 1)
     with pytest.raises(CommandError, match="more than 1 MiB"):
-        medium_url("/dev/zero")
+        part_of("/dev/zero")
 
 
 def nobody(request: httpx.Request) -> httpx.Response:

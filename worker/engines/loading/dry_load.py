@@ -10,9 +10,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from shared.models import Model
-from worker.engines.loading.language import check_prompts
-from worker.engines.loading.pretrained import check_shapes, configs_of
-from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 
 
@@ -20,6 +17,11 @@ def refusal(model: Model) -> str:
     folder = Path(model.source)
     try:
         create(model)
+        # Imported once nothing is known to be in their way.
+        from worker.engines.loading.language import check_prompts
+        from worker.engines.loading.pretrained import check_shapes, configs_of
+        from worker.engines.prompt.renderer import Renderer
+
         processor, config, _ = configs_of(model, folder)
         renderer = Renderer(processor, config, sys.maxsize, model.chat_template_kwargs, model.reasoning)
         check_prompts(model, renderer.template)

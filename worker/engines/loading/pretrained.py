@@ -17,7 +17,7 @@ from shared.models import Model
 from worker.engines.loading.attention import KIND
 from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
-from worker.engines.loading.torch_errors import out_of_memory
+from worker.engines.loading.torch_errors import out_of_memory, torchvision_install
 
 # How many missing tensors a message names.
 NAMED = 3
@@ -139,10 +139,10 @@ def _named(model: Model, part: str) -> Iterator[None]:
         if not model.trust_remote_code and "trust_remote_code" in str(error):
             raise
         reason = shorten(f"{type(error).__name__}: {error}", WORDS_OF_OTHERS)
-        raise ModelFailed(
-            f"model {model.id}: its {part} cannot be loaded ({reason}); "
-            "install what is missing, or get its files anew."
-        ) from error
+        cure = "install what is missing, or get its files anew"
+        if "torchvision" in reason.lower():
+            cure = f"install it by `{torchvision_install()}`"
+        raise ModelFailed(f"model {model.id}: its {part} cannot be loaded ({reason}); {cure}.") from error
 
 
 def _network(model: Model, folder: Path, config: Any) -> Any:

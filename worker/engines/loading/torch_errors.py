@@ -1,4 +1,8 @@
-"""Tells what an exception raised by the model comes from: the row, too little memory, or the device."""
+"""Tells what an exception raised by the model comes from: the row, memory, the device, or torchvision."""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
 
 import torch
 
@@ -53,3 +57,24 @@ def device_broken(error: Exception) -> bool:
     if isinstance(error, torch.AcceleratorError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in DEVICE)
+
+
+def torchvision_broken() -> str | None:
+    """Why nothing of transformers can be imported, if that is a torchvision built for another torch."""
+    try:
+        import_module("torchvision")
+    except ModuleNotFoundError:
+        return None
+    except (ImportError, OSError, RuntimeError) as error:
+        own = f"torchvision {version('torchvision')} was built for another torch than {version('torch')}"
+        remove = f"{sys.executable} -m pip uninstall -y torchvision"
+        return f"{own} ({error}); mend it by `{remove} && {torchvision_install()}`."
+    return None
+
+
+def torchvision_install() -> str:
+    """The command that installs the one for the torch that is here: of its version, and of its index."""
+    torch_version = version("torch")
+    build = torch_version.partition("+")[2]
+    index = build and f"--index-url https://download.pytorch.org/whl/{build} "
+    return f"{sys.executable} -m pip install {index}torchvision torch=={torch_version}"
