@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from docs.generate import counted, measured
+from docs.generate import behaviour, counted, measured
 from docs.generate.tables import rows_of
 from shared.errors import CODES
 from shared.settings import fields
@@ -41,6 +41,7 @@ def pages() -> dict[Path, str]:
         DOCS / "errors.md": _errors(),
         DOCS / "metrics.md": counted.page(),
         DOCS / "benchmarks.md": measured.page(),
+        DOCS / "reference/behaviour.md": behaviour.page(),
     }
 
 
