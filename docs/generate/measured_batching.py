@@ -38,26 +38,19 @@ answered; and a chat about one picture. One thread.
 
 
 def tables(found: dict[str, Any]) -> str:
-    """Each point with the day of its measurement, in `found` as benchmarks/results/batching.json has it."""
+    """Of `found` as benchmarks/results/batching.json has it."""
     parts = {(p["model"], p["dtype"], p["cores"], p["system"]): p for p in found["parts"]}
-    text = _missing(parts) + _ratios(parts) + _decoding(found["decoding"])
+    text = _ratios(parts) + _decoding(found["decoding"])
     lines = list(_lines(parts, WHOLE, max(CORES)))
     if lines:
         head = ("dtype", "callers", "server", "tokens/s", "a CPU second")
-        rest = ("first text p50, p99", "between texts p50, p99", "RSS, MB", "measured")
+        rest = ("first text p50, p99", "between texts p50, p99", "RSS, MB")
         text += MACHINE + rows_of((*head, *rest), lines)
     return text + _loads(parts) + _overheads(found["overheads"]) + _reuse(parts)
 
 
 Parts = dict[tuple[str, str, int, str], dict[str, Any]]
 Points = dict[str, dict[str, Any]]
-
-
-def _missing(parts: Parts) -> str:
-    """What has no figures of this machine."""
-    known = {(model, dtype) for model, dtype, _, _ in parts}
-    names = [f"{model} in {dtype}" for model, dtype in product(MODELS, DTYPES) if (model, dtype) not in known]
-    return f"Not measured on this machine: {', '.join(names)}.\n\n" if names else ""
 
 
 def _best(parts: Parts, model: str, dtype: str, cores: int, system: str) -> Points:
@@ -90,7 +83,6 @@ def _cells(point: dict[str, Any]) -> tuple[str, ...]:
         f"{_wait(point, 'ttft_p50_ms')}, {_wait(point, 'ttft_p99_ms')}",
         f"{_ms(point['gap_p50_ms'])}, {_ms(point['gap_p99_ms'])}",
         f"{point['rss_mb']:,}",
-        point["date"].partition("T")[0],
     )
 
 
