@@ -13,9 +13,9 @@ Figures = Mapping[str, Any]
 SUMMARY = "proof.json"
 PICTURES = "../benchmarks/results/proof"
 HEAD = """\
-# Proof
+# Is it proven?
 
-Is it proven? Seven figures, taken on one machine by one command in at most twenty minutes:
+Seven figures, taken on one machine by one command in at most twenty minutes:
 
 ```sh by-hand
 make proof

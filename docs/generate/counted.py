@@ -10,9 +10,9 @@ SOURCES = (gauges, api_counters, courier_counters, decoder_counters, worker_coun
 """Where they are declared: whatever is imported here is listed."""
 
 HEAD = """\
-# Metrics
+# What is measured
 
-What is measured? Every process reports these of itself ([how to scrape it](monitoring.md)). Labels hold
+Every process reports these of itself ([how to scrape it](monitoring.md)). Labels hold
 model ids, route templates, codes and fixed words. The last column has OpenTelemetry's name, if there is
 one; its attributes `gen_ai.request.model`, `http.route`, `http.request.method` and
 `http.response.status_code` are our labels `model`, `route`, `method` and `status`, and
