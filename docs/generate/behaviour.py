@@ -52,13 +52,21 @@ def _section(section: dict[str, Any]) -> str:
 
 
 def _together(section: dict[str, Any]) -> Rows:
-    """The rows of one call that are answered alike, as one."""
+    """The rows of one call that are answered alike, as one; without what the head says of all calls."""
     found: dict[str, Rows] = {}
     for call, said, when, status, body, headers in cells(section):
         case = said if said and when in UNSAID else ", ".join(filter(None, (said, when)))
         case += "".join(f" (`{name}`)" for name in CACHED if f"x-cache: {name}" in headers)
-        found.setdefault(call, {}).setdefault((call, status, _answer(body)), []).append(case)
-    return {key: cases for rows in found.values() for key, cases in rows.items()}
+        cases = found.setdefault(call, {}).setdefault((call, status, _answer(body)), [])
+        if not (_of_all_calls(said, status, body) or case in cases or (when in cases and "(" not in case)):
+            cases.append(case)
+    return {key: cases for rows in found.values() for key, cases in rows.items() if cases}
+
+
+def _of_all_calls(said: str, status: str, body: str) -> bool:
+    """A thing that is not there, a store out of reach, a wrong value in a query."""
+    code, wrong = body.partition(",")[0], said.startswith("`?") and status == "400"
+    return wrong or code.endswith("_not_found`") or code == "`store_unavailable`"
 
 
 def _answer(body: str) -> str:
