@@ -17,6 +17,7 @@ UNSAID = {
     "there is a webhook",
     "there is a webhook, and a job has ended",
     "the response waits",
+    "keys are asked for",
 }
 """The usual state, not repeated behind what a call holds."""
 CACHED = ("HIT", "COALESCED", "BYPASS")
