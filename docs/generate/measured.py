@@ -26,13 +26,12 @@ measured long before the rest is left out.
 """
 DAYS = 2
 """How much older than the newest figures those may be that the page still shows."""
-IN_TABLES = ("batching", "fleet", "preparing")
+IN_TABLES = ("batching", "fleet")
 """Sections with so many targets that only the missed ones are shown; the JSON has all."""
 
 SECTIONS = {
     "batching": "Many callers, compared with other servers",
     "gpu": "On a GPU",
-    "preparing": "Whether the device waits for pictures (simulated device)",
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
     "swaps": "What is lost when models are swapped meanwhile",
