@@ -86,7 +86,7 @@ class WebhookSettings(Group):
 class SoundSettings(Group):
     """Limits on what strangers send to be heard."""
 
-    max_mb: float = Field(10, gt=0, description="Largest audio file in MiB.")
+    max_mb: float = Field(10, gt=0, description="Largest audio file.")
     max_s: float = Field(30, gt=0, le=600, description="Longest audio, in seconds.")
     max_count: int = Field(4, ge=1, le=16, description="Audio files in one request.")
     decode_limit_s: float = Field(
@@ -97,14 +97,14 @@ class SoundSettings(Group):
     decode_memory_mb: int = Field(
         400,
         ge=64,
-        description="Memory of a decoding process in MiB.",
+        description="Memory of a decoding process.",
     )
 
 
 class VideoSettings(Group):
     """Limits on what strangers send as videos."""
 
-    max_mb: float = Field(50, gt=0, description="Largest video file in MiB.")
+    max_mb: float = Field(50, gt=0, description="Largest video file.")
     max_s: float = Field(600, gt=0, description="Longest video, in seconds.")
     max_count: int = Field(4, ge=1, le=16, description="Videos in one request.")
     max_megapixels: float = Field(9, gt=0, description="Largest frame in millions of pixels.")
@@ -122,7 +122,7 @@ class VideoSettings(Group):
     decode_memory_mb: int = Field(
         800,
         ge=64,
-        description="Memory of a decoding process in MiB.",
+        description="Memory of a decoding process.",
     )
 
 
@@ -282,7 +282,7 @@ class BlobSettings(Group):
 class PictureSettings(Group):
     """Limits on what strangers send as pictures."""
 
-    max_mb: float = Field(50, gt=0, description="Largest picture file in MiB.")
+    max_mb: float = Field(50, gt=0, description="Largest picture file.")
     max_megapixels: float = Field(
         40,
         gt=0,
@@ -297,7 +297,7 @@ class PictureSettings(Group):
     max_mb_request: float = Field(
         100,
         gt=0,
-        description="All pictures of one request in MiB, earlier turns included.",
+        description="All pictures of one request, earlier turns included.",
     )
     max_count: int = Field(
         256, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
@@ -316,14 +316,14 @@ class PictureSettings(Group):
     decode_memory_mb: int = Field(
         1200,
         ge=64,
-        description="Memory of a decoding process in MiB. A pixel takes 22 bytes in WebP, AVIF and HEIC, otherwise 8.",
+        description="Memory of a decoding process. A pixel takes 22 bytes in WebP, AVIF and HEIC, otherwise 8.",
     )
 
 
 class DocumentSettings(Group):
     """Limits on what strangers send as documents; their pages are also held to the limits of pictures."""
 
-    max_mb: float = Field(50, gt=0, description="Largest document in MiB.")
+    max_mb: float = Field(50, gt=0, description="Largest document.")
     max_pages: int = Field(1000, ge=1, le=MOST_PAGES, description="Pages of a job of pages.")
     page_side: int = Field(
         1600,
@@ -335,7 +335,7 @@ class DocumentSettings(Group):
         5, gt=0, description="Processor time for opening a document, and for rendering each page."
     )
     decode_memory_mb: int = Field(
-        600, ge=64, description="Memory of a process that renders documents in MiB, the file included."
+        600, ge=64, description="Memory of a process that renders documents, the file included."
     )
 
 
@@ -430,7 +430,7 @@ class NodeSettings(Group):
     memory_mb: int | None = Field(
         None,
         ge=1,
-        description="Memory of each device for models, in MiB; by default what is free.",
+        description="Memory of each device for models; by default what is free.",
     )
     min_resident_s: float = Field(1, ge=0, description="A loaded model stays at least this long.")
     max_wait_s: float = Field(
