@@ -60,9 +60,7 @@ class WebhookSettings(Group):
 
     secret: SecretStr | None = Field(
         None,
-        description="Signs the deliveries of webhooks without a secret of their own: `whsec_` and base64, or "
-        "at least 16 bytes of text. Without it such webhooks "
-        "are refused; with API keys on it signs for the admin key's caller only.",
+        description="Signs deliveries of webhooks without a secret of their own: `whsec_` and base64, or 16 bytes of text or more. With API keys on, for the admin key's caller only.",
     )
     limit_s: float = Field(
         20,
@@ -71,8 +69,7 @@ class WebhookSettings(Group):
     )
     delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
-        description="Pauses after each failed delivery, comma separated; up to a tenth is "
-        "added at random. Then the delivery is abandoned.",
+        description="Pauses after each failed delivery, comma separated; then it is abandoned.",
     )
 
     @field_validator("secret")
@@ -139,8 +136,7 @@ class MetricsSettings(Group):
     )
     listen: str = Field(
         "127.0.0.1:9464",
-        description="HOST:PORT at which a worker or courier serves its metrics, to all that reach it; if the "
-        "port is taken, the first free one of the next 99.",
+        description="HOST:PORT of a worker's or courier's metrics, open to all; if taken, the first free port of the next 99.",
     )
 
     @field_validator("listen")
@@ -193,8 +189,7 @@ class QueueSettings(Group):
     )
     share_answers: bool = Field(
         False,
-        description="true: callers share cached answers and computations, and can tell from an answer's "
-        "speed that another asked the same.",
+        description="true: callers share cached answers and computations.",
     )
     start_by_s: float = Field(
         86_400, gt=0, description="Longest that a job without start_by stays queued before it fails."
@@ -202,8 +197,7 @@ class QueueSettings(Group):
     drain_s: float = Field(
         20,
         ge=0,
-        description="Time that a stopping worker has to finish before it requeues its runs, a stopping API for "
-        "its answers, and a stopping courier for its calls.",
+        description="Time that a stopping worker, API or courier has to finish its work.",
     )
     worker_ttl_s: float = Field(
         15, gt=0, description="A worker without a heartbeat for this long counts as gone."
@@ -369,9 +363,7 @@ class FetchSettings(Group):
 
     buckets: Listed[tuple[str, ...]] = Field(
         (),
-        description="Where callers may name files in buckets, comma separated: `s3://bucket/prefix`, `gs://…` or "
-        "`az://…`, read with the blob store's credentials. `{caller}` in a prefix is the caller's id; "
-        "`CALLER=s3://…` is for one caller.",
+        description="Where callers may name files in buckets, comma separated: s3://bucket/prefix, gs:// or az://. `{caller}` is the caller's id; `CALLER=s3://…` is for one.",
     )
 
     @property
@@ -416,8 +408,7 @@ class WorkerSettings(Group):
     threads: int = Field(
         1,
         ge=1,
-        description="Cores that a worker on the CPU uses. One worker with several holds the weights once; several "
-        "workers with one core each answer as much or more. Do not count cores that other work uses.",
+        description="Cores that a worker on the CPU uses; leave out what other work uses.",
     )
     load_limit_s: float = Field(
         3600, gt=0, description="A model that is not loaded after this long, download included, has failed."
