@@ -43,7 +43,6 @@ SECTIONS = {
     "catalogue": "What callers of many models wait for (simulated, and a node)",
     "first_minute": "From nothing to the first answer",
     "page": "Whether the page stutters",
-    "pictures": "What large pictures cost to decode",
     "fairness": "Whether one caller's flood delays others (simulated)",
     "eta": "Whether jobs start when estimated (simulated)",
     "soak": "Whether anything is left behind",
