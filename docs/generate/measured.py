@@ -22,7 +22,8 @@ HEAD = """\
 # How fast it is
 
 What was measured, when, on which machine? [How each figure is taken](../benchmarks/README.md). What was last
-measured long before the rest is left out.
+measured long before the rest is left out; estimates, fairness, webhooks and Redis servers that fail are
+[proven](proof.md) instead.
 """
 DAYS = 2
 """How much older than the newest figures those may be that the page still shows."""
@@ -35,18 +36,13 @@ SECTIONS = {
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
     "swaps": "What is lost when models are swapped meanwhile",
-    "failover": "What is lost with the primary",
     "pages": "Whether a document loses a page when processes crash",
-    "webhooks": "Whether every webhook is delivered",
     "streams": "Many streams through OpenAI's client",
     "start": "What starting a tiny model takes",
     "catalogue": "What callers of many models wait for (simulated, and a node)",
     "first_minute": "From nothing to the first answer",
     "page": "Whether the page stutters",
-    "fairness": "Whether one caller's flood delays others (simulated)",
-    "eta": "Whether jobs start when estimated (simulated)",
     "soak": "Whether anything is left behind",
-    "cache": "Whether the cache confuses requests",
     "batches": "Whether a batch loses a line",
     "map": "Whether a map loses a row",
     "fleet": "Where one Redis ends (simulated engine)",
