@@ -7,7 +7,7 @@ from typing import Any
 
 SOURCE = Path(__file__).parents[1] / "reference" / "behaviour.toml"
 
-UNSAID = {
+USUAL = {
     "a worker is ready",
     "a worker answers",
     "no worker lives",
@@ -56,12 +56,19 @@ def _together(section: dict[str, Any]) -> Rows:
     """The rows of one call that are answered alike, as one; without what the head says of all calls."""
     found: dict[str, Rows] = {}
     for call, said, when, status, body, headers in cells(section):
-        case = said if said and when in UNSAID else ", ".join(filter(None, (said, when)))
+        case = said if said and when in USUAL else ", ".join(filter(None, (said, when)))
         case += "".join(f" (`{name}`)" for name in CACHED if f"x-cache: {name}" in headers)
         cases = found.setdefault(call, {}).setdefault((call, status, _answer(body)), [])
         if not (_of_all_calls(said, status, body) or case in cases or (when in cases and "(" not in case)):
             cases.append(case)
-    return {key: cases for rows in found.values() for key, cases in rows.items() if cases}
+    groups = ((key, cases) for rows in found.values() for key, cases in rows.items())
+    return {key: cases for key, cases in groups if cases and not _usual(key, cases)}
+
+
+def _usual(key: tuple[str, str, str], cases: list[str]) -> bool:
+    """Whether a call is taken in the usual state, and nothing more is known of it."""
+    _, status, answer = key
+    return status.startswith("2") and "no_worker" not in answer and all(case in USUAL for case in cases)
 
 
 def _of_all_calls(said: str, status: str, body: str) -> bool:

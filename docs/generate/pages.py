@@ -26,7 +26,7 @@ Every error has one of these codes: under `/v1/jobs`, `/v1/estimate`, `/v1/webho
 `/v1/live` as `code` (problem details, RFC 9457), on other `/v1` routes as `error.code`, on Hugging Face's
 routes as `error_type`; in a stream's last event, `error`, as `error.code`. Codes are never renamed.
 
-*Retry* says whether the same request may succeed later. `Retry-After` then says when, within 59 s: for a
+*Retry*: the same request may succeed later. `Retry-After` then says when, within 59 s: for a
 full queue the time its jobs need, for a full Redis until there is [room](decisions/reserve.md). What each
 client raises is on [their page](clients/README.md#errors-and-retries).
 """
@@ -51,8 +51,7 @@ def _settings() -> str:
 def _errors() -> str:
     ranked = sorted(CODES.items(), key=lambda item: item[1].status)
     rows = [
-        (f"`{name}`", str(code.status), "yes" if code.retryable else "no", code.remedy)
-        for name, code in ranked
+        (f"`{name}`", str(code.status), "yes" if code.retryable else "", code.remedy) for name, code in ranked
     ]
     return ERRORS + rows_of(("code", "status", "retry", "what to do"), rows)
 
