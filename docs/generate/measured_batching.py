@@ -16,12 +16,6 @@ MACHINE = """
 Model `mid`, the whole machine. Ours are two workers with one thread each (`continuous`), or one worker
 with two threads; the other servers have one or two threads, whichever gave more.
 """
-LOADS = """
-### Large pages, repeated questions
-
-Scanned pages of 1275 x 1650 pixels, 16 tokens an answer; pictures of 224 pixels, 128 tokens, where every
-fifth question had been answered before. 16 callers, the whole machine; requests a second (first text p50).
-"""
 OVERHEAD = """
 ### vLLM's own server, and the same engine behind our service
 
@@ -40,7 +34,7 @@ def tables(found: dict[str, Any]) -> str:
         head = ("dtype", "callers", "server", "tokens/s", "a CPU second")
         rest = ("first text p50, p99", "between texts p50, p99", "RSS, MB")
         text += MACHINE + rows_of((*head, *rest), lines)
-    return text + _loads(parts) + _overheads(found["overheads"])
+    return text + _overheads(found["overheads"])
 
 
 Parts = dict[tuple[str, str, int, str], dict[str, Any]]
@@ -96,17 +90,6 @@ def _ratios(parts: Parts) -> str:
 def _more(each: Points, one: Points, callers: str) -> float:
     """Tokens a second of whichever gave more: a worker for each core, or one for all."""
     return max(float(points[callers]["tokens_per_s"]) for points in (each, one) if callers in points)
-
-
-def _loads(parts: Parts) -> str:
-    lines = []
-    for dtype, system in product(DTYPES, SYSTEMS):
-        part = parts.get((WHOLE, dtype, max(CORES), system), {})
-        if "pages" in part:
-            cells = (part[name] for name in ("pages", "repeats"))
-            shown = (f"{row['requests_per_s']:g} ({_wait(row, 'ttft_p50_ms')})" for row in cells)
-            lines.append((dtype, SYSTEMS[system], *shown))
-    return LOADS + rows_of(("dtype", "server", "pages", "repeated questions"), lines) if lines else ""
 
 
 def _overheads(rows: Sequence[dict[str, Any]]) -> str:
