@@ -112,7 +112,7 @@ class RedisSettings(Group):
         0.9,
         gt=0,
         le=1,
-        description="Share of the server's maxmemory at which new work is refused with 503; without one nothing is.",
+        description="Share of the server's maxmemory at which new work is refused; without one none is.",
     )
 
     @field_validator("url")
