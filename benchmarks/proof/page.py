@@ -21,7 +21,7 @@ Seven figures, taken on one machine by one command in at most twenty minutes:
 make proof
 ```
 
-The command writes this page. [How it is done](../benchmarks/README.md), [at full size](benchmarks.md).
+The command writes this page. [How it is done](../benchmarks/README.md).
 """
 CHAOS = """\
 {jobs:,} jobs, polled, followed and streamed, while {count} faults hit three workers, two APIs, two couriers
