@@ -167,7 +167,7 @@ proof: $(DEV_STAMP)
 # mkdocs takes no folder above its settings' own: it reads a copy of what README leads to.
 docs: $(DEV_STAMP)
 	@rm -rf build/pages && mkdir -p build/pages
-	@tar c *.md LICENSE docs benchmarks/README.md benchmarks/results deploy examples | tar x -C build/pages
+	@tar c *.md LICENSE docs benchmarks/README.md benchmarks/results deploy examples api/page/mark.svg | tar x -C build/pages
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo 'the site is in build/site: $(BIN)/python -m http.server --directory build/site'
 

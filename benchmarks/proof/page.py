@@ -13,19 +13,19 @@ Figures = Mapping[str, Any]
 SUMMARY = "proof.json"
 PICTURES = "../benchmarks/results/proof"
 HEAD = """\
-# Proof
+# Is it proven?
 
-Is it proven? Seven figures, taken on one machine by one command in at most twenty minutes:
+Seven figures, taken on one machine by one command in at most twenty minutes:
 
 ```sh by-hand
 make proof
 ```
 
-The command writes this page. [How it is done](../benchmarks/README.md), [at full size](benchmarks.md).
+The command writes this page. [How it is done](../benchmarks/README.md).
 """
 CHAOS = """\
 {jobs:,} jobs, polled, followed and streamed, while {count} faults hit three workers, two APIs, two couriers
-and Redis: {struck}. *Lost*: accepted and then unknown, failed or answered wrongly; *doubled*: two ends;
+and Redis. *Lost*: accepted and then unknown, failed or answered wrongly; *doubled*: two ends;
 *stuck*: no end; *torn*: a stream with a gap or a repeat. *Recovery* is from a fault to the next claim of
 the run that it interrupted. By design that is the lease ({lease_s:g} s) and up to four maintenance passes
 ({rescue_s:g} s each).
@@ -73,9 +73,8 @@ class Part:
 
 
 def _chaos(figures: Figures) -> str:
-    faults = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in figures["faults"].items())
     count, settings = sum(figures["faults"].values()), figures["settings"]
-    return CHAOS.format(jobs=figures["jobs"], count=count, struck=faults, **settings)
+    return CHAOS.format(jobs=figures["jobs"], count=count, **settings)
 
 
 def _fairness(figures: Figures) -> str:

@@ -10,13 +10,12 @@ SOURCES = (gauges, api_counters, courier_counters, decoder_counters, worker_coun
 """Where they are declared: whatever is imported here is listed."""
 
 HEAD = """\
-# Metrics
+# What is measured
 
-What is measured? Every process reports these of itself ([how to scrape it](monitoring.md)). Labels hold
-model ids, route templates, codes and fixed words. The last column has OpenTelemetry's name, if there is
-one; its attributes `gen_ai.request.model`, `http.route`, `http.request.method` and
-`http.response.status_code` are our labels `model`, `route`, `method` and `status`, and
-`gen_ai.token.type` is `kind`.
+Every process reports these of itself ([how to scrape it](monitoring.md)). The last column has
+OpenTelemetry's name, if there is one; its attributes `gen_ai.request.model`, `http.route`,
+`http.request.method`, `http.response.status_code` and `gen_ai.token.type` are our labels `model`, `route`,
+`method`, `status` and `kind`.
 """
 KINDS = {
     "gauge": "## Now\n\nRead from Redis when an API is scraped, at most once a second.\n",

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,63 +19,63 @@ from docs.generate.tables import rows_of
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 HEAD = """\
-# Benchmarks
+# How fast it is
 
-What was measured, when, on which machine? [How each figure is
-taken](../benchmarks/README.md).
+What was measured, when, on which machine? [How each figure is taken](../benchmarks/README.md). What was last
+measured long before the rest is left out; estimates, fairness, webhooks and Redis servers that fail are
+[proven](proof.md) instead.
 """
+DAYS = 2
+"""How much older than the newest figures those may be that the page still shows."""
+IN_TABLES = ("batching", "fleet")
+"""Sections with so many targets that only the missed ones are shown; the JSON has all."""
 
 SECTIONS = {
     "batching": "Many callers, compared with other servers",
     "gpu": "On a GPU",
-    "preparing": "Whether the device waits for pictures (simulated device)",
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
     "swaps": "What is lost when models are swapped meanwhile",
-    "failover": "What is lost with the primary",
     "pages": "Whether a document loses a page when processes crash",
-    "webhooks": "Whether every webhook is delivered",
     "streams": "Many streams through OpenAI's client",
     "start": "What starting a tiny model takes",
     "catalogue": "What callers of many models wait for (simulated, and a node)",
     "first_minute": "From nothing to the first answer",
     "page": "Whether the page stutters",
-    "pictures": "What large pictures cost to decode",
-    "fairness": "Whether one caller's flood delays others (simulated)",
-    "eta": "Whether jobs start when estimated (simulated)",
     "soak": "Whether anything is left behind",
-    "cache": "Whether the cache confuses requests",
     "batches": "Whether a batch loses a line",
     "map": "Whether a map loses a row",
     "fleet": "Where one Redis ends (simulated engine)",
 }
 
 
+TABLES = {
+    "batching": measured_batching.tables,
+    "gpu": measured_gpu.tables,
+    "fleet": measured_fleet.tables,
+    "catalogue": measured_catalogue.tables,
+    "batches": measured_batches.tables,
+}
+
+
 def page(results: Path = RESULTS) -> str:
-    return HEAD + "".join(_section(results, name) for name in SECTIONS)
+    known = {name: json.loads((results / f"{name}.json").read_text(encoding="utf-8")) for name in SECTIONS}
+    newest = max(_day(found) for found in known.values())
+    recent = {name: found for name, found in known.items() if newest - _day(found) <= timedelta(DAYS)}
+    return HEAD + "".join(_section(results, name, found) for name, found in recent.items())
 
 
-def _section(results: Path, name: str) -> str:
-    title = SECTIONS[name]
-    text = f"\n## {title}: `{name}`\n"
-    file = results / f"{name}.json"
-    if not file.exists():
-        return text + "\nNot run yet.\n"
-    found = json.loads(file.read_text(encoding="utf-8"))
-    text += f"\n{_origin(found)}\n"
-    if name == "batching":
-        text += measured_batching.tables(found)
-    if name in ("overhead", "streams", "page", "pictures", "map", "preparing"):
+def _day(found: dict[str, Any]) -> date:
+    return datetime.fromisoformat(found["date"]).date()
+
+
+def _section(results: Path, name: str, found: dict[str, Any]) -> str:
+    text = f"\n## {SECTIONS[name]}: `{name}`\n\n{_origin(found)}\n"
+    if name in TABLES:
+        text += TABLES[name](found)
+    if "ratios" in found:
         text += _ratios(found["ratios"])
-    if name == "gpu":
-        text += measured_gpu.tables(found)
-    if name == "fleet":
-        text += measured_fleet.tables(found)
-    if name == "catalogue":
-        text += measured_catalogue.tables(found)
-    if name == "batches":
-        text += measured_batches.tables(found)
-    text += limits_of(found.get("limits", ()))
+    text += limits_of(found.get("limits", ()), missed_only=name in IN_TABLES)
     drawn = f"{name}.svg"
     return text + (f"\n![{name}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")
 
@@ -87,13 +88,18 @@ def _origin(found: dict[str, Any]) -> str:
     return f"{day}, {machine['cores']} cores, {cpu}, load {load:g}."
 
 
-def limits_of(limits: Sequence[dict[str, Any]]) -> str:
-    """A table of the figures that have targets."""
+def limits_of(limits: Sequence[dict[str, Any]], *, missed_only: bool = False) -> str:
+    """A table of the figures that have targets; what was to be 0 and is stands together in one line."""
+    none = [] if missed_only else [row["name"] for row in limits if row["value"] == row["limit"] == 0]
+    shown = [row for row in limits if row["name"] not in none and not (missed_only and row["met"])]
+    text = f"\nNone: {', '.join(none)}.\n" if none else ""
+    if missed_only:
+        text += f"\nOf {len(limits)} targets {len(limits) - len(shown)} were met.\n"
     lines = [
         (row["name"], f"{_number(row['value'])} {row['unit']}".strip(), _target(row), _verdict(row["met"]))
-        for row in limits
+        for row in shown
     ]
-    return rows_of(("figure", "value", "target", ""), lines) if lines else ""
+    return text + (rows_of(("figure", "value", "target", ""), lines) if lines else "")
 
 
 def _ratios(ratios: Sequence[dict[str, Any]]) -> str:

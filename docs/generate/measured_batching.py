@@ -1,4 +1,4 @@
-"""The section of `benchmarks.batching`: servers side by side, and what a prompt already seen is worth."""
+"""The section of `benchmarks.batching`: servers side by side."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -16,12 +16,6 @@ MACHINE = """
 Model `mid`, the whole machine. Ours are two workers with one thread each (`continuous`), or one worker
 with two threads; the other servers have one or two threads, whichever gave more.
 """
-LOADS = """
-### Large pages, repeated questions
-
-Scanned pages of 1275 x 1650 pixels, 16 tokens an answer; pictures of 224 pixels, 128 tokens, where every
-fifth question had been answered before. 16 callers, the whole machine; requests a second (first text p50).
-"""
 OVERHEAD = """
 ### vLLM's own server, and the same engine behind our service
 
@@ -29,35 +23,22 @@ Both run, asked in turn. Medians, and ours over its own for each pair. On a CPU 
 device's cores; a clock in its place leaves them all: 8 ms a step, 20,000 tokens of prompts a second, nothing
 for pictures; a large page has 196 tokens. Answers from our cache count.
 """
-REUSE = """
-### Reuse
-
-Sixteen questions at once, each about its own picture or all about one (8 tokens each), until the last is
-answered; and a chat about one picture. One thread.
-"""
 
 
 def tables(found: dict[str, Any]) -> str:
-    """Each point with the day of its measurement, in `found` as benchmarks/results/batching.json has it."""
+    """Of `found` as benchmarks/results/batching.json has it."""
     parts = {(p["model"], p["dtype"], p["cores"], p["system"]): p for p in found["parts"]}
-    text = _missing(parts) + _ratios(parts) + _decoding(found["decoding"])
+    text = _ratios(parts)
     lines = list(_lines(parts, WHOLE, max(CORES)))
     if lines:
         head = ("dtype", "callers", "server", "tokens/s", "a CPU second")
-        rest = ("first text p50, p99", "between texts p50, p99", "RSS, MB", "measured")
+        rest = ("first text p50, p99", "between texts p50, p99", "RSS, MB")
         text += MACHINE + rows_of((*head, *rest), lines)
-    return text + _loads(parts) + _overheads(found["overheads"]) + _reuse(parts)
+    return text + _overheads(found["overheads"])
 
 
 Parts = dict[tuple[str, str, int, str], dict[str, Any]]
 Points = dict[str, dict[str, Any]]
-
-
-def _missing(parts: Parts) -> str:
-    """What has no figures of this machine."""
-    known = {(model, dtype) for model, dtype, _, _ in parts}
-    names = [f"{model} in {dtype}" for model, dtype in product(MODELS, DTYPES) if (model, dtype) not in known]
-    return f"Not measured on this machine: {', '.join(names)}.\n\n" if names else ""
 
 
 def _best(parts: Parts, model: str, dtype: str, cores: int, system: str) -> Points:
@@ -90,7 +71,6 @@ def _cells(point: dict[str, Any]) -> tuple[str, ...]:
         f"{_wait(point, 'ttft_p50_ms')}, {_wait(point, 'ttft_p99_ms')}",
         f"{_ms(point['gap_p50_ms'])}, {_ms(point['gap_p99_ms'])}",
         f"{point['rss_mb']:,}",
-        point["date"].partition("T")[0],
     )
 
 
@@ -112,17 +92,6 @@ def _more(each: Points, one: Points, callers: str) -> float:
     return max(float(points[callers]["tokens_per_s"]) for points in (each, one) if callers in points)
 
 
-def _loads(parts: Parts) -> str:
-    lines = []
-    for dtype, system in product(DTYPES, SYSTEMS):
-        part = parts.get((WHOLE, dtype, max(CORES), system), {})
-        if "pages" in part:
-            cells = (part[name] for name in ("pages", "repeats"))
-            shown = (f"{row['requests_per_s']:g} ({_wait(row, 'ttft_p50_ms')})" for row in cells)
-            lines.append((dtype, SYSTEMS[system], *shown))
-    return LOADS + rows_of(("dtype", "server", "pages", "repeated questions"), lines) if lines else ""
-
-
 def _overheads(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
@@ -137,53 +106,6 @@ def _overheads(rows: Sequence[dict[str, Any]]) -> str:
     head = ("device", "asked", "callers", "tokens/s, its own server", "behind ours", "pairs")
     rest = ("first text p50, p99, ms", "behind ours", "device waits")
     return OVERHEAD + rows_of((*head, *rest), lines) if lines else ""
-
-
-def _reuse(parts: Parts) -> str:
-    """Of one core: pictures that differ or not, and the turns of a chat."""
-    lines = []
-    for model, dtype, system in product(MODELS, DTYPES, SYSTEMS):
-        part = parts.get((model, dtype, 1, system))
-        if part:
-            pictures = (f"{part['pictures'][kind]['wall_s']:g} s" for kind in ("different", "same"))
-            turns = ", ".join(_ms(part["chat_ttft_ms"][turn]) for turn in (0, -1))
-            same = _same(part, parts.get((model, dtype, 1, "serve")))
-            lines.append((model, dtype, SYSTEMS[system], *pictures, turns, same))
-    head = ("model", "dtype", "server", "different pictures", "one picture")
-    rest = ("first text of a chat's first, last turn", "same answers as `transformers serve`")
-    return REUSE + rows_of((*head, *rest), lines) if lines else ""
-
-
-def _same(part: dict[str, Any], other: dict[str, Any] | None) -> str:
-    if other is None or other is part:
-        return ""
-    pairs = list(zip(part["answers"], other["answers"], strict=True))
-    return f"{sum(mine == theirs for mine, theirs in pairs)} of {len(pairs)}"
-
-
-def _decoding(decoding: Sequence[dict[str, Any]]) -> str:
-    head = (
-        "model",
-        "dtype",
-        "rows",
-        "a step of `generate()`",
-        "with our weights",
-        "of the engine",
-        "its loop",
-    )
-    lines = [
-        (
-            row["model"],
-            row["dtype"],
-            str(row["rows"]),
-            _ms(row["generate"]["step_ms"]),
-            _ms(row["generate_on_our_network"]["step_ms"]),
-            _ms(row["engine"]["step_ms"]),
-            f"{row['loop_share']:.1%}",
-        )
-        for row in decoding
-    ]
-    return rows_of(head, lines) if lines else ""
 
 
 def _wait(point: dict[str, Any], name: str) -> str:

@@ -6,7 +6,7 @@ from benchmarks.catalogue.policies import LINES, LRU
 from docs.generate.tables import rows_of
 
 POLICIES = ("ours", LRU, LINES)
-HEAD = ("called", "waited p50, p95, s: ours", "one line", "lines", "loading, s: ours", "one line", "lines")
+HEAD = ("called", "waited p50, p95, s: ours", "one line", "lines")
 TEXT = """
 Fifty models on four devices; beside ours the least recently used leaves at once, for calls in one line, as
 ollama has them, or in a line for each model. Targets stand where one line falls behind; elsewhere, and beside
@@ -23,7 +23,6 @@ def tables(found: dict[str, Any]) -> str:
         (
             load,
             *(_waited(rows[who]) for who in POLICIES),
-            *(f"{rows[who]['loading_s']:,}" for who in POLICIES),
         )
         for load, rows in found["simulated"].items()
     ]

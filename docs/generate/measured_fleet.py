@@ -10,8 +10,6 @@ FLEETS = (
     "work",
     "jobs/s",
     "Redis's core",
-    "workers' processes",
-    "whole machine",
 )
 MILLS = ("answers", "jobs/s", "Redis's core", "a whole core would do", "processor time a job")
 
@@ -25,8 +23,6 @@ def tables(found: dict[str, Any]) -> str:
             _share(row["efficiency"]),
             f"{row['jobs_per_s']:,.1f}",
             _share(row["redis"]),
-            f"{row['played']:.2f} cores",
-            _share(row["machine"]),
         )
         for row in found["fleets"]
     ]

@@ -9,9 +9,12 @@ TESTS = ("engine_tests", "families")
 
 
 def tables(found: dict[str, Any]) -> str:
-    """In the JSON each part has the time of its own run."""
+    """Without the rows of earlier runs, which have a date of their own."""
     about = f"\n{found['card']}, torch {found['torch']}. Model `mid` in bfloat16 (random weights).\n"
-    return about + _tests(found) + _callers(found["callers"]["rows"]) + _steps(found["steps"]["rows"])
+    callers, steps = (
+        [row for row in found[part]["rows"] if "date" not in row] for part in ("callers", "steps")
+    )
+    return about + _tests(found) + _callers(callers) + _steps(steps)
 
 
 def _tests(found: dict[str, Any]) -> str:
@@ -32,7 +35,7 @@ def _callers(rows: list[dict[str, Any]]) -> str:
         head,
         [
             (
-                f"`{row['system']}`{_when(row)}",
+                f"`{row['system']}`",
                 str(row["clients"]),
                 str(row["answered"]),
                 f"{row['tokens_per_s']:,.0f}",
@@ -43,11 +46,6 @@ def _callers(rows: list[dict[str, Any]]) -> str:
             if row.get("tokens_per_s")
         ],
     )
-
-
-def _when(row: dict[str, Any]) -> str:
-    """Of a row from an earlier run, on another machine with the same card."""
-    return f", {row['date'][:10]}" if "date" in row else ""
 
 
 def _ms(row: dict[str, Any], name: str) -> str:
@@ -70,7 +68,7 @@ def _steps(rows: list[dict[str, Any]]) -> str:
         if row.get("captured", True)
     ]
     alone = [row for row in rows if "graph_ms" in row and row["network"] == "4B"]
-    lines += [(f"4B{_when(row)}", row["rows"], None, row["eager_ms"], row["graph_ms"]) for row in alone]
+    lines += [("4B", row["rows"], None, row["eager_ms"], row["graph_ms"]) for row in alone]
     return rows_of(
         ("ms of a step", "rows", "`generate()`", "call by call", "captured"),
         [

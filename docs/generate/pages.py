@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from docs.generate import counted, measured
+from docs.generate import behaviour, counted, measured
 from docs.generate.tables import rows_of
 from shared.errors import CODES
 from shared.settings import fields
@@ -13,24 +13,22 @@ from shared.settings import fields
 DOCS = Path(__file__).parents[1]
 
 SETTINGS = """\
-# Settings
+# What you can set
 
-What can I set? These environment variables, read once when a process starts. The unit is in the name: `_S`
-is seconds, `_MB` MiB. An unknown name that begins with `SIGHTLINE_`, or a wrong value, stops the start.
+Environment variables, read once when a process starts. The unit is in the name: `_S` is seconds, `_MB` MiB.
+An unknown name that begins with `SIGHTLINE_`, or a wrong value, stops the start.
 """
 
 ERRORS = """\
-# Errors
+# What to do about an error
 
-What do I do about this error? Every error has one of these codes: under `/v1/jobs`, `/v1/estimate`,
-`/v1/webhooks`, `/v1/events` and `/v1/live` as `code` (problem details, RFC 9457), on other `/v1` routes as
-`error.code`, on Hugging Face's routes as `error_type`; in a stream's last event, `error`, as `error.code`.
-Codes are never renamed.
+Every error has one of these codes: under `/v1/jobs`, `/v1/estimate`, `/v1/webhooks`, `/v1/events` and
+`/v1/live` as `code` (problem details, RFC 9457), on other `/v1` routes as `error.code`, on Hugging Face's
+routes as `error_type`; in a stream's last event, `error`, as `error.code`. Codes are never renamed.
 
-*Retry* says whether the same request may succeed later. `Retry-After` then says when, within 59 s. When a
-queue is full, that is the time its jobs need at the current rate, and at least as long as the oldest has
-already waited; when Redis is full, the time until there is [room](decisions/reserve.md), which the
-message has beyond 59 s. What each client raises is on [their page](clients/README.md#errors-and-retries).
+*Retry*: the same request may succeed later. `Retry-After` then says when, within 59 s: for a
+full queue the time its jobs need, for a full Redis until there is [room](decisions/reserve.md). What each
+client raises is on [their page](clients/README.md#errors-and-retries).
 """
 
 
@@ -41,6 +39,7 @@ def pages() -> dict[Path, str]:
         DOCS / "errors.md": _errors(),
         DOCS / "metrics.md": counted.page(),
         DOCS / "benchmarks.md": measured.page(),
+        DOCS / "reference/behaviour.md": behaviour.page(),
     }
 
 
@@ -52,8 +51,7 @@ def _settings() -> str:
 def _errors() -> str:
     ranked = sorted(CODES.items(), key=lambda item: item[1].status)
     rows = [
-        (f"`{name}`", str(code.status), "yes" if code.retryable else "no", code.remedy)
-        for name, code in ranked
+        (f"`{name}`", str(code.status), "yes" if code.retryable else "", code.remedy) for name, code in ranked
     ]
     return ERRORS + rows_of(("code", "status", "retry", "what to do"), rows)
 

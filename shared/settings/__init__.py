@@ -60,9 +60,7 @@ class WebhookSettings(Group):
 
     secret: SecretStr | None = Field(
         None,
-        description="Signs the deliveries of webhooks without a secret of their own: `whsec_` and base64, or "
-        "at least 16 bytes of text. Without it such webhooks "
-        "are refused; with API keys on it signs for the admin key's caller only.",
+        description="Signs deliveries of webhooks without a secret of their own: `whsec_` and base64, or 16 bytes of text or more. With API keys on, for the admin key's caller only.",
     )
     limit_s: float = Field(
         20,
@@ -71,8 +69,7 @@ class WebhookSettings(Group):
     )
     delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
-        description="Pauses after each failed delivery, comma separated; up to a tenth is "
-        "added at random. Then the delivery is abandoned.",
+        description="Pauses after each failed delivery, comma separated; then it is abandoned.",
     )
 
     @field_validator("secret")
@@ -86,7 +83,7 @@ class WebhookSettings(Group):
 class SoundSettings(Group):
     """Limits on what strangers send to be heard."""
 
-    max_mb: float = Field(10, gt=0, description="Largest audio file in MiB.")
+    max_mb: float = Field(10, gt=0, description="Largest audio file.")
     max_s: float = Field(30, gt=0, le=600, description="Longest audio, in seconds.")
     max_count: int = Field(4, ge=1, le=16, description="Audio files in one request.")
     decode_limit_s: float = Field(
@@ -97,14 +94,14 @@ class SoundSettings(Group):
     decode_memory_mb: int = Field(
         400,
         ge=64,
-        description="Memory of a decoding process in MiB.",
+        description="Memory of a decoding process.",
     )
 
 
 class VideoSettings(Group):
     """Limits on what strangers send as videos."""
 
-    max_mb: float = Field(50, gt=0, description="Largest video file in MiB.")
+    max_mb: float = Field(50, gt=0, description="Largest video file.")
     max_s: float = Field(600, gt=0, description="Longest video, in seconds.")
     max_count: int = Field(4, ge=1, le=16, description="Videos in one request.")
     max_megapixels: float = Field(9, gt=0, description="Largest frame in millions of pixels.")
@@ -122,7 +119,7 @@ class VideoSettings(Group):
     decode_memory_mb: int = Field(
         800,
         ge=64,
-        description="Memory of a decoding process in MiB.",
+        description="Memory of a decoding process.",
     )
 
 
@@ -139,8 +136,7 @@ class MetricsSettings(Group):
     )
     listen: str = Field(
         "127.0.0.1:9464",
-        description="HOST:PORT at which a worker or courier serves its metrics, to all that reach it; if the "
-        "port is taken, the first free one of the next 99.",
+        description="HOST:PORT of a worker's or courier's metrics, open to all; if taken, the first free port of the next 99.",
     )
 
     @field_validator("listen")
@@ -193,8 +189,7 @@ class QueueSettings(Group):
     )
     share_answers: bool = Field(
         False,
-        description="true: callers share cached answers and computations, and can tell from an answer's "
-        "speed that another asked the same.",
+        description="true: callers share cached answers and computations.",
     )
     start_by_s: float = Field(
         86_400, gt=0, description="Longest that a job without start_by stays queued before it fails."
@@ -202,8 +197,7 @@ class QueueSettings(Group):
     drain_s: float = Field(
         20,
         ge=0,
-        description="Time that a stopping worker has to finish before it requeues its runs, a stopping API for "
-        "its answers, and a stopping courier for its calls.",
+        description="Time that a stopping worker, API or courier has to finish its work.",
     )
     worker_ttl_s: float = Field(
         15, gt=0, description="A worker without a heartbeat for this long counts as gone."
@@ -282,7 +276,7 @@ class BlobSettings(Group):
 class PictureSettings(Group):
     """Limits on what strangers send as pictures."""
 
-    max_mb: float = Field(50, gt=0, description="Largest picture file in MiB.")
+    max_mb: float = Field(50, gt=0, description="Largest picture file.")
     max_megapixels: float = Field(
         40,
         gt=0,
@@ -297,7 +291,7 @@ class PictureSettings(Group):
     max_mb_request: float = Field(
         100,
         gt=0,
-        description="All pictures of one request in MiB, earlier turns included.",
+        description="All pictures of one request, earlier turns included.",
     )
     max_count: int = Field(
         256, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
@@ -316,14 +310,14 @@ class PictureSettings(Group):
     decode_memory_mb: int = Field(
         1200,
         ge=64,
-        description="Memory of a decoding process in MiB. A pixel takes 22 bytes in WebP, AVIF and HEIC, otherwise 8.",
+        description="Memory of a decoding process. A pixel takes 22 bytes in WebP, AVIF and HEIC, otherwise 8.",
     )
 
 
 class DocumentSettings(Group):
     """Limits on what strangers send as documents; their pages are also held to the limits of pictures."""
 
-    max_mb: float = Field(50, gt=0, description="Largest document in MiB.")
+    max_mb: float = Field(50, gt=0, description="Largest document.")
     max_pages: int = Field(1000, ge=1, le=MOST_PAGES, description="Pages of a job of pages.")
     page_side: int = Field(
         1600,
@@ -335,7 +329,7 @@ class DocumentSettings(Group):
         5, gt=0, description="Processor time for opening a document, and for rendering each page."
     )
     decode_memory_mb: int = Field(
-        600, ge=64, description="Memory of a process that renders documents in MiB, the file included."
+        600, ge=64, description="Memory of a process that renders documents, the file included."
     )
 
 
@@ -369,9 +363,7 @@ class FetchSettings(Group):
 
     buckets: Listed[tuple[str, ...]] = Field(
         (),
-        description="Where callers may name files in buckets, comma separated: `s3://bucket/prefix`, `gs://…` or "
-        "`az://…`, read with the blob store's credentials. `{caller}` in a prefix is the caller's id; "
-        "`CALLER=s3://…` is for one caller.",
+        description="Where callers may name files in buckets, comma separated: s3://bucket/prefix, gs:// or az://. `{caller}` is the caller's id; `CALLER=s3://…` is for one.",
     )
 
     @property
@@ -416,8 +408,7 @@ class WorkerSettings(Group):
     threads: int = Field(
         1,
         ge=1,
-        description="Cores that a worker on the CPU uses. One worker with several holds the weights once; several "
-        "workers with one core each answer as much or more. Do not count cores that other work uses.",
+        description="Cores that a worker on the CPU uses; leave out what other work uses.",
     )
     load_limit_s: float = Field(
         3600, gt=0, description="A model that is not loaded after this long, download included, has failed."
@@ -430,7 +421,7 @@ class NodeSettings(Group):
     memory_mb: int | None = Field(
         None,
         ge=1,
-        description="Memory of each device for models, in MiB; by default what is free.",
+        description="Memory of each device for models; by default what is free.",
     )
     min_resident_s: float = Field(1, ge=0, description="A loaded model stays at least this long.")
     max_wait_s: float = Field(

@@ -36,12 +36,11 @@ class ApiSettings(Group):
     body_limit_mb: float | None = Field(
         None,
         gt=0,
-        description="Largest request body in MiB. Not set: a 128th of the memory that the API may use, "
-        "50 to 200.",
+        description="Largest request body. Not set: a 128th of the memory that the API may use, 50 to 200.",
     )
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
     file_limit_mb: float = Field(
-        200, gt=0, description="Largest file in MiB; it may take longer than a body by the same factor."
+        200, gt=0, description="Largest file; it may take longer than a body by the same factor."
     )
     keepalive_s: float = Field(
         10,

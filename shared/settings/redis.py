@@ -106,15 +106,13 @@ class RedisSettings(Group):
     acknowledge: Literal["memory"] | Acknowledge = Field(
         "memory",
         description="What holds a job before its caller learns that it is accepted, or has ended: the "
-        "server's memory, a replica too, or its disk (Redis >= 7.2, Valkey). Otherwise the caller gets 503.",
+        "server's memory, a replica too, or its disk.",
     )
     full_at: float = Field(
         0.9,
         gt=0,
         le=1,
-        description="Share of the server's maxmemory at which new work is refused with 503, counting the "
-        "records and what accepted work may still need. Without a "
-        "maxmemory nothing is refused.",
+        description="Share of the server's maxmemory at which new work is refused; without one none is.",
     )
 
     @field_validator("url")

@@ -1,4 +1,4 @@
-"""The tables of docs/reference/behaviour.md, walked call by call: a caller gets what the page promises."""
+"""The rows of docs/reference/behaviour.toml, walked call by call: a caller gets what the page promises."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,19 +1,18 @@
-"""The tables of docs/reference/behaviour.md, as calls that a test can make."""
+"""The rows of docs/reference/behaviour.toml, as calls that a test can make."""
 
 import json
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "behaviour.md"
+from docs.generate.behaviour import cells, read
+
 SPAN = re.compile(r"`([^`]+)`")
 CALL = re.compile(r"`([A-Z]+) (/[^`]*)`")
 GROUP = re.compile(r"A \*\*(.+?)\*\* is any of (.+?)\.\s", re.DOTALL)
 NOW = re.compile(r"NOW([+-][0-9]+)")
-HEAD = ["call", "with", "when", "status", "body", "headers"]
 
 
 @dataclass(frozen=True)
@@ -55,18 +54,10 @@ class Row:
 
 def rows() -> list[Row]:
     """Every row, once for each call that its first cell means."""
-    text = PAGE.read_text(encoding="utf-8")
-    groups = {f"a {name}": CALL.findall(calls) for name, calls in GROUP.findall(text)}
-    return [row for cells in _lines(text) for row in _rows(cells, groups)]
-
-
-def _lines(text: str) -> Iterator[list[str]]:
-    for line in text.splitlines():
-        if line.startswith("|"):
-            cells = [cell.strip() for cell in line.strip("|").split("|")]
-            assert len(cells) == len(HEAD), f"not {len(HEAD)} cells: {line}"
-            if cells != HEAD and set(line) != {"|", "-"}:
-                yield cells
+    sections = read()["section"]
+    texts = "".join(section.get("text", "") for section in sections)
+    groups = {f"a {name}": CALL.findall(calls) for name, calls in GROUP.findall(texts)}
+    return [row for section in sections for line in cells(section) for row in _rows(line, groups)]
 
 
 def _rows(cells: list[str], groups: dict[str, list[tuple[str, str]]]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""The stage on which a row of docs/reference/behaviour.md is walked."""
+"""The stage on which a row of docs/reference/behaviour.toml is walked."""
 
 import asyncio
 import json

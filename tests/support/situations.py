@@ -1,4 +1,4 @@
-"""How things may stand when a call comes, by the words of docs/reference/behaviour.md."""
+"""How things may stand when a call comes, by the words of docs/reference/behaviour.toml."""
 
 import time
 from collections.abc import Awaitable, Callable
