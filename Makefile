@@ -45,7 +45,7 @@ help:
 	@echo '  make bench          what a change costs: ratios next to the committed ones (under three minutes)'
 	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes or more)'
 	@echo '  make containers build the images and run them on docker or podman, killing and freezing parts (ten minutes)'
-	@echo '  make proof          measure the six figures of docs/proof.md on this machine (at most twenty minutes)'
+	@echo '  make proof          measure the seven figures of docs/proof.md on this machine (at most twenty minutes)'
 	@echo '  make docs           build the documents into a site with a search, in build/site'
 	@echo '  make screenshots    renew the pictures of the page in docs/images (needs Chromium; two minutes)'
 	@echo '  make train-tiny     train models/tiny in data/training/tiny (about two hours, one core; continues after a kill)'

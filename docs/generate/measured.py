@@ -71,6 +71,8 @@ def _day(found: dict[str, Any]) -> date:
 
 def _section(results: Path, name: str, found: dict[str, Any]) -> str:
     text = f"\n## {SECTIONS[name]}: `{name}`\n\n{_origin(found)}\n"
+    if "model_removed" in found:
+        text += _crashes(found)
     if name in TABLES:
         text += TABLES[name](found)
     if "ratios" in found:
@@ -78,6 +80,16 @@ def _section(results: Path, name: str, found: dict[str, Any]) -> str:
     text += limits_of(found.get("limits", ()), missed_only=name in IN_TABLES)
     drawn = f"{name}.svg"
     return text + (f"\n![{name}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")
+
+
+def _crashes(found: dict[str, Any]) -> str:
+    """How much was tried, and what is not counted as lost."""
+    jobs, faults = found["jobs"], sum(found["faults"].values())
+    removed, broken = found["model_removed"], found["record_lost"]
+    return (
+        f"\n{jobs:,} jobs, {faults:,} faults. Not counted as lost: {removed:,} jobs whose model a fault "
+        f"removed, {broken:,} whose record it overwrote.\n"
+    )
 
 
 def _origin(found: dict[str, Any]) -> str:

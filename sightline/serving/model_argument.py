@@ -1,6 +1,7 @@
 """What MODEL of `sightline run MODEL` means: a row of the models file, a folder, or a model of the hub."""
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,8 +75,20 @@ def _choose(model: str, engine: Engine | None, workers: int, say: Callable[[str]
     if hub is not None:
         for fault in description_faults(folder):
             raise CommandError(Exit.USAGE, f"{model} cannot be served with pictures: {fault}.")
+        _check_video_processor(model, folder)
         hub.download()
     return choice.row
+
+
+def _check_video_processor(model: str, folder: Path) -> None:
+    """Before gigabytes are fetched. Raises CommandError."""
+    if (folder / "video_preprocessor_config.json").is_file() and find_spec("torchvision") is None:
+        install = f"{sys.executable} -m pip install torchvision"
+        raise CommandError(
+            Exit.USAGE,
+            f"{model} has a processor for videos, which needs torchvision, of the index that torch is from:"
+            f" {install} (docs/models.md).",
+        )
 
 
 def _id(folder: Path) -> str:

@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import close_session, constants
 
 from sightline.exits import CommandError, Exit
+from sightline.serving.model_argument import ModelArgument, write_models_file
 from sightline.serving.model_download import described
 from tests.support.model_hub import ModelHub, model_hub
 from tests.support.patience import PATIENCE_S
@@ -96,10 +97,21 @@ def test_a_disk_without_room_is_found_before_the_first_byte(
     assert not hub.ranges
 
 
+def test_a_package_that_a_processor_lacks_is_named_before_gigabytes_are_fetched(
+    hub: ModelHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny/video_preprocessor_config.json").write_text("{}")
+    monkeypatch.setattr("sightline.serving.model_argument.find_spec", lambda _: None)
+    with pytest.raises(CommandError, match=r"pip install torchvision"):
+        write_models_file(ModelArgument("org/tiny"), 1, (), tmp_path / "models.toml", print)
+    assert not hub.ranges
+
+
 CTRL_C = """
 import os, signal, sys, threading
 from pathlib import Path
 from huggingface_hub import constants
+from sightline.serving.model_argument import ModelArgument, write_models_file
 from sightline.serving.model_download import described
 from tests.support.model_hub import model_hub
 
