@@ -1,9 +1,9 @@
 // The form for a question: its model and settings, what it would cost, and what keeps it from being asked.
 
 import { action, shortcut } from "./actions.js";
-import { has_document, limits_of, objection } from "./media.js";
+import { has_document, limits_of, model_of, objection } from "./media.js";
 import * as conversation from "./conversation.js";
-import { $, make, say, settle } from "./dom.js";
+import { $, by_finger, make, say, settle } from "./dom.js";
 import * as attachments from "./pictures.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
@@ -96,8 +96,8 @@ function send(request) {
   $("question").value = "";
   open(null);
   conversation.ask(request);
-  // The button that was clicked gives way to another one; a phone keeps its keyboard shut.
-  if (!matchMedia("(pointer: coarse)").matches) $("question").focus();
+  // The button that was clicked gives way to another one.
+  if (!by_finger()) $("question").focus();
 }
 
 // A job's question goes into the form for a conversation of its own.
@@ -171,6 +171,7 @@ function paint() {
   if (POPOVERS.includes(state.ask.menu)) put_at_button(state.ask.menu);
   say($("changed"), settings_in_words());
   $("question").placeholder = placeholder();
+  attachments.paint_kinds(Boolean(chosen_model()?.max_videos));
   say($("ask-note"), state.ask.note);
   paint_forecast(busy);
   grow();
@@ -219,7 +220,8 @@ function placeholder() {
   const kind = shown.every((it) => it.kind === shown[0].kind) ? shown[0]?.kind : "file";
   const what = shown.length > 1 ? `these ${shown.length} ${kind}s` : `this ${kind}`;
   if (talk?.turns.length) return `Ask a follow-up${shown.length ? ` about ${what}` : ""}…`;
-  return what_is_attached() || "Ask anything; drop or paste pictures, documents or videos here…";
+  const { example } = chosen_model() ?? {};
+  return what_is_attached() || (example ? `Such as: ${example}` : "Ask anything…");
 }
 
 function paint_forecast(busy) {
@@ -257,7 +259,7 @@ function choose_model() {
   state.ask.model = "";
 }
 
-const chosen_model = () => state.models?.find(({ id }) => id === $("model").value);
+const chosen_model = () => model_of($("model").value);
 
 function verdict({ outcome, refusal, estimate, waiting_reason, tokens }) {
   if (refusal) return { text: refusal.detail, kind: "bad" };

@@ -1,14 +1,15 @@
 // How a conversation's pictures, questions and answers are drawn.
 
-import { button, icon, make } from "./dom.js";
+import { $, button, by_finger, icon, make } from "./dom.js";
+import { model_of } from "./media.js";
 import { page_answers, page_texts } from "./page_jobs.js";
 import { facts_of, image, SAMPLES } from "./pictures.js";
-import { prose, question_text } from "./prose.js";
+import { inline, prose, question_text } from "./prose.js";
 import { snippet } from "./snippets.js";
 import { state } from "./store.js";
 import { shown_in } from "./talks.js";
 import { in_line } from "./waiting.js";
-import { CACHE, now, number, plural, seconds, STATUSES } from "./words.js";
+import { CACHE, now, number, plural, seconds, short, STATUSES } from "./words.js";
 
 export const ENDED = ["succeeded", "failed", "cancelled"];
 
@@ -30,10 +31,17 @@ export function hero() {
     make(
       "p",
       {},
-      "Drop one here, or a document or video, paste it, or start with one of these. You see your place in line, and the answer as it is written.",
+      `${by_finger() ? "Take or choose one below" : "Drop or paste one"}, or try one of these. You see your place in line, and the answer as it is written.`,
     ),
+    about($("model").value),
     make("div", { class: "samples", id: "samples" }, samples),
   );
+}
+
+// What a model is for, so that nobody takes a toy's answer for more.
+function about(id) {
+  const { description } = model_of(id) ?? {};
+  return description && make("p", { class: "about" }, "The model is ", make("b", {}, short(id)), ". ", inline(description));
 }
 
 export function stage(pictures, { chosen }) {
@@ -87,6 +95,7 @@ export function article(turn, talk) {
     make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),
     ENDED.includes(turn.status) && acts(turn),
     turn.code && snippet(turn.code),
+    turn === talk.turns.at(-1) && ENDED.includes(turn.status) && about(turn.request.model),
   );
 }
 

@@ -1,5 +1,6 @@
 // What may be asked about: pictures, documents, videos; what a model takes of them, and how they are sent.
 
+import { state } from "./store.js";
 import { plural, seconds, short, number } from "./words.js";
 import { call } from "./wire.js";
 
@@ -16,6 +17,8 @@ const kind_of = (text) => Object.keys(KINDS).find((kind) => KINDS[kind].test(tex
 export const kind_of_file = ({ type, name }) => kind_of(type || name);
 // What an address leads to is known once it is fetched: one that does not say is taken for a picture's.
 export const kind_of_url = (url) => kind_of(url.split(/[?#]/)[0]) ?? "picture";
+
+export const model_of = (id) => state.models?.find((model) => model.id === id);
 
 export const has_document = (attachments) => attachments.some(({ kind }) => kind === "document");
 

@@ -1,7 +1,7 @@
 // What is attached to a question: pictures, documents, videos, from disk, clipboard, a drop, a camera, an address or a sample.
 
 import { action } from "./actions.js";
-import { $, button, icon, make, settle } from "./dom.js";
+import { $, button, by_finger, icon, make, say, settle } from "./dom.js";
 import { has_document, kind_of_file, kind_of_url } from "./media.js";
 import { changed, state } from "./store.js";
 import { bytes, plural } from "./words.js";
@@ -115,6 +115,12 @@ export function paint() {
   $("document-options").hidden = !has_document(attachments);
 }
 
+// What may be chosen is what the model takes.
+export function paint_kinds(videos) {
+  $("file").accept = `image/*,.heic,.heif,application/pdf${videos ? ",video/*" : ""}`;
+  say($("kinds"), `Pictures, PDF, TIFF${videos ? ", videos" : ""}${by_finger() ? "" : "; or drop or paste them anywhere"}`);
+}
+
 function chip(picture) {
   const what = picture.error ? make("span", { class: "remote failed" }, picture.error) : shown(picture);
   return make(
@@ -163,5 +169,5 @@ action("sample", ({ dataset }) => {
   state.ask.attachments = [];
   attach(name, sample(file, name));
   $("question").value = question;
-  $("question").focus();
+  $("ask-form").requestSubmit();
 });

@@ -9,7 +9,18 @@ from typing import Any
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import NOTHING, ROUND, answered, ask, held, hide, status, view, watch
+from tests.support.browser import (
+    NOTHING,
+    ROUND,
+    answered,
+    ask,
+    attach_sample,
+    held,
+    hide,
+    status,
+    view,
+    watch,
+)
 from tests.support.clients import Api, until
 from tests.support.service import Service
 
@@ -63,7 +74,7 @@ def test_operations_move_from_when_they_are_opened(page: Page) -> None:
 
 
 def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
-    page.click("#samples button >> nth=0")
+    attach_sample(page)
     ask(page, ECHO, "Who painted the purple square?")
     status(page, "succeeded")
     unrelated = page.locator(".turn")
