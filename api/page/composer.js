@@ -1,7 +1,7 @@
 // The form for a question: its model and settings, what it would cost, and what keeps it from being asked.
 
 import { action, shortcut } from "./actions.js";
-import { has_document, limits_of, model_of, objection } from "./media.js";
+import { can_be_paged, has_document, limits_of, model_of, objection } from "./media.js";
 import * as conversation from "./conversation.js";
 import { $, by_finger, make, say, settle } from "./dom.js";
 import * as attachments from "./pictures.js";
@@ -123,27 +123,34 @@ function fill({ question, attachments: former, model, priority, fresh, parameter
   $("json").checked = Boolean(own_schema);
   if (own_schema) $("schema").value = JSON.stringify(own_schema, null, 1);
   location.hash = "ask";
-  open("settings");
+  // A document has its own choices in sight.
+  open(has_document(former) ? null : "settings");
   $("question").focus();
 }
 
+// What a document's pages take is asked once, not at each word beside them: the service draws them all for it.
+const pages_asked = ({ attachments, pages, model }) =>
+  has_document(attachments) && JSON.stringify([attachments.map(({ key }) => key), pages, model]);
+
 async function forecast() {
   const request = draft();
-  const { typing } = state.ask;
+  const { typing, forecast: former } = state.ask;
+  const about = pages_asked(request);
+  if (about && former?.about === about && !request.per_page) return;
   state.ask.forecast = null;
-  // Files are not uploaded for a guess.
-  const sent_inline = request.attachments.every(({ kind, url }) => kind === "picture" || url);
-  if (!request.question || conversation.busy() || request.per_page || !sent_inline) return changed();
+  const known = request.attachments.every(({ kind, url, pages }) => kind === "picture" || url || pages);
+  const asked = request.question && !conversation.busy() && !request.per_page && !objection(request, chosen_model());
+  if (!asked || !known) return changed();
   const body = await conversation.body(request).catch(() => null);
   if (!body || JSON.stringify(body).length > FORECAST_BYTES) return changed();
   try {
     const { data } = await call("v1/estimate", { method: "POST", body, more: conversation.more(request) });
     if (state.ask.typing === typing) {
-      state.ask.forecast = data;
+      state.ask.forecast = { ...data, about };
       count_tokens(request, data.tokens.pictures);
     }
   } catch (error) {
-    if (error.status === 400 || error.status === 422) state.ask.forecast = { refusal: { detail: error.message } };
+    if (error.status === 400 || error.status === 422) state.ask.forecast = { about, refusal: { detail: error.message } };
   }
   changed();
 }
@@ -237,6 +244,7 @@ function paint_forecast(busy) {
         : (held() ?? { text: limits, kind: "" });
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
+  $("offer").hidden = busy || kind !== "bad" || !can_be_paged(draft());
 }
 
 // Why a question to this model would wait, where that is known before anything is typed.
@@ -273,7 +281,8 @@ function verdict({ outcome, refusal, estimate, waiting_reason, tokens }) {
   const begins = estimate
     ? range(estimate).replace(/^s/, "S")
     : `${REASONS[waiting_reason] ?? "Waiting"}: it would wait`;
-  return { text: [begins, size].filter(Boolean).join(" · "), kind: estimate ? "" : "warn" };
+  const fits = has_document(state.ask.attachments) ? "It fits" : "";
+  return { text: [fits, begins, size].filter(Boolean).join(" · "), kind: estimate ? "" : "warn" };
 }
 
 function grow() {
@@ -297,6 +306,13 @@ action("defaults", () => {
 });
 
 action("again", ({ dataset }) => fill(conversation.turn_of(dataset.turn).request));
+
+// What a document that does not fit is asked instead: in the form, or of a question that was refused.
+action("ask-per-page", ({ dataset }) => {
+  if (dataset.turn) return send({ ...conversation.turn_of(dataset.turn).request, per_page: true, fresh: false });
+  $("per-page").checked = true;
+  submit();
+});
 
 shortcut((event) => {
   if (event.key !== "Enter" || event.target.id !== "question" || event.shiftKey) return false;

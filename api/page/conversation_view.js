@@ -1,9 +1,9 @@
 // How a conversation's pictures, questions and answers are drawn.
 
 import { $, button, by_finger, icon, make } from "./dom.js";
-import { model_of } from "./media.js";
+import { can_be_paged, model_of } from "./media.js";
 import { page_answers, page_texts } from "./page_jobs.js";
-import { facts_of, image, SAMPLES } from "./pictures.js";
+import { facts_of, image, is_seen, SAMPLES } from "./pictures.js";
 import { inline, prose, question_text } from "./prose.js";
 import { snippet } from "./snippets.js";
 import { state } from "./store.js";
@@ -44,13 +44,17 @@ function about(id) {
   return description && make("p", { class: "about" }, "The model is ", make("b", {}, short(id)), ". ", inline(description));
 }
 
+// What can be seen; a click shows it larger still.
 export function stage(pictures, { chosen }) {
-  const big = pictures.length === 2 ? pictures : [pictures[chosen] ?? pictures[0]];
+  const seen = pictures.filter(is_seen);
+  const big = seen.length === 2 ? seen : [is_seen(pictures[chosen] ?? {}) ? pictures[chosen] : seen[0]];
   return [
     make(
       "div",
-      { class: big.length > 1 ? "big two" : "big" },
-      big.map((picture) => image(picture)),
+      { class: "big" },
+      big.map((picture) =>
+        button("enlarge", { class: "large", "data-path": picture.path, "aria-label": `Enlarge ${picture.name}` }, image(picture)),
+      ),
     ),
     make(
       "figcaption",
@@ -71,6 +75,7 @@ const thumbs = (pictures, from) =>
         {
           class: "thumb",
           "data-picture": from + at,
+          "data-path": picture.path,
           "aria-pressed": String(from + at === state.ask.talk.chosen),
           "aria-label": `Show ${picture.name}`,
         },
@@ -160,6 +165,9 @@ function acts(turn) {
   return make(
     "div",
     { class: "acts" },
+    turn.status === "failed" &&
+      can_be_paged(turn.request) &&
+      button("ask-per-page", { "data-turn": turn.key }, icon("document"), "Ask page by page"),
     text && button("copy", { class: "ghost small", "data-text": text }, icon("copy"), "Copy"),
     button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),
     // A job of pages has no program yet.
