@@ -351,6 +351,8 @@ action("code", async ({ dataset }) => {
     toast(error.message);
   }
   changed();
+  // It opens below what is in sight.
+  if (turn.code) requestAnimationFrame(() => $("log").querySelector(`[data-key=${turn.key}] .snippet`)?.scrollIntoView());
 });
 action("stop", stop_latest);
 

@@ -38,12 +38,12 @@ export function row(job, at) {
     ),
     status(job),
     make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
-    spent(job),
+    job.pages ? progress(pages_done(job), job.pages.total) : spent(job),
     when(job),
   );
 }
 
-const tick = (job, text, checked) =>
+export const tick = (job, text, checked) =>
   make(
     "label",
     { class: "tick", "data-do": "pass" },
@@ -89,8 +89,19 @@ function spent(job) {
   );
 }
 
+// How much of many is done.
+export function progress(done, total) {
+  const share = Math.floor((100 * done) / (total || 1));
+  return make(
+    "span",
+    { class: "spent", title: `${number(done)} of ${number(total)}` },
+    make("span", { class: "full", "--w": `${share}%`, "aria-hidden": "true" }, make("i")),
+    make("small", {}, `${share}%`),
+  );
+}
+
 // When it ended; of what has not ended, when it was asked.
-function when(job) {
+export function when(job) {
   const at = job.ended_at ?? job.created_at;
   return make(
     "span",

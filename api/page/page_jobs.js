@@ -30,6 +30,7 @@ export const list = new Resource(
   () => `v1/batches?limit=${LISTED}`,
   (data) => {
     state.jobs.older_batches = Boolean(data?.has_more);
+    state.jobs.batches = data?.data ?? [];
     const reading_all = read_all(data?.data.filter(({ endpoint }) => endpoint === ENDPOINT) ?? []);
     reading_all.then((whole) => whole && ((state.jobs.pages_read = Boolean(data)), changed()));
   },
@@ -64,7 +65,7 @@ export function keep_page_job(job) {
 }
 
 // Cancelled as others are; what has ended cannot be asked again from the list.
-export const choosable = (job) => !job.pages || is_open(job);
+export const choosable = (job) => !(job.pages || job.members) || is_open(job);
 
 export const some_open = () => state.jobs.page_jobs.some(is_open);
 

@@ -45,6 +45,7 @@ def test_an_answer_can_be_heard_and_seen_in_each_of_its_states(page: Page, api: 
     status(page, "running")
     status(page, "succeeded")
     turn(page).locator("[data-do=code]").click()
+    expect(turn(page).locator(".snippet .code")).to_be_in_viewport()
     assert violations(page) == []
     answered(page, "**/v1/jobs", (429, {}, '{"detail":"Too many requests."}'))
     ask(page, SLOW, "refused")

@@ -1,10 +1,12 @@
 """The page's states, each of which says what to do, and its list of jobs at length; in a browser."""
 
+import json
 import re
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
+from uuid import uuid4
 
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -19,6 +21,7 @@ from tests.support.browser import (
     hide,
     status,
     view,
+    violations,
     watch,
 )
 from tests.support.clients import Api, until
@@ -135,6 +138,32 @@ def test_nothing_is_said_to_be_missing_before_it_was_looked_for(page: Page, api:
     for act in acts:
         act.continue_()
     expect(page.locator("#operation-cards")).not_to_contain_text("Reading…")
+
+
+def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: Api) -> None:
+    line = {"custom_id": "", "method": "POST", "url": "/v1/chat/completions"}
+    body = {"model": ECHO, "messages": [{"role": "user", "content": "of a batch"}]}
+    lines = "\n".join(json.dumps(line | {"custom_id": str(n), "body": body}) for n in range(3))
+    upload = api.post("/v1/files", files={"file": ("a.jsonl", lines)}, data={"purpose": "batch"}).json()
+    asked = {"input_file_id": upload["id"], "endpoint": line["url"], "completion_window": "24h"}
+    api.post("/v1/batches", json=asked)
+    mapped = {"priority": "batch", "metadata": {"map": uuid4().hex}}
+    for n in range(2):
+        api.ended(api.submit(model=ECHO, input={"prompt": f"of a map {n}"}, **mapped))
+    view(page, "jobs")
+    batch = page.locator(".job-row", has_text="Batch of 3 questions, 3 done")
+    expect(batch.locator(".spent")).to_have_text("100%")
+    with api.paused(ECHO):
+        last = api.submit(model=ECHO, input={"prompt": "of a map 2"}, **mapped)
+        row = page.locator(".job-row[data-status=running]", has_text="Map of 3 questions, 2 done, 1 in line")
+        expect(row.locator(".spent")).to_have_text("66%")
+        expect(page.locator(f'.job-row[data-job="{last}"]')).to_have_count(0)
+        assert violations(page) == []
+        row.locator("input").check()
+        page.click("[data-do=cancel-chosen]")
+        row = page.locator(".job-row", has_text="Map of 3 questions, 2 done, 1 cancelled")
+        row.locator("button").click()
+        expect(page.locator(f'.job-row[data-job="{last}"]')).to_be_visible()
 
 
 def test_an_empty_status_says_that_there_is_none(page: Page) -> None:
