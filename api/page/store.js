@@ -15,6 +15,7 @@ export const state = {
   couriers: null,
   open_jobs: null, // how many have not ended, whatever the list shows
   series: null,
+  chart: { metric: "waiting", minutes: 15 },
   audit: null,
   memory: null,
   health: null,

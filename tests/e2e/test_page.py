@@ -379,6 +379,16 @@ def test_it_fits_every_screen(page: Page, size: ViewportSize) -> None:
         assert page.evaluate(FITS), name
 
 
+def test_the_colours_that_were_chosen_stay(page: Page) -> None:
+    page.emulate_media(color_scheme="light")
+    dark = "rgb(14, 16, 19)"
+    expect(page.locator("body")).not_to_have_css("background-color", dark)
+    page.click("[data-do=theme]")
+    expect(page.locator("body")).to_have_css("background-color", dark)
+    page.reload()
+    expect(page.locator("body")).to_have_css("background-color", dark)
+
+
 def test_the_first_load_is_small(page: Page) -> None:
     page.reload()
     expect(page.locator("#model option")).not_to_have_count(0)
