@@ -90,7 +90,7 @@ class Question:
             schema = {"name": "answer", "schema": self.schema}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         job = {"model": self.model, **_asked(self.text(row), row.medium)}
-        # The page shows the jobs of a map as one by it. The question itself is kept for less long than metadata.
+        # By it the page shows the jobs of a map as one. No question is in it: metadata is kept longer.
         job |= {"parameters": parameters, "priority": "batch", "metadata": {"map": self.digest[:16]}}
         try:
             return json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()

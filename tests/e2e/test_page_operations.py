@@ -18,18 +18,10 @@ def with_couriers(page: Page, api: Api, **facts: Any) -> None:
 
 
 def test_one_chart_shows_every_model_on_axes_and_each_moment_under_the_pointer(page: Page) -> None:
-    steps: dict[str, list[float | None]] = {
-        "waiting": [None] * 30 + [3] * 58 + [16, 17],
-        "tokens_per_s": [0.0] * 90,
-    }
-    steps["wait_p95_s"] = [None] * 90
-    quiet = steps | {"waiting": [0] * 90}
-    series = {
-        "step_s": 10,
-        "from": 1_760_000_000,
-        "refusals": {},
-        "models": {"a/quiet": quiet, "a/busy": steps},
-    }
+    unknown: list[float | None] = [None] * 90
+    busy = {"waiting": [*unknown[:30], *[3.0] * 58, 16, 17], "tokens_per_s": unknown, "wait_p95_s": unknown}
+    models = {"a/quiet": busy | {"waiting": [0] * 90}, "a/busy": busy}
+    series = {"step_s": 10, "from": 1_760_000_000, "refusals": {}, "models": models}
     page.route("**/series?*", lambda route: route.fulfill(json=series))
     view(page, "operations")
     chart = page.locator(".chart")

@@ -73,7 +73,6 @@ def submit_all(api: Api) -> list[str]:
 def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
     with opened(browser, service, DESK, ending) as page:
         page.click("#samples button >> nth=0")
-        ask(page, TINY, QUESTIONS[0])
         status(page, "succeeded")
         ask(page, TINY, "What color is the square?")
         expect(page.locator(".turn")).to_have_count(2)
@@ -99,7 +98,6 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
             api.ended(job)
     with opened(browser, service, PHONE, ending) as page:
         page.click("#samples button >> nth=1")
-        ask(page, TINY, "How many triangles are there?")
         status(page, "succeeded")
         picture(page, f"page-phone{ending}.png")
 
