@@ -34,10 +34,22 @@ export function chart({ from, step_s, models }) {
     make(
       "figcaption",
       {},
-      choices("metric", Object.entries(METRICS).map(([id, [words]]) => [id, words]), metric),
-      choices("minutes", RANGES.map((one) => [one, `${one} min`]), minutes),
+      choices(
+        "metric",
+        Object.entries(METRICS).map(([id, [words]]) => [id, words]),
+        metric,
+      ),
+      choices(
+        "minutes",
+        RANGES.map((one) => [one, `${one} min`]),
+        minutes,
+      ),
     ),
-    make("div", { class: "scale-y", "aria-hidden": "true" }, [top, top / 2, 0].map((value) => make("span", {}, show(value)))),
+    make(
+      "div",
+      { class: "scale-y", "aria-hidden": "true" },
+      [top, top / 2, 0].map((value) => make("span", {}, show(value))),
+    ),
     make(
       "div",
       {
@@ -46,7 +58,9 @@ export function chart({ from, step_s, models }) {
         "aria-label": `${title} in the last ${minutes} minutes: ${label}`,
         "data-from": begin,
         "data-step": step_s,
-        "data-lines": JSON.stringify(shown.map(({ model, values }) => [short(model), values.map((one) => one && Number(one.toFixed(2)))])),
+        "data-lines": JSON.stringify(
+          shown.map(({ model, values }) => [short(model), values.map((one) => one && Number(one.toFixed(2)))]),
+        ),
         "data-metric": metric,
       },
       make(
@@ -66,7 +80,9 @@ export function chart({ from, step_s, models }) {
     make(
       "ul",
       { class: "legend" },
-      shown.map((one, at) => make("li", { class: LINES[at] }, make("span", {}, short(one.model)), make("b", {}, now(one)))),
+      shown.map((one, at) =>
+        make("li", { class: LINES[at] }, make("span", {}, short(one.model)), make("b", {}, now(one))),
+      ),
       all.length > LINES.length &&
         make("li", { class: "muted" }, `and ${plural(all.length - LINES.length, "quieter model")}`),
     ),

@@ -150,7 +150,8 @@ async function forecast() {
       count_tokens(request, data.tokens.pictures);
     }
   } catch (error) {
-    if (error.status === 400 || error.status === 422) state.ask.forecast = { about, refusal: { detail: error.message } };
+    if (error.status === 400 || error.status === 422)
+      state.ask.forecast = { about, refusal: { detail: error.message } };
   }
   changed();
 }

@@ -352,7 +352,8 @@ action("code", async ({ dataset }) => {
   }
   changed();
   // It opens below what is in sight.
-  if (turn.code) requestAnimationFrame(() => $("log").querySelector(`[data-key=${turn.key}] .snippet`)?.scrollIntoView());
+  if (turn.code)
+    requestAnimationFrame(() => $("log").querySelector(`[data-key=${turn.key}] .snippet`)?.scrollIntoView());
 });
 action("stop", stop_latest);
 

@@ -41,7 +41,9 @@ export function hero() {
 // What a model is for, so that nobody takes a toy's answer for more.
 function about(id) {
   const { description } = model_of(id) ?? {};
-  return description && make("p", { class: "about" }, "The model is ", make("b", {}, short(id)), ". ", inline(description));
+  return (
+    description && make("p", { class: "about" }, "The model is ", make("b", {}, short(id)), ". ", inline(description))
+  );
 }
 
 // What can be seen; a click shows it larger still.
@@ -53,7 +55,11 @@ export function stage(pictures, { chosen }) {
       "div",
       { class: "big" },
       big.map((picture) =>
-        button("enlarge", { class: "large", "data-path": picture.path, "aria-label": `Enlarge ${picture.name}` }, image(picture)),
+        button(
+          "enlarge",
+          { class: "large", "data-path": picture.path, "aria-label": `Enlarge ${picture.name}` },
+          image(picture),
+        ),
       ),
     ),
     make(

@@ -8,6 +8,7 @@ import { thumbnail } from "./thumbnails.js";
 import { call } from "./wire.js";
 import { is_open, number, plural, short, STATUSES } from "./words.js";
 
+const OVER = ["completed", "failed", "expired", "cancelled"]; // how a batch ends
 const COUNTED = 5; // maps whose jobs are counted at each look
 
 // A map names itself in the metadata of its jobs; a batch gives its own end to those of its lines.
@@ -45,6 +46,8 @@ function group(key, jobs, batch) {
   const [newest] = jobs;
   const open = jobs.filter(is_open);
   const count = counts_of(key, jobs, batch);
+  // A batch that goes on may have lines that are no jobs yet.
+  const goes_on = batch ? !OVER.includes(batch.status) : open.length > 0;
   const ran = open.some(({ status }) => status === "running") || count.done > 0;
   const ended = count.done || count.cancelled ? "succeeded" : "failed";
   return {
@@ -53,9 +56,10 @@ function group(key, jobs, batch) {
     members: jobs,
     open,
     count,
-    status: open.length ? (ran ? "running" : "queued") : ended,
+    left: goes_on ? count.total - count.done - count.failed - count.cancelled : 0,
+    status: goes_on ? (ran ? "running" : "queued") : ended,
     name: newest.metadata.map ? "Map" : "Batch",
-    ended_at: open.length ? null : newest.ended_at,
+    ended_at: goes_on ? null : newest.ended_at,
   };
 }
 
@@ -74,7 +78,9 @@ function counts_of(key, jobs, batch) {
 
 export async function count_groups(anew, signal) {
   const known = state.jobs.group_counts;
-  const maps = state.jobs.shown.filter(({ members, metadata, id }) => members && metadata.map && (anew || !known.has(id)));
+  const maps = state.jobs.shown.filter(
+    ({ members, metadata, id }) => members && metadata.map && (anew || !known.has(id)),
+  );
   for (const { id, model, metadata } of maps.slice(0, COUNTED)) {
     const query = new URLSearchParams({ metadata: `map=${metadata.map}`, model });
     known.set(id, (await call(`v1/jobs/counts?${query}`, { signal })).data);
@@ -83,7 +89,7 @@ export async function count_groups(anew, signal) {
 }
 
 export function group_row(job, at) {
-  const { id, name, count, open, members, question, status } = job;
+  const { id, name, count, left, members, question, status } = job;
   const opened = state.jobs.opened.has(id);
   const title = question?.text || name;
   const facts = [
@@ -91,19 +97,24 @@ export function group_row(job, at) {
     `${number(count.done)} done`,
     count.failed > 0 && `${number(count.failed)} failed`,
     count.cancelled > 0 && `${number(count.cancelled)} cancelled`,
-    open.length > 0 && `${number(count.total - count.done - count.failed - count.cancelled)} in line`,
+    left > 0 && `${number(left)} in line`,
   ];
   const [word, kind] = STATUSES[status];
   const toggle = { "data-do": "toggle-group", "data-group": id };
   return make(
     "article",
-    { class: "job-row", "data-key": id, "data-status": status, "--at": at, ...toggle },
+    { class: "job-row", "data-key": id, "data-status": status, "data-opened": opened && "true", "--at": at, ...toggle },
     tick(job, title, state.jobs.chosen.has(id)),
     thumbnail(members[0]),
     make(
       "div",
       { class: "words" },
-      button("toggle-group", { class: "link", "aria-expanded": String(opened), dir: "auto", ...toggle }, icon(opened ? "newer" : "older"), title),
+      button(
+        "toggle-group",
+        { class: "link", "aria-expanded": String(opened), dir: "auto", ...toggle },
+        icon(opened ? "newer" : "older"),
+        title,
+      ),
       make("span", {}, facts.filter(Boolean).join(", ")),
     ),
     make("span", { class: `state ${kind}` }, word),

@@ -4,7 +4,20 @@ import { make } from "./dom.js";
 import { choosable, pages_done } from "./page_jobs.js";
 import { state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
-import { ago, clock, now, number, place, plural, PRIORITIES, range, REASONS, seconds, short, STATUSES } from "./words.js";
+import {
+  ago,
+  clock,
+  now,
+  number,
+  place,
+  plural,
+  PRIORITIES,
+  range,
+  REASONS,
+  seconds,
+  short,
+  STATUSES,
+} from "./words.js";
 
 export function row(job, at) {
   const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
@@ -30,11 +43,7 @@ export function row(job, at) {
       "div",
       { class: "words" },
       make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
-      make(
-        "span",
-        { dir: "auto", class: job.error && "error" },
-        answer || (job.question?.text && metadata.join(", ")),
-      ),
+      make("span", { dir: "auto", class: job.error && "error" }, answer || (job.question?.text && metadata.join(", "))),
     ),
     status(job),
     make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),

@@ -18,7 +18,12 @@ function overview(job) {
   const shots = Object.entries(pictures).map(([n, src]) =>
     button(
       "enlarge",
-      { class: "large", "data-key": n, "data-path": `v1/jobs/${job.id}/pictures/${n}`, "aria-label": `Enlarge picture ${Number(n) + 1}` },
+      {
+        class: "large",
+        "data-key": n,
+        "data-path": `v1/jobs/${job.id}/pictures/${n}`,
+        "aria-label": `Enlarge picture ${Number(n) + 1}`,
+      },
       make("img", { src, alt: `Picture ${Number(n) + 1}` }),
     ),
   );
@@ -93,7 +98,8 @@ const text_of = ({ content }) =>
         .filter(({ type }) => type === "text")
         .map(({ text }) => text)
         .join("\n");
-export const images_of = ({ content }) => (typeof content === "string" ? [] : content.filter(({ type }) => type === "image"));
+export const images_of = ({ content }) =>
+  typeof content === "string" ? [] : content.filter(({ type }) => type === "image");
 export const question_of = (request) => request && text_of(request.messages.at(-1));
 
 function earlier(request) {

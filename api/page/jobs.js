@@ -363,9 +363,7 @@ function bulk() {
 
 // Of a group, those that can be cancelled.
 const chosen_rows = () =>
-  state.jobs.shown
-    .filter((job) => state.jobs.chosen.has(job.id) && choosable(job))
-    .flatMap((job) => job.open ?? [job]);
+  state.jobs.shown.filter((job) => state.jobs.chosen.has(job.id) && choosable(job)).flatMap((job) => job.open ?? [job]);
 
 async function cancel_chosen() {
   const open = chosen_rows().filter(is_open);

@@ -20,7 +20,10 @@ export const list = new Resource(
 );
 
 export function set_up() {
-  $("key-list").addEventListener("submit", (event) => (event.preventDefault(), once("key", () => create(event.target))));
+  $("key-list").addEventListener(
+    "submit",
+    (event) => (event.preventDefault(), once("key", () => create(event.target))),
+  );
   paints(paint, "keys");
 }
 
@@ -70,7 +73,12 @@ function paint() {
             "p",
             { class: "bar-line", "data-key": "open" },
             button("key-form", { class: "primary" }, "New key"),
-            !all.length && make("span", { class: "muted" }, "So far there is the admin key alone. A key says who asks, what they may do, and how much."),
+            !all.length &&
+              make(
+                "span",
+                { class: "muted" },
+                "So far there is the admin key alone. A key says who asks, what they may do, and how much.",
+              ),
           ),
       all.length > 0 && table(all),
     ],
@@ -78,7 +86,9 @@ function paint() {
 }
 
 // Made here, so that it can be copied into both places; the service hears of it when it is started with it.
-const admin_key = Array.from(crypto.getRandomValues(new Uint8Array(24)), (n) => n.toString(16).padStart(2, "0")).join("");
+const admin_key = Array.from(crypto.getRandomValues(new Uint8Array(24)), (n) => n.toString(16).padStart(2, "0")).join(
+  "",
+);
 
 function keys_off() {
   const step = (...words) => make("li", {}, words);
@@ -94,7 +104,10 @@ function keys_off() {
     make(
       "ol",
       {},
-      step("Stop the service and start it with an admin key. This one was made just now, in your browser:", code_box(make("b", {}, "Terminal"), `SIGHTLINE_API__ADMIN_KEY=${admin_key} sightline run`)),
+      step(
+        "Stop the service and start it with an admin key. This one was made just now, in your browser:",
+        code_box(make("b", {}, "Terminal"), `SIGHTLINE_API__ADMIN_KEY=${admin_key} sightline run`),
+      ),
       step("Keep that key. This page then asks for it: ", button("copy", { "data-text": admin_key }, "Copy the key")),
       step("Come back here and create a key for each caller."),
     ),

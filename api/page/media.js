@@ -50,7 +50,10 @@ function page_count({ pages: total }, wanted) {
     const [first, last] = [Number(range[1]), Number(range[2] ? (range[3] ?? total) : range[1])];
     return 1 <= first && first <= last && last <= total ? last - first + 1 : -Infinity;
   });
-  return Math.max(0, sizes.reduce((all, size) => all + size, 0));
+  return Math.max(
+    0,
+    sizes.reduce((all, size) => all + size, 0),
+  );
 }
 
 // Why a document's pages do not fit, however short the question.

@@ -58,11 +58,7 @@ function paint() {
   const error = state.errors.fleet;
   say(
     $("operations-note"),
-    error?.status && error.status !== 401
-      ? error.message
-      : state.series && state.live
-        ? "Live"
-        : "",
+    error?.status && error.status !== 401 ? error.message : state.series && state.live ? "Live" : "",
   );
   settle($("operation-cards"), state.fleet ? everything() : []);
 }
@@ -125,13 +121,7 @@ function totals() {
   );
   return [
     ...figures,
-    [
-      "95% start within",
-      seconds(worst),
-      "",
-      worst > 60,
-      "Of the model where it takes longest",
-    ],
+    ["95% start within", seconds(worst), "", worst > 60, "Of the model where it takes longest"],
     [
       `Answered in ${MINUTES} min`,
       number(added("succeeded")),
@@ -262,7 +252,12 @@ function around() {
     make("dt", {}, name),
     make("dd", {}, make("span", { class: `state ${kind}` }, words)),
   ]);
-  return make("section", { class: "card" }, make("h2", {}, "Parts of the service"), make("dl", { class: "pairs" }, list));
+  return make(
+    "section",
+    { class: "card" },
+    make("h2", {}, "Parts of the service"),
+    make("dl", { class: "pairs" }, list),
+  );
 }
 
 function record_store() {

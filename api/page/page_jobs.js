@@ -185,7 +185,12 @@ function picture_of(job, count) {
   const src = small_picture(job);
   return button(
     "enlarge",
-    { class: "thumb", "data-thumbnail": job, "data-path": `v1/jobs/${job}/pictures/0`, "aria-label": `Enlarge page ${count}` },
+    {
+      class: "thumb",
+      "data-thumbnail": job,
+      "data-path": `v1/jobs/${job}/pictures/0`,
+      "aria-label": `Enlarge page ${count}`,
+    },
     src ? make("img", { src, alt: "" }) : make("span", { class: "remote" }, icon("document")),
   );
 }

@@ -135,7 +135,10 @@ export function paint() {
 // What may be chosen is what the model takes.
 export function paint_kinds(videos) {
   $("file").accept = `image/*,.heic,.heif,application/pdf${videos ? ",video/*" : ""}`;
-  say($("kinds"), `Pictures, PDF, TIFF${videos ? ", videos" : ""}${by_finger() ? "" : "; or drop or paste them anywhere"}`);
+  say(
+    $("kinds"),
+    `Pictures, PDF, TIFF${videos ? ", videos" : ""}${by_finger() ? "" : "; or drop or paste them anywhere"}`,
+  );
 }
 
 function chip(picture) {
@@ -165,8 +168,7 @@ function shown(attachment) {
   return make("span", { class: "remote named" }, attachment.uri ? large : icon(attachment.kind), words);
 }
 
-const extent = ({ pages, size }) =>
-  [pages && plural(pages, "page"), size && bytes(size)].filter(Boolean).join(" · ");
+const extent = ({ pages, size }) => [pages && plural(pages, "page"), size && bytes(size)].filter(Boolean).join(" · ");
 
 // The picture itself, or a sign where only the service will see it.
 export function image({ uri, name, kind }, place = "") {

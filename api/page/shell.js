@@ -51,7 +51,11 @@ function paint() {
     $("foot-links"),
     make("a", { href: "docs" }, "API"),
     make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change the key" : "Use a key"),
-    button("theme", { class: "ghost square small", title: `Colours: ${theme()}`, "aria-label": `Colours: ${theme()}. Change` }, icon("theme")),
+    button(
+      "theme",
+      { class: "ghost square small", title: `Colours: ${theme()}`, "aria-label": `Colours: ${theme()}. Change` },
+      icon("theme"),
+    ),
   );
   settle($("banner"), state.locked ? [] : banner());
   paint_key();
@@ -98,7 +102,10 @@ function model([id, name]) {
     { "data-key": id },
     make(
       "a",
-      { href: row ? "#operations" : "#ask", title: [`${id}: ${word}`, row && residency(row.residency)].filter(Boolean).join(". ") },
+      {
+        href: row ? "#operations" : "#ask",
+        title: [`${id}: ${word}`, row && residency(row.residency)].filter(Boolean).join(". "),
+      },
       make("i", { class: `dot ${kind}`, role: "img", "aria-label": word }),
       make("span", { class: "name" }, short(id)),
       row

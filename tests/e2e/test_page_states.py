@@ -225,6 +225,18 @@ def test_a_finger_chooses_several_statuses(browser: Browser, service: Service) -
             expect(pressed).to_contain_text(names)
 
 
+def test_a_phone_is_offered_what_fingers_can_do_and_its_model_takes(
+    browser: Browser, service: Service
+) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 760}, has_touch=True, is_mobile=True) as phone:
+        page = phone.new_page()
+        page.goto(service.url())
+        expect(page.locator(".hero")).to_contain_text("Take or choose one below")
+        page.tap("#pictures-open")
+        expect(page.locator("#kinds")).to_have_text("Pictures, PDF, TIFF")
+        expect(page.locator("#file")).not_to_have_attribute("accept", re.compile("video"))
+
+
 def test_a_search_is_not_asked_for_each_letter_of_it(page: Page) -> None:
     view(page, "jobs")
     page.clock.install(time=0)

@@ -105,7 +105,11 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
 @contextmanager
 def opened(browser: Browser, service: Service, size: ViewportSize, ending: str) -> Iterator[Page]:
     with browser.new_context(
-        viewport=size, color_scheme="dark" if ending else "light", reduced_motion="reduce"
+        viewport=size,
+        color_scheme="dark" if ending else "light",
+        reduced_motion="reduce",
+        is_mobile=size is PHONE,
+        has_touch=size is PHONE,
     ) as context:
         page = context.new_page()
         page.goto(service.url())
