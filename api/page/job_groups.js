@@ -46,9 +46,10 @@ function group(key, jobs, batch) {
   const [newest] = jobs;
   const open = jobs.filter(is_open);
   const count = counts_of(key, jobs, batch);
-  // A batch that goes on may have lines that are no jobs yet.
-  const goes_on = batch ? !OVER.includes(batch.status) : open.length > 0;
-  const ran = open.some(({ status }) => status === "running") || count.done > 0;
+  // What goes on may have questions that are no jobs yet. Of a map whose command was stopped nothing runs.
+  const left = count.total - count.done - count.failed - count.cancelled;
+  const goes_on = batch ? !OVER.includes(batch.status) : open.length > 0 || (left > 0 && !count.more);
+  const runs = count.done > 0 ? batch || open.length : open.some(({ status }) => status === "running");
   const ended = count.done || count.cancelled ? "succeeded" : "failed";
   return {
     ...newest,
@@ -56,8 +57,8 @@ function group(key, jobs, batch) {
     members: jobs,
     open,
     count,
-    left: goes_on ? count.total - count.done - count.failed - count.cancelled : 0,
-    status: goes_on ? (ran ? "running" : "queued") : ended,
+    left: goes_on ? left : 0,
+    status: goes_on ? (runs ? "running" : "queued") : ended,
     name: newest.metadata.map ? "Map" : "Batch",
     ended_at: goes_on ? null : newest.ended_at,
   };
@@ -72,7 +73,9 @@ function counts_of(key, jobs, batch) {
   const { counts, complete = true } = state.jobs.group_counts.get(key) ?? {};
   const of = (status) => counts?.[status] ?? jobs.filter((job) => job.status === status).length;
   const [done, failed, cancelled] = ["succeeded", "failed", "cancelled"].map(of);
-  const total = done + failed + cancelled + of("queued") + of("running");
+  // A map says of how many rows it is, and submits them as there is room.
+  const rows = Number(jobs[0].metadata.map?.split("/")[1]) || 0;
+  const total = Math.max(rows, done + failed + cancelled + of("queued") + of("running"));
   return { total, done, failed, cancelled, more: !complete };
 }
 
@@ -93,11 +96,11 @@ export function group_row(job, at) {
   const opened = state.jobs.opened.has(id);
   const title = question?.text || name;
   const facts = [
-    `${name} of ${count.more ? "more than " : ""}${plural(count.total, "question")}`,
-    `${number(count.done)} done`,
+    `${name} of ${plural(count.total, "question")}`,
+    `${count.more ? "more than " : ""}${number(count.done)} done`,
     count.failed > 0 && `${number(count.failed)} failed`,
     count.cancelled > 0 && `${number(count.cancelled)} cancelled`,
-    left > 0 && `${number(left)} in line`,
+    left > 0 && !count.more && `${number(left)} to go`,
   ];
   const [word, kind] = STATUSES[status];
   const toggle = { "data-do": "toggle-group", "data-group": id };
@@ -119,7 +122,8 @@ export function group_row(job, at) {
     ),
     make("span", { class: `state ${kind}` }, word),
     make("span", { class: "by" }, short(job.model), make("small", {}, name)),
-    progress(count.done + count.failed + count.cancelled, count.total),
+    // The service counts the newest thousand of a map.
+    count.more && left ? make("span", { class: "spent" }) : progress(count.total - left, count.total),
     when(job),
   );
 }

@@ -147,7 +147,7 @@ def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: A
     upload = api.post("/v1/files", files={"file": ("a.jsonl", lines)}, data={"purpose": "batch"}).json()
     asked = {"input_file_id": upload["id"], "endpoint": line["url"], "completion_window": "24h"}
     api.post("/v1/batches", json=asked)
-    mapped = {"priority": "batch", "metadata": {"map": uuid4().hex}}
+    mapped = {"priority": "batch", "metadata": {"map": f"{uuid4().hex}/4"}}
     for n in range(2):
         api.ended(api.submit(model=ECHO, input={"prompt": f"of a map {n}"}, **mapped))
     view(page, "jobs")
@@ -155,13 +155,15 @@ def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: A
     expect(batch.locator(".spent")).to_have_text("100%")
     with api.paused(ECHO):
         last = api.submit(model=ECHO, input={"prompt": "of a map 2"}, **mapped)
-        row = page.locator(".job-row[data-status=running]", has_text="Map of 3 questions, 2 done, 1 in line")
-        expect(row.locator(".spent")).to_have_text("66%")
+        row = page.locator(".job-row[data-status=running]", has_text="Map of 4 questions, 2 done, 2 to go")
+        expect(row.locator(".spent")).to_have_text("50%")
         expect(page.locator(f'.job-row[data-job="{last}"]')).to_have_count(0)
         assert violations(page) == []
         row.locator("input").check()
         page.click("[data-do=cancel-chosen]")
-        row = page.locator(".job-row", has_text="Map of 3 questions, 2 done, 1 cancelled")
+        stopped = "Map of 4 questions, 2 done, 1 cancelled, 1 to go"
+        row = page.locator(".job-row[data-status=queued]", has_text=stopped)
+        expect(row.locator(".spent")).to_have_text("75%")
         row.locator("button").click()
         expect(page.locator(f'.job-row[data-job="{last}"]')).to_be_visible()
 

@@ -17,18 +17,10 @@ PHONE: ViewportSize = {"width": 390, "height": 780}
 SAMPLES = ("shapes", "dots", "word", "sign")
 QUESTIONS = ("What shapes are in this picture?", "What color is the background?", "Is there a star?")
 PRIORITIES = ("interactive", "normal", "normal", "batch")
-MODELS = f"""
-[[models]]
-id = "{TINY}"
-source = "{ROOT / "models/tiny"}"
-dtype = "float32"
-engine = "continuous"
-rows = 2
-max_new_tokens = 48
-"""
-POINTS = 4
+MODELS = (ROOT / "models.toml").read_text(encoding="utf-8").replace("models/tiny", str(ROOT / "models/tiny"))
+POINTS = 6
 """So many points the charts have, ten seconds each."""
-AT_ONCE = 24
+AT_ONCE, IN_LINE = 24, 240
 
 
 def main() -> None:
@@ -92,10 +84,23 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
         submitted = submit_all(api)
         expect(page.locator(".sum b")).to_have_text(f"{AT_ONCE} waiting")
         expect(page.locator("#nav .count")).to_contain_text(str(AT_ONCE))
+        page.click(".chart [data-value='5']")
+        expect(page.locator("#toasts p")).to_have_count(0)
         picture(page, f"page-operations{ending}.png")
         page.click(".model [data-do=resume]")
         for job in submitted:
             api.ended(job)
+    with opened(browser, service, DESK, ending) as page:
+        before = [job for _ in range(IN_LINE // AT_ONCE) for job in submit_all(api)]
+        page.select_option("#priority", "batch")
+        page.click("#settings-open")
+        page.check("#fresh")
+        page.click("#samples button >> nth=0")
+        expect(page.locator(".queue .me")).to_be_visible()
+        picture(page, f"page-waiting{ending}.png")
+        for job in before:
+            api.post(f"/v1/jobs/{job}/cancel")
+        status(page, "succeeded")
     with opened(browser, service, PHONE, ending) as page:
         page.click("#samples button >> nth=1")
         status(page, "succeeded")
