@@ -20,7 +20,7 @@ PRIORITIES = ("interactive", "normal", "normal", "batch")
 MODELS = (ROOT / "models.toml").read_text(encoding="utf-8").replace("models/tiny", str(ROOT / "models/tiny"))
 POINTS = 6
 """So many points the charts have, ten seconds each."""
-AT_ONCE, IN_LINE = 24, 240
+AT_ONCE, IN_LINE = 24, 480
 
 
 def main() -> None:
@@ -84,18 +84,21 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
         submitted = submit_all(api)
         expect(page.locator(".sum b")).to_have_text(f"{AT_ONCE} waiting")
         expect(page.locator("#nav .count")).to_contain_text(str(AT_ONCE))
-        page.click(".chart [data-value='5']")
+        for choice in ("5", "tokens_per_s"):
+            page.click(f".chart [data-value='{choice}']")
         expect(page.locator("#toasts p")).to_have_count(0)
         picture(page, f"page-operations{ending}.png")
         page.click(".model [data-do=resume]")
         for job in submitted:
             api.ended(job)
     with opened(browser, service, DESK, ending) as page:
-        before = [job for _ in range(IN_LINE // AT_ONCE) for job in submit_all(api)]
         page.select_option("#priority", "batch")
         page.click("#settings-open")
         page.check("#fresh")
-        page.click("#samples button >> nth=0")
+        with api.paused(TINY):
+            before = [job for _ in range(IN_LINE // AT_ONCE) for job in submit_all(api)]
+            page.click("#samples button >> nth=0")
+            status(page, "queued")
         expect(page.locator(".queue .me")).to_be_visible()
         picture(page, f"page-waiting{ending}.png")
         for job in before:
