@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_580, "shared": 13_922, "worker": 14_666, "sightline": 8_537, "tests": 77_583}
+MOST_LINES = {"api": 16_580, "shared": 13_922, "worker": 14_666, "sightline": 8_537, "tests": 77_584}
 """Of Python, with its comments."""
 MOST_LUA_LINES = 4_869
 MOST_MODULES = {"api": 110, "shared": 110, "worker": 110, "sightline": 70}
