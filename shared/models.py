@@ -150,6 +150,10 @@ class Model(Frozen):
         validate_default=True,
         description="Hub id or folder; relative folders are relative to the models file.",
     )
+    description: str = Field(
+        "", max_length=300, description="What it is for, in a sentence; shown on the page, with `code`."
+    )
+    example: str = Field("", max_length=300, description="A question that it answers well.")
     revision: str = Field("main", description="Hub revision; part of the request hash.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the engine.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(

@@ -45,6 +45,7 @@ HEADERS = {
     "x-compute-time": _header("Seconds of computing.", "number"),
     "x-queue-time": _header("Seconds before it began.", "number"),
     "location": _header("The job's path."),
+    "x-pages": _header("How many pages the document has.", "integer", minimum=1),
     "retry-after": _header("Seconds after which to ask again.", "integer", minimum=1, maximum=59),
     "x-should-retry": _header("`false` where a repeat cannot help.", enum=["false"]),
     "www-authenticate": _header("How to say who calls.", const="Bearer"),

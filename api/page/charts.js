@@ -1,83 +1,126 @@
-// Sparklines of the last minutes: now, the highest, and each moment under the pointer.
+// One chart of the last minutes: each model is a line, on axes that can be read.
 
-import { make } from "./dom.js";
-import { clock } from "./words.js";
+import { action } from "./actions.js";
+import { button, make } from "./dom.js";
+import { changed, state } from "./store.js";
+import { clock, number, plural, seconds, short } from "./words.js";
 
-// `values` has null where nothing is known; `since` is the moment of a fault.
-export function sparkline(name, values, { from, step_s, show, least = 1, bad = false, since = null }) {
-  const known = values.filter((value) => value !== null);
-  const [now, most] = [known.at(-1) ?? null, Math.max(0, ...known)];
-  const [shown, top] = [now === null ? "–" : show(now), show(most)];
-  const till = from + step_s * (values.length - 1);
-  const minutes = Math.round((step_s * values.length) / 60);
+// What is counted: its words, how a value is written, and the least that the axis shows.
+const METRICS = {
+  waiting: ["Waiting jobs", number, 4],
+  tokens_per_s: ["Tokens per second", number, 10],
+  wait_p95_s: ["Time until 95% start", seconds, 1],
+};
+const RANGES = [5, 15]; // minutes
+const LINES = ["blue", "amber", "green", "pink", "teal", "olive"]; // as many as can be told apart
+const TIMES = 5; // on the axis
+
+export function chart({ from, step_s, models }) {
+  const { metric, minutes } = state.chart;
+  const [title, show, least] = METRICS[metric];
+  const last = (all) => all[metric].slice((-60 * minutes) / step_s);
+  const peak = ({ values }) => Math.max(0, ...values);
+  const all = Object.entries(models).map(([model, series]) => ({ model, values: last(series) }));
+  const shown = all.sort((one, other) => peak(other) - peak(one)).slice(0, LINES.length);
+  const count = Math.max(2, ...shown.map(({ values }) => values.length));
+  const till = from + step_s * (Object.values(models)[0]?.[metric].length - 1);
+  const begin = till - step_s * (count - 1);
+  const top = ceiling(Math.max(least, ...shown.map(peak)));
+  const now = ({ values }) => (values.at(-1) == null ? "–" : show(values.at(-1)));
+  const label = shown.map((one) => `${short(one.model)} now ${now(one)}, at most ${show(peak(one))}`).join("; ");
   return make(
     "figure",
-    {
-      class: `spark${bad ? " bad" : ""}`,
-      "data-key": name,
-      "data-values": JSON.stringify(values.map((value) => value && Number(value.toFixed(3)))),
-      "data-from": from,
-      "data-step": step_s,
-      "data-unit": show(1).replace(/[\d.,]+/, ""),
-    },
+    { class: "card chart", "data-key": "chart" },
     make(
       "figcaption",
       {},
-      make("b", {}, shown),
-      make("span", {}, name),
-      known.length > 0 && top !== shown && make("span", { class: "top" }, `most ${top}`),
+      choices(
+        "metric",
+        Object.entries(METRICS).map(([id, [words]]) => [id, words]),
+        metric,
+      ),
+      choices(
+        "minutes",
+        RANGES.map((one) => [one, `${one} min`]),
+        minutes,
+      ),
+    ),
+    make(
+      "div",
+      { class: "scale-y", "aria-hidden": "true" },
+      [top, top / 2, 0].map((value) => make("span", {}, show(value))),
     ),
     make(
       "div",
       {
         class: "plot",
         role: "img",
-        "aria-label": `${name}: now ${shown}, at most ${top} in the last ${minutes} minutes`,
+        "aria-label": `${title} in the last ${minutes} minutes: ${label}`,
+        "data-from": begin,
+        "data-step": step_s,
+        "data-lines": JSON.stringify(
+          shown.map(({ model, values }) => [short(model), values.map((one) => one && Number(one.toFixed(2)))]),
+        ),
+        "data-metric": metric,
       },
-      drawing(values, now, Math.max(most, least)),
-      since &&
-        make("span", {
-          class: "since",
-          "--x": `${Math.max(0, Math.min(100, (100 * (since - from)) / (till - from)))}%`,
-        }),
+      make(
+        "svg",
+        { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+        [0, 50, 100].map((y) => make("path", { class: "grid", d: `M0 ${y}H100` })),
+        shown.map(({ values }, at) => lines(values, top, at)),
+      ),
       make("span", { class: "hair" }),
       make("span", { class: "tip" }),
     ),
-    make("p", { class: "axis", "aria-hidden": "true" }, make("span", {}, minute(from)), make("span", {}, minute(till))),
+    make(
+      "div",
+      { class: "scale-x", "aria-hidden": "true" },
+      Array.from({ length: TIMES }, (_, at) => make("span", {}, minute(begin + ((till - begin) * at) / (TIMES - 1)))),
+    ),
+    make(
+      "ul",
+      { class: "legend" },
+      shown.map((one, at) =>
+        make("li", { class: LINES[at] }, make("span", {}, short(one.model)), make("b", {}, now(one))),
+      ),
+      all.length > LINES.length &&
+        make("li", { class: "muted" }, `and ${plural(all.length - LINES.length, "quieter model")}`),
+    ),
   );
 }
 
-// The values up to the `highest`, and where the last one stands.
-function drawing(values, now, highest) {
-  const y = (value) => 58 - (54 * value) / highest;
-  return [
-    make("svg", { viewBox: "0 0 100 60", preserveAspectRatio: "none", "aria-hidden": "true" }, lines(values, y)),
-    now !== null && make("span", { class: "now", "--y": `${(100 * y(now)) / 60}%` }),
-  ];
+const choices = (name, all, chosen) =>
+  make(
+    "span",
+    { class: "segments", role: "group", "aria-label": name === "metric" ? "What is shown" : "Time shown" },
+    all.map(([id, words]) =>
+      button("chart", { class: "", "data-name": name, "data-value": id, "aria-pressed": String(id === chosen) }, words),
+    ),
+  );
+
+// A round number above a value, whose half is round, too.
+function ceiling(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * [1, 2, 4, 10].find((one) => one * power >= value);
 }
 
 const minute = (unix) => clock(unix).slice(0, -3);
 
 // One line for each stretch without a gap.
-function lines(values, y) {
+function lines(values, top, which) {
   const x = (at) => ((100 * at) / Math.max(1, values.length - 1)).toFixed(2);
   const stretches = [];
   values.forEach((value, at) => {
     if (value === null) return;
     if (at === 0 || values[at - 1] === null) stretches.push([]);
-    stretches.at(-1).push([x(at), y(value).toFixed(1)]);
+    stretches.at(-1).push(`${x(at)} ${(100 - (100 * value) / top).toFixed(1)}`);
   });
-  return stretches.flatMap((points) => {
-    // A point alone is a line of no length, which has round ends.
-    const path = `M${points.map((point) => point.join(" ")).join("L")}h0`;
-    return [
-      make("path", { class: "area", d: `${path}L${points.at(-1)[0]} 60L${points[0][0]} 60Z` }),
-      make("path", { class: points.length === 1 && "point", d: path }),
-    ];
-  });
+  // A point alone is a line of no length, which has round ends.
+  return stretches.map((points) =>
+    make("path", { class: `${LINES[which]}${points.length === 1 ? " point" : ""}`, d: `M${points.join("L")}h0` }),
+  );
 }
 
-// One listener for all charts, as they are painted anew.
 document.addEventListener(
   "pointermove",
   ({ target, clientX }) => {
@@ -89,13 +132,18 @@ document.addEventListener(
 );
 
 function point_at(plot, clientX) {
-  const { values, from, step, unit } = plot.parentNode.dataset;
-  const all = JSON.parse(values);
+  const { lines: text, from, step, metric } = plot.dataset;
+  const all = JSON.parse(text);
+  const last = Math.max(1, ...all.map(([, values]) => values.length - 1));
   const box = plot.getBoundingClientRect();
-  const at = Math.max(0, Math.min(all.length - 1, Math.round(((clientX - box.left) / box.width) * (all.length - 1))));
-  for (const name of ["hair", "tip"])
-    plot.querySelector(`.${name}`).style.setProperty("--x", `${(100 * at) / (all.length - 1)}%`);
-  plot.querySelector(".tip").textContent =
-    `${clock(Number(from) + at * step)} · ${all[at] === null ? "unknown" : `${Number(all[at].toPrecision(3)).toLocaleString("en")}${unit}`}`;
+  const at = Math.max(0, Math.min(last, Math.round(((clientX - box.left) / box.width) * last)));
+  for (const name of ["hair", "tip"]) plot.querySelector(`.${name}`).style.setProperty("--x", `${(100 * at) / last}%`);
+  const values = all.map(([name, values]) => `${name} ${values[at] == null ? "–" : METRICS[metric][1](values[at])}`);
+  plot.querySelector(".tip").textContent = [clock(Number(from) + at * step), ...values].join(" · ");
   plot.classList.add("over");
 }
+
+action("chart", ({ dataset: { name, value } }) => {
+  state.chart[name] = name === "minutes" ? Number(value) : value;
+  changed();
+});

@@ -1,9 +1,9 @@
 // The form for a question: its model and settings, what it would cost, and what keeps it from being asked.
 
 import { action, shortcut } from "./actions.js";
-import { has_document, limits_of, objection } from "./media.js";
+import { can_be_paged, has_document, limits_of, model_of, objection } from "./media.js";
 import * as conversation from "./conversation.js";
-import { $, make, say, settle } from "./dom.js";
+import { $, by_finger, make, say, settle } from "./dom.js";
 import * as attachments from "./pictures.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
@@ -96,8 +96,8 @@ function send(request) {
   $("question").value = "";
   open(null);
   conversation.ask(request);
-  // The button that was clicked gives way to another one; a phone keeps its keyboard shut.
-  if (!matchMedia("(pointer: coarse)").matches) $("question").focus();
+  // The button that was clicked gives way to another one.
+  if (!by_finger()) $("question").focus();
 }
 
 // A job's question goes into the form for a conversation of its own.
@@ -123,27 +123,35 @@ function fill({ question, attachments: former, model, priority, fresh, parameter
   $("json").checked = Boolean(own_schema);
   if (own_schema) $("schema").value = JSON.stringify(own_schema, null, 1);
   location.hash = "ask";
-  open("settings");
+  // A document has its own choices in sight.
+  open(has_document(former) ? null : "settings");
   $("question").focus();
 }
 
+// What a document's pages take is asked once, not at each word beside them: the service draws them all for it.
+const pages_asked = ({ attachments, pages, model }) =>
+  has_document(attachments) && JSON.stringify([attachments.map(({ key }) => key), pages, model]);
+
 async function forecast() {
   const request = draft();
-  const { typing } = state.ask;
+  const { typing, forecast: former } = state.ask;
+  const about = pages_asked(request);
+  if (about && former?.about === about && !request.per_page) return;
   state.ask.forecast = null;
-  // Files are not uploaded for a guess.
-  const sent_inline = request.attachments.every(({ kind, url }) => kind === "picture" || url);
-  if (!request.question || conversation.busy() || request.per_page || !sent_inline) return changed();
+  const known = request.attachments.every(({ kind, url, pages }) => kind === "picture" || url || pages);
+  const asked = request.question && !conversation.busy() && !request.per_page && !objection(request, chosen_model());
+  if (!asked || !known) return changed();
   const body = await conversation.body(request).catch(() => null);
   if (!body || JSON.stringify(body).length > FORECAST_BYTES) return changed();
   try {
     const { data } = await call("v1/estimate", { method: "POST", body, more: conversation.more(request) });
     if (state.ask.typing === typing) {
-      state.ask.forecast = data;
+      state.ask.forecast = { ...data, about };
       count_tokens(request, data.tokens.pictures);
     }
   } catch (error) {
-    if (error.status === 400 || error.status === 422) state.ask.forecast = { refusal: { detail: error.message } };
+    if (error.status === 400 || error.status === 422)
+      state.ask.forecast = { about, refusal: { detail: error.message } };
   }
   changed();
 }
@@ -171,6 +179,7 @@ function paint() {
   if (POPOVERS.includes(state.ask.menu)) put_at_button(state.ask.menu);
   say($("changed"), settings_in_words());
   $("question").placeholder = placeholder();
+  attachments.paint_kinds(Boolean(chosen_model()?.max_videos));
   say($("ask-note"), state.ask.note);
   paint_forecast(busy);
   grow();
@@ -219,7 +228,8 @@ function placeholder() {
   const kind = shown.every((it) => it.kind === shown[0].kind) ? shown[0]?.kind : "file";
   const what = shown.length > 1 ? `these ${shown.length} ${kind}s` : `this ${kind}`;
   if (talk?.turns.length) return `Ask a follow-up${shown.length ? ` about ${what}` : ""}…`;
-  return what_is_attached() || "Ask anything; drop or paste pictures, documents or videos here…";
+  const { example } = chosen_model() ?? {};
+  return what_is_attached() || (example ? `Such as: ${example}` : "Ask anything…");
 }
 
 function paint_forecast(busy) {
@@ -235,6 +245,7 @@ function paint_forecast(busy) {
         : (held() ?? { text: limits, kind: "" });
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
+  $("offer").hidden = busy || kind !== "bad" || !can_be_paged(draft());
 }
 
 // Why a question to this model would wait, where that is known before anything is typed.
@@ -257,7 +268,7 @@ function choose_model() {
   state.ask.model = "";
 }
 
-const chosen_model = () => state.models?.find(({ id }) => id === $("model").value);
+const chosen_model = () => model_of($("model").value);
 
 function verdict({ outcome, refusal, estimate, waiting_reason, tokens }) {
   if (refusal) return { text: refusal.detail, kind: "bad" };
@@ -271,7 +282,8 @@ function verdict({ outcome, refusal, estimate, waiting_reason, tokens }) {
   const begins = estimate
     ? range(estimate).replace(/^s/, "S")
     : `${REASONS[waiting_reason] ?? "Waiting"}: it would wait`;
-  return { text: [begins, size].filter(Boolean).join(" · "), kind: estimate ? "" : "warn" };
+  const fits = has_document(state.ask.attachments) ? "It fits" : "";
+  return { text: [fits, begins, size].filter(Boolean).join(" · "), kind: estimate ? "" : "warn" };
 }
 
 function grow() {
@@ -295,6 +307,13 @@ action("defaults", () => {
 });
 
 action("again", ({ dataset }) => fill(conversation.turn_of(dataset.turn).request));
+
+// What a document that does not fit is asked instead: in the form, or of a question that was refused.
+action("ask-per-page", ({ dataset }) => {
+  if (dataset.turn) return send({ ...conversation.turn_of(dataset.turn).request, per_page: true, fresh: false });
+  $("per-page").checked = true;
+  submit();
+});
 
 shortcut((event) => {
   if (event.key !== "Enter" || event.target.id !== "question" || event.shiftKey) return false;

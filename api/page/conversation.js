@@ -5,11 +5,12 @@ import { article, ENDED, hero, stage, text_of } from "./conversation_view.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { parts_of } from "./media.js";
 import { page_job, has_outcome } from "./page_jobs.js";
-import { image } from "./pictures.js";
+import { image, is_seen } from "./pictures.js";
 import { in_code } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
-import { add_turn, keep, make_talk, reopen, restore, show_page, show_pages, shown_in } from "./talks.js";
+import { add_turn, keep, make_talk, reopen, restore, show_pages, shown_in } from "./talks.js";
 import { small_picture } from "./thumbnails.js";
+import { enlarge } from "./viewer.js";
 import { place } from "./words.js";
 import { Away, call, events, pause, page_visible, spacing_ms } from "./wire.js";
 
@@ -167,7 +168,6 @@ function hear(turn, { type, data }) {
 function take_page(turn, row) {
   if (!has_outcome(row)) return;
   Object.assign(turn, { rows: [...turn.rows, row], status: "running" });
-  show_page(turn, row);
 }
 
 function write(turn, { start, text, ids, at }) {
@@ -253,7 +253,7 @@ function paint_mine() {
           button("new", { class: "mine-row", "data-key": "new" }, icon("plus"), make("span", {}, "New question")),
           talks.map(mine),
         ]
-      : make("p", {}, "What you ask appears here until the tab is closed."),
+      : make("p", {}, "What you ask appears here until the tab is closed, and stays under Jobs."),
   );
   $("mine-box").classList.toggle("open", state.ask.menu === "mine");
 }
@@ -262,7 +262,7 @@ function paint() {
   const { talk, talks } = state.ask;
   $("switcher").hidden = !talks.length;
   const attachments = shown_in(talk);
-  const staged = attachments.length > 0;
+  const staged = attachments.some(is_seen);
   $("view-ask").classList.toggle("staged", staged);
   $("view-ask").classList.toggle("blank", !talk);
   settle($("stage"), staged ? stage(attachments, talk) : []);
@@ -274,7 +274,7 @@ function paint() {
 }
 
 function mine(talk) {
-  const [first] = shown_in(talk);
+  const [first] = [...shown_in(talk), ...talk.turns[0].request.attachments];
   const job = first && !first.uri && pictured_job(talk);
   return button(
     "talk",
@@ -335,7 +335,12 @@ action("talk", ({ dataset }) => {
   location.hash = "ask";
   changed();
 });
-action("stage", ({ dataset }) => ((state.ask.talk.chosen = Number(dataset.picture)), changed()));
+// Where there is no room for a stage, it is shown by itself.
+action("stage", (element) => {
+  if (!$("stage").checkVisibility()) return enlarge(element);
+  state.ask.talk.chosen = Number(element.dataset.picture);
+  changed();
+});
 // The program is that of what the service was asked, whichever way it came there.
 action("code", async ({ dataset }) => {
   const turn = turn_of(dataset.turn);
@@ -346,6 +351,9 @@ action("code", async ({ dataset }) => {
     toast(error.message);
   }
   changed();
+  // It opens below what is in sight.
+  if (turn.code)
+    requestAnimationFrame(() => $("log").querySelector(`[data-key=${turn.key}] .snippet`)?.scrollIntoView());
 });
 action("stop", stop_latest);
 

@@ -1,14 +1,15 @@
 // How a conversation's pictures, questions and answers are drawn.
 
-import { button, icon, make } from "./dom.js";
+import { $, button, by_finger, icon, make } from "./dom.js";
+import { can_be_paged, model_of } from "./media.js";
 import { page_answers, page_texts } from "./page_jobs.js";
-import { facts_of, image, SAMPLES } from "./pictures.js";
-import { prose, question_text } from "./prose.js";
+import { facts_of, image, is_seen, SAMPLES } from "./pictures.js";
+import { inline, prose, question_text } from "./prose.js";
 import { snippet } from "./snippets.js";
 import { state } from "./store.js";
 import { shown_in } from "./talks.js";
 import { in_line } from "./waiting.js";
-import { CACHE, now, number, plural, seconds, STATUSES } from "./words.js";
+import { CACHE, now, number, plural, seconds, short, STATUSES } from "./words.js";
 
 export const ENDED = ["succeeded", "failed", "cancelled"];
 
@@ -30,19 +31,36 @@ export function hero() {
     make(
       "p",
       {},
-      "Drop one here, or a document or video, paste it, or start with one of these. You see your place in line, and the answer as it is written.",
+      `${by_finger() ? "Take or choose one below" : "Drop or paste one"}, or try one of these. You see your place in line, and the answer as it is written.`,
     ),
+    about($("model").value),
     make("div", { class: "samples", id: "samples" }, samples),
   );
 }
 
+// What a model is for, so that nobody takes a toy's answer for more.
+function about(id) {
+  const { description } = model_of(id) ?? {};
+  return (
+    description && make("p", { class: "about" }, "The model is ", make("b", {}, short(id)), ". ", inline(description))
+  );
+}
+
+// What can be seen; a click shows it larger still.
 export function stage(pictures, { chosen }) {
-  const big = pictures.length === 2 ? pictures : [pictures[chosen] ?? pictures[0]];
+  const seen = pictures.filter(is_seen);
+  const big = seen.length === 2 ? seen : [is_seen(pictures[chosen] ?? {}) ? pictures[chosen] : seen[0]];
   return [
     make(
       "div",
-      { class: big.length > 1 ? "big two" : "big" },
-      big.map((picture) => image(picture)),
+      { class: "big" },
+      big.map((picture) =>
+        button(
+          "enlarge",
+          { class: "large", "data-path": picture.path, "aria-label": `Enlarge ${picture.name}` },
+          image(picture),
+        ),
+      ),
     ),
     make(
       "figcaption",
@@ -63,6 +81,7 @@ const thumbs = (pictures, from) =>
         {
           class: "thumb",
           "data-picture": from + at,
+          "data-path": picture.path,
           "aria-pressed": String(from + at === state.ask.talk.chosen),
           "aria-label": `Show ${picture.name}`,
         },
@@ -87,6 +106,7 @@ export function article(turn, talk) {
     make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),
     ENDED.includes(turn.status) && acts(turn),
     turn.code && snippet(turn.code),
+    turn === talk.turns.at(-1) && ENDED.includes(turn.status) && about(turn.request.model),
   );
 }
 
@@ -151,6 +171,9 @@ function acts(turn) {
   return make(
     "div",
     { class: "acts" },
+    turn.status === "failed" &&
+      can_be_paged(turn.request) &&
+      button("ask-per-page", { "data-turn": turn.key }, icon("document"), "Ask page by page"),
     text && button("copy", { class: "ghost small", "data-text": text }, icon("copy"), "Copy"),
     button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),
     // A job of pages has no program yet.

@@ -1,22 +1,34 @@
 // The API's description, with requests that can be sent. The key is the page's own, kept until the tab is closed.
 const field = document.getElementById("key");
+const form = document.getElementById("key-form");
 field.value = sessionStorage.getItem("sightline-key") ?? "";
-field.addEventListener("change", () => (sessionStorage.setItem("sightline-key", field.value), location.reload()));
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("sightline-key", field.value.trim());
+  show();
+});
 
-function withKey(request) {
+function with_key(request) {
   if (field.value && !request.headers.Authorization) request.headers.Authorization = `Bearer ${field.value.trim()}`;
   return request;
 }
 
-SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#docs",
-  deepLinking: true,
-  docExpansion: "list",
-  defaultModelsExpandDepth: -1,
-  displayRequestDuration: true,
-  filter: true,
-  tryItOutEnabled: true,
-  requestInterceptor: withKey,
-  validatorUrl: null, // It would send the description elsewhere.
-});
+async function show() {
+  const { status } = await fetch("/openapi.json", with_key({ headers: {} }));
+  form.hidden = status !== 401;
+  if (!form.hidden) return field.focus();
+  SwaggerUIBundle({
+    url: "/openapi.json",
+    dom_id: "#docs",
+    deepLinking: true,
+    docExpansion: "list",
+    defaultModelsExpandDepth: -1,
+    displayRequestDuration: true,
+    filter: true,
+    tryItOutEnabled: true,
+    requestInterceptor: with_key,
+    validatorUrl: null, // It would send the description elsewhere.
+  });
+}
+
+show();

@@ -23,6 +23,9 @@ const solid = (children) =>
     .filter((child) => child || child === 0)
     .map((child) => (child instanceof Node ? child : String(child)));
 
+// Fingers drop no files, and a keyboard that opens by itself hides the page.
+export const by_finger = () => matchMedia("(pointer: coarse)").matches;
+
 export const icon = (name) =>
   make("svg", { class: "icon", "aria-hidden": "true" }, make("use", { href: `#i-${name}` }));
 

@@ -144,7 +144,7 @@ function form() {
       "p",
       { class: "bar-line" },
       make("button", { class: "primary" }, "Create"),
-      button("endpoint-form", {}, "Not now"),
+      button("endpoint-form", {}, "Cancel"),
     ),
   );
 }

@@ -4,7 +4,20 @@ import { make } from "./dom.js";
 import { choosable, pages_done } from "./page_jobs.js";
 import { state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
-import { ago, clock, now, number, place, plural, PRIORITIES, range, REASONS, seconds, short, STATUSES } from "./words.js";
+import {
+  ago,
+  clock,
+  now,
+  number,
+  place,
+  plural,
+  PRIORITIES,
+  range,
+  REASONS,
+  seconds,
+  short,
+  STATUSES,
+} from "./words.js";
 
 export function row(job, at) {
   const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
@@ -30,20 +43,16 @@ export function row(job, at) {
       "div",
       { class: "words" },
       make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
-      make(
-        "span",
-        { dir: "auto", class: job.error && "error" },
-        answer || (job.question?.text && metadata.join(", ")),
-      ),
+      make("span", { dir: "auto", class: job.error && "error" }, answer || (job.question?.text && metadata.join(", "))),
     ),
     status(job),
     make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
-    spent(job),
+    job.pages ? progress(pages_done(job), job.pages.total) : spent(job),
     when(job),
   );
 }
 
-const tick = (job, text, checked) =>
+export const tick = (job, text, checked) =>
   make(
     "label",
     { class: "tick", "data-do": "pass" },
@@ -89,8 +98,19 @@ function spent(job) {
   );
 }
 
+// How much of many is done.
+export function progress(done, total) {
+  const share = Math.floor((100 * done) / (total || 1));
+  return make(
+    "span",
+    { class: "spent", title: `${number(done)} of ${number(total)}` },
+    make("span", { class: "full", "--w": `${share}%`, "aria-hidden": "true" }, make("i")),
+    make("small", {}, `${share}%`),
+  );
+}
+
 // When it ended; of what has not ended, when it was asked.
-function when(job) {
+export function when(job) {
   const at = job.ended_at ?? job.created_at;
   return make(
     "span",

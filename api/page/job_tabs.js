@@ -1,7 +1,7 @@
 // What the tabs of an opened job show.
 
 import { webhook } from "./deliveries.js";
-import { icon, make } from "./dom.js";
+import { button, icon, make } from "./dom.js";
 import { all_pages } from "./page_jobs.js";
 import { prose, question_text } from "./prose.js";
 import { code_box, in_code, snippet } from "./snippets.js";
@@ -16,7 +16,16 @@ function overview(job) {
   const { request, pictures, rows, from } = state.drawer;
   if (job.pages) return [question_text(job.question?.text ?? "", "p", ASKED), all_pages(job, rows, from), facts(job)];
   const shots = Object.entries(pictures).map(([n, src]) =>
-    make("img", { src, alt: `Picture ${Number(n) + 1}`, "data-key": n }),
+    button(
+      "enlarge",
+      {
+        class: "large",
+        "data-key": n,
+        "data-path": `v1/jobs/${job.id}/pictures/${n}`,
+        "aria-label": `Enlarge picture ${Number(n) + 1}`,
+      },
+      make("img", { src, alt: `Picture ${Number(n) + 1}` }),
+    ),
   );
   return [
     shots.length > 0 && make("div", { class: "shots" }, shots),
@@ -89,7 +98,8 @@ const text_of = ({ content }) =>
         .filter(({ type }) => type === "text")
         .map(({ text }) => text)
         .join("\n");
-export const images_of = ({ content }) => (typeof content === "string" ? [] : content.filter(({ type }) => type === "image"));
+export const images_of = ({ content }) =>
+  typeof content === "string" ? [] : content.filter(({ type }) => type === "image");
 export const question_of = (request) => request && text_of(request.messages.at(-1));
 
 function earlier(request) {

@@ -2,6 +2,7 @@
 
 import { action, is_typed, shortcut } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
+import { count_groups, group_row, grouped } from "./job_groups.js";
 import { row } from "./job_row.js";
 import { choosable, keep_page_job, LISTED, list as page_jobs, shown_jobs } from "./page_jobs.js";
 import { Resource } from "./resource.js";
@@ -14,6 +15,7 @@ const PAGE = 100;
 const BEYOND = 8; // rows drawn above and below the window
 const TYPING_MS = 300;
 const AT_ONCE = 100; // jobs that one call cancels
+const MOST = 1000; // rows read before somebody asks for more, where groups leave the list short
 const NONE = {
   queued: "Nothing is waiting",
   running: "Nothing is being answered",
@@ -40,6 +42,7 @@ export const list = {
       // A list of some statuses does not show what changes among the others.
       if (changes.some(Boolean) || state.jobs.recount || state.jobs.filter.status.size) await counts.refresh();
       state.jobs.recount = Boolean(state.errors.counts);
+      await count_groups(changes.some(Boolean), signal);
       return changes.some(Boolean);
     } catch (error) {
       if (signal.aborted) return false;
@@ -76,7 +79,8 @@ export const open_jobs = new Resource(
 
 function reset() {
   Object.assign(state.jobs, { rows: [], shown: [], next: null, loaded: false, busy: false, recount: true });
-  state.jobs.chosen.clear();
+  for (const kept of ["chosen", "opened", "group_counts"]) state.jobs[kept].clear();
+  state.jobs.asked_older = 0;
   $("view-jobs").scrollTop = 0;
   changed();
 }
@@ -176,7 +180,7 @@ function narrow(filter) {
   list.refresh();
 }
 
-const row_height = () => (matchMedia("(max-width: 860px)").matches ? 136 : 66);
+const row_height = () => (matchMedia("(max-width: 860px)").matches ? 108 : 66);
 
 // At most once a frame.
 function scrolled() {
@@ -191,7 +195,7 @@ function paint_rows() {
     $("job-list"),
     shown.slice(first, end).map((job, at) => fresh_row(job, first + at, present.get(job.id))),
   );
-  if (end > shown.length - PAGE / 2) read_older();
+  if (end > shown.length - PAGE / 2 && !is_short()) read_older();
 }
 
 const drawn_of = new WeakMap(); // a row in the document: what it was drawn of
@@ -202,9 +206,15 @@ function fresh_row(job, at, node) {
   const time = is_open(job) ? Math.floor(now()) : ago(job.ended_at);
   const facts = [job, at, time, chosen.has(job.id), state.drawer.id === job.id, state.thumbnails.get(job.id)];
   if (node && drawn_of.get(node)?.every((fact, which) => fact === facts[which])) return node;
-  const fresh = row(job, at);
+  const fresh = (job.members ? group_row : row)(job, at);
   drawn_of.set(node ?? fresh, facts);
   return fresh;
+}
+
+// A group of thousands must not be read through for what may stand behind it.
+function is_short() {
+  const { next, rows, shown, asked_older } = state.jobs;
+  return next && rows.length >= MOST * (1 + asked_older) && shown.length < PAGE;
 }
 
 // The first row in sight and the one behind the last.
@@ -219,13 +229,14 @@ function in_sight() {
 function paint() {
   const { rows, loaded, next, filter } = state.jobs;
   const error = state.errors.jobs;
-  const shown = (state.jobs.shown = shown_jobs());
+  const shown = (state.jobs.shown = grouped(shown_jobs()));
+  const jobs = new Set(shown.flatMap((job) => (job.members ?? [job]).map(({ id }) => id))).size;
   say(
     $("jobs-note"),
     error?.status && error.status !== 401
       ? error.message
       : loaded
-        ? `${plural(shown.length, "job")}${next ? " so far; scroll for older ones" : ""}${unended()}`
+        ? `${plural(jobs, "job")}${next ? " so far; scroll for older ones" : ""}${unended()}`
         : "",
   );
   settle(
@@ -241,7 +252,11 @@ function paint() {
     settle($("job-list"), whole ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
   }
   const older = loaded && !next && state.jobs.older_batches;
-  say($("older-batches"), older ? `Jobs of pages are looked for among the newest ${LISTED} batches.` : "");
+  settle(
+    $("older-batches"),
+    older && `Jobs of pages are looked for among the newest ${LISTED} batches.`,
+    is_short() && button("older-jobs", {}, "Look for older jobs"),
+  );
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
   if (!rows.length && next) read_older();
   settle($("bulk"), bulk());
@@ -346,7 +361,9 @@ function bulk() {
   );
 }
 
-const chosen_rows = () => state.jobs.shown.filter((job) => state.jobs.chosen.has(job.id) && choosable(job));
+// Of a group, those that can be cancelled.
+const chosen_rows = () =>
+  state.jobs.shown.filter((job) => state.jobs.chosen.has(job.id) && choosable(job)).flatMap((job) => job.open ?? [job]);
 
 async function cancel_chosen() {
   const open = chosen_rows().filter(is_open);
@@ -387,11 +404,14 @@ async function report(work) {
 
 // The job next to this one in the list, if any; `by` is 1 for an older one.
 export function neighbour(id, by) {
-  const at = state.jobs.shown.findIndex((job) => job.id === id);
-  const job = state.jobs.shown[at < 0 ? 0 : at + by];
+  const { shown } = state.jobs;
+  let at = shown.findIndex((job) => job.id === id);
+  do at += at < 0 ? 1 : by;
+  while (shown[at]?.members);
+  const job = shown[at];
   if (!job) return null;
   const view = $("view-jobs");
-  const top = $("job-list").offsetTop + (at + by) * row_height();
+  const top = $("job-list").offsetTop + at * row_height();
   if (top < view.scrollTop || top + row_height() > view.scrollTop + view.clientHeight)
     view.scrollTop = top - view.clientHeight / 2;
   return job.id;
@@ -404,6 +424,7 @@ action("choose-all", () => {
   for (const { id } of state.jobs.shown.filter(choosable)) state.jobs.chosen.add(id);
   changed();
 });
+action("older-jobs", () => (state.jobs.asked_older++, changed()));
 action("choose-none", () => (state.jobs.chosen.clear(), changed()));
 action("cancel-chosen", () => report(cancel_chosen));
 action("retry-chosen", () => report(retry_chosen));

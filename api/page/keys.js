@@ -20,7 +20,10 @@ export const list = new Resource(
 );
 
 export function set_up() {
-  $("key-list").addEventListener("submit", (event) => (event.preventDefault(), once("key", () => create(event.target))));
+  $("key-list").addEventListener(
+    "submit",
+    (event) => (event.preventDefault(), once("key", () => create(event.target))),
+  );
   paints(paint, "keys");
 }
 
@@ -70,25 +73,44 @@ function paint() {
             "p",
             { class: "bar-line", "data-key": "open" },
             button("key-form", { class: "primary" }, "New key"),
-            !all.length && make("span", { class: "muted" }, "So far there is the admin key alone. A key says who asks, what they may do, and how much."),
+            !all.length &&
+              make(
+                "span",
+                { class: "muted" },
+                "So far there is the admin key alone. A key says who asks, what they may do, and how much.",
+              ),
           ),
       all.length > 0 && table(all),
     ],
   );
 }
 
+// Made here, so that it can be copied into both places; the service hears of it when it is started with it.
+const admin_key = Array.from(crypto.getRandomValues(new Uint8Array(24)), (n) => n.toString(16).padStart(2, "0")).join(
+  "",
+);
+
 function keys_off() {
-  const command = "export SIGHTLINE_API__ADMIN_KEY=$(openssl rand -hex 32)\nsightline run";
+  const step = (...words) => make("li", {}, words);
   return make(
     "div",
     { class: "teach" },
-    make("h2", {}, "No keys yet"),
+    make("h2", {}, "Keys are off"),
     make(
       "p",
       {},
-      "A key says who asks, what they may do, and how much. Without keys, this service answers its own machine only, and all callers are one. Start it with an admin key, and each caller can have a key, quotas and jobs of its own:",
+      "This service answers its own machine only, and all callers are one. With keys, each caller has jobs, limits and permissions of its own. To turn them on:",
     ),
-    code_box(make("b", {}, "Terminal"), command),
+    make(
+      "ol",
+      {},
+      step(
+        "Stop the service and start it with an admin key. This one was made just now, in your browser:",
+        code_box(make("b", {}, "Terminal"), `SIGHTLINE_API__ADMIN_KEY=${admin_key} sightline run`),
+      ),
+      step("Keep that key. This page then asks for it: ", button("copy", { "data-text": admin_key }, "Copy the key")),
+      step("Come back here and create a key for each caller."),
+    ),
   );
 }
 
@@ -137,11 +159,11 @@ function form() {
       { placeholder: "a caller of its own", pattern: "[a-z0-9._\\-]{1,64}" },
       "keys of one caller see the same jobs",
     ),
-    make("fieldset", { class: "scopes" }, make("legend", {}, "It may"), scopes),
+    make("fieldset", { class: "scopes" }, make("legend", {}, "Permissions"), scopes),
     field("requests_per_minute", "Requests a minute", { type: "number", min: 1, placeholder: "no limit" }),
-    field("max_queued", "Jobs in line", { type: "number", min: 1, placeholder: "the service's limit" }),
-    field("days", "Days", { type: "number", min: 1, placeholder: "does not expire" }),
-    make("p", { class: "bar-line" }, make("button", { class: "primary" }, "Create"), button("key-form", {}, "Not now")),
+    field("max_queued", "Waiting jobs", { type: "number", min: 1, placeholder: "the service's limit" }),
+    field("days", "Expires after days", { type: "number", min: 1, placeholder: "never" }),
+    make("p", { class: "bar-line" }, make("button", { class: "primary" }, "Create"), button("key-form", {}, "Cancel")),
   );
 }
 
@@ -189,14 +211,14 @@ const COLUMNS = {
       make("small", { title: id }, [caller, validity(key)].filter(Boolean).join(" · ")),
     ],
   },
-  "It may": { cell: ({ scopes }) => scopes.map((scope) => make("span", { class: "chip" }, scope)) },
+  Permissions: { cell: ({ scopes }) => scopes.map((scope) => make("span", { class: "chip" }, scope)) },
   Quota: {
     cell: ({ requests_per_minute: requests, max_queued: jobs }) =>
       [requests && `${number(requests)}/min`, jobs && `${number(jobs)} in line`].filter(Boolean).join(", ") || "–",
   },
   Use: { field: "requests", cell: ({ requests: count }) => (count == null ? "–" : `${number(count)}/min`) },
   "Last seen": { field: "last_seen_at", cell: ({ last_seen_at: at }) => (at ? ago(at) : "never") },
-  Acts: { cell: (key) => make("span", { class: "end" }, !is_over(key) && acts(key)) },
+  Actions: { cell: (key) => make("span", { class: "end" }, !is_over(key) && acts(key)) },
 };
 
 function validity({ revoked_at, expires_at }) {

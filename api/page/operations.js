@@ -1,7 +1,7 @@
-// Operations: totals, a card for each model, what is around the workers, and what operators did.
+// Operations: totals, a chart, a card for each model, the service's parts, and what operators changed.
 
 import { action } from "./actions.js";
-import { sparkline } from "./charts.js";
+import { chart } from "./charts.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
 import { fleet, standing, sum_rows, waiting } from "./fleet.js";
 import { queue, rows } from "./line.js";
@@ -58,11 +58,7 @@ function paint() {
   const error = state.errors.fleet;
   say(
     $("operations-note"),
-    error?.status && error.status !== 401
-      ? error.message
-      : state.series
-        ? `${state.live ? "Live. " : ""}The charts show the last ${MINUTES} minutes.`
-        : "",
+    error?.status && error.status !== 401 ? error.message : state.series && state.live ? "Live" : "",
   );
   settle($("operation-cards"), state.fleet ? everything() : []);
 }
@@ -83,6 +79,7 @@ function everything() {
         "A worker loads one model and answers its jobs. Start one on a machine with a GPU or a CPU, and its rows, speed and line appear here:",
         `SIGHTLINE_WORKER__MODEL=${state.fleet[0].model} sightline worker`,
       ),
+    state.series && chart(state.series),
     state.fleet.map(card),
     make("div", { class: "more" }, around(), refusals(), acts()),
   ];
@@ -109,9 +106,10 @@ function totals() {
   const figures = [
     ["Waiting", number(sum(waiting))],
     [
-      "Answers at once",
-      number(sum((row) => sum_rows(row, "busy"))),
-      `of ${number(sum((row) => sum_rows(row, "rows")))}`,
+      "Answering",
+      // A worker claims the next ones before a row is free.
+      number(sum(({ workers }) => workers.reduce((all, { busy, rows: most }) => all + Math.min(busy, most), 0))),
+      `of ${number(sum((row) => sum_rows(row, "rows")))} at once`,
     ],
     ["Tokens per second", number(sum((row) => sum_rows(row, "tokens_per_s")))],
     ["Workers", number(sum(({ workers }) => workers.length))],
@@ -123,19 +121,13 @@ function totals() {
   );
   return [
     ...figures,
+    ["95% start within", seconds(worst), "", worst > 60, "Of the model where it takes longest"],
     [
-      "Longest wait",
-      seconds(worst),
-      "for 95%",
-      worst > 60,
-      "Of the model where it is longest: 19 of 20 waited no longer",
-    ],
-    [
-      `Computed in ${MINUTES} min`,
+      `Answered in ${MINUTES} min`,
       number(added("succeeded")),
       added("failed") ? `${number(added("failed"))} failed` : "",
       false,
-      "Answers that a model computed: one for jobs that share it, none for those from the cache",
+      "By a model: those from the cache do not count",
     ],
   ];
 }
@@ -155,12 +147,7 @@ function card(row) {
     "article",
     { class: `card model${kind === "bad" ? " bad" : ""}`, "data-key": row.model, "data-model": row.model },
     header(row),
-    make(
-      "div",
-      { class: "flow" },
-      line(row, broken),
-      state.series?.models[row.model] && make("div", { class: "sparks" }, sparks(row, broken)),
-    ),
+    line(row, broken),
   );
 }
 
@@ -190,7 +177,7 @@ function line(row, broken) {
   );
   return make(
     "div",
-    {},
+    { class: "flow" },
     sum,
     queue(row, broken ? "broken" : row.paused ? "shut" : "", crew(row, broken)),
     make("p", { class: "classes" }, classes),
@@ -259,36 +246,25 @@ function remarks(row) {
     .join(" · ");
 }
 
-function sparks(row, broken) {
-  const common = {
-    from: state.series.from,
-    step_s: state.series.step_s,
-    bad: broken,
-    since: broken ? (row.last_worker?.seen_at ?? null) : null,
-  };
-  const chart = (name, field, show, least) =>
-    history(row.model, field)?.length > 1 && sparkline(name, history(row.model, field), { ...common, show, least });
-  return [
-    chart("waiting", "waiting", number, 6),
-    chart(`tokens/s, mean of ${state.series.step_s} s`, "tokens_per_s", number, 50),
-    chart("wait, for 95%", "wait_p95_s", seconds, 1),
-  ];
-}
-
 function around() {
   const facts = [record_store(), pictures(), ...couriers()].filter(([, words]) => words);
   const list = facts.map(([name, words, kind]) => [
     make("dt", {}, name),
     make("dd", {}, make("span", { class: `state ${kind}` }, words)),
   ]);
-  return make("section", { class: "card" }, make("h2", {}, "Around the workers"), make("dl", { class: "pairs" }, list));
+  return make(
+    "section",
+    { class: "card" },
+    make("h2", {}, "Parts of the service"),
+    make("dl", { class: "pairs" }, list),
+  );
 }
 
 function record_store() {
   const { store } = state.health ?? {};
   const { used, limit } = state.memory ?? {};
-  const filled = limit ? `, ${number((100 * used) / limit)}% of its memory in use` : "";
-  return ["Record store", store && plain(store) + filled, store === "reachable" ? "good" : "bad"];
+  const filled = limit ? `, ${number((100 * used) / limit)}% full` : "";
+  return ["Jobs", store && plain(store) + filled, store === "reachable" ? "good" : "bad"];
 }
 
 function pictures() {
@@ -312,7 +288,7 @@ function couriers() {
   return [
     ["Couriers", alive ? `${number(workers.length)} at work` : lost, alive ? "good" : "bad"],
     ["Webhook calls", counts.join(", ") || "None waiting", held(calls.due)],
-    ["To be fetched", queued ? `${plural(queued, "job")} waiting${oldest}` : "None waiting", held(queued)],
+    ["Files to fetch", queued ? `${plural(queued, "job")} waiting${oldest}` : "None waiting", held(queued)],
   ];
 }
 
@@ -350,7 +326,7 @@ function acts() {
   return make(
     "section",
     { class: "card" },
-    make("h2", {}, "What operators did"),
+    make("h2", {}, "Recent changes"),
     list || make("p", { class: "muted" }, all ? "Nothing yet." : "Reading…"),
   );
 }

@@ -6,6 +6,7 @@ import { uploaded } from "./media.js";
 import { prose } from "./prose.js";
 import { Resource } from "./resource.js";
 import { changed, state } from "./store.js";
+import { small_picture } from "./thumbnails.js";
 import { about, is_open, now, number, plural, STATUSES } from "./words.js";
 import { call, pause, spacing_ms } from "./wire.js";
 
@@ -29,6 +30,7 @@ export const list = new Resource(
   () => `v1/batches?limit=${LISTED}`,
   (data) => {
     state.jobs.older_batches = Boolean(data?.has_more);
+    state.jobs.batches = data?.data ?? [];
     const reading_all = read_all(data?.data.filter(({ endpoint }) => endpoint === ENDPOINT) ?? []);
     reading_all.then((whole) => whole && ((state.jobs.pages_read = Boolean(data)), changed()));
   },
@@ -63,7 +65,7 @@ export function keep_page_job(job) {
 }
 
 // Cancelled as others are; what has ended cannot be asked again from the list.
-export const choosable = (job) => !job.pages || is_open(job);
+export const choosable = (job) => !(job.pages || job.members) || is_open(job);
 
 export const some_open = () => state.jobs.page_jobs.some(is_open);
 
@@ -173,7 +175,23 @@ function page({ page: count, status, text, error, job }) {
       make("span", { class: `state ${kind}` }, word),
       job && make("a", { href: `#jobs/${job}`, "aria-label": `Job of page ${number(count)}` }, "Job"),
     ),
+    job && picture_of(job, count),
     error ? make("p", { class: "failure", dir: "auto" }, error.message) : prose(text),
+  );
+}
+
+// The page beside its answer.
+function picture_of(job, count) {
+  const src = small_picture(job);
+  return button(
+    "enlarge",
+    {
+      class: "thumb",
+      "data-thumbnail": job,
+      "data-path": `v1/jobs/${job}/pictures/0`,
+      "aria-label": `Enlarge page ${count}`,
+    },
+    src ? make("img", { src, alt: "" }) : make("span", { class: "remote" }, icon("document")),
   );
 }
 

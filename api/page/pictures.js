@@ -1,8 +1,8 @@
 // What is attached to a question: pictures, documents, videos, from disk, clipboard, a drop, a camera, an address or a sample.
 
 import { action } from "./actions.js";
-import { $, button, icon, make, settle } from "./dom.js";
-import { has_document, kind_of_file, kind_of_url } from "./media.js";
+import { $, button, by_finger, icon, make, say, settle } from "./dom.js";
+import { discard, has_document, kind_of_file, kind_of_url, preview } from "./media.js";
 import { changed, state } from "./store.js";
 import { bytes, plural } from "./words.js";
 import { data_uri } from "./wire.js";
@@ -60,15 +60,32 @@ export function attach(name, ready, more) {
 
 export function attachment_of(name, ready, more = {}) {
   const key = `picture-${++state.ask.serial}`;
-  const attachment = { key, name, kind: "picture", ready, uri: null, error: null, ...more };
+  const borrowed = Boolean(more.file_id); // by another question, too
+  const attachment = { key, name, kind: "picture", ready, uri: null, error: null, borrowed, ...more };
   ready.then(
-    (uri) => (attachment.kind === "picture" && show(attachment, uri), edited()),
+    (uri) => {
+      if (attachment.kind === "picture") show(attachment, uri);
+      else if (attachment.kind === "document" && (uri || borrowed) && !attachment.url) show_first_page(attachment);
+      edited();
+    },
     (error) => ((attachment.error = error.message), changed()),
   );
   return attachment;
 }
 
+// What is wrong with a document is known before it is asked about. Where it cannot be seen, its name stands.
+async function show_first_page(document) {
+  try {
+    await preview(document);
+  } catch (error) {
+    if ([400, 413, 422].includes(error.status)) document.error = error.message;
+  }
+  edited();
+}
+
 function keep_attached(test) {
+  // Where it fails the file goes at its own time.
+  for (const gone of state.ask.attachments.filter((it) => !test(it))) discard(gone).catch(() => {});
   state.ask.attachments = state.ask.attachments.filter(test);
   edited();
   $("question").focus();
@@ -87,7 +104,7 @@ function show(picture, uri) {
     () => (Object.assign(picture, { width: image.naturalWidth, height: image.naturalHeight }), changed()),
   );
   // Some that the service reads no browser shows, such as HEIC.
-  image.addEventListener("error", () => ((picture.uri = null), changed()));
+  image.addEventListener("error", () => (Object.assign(picture, { uri: null, unseen: true }), changed()));
   image.src = uri;
   changed();
 }
@@ -115,6 +132,15 @@ export function paint() {
   $("document-options").hidden = !has_document(attachments);
 }
 
+// What may be chosen is what the model takes.
+export function paint_kinds(videos) {
+  $("file").accept = `image/*,.heic,.heif,application/pdf${videos ? ",video/*" : ""}`;
+  say(
+    $("kinds"),
+    `Pictures, PDF, TIFF${videos ? ", videos" : ""}${by_finger() ? "" : "; or drop or paste them anywhere"}`,
+  );
+}
+
 function chip(picture) {
   const what = picture.error ? make("span", { class: "remote failed" }, picture.error) : shown(picture);
   return make(
@@ -130,16 +156,19 @@ function chip(picture) {
   );
 }
 
-// By name, where only the service will see it.
-const shown = (attachment) =>
-  attachment.uri || (attachment.kind === "picture" && !attachment.url)
-    ? image(attachment, "remote")
-    : make(
-        "span",
-        { class: "remote named" },
-        icon(attachment.kind),
-        make("span", { dir: "ltr" }, attachment.name, attachment.size && make("small", {}, bytes(attachment.size))),
-      );
+// By name, what is no picture or only the service will see.
+function shown(attachment) {
+  const named = attachment.kind !== "picture" || attachment.url;
+  const seen = image(attachment, named ? "" : "remote");
+  const large = attachment.uri
+    ? button("enlarge", { class: "large", "aria-label": `Enlarge ${attachment.name}` }, seen)
+    : seen;
+  if (!named) return large;
+  const words = make("span", { dir: "ltr" }, attachment.name, make("small", {}, extent(attachment)));
+  return make("span", { class: "remote named" }, attachment.uri ? large : icon(attachment.kind), words);
+}
+
+const extent = ({ pages, size }) => [pages && plural(pages, "page"), size && bytes(size)].filter(Boolean).join(" · ");
 
 // The picture itself, or a sign where only the service will see it.
 export function image({ uri, name, kind }, place = "") {
@@ -148,8 +177,11 @@ export function image({ uri, name, kind }, place = "") {
     : make("span", { class: `remote ${place}`, role: "img", "aria-label": name }, icon(kind));
 }
 
-export const facts_of = ({ name, width, height, size, scaled, tokens }) =>
-  [name, width && !scaled && `${width} × ${height}`, size && bytes(size), tokens && plural(tokens, "token")]
+// A picture that a person can see here, or soon.
+export const is_seen = ({ uri, kind, url, unseen, error }) => uri || (kind === "picture" && !url && !unseen && !error);
+
+export const facts_of = ({ name, width, height, scaled, tokens, ...file }) =>
+  [name, width && !scaled && `${width} × ${height}`, extent(file), tokens && plural(tokens, "token")]
     .filter(Boolean)
     .join(" · ");
 
@@ -163,5 +195,5 @@ action("sample", ({ dataset }) => {
   state.ask.attachments = [];
   attach(name, sample(file, name));
   $("question").value = question;
-  $("question").focus();
+  $("ask-form").requestSubmit();
 });

@@ -95,7 +95,7 @@ function items(lines) {
   );
 }
 
-function inline(text) {
+export function inline(text) {
   return text.split(INLINE).map((part, at) => {
     if (at % 2 === 0) return part;
     return part.startsWith("`") ? make("code", {}, part.slice(1, -1)) : make("strong", {}, part.slice(2, -2));

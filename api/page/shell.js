@@ -1,7 +1,7 @@
 // What surrounds the views: navigation, the line of each model, the form for a key, and which view is shown.
 
 import { action, shortcut } from "./actions.js";
-import { $, icon, make, say, settle } from "./dom.js";
+import { $, button, icon, make, say, settle, toast } from "./dom.js";
 import { banner } from "./banner.js";
 import { changed, paints, state } from "./store.js";
 import { number, residency, short } from "./words.js";
@@ -51,6 +51,11 @@ function paint() {
     $("foot-links"),
     make("a", { href: "docs" }, "API"),
     make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change the key" : "Use a key"),
+    button(
+      "theme",
+      { class: "ghost square small", title: `Colours: ${theme()}`, "aria-label": `Colours: ${theme()}. Change` },
+      icon("theme"),
+    ),
   );
   settle($("banner"), state.locked ? [] : banner());
   paint_key();
@@ -97,7 +102,10 @@ function model([id, name]) {
     { "data-key": id },
     make(
       "a",
-      { href: row ? "#operations" : "#ask", title: [`${id}: ${word}`, row && residency(row.residency)].filter(Boolean).join(". ") },
+      {
+        href: row ? "#operations" : "#ask",
+        title: [`${id}: ${word}`, row && residency(row.residency)].filter(Boolean).join(". "),
+      },
       make("i", { class: `dot ${kind}`, role: "img", "aria-label": word }),
       make("span", { class: "name" }, short(id)),
       row
@@ -121,6 +129,20 @@ function paint_key() {
   $("key-form").classList.toggle("wrong", required && Boolean(state.key));
   $("key-field").setAttribute("aria-invalid", String(required && Boolean(state.key)));
 }
+
+const theme = () => document.documentElement.dataset.theme;
+
+action("theme", () => {
+  const next = { system: "dark", dark: "light", light: "system" }[theme()];
+  document.documentElement.dataset.theme = next;
+  try {
+    localStorage.setItem("sightline-theme", next);
+  } catch {
+    // Storage is blocked: it lasts as long as the page.
+  }
+  toast(`Colours: ${next}`);
+  changed();
+});
 
 action("show-key", (element) => {
   const shown = $("key-field").type === "password";

@@ -92,9 +92,10 @@ function curl(request) {
   const key = keyed() ? ' -H "Authorization: Bearer $SIGHTLINE_API_KEY"' : "";
   const fresh = request.fresh ? ' -H "x-use-cache: false"' : "";
   const show = (it) => (it.url ? escaped(JSON.stringify(it.url)) : `"$(base64 < picture-${it.n} | tr -d '\\n')"`);
-  const [own] = own_pictures(request);
+  const own = own_pictures(request).length > 0;
   return lines(
-    own && `# For a file of your own, in place of this: cp picture.png picture-${own.n}`,
+    own && "# For a picture of your own, delete the next line and write",
+    own && "# the name of your file in place of picture-0.",
     own_pictures(request).map((it) => `curl -sS ${source(request, it)}${key} -o picture-${it.n}`),
     `curl -sS ${location.origin}/v1/jobs${key}${fresh} \\`,
     '  -H "Content-Type: application/json" -H "Prefer: wait=60" --data-binary @- <<BODY',
@@ -163,7 +164,7 @@ function python(request, client, call) {
   const show = (it) => (it.url ? JSON.stringify(it.url) : `picture("${source(request, it)}")`);
   const reader = [
     "",
-    '# For a file of your own: picture("file:///home/you/picture.png")',
+    '# For a picture of your own: picture("file:///home/you/it.png")',
     "def picture(url):",
     `    with urlopen(Request(url${header})) as answer:`,
     "        data = base64.b64encode(answer.read()).decode()",
@@ -193,7 +194,8 @@ function python_value(value) {
 function javascript(request) {
   const show = (it) => (it.url ? JSON.stringify(it.url) : `await picture("${source(request, it)}")`);
   const reader = [
-    '// For a file of your own, in place of this: (await import("node:fs")).readFileSync("picture.png", "base64")',
+    "// For a picture of your own, write in place of await picture(…):",
+    '// (await import("node:fs")).readFileSync("picture.png", "base64")',
     "async function picture(url) {",
     `  const answer = await fetch(url${keyed() ? ", { headers: key }" : ""});`,
     "  if (!answer.ok) throw new Error(await answer.text());",

@@ -15,6 +15,7 @@ export const state = {
   couriers: null,
   open_jobs: null, // how many have not ended, whatever the list shows
   series: null,
+  chart: { metric: "waiting", minutes: 15 },
   audit: null,
   memory: null,
   health: null,
@@ -36,6 +37,10 @@ export const state = {
     rows: [],
     page_jobs: [],
     pages_read: false, // whether the jobs of pages are known
+    batches: [], // the newest ones, with how much of each is done
+    opened: new Set(), // groups whose jobs are shown
+    group_counts: new Map(), // how many jobs of a map have each status
+    asked_older: 0, // how often older ones were asked for, where groups leave the list short
     older_batches: false, // whether there are more than are looked through for jobs of pages
     shown: [], // both, in the order of the list
     next: null, // what to ask for older ones; null where these are all

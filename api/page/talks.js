@@ -10,12 +10,13 @@ import { call, picture, session } from "./wire.js";
 const NAME = "sightline-conversations";
 const MOST = 30;
 const SHOWN_PX = 512; // as large as the service makes them
-const MOST_PAGES = 12;
 
 export const make_talk = () => ({ key: `talk-${++state.ask.serial}`, turns: [], chosen: 0 });
 
-// What a conversation is about, in the order in which it was shown.
-export const shown_in = (talk) => talk?.turns.flatMap(({ shown, request }) => shown ?? request.attachments) ?? [];
+// What a conversation is about, in the order in which it was shown. Pages that are asked one by one stand beside their
+// answers.
+export const shown_in = (talk) =>
+  talk?.turns.flatMap(({ shown, request }) => (request.per_page ? [] : (shown ?? request.attachments))) ?? [];
 
 export function add_turn(talk, request, more) {
   const turn = {
@@ -129,11 +130,5 @@ export async function show_pages(turn) {
     });
 }
 
-// Of a job of pages the first ones are shown, from the jobs that answered them.
-export function show_page(turn, { page, job }) {
-  const shown = turn.shown ?? [];
-  if (job && shown.length < MOST_PAGES) turn.shown = [...shown, page_of(page, path_of({ job: { id: job } }, { n: 0 }))];
-}
-
 const small = (path) => picture(`${path}?side=${SHOWN_PX}`);
-const page_of = (number, path) => attachment_of(`Page ${number}`, small(path), { scaled: true });
+const page_of = (number, path) => attachment_of(`Page ${number}`, small(path), { scaled: true, path });

@@ -1,10 +1,10 @@
-// Small pictures of jobs: read when a list stands still, one after the other, the last few hundred kept.
+// Small pictures of jobs, twice as large as they are drawn: read when a list stands still, one after the other, the last few hundred kept.
 
 import { icon, make } from "./dom.js";
 import { changed, state } from "./store.js";
 import { pause, picture, spacing_ms } from "./wire.js";
 
-const SIDE = 96;
+const SIDE = 256;
 const MOST = 400;
 const AT_ONCE = 4;
 const STILL_MS = 150;

@@ -121,12 +121,13 @@ function json(text) {
 export const spacing_ms = (calls) => (state.quota ? (2 * calls * MINUTE_MS) / state.quota : 0);
 
 // A picture of the service as a data URI: an <img> cannot send a key, and the page's policy allows no blob URLs.
-export async function picture(path, signal) {
+export async function picture(path, signal, hear = () => {}) {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(PICTURE_MS)].filter(Boolean));
   const answer = await fetch(path, { headers: headers({}), signal: limit }).catch((error) => {
     throw signal?.aborted ? error : new Away();
   });
   if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
+  hear(answer.headers);
   return data_uri(await answer.blob());
 }
 

@@ -70,14 +70,14 @@ export function seconds(value) {
   if (value < 0.0995) return `${Math.round(Math.max(0, value) * 1000)} ms`;
   if (value < 9.95) return `${value.toFixed(1)} s`;
   if (value < 90) return `${Math.round(value)} s`;
-  if (value < 5400) return `${Math.floor(value / 60)} min${value < 600 ? rest(value) : ""}`;
+  if (value < 5400) return minutes(Math.round(value));
   return value < 172_800 ? `${Math.round(value / 3600)} h` : `${Math.round(value / 86_400)} days`;
 }
 
 // Of what is only estimated, no tenths.
 export const about = (value) => (value < 9.95 ? `${Math.max(1, Math.round(value))} s` : seconds(value));
 
-const rest = (value) => (Math.round(value % 60) ? ` ${Math.round(value % 60)} s` : "");
+const minutes = (value) => `${Math.floor(value / 60)} min${value < 600 && value % 60 ? ` ${value % 60} s` : ""}`;
 
 // When a job begins: half of the time, and nine times in ten.
 export function range({ p50, p90 }) {

@@ -29,10 +29,14 @@ from api.server.multipart import MultipartForm, receive
 from api.server.reply import IGNORED, reply_of
 from api.server.route import Json, ServiceRoute
 from shared.file import Purpose
+from shared.request import Document
 
 FILE = answer("The file.")
 FILE_CONTENT = answer("The bytes, as they were uploaded or written.") | {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+}
+FIRST_PAGE = answer("The page.", headers=("x-pages",)) | {
+    "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 }
 UPLOAD = {
     "required": True,
@@ -122,6 +126,19 @@ async def file_content(http: Request, id: str) -> Response:
     if http.method == "HEAD":
         return Response(headers=headers, media_type=OCTETS)
     return StreamingResponse(await files.content(file), headers=headers, media_type=OCTETS)
+
+
+@router.get(
+    "/{id}/page",
+    summary="The first page of a document, and how many it has: what a question about it would be shown.",
+    response_class=Response,
+    responses=refusals("OpenAIError", 400, 404, 413) | {200: FIRST_PAGE},
+)
+async def file_page(http: Request, id: str) -> Response:
+    document = Document(file=id, param="id")
+    numbers, pictures = await context_of(http).documents.first_page(caller_of(http).id, document)
+    headers = {"x-pages": str(len(numbers)), "x-content-type-options": "nosniff"}
+    return Response(pictures[0].data, media_type="image/png", headers=headers)
 
 
 @router.delete(

@@ -81,8 +81,8 @@ class Question:
         """Names a row of which is not known what it would ask."""
         return _hash([self.digest, "failure", why, row.columns])
 
-    def body(self, row: Row) -> bytes:
-        """The job to submit. Raises as `key`."""
+    def body(self, row: Row, rows: int = 0) -> bytes:
+        """The job to submit, one of so many. Raises as `key`."""
         parameters: dict[str, Any] = {}
         if self.max_tokens is not None:
             parameters["max_new_tokens"] = self.max_tokens
@@ -90,7 +90,12 @@ class Question:
             schema = {"name": "answer", "schema": self.schema}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         job = {"model": self.model, **_asked(self.text(row), row.medium)}
-        job |= {"parameters": parameters, "priority": "batch"}
+        # By it the page shows the jobs of a map as one. No question is in it: metadata is kept longer.
+        job |= {
+            "parameters": parameters,
+            "priority": "batch",
+            "metadata": {"map": f"{self.digest[:16]}/{rows}"},
+        }
         try:
             return json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()
         except UnicodeEncodeError:

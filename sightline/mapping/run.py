@@ -97,7 +97,7 @@ class _Map:
             # A failed job stays the answer to its key, so another try has another.
             name = f"{key}-{attempt}" if attempt else key
             try:
-                job = await self.caller.answer(partial(self.question.body, row), name)
+                job = await self.caller.answer(partial(self.question.body, row, self.progress.total), name)
             except UNASKABLE as failure:
                 # A file that cannot be read now may be later; what is wrong with its bytes stays so.
                 code = failure.code if isinstance(failure, RowError) else "unreadable"

@@ -18,6 +18,7 @@ MODELS = f"""
 [[models]]
 id = "{TINY}"
 source = "{ROOT / "models/tiny"}"
+description = "A toy: coloured shapes."
 dtype = "float32"
 engine = "continuous"
 rows = 4

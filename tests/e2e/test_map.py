@@ -98,6 +98,9 @@ def test_a_second_start_asks_only_what_is_new(service: Service, api: Api, tmp_pa
     assert (second.rows, second.answered) == (5, 5)
     assert second.input != first.input
     assert len(jobs(api, ECHO) - before) == 1
+    # The service knows four of these rows as those of a smaller map.
+    other = map_rows_sync(QUESTION, str(input), tmp_path / "other.jsonl", **options)
+    assert (other.answered, other.failed) == (5, 0)
     with pytest.raises(CommandError, match="another question"):
         map_rows_sync("something else", str(input), output, **options)
 

@@ -21,6 +21,7 @@ from tests.support.browser import (
     advance_clock,
     agree,
     ask,
+    attach_sample,
     drop,
     held,
     install_clock,
@@ -68,12 +69,14 @@ ASKED: dict[str, Any] = {
 }
 
 
-def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(page: Page) -> None:
+def test_an_example_asks_at_once_and_what_the_model_is_stands_before_it_and_beside_the_answer(
+    page: Page,
+) -> None:
     for _ in range(2):
+        expect(page.locator(".hero .about")).to_have_text("The model is tiny. A toy: coloured shapes.")
         page.click("#samples button >> nth=0")
-        expect(page.locator("#attached img")).to_be_visible()
-        ask(page, TINY, "What shapes are in this picture?")
         status(page, "succeeded")
+        expect(turn(page).locator(".about")).to_have_text("The model is tiny. A toy: coloured shapes.")
         expect(turn(page).locator(".answer")).to_contain_text("triangle")
         expect(page.locator(".stage figcaption")).to_contain_text("114 · 64 tokens")
         new_question(page)
@@ -83,7 +86,7 @@ def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(p
 
 
 def test_a_follow_up_is_asked_about_the_same_picture(page: Page) -> None:
-    page.click("#samples button >> nth=0")
+    attach_sample(page)
     ask(page, TINY, "What shapes are in this picture?")
     status(page, "succeeded")
     ask(page, TINY, "What color is the square?")
@@ -122,11 +125,11 @@ def test_a_phone_leads_from_an_answer_to_a_new_question_and_back(page: Page) -> 
 
 
 def test_a_reload_keeps_the_questions_their_pictures_and_answers(page: Page) -> None:
-    page.click("#samples button >> nth=0")
+    attach_sample(page)
     ask(page, ECHO, "about shapes")
     status(page, "succeeded")
     new_question(page)
-    page.click("#samples button >> nth=0")
+    attach_sample(page)
     for text in ("before the reload", "and a follow-up"):
         ask(page, ECHO, text)
         expect(turn(page).locator("h2")).to_have_text(text)
@@ -199,7 +202,7 @@ def test_what_each_picture_takes_is_said_where_it_is_attached_and_shown(page: Pa
     counted = api.post("/v1/estimate", json={"model": TINY, "input": asked}).json()["tokens"]
     words = f"{counted['pictures'][0]} tokens"
     page.select_option("#model", TINY)
-    page.click("#samples button >> nth=0")
+    attach_sample(page)
     drop(page, "#question", shapes, "again.png", "image/png")
     expect(page.locator("#attached .tokens")).to_have_text([words, words])
     page.press("#question", "Enter")
@@ -374,6 +377,16 @@ def test_it_fits_every_screen(page: Page, size: ViewportSize) -> None:
         view(page, name)
         expect(page.locator(f"#view-{name}")).to_be_visible()
         assert page.evaluate(FITS), name
+
+
+def test_the_colours_that_were_chosen_stay(page: Page) -> None:
+    page.emulate_media(color_scheme="light")
+    dark = "rgb(14, 16, 19)"
+    expect(page.locator("body")).not_to_have_css("background-color", dark)
+    page.click("[data-do=theme]")
+    expect(page.locator("body")).to_have_css("background-color", dark)
+    page.reload()
+    expect(page.locator("body")).to_have_css("background-color", dark)
 
 
 def test_the_first_load_is_small(page: Page) -> None:

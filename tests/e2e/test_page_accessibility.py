@@ -11,6 +11,7 @@ from tests.support.browser import (
     PHONE,
     answered,
     ask,
+    attach_sample,
     hide,
     status,
     turn,
@@ -25,7 +26,7 @@ def test_asking_can_be_heard_and_seen_before_a_question(page: Page) -> None:
     page.click("#pictures-open")
     assert violations(page) == []
     page.keyboard.press("Escape")
-    page.click("#samples button >> nth=0")
+    attach_sample(page)
     page.click("#settings-open")
     page.check("#json")
     expect(page.locator("#attached img")).to_be_visible()
@@ -35,7 +36,7 @@ def test_asking_can_be_heard_and_seen_before_a_question(page: Page) -> None:
 def test_an_answer_can_be_heard_and_seen_in_each_of_its_states(page: Page, api: Api) -> None:
     page.set_viewport_size(PHONE)
     before = [api.submit(model=SLOW, input={"prompt": f"{n} {LONG}"}) for n in range(3)]
-    page.click("#samples button >> nth=0")
+    attach_sample(page)
     ask(page, SLOW, "مرحبا **strong** `code`\n\n- one\n- two\n\n```\nblock\n```")
     expect(turn(page).locator(".place")).to_contain_text("in line")
     assert violations(page) == []
@@ -44,6 +45,7 @@ def test_an_answer_can_be_heard_and_seen_in_each_of_its_states(page: Page, api: 
     status(page, "running")
     status(page, "succeeded")
     turn(page).locator("[data-do=code]").click()
+    expect(turn(page).locator(".snippet .code")).to_be_in_viewport()
     assert violations(page) == []
     answered(page, "**/v1/jobs", (429, {}, '{"detail":"Too many requests."}'))
     ask(page, SLOW, "refused")

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.e2e.conftest import ECHO, SLOW, TINY
 from tests.support.browser import (
     advance_clock,
+    answered,
     ask,
     drop,
     held,
@@ -39,11 +40,17 @@ SSE = {"content-type": "text/event-stream"}
 
 @pytest.fixture
 def talkative(page: Page) -> Iterator[Page]:
-    """The page of a service all of whose models but the tiny one take videos."""
+    """The page of a service all of whose models but the tiny one take videos, and two pictures."""
 
     def give(route: Route) -> None:
         models = route.fetch().json()
-        limits = {"max_videos": 1, "max_video_mb": 1, "max_video_s": 60, "max_video_frames": 8}
+        limits = {
+            "max_videos": 1,
+            "max_video_mb": 1,
+            "max_video_s": 60,
+            "max_video_frames": 8,
+            "max_pictures": 2,
+        }
         models["data"] = [one if one["id"] == TINY else one | limits for one in models["data"]]
         route.fulfill(json=models)
 
@@ -52,6 +59,51 @@ def talkative(page: Page) -> Iterator[Page]:
     expect(page.locator("#model option")).not_to_have_count(0)
     yield page
     page.unroute(LISTED)
+
+
+def test_of_a_document_its_first_page_its_pages_and_whether_they_fit_are_seen_before_it_is_asked_about(
+    talkative: Page, api: Api
+) -> None:
+    sent = posts(talkative)
+    talkative.select_option("#model", ECHO)
+    drop(talkative, "#question", pdf(NAMES), "report.pdf", "application/pdf")
+    expect(talkative.locator("#attached img")).to_be_visible()
+    expect(talkative.locator("#attached")).to_contain_text("4 pages · ")
+    expect(talkative.locator("#forecast")).to_have_text("report.pdf: 4 pages, and 2 fit into one question.")
+    talkative.fill("#pages", "3-9")
+    expect(talkative.locator("#forecast")).to_contain_text("has 4 pages: name some of them")
+    talkative.fill("#pages", "2-3")
+    expect(talkative.locator("#forecast")).to_contain_text("It fits")
+    expect(talkative.locator("#offer")).to_be_hidden()
+    talkative.fill("#pages", "")
+    assert (violations(talkative), sent) == ([], [])
+    talkative.click("#offer")
+    status(talkative, "succeeded")
+    answers = turn(talkative).locator(".page")
+    expect(answers).to_have_count(4)
+    expect(answers.locator(".thumb img")).to_have_count(4)
+    answers.nth(3).locator(".thumb").click()
+    expect(talkative.locator("#viewer img")).to_be_visible()
+    assert violations(talkative) == []
+    talkative.keyboard.press("Escape")
+    expect(talkative.locator("#viewer")).to_be_hidden()
+    assert talkative.locator("#stage").is_hidden()
+    drop(talkative, "#question", pdf(NAMES[:1]), "removed.pdf", "application/pdf")
+    expect(talkative.locator("#attached img")).to_be_visible()
+    talkative.click("[data-do=detach]")
+    until(lambda: talkative.evaluate("1") and "removed.pdf" not in api.get("/v1/files").text)
+
+
+def test_a_document_that_was_refused_is_asked_page_by_page_by_a_click(page: Page) -> None:
+    refusal = {"detail": "Too many pages.", "code": "invalid_document"}
+    answered(page, "**/v1/jobs", (400, {}, json.dumps(refusal)))
+    drop(page, "#question", pdf(NAMES[:2]), "report.pdf", "application/pdf")
+    ask(page, ECHO, "what is it")
+    expect(turn(page).locator(".failure")).to_have_text("Too many pages.")
+    turn(page).locator("[data-do=ask-per-page]").click()
+    expect(page.locator(".turn")).to_have_count(2)
+    status(page, "succeeded")
+    expect(turn(page).locator(".page")).to_have_count(2)
 
 
 def test_a_document_is_asked_about_and_its_pages_are_seen_beside_the_answer(page: Page) -> None:

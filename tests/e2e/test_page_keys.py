@@ -1,5 +1,6 @@
 """The page with API keys, in a browser: what each may see, how one is made, and webhook endpoints."""
 
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -53,6 +54,24 @@ def locked(browser: Browser, guarded: Api) -> Iterator[Page]:
 def key_for(operator: Api, *scopes: str, **more: Any) -> str:
     made = operator.post("/v1/admin/keys", json={"name": "page", "scopes": scopes, **more})
     return str(made.json()["secret"])
+
+
+def test_the_api_is_described_once_a_key_is_given(locked: Page, guarded: Api) -> None:
+    key = key_for(guarded, "read")
+    locked.goto(f"{guarded.base_url}/docs")
+    locked.fill("#key", key)
+    locked.press("#key", "Enter")
+    expect(locked.locator(".opblock").first).to_be_visible()
+    expect(locked.locator("#key-form")).to_be_hidden()
+
+
+def test_where_keys_are_off_it_is_said_how_to_turn_them_on(page: Page) -> None:
+    view(page, "keys")
+    expect(page.locator("#key-list li")).to_have_count(3)
+    expect(page.locator("#key-list .code")).to_have_text(
+        re.compile("SIGHTLINE_API__ADMIN_KEY=[0-9a-f]{48} sightline run")
+    )
+    assert violations(page) == []
 
 
 def test_whether_a_key_is_needed_is_said_once_it_is_known(page: Page, locked: Page) -> None:

@@ -1,5 +1,6 @@
 """Operations on the page beside the models: couriers, what waits for them, refusals; in a browser."""
 
+import re
 from typing import Any
 
 from playwright.sync_api import Page, expect
@@ -14,6 +15,31 @@ def with_couriers(page: Page, api: Api, **facts: Any) -> None:
     fleet = api.get("/v1/admin/fleet").json()
     fleet["couriers"] |= facts
     page.route("**/fleet", lambda route: route.fulfill(json=fleet))
+
+
+def test_one_chart_shows_every_model_on_axes_and_each_moment_under_the_pointer(page: Page) -> None:
+    unknown: list[float | None] = [None] * 90
+    busy = {"waiting": [*unknown[:30], *[3.0] * 58, 16, 17], "tokens_per_s": unknown, "wait_p95_s": unknown}
+    models = {"a/quiet": busy | {"waiting": [0] * 90}, "a/busy": busy}
+    series = {"step_s": 10, "from": 1_760_000_000, "refusals": {}, "models": models}
+    page.route("**/series?*", lambda route: route.fulfill(json=series))
+    view(page, "operations")
+    chart = page.locator(".chart")
+    expect(chart.locator(".scale-y span")).to_have_text(["20", "10", "0"])
+    expect(chart.locator(".scale-x span")).to_have_count(5)
+    expect(chart.locator(".legend li")).to_have_text(["busy17", "quiet0"])
+    expect(chart.locator(".plot")).to_have_attribute(
+        "aria-label", "Waiting jobs in the last 15 minutes: busy now 17, at most 17; quiet now 0, at most 0"
+    )
+    box = chart.locator(".plot").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 9)
+    expect(chart.locator(".tip")).to_contain_text("busy 17 · quiet 0")
+    chart.locator("[data-value='5']").click()
+    expect(chart.locator(".plot")).to_have_attribute("aria-label", re.compile("last 5 minutes"))
+    chart.locator("[data-value=wait_p95_s]").click()
+    expect(chart.locator(".legend li")).to_have_text([re.compile("^quiet"), re.compile("^busy")])
+    assert violations(page) == []
 
 
 def test_couriers_at_work_are_counted(page: Page) -> None:

@@ -1,15 +1,29 @@
 """The page's states, each of which says what to do, and its list of jobs at length; in a browser."""
 
+import json
 import re
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
+from uuid import uuid4
 
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import NOTHING, ROUND, answered, ask, held, hide, status, view, watch
+from tests.support.browser import (
+    NOTHING,
+    ROUND,
+    answered,
+    ask,
+    attach_sample,
+    held,
+    hide,
+    status,
+    view,
+    violations,
+    watch,
+)
 from tests.support.clients import Api, until
 from tests.support.service import Service
 
@@ -63,7 +77,7 @@ def test_operations_move_from_when_they_are_opened(page: Page) -> None:
 
 
 def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
-    page.click("#samples button >> nth=0")
+    attach_sample(page)
     ask(page, ECHO, "Who painted the purple square?")
     status(page, "succeeded")
     unrelated = page.locator(".turn")
@@ -126,6 +140,34 @@ def test_nothing_is_said_to_be_missing_before_it_was_looked_for(page: Page, api:
     expect(page.locator("#operation-cards")).not_to_contain_text("Reading…")
 
 
+def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: Api) -> None:
+    line = {"custom_id": "", "method": "POST", "url": "/v1/chat/completions"}
+    body = {"model": ECHO, "messages": [{"role": "user", "content": "of a batch"}]}
+    lines = "\n".join(json.dumps(line | {"custom_id": str(n), "body": body}) for n in range(3))
+    upload = api.post("/v1/files", files={"file": ("a.jsonl", lines)}, data={"purpose": "batch"}).json()
+    asked = {"input_file_id": upload["id"], "endpoint": line["url"], "completion_window": "24h"}
+    api.post("/v1/batches", json=asked)
+    mapped = {"priority": "batch", "metadata": {"map": f"{uuid4().hex}/4"}}
+    for n in range(2):
+        api.ended(api.submit(model=ECHO, input={"prompt": f"of a map {n}"}, **mapped))
+    view(page, "jobs")
+    batch = page.locator(".job-row", has_text="Batch of 3 questions, 3 done")
+    expect(batch.locator(".spent")).to_have_text("100%")
+    with api.paused(ECHO):
+        last = api.submit(model=ECHO, input={"prompt": "of a map 2"}, **mapped)
+        row = page.locator(".job-row[data-status=running]", has_text="Map of 4 questions, 2 done, 2 to go")
+        expect(row.locator(".spent")).to_have_text("50%")
+        expect(page.locator(f'.job-row[data-job="{last}"]')).to_have_count(0)
+        assert violations(page) == []
+        row.locator("input").check()
+        page.click("[data-do=cancel-chosen]")
+        stopped = "Map of 4 questions, 2 done, 1 cancelled, 1 to go"
+        row = page.locator(".job-row[data-status=queued]", has_text=stopped)
+        expect(row.locator(".spent")).to_have_text("75%")
+        row.locator("button").click()
+        expect(page.locator(f'.job-row[data-job="{last}"]')).to_be_visible()
+
+
 def test_an_empty_status_says_that_there_is_none(page: Page) -> None:
     view(page, "jobs")
     page.route("**/v1/jobs?*status=queued*", lambda route: route.fulfill(json=NOTHING))
@@ -183,6 +225,18 @@ def test_a_finger_chooses_several_statuses(browser: Browser, service: Service) -
         for name, names in (("failed", ["Failed"]), ("cancelled", ["Failed", "Cancelled"]), ("", ["All"])):
             page.tap(f"#by-status [data-status='{name}']")
             expect(pressed).to_contain_text(names)
+
+
+def test_a_phone_is_offered_what_fingers_can_do_and_its_model_takes(
+    browser: Browser, service: Service
+) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 760}, has_touch=True, is_mobile=True) as phone:
+        page = phone.new_page()
+        page.goto(service.url())
+        expect(page.locator(".hero")).to_contain_text("Take or choose one below")
+        page.tap("#pictures-open")
+        expect(page.locator("#kinds")).to_have_text("Pictures, PDF, TIFF")
+        expect(page.locator("#file")).not_to_have_attribute("accept", re.compile("video"))
 
 
 def test_a_search_is_not_asked_for_each_letter_of_it(page: Page) -> None:

@@ -43,6 +43,25 @@ def refusal(reply: httpx.Response) -> tuple[int, str, str]:
     return reply.status_code, problem["code"], problem["param"]
 
 
+async def test_of_a_document_the_first_page_and_their_number_are_seen_before_it_is_asked_about(
+    deployment: Deployment,
+) -> None:
+    async with client_of(deployment.app) as client:
+        good, bad = [
+            (
+                await client.post("/v1/files", files={"file": ("a", data)}, data={"purpose": "user_data"})
+            ).json()
+            for data in (PDF, PICTURE)
+        ]
+        page = await client.get(f"/v1/files/{good['id']}/page")
+        none = await client.get(f"/v1/files/{bad['id']}/page")
+        gone = await client.get("/v1/files/file-1/page")
+    assert page.headers["content-type"] == "image/png"
+    assert (page.content[:4], page.headers["x-pages"]) == (b"\x89PNG", "3")
+    assert refusal(none) == (400, "invalid_document", "id")
+    assert refusal(gone)[1] == "file_not_found"
+
+
 @pytest.mark.parametrize(
     "part",
     [

@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Request, Route, ViewportSize, expect
 
 from tests.support.patience import PATIENCE_S
+from tests.support.service import ROOT
 
 HEADLESS_SHELL = shutil.which("chromium-headless-shell")
 """Without windows: half the work for a page. For tests; figures and pictures are the whole browser's."""
@@ -116,6 +117,12 @@ def drop(page: Page, place: str, content: bytes, name: str, kind: str, then: str
       return event.defaultPrevented;
     }"""
     return bool(page.evaluate(script, [place, base64.b64encode(content).decode(), name, kind, then]))
+
+
+def attach_sample(page: Page, name: str = "shapes") -> None:
+    """One of the page's own pictures, as a file."""
+    drop(page, "#question", (ROOT / f"api/page/{name}.png").read_bytes(), f"{name}.png", "image/png")
+    expect(page.locator("#attached img").last).to_be_visible()
 
 
 def install_clock(page: Page) -> None:

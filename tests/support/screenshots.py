@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
@@ -17,18 +18,10 @@ PHONE: ViewportSize = {"width": 390, "height": 780}
 SAMPLES = ("shapes", "dots", "word", "sign")
 QUESTIONS = ("What shapes are in this picture?", "What color is the background?", "Is there a star?")
 PRIORITIES = ("interactive", "normal", "normal", "batch")
-MODELS = f"""
-[[models]]
-id = "{TINY}"
-source = "{ROOT / "models/tiny"}"
-dtype = "float32"
-engine = "continuous"
-rows = 2
-max_new_tokens = 48
-"""
-POINTS = 4
+MODELS = (ROOT / "models.toml").read_text(encoding="utf-8").replace("models/tiny", str(ROOT / "models/tiny"))
+POINTS = 6
 """So many points the charts have, ten seconds each."""
-AT_ONCE = 24
+AT_ONCE, IN_LINE = 24, 480
 
 
 def main() -> None:
@@ -72,8 +65,20 @@ def submit_all(api: Api) -> list[str]:
 
 def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
     with opened(browser, service, DESK, ending) as page:
+        page.select_option("#priority", "batch")
+        page.click("#settings-open")
+        page.check("#fresh")
+        with ThreadPoolExecutor(8) as pool:
+            parts = pool.map(lambda _: submit_all(api), range(IN_LINE // AT_ONCE))
+            before = [job for part in parts for job in part]
         page.click("#samples button >> nth=0")
-        ask(page, TINY, QUESTIONS[0])
+        expect(page.locator(".queue .me")).to_be_visible()
+        picture(page, f"page-waiting{ending}.png")
+        for job in before:
+            api.post(f"/v1/jobs/{job}/cancel")
+        status(page, "succeeded")
+    with opened(browser, service, DESK, ending) as page:
+        page.click("#samples button >> nth=0")
         status(page, "succeeded")
         ask(page, TINY, "What color is the square?")
         expect(page.locator(".turn")).to_have_count(2)
@@ -93,13 +98,15 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
         submitted = submit_all(api)
         expect(page.locator(".sum b")).to_have_text(f"{AT_ONCE} waiting")
         expect(page.locator("#nav .count")).to_contain_text(str(AT_ONCE))
+        for choice in ("5", "tokens_per_s"):
+            page.click(f".chart [data-value='{choice}']")
+        expect(page.locator("#toasts p")).to_have_count(0)
         picture(page, f"page-operations{ending}.png")
         page.click(".model [data-do=resume]")
         for job in submitted:
             api.ended(job)
     with opened(browser, service, PHONE, ending) as page:
         page.click("#samples button >> nth=1")
-        ask(page, TINY, "How many triangles are there?")
         status(page, "succeeded")
         picture(page, f"page-phone{ending}.png")
 
@@ -107,7 +114,11 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
 @contextmanager
 def opened(browser: Browser, service: Service, size: ViewportSize, ending: str) -> Iterator[Page]:
     with browser.new_context(
-        viewport=size, color_scheme="dark" if ending else "light", reduced_motion="reduce"
+        viewport=size,
+        color_scheme="dark" if ending else "light",
+        reduced_motion="reduce",
+        is_mobile=size is PHONE,
+        has_touch=size is PHONE,
     ) as context:
         page = context.new_page()
         page.goto(service.url())

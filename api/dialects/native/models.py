@@ -55,6 +55,8 @@ class Model(TypedDict):
     object: Literal["model"]
     created: int
     owned_by: str
+    description: NotRequired[Annotated[str, Field(description="What it is for, where its row says so.")]]
+    example: NotRequired[Annotated[str, Field(description="A question that it answers well.")]]
     max_model_len: NotRequired[
         Annotated[int, Field(description="Tokens of prompt and answer, where its row or a worker says so.")]
     ]
@@ -317,6 +319,10 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         "max_document_mb": settings.documents.max_mb,
         "max_document_pages": settings.documents.max_pages,
     }
+    if model.description:
+        answer["description"] = model.description
+    if model.example:
+        answer["example"] = model.example
     if lane:
         answer["residency"] = to_residency(model, lane)
     length = model.length(lane.context_length if lane else None)
