@@ -3,12 +3,10 @@
 import json
 import re
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from docs.generate import (
-    measured_batches,
     measured_batching,
     measured_catalogue,
     measured_fleet,
@@ -21,12 +19,10 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 HEAD = """\
 # How fast it is
 
-What was measured, when, on which machine? [How each figure is taken](../benchmarks/README.md). What was last
+What was measured, when, on which machine? [How each figure is taken](../benchmarks/README.md). What was
 measured long before the rest is left out; estimates, fairness, webhooks and Redis servers that fail are
 [proven](proof.md) instead.
 """
-DAYS = 2
-"""How much older than the newest figures those may be that the page still shows."""
 IN_TABLES = ("batching", "fleet")
 """Sections with so many targets that only the missed ones are shown; the JSON has all."""
 
@@ -36,14 +32,9 @@ SECTIONS = {
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
     "swaps": "What is lost when models are swapped meanwhile",
-    "pages": "Whether a document loses a page when processes crash",
     "streams": "Many streams through OpenAI's client",
     "start": "What starting a tiny model takes",
     "catalogue": "What callers of many models wait for (simulated, and a node)",
-    "first_minute": "From nothing to the first answer",
-    "page": "Whether the page stutters",
-    "soak": "Whether anything is left behind",
-    "batches": "Whether a batch loses a line",
     "map": "Whether a map loses a row",
     "fleet": "Where one Redis ends (simulated engine)",
 }
@@ -54,19 +45,12 @@ TABLES = {
     "gpu": measured_gpu.tables,
     "fleet": measured_fleet.tables,
     "catalogue": measured_catalogue.tables,
-    "batches": measured_batches.tables,
 }
 
 
 def page(results: Path = RESULTS) -> str:
     known = {name: json.loads((results / f"{name}.json").read_text(encoding="utf-8")) for name in SECTIONS}
-    newest = max(_day(found) for found in known.values())
-    recent = {name: found for name, found in known.items() if newest - _day(found) <= timedelta(DAYS)}
-    return HEAD + "".join(_section(results, name, found) for name, found in recent.items())
-
-
-def _day(found: dict[str, Any]) -> date:
-    return datetime.fromisoformat(found["date"]).date()
+    return HEAD + "".join(_section(results, name, found) for name, found in known.items())
 
 
 def _section(results: Path, name: str, found: dict[str, Any]) -> str:
