@@ -78,8 +78,8 @@ define install
   $(BIN)/python -c 'import sys; from importlib.metadata import version; \
   sys.exit(version("torch").partition("+")[0] != "$(TORCH)")' 2>/dev/null || \
   $(PIP) install --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || \
-  $(PIP) install --no-deps 'torch==$(TORCH)+cpu' --index-url $(CPU_INDEX) --timeout 10 --retries 1 2>/dev/null || \
-  echo 'no build of torch for CPUs at $(CPU_INDEX): the usual one may bring gigabytes of CUDA'
+  $(PIP) install --no-deps 'torch==$(TORCH)+cpu' --index-url $(CPU_INDEX) --timeout 60 2>/dev/null || \
+  echo 'torch for CPUs could not be fetched from $(CPU_INDEX): the usual one may bring gigabytes of CUDA'
 @$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
 endef
 

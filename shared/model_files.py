@@ -4,14 +4,18 @@ transformers' own errors on such files do not name the file.
 """
 
 import json
+import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 CONFIG = "config.json"
 PROCESSOR, IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
+VIDEO_PROCESSOR = "video_preprocessor_config.json"
 # A model need not have them all.
 OBJECTS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", PROCESSOR, IMAGE_PROCESSOR)
 TOKENIZERS = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
@@ -55,6 +59,23 @@ def _missing_parts(folder: Path) -> Iterator[str]:
     described = nested.is_file() and "image_processor" in _object(nested)
     if not described and not (folder / IMAGE_PROCESSOR).is_file():
         yield f"there is no image processor ({IMAGE_PROCESSOR})"
+
+
+def missing_package(folder: Path) -> str:
+    """What the folder's processor needs and is not installed here, with the command for it; else empty."""
+    nested = folder / PROCESSOR
+    videos = nested.is_file() and "video_processor" in _object(nested)
+    if (videos or (folder / VIDEO_PROCESSOR).is_file()) and find_spec("torchvision") is None:
+        return f"has a processor for videos, which needs torchvision: {torchvision_install()}"
+    return ""
+
+
+def torchvision_install() -> str:
+    """The command that installs the one for the torch that is here: of its version, and of its index."""
+    torch_version = version("torch")
+    build = torch_version.partition("+")[2]
+    index = build and f"--index-url https://download.pytorch.org/whl/{build} "
+    return f"{sys.executable} -m pip install {index}torchvision torch=={torch_version}"
 
 
 def weight_faults(folder: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from sightline.batches import uploaded
+from sightline.batches import FILES, uploaded
 from sightline.chat import Chat, first_model, part_of
 from sightline.commands import (
     FileArguments,
@@ -130,7 +130,11 @@ def _ask_each_page(
         "parameters": {"max_new_tokens": chat.max_tokens},
         "document": {"file": file, "per": "page", "pages": pages},
     }
-    job = str(fetched(chat.client, "POST", PATH, body=body)["id"])
+    try:
+        job = str(fetched(chat.client, "POST", PATH, body=body)["id"])
+    finally:
+        # The job keeps what it reads.
+        fetched(chat.client, "DELETE", f"{FILES}/{file}")
     try:
         show_followed(chat.client, job, as_json=as_json)
     except KeyboardInterrupt:

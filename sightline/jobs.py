@@ -216,3 +216,5 @@ def _check_success(job: Job) -> None:
         raise CommandError(Exit.JOB, "The job was cancelled.")
     if job["status"] == "failed":
         raise CommandError(Exit.JOB, f"The job failed: {failure(job['error'])}")
+    if failed := job.get("pages", {}).get("failed"):
+        raise CommandError(Exit.JOB, f"Of {job['pages']['total']} pages {failed} failed.")

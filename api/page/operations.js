@@ -68,7 +68,7 @@ function everything() {
     return teach(
       "No model is served",
       "Name one in models.toml, or start one by its id or folder:",
-      "sightline run HuggingFaceTB/SmolVLM-256M-Instruct",
+      "sightline run llava-hf/llava-interleave-qwen-0.5b-hf",
     );
   const idle = state.fleet.every((row) => !row.workers.length && row.state !== "cold" && !waiting(row));
   return [

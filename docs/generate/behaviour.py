@@ -81,5 +81,5 @@ def _answer(body: str) -> str:
     """An error's code, or the type and a job's status; most of what else a test looks for is left out."""
     words, *more = body.split(", ")
     if words == "what is known":
-        return ", ".join(more[:2]) or "JSON"
+        return ", ".join(more[:2])
     return ", ".join((words, *more[:1])) if words in ("the job", "the response", "the batch") else words

@@ -28,8 +28,8 @@ FAULTS = 5
 """How often one row may meet the service's own fault."""
 MISFITS = 16
 """Jobs that fail by what is the same for all rows, before any succeeds, after which no more are asked."""
-FORMER_CODES = ("result_expired", "job_purged", "idempotency_mismatch")
-"""A row that an earlier command began is no longer kept, or was one of more or fewer."""
+RETENTION_CODES = ("result_expired", "job_purged")
+"""A row that an earlier command began is no longer kept."""
 PASSING_CODES = ("fetch_failed", "model_removed")
 """Jobs that failed so may succeed later, though the same request would not be asked again by the service."""
 
@@ -216,8 +216,8 @@ def _refusal(reply: httpx.Response) -> dict[str, Any]:
         problem = reply.json()
         names = {"code": "code", "message": "detail", "retryable": "retryable"}
         error = {name: problem[other] for name, other in names.items()} | {"param": problem.get("param")}
-        # What an earlier command began is of no use, so it is asked anew.
-        return error | {"retryable": error["retryable"] or error["code"] in FORMER_CODES}
+        # What an earlier command began is no longer kept, so it is asked anew.
+        return error | {"retryable": error["retryable"] or error["code"] in RETENTION_CODES}
     except (ValueError, LookupError, TypeError):
         return {"code": f"http_{reply.status_code}", "message": reply.text[:200], "retryable": False}
 

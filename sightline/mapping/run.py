@@ -92,12 +92,12 @@ class _Map:
             return self.question.key_of_failure(row, str(failure))
 
     async def _ask(self, row: Row, key: str) -> None:
-        first = self.journal.tries(key)
+        first, rows = self.journal.tries(key), self.progress.total
         for attempt in range(first, first + TRIES):
-            # A failed job stays the answer to its key, so another try has another.
-            name = f"{key}-{attempt}" if attempt else key
+            # A failed job stays the answer to its key, so another try has another. The body names the rows.
+            name = f"{key}-{rows}-{attempt}"
             try:
-                job = await self.caller.answer(partial(self.question.body, row, self.progress.total), name)
+                job = await self.caller.answer(partial(self.question.body, row, rows), name)
             except UNASKABLE as failure:
                 # A file that cannot be read now may be later; what is wrong with its bytes stays so.
                 code = failure.code if isinstance(failure, RowError) else "unreadable"

@@ -1,7 +1,6 @@
 """What MODEL of `sightline run MODEL` means: a row of the models file, a folder, or a model of the hub."""
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +9,7 @@ from unicodedata import normalize
 
 import tomli_w
 
-from shared.model_files import DamagedFileError, description_faults
+from shared.model_files import DamagedFileError, description_faults, missing_package
 from shared.model_files import weights as weight_files
 from shared.models import Model
 from sightline.exits import CommandError, Exit
@@ -75,20 +74,10 @@ def _choose(model: str, engine: Engine | None, workers: int, say: Callable[[str]
     if hub is not None:
         for fault in description_faults(folder):
             raise CommandError(Exit.USAGE, f"{model} cannot be served with pictures: {fault}.")
-        _check_video_processor(model, folder)
+        if lack := missing_package(folder):
+            raise CommandError(Exit.USAGE, f"{model} {lack}.")
         hub.download()
     return choice.row
-
-
-def _check_video_processor(model: str, folder: Path) -> None:
-    """Before gigabytes are fetched. Raises CommandError."""
-    if (folder / "video_preprocessor_config.json").is_file() and find_spec("torchvision") is None:
-        install = f"{sys.executable} -m pip install torchvision"
-        raise CommandError(
-            Exit.USAGE,
-            f"{model} has a processor for videos, which needs torchvision, of the index that torch is from:"
-            f" {install} (docs/models.md).",
-        )
 
 
 def _id(folder: Path) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image as Pictures
 
+from shared.model_files import torchvision_install
 from shared.models_file import load_models
 from tests.engines import suite
 from tests.support.families import NAMED
 from tests.support.families.tokens import byte_tokenizer
-from worker.engines.loading.torch_errors import torchvision_install
 from worker.engines.sequential import SequentialEngine
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ import sys
 sys.modules["torchvision"] = None
 from shared.errors import ModelFailed
 from shared.models import Model
-from worker.engines.loading.torch_errors import torchvision_install
+from shared.model_files import torchvision_install
 from worker.engines.sequential import SequentialEngine
 for folder in sys.argv[1:]:
     try:

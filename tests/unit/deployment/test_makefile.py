@@ -109,7 +109,7 @@ WITHOUT_GPU = (
         ("pip", "pip's\nPyTorch's\nthe rest\n"),
         (
             "pip PyTorch",
-            "pip's\nPyTorch's\nno build of torch for CPUs at https://download.pytorch.org/whl/cpu",
+            "pip's\nPyTorch's\ntorch for CPUs could not be fetched from https://download.pytorch.org/whl/cpu",
         ),
     ],
 )

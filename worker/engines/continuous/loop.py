@@ -173,7 +173,7 @@ class Loop:
         """Tokens that the coming pass may still take, in whole tiles with the rows beside them."""
         rows = len(self._running) if self._mixes else 0
         most = self._pace.tokens if self._running else self._pace.enough
-        return (rows + most) // TILE * TILE - rows
+        return max(SMALLEST, (rows + most) // TILE * TILE - rows)
 
     def _begin(self) -> bool:
         """Prepare the next prompt in line; False where there is none, or no room for its answer."""

@@ -12,12 +12,12 @@ import transformers
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, GenerationConfig, GenerationMixin
 
 from shared.errors import ModelFailed
-from shared.model_files import description_faults, weight_faults
+from shared.model_files import description_faults, torchvision_install, weight_faults
 from shared.models import Model
 from worker.engines.loading.attention import KIND
 from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
-from worker.engines.loading.torch_errors import out_of_memory, torchvision_install
+from worker.engines.loading.torch_errors import out_of_memory
 
 # How many missing tensors a message names.
 NAMED = 3

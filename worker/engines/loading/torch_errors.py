@@ -6,6 +6,8 @@ from importlib.metadata import version
 
 import torch
 
+from shared.model_files import torchvision_install
+
 # What a model or its processor raises when it is used in a way that it was not made for, or lacks a package
 # or memory for. An OSError is the machine's own.
 UNFIT = (
@@ -70,11 +72,3 @@ def torchvision_broken() -> str | None:
         remove = f"{sys.executable} -m pip uninstall -y torchvision"
         return f"{own} ({error}); mend it by `{remove} && {torchvision_install()}`."
     return None
-
-
-def torchvision_install() -> str:
-    """The command that installs the one for the torch that is here: of its version, and of its index."""
-    torch_version = version("torch")
-    build = torch_version.partition("+")[2]
-    index = build and f"--index-url https://download.pytorch.org/whl/{build} "
-    return f"{sys.executable} -m pip install {index}torchvision torch=={torch_version}"
