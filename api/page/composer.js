@@ -128,15 +128,9 @@ function fill({ question, attachments: former, model, priority, fresh, parameter
   $("question").focus();
 }
 
-// What a document's pages take is asked once, not at each word beside them: the service draws them all for it.
-const pages_asked = ({ attachments, pages, model }) =>
-  has_document(attachments) && JSON.stringify([attachments.map(({ key }) => key), pages, model]);
-
 async function forecast() {
   const request = draft();
-  const { typing, forecast: former } = state.ask;
-  const about = pages_asked(request);
-  if (about && former?.about === about && !request.per_page) return;
+  const { typing } = state.ask;
   state.ask.forecast = null;
   const known = request.attachments.every(({ kind, url, pages }) => kind === "picture" || url || pages);
   const asked = request.question && !conversation.busy() && !request.per_page && !objection(request, chosen_model());
@@ -146,12 +140,11 @@ async function forecast() {
   try {
     const { data } = await call("v1/estimate", { method: "POST", body, more: conversation.more(request) });
     if (state.ask.typing === typing) {
-      state.ask.forecast = { ...data, about };
+      state.ask.forecast = data;
       count_tokens(request, data.tokens.pictures);
     }
   } catch (error) {
-    if (error.status === 400 || error.status === 422)
-      state.ask.forecast = { about, refusal: { detail: error.message } };
+    if (error.status === 400 || error.status === 422) state.ask.forecast = { refusal: { detail: error.message } };
   }
   changed();
 }
