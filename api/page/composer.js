@@ -108,7 +108,7 @@ export function load(request) {
 
 // Puts a question back into the form, to be asked with other settings.
 function fill({ question, attachments: former, model, priority, fresh, parameters, pages, per_page }) {
-  state.ask.attachments = [];
+  attachments.clear();
   for (const { name, ready, url, size, kind, file_id } of former)
     attachments.attach(name, ready, { url, size, kind, file_id });
   $("pages").value = pages || "";
@@ -144,7 +144,8 @@ async function forecast() {
       count_tokens(request, data.tokens.pictures);
     }
   } catch (error) {
-    if (error.status === 400 || error.status === 422) state.ask.forecast = { refusal: { detail: error.message } };
+    if (error.status === 400 || error.status === 422)
+      state.ask.forecast = { refusal: { detail: error.message, code: error.code } };
   }
   changed();
 }
@@ -227,7 +228,8 @@ function placeholder() {
 
 function paint_forecast(busy) {
   const estimate = state.ask.forecast;
-  const reason = refusal_reason(draft());
+  const request = draft();
+  const reason = refusal_reason(request);
   const limits = limits_of(chosen_model(), state.ask.attachments);
   const { text, kind } = busy
     ? { text: "", kind: "" }
@@ -238,7 +240,10 @@ function paint_forecast(busy) {
         : (held() ?? { text: limits, kind: "" });
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
-  $("offer").hidden = busy || kind !== "bad" || !can_be_paged(draft());
+  // Not what would be refused as well.
+  const code = (!reason && estimate?.refusal?.code) || "context_length_exceeded";
+  const paged = can_be_paged(request, code) && !refusal_reason({ ...request, per_page: true });
+  $("offer").hidden = busy || kind !== "bad" || !paged;
 }
 
 // Why a question to this model would wait, where that is known before anything is typed.
