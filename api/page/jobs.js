@@ -40,9 +40,10 @@ export const list = {
       if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
       state.errors.jobs = null;
       // A list of some statuses does not show what changes among the others.
-      if (changes.some(Boolean) || state.jobs.recount || state.jobs.filter.status.size) await counts.refresh();
+      const anew = changes.some(Boolean) || state.jobs.recount;
+      if (anew || state.jobs.filter.status.size) await counts.refresh();
       state.jobs.recount = Boolean(state.errors.counts);
-      await count_groups(changes.some(Boolean), signal);
+      await count_groups(anew, signal).catch(() => (state.jobs.recount = true));
       return changes.some(Boolean);
     } catch (error) {
       if (signal.aborted) return false;
