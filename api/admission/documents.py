@@ -56,9 +56,11 @@ class Documents:
             media.append(pages)
         return request.with_media(media)
 
-    async def first_page(self, caller: str, document: Document) -> tuple[Sequence[int], tuple[Image, ...]]:
-        """The pages that a document is asked about, and the first of them. Raises as `with_pages`."""
-        render = partial(self._renderer.first_page, document)
+    async def first_page(
+        self, caller: str, document: Document, most: int | None = None
+    ) -> tuple[Sequence[int], tuple[Image, ...]]:
+        """The pages asked about, at most `most`, and the first of them. Raises as `with_pages`."""
+        render = partial(self._renderer.first_page, document, most=most)
         return await self._rendered(caller, document, render)
 
     def _pages(

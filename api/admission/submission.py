@@ -256,7 +256,8 @@ class Submission:
         Raises as `submit`, but for the queue's refusals.
         """
         model = self._models.resolve(request.model)
-        numbers, first = await self._documents.first_page(caller.id, request.documents[0])
+        most = self._settings.documents.max_pages
+        numbers, first = await self._documents.first_page(caller.id, request.documents[0], most)
         await self.check(with_page(request, first), Terms(caller), model, reservation)
         return numbers
 

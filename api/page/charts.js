@@ -21,9 +21,12 @@ export function chart({ from, step_s, models }) {
   const last = (all) => all[metric].slice((-60 * minutes) / step_s);
   const peak = ({ values }) => Math.max(0, ...values);
   const all = Object.entries(models).map(([model, series]) => ({ model, values: last(series) }));
-  const shown = all.sort((one, other) => peak(other) - peak(one)).slice(0, LINES.length);
+  const shown = all.toSorted((one, other) => peak(other) - peak(one)).slice(0, LINES.length);
+  // A line keeps its colour while others rise above it.
+  const placed = all.filter((one) => shown.includes(one));
+  const color = (one) => LINES[placed.indexOf(one)];
   const count = Math.max(2, ...shown.map(({ values }) => values.length));
-  const till = from + step_s * (Object.values(models)[0]?.[metric].length - 1);
+  const till = from + step_s * ((Object.values(models)[0]?.[metric].length ?? 1) - 1);
   const begin = till - step_s * (count - 1);
   const top = ceiling(Math.max(least, ...shown.map(peak)));
   const now = ({ values }) => (values.at(-1) == null ? "–" : show(values.at(-1)));
@@ -48,7 +51,10 @@ export function chart({ from, step_s, models }) {
     make(
       "div",
       { class: "scale-y", "aria-hidden": "true" },
-      [top, top / 2, 0].map((value) => make("span", {}, show(value))),
+      // All in one unit.
+      [top, top / 2, 0].map((value) =>
+        make("span", {}, show === seconds ? `${value.toLocaleString("en")} s` : show(value)),
+      ),
     ),
     make(
       "div",
@@ -67,7 +73,7 @@ export function chart({ from, step_s, models }) {
         "svg",
         { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
         [0, 50, 100].map((y) => make("path", { class: "grid", d: `M0 ${y}H100` })),
-        shown.map(({ values }, at) => lines(values, top, at)),
+        shown.map((one) => lines(one.values, top, color(one))),
       ),
       make("span", { class: "hair" }),
       make("span", { class: "tip" }),
@@ -80,8 +86,8 @@ export function chart({ from, step_s, models }) {
     make(
       "ul",
       { class: "legend" },
-      shown.map((one, at) =>
-        make("li", { class: LINES[at] }, make("span", {}, short(one.model)), make("b", {}, now(one))),
+      shown.map((one) =>
+        make("li", { class: color(one) }, make("span", {}, short(one.model)), make("b", {}, now(one))),
       ),
       all.length > LINES.length &&
         make("li", { class: "muted" }, `and ${plural(all.length - LINES.length, "quieter model")}`),
@@ -107,7 +113,7 @@ function ceiling(value) {
 const minute = (unix) => clock(unix).slice(0, -3);
 
 // One line for each stretch without a gap.
-function lines(values, top, which) {
+function lines(values, top, color) {
   const x = (at) => ((100 * at) / Math.max(1, values.length - 1)).toFixed(2);
   const stretches = [];
   values.forEach((value, at) => {
@@ -117,7 +123,7 @@ function lines(values, top, which) {
   });
   // A point alone is a line of no length, which has round ends.
   return stretches.map((points) =>
-    make("path", { class: `${LINES[which]}${points.length === 1 ? " point" : ""}`, d: `M${points.join("L")}h0` }),
+    make("path", { class: `${color}${points.length === 1 ? " point" : ""}`, d: `M${points.join("L")}h0` }),
   );
 }
 

@@ -108,7 +108,7 @@ export function load(request) {
 
 // Puts a question back into the form, to be asked with other settings.
 function fill({ question, attachments: former, model, priority, fresh, parameters, pages, per_page }) {
-  state.ask.attachments = [];
+  attachments.clear();
   for (const { name, ready, url, size, kind, file_id } of former)
     attachments.attach(name, ready, { url, size, kind, file_id });
   $("pages").value = pages || "";
@@ -128,15 +128,9 @@ function fill({ question, attachments: former, model, priority, fresh, parameter
   $("question").focus();
 }
 
-// What a document's pages take is asked once, not at each word beside them: the service draws them all for it.
-const pages_asked = ({ attachments, pages, model }) =>
-  has_document(attachments) && JSON.stringify([attachments.map(({ key }) => key), pages, model]);
-
 async function forecast() {
   const request = draft();
-  const { typing, forecast: former } = state.ask;
-  const about = pages_asked(request);
-  if (about && former?.about === about && !request.per_page) return;
+  const { typing } = state.ask;
   state.ask.forecast = null;
   const known = request.attachments.every(({ kind, url, pages }) => kind === "picture" || url || pages);
   const asked = request.question && !conversation.busy() && !request.per_page && !objection(request, chosen_model());
@@ -146,12 +140,12 @@ async function forecast() {
   try {
     const { data } = await call("v1/estimate", { method: "POST", body, more: conversation.more(request) });
     if (state.ask.typing === typing) {
-      state.ask.forecast = { ...data, about };
+      state.ask.forecast = data;
       count_tokens(request, data.tokens.pictures);
     }
   } catch (error) {
     if (error.status === 400 || error.status === 422)
-      state.ask.forecast = { about, refusal: { detail: error.message } };
+      state.ask.forecast = { refusal: { detail: error.message, code: error.code } };
   }
   changed();
 }
@@ -234,7 +228,8 @@ function placeholder() {
 
 function paint_forecast(busy) {
   const estimate = state.ask.forecast;
-  const reason = refusal_reason(draft());
+  const request = draft();
+  const reason = refusal_reason(request);
   const limits = limits_of(chosen_model(), state.ask.attachments);
   const { text, kind } = busy
     ? { text: "", kind: "" }
@@ -245,7 +240,10 @@ function paint_forecast(busy) {
         : (held() ?? { text: limits, kind: "" });
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
-  $("offer").hidden = busy || kind !== "bad" || !can_be_paged(draft());
+  // Not what would be refused as well.
+  const code = (!reason && estimate?.refusal?.code) || "context_length_exceeded";
+  const paged = can_be_paged(request, code) && !refusal_reason({ ...request, per_page: true });
+  $("offer").hidden = busy || kind !== "bad" || !paged;
 }
 
 // Why a question to this model would wait, where that is known before anything is typed.

@@ -172,7 +172,7 @@ function acts(turn) {
     "div",
     { class: "acts" },
     turn.status === "failed" &&
-      can_be_paged(turn.request) &&
+      can_be_paged(turn.request, turn.error_code) &&
       button("ask-per-page", { "data-turn": turn.key }, icon("document"), "Ask page by page"),
     text && button("copy", { class: "ghost small", "data-text": text }, icon("copy"), "Copy"),
     button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),

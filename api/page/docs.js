@@ -16,6 +16,7 @@ function with_key(request) {
 async function show() {
   const { status } = await fetch("/openapi.json", with_key({ headers: {} }));
   form.hidden = status !== 401;
+  document.getElementById("key-note").hidden = !field.value;
   if (!form.hidden) return field.focus();
   SwaggerUIBundle({
     url: "/openapi.json",

@@ -35,10 +35,11 @@ export function grouped(rows) {
     const member = state.jobs.opened.has(key) ? [job] : [];
     if (seen.has(key)) return member;
     seen.add(key);
-    const batch = state.jobs.batches.find(({ expires_at }) => expires_at === Math.floor(job.start_by));
+    const fitting = state.jobs.batches.filter(({ expires_at }) => expires_at === Math.floor(job.start_by));
     // A job of pages has a row of its own.
-    if (state.jobs.page_jobs.some(({ id }) => id === batch?.id)) return [];
-    return [group(key, jobs, batch), ...member];
+    if (fitting.length && fitting.every((it) => state.jobs.page_jobs.some(({ id }) => id === it.id))) return [];
+    // Of two that were made within a second nobody knows which this is.
+    return [group(key, jobs, fitting.length === 1 ? fitting[0] : null), ...member];
   });
 }
 
@@ -46,18 +47,21 @@ function group(key, jobs, batch) {
   const [newest] = jobs;
   const open = jobs.filter(is_open);
   const count = counts_of(key, jobs, batch);
-  // What goes on may have questions that are no jobs yet. Of a map whose command was stopped nothing runs.
   const left = count.total - count.done - count.failed - count.cancelled;
-  const goes_on = batch ? !OVER.includes(batch.status) : open.length > 0 || (left > 0 && !count.more);
+  // What goes on may have questions that are no jobs yet.
+  const goes_on = batch ? !OVER.includes(batch.status) : open.length > 0;
   const runs = count.done > 0 ? batch || open.length : open.some(({ status }) => status === "running");
-  const ended = count.done || count.cancelled ? "succeeded" : "failed";
+  const whole = count.done || count.cancelled ? "succeeded" : "failed";
+  // A map with nothing open and less than all its rows was stopped, or some rows made no job: nobody knows which.
+  const ended = batch?.status === "cancelled" ? "cancelled" : !batch && left > 0 ? "over" : whole;
   return {
     ...newest,
     id: key,
     members: jobs,
-    open,
+    // A batch is cancelled as a whole, with the lines that are no jobs yet.
+    open: batch ? [{ id: batch.id, status: "running", batch: true, left }] : open,
     count,
-    left: goes_on ? left : 0,
+    left,
     status: goes_on ? (runs ? "running" : "queued") : ended,
     name: newest.metadata.map ? "Map" : "Batch",
     ended_at: goes_on ? null : newest.ended_at,
@@ -100,9 +104,9 @@ export function group_row(job, at) {
     `${count.more ? "more than " : ""}${number(count.done)} done`,
     count.failed > 0 && `${number(count.failed)} failed`,
     count.cancelled > 0 && `${number(count.cancelled)} cancelled`,
-    left > 0 && !count.more && `${number(left)} to go`,
+    is_open(job) && left > 0 && !count.more && `${number(left)} to go`,
   ];
-  const [word, kind] = STATUSES[status];
+  const [word, kind] = STATUSES[status] ?? ["Stopped or done", "idle"];
   const toggle = { "data-do": "toggle-group", "data-group": id };
   return make(
     "article",
@@ -123,7 +127,9 @@ export function group_row(job, at) {
     make("span", { class: `state ${kind}` }, word),
     make("span", { class: "by" }, short(job.model), make("small", {}, name)),
     // The service counts the newest thousand of a map.
-    count.more && left ? make("span", { class: "spent" }) : progress(count.total - left, count.total),
+    count.more && left
+      ? make("span", { class: "spent" })
+      : progress(status === "cancelled" ? count.done : count.total - left, count.total),
     when(job),
   );
 }

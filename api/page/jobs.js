@@ -40,9 +40,10 @@ export const list = {
       if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
       state.errors.jobs = null;
       // A list of some statuses does not show what changes among the others.
-      if (changes.some(Boolean) || state.jobs.recount || state.jobs.filter.status.size) await counts.refresh();
+      const anew = changes.some(Boolean) || state.jobs.recount;
+      if (anew || state.jobs.filter.status.size) await counts.refresh();
       state.jobs.recount = Boolean(state.errors.counts);
-      await count_groups(changes.some(Boolean), signal);
+      await count_groups(anew, signal).catch(() => (state.jobs.recount = true));
       return changes.some(Boolean);
     } catch (error) {
       if (signal.aborted) return false;
@@ -361,24 +362,31 @@ function bulk() {
   );
 }
 
-// Of a group, those that can be cancelled.
-const chosen_rows = () =>
-  state.jobs.shown.filter((job) => state.jobs.chosen.has(job.id) && choosable(job)).flatMap((job) => job.open ?? [job]);
+// Of a group, those that can be cancelled; some of them may have been chosen by themselves, too.
+function chosen_rows() {
+  const chosen = state.jobs.shown.filter((job) => state.jobs.chosen.has(job.id) && choosable(job));
+  return [...new Set(chosen.flatMap((job) => job.open ?? [job]))];
+}
 
 async function cancel_chosen() {
   const open = chosen_rows().filter(is_open);
-  const ids = open.filter(({ pages }) => !pages).map(({ id }) => id);
+  const ids = open.filter(({ pages, batch }) => !pages && !batch).map(({ id }) => id);
   let done = 0;
   // A job of pages is cancelled by itself, and before its pages, or it would end as one whose pages failed.
   for (const { id } of open.filter(({ pages }) => pages)) {
     keep_page_job((await call(`v1/jobs/${id}/cancel`, { method: "POST" })).data);
     done++;
   }
+  for (const { id, left } of open.filter(({ batch }) => batch)) {
+    await call(`v1/batches/${id}/cancel`, { method: "POST" });
+    done += left;
+  }
   for (let at = 0; at < ids.length; at += AT_ONCE) {
     const { data } = await call("v1/jobs/cancel", { method: "POST", body: { ids: ids.slice(at, at + AT_ONCE) } });
     done += data.data.filter(({ error }) => !error).length;
   }
-  return `${plural(done, "job")} cancelled`;
+  const map = open.some(({ metadata }) => metadata?.map) ? "; a map's command goes on: stop it there" : "";
+  return `${plural(done, "job")} cancelled${map}`;
 }
 
 async function retry_chosen() {

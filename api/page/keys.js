@@ -105,8 +105,8 @@ function keys_off() {
       "ol",
       {},
       step(
-        "Stop the service and start it with an admin key. This one was made just now, in your browser:",
-        code_box(make("b", {}, "Terminal"), `SIGHTLINE_API__ADMIN_KEY=${admin_key} sightline run`),
+        "Stop the service. Start it with the command you started it with, and before it this admin key, made just now in your browser:",
+        code_box(make("b", {}, "Terminal"), `SIGHTLINE_API__ADMIN_KEY=${admin_key}`),
       ),
       step("Keep that key. This page then asks for it: ", button("copy", { "data-text": admin_key }, "Copy the key")),
       step("Come back here and create a key for each caller."),

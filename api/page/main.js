@@ -112,7 +112,7 @@ async function follow() {
   }
 }
 
-// Speeds, webhook calls and the ends of jobs of pages change what is looked at without an event.
+// Speeds, webhook calls and the ends of batches change what is looked at without an event.
 const without_events = () =>
   ["operations", "endpoints"].includes(state.view) || (state.view === "jobs" && page_jobs.some_open());
 

@@ -7,6 +7,7 @@ import { call, picture } from "./wire.js";
 const UPLOAD_MS = 480_000; // as long as the service waits for its largest file
 const MB = 2 ** 20;
 const KEPT_S = 2 * 86_400; // A job of pages has a day.
+const TOO_LONG = ["invalid_document", "context_length_exceeded"];
 const KINDS = {
   picture: /^image\/(?!tiff)|\.(png|jpe?g|webp|gif|hei[cf]|avif|bmp|ico|svg)$/i,
   document: /^(application\/pdf|image\/tiff)$|\.(pdf|tiff?)$/i,
@@ -67,23 +68,25 @@ function too_many_pages(document, { pages, per_page }, model, pictures) {
   return `${document.name}: ${plural(count, "page")}, and ${number(room)} ${where}.`;
 }
 
-// Whether asking page by page could be the way out: one document of this device, alone.
-export const can_be_paged = ({ attachments: [first, ...others], per_page }) =>
-  !per_page && first?.kind === "document" && !first.url && !others.length;
+// Whether asking page by page could be the way out of a refusal: one document of this device, alone, that is too long.
+export const can_be_paged = ({ attachments: [first, ...others], per_page }, code) =>
+  TOO_LONG.includes(code) && !per_page && first?.kind === "document" && !first.url && !others.length;
+
+export const is_large = ({ kind, size }, model) => size > model?.[`max_${kind}_mb`] * MB;
 
 // Why a model does not take what is attached, in words for whoever attached it; "" where it does.
 export function objection(request, model) {
   if (!model) return "";
   const { attachments, per_page, fresh } = request;
-  const largest = { picture: model.max_picture_mb, document: model.max_document_mb, video: model.max_video_mb };
   const [pictures, videos] = ["picture", "video"].map((wanted) => attachments.filter(({ kind }) => kind === wanted));
-  const large = attachments.find(({ kind, size }) => size > largest[kind] * MB);
+  const large = attachments.find((it) => is_large(it, model));
   if (videos.length && !model.max_videos)
     return `${short(model.id)} takes no videos. Choose another model, or remove ${videos[0].name}.`;
   if (videos.length > model.max_videos) return `${short(model.id)} takes ${plural(model.max_videos, "video")} at once.`;
   if (pictures.length > model.max_pictures)
     return `${short(model.id)} takes ${plural(model.max_pictures, "picture")} at once, and these are ${number(pictures.length)}.`;
-  if (large) return `${large.name} is larger than ${number(largest[large.kind])} MB, the most for a ${large.kind}.`;
+  if (large)
+    return `${large.name} is larger than ${number(model[`max_${large.kind}_mb`])} MB, the most for a ${large.kind}.`;
   if (per_page && fresh) return "Page by page always uses the cache: untick one of both.";
   if (per_page && attachments.length > 1) return "Page by page takes one document, and nothing beside it.";
   if (per_page && attachments[0].url) return "Page by page takes a document of this device, no address.";

@@ -67,7 +67,8 @@ export function keep_page_job(job) {
 // Cancelled as others are; what has ended cannot be asked again from the list.
 export const choosable = (job) => !(job.pages || job.members) || is_open(job);
 
-export const some_open = () => state.jobs.page_jobs.some(is_open);
+const grouped_rows = () => state.jobs.shown.filter(({ members }) => members);
+export const some_open = () => [...state.jobs.page_jobs, ...grouped_rows()].some(is_open);
 
 // The rows of the list. Jobs of pages stand before their pages: by when they ended, those that have not at the top.
 export function shown_jobs() {

@@ -2,7 +2,7 @@
 
 import { action } from "./actions.js";
 import { $, button, by_finger, icon, make, say, settle } from "./dom.js";
-import { discard, has_document, kind_of_file, kind_of_url, preview } from "./media.js";
+import { discard, has_document, is_large, kind_of_file, kind_of_url, model_of, preview } from "./media.js";
 import { changed, state } from "./store.js";
 import { bytes, plural } from "./words.js";
 import { data_uri } from "./wire.js";
@@ -75,6 +75,7 @@ export function attachment_of(name, ready, more = {}) {
 
 // What is wrong with a document is known before it is asked about. Where it cannot be seen, its name stands.
 async function show_first_page(document) {
+  if (is_large(document, model_of($("model").value))) return;
   try {
     await preview(document);
   } catch (error) {
@@ -83,10 +84,16 @@ async function show_first_page(document) {
   edited();
 }
 
-function keep_attached(test) {
+export const clear = () => keep(() => false);
+
+function keep(test) {
   // Where it fails the file goes at its own time.
   for (const gone of state.ask.attachments.filter((it) => !test(it))) discard(gone).catch(() => {});
   state.ask.attachments = state.ask.attachments.filter(test);
+}
+
+function keep_attached(test) {
+  keep(test);
   edited();
   $("question").focus();
 }
@@ -192,8 +199,11 @@ action("detach", ({ dataset }) => keep_attached(({ key }) => key !== dataset.pic
 action("detach-all", () => keep_attached(() => false));
 action("sample", ({ dataset }) => {
   const [file, name, question] = SAMPLES[dataset.sample];
-  state.ask.attachments = [];
+  // What is typed is asked when it is done, about the sample, too.
+  const typed = $("question").value.trim();
+  if (!typed) clear();
   attach(name, sample(file, name));
+  if (typed) return $("question").focus();
   $("question").value = question;
   $("ask-form").requestSubmit();
 });

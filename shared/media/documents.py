@@ -105,15 +105,16 @@ class DocumentRenderer:
                     room -= 1
                     yield picture
 
-    def first_page(self, document: Document, data: bytes) -> tuple[Sequence[int], tuple[Image, ...]]:
+    def first_page(
+        self, document: Document, data: bytes, most: int | None = None
+    ) -> tuple[Sequence[int], tuple[Image, ...]]:
         """The pages that are asked about, and the first that can be rendered, if one of the first few can.
 
-        Raises as `pictures`.
+        Raises as `pictures`, and where they are more than `most`.
         """
         with self.opened(data, document.param) as pages:
             numbers = selected(document.pages, pages.count, document.param)
-            most = self._settings.documents.max_pages
-            if len(numbers) > most:
+            if most is not None and len(numbers) > most:
                 reason = f"{len(numbers)} pages are asked about, and a job takes {most}"
                 advice = "(SIGHTLINE_DOCUMENTS__MAX_PAGES); name fewer in `pages`"
                 raise DOCUMENT.invalid(f"{reason} {advice}", document.param)

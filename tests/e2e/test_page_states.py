@@ -141,12 +141,15 @@ def test_nothing_is_said_to_be_missing_before_it_was_looked_for(page: Page, api:
 
 
 def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: Api) -> None:
-    line = {"custom_id": "", "method": "POST", "url": "/v1/chat/completions"}
-    body = {"model": ECHO, "messages": [{"role": "user", "content": "of a batch"}]}
-    lines = "\n".join(json.dumps(line | {"custom_id": str(n), "body": body}) for n in range(3))
-    upload = api.post("/v1/files", files={"file": ("a.jsonl", lines)}, data={"purpose": "batch"}).json()
-    asked = {"input_file_id": upload["id"], "endpoint": line["url"], "completion_window": "24h"}
-    api.post("/v1/batches", json=asked)
+    def new_batch(text: str) -> str:
+        line = {"custom_id": "", "method": "POST", "url": "/v1/chat/completions"}
+        body = {"model": ECHO, "messages": [{"role": "user", "content": text}]}
+        lines = "\n".join(json.dumps(line | {"custom_id": str(n), "body": body}) for n in range(3))
+        upload = api.post("/v1/files", files={"file": ("a.jsonl", lines)}, data={"purpose": "batch"}).json()
+        asked = {"input_file_id": upload["id"], "endpoint": line["url"], "completion_window": "24h"}
+        return str(api.post("/v1/batches", json=asked).json()["id"])
+
+    new_batch("of a batch")
     mapped = {"priority": "batch", "metadata": {"map": f"{uuid4().hex}/4"}}
     for n in range(2):
         api.ended(api.submit(model=ECHO, input={"prompt": f"of a map {n}"}, **mapped))
@@ -160,12 +163,18 @@ def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: A
         expect(page.locator(f'.job-row[data-job="{last}"]')).to_have_count(0)
         assert violations(page) == []
         row.locator("input").check()
-        page.click("[data-do=cancel-chosen]")
-        stopped = "Map of 4 questions, 2 done, 1 cancelled, 1 to go"
-        row = page.locator(".job-row[data-status=queued]", has_text=stopped)
-        expect(row.locator(".spent")).to_have_text("75%")
         row.locator("button").click()
-        expect(page.locator(f'.job-row[data-job="{last}"]')).to_be_visible()
+        page.check(f'.job-row[data-job="{last}"] input')
+        whole = new_batch("of a batch that is cancelled")
+        page.locator(".job-row[data-status=queued]", has_text="Batch of 3").locator("input").check()
+        expect(page.locator("[data-do=cancel-chosen]")).to_have_text("Cancel 2")
+        page.click("[data-do=cancel-chosen]")
+        row = page.locator(".job-row", has_text="Map of 4 questions, 2 done, 1 cancelled")
+        expect(row.locator(".state")).to_have_text("Stopped or done")
+        expect(row.locator(".spent")).to_have_text("75%")
+        row = page.locator(".job-row[data-status=cancelled]", has_text="Batch of 3 questions")
+        expect(row.locator(".spent")).to_have_text("0%")
+        until(lambda: api.get(f"/v1/batches/{whole}").json()["status"] == "cancelled")
 
 
 def test_an_empty_status_says_that_there_is_none(page: Page) -> None:
