@@ -31,7 +31,8 @@ FileArguments = Annotated[
     ),
 ]
 Files = Annotated[
-    list[str] | None, Option("--file", metavar="FILE|URL", help="the same as an option; may be repeated")
+    list[str] | None,
+    Option("--file", "--picture", metavar="FILE|URL", help="the same as an option; may be repeated"),
 ]
 MaxTokens = Annotated[int | None, Option(min=-1, help="maximum length of the answer; -1 = what fits")]
 Model = Annotated[str | None, Option(help="id of the model (default: the first one served)")]
