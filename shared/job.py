@@ -148,11 +148,11 @@ class JobView:
     `run_id` is None while inputs are fetched. `cache` is None until the job is admitted. `last_event` is the
     id of the newest event its stream holds. `model_failed` is why the model that it waits for cannot be
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
-    one retries, `response` (JSON) what it shows as one of OpenAI's responses, None where it is none. A job
-    that is not `stored` is forgotten once its end was told. `read_ms` is when the store was read, by its own
-    clock, None where the job has ended. `question` is None where it is no longer kept, or nothing is to be;
-    `answer` is the beginning of an answer whose `result` was not read, or of what a stopped job published.
-    `bytes` is the size of its record.
+    one retries, `batch` the one that it is a line of, `response` (JSON) what it shows as one of OpenAI's
+    responses. A job that is not `stored` is forgotten once its end was told. `read_ms` is when the store was
+    read, by its own clock, None where the job has ended. `question` is None where it is no longer kept, or
+    nothing is to be; `answer` is the beginning of an answer whose `result` was not read, or of what a stopped
+    job published. `bytes` is the size of its record.
     """
 
     id: str
@@ -179,6 +179,7 @@ class JobView:
     finish_by_ms: int | None = None
     schedule_at_ms: int | None = None
     retry_of: str | None = None
+    batch: str | None = None
     response: str | None = None
     stored: bool = True
     last_event: int = 0

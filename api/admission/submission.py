@@ -82,7 +82,7 @@ class Schedule:
 @value_object
 class Origin:
     """Where a job comes from: the HTTP call (for logs and webhooks), the job that it retries, a batch, or an
-    OpenAI response, whose outline is JSON. The job of a batch's line has the id `line`; the batch needs its
+    OpenAI response, whose outline is JSON. The job of a `batch`'s line has the id `line`; the batch needs its
     answer until `line_till` (Unix ms).
     """
 
@@ -90,6 +90,7 @@ class Origin:
     retry_of: str | None = None
     line: str | None = None
     line_till: int = 0
+    batch: str | None = None
     response: str | None = None
 
 
@@ -322,6 +323,7 @@ class Submission:
             webhook=terms.webhook,
             quiet=terms.synchronous or origin.line is not None or not stored,
             line=origin.line_till if origin.line else None,
+            batch=origin.batch,
             stored=stored,
             retain_s=self._retain_s(terms),
             request_id=origin.request_id or None,

@@ -145,7 +145,9 @@ class LineIntake:
         return Terms(
             caller=Caller(batch.caller, batch.max_queued, batch.retain_s),
             schedule=Schedule("batch", times),
-            origin=Origin(line=job, line_till=self._lease.line_till, response=question.response),
+            origin=Origin(
+                line=job, line_till=self._lease.line_till, batch=batch.id, response=question.response
+            ),
             metadata=question.metadata,
         )
 

@@ -11,11 +11,10 @@ import { is_open, number, plural, short, STATUSES } from "./words.js";
 const OVER = ["completed", "failed", "expired", "cancelled"]; // how a batch ends
 const COUNTED = 5; // maps whose jobs are counted at each look
 
-// A map names itself in the metadata of its jobs; a batch gives its own end to those of its lines.
-function key_of({ pages, model, priority, metadata, start_by, finish_by }) {
-  if (pages || priority !== "batch") return null;
-  if (metadata.map) return `map ${model} ${metadata.map}`;
-  return start_by && start_by === finish_by ? `batch ${start_by}` : null;
+// A map names itself in the metadata of its jobs.
+function key_of({ pages, model, metadata, batch }) {
+  if (pages) return null;
+  return metadata.map ? `map ${model} ${metadata.map}` : (batch ?? null);
 }
 
 // What is looked for is shown job by job.
@@ -35,11 +34,10 @@ export function grouped(rows) {
     const member = state.jobs.opened.has(key) ? [job] : [];
     if (seen.has(key)) return member;
     seen.add(key);
-    const fitting = state.jobs.batches.filter(({ expires_at }) => expires_at === Math.floor(job.start_by));
     // A job of pages has a row of its own.
-    if (fitting.length && fitting.every((it) => state.jobs.page_jobs.some(({ id }) => id === it.id))) return [];
-    // Of two that were made within a second nobody knows which this is.
-    return [group(key, jobs, fitting.length === 1 ? fitting[0] : null), ...member];
+    if (state.jobs.page_jobs.some(({ id }) => id === job.batch)) return [];
+    const batch = state.jobs.batches.find(({ id }) => id === job.batch);
+    return [group(key, jobs, batch), ...member];
   });
 }
 

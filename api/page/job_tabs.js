@@ -156,6 +156,7 @@ function details(job) {
     Metadata: metadata.join(", "),
     Computed: job.receipt && computed(job.receipt),
     "Retry of": job.retry_of,
+    Batch: job.batch,
     Created: clock(job.created_at),
     Ended: job.pages && job.ended_at && `${clock(job.ended_at)}, after ${seconds(job.ended_at - job.created_at)}`,
   };

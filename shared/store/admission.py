@@ -86,7 +86,7 @@ class JobTerms:
     `retry_of` is the job that this one retries, `response` (JSON) what it shows as one of OpenAI's responses.
     `max_queued_caller` overrides the setting of that name. The address guard gave `webhook` its host. The end
     of a `quiet` job is told to that webhook only, not to the caller's endpoints or log. The job of
-    a batch's `line` has a share of the queue, and is read by its batch until then (Unix ms), or for as long
+    a `batch`'s `line` has a share of the queue, and is read by its batch until then (Unix ms), or for as long
     as by others (0). `retain_s` overrides how long the settings keep the job and its answer. A job that is
     not `stored` is in no list, and `purge` forgets it once its end was told. `request_id` is that of the
     call, `trace` its place in a trace (a carrier of shared/telemetry/traces.py). By `call_id` a caller who
@@ -106,6 +106,7 @@ class JobTerms:
     webhook: Webhook | None = None
     quiet: bool = False
     line: int | None = None
+    batch: str | None = None
     retain_s: int | None = None
     stored: bool = True
     request_id: str | None = None
@@ -133,6 +134,7 @@ class JobTerms:
             "trace": self.trace,
             "call_id": self.call_id,
             "line": self.line,
+            "batch": self.batch,
             **vars(self.times),
         }
 

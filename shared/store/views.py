@@ -242,6 +242,7 @@ def _view(
         finish_by_ms=integer(job, "finish_by"),
         schedule_at_ms=integer(job, "schedule_at"),
         retry_of=job.get("retry_of"),
+        batch=job.get("batch"),
         response=job.get("response"),
         stored="unstored" not in job,
         last_event=int(job.get("last") or work.get("seq") or 0) + int(job.get("own", 0)),

@@ -165,14 +165,17 @@ def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: A
         row.locator("input").check()
         row.locator("button").click()
         page.check(f'.job-row[data-job="{last}"] input')
-        whole = new_batch("of a batch that is cancelled")
-        page.locator(".job-row[data-status=queued]", has_text="Batch of 3").locator("input").check()
+        whole, other = new_batch("of a batch that is cancelled"), new_batch("of one that goes on")
+        page.locator(f".job-row[data-key={whole}] input").check()
         expect(page.locator("[data-do=cancel-chosen]")).to_have_text("Cancel 2")
         page.click("[data-do=cancel-chosen]")
         row = page.locator(".job-row", has_text="Map of 4 questions, 2 done, 1 cancelled")
         expect(row.locator(".state")).to_have_text("Stopped or done")
         expect(row.locator(".spent")).to_have_text("75%")
-        until(lambda: api.get(f"/v1/batches/{whole}").json()["status"] == "cancelled")
+        cancelled = page.locator(f".job-row[data-key={whole}]", has_text="Batch of 3 questions, 0 done")
+        expect(cancelled.locator(".state")).to_have_text("Cancelled")
+        expect(cancelled.locator(".spent")).to_have_text("0%")
+        expect(page.locator(f".job-row[data-key={other}] .state")).to_have_text("Waiting")
 
 
 def test_an_empty_status_says_that_there_is_none(page: Page) -> None:

@@ -91,6 +91,7 @@ async def test_lines_are_ordinary_jobs_of_the_class_batch_and_are_answered_from_
             again = await ended(client, await begun(client, same))
         jobs = (await caller.get("/v1/jobs")).json()["data"]
     assert {job["priority"] for job in jobs} == {"batch"}
+    assert [job["batch"] for job in jobs] == [again.id] * 4 + [first.id] * 4
     assert {job["cache"] for job in jobs[:4]} == {"HIT"}
     assert {job["cache"] for job in jobs[4:]} <= {"MISS", "COALESCED", "HIT"}
     found = await content(client, first.output_file_id)

@@ -227,6 +227,7 @@ def test_a_batch_goes_on_where_it_stood(moved: Records) -> None:
     assert (known.get(1, ""), known[3], 5 in known) == ("", REFUSAL, False)
     lines = [moved.view(str(known.get(n, line_job_id(BATCH, n)))) for n in (2, 4)]
     assert [job.status for job in lines] == ["succeeded", "queued"]
+    assert {job.batch for job in lines} == {BATCH}
     # A batch of the first layout wrote rows in no order: those of all lines are still to be passed.
     assert write(moved, turn, *range(1 if 1 in known else 2, 6), completed=4, failed=1) == "written"
     assert now(moved).stage == "finalizing"

@@ -84,7 +84,7 @@ def submit(
     terms = {name: changes.pop(name) for name in TERMS & changes.keys()}
     job = ids.line_job_id(batch, number)
     placing = records.placing(question, **{"job": job, "priority": "batch"} | changes)
-    submitted = records.post(placing, line=line, quiet=True, **terms)
+    submitted = records.post(placing, line=line, batch=batch, quiet=True, **terms)
     return submitted.word if submitted.view is None else submitted.view.id
 
 

@@ -179,6 +179,7 @@ class Job(TypedDict):
     finish_by: NotRequired[float]
     schedule_at: NotRequired[float]
     retry_of: NotRequired[Annotated[str, Field(description="The job that this one tries again.")]]
+    batch: NotRequired[Annotated[str, Field(description="The batch, or job of pages, that it is a line of.")]]
     webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one.")]]
     store: NotRequired[
         Annotated[bool, Field(description="`false` where it is forgotten once its end was told.")]
@@ -287,6 +288,7 @@ def to_job(view: JobView) -> Job:
         "finish_by": seconds(view.finish_by_ms),
         "schedule_at": seconds(view.schedule_at_ms),
         "retry_of": view.retry_of,
+        "batch": view.batch,
         "webhook": view.hook and to_hook(view.hook),
         "store": None if view.stored else False,
     }

@@ -272,7 +272,7 @@ function Admission.begin_job()
   local job = create(a.job, { caller = a.caller, model = a.model, model_lane = a.lane, priority = a.priority,
     metadata = a.metadata or '{}', created = now, paths = a.paths, start_by = a.start_by, finish_by = a.finish_by,
     schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
-    line = a.line ~= 0 and a.line or nil,
+    line = a.line ~= 0 and a.line or nil, batch = a.batch,
     request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs, call_id = a.call_id,
     question = not a.unstored and a.question or nil, pictures = a.pictures })
   Webhooks.attach(job, a.hook or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' }))

@@ -334,7 +334,7 @@ end)
 local REPEAT_MS = 60000
 
 -- What beside its caller is in a record.
-local PRIVATE = { 'metadata', 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'hook' }
+local PRIVATE = { 'metadata', 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'batch', 'hook' }
 
 -- Forgets a job that others follow: its work goes on, or is still to be read.
 local function strip(job)

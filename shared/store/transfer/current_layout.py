@@ -1,6 +1,6 @@
 """Reads a store of this release's layout: a job that is computed holds what a run of `sl7:` did."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from shared.store.keys import INTAKE, PREFIX
@@ -18,6 +18,10 @@ class StoreReader(layout_sl7.StoreReader):
     of_job = tuple(TOLD.get(command, command) for command in OF_JOB)
     of_batch = tuple(TOLD.get(command, command) for command in OF_BATCH)
     of_run = (OF_RUN[0], ("HGETALL", ":answer"), *OF_RUN[1:])
+
+    def _order(self, batches: Collection[str]) -> tuple[list[str], list[str], dict[str, dict[int, str]]]:  # noqa: ARG002
+        """A batch finds its lines by their jobs' ids: they need no place of their own."""
+        return super()._order(())
 
     def _run_of(self, id: str, job: Fields) -> str:
         return str(job.get("leader") or (id if "state" in job and job.get("lane") != INTAKE else ""))

@@ -350,6 +350,7 @@ class StoreReader:
             hook=found.hook or None,
             quiet="quiet" in known,
             line=line,
+            batch=known.get("batch"),
             retain_s=known.get("retain_s"),
             stored="unstored" not in known,
             request_id=known.get("request_id"),

@@ -200,6 +200,7 @@ class JobLine(Frozen):
     hook: dict[str, str] | None = None
     quiet: bool = False
     line: Line | None = None
+    batch: str | None = None
     retain_s: int | None = None
     stored: bool = True
     request_id: str | None = None
