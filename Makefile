@@ -17,6 +17,7 @@ JS := tests/contract/js
 JS_STAMP := $(JS)/node_modules/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+CPU_BUILDS := $(shell grep -E '^torch(vision)?==' constraints.txt | sed 's/$$/+cpu/')
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 # Where a person's own pip installs is no matter of this environment. Indexes and proxies stay theirs.
@@ -72,15 +73,18 @@ $(VENV_STAMP): FORCE
 	  '(Debian: python3-venv).' >&2; exit 1; }; }
 
 # For Linux pip's index has a torch with gigabytes of CUDA, and some have the build for CPUs, too: without an NVIDIA GPU it
-# is taken from there, else from PyTorch's. Only torch itself: what it needs has its version in constraints.txt.
+# is taken from there, else from PyTorch's. What it needs has its version in constraints.txt. torchvision comes of the same
+# index, or not at all: beside a build for CPUs one for CUDA breaks every model.
 define install
 @[ "$$(uname)" != Linux ] || [ -e /proc/driver/nvidia ] || command -v nvidia-smi >/dev/null || \
   $(BIN)/python -c 'import sys; from importlib.metadata import version; \
   sys.exit(version("torch").partition("+")[0] != "$(TORCH)")' 2>/dev/null || \
-  $(PIP) install --no-deps 'torch==$(TORCH)+cpu' 2>/dev/null || \
-  $(PIP) install --no-deps 'torch==$(TORCH)+cpu' --index-url $(CPU_INDEX) --timeout 60 2>/dev/null || \
+  $(PIP) install --no-deps $(CPU_BUILDS) 2>/dev/null || $(PIP) install --no-deps $(firstword $(CPU_BUILDS)) 2>/dev/null || \
+  $(PIP) install --no-deps $(CPU_BUILDS) --index-url $(CPU_INDEX) --timeout 60 2>/dev/null || \
   echo 'torch for CPUs could not be fetched from $(CPU_INDEX): the usual one may bring gigabytes of CUDA'
-@$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
+@vision=; (cd $(VENV)/lib/python*/site-packages && [ -d torch-$(TORCH)+cpu.dist-info ] && [ ! -d torchvision ]) || \
+  vision=,processors; \
+  $(PIP) install -c constraints.txt -e ".[$(EXTRAS)$$vision]"
 endef
 
 $(RUN_STAMP): EXTRAS := worker,local
