@@ -49,6 +49,7 @@ def talkative(page: Page) -> Iterator[Page]:
             "max_video_mb": 1,
             "max_video_s": 60,
             "max_video_frames": 8,
+            "max_document_mb": 1,
             "max_pictures": 2,
         }
         models["data"] = [one if one["id"] == TINY else one | limits for one in models["data"]]
@@ -62,7 +63,7 @@ def talkative(page: Page) -> Iterator[Page]:
 
 
 def test_of_a_document_its_first_page_its_pages_and_whether_they_fit_are_seen_before_it_is_asked_about(
-    talkative: Page, api: Api
+    talkative: Page,
 ) -> None:
     sent = posts(talkative)
     talkative.select_option("#model", ECHO)
@@ -92,10 +93,15 @@ def test_of_a_document_its_first_page_its_pages_and_whether_they_fit_are_seen_be
     talkative.keyboard.press("Escape")
     expect(talkative.locator("#viewer")).to_be_hidden()
     assert talkative.locator("#stage").is_hidden()
-    drop(talkative, "#question", pdf(NAMES[:1]), "removed.pdf", "application/pdf")
-    expect(talkative.locator("#attached img")).to_be_visible()
-    talkative.click("[data-do=detach]")
-    until(lambda: talkative.evaluate("1") and "removed.pdf" not in api.get("/v1/files").text)
+
+
+@pytest.mark.parametrize("by", ["[data-do=detach]", "[data-do=sample] >> nth=0"])
+def test_a_document_that_is_not_asked_about_is_removed_at_the_service(page: Page, api: Api, by: str) -> None:
+    drop(page, "#question", pdf(NAMES[:1]), "removed.pdf", "application/pdf")
+    expect(page.locator("#attached img")).to_be_visible()
+    assert "removed.pdf" in api.get("/v1/files").text
+    page.click(by)
+    until(lambda: page.evaluate("1") and "removed.pdf" not in api.get("/v1/files").text)
 
 
 def test_a_document_that_was_refused_is_asked_page_by_page_by_a_click(page: Page) -> None:
@@ -164,20 +170,21 @@ def test_a_video_is_asked_about_where_the_model_takes_it(talkative: Page) -> Non
         (TINY, ["clip.mp4"], "tiny takes no videos. Choose another model, or remove clip.mp4."),
         (ECHO, ["one.mp4", "two.webm"], "echo takes 1 video at once."),
         (ECHO, ["large.mov"], "large.mov is larger than 1 MB, the most for a video."),
+        (ECHO, ["large.pdf"], "large.pdf is larger than 1 MB, the most for a document."),
     ],
-    ids=["no videos", "too many", "too large"],
+    ids=["no videos", "too many", "too large", "document too large"],
 )
 def test_what_a_model_does_not_take_is_said_before_and_not_sent(
     talkative: Page, model: str, files: list[str], words: str
 ) -> None:
-    sent = posts(talkative)
+    sent, uploaded = posts(talkative), posts(talkative, "/v1/files")
     talkative.select_option("#model", model)
     for name in files:
         drop(talkative, "#question", b"0" * (MB + 1 if "large" in name else 9), name, "")
     expect(talkative.locator("#forecast")).to_have_text(words)
     ask(talkative, model, "what happens")
     expect(talkative.locator("#ask-note")).to_have_text(words)
-    assert sent == []
+    assert (sent, uploaded) == ([], [])
 
 
 def test_an_open_job_names_a_sound_that_it_was_asked_about(page: Page, api: Api) -> None:

@@ -97,6 +97,14 @@ def test_a_sample_on_its_way_is_asked_about_even_at_once(page: Page) -> None:
     assert page.evaluate(ASKED) in sent[0]
 
 
+def test_a_sample_does_not_write_over_a_question(page: Page) -> None:
+    page.fill("#question", "Mine?")
+    page.click("#samples button >> nth=0")
+    expect(page.locator("#attached img")).to_be_visible()
+    expect(page.locator("#question")).to_have_value("Mine?")
+    expect(page.locator(".turn")).to_have_count(0)
+
+
 def test_a_drop_anywhere_does_not_leave_the_page(page: Page) -> None:
     view(page, "jobs")
     assert drop(page, "#view-jobs", PICTURE, "mine.png", "image/png")

@@ -43,6 +43,7 @@ def refusal(reply: httpx.Response) -> tuple[int, str, str]:
     return reply.status_code, problem["code"], problem["param"]
 
 
+@pytest.mark.parametrize("deployment", [{"documents": {"max_pages": 2}}], indirect=True)
 async def test_of_a_document_the_first_page_and_their_number_are_seen_before_it_is_asked_about(
     deployment: Deployment,
 ) -> None:
