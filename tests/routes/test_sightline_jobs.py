@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tests.support.app_server import listening
 from tests.support.clients import until_async
 from tests.support.documents import pdf
 from tests.support.patience import PATIENCE_S
+from tests.support.service import ROOT
 from worker.engines.prompt.budget import fitting, too_long
 
 MODEL = "sightline/tiny"
@@ -134,6 +136,28 @@ async def test_each_page_of_a_document_is_asked_by_itself_and_read_in_order(
     await until_async(ended)
     code, out, err = await typed
     assert (code, out) == (Exit.OK, "Page 2\nOf 1.\n\nPage 3\nOf 1.\n\n\n"), err
+
+
+@pytest.mark.usefixtures("quick_batches")
+async def test_ctrl_c_cancels_all_pages_of_a_document(terminal: Terminal, tmp_path: Path) -> None:
+    file, worker = tmp_path / "a.pdf", terminal.deployment.worker
+    file.write_bytes(pdf(["one", "two", "three"]))
+    words = ("ask", "What?", str(file), "--per-page", "--url", terminal.url)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sightline", *words, stdout=-1, stderr=-1, cwd=ROOT
+    )
+
+    async def follows() -> bool:
+        return not worker.idle()
+
+    await until_async(follows)
+    worker.succeed(worker.take(), "Page one.")
+    assert child.stdout is not None
+    await child.stdout.readuntil(b"Page one.")
+    child.send_signal(signal.SIGINT)
+    await child.communicate()
+    _, out, _ = await terminal.type("batches", "list", "--json")
+    assert (child.returncode, json.loads(out)["data"][0]["cancelling_at"] is None) == (130, False)
 
 
 async def test_a_document_that_does_not_fit_is_refused_with_what_to_type(
