@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import httpx
@@ -15,7 +16,7 @@ from sightline.progress import PlaceBar
 from sightline.service_client import called, client_of, fetched
 from sightline.terminal import moment_if_any, note, plain, show, show_facts, show_json, show_table, span
 
-COLUMNS = ("ID", "STATUS", "MODEL", "AGE", "DETAIL")
+COLUMNS = ("ID", "STATUS", "MODEL", "AGE", "DETAIL", "QUESTION")
 TIMES = ("started_at", "ended_at", "schedule_at", "start_by", "finish_by")
 EXAMPLES = """\
 examples:
@@ -47,8 +48,8 @@ def _list(
 ) -> None:
     """List jobs, newest first.
 
-    Shows id, status, model, age, and why a job waits or how it ended. A time is in Unix seconds or like
-    2026-01-31T12:00:00Z.
+    Shows id, status, model, age, why a job waits or how it ended, a map's row and the question. A time is in
+    Unix seconds or like 2026-01-31T12:00:00Z.
     """
     with client_of(url) as client:
         found = page(
@@ -158,7 +159,15 @@ def failure(error: dict[str, Any]) -> str:
 
 
 def _row(job: Job) -> tuple[str, ...]:
-    return job["id"], job["status"], job["model"], span(time.time() - job["created_at"]), detail(job)
+    age = span(time.time() - job["created_at"])
+    return job["id"], job["status"], job["model"], age, detail(job), _question(job)
+
+
+def _question(job: Job) -> str:
+    """A map's row and the question, in what a terminal leaves beside the other columns."""
+    words = [job["metadata"].get("row", ""), *(job.get("question") or {"text": ""})["text"].split()]
+    text, most = " ".join(words).strip(), max(get_terminal_size((130, 24)).columns - 90, 20)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _waiting(job: Job) -> str:

@@ -91,10 +91,11 @@ class Question:
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         job = {"model": self.model, **_asked(self.text(row), row.medium)}
         # By it the page shows the jobs of a map as one. No question is in it: metadata is kept longer.
+        metadata = {"map": f"{self.digest[:16]}/{rows}", "row": row.name}
         job |= {
             "parameters": parameters,
             "priority": "batch",
-            "metadata": {"map": f"{self.digest[:16]}/{rows}"},
+            "metadata": {name: value for name, value in metadata.items() if value},
         }
         try:
             return json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()

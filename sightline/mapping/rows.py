@@ -15,6 +15,9 @@ from sightline.mapping.media import START, Medium, RowError, check_size, kind_of
 
 SCHEMES = ("s3://", "gs://", "az://")
 FILE, PAGE = "file", "page"
+NAMES = ("id", "image", "picture", "file_name", "path", FILE, "url")
+"""Columns that name a row, if it has them; others may hold what is asked."""
+LONGEST_NAME = 500
 """Columns of a folder, glob or bucket: where in it the file lies, and the document's page."""
 HEAD = 256
 """First rows that say which columns there are: lines of JSON may each have others."""
@@ -33,6 +36,15 @@ class Row:
     medium: Medium | None = None
     fault: RowError | None = None
     path: Path | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What people know it by, from its columns alone; "" where they are longer: pictures as text are."""
+        names = [str(it) for it in map(self.columns.get, NAMES) if isinstance(it, str | int)]
+        # A URL's query may be a secret, and metadata is kept longer than what was asked.
+        names = [it.partition("?")[0] if "://" in it else it for it in names]
+        name = next((it for it in names if 0 < len(it) <= LONGEST_NAME), "")
+        return f"{name} {PAGE} {page}" if (page := self.columns.get(PAGE)) and FILE in self.columns else name
 
 
 @dataclass(frozen=True)

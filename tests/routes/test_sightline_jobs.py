@@ -70,10 +70,11 @@ async def test_jobs_are_listed_newest_first_with_what_each_waits_for(terminal: T
     lines = out.splitlines()
 
     assert (code, err) == (Exit.OK, "")
-    assert lines[0].split() == ["ID", "STATUS", "MODEL", "AGE", "DETAIL"]
+    assert lines[0].split() == ["ID", "STATUS", "MODEL", "AGE", "DETAIL", "QUESTION"]
     assert [line.split()[0] for line in lines[1:]] == [waiting, done]
     assert "busy, 0 ahead" in lines[1]
-    assert lines[2].endswith("invalid_image")
+    assert "invalid_image" in lines[2]
+    assert [line.split()[-1] for line in lines[1:]] == ["Second?", "First?"]
 
 
 async def test_a_page_ends_with_how_to_ask_for_the_next(terminal: Terminal) -> None:

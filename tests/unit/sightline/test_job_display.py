@@ -20,6 +20,7 @@ NOW = 1_700_000_060.0
 @pytest.fixture(autouse=True)
 def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 Lines = Callable[..., list[str]]
@@ -44,13 +45,18 @@ def to_job(view: JobView) -> dict[str, Any]:
 def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended(lines: Lines) -> None:
     rows = [to_job(view) for view in (QUEUED, succeeded(), failed(), succeeded(cache="HIT"))]
     rows[1]["model"] = "a/much-longer-name"
+    rows[2]["metadata"] = {"map": "0f/3", "row": "scan.pdf page 2"}
+    rows[2]["question"] = {"text": "Which of " * 9, "pictures": 1}
+    del rows[3]["question"]
 
-    assert lines(show_page, {"data": rows, "next": None}) == [
-        "ID                                    STATUS     MODEL               AGE  DETAIL",
-        f"{QUEUED.id}  queued     org/model           59s  busy, 3 ahead, starts in 1.5s",
-        f"{QUEUED.id}  succeeded  a/much-longer-name  59s  after 0.6s",
-        f"{QUEUED.id}  failed     org/model           59s  invalid_image",
-        f"{QUEUED.id}  succeeded  org/model           59s  from the cache",
+    shown = lines(show_page, {"data": rows, "next": None})
+    assert {line[:38] for line in shown} == {f"{'ID':38}", f"{QUEUED.id}  "}
+    assert [line[38:] for line in shown] == [
+        "STATUS     MODEL               AGE  DETAIL                         QUESTION",
+        "queued     org/model           59s  busy, 3 ahead, starts in 1.5s  Which?",
+        "succeeded  a/much-longer-name  59s  after 0.6s                     Which?",
+        "failed     org/model           59s  invalid_image                  scan.pdf page 2 Whi…",
+        "succeeded  org/model           59s  from the cache",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 from pyarrow import parquet
 
 from sightline.exits import CommandError
+from sightline.mapping.question import Question
 from sightline.mapping.rows import source
 from tests.support.pictures import picture
+
+QUESTION = Question("What?", "org/model")
 
 
 def faults(table: Path, column: str | None = None) -> list[str]:
@@ -121,3 +125,25 @@ def test_a_damaged_data_set_is_one_sentence(tmp_path: Path, name: str, text: str
     (tmp_path / name).write_text(text)
     with pytest.raises(CommandError, match=r"cannot be read|does not say which"):
         source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("cells", "name"),
+    [
+        ({"text": "A question.", "id": 7, "image": "a.png"}, "7"),
+        (
+            {"text": "A question.", "image": "https://example.org/a.png?key=secret"},
+            "https://example.org/a.png",
+        ),
+        ({"image": "x" * 501, "url": "a.png"}, "a.png"),
+        ({"text": "A question."}, None),
+    ],
+)
+def test_a_job_has_its_rows_name_and_nothing_that_metadata_must_not_keep(
+    tmp_path: Path, cells: dict[str, Any], name: str | None
+) -> None:
+    table = tmp_path / "rows.jsonl"
+    table.write_text(json.dumps(cells))
+    [row] = source(str(table)).rows()
+    job = json.loads(QUESTION.body(replace(row, medium=None), 3))
+    assert job["metadata"] == {"map": f"{QUESTION.digest[:16]}/3"} | ({"row": name} if name else {})
