@@ -69,8 +69,8 @@ def _ask(
     """Ask a question, about pictures, documents, sounds, videos or without, and print the answer as it comes.
 
     Without a question a conversation starts, where each question is sent with all before it. If standard
-    input is no terminal, it is read as the question. A document's pages are asked about together, as far as
-    the model can; of many documents `sightline map` asks about each page.
+    input is no terminal, it is read as the question. A document's pages are asked about together: where they
+    do not fit, it says what to type. Of many documents `sightline map` asks about each page.
     """
     if question is None and not (interactive or sys.stdin.isatty()):
         question = _read(sys.stdin.read).strip()

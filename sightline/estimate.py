@@ -43,13 +43,15 @@ def _estimate(
 
 
 def _facts(forecast: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-    tokens, refusal, cost = forecast["tokens"], forecast.get("refusal"), forecast["cost"]
+    tokens, refusal = forecast["tokens"], forecast.get("refusal")
     waits = forecast.get("waiting_reason")
-    yield "outcome", forecast["outcome"] + (f" ({waits}, {forecast['ahead']} ahead)" if waits else "")
+    # How busy it is, the estimate says: a row may be free.
+    reason = f" ({waits}, {forecast['ahead']} ahead)".replace("busy, ", "") if waits else ""
+    yield "outcome", forecast["outcome"] + reason
     yield "refusal", refusal and f"{refusal['code']}: {refusal['detail']}"
     yield "model", forecast["model"]
     yield "estimate", expected(forecast.get("estimate"))
     known = tokens["prompt"] is not None
     prompt = f"{tokens['prompt']} in, {tokens['image']} of pictures" if known else "not known yet"
-    yield "tokens", f"{prompt}; at most {tokens['answer_at_most']} out ({tokens['basis']})"
-    yield "cost", f"{cost['places']} in the queue, {cost['turn']} answer tokens"
+    yield "tokens", f"{prompt} ({tokens['basis']})"
+    yield "answer", f"at most {tokens['answer_at_most']} tokens"

@@ -105,7 +105,8 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
             emit(event.data["text"])
             printed += len(event.data["text"])
         elif event.name == "page":
-            emit(_page(event.data["row"]))
+            emit("\n\n" * bool(printed) + (page := _page(event.data["row"])))
+            printed += len(page)
         elif event.name == "requeued":
             note(f"waits for its next attempt: {event.data['reason']}")
         elif event.last:
@@ -120,7 +121,7 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
 def _page(row: dict[str, Any]) -> str:
     """How a page of a job of pages ended."""
     said = f"\n{row['text']}" if "text" in row else f" failed: {row['error']['message']}"
-    return f"Page {row['page']}{said}\n\n"
+    return f"Page {row['page']}{said}"
 
 
 def _reason(event: ServerSentEvent) -> str:

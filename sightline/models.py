@@ -35,8 +35,7 @@ app = commands("List, add, pause, resume, drain and remove models.", EXAMPLES)
 @app.command("list")
 def _list(url: Url = None, as_json: Json = False) -> None:
     """List the served models and their state."""
-    fleet = called(url, "GET", "/v1/admin/fleet")
-    show(fleet, as_json, lambda _: show_table(COLUMNS, map(_row, fleet["models"])))
+    show(called(url, "GET", "/v1/admin/fleet"), as_json, show_fleet)
 
 
 @app.command("add")
@@ -75,6 +74,13 @@ def _remove(model: Model, url: Url = None, as_json: Json = False) -> None:
     show({"id": model, "removed": True}, as_json, lambda _: print(sentence))
 
 
+def show_fleet(fleet: dict[str, Any]) -> None:
+    show_table(COLUMNS, map(_row, fleet["models"]))
+    for it in fleet["models"]:
+        if it["reason"]:
+            print(plain(f"\n{it['model']} cannot be loaded: {it['reason']}"))
+
+
 def _show_added(model: dict[str, Any]) -> None:
     print(f"{plain(model['id'])} is served as soon as a worker has loaded it (sightline run starts one)")
 
@@ -102,7 +108,8 @@ def standing(it: dict[str, Any]) -> str:
 def residency(it: dict[str, Any]) -> str:
     """Since when the model is loaded or not, how long until it is, and why it was unloaded."""
     about = it["state"] in ("loading", "cold") and f"about {span(it['estimated_time'])}"
-    facts = (it["since"] and f"since {moment(it['since'])}", about, it["reason"])
+    why = it["state"] != "failed" and it["reason"]
+    facts = (it["since"] and f"since {moment(it['since'])}", about, why)
     words = ", ".join(fact for fact in facts if fact)
     return f"{it['state']} ({words})" if words else str(it["state"])
 

@@ -55,7 +55,7 @@ def _check_workers(row: Row) -> Check:
     workers: list[dict[str, Any]] = row["workers"]
     ready = [worker for worker in workers if worker["state"] == "ready"]
     if row["state"] == "failed":
-        fix = "correct the models file or the model's folder; the worker's log has the traceback"
+        fix = "correct the model's folder or entry: in the models file, or by sightline models remove and add"
         return problem(about, f"the model cannot be loaded: {row['reason']}", fix)
     if row["state"] == "cold":
         return ok(about, f"none: a node loads the model when it is asked for; {waiting} wait")

@@ -147,7 +147,7 @@ def _show_forecast(facts: dict[str, Any]) -> None:
         yield "rows", str(facts["rows"])
         yield "model", facts["model"]
         yield "tokens", "not known yet" if tokens is None else f"about {tokens} in"
-        yield "answers", f"at most {facts['tokens_out_at_most']} tokens"
+        yield "answers", f"at most {facts['tokens_out_at_most']} tokens in all"
         yield "time", f"{span(time[0])} to {span(time[1])}" if time else "not known yet"
         for failure in facts["failures"]:
             yield "failure", failure
@@ -172,7 +172,7 @@ def _lines() -> Callable[[Progress], None]:
 def _words(progress: Progress) -> str:
     words = [f"{progress.failed} failed"]
     if progress.kept:
-        words += [f"{progress.kept} from before"]
+        words += [f"{progress.kept} already written"]
     return ", ".join(words + [progress.waits] * bool(progress.waits))
 
 

@@ -31,7 +31,7 @@ WINDOW = 32
 
 @dataclass
 class Progress:
-    """`kept` of the rows `done` were answered by an earlier start."""
+    """`kept` of the rows `done` were in the journal at the start."""
 
     total: int
     done: int = 0

@@ -136,7 +136,7 @@ def check_port(port: int) -> None:
         raise CommandError(
             Exit.PORT,
             f"Port {port} cannot be used: {os.strerror(error.errno or 0)}; choose another "
-            "(make run PORT=8080, sightline run --port 8080).",
+            "(make run PORT=8080, sightline run --port 8080; a second service with DATA=more, --data more).",
         ) from None
 
 

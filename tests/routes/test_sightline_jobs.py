@@ -112,8 +112,8 @@ async def test_what_would_become_of_a_question_is_said_before_it_is_asked(termin
     lost = await terminal.type("estimate", "What is this?", "--file", "none.png")
 
     assert code == Exit.OK
-    assert out.splitlines()[0] == "outcome   queued (busy, 0 ahead)"
-    assert "at most 9 out (guess)" in out
+    assert out.splitlines()[0] == "outcome   queued (0 ahead)"
+    assert "answer    at most 9 tokens" in out
     assert json.loads(raw)["outcome"] == "queued"
     assert lost[0] == Exit.USAGE
     assert json.loads((await terminal.type("jobs", "list", "--json"))[1])["data"] == []
@@ -136,7 +136,7 @@ async def test_each_page_of_a_document_is_asked_by_itself_and_read_in_order(
 
     await until_async(ended)
     code, out, err = await typed
-    assert (code, out) == (Exit.OK, "Page 2\nOf 1.\n\nPage 3\nOf 1.\n\n\n"), err
+    assert (code, out) == (Exit.OK, "Page 2\nOf 1.\n\nPage 3\nOf 1.\n"), err
 
 
 @pytest.mark.usefixtures("quick_batches")
