@@ -40,7 +40,9 @@ class Row:
     @property
     def name(self) -> str:
         """What people know it by, from its columns alone; "" where they are longer: pictures as text are."""
-        names = [str(it) for it in map(self.columns.get, NAMES) if isinstance(it, str | int)]
+        cells = [it for it in map(self.columns.get, NAMES) if isinstance(it, str | int)]
+        # Half a character in a name must not keep the row from being asked.
+        names = [str(it).encode(errors="replace").decode() for it in cells]
         # A URL's query may be a secret, and metadata is kept longer than what was asked.
         names = [it.partition("?")[0] if "://" in it else it for it in names]
         name = next((it for it in names if 0 < len(it) <= LONGEST_NAME), "")

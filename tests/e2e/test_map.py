@@ -98,6 +98,8 @@ def test_a_second_start_asks_only_what_is_new(service: Service, api: Api, tmp_pa
     assert (second.rows, second.answered) == (5, 5)
     assert second.input != first.input
     assert len(jobs(api, ECHO) - before) == 1
+    found = api.get("/v1/jobs", params={"metadata": "row=9.png"}).json()["data"]
+    assert {job["id"] for job in found} == jobs(api, ECHO) - before
     # The service knows four of these rows as those of a smaller map.
     other = map_rows_sync(QUESTION, str(input), tmp_path / "other.jsonl", **options)
     assert (other.answered, other.failed) == (5, 0)

@@ -131,6 +131,7 @@ def test_a_damaged_data_set_is_one_sentence(tmp_path: Path, name: str, text: str
     ("cells", "name"),
     [
         ({"text": "A question.", "id": 7, "image": "a.png"}, "7"),
+        ({"text": "A question.", "id": "a\ud800"}, "a?"),
         (
             {"text": "A question.", "image": "https://example.org/a.png?key=secret"},
             "https://example.org/a.png",
