@@ -9,6 +9,7 @@ import { no_courier, standing, sum_rows, waiting, wrong } from "./fleet.js";
 import { keep_key } from "./wire.js";
 
 const VIEWS = { ask: "Ask", jobs: "Jobs", operations: "Operations", keys: "Keys", webhooks: "Webhooks" };
+const DOCUMENTATION = "https://github.com/sightline-vlm/sightline/blob/HEAD/docs/README.md";
 
 export function set_up(key_changed) {
   window.addEventListener("hashchange", route);
@@ -49,6 +50,7 @@ function paint() {
   settle($("pulse"), Object.entries(state.standings).map(model));
   settle(
     $("foot-links"),
+    make("a", { href: DOCUMENTATION, target: "_blank", rel: "noopener" }, "Docs"),
     make("a", { href: "docs" }, "API"),
     make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change the key" : "Use a key"),
     button(

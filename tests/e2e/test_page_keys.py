@@ -140,6 +140,16 @@ def test_a_revoked_key_locks_the_page_that_is_open_and_stays_refused(locked: Pag
     assert all("revoked" in note for note in locked.evaluate("window.seen"))
 
 
+def test_models_that_a_quota_kept_back_are_read_again_and_until_then_it_is_said_why(page: Page) -> None:
+    page.clock.install()
+    answered(page, "**/v1/models", (429, {"retry-after": "58"}, '{"detail": "Two requests a minute."}'))
+    page.reload()
+    expect(page.locator("#forecast")).to_have_text("Two requests a minute. Try again in 58 s.")
+    page.clock.run_for(60_000)
+    expect(page.locator("#model option")).not_to_have_count(0)
+    expect(page.locator("#forecast")).not_to_contain_text("Two requests")
+
+
 def test_a_key_that_may_not_read_is_told_so_before_it_asks(locked: Page, guarded: Api) -> None:
     type_key(locked, key_for(guarded, "submit"))
     expect(locked.locator("#forecast")).to_have_text("This API key lacks the scope `read`.")
