@@ -52,7 +52,7 @@ function paint() {
     $("foot-links"),
     make("a", { href: DOCUMENTATION, target: "_blank", rel: "noopener" }, "Docs"),
     make("a", { href: "docs" }, "API"),
-    make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change the key" : "Use a key"),
+    make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change key" : "Use a key"),
     button(
       "theme",
       { class: "ghost square small", title: `Colours: ${theme()}`, "aria-label": `Colours: ${theme()}. Change` },
