@@ -103,7 +103,6 @@ function unloadable(row) {
   const steps = [
     "Read the reason above and mend the model's entry or its files.",
     ["Check it: ", code("sightline doctor")],
-    "Start its worker again.",
   ];
   return trouble(`${short(row.model)} cannot be loaded`, [row.reason, stake(row)].filter(Boolean), steps, acts(row));
 }

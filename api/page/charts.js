@@ -29,6 +29,7 @@ export function chart({ from, step_s, models }) {
   const till = from + step_s * ((Object.values(models)[0]?.[metric].length ?? 1) - 1);
   const begin = till - step_s * (count - 1);
   const top = ceiling(Math.max(least, ...shown.map(peak)));
+  const sampled = Object.values(models).some(({ waiting }) => is_known(waiting));
   const now = ({ values }) => (values.at(-1) == null ? "–" : show(values.at(-1)));
   const label = shown.map((one) => `${short(one.model)} now ${now(one)}, at most ${show(peak(one))}`).join("; ");
   return make(
@@ -75,6 +76,8 @@ export function chart({ from, step_s, models }) {
         [0, 50, 100].map((y) => make("path", { class: "grid", d: `M0 ${y}H100` })),
         shown.map((one) => lines(one.values, top, color(one))),
       ),
+      !shown.some(({ values }) => is_known(values)) &&
+        make("p", { class: "muted" }, sampled ? "No values in this time" : "The first values come in ten seconds"),
       make("span", { class: "hair" }),
       make("span", { class: "tip" }),
     ),
@@ -94,6 +97,8 @@ export function chart({ from, step_s, models }) {
     ),
   );
 }
+
+const is_known = (values) => values.some((one) => one !== null);
 
 const choices = (name, all, chosen) =>
   make(

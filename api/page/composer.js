@@ -257,7 +257,7 @@ function held() {
 
 // Why nothing can be asked so. A key that may not see the models cannot read answers either.
 const refusal_reason = (request) =>
-  state.errors.models?.code === "insufficient_scope" ? state.errors.models.message : objection(request, chosen_model());
+  (!state.models && state.errors.models?.message) || objection(request, chosen_model());
 
 // What a conversation was asked of, or a job, once the models are known.
 function choose_model() {

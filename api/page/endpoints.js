@@ -54,7 +54,7 @@ export function set_up() {
     state.endpoints.opened = null;
     deliveries.forget();
   });
-  paints(paint, "endpoints");
+  paints(paint, "webhooks");
 }
 
 async function create(form) {
@@ -85,7 +85,7 @@ async function attempt(work) {
 
 function paint() {
   const error = state.errors.endpoints;
-  say($("endpoints-note"), error?.status && error.status !== 401 ? error.message : "");
+  say($("webhooks-note"), error?.status && error.status !== 401 ? error.message : "");
   const { list: all, secret, form_open, note } = state.endpoints;
   settle(
     $("endpoint-list"),
@@ -96,7 +96,7 @@ function paint() {
       all.map(card),
     ],
   );
-  settle($("endpoints-open"), all?.length > 0 && !form_open && opener());
+  settle($("webhooks-open"), all?.length > 0 && !form_open && opener());
 }
 
 const opener = () => button("endpoint-form", { class: "primary" }, "New webhook");

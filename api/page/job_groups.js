@@ -2,11 +2,11 @@
 
 import { action } from "./actions.js";
 import { button, icon, make } from "./dom.js";
-import { progress, tick, when } from "./job_row.js";
+import { progress, reason, tick, when } from "./job_row.js";
 import { changed, state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
 import { call } from "./wire.js";
-import { is_open, number, plural, short, STATUSES } from "./words.js";
+import { is_open, number, plural, PRIORITIES, short, STATUSES } from "./words.js";
 
 const OVER = ["completed", "failed", "expired", "cancelled"]; // how a batch ends
 const COUNTED = 5; // maps whose jobs are counted at each look
@@ -48,7 +48,8 @@ function group(key, jobs, batch) {
   const left = count.total - count.done - count.failed - count.cancelled;
   // What goes on may have questions that are no jobs yet.
   const goes_on = batch ? !OVER.includes(batch.status) : open.length > 0;
-  const runs = count.done > 0 ? batch || open.length : open.some(({ status }) => status === "running");
+  const begun = count.done > 0 && !reason(open[0]);
+  const runs = begun || open.some(({ status }) => status === "running");
   const whole = count.done || count.cancelled ? "succeeded" : "failed";
   // A map with nothing open and less than all its rows was stopped, or some rows made no job: nobody knows which.
   const ended = batch?.status === "cancelled" ? "cancelled" : !batch && left > 0 ? "over" : whole;
@@ -105,6 +106,7 @@ export function group_row(job, at) {
     is_open(job) && left > 0 && !count.more && `${number(left)} to go`,
   ];
   const [word, kind] = STATUSES[status] ?? ["Stopped or done", "idle"];
+  const why = status === "queued" && reason(members.find(is_open));
   const toggle = { "data-do": "toggle-group", "data-group": id };
   return make(
     "article",
@@ -122,8 +124,8 @@ export function group_row(job, at) {
       ),
       make("span", {}, facts.filter(Boolean).join(", ")),
     ),
-    make("span", { class: `state ${kind}` }, word),
-    make("span", { class: "by" }, short(job.model), make("small", {}, name)),
+    make("span", { class: `state ${kind}` }, make("span", {}, word, why && make("small", {}, why))),
+    make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
     // The service counts the newest thousand of a map.
     count.more && left
       ? make("span", { class: "spent" })

@@ -20,9 +20,11 @@ import {
 } from "./words.js";
 
 export function row(job, at) {
-  const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
+  // A map's number is its own business; what it asked about has a name.
+  const { map, row: name, ...others } = job.metadata;
+  const metadata = Object.entries(map ? others : job.metadata).map((pair) => pair.join("="));
   const pages = job.pages && `Page by page: ${number(pages_done(job))} of ${plural(job.pages.total, "page")}`;
-  const text = job.question?.text || metadata.join(", ") || job.id;
+  const text = [map && name, job.question?.text].filter(Boolean).join(" · ") || metadata.join(", ") || job.id;
   const answer = job.error?.message ?? pages ?? job.answer;
   const chosen = state.jobs.chosen.has(job.id);
   return make(
@@ -124,6 +126,11 @@ export function when(job) {
 function wait(job) {
   if (job.status !== "queued") return false;
   if (job.estimate) return [place(job), range(job.estimate)].map((words) => make("small", {}, words));
-  const reason = REASONS[job.waiting_reason];
-  return reason && make("small", {}, reason, job.schedule_at && ` ${clock(job.schedule_at)}`);
+  return reason(job) && make("small", {}, reason(job));
+}
+
+// Why it waits, where nobody knows for how long.
+export function reason({ status, estimate, waiting_reason, schedule_at } = {}) {
+  const words = status === "queued" && !estimate && REASONS[waiting_reason];
+  return words && `${words}${schedule_at ? ` ${clock(schedule_at)}` : ""}`;
 }

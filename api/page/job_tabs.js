@@ -149,7 +149,7 @@ function details(job) {
   return {
     Model: job.model,
     Priority: PRIORITIES[job.priority],
-    Cache: CACHE[job.cache],
+    Cache: job.result && CACHE[job.cache],
     Tokens: job.result && tokens(job.result.usage),
     Pictures: request?.pictures.map(pixels).join("; "),
     Parameters: parameters.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(", "),

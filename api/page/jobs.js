@@ -231,13 +231,12 @@ function paint() {
   const { rows, loaded, next, filter } = state.jobs;
   const error = state.errors.jobs;
   const shown = (state.jobs.shown = grouped(shown_jobs()));
-  const jobs = new Set(shown.flatMap((job) => (job.members ?? [job]).map(({ id }) => id))).size;
   say(
     $("jobs-note"),
     error?.status && error.status !== 401
       ? error.message
-      : loaded
-        ? `${plural(jobs, "job")}${next ? " so far; scroll for older ones" : ""}${unended()}`
+      : loaded && next
+        ? "Scroll for older ones"
         : "",
   );
   settle(
@@ -262,11 +261,6 @@ function paint() {
   if (!rows.length && next) read_older();
   settle($("bulk"), bulk());
 }
-
-const unended = () => {
-  const { queued = 0, running = 0 } = state.jobs.counts?.counts ?? {};
-  return queued + running ? ` · ${number(queued + running)} not ended` : "";
-};
 
 function columns() {
   const some = state.jobs.shown.filter(choosable);

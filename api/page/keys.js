@@ -105,8 +105,8 @@ function keys_off() {
       "ol",
       {},
       step(
-        "Stop the service. Start it with the command you started it with, and before it this admin key, made just now in your browser:",
-        code_box(make("b", {}, "Terminal"), `SIGHTLINE_API__ADMIN_KEY=${admin_key}`),
+        "Stop the service. In its terminal, set this admin key, made just now in your browser, then start the service again in this terminal:",
+        code_box(make("b", {}, "Terminal"), `export SIGHTLINE_API__ADMIN_KEY=${admin_key}`),
       ),
       step("Keep that key. This page then asks for it: ", button("copy", { "data-text": admin_key }, "Copy the key")),
       step("Come back here and create a key for each caller."),
@@ -214,9 +214,9 @@ const COLUMNS = {
   Permissions: { cell: ({ scopes }) => scopes.map((scope) => make("span", { class: "chip" }, scope)) },
   Quota: {
     cell: ({ requests_per_minute: requests, max_queued: jobs }) =>
-      [requests && `${number(requests)}/min`, jobs && `${number(jobs)} in line`].filter(Boolean).join(", ") || "–",
+      [requests && `${number(requests)} a minute`, jobs && `${number(jobs)} in line`].filter(Boolean).join(", ") || "–",
   },
-  Use: { field: "requests", cell: ({ requests: count }) => (count == null ? "–" : `${number(count)}/min`) },
+  Use: { field: "requests", cell: ({ requests: count }) => (count == null ? "–" : `${number(count)} in the last minute`) },
   "Last seen": { field: "last_seen_at", cell: ({ last_seen_at: at }) => (at ? ago(at) : "never") },
   Actions: { cell: (key) => make("span", { class: "end" }, !is_over(key) && acts(key)) },
 };

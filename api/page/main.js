@@ -24,7 +24,7 @@ const VIEWS = {
   jobs: [jobs.list, page_jobs.list],
   operations: operations.resources,
   keys: [keys.list],
-  endpoints: [endpoints.list, endpoints.deliveries],
+  webhooks: [endpoints.list, endpoints.deliveries],
   key: [],
 };
 const resources = [composer.models, fleet.fleet, fleet.readiness, jobs.open_jobs, ...Object.values(VIEWS).flat()];
@@ -114,7 +114,7 @@ async function follow() {
 
 // Speeds, webhook calls and the ends of batches change what is looked at without an event.
 const without_events = () =>
-  ["operations", "endpoints"].includes(state.view) || (state.view === "jobs" && page_jobs.some_open());
+  ["operations", "webhooks"].includes(state.view) || (state.view === "jobs" && page_jobs.some_open());
 
 // Ends the pause between two rounds: on a slow line a round that is under way goes on.
 const wake = () => nap.abort();

@@ -8,7 +8,8 @@ import { number, residency, short } from "./words.js";
 import { no_courier, standing, sum_rows, waiting, wrong } from "./fleet.js";
 import { keep_key } from "./wire.js";
 
-const VIEWS = { ask: "Ask", jobs: "Jobs", operations: "Operations", keys: "Keys", endpoints: "Webhooks" };
+const VIEWS = { ask: "Ask", jobs: "Jobs", operations: "Operations", keys: "Keys", webhooks: "Webhooks" };
+const DOCUMENTATION = "https://github.com/sightline-vlm/sightline/blob/HEAD/docs/README.md";
 
 export function set_up(key_changed) {
   window.addEventListener("hashchange", route);
@@ -49,8 +50,9 @@ function paint() {
   settle($("pulse"), Object.entries(state.standings).map(model));
   settle(
     $("foot-links"),
+    make("a", { href: DOCUMENTATION, target: "_blank", rel: "noopener" }, "Docs"),
     make("a", { href: "docs" }, "API"),
-    make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change the key" : "Use a key"),
+    make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change key" : "Use a key"),
     button(
       "theme",
       { class: "ghost square small", title: `Colours: ${theme()}`, "aria-label": `Colours: ${theme()}. Change` },

@@ -1,6 +1,7 @@
 // Calls to the service this page came from: plain requests, and one job's events as they come.
 
 import { state } from "./store.js";
+import { about } from "./words.js";
 
 const ANSWER_MS = 10_000;
 const SILENCE_MS = 30_000; // of a stream, which has a comment every ten seconds
@@ -19,10 +20,12 @@ export function keep_key(key) {
 class Refusal extends Error {
   constructor(status, body, headers) {
     const reason = body?.error?.message ?? body?.detail ?? body?.error ?? `The service answered ${status}.`;
-    super(typeof reason === "string" ? reason : JSON.stringify(reason));
+    const after_s = Number(headers?.get("retry-after")) || 0;
+    const when = status === 429 && after_s ? ` Try again in ${about(after_s)}.` : "";
+    super((typeof reason === "string" ? reason : JSON.stringify(reason)) + when);
     this.status = status;
     this.code = body?.code ?? body?.error?.code ?? "";
-    this.after_ms = 1000 * Number(headers?.get("retry-after")) || 0;
+    this.after_ms = 1000 * after_s;
     this.passing = status >= 500 || status === 408 || status === 429;
   }
 }

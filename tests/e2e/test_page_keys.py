@@ -68,7 +68,7 @@ def test_the_api_is_described_once_a_key_is_given(locked: Page, guarded: Api) ->
 def test_where_keys_are_off_it_is_said_how_to_turn_them_on(page: Page) -> None:
     view(page, "keys")
     expect(page.locator("#key-list li")).to_have_count(3)
-    command = re.compile("SIGHTLINE_API__ADMIN_KEY=[0-9a-f]{48}")
+    command = re.compile("^export SIGHTLINE_API__ADMIN_KEY=[0-9a-f]{48}")
     expect(page.locator("#key-list .code")).to_have_text(command)
     assert violations(page) == []
 
@@ -140,6 +140,16 @@ def test_a_revoked_key_locks_the_page_that_is_open_and_stays_refused(locked: Pag
     assert all("revoked" in note for note in locked.evaluate("window.seen"))
 
 
+def test_models_that_a_quota_kept_back_are_read_again_and_until_then_it_is_said_why(page: Page) -> None:
+    page.clock.install()
+    answered(page, "**/v1/models", (429, {"retry-after": "58"}, '{"detail": "Two requests a minute."}'))
+    page.reload()
+    expect(page.locator("#forecast")).to_have_text("Two requests a minute. Try again in 58 s.")
+    page.clock.run_for(60_000)
+    expect(page.locator("#model option")).not_to_have_count(0)
+    expect(page.locator("#forecast")).not_to_contain_text("Two requests")
+
+
 def test_a_key_that_may_not_read_is_told_so_before_it_asks(locked: Page, guarded: Api) -> None:
     type_key(locked, key_for(guarded, "submit"))
     expect(locked.locator("#forecast")).to_have_text("This API key lacks the scope `read`.")
@@ -188,8 +198,8 @@ def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) 
     locked.press("[name=name]", "Enter")
     secret = locked.text_content(".secret .value") or ""
     row = locked.locator("#key-list tbody tr", has_text="Example Ltd")
-    expect(row).to_contain_text("600/min")
-    expect(row.locator("td").nth(3)).to_have_text("0/min")
+    expect(row).to_contain_text("600 a minute")
+    expect(row.locator("td").nth(3)).to_have_text("0 in the last minute")
     expect(row.locator("td").nth(4)).to_have_text("never")
     expect(row.locator(".chip")).to_have_text(["read"])
     assert guarded.get("/v1/jobs", headers={"authorization": f"Bearer {secret}"}).status_code == 200
@@ -226,14 +236,9 @@ def test_a_key_that_cannot_be_made_says_why(locked: Page) -> None:
     expect(locked.locator("[name=name]")).to_have_value("Nobody")
 
 
-def test_without_keys_it_is_said_how_to_turn_them_on(page: Page) -> None:
-    view(page, "keys")
-    expect(page.locator("#key-list")).to_contain_text("SIGHTLINE_API__ADMIN_KEY")
-
-
 def test_a_webhook_is_made_tried_and_deleted(page: Page, api: Api) -> None:
     with receiver() as there:
-        view(page, "endpoints")
+        view(page, "webhooks")
         page.click("[data-do=endpoint-form]")
         page.fill("#endpoint-list [name=url]", there.url)
         page.fill("#endpoint-list [name=description]", "The shop")
@@ -250,7 +255,7 @@ def test_a_webhook_is_made_tried_and_deleted(page: Page, api: Api) -> None:
         expect(card.locator(".rows-list li", has_text="job.succeeded")).to_have_count(2)
         expect(card.locator(".rows-list li", has_text="sent again")).to_have_count(1)
         view(page, "keys")
-        view(page, "endpoints")
+        view(page, "webhooks")
         card.locator("[data-do=deliveries]").click()
         expect(card.locator(".rows-list li")).not_to_have_count(0)
         card.locator("[data-do=turn-endpoint]").click()

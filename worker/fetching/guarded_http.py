@@ -266,7 +266,7 @@ def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -
         except OSError as error:
             if rest == 1:
                 # Nor may another that was tried for all the time be taken for one that is slow to answer.
-                raise BusyError("the origin could not be reached") from error
+                raise BusyError("it could not be reached") from error
     if target.scheme == "http":
         return connection
     try:
