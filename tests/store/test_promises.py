@@ -8,6 +8,7 @@ import pytest
 
 from shared.job import JobView
 from shared.store import jobs
+from shared.store.claims import Claim
 from tests.support.existing import existing
 from tests.support.store import LANE, Records, answer
 
@@ -70,6 +71,25 @@ def test_many_who_waited_long_together_lengthen_no_promise_beyond_what_they_wait
     told = existing(records.submit().estimate)
     assert 0.9 < told.p50 < 1.2
     assert 0.9 < told.p90 < 1.2
+
+
+def test_answers_that_become_longer_lengthen_promises_by_what_they_take_and_not_twice(
+    records: Records,
+) -> None:
+    def compute(claim: Claim, s: int) -> None:
+        for _ in range(s):
+            records.wait(1)
+            records.beat()
+        records.settle(claim, answer().model_copy(update={"compute_s": float(s)}))
+
+    for s in (1, 8):
+        for _ in range(40):
+            records.beat(facts={"rows": "1", "slots": "1"})
+            records.submit()
+        while claim := records.try_claim():
+            compute(claim, s)
+    told = [existing(records.submit().estimate) for _ in range(40)][-1]
+    assert 39 * 8 / 1.5 < told.p50 < 39 * 8 * 1.5
 
 
 def test_the_service_publishes_how_its_promises_did(records: Records) -> None:

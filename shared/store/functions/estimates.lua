@@ -25,6 +25,10 @@ function Estimates.ahead(waiting, class, own, callers)
   return count
 end
 
+local function service_ms(lane)
+  return Lanes.fact(lane, 'service_ms') or FIRST_SERVICE_MS
+end
+
 -- Milliseconds until a place of `ready` workers is free for work with `first` pieces before it, and whether one is free now.
 -- Workers claim a few more than they have rows: `slots` counts places to begin in, `rows` places to compute in.
 -- Running work counts by its rows; rows in excess turn back into pieces, because `service_ms` is that of a piece.
@@ -38,7 +42,7 @@ local function reckon(lane, first, ready)
   over = first + (over > 0 and over * running / taken or over)
   -- What is being computed counts as half done.
   local turns = (over + (running > 0 and 0.5 or 1)) / (ready * (Lanes.fact(lane, 'rows') or 1))
-  return turns * (Lanes.fact(lane, 'service_ms') or FIRST_SERVICE_MS), 'busy'
+  return turns * service_ms(lane), 'busy'
 end
 
 -- Milliseconds until a model without a ready worker has one; nil where none loads it and none will.
@@ -69,8 +73,8 @@ local function foresee(lane, first)
   end
 end
 
--- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, and the lane's epoch
--- in which it does.
+-- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, the lane's epoch in
+-- which it does, and how long a run takes now (ms).
 function Estimates.promise(lane, run, first)
   local ms, kind, epoch = foresee(lane, first)
   if not ms or lane.paused then
@@ -78,7 +82,7 @@ function Estimates.promise(lane, run, first)
   end
   local f50, f90 = string.match(lane.factors and lane.factors[kind] or FIRST[kind], '(%d+) (%d+)')
   local p50, p90 = ms * f50 / 1e6, ms * f90 / 1e6
-  run.promise = string.format('%s %d %d %d %d', kind, ms, p50, math.max(p50, p90), epoch)
+  run.promise = string.format('%s %d %d %d %d %d', kind, ms, p50, math.max(p50, p90), epoch, math.ceil(service_ms(lane)))
 end
 
 -- A factor after the wait that it promised, and how many promises of its share were kept. It moves so that in the long run that
@@ -91,7 +95,7 @@ end
 
 -- Scores the estimate of a run that begins for the first time, and learns from it.
 function Estimates.score(lane, run)
-  local kind, ms, p50, p90, epoch = string.match(run.promise or '', '(%S+) (%d+) (%d+) (%d+) (%d+)')
+  local kind, ms, p50, p90, epoch, service = string.match(run.promise or '', '(%S+) (%d+) (%d+) (%d+) (%d+) ?(%d*)')
   if tonumber(epoch) ~= lane.epoch then
     return
   end
@@ -99,6 +103,10 @@ function Estimates.score(lane, run)
   local f50, f90 = string.match(factors[kind] or FIRST[kind], '(%d+) (%d+)')
   local scored, w50, w90 = string.match(factors.kept or FIRST.kept, '(%d+) (%d+) (%d+)')
   local took, scale = now - run.queued_at, ms / 1e6
+  if kind == 'busy' and tonumber(service) then
+    -- Later promises know already how long runs take by now: the factors learn the rest, or these would count it twice.
+    scale = scale * service_ms(lane) / service
+  end
   f50, w50 = next_factor(f50, 0.5, w50, scored, took <= scale * f50, took <= tonumber(p50))
   f90, w90 = next_factor(f90, 0.9, w90, scored, took <= scale * f90, took <= tonumber(p90))
   factors.kept = string.format('%d %d %d', MEMORY * scored + 1e6, w50, w90)

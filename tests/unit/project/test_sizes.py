@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_589, "shared": 13_943, "worker": 14_704, "sightline": 8_674, "tests": 77_869}
+MOST_LINES = {"api": 16_589, "shared": 13_943, "worker": 14_704, "sightline": 8_674, "tests": 77_889}
 """Of Python, with its comments."""
-MOST_LUA_LINES = 4_869
+MOST_LUA_LINES = 4_877
 MOST_MODULES = {"api": 110, "shared": 110, "worker": 110, "sightline": 70}
 
 
