@@ -43,8 +43,8 @@ class ApiKeys:
         """Whether keys are asked for at all."""
         return self._admin is not None
 
-    async def use(self, secret: str, address: str) -> Use:
-        """One request with this secret, from this address.
+    async def use(self, secret: str, address: str, *, reads: bool = False) -> Use:
+        """One request with this secret, from this address; one that only `reads` is counted apart.
 
         A key with a quota is counted in the store each time; others are looked up once in FRESH_S. A caller
         who shares an address with somebody guessing is still served with a key that was good lately, or with
@@ -57,18 +57,18 @@ class ApiKeys:
             return Use(ADMIN)
         if time.monotonic() - self._good.get(digest, -GOOD_S) >= GOOD_S:
             self._guesses.check(address)
-        key = await self._cached_key(digest) if SECRET.fullmatch(secret) else None
+        key = await self._cached_key(digest, reads) if SECRET.fullmatch(secret) else None
         if key is None:
             self._guesses.wrong(address)
             raise CallerError("invalid_api_key", "This API key is wrong, revoked or expired.")
         self._good[digest] = time.monotonic()
         return key
 
-    async def _cached_key(self, digest: str) -> Use | None:
+    async def _cached_key(self, digest: str, reads: bool) -> Use | None:
         at, key = self._known.get(digest, (-FRESH_S, None))
         if time.monotonic() - at < FRESH_S:
             return key
-        key = await self._store.run(api_keys.use(digest))
+        key = await self._store.run(api_keys.use(digest, reads=reads))
         if key is None or key.key.requests_per_minute is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()

@@ -34,7 +34,11 @@ PAGE_PATHS = ("/page/", "/docs")
 
 ADMIN_PATHS = "/v1/admin/"
 TOLD_PATHS = "/v1/webhooks"
-POLICY = "requests"
+READING = ("GET", "HEAD")
+FORECAST = "/v1/estimate"
+"""Computes nothing, and is sent while a question is typed."""
+READS = 10
+"""So many times as often as it asks a key may read (`functions/rate_limit.lua`)."""
 
 # The Hugging Face page writes `Bearer: X`.
 _BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
@@ -74,7 +78,7 @@ class AuthMiddleware:
 
 def _is_open(scope: Scope) -> bool:
     path = path_of(scope)
-    return path in OPEN or path.startswith(PAGE_PATHS) or (path == "/" and scope["method"] in ("GET", "HEAD"))
+    return path in OPEN or path.startswith(PAGE_PATHS) or (path == "/" and scope["method"] in READING)
 
 
 async def _admitted(settings: Settings, api_keys: ApiKeys, scope: Scope, headers: Headers) -> Caller:
@@ -91,9 +95,10 @@ async def _admitted(settings: Settings, api_keys: ApiKeys, scope: Scope, headers
         message = "This service asks for an API key: send `Authorization: Bearer YOUR_KEY`."
         raise CallerError("invalid_api_key", message)
     client = scope.get("client")
-    use = await api_keys.use(match[1], client[0] if client else "")
+    reads = scope["method"] in READING or path_of(scope) == FORECAST
+    use = await api_keys.use(match[1], client[0] if client else "", reads=reads)
     _check_scope(use, scope)
-    _check_quota(use, scope[reply.KEY])
+    _check_quota(use, scope[reply.KEY], reads=reads)
     scope[reply.KEY].reservation.caller = use.key.caller
     return Caller(use.key.caller, use.key.max_queued, use.key.retain_s, use.key)
 
@@ -107,7 +112,7 @@ def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:
 
 
 def _check_scope(use: Use, scope: Scope) -> None:
-    needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in ("GET", "HEAD") else ("submit",)
+    needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in READING else ("submit",)
     path = path_of(scope)
     if path.startswith(ADMIN_PATHS) or path == METRICS:
         needed = ("admin",)
@@ -119,13 +124,14 @@ def _check_scope(use: Use, scope: Scope) -> None:
             raise CallerError("insufficient_scope", f"This API key lacks the scope `{name}`.")
 
 
-def _check_quota(use: Use, answer: reply.Reply) -> None:
+def _check_quota(use: Use, answer: reply.Reply, *, reads: bool) -> None:
     """Its headers are those of draft-ietf-httpapi-ratelimit-headers-10."""
     quota = use.key.requests_per_minute
     if quota is None:
         return
-    answer.headers["ratelimit-policy"] = f'"{POLICY}";q={quota};w=60'
-    answer.headers["ratelimit"] = f'"{POLICY}";r={max(use.left, 0)};t={use.reset_s}'
+    policy, quota = ("reads", READS * quota) if reads else ("requests", quota)
+    answer.headers["ratelimit-policy"] = f'"{policy}";q={quota};w=60'
+    answer.headers["ratelimit"] = f'"{policy}";r={max(use.left, 0)};t={use.reset_s}'
     if use.left < 0:
-        message = f"This API key may make {quota} requests a minute."
+        message = f"This API key may make {quota} {policy} a minute."
         raise Unavailable("rate_limited", message, retry_after=use.reset_s)

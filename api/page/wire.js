@@ -65,7 +65,7 @@ export async function call(path, { method = "GET", body, more = {}, signal, limi
   const parsed = json(text);
   if (!answer.ok && !accept.includes(answer.status)) throw new Refusal(answer.status, parsed, answer.headers);
   // What needs no key says nothing of its quota.
-  const quota = /"requests";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1];
+  const quota = /"reads";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1];
   if (quota) state.quota = Number(quota);
   if (text && !parsed)
     throw new Refusal(answer.status, {
@@ -120,7 +120,7 @@ function json(text) {
   }
 }
 
-// The pause between two rounds of `calls` requests: half of a key's quota is left for questions.
+// The pause between two rounds of `calls` reads: half of a key's are left for what is opened meanwhile.
 export const spacing_ms = (calls) => (state.quota ? (2 * calls * MINUTE_MS) / state.quota : 0);
 
 // A picture of the service as a data URI: an <img> cannot send a key, and the page's policy allows no blob URLs.

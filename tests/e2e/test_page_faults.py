@@ -217,7 +217,7 @@ def test_an_open_job_s_pictures_are_read_small_and_no_faster_than_a_key_s_quota_
 ) -> None:
     job = api.ended(api.submit(model=ECHO, input={"prompt": "three pictures", "images": [SHAPES] * 3}))["id"]
     text = json.dumps(api.get(f"/v1/jobs/{job}/request").json())
-    answered(page, f"**/{job}/request", (200, {"ratelimit-policy": '"requests";q=60;w=60'}, text))
+    answered(page, f"**/{job}/request", (200, {"ratelimit-policy": '"reads";q=60;w=60'}, text))
     read: list[str] = []
     page.on("request", lambda asked: read.extend(re.findall(rf"{job}/pictures/(\d)\?side=512", asked.url)))
     page.clock.install(time=0)
@@ -280,7 +280,7 @@ def test_each_delivery_of_a_job_s_webhook_has_its_own_tries(page: Page, api: Api
 
 @pytest.mark.parametrize(
     ("status", "headers"),
-    [(429, {"retry-after": "9"}), (200, {"ratelimit-policy": '"requests";q=40;w=60'})],
+    [(429, {"retry-after": "9"}), (200, {"ratelimit-policy": '"reads";q=40;w=60'})],
     ids=["asked to wait", "half a quota"],
 )
 def test_an_open_job_leaves_a_key_s_quota_to_the_questions(

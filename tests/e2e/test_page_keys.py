@@ -111,7 +111,7 @@ def test_a_refused_queue_is_not_asked_for_until_the_key_changes(locked: Page, gu
 
 
 def test_the_page_leaves_half_of_a_key_s_quota_to_the_questions(locked: Page, guarded: Api) -> None:
-    type_key(locked, key_for(guarded, "read", requests_per_minute=30))
+    type_key(locked, key_for(guarded, "read", requests_per_minute=3))
     expect(locked.locator("#nav a")).to_have_count(3)
     # What it may see is told by the list, which may come later.
     until(lambda: locked.evaluate(SPACING) == 60_000 * 2 / 15)

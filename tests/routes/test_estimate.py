@@ -113,14 +113,16 @@ async def test_who_would_be_refused_is_told_so_and_when_to_come_back(deployment:
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-async def test_an_estimate_is_one_of_the_key_s_requests(deployment: Deployment) -> None:
+async def test_an_estimate_costs_no_question(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         body = {"name": "Example Ltd", "requests_per_minute": 2}
         key = (await client.post("/v1/admin/keys", json=body, headers=bearer(ADMIN))).json()["secret"]
         answers = [await client.post("/v1/estimate", json=JOB, headers=bearer(key)) for _ in range(3)]
+        asked = await client.post("/v1/jobs", json=JOB, headers=bearer(key))
 
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert {answer.status_code for answer in answers} == {200}
+    assert (asked.status_code, asked.headers["ratelimit"][:14]) == (202, '"requests";r=1')
 
 
 async def test_many_rows_are_foretold_as_the_last_of_them(deployment: Deployment) -> None:

@@ -85,7 +85,8 @@ async def test_a_revoked_key_stops_working(deployment: Deployment) -> None:
 @keyed
 async def test_a_used_up_quota_is_429_and_says_when_to_come_back(deployment: Deployment) -> None:
     async with await customer(deployment.app, "one", requests_per_minute=1) as one:
-        first = await one.get("/v1/models")
+        first = await one.post("/v1/jobs", json=JOB)
+        reads = [await one.get(first.headers["location"]) for _ in range(11)]
         refused = [
             await one.post("/v1/jobs", json=JOB),
             await one.post("/v1/chat/completions", json=CHAT),
@@ -94,7 +95,9 @@ async def test_a_used_up_quota_is_429_and_says_when_to_come_back(deployment: Dep
     async with await customer(deployment.app, "two") as two:
         free = await two.get("/v1/models")
 
-    assert first.status_code == free.status_code == 200
+    assert (first.status_code, free.status_code) == (202, 200)
+    assert [reply.status_code for reply in reads] == [200] * 10 + [429], "an answer could not be read"
+    assert reads[0].headers["ratelimit-policy"] == '"reads";q=10;w=60'
     assert first.headers["ratelimit-policy"] == '"requests";q=1;w=60'
     assert first.headers["ratelimit"] == '"requests";r=0;t=60'
     assert "ratelimit" not in free.headers
@@ -112,7 +115,7 @@ async def test_the_list_says_how_much_each_key_is_used_and_when_it_was_last(depl
     await made(deployment.app, "idle", requests_per_minute=9)
     for name, quota in (("counted", {"requests_per_minute": 9}), ("free", {})):
         async with await customer(deployment.app, name, **quota) as one:
-            assert {(await one.get("/v1/models")).status_code for _ in range(2)} == {200}
+            assert {(await one.delete("/v1/files/file-0")).status_code for _ in range(2)} == {404}
     async with calling(deployment.app, ADMIN) as operator:
         rows = (await operator.get("/v1/admin/keys")).json()["data"]
     assert [row["requests"] for row in rows] == [None, 2, 0]

@@ -258,7 +258,7 @@ async def another_callers(situation: Situation) -> None:
 async def used_up(situation: Situation) -> None:
     await ready(situation)
     await _make_key(situation, requests_per_minute=1)
-    await situation.client.get("/v1/models", headers=bearer(situation.secrets["KEY"]))
+    await situation.client.delete("/v1/files/file-0", headers=bearer(situation.secrets["KEY"]))
 
 
 async def _make_key(situation: Situation, **quota: int) -> None:

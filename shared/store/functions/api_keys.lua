@@ -34,7 +34,7 @@ end)
 -- What is not counted costs one write in so long.
 local SEEN_MS = 60000
 
--- Looks up the API key of a request by its secret's digest, and counts the request where the key has a quota, a repeat once
+-- Looks up the API key of a request by its secret's digest, and counts the request, among those that read if it `reads`, where the key has a quota, a repeat once
 -- more. Returns {fields, left, reset_s}, both 0 without a quota, nil where no key in force has this secret.
 transition('key_use', { 'allow-oom' }, function()
   local id = call('GET', P .. 'keyof:' .. a.digest)
@@ -45,7 +45,7 @@ transition('key_use', { 'allow-oom' }, function()
   if not known or key.revoked_ms or now >= tonumber(key.expires_ms or math.huge) then
     return nil
   elseif key.requests_per_minute then
-    return { fields, RateLimit.count(id, key) }
+    return { fields, RateLimit.count(id, key, a.reads) }
   end
   if now >= (key.last_seen_ms or 0) + SEEN_MS then
     call('HSET', P .. id, 'last_seen_ms', now)

@@ -1,14 +1,15 @@
--- The requests of an API key in the last minute: counted, and refused beyond its quota.
+-- The requests of an API key in the last minute: counted, and refused beyond its quota. What only reads is counted by itself, and
+-- may come READS times as often: who has asked all that it may still sees the answers.
 
 -- The current second and the 59 before it: no 60 successive seconds of the clock see more than the quota, and a refused
 -- caller waits 60 s at most, which is the longest Retry-After.
-local WINDOW_S = 60
+local WINDOW_S, READS = 60, 10
 
 -- The second at which a refused request may come again: when one that was counted leaves the window, but of each only once, so
--- that those who come back as told all fit. `key.told` counts who was told which.
-local function come_again(id, key, slots, second)
+-- that those who come back as told all fit. The key's `field` counts who was told which.
+local function come_again(id, key, field, slots, second)
   local told, counted, again = {}, {}, nil
-  for at, requests in pairs(cjson.decode(key.told or '{}')) do
+  for at, requests in pairs(cjson.decode(key[field] or '{}')) do
     told[at] = tonumber(at) > second and requests or nil
   end
   for at in pairs(slots) do
@@ -22,16 +23,17 @@ local function come_again(id, key, slots, second)
       break
     end
   end
-  call('HSET', P .. id, 'told', cjson.encode(told))
+  call('HSET', P .. id, field, cjson.encode(told))
   return tonumber(again)
 end
 
--- Counts a request of a key, its hash as a table; returns how many more fit (-1: not even this one), and in how many seconds the
--- oldest leaves the window, or a refused one may come again.
-function RateLimit.count(id, key)
+-- Counts a request of a key, its hash as a table, among its `reads` or the others; returns how many more fit (-1: not even this
+-- one), and in how many seconds the oldest leaves the window, or a refused one may come again.
+function RateLimit.count(id, key, reads)
   local second, slots, used = math.floor(now / 1000), {}, 0
-  local oldest, rate = second, tonumber(key.requests_per_minute)
-  for at, requests in pairs(cjson.decode(key.rate or '{}')) do
+  local oldest, rate = second, key.requests_per_minute * (reads and READS or 1)
+  local counts, told = reads and 'reads' or 'rate', reads and 'reads_told' or 'told'
+  for at, requests in pairs(cjson.decode(key[counts] or '{}')) do
     at = tonumber(at)
     if at > second - WINDOW_S then
       slots[tostring(at)] = (slots[tostring(at)] or 0) + requests
@@ -40,7 +42,7 @@ function RateLimit.count(id, key)
   end
   local left = used < rate and rate - used - 1 or -1
   if left >= 0 then slots[tostring(second)] = (slots[tostring(second)] or 0) + 1 end
-  call('HSET', P .. id, 'rate', cjson.encode(slots), 'last_seen_ms', now)
-  local reset = left < 0 and come_again(id, key, slots, second) or oldest + WINDOW_S
+  call('HSET', P .. id, counts, cjson.encode(slots), 'last_seen_ms', now)
+  local reset = left < 0 and come_again(id, key, told, slots, second) or oldest + WINDOW_S
   return left, reset - second
 end

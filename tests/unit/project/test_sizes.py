@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_589, "shared": 13_943, "worker": 14_704, "sightline": 8_674, "tests": 77_889}
+MOST_LINES = {"api": 16_595, "shared": 13_945, "worker": 14_704, "sightline": 8_676, "tests": 77_894}
 """Of Python, with its comments."""
-MOST_LUA_LINES = 4_877
+MOST_LUA_LINES = 4_879
 MOST_MODULES = {"api": 110, "shared": 110, "worker": 110, "sightline": 70}
 
 
