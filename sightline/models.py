@@ -77,7 +77,7 @@ def _remove(model: Model, url: Url = None, as_json: Json = False) -> None:
 def show_fleet(fleet: dict[str, Any]) -> None:
     show_table(COLUMNS, map(_row, fleet["models"]))
     for it in fleet["models"]:
-        if it["reason"]:
+        if it["state"] == "failed":
             print(plain(f"\n{it['model']} cannot be loaded: {it['reason']}"))
 
 

@@ -15,10 +15,10 @@ from sightline.mapping.media import START, Medium, RowError, check_size, kind_of
 
 SCHEMES = ("s3://", "gs://", "az://")
 FILE, PAGE = "file", "page"
+"""Columns of a folder, glob or bucket: where in it the file lies, and the document's page."""
 NAMES = ("id", "image", "picture", "file_name", "path", FILE, "url")
 """Columns that name a row, if it has them; others may hold what is asked."""
 LONGEST_NAME = 500
-"""Columns of a folder, glob or bucket: where in it the file lies, and the document's page."""
 HEAD = 256
 """First rows that say which columns there are: lines of JSON may each have others."""
 MEDIA = ("image/", "video/", "audio/", "application/pdf")
