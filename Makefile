@@ -78,10 +78,11 @@ $(VENV_STAMP): FORCE
 define install
 @[ "$$(uname)" != Linux ] || [ -e /proc/driver/nvidia ] || command -v nvidia-smi >/dev/null || \
   $(BIN)/python -c 'import sys; from importlib.metadata import version; \
-  sys.exit(version("torch").partition("+")[0] != "$(TORCH)")' 2>/dev/null || \
-  $(PIP) install --no-deps $(CPU_BUILDS) 2>/dev/null || $(PIP) install --no-deps $(firstword $(CPU_BUILDS)) 2>/dev/null || \
-  $(PIP) install --no-deps $(CPU_BUILDS) --index-url $(CPU_INDEX) --timeout 60 2>/dev/null || \
-  echo 'torch for CPUs could not be fetched from $(CPU_INDEX): the usual one may bring gigabytes of CUDA'
+  sys.exit(version("torch").partition("+")[0] != "$(TORCH)" or not version("torchvision"))' 2>/dev/null || \
+  $(PIP) install --no-deps $(CPU_BUILDS) 2>/dev/null || \
+  $(PIP) install --no-deps $(CPU_BUILDS) --index-url $(CPU_INDEX) --retries 1 2>/dev/null || \
+  { echo 'torch and torchvision for CPUs could not be fetched from $(CPU_INDEX): some models will not load (docs/models.md)'; \
+  $(PIP) install --no-deps $(firstword $(CPU_BUILDS)) 2>/dev/null; } || echo 'the usual torch may bring gigabytes of CUDA'
 @vision=; (cd $(VENV)/lib/python*/site-packages && [ -d torch-$(TORCH)+cpu.dist-info ] && [ ! -d torchvision ]) || \
   vision=,processors; \
   $(PIP) install -c constraints.txt -e ".[$(EXTRAS)$$vision]"

@@ -150,7 +150,10 @@ def check(reply: httpx.Response) -> None:
         message = f"The service refused ({reply.status_code}): {reason(reply.text)}"
         if reply.status_code == httpx.codes.UNAUTHORIZED:
             message += f" This command sends the one in {CLIENT_KEY}."
-        if reply.status_code == httpx.codes.TOO_MANY_REQUESTS and (s := reply.headers.get("retry-after")):
+        if (
+            reply.status_code == httpx.codes.TOO_MANY_REQUESTS
+            and (s := reply.headers.get("retry-after", "")).isdigit()
+        ):
             message += f" Try again in {s} s."
         raise kind(Exit.REFUSED, message)
 

@@ -43,8 +43,9 @@ class ApiKeys:
         """Whether keys are asked for at all."""
         return self._admin is not None
 
-    async def use(self, secret: str, address: str, *, reads: bool = False) -> Use:
-        """One request with this secret, from this address; one that only `reads` is counted apart.
+    async def use(self, secret: str, address: str, *, reads: int | None = None) -> Use:
+        """One request with this secret, from this address; one that only reads is counted apart, and there
+        may be `reads` times as many.
 
         A key with a quota is counted in the store each time; others are looked up once in FRESH_S. A caller
         who shares an address with somebody guessing is still served with a key that was good lately, or with
@@ -64,7 +65,7 @@ class ApiKeys:
         self._good[digest] = time.monotonic()
         return key
 
-    async def _cached_key(self, digest: str, reads: bool) -> Use | None:
+    async def _cached_key(self, digest: str, reads: int | None) -> Use | None:
         at, key = self._known.get(digest, (-FRESH_S, None))
         if time.monotonic() - at < FRESH_S:
             return key

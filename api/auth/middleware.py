@@ -35,10 +35,10 @@ PAGE_PATHS = ("/page/", "/docs")
 ADMIN_PATHS = "/v1/admin/"
 TOLD_PATHS = "/v1/webhooks"
 READING = ("GET", "HEAD")
-FORECAST = "/v1/estimate"
-"""Computes nothing, and is sent while a question is typed."""
+FORECAST, FORECAST_BYTES = "/v1/estimate", 2**20
+"""Sent while a question is typed; up to this size it costs no more than a look."""
 READS = 10
-"""So many times as often as it asks a key may read (`functions/rate_limit.lua`)."""
+"""So many times as often as it asks a key may read."""
 
 # The Hugging Face page writes `Bearer: X`.
 _BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
@@ -95,8 +95,8 @@ async def _admitted(settings: Settings, api_keys: ApiKeys, scope: Scope, headers
         message = "This service asks for an API key: send `Authorization: Bearer YOUR_KEY`."
         raise CallerError("invalid_api_key", message)
     client = scope.get("client")
-    reads = scope["method"] in READING or path_of(scope) == FORECAST
-    use = await api_keys.use(match[1], client[0] if client else "", reads=reads)
+    reads = _reads(scope, headers)
+    use = await api_keys.use(match[1], client[0] if client else "", reads=READS if reads else None)
     _check_scope(use, scope)
     _check_quota(use, scope[reply.KEY], reads=reads)
     scope[reply.KEY].reservation.caller = use.key.caller
@@ -122,6 +122,13 @@ def _check_scope(use: Use, scope: Scope) -> None:
     for name in needed:
         if name not in use.key.scopes:
             raise CallerError("insufficient_scope", f"This API key lacks the scope `{name}`.")
+
+
+def _reads(scope: Scope, headers: Headers) -> bool:
+    if path_of(scope) != FORECAST:
+        return scope["method"] in READING
+    size = headers.get("content-length", "")
+    return size.isdigit() and int(size) <= FORECAST_BYTES
 
 
 def _check_quota(use: Use, answer: reply.Reply, *, reads: bool) -> None:

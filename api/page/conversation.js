@@ -253,7 +253,7 @@ function paint_mine() {
           button("new", { class: "mine-row", "data-key": "new" }, icon("plus"), make("span", {}, "New question")),
           talks.map(mine),
         ]
-      : make("p", {}, `What you ask appears here${state.key ? " until the tab is closed" : ""}, and stays under Jobs.`),
+      : make("p", {}, "What you ask appears here until the tab is closed, and stays under Jobs."),
   );
   $("mine-box").classList.toggle("open", state.ask.menu === "mine");
 }

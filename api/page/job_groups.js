@@ -2,7 +2,7 @@
 
 import { action } from "./actions.js";
 import { button, icon, make } from "./dom.js";
-import { progress, reason, tick, when } from "./job_row.js";
+import { is_of_map, progress, reason, tick, when } from "./job_row.js";
 import { changed, state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
 import { call } from "./wire.js";
@@ -11,10 +11,9 @@ import { is_open, number, plural, PRIORITIES, short, STATUSES } from "./words.js
 const OVER = ["completed", "failed", "expired", "cancelled"]; // how a batch ends
 const COUNTED = 5; // maps whose jobs are counted at each look
 
-// A map names itself in the metadata of its jobs.
-function key_of({ pages, model, metadata, batch }) {
-  if (pages) return null;
-  return metadata.map ? `map ${model} ${metadata.map}` : (batch ?? null);
+function key_of(job) {
+  if (job.pages) return null;
+  return is_of_map(job) ? `map ${job.model} ${job.metadata.map}` : (job.batch ?? null);
 }
 
 // What is looked for is shown job by job.
@@ -30,12 +29,12 @@ export function grouped(rows) {
   return rows.flatMap((job) => {
     const key = key_of(job);
     const jobs = groups.get(key);
+    // A job of pages has a row of its own.
+    if (state.jobs.page_jobs.some(({ id }) => id === job.batch)) return [];
     if (!key || jobs.length === 1) return job;
     const member = state.jobs.opened.has(key) ? [job] : [];
     if (seen.has(key)) return member;
     seen.add(key);
-    // A job of pages has a row of its own.
-    if (state.jobs.page_jobs.some(({ id }) => id === job.batch)) return [];
     const batch = state.jobs.batches.find(({ id }) => id === job.batch);
     return [group(key, jobs, batch), ...member];
   });
@@ -62,7 +61,7 @@ function group(key, jobs, batch) {
     count,
     left,
     status: goes_on ? (runs ? "running" : "queued") : ended,
-    name: newest.metadata.map ? "Map" : "Batch",
+    name: is_of_map(newest) ? "Map" : "Batch",
     ended_at: goes_on ? null : newest.ended_at,
   };
 }
@@ -85,7 +84,7 @@ function counts_of(key, jobs, batch) {
 export async function count_groups(anew, signal) {
   const known = state.jobs.group_counts;
   const maps = state.jobs.shown.filter(
-    ({ members, metadata, id }) => members && metadata.map && (anew || !known.has(id)),
+    (job) => job.members && is_of_map(job) && (anew || !known.has(job.id)),
   );
   for (const { id, model, metadata } of maps.slice(0, COUNTED)) {
     const query = new URLSearchParams({ metadata: `map=${metadata.map}`, model });

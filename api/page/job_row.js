@@ -19,12 +19,16 @@ import {
   STATUSES,
 } from "./words.js";
 
+// `sightline map` names itself and how many rows it has.
+export const is_of_map = ({ metadata: { map }, priority }) => priority === "batch" && /^[0-9a-f]{16}\/\d+$/.test(map);
+
 export function row(job, at) {
   // A map's number is its own business; what it asked about has a name.
   const { map, row: name, ...others } = job.metadata;
-  const metadata = Object.entries(map ? others : job.metadata).map((pair) => pair.join("="));
+  const mapped = is_of_map(job);
+  const metadata = Object.entries(mapped ? others : job.metadata).map((pair) => pair.join("="));
   const pages = job.pages && `Page by page: ${number(pages_done(job))} of ${plural(job.pages.total, "page")}`;
-  const text = [map && name, job.question?.text].filter(Boolean).join(" · ") || metadata.join(", ") || job.id;
+  const text = [mapped && name, job.question?.text].filter(Boolean).join(" · ") || metadata.join(", ") || job.id;
   const answer = job.error?.message ?? pages ?? job.answer;
   const chosen = state.jobs.chosen.has(job.id);
   return make(

@@ -1,16 +1,15 @@
 // The conversations of this tab. A reload keeps what was asked and the ids of the jobs; answers and pictures are read
-// from these when a conversation is opened. Without keys the browser keeps those of all its tabs, for the next one.
+// from these when a conversation is opened.
 
 import { has_document } from "./media.js";
 import { attachment_of } from "./pictures.js";
 import { StreamedText } from "./prose.js";
 import { state } from "./store.js";
-import { call, local, picture, session } from "./wire.js";
+import { call, picture, session } from "./wire.js";
 
 const NAME = "sightline-conversations";
 const MOST = 30;
 const SHOWN_PX = 512; // as large as the service makes them
-const removed = new Set(); // jobs that were deleted here
 
 export const make_talk = () => ({ key: `talk-${++state.ask.serial}`, turns: [], chosen: 0 });
 
@@ -43,23 +42,13 @@ export function keep() {
   const all = talks.map(({ turns }) => turns.filter(({ job }) => job).map(kept));
   try {
     session?.setItem(NAME, JSON.stringify({ all, open: talks.indexOf(state.ask.talk) }));
-    if (!state.key) local?.setItem(NAME, JSON.stringify({ all: [...all, ...others()].slice(0, MOST) }));
   } catch {
     // More than the browser has room for: what was kept before stays.
   }
 }
 
-// The conversations that only another tab knows.
-function others() {
-  const own = new Set([...removed, ...state.ask.talks.flatMap(({ turns }) => turns.map(({ job }) => job?.id))]);
-  return read(local).all.filter(([{ job }]) => !own.has(job.id));
-}
-
-const read = (storage) => JSON.parse(storage?.getItem(NAME) ?? '{"all":[]}');
-
 // A job that is deleted leaves its conversation, which goes with its last question.
 export function remove_job(id) {
-  removed.add(id);
   for (const talk of state.ask.talks) talk.turns = talk.turns.filter(({ job }) => job?.id !== id);
   state.ask.talks = state.ask.talks.filter(({ turns }) => turns.length);
   if (!state.ask.talks.includes(state.ask.talk)) state.ask.talk = null;
@@ -82,7 +71,7 @@ const kept = ({ request, job }) => ({
 
 // The conversation that was open, if any.
 export function restore() {
-  const { all, open } = read(session?.getItem(NAME) || state.key ? session : local);
+  const { all, open } = JSON.parse(session?.getItem(NAME) ?? '{"all":[]}');
   for (const turns of all) {
     const talk = make_talk();
     for (const { request, ...more } of turns) add_turn(talk, request, { ...more, status: "kept" });

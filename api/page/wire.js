@@ -7,8 +7,7 @@ const ANSWER_MS = 10_000;
 const SILENCE_MS = 30_000; // of a stream, which has a comment every ten seconds
 const PICTURE_MS = 60_000;
 const MINUTE_MS = 60_000;
-export const session = storage("sessionStorage");
-export const local = storage("localStorage");
+export const session = storage();
 state.key = session?.getItem("sightline-key") ?? "";
 
 export function keep_key(key) {
@@ -40,9 +39,9 @@ export class Away extends Error {
 }
 
 // Null where the browser blocks storage: the key is then kept until the page is left.
-function storage(name) {
+function storage() {
   try {
-    return window[name];
+    return sessionStorage;
   } catch {
     return null;
   }

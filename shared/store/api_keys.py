@@ -61,15 +61,16 @@ def create(key: ApiKey, digest: str) -> ScriptCall[ApiKey]:
     return cast(ScriptCall[ApiKey], call)
 
 
-def use(digest: str, *, reads: bool = False) -> ScriptCall[Use | None]:
-    """Look up a request's key and count the request, apart if it only `reads`; None where no key in force has
-    this secret.
+def use(digest: str, *, reads: int | None = None) -> ScriptCall[Use | None]:
+    """Look up a request's key and count the request; None where no key in force has this secret.
+
+    One that only reads is counted apart: there may be `reads` times as many.
     """
 
     def parse(reply: list[Any] | None) -> Use | None:
         return None if reply is None else Use(KEYS.parse(reply[0]), int(reply[1]), int(reply[2]))
 
-    return ScriptCall("key_use", {"digest": digest, "reads": reads or None}, parse)
+    return ScriptCall("key_use", {"digest": digest, "reads": reads}, parse)
 
 
 def keys(after: str | None = None, limit: int = 1000) -> ScriptCall[list[ApiKey] | None]:

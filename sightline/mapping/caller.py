@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import sha256
 from itertools import cycle
 from typing import Any
 
@@ -65,14 +66,17 @@ class Caller:
     async def answer(self, body: Callable[[], bytes], key: str) -> dict[str, Any]:
         """The ended job of a row, or {"error": …} where it was refused.
 
-        Whatever breaks, it is asked again under the same key, which names the same job. Raises CommandError
-        where no row can be answered, and what `body` raises.
+        Whatever breaks, it is asked again under the same key, which names the same job, also after a restart:
+        it is made of `key` and the body. Raises CommandError where no row can be answered, and what `body`
+        raises.
         """
-        headers = {"content-type": "application/json", "idempotency-key": key}
         misses = 0
         while True:
             async with self._uploads:
                 content = await asyncio.to_thread(body)
+                name = sha256(key.encode())
+                name.update(content)
+                headers = {"content-type": "application/json", "idempotency-key": name.hexdigest()}
                 if not (small := len(content) <= SMALL):
                     reply = await self._tried("POST", "/v1/jobs", content=content, headers=headers)
             if small:

@@ -1,6 +1,7 @@
 """The input of a map as rows: a folder or glob of media, a table, a data set's folder, a bucket."""
 
 import glob
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ class Row:
         cells = [it for it in map(self.columns.get, NAMES) if isinstance(it, str | int)]
         # Half a character in a name must not keep the row from being asked.
         names = [str(it).encode(errors="replace").decode() for it in cells]
-        # A URL's query may be a secret, and metadata is kept longer than what was asked.
-        names = [it.partition("?")[0] if "://" in it else it for it in names]
+        # A URL's secrets would be kept longer than what was asked.
+        names = [re.sub(r"(?<=://)[^/?#]*@|[?#].*", "", it) if "://" in it else it for it in names]
         name = next((it for it in names if 0 < len(it) <= LONGEST_NAME), "")
         return f"{name} {PAGE} {page}" if (page := self.columns.get(PAGE)) and FILE in self.columns else name
 

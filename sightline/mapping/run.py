@@ -94,10 +94,9 @@ class _Map:
     async def _ask(self, row: Row, key: str) -> None:
         first, rows = self.journal.tries(key), self.progress.total
         for attempt in range(first, first + TRIES):
-            # A failed job stays the answer to its key, so another try has another. The body names the rows.
-            name = f"{key}-{rows}-{attempt}"
+            # A failed job stays the answer to its key, so another try has another.
             try:
-                job = await self.caller.answer(partial(self.question.body, row, rows), name)
+                job = await self.caller.answer(partial(self.question.body, row, rows), f"{key}-{attempt}")
             except UNASKABLE as failure:
                 # A file that cannot be read now may be later; what is wrong with its bytes stays so.
                 code = failure.code if isinstance(failure, RowError) else "unreadable"

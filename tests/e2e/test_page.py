@@ -143,24 +143,6 @@ def test_a_reload_keeps_the_questions_their_pictures_and_answers(page: Page) -> 
     expect(page.locator("#mine [data-do=talk]", has_text="about shapes").locator("img")).to_be_visible()
 
 
-def test_a_new_tab_knows_what_was_asked_in_others_and_writes_over_none_of_it(page: Page) -> None:
-    ask(page, ECHO, "of the first tab")
-    status(page, "succeeded")
-    second = page.context.new_page()
-    second.goto(page.url)
-    ask(second, ECHO, "of the second tab")
-    status(second, "succeeded")
-    new_question(page)
-    ask(page, ECHO, "of the first tab again")
-    status(page, "succeeded")
-    third = page.context.new_page()
-    third.goto(page.url)
-    expect(third.locator("#mine [data-do=talk]")).to_have_count(3)
-    expect(third.locator(".turn")).to_have_count(0)
-    third.locator("#mine [data-do=talk]", has_text="of the second tab").click()
-    expect(turn(third).locator(".answer")).to_contain_text("of the second tab")
-
-
 def test_earlier_messages_that_are_opened_stay_open_while_the_page_is_painted(page: Page) -> None:
     for text in ("the first message", "and the second"):
         ask(page, ECHO, text)

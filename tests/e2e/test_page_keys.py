@@ -188,18 +188,6 @@ def test_a_browser_that_keeps_nothing_for_pages_shows_the_page_all_the_same(page
         hide(page, hidden=False)
 
 
-def test_what_was_asked_with_a_key_is_kept_for_no_other_tab(locked: Page) -> None:
-    type_key(locked, ADMIN)
-    ask(locked, ECHO, "with a key")
-    status(locked, "succeeded")
-    assert locked.evaluate(
-        "[sessionStorage, localStorage].map((kept) => /with a key/.test(JSON.stringify(kept)))"
-    ) == [
-        True,
-        False,
-    ]
-
-
 def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) -> None:
     type_key(locked, ADMIN)
     view(locked, "keys")

@@ -150,7 +150,7 @@ def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: A
         return str(api.post("/v1/batches", json=asked).json()["id"])
 
     new_batch("of a batch")
-    mapped = {"priority": "batch", "metadata": {"map": f"{uuid4().hex}/4", "row": "cat.png"}}
+    mapped = {"priority": "batch", "metadata": {"map": f"{uuid4().hex[:16]}/4", "row": "cat.png"}}
     for n in range(2):
         api.ended(api.submit(model=ECHO, input={"prompt": f"of a map {n}"}, **mapped))
     view(page, "jobs")

@@ -34,8 +34,8 @@ end)
 -- What is not counted costs one write in so long.
 local SEEN_MS = 60000
 
--- Looks up the API key of a request by its secret's digest, and counts the request, among those that read if it `reads`, where the key has a quota, a repeat once
--- more. Returns {fields, left, reset_s}, both 0 without a quota, nil where no key in force has this secret.
+-- Looks up the API key of a request by its secret's digest, and counts the request where the key has a quota, a repeat once more;
+-- one that only reads has `reads`, how many times as many of these there may be. Returns {fields, left, reset_s}, both 0 without a quota, nil where no key in force has this secret.
 transition('key_use', { 'allow-oom' }, function()
   local id = call('GET', P .. 'keyof:' .. a.digest)
   if not id then return nil end

@@ -74,7 +74,7 @@ local function foresee(lane, first)
 end
 
 -- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, the lane's epoch in
--- which it does, and how long a run takes now (ms).
+-- which it does, and how long a run takes now (µs).
 function Estimates.promise(lane, run, first)
   local ms, kind, epoch = foresee(lane, first)
   if not ms or lane.paused then
@@ -82,7 +82,7 @@ function Estimates.promise(lane, run, first)
   end
   local f50, f90 = string.match(lane.factors and lane.factors[kind] or FIRST[kind], '(%d+) (%d+)')
   local p50, p90 = ms * f50 / 1e6, ms * f90 / 1e6
-  run.promise = string.format('%s %d %d %d %d %d', kind, ms, p50, math.max(p50, p90), epoch, math.ceil(service_ms(lane)))
+  run.promise = string.format('%s %d %d %d %d %d', kind, ms, p50, math.max(p50, p90), epoch, math.ceil(1000 * service_ms(lane)))
 end
 
 -- A factor after the wait that it promised, and how many promises of its share were kept. It moves so that in the long run that
@@ -105,7 +105,7 @@ function Estimates.score(lane, run)
   local took, scale = now - run.queued_at, ms / 1e6
   if kind == 'busy' and tonumber(service) then
     -- Later promises know already how long runs take by now: the factors learn the rest, or these would count it twice.
-    scale = scale * service_ms(lane) / service
+    scale = scale * 1000 * service_ms(lane) / service
   end
   f50, w50 = next_factor(f50, 0.5, w50, scored, took <= scale * f50, took <= tonumber(p50))
   f90, w90 = next_factor(f90, 0.9, w90, scored, took <= scale * f90, took <= tonumber(p90))

@@ -1,9 +1,9 @@
 -- The requests of an API key in the last minute: counted, and refused beyond its quota. What only reads is counted by itself, and
--- may come READS times as often: who has asked all that it may still sees the answers.
+-- may come so many times as often as `reads` says: who has asked all that it may still sees the answers.
 
 -- The current second and the 59 before it: no 60 successive seconds of the clock see more than the quota, and a refused
 -- caller waits 60 s at most, which is the longest Retry-After.
-local WINDOW_S, READS = 60, 10
+local WINDOW_S = 60
 
 -- The second at which a refused request may come again: when one that was counted leaves the window, but of each only once, so
 -- that those who come back as told all fit. The key's `field` counts who was told which.
@@ -31,7 +31,7 @@ end
 -- one), and in how many seconds the oldest leaves the window, or a refused one may come again.
 function RateLimit.count(id, key, reads)
   local second, slots, used = math.floor(now / 1000), {}, 0
-  local oldest, rate = second, key.requests_per_minute * (reads and READS or 1)
+  local oldest, rate = second, key.requests_per_minute * (reads or 1)
   local counts, told = reads and 'reads' or 'rate', reads and 'reads_told' or 'told'
   for at, requests in pairs(cjson.decode(key[counts] or '{}')) do
     at = tonumber(at)

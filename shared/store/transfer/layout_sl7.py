@@ -187,7 +187,9 @@ class StoreReader:
     def _keys(self) -> Iterator[KeyLine]:
         for id, (fields,) in self._plain("key"):
             secrets = self._secrets(fields)
-            yield KeyLine(id=id, fields=_without(fields, "id", "rate", "told"), secrets=secrets)
+            yield KeyLine(
+                id=id, fields=_without(fields, "id", "rate", "reads", "reads_told", "told"), secrets=secrets
+            )
 
     def _endpoints(self) -> Iterator[EndpointLine]:
         for id, (fields,) in self._plain("wh"):

@@ -91,8 +91,9 @@ def test_nothing_is_installed_into_the_python_an_environment_was_made_with(tmp_p
 # Whoever runs it has no torch; an index has no builds for CPUs where its word is in NONE.
 PIP = """#!/bin/sh
 case "$*" in
-*" install "*+cpu*--index-url*) echo "PyTorch's"; case "$NONE" in *PyTorch*) exit 1; esac ;;
-*" install "*+cpu*) echo "pip's"; case "$NONE" in *pip*) exit 1; esac ;;
+*" install "*vision*+cpu*--index-url*) echo "PyTorch's"; case "$NONE" in *PyTorch*) exit 1; esac ;;
+*" install "*vision*+cpu*) echo "pip's"; case "$NONE" in *pip*) exit 1; esac ;;
+*" install "*+cpu*) echo "torch alone" ;;
 *" install "*) echo "the rest" ;;
 "-c "*torch*) exit 1 ;;
 esac
@@ -109,7 +110,9 @@ WITHOUT_GPU = (
         ("pip", "pip's\nPyTorch's\nthe rest\n"),
         (
             "pip PyTorch",
-            "pip's\nPyTorch's\ntorch for CPUs could not be fetched from https://download.pytorch.org/whl/cpu",
+            "pip's\nPyTorch's\ntorch and torchvision for CPUs could not be fetched from"
+            " https://download.pytorch.org/whl/cpu: some models will not load (docs/models.md)"
+            "\ntorch alone\nthe rest\n",
         ),
     ],
 )
@@ -118,7 +121,7 @@ def test_a_linux_machine_without_a_gpu_gets_no_cuda_where_an_index_has_a_build_f
     checkout: Path, none: str, tried: str
 ) -> None:
     (checkout / ".venv/bin/python").write_text(PIP)
-    (checkout / "constraints.txt").write_text("torch==2.13.0\n")
+    (checkout / "constraints.txt").write_text("torch==2.13.0\ntorchvision==0.28.0\n")
     assert tried in make(checkout, "run", NONE=none)
 
 

@@ -133,7 +133,7 @@ def test_a_damaged_data_set_is_one_sentence(tmp_path: Path, name: str, text: str
         ({"text": "A question.", "id": 7, "image": "a.png"}, "7"),
         ({"text": "A question.", "id": "a\ud800"}, "a?"),
         (
-            {"text": "A question.", "image": "https://example.org/a.png?key=secret"},
+            {"text": "A question.", "image": "https://me:secret@example.org/a.png?key=secret#secret"},
             "https://example.org/a.png",
         ),
         ({"image": "x" * 501, "url": "a.png"}, "a.png"),
