@@ -88,7 +88,7 @@ def limits_of(limits: Sequence[dict[str, Any]], *, missed_only: bool = False) ->
     """A table of the figures that have targets; what was to be 0 and is stands together in one line."""
     none = [] if missed_only else [row["name"] for row in limits if row["value"] == row["limit"] == 0]
     shown = [row for row in limits if row["name"] not in none and not (missed_only and row["met"])]
-    text = f"\nNone: {', '.join(none)}.\n" if none else ""
+    text = f"\nNone: {', '.join(none).replace('_', ' ')}.\n" if none else ""
     if missed_only:
         text += f"\nOf {len(limits)} targets {len(limits) - len(shown)} were met.\n"
     lines = [
