@@ -35,8 +35,8 @@ PAGE_PATHS = ("/page/", "/docs")
 ADMIN_PATHS = "/v1/admin/"
 TOLD_PATHS = "/v1/webhooks"
 READING = ("GET", "HEAD")
-FORECAST, FORECAST_BYTES = "/v1/estimate", 8 * 2**20
-"""Sent while a question is typed; up to this size, of a photograph, it costs no more than a look."""
+FORECAST, FORECAST_BYTES = "/v1/estimate", 2**22
+"""Sent while a question is typed; no more than the page sends, it costs little more than a look."""
 READS = 10
 """So many times as often as it asks a key may read."""
 
