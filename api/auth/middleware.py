@@ -36,7 +36,7 @@ ADMIN_PATHS = "/v1/admin/"
 TOLD_PATHS = "/v1/webhooks"
 READING = ("GET", "HEAD")
 FORECAST, FORECAST_BYTES = "/v1/estimate", 2**22
-"""Sent while a question is typed; no more than the page sends, it costs little more than a look."""
+"""Sent while a question is typed. One no larger than the page sends costs little more than a look."""
 READS = 10
 """So many times as often as it asks a key may read."""
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from api.auth.middleware import FORECAST_BYTES
 from shared.tokens import TokenRule
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
@@ -113,14 +114,16 @@ async def test_who_would_be_refused_is_told_so_and_when_to_come_back(deployment:
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
-async def test_an_estimate_costs_no_question(deployment: Deployment) -> None:
+async def test_an_estimate_costs_no_question_unless_it_is_large(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
         body = {"name": "Example Ltd", "requests_per_minute": 2}
         key = (await client.post("/v1/admin/keys", json=body, headers=bearer(ADMIN))).json()["secret"]
         answers = [await client.post("/v1/estimate", json=JOB, headers=bearer(key)) for _ in range(3)]
         asked = await client.post("/v1/jobs", json=JOB, headers=bearer(key))
+        large = await client.post("/v1/estimate", content=bytes(FORECAST_BYTES + 1), headers=bearer(key))
 
+    assert large.headers["ratelimit"][:14] == '"requests";r=0'
     assert {answer.status_code for answer in answers} == {200}
     assert (asked.status_code, asked.headers["ratelimit"][:14]) == (202, '"requests";r=1')
 
