@@ -49,6 +49,7 @@ def beating(harness: WorkerHarness) -> Iterator[Heartbeat]:
         ending.start()
         until(lambda: wake(harness) and not ending.is_alive())
         ending.join()
+        heartbeat._thread.join(PATIENCE_S)
 
 
 @contextmanager
@@ -62,6 +63,8 @@ def started(harness: WorkerHarness, mark: Path | None = None, row: str | None = 
         yield heartbeat
     finally:
         heartbeat.stop({})
+        # Else it could still end this process, once a test's own `os._exit` is gone.
+        heartbeat._thread.join(PATIENCE_S)
 
 
 def wake(harness: WorkerHarness) -> bool:
