@@ -81,8 +81,9 @@ define install
   sys.exit(version("torch").partition("+")[0] != "$(TORCH)" or not version("torchvision"))' 2>/dev/null || \
   $(PIP) install --no-deps $(CPU_BUILDS) 2>/dev/null || \
   $(PIP) install --no-deps $(CPU_BUILDS) --index-url $(CPU_INDEX) --retries 1 2>/dev/null || \
-  { echo 'torch and torchvision for CPUs could not be fetched from $(CPU_INDEX): some models will not load (docs/models.md)'; \
-  $(PIP) install --no-deps $(firstword $(CPU_BUILDS)) 2>/dev/null; } || echo 'the usual torch may bring gigabytes of CUDA'
+  { echo 'torch and torchvision for CPUs could not be fetched from $(CPU_INDEX)'; \
+  $(PIP) install --no-deps $(firstword $(CPU_BUILDS)) 2>/dev/null && \
+  echo 'without torchvision some models do not load (docs/models.md)'; } || echo 'the usual torch may bring gigabytes of CUDA'
 @vision=; (cd $(VENV)/lib/python*/site-packages && [ -d torch-$(TORCH)+cpu.dist-info ] && [ ! -d torchvision ]) || \
   vision=,processors; \
   $(PIP) install -c constraints.txt -e ".[$(EXTRAS)$$vision]"

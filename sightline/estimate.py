@@ -46,8 +46,8 @@ def _facts(forecast: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
     tokens, refusal = forecast["tokens"], forecast.get("refusal")
     waits = forecast.get("waiting_reason")
     # How busy it is, the estimate says: a row may be free.
-    reason = f" ({waits}, {forecast['ahead']} ahead)".replace("busy, ", "") if waits else ""
-    yield "outcome", forecast["outcome"] + reason
+    facts = [waits] * (waits != "busy") + [f"{forecast['ahead']} ahead"] if waits else []
+    yield "outcome", forecast["outcome"] + (f" ({', '.join(facts)})" if facts else "")
     yield "refusal", refusal and f"{refusal['code']}: {refusal['detail']}"
     yield "model", forecast["model"]
     yield "estimate", expected(forecast.get("estimate"))

@@ -165,8 +165,8 @@ def _row(job: Job) -> tuple[str, ...]:
 
 def _question(job: Job) -> str:
     """A map's row and the question, in what a terminal leaves beside the other columns."""
-    told = (job["metadata"].get("row", ""), (job.get("question") or {"text": ""})["text"])
-    text, most = " ".join(" ".join(told).split()), max(get_terminal_size((130, 24)).columns - 90, 20)
+    parts = (job["metadata"].get("row", ""), (job.get("question") or {"text": ""})["text"])
+    text, most = " ".join(" ".join(parts).split()), max(get_terminal_size((130, 24)).columns - 90, 20)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

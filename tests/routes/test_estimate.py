@@ -120,12 +120,12 @@ async def test_an_estimate_costs_no_question_unless_it_is_large(deployment: Depl
         body = {"name": "Example Ltd", "requests_per_minute": 2}
         key = (await client.post("/v1/admin/keys", json=body, headers=bearer(ADMIN))).json()["secret"]
         answers = [await client.post("/v1/estimate", json=JOB, headers=bearer(key)) for _ in range(3)]
-        asked = await client.post("/v1/jobs", json=JOB, headers=bearer(key))
+        submitted = await client.post("/v1/jobs", json=JOB, headers=bearer(key))
         large = await client.post("/v1/estimate", content=bytes(FORECAST_BYTES + 1), headers=bearer(key))
 
     assert large.headers["ratelimit"][:14] == '"requests";r=0'
     assert {answer.status_code for answer in answers} == {200}
-    assert (asked.status_code, asked.headers["ratelimit"][:14]) == (202, '"requests";r=1')
+    assert (submitted.status_code, submitted.headers["ratelimit"][:14]) == (202, '"requests";r=1')
 
 
 async def test_many_rows_are_foretold_as_the_last_of_them(deployment: Deployment) -> None:

@@ -93,7 +93,7 @@ PIP = """#!/bin/sh
 case "$*" in
 *" install "*vision*+cpu*--index-url*) echo "PyTorch's"; case "$NONE" in *PyTorch*) exit 1; esac ;;
 *" install "*vision*+cpu*) echo "pip's"; case "$NONE" in *pip*) exit 1; esac ;;
-*" install "*+cpu*) echo "torch alone" ;;
+*" install "*+cpu*) case "$NONE" in *all*) exit 1; esac; echo "torch alone" ;;
 *" install "*) echo "the rest" ;;
 "-c "*torch*) exit 1 ;;
 esac
@@ -110,9 +110,13 @@ WITHOUT_GPU = (
         ("pip", "pip's\nPyTorch's\nthe rest\n"),
         (
             "pip PyTorch",
+            "fetched from https://download.pytorch.org/whl/cpu\ntorch alone\n"
+            "without torchvision some models do not load (docs/models.md)\nthe rest\n",
+        ),
+        (
+            "pip PyTorch all",
             "pip's\nPyTorch's\ntorch and torchvision for CPUs could not be fetched from"
-            " https://download.pytorch.org/whl/cpu: some models will not load (docs/models.md)"
-            "\ntorch alone\nthe rest\n",
+            " https://download.pytorch.org/whl/cpu\nthe usual torch may bring gigabytes of CUDA\nthe rest\n",
         ),
     ],
 )

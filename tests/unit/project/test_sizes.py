@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_603, "shared": 13_948, "worker": 14_704, "sightline": 8_685, "tests": 77_911}
+MOST_LINES = {"api": 16_603, "shared": 13_948, "worker": 14_704, "sightline": 8_685, "tests": 77_915}
 """Of Python, with its comments."""
 MOST_LUA_LINES = 4_879
 MOST_MODULES = {"api": 110, "shared": 110, "worker": 110, "sightline": 70}
