@@ -17,7 +17,7 @@ HASH_VERSION = 1
 def canonical(request: Request, revision: str) -> str:
     """Everything that changes the answer, in one order.
 
-    Raises ValueError for a picture or a sound without a digest, CallerError for a tool's answer to no call.
+    Raises ValueError for a picture or a sound without a digest.
     """
     fields = {
         "continue_final": request.continue_final,
@@ -56,7 +56,7 @@ def _message(message: Message, called: tuple[int, ...], parameters: Parameters) 
 def _calls(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
     """Calls by number, whatever ids their callers gave them."""
     if message.role == "tool":
-        return {"answers": called[0]}
+        return {"answers": next(iter(called), None)}
     return {"calls": [[call.name, call.arguments] for call in message.calls]} if message.calls else {}
 
 

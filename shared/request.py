@@ -4,7 +4,6 @@ Two requests that ask for the same computation have one request hash (`shared.ca
 came by. They need not be equal: fields only echoed to the caller, and where a field stood, may differ."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Annotated, Any, Literal, TypeAlias
@@ -133,15 +132,13 @@ class ToolCall(Frozen):
 class Message(Frozen):
     """One turn of the conversation. An assistant's may call functions.
 
-    `answers` is the id of the call whose result a tool's turn tells, `param` where in the caller's body that
-    stood.
+    `answers` is the id of the call whose result a tool's turn tells, None if its caller named none.
     """
 
     role: Role
     parts: tuple[Part, ...]
     calls: tuple[ToolCall, ...] = Field(default=(), exclude_if=lambda calls: not calls)
     answers: str | None = None
-    param: str = Field(default="", exclude=True)
 
 
 class Function(Frozen):
@@ -196,10 +193,6 @@ TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Biases = Annotated[tuple[tuple[TokenId, Bias], ...], Field(max_length=MAX_BIASES), AfterValidator(_by_id)]
 StopIds = Annotated[tuple[TokenId, ...], Field(max_length=MAX_STOP_IDS), AfterValidator(_each_once)]
-
-
-LOOK_AROUND = re.compile(r"\(\?<?[=!]")
-"""What grammars cannot hold an answer to: parts of a pattern that look ahead or behind."""
 
 
 class Format(Frozen):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
@@ -9,7 +10,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.strict_json import RequestBody, described_as, invalid, parse, read, render, unsupported_kind
+from api.dialects.strict_json import RequestBody, described_as, parse, read, render, unsupported_kind
+from api.dialects.unknown_fields import ignore
 from shared import request
 from shared.errors import CallerError
 from shared.result import FinishReason, Logprobs, TokenLogprob
@@ -17,21 +19,19 @@ from shared.tool_calls.call import NAME, ParsedCall
 from shared.tool_calls.parser import AnswerPart, Reader
 from shared.tool_calls.thoughts import Thought
 
-MOST_ID = 256
 FinishWord = FinishReason | Literal["tool_calls"]
-CallId = Annotated[str, Field(min_length=1, max_length=MOST_ID)]
 FunctionName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 OnlyFunction = Annotated[str | None, described_as(Literal["function"] | None)]
 """The type of a tool or a call: `check_function` refuses any other, by name."""
 
 
 class CalledBody(RequestBody):
-    name: Annotated[str, described_as(FunctionName)]
-    arguments: str | dict[str, Any]
+    name: str
+    arguments: Annotated[Any, described_as(str | dict[str, Any] | None)] = None
 
 
 class CallBody(RequestBody):
-    id: Annotated[str, described_as(CallId)]
+    id: str | None = None
     type: OnlyFunction = None
     function: CalledBody
 
@@ -64,11 +64,15 @@ def to_calls(values: list[Any], at: str) -> tuple[request.ToolCall, ...]:
     return tuple(_call(value, f"{at}[{i}]") for i, value in enumerate(values))
 
 
-def to_call(id: str, name: str, arguments: str | dict[str, Any], at: str) -> request.ToolCall:
-    """`at` is where the name and the arguments stand. Raises CallerError."""
-    if not NAME.fullmatch(name):
-        raise invalid(f"{at}.name", "should be 1 to 64 letters, digits, `_` and `-`")
-    return request.ToolCall(id=id, name=name, arguments=_object(arguments, f"{at}.arguments"))
+def to_call(id: str | None, name: str, arguments: Any, at: str) -> request.ToolCall:
+    """Return an earlier call. A model may have written it, so a broken one costs no conversation.
+
+    `at` is the path of the name and the arguments. Those that cannot be used are reported as ignored.
+    """
+    usable = re.sub("[^a-zA-Z0-9_-]", "_", name)[:64] or "_"
+    if usable != name:
+        ignore(f"{at}.name")
+    return request.ToolCall(id=id or "", name=usable, arguments=_object(arguments, f"{at}.arguments"))
 
 
 def to_turn_call(job: str, choice: int, number: int, called: ParsedCall) -> request.ToolCall:
@@ -81,13 +85,6 @@ def check_function(value: Any, at: str) -> None:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind not in (None, "function"):
         raise unsupported_kind(render(["type"], at), kind)
-
-
-def check_id(id: str | None, at: str) -> str:
-    """Raises CallerError."""
-    if not id or len(id) > MOST_ID:
-        raise invalid(at, f"should be the id of a call, of 1 to {MOST_ID} characters")
-    return id
 
 
 def split_answer(text: str, syntax: str | None) -> AnswerParts:
@@ -121,18 +118,20 @@ def to_tool_calls(job: str, choice: int, calls: tuple[ParsedCall, ...]) -> list[
 def _call(value: Any, at: str) -> request.ToolCall:
     check_function(value, at)
     body = read(CallBody, value, at)
-    id = check_id(body.id, f"{at}.id")
-    return to_call(id, body.function.name, body.function.arguments, f"{at}.function")
+    return to_call(body.id, body.function.name, body.function.arguments, f"{at}.function")
 
 
-def _object(arguments: str | dict[str, Any], at: str) -> str:
-    """The arguments as canonical JSON, keys in their order; an empty text is an empty object."""
+def _object(arguments: Any, at: str) -> str:
+    """Return the arguments as canonical JSON, keys in their order: an empty object if they are none."""
+    value = {} if arguments in (None, "") else arguments
     try:
-        value = parse(arguments.encode()) if isinstance(arguments, str) and arguments else arguments or {}
+        while isinstance(value, str):
+            value = parse(value.encode())
     except (CallerError, UnicodeEncodeError):
         value = None
     if not isinstance(value, dict):
-        raise invalid(at, "should be a JSON object as text")
+        ignore(at)
+        value = {}
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -14,15 +14,16 @@ huggingface_hub sends a schema as {"type": "json_object", "value": …} if the m
 """
 
 import json
+import re
 from typing import Any, Literal
 
 from pydantic import Field
 
-from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
+from api.dialects.json_schema import COMBINING, MAX_LITERAL, check_schema, closed, is_whole
 from api.dialects.strict_json import RequestBody, invalid, parse, read, render
 from api.dialects.unknown_fields import STRUCTURED
 from shared.errors import CallerError
-from shared.request import LOOK_AROUND, Format
+from shared.request import Format
 
 MAX_BYTES = 64 * 2**10
 # Its translation from GBNF takes a time that grows with the square of it.
@@ -30,6 +31,7 @@ MAX_GRAMMAR = 8 * 2**10
 MAX_CHOICES = 1000
 MAX_CHOICE = 256
 ANY_OBJECT = {"type": "object"}
+LOOK_AROUND = re.compile(r"(?<!\\)\(\?<?[=!]")
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "text": (),
@@ -136,7 +138,7 @@ def _json(value: Any, param: str) -> Format:
     schema = _parsed(value, param) if isinstance(value, str) else value
     if not isinstance(schema, dict):
         raise invalid(param, "should be a JSON Schema: an object")
-    if "properties" in schema and not schema.keys() & {"type", "$ref", "anyOf", "oneOf", "allOf"}:
+    if "properties" in schema and not schema.keys() & {"type", *COMBINING}:
         schema = {"type": "object", **schema}
     # Its size first: walking through a schema that is too large would block every request.
     _serialised(schema, param)

@@ -30,8 +30,9 @@ UNSUPPORTED = frozenset(
         *("unevaluatedProperties", "$dynamicRef", "$recursiveRef"),
     }
 )
-# Keywords that say whether properties other than the named ones may occur.
-OPENING = frozenset({"additionalProperties", "patternProperties"})
+COMBINING = ("$ref", "allOf", "anyOf", "oneOf")
+# Keywords that say which properties other than the named ones may occur.
+OPENING = frozenset({"additionalProperties", "patternProperties", "const", "enum"})
 
 
 class ValueForm(NamedTuple):
@@ -155,7 +156,7 @@ def _check_keywords(node: dict[str, Any], at: str) -> None:
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without idle keywords, and closed to unnamed properties unless it says otherwise.
+    """The schema closed to unnamed properties unless it says otherwise, without `nullable` and idle keywords.
 
     A value of this schema also fits the caller's. OpenAI has its callers close schemas, and Hugging Face's
     servers assume it: a caller that names properties wants these. A schema composed of parts stays open,
@@ -167,9 +168,20 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
     for node in nodes:
         for name in [name for name in node if _is_idle(name, node)]:
             del node[name]
-        if not composed and node.get("properties") and not node.keys() & OPENING:
+        if not composed and "properties" in node and not node.keys() & OPENING:
             node["additionalProperties"] = False
+        if node.pop("nullable", None) is True:
+            _allow_null(node)
     return copy
+
+
+def _allow_null(node: dict[str, Any]) -> None:
+    """Write OpenAPI 3.0's `nullable` as JSON Schema does. No other keyword than these excludes null."""
+    if types := node.get("type"):
+        node["type"] = list(dict.fromkeys([*([types] if isinstance(types, str) else types), "null"]))
+    parts = {name: node.pop(name) for name in ("const", "enum", *COMBINING) if name in node}
+    if parts:
+        node["anyOf"] = [parts, {"type": "null"}]
 
 
 def _is_idle(name: str, node: dict[str, Any]) -> bool:
@@ -185,8 +197,8 @@ def _is_idle(name: str, node: dict[str, Any]) -> bool:
 
 def _is_composed(node: dict[str, Any]) -> bool:
     own = node.get("properties", {}).keys()
-    combined = node.keys() & {"$ref", "allOf", "anyOf", "oneOf"}
-    return len(node.get("allOf", ())) > 1 or bool(own and combined) or not own >= {*node.get("required", own)}
+    combined = "properties" in node and node.keys() & {*COMBINING}
+    return len(node.get("allOf", ())) > 1 or bool(combined) or not own >= {*node.get("required", own)}
 
 
 def _nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:

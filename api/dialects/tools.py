@@ -12,6 +12,7 @@ from pydantic import Field
 
 from api.dialects.calls import FunctionName, OnlyFunction, check_function
 from api.dialects.formats import to_schema
+from api.dialects.json_schema import COMBINING
 from api.dialects.strict_json import RequestBody, described_as, invalid, read
 from api.dialects.unknown_fields import TOOL
 from shared.request import MOST_FUNCTIONS, Function, Tools
@@ -133,7 +134,7 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
 
 def _to_function(body: FunctionBody, at: str | None, *, strict: bool) -> Function:
     """Without a path its schema is not checked."""
-    parameters = NOTHING if body.parameters is None else body.parameters
+    parameters = body.parameters or NOTHING
     text = json.dumps(parameters, separators=(",", ":"), ensure_ascii=False)
     schema = text if at is None else _strict_schema(parameters, f"{at}.parameters") if strict else None
     enforced = schema if strict else None
@@ -141,8 +142,9 @@ def _to_function(body: FunctionBody, at: str | None, *, strict: bool) -> Functio
 
 
 def _strict_schema(parameters: dict[str, Any], at: str) -> str:
-    """The schema that arguments must obey: always of an object, else there would be no call."""
+    """Return the schema of an object that arguments must match: an empty one, unless it says otherwise."""
     types = parameters.get("type", "object")
     if "object" not in (types if isinstance(types, list) else [types]):
         raise invalid(f"{at}.type", "should be object, as arguments are")
-    return to_schema(parameters | {"type": "object"}, at)
+    own = {} if parameters.keys() & {*COMBINING, "minProperties"} else NOTHING
+    return to_schema(own | parameters | {"type": "object", "nullable": False}, at)

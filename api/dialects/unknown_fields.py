@@ -197,6 +197,13 @@ def ignored_fields() -> Iterator[list[str]]:
         _ignored.reset(token)
 
 
+def ignore(path: str) -> None:
+    """Add the path of a field to those that are collected, because its value cannot be used."""
+    collected = _ignored.get()
+    if collected is not None:
+        collected.append(path)
+
+
 def note(body: dict[str, Any], known: frozenset[str], constraints: Constraints, noted: Noted | None) -> None:
     """Raises PydanticCustomError, which has the field's name, for a constraint."""
     names = []

@@ -8,31 +8,37 @@ from shared.tool_calls.syntax import Known
 
 
 def numbers(messages: Sequence[Message]) -> list[tuple[int, ...]]:
-    """For each message the numbers (0, 1, 2 …) of its calls, or of the call that it answers.
+    """Return for each message the numbers (0, 1, 2 …) of its calls, or of the call that it answers.
 
-    Of two calls with one id the later is meant. Raises CallerError `invalid_request` for an answer to no
-    call.
+    Results answer the last calls in turn where ids are missing or equal. A result of no call has no number.
     """
     by_id: dict[str, int] = {}
+    waiting: dict[str, list[int]] = {}
     places: list[tuple[int, ...]] = []
     count = 0
     for message in messages:
         if message.role == "tool":
-            places.append((_answered(message, by_id),))
+            answered = _answered(message.answers or "", waiting, by_id)
+            places.append(() if answered is None else (answered,))
             continue
         own = tuple(range(count, count + len(message.calls)))
-        by_id |= {call.id: number for call, number in zip(message.calls, own, strict=True)}
+        waiting = {} if own else waiting
+        for call, number in zip(message.calls, own, strict=True):
+            waiting.setdefault(call.id, []).append(number)
+            by_id[call.id] = number
         count += len(own)
         places.append(own)
     return places
 
 
-def _answered(message: Message, by_id: dict[str, int]) -> int:
-    number = by_id.get(message.answers or "")
-    if number is None:
-        at = message.param or "messages"
-        raise CallerError("invalid_request", f"`{at}` names no call of an earlier message.", param=at)
-    return number
+def _answered(id: str, waiting: dict[str, list[int]], by_id: dict[str, int]) -> int | None:
+    found = next((name for name in ((id, "") if id else waiting) if name in waiting), None)
+    if found is None:
+        return by_id.get(id)
+    first, *others = waiting.pop(found)
+    if others:
+        waiting[found] = others
+    return first
 
 
 # Whether a model's chat template has a place for the functions of a request.
@@ -42,9 +48,8 @@ def check_calls(request: Request, syntaxes: Known | None) -> None:
     """`syntaxes` is the form of the model's calls, "" where it takes no functions, None if not known yet.
 
     A function that must be called needs no place: the answer is held to the call's form, as to a format.
-    Raises CallerError `unsupported_parameter`, and `invalid_request` where a tool's message answers no call.
+    Raises CallerError `unsupported_parameter`.
     """
-    numbers(request.messages)
     if syntaxes != "":
         return
     message = (

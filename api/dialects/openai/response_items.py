@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NotRequired, cast
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from api.dialects.calls import CallId, FunctionName, check_id, split_answer, to_call, to_turn_call
+from api.dialects.calls import split_answer, to_call, to_turn_call
 from api.dialects.fields import PageAnswer, to_page
 from api.dialects.messages import WirePart, to_part, to_parts, with_question
 from api.dialects.openai.response_object import ResponseCall, ResponseFields, StoredResponse, message_id
@@ -48,9 +48,9 @@ class WireCall(RequestBody):
 
     constraints = CALL
     type: Literal["function_call"]
-    call_id: Annotated[str, described_as(CallId)]
-    name: Annotated[str, described_as(FunctionName)]
-    arguments: str
+    call_id: str | None = None
+    name: str
+    arguments: Annotated[Any, described_as(str | None)] = None
 
 
 class WireOutput(RequestBody):
@@ -58,7 +58,7 @@ class WireOutput(RequestBody):
 
     constraints = CALL
     type: Literal["function_call_output"]
-    call_id: Annotated[str, described_as(CallId)]
+    call_id: str | None = None
     output: Annotated[Any, described_as(str | None)] = None
 
 
@@ -222,12 +222,12 @@ def _turn(value: Any, at: str) -> Message | None:
         return None
     if kind == "function_call":
         call = read(WireCall, value, at)
-        id = check_id(call.call_id, f"{at}.call_id")
-        return Message(role="assistant", parts=(), calls=(to_call(id, call.name, call.arguments, at),))
+        made = to_call(call.call_id, call.name, call.arguments, at)
+        return Message(role="assistant", parts=(), calls=(made,))
     if kind == "function_call_output":
-        output, param = read(WireOutput, value, at), f"{at}.call_id"
+        output = read(WireOutput, value, at)
         parts = to_parts("" if output.output is None else output.output, f"{at}.output", "tool", _part)
-        return Message(role="tool", parts=parts, answers=check_id(output.call_id, param), param=param)
+        return Message(role="tool", parts=parts, answers=output.call_id)
     if isinstance(kind, str) and kind != "message":
         raise unsupported_kind(f"{at}.type", kind)
     item = read(WireItem, value, at)

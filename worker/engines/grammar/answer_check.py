@@ -20,10 +20,12 @@ from llguidance import regex_to_lark
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from shared.errors import CallerError
 from shared.request import Request
 from shared.result import Result
 from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader
+from worker.engines.grammar.lark import patterned, regular
 
 # Processor time of one check: some schemas take a time that doubles with each level of an answer.
 LIMIT_S = 1.0
@@ -41,7 +43,8 @@ class OvertimeError(Exception):
 def violation(request: Request, result: Result) -> str:
     """What is wrong with the first answer that breaks its format, in words; "" if none does.
 
-    An answer that was cut off is not checked.
+    An answer that was cut off is not checked. Raises CallerError `invalid_request` if the schema has patterns
+    that no grammar can hold an answer to.
     """
     for choice in result.choices:
         if (
@@ -60,12 +63,20 @@ def _error(request: Request, result: Result, answer: str) -> str:
     schemas = {f.name: f.strict_schema for f in (request.tools.functions if request.tools else ())}
     for call in calls:
         if (schema := schemas.get(call.name)) and (error := mismatch(schema, call.arguments)):
-            return f"A call of {call.name} {error}."
+            return _unless_looser(schema, "tools", f"A call of {call.name} {error}.")
     wanted = request.parameters.format
     if wanted is None or wanted.kind != "json" or calls:
         return ""
     error = mismatch(wanted.content, "".join(part for part in parts if isinstance(part, str)))
-    return error and f"The answer {error}."
+    return error and _unless_looser(wanted.content, "format", f"The answer {error}.")
+
+
+def _unless_looser(schema: str, param: str, error: str) -> str:
+    """Return the error. Raises CallerError if the grammar was looser than the schema's patterns."""
+    if any(node["pattern"] != regular(node["pattern"]) for node in patterned(json.loads(schema))):
+        advice = "Write its patterns without look-arounds, word boundaries and back references."
+        raise CallerError("invalid_request", f"{error} {advice}", param=param)
+    return error
 
 
 def mismatch(schema: str, text: str) -> str:
@@ -168,6 +179,6 @@ def _matches(pattern: str, text: str) -> bool | None:
         compiled = regex.compile(regex_to_lark(pattern, "dw"), regex.VERSION1)
         return compiled.search(text, timeout=LIMIT_S, concurrent=True) is not None
     except (regex.error, ValueError):
-        return None
+        return None if regular(pattern) == pattern else False
     except TimeoutError:
         raise OvertimeError from None

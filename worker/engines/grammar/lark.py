@@ -8,7 +8,7 @@ from typing import Any
 from llguidance import regex_to_lark
 from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
 
-from shared.request import LOOK_AROUND, Format
+from shared.request import Format
 from shared.tool_calls.thoughts import Marks
 
 Mark = Callable[[str], str]
@@ -18,6 +18,12 @@ Spacing = Mapping[str, str | bool]
 # The keyword from which llguidance reads its options; a caller's own is replaced.
 OPTIONS = "x-guidance"
 _GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
+# Parts of a pattern. A class of characters is one, because nothing in it looks around or refers back.
+_PART = re.compile(
+    r"(?P<look>\(\?<?[=!])|(?P<edge>\\[bB])|(?P<back>\\[1-9]\d*)|\[\^?\]?(?:\\.|[^\]\\])*+\]?|\\.|.",
+    re.DOTALL,
+)
+_WIDER = {"look": "(?:)", "edge": "(?:)", "back": "(?s:.*)"}
 DEFAULTS: dict[str, str | bool] = {
     # With numeric escapes, an additional property's name could be written to match no listed property or
     # pattern and yet mean one.
@@ -36,17 +42,22 @@ def is_token(mark: str) -> bool:
 
 
 def json_schema(text: str, spacing: Spacing) -> str:
-    """A caller's JSON Schema, as text, with llguidance's options.
-
-    zod, pydantic and others write patterns that look ahead, which llguidance refuses: the finished answer is
-    checked against those.
-    """
+    """A caller's JSON Schema, as text, with llguidance's options."""
     schema: dict[str, Any] = json.loads(text)
-    for node in _objects(schema):
-        pattern = node.get("pattern")
-        if isinstance(pattern, str) and LOOK_AROUND.search(pattern):
-            del node["pattern"]
+    for node in patterned(schema):
+        node["pattern"] = regular(node["pattern"])
     return json.dumps(schema | {OPTIONS: {**DEFAULTS, **spacing}})
+
+
+def regular(pattern: str) -> str:
+    """Return a wider pattern, without the look-arounds of zod and others, which llguidance refuses."""
+    parts, depth = [], 0
+    for part in _PART.finditer(pattern):
+        if not depth:
+            parts.append(_WIDER.get(part.lastgroup or "", part[0]))
+        if depth or part.lastgroup == "look":
+            depth += part[0].startswith("(") - (part[0] == ")")
+    return "".join(parts)
 
 
 def word(wanted: Format) -> str:
@@ -94,13 +105,14 @@ def behind_thoughts(grammar: str, marks: Marks | None, mark: Mark) -> str:
     )
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """All objects in a JSON value, itself included."""
+def patterned(value: Any) -> Iterator[dict[str, Any]]:
+    """All objects with a pattern in a JSON value, itself included."""
     pending = [value]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
-            yield node
+            if isinstance(node.get("pattern"), str):
+                yield node
             pending.extend(node.values())
         elif isinstance(node, list):
             pending.extend(node)

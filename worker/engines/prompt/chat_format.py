@@ -95,8 +95,8 @@ def _turn(
 ) -> Turn:
     content = list(_content(message, remaining, writer))
     if message.role == "tool":
-        [number] = called
-        fields = {"tool_call_id": _id(number), "name": names[number]}
+        number, name = (called[0], names[called[0]]) if called else (99_999, "unknown")
+        fields = {"tool_call_id": _id(number), "name": name}
         return {"role": "tool", **fields, "content": _plain(content)}
     plain = writer.forms[message.role] == "plain"
     turn: Turn = {"role": message.role, "content": _plain(content) if plain else content}
