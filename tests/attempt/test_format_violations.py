@@ -42,6 +42,17 @@ def test_an_answer_that_breaks_its_schema_fails_its_job_and_is_counted(
     assert counted(ATTEMPTS, model=MODEL.id, outcome="format_violated") == before + 1
 
 
+def test_a_pattern_that_no_grammar_follows_is_its_callers_mistake(
+    harness: WorkerHarness, engine: HeedlessEngine
+) -> None:
+    job = harness.ask('"b"', format=Format(kind="json", content='{"type":"string","pattern":"^(?=a)b$"}'))
+    harness.attempt(engine)
+    error = existing(harness.job(job).error)
+    assert (error.code, error.param, error.retryable) == ("invalid_request", "format", False)
+    assert "`pattern`" in error.message
+    assert "without look-arounds" in error.message
+
+
 def test_an_answer_that_matches_its_schema_is_given(harness: WorkerHarness, engine: HeedlessEngine) -> None:
     job = harness.ask("0.25", format=SCHEMA)
     harness.attempt(engine)

@@ -54,6 +54,34 @@ def test_a_model_without_functions_fills_the_one_that_has_to_be_called(client: A
     assert [item.type for item in response.output] == ["function_call"]
 
 
+@pytest.mark.parametrize("parameters", [{"type": "object", "properties": {}}, None])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_function_without_parameters_gets_no_arguments(client: Any, parameters: Any, named: bool) -> None:
+    now: dict[str, Any] = {"name": "now"} | ({"parameters": parameters} if parameters else {})
+    one = {"type": "function", "function": {"name": "now"}}
+    chat = CHAT | {"model": TINY, "tools": [{"type": "function", "function": now}], "max_tokens": 100}
+    chat["tool_choice"] = one if named else "required"
+    [answer] = client.chat.completions.create(**chat).choices
+    assert {call.function.arguments for call in answer.message.tool_calls} == {"{}"}
+    with client.chat.completions.stream(**chat) as stream:
+        [streamed] = stream.get_final_completion().choices
+    assert {call.function.arguments for call in streamed.message.tool_calls} == {"{}"}
+    tools: list[Any] = [{"type": "function", **now}]
+    choice: Any = {"type": "function", "name": "now"} if named else "required"
+    response = client.responses.create(
+        model=TINY, input="Hi", tools=tools, tool_choice=choice, max_output_tokens=100
+    )
+    assert {item.arguments for item in response.output} == {"{}"}
+
+
+def test_an_object_without_properties_is_empty(client: Any) -> None:
+    nothing = {"type": "object", "properties": {}}
+    schema = {"type": "object", "properties": {"a": nothing}, "required": ["a"]}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    [answer] = client.chat.completions.create(model=TINY, messages=TURNS, response_format=form).choices
+    assert json.loads(answer.message.content) == {"a": {}}
+
+
 CALLS_JS = """
 const asked = { model, messages: [{ role: "user", content: wrote }], tools: [weather] };
 const { message, finish_reason } = (await client.chat.completions.create(asked)).choices[0];

@@ -1,7 +1,9 @@
-"""Formats that break their compiler are their callers' error alone."""
+"""Formats that break their compiler, or that no answer can have, are their callers' error alone."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import pytest
 
 from tests.e2e.conftest import TINY
 from tests.engines.test_grammar import HOSTILE
@@ -31,3 +33,41 @@ def test_formats_that_crash_the_compiler_cost_no_one_else_an_answer(api: Api) ->
     assert [j["status"] for j in answered] == ["succeeded"] * 3
     assert answered[1]["result"]["text"] in ("cat", "dog")
     assert {len(j["attempts"]) for j in jobs} == {1}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "^(?=a)b$"},
+        {"pattern": "^b(?<=a)$"},
+        {"pattern": r"^(a)\1(?!)$"},
+        {"pattern": "^a{5}$", "maxLength": 3},
+        {"pattern": "^a{2}$", "minLength": 3},
+        {"pattern": "^a$", "enum": ["b"]},
+        {"pattern": "^(?=(a$"},
+        {"pattern": "("},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_pattern_that_nothing_matches_is_no_server_error(
+    api: Api, schema: dict[str, Any], stream: bool
+) -> None:
+    wanted = {"type": "object", "properties": {"a": {"type": "string"} | schema}, "required": ["a"]}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": wanted}}]
+    chat = {
+        "model": TINY,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 200,
+        "stream": stream,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": wanted}}
+    for said, param in (
+        ({"response_format": form}, "response_format"),
+        ({"tools": tools, "tool_choice": "required"}, "tools"),
+    ):
+        answer = api.post("/v1/chat/completions", json=chat | said)
+        told = answer.text if stream else answer.json()["error"]
+        assert stream or answer.status_code == 400
+        assert "invalid_request" in str(told)
+        assert f"'{param}'" in str(told).replace('"', "'")

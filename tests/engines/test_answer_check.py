@@ -199,6 +199,36 @@ def test_a_map_with_listed_names_is_refused_by_its_keyword() -> None:
         to_schema(TypeAdapter(dict[Colour, int]).json_schema(), "schema")
 
 
+DECIMAL = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong", "broken"),
+    [
+        ({"type": "string", "enum": ["a", None], "nullable": True}, ['"a"', "null"], ['"b"', "1"], []),
+        ({"$ref": "#/$defs/x", "$defs": {"x": {"const": 1}}, "nullable": True}, ["1", "null"], ["2"], []),
+        ({"anyOf": [{"type": "integer"}], "type": "integer", "nullable": True}, ["1", "null"], ['"a"'], []),
+        ({"type": "object", "properties": {}, "nullable": True}, ["{}", "null"], ['{"a":1}'], []),
+        ({"type": "object", "properties": {}}, ["{}"], ['{"a":1}'], []),
+        ({"type": "string", "pattern": DECIMAL}, ['"-12.50"'], ['"a"'], ['"+"', '""']),
+        ({"type": "string", "pattern": r"^(?=.*\d)[a-z\d]{3,}$"}, ['"ab1"'], ['"a1"', '"AB1"'], ['"abc"']),
+        ({"type": "string", "pattern": r"^\w+(?<!x)$"}, ['"ab"'], ['"a b"'], ['"ax"']),
+        ({"type": "string", "pattern": r"^(a|b)-\1$"}, ['"a-a"'], ['"c-c"'], ['"a-b"']),
+        ({"type": "string", "pattern": r"^a\b.*$"}, ['"a b"'], ['"b"'], ['"ab"']),
+        ({"type": "string", "pattern": r"^\(?=[(?=)]\\b$"}, [r'"(==\\b"', r'"=)\\b"'], ['"=b"'], []),
+        ({"type": "string", "pattern": "^a(?=(b$"}, [], ['"c"'], ['"ab"']),
+    ],
+)
+def test_a_grammar_leaves_no_wrong_answer_to_a_caller(
+    schema: dict[str, Any], right: list[str], wrong: list[str], broken: list[str]
+) -> None:
+    """What no grammar can hold an answer to (`broken`) is found in the finished one."""
+    content = to_schema(schema, "schema")
+    grammar = LLMatcher.grammar_from_json_schema(json_schema(content, SPACING))
+    assert accepted_by(grammar, [*right, *wrong, *broken]) == [*right, *broken]
+    assert [text for text in (*right, *wrong, *broken) if not mismatch(content, text)] == right
+
+
 NAMED = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": True}
 LET_THROUGH: list[tuple[str, dict[str, Any], str]] = [
     ("An excluded bound passes.", {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, "0"),

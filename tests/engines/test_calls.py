@@ -250,6 +250,21 @@ def test_dice_call_what_they_have_to_and_as_its_schema_says(loaded: tuple[Syntax
         Draft202012Validator(SCHEMA).validate(json.loads(called.arguments))
 
 
+@pytest.mark.parametrize("choice", ["required", {"function": {"name": "now"}}])
+def test_dice_invent_no_arguments(loaded: tuple[Syntax, Engine], choice: Any) -> None:
+    syntax, engine = loaded
+    body = {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}],
+        "tool_choice": choice,
+        "parallel_tool_calls": False,
+        "temperature": 4.0,
+        "max_tokens": 200,
+    }
+    finish, _ = generate(engine, from_chat(body).request)
+    assert read(syntax, finish.text) == [ParsedCall("now", "{}")]
+
+
 def test_a_model_says_how_it_calls(loaded: tuple[Syntax, Engine]) -> None:
     assert loaded[1].facts.tools == loaded[0]
 
@@ -278,7 +293,7 @@ def test_an_attempt_goes_on_in_the_middle_of_a_call(loaded: tuple[Syntax, Engine
     assert text + "".join(piece.text for piece in rest) == whole.text
 
 
-def demanded(parameters: dict[str, Any], syntax: Syntax, arguments: list[str]) -> list[str]:
+def demanded(parameters: dict[str, Any] | None, syntax: Syntax, arguments: list[str]) -> list[str]:
     """The calls with these arguments that may be the answer to a request with such a function."""
     function = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
     body = {"messages": [{"role": "user", "content": "Hi"}], "tools": [function], "tool_choice": "required"}
@@ -304,6 +319,32 @@ def test_arguments_are_an_object_where_their_schema_would_take_more(
 ) -> None:
     arguments = ["{}", "null", "0.94", '"kC"', "[]", '<|"|>kC<|"|>']
     assert demanded(parameters, syntax, arguments) == [HELD[syntax].replace("@", "{}")]
+
+
+OPEN = {"type": "object", "properties": {}, "additionalProperties": {"type": "integer"}}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize(
+    ("parameters", "open_"),
+    [
+        (None, False),
+        ({}, False),
+        ({"type": "object"}, False),
+        ({"type": "object", "properties": {}}, False),
+        ({"properties": {}, "required": []}, False),
+        ({"type": "object", "nullable": True}, False),
+        ({"type": "object", "additionalProperties": True}, True),
+        (OPEN, True),
+        ({"type": "object", "minProperties": 1}, True),
+    ],
+)
+def test_a_call_gets_arguments_only_if_its_function_has_some(
+    syntax: Syntax, parameters: dict[str, Any] | None, open_: bool
+) -> None:
+    some = "{a:1}" if syntax == "gemma" else '{"a":1}'
+    assert bool(demanded(parameters, syntax, [some])) == open_
+    assert open_ or demanded(parameters, syntax, ["{}"])
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

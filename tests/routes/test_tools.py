@@ -1,7 +1,8 @@
 """Functions at the doors: calls that are parsed, what is refused before a worker is asked, what is shared."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.app_server import listening
+from tests.support.batches import ENDPOINT, begun, ended, serving
 from tests.support.tools import CLOCK, WEATHER
 
 TINY = "sightline/tiny"
@@ -124,21 +126,121 @@ async def test_what_has_to_be_called_needs_no_such_place(deployment: Deployment)
 CALL = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
 
 
-@pytest.mark.parametrize(
-    ("turn", "tools", "param"),
-    [
-        ({"role": "assistant", "tool_calls": [CALL]}, "none", "messages"),
-        ({"role": "tool", "tool_call_id": "none", "content": "Rain."}, "hermes", "messages[1].tool_call_id"),
-    ],
-)
-async def test_a_call_without_a_place_and_an_answer_to_no_call_are_refused(
-    deployment: Deployment, turn: dict[str, Any], tools: str, param: str
-) -> None:
-    deployment.worker.beat(tools=tools)
+async def test_a_call_without_a_place_is_refused(deployment: Deployment) -> None:
+    deployment.worker.beat(tools="none")
+    turn = {"role": "assistant", "tool_calls": [CALL]}
     async with client_of(deployment.app) as client:
         refused = await client.post("/v1/jobs", json={"model": TINY, "messages": [*TURNS, turn]})
 
-    assert (refused.status_code, refused.json()["param"]) == (400, param)
+    assert (refused.status_code, refused.json()["param"]) == (400, "messages")
+
+
+PATIENT = {"prefer": "wait=60"}
+OSLO = '{"city":"Oslo"}'
+HISTORIES: list[tuple[dict[str, Any], str, str]] = [
+    ({"arguments": '{"city": '}, "{}", "arguments"),
+    ({"arguments": '{"city": NaN}'}, "{}", "arguments"),
+    ({"arguments": "[1]"}, "{}", "arguments"),
+    ({"arguments": [1]}, "{}", "arguments"),
+    ({"arguments": "5"}, "{}", "arguments"),
+    ({"arguments": 5}, "{}", "arguments"),
+    ({"arguments": '"Oslo"'}, "{}", "arguments"),
+    ({"arguments": ""}, "{}", ""),
+    ({"arguments": None}, "{}", ""),
+    ({}, "{}", ""),
+    ({"arguments": json.dumps(OSLO)}, OSLO, ""),
+    ({"arguments": OSLO, "name": "default_api:weather()"}, OSLO, "name"),
+    ({"arguments": OSLO, "name": ""}, OSLO, "name"),
+]
+"""The call of an earlier turn, the arguments that a model is shown, and the field that a header names."""
+
+
+def as_chat(call: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """A conversation with this call, and the path of the call."""
+    turn = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "weather"} | call}]}
+    given = {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "It was cut."}]}
+    return {"model": TINY, "messages": [*TURNS, turn, given, *TURNS]}, "messages[1].tool_calls[0].function."
+
+
+def as_response(call: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    item = {"type": "function_call", "call_id": "1", "name": "weather"} | call
+    given = {"type": "function_call_output", "call_id": "1", "output": "It was cut."}
+    return {"model": TINY, "input": [*TURNS, item, given, *TURNS]}, "input[1]."
+
+
+@pytest.mark.parametrize(
+    ("path", "write", "said"),
+    [
+        ("/v1/chat/completions", as_chat, {}),
+        ("/v1/chat/completions", as_chat, {"stream": True}),
+        (f"/models/{TINY}/v1/chat/completions", as_chat, {"stream": True}),
+        ("/v1/jobs", as_chat, {}),
+        ("/v1/responses", as_response, {}),
+        ("/v1/responses", as_response, {"stream": True}),
+    ],
+)
+async def test_a_broken_call_costs_no_conversation(
+    deployment: Deployment,
+    path: str,
+    write: Callable[[dict[str, Any]], tuple[dict[str, Any], str]],
+    said: dict[str, Any],
+) -> None:
+    async with client_of(deployment.app) as client:
+        for call, shown, named in HISTORIES:
+            body, at = write(call)
+            deployment.worker.beat(tools="hermes")
+            asked = asyncio.create_task(client.post(path, json=body | said, headers=PATIENT))
+            claim = await deployment.worker.taken()
+            deployment.worker.say(claim, "Rain.")
+            deployment.worker.succeed(claim, "Rain.")
+            answer = await asked
+            assert (answer.status_code, "Rain." in answer.text) == (200, True), answer.text
+            assert answer.headers.get("x-ignored-fields", "") == (named and at + named)
+            assert json.loads(claim.request)["messages"][1]["calls"][0]["arguments"] == shown
+            deployment.server.empty()
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"role": "tool", "tool_call_id": "trimmed", "content": "Rain."}, *TURNS],
+        [{"role": "tool", "content": "Rain."}, *TURNS],
+        [
+            {"role": "tool", "tool_call_id": "1", "content": "Rain."},
+            {"role": "assistant", "tool_calls": [CALL]},
+            *TURNS,
+        ],
+        [*TURNS, {"role": "assistant", "tool_calls": [CALL]}, *TURNS],
+        [*TURNS, {"role": "assistant", "tool_calls": [{"function": CALL["function"]}]}, *TURNS],
+    ],
+    ids=["trimmed call", "no id", "before its call", "call without result", "call without id"],
+)
+async def test_calls_and_results_need_no_pair(deployment: Deployment, turns: list[dict[str, Any]]) -> None:
+    deployment.worker.beat(tools="hermes")
+    items = [
+        {"type": "function_call_output", "call_id": turn.get("tool_call_id"), "output": turn["content"]}
+        if turn["role"] == "tool"
+        else {"type": "function_call", "call_id": turn["tool_calls"][0].get("id"), "name": "clock"}
+        if "tool_calls" in turn
+        else turn
+        for turn in turns
+    ]
+    line = {"custom_id": "1", "method": "POST", "url": ENDPOINT, "body": {"model": TINY, "messages": turns}}
+    async with (
+        serving(deployment.worker),
+        client_of(deployment.app) as client,
+        listening(deployment.app) as url,
+    ):
+        for path, said in (
+            ("/v1/chat/completions", {"messages": turns}),
+            ("/v1/responses", {"input": items}),
+        ):
+            answer = await client.post(path, json={"model": TINY, **said})
+            assert answer.status_code == 200, answer.text
+        async with AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as openai:
+            batch = await ended(openai, await begun(openai, [line]))
+    assert batch.request_counts is not None
+    assert batch.request_counts.completed == 1
 
 
 async def test_a_call_of_a_cached_answer_is_streamed_too(deployment: Deployment) -> None:

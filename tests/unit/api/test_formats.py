@@ -119,6 +119,8 @@ def test_two_fields_that_both_name_a_format_must_agree() -> None:
 
 OPEN = {"type": "object", "properties": {"a": True}}
 CLOSED = OPEN | {"additionalProperties": False}
+EMPTY = {"type": "object", "properties": {}}
+WHOLE = {"type": "integer"}
 
 
 def test_a_schema_of_properties_alone_is_one_of_an_object() -> None:
@@ -141,10 +143,41 @@ def test_a_schema_of_properties_alone_is_one_of_an_object() -> None:
         ({"$defs": {"x": OPEN}, "$ref": "#/$defs/x", "properties": {"b": True}},) * 2,
         ({"type": "object"},) * 2,
         ({"const": {"properties": {"a": 1}}},) * 2,
+        (EMPTY, EMPTY | {"additionalProperties": False}),
+        (EMPTY | {"additionalProperties": WHOLE},) * 2,
+        (EMPTY | {"$defs": {"x": OPEN}, "$ref": "#/$defs/x"},) * 2,
+        ({"items": EMPTY}, {"items": EMPTY | {"additionalProperties": False}}),
     ],
 )
 def test_a_schema_of_properties_gets_no_others_unless_it_is_composed(schema: Any, closed: Any) -> None:
     assert schema_of(chat(response_format={"type": "json", "value": schema})) == closed
+
+
+NULL = {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({"type": "string"}, {"type": ["string", "null"]}),
+        ({"type": ["string", "null"]},) * 2,
+        (
+            {"type": "string", "enum": ["a", None]},
+            {"type": ["string", "null"], "anyOf": [{"enum": ["a", None]}, NULL]},
+        ),
+        ({"const": 1}, {"anyOf": [{"const": 1}, NULL]}),
+        ({"anyOf": [WHOLE]}, {"anyOf": [{"anyOf": [WHOLE]}, NULL]}),
+        ({"$ref": "#/$defs/x"}, {"anyOf": [{"$ref": "#/$defs/x"}, NULL]}),
+        ({"description": "Anything."},) * 2,
+    ],
+)
+def test_openapis_nullable_allows_null_at_any_depth(said: Any, meant: Any) -> None:
+    def around(node: Any) -> Any:
+        return {"$defs": {"x": WHOLE}, "items": {"properties": {"a": node}, "additionalProperties": True}}
+
+    for given in (said | {"nullable": True}, said):
+        wanted = chat(response_format={"type": "json", "value": around(given)})
+        assert schema_of(wanted) == around(meant if "nullable" in given else said)
 
 
 MANY = {"type": "json_schema", "schema": {"properties": {str(n): True for n in range(MAX_PROPERTIES + 1)}}}

@@ -65,7 +65,7 @@ def test_calls_and_what_they_gave_are_turns_of_the_conversation() -> None:
     assert request.messages == (
         Message(role="user", parts=(Text(text="How late is it?"),)),
         Message(role="assistant", parts=(Text(text="Let me look."),), calls=(call,)),
-        Message(role="tool", parts=(Text(text="Noon."),), answers="call_1", param="input[3].call_id"),
+        Message(role="tool", parts=(Text(text="Noon."),), answers="call_1"),
     )
     assert request.tools is not None
     assert [f.name for f in request.tools.functions] == ["weather", "clock"]
@@ -91,10 +91,7 @@ def test_a_call_without_words_before_it_is_a_turn_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("item", "code", "field"),
     [
-        ({**CALL, "name": "a b"}, "invalid_request", "name"),
-        ({**CALL, "arguments": "[]"}, "invalid_request", "arguments"),
-        ({**CALL, "call_id": ""}, "invalid_request", "call_id"),
-        ({**GIVEN, "call_id": "x" * 257}, "invalid_request", "call_id"),
+        ({**CALL, "name": None}, "invalid_request", "name"),
         ({**GIVEN, "output": 5}, "invalid_request", "output"),
         ({**CALL, "namespace": "crm"}, "unsupported_parameter", "namespace"),
         ({**CALL, "async": True}, "unsupported_parameter", "async"),

@@ -56,9 +56,8 @@ def test_functions_and_calls_of_a_chat_are_read() -> None:
     assert request.messages == (
         Message(role="user", parts=(Text(text="How is Oslo?"),)),
         Message(role="assistant", parts=(), calls=(call,)),
-        Message(role="tool", parts=(Text(text="Rain."),), answers="call_1", param="messages[2].tool_call_id"),
+        Message(role="tool", parts=(Text(text="Rain."),), answers="call_1"),
     )
-    assert request.messages[2].param == "messages[2].tool_call_id"
     assert from_job({"model": "m", **FULL}).request.tools == request.tools
 
 
@@ -114,9 +113,6 @@ def call(arguments: str = "{}", **changes: Any) -> dict[str, Any]:
         (function(strict=True, parameters={"type": "string"}), "tools[0].function.parameters.type"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"function": {"name": "f"}}, "tools": [CLOCK]}, "tool_choice"),
-        (call(id="i" * 257), "messages[1].tool_calls[0].id"),
-        (call("[1]"), "messages[1].tool_calls[0].function.arguments"),
-        (call('{"a":'), "messages[1].tool_calls[0].function.arguments"),
         ({"messages": [{**ASK, "tool_calls": [CALL]}]}, "messages[0].tool_calls"),
         ({"messages": TURNS[:2], "continue_final_message": True}, "continue_final_message"),
     ],
@@ -143,9 +139,9 @@ def test_whatever_is_broken_is_named_and_never_a_server_error() -> None:
     assert len(refusals(from_chat, FULL, "tool_choice")) > 200
 
 
-def test_a_call_keeps_an_id_of_any_length_that_is_promised() -> None:
-    turn = from_chat(call(id="i" * 256)).request.messages[1]
-    assert turn.calls[0].id == "i" * 256
+def test_a_call_keeps_an_id_of_any_length() -> None:
+    turn = from_chat(call(id="i" * 3000)).request.messages[1]
+    assert turn.calls[0].id == "i" * 3000
 
 
 def test_an_answer_that_calls_is_what_openai_clients_read() -> None:

@@ -1,10 +1,14 @@
 """Calls of functions read out of what a model writes."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.request import Message, Text, ToolCall
 from shared.tool_calls.call import ParsedCall
+from shared.tool_calls.numbering import numbers
 from shared.tool_calls.parser import Reader
 from shared.tool_calls.syntax import SYNTAXES, Syntax, syntax_of
 from tests.support.tools import TEMPLATES
@@ -64,6 +68,38 @@ EVERY: list[tuple[Syntax, str, Read]] = [
     *((syntax, text, meant) for syntax, calls in CALLS.items() for text, meant in calls.items()),
     *((syntax, text, (text, [])) for syntax, texts in WORDS.items() for text in texts),
 ]
+
+
+@pytest.mark.parametrize(
+    ("turns", "answered"),
+    [
+        ([["a", "b"], "b", "a"], [1, 0]),
+        ([["a", "a"], "a", "a"], [0, 1]),
+        ([["a"], "a", ["a"], "a"], [0, 1]),
+        ([["a"], ["a"], "a"], [1]),
+        ([["a"], ["b"], "a", "b"], [0, 1]),
+        ([["", ""], "", ""], [0, 1]),
+        ([["a", "b"], "", "b"], [0, 1]),
+        ([["a", ""], "x", "a"], [1, 0]),
+        ([["a"], "a", "a"], [0, 0]),
+        (["a", ["a"], "b"], [None, None]),
+    ],
+)
+def test_results_find_their_calls_by_id_and_by_turn(
+    turns: list[list[str] | str], answered: list[Any]
+) -> None:
+    messages = [
+        Message(role="tool", parts=(Text(text="x"),), answers=turn or None)
+        if isinstance(turn, str)
+        else Message(
+            role="assistant",
+            parts=(),
+            calls=tuple(ToolCall(id=id, name="f", arguments="{}") for id in turn),
+        )
+        for turn in turns
+    ]
+    found = zip(messages, numbers(messages), strict=True)
+    assert [next(iter(called), None) for message, called in found if message.role == "tool"] == answered
 
 
 def read(syntax: Syntax, *pieces: str) -> Read:

@@ -69,6 +69,13 @@ def test_a_call_looks_the_same_whatever_its_caller_named_it(processor: Any) -> N
     assert "[call00000]" in texts.pop(), "nine letters or digits, as Mistral's templates want them"
 
 
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_result_without_its_call_is_shown(processor: Any, syntax: Syntax) -> None:
+    _, _, given = calling()
+    assert "Rain." in rendered(processor, syntax, given, ASK)
+    assert "Rain." in rendered(processor, syntax, *calling(), given.model_copy(update={"answers": "x"}), ASK)
+
+
 def test_what_a_function_gave_stands_where_gemmas_templates_look_for_it(processor: Any) -> None:
     text = rendered(processor, "gemma", *calling())
     assert "<|tool_response>weather:Rain.<tool_response|>" in text

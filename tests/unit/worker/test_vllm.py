@@ -103,6 +103,8 @@ def test_a_format_is_told_in_words_that_vllm_reads() -> None:
     said = structured(Format(kind="json", content='{"type":"object","x-guidance":{"lenient":true}}'))
     assert '"lenient"' not in said["json"]
     assert '"type": "object"' in said["json"]
+    looks = structured(Format(kind="json", content='{"type":"string","pattern":"^(?=a)[ab]$"}'))
+    assert '"^(?:)[ab]$"' in looks["json"]
     assert structured(Format(kind="regex", content=r"\d+")) == {"grammar": "start: WORD\nWORD: /[0-9]+/"}
     assert structured(Format(kind="choice", content='["cat","dog"]')) == {
         "grammar": 'start: WORD\nWORD: "cat" | "dog"'
