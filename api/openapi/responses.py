@@ -40,7 +40,7 @@ HEADERS = {
     "x-job-id": _header(
         "The job that answers; of a cached answer the caller's own job that computed it, where there is one."
     ),
-    "x-ignored-fields": _header("Paths of fields that this service does not know, with commas between."),
+    "x-ignored-fields": _header("Paths of fields that were ignored, with commas between."),
     "x-cache": _header("Where the answer comes from.", enum=["HIT", "MISS", "COALESCED", "BYPASS"]),
     "x-compute-time": _header("Seconds of computing.", "number"),
     "x-queue-time": _header("Seconds before it began.", "number"),

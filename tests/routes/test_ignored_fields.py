@@ -13,6 +13,7 @@ IGNORED = "x-ignored-fields"
 TURN = {"role": "user", "content": [{"type": "text", "text": "Hi", "x": 1}], "y": {"a": 1}}
 CHAT = {"model": MODEL, "messages": [TURN], "max_token": 5, "nothing": None, "user": "me"}
 IN_TURN = ["messages[0].content[0].x", "messages[0].y"]
+CUT = {"id": "1", "function": {"name": "f", "arguments": '{"a": '}}
 TOOL = {"type": "function", "function": {"name": "f", "colour": 1}}
 
 
@@ -24,6 +25,14 @@ TOOL = {"type": "function", "function": {"name": "f", "colour": 1}}
             "/v1/chat/completions",
             CHAT | {"stream": True, "stream_options": {"more": 1}, "tools": [TOOL], "tool_choice": "none"},
             ["max_token", *IN_TURN, "stream_options.more", "tools[0].function.colour"],
+        ),
+        (
+            "/v1/chat/completions",
+            {
+                "model": MODEL,
+                "messages": [{"role": "assistant", "tool_calls": [CUT]}, {"role": "user", "content": "Hi"}],
+            },
+            ["messages[0].tool_calls[0].function.arguments"],
         ),
         ("/v1/completions", {"model": MODEL, "prompt": "Hi", "x": 0}, ["x"]),
         ("/v1/responses", {"model": MODEL, "input": [TURN]}, ["input[0].content[0].x", "input[0].y"]),
