@@ -60,6 +60,7 @@ ENVELOPED = {"name": "thing", "schema": SCHEMA}
         ({"type": "json_schema", "schema": SCHEMA}, JSON),
         ({"type": "json_schema", "value": ENVELOPED}, JSON),
         ({"type": "regex", "value": "[a-z]+"}, REGEX),
+        ({"type": "regex", "value": r"\(?=a"}, Format(kind="regex", content=r"\(?=a")),
         ({"type": "choice", "value": ["n\u00e9", "a b", "n\u00e9"]}, CHOICE),
     ],
 )
