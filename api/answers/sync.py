@@ -36,14 +36,15 @@ MOST_REPEATED = 2**20
 class SyncCall:
     """One call whose answer is the result of its job.
 
-    When the call fails or its caller disconnects, the job is cancelled later, except under an
-    Idempotency-Key: that caller means to come back for the answer.
+    When the call fails or its caller disconnects, the job is cancelled later, or at once if a stream's
+    `text_sent`; except under an Idempotency-Key: that caller means to come back for the answer.
     """
 
     def __init__(self, http: HttpRequest, terms: Terms) -> None:
         self.http = http
         self.context = context_of(http)
         self._terms = terms
+        self.text_sent = False
 
     async def submit(self, request: Request) -> JobView:
         """Admit the request and name its job in the answer's headers, whatever the answer becomes.
@@ -84,13 +85,15 @@ class SyncCall:
         set_time_headers(self.http, job)
         return job
 
-    def cancel_later(self, job: JobView | JobReference, *, retry_after_s: float = 0) -> None:
+    def cancel_later(
+        self, job: JobView | JobReference, *, retry_after_s: float = 0, at_once: bool = False
+    ) -> None:
         if self._terms.idempotency is None and not isinstance(job, CachedAnswer):
             reference = JobReference(job.caller, job.id, job.stored)
-            self.context.disconnects.cancel_later(reference, retry_after_s=retry_after_s)
+            self.context.disconnects.cancel_later(reference, retry_after_s=retry_after_s, at_once=at_once)
 
     def on_disconnect(self, job: JobView) -> Callable[[], None]:
-        return partial(self.cancel_later, job)
+        return lambda: self.cancel_later(job, at_once=self.text_sent)
 
     @contextmanager
     def cancel_on_error(self, job: JobView) -> Iterator[None]:

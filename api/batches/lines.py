@@ -1,5 +1,6 @@
 """A batch's lines: those of a file, read one at a time, or the pages of a document."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ MOST_TOLD = 100
 """Problems of a file that the batch lists; each bad line is in the error file as well."""
 SOME, SOME_BYTES, SOME_S = 4, 2**20, 0.25
 """Lines that are looked at together: so many, of so many bytes, read in so much time, but at least one."""
+
+
+_CR_ALONE = re.compile(rb"}[ \t]*+\r\s*+\{")
+"""A line end between two objects that is no LF. JSON holds no CR in a text, and no `{` behind a `}`."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
     doubles: list[int] = []
     problems: list[LineProblem] = []
     total = last = bad = 0
+    if (unreadable := _unreadable(file.read(4) + file.readline(limit))) is not None:
+        return Scan(0, 0, (), (LineProblem("invalid_json_line", unreadable),), fatal=True)
     for line in lines(file, 0, 0, limit):
         total, last = total + 1, line.behind
         if total > MOST_LINES:
@@ -113,6 +120,15 @@ def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
     if not total:
         problems = [LineProblem("empty_file", "The file has no lines.")]
     return Scan(total, last, tuple(doubles), tuple(problems), fatal=bad == total)
+
+
+def _unreadable(start: bytes) -> str | None:
+    """Return why a file with this start has no lines, and what to do; None if it may have some."""
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start[:4]:
+        return "The file begins like UTF-16 or with NUL bytes. Save it as UTF-8, and upload it again."
+    if _CR_ALONE.search(start):
+        return "The file's lines end with CR alone. Save it with LF as line ends, and upload it again."
+    return None
 
 
 def file_lines(batch: Batch, file: BinaryIO, at: int, row: int, limit: int) -> Iterator[BatchLine]:

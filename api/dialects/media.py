@@ -22,14 +22,16 @@ from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
 # pairs of (). Nothing is tried twice: backtracking would remember every step of a megabyte.
 # Base64 may have line breaks.
-_MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\((data:[^()]*+|[^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
+_MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\(((?i:data:)[^()]*+|[^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
 # All that encodeURIComponent escapes in base64 and its line breaks. A general unquote costs gigabytes.
 _ESCAPES = {"%2b": "+", "%2f": "/", "%3d": "=", "%0a": "", "%0d": "", "%20": ""}
-_DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
-_DATA_HEAD = 400
-"""Characters in which the type of a data: URI ends."""
+DATA_HEAD = r"(?i:data:[^,;]*+(?:;(?!\s*+base64\b)[^,;]*+)*+;\s*+base64\b[^,]*+,\s*+)++"
+"""What a data: URI has before its base64. Some clients put it before a whole URI, so it may repeat."""
+_DATA_HEAD = re.compile(DATA_HEAD)
+_LONGEST_HEAD = 400
 _MOST_ESCAPED = 1 << 20
 """Characters of a data: URI without base64."""
+_EMPTY = "is empty; send the bytes of a file"
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -53,6 +55,8 @@ def medium(kind: type[Medium], value: str, param: str) -> Medium:
     except ValueError:
         data = b""
     # A path from the root on may be base64, too, but not of a file.
+    if not value:
+        raise _refusal(kind, param, _EMPTY)
     if not data or (head.startswith("/") and medium_of(data, kind) is None):
         raise _refusal(kind, param, f"is neither an http(s) URL, nor a data: URI or base64 of {ACCEPTED}")
     return as_its_bytes(kind(data=data, param=param), data)
@@ -91,7 +95,7 @@ def prompt_parts(prompt: str) -> tuple[Part, ...]:
 
 
 def _from_data_uri(kind: type[Medium], value: str, param: str) -> bytes:
-    prefix = _DATA_URI.match(value[:_DATA_HEAD])
+    prefix = _DATA_HEAD.match(value[:_LONGEST_HEAD])
     if prefix is None:
         return _plain(kind, value, param)
     payload = value[prefix.end() :]
@@ -102,7 +106,7 @@ def _from_data_uri(kind: type[Medium], value: str, param: str) -> bytes:
     except ValueError:
         raise _refusal(kind, param, "holds no valid base64") from None
     if not data:
-        raise _refusal(kind, param, "holds no file")
+        raise _refusal(kind, param, _EMPTY)
     return data
 
 

@@ -1,7 +1,8 @@
 """Cancels the jobs of callers that disconnect before their answer.
 
 Only where the answer is the result itself, and only without an Idempotency-Key. A client that times out
-repeats its POST, at once or after a pause: until the grace time is over, the repeat finds the job.
+repeats its POST, at once or after a pause: until the grace time is over, the repeat finds the job. No client
+repeats a stream whose text has begun: its job is cancelled at once.
 """
 
 import asyncio
@@ -29,16 +30,16 @@ class JobReference(NamedTuple):
 
 
 class Disconnects:
-    """Cancels the job of a caller that disconnected, `grace_s` later, unless the caller comes back for it."""
+    """Cancels the job of a caller that disconnected, unless the caller comes back within `grace_s`."""
 
     def __init__(self, jobs: Jobs, grace_s: float) -> None:
         self._jobs = jobs
         self._grace_s = grace_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def cancel_later(self, job: JobReference, *, retry_after_s: float = 0) -> None:
+    def cancel_later(self, job: JobReference, *, retry_after_s: float = 0, at_once: bool = False) -> None:
         """Cancel the job after its grace time, which begins at the Retry-After that its caller was given."""
-        grace_s = retry_after_s + self._grace_s
+        grace_s = 0 if at_once else retry_after_s + self._grace_s
         task = asyncio.create_task(self._cancel_after(grace_s, job), name=f"cancel {job.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -14,7 +14,7 @@ import pypdfium2 as pdfium
 from PIL import Image, ImageSequence, TiffImagePlugin
 from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE, FPDF_GetLastError, FPDF_LoadMemDocument64
 
-from shared.media.decode_picture import to_rgb
+from shared.media.decode_picture import opened, to_rgb
 from shared.media.decoder_protocol import DAMAGED, Facts, Reply, UnusableError
 from shared.media.sizes import Size
 
@@ -122,7 +122,7 @@ class PicturePages:
     """The pages of a TIFF, the frames of a WebP or GIF."""
 
     def __init__(self, kind: str, data: bytes, max_pixels: int) -> None:
-        image = Image.open(io.BytesIO(data), formats=[kind])
+        image = opened(kind, data)
         self._image, self._max_pixels = image, max_pixels
         tiff = list(_tiff_frames(image)) if isinstance(image, TiffImagePlugin.TiffImageFile) else []
         self._frames = tiff or [Frame(number) for number in range(getattr(image, "n_frames", 1))]

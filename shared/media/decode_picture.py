@@ -115,8 +115,7 @@ def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, 
 
 
 def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None) -> tuple[Image.Image, Size]:
-    kind = request["format"]
-    with Image.open(io.BytesIO(data), formats=FORMATS.get(kind, [kind])) as image:
+    with opened(request["format"], data) as image:
         if image.width * image.height > request["most"]:
             raise UnusableError(f"it has {image.width} x {image.height} pixels, too many")
         size = image.size
@@ -137,6 +136,18 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}
         return picture, size
+
+
+def opened(kind: str, data: bytes) -> ImageFile.ImageFile:
+    """Open a picture; a whole WebP also if its RIFF size is wrong or its last padding is missing."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS.get(kind, [kind]))
+    except OSError:
+        if kind != "WEBP":
+            raise
+        padding = bytes(len(data) % 2)
+        size = struct.pack("<I", len(data) + len(padding) - 8)
+        return Image.open(io.BytesIO(data[:4] + size + data[8:] + padding), formats=[kind])
 
 
 def to_rgb(image: ImageFile.ImageFile, size: Size, background: str = "white") -> Image.Image:

@@ -120,6 +120,12 @@ def test_a_page_looks_the_same_each_time_and_has_the_size_that_was_set(renderer:
     assert max(Image.open(io.BytesIO(first)).size) == DocumentSettings().page_side
 
 
+def test_a_webp_of_a_wrong_riff_size_shows_all_pages(renderer: DocumentRenderer) -> None:
+    data = bytearray(frames("WEBP", ["red", "lime"]))
+    data[4] += 2
+    assert page(renderer, bytes(data), 2).getpixel((9, 9)) == (0, 255, 0)
+
+
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP"])
 def test_each_frame_is_a_page_in_its_own_colours(renderer: DocumentRenderer, kind: str) -> None:
     data = frames(kind, ["red", "lime", "blue"])

@@ -124,6 +124,16 @@ def test_a_photo_is_seen_without_its_last_pixels(decoder: PictureDecoder, kind: 
     assert decoded(decoder, data[:-missing]).size == (640, 480)
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}, {"save_all": True}])
+@pytest.mark.parametrize("size", [-8, 2, 1000, -(2**31)])
+def test_a_whole_webp_is_seen_whatever_its_riff_size(
+    decoder: PictureDecoder, size: int, options: dict[str, Any]
+) -> None:
+    data = make.encoded(NOISE, "WEBP", **options)
+    wrong = data[:4] + struct.pack("<I", (len(data) - 8 + size) % 2**32) + data[8:]
+    assert decoded(decoder, wrong).tobytes() == decoded(decoder, data).tobytes()
+
+
 @pytest.mark.parametrize("kept", [0.5, 0.9, 0.98])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_a_file_whose_rows_are_missing_is_refused(decoder: PictureDecoder, kind: str, kept: float) -> None:

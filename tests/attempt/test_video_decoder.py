@@ -134,6 +134,12 @@ def test_a_video_cut_after_its_index_is_refused_not_answered_by_its_beginning(de
         assert "cut" in refusal(decoder, whole[: len(whole) * 9 // 10])
 
 
+def test_a_whole_video_whose_head_is_counted_twice_is_shown(decoder: VideoDecoder) -> None:
+    avi = video(kind="avi", codec="mpeg4")
+    wrong = avi[:4] + struct.pack("<I", len(avi)) + avi[8:]
+    assert decoded(decoder, wrong).video.frames == 12
+
+
 def test_a_video_whose_last_box_has_no_size_is_whole_or_cut_by_its_index(decoder: VideoDecoder) -> None:
     data = video(40, options={"movflags": "faststart"})
     at = data.index(b"mdat") - 4

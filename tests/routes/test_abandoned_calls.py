@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from shared.store.claims import Claim
 from tests.routes.conftest import Deployment
-from tests.support.asgi_exchange import Exchange, posted
+from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
 
 MODEL = "sightline/tiny"
@@ -83,6 +84,67 @@ async def test_a_client_that_gives_up_and_asks_again_goes_on_with_the_same_jobs(
     deployment.worker.succeed(claim, "A square.")
     await call.finish()
     assert (call.status, b"A square." in call.body) == (200, True)
+
+
+CHOICES: Any = (CHAT, CALLS["chat"][1] | {"n": 2, "temperature": 1}, {})
+
+
+async def begun(deployment: Deployment, call: Exchange) -> Claim:
+    """The run of a stream whose reader has got text."""
+    claim = await deployment.worker.taken()
+    deployment.worker.say(claim, "A square")
+    await call.until(lambda e: b"A square" in e.body)
+    return claim
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"), [*CALLS.values(), CHOICES], ids=[*CALLS, "several choices"]
+)
+async def test_stop_in_a_chat_frees_its_slot_at_once(
+    deployment: Deployment, path: str, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, body | {"stream": True}, path, **headers)
+    await begun(deployment, call)
+    call.hang_up()
+    await call.finish()
+
+    async def ended() -> bool:
+        return not open_jobs(deployment)
+
+    await until_async(ended)
+
+
+async def test_stop_ends_no_answer_that_another_call_reads(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    path, body, _ = CALLS["chat"]
+    first = await asked(deployment, path, body | {"stream": True}, {})
+    second = await asked(deployment, path, body | {"stream": True}, {}, jobs=2)
+    claim = await begun(deployment, first)
+    await second.until(lambda e: b"A square" in e.body)
+    first.hang_up()
+    await first.finish()
+
+    async def one_left() -> bool:
+        return len(open_jobs(deployment)) == 1
+
+    await until_async(one_left)
+    deployment.worker.succeed(claim, "A square.")
+    await second.finish()
+    assert data(second.body)[-1] == "[DONE]"
+
+
+async def test_stop_keeps_an_answer_that_is_to_be_fetched(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    path, body, _ = CALLS["chat"]
+    call = posted(deployment.app, body | {"stream": True}, path, idempotency_key="k-1")
+    claim = await begun(deployment, call)
+    call.hang_up()
+    await call.finish()
+    deployment.worker.succeed(claim, "A square.")
+    again = posted(deployment.app, body | {"stream": True}, path, idempotency_key="k-1")
+    await again.finish()
+    assert data(again.body)[-1] == "[DONE]"
 
 
 async def test_a_picture_is_not_fetched_again_for_a_client_that_asks_again(deployment: Deployment) -> None:

@@ -1,6 +1,8 @@
 """Bodies that no client should send."""
 
 import threading
+from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,9 +10,11 @@ import pytest
 from api.dialects import strict_json
 from api.dialects.strict_json import parse
 from api.server.body import LARGE
-from tests.support.app import JSON, serving
+from tests.routes.conftest import Deployment
+from tests.support.app import JSON, client_of, serving
 from tests.support.fake_service import FakeService, answering
 from tests.support.openapi import operations
+from tests.support.pictures import picture
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,43 @@ async def test_bad_input_is_a_named_error_of_the_caller(path: str, body: bytes, 
     answer = response.json()
     assert 400 <= response.status_code < 500
     assert answer.get("error", answer)["code"] == code
+
+
+def _turn(kind: str, data: bytes) -> list[Any]:
+    url = f"data:image/png;base64,{b64encode(data).decode()}"
+    return [{"role": "user", "content": [{"type": kind, "image_url": url}]}]
+
+
+def _input(data: bytes) -> dict[str, str]:
+    return {"prompt": "What is this?", "image": b64encode(data).decode()}
+
+
+OCTETS = "application/octet-stream"
+MODEL = {"model": "sightline/tiny"}
+Door = tuple[str, Callable[[bytes], dict[str, Any]]]
+DOORS: dict[str, Door] = {
+    "chat": ("/v1/chat/completions", lambda data: {"json": MODEL | {"messages": _turn("image_url", data)}}),
+    "response": ("/v1/responses", lambda data: {"json": MODEL | {"input": _turn("input_image", data)}}),
+    "job": ("/v1/jobs", lambda data: {"json": MODEL | {"input": _input(data)}}),
+    "picture": (
+        "/models/sightline/tiny",
+        lambda data: {"content": data, "headers": {"content-type": "image/png"}},
+    ),
+    "bytes": ("/models/sightline/tiny", lambda data: {"content": data, "headers": {"content-type": OCTETS}}),
+    "file": ("/v1/files", lambda data: {"data": {"purpose": "vision"}, "files": {"file": ("a.png", data)}}),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(("kept", "words"), [(0, "is empty"), (20, "it is cut short")])
+async def test_an_empty_picture_and_a_cut_one_are_told_apart(
+    deployment: Deployment, door: str, kept: int, words: str
+) -> None:
+    path, call = DOORS[door]
+    async with client_of(deployment.app) as client:
+        reply = await client.post(path, **call(picture("PNG")[:kept]))
+    assert reply.status_code == 400
+    assert words in reply.text
 
 
 @pytest.mark.parametrize(

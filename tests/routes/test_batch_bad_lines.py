@@ -10,7 +10,7 @@ from shared.batch import MOST_LINES
 from shared.job import JobView
 from shared.request import Request
 from tests.routes.conftest import Deployment
-from tests.support.batches import ENDPOINT, answers, begun, content, ended, line, serving
+from tests.support.batches import ENDPOINT, answers, begun, content, ended, jsonl, line, serving
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
@@ -102,6 +102,43 @@ async def test_a_file_without_a_single_good_line_fails_its_batch_before_anything
     first = (batch.errors.data or [])[0]
     assert (first.code, first.line) == (code, at)
     assert batch.failed_at is not None
+
+
+GOOD = [line("1", "one", colour="red"), line("2", "two", colour="red")]
+
+
+@room
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (jsonl(GOOD).decode().encode("utf-16"), "UTF-16"),
+        (jsonl(GOOD).decode().encode("utf-16-be"), "UTF-16"),
+        (jsonl(GOOD).replace(b"\n", b"\r"), "CR"),
+        (b"\n" + jsonl(GOOD).replace(b"\n", b"\r"), "CR"),
+    ],
+    ids=["UTF-16", "UTF-16 without a mark", "CR alone", "CR alone behind an empty line"],
+)
+async def test_a_file_that_no_line_can_be_read_of_says_once_what_to_do(
+    client: AsyncOpenAI, file: bytes, words: str
+) -> None:
+    batch = await ended(client, await begun(client, file))
+    assert batch.errors is not None
+    (problem,) = batch.errors.data or []
+    assert (batch.status, problem.code, problem.line) == ("failed", "invalid_json_line", None)
+    assert problem.message is not None
+    assert words in problem.message
+    assert "upload it again" in problem.message
+
+
+@room
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n \n"])
+async def test_marks_and_empty_lines_cost_no_line(
+    deployment: Deployment, client: AsyncOpenAI, end: bytes
+) -> None:
+    file = b"\xef\xbb\xbf" + jsonl(GOOD).replace(b"\n", end)
+    async with serving(deployment.worker):
+        batch = await ended(client, await begun(client, file))
+    assert answers(await content(client, batch.output_file_id)) == {"1": "ONE", "2": "TWO"}
 
 
 @room

@@ -16,7 +16,7 @@ import pytest
 
 from tests.routes.conftest import Deployment
 from tests.support.app_server import listening
-from tests.support.clients import until
+from tests.support.clients import until, until_async
 from tests.support.keys import KEYED, bearer, made
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -24,11 +24,12 @@ from tests.support.processes import Process
 PAGE = Path(__file__).parents[2] / "docs" / "transport.md"
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 LIMIT_S = 60
+PATIENT = {"api": KEYED["api"] | {"leave_grace_s": 3600}}
 CHAT: dict[str, Any] = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What?"}]}
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
-    pytest.mark.parametrize("deployment", [KEYED], indirect=True, ids=["keyed"]),
+    pytest.mark.parametrize("deployment", [PATIENT], indirect=True, ids=["keyed"]),
 ]
 
 
@@ -107,6 +108,30 @@ async def test_text_passes_the_proxy_while_the_model_still_writes(proxy: int, de
             ended = ended or line == "data: [DONE]"
     assert ended
     await worker
+
+
+async def test_stop_behind_the_proxy_frees_the_slot(proxy: int, deployment: Deployment) -> None:
+    worker = deployment.worker
+    worker.beat()
+    secret = (await made(deployment.app, "a"))["secret"]
+
+    async def work() -> None:
+        worker.say(await worker.taken(), "A cat")
+
+    working = asyncio.create_task(work())
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{proxy}", headers=bearer(secret)) as client,
+        client.stream("POST", "/v1/chat/completions", json=CHAT | {"stream": True}, timeout=LIMIT_S) as reply,
+    ):
+        await working
+        async for line in reply.aiter_lines():
+            if "A cat" in line:
+                break
+
+    async def ended() -> bool:
+        return not worker.store.client.zcard("sl8:deadlines")
+
+    await until_async(ended)
 
 
 async def test_a_caller_behind_the_proxy_is_no_local_one(proxy: int) -> None:

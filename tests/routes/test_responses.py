@@ -61,10 +61,12 @@ async def test_a_failure_behind_the_first_word_is_told_as_openai_tells_it(deploy
 async def test_the_caller_of_a_response_in_the_background_may_hang_up(deployment: Deployment) -> None:
     deployment.worker.beat()
     call = posted(deployment.app, LATER | {"stream": True}, PATH)
-    await call.until(lambda e: b"response.queued" in e.body)
+    claim = await deployment.worker.taken()
+    deployment.worker.say(claim, "A ")
+    await call.until(lambda e: b'"A "' in e.body)
     call.hang_up()
     await call.finish()
-    finish(deployment.worker)
+    deployment.worker.succeed(claim, "A cat.")
     async with client_of(deployment.app) as client:
         (job,) = (await client.get("/v1/jobs")).json()["data"]
 

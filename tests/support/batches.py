@@ -86,8 +86,11 @@ async def serving(worker: ScriptedWorker) -> AsyncIterator[None]:
             await task
 
 
-async def begun(client: openai.AsyncOpenAI, lines: Iterable[dict[str, Any] | str], **said: Any) -> Batch:
-    file = await client.files.create(file=("in.jsonl", jsonl(lines)), purpose="batch")
+async def begun(
+    client: openai.AsyncOpenAI, lines: Iterable[dict[str, Any] | str] | bytes, **said: Any
+) -> Batch:
+    content = lines if isinstance(lines, bytes) else jsonl(lines)
+    file = await client.files.create(file=("in.jsonl", content), purpose="batch")
     body: dict[str, Any] = {"endpoint": ENDPOINT, "completion_window": "24h", **said}
     return await client.batches.create(input_file_id=file.id, **body)
 

@@ -128,17 +128,20 @@ def _rate(announced: Fraction | None, frames: int, span_s: float) -> Fraction:
 
 
 def _announced_bytes(kind: str, data: bytes, stream: VideoStream) -> int:
-    """How long the file is by its own account; 0 if it has none."""
+    """How long the file is by its own account; 0 if it has none.
+
+    Some programs count the head of the RIFF or segment too, so this does not.
+    """
     if kind == "avi":
-        return 8 + int.from_bytes(data[4:8], "little")
+        return int.from_bytes(data[4:8], "little")
     if kind == "mov":
         return max((entry.pos + entry.size for entry in stream.index_entries), default=0)
     # RFC 8794: after the header stands the segment, of a size that live recordings leave open.
     header, at = _integer(data, len(MATROSKA))
     if data[at + header : at + header + len(SEGMENT)] != SEGMENT:
         return 0
-    size, at = _integer(data, at + header + len(SEGMENT))
-    return at + size if size != 2**56 - 1 else 0
+    size, _ = _integer(data, at + header + len(SEGMENT))
+    return at + header + size if size != 2**56 - 1 else 0
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.dialects.media import medium, pictures_beside, prompt_parts
+from api.dialects.media import DATA_HEAD, medium, pictures_beside, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
     Raw,
@@ -95,12 +95,11 @@ _PICTURE_URL = re.compile(r"https?://[^\s?]+\.(?:png|jpe?g|webp|gif|bmp|tiff?)(?
 # How a picture's data: URI begins, and the base64 of a PNG, JPEG, GIF, WebP, BMP, TIFF, or HEIF (HEIC, AVIF)
 # file. A kind that is not supported is refused, and not taken for a prompt.
 _PICTURE = re.compile(
-    r"(?i:data:image/)"
-    r"|(?:(?i:data:[^\s,]*;base64,)\s*)?"
+    rf"(?i:data:image/)|(?:{DATA_HEAD})?"
     r"(?:iVBORw0KGgo|[/_]9j[/_]|R0lGOD|UklGR|Qk[0-3].{5}AAAA|SUkqA|TU0AK|AAAA.[2GWm]Z0eX)"
 )
 # The data: URI of another file alone, perhaps broken into lines; with words after it, it is part of a prompt.
-_FILE = re.compile(r"\s*(?i:data:[^\s,]*;base64,)[A-Za-z0-9+/_%\r\n-]*+=*\s*")
+_FILE = re.compile(rf"\s*{DATA_HEAD}(?:[A-Za-z0-9+/_%-]|[ \t]*+[\r\n]\s*+)*+=*\s*")
 # How any JSON value begins, even an invalid one; no picture does.
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
 
@@ -135,8 +134,8 @@ def from_bytes(body: bytes, content_type: str | None) -> HfCall:
     kind = (content_type or "").partition(";")[0].strip().lower()
     if kind.startswith("image/"):
         return from_picture(body)
-    textual = kind.endswith("json") or kind.startswith("text/")
-    if textual or is_form(body) or _JSON.match(body[:64]):
+    textual = kind.endswith("json") or kind.startswith("text/") or not (kind or body)
+    if textual or is_form(body) or (body and _JSON.match(body[:64])):
         return from_hf(parse(body))
     return from_picture(body)
 
@@ -144,7 +143,7 @@ def from_bytes(body: bytes, content_type: str | None) -> HfCall:
 def from_picture(data: bytes) -> HfCall:
     """Image-to-text of a body that is the picture itself. Raises CallerError for an empty one."""
     if not data:
-        raise CallerError("invalid_image", "The body is empty; send the picture's bytes.")
+        raise CallerError("invalid_image", "The body is empty; send JSON, or a picture's bytes.")
     message = Message(role="user", parts=(as_its_bytes(Image(data=data), data), Text(text=CAPTION)))
     return HfCall(Request(model="", messages=(message,), named={"messages": ""}), "image-to-text")
 

@@ -1,14 +1,16 @@
 import base64
+import re
 from typing import Any
 
 import pytest
 
 from api.dialects.hf.task_requests import HfCall, from_bytes, from_hf
 from api.dialects.messages import CAPTION
-from shared.request import Image, Message, Parameters, Request, Text
+from shared.request import Image, Message, Parameters, Request, Sound, Text
 from tests.support import pictures as make
 from tests.support.hf import B64, FULL, PNG, URL
 from tests.support.refusal import refusal
+from tests.support.sounds import sound
 
 DRAWN: dict[str, Any] = {"max_new_tokens": 5, "temperature": 0.5, "top_p": 0.5, "top_k": 3, "typical_p": 1.0}
 DRAWN |= {"do_sample": True, "seed": 7, "stop": ("END",), "repetition_penalty": 1.1, "frequency_penalty": 0.1}
@@ -103,8 +105,15 @@ FILES = {
 }
 
 
+OCTETS = "data:application/octet-stream;base64,"
+
+
 @pytest.mark.parametrize(
-    "lead", ["", "\n", "data:image/png;base64,", "data:application/octet-stream;base64,", "data:;base64,"]
+    "lead",
+    [
+        *("", "\n", "data:image/png;base64,", OCTETS, "data:;base64,"),
+        *("data:application/octet-stream; base64, ", OCTETS + "data:image/png;base64,", OCTETS * 2),
+    ],
 )
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES.keys())
 def test_a_picture_is_never_asked_about_as_a_wall_of_letters(data: bytes, lead: str) -> None:
@@ -115,6 +124,19 @@ def test_a_picture_is_never_asked_about_as_a_wall_of_letters(data: bytes, lead: 
 @pytest.mark.parametrize("unit", [".png?", ".png", "?", "http://a.png"])
 def test_a_text_that_nearly_is_a_picture_s_address_is_read_in_linear_time(unit: str) -> None:
     text = "http://a" + unit * 200_000 + " x"
+    assert from_hf({"inputs": text}).request.messages == asked(Text(text=text))
+
+
+@pytest.mark.parametrize("head", ["data:audio/wav; base64, ", OCTETS * 2, "DATA:audio/wav;codecs=1;BASE64,"])
+def test_a_sound_s_data_uri_is_not_asked_about_as_letters(head: str) -> None:
+    data = sound(seconds=0.1)
+    folded = "\r\n  ".join(re.findall(".{1,76}", base64.b64encode(data).decode()))
+    call = from_hf({"inputs": head + folded})
+    assert call.request.messages[0].parts[0] == Sound(data=data, param="inputs")
+
+
+@pytest.mark.parametrize("text", ["data:" + ";base64" * 10**5, OCTETS * 10**5 + "!", "data:" + "; " * 10**5])
+def test_a_text_that_nearly_is_a_data_uri_is_read_in_linear_time(text: str) -> None:
     assert from_hf({"inputs": text}).request.messages == asked(Text(text=text))
 
 

@@ -27,6 +27,12 @@ def test_http_urls_are_kept_as_they_are(url: str) -> None:
         f"data:image/png;base64,{B64}",
         f"DATA:image/svg+xml;charset=utf-8;base64,{B64}",
         f"data:image/png;base64,{URL_SAFE}",
+        f"data:image/png; base64, {B64}",
+        f"data: image/png ;base64 ,{B64}",
+        f"data:image/png;base64;charset=utf-8,{B64}",
+        f"data:image/png;base64,data:image/png;base64,{B64}",
+        f"data:application/octet-stream;base64, DATA:image/png; base64,{B64}",
+        f"data:image/png;base64,{quote(B64, safe='')}",
         f"data:image/png;base64,{B64.rstrip('=')}",
         f"data:image/png;base64,{B64[:8]}\r\n {B64[8:]}\n",
         f"data:image/*;base64,{B64}",
@@ -103,6 +109,12 @@ def test_markdown_pictures_split_the_prompt_in_order() -> None:
         Text(text=" and"),
         Image(data=PNG, param="inputs"),
     )
+
+
+@pytest.mark.parametrize("value", ["", " ", "data:image/png;base64,"])
+def test_an_empty_file_is_called_empty(value: str) -> None:
+    with pytest.raises(CallerError, match="is empty"):
+        medium(Image, value, "p")
 
 
 def test_a_markdown_picture_in_base64_may_have_line_breaks() -> None:
