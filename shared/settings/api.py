@@ -27,8 +27,8 @@ class ApiSettings(Group):
     leave_grace_s: float = Field(
         30,
         ge=0,
-        description="How long the job of a synchronous caller that disconnected goes on if no text was "
-        "streamed yet; the same call again finds it.",
+        description="How long the job of a synchronous caller that disconnected before any text goes on; "
+        "the same call again finds it.",
     )
     max_open: int = Field(
         8000, ge=1, description="Requests that one API process holds at once, streams and waits included."
