@@ -9,6 +9,9 @@ call would thrash.
 
 Who has waited for `max_wait_s` pays nothing more; who has callers in line stays for a few loads first.
 
+A model that failed to load is tried again in free room. Others leave for it only if nobody has asked for any
+of them for `max_wait_s`.
+
 Nothing here measures or does anything: the node looks, asks for the moves, and makes them.
 """
 
@@ -62,7 +65,8 @@ class Residency:
     def decide(self, now_s: float, devices: Sequence[Device], demands: Sequence[Demand]) -> list[Move]:
         """What is to be done now; `demands` are in the catalogue's order."""
         passed_s = max(now_s - self._now_s, 0.0)
-        tried = [one for one in demands if now_s >= one.retry_at_s]
+        due = [one for one in demands if now_s >= one.retry_at_s]
+        tried = [one for one in due if not one.failed]
         paying = [one for one in tried if one.pays_per_s]
         self._rent = {
             one.lane: self._rent.get(one.lane, 0.0) + one.pays_per_s * min(passed_s, one.oldest_s)
@@ -71,13 +75,16 @@ class Residency:
         missing = self._rent.keys() | {
             one.lane for one in tried if one.always and one.standing < one.copies_wanted
         }
+        failed = [one for one in due if one.failed and one.standing < one.copies_wanted]
+        quiet = all(one.failed or one.idle_s >= self._max_wait_s for one in demands)
+        missing |= {one.lane for one in failed if quiet}
         self._reserved = {name: lane for name, lane in self._reserved.items() if lane in missing}
         self._now_s = now_s
         self._demands = {one.lane: one for one in demands}
         self._at = Look(now_s, devices, demands, self._min_resident_s)
         self._moving = set()
         self._devices, self._foreseen = devices, None
-        return [*self._expire(), *self._serve(tried, paying)]
+        return [*self._expire(), *self._serve(tried, paying, failed, None if quiet else _for_ever)]
 
     def load_in_s(self, lane: str) -> float:
         """Seconds until its load begins; where nobody waits, as if somebody called now."""
@@ -102,8 +109,13 @@ class Residency:
             for copy in [copy for copy in demand.copies if not copy.busy and not self._stays_s(demand, copy)]:
                 yield self._unload(demand, copy, f"nobody asked for it for {limit_s:g} s")
 
-    def _serve(self, tried: Sequence[Demand], paying: Sequence[Demand]) -> Iterator[Move]:
-        """First rows that always stand, then who has waited longest of those who have paid or are late."""
+    def _serve(
+        self, tried: Sequence[Demand], paying: Sequence[Demand], failed: Sequence[Demand], stay: Stay | None
+    ) -> Iterator[Move]:
+        """Bring rows that always stand, then models whose callers have paid or are late, the oldest first.
+
+        If nobody waits for a load, load what has room; those that failed come last, and heed `stay`.
+        """
         for demand in tried:
             if demand.always and demand.standing < demand.copies_wanted:
                 yield from self._bring(demand, math.inf)
@@ -118,6 +130,8 @@ class Residency:
             for demand in tried:
                 if demand.keep_alive_s is None and demand.standing < demand.copies_wanted:
                     yield from self._bring(demand, 0.0, _for_ever)
+            for demand in failed:
+                yield from self._bring(demand, math.inf, stay)
 
     def _bring(self, demand: Demand, paid: float, stay: Stay | None = None) -> list[Move]:
         """Load it, or have others leave for it where that costs no more than was paid; one move a device."""
@@ -141,6 +155,8 @@ class Residency:
 
     def _stays_s(self, demand: Demand, copy: Copy) -> float:
         """For how long it may not leave yet."""
+        if demand.gives_way(copy) and demand.lane not in self._moving:
+            return 0.0
         if demand.always or copy.state != "resident" or demand.lane in self._moving:
             return math.inf
         work_s = min(LOADS_STAYED * demand.load_s, self._max_wait_s) if demand.waiting else 0.0
@@ -169,6 +185,8 @@ class Residency:
         """When and where its load begins; those that load now have been there for a while by then."""
 
         def stays_s(one: Demand, copy: Copy) -> float:
+            if one.gives_way(copy):
+                return 0.0
             if one.always or copy.state == "leaving" or one.lane == demand.lane:
                 return math.inf
             return (
