@@ -43,8 +43,9 @@ class LiveModels:
         row = None if self._registry.has_row(model) else model.model_dump_json(exclude_defaults=True)
         if not self._registry.agrees(model):
             raise CallerError("model_exists", "A model is known by this id, or one much like it.", param="id")
-        call = transitions.add(model.lane, row, model.folder.load_guess_s)
-        outcome = await self._admin_actions.do(operator, "model.add", model.id, call)
+        outcome = await self._admin_actions.do(
+            operator, "model.add", model.id, transitions.add(model.lane, row)
+        )
         if outcome == "conflict":
             raise CallerError("model_exists", "The model is served with another row.", param="id")
         await self._refresh()

@@ -35,15 +35,9 @@ def registrations() -> ScriptCall[Registrations]:
     return ScriptCall("models", {}, parse)
 
 
-def add(
-    lane: str, row: str | None, load_guess_s: float = 1.0
-) -> ScriptCall[Literal["added", "unchanged", "conflict"]]:
-    """Serve a model that was removed, or that no file names: with its `row` (JSON).
-
-    `load_guess_s` is what a load takes as far as its folder says.
-    """
-    arguments = {"lane": lane, "row": row, "load_guess_ms": f"{1000 * load_guess_s:.0f}"}
-    return ScriptCall("model_add", arguments, lambda reply: reply)
+def add(lane: str, row: str | None) -> ScriptCall[Literal["added", "unchanged", "conflict"]]:
+    """Serve a model that was removed, or that no file names: with its `row` (JSON)."""
+    return ScriptCall("model_add", {"lane": lane, "row": row}, lambda reply: reply)
 
 
 def pause(lane: str, *, paused: bool) -> ScriptCall[str]:

@@ -83,10 +83,6 @@ class Demand:
             return self.waiting
         return self.waiting / (self.standing + 1) if self.cost_s / self.standing > self.load_s else 0.0
 
-    def gives_way(self, copy: Copy) -> bool:
-        """Whether this is another try of a model that failed: it leaves for all who ask for others."""
-        return self.failed and copy.state == "loading"
-
     def share(self, place: Place) -> float:
         """What it takes of each device of the place."""
         return self.need / len(place)

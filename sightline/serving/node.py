@@ -39,6 +39,8 @@ TELL_S = 1.0
 """Between two beats, in which it also learns which models were added and removed."""
 LONGEST_PAUSE_S = 600.0
 """After several failures in a row a model is loaded once in so long."""
+MOST_LOST = 3
+"""Loads in a row whose process was killed, after which a model counts as one that cannot be loaded."""
 MODEL_FAILED = 71
 """Exit code of a worker that reported why its model cannot be loaded (docs/fleet.md)."""
 REFUSED_S = 60.0
@@ -54,7 +56,7 @@ class Traffic:
     """How often a model is asked for, and what became of its loads; `failures` in a row since it was settled.
 
     Who was refused is waited for until `refused_until`, as long as was told. `lost` counts the loads in a row
-    that ended without a reason; `death` is why the model counts as failed here.
+    that ended without a reason; `death` is why the model counts as failed.
     """
 
     model: Model
@@ -92,13 +94,10 @@ class Traffic:
         if came or lane.queued or lane.running or self.refused_ms:
             self.used = now
 
-    def fail(self, now: float, error: CommandError, lost: float, most: int) -> float:
-        """Note a death that counts as so many lost loads, of which `most` make the model a failed one.
-
-        Returns the pause before it is loaded again.
-        """
+    def fail(self, now: float, error: CommandError, lost: float) -> float:
+        """Note a death, worth so many lost loads; returns the pause before the model is loaded again."""
         self.failures, self.lost = self.failures + 1, self.lost + lost
-        self.death = error if self.lost >= most else self.death
+        self.death = error if self.lost >= MOST_LOST else self.death
         pause_s = backoff_s(self.failures, longest_s=LONGEST_PAUSE_S)
         self.not_before = now + pause_s
         return pause_s
@@ -277,8 +276,7 @@ class Node:
             self._seen(model).load_pace = lane.load_ms / 1000 / guess_s
             return lane.load_ms / 1000
         pace = max((one.load_pace for one in self._traffic.values() if one.load_pace), default=1.0)
-        told = lane.load_basis not in ("", "guess")
-        return lane.load_guess_ms / 1000 if lane.load_guess_ms and told else guess_s * pace
+        return lane.load_guess_ms / 1000 if lane.load_guess_ms else guess_s * pace
 
     def _demand(self, now: float, model: Model, seen: Fleet) -> Demand:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
@@ -344,7 +342,8 @@ class Node:
                 await self.plan.fork_server.warm()
             child = self.supervisor.start(self.plan.worker(model, number, more), self._died)
         except (CommandError, OSError) as error:
-            self._fail(traffic, CommandError(Exit.CHILD, str(error)), 1)
+            self._death = CommandError(Exit.CHILD, str(error))
+            traffic.fail(time.monotonic(), self._death, 1)
             self.say(f"worker   {model.id} is not started yet: {error}")
             await self._retract(model, id, {"failed": str(error)} if traffic.death else {})
             return
@@ -357,15 +356,11 @@ class Node:
             return
         self._workers.remove(worker)
         lost = math.inf if child.exit_code == MODEL_FAILED else float(worker.state == "loading")
-        pause_s = self._fail(worker.traffic, death(child), lost)
+        self._death, self.rests = death(child), False
+        pause_s = worker.traffic.fail(time.monotonic(), self._death, lost)
         more = f"restarting it in {pause_s:g} s; {log_of(child)} has more"
         self.say(f"{child.command.name} died ({child.ending}), {more}")
         self._begin(self._report(worker, pause_s))
-
-    def _fail(self, traffic: Traffic, error: CommandError, lost: float) -> float:
-        """Note a death. A load may end without a reason as often in a row as a run may crash workers."""
-        self._death, self.rests = error, False
-        return traffic.fail(time.monotonic(), error, lost, self.plan.settings.queue.max_deaths)
 
     async def _report(self, worker: Worker, pause_s: float) -> None:
         """Tell for a process that could not that it is gone; of a model that failed also why."""
@@ -427,22 +422,17 @@ class Node:
             traffic.unfit, seen = unfit, fleets[model.lane]
             if unfit and not (seen.workers or seen.lane.cold or seen.lane.failed):
                 await self._retract(model, self.id, {"failed": f"no machine has room for it: {unfit}"})
-            lanes[model.lane] = {"unfit": "1"} if unfit else self._foreseen(model, traffic, seen)
-        seen_ms = max((one.lane.now_ms for one in fleets.values()), default=None)
-        await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, seen_ms=seen_ms))
+            lanes[model.lane] = {"unfit": "1"} if unfit else self._foreseen(model, traffic)
+        at_ms = max((one.lane.now_ms for one in fleets.values()), default=0)
+        await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, at_ms=at_ms))
 
-    def _foreseen(self, model: Model, traffic: Traffic, seen: Fleet) -> dict[str, str]:
-        begins_s = (
-            max(self._residency.load_in_s(model.lane), traffic.not_before - time.monotonic()) + self._boot_s
-        )
-        traffic.promised_s = begins_s + traffic.load_s
+    def _foreseen(self, model: Model, traffic: Traffic) -> dict[str, str]:
+        begins_s = max(self._residency.load_in_s(model.lane), traffic.not_before - time.monotonic())
+        load_s = self._boot_s + traffic.load_s
+        traffic.promised_s = begins_s + load_s
+        turn_s = load_s + self.plan.settings.node.min_resident_s + traffic.unload_s
         places = 1 if self.devices.spans(model) else len(self.devices.of(model))
-        stays_s = self.plan.settings.node.min_resident_s + traffic.unload_s
-        turn_s = (self._boot_s + traffic.load_s + stays_s) / places
-        told = {"load_in_ms": begins_s, "load_turn_ms": turn_s}
-        facts = {name: f"{seconds * 1000:.0f}" for name, seconds in told.items()}
-        if traffic.unloaded:
-            facts["unloaded"], traffic.unloaded = traffic.unloaded, ""
-        if not seen.workers and seen.lane.load_ms is None and seen.lane.load_basis in ("", "guess"):
-            facts |= {"load_guess_ms": f"{traffic.load_s * 1000:.0f}", "load_basis": "guess"}
-        return facts
+        waits_s = {"load_in_ms": begins_s + self._boot_s, "load_turn_ms": turn_s / places}
+        told = {name: f"{seconds * 1000:.0f}" for name, seconds in waits_s.items()}
+        unloaded, traffic.unloaded = traffic.unloaded, ""
+        return told | ({"unloaded": unloaded} if unloaded else {})

@@ -9,8 +9,8 @@ call would thrash.
 
 Who has waited for `max_wait_s` pays nothing more; who has callers in line stays for a few loads first.
 
-A model that failed to load is tried again in free room. Others leave for it only if nobody has asked for any
-of them for `max_wait_s`.
+A model that failed to load is tried again in free room, while nobody waits for a load. Others leave for it
+only if nobody has asked for any of them for `max_wait_s`.
 
 Nothing here measures or does anything: the node looks, asks for the moves, and makes them.
 """
@@ -84,7 +84,14 @@ class Residency:
         self._at = Look(now_s, devices, demands, self._min_resident_s)
         self._moving = set()
         self._devices, self._foreseen = devices, None
-        return [*self._expire(), *self._serve(tried, paying, failed, None if quiet else _for_ever)]
+        moves = [*self._expire()]
+        if crowded := any(not one.standing and self._at.places(one) for one in paying):
+            tries = [(one, copy) for one in demands if one.failed for copy in one.copies]
+            moves += [self._unload(*it, "others wait") for it in tries if it[1].state == "loading"]
+        moves += self._serve(tried, paying)
+        for one in () if crowded else failed:
+            moves += self._bring(one, math.inf, None if quiet else _for_ever)
+        return moves
 
     def load_in_s(self, lane: str) -> float:
         """Seconds until its load begins; where nobody waits, as if somebody called now."""
@@ -109,13 +116,8 @@ class Residency:
             for copy in [copy for copy in demand.copies if not copy.busy and not self._stays_s(demand, copy)]:
                 yield self._unload(demand, copy, f"nobody asked for it for {limit_s:g} s")
 
-    def _serve(
-        self, tried: Sequence[Demand], paying: Sequence[Demand], failed: Sequence[Demand], stay: Stay | None
-    ) -> Iterator[Move]:
-        """Bring rows that always stand, then models whose callers have paid or are late, the oldest first.
-
-        If nobody waits for a load, load what has room; those that failed come last, and heed `stay`.
-        """
+    def _serve(self, tried: Sequence[Demand], paying: Sequence[Demand]) -> Iterator[Move]:
+        """First rows that always stand, then who has waited longest of those who have paid or are late."""
         for demand in tried:
             if demand.always and demand.standing < demand.copies_wanted:
                 yield from self._bring(demand, math.inf)
@@ -130,8 +132,6 @@ class Residency:
             for demand in tried:
                 if demand.keep_alive_s is None and demand.standing < demand.copies_wanted:
                     yield from self._bring(demand, 0.0, _for_ever)
-            for demand in failed:
-                yield from self._bring(demand, math.inf, stay)
 
     def _bring(self, demand: Demand, paid: float, stay: Stay | None = None) -> list[Move]:
         """Load it, or have others leave for it where that costs no more than was paid; one move a device."""
@@ -155,8 +155,6 @@ class Residency:
 
     def _stays_s(self, demand: Demand, copy: Copy) -> float:
         """For how long it may not leave yet."""
-        if demand.gives_way(copy) and demand.lane not in self._moving:
-            return 0.0
         if demand.always or copy.state != "resident" or demand.lane in self._moving:
             return math.inf
         work_s = min(LOADS_STAYED * demand.load_s, self._max_wait_s) if demand.waiting else 0.0
@@ -185,8 +183,6 @@ class Residency:
         """When and where its load begins; those that load now have been there for a while by then."""
 
         def stays_s(one: Demand, copy: Copy) -> float:
-            if one.gives_way(copy):
-                return 0.0
             if one.always or copy.state == "leaving" or one.lane == demand.lane:
                 return math.inf
             return (

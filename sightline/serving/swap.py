@@ -91,10 +91,7 @@ class Look:
                 victims = others
         waits_for = {"loading"} if victims or self.fits(demand, place) else {"loading", "leaving"}
         waits_s = [
-            self.settles_s(one, copy)
-            for at in place
-            for one, copy in self.standing[at]
-            if copy.state in waits_for and not one.gives_way(copy)
+            self.settles_s(*it) for at in place for it in self.standing[at] if it[1].state in waits_for
         ]
         in_s = max([victim.stays_s for victim in victims] + waits_s, default=0.0)
         standing = [(victim.demand, victim.copy) for victim in victims]
@@ -114,7 +111,7 @@ class Look:
 
     def _price(self, demand: Demand, victim: Demand, copy: Copy) -> float:
         """What those wait in sum who are in line or come until it is back, with others where it has some."""
-        if victim.gives_way(copy) or (victim.standing > 1 and not copy.busy and not victim.waiting):
+        if victim.standing > 1 and not copy.busy and not victim.waiting:
             return 0.0
         away_s = victim.unload_s + demand.load_s + self._min_resident_s + victim.load_s
         asked_per_s = victim.asked_per_s
@@ -133,4 +130,4 @@ def _who_is_not_leaving(_: Demand, copy: Copy) -> bool:
 
 
 def _who_always_stays(demand: Demand, copy: Copy) -> bool:
-    return demand.always and not demand.gives_way(copy)
+    return demand.always and not (demand.failed and copy.state == "loading")

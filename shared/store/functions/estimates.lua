@@ -45,8 +45,8 @@ local function reckon(lane, first, ready)
   return turns * service_ms(lane), 'busy'
 end
 
--- Milliseconds until a model without a ready worker has one, and whether a load was measured; nil where none loads it and
--- none will.
+-- Milliseconds until a model without a ready worker has one, and what a load was measured at; nil where none loads it
+-- and none will.
 local function loading_ms(lane)
   local known = fields_at(P .. 'lane:' .. lane.name, { 'failed', 'load_ms', 'load_guess_ms', 'load_started_ms' })
   local whole = tonumber(known.load_ms or known.load_guess_ms) or FIRST_LOAD_MS
@@ -71,7 +71,7 @@ local function foresee(lane, first)
   end
   local ms, measured = loading_ms(lane)
   if ms then
-    return ms + reckon(lane, first, 1), 'cold', measured and lane.epoch + 1 or -1
+    return ms + reckon(lane, first, 1), 'cold', measured and lane.epoch + 1 or 0
   end
 end
 

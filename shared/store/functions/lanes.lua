@@ -350,7 +350,7 @@ transition('beat', { 'allow-oom' }, function()
     a.facts.failed = nil
   end
   -- Nobody foresees that a load fails, or that its process dies.
-  if (a.facts.failed or '') ~= '' or a.state == 'gone' and not was_ready and Lanes.ready(lane) == 0 then
+  if (a.facts.failed or '') ~= '' or a.state == 'gone' and call('ZSCORE', P .. 'loading:' .. a.lane, a.worker) then
     Lanes.begin_epoch(lane)
   end
   -- What was promised while none was ready rests on this moment (estimates.lua).
@@ -442,14 +442,12 @@ local function hear(name, facts)
 end
 
 -- Records that a node lives, and what it says of the `lanes` that it loads when they are asked for: with every beat
--- `load_in_ms` where it foresees that, from who waited at `seen_ms`, and `load_turn_ms`, by how much its load delays
+-- `load_in_ms` where it foresees that, from who waited at `at_ms`, and `load_turn_ms`, by how much its load delays
 -- the next one; once `unloaded` (why). `unfit`: it has no room for the model. `gone`: it ends.
 transition('node_beat', { 'allow-oom' }, function()
   Upkeep.watch()
   present('all', a.node, a.gone and 'gone' or 'node', { 'node' })
-  if a.seen_ms then
-    call('ZREMRANGEBYSCORE', P .. 'asked', '-inf', a.seen_ms)
-  end
+  call('ZREMRANGEBYSCORE', P .. 'asked', '-inf', a.at_ms or 0)
   for name, facts in pairs(a.lanes) do
     hear(name, facts)
   end
@@ -502,9 +500,6 @@ transition('model_add', { 'allow-oom' }, function()
     -- Its nodes learn of it within a second.
     call('ZUNIONSTORE', P .. 'cold:' .. a.lane, 1, P .. 'node:all')
     call('EXPIRE', P .. 'cold:' .. a.lane, KEPT_S)
-    if a.load_guess_ms then
-      keep(a.lane, { load_guess_ms = a.load_guess_ms, load_basis = 'guess' })
-    end
     for _, mark in ipairs({ 'paused', 'draining', 'removed' }) do
       Lanes.mark(a.lane, mark, false)
     end
