@@ -10,7 +10,7 @@ call would thrash.
 Who has waited for `max_wait_s` pays nothing more; who has callers in line stays for a few loads first.
 
 A model that failed to load is tried again in free room, while nobody waits for a load. Others leave for it
-only if nobody has asked for any of them for `max_wait_s`.
+only if nobody has asked for any of them for QUIET_S.
 
 Nothing here measures or does anything: the node looks, asks for the moves, and makes them.
 """
@@ -24,6 +24,7 @@ from sightline.serving.demand import WEIGHTS, Copy, Demand, Device, Place
 from sightline.serving.swap import Look, Stay, Swap
 
 GB = 1e9
+QUIET_S = 600.0
 LOADS_STAYED = 4
 """Of who has callers in line: where all have some, most of the time goes into work."""
 
@@ -76,7 +77,7 @@ class Residency:
             one.lane for one in tried if one.always and one.standing < one.copies_wanted
         }
         failed = [one for one in due if one.failed and one.standing < one.copies_wanted]
-        quiet = all(one.failed or one.idle_s >= self._max_wait_s for one in demands)
+        quiet = all(one.failed or one.idle_s >= QUIET_S for one in demands)
         missing |= {one.lane for one in failed if quiet}
         self._reserved = {name: lane for name, lane in self._reserved.items() if lane in missing}
         self._now_s = now_s

@@ -27,6 +27,7 @@ from sightline.serving.devices import Devices
 from sightline.serving.folder import DataFolder
 from sightline.serving.node import Node
 from sightline.serving.plan import Plan
+from sightline.serving.residency import QUIET_S
 from tests.support.redis_server import redis_server
 
 OWN, NEW = Model(id="org/own", engine="echo"), Model(id="org/new", engine="echo")
@@ -300,13 +301,13 @@ def test_a_model_that_failed_takes_the_room_only_of_those_nobody_asks(machine: M
     here.store.run(
         beat(here.settings, worker="w", lane=NEW.lane, state="gone", facts={"failed": "elsewhere"})
     )
-    for _ in range(6):
+    for _ in range(3):
         asked = here.submit(OWN).view
         assert asked
         here.look()
         here.store.run(cancel(here.settings, "", asked.id))
-        assert {*(here.look(1)[-1] for _ in range(100))} == {"worker-org--own"}
-    assert ["worker-org--new"] in [here.look(1)[-1:] for _ in range(100)]
+        assert {*(here.look(QUIET_S / 10)[-1] for _ in range(9))} == {"worker-org--own"}
+    assert ["worker-org--new"] in [here.look(QUIET_S / 10) for _ in range(9)]
 
 
 def test_a_mended_model_that_is_added_again_is_tried_at_once(machine: Make) -> None:
