@@ -64,7 +64,7 @@ id = "{name}"
 engine = "echo"
 rows = {ROWS}
 memory_mb = {NEED_MB}
-options = {{ step_s = {STEP_S}, load_s = {LOAD_S}, fail = "{"it is broken" if name == BROKEN else ""}" }}
+options = {{ step_s = {STEP_S}, load_s = {LOAD_S}{', fail = "it is broken"' if name == BROKEN else ""} }}
 """
     for name in (BROKEN, *NAMES)
 )
