@@ -39,7 +39,7 @@ TELL_S = 1.0
 """Between two beats, in which it also learns which models were added and removed."""
 LONGEST_PAUSE_S = 600.0
 """After several failures in a row a model is loaded once in so long."""
-MOST_LOST = 3
+MOST_LOSSES = 3
 """Loads in a row whose process was killed, after which a model counts as one that cannot be loaded."""
 MODEL_FAILED = 71
 """Exit code of a worker that reported why its model cannot be loaded (docs/fleet.md)."""
@@ -55,8 +55,8 @@ UNLOAD_S = 1.0
 class Traffic:
     """How often a model is asked for, and what became of its loads; `failures` in a row since it was settled.
 
-    Who was refused is waited for until `refused_until`, as long as was told. `lost` counts the loads in a row
-    that ended without a reason; `death` is why the model counts as failed.
+    Who was refused is waited for until `refused_until`, as long as was told. `losses` counts loads in a row that
+    ended without a reason; `death` is why the model counts as failed.
     """
 
     model: Model
@@ -71,7 +71,7 @@ class Traffic:
     unload_s: float = UNLOAD_S
     promised_s: float = 0.0
     failures: int = 0
-    lost: float = 0
+    losses: float = 0
     not_before: float = 0.0
     death: CommandError | None = None
     unloaded: str = ""
@@ -94,10 +94,10 @@ class Traffic:
         if came or lane.queued or lane.running or self.refused_ms:
             self.used = now
 
-    def fail(self, now: float, error: CommandError, lost: float) -> float:
-        """Note a death, worth so many lost loads; returns the pause before the model is loaded again."""
-        self.failures, self.lost = self.failures + 1, self.lost + lost
-        self.death = error if self.lost >= MOST_LOST else self.death
+    def fail(self, now: float, error: CommandError, losses: float) -> float:
+        """Note a death that counts as so many `losses`; returns the pause before the next load."""
+        self.failures, self.losses = self.failures + 1, self.losses + losses
+        self.death = error if self.losses >= MOST_LOSSES else self.death
         pause_s = backoff_s(self.failures, longest_s=LONGEST_PAUSE_S)
         self.not_before = now + pause_s
         return pause_s
@@ -215,8 +215,8 @@ class Node:
         for worker in self._workers:
             if models.get(worker.model.lane) != worker.model:
                 self._unload(worker.model, worker.device, "its model was removed")
-        lost = any(traffic.lost and not traffic.death for traffic in self._traffic.values())
-        self.rests = not (moves or lost) and all(worker.state != "loading" for worker in self._workers)
+        tries_again = any(traffic.losses and not traffic.death for traffic in self._traffic.values())
+        self.rests = not (moves or tries_again) and all(worker.state != "loading" for worker in self._workers)
         if tells or moves:
             await self._tell(models.values(), fleets)
 
@@ -258,7 +258,7 @@ class Node:
             if report and report.state == "ready" and worker.state == "loading":
                 self._boot_s = max(now - worker.since - (seen.lane.load_ms or 0) / 1000, 0.0)
                 worker.state, worker.since = "resident", now
-                traffic.death, traffic.lost, traffic.not_before = None, 0, 0.0
+                traffic.death, traffic.losses, traffic.not_before = None, 0, 0.0
             after_s = MEASURED_AFTER_S if worker.device == CPU else 0.0
             if worker.state == "resident" and not worker.measured and now - worker.since >= after_s:
                 worker.measured = True
@@ -355,9 +355,9 @@ class Node:
         if worker.state == "leaving":
             return
         self._workers.remove(worker)
-        lost = math.inf if child.exit_code == MODEL_FAILED else float(worker.state == "loading")
+        losses = math.inf if child.exit_code == MODEL_FAILED else float(worker.state == "loading")
         self._death, self.rests = death(child), False
-        pause_s = worker.traffic.fail(time.monotonic(), self._death, lost)
+        pause_s = worker.traffic.fail(time.monotonic(), self._death, losses)
         more = f"restarting it in {pause_s:g} s; {log_of(child)} has more"
         self.say(f"{child.command.name} died ({child.ending}), {more}")
         self._begin(self._report(worker, pause_s))
@@ -433,6 +433,6 @@ class Node:
         turn_s = load_s + self.plan.settings.node.min_resident_s + traffic.unload_s
         places = 1 if self.devices.spans(model) else len(self.devices.of(model))
         waits_s = {"load_in_ms": begins_s + self._boot_s, "load_turn_ms": turn_s / places}
-        told = {name: f"{seconds * 1000:.0f}" for name, seconds in waits_s.items()}
+        facts = {name: f"{seconds * 1000:.0f}" for name, seconds in waits_s.items()}
         unloaded, traffic.unloaded = traffic.unloaded, ""
-        return told | ({"unloaded": unloaded} if unloaded else {})
+        return facts | ({"unloaded": unloaded} if unloaded else {})
