@@ -1,7 +1,8 @@
 """Many models on few devices: what callers wait for, and how much loading costs. About two minutes.
 
 Over a clock fifty models share four devices, under the product's policy, under two others and with room for
-all. Then a node on this machine serves eight copies of the tiny model, of which two have room.
+all; one more cannot be loaded, and none leaves for it. Then a node on this machine serves eight copies of the
+tiny model, of which two have room.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +35,12 @@ def measure(_: command.Options, say: command.Say) -> report.Findings:
         Bound(f"{name}: {what} over one line's", loads[name]["over_lru"][what], MOST[what], "")
         for name, kinds in HELD.items()
         for what in kinds
+    ]
+    bounds += [
+        Bound(
+            f"{name}: evictions by the broken model", loads[name]["ours"]["evictions_by_broken"], 0, "models"
+        )
+        for name in loads
     ]
     alone = Bound("a cold model's first answer, p50", node["cold_s"]["p50"], COLD_ANSWER_S, "s")
     summary = "\n".join(f"{name}, {who}: {row}" for name, rows in loads.items() for who, row in rows.items())

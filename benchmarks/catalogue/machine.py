@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
+from shared.backoff import backoff_s
+from sightline.serving.node import LONGEST_PAUSE_S
+
 
 @dataclass(frozen=True)
 class CatalogueModel:
+    """One that `fails` is there until its load would have ended, and is never asked for."""
+
     name: str
     need: float
     load_s: float
     unload_s: float
     rows: int
+    fails: bool = False
 
 
 @dataclass
@@ -62,7 +68,10 @@ class Policy(Protocol):
 
 
 class Machine:
-    """`line` holds calls by model in order of arrival, `pending` those of no line yet."""
+    """`line` holds calls by model in order of arrival, `pending` those of no line yet.
+
+    `retries` has, by model, how often its load failed and until when it pauses; `unloaded` why models left.
+    """
 
     def __init__(self, rooms: Mapping[str, float], models: Sequence[CatalogueModel], policy: Policy) -> None:
         self.now_s = 0.0
@@ -72,6 +81,8 @@ class Machine:
         self.line: dict[str, deque[Call]] = {model.name: deque() for model in models}
         self.pending = deque[Call]()
         self.arrived = dict.fromkeys(self.models, 0)
+        self.retries = dict[str, tuple[int, float]]()
+        self.unloaded = list[str]()
         self.loads = 0
         self.loading_s = 0.0
         self._policy = policy
@@ -113,7 +124,8 @@ class Machine:
         self.loading_s += model.load_s
         self._at(self.now_s + model.load_s, partial(self._loaded, copy))
 
-    def unload(self, copy: StandingCopy) -> None:
+    def unload(self, copy: StandingCopy, reason: str = "") -> None:
+        self.unloaded.append(reason)
         copy.state, copy.since_s = "leaving", self.now_s
         self._leave(copy)
 
@@ -138,6 +150,16 @@ class Machine:
         self._begin(call.model)
 
     def _loaded(self, copy: StandingCopy) -> None:
+        if copy.state == "leaving":
+            return
+        if copy.model.fails:
+            failures = self.retries.get(copy.model.name, (0, 0.0))[0] + 1
+            self.retries[copy.model.name] = (
+                failures,
+                self.now_s + backoff_s(failures, longest_s=LONGEST_PAUSE_S),
+            )
+            self._gone(copy)
+            return
         copy.state, copy.since_s, copy.used_s = "resident", self.now_s, self.now_s
         self._changed(copy.model.name, own=True)
 

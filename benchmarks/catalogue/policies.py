@@ -30,7 +30,7 @@ class Ours:
                 machine.load(move.lane, move.device)
             else:
                 (copy,) = (one for one in machine.standing(move.lane) if one.device == move.device)
-                machine.unload(copy)
+                machine.unload(copy, move.reason)
 
     def _count(self, machine: Machine) -> None:
         passed_s = machine.now_s - self._looked_s
@@ -57,6 +57,8 @@ class Ours:
             copies=tuple(Copy(one.device, one.state, one.since_s, one.busy) for one in copies),
             idle_s=0.0 if line or any(copy.busy for copy in copies) else machine.now_s - used_s,
             asked_per_s=self._asked_per_s.get(model.name, 0.0),
+            failed=model.name in machine.retries,
+            retry_at_s=machine.retries.get(model.name, (0, 0.0))[1],
         )
 
 

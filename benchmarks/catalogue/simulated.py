@@ -15,6 +15,8 @@ MODELS, DEVICES = 50, 4
 DEVICE_GB = 80
 MODEL_GB = (6, 40)
 GB_PER_S, START_S, UNLOAD_S, ROWS = 2, 2.0, 1.0, 8
+BROKEN = CatalogueModel("broken", 20, 12.0, UNLOAD_S, ROWS, fails=True)
+"""It cannot be loaded, and comes first in the catalogue."""
 LASTS_S = 1800
 SERVICE_S, SPREAD = 2.0, 0.6
 """Mean and spread of the lognormal service time."""
@@ -78,7 +80,7 @@ def simulate(load: Load) -> dict[str, Any]:
     asked = calls(load, [model.name for model in models])
     figures = {}
     for name, policy in policies().items():
-        machine = Machine({f"cuda:{n}": DEVICE_GB for n in range(DEVICES)}, models, policy)
+        machine = Machine({f"cuda:{n}": DEVICE_GB for n in range(DEVICES)}, [BROKEN, *models], policy)
         served = [replace(call) for call in asked]
         machine.serve(served)
         figures[name] = {
@@ -88,5 +90,7 @@ def simulate(load: Load) -> dict[str, Any]:
             "loading_share": round(machine.loading_s / DEVICES / machine.now_s, 3),
             "loading_s": round(machine.loading_s),
             "lasted_s": round(machine.now_s),
+            "failed_loads": sum(failures for failures, _ in machine.retries.values()),
+            "evictions_by_broken": sum(BROKEN.name in reason for reason in machine.unloaded),
         }
     return figures

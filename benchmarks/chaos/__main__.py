@@ -92,7 +92,7 @@ def run(
     """Ask `jobs` questions, `rate` a second, while faults strike."""
     with opened_services(make) as opened:
         say(f"everything serves: {jobs} jobs at {rate:g} a second, seed {seed}")
-        asked = questions(seed, jobs, [row.id for row in opened.models.rows])
+        asked = questions(seed, jobs, opened.names)
         outcome = command.run(_run(opened, asked, rate, plan(seed, jobs, LEASE_S, deck), say))
     return replace(outcome, children_left=services.still_alive(outcome.children))
 

@@ -5,7 +5,7 @@ import contextlib
 import json
 import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,11 @@ class ChaosServices(Installation):
         self.calls = folder / "calls.jsonl"
         """Where the receiver of webhooks records what it got."""
         self.urls = [f"http://127.0.0.1:{port}" for port in self._api_ports]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The models that are asked for."""
+        return [row.id for row in self.models.rows]
 
     @property
     def picture(self) -> str:

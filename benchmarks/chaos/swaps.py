@@ -3,7 +3,8 @@
 Three models are asked for by turns, on two nodes that have room for about one each. A fault strikes every
 second: agents are killed, drained and paused, their fork servers killed, and their workers, while they load,
 serve and leave; the record server is killed and paused, APIs and couriers are killed, a model is removed and
-comes back. Then every answer is held against the only right one, and no process may be left.
+comes back. A fourth model cannot be loaded, and none may leave for it. Then every answer is held against the
+only right one, and no process may be left.
 """
 
 import textwrap
@@ -28,6 +29,7 @@ from shared.store.workers import fleet
 
 JOBS, RATE, SEED = 3000, 15, 1
 NAMES = (MODEL, "chaos/second", "chaos/third")
+BROKEN = "chaos/broken"
 NODES, ROOM_MB, NEED_MB = 2, 60, 40
 """A worker takes some 40 MB: see `Devices.measure`."""
 LOAD_S, BOOT_S = 0.5, 2.0
@@ -62,9 +64,9 @@ id = "{name}"
 engine = "echo"
 rows = {ROWS}
 memory_mb = {NEED_MB}
-options = {{ step_s = {STEP_S}, load_s = {LOAD_S} }}
+options = {{ step_s = {STEP_S}, load_s = {LOAD_S}{', fail = "it is broken"' if name == BROKEN else ""} }}
 """
-    for name in NAMES
+    for name in (BROKEN, *NAMES)
 )
 ROOM = {"MEMORY_MB": f"{ROOM_MB}", "MIN_RESIDENT_S": "1", "MAX_WAIT_S": "10"}
 
@@ -73,6 +75,7 @@ class SwapServices(ChaosServices):
     """Nodes `node-1`, `node-2` in place of workers."""
 
     row = ROW
+    names = NAMES
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, MODELS)
@@ -121,6 +124,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
     return outcome.verdict.counts | {
         "swaps": sum(LEFT in line for line in outcome.lines),
         "failed_loads": sum(FAILED in line for line in outcome.lines),
+        "evictions_by_broken": sum(f"{LEFT} for {BROKEN}" in line for line in outcome.lines),
         "copies_that_answered": len({attempt.worker for attempt in attempts}),
         "ended_in_s": percentiles(_waits(outcome), "p50", "p95", "p99"),
         "outcomes": dict(Counter(attempt.outcome or "none" for attempt in attempts).most_common()),
@@ -139,6 +143,7 @@ def bounds(figures: dict[str, Any]) -> list[Bound]:
     swaps = figures["jobs"] / JOBS_PER_SWAP
     return [
         *none,
+        Bound("evictions_by_broken", figures["evictions_by_broken"], 0, "models"),
         Bound("processes_left", figures["processes_left"], 0, "processes"),
         Bound("swaps", figures["swaps"], swaps, "models", at_least=True),
     ]

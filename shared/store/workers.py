@@ -59,14 +59,15 @@ def place(
 
 
 def node_beat(
-    settings: Settings, *, node: str, lanes: Mapping[str, Mapping[str, str]], gone: bool = False
+    settings: Settings, *, node: str, lanes: Mapping[str, dict[str, str]], at_ms: int = 0, gone: bool = False
 ) -> ScriptCall[None]:
     """Say that a node lives, which `lanes` it loads when they are asked for, and facts of them.
 
-    With each beat `load_in_ms`, how long until it would begin to load, where it foresees that; once, after
-    the lane's model was `unloaded`, why. A node that ends says so with `gone` and the lanes that it named.
+    With each beat `load_in_ms`, how long until it would begin to load, as of what waited at `at_ms`, and
+    `load_turn_ms`, by how much that delays the next one; once, after the lane's model was `unloaded`, why;
+    `unfit` where there is no room for it. A node that ends says so with `gone` and the lanes that it named.
     """
-    arguments = {"node": node, "lanes": lanes, "gone": gone or None}
+    arguments = {"node": node, "lanes": lanes, "at_ms": at_ms, "gone": gone or None}
     return ScriptCall("node_beat", arguments, lambda reply: reply, constants=constants(settings))
 
 

@@ -47,6 +47,7 @@ class Demand:
     `cost_s` the work in line in seconds of one copy. `elsewhere` counts workers of other machines that are
     ready or load. One that `drains` ends what it computes in the time that a worker has for that; else it is
     begun anew. Until `retry_at_s` a load that failed is not tried again; 0 where the last one succeeded.
+    `failed`: it cannot be loaded, as far as the last try showed.
     """
 
     lane: str
@@ -67,6 +68,7 @@ class Demand:
     copies_wanted: int = 1
     drains: bool = True
     retry_at_s: float = 0.0
+    failed: bool = False
     model: str = ""
 
     @property

@@ -98,9 +98,10 @@ class Devices:
         """What was measured was of another row."""
         self._measured.pop(model.lane, None)
 
-    def exceeded(self, model: Model) -> None:
-        """It ran out of memory as it was loaded: it takes more than was thought."""
-        self._measured[model.lane] = int(min(2 * self.need(model), self.room(model)))
+    def exceeded(self, model: Model, kept: int) -> None:
+        """Note that a load ran out of memory: it takes more, up to what `kept` bytes of others leave."""
+        need = self.need(model)
+        self._measured[model.lane] = int(max(need, min(2 * need, self.room(model) - kept)))
 
     def check(self, models: Sequence[Model]) -> None:
         """Raise CommandError where none of the models fits this machine, or the limit of one process."""

@@ -39,6 +39,8 @@ TELL_S = 1.0
 """Between two beats, in which it also learns which models were added and removed."""
 LONGEST_PAUSE_S = 600.0
 """After several failures in a row a model is loaded once in so long."""
+MOST_LOSSES = 3
+"""Loads in a row whose process was killed, after which a model counts as one that cannot be loaded."""
 MODEL_FAILED = 71
 """Exit code of a worker that reported why its model cannot be loaded (docs/fleet.md)."""
 REFUSED_S = 60.0
@@ -53,7 +55,8 @@ UNLOAD_S = 1.0
 class Traffic:
     """How often a model is asked for, and what became of its loads; `failures` in a row since it was settled.
 
-    Who was refused is waited for until `refused_until`, as long as was told.
+    Who was refused is waited for until `refused_until`, as long as was told. `losses` counts loads in a row that
+    ended without a reason; `death` is why the model counts as failed.
     """
 
     model: Model
@@ -68,6 +71,7 @@ class Traffic:
     unload_s: float = UNLOAD_S
     promised_s: float = 0.0
     failures: int = 0
+    losses: float = 0
     not_before: float = 0.0
     death: CommandError | None = None
     unloaded: str = ""
@@ -90,9 +94,10 @@ class Traffic:
         if came or lane.queued or lane.running or self.refused_ms:
             self.used = now
 
-    def fail(self, now: float, error: CommandError) -> float:
-        """Note a death; returns the pause before the model is loaded again."""
-        self.death, self.failures = error, self.failures + 1
+    def fail(self, now: float, error: CommandError, losses: float) -> float:
+        """Note a death that counts as so many `losses`; returns the pause before the next load."""
+        self.failures, self.losses = self.failures + 1, self.losses + losses
+        self.death = error if self.losses >= MOST_LOSSES else self.death
         pause_s = backoff_s(self.failures, longest_s=LONGEST_PAUSE_S)
         self.not_before = now + pause_s
         return pause_s
@@ -140,6 +145,8 @@ class Node:
         self._looked, self._told = time.monotonic() - LOOK_S, 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._death: CommandError | None = None
+        self._boot_s = 0.0
+        """Seconds that the last worker took until it began to load."""
         self._trouble = ""
         self.rests = False
         """Whether nothing is loaded, and nothing was to be done at the last look."""
@@ -189,6 +196,8 @@ class Node:
             self.registry.take(await self._stored(registrations()))
             self._told = now
         models = {model.lane: model for model in self.registry.models.rows}
+        # A model that comes back is tried anew.
+        self._traffic = {lane: one for lane, one in self._traffic.items() if lane in models}
         fleets_in_order = await self._stored(fleet(self.plan.settings, list(models)))
         fleets = dict(zip(models, fleets_in_order, strict=True))
         for lane, model in models.items():
@@ -206,7 +215,8 @@ class Node:
         for worker in self._workers:
             if models.get(worker.model.lane) != worker.model:
                 self._unload(worker.model, worker.device, "its model was removed")
-        self.rests = not moves and all(worker.state != "loading" for worker in self._workers)
+        tries_again = any(traffic.losses and not traffic.death for traffic in self._traffic.values())
+        self.rests = not (moves or tries_again) and all(worker.state != "loading" for worker in self._workers)
         if tells or moves:
             await self._tell(models.values(), fleets)
 
@@ -246,8 +256,9 @@ class Node:
             report = reports.get(worker.id)
             worker.busy = report.busy if report else 0
             if report and report.state == "ready" and worker.state == "loading":
+                self._boot_s = max(now - worker.since - (seen.lane.load_ms or 0) / 1000, 0.0)
                 worker.state, worker.since = "resident", now
-                traffic.death, traffic.not_before = None, 0.0
+                traffic.death, traffic.losses, traffic.not_before = None, 0, 0.0
             after_s = MEASURED_AFTER_S if worker.device == CPU else 0.0
             if worker.state == "resident" and not worker.measured and now - worker.since >= after_s:
                 worker.measured = True
@@ -271,10 +282,6 @@ class Node:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
         waits = {} if lane.paused else dict(seen.waiting)
         since = [] if lane.paused or seen.oldest_ms is None else [seen.oldest_ms]
-        if (traffic.death or lane.failed is not None) and not lane.paused:
-            # Callers are refused until it is tried again, here or on another machine: they wait in no line.
-            waits["normal"] = waits.get("normal", 0) + 1
-            since.append(lane.now_ms - round(1000 * LOOK_S))
         if traffic.refused_ms:
             # Who was refused asks again, and is to find the model there.
             waits["interactive"] = waits.get("interactive", 0) + 1
@@ -284,7 +291,7 @@ class Node:
         return Demand(
             lane=model.lane,
             need=self._need(model),
-            load_s=traffic.load_s,
+            load_s=traffic.load_s + self._boot_s,
             unload_s=traffic.unload_s,
             waiting=weigh(waits, model.rows_at_once),
             oldest_s=max((lane.now_ms - min(since)) / 1000, 0) if since else 0,
@@ -300,6 +307,7 @@ class Node:
             copies_wanted=self.copies,
             drains=(lane.service_ms or math.inf) / 1000 < self.plan.settings.queue.drain_s,
             retry_at_s=traffic.not_before,
+            failed=bool(traffic.death) or lane.state == "failed",
             model=model.id,
         )
 
@@ -308,8 +316,12 @@ class Node:
         need = self.devices.need(model)
         if need != int(self.devices.room(model)):
             return need
+        return max(need - self._kept(model), 0)
+
+    def _kept(self, model: Model) -> int:
+        """Return the bytes of other rows that never leave."""
         kept = [one.model for one in self._workers if one.model.resident == "always" and one.model != model]
-        return max(need - sum(map(self.devices.need, kept)), 0)
+        return sum(map(self.devices.need, kept))
 
     async def _load(self, model: Model, device: str, known: int) -> None:
         """Begin a worker, unless another node has begun one since this look."""
@@ -331,9 +343,9 @@ class Node:
             child = self.supervisor.start(self.plan.worker(model, number, more), self._died)
         except (CommandError, OSError) as error:
             self._death = CommandError(Exit.CHILD, str(error))
-            traffic.fail(time.monotonic(), self._death)
+            traffic.fail(time.monotonic(), self._death, 1)
             self.say(f"worker   {model.id} is not started yet: {error}")
-            await self._retract(model, id, {"failed": str(error)})
+            await self._retract(model, id, {"failed": str(error)} if traffic.death else {})
             return
         self._workers.append(Worker(model, device, id, number, child, time.monotonic(), traffic, free_mb))
         self.say(f"worker   {model.id} ({model.engine}, {device})")
@@ -343,15 +355,16 @@ class Node:
         if worker.state == "leaving":
             return
         self._workers.remove(worker)
+        losses = math.inf if child.exit_code == MODEL_FAILED else float(worker.state == "loading")
         self._death, self.rests = death(child), False
-        pause_s = worker.traffic.fail(time.monotonic(), self._death)
+        pause_s = worker.traffic.fail(time.monotonic(), self._death, losses)
         more = f"restarting it in {pause_s:g} s; {log_of(child)} has more"
         self.say(f"{child.command.name} died ({child.ending}), {more}")
         self._begin(self._report(worker, pause_s))
 
     async def _report(self, worker: Worker, pause_s: float) -> None:
-        """Tell for a process that could not that it is gone; of a load that failed also why."""
-        child, model = worker.child, worker.model
+        """Tell for a process that could not that it is gone; of a model that failed also why."""
+        child, model, failures = worker.child, worker.model, worker.traffic.failures
         if worker.state != "loading":
             await self._retract(model, worker.id, {})
             return
@@ -361,11 +374,13 @@ class Node:
             if child.exit_code == MODEL_FAILED:
                 [seen] = await self._stored(fleet(self.plan.settings, [model.lane]))
                 reason = seen.lane.failed or reason
-            self.say(f"model    {model.id}: cannot be loaded: {reason}")
             if "memory" in reason.lower():
-                self.devices.exceeded(model)
-            told = f"{reason} (tried again in {pause_s:g} s, failure {worker.traffic.failures} in a row)"
-            await self._retract(model, worker.id, {"failed": told})
+                self.devices.exceeded(model, self._kept(model))
+            facts = {}
+            if worker.traffic.death:
+                self.say(f"model    {model.id}: cannot be loaded: {reason}")
+                facts["failed"] = f"{reason} (tried again in {pause_s:g} s, failure {failures} in a row)"
+            await self._retract(model, worker.id, facts)
 
     async def _retract(self, model: Model, worker: str, facts: dict[str, str]) -> None:
         call = beat(self.plan.settings, worker=worker, lane=model.lane, state="gone", facts=facts)
@@ -407,13 +422,17 @@ class Node:
             traffic.unfit, seen = unfit, fleets[model.lane]
             if unfit and not (seen.workers or seen.lane.cold or seen.lane.failed):
                 await self._retract(model, self.id, {"failed": f"no machine has room for it: {unfit}"})
-            if not unfit:
-                lanes[model.lane] = self._foreseen(model, traffic)
-        await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes))
+            lanes[model.lane] = {"unfit": "1"} if unfit else self._foreseen(model, traffic)
+        at_ms = max((one.lane.now_ms for one in fleets.values()), default=0)
+        await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, at_ms=at_ms))
 
     def _foreseen(self, model: Model, traffic: Traffic) -> dict[str, str]:
         begins_s = max(self._residency.load_in_s(model.lane), traffic.not_before - time.monotonic())
-        traffic.promised_s = begins_s + traffic.load_s
-        told = {"load_in_ms": f"{begins_s * 1000:.0f}", "unloaded": traffic.unloaded}
-        traffic.unloaded = ""
-        return {name: value for name, value in told.items() if value}
+        load_s = self._boot_s + traffic.load_s
+        traffic.promised_s = begins_s + load_s
+        turn_s = load_s + self.plan.settings.node.min_resident_s + traffic.unload_s
+        places = 1 if self.devices.spans(model) else len(self.devices.of(model))
+        waits_s = {"load_in_ms": begins_s + self._boot_s, "load_turn_ms": turn_s / places}
+        facts = {name: f"{seconds * 1000:.0f}" for name, seconds in waits_s.items()}
+        unloaded, traffic.unloaded = traffic.unloaded, ""
+        return facts | ({"unloaded": unloaded} if unloaded else {})

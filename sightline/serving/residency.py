@@ -9,6 +9,9 @@ call would thrash.
 
 Who has waited for `max_wait_s` pays nothing more; who has callers in line stays for a few loads first.
 
+A model that failed to load is tried again in free room, while nobody waits for a load. Others leave for it
+only if nobody has asked for any of them for QUIET_S.
+
 Nothing here measures or does anything: the node looks, asks for the moves, and makes them.
 """
 
@@ -21,6 +24,7 @@ from sightline.serving.demand import WEIGHTS, Copy, Demand, Device, Place
 from sightline.serving.swap import Look, Stay, Swap
 
 GB = 1e9
+QUIET_S = 600.0
 LOADS_STAYED = 4
 """Of who has callers in line: where all have some, most of the time goes into work."""
 
@@ -62,7 +66,8 @@ class Residency:
     def decide(self, now_s: float, devices: Sequence[Device], demands: Sequence[Demand]) -> list[Move]:
         """What is to be done now; `demands` are in the catalogue's order."""
         passed_s = max(now_s - self._now_s, 0.0)
-        tried = [one for one in demands if now_s >= one.retry_at_s]
+        due = [one for one in demands if now_s >= one.retry_at_s]
+        tried = [one for one in due if not one.failed]
         paying = [one for one in tried if one.pays_per_s]
         self._rent = {
             one.lane: self._rent.get(one.lane, 0.0) + one.pays_per_s * min(passed_s, one.oldest_s)
@@ -71,13 +76,23 @@ class Residency:
         missing = self._rent.keys() | {
             one.lane for one in tried if one.always and one.standing < one.copies_wanted
         }
+        failed = [one for one in due if one.failed and one.standing < one.copies_wanted]
+        quiet = all(one.failed or one.idle_s >= QUIET_S for one in demands)
+        missing |= {one.lane for one in failed if quiet}
         self._reserved = {name: lane for name, lane in self._reserved.items() if lane in missing}
         self._now_s = now_s
         self._demands = {one.lane: one for one in demands}
         self._at = Look(now_s, devices, demands, self._min_resident_s)
         self._moving = set()
         self._devices, self._foreseen = devices, None
-        return [*self._expire(), *self._serve(tried, paying)]
+        moves = [*self._expire()]
+        if crowded := any(not one.standing and self._at.places(one) for one in paying):
+            tries = [(one, copy) for one in demands if one.failed for copy in one.copies]
+            moves += [self._unload(*it, "others wait") for it in tries if it[1].state == "loading"]
+        moves += self._serve(tried, paying)
+        for one in () if crowded else failed:
+            moves += self._bring(one, math.inf, None if quiet else _for_ever)
+        return moves
 
     def load_in_s(self, lane: str) -> float:
         """Seconds until its load begins; where nobody waits, as if somebody called now."""

@@ -129,5 +129,5 @@ def _who_is_not_leaving(_: Demand, copy: Copy) -> bool:
     return copy.state != "leaving"
 
 
-def _who_always_stays(demand: Demand, _: Copy) -> bool:
-    return demand.always
+def _who_always_stays(demand: Demand, copy: Copy) -> bool:
+    return demand.always and not (demand.failed and copy.state == "loading")

@@ -1,6 +1,7 @@
 """Nodes with real processes: a model comes when it is asked for, and nothing is lost whatever is killed."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal
 
@@ -12,8 +13,8 @@ from tests.support.processes import Process
 from tests.support.service import COURIER, Service, running_service
 
 NAMES = ("test/one", "test/two", "test/three")
-SLOW_LOAD = "test/slow-load"
-MODELS = "".join(f'[[models]]\nid = "{name}"\nengine = "echo"\nmemory_mb = 100\n' for name in NAMES)
+SLOW_LOAD, COLD = "test/slow-load", ("test/cold-1", "test/cold-2", "test/cold-3")
+MODELS = "".join(f'[[models]]\nid = "{name}"\nengine = "echo"\nmemory_mb = 100\n' for name in (*NAMES, *COLD))
 MODELS += f"""
 [[models]]
 id = "{SLOW_LOAD}"
@@ -30,7 +31,7 @@ ENV = {
     "SIGHTLINE_QUEUE__RESCUE_S": "0.5",
     "SIGHTLINE_QUEUE__WORKER_TTL_S": "5",
 }
-"""Of the four models one has room on each node."""
+"""Of the models one has room on each node."""
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +95,73 @@ def test_a_caller_who_is_told_to_come_back_finds_the_model_there(api: Api) -> No
 
 
 @pytest.mark.usefixtures("node")
-def test_a_worker_that_is_killed_while_it_loads_costs_no_job(api: Api) -> None:
-    job = api.submit(model=SLOW_LOAD, input={"prompt": "patience"})
-    psutil.Process(until(partial(loading, api, SLOW_LOAD))).kill()
-    assert api.ended(job)["result"]["text"] == "patience"
+def test_a_worker_that_is_killed_while_it_loads_refuses_nobody(api: Api, fleet: Service) -> None:
+    """Calls wait for the next try, and jobs are accepted meanwhile."""
+
+    def call(number: int) -> int:
+        waits, asked = {"x-wait-for-model": "true"}, {"inputs": f"call {number}"}
+        with Api(fleet.url()) as caller:
+            return caller.post(f"/models/{SLOW_LOAD}", json=asked, headers=waits).status_code
+
+    def submitted() -> bool:
+        jobs.append(api.submit(model=SLOW_LOAD, input={"prompt": f"job {len(jobs)}"}))
+        return bool(rows(api)[SLOW_LOAD]["state"] == "ready")
+
+    jobs = [api.submit(model=SLOW_LOAD, input={"prompt": "patience"})]
+    process = psutil.Process(until(partial(loading, api, SLOW_LOAD)))
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(call, number) for number in range(8)]
+        until(lambda: sum(rows(api)[SLOW_LOAD]["queued"].values()) > len(calls))
+        process.kill()
+        until(submitted)
+        assert {one.result() for one in calls} == {200}
+    assert {api.ended(job)["status"] for job in jobs} == {"succeeded"}
+
+
+@pytest.mark.usefixtures("node")
+def test_a_model_that_cannot_be_loaded_makes_none_leave(api: Api, fleet: Service) -> None:
+    """After its first try, when nobody knows it; others answer by turns, also while a job waits for it."""
+
+    def left() -> int:
+        return fleet.log("node-1").count(f"its room was needed for {broken}")
+
+    broken = "test/broken"
+    row = {"id": broken, "engine": "echo", "memory_mb": 100, "options": {"fail": "no such weights"}}
+    api.post("/v1/admin/models", json=row).raise_for_status()
+    try:
+        api.submit(model=broken, input={"prompt": "hello"})
+        until(lambda: rows(api)[broken]["state"] == "failed")
+        before = left()
+        for number in range(16):
+            job = api.submit(model=NAMES[number // 2 % 2], input={"prompt": f"good {number}"})
+            assert api.ended(job)["result"]["text"] == f"good {number}"
+        assert left() == before
+    finally:
+        api.delete(f"/v1/admin/models/{broken}")
+
+
+@pytest.mark.usefixtures("node")
+def test_several_cold_models_promise_the_loads_before_them(api: Api) -> None:
+    until(lambda: {rows(api)[name]["state"] for name in COLD} == {"cold"})
+    jobs = [api.post("/v1/jobs", json={"model": name, "input": {"prompt": "?"}}).json() for name in COLD]
+    told = [job["estimate"]["p50"] for job in jobs]
+    assert told == sorted({*told}), "each later than the one before"
+    assert {api.ended(job["id"])["status"] for job in jobs} == {"succeeded"}
+
+
+@pytest.mark.usefixtures("node")
+def test_a_model_that_is_added_promises_its_load_at_once(api: Api) -> None:
+    new = "test/new"
+    until(lambda: rows(api)[NAMES[1]]["state"] != "no_worker")
+    api.post("/v1/admin/models", json={"id": new, "engine": "echo", "memory_mb": 100}).raise_for_status()
+    try:
+        refused = api.post(f"/models/{new}", json={"inputs": "hello"})
+        assert (refused.status_code, refused.json()["error_type"]) == (503, "model_loading")
+        job = api.job(api.submit(model=new, input={"prompt": "hello"}))
+        assert (job["waiting_reason"], job["estimate"]["p50"] > 0) == ("model_loading", True)
+        assert api.ended(job["id"])["result"]["text"] == "hello"
+    finally:
+        api.delete(f"/v1/admin/models/{new}")
 
 
 def test_a_node_that_is_killed_takes_its_workers_along_and_another_does_their_work(

@@ -1,10 +1,12 @@
 """Nodes: which models are loaded when they are asked for, what is told of that, and who loads."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared.estimate import estimate, loading_time
 from shared.job import Estimate
-from shared.store import jobs
+from shared.store import jobs, models
 from shared.store.workers import forget, node_beat
 from tests.support.store import LANE, SETTINGS, Records
 
@@ -57,6 +59,37 @@ def test_who_asks_a_cold_model_is_told_of_the_wait_for_the_device_and_of_the_loa
     assert estimate(lane) == records.submit().estimate == told, "one who comes first"
     records.node_beat()
     assert loading_time(records.run(jobs.lane(SETTINGS, LANE))) == (4, "measured")
+
+
+def test_a_promise_counts_the_loads_of_those_who_asked_before(records: Records) -> None:
+    """Also before the nodes have seen them; each of two nodes loads half of them."""
+    lanes = [f"model.m{number}" for number in range(3)]
+
+    def tell(node: str, at_ms: int) -> None:
+        facts = {lane: {"load_in_ms": "1000", "load_turn_ms": "6000", "load_ms": "4000"} for lane in lanes}
+        records.run(node_beat(SETTINGS, node=node, lanes=facts, at_ms=at_ms))
+
+    def ask(lane: str) -> tuple[float, float]:
+        placing = replace(records.placing(lane), lane=lane)
+        told = records.accept(placing).estimate
+        assert told is not None
+        return loading_time(records.run(jobs.lane(SETTINGS, lane)))[0], round(told.p50)
+
+    tell("node_01", records.now)
+    assert [ask(lane) for lane in lanes] == [(5, 5), (11, 11), (17, 17)]
+    assert ask(lanes[0]) == (5, 5), "it is the first already"
+    records.wait(1)
+    tell("node_02", records.now - 2000)
+    assert ask(lanes[2]) == (11, 11), "a node that has not seen them"
+    tell("node_01", records.now)
+    assert ask(lanes[2]) == (5, 5), "a node that has"
+
+
+def test_refused_calls_are_counted_as_loads_ahead_of_others(records: Records) -> None:
+    records.node_beat(load_turn_ms="6000")
+    refuse(records)
+    records.run(node_beat(SETTINGS, node="node_01", lanes={"model.other": {}}))
+    assert loading_time(records.run(jobs.lane(SETTINGS, "model.other"))) == (7, "guess")
 
 
 def test_of_two_nodes_the_one_that_loads_first_tells_the_wait(records: Records) -> None:
@@ -135,6 +168,15 @@ def test_a_load_is_not_measured_from_the_one_before(records: Records) -> None:
     records.place("worker_a")
     records.wait(1)
     assert loading_time(records.run(jobs.lane(SETTINGS, LANE))) == (3, "measured")
+
+
+def test_a_model_that_is_added_is_cold_at_once_and_not_without_worker(records: Records) -> None:
+    records.run(node_beat(SETTINGS, node="node_01", lanes={}))
+    assert state(records) == "no_worker"
+    records.run(models.add(LANE, "{}"))
+    assert state(records) == "cold"
+    records.node_beat(unfit="1")
+    assert state(records) == "no_worker", "its node has no room for it"
 
 
 @pytest.mark.parametrize("presence", [True, False])

@@ -235,14 +235,28 @@ def test_what_waited_through_what_nobody_foresees_teaches_nothing(
     assert lane(records).calibration is None
 
 
-def test_nor_does_a_load_that_failed_and_was_mended(records: Records) -> None:
-    records.node_beat()
+@pytest.mark.parametrize("facts", [{"failed": "no memory"}, {}], ids=["failed", "killed"])
+def test_nor_does_a_load_that_failed_and_was_mended(records: Records, facts: dict[str, str]) -> None:
+    cold(records)
     records.submit()
-    records.beat(state="gone", facts={"failed": "no memory"})
+    records.beat(state="loading")
+    records.beat(state="gone", facts=facts)
     watched(records, 60)
     records.beat(facts={"failed": ""})
     records.claim()
     assert lane(records).calibration is None
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_first_load_that_was_only_guessed_teaches_nothing(records: Records, measured: bool) -> None:
+    if measured:
+        cold(records)
+    records.node_beat()
+    records.submit()
+    records.beat(state="loading")
+    records.beat(facts={"load_ms": "4000"})
+    records.claim()
+    assert (lane(records).calibration is not None) == measured
 
 
 def test_nine_in_ten_are_never_promised_to_begin_before_half(records: Records) -> None:

@@ -45,31 +45,33 @@ local function reckon(lane, first, ready)
   return turns * service_ms(lane), 'busy'
 end
 
--- Milliseconds until a model without a ready worker has one; nil where none loads it and none will.
+-- Milliseconds until a model without a ready worker has one, and what a load was measured at; nil where none loads it
+-- and none will.
 local function loading_ms(lane)
-  local known = fields_at(P .. 'lane:' .. lane.name, { 'failed', 'load_ms', 'load_guess_ms', 'load_started_ms', 'load_in_ms' })
+  local known = fields_at(P .. 'lane:' .. lane.name, { 'failed', 'load_ms', 'load_guess_ms', 'load_started_ms' })
   local whole = tonumber(known.load_ms or known.load_guess_ms) or FIRST_LOAD_MS
   if known.failed then
     return nil
   elseif Lanes.loading(lane) > 0 then
     local passed = now - (tonumber(known.load_started_ms) or now)
     -- One that takes longer than expected will take a while yet.
-    return math.max(whole - passed, passed / 4, 1000)
+    return math.max(whole - passed, passed / 4, 1000), known.load_ms
   end
-  return Lanes.cold(lane) > 0 and math.max((tonumber(known.load_in_ms) or 0) + whole, 1000) or nil
+  return Lanes.cold(lane) > 0 and math.max((Lanes.load_in_ms(lane) or 0) + whole, 1000) or nil, known.load_ms
 end
 
 -- Milliseconds until work with `first` pieces before it begins, what that rests on, and the epoch in which it does: a lane's
--- next one begins with its first worker. Nil where nobody foresees it.
+-- next one begins with its first worker; none where the load was only guessed, which teaches nothing. Nil where nobody
+-- foresees it.
 local function foresee(lane, first)
   local ready = Lanes.ready(lane)
   if ready > 0 then
     local ms, kind = reckon(lane, first, ready)
     return ms, kind, lane.epoch
   end
-  local ms = loading_ms(lane)
+  local ms, measured = loading_ms(lane)
   if ms then
-    return ms + reckon(lane, first, 1), 'cold', lane.epoch + 1
+    return ms + reckon(lane, first, 1), 'cold', measured and lane.epoch + 1 or 0
   end
 end
 
@@ -79,6 +81,9 @@ function Estimates.promise(lane, run, first)
   local ms, kind, epoch = foresee(lane, first)
   if not ms or lane.paused then
     return
+  end
+  if kind == 'cold' then
+    Lanes.ask(lane)
   end
   local f50, f90 = string.match(lane.factors and lane.factors[kind] or FIRST[kind], '(%d+) (%d+)')
   local p50, p90 = ms * f50 / 1e6, ms * f90 / 1e6

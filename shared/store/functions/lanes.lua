@@ -5,6 +5,8 @@
 --   lanes           set   lanes in which anything ever waited
 --   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
 --   cold:<lane>     zset  nodes that load the model when it is asked for, by last beat
+--   node:all        zset  nodes, by last beat
+--   asked           zset  cold lanes that callers asked for since nodes last foresaw their loads, by when
 --   worker:<id>     hash  what a worker reports of itself
 --   lost:<lane>     zset  work of workers that vanished, by when it was taken back; the last quarter of an hour
 --   models          hash  lane → row (JSON) of a model that no models file names; removed, removing: sets of lanes
@@ -20,7 +22,7 @@ local LOAD = { 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'loa
 
 -- Another model under a lane's id begins without these, either.
 local KNOWN = { 'samples', 'chat_template', 'tools', 'sampling_rate', 'videos', 'max_side', 'context_length', 'engine', 'engine_reason',
-  'reused', 'token_rule', 'last_worker', 'resident_ms', 'unloaded', 'unloaded_ms', 'load_in_by' }
+  'reused', 'token_rule', 'last_worker', 'resident_ms', 'unloaded', 'unloaded_ms', 'load_in_by', 'load_turn_ms' }
 
 local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0, v3 = 0, clock = 0, cost = 0,
   arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, retrying = 0, generation = 0, epoch = 0 }
@@ -128,9 +130,36 @@ function Lanes.cold(lane)
   return call('ZCOUNT', P .. 'cold:' .. lane.name, Upkeep.alive_since(), '+inf')
 end
 
--- Facts of a lane, a flat list, and the number of its nodes.
+local ASKED_MS = 10000
+
+-- Notes that a cold model was asked for, until a node has foreseen its load.
+function Lanes.ask(lane)
+  if Lanes.loading(lane) == 0 and Lanes.cold(lane) > 0 then
+    call('ZADD', P .. 'asked', 'NX', now, lane.name)
+    call('PEXPIRE', P .. 'asked', ASKED_MS)
+  end
+end
+
+-- Milliseconds until a node begins to load a cold model: as foreseen, and the turns of those asked for since then
+-- and before it, which the model's nodes share. Nil where no node said anything.
+function Lanes.load_in_ms(lane)
+  local ms, turns = tonumber(fields_at(P .. 'lane:' .. lane.name, { 'load_in_ms' }).load_in_ms), 0
+  for _, name in ipairs(call('ZRANGE', P .. 'asked', 0, -1)) do
+    if name == lane.name then
+      break
+    end
+    turns = turns + (tonumber(fields_at(P .. 'lane:' .. name, { 'load_turn_ms' }).load_turn_ms) or 0)
+  end
+  return turns > 0 and (ms or 0) + turns / math.max(Lanes.cold(lane), 1) or ms
+end
+
+-- Facts of a lane, a flat list, with the number of its nodes and when they load it.
 local function with_nodes(lane, facts)
   add(facts, 'cold', Lanes.cold(lane))
+  local ms = Lanes.load_in_ms(lane)
+  if ms then
+    add(facts, 'load_in_ms', string.format('%.0f', ms))
+  end
   return facts
 end
 
@@ -141,6 +170,7 @@ local WANTED_MS, NOTED_MS = 60000, 1000
 function Lanes.want(lane)
   if math.abs(now - (lane.wanted or 0)) >= NOTED_MS then
     lane.wanted, lane.changed = now, true
+    Lanes.ask(lane)
   end
 end
 
@@ -319,8 +349,8 @@ transition('beat', { 'allow-oom' }, function()
     -- A further worker that could not load the model is no failure of it.
     a.facts.failed = nil
   end
-  -- Nobody foresees that a load fails.
-  if (a.facts.failed or '') ~= '' then
+  -- Nobody foresees that a load fails, or that its process dies.
+  if (a.facts.failed or '') ~= '' or a.state == 'gone' and call('ZSCORE', P .. 'loading:' .. a.lane, a.worker) then
     Lanes.begin_epoch(lane)
   end
   -- What was promised while none was ready rests on this moment (estimates.lua).
@@ -392,9 +422,11 @@ end)
 
 -- What a node says of one of its lanes. The wait until a load begins is that of the node where it is shortest, as its callers have it.
 local function hear(name, facts)
-  present(name, a.node, a.gone and 'gone' or 'cold', { 'cold' })
+  local gone = a.gone or facts.unfit
+  facts.unfit = nil
+  present(name, a.node, gone and 'gone' or 'cold', { 'cold' })
   local known = fields_at(P .. 'lane:' .. name, { 'load_in_ms', 'load_in_by' })
-  local own, other = not a.gone and tonumber(facts.load_in_ms) or nil, known.load_in_by ~= a.node and known.load_in_by
+  local own, other = not gone and tonumber(facts.load_in_ms) or nil, known.load_in_by ~= a.node and known.load_in_by
   other = other and call('ZSCORE', P .. 'cold:' .. name, other)
   if other and tonumber(known.load_in_ms or math.huge) < (own or math.huge) then
     facts.load_in_ms = nil
@@ -409,10 +441,13 @@ local function hear(name, facts)
   keep(name, facts)
 end
 
--- Records that a node lives, and what it says of the `lanes` that it loads when they are asked for: with every beat `load_in_ms` where
--- it foresees that, once `unloaded` (why). `gone`: it ends.
+-- Records that a node lives, and what it says of the `lanes` that it loads when they are asked for: with every beat
+-- `load_in_ms` where it foresees that, from who waited at `at_ms`, and `load_turn_ms`, by how much its load delays
+-- the next one; once `unloaded` (why). `unfit`: it has no room for the model. `gone`: it ends.
 transition('node_beat', { 'allow-oom' }, function()
   Upkeep.watch()
+  present('all', a.node, a.gone and 'gone' or 'node', { 'node' })
+  call('ZREMRANGEBYSCORE', P .. 'asked', '-inf', a.at_ms or 0)
   for name, facts in pairs(a.lanes) do
     hear(name, facts)
   end
@@ -462,6 +497,9 @@ transition('model_add', { 'allow-oom' }, function()
   if changed then
     -- A model that could not be loaded may be mended by now; a pause or drain was meant for the former one.
     call('HDEL', P .. 'lane:' .. a.lane, 'failed')
+    -- Its nodes learn of it within a second.
+    call('ZUNIONSTORE', P .. 'cold:' .. a.lane, 1, P .. 'node:all')
+    call('EXPIRE', P .. 'cold:' .. a.lane, KEPT_S)
     for _, mark in ipairs({ 'paused', 'draining', 'removed' }) do
       Lanes.mark(a.lane, mark, false)
     end

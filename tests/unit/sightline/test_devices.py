@@ -47,9 +47,11 @@ def test_a_model_that_is_not_here_yet_stands_alone_until_it_is_measured() -> Non
 
 def test_a_model_that_ran_out_of_memory_takes_more_than_was_thought() -> None:
     small, devices = TINY.model_copy(update={"memory_mb": 1500}), Devices(4000)
-    devices.exceeded(small)
+    devices.exceeded(small, 0)
     assert devices.need(small) == 3000 * 2**20
-    devices.exceeded(small)
+    devices.exceeded(small, 500 * 2**20)
+    assert devices.need(small) == 3500 * 2**20, "all that those leave which always stay"
+    devices.exceeded(small, 0)
     assert devices.need(small) == 4000 * 2**20, "all there is, as far as one knows"
 
 

@@ -27,6 +27,7 @@ from sightline.serving.devices import Devices
 from sightline.serving.folder import DataFolder
 from sightline.serving.node import Node
 from sightline.serving.plan import Plan
+from sightline.serving.residency import QUIET_S
 from tests.support.redis_server import redis_server
 
 OWN, NEW = Model(id="org/own", engine="echo"), Model(id="org/new", engine="echo")
@@ -252,33 +253,72 @@ def test_a_load_that_fails_is_told_with_when_it_is_tried_again_and_hurts_no_othe
     here.look()
     bad = here.stage.children[0]
     here.report(bad, "loading")
-    here.end(bad, -11)
+    here.report(bad, "gone", failed="no such weights")
+    here.end(bad, 71)
     assert here.look(0.1) == ["worker-org--new"], "not at once"
-    state, failed = here.state()
-    assert state == "failed"
-    assert failed == (
-        "its process ended with exit code -11 while it loaded; its log has more "
-        "(tried again in 1 s, failure 1 in a row)"
-    )
+    assert here.state() == ("failed", "no such weights (tried again in 1 s, failure 1 in a row)")
     here.report(here.stage.children[0])
     assert here.look() == ["worker-org--new", "worker-org--own"]
 
 
-def test_a_model_that_failed_is_tried_again_also_where_another_has_to_leave_for_it(machine: Make) -> None:
-    """Its callers are refused, and so wait in no line."""
+def test_callers_wait_for_a_load_that_was_killed_twice(machine: Make) -> None:
+    """The third time in a row they are refused; a load that ends well is none of a row."""
+    here = machine()
+    for kills in (2, 3):
+        for kill in range(kills):
+            assert here.look(32) == ["worker-org--own"]
+            here.report(here.stage.children[0], "loading")
+            assert not here.node.rests
+            here.end(here.stage.children[0], -9)
+            here.look(0.1)
+            assert (here.state()[0], here.node.rests) == (("failed", True) if kill == 2 else ("cold", False))
+        if kills == 2:
+            here.look(32)
+            here.report(here.stage.children[0])
+            here.look()
+            here.end(here.stage.children[0], -9)
+    assert "exit code -9, as where memory runs out, while it loaded" in (here.state()[1] or "")
+
+
+def test_a_killed_load_is_not_told_to_have_no_room(machine: Make) -> None:
+    """It may need more than was thought, but not more than what always stays leaves it."""
+    always = OWN.model_copy(update={"resident": "always"})
+    here = machine(always, NEW, room_mb=250)
+    here.look()
+    here.report(here.stage.children[0])
+    here.look()
+    here.end(here.stage.children[1], -9)
+    for _ in range(2):
+        here.look()
+    assert here.state(NEW) == ("loading", None)
+
+
+def test_a_model_that_failed_takes_the_room_only_of_those_nobody_asks(machine: Make) -> None:
     here = machine(OWN, NEW.model_copy(update={"keep_alive_s": 1.0}), room_mb=ROOM_MB)
     here.look()
-    own = here.stage.children[0]
-    here.report(own)
-    for _ in range(5):
+    here.report(here.stage.children[0])
+    here.submit(NEW)
+    here.store.run(
+        beat(here.settings, worker="w", lane=NEW.lane, state="gone", facts={"failed": "elsewhere"})
+    )
+    for _ in range(3):
         asked = here.submit(OWN).view
         assert asked
         here.look()
         here.store.run(cancel(here.settings, "", asked.id))
-    here.store.run(
-        beat(here.settings, worker="w", lane=NEW.lane, state="gone", facts={"failed": "elsewhere"})
-    )
-    assert ["worker-org--new"] in [here.look(1)[-1:] for _ in range(100)]
+        assert {*(here.look(QUIET_S / 10)[-1] for _ in range(9))} == {"worker-org--own"}
+    assert ["worker-org--new"] in [here.look(QUIET_S / 10) for _ in range(9)]
+
+
+def test_a_mended_model_that_is_added_again_is_tried_at_once(machine: Make) -> None:
+    here = machine()
+    for _ in range(5):
+        here.look(601)
+        here.end(here.stage.children[0], 71)
+    here.store.run(remove(OWN.lane))
+    here.look()
+    here.store.run(add(OWN.lane, None))
+    assert here.look() == ["worker-org--own"]
 
 
 def test_a_model_that_fails_again_and_again_is_tried_ever_more_rarely(machine: Make) -> None:

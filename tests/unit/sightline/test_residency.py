@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.serving.demand import Copy, Demand, Device, smoothed, weigh
-from sightline.serving.residency import Load, Move, Residency, Unload
+from sightline.serving.residency import QUIET_S, Load, Move, Residency, Unload
 
 GB = 1e9
 LOAD_S, UNLOAD_S, STAY_S, LATE_S = 4.0, 1.0, 5.0, 60.0
@@ -286,6 +286,31 @@ def test_a_load_that_failed_is_not_tried_before_its_time() -> None:
     assert not clock.models["a"].copies
     clock.pass_by(2)
     assert clock.models["a"].copies
+
+
+def test_a_model_that_failed_makes_none_leave_that_is_asked_for() -> None:
+    """Whatever its row says, and whoever waits for it."""
+    clock = standing(model("a"))
+    clock.add(model("broken", failed=True, always=True))
+    clock.call("broken", waiting=1000.0)
+    for _ in range(3):
+        clock.call("a")
+        clock.pass_by(2 * LATE_S)
+        clock.answer("a")
+        clock.pass_by(QUIET_S - 1)
+    assert clock.stands("a")
+    clock.pass_by(2 * STAY_S)
+    assert clock.models["broken"].copies, "nobody asks for the other any more"
+
+
+def test_another_try_of_a_model_that_failed_leaves_for_callers() -> None:
+    clock = Clock()
+    clock.add(model("broken", failed=True, always=True, load_s=1000.0), model("a", keep_alive_s=9.0))
+    assert clock.look() == [Load("broken", "gpu")], "the room is free"
+    clock.call("a")
+    clock.look()
+    assert clock.residency.reason("a") == ""
+    assert clock.until_stands("a", 9) < 1 + UNLOAD_S + LOAD_S
 
 
 def test_it_is_foreseen_when_a_load_begins() -> None:
