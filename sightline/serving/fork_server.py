@@ -17,10 +17,8 @@ from typing import IO, Any, cast
 from sightline.serving.child import Command, Process, opened
 
 FORKS = sys.platform == "linux"
-ANSWER_S = 10.0
-"""Within this time a fork server that has imported everything answers, which takes it milliseconds."""
-IMPORTS_S = 120.0
-"""Within this time it gives its first answer."""
+IMPORTS_S, ANSWER_S = 120.0, 10.0
+"""Deadlines of a fork server's first answer, and of each later one, which takes it milliseconds."""
 
 
 class ForkServer:

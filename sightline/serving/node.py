@@ -162,11 +162,10 @@ class Node:
                     self._note(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(LOOK_S)
         finally:
-            if looking:
-                # What a look has begun must be ended, unless the store or the fork server hangs.
-                await asyncio.wait([looking], timeout=LAST_CALLS_S)
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
+            # What a look has begun must be ended, unless the store or the fork server hangs.
+            last = asyncio.gather(*([looking] if looking else []), return_exceptions=True)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(last, LAST_CALLS_S)
             await self._close()
 
     def _note(self, trouble: str) -> None:
@@ -198,8 +197,7 @@ class Node:
         fleets = dict(zip(models, fleets_in_order, strict=True))
         for lane, model in models.items():
             self._follow(now, model, fleets[lane])
-        reporting = {report.id for seen in fleets.values() for report in seen.workers}
-        if any(worker.id not in reporting for worker in self._workers):
+        if {one.id for one in self._workers} - {one.id for seen in fleets_in_order for one in seen.workers}:
             self.supervisor.reap()
         self._looked = now
         demands = [self._demand(now, model, fleets[lane]) for lane, model in models.items()]
