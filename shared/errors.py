@@ -114,6 +114,7 @@ CODES: dict[str, Code] = {
     "rate_limited": Code(
         429, True, "Wait for Retry-After seconds; your key's requests per minute are used up."
     ),
+    "stopping": Code(503, True, "Wait for Retry-After seconds; a job named by x-job-id continues."),
     "store_unavailable": Code(
         503,
         True,

@@ -18,6 +18,7 @@ from httpx import create_ssl_context
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+from tests.support import own_folders
 from tests.support.random_draws import decided_by_seed
 
 ONE_PROCESS = (
@@ -70,6 +71,9 @@ THOROUGH = (
 MARKED = {"deployment": DEPLOYMENT, "thorough": THOROUGH}
 FORMS = {"llava", "qwen2.5-vl", "gemma3", "mllama", "qwen3.5"}
 """A family for each way in which text sees pictures: the others are tried where all tests run."""
+
+# Taken before the libraries are imported that read where the home is.
+OWN = own_folders.take()
 
 # All servers of these tests are on this machine, and no proxy of its user reaches them.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"

@@ -141,10 +141,10 @@ def process_app(name: str, open_process: Callable[[int, Settings], QueueProcess]
     def work(lane: str) -> None:
         opened[0].work(lane)
 
-    def start(sender: Any, **_: Any) -> None:
+    def start(instance: Any, **_: Any) -> None:
         try:
             open_traces(config, name)
-            opened.append(open_process(sender.concurrency, config))
+            opened.append(open_process(instance.concurrency, config))
         except Exception:
             # The outermost frame of the start.
             log.exception("this process cannot begin")
@@ -160,7 +160,9 @@ def process_app(name: str, open_process: Callable[[int, Settings], QueueProcess]
             process.close()
         close_traces()
 
-    signals.worker_init.connect(start, weak=False)
+    # Not `worker_init`: after it Celery sets environment variables, and a thread that reads one in C at that
+    # moment, as tokenizers does, reads freed memory.
+    signals.celeryd_after_setup.connect(start, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     signals.worker_shutdown.connect(close, weak=False)
     return app

@@ -49,6 +49,10 @@ def main(engines: Sequence[str]) -> None:
         if "pid" in request:
             _answer(_exit_code(request["pid"]))
             continue
+        if len([*Path("/proc/self/task").iterdir()]) > 1:
+            # A fork would have none of these threads, and the locks that they hold for ever.
+            _answer(None)
+            continue
         try:
             forked = os.fork()
         except OSError as error:

@@ -45,6 +45,7 @@ export const REFUSALS = {
   no_worker: "A model had no worker",
   queue_full: "A model's line was full",
   rate_limited: "A key's requests for that minute were used up",
+  stopping: "An API was stopping",
   store_unavailable: "The record store took nothing",
 };
 

@@ -16,7 +16,7 @@ from api.dialects.native.models import (
 )
 from api.openapi.responses import REF, answer, refusals
 from api.server.errors import retry_after
-from api.server.middleware import ENDING
+from api.server.middleware import STOPPING
 from api.server.route import Json, ServiceRoute
 from api.server.shutdown import KEY, Shutdown
 from shared.errors import Unavailable
@@ -58,7 +58,7 @@ async def health(http: Request) -> Json[Health]:
 async def ready(http: Request) -> Json[Readiness]:
     shutdown: Shutdown | None = getattr(http.state, KEY, None)
     if shutdown is not None and shutdown.begun:
-        raise ENDING
+        raise STOPPING
     context = context_of(http)
     if not await context.jobs.writable():
         message = "The record store takes no writes now; try again."

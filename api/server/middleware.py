@@ -65,10 +65,8 @@ def log_request(method: str, reply: Reply, took_s: float) -> None:
         log.info("request", extra=fields(method=method, route=route, status=reply.status, ms=took_ms))
 
 
-ENDING = Unavailable(
-    "store_unavailable",
-    "This process is ending; ask again. A job that x-job-id names goes on.",
-    retry_after=1,
+STOPPING = Unavailable(
+    "stopping", "This process is stopping; ask again. A job named by x-job-id continues.", retry_after=1
 )
 PEER = "peer"
 """The connection's real peer, in a request's state; uvicorn overwrites `client` by `X-Forwarded-For`."""
@@ -146,8 +144,8 @@ class RequestMiddleware:
             return
         except asyncio.CancelledError:
             # uvicorn is shutting down and has stopped waiting; it would answer 500 in plain text.
-            if reply.status is None:
-                await render(ENDING, scope["path"], reply.request_id)(scope, receive, respond)
+            if reply.status is None or reply.kept_alive:
+                await render(STOPPING, scope["path"], reply.request_id)(scope, receive, respond)
             raise
         except Exception:
             log.exception("request %s failed", reply.request_id)

@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from api.dialects.openai.errors import StreamError, to_stream_error
-from api.server.middleware import disconnected
+from api.server.middleware import STOPPING, disconnected
 from shared.errors import InternalError, ServiceError
 from shared.json_line import to_json
 
@@ -43,8 +43,8 @@ class EventStream(Response, Generic[Item]):
 
     Headers leave with the first block or after `head_start_s`: a ServiceError raised before is an ordinary
     HTTP error with its status, one raised later becomes an error event and the end. When the client
-    disconnects `on_disconnect` is called and `blocks` is closed; when this process stops it is only closed.
-    HEAD is answered at once.
+    disconnects `on_disconnect` is called and `blocks` is closed; when this process stops, the error
+    `stopping` ends the stream. HEAD is answered at once.
     """
 
     media_type = "text/event-stream"
@@ -119,7 +119,11 @@ class EventStream(Response, Generic[Item]):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _next(self) -> bytes | None:
-        return await anext(self._blocks, None)
+        try:
+            return await anext(self._blocks, None)
+        except asyncio.CancelledError:
+            # The process stops. A client that has left hears nothing of it.
+            raise STOPPING from None
 
 
 def _body(part: bytes) -> dict[str, object]:

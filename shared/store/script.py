@@ -226,8 +226,8 @@ class LoopStore:
         self._loop = asyncio.get_running_loop()
 
     def run(self, call: ScriptCall[T]) -> T:
-        """Raises Unavailable `store_unavailable`, also where the loop ends before the answer is there."""
-        ending = Unavailable("store_unavailable", "This process is ending.", retry_after=5)
+        """Raises Unavailable `store_unavailable`, or `stopping` if the loop ends before the answer comes."""
+        ending = Unavailable("stopping", "This process is stopping; ask again.", retry_after=5)
         coroutine = self._store.run(call)
         try:
             answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)

@@ -14,16 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
-from sightline.serving.child import Command, opened
+from sightline.serving.child import Command, Process, opened
 
 FORKS = sys.platform == "linux"
+IMPORTS_S, ANSWER_S = 120.0, 10.0
+"""Deadlines of a fork server's first answer, and of each later one, which takes it milliseconds."""
 
 
 class ForkServer:
     """Constructing it starts the process, which takes seconds to be ready: `warm` waits for it, others block.
 
-    Should it be killed, the next fork starts it again; the workers that it had forked end with it, since
-    nobody else learns how they end. Raises OSError where the program cannot be run.
+    One that does not answer in time is killed. The next fork starts it again; the workers that it had forked
+    end with it, since nobody else learns how they end. Raises OSError where the program cannot be run.
     """
 
     def __init__(self, command: Command) -> None:
@@ -35,8 +37,13 @@ class ForkServer:
         return self._process.pid
 
     async def warm(self) -> None:
-        """Raises OSError."""
-        await asyncio.to_thread(lambda: self._alive().ask(pid=self.pid))
+        """Raises OSError. Where this is cancelled, a server that has not forked yet is killed."""
+        process = self._alive()
+        try:
+            await asyncio.to_thread(process.ask, pid=process.pid)
+        finally:
+            if not process.answered:
+                process.kill()
 
     def _alive(self) -> "_Process":
         if self._process.poll() is not None:
@@ -44,11 +51,11 @@ class ForkServer:
             self._process = self._start()
         return self._process
 
-    def fork(self, command: Command) -> "ForkedProcess":
-        """Raises OSError."""
+    def fork(self, command: Command) -> Process:
+        """A process of its own where what the server imported runs threads. Raises OSError."""
         process = self._alive()
         with opened(command.log):
-            # What keeps a log from being written is told here.
+            # An error that keeps the log from being written is raised here.
             module = command.argv.index("-m") + 1
         log = None if command.log is None else str(command.log)
         request = {
@@ -60,7 +67,7 @@ class ForkServer:
         pid = process.ask(**request)
         if isinstance(pid, str):
             raise OSError(pid)
-        return ForkedProcess(pid, process)
+        return command.program() if pid is None else ForkedProcess(pid, process)
 
     def forked(self, command: Command) -> "ForkedCommand":
         return ForkedCommand(**vars(command), server=self)
@@ -84,19 +91,28 @@ class ForkServer:
 
 
 class _Process(subprocess.Popen[str]):
-    """A fork server, of which one thread asks at a time."""
+    """A fork server, which one thread asks at a time."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._asking = threading.Lock()
+        self.answered = False
 
     def ask(self, **request: Any) -> Any:
-        """Raises OSError where it has ended."""
+        """Raises OSError if it has ended, or does not answer in time: then it is killed."""
         with self._asking:
             questions, answers = cast(IO[str], self.stdin), cast(IO[str], self.stdout)
-            print(json.dumps(request), file=questions, flush=True)
-            if not (line := answers.readline()):
-                raise OSError("the fork server ended, and its log says why")
+            limit_s = ANSWER_S if self.answered else IMPORTS_S
+            deadline = threading.Timer(limit_s, self.kill)
+            deadline.start()
+            try:
+                print(json.dumps(request), file=questions, flush=True)
+                line = answers.readline()
+            finally:
+                deadline.cancel()
+            if not line:
+                raise OSError(f"the fork server ended (its log says why), or hung for {limit_s:g} s")
+            self.answered = True
             try:
                 return json.loads(line)
             except ValueError:
@@ -138,5 +154,5 @@ class ForkedCommand(Command):
 
     server: ForkServer = field(repr=False)
 
-    def start(self) -> ForkedProcess:
+    def start(self) -> Process:
         return self.server.fork(self)

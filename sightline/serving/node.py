@@ -47,6 +47,8 @@ REFUSED_S = 60.0
 """Who was told to call again is waited for at least so long."""
 MEASURED_AFTER_S = 2.0
 """In main memory: after its model a worker loads Celery's consumer, half of what a small one takes."""
+LAST_CALLS_S = 5.0
+"""How long a stop waits for a store or a fork server that hangs, before its workers end and after that."""
 UNLOAD_S = 1.0
 """Taken for what the first unloading of a model takes."""
 
@@ -167,8 +169,10 @@ class Node:
                     self._note(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(LOOK_S)
         finally:
-            # What a look has begun must be ended.
-            await asyncio.gather(*([looking] if looking else []), return_exceptions=True)
+            # What a look has begun must be ended, unless the store or the fork server hangs.
+            last = asyncio.gather(*([looking] if looking else []), return_exceptions=True)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(last, LAST_CALLS_S)
             await self._close()
 
     def _note(self, trouble: str) -> None:
@@ -182,11 +186,11 @@ class Node:
     async def _close(self) -> None:
         rest = [worker for worker in self._workers if worker.state != "leaving"]
         await asyncio.gather(*self._tasks, *(self.supervisor.end(worker.child) for worker in rest))
-        for worker in rest:
-            await self._retract(worker.model, worker.id, {})
         lanes = {model.lane: dict[str, str]() for model in self.registry.models.rows}
-        with suppress(Unavailable):
-            await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, gone=True))
+        gone = self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, gone=True))
+        last = asyncio.gather(gone, *(self._retract(worker.model, worker.id, {}) for worker in rest))
+        with suppress(Unavailable, TimeoutError):
+            await asyncio.wait_for(last, LAST_CALLS_S)
 
     async def look(self) -> None:
         """One look and what follows from it. Raises Unavailable."""
@@ -202,6 +206,8 @@ class Node:
         fleets = dict(zip(models, fleets_in_order, strict=True))
         for lane, model in models.items():
             self._follow(now, model, fleets[lane])
+        if {one.id for one in self._workers} - {one.id for seen in fleets_in_order for one in seen.workers}:
+            self.supervisor.reap()
         self._looked = now
         demands = [self._demand(now, model, fleets[lane]) for lane, model in models.items()]
         known = {lane: len(fleets[lane].workers) for lane in models}

@@ -127,7 +127,7 @@ def own_server(binary: Binary, data: DataFolder, lock_fd: int, acknowledge: str 
         env=dict(os.environ),
         cwd=data.redis,
         log=data.logs / "redis.log",
-        grace_s=30,
+        grace_s=10,
         stdin=configuration(port, password, memory_bytes() / 2**20, acknowledge),
         keep_fd=lock_fd,
     )

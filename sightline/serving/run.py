@@ -202,7 +202,7 @@ class Runner:
         node = Node(supervisor, plan, registry, store, self._devices, say, self._copies)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
-        supervisor.start(plan.courier())
+        courier = supervisor.start(plan.courier())
         say("courier  fetches pictures and repairs the queue")
         key = self._settings.api.admin_key
         headers = bearer(None if key is None else key.get_secret_value())
@@ -224,7 +224,7 @@ class Runner:
                 finally:
                     for task in tasks:
                         task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                    await asyncio.gather(*tasks, supervisor.end(courier), return_exceptions=True)
 
     async def _present(self, supervisor: Supervisor, node: Node, url: str, client: httpx.AsyncClient) -> None:
         """Show that it answers once it does; from then on what dies is restarted."""

@@ -28,7 +28,7 @@ class Supervisor:
         self._watchdog = Watchdog(grace_s)
 
     async def __aenter__(self) -> "Supervisor":
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self.reap)
         return self
 
     async def __aexit__(
@@ -117,7 +117,8 @@ class Supervisor:
         await child.stop()
         self._watchdog.remove(child.pid)
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """Note which children have ended. SIGCHLD does it, but a fork server that hangs sends none."""
         for child in tuple(self._children):
             if child.reap() and child not in self._ending and child in self._notify:
                 self._children.remove(child)

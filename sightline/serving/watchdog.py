@@ -32,6 +32,8 @@ class Watchdog:
     def close(self) -> None:
         """Let the watchdog end; call when no process is left."""
         os.close(self._write)
+        # One that was stopped by a signal would never end.
+        self._process.send_signal(signal.SIGCONT)
         self._process.wait()
 
     def _send(self, line: str) -> None:

@@ -30,6 +30,16 @@ from worker.celery_app import Exit, FastReconnectConsumer, make_app
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = PATIENCE_S
+AUDIT = """
+import os, sys
+
+def audit(event, what):
+    if event == "os.putenv" and len(os.listdir("/proc/self/task")) > 1:
+        print(what[0], "is set beside threads", flush=True)
+
+if os.path.exists("/proc/self/task"):
+    sys.addaudithook(audit)
+"""
 
 
 def test_a_nudge_is_kept_nowhere_and_a_lost_broker_does_not_end_the_worker(redis: RedisServer) -> None:
@@ -145,6 +155,8 @@ def test_a_log_s_rotation_or_ctrl_c_ends_a_process_in_order_and_is_no_failure(
     file.write_text('[[models]]\nid = "org/m"\nengine = "echo"\n', encoding="utf-8")
     blobs = {"SIGHTLINE_BLOBS__URL": str(tmp_path / "blobs")}
     env = os.environ | {"SIGHTLINE_MODELS_FILE": str(file), "SIGHTLINE_REDIS__URL": redis.url()} | blobs
+    (tmp_path / "sitecustomize.py").write_text(AUDIT, encoding="utf-8")
+    env |= {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     argv = (sys.executable, "-m", "worker", "-A", app, "worker", "--pool=threads", "-c", "3", "-Q", lane)
     process, nudger = Process(argv, env, tmp_path / "log", ROOT), Nudger(RedisSettings(url=redis.url()))
     nudger.send(lane)
@@ -152,6 +164,8 @@ def test_a_log_s_rotation_or_ctrl_c_ends_a_process_in_order_and_is_no_failure(
     try:
         until(lambda: not nudger.listed(lane))
         os.kill(process.pid, told)
-        assert process.wait(110) == 0, process.log.read_text(encoding="utf-8")
+        log = process.log.read_text(encoding="utf-8")
+        assert process.wait(110) == 0, log
+        assert "beside threads" not in log, "a thread that reads the environment in C would crash"
     finally:
         process.end()

@@ -164,6 +164,17 @@ def test_a_model_that_is_added_promises_its_load_at_once(api: Api) -> None:
         api.delete(f"/v1/admin/models/{new}")
 
 
+def test_a_hung_fork_server_keeps_no_model_from_loading(api: Api, node: Process) -> None:
+    job = api.submit(model=SLOW_LOAD, input={"prompt": "hung"})
+    worker = psutil.Process(until(partial(loading, api, SLOW_LOAD)))
+    fork_server = worker.parent()
+    assert fork_server is not None
+    fork_server.suspend()
+    worker.kill()
+    assert api.ended(job)["result"]["text"] == "hung"
+    assert fork_server.pid not in [child.pid for child in psutil.Process(node.pid).children()]
+
+
 def test_a_node_that_is_killed_takes_its_workers_along_and_another_does_their_work(
     api: Api, node: Process, fleet: Service
 ) -> None:

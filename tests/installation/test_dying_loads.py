@@ -52,6 +52,18 @@ def test_a_row_whose_load_dies_is_failed_for_its_callers_and_no_other_model_noti
         stop(running)
 
 
+def test_a_stop_ends_what_hangs_and_leaves_no_process(tmp_path: Path) -> None:
+    models = tmp_path / "models.toml"
+    models.write_text('[[models]]\nid = "my/echo"\nengine = "echo"\n')
+    with service(tmp_path / "data", MODELS_FILE=str(models), QUEUE__DRAIN_S="1") as running:
+        running.wait_for("serving on")
+        for process in running.family():
+            # A decoder ends with its worker.
+            if "shared.media.decode" not in process.cmdline():
+                process.suspend()
+        stop(running)
+
+
 def _kill_worker(client: httpx.Client, model: str) -> None:
     models = client.get("/v1/admin/fleet").json()["models"]
     (worker,) = next(row["workers"] for row in models if row["model"] == model)

@@ -224,11 +224,11 @@ async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_jo
         reply = await asking
 
     assert (reply.status_code, reply.headers["retry-after"], reply.headers["x-job-id"]) == (503, "1", FIRST)
-    assert "This process is ending; ask again." in reply.text
+    assert '"stopping"' in reply.text
     assert service.views[FIRST].status == "queued"
 
 
-async def test_a_stream_that_this_process_cuts_off_is_taken_neither_for_a_whole_one_nor_for_a_fault(
+async def test_a_stream_that_a_stop_ends_is_not_taken_for_whole(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     service = FakeService()
@@ -241,7 +241,6 @@ async def test_a_stream_that_this_process_cuts_off_is_taken_neither_for_a_whole_
             asked = client.build_request("POST", f"{url}{CHATS}", json=STREAM)
             reply = await client.send(asked, stream=True)
             assert reply.status_code == 200
-        with pytest.raises(httpx.RemoteProtocolError):
-            await reply.aread()
+        assert data(await reply.aread())[-1]["error"]["code"] == "stopping"
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
     assert "Cancel 1 running task(s)" in caplog.text

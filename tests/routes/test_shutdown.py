@@ -1,6 +1,7 @@
 """A balancer that sends requests to a process that was told to end loses none of them."""
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,8 +16,11 @@ from starlette.routing import Route
 from api.server import shutdown
 from api.server.middleware import RequestMiddleware
 from api.server.shutdown import KEY, Shutdown
+from tests.routes.conftest import Deployment
+from tests.routes.test_kept_alive import CALLS, CHAT, kept_alive
 from tests.routes.test_protocol import GET, LIMIT_S, answer
 from tests.support.app import serving
+from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
 from tests.support.fake_service import FakeService
 
@@ -125,7 +129,7 @@ async def test_whoever_tells_it_twice_to_end_waits_for_no_answers_and_callers_he
     signal.raise_signal(signal.SIGTERM)
     status, headers, body = await answer(reader)
     assert (status, headers["retry-after"]) == (503, "1")
-    assert b"This process is ending" in body
+    assert b"This process is stopping" in body
     await asyncio.wait_for(server.task, LIMIT_S)
     writer.close()
 
@@ -157,4 +161,50 @@ async def test_a_balancer_that_asks_whether_it_is_ready_hears_that_it_goes(ends:
         await until_async(told)
         ready, health = await client.get("/ready"), await client.get("/health")
     assert (ready.status_code, health.status_code) == (503, 200)
-    assert "ending" in ready.json()["error"]
+    assert ready.json()["error_type"] == "stopping"
+
+
+STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (path, body | {"stream": True}) for name, (path, body) in CALLS.items()
+}
+
+
+@pytest.mark.parametrize("deployment", [{"api": {"head_start_s": 0.01}}], indirect=True, ids=["at once"])
+@pytest.mark.parametrize(("path", "body"), STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize("has_begun", [False, True], ids=["waiting", "begun"])
+async def test_an_open_stream_ends_with_the_error_stopping(
+    deployment: Deployment, path: str, body: dict[str, Any], *, has_begun: bool
+) -> None:
+    deployment.worker.beat()
+    call = posted(deployment.app, body, path)
+    await call.until(lambda e: b"waiting" in e.body)
+    if has_begun:
+        deployment.worker.say(deployment.worker.take(), "A square")
+        await call.until(lambda e: b"square" in e.body)
+    await call.stop()
+    last = data(call.body)[-1]
+    assert (last["error"]["code"], last["error_type"], call.complete) == ("stopping", "generation", True)
+
+
+@pytest.mark.parametrize("deployment", [{"api": {"head_start_s": 0.01}}], indirect=True, ids=["at once"])
+async def test_a_reader_of_events_learns_that_the_api_stops(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    job = {"model": CHAT["model"], "input": {"prompt": "What?"}}
+    accepted = posted(deployment.app, job, "/v1/jobs")
+    await accepted.finish()
+    call = Exchange(deployment.app, "GET", f"{accepted.headers['location']}/events").start()
+    await call.until(lambda e: b"queued" in e.body)
+    await call.stop()
+    assert data(call.body)[-1]["error"]["code"] == "stopping"
+
+
+@pytest.mark.parametrize("deployment", [{"api": {"keepalive_s": 0.01}}], indirect=True, ids=["impatient"])
+@pytest.mark.parametrize(("path", "body"), CALLS.values(), ids=CALLS)
+async def test_a_call_that_was_kept_alive_ends_with_the_error_stopping(
+    deployment: Deployment, path: str, body: dict[str, Any]
+) -> None:
+    call = await kept_alive(deployment, path, body)
+    await call.stop()
+    assert call.complete
+    assert json.loads(call.body)["error"]
+    assert b'"stopping"' in call.body

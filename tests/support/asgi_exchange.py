@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 LIMIT_S = 60
@@ -52,6 +53,13 @@ class Exchange:
 
     def hang_up(self) -> None:
         self._gone.set()
+
+    async def stop(self) -> None:
+        """Cancel it, as the server does when it stops and has waited long enough."""
+        assert self._task is not None
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.finish()
 
     async def finish(self) -> None:
         """Until the application has returned."""

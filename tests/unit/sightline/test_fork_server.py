@@ -15,6 +15,7 @@ import pytest
 
 from shared.models import Model
 from shared.settings import Settings
+from sightline.serving import fork_server as module
 from sightline.serving import processes
 from sightline.serving.child import Child, Command
 from sightline.serving.fork_server import FORKS, ForkServer
@@ -32,6 +33,7 @@ print(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcw
 raise SystemExit(7)
 """
 WAITS = "import signal; print('up', flush=True); signal.pause()"
+THREADED = "import threading, time; threading.Thread(target=time.sleep, args=(9e4,), daemon=True).start()"
 DEVICE_TOUCHED = """
 import os, torch
 def touched(*_):
@@ -107,6 +109,58 @@ async def test_a_killed_fork_server_leaves_no_worker_behind_and_the_next_start_w
     assert await asyncio.to_thread(worker.wait, DEADLINE_S) is None
     assert made.pid != worker.pid
     await made.stop()
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_hung_fork_server_is_replaced(
+    server: ForkServer, monkeypatch: pytest.MonkeyPatch, *, answered: bool
+) -> None:
+    if answered:
+        await server.warm()
+    hung = psutil.Process(server.pid)
+    hung.suspend()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(module, "ANSWER_S" if answered else "IMPORTS_S", 0.1)
+        with pytest.raises(OSError, match=r"or hung for 0.1 s"):
+            await server.warm()
+    await asyncio.to_thread(server._process.wait, DEADLINE_S)
+    await server.warm()
+    assert server.pid != hung.pid
+
+
+async def test_a_stop_does_not_wait_for_a_fork_server_that_imports(server: ForkServer) -> None:
+    hung = psutil.Process(server.pid)
+    hung.suspend()
+    warming = asyncio.create_task(server.warm())
+    await asyncio.sleep(0)
+    warming.cancel()
+    await asyncio.gather(warming, return_exceptions=True)
+    assert await asyncio.to_thread(hung.wait, DEADLINE_S) is not None
+
+
+async def test_a_worker_stops_beside_a_hung_fork_server(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = child(server, tmp_path, WAITS)
+    await up(tmp_path)
+    worker = psutil.Process(made.pid)
+    psutil.Process(server.pid).suspend()
+    monkeypatch.setattr(module, "ANSWER_S", 0.1)
+
+    await asyncio.wait_for(made.stop(), DEADLINE_S)
+
+    assert await asyncio.to_thread(worker.wait, DEADLINE_S) is None
+
+
+async def test_nothing_is_forked_beside_threads(server: ForkServer, tmp_path: Path) -> None:
+    """As an operator's agent starts them in each Python process."""
+    (tmp_path / "sitecustomize.py").write_text(THREADED)
+    env = with_our_packages({"PYTHONPATH": str(tmp_path)})
+
+    made = child(server, tmp_path, TOLD, env)
+    await asyncio.wait_for(made.exited.wait(), DEADLINE_S)
+
+    assert (made.exit_code, isinstance(made._process, subprocess.Popen)) == (7, True)
 
 
 async def test_a_fork_server_that_cannot_run_is_told(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ class Stage:
     async def end(self, child: Any) -> None:
         self.children.remove(child)
 
+    def reap(self) -> None:
+        """A test says which processes end."""
+
     def names(self) -> list[str]:
         return [child.command.name for child in self.children]
 

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import psutil
+
 from sightline.serving.watchdog import Watchdog, survivors
 from tests.support.patience import PATIENCE_S
 
@@ -21,6 +23,7 @@ def test_killed_supervisor_takes_its_processes_with_it() -> None:
             watchdog.add(kept.pid)
             watchdog.add(left.pid)
             watchdog.remove(kept.pid)
+            psutil.Process(watchdog._process.pid).suspend()
 
             watchdog.close()
 
