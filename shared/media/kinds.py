@@ -10,6 +10,16 @@ Counted = PictureSettings | SoundSettings | VideoSettings
 Limits = Counted | DocumentSettings
 
 
+class Most(NamedTuple):
+    """How many media of a kind one request may have, and the name of the setting that says so."""
+
+    number: int
+    setting: str
+
+    def less(self, taken: int) -> "Most":
+        return self._replace(number=max(0, self.number - taken))
+
+
 class Kind(NamedTuple):
     """A kind of medium: its noun and codes for callers, and what tells the format by a file's first bytes."""
 
@@ -42,9 +52,15 @@ class Kind(NamedTuple):
             raise self.invalid(f"it is not {self.formats}", param)
         return name
 
-    def check_count(self, params: Sequence[str | None], limits: Counted) -> None:
+    def most(self, limits: Counted, model: str = "", of_model: int | None = None) -> Most:
+        """Return how many a request may have: the setting's number, or that of the model if it is lower."""
+        if of_model is not None and of_model < limits.max_count:
+            return Most(of_model, f"max_{self.noun}s of {model} in the models file")
+        return Most(limits.max_count, f"SIGHTLINE_{self.noun.upper()}S__MAX_COUNT")
+
+    def check_count(self, params: Sequence[str | None], most: Most) -> None:
         """`params` are where they stand in a request. Raises CallerError naming the first one too many."""
-        if len(params) > limits.max_count:
-            most = f"at most {limits.max_count} are accepted (SIGHTLINE_{self.noun.upper()}S__MAX_COUNT)"
-            message = f"The request has {len(params)} {self.noun}s; {most}. Leave out earlier ones."
-            raise CallerError(self.code, message, param=params[limits.max_count])
+        if len(params) > most.number:
+            accepted = f"at most {most.number} are accepted ({most.setting})"
+            message = f"The request has {len(params)} {self.noun}s; {accepted}. Leave out earlier ones."
+            raise CallerError(self.code, message, param=params[most.number])

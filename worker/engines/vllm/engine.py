@@ -15,6 +15,7 @@ import torch
 from PIL.Image import Image as Picture
 
 from shared.estimate import ReuseCounts
+from shared.media.pictures import PICTURE
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.result import SeenPicture
@@ -108,7 +109,7 @@ class VllmEngine(Engine):
             self._options,
             folder=folder,
             context_length=self.facts.context_length,
-            pictures=settings().pictures.max_count,
+            pictures=PICTURE.most(settings().pictures, "", self._model.max_pictures).number,
         )
         self._core = Core(options, torch.get_num_threads())
         self.close = weakref.finalize(self, self._core.close)
