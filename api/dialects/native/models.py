@@ -35,11 +35,10 @@ class ModelState:
 
     @property
     def standing(self) -> Standing:
-        """How the model stands for a new request: its state, unless it is draining, or ready but paused."""
-        if self.lane.draining and self.lane.state != "failed":
-            return "draining"
-        state = cast(State, self.lane.state)
-        return "paused" if self.lane.paused and state == "ready" else state
+        """How the model stands for a new request: its state, unless it is draining or paused."""
+        if self.lane.state != "failed" and (self.lane.draining or self.lane.paused):
+            return "draining" if self.lane.draining else "paused"
+        return cast(State, self.lane.state)
 
 
 class Residency(TypedDict):
