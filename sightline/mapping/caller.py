@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from itertools import cycle
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -16,8 +17,8 @@ from sightline.exits import CommandError, Exit
 
 UPLOADS, SMALL = 16, 2**20
 """Rows of more than so many bytes that are in memory at once: they are read, sent and forgotten."""
-WAIT_S = 50
-"""A small submit's or a poll's wait for the end: one call for most rows."""
+FIRST_WAIT_S, WAIT_S = 2, 10
+"""A small submit's wait for the end, and a poll's: one call for most rows, and soon a reason for others."""
 CLIENTS = 16
 """Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 PATIENCE_S = 600.0
@@ -58,6 +59,13 @@ class Caller:
             raise CommandError(Exit.REFUSED, "The service serves no model.")
         return str(reply["data"][0]["id"])
 
+    async def check_paused(self, model: str) -> None:
+        """Raise CommandError if the model is paused."""
+        reply = await self._tried("GET", f"/models/{quote(model)}/info")
+        if reply is not None and reply.is_success and reply.json()["state"] == "paused":
+            message = f"The model {model} is paused; `sightline models resume {model}` resumes it."
+            raise CommandError(Exit.REFUSED, f"{message} With --wait this command waits for that.")
+
     async def estimate(self, body: bytes, rows: int) -> dict[str, Any]:
         """What would become of `rows` like this one. Raises CommandError."""
         headers = {"content-type": "application/json", "x-use-cache": "false"}
@@ -80,7 +88,7 @@ class Caller:
                 if not (small := len(content) <= SMALL):
                     reply = await self._tried("POST", "/v1/jobs", content=content, headers=headers)
             if small:
-                waiting = headers | {"prefer": f"wait={WAIT_S}"}
+                waiting = headers | {"prefer": f"wait={FIRST_WAIT_S}"}
                 reply = await self._tried("POST", "/v1/jobs", content=content, headers=waiting)
             del content
             if reply is not None and reply.is_success:
@@ -107,6 +115,8 @@ class Caller:
         """The job at its end; None where its record is lost, so that it is submitted again."""
         misses = 0
         while job["ended_at"] is None:
+            if why := _why(job):
+                self.say(why)
             reply = await self._tried("GET", f"/v1/jobs/{job['id']}?wait={WAIT_S}")
             if reply is not None and reply.is_success:
                 job, misses = reply.json(), 0
@@ -201,6 +211,14 @@ def _passes(reply: httpx.Response, misses: int = 0) -> bool:
     if reply.status_code == 500:
         return misses < FAULTS or _refusal(reply)["code"] == "model_failed"
     return reply.is_server_error or reply.status_code == 429
+
+
+def _why(job: dict[str, Any]) -> str:
+    """Say why a job waits, how many are ahead and when it starts; "" if it runs."""
+    words = [str(job.get("waiting_reason") or "").replace("_", " ")]
+    if "estimate" in job:
+        words += [f"{job['ahead']} ahead", f"starts in about {job['estimate']['p50']:.0f} s"]
+    return ", ".join(words)
 
 
 def _is_misfit(job: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import uvloop
 from typer import Argument, Option
 
-from sightline.commands import Json, MaxTokens, Model, Url, commands, examples
+from sightline.commands import Json, MaxTokens, Model, Url, Wait, commands, examples
 from sightline.exits import CommandError, Exit
 from sightline.mapping.caller import Caller, connected, default_key
 from sightline.mapping.output import check_output, check_replaced
@@ -51,6 +51,7 @@ def _map(
     model: Model = None,
     max_tokens: MaxTokens = None,
     dry_run: Annotated[bool, Option("--dry-run", help="print rows, tokens and time; ask nothing")] = False,
+    wait: Wait = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +73,7 @@ def _map(
         return
     with Bar("asking") as bar:
         shown = _lines() if bar.disable else lambda it: bar.show(it.done, it.total, _words(it))
-        receipt = uvloop.run(map_rows(question, input, output, show=shown, **options))
+        receipt = uvloop.run(map_rows(question, input, output, show=shown, wait=wait, **options))
     (show_json if as_json else _show_receipt)(asdict(receipt))
     if receipt.rows and not receipt.answered:
         raise CommandError(Exit.JOB, "No row was answered; the output says why.")
@@ -158,12 +159,15 @@ def _show_forecast(facts: dict[str, Any]) -> None:
 
 
 def _lines() -> Callable[[Progress], None]:
-    """A line at each tenth, for logs."""
-    noted = set[int]()
+    """A line at each tenth, and when rows wait for another reason, for logs."""
+    noted, told = set[int](), ""
 
     def show(progress: Progress) -> None:
-        if (tenth := 10 * progress.done // max(progress.total, 1)) not in noted:
+        nonlocal told
+        tenth, reason = 10 * progress.done // max(progress.total, 1), progress.waits.partition(",")[0]
+        if tenth not in noted or reason not in ("", told):
             noted.add(tenth)
+            told = reason
             note(f"{progress.done} of {progress.total} rows, {_words(progress)}")
 
     return show

@@ -150,11 +150,13 @@ async def map_rows(
     column: str | None = None,
     url: str | None = None,
     key: str | None = None,
+    wait: bool = False,
     show: Show = lambda _: None,
 ) -> Receipt:
     """Ask the question about each row of `input`, and write the answers to `output`.
 
-    Called again with the same arguments it goes on where it stopped. Raises CommandError.
+    Called again with the same arguments it goes on where it stopped. Raises CommandError, for a paused model
+    unless `wait` is set.
     """
     path = Path(output)
     check_output(path)
@@ -162,6 +164,8 @@ async def map_rows(
     async with connected(url or default_url(), key or default_key()) as clients:
         caller = Caller(clients)
         template = Question(question, model or await caller.model(), schema, max_tokens)
+        if not wait:
+            await caller.check_paused(template.model)
         check_replaced(path, input, template)
         template.check(await asyncio.to_thread(rows.columns))
         with Journal(journal_of(path), template.digest) as journal:
