@@ -1,6 +1,5 @@
 """Progress bars with rate and time left, on standard error of a terminal; a script is shown none."""
 
-import re
 import sys
 from collections.abc import Callable
 
@@ -46,19 +45,15 @@ def tenths(done: str) -> Callable[[int, int], None]:
 
 
 class PlaceBar(Bar):
-    """Why a job waits and how far it has come in the line: a bar until its text begins, else lines."""
+    """Why a job waits: a bar until its text begins, else lines."""
 
-    _first = 0
     _told = ""
     begun = False
 
     def tell(self, news: str) -> None:
         """Show a comment of the stream, such as `queued: busy, 3 ahead`; a line only if it has changed."""
         if self.live.is_started:
-            found = re.search(r"(\d+) ahead", news)
-            ahead = int(found[1]) if found else 0
-            self._first = max(self._first, ahead)
-            self.show(self._first - ahead, self._first or None, news)
+            self.show(0, None, news)
         elif news != self._told and not (self.begun and news == "running"):
             note(news)
         self._told = news

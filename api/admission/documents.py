@@ -10,10 +10,8 @@ from typing import TypeVar
 
 from api.files import Files
 from api.server.memory_budget import MemoryBudget, Reservation, reserved
-from shared.media.documents import AT_ONCE, DOCUMENT, DocumentRenderer
-from shared.media.kinds import Most
-from shared.media.pictures import PICTURE, check_sizes
-from shared.models import Model
+from shared.media.documents import AT_ONCE, DOCUMENT, DocumentRenderer, room_for_pages
+from shared.media.pictures import check_sizes
 from shared.request import Document, Image, Medium, Request
 from shared.settings import Settings
 
@@ -40,15 +38,16 @@ class Documents:
         await asyncio.to_thread(self._renderer.close)
 
     async def with_pages(
-        self, caller: str, request: Request, model: Model, reservation: Reservation | None
+        self, caller: str, request: Request, most: int | None, reservation: Reservation | None
     ) -> Request:
-        """Raises CallerError (`invalid_document`, `payload_too_large`, `file_not_found`), Unavailable
+        """Return the request with pages, `most` of them if the model takes fewer than the service.
+
+        Raises CallerError (`invalid_document`, `payload_too_large`, `file_not_found`), Unavailable
         `queue_full`.
         """
         if all(document.url for document in request.documents):
             return request
-        most = PICTURE.most(self._settings.pictures, model.id, model.max_pictures)
-        room, media = most.less(len(request.images)), list[Medium | tuple[Image, ...]]()
+        room, media = room_for_pages(request, self._settings, most), list[Medium | tuple[Image, ...]]()
         before = list[Image]()
         for part in request.media:
             if not isinstance(part, Document) or part.url:
@@ -69,11 +68,11 @@ class Documents:
         return await self._rendered(caller, document, render)
 
     def _pages(
-        self, document: Document, before: Sequence[Image], room: Most, data: bytes
+        self, document: Document, before: Sequence[Image], room: int, data: bytes
     ) -> tuple[Image, ...]:
         """The pages of a request's document. Raises `payload_too_large` at the first that is too much."""
         pages = list(before)
-        with closing(self._renderer.pictures(document, data, room.less(len(before)))) as images:
+        with closing(self._renderer.pictures(document, data, room - len(before))) as images:
             for page in images:
                 pages.append(page)
                 # As everywhere, the same bytes count once.

@@ -119,7 +119,7 @@ def check_counts_and_urls(request: Request, model: Model, settings: Settings, ca
     for kind in (Image, Sound, Video) if media else ():
         params = [part.param for part in media if isinstance(part, kind)]
         of_model = model.max_pictures if kind is Image else None
-        KINDS[kind].check_count(params, KINDS[kind].most(KINDS[kind].limits(settings), model.id, of_model))
+        KINDS[kind].check_count(params, KINDS[kind].limits(settings), of_model)
     for image in request.shown:
         pictures.check_look(image, settings.pictures)
     for part in media:

@@ -233,7 +233,8 @@ class Submission:
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
         data, pixels = dict[str, bytes](), 0
         if request.documents:
-            request = await self._documents.with_pages(terms.caller.id, request, model, reservation)
+            most = model.max_pictures
+            request = await self._documents.with_pages(terms.caller.id, request, most, reservation)
         paths = request.paths
         if request.media:
             check_counts_and_urls(request, model, self._settings, terms.caller.id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from shared.errors import CallerError
 from shared.media.decoder_process import Decoded, DecoderPool, DecoderProcess, DiedError, UndecodableError
-from shared.media.kinds import Kind, Most
+from shared.media.kinds import Kind
 from shared.media.picture_headers import picture_format
 from shared.media.pictures import inspect
 from shared.metrics.decoder_counters import DECODE
@@ -19,7 +19,10 @@ from shared.settings import Settings
 # A PDF may have something before its header, which readers look for in the first kilobyte.
 PDF_WITHIN = 1024
 RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")
-FEWER = "name fewer in `pages`, or submit a job of pages (POST /v1/jobs with `document`)"
+FEWER = (
+    "(max_pictures of the model, SIGHTLINE_PICTURES__MAX_COUNT); name fewer in `pages`, or submit a job of "
+    "pages (POST /v1/jobs with `document`)"
+)
 AT_ONCE = 2
 """Rendering processes of one kind of work."""
 PAGES_TRIED = 4
@@ -84,23 +87,22 @@ class DocumentRenderer:
         with ExitStack() as place:
             yield OpenDocument(self._pool, place, self._settings, kind, data, param)
 
-    def pictures(self, document: Document, data: bytes, room: Most) -> Generator[Image]:
+    def pictures(self, document: Document, data: bytes, room: int) -> Generator[Image]:
         """The pages as pictures that came inline. Raises CallerError `invalid_document`, `payload_too_large`.
 
         No more than `room`, which is how many pictures the request may still have. Close it where you stop.
         """
-        left = room.number
         with self.opened(data, document.param) as pages:
             numbers = selected(document.pages, pages.count, document.param)
-            if len(numbers) > left:
-                reason = f"{len(numbers)} pages are asked about, and {left} fit into this question"
-                raise DOCUMENT.invalid(f"{reason} ({room.setting}); {FEWER}", document.param)
+            if len(numbers) > room:
+                reason = f"{len(numbers)} pages are asked about, and {room} fit into this question"
+                raise DOCUMENT.invalid(f"{reason} {FEWER}", document.param)
             for number in numbers:
                 for picture in pages.page(number):
-                    if not left:
+                    if not room:
                         reason = "its pages make more pictures than fit into this question"
-                        raise DOCUMENT.invalid(f"{reason} ({room.setting}); {FEWER}", document.param)
-                    left -= 1
+                        raise DOCUMENT.invalid(f"{reason} {FEWER}", document.param)
+                    room -= 1
                     yield picture
 
     def first_page(
@@ -128,6 +130,12 @@ class DocumentRenderer:
 def with_page(request: Request, pictures: tuple[Image, ...]) -> Request:
     """A request with a page where its document stands."""
     return request.with_media(pictures if isinstance(part, Document) else part for part in request.media)
+
+
+def room_for_pages(request: Request, settings: Settings, of_model: int | None) -> int:
+    """Return how many pages a request may have beside its pictures; the model may take fewer (`of_model`)."""
+    most = settings.pictures.max_count
+    return max(0, min(most, of_model or most) - len(request.images))
 
 
 @dataclass

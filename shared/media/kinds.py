@@ -10,16 +10,6 @@ Counted = PictureSettings | SoundSettings | VideoSettings
 Limits = Counted | DocumentSettings
 
 
-class Most(NamedTuple):
-    """How many media of a kind one request may have, and the name of the setting that says so."""
-
-    number: int
-    setting: str
-
-    def less(self, taken: int) -> "Most":
-        return self._replace(number=max(0, self.number - taken))
-
-
 class Kind(NamedTuple):
     """A kind of medium: its noun and codes for callers, and what tells the format by a file's first bytes."""
 
@@ -52,15 +42,14 @@ class Kind(NamedTuple):
             raise self.invalid(f"it is not {self.formats}", param)
         return name
 
-    def most(self, limits: Counted, model: str = "", of_model: int | None = None) -> Most:
-        """Return how many a request may have: the setting's number, or that of the model if it is lower."""
-        if of_model is not None and of_model < limits.max_count:
-            return Most(of_model, f"max_{self.noun}s of {model} in the models file")
-        return Most(limits.max_count, f"SIGHTLINE_{self.noun.upper()}S__MAX_COUNT")
+    def check_count(self, params: Sequence[str | None], limits: Counted, of_model: int | None = None) -> None:
+        """Check how many there are; a model may take fewer (`of_model`) than the service.
 
-    def check_count(self, params: Sequence[str | None], most: Most) -> None:
-        """`params` are where they stand in a request. Raises CallerError naming the first one too many."""
-        if len(params) > most.number:
-            accepted = f"at most {most.number} are accepted ({most.setting})"
+        `params` are where they stand in a request. Raises CallerError naming the first one too many.
+        """
+        most = min(limits.max_count, of_model or limits.max_count)
+        if len(params) > most:
+            setting = f"max_{self.noun}s of the model, " * bool(of_model)
+            accepted = f"at most {most} are accepted ({setting}SIGHTLINE_{self.noun.upper()}S__MAX_COUNT)"
             message = f"The request has {len(params)} {self.noun}s; {accepted}. Leave out earlier ones."
-            raise CallerError(self.code, message, param=params[most.number])
+            raise CallerError(self.code, message, param=params[most])

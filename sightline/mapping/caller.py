@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from itertools import cycle
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
@@ -58,13 +57,6 @@ class Caller:
         if not reply["data"]:
             raise CommandError(Exit.REFUSED, "The service serves no model.")
         return str(reply["data"][0]["id"])
-
-    async def check_paused(self, model: str) -> None:
-        """Raise CommandError if the model is paused."""
-        reply = await self._tried("GET", f"/models/{quote(model)}/info")
-        if reply is not None and reply.is_success and reply.json()["state"] == "paused":
-            message = f"The model {model} is paused; `sightline models resume {model}` resumes it."
-            raise CommandError(Exit.REFUSED, f"{message} With --wait this command waits for that.")
 
     async def estimate(self, body: bytes, rows: int) -> dict[str, Any]:
         """What would become of `rows` like this one. Raises CommandError."""

@@ -17,12 +17,14 @@ from sightline.mapping.caller import Caller, connected, default_key
 from sightline.mapping.output import check_output, check_replaced
 from sightline.mapping.question import Question
 from sightline.mapping.rows import Source, left_out_words, source
-from sightline.mapping.run import UNASKABLE, Progress, map_rows
+from sightline.mapping.run import UNASKABLE, Progress, map_rows, why
 from sightline.progress import Bar
 from sightline.terminal import note, show_facts, show_json, span
 
 SAMPLE = 8
 """Rows whose tokens a dry run asks for."""
+SHOWN = 50
+"""Distinct failures that are printed; the receipt has all."""
 app = commands()
 
 
@@ -61,7 +63,9 @@ def _map(
     was submitted is not submitted again. Rows wait after all other work. The output is in the order of the
     input; its receipt is printed and in FILE.receipt.json.
     """
-    from sightline.service_client import host_of, service_url
+    from sightline.chat import first_model
+    from sightline.follow import check_paused
+    from sightline.service_client import client_of, host_of, service_url
 
     url = url or service_url()
     host_of(url)
@@ -71,9 +75,11 @@ def _map(
         facts = uvloop.run(_forecast(question, input, output, **options))
         (show_json if as_json else _show_forecast)(facts)
         return
+    with client_of(url) as client:
+        check_paused(client, model or first_model(client), wait=wait)
     with Bar("asking") as bar:
         shown = _lines() if bar.disable else lambda it: bar.show(it.done, it.total, _words(it))
-        receipt = uvloop.run(map_rows(question, input, output, show=shown, wait=wait, **options))
+        receipt = uvloop.run(map_rows(question, input, output, show=shown, **options))
     (show_json if as_json else _show_receipt)(asdict(receipt))
     if receipt.rows and not receipt.answered:
         raise CommandError(Exit.JOB, "No row was answered; the output says why.")
@@ -128,18 +134,20 @@ def _time(forecast: dict[str, Any]) -> tuple[float, float] | None:
 async def _estimates(
     caller: Caller, question: Question, rows: Source, count: int
 ) -> tuple[list[dict[str, Any]], list[Exception]]:
-    """Of the first rows, and why some cannot be asked. Raises CommandError where none can."""
+    """Return those of the first rows, and why some cannot be asked. Raises CommandError if none can."""
     forecasts, failures = list[dict[str, Any]](), list[Exception]()
     for row in islice(rows.rows(), SAMPLE):
         try:
             forecasts.append(await caller.estimate(question.body(row), count))
         except (CommandError, *UNASKABLE) as failure:
-            failures.append(failure)
-    if forecasts:
-        return forecasts, failures
-    if isinstance(failures[0], CommandError):
+            code = getattr(failure, "code", None)
+            if code is Exit.UNREACHABLE:
+                raise
+            code = code if isinstance(code, Exit) else Exit.USAGE
+            failures.append(CommandError(code, f"{row.name or 'A row'}: {why(failure)}"))
+    if not forecasts:
         raise failures[0]
-    raise CommandError(Exit.USAGE, str(failures[0]))
+    return forecasts, failures
 
 
 def _show_forecast(facts: dict[str, Any]) -> None:
@@ -184,8 +192,9 @@ def _show_receipt(receipt: dict[str, Any]) -> None:
     def shown() -> Iterator[tuple[str, str]]:
         for name, value in receipt.items():
             if name == "failures":
-                for code, failure in value.items():
-                    yield "failure", f"{failure['count']} {code}: {failure['message']}"
+                for one in value[:SHOWN]:
+                    rows = ", ".join(one["rows"]) + ", …" * (one["count"] > len(one["rows"]))
+                    yield "failure", f"{one['count']} {one['code']}: {one['message']} ({rows})"
             elif name == "left_out":
                 yield from (("left out", left_out_words(*item)) for item in value.items())
             else:

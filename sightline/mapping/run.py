@@ -100,7 +100,7 @@ class _Map:
             except UNASKABLE as failure:
                 # A file that cannot be read now may be later; what is wrong with its bytes stays so.
                 code = failure.code if isinstance(failure, RowError) else "unreadable"
-                self.journal.add(key, _failed(row, code, str(failure)[:500], code == "unreadable"))
+                self.journal.add(key, _failed(row, code, why(failure), code == "unreadable"))
                 return
             self.journal.add(key, self._record(row, job, attempt + 1))
             if self.journal.done(key):
@@ -132,6 +132,11 @@ class _Map:
             await asyncio.sleep(LOOK_S)
 
 
+def why(failure: Exception) -> str:
+    """Say why a row cannot be asked, without its path: the row's name says which it is."""
+    return str(getattr(failure, "strerror", None) or failure)[:500]
+
+
 def _failed(
     row: Row, code: str, message: str, retryable: bool, job: str | None = None, tries: int = 1
 ) -> Record:
@@ -150,13 +155,11 @@ async def map_rows(
     column: str | None = None,
     url: str | None = None,
     key: str | None = None,
-    wait: bool = False,
     show: Show = lambda _: None,
 ) -> Receipt:
     """Ask the question about each row of `input`, and write the answers to `output`.
 
-    Called again with the same arguments it goes on where it stopped. Raises CommandError, for a paused model
-    unless `wait` is set.
+    Called again with the same arguments it goes on where it stopped. Raises CommandError.
     """
     path = Path(output)
     check_output(path)
@@ -164,8 +167,6 @@ async def map_rows(
     async with connected(url or default_url(), key or default_key()) as clients:
         caller = Caller(clients)
         template = Question(question, model or await caller.model(), schema, max_tokens)
-        if not wait:
-            await caller.check_paused(template.model)
         check_replaced(path, input, template)
         template.check(await asyncio.to_thread(rows.columns))
         with Journal(journal_of(path), template.digest) as journal:

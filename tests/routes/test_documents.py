@@ -130,7 +130,7 @@ async def test_each_page_of_a_tiff_webp_or_gif_is_seen(deployment: Deployment, k
         (
             [file(pdf(["a"] * 257))],
             "invalid_document",
-            "256 fit into this question (SIGHTLINE_PICTURES__MAX_COUNT); name fewer in `pages`",
+            "256 fit into this question (max_pictures of the model, SIGHTLINE_PICTURES__MAX_COUNT); name",
         ),
         ([file(PDF), file(pdf(["a"] * 254))], "invalid_document", "253 fit"),
         ([file(pdf(["a"], (0, 0, 1, 14400)))], "invalid_document", "Page 1 of the document"),
@@ -253,7 +253,7 @@ async def test_more_pages_than_the_model_takes_are_refused_by_name(
         reply = await client.post(path, json=body)
         [listed, _] = (await client.get("/v1/models")).json()["data"]
     assert (reply.status_code, listed["max_pictures"]) == (400, 2)
-    assert f"3 pages are asked about, and 2 fit into this question (max_pictures of {MODEL}" in reply.text
+    assert "3 pages are asked about, and 2 fit into this question (max_pictures of the model" in reply.text
     assert "name fewer in `pages`" in reply.text
     assert deployment.worker.idle()
 

@@ -19,9 +19,8 @@ from opentelemetry.trace import SpanKind
 from shared.backoff import backoff_s
 from shared.blobs import BlobMissingError, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
-from shared.media.documents import AT_ONCE, DocumentRenderer
+from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
 from shared.media.files import KINDS, as_its_bytes, inspect_file
-from shared.media.kinds import Most
 from shared.media.pictures import PICTURE, check_sizes
 from shared.metrics.courier_counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
@@ -154,15 +153,13 @@ class Intake(CourierLane):
         if not places:
             # Nothing to fetch: the job only had to wait for its time.
             return request
-        of_model = PendingTerms.model_validate_json(lease.claim.terms).max_pictures
-        most = PICTURE.most(self.settings.pictures, request.model, of_model)
-        self._check(request, request.media, most)
-        files = self._fetch_all(lease, request, places, most)
+        self._check(request, request.media)
+        files = self._fetch_all(lease, request, places)
         stored = [_stored(part, files) for part in request.media]
-        self._check(request, stored, most)
+        self._check(request, stored)
         return request.with_media(stored)
 
-    def _fetch_all(self, lease: Lease, request: Request, places: dict[Medium, str], most: Most) -> Files:
+    def _fetch_all(self, lease: Lease, request: Request, places: dict[Medium, str]) -> Files:
         """Fetch each source once, at the same time; a document becomes its pages.
 
         Raises CallerError, Unavailable.
@@ -192,12 +189,13 @@ class Intake(CourierLane):
             self._check_failures(
                 lease.claim.id, [file for file in fetched if isinstance(file, FetchError)], request, files
             )
-            room = most.less(len(request.images))
+            of_model = PendingTerms.model_validate_json(lease.claim.terms).max_pictures
+            room = room_for_pages(request, self.settings, of_model)
             # One after the other, and neither in the time nor in the place for fetching.
             for source, file in zip(places, fetched, strict=True):
                 if isinstance(file, Document):
                     files[source] = self._store_pages(lease, file, room)
-                    room = room.less(len(files[source]))
+                    room -= len(files[source])
             return files
 
     def _check_failures(self, job: str, failed: Sequence[FetchError], request: Request, files: Files) -> None:
@@ -210,7 +208,7 @@ class Intake(CourierLane):
             self.store.run(touch(rest.digests, job, output=True))
             raise error
 
-    def _check(self, request: Request, stored: Sequence[Medium | tuple[Medium, ...]], most: Most) -> None:
+    def _check(self, request: Request, stored: Sequence[Medium | tuple[Medium, ...]]) -> None:
         """Check the stored pictures together; they count as often as the model sees them.
 
         Raises CallerError `payload_too_large`, `invalid_image`, BlobMissingError, BlobsUnavailable.
@@ -222,7 +220,7 @@ class Intake(CourierLane):
             for image in (part if isinstance(part, tuple) else (part,))
             if isinstance(image, Image) and image.digest
         ]
-        PICTURE.check_count([place for _, place in shown], most)
+        PICTURE.check_count([place for _, place in shown], limits)
         try:
             check_sizes([(self.blobs.size(name), place) for name, place in dict(shown).items()], limits)
         except BlobMissingError:
@@ -252,7 +250,7 @@ class Intake(CourierLane):
         inspect_file(type(part), body, self.settings, param)
         return self._store_one(job, body, type(part))
 
-    def _store_pages(self, lease: Lease, document: Document, room: Most) -> tuple[Medium, ...]:
+    def _store_pages(self, lease: Lease, document: Document, room: int) -> tuple[Medium, ...]:
         """Render a document into the blob store. Raises CallerError `invalid_document`, Unavailable."""
         files = []
         with (

@@ -44,7 +44,7 @@ class PictureDecoder:
         the picture by its place.
         """
         infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
-        PICTURE.check_count([info.param for info in infos], PICTURE.most(self._limits))
+        PICTURE.check_count([info.param for info in infos], self._limits)
         sizes = [info.size for info in infos]
         looks = shown or [Image()] * len(infos)
         rooms = pictures.rooms(sizes, looks, self._limits)

@@ -28,7 +28,7 @@ class SoundDecoder:
         Raises CallerError (`invalid_audio`, `payload_too_large`) naming the sound by its place.
         """
         params = [f"sounds[{place}]" for place in range(len(files))]
-        SOUND.check_count(params, SOUND.most(self._limits))
+        SOUND.check_count(params, self._limits)
         return [self._decode_one(data, rate, param) for data, param in zip(files, params, strict=True)]
 
     def _decode_one(self, data: bytes, rate: int, param: str) -> Samples:

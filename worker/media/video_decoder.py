@@ -51,7 +51,7 @@ class VideoDecoder:
         video by its place.
         """
         params = [f"videos[{place}]" for place in range(len(files))]
-        VIDEO.check_count(params, VIDEO.most(self._limits))
+        VIDEO.check_count(params, self._limits)
         selections = list[_Selection]()
         for data, param in zip(files, params, strict=True):
             facts = self._facts(data, param)

@@ -9,7 +9,6 @@ from typing_extensions import TypedDict
 from shared import fleet, models
 from shared.blobs import Reach
 from shared.estimate import Lane
-from shared.media.pictures import PICTURE
 from shared.settings import Settings
 
 State = Literal["ready", "loading", "cold", "no_worker", "failed"]
@@ -313,7 +312,7 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         "object": "model",
         "created": 0,
         "owned_by": owner if slash else "sightline",
-        "max_pictures": PICTURE.most(settings.pictures, model.id, model.max_pictures).number,
+        "max_pictures": min(settings.pictures.max_count, model.max_pictures or settings.pictures.max_count),
         "max_picture_mb": settings.pictures.max_mb,
         "max_body_mb": settings.api.body_mb,
         "max_document_mb": settings.documents.max_mb,

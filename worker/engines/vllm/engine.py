@@ -15,7 +15,6 @@ import torch
 from PIL.Image import Image as Picture
 
 from shared.estimate import ReuseCounts
-from shared.media.pictures import PICTURE
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.result import SeenPicture
@@ -109,7 +108,7 @@ class VllmEngine(Engine):
             self._options,
             folder=folder,
             context_length=self.facts.context_length,
-            pictures=PICTURE.most(settings().pictures, "", self._model.max_pictures).number,
+            pictures=self._model.max_pictures or settings().pictures.max_count,
         )
         self._core = Core(options, torch.get_num_threads())
         self.close = weakref.finalize(self, self._core.close)
