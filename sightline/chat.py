@@ -37,10 +37,7 @@ class Answer:
 
 @dataclass
 class Chat:
-    """`model` None: the first one served. `media` are those parts of the next question.
-
-    `patient`: it waits also while the model is paused.
-    """
+    """`model` None: the first one served; `media`: of the next question; `patient`: a pause is waited for."""
 
     client: httpx.Client
     model: str | None = None

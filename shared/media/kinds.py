@@ -43,10 +43,7 @@ class Kind(NamedTuple):
         return name
 
     def check_count(self, params: Sequence[str | None], limits: Counted, of_model: int | None = None) -> None:
-        """Check how many there are; a model may take fewer (`of_model`) than the service.
-
-        `params` are where they stand in a request. Raises CallerError naming the first one too many.
-        """
+        """`params` are where they stand in a request. Raises CallerError naming the first one too many."""
         most = min(limits.max_count, of_model or limits.max_count)
         if len(params) > most:
             setting = f"max_{self.noun}s of the model, " * bool(of_model)
