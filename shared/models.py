@@ -179,6 +179,9 @@ class Model(Frozen):
     context_length: int | None = Field(
         None, ge=1, description="Tokens of prompt and answer; the model's own by default."
     )
+    max_pictures: int | None = Field(
+        None, ge=1, description="Pictures and pages in one request; SIGHTLINE_PICTURES__MAX_COUNT by default."
+    )
     max_new_tokens: int = Field(512, ge=1, description="Longest answer where the caller says nothing.")
     chat_template_kwargs: dict[VariableName, Variable] = Field(
         default_factory=dict,

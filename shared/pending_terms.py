@@ -15,6 +15,7 @@ class PendingTerms(Frozen):
     cost: int
     rows: int = 1
     room: int = ROOM
+    max_pictures: int | None = None
     reuse: bool
 
     def placing(

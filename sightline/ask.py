@@ -19,12 +19,13 @@ from sightline.commands import (
     MaxTokens,
     Model,
     Url,
+    Wait,
     commands,
     examples,
     typed_path,
 )
 from sightline.exits import CommandError, Exit
-from sightline.follow import PATH, path_of
+from sightline.follow import PATH, check_paused, path_of
 from sightline.jobs import show_followed
 from sightline.progress import PlaceBar
 from sightline.service_client import client_of, fetched, speaking
@@ -63,6 +64,7 @@ def _ask(
     interactive: Annotated[
         bool, Option("--interactive", "-i", help="go on with follow-up questions, one a line")
     ] = False,
+    wait: Wait = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -86,7 +88,7 @@ def _ask(
     if pages is not None and all(part["type"] != "document" for part in media):
         raise CommandError(Exit.USAGE, "--pages is for documents: name a PDF or TIFF.")
     with client_of(url) as client:
-        chat = Chat(client, model, max_tokens, media)
+        chat = Chat(client, model, max_tokens, media, patient=wait)
         if per_page:
             _ask_each_page(chat, question, names, pages, as_json=as_json)
         elif interactive or question is None:
@@ -98,7 +100,7 @@ def _ask(
 def _show_answer(chat: Chat, question: str, *, as_json: bool) -> None:
     with PlaceBar("waiting") as bar:
         try:
-            answer = chat.ask(question, (lambda _: None) if as_json else bar.emit, bar.show_place)
+            answer = chat.ask(question, (lambda _: None) if as_json else bar.emit, bar.tell)
         finally:
             if bar.begun:
                 print()
@@ -123,6 +125,7 @@ def _ask_each_page(
         )
     with speaking(chat.client):
         model = chat.model or first_model(chat.client)
+    check_paused(chat.client, model, wait=chat.patient)
     file = uploaded(chat.client, typed_path(names[0]), "user_data")
     body = {
         "model": model,

@@ -12,6 +12,7 @@ import httpx
 
 from sightline.commands import typed_path
 from sightline.exits import CommandError, Exit
+from sightline.follow import PATIENCE
 from sightline.mapping.media import MOST_MB, START, TIFF, kind_of
 from sightline.service_client import check, check_stream, code, parsed, reason, speaking
 
@@ -19,7 +20,7 @@ Message = dict[str, Any]
 MIMES = {"Document": "application/pdf", "Sound": "audio/wav", "Video": "video/mp4"}
 """One for each kind: the service looks at the bytes."""
 ABOUT_PAGES = "Of a document, --pages 1-3 asks about some pages, --per-page about each by itself."
-ASKED_AGAIN = ("model_not_found", "model_loading", "no_worker")
+ASKED_AGAIN = ("model_not_found", "model_loading", "no_worker", "model_paused")
 """Refusals of a call that names no model, and of one that does not wait: a person is told, and waits."""
 
 
@@ -36,13 +37,14 @@ class Answer:
 
 @dataclass
 class Chat:
-    """`model` None: the first one served. `media` are those parts of the next question."""
+    """`model` None: the first one served; `media`: of the next question; `patient`: a pause is waited for."""
 
     client: httpx.Client
     model: str | None = None
     max_tokens: int | None = None
     media: list[Message] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    patient: bool = False
 
     def ask(
         self, text: str, emit: Callable[[str], object], wait: Callable[[str], object] = lambda _: None
@@ -79,6 +81,8 @@ class Chat:
     ) -> Answer:
         with self._posted(messages, waits="false") as reply:
             refusal = None if reply.is_success else code(reply.read())
+            if refusal == "model_paused" and not self.patient:
+                raise CommandError(Exit.REFUSED, f"{reason(reply.text)} {PATIENCE}")
             if refusal not in ASKED_AGAIN or (refusal == "model_not_found" and self.model is not None):
                 return _streamed(reply, emit, wait)
         if refusal == "model_not_found":

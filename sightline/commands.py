@@ -35,6 +35,7 @@ Files = Annotated[
     Option("--file", "--picture", metavar="FILE|URL", help="the same as an option; may be repeated"),
 ]
 MaxTokens = Annotated[int | None, Option(min=-1, help="maximum length of the answer; -1 = what fits")]
+Wait = Annotated[bool, Option("--wait", help="wait also while the model is paused")]
 Model = Annotated[str | None, Option(help="id of the model (default: the first one served)")]
 
 

@@ -10,17 +10,25 @@ import httpx
 from shared.backoff import backoff_s
 from sightline.events import ServerSentEvent, server_sent_events
 from sightline.exits import CommandError, Exit
-from sightline.service_client import check_stream, is_stream, passing, segment, unreachable
+from sightline.service_client import check_stream, fetched, is_stream, passing, segment, unreachable
 
 Job = dict[str, Any]
 PATH = "/v1/jobs"
 MOST_MISSES = 8
 """Connections in a row that brought nothing, after which it gives up: about a minute."""
 LONGEST_PAUSE_S = 10.0
+PATIENCE = "With --wait this command waits for that."
 
 
 def path_of(job: str) -> str:
     return f"{PATH}/{segment(job)}"
+
+
+def check_paused(client: httpx.Client, model: str, *, wait: bool) -> None:
+    """Raise CommandError if the model is paused, unless the command waits for that, too."""
+    if not wait and fetched(client, "GET", f"/models/{segment(model, safe='/')}/info")["state"] == "paused":
+        message = f"The model {model} is paused; `sightline models resume {model}` resumes it. {PATIENCE}"
+        raise CommandError(Exit.REFUSED, message)
 
 
 def texts(job: Job) -> list[str]:
@@ -94,13 +102,11 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
 
     Raises CommandError as `Reader.events`.
     """
-    printed, standing = 0, ""
+    printed = 0
     job: Job = {}
     for event in reader.events():
         if isinstance(event, str):
-            if event != standing:
-                note(event)
-            standing = event
+            note(event)
         elif event.name == "text" and not event.data.get("choice"):
             emit(event.data["text"])
             printed += len(event.data["text"])

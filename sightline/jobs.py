@@ -1,7 +1,7 @@
 """`sightline jobs`: lists, shows, follows, cancels and retries jobs."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from shutil import get_terminal_size
 from typing import Annotated, Any
 
@@ -9,9 +9,9 @@ import httpx
 from typer import Argument, Option
 
 from shared.job import Priority, Status
-from sightline.commands import Json, Limit, Url, commands
+from sightline.commands import Json, Limit, Url, Wait, commands
 from sightline.exits import CommandError, Exit
-from sightline.follow import PATH, Job, Reader, follow, path_of, texts
+from sightline.follow import PATH, Job, Reader, check_paused, follow, path_of, texts
 from sightline.progress import PlaceBar
 from sightline.service_client import called, client_of, fetched
 from sightline.terminal import moment_if_any, note, plain, show, show_facts, show_json, show_table, span
@@ -86,14 +86,17 @@ def _retry(job: Id, url: Url = None, as_json: Json = False) -> None:
 
 
 @app.command("follow")
-def _follow(job: Id, url: Url = None, as_json: Json = False) -> None:
+def _follow(job: Id, wait: Wait = False, url: Url = None, as_json: Json = False) -> None:
     """Print a job's answer as it is generated.
 
-    Resumes after a lost connection; status goes to standard error. Exits with 0 only if the job succeeded,
-    with 9 if it failed or was cancelled, with 8 if the service is unreachable for about a minute. Ctrl-C ends
-    the reading, not the job.
+    Resumes after a lost connection; why it waits goes to standard error. Exits with 0 only if the job
+    succeeded, with 9 if it failed or was cancelled, with 8 if the service is unreachable for about a minute.
+    Ctrl-C ends the reading, not the job.
     """
     with client_of(url) as client:
+        found = fetched(client, "GET", path_of(job))
+        if found["status"] == "queued" or (found["ended_at"] is None and "pages" in found):
+            check_paused(client, found["model"], wait=wait)
         show_followed(client, job, as_json=as_json)
 
 
@@ -201,20 +204,23 @@ def _show_state(job: Job) -> None:
 
 def show_followed(client: httpx.Client, job: str, *, as_json: bool) -> None:
     """Print a job's answer as it comes. Raises CommandError where it has none."""
+    bar = PlaceBar("waiting")
     if as_json:
-        ended = _relay(Reader(client, job))
+        ended = _relay(Reader(client, job), bar.tell)
     else:
-        with PlaceBar("waiting") as bar:
+        with bar:
             ended = follow(Reader(client, job), bar.emit, bar.tell)
         print()
     _check_success(ended)
 
 
-def _relay(reader: Reader) -> Job:
+def _relay(reader: Reader, tell: Callable[[str], object]) -> Job:
     """Print each event as a line of JSON; returns the ended job."""
     job: Job = {}
     for event in reader.events():
-        if not isinstance(event, str):
+        if isinstance(event, str):
+            tell(event)
+        else:
             show_json({"id": event.id, "event": event.name, "data": event.data})
             job = event.data.get("job", {})
     return job

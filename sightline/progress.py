@@ -1,6 +1,5 @@
 """Progress bars with rate and time left, on standard error of a terminal; a script is shown none."""
 
-import re
 import sys
 from collections.abc import Callable
 
@@ -46,21 +45,18 @@ def tenths(done: str) -> Callable[[int, int], None]:
 
 
 class PlaceBar(Bar):
-    """How far a job has come in the line, until its text begins."""
+    """Why a job waits: a bar until its text begins, else lines."""
 
-    _first = 0
+    _told = ""
     begun = False
 
-    def show_place(self, comment: str) -> None:
-        """A comment of the stream, such as `queued 3 busy`."""
-        found = re.match(r"queued (\d+)", comment)
-        ahead = int(found[1]) if found else 0
-        self._first = max(self._first, ahead)
-        self.show(self._first - ahead, self._first or None, comment)
-
     def tell(self, news: str) -> None:
-        """As a bar where it is seen, else as a line."""
-        (self.show_place if self.live.is_started else note)(news)
+        """Show a comment of the stream, such as `queued: busy, 3 ahead`; a line only if it has changed."""
+        if self.live.is_started:
+            self.show(0, None, news)
+        elif news != self._told and not (self.begun and news == "running"):
+            note(news)
+        self._told = news
 
     def emit(self, piece: str) -> None:
         self.stop()

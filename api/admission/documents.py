@@ -37,13 +37,17 @@ class Documents:
         """End the rendering processes."""
         await asyncio.to_thread(self._renderer.close)
 
-    async def with_pages(self, caller: str, request: Request, reservation: Reservation | None) -> Request:
-        """Raises CallerError (`invalid_document`, `payload_too_large`, `file_not_found`), Unavailable
+    async def with_pages(
+        self, caller: str, request: Request, most: int | None, reservation: Reservation | None
+    ) -> Request:
+        """Return the request with pages, `most` of them if the model takes fewer than the service.
+
+        Raises CallerError (`invalid_document`, `payload_too_large`, `file_not_found`), Unavailable
         `queue_full`.
         """
         if all(document.url for document in request.documents):
             return request
-        room, media = room_for_pages(request, self._settings), list[Medium | tuple[Image, ...]]()
+        room, media = room_for_pages(request, self._settings, most), list[Medium | tuple[Image, ...]]()
         before = list[Image]()
         for part in request.media:
             if not isinstance(part, Document) or part.url:

@@ -11,7 +11,8 @@ from shared.blobs import BlobMissingError, Blobs, digest
 from shared.errors import CallerError
 from shared.media import pictures
 from shared.media.files import KINDS, inspect_file
-from shared.media.pictures import PICTURE, PictureInfo, check_sizes, inspect
+from shared.media.pictures import PictureInfo, check_sizes, inspect
+from shared.models import Model
 from shared.request import Document, Image, Medium, Request, Sound, Video
 from shared.settings import FetchSettings, PictureSettings, Settings
 from shared.url_guard import check_url, is_in_bucket, refused_as
@@ -112,12 +113,13 @@ async def check_media(
     return CheckedMedia(request.with_media(media), {u.digest: u.data for u in uploads}, pixels)
 
 
-def check_counts_and_urls(request: Request, settings: Settings, caller: str) -> None:
+def check_counts_and_urls(request: Request, model: Model, settings: Settings, caller: str) -> None:
     """Raises CallerError `invalid_image`, `invalid_image_url`, `invalid_audio`, `invalid_video`."""
     media = request.media
     for kind in (Image, Sound, Video) if media else ():
         params = [part.param for part in media if isinstance(part, kind)]
-        KINDS[kind].check_count(params, KINDS[kind].limits(settings))
+        of_model = model.max_pictures if kind is Image else None
+        KINDS[kind].check_count(params, KINDS[kind].limits(settings), of_model)
     for image in request.shown:
         pictures.check_look(image, settings.pictures)
     for part in media:
@@ -163,7 +165,6 @@ async def _check_pictures(
         message = "A picture of the earlier conversation is no longer kept."
         raise CallerError("result_expired", message, param=stored[0].param) from None
     infos = [*cached, *(info for _, info in new)]
-    PICTURE.check_count([info.param for info in infos], limits)
     for upload, info in new:
         cache.add(upload.digest, info)
     room = pictures.room([info.size for info in infos], limits)

@@ -34,7 +34,7 @@ def model_failed(model: str, reason: str | None) -> ModelFailed:
 
 def paused(model: Model) -> Unavailable:
     """It has an `estimated_time`, which clients read from every 503."""
-    message = f"The model {model.id} is paused."
+    message = f"The model {model.id} is paused; `sightline models resume {model.id}` resumes it."
     return Unavailable(
         "model_paused",
         message,

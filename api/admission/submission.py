@@ -228,15 +228,16 @@ class Submission:
         lane, now_ms = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
-        check_counts_and_urls(request, self._settings, terms.caller.id)
+        check_counts_and_urls(request, model, self._settings, terms.caller.id)
         request = await self._files.with_kinds(terms.caller.id, request.for_model(model.id))
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
         data, pixels = dict[str, bytes](), 0
         if request.documents:
-            request = await self._documents.with_pages(terms.caller.id, request, reservation)
+            most = model.max_pictures
+            request = await self._documents.with_pages(terms.caller.id, request, most, reservation)
         paths = request.paths
         if request.media:
-            check_counts_and_urls(request, self._settings, terms.caller.id)
+            check_counts_and_urls(request, model, self._settings, terms.caller.id)
             request = await self._files.with_files(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
         terms.schedule.times.check(now_ms)
@@ -364,6 +365,7 @@ def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pix
         cost=cost(request, model, pixels),
         rows=request.parameters.rows(samples is not False),
         room=room(request, model),
+        max_pictures=model.max_pictures,
         reuse=reusable(request, use_cache=use_cache, samples_default=samples, hf=hf),
     )
 

@@ -7,9 +7,9 @@ import { clock, number, plural, seconds, short } from "./words.js";
 
 // What is counted: its words, how a value is written, and the least that the axis shows.
 const METRICS = {
-  waiting: ["Waiting jobs", number, 4],
-  tokens_per_s: ["Tokens per second", number, 10],
-  wait_p95_s: ["Time until 95% start", seconds, 1],
+  waiting: ["Waiting jobs", number, 2],
+  tokens_per_s: ["Tokens per second", number, 2],
+  wait_p95_s: ["Waiting time (p95)", seconds, 0.01],
 };
 const RANGES = [5, 15]; // minutes
 const LINES = ["blue", "amber", "green", "pink", "teal", "olive"]; // as many as can be told apart
@@ -25,10 +25,14 @@ export function chart({ from, step_s, models }) {
   // A line keeps its colour while others rise above it.
   const placed = all.filter((one) => shown.includes(one));
   const color = (one) => LINES[placed.indexOf(one)];
-  const count = Math.max(2, ...shown.map(({ values }) => values.length));
+  // From the first value that is known.
+  const known = shown.filter(({ values }) => is_known(values));
+  const begun = ({ values }) => values.length - Math.max(0, values.findIndex((one) => one !== null));
+  const count = Math.max(2, ...(known.length ? known : shown).map(begun));
+  for (const one of shown) one.values = one.values.slice(-count);
   const till = from + step_s * ((Object.values(models)[0]?.[metric].length ?? 1) - 1);
   const begin = till - step_s * (count - 1);
-  const top = ceiling(Math.max(least, ...shown.map(peak)));
+  const top = ceiling(Math.max(least, ...shown.map(peak)), show === number);
   const sampled = Object.values(models).some(({ waiting }) => is_known(waiting));
   const now = ({ values }) => (values.at(-1) == null ? "–" : show(values.at(-1)));
   const label = shown.map((one) => `${short(one.model)} now ${now(one)}, at most ${show(peak(one))}`).join("; ");
@@ -109,10 +113,11 @@ const choices = (name, all, chosen) =>
     ),
   );
 
-// A round number above a value, whose half is round, too.
-function ceiling(value) {
+// The next round number above a value, whose half is round, too; of what is counted an even one.
+function ceiling(value, counted) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 4, 10].find((one) => one * power >= value);
+  const round = [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10].map((one) => Number((one * power).toPrecision(2)));
+  return round.find((one) => one >= value && !(counted && one % 2));
 }
 
 const minute = (unix) => clock(unix).slice(0, -3);

@@ -145,26 +145,25 @@ function facts(turn) {
       : began &&
         make(
           "span",
-          {},
+          { title: details(usage, tokens, pace) },
           `waited ${seconds(began - job.created_at)}${job.ended_at ? `, took ${seconds(job.ended_at - began)}` : ""}`,
         ),
-    tokens > 0 &&
-      make(
-        "span",
-        {
-          title:
-            usage &&
-            `Asked: ${number(usage.prompt_tokens)}, of them ${number(usage.image_tokens)} for pictures, ${number(usage.cached_tokens)} reused`,
-        },
-        plural(tokens, "token"),
-      ),
-    pace && make("span", {}, `${number(pace)} tokens/s`),
     // That an answer was computed goes without saying.
     job?.cache &&
       job.cache !== "MISS" &&
       make("span", { class: "chip cache", title: `x-cache: ${job.cache}` }, CACHE[job.cache]),
   ];
 }
+
+const details = (usage, tokens, pace) =>
+  [
+    tokens > 0 && plural(tokens, "token"),
+    pace && `${number(pace)} tokens/s`,
+    usage &&
+      `asked: ${number(usage.prompt_tokens)}, of them ${number(usage.image_tokens)} for pictures, ${number(usage.cached_tokens)} reused`,
+  ]
+    .filter(Boolean)
+    .join("; ");
 
 function acts(turn) {
   const text = text_of(turn);

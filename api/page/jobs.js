@@ -23,7 +23,13 @@ const NONE = {
   failed: "Nothing has failed",
   cancelled: "Nothing was cancelled",
 };
-const COLUMNS = { state: "Status", by: "Model and priority", spent: "Waited, ran", when: "When" };
+const legend = (word, kind) => make("span", { class: "key" }, make("i", { class: kind }), word);
+const COLUMNS = {
+  state: () => "Status",
+  by: () => "Model and priority",
+  spent: () => [legend("Waited", ""), legend("ran", "ran")],
+  when: () => "When",
+};
 
 // The list as main.js refreshes it: its newest page, and the rows in sight.
 export const list = {
@@ -231,14 +237,7 @@ function paint() {
   const { rows, loaded, next, filter } = state.jobs;
   const error = state.errors.jobs;
   const shown = (state.jobs.shown = grouped(shown_jobs()));
-  say(
-    $("jobs-note"),
-    error?.status && error.status !== 401
-      ? error.message
-      : loaded && next
-        ? "Scroll for older ones"
-        : "",
-  );
+  say($("jobs-note"), error?.status && error.status !== 401 ? error.message : "");
   settle(
     $("by-status"),
     [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
@@ -254,6 +253,7 @@ function paint() {
   const older = loaded && !next && state.jobs.older_batches;
   settle(
     $("older-batches"),
+    loaded && next && shown.length > 0 && "Scroll for older ones",
     older && `Jobs of pages are looked for among the newest ${LISTED} batches.`,
     is_short() && button("older-jobs", {}, "Look for older jobs"),
   );
@@ -280,7 +280,7 @@ function columns() {
         }),
     ),
     make("span", { class: "words" }, "Question and answer"),
-    ["state", "by", "spent", "when"].map((name) => make("span", { class: name }, COLUMNS[name])),
+    Object.entries(COLUMNS).map(([name, words]) => make("span", { class: name }, words())),
   );
 }
 

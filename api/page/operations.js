@@ -115,30 +115,19 @@ function totals() {
     ["Workers", number(sum(({ workers }) => workers.length))],
   ];
   if (!state.series) return figures;
-  const worst = Math.max(
-    0,
-    ...state.fleet.map(({ model }) => history(model, "wait_p95_s")?.findLast((value) => value !== null) ?? 0),
-  );
   return [
     ...figures,
-    ["95% start within", seconds(worst), "", worst > 60, "Of the model where it takes longest"],
     [
       `Answered in ${MINUTES} min`,
       number(added("succeeded")),
       added("failed") ? `${number(added("failed"))} failed` : "",
-      false,
       "By a model: those from the cache do not count",
     ],
   ];
 }
 
-const total = ([name, value, more, bad, title]) =>
-  make(
-    "div",
-    { title },
-    make("dt", {}, name),
-    make("dd", { class: bad && "bad" }, value, more && make("small", {}, more)),
-  );
+const total = ([name, value, more, title]) =>
+  make("div", { title }, make("dt", {}, name), make("dd", {}, value, more && make("small", {}, more)));
 
 function card(row) {
   const [, kind] = standing(row);
@@ -170,6 +159,7 @@ function line(row, broken) {
     { class: "sum" },
     make("b", {}, `${number(waiting(row))} waiting`),
     row.oldest_queued_s > 0 && make("span", {}, `oldest ${seconds(row.oldest_queued_s)}`),
+    waited(row),
     row.state !== "no_worker" && make("span", { class: "end" }, `${number(row.running)} running`),
   );
   const classes = Object.entries(PRIORITIES).map(([id, name]) =>
@@ -182,6 +172,23 @@ function line(row, broken) {
     queue(row, broken ? "broken" : row.paused ? "shut" : "", crew(row, broken)),
     make("p", { class: "classes" }, classes),
     make("p", { class: "fine" }, remarks(row)),
+    row.reused &&
+      make(
+        "details",
+        { class: "fine" },
+        make("summary", {}, "Details"),
+        make("p", {}, `${number(row.reused.cached_tokens)} prompt tokens reused`),
+      ),
+  );
+}
+
+// How long jobs waited that started last; grey while nothing waits.
+function waited(row) {
+  const wait_s = history(row.model, "wait_p95_s")?.findLast((value) => value !== null) ?? null;
+  const title = "Of 20 jobs that started last 19 waited no longer, pauses left out";
+  return (
+    wait_s !== null &&
+    make("span", { class: `waited${waiting(row) ? " now" : ""}`, title }, `waiting time (p95) ${seconds(wait_s)}`)
   );
 }
 
@@ -237,7 +244,6 @@ function remarks(row) {
   const differing = new Set(row.workers.map(({ fingerprint }) => fingerprint).filter(Boolean)).size > 1;
   return [
     row.engine && `${row.engine} engine`,
-    row.reused && `${number(row.reused.cached_tokens)} prompt tokens reused`,
     row.given_back > 0 && `${plural(row.given_back, "run")} given back in ${MINUTES} min`,
     differing && "workers differ: they share no cached answers",
     row.reason,

@@ -18,7 +18,7 @@ export function thumbnail(job) {
   return make(
     "span",
     { class: "pic", "data-thumbnail": job.id },
-    uri ? make("img", { src: uri, alt: "" }) : icon(job.pages ? "document" : count ? "picture" : "ask"),
+    uri ? make("img", { src: uri, alt: "" }) : (job.pages || count > 0) && icon(job.pages ? "document" : "picture"),
     count > 1 && make("b", {}, count),
   );
 }

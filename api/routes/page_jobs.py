@@ -22,6 +22,7 @@ from api.server.route import Json, ServiceRoute
 from api.server.sse import EventStream, block, comment
 from shared.batch import ENDED, Batch
 from shared.errors import CallerError
+from shared.estimate import waiting_reason
 from shared.json_line import to_json
 
 JOB = answer("The job of pages; `retry-after` where it has not ended.", headers=("retry-after",))
@@ -133,8 +134,19 @@ async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes
             data = to_json({"job": await page_job(http, batch)})
             yield block(data, event=status_of(batch), id=max(sent, batch.total or 0) + 1)
             return
-        yield comment(f"{batch.page_count} pages {status_of(batch)}")
+        yield comment(f"{status_of(batch)}: {await _reason(http, batch)}, {batch.page_count} pages")
         await asyncio.sleep(POLL_S)
+
+
+async def _reason(http: HttpRequest, batch: Batch) -> str:
+    """Say why pages wait that no worker answers now."""
+    context = context_of(http)
+    try:
+        model = context.models.recall(model_of(batch))
+    except CallerError:
+        return "model removed"
+    lane = (await context.jobs.model_state(model)).lane
+    return waiting_reason(lane, placed=True, state=None).replace("_", " ")
 
 
 async def page_job(http: HttpRequest, batch: Batch) -> PageJob:

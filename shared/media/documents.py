@@ -20,8 +20,8 @@ from shared.settings import Settings
 PDF_WITHIN = 1024
 RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")
 FEWER = (
-    "(SIGHTLINE_PICTURES__MAX_COUNT); name fewer in `pages`, or submit a job of pages (POST /v1/jobs with "
-    "`document`)"
+    "(max_pictures of the model, SIGHTLINE_PICTURES__MAX_COUNT); name fewer in `pages`, or submit a job of "
+    "pages (POST /v1/jobs with `document`)"
 )
 AT_ONCE = 2
 """Rendering processes of one kind of work."""
@@ -132,9 +132,10 @@ def with_page(request: Request, pictures: tuple[Image, ...]) -> Request:
     return request.with_media(pictures if isinstance(part, Document) else part for part in request.media)
 
 
-def room_for_pages(request: Request, settings: Settings) -> int:
-    """How many pages a request may have beside its pictures."""
-    return max(0, settings.pictures.max_count - len(request.images))
+def room_for_pages(request: Request, settings: Settings, of_model: int | None) -> int:
+    """Return how many pages a request may have beside its pictures; the model may take fewer (`of_model`)."""
+    most = settings.pictures.max_count
+    return max(0, min(most, of_model or most) - len(request.images))
 
 
 @dataclass

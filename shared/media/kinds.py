@@ -42,9 +42,11 @@ class Kind(NamedTuple):
             raise self.invalid(f"it is not {self.formats}", param)
         return name
 
-    def check_count(self, params: Sequence[str | None], limits: Counted) -> None:
+    def check_count(self, params: Sequence[str | None], limits: Counted, of_model: int | None = None) -> None:
         """`params` are where they stand in a request. Raises CallerError naming the first one too many."""
-        if len(params) > limits.max_count:
-            most = f"at most {limits.max_count} are accepted (SIGHTLINE_{self.noun.upper()}S__MAX_COUNT)"
-            message = f"The request has {len(params)} {self.noun}s; {most}. Leave out earlier ones."
-            raise CallerError(self.code, message, param=params[limits.max_count])
+        most = min(limits.max_count, of_model or limits.max_count)
+        if len(params) > most:
+            setting = f"max_{self.noun}s of the model, " * bool(of_model)
+            accepted = f"at most {most} are accepted ({setting}SIGHTLINE_{self.noun.upper()}S__MAX_COUNT)"
+            message = f"The request has {len(params)} {self.noun}s; {accepted}. Leave out earlier ones."
+            raise CallerError(self.code, message, param=params[most])

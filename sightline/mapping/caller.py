@@ -16,8 +16,8 @@ from sightline.exits import CommandError, Exit
 
 UPLOADS, SMALL = 16, 2**20
 """Rows of more than so many bytes that are in memory at once: they are read, sent and forgotten."""
-WAIT_S = 50
-"""A small submit's or a poll's wait for the end: one call for most rows."""
+FIRST_WAIT_S, WAIT_S = 2, 10
+"""A small submit's wait for the end, and a poll's: one call for most rows, and soon a reason for others."""
 CLIENTS = 16
 """Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 PATIENCE_S = 600.0
@@ -80,7 +80,7 @@ class Caller:
                 if not (small := len(content) <= SMALL):
                     reply = await self._tried("POST", "/v1/jobs", content=content, headers=headers)
             if small:
-                waiting = headers | {"prefer": f"wait={WAIT_S}"}
+                waiting = headers | {"prefer": f"wait={FIRST_WAIT_S}"}
                 reply = await self._tried("POST", "/v1/jobs", content=content, headers=waiting)
             del content
             if reply is not None and reply.is_success:
@@ -107,6 +107,8 @@ class Caller:
         """The job at its end; None where its record is lost, so that it is submitted again."""
         misses = 0
         while job["ended_at"] is None:
+            if why := _why(job):
+                self.say(why)
             reply = await self._tried("GET", f"/v1/jobs/{job['id']}?wait={WAIT_S}")
             if reply is not None and reply.is_success:
                 job, misses = reply.json(), 0
@@ -201,6 +203,14 @@ def _passes(reply: httpx.Response, misses: int = 0) -> bool:
     if reply.status_code == 500:
         return misses < FAULTS or _refusal(reply)["code"] == "model_failed"
     return reply.is_server_error or reply.status_code == 429
+
+
+def _why(job: dict[str, Any]) -> str:
+    """Say why a job waits, how many are ahead and when it starts; "" if it runs."""
+    words = [str(job.get("waiting_reason") or "").replace("_", " ")]
+    if "estimate" in job:
+        words += [f"{job['ahead']} ahead", f"starts in about {job['estimate']['p50']:.0f} s"]
+    return ", ".join(words)
 
 
 def _is_misfit(job: dict[str, Any]) -> bool:

@@ -11,18 +11,20 @@ from typing import Annotated, Any
 import uvloop
 from typer import Argument, Option
 
-from sightline.commands import Json, MaxTokens, Model, Url, commands, examples
+from sightline.commands import Json, MaxTokens, Model, Url, Wait, commands, examples
 from sightline.exits import CommandError, Exit
 from sightline.mapping.caller import Caller, connected, default_key
 from sightline.mapping.output import check_output, check_replaced
 from sightline.mapping.question import Question
 from sightline.mapping.rows import Source, left_out_words, source
-from sightline.mapping.run import UNASKABLE, Progress, map_rows
+from sightline.mapping.run import UNASKABLE, Progress, map_rows, why
 from sightline.progress import Bar
 from sightline.terminal import note, show_facts, show_json, span
 
 SAMPLE = 8
 """Rows whose tokens a dry run asks for."""
+SHOWN = 50
+"""Distinct failures that are printed; the receipt has all."""
 app = commands()
 
 
@@ -51,6 +53,7 @@ def _map(
     model: Model = None,
     max_tokens: MaxTokens = None,
     dry_run: Annotated[bool, Option("--dry-run", help="print rows, tokens and time; ask nothing")] = False,
+    wait: Wait = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -60,7 +63,9 @@ def _map(
     was submitted is not submitted again. Rows wait after all other work. The output is in the order of the
     input; its receipt is printed and in FILE.receipt.json.
     """
-    from sightline.service_client import host_of, service_url
+    from sightline.chat import first_model
+    from sightline.follow import check_paused
+    from sightline.service_client import client_of, host_of, service_url
 
     url = url or service_url()
     host_of(url)
@@ -70,6 +75,8 @@ def _map(
         facts = uvloop.run(_forecast(question, input, output, **options))
         (show_json if as_json else _show_forecast)(facts)
         return
+    with client_of(url) as client:
+        check_paused(client, model or first_model(client), wait=wait)
     with Bar("asking") as bar:
         shown = _lines() if bar.disable else lambda it: bar.show(it.done, it.total, _words(it))
         receipt = uvloop.run(map_rows(question, input, output, show=shown, **options))
@@ -127,18 +134,20 @@ def _time(forecast: dict[str, Any]) -> tuple[float, float] | None:
 async def _estimates(
     caller: Caller, question: Question, rows: Source, count: int
 ) -> tuple[list[dict[str, Any]], list[Exception]]:
-    """Of the first rows, and why some cannot be asked. Raises CommandError where none can."""
+    """Return those of the first rows, and why some cannot be asked. Raises CommandError if none can."""
     forecasts, failures = list[dict[str, Any]](), list[Exception]()
     for row in islice(rows.rows(), SAMPLE):
         try:
             forecasts.append(await caller.estimate(question.body(row), count))
         except (CommandError, *UNASKABLE) as failure:
-            failures.append(failure)
-    if forecasts:
-        return forecasts, failures
-    if isinstance(failures[0], CommandError):
+            code = getattr(failure, "code", None)
+            if code is Exit.UNREACHABLE:
+                raise
+            code = code if isinstance(code, Exit) else Exit.USAGE
+            failures.append(CommandError(code, f"{row.name or 'A row'}: {why(failure)}"))
+    if not forecasts:
         raise failures[0]
-    raise CommandError(Exit.USAGE, str(failures[0]))
+    return forecasts, failures
 
 
 def _show_forecast(facts: dict[str, Any]) -> None:
@@ -158,12 +167,15 @@ def _show_forecast(facts: dict[str, Any]) -> None:
 
 
 def _lines() -> Callable[[Progress], None]:
-    """A line at each tenth, for logs."""
-    noted = set[int]()
+    """A line at each tenth, and when rows wait for another reason, for logs."""
+    noted, told = set[int](), ""
 
     def show(progress: Progress) -> None:
-        if (tenth := 10 * progress.done // max(progress.total, 1)) not in noted:
+        nonlocal told
+        tenth, reason = 10 * progress.done // max(progress.total, 1), progress.waits.partition(",")[0]
+        if tenth not in noted or reason not in ("", told):
             noted.add(tenth)
+            told = reason
             note(f"{progress.done} of {progress.total} rows, {_words(progress)}")
 
     return show
@@ -180,8 +192,9 @@ def _show_receipt(receipt: dict[str, Any]) -> None:
     def shown() -> Iterator[tuple[str, str]]:
         for name, value in receipt.items():
             if name == "failures":
-                for code, failure in value.items():
-                    yield "failure", f"{failure['count']} {code}: {failure['message']}"
+                for one in value[:SHOWN]:
+                    rows = ", ".join(one["rows"]) + ", …" * (one["count"] > len(one["rows"]))
+                    yield "failure", f"{one['count']} {one['code']}: {one['message']} ({rows})"
             elif name == "left_out":
                 yield from (("left out", left_out_words(*item)) for item in value.items())
             else:

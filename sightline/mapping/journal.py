@@ -53,13 +53,17 @@ class Journal:
     """Appended to in the order in which rows end; read by key. In memory are keys and places only."""
 
     def __init__(self, path: Path, question: str) -> None:
-        """Raises CommandError where another map writes it, or it belongs to another question."""
+        """Raises CommandError if it is a link, another map writes it, or it has another question."""
+        if path.is_symlink():
+            message = f"{path} is a symbolic link, which is not followed: remove it, or name another output."
+            raise CommandError(Exit.USAGE, message)
         self.path = path
-        self._file = path.open("a+b")
         self._places: dict[bytes, int] = {}
         self._failed: set[bytes] = set()
         self._again: dict[bytes, int] = {}
         with ExitStack() as opened, writing(path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+            self._file = os.fdopen(os.open(path, flags, 0o666), "a+b")
             opened.callback(self._file.close)
             if not lock_descriptor(self._file.fileno(), blocking=False):
                 raise CommandError(Exit.USAGE, f"Another map writes {path}: wait for its end.")

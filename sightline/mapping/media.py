@@ -88,7 +88,7 @@ def page_media(kind: str | None, start: bytes, whole: Callable[[], Path | bytes]
 def start_of(path: Path) -> bytes:
     """Raises OSError, also for a pipe or device, which may have no end; ValueError for a name with a NUL."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(f"{path} is no file.")
+        raise OSError("It is no file, but a pipe or device.")
     with path.open("rb") as file:
         return file.read(START)
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -14,11 +15,13 @@ from sightline.json_text import to_text
 from sightline.mapping.journal import Journal, Record, writing
 from sightline.mapping.media import digest
 from sightline.mapping.question import Question
-from sightline.mapping.rows import LeftOut, journal_of, receipt_of
+from sightline.mapping.rows import LeftOut, Row, journal_of, receipt_of
 from sightline.mapping.tables import free_name, pyarrow
 from sightline.whole_file import replacing
 
 KEY_BYTES = 32
+NAMED = 5
+"""Rows that the receipt names with each error."""
 ROWS = 1024
 """Rows of a table written at a time."""
 
@@ -27,7 +30,7 @@ ROWS = 1024
 class Receipt:
     """What a map came to, counted in the rows of the output as they were written.
 
-    `failures` has the number of each error and its first message. `left_out` counts files that are no row, by
+    `failures` has each error with its number and some rows. `left_out` counts files that are no row, by
     reason and ending. `input` is a digest of all rows with what was asked of them, in order; `output` the
     digest of `file`.
     """
@@ -35,7 +38,7 @@ class Receipt:
     rows: int
     answered: int
     failed: int
-    failures: dict[str, dict[str, Any]]
+    failures: list[dict[str, Any]]
     left_out: dict[str, dict[str, int]]
     model: str
     question: str
@@ -45,14 +48,20 @@ class Receipt:
 
 
 def check_output(path: Path) -> None:
-    """Before anything is asked. Raises CommandError."""
-    for file in (path, receipt_of(path), journal_of(path)):
-        if file.exists() and not file.is_file():
-            raise CommandError(Exit.USAGE, f"{file} is no file: name another output.")
+    """Check the output's place before anything is asked. Raises CommandError."""
     if path.suffix.lower() not in WRITERS:
         raise CommandError(Exit.USAGE, f"The output {path} should end in {', '.join(WRITERS)}.")
-    if not path.parent.is_dir():
-        raise CommandError(Exit.USAGE, f"The folder of the output, {path.parent}, is not there.")
+    try:
+        if not path.parent.is_dir():
+            raise CommandError(Exit.USAGE, f"The folder of the output, {path.parent}, is not there.")
+        # The longest name that is written beside it (`replacing`).
+        path.with_name(f"{receipt_of(path).name}.00000000.part").exists()
+        for file in (path, receipt_of(path), journal_of(path)):
+            if file.exists() and not file.is_file():
+                raise CommandError(Exit.USAGE, f"{file} is no file: name another output.")
+    except OSError as error:
+        message = f"Nothing can be written beside the output {path} ({error.strerror}): name another."
+        raise CommandError(Exit.USAGE, message) from None
     if path.suffix.lower() == ".parquet":
         pyarrow()
 
@@ -60,7 +69,7 @@ def check_output(path: Path) -> None:
 def check_replaced(path: Path, input: str, question: Question) -> None:
     """Of the input nothing is replaced, save what the same question had written. Raises CommandError."""
     source = Path(input)
-    if not path.exists() or not source.exists():
+    if not path.exists() or not os.path.exists(input):  # noqa: PTH110 - a long glob is no name of a file
         return
     # By file and not by name: a disk may take A.parquet and a.parquet for the same.
     inside = any(folder.samefile(source) for folder in path.resolve().parents)
@@ -83,7 +92,7 @@ def write_output(
     """Write the output from the journal, whole or not at all, and the receipt beside it."""
     answers = Answers(keys, journal, question)
     rows, failures = len(keys) // KEY_BYTES, answers.failures()
-    failed = sum(failure["count"] for failure in failures.values())
+    failed = sum(failure["count"] for failure in failures)
     # The receipt takes its place first: killed between the two, its digest is not the output's, which shows,
     # and the next start writes both. A table without its receipt would become the input.
     with writing(path), replacing(path) as part, replacing(receipt_of(path)) as receipt_part:
@@ -127,12 +136,18 @@ class Answers:
             own = {"answer": record.get("answer"), **values, "error": error, "job": record["job"]}
             yield {**record["columns"], **{self._names[name]: value for name, value in own.items()}}
 
-    def failures(self) -> dict[str, dict[str, Any]]:
-        """By code, the most frequent first."""
-        found: dict[str, dict[str, Any]] = {}
-        for error in filter(None, (record["error"] for record in self._records())):
-            found.setdefault(error["code"], {"count": 0, "message": error["message"]})["count"] += 1
-        return dict(sorted(found.items(), key=lambda failure: -failure[1]["count"]))
+    def failures(self) -> list[dict[str, Any]]:
+        """Return each error with its number and its first rows, the most frequent one first."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for number, record in enumerate(self._records(), 1):
+            if error := record["error"]:
+                code, message = error["code"], error["message"]
+                new = {"code": code, "message": message, "count": 0, "rows": []}
+                failure = found.setdefault((code, message), new)
+                failure["count"] += 1
+                if failure["count"] <= NAMED:
+                    failure["rows"].append(Row(record["columns"]).name or f"row {number}")
+        return sorted(found.values(), key=lambda failure: -failure["count"])
 
     def _records(self) -> Iterator[Record]:
         for at in range(0, len(self._keys), KEY_BYTES):

@@ -1,7 +1,9 @@
 """The input of a map as rows: a folder or glob of media, a table, a data set's folder, a bucket."""
 
 import glob
+import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ HEAD = 256
 """First rows that say which columns there are: lines of JSON may each have others."""
 MEDIA = ("image/", "video/", "audio/", "application/pdf")
 UNKNOWN, UNREADABLE, UNNAMED = "no picture, document, sound or video", "cannot be read", "not in the table"
+HIDDEN = "hidden"
 """Why files are left out."""
 LeftOut = dict[str, Counter[str]]
 """How many files of an input are no part of it: by reason and the ending of their names."""
@@ -87,12 +90,13 @@ def source(given: str, column: str | None = None) -> Source:
     if given.startswith(SCHEMES):
         return _files(partial(_bucket, given))
     path = Path(given)
-    if path.is_dir():
+    # A long glob is no name of a file, which pathlib would raise an OSError for.
+    if os.path.isdir(given):  # noqa: PTH112
         return _folder(path, column)
-    if path.is_file():
+    if os.path.isfile(given):  # noqa: PTH113
         is_table = path.suffix.lower() in TABLES
         return table([path], column) if is_table else _files(lambda: iter([_entry(path.name, path)]))
-    if path.exists():
+    if os.path.exists(given):  # noqa: PTH110
         raise CommandError(Exit.USAGE, f"The input {given} is a pipe or device: name a file or folder.")
     if glob.has_magic(given):
         matches = _matches(given)
@@ -115,9 +119,12 @@ class _Entry:
     whole: Callable[[], Path | bytes]
     medium: Medium
     path: Path | None = None
+    hidden: bool = False
 
     def rows(self) -> list[Row] | str:
         """A row for each page, one for all else; or why it is left out."""
+        if self.hidden:
+            return HIDDEN
         named = (guess_type(self.name)[0] or "").startswith(MEDIA)
         one = {FILE: readable(self.name)}
         if self.start is None:
@@ -167,13 +174,15 @@ def _folder(path: Path, column: str | None) -> Source:
 
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return table(saved(path), column)
-    files = _files(lambda: (_entry(str(it.relative_to(path)), it) for it in _walk(path)))
     for names in (["*.parquet"], ["metadata.jsonl", "metadata.csv"]):
-        found = [file for name in names for file in sorted(path.rglob(name))]
-        if tables := [file for file in found if file.is_file() and not _is_own(file)]:
+        if tables := [it for it in _walk(path) if any(map(it.match, names)) and not _is_hidden(it, path)]:
             rows = table(tables, column)
             return Source(rows.rows, partial(_count_beside, rows, tables, path), rows.left_out)
-    return files
+    return _files(lambda: (_entry(str(it.relative_to(path)), it, _is_hidden(it, path)) for it in _walk(path)))
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(name.startswith(".") for name in path.relative_to(folder).parts)
 
 
 def _count_beside(rows: Source, tables: list[Path], folder: Path) -> int:
@@ -195,31 +204,33 @@ def journal_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.journal")
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Files in and below a folder, in the order of their names; one folder's names are in memory.
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files in and below a folder, in the order of their names, however deep they lie.
 
-    A link to one of the folders `above` is not followed; what a map wrote is not there.
+    A link to one of the folders above it is not followed; what a map wrote is not there. A folder that cannot
+    be read comes as a file: the row that it becomes fails alone.
     """
-    identity = (facts := folder.stat()).st_dev, facts.st_ino
-    if identity in above:
-        return
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError:
-        # It is no file that can be read, which is said of it.
-        yield folder
-        return
-    for path in paths:
-        if path.is_dir():
-            yield from _walk(path, above | {identity})
-        elif not _is_own(path):
-            yield path
+    waiting = [(folder, frozenset[tuple[int, int]]())]
+    while waiting:
+        path, above = waiting.pop()
+        try:
+            facts = path.stat()
+            paths = sorted(path.iterdir(), reverse=True) if stat.S_ISDIR(facts.st_mode) else None
+        except OSError:
+            paths = None
+        if paths is None:
+            if not _is_own(path):
+                yield path
+        elif (identity := (facts.st_dev, facts.st_ino)) not in above:
+            above |= {identity}
+            waiting += [(path, above) for path in paths]
 
 
 def _is_own(path: Path) -> bool:
     """Whether it is a map's output, or the journal, receipt or unfinished output beside one."""
     output = path.with_name(path.name.removesuffix(".journal").removesuffix(".receipt.json"))
-    return receipt_of(output).exists() or journal_of(output).exists()
+    # pathlib raises OSError for a name that becomes too long.
+    return any(map(os.path.exists, (receipt_of(output), journal_of(output))))
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -227,8 +238,8 @@ def _matches(pattern: str) -> list[Path]:
     return [path for path in every if not path.is_dir() and not _is_own(path)]
 
 
-def _entry(name: str, path: Path) -> _Entry:
-    return _Entry(name, partial(start_of, path), lambda: path, local(path), path)
+def _entry(name: str, path: Path, hidden: bool = False) -> _Entry:
+    return _Entry(name, partial(start_of, path), lambda: path, local(path), path, hidden)
 
 
 def readable(text: str) -> str:
@@ -263,7 +274,8 @@ def _stored(store: Any, entry: Any) -> _Entry:
     whole = partial(_object, store, path, size)
     start = partial(_object, store, path, min(size, START), first=True)
     known = guess_type(path)[0] not in (None, "application/pdf", "image/tiff")
-    return _Entry(path, None if known else start, whole, Medium(lambda: version, whole))
+    medium, hidden = Medium(lambda: version, whole), _is_hidden(Path(path), Path())
+    return _Entry(path, None if known else start, whole, medium, hidden=hidden)
 
 
 def _object(store: Any, path: str, size: int, *, first: bool = False) -> bytes:

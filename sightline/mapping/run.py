@@ -100,7 +100,7 @@ class _Map:
             except UNASKABLE as failure:
                 # A file that cannot be read now may be later; what is wrong with its bytes stays so.
                 code = failure.code if isinstance(failure, RowError) else "unreadable"
-                self.journal.add(key, _failed(row, code, str(failure)[:500], code == "unreadable"))
+                self.journal.add(key, _failed(row, code, why(failure), code == "unreadable"))
                 return
             self.journal.add(key, self._record(row, job, attempt + 1))
             if self.journal.done(key):
@@ -130,6 +130,11 @@ class _Map:
             with suppress(OSError):
                 show(self.progress)
             await asyncio.sleep(LOOK_S)
+
+
+def why(failure: Exception) -> str:
+    """Say why a row cannot be asked, without its path: the row's name says which it is."""
+    return str(getattr(failure, "strerror", None) or failure)[:500]
 
 
 def _failed(

@@ -57,13 +57,13 @@ def table(files: list[Path], column: str | None) -> Source:
 
 def saved(path: Path) -> list[Path]:
     """The Arrow files of what `datasets.save_to_disk` wrote, split by split. Raises CommandError."""
-    file = path / "dataset_dict.json"
+    file, files = path / "dataset_dict.json", list[Path]()
     try:
-        if file.is_file():
-            return [one for split in json.loads(file.read_bytes())["splits"] for one in saved(path / split)]
-        file = path / "state.json"
-        return [path / one["filename"] for one in json.loads(file.read_bytes())["_data_files"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        for split in json.loads(file.read_bytes())["splits"] if file.is_file() else [""]:
+            file = path / split / "state.json"
+            files += [file.parent / one["filename"] for one in json.loads(file.read_bytes())["_data_files"]]
+        return files
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         message = f"{file} does not say which files the data set has ({type(error).__name__}: {error})"
         raise CommandError(Exit.USAGE, f"{message}: save the data set again.") from None
 

@@ -24,6 +24,7 @@ from tests.support.fetching import LOOPBACK
 from tests.support.pictures import encoded, origin
 from tests.support.redis_server import RedisServer
 
+TWO_PAGES = HELD.replace('"max_pictures":null', '"max_pictures":2')
 SCRIPT = "/OpenAction<</S/JavaScript/JS(while(true){})>>"
 WEB = "/OpenAction<</S/URI/URI(http://127.0.0.1:9/)>>"
 
@@ -262,7 +263,7 @@ def document_job(harness: WorkerHarness, body: bytes) -> Placing:
     courier = courier_of(harness)
     with origin(serving(body)) as there:
         placing = harness.placing("look", (Document(url=there.url),))
-        job_terms = JobTerms(pending_terms=HELD)
+        job_terms = JobTerms(pending_terms=TWO_PAGES)
         assert harness.store.run(submit(placing, harness.settings, job_terms)).word == "intake"
         courier.work()
     courier.renderer.close()
@@ -271,7 +272,15 @@ def document_job(harness: WorkerHarness, body: bytes) -> Placing:
 
 @pytest.mark.parametrize(
     ("body", "told"),
-    [(pdf(["one", "two"]), ""), (locked(), "password"), (b"x", "not a PDF")],
+    [
+        (pdf(["one", "two"]), ""),
+        (
+            pdf(["one", "two", "three"]),
+            "3 pages are asked about, and 2 fit into this question (max_pictures of",
+        ),
+        (locked(), "password"),
+        (b"x", "not a PDF"),
+    ],
 )
 def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_the_reason(
     redis: RedisServer, body: bytes, told: str
@@ -290,7 +299,7 @@ def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_
 def test_a_cancelled_jobs_next_pages_are_not_made(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body, rendered, page_of = pdf(["one", "two", "three"]), list[int](), OpenDocument.page
+    body, rendered, page_of = pdf(["one", "two"]), list[int](), OpenDocument.page
     with worker_harness(redis, fetch=LOOPBACK) as harness:
 
         def cancelled(document: OpenDocument, number: int) -> Iterator[Picture]:

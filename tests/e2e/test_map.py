@@ -122,7 +122,7 @@ def test_a_folder_of_all_kinds_becomes_a_spreadsheet_and_says_what_it_left_out(
     assert pages == [("0/0000.png", ""), ("1/0001.png", ""), ("scan.pdf", "1"), ("scan.pdf", "2")]
     assert all(row["answer"].startswith(QUESTION) for row in rows if not row["error"])
     assert "1 (no picture, document, sound or video): 1 .txt" in done.stdout
-    assert "1 invalid_image: Its file is no picture" in done.stdout
+    assert "1 invalid_image: Its file is no picture, document, sound or video. (bad.png)" in done.stdout
     assert str(output) in done.stdout
     for name in ("scan.pdf", "0/0000.png"):
         asked = [sys.executable, "-m", "sightline", "ask", "What?", str(input / name), "--url", service.url()]
@@ -161,7 +161,10 @@ def test_a_dry_run_says_rows_tokens_time_and_what_fails_and_asks_nothing(
     output = tmp_path / "answers.jsonl"
     command = argv(service, input, output, "--dry-run", "--json")
     facts = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-    assert (facts["rows"], len(facts["failures"])) == (5, 2)
+    assert facts["rows"] == 5
+    bad, gone = facts["failures"]
+    assert bad.startswith("0/bad.png: Its file is no picture")
+    assert gone == "0/gone.png: No such file or directory"
     assert facts["tokens_in"] > 0
     half, most = facts["time_s"]
     assert 0 < half <= most

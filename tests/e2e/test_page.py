@@ -30,6 +30,7 @@ from tests.support.browser import (
     status,
     turn,
     view,
+    violations,
 )
 from tests.support.clients import Api, until
 from tests.support.service import ROOT, Service
@@ -306,6 +307,23 @@ def test_a_job_that_is_deleted_leaves_its_conversation(page: Page) -> None:
     expect(page.locator(".turn h2")).to_have_text(["one that stays"])
     page.reload()
     expect(page.locator(".turn h2")).to_have_text(["one that stays"])
+
+
+def test_a_row_of_the_jobs_explains_its_bar_and_shows_no_picture_where_none_was_asked_about(
+    page: Page,
+) -> None:
+    ask(page, ECHO, "what is a bar")
+    status(page, "succeeded")
+    expect(turn(page).locator(".facts")).not_to_contain_text("token")
+    expect(turn(page).locator(".facts [title*=token]")).to_be_visible()
+    view(page, "jobs")
+    expect(page.locator(".columns .spent")).to_have_text("Waitedran")
+    colors = "nodes => nodes.map((node) => getComputedStyle(node).backgroundColor)"
+    assert page.locator(".columns .key i").evaluate_all(colors) == page.locator(
+        ".job-row .bar >> nth=0 >> i"
+    ).evaluate_all(colors)
+    expect(page.locator(".job-row .pic").first).to_be_empty()
+    assert violations(page) == []
 
 
 def test_jobs_are_cancelled_and_asked_again_together(page: Page, api: Api) -> None:

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import FITS, PHONE, advance_clock, install_clock, view, violations
@@ -20,7 +21,7 @@ def with_couriers(page: Page, api: Api, **facts: Any) -> None:
 def test_one_chart_shows_every_model_on_axes_and_each_moment_under_the_pointer(page: Page) -> None:
     unknown: list[float | None] = [None] * 90
     busy = {"waiting": [*unknown[:30], *[3.0] * 58, 16, 17], "tokens_per_s": unknown, "wait_p95_s": unknown}
-    models = {"a/quiet": busy | {"waiting": [0] * 90}, "a/busy": busy}
+    models = {"a/quiet": busy | {"waiting": [*unknown[:30], *[0] * 60]}, "a/busy": busy}
     series = {"step_s": 10, "from": 1_760_000_000, "refusals": {}, "models": models}
     page.route("**/series?*", lambda route: route.fulfill(json=series))
     view(page, "operations")
@@ -37,8 +38,40 @@ def test_one_chart_shows_every_model_on_axes_and_each_moment_under_the_pointer(p
     expect(chart.locator(".tip")).to_contain_text("busy 17 · quiet 0")
     chart.locator("[data-value='5']").click()
     expect(chart.locator(".plot")).to_have_attribute("aria-label", re.compile("last 5 minutes"))
+    # The axis begins with the first known value, ten minutes ago, and ends close above the highest.
+    busy["waiting"][-1] = 11
+    page.reload()
+    expect(chart.locator(".scale-y span")).to_have_text(["16", "8", "0"])
+    expect(chart.locator(".plot")).to_have_attribute("data-from", str(1_760_000_000 + 300))
     chart.locator("[data-value=wait_p95_s]").click()
     expect(chart.locator(".legend li")).to_have_text([re.compile("^quiet"), re.compile("^busy")])
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize(("waits", "is_now"), [(0, False), (3, True)])
+def test_each_model_says_its_waiting_time_grey_while_idle(
+    page: Page, api: Api, waits: int, is_now: bool
+) -> None:
+    fleet = api.get("/v1/admin/fleet").json()
+    row = fleet["models"][0]
+    row["queued"] |= {"normal": waits}
+    row["reused"] = {"prompts": 9, "hits": 5, "cached_tokens": 1234, "bytes": 1}
+    values = {"waiting": [0] * 90, "tokens_per_s": [0] * 90, "wait_p95_s": [1020, *[None] * 89]}
+    counts = {"succeeded": [0] * 90, "failed": [0] * 90}
+    series = {"step_s": 10, "from": 1_760_000_000, "refusals": {}, "models": {row["model"]: values | counts}}
+    page.route("**/fleet", lambda route: route.fulfill(json=fleet))
+    page.route("**/series?*", lambda route: route.fulfill(json=series))
+    view(page, "operations")
+    card = page.locator(f'[data-model="{row["model"]}"].card')
+    wait = card.locator(".waited")
+    expect(wait).to_have_text("waiting time (p95) 17 min")
+    expect(wait).to_have_class("waited now" if is_now else "waited")
+    expect(page.locator(".totals")).not_to_contain_text("17 min")
+    expect(page.locator(f"{CARDS} .totals .bad")).to_have_count(0)
+    reused = card.get_by_text("1,234 prompt tokens reused")
+    expect(reused).to_be_hidden()
+    card.locator("summary").click()
+    expect(reused).to_be_visible()
     assert violations(page) == []
 
 

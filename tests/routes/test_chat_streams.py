@@ -96,7 +96,7 @@ async def test_no_block_of_a_stream_is_without_data() -> None:
     service = FakeService()
     async with application(service, keepalive_s=0.01, head_start_s=0.01) as app:
         stream = posted(app, STREAM)
-        await stream.until(lambda e: b": queued 3 busy\n\n" in e.body)
+        await stream.until(lambda e: b": queued: busy, 3 ahead\n\n" in e.body)
         service.succeed(FIRST, "A cat.")
         await stream.finish()
 

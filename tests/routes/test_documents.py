@@ -9,6 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from shared.request import Image, Request, Text
+from tests.routes import conftest
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.documents import frames, locked, pdf
@@ -129,7 +130,7 @@ async def test_each_page_of_a_tiff_webp_or_gif_is_seen(deployment: Deployment, k
         (
             [file(pdf(["a"] * 257))],
             "invalid_document",
-            "256 fit into this question (SIGHTLINE_PICTURES__MAX_COUNT); name fewer in `pages`",
+            "256 fit into this question (max_pictures of the model, SIGHTLINE_PICTURES__MAX_COUNT); name",
         ),
         ([file(PDF), file(pdf(["a"] * 254))], "invalid_document", "253 fit"),
         ([file(pdf(["a"], (0, 0, 1, 14400)))], "invalid_document", "Page 1 of the document"),
@@ -206,6 +207,55 @@ async def test_a_document_of_a_url_is_fetched_before_its_job_is_in_line(deployme
         stored = await client.get(f"/v1/jobs/{reply.json()['id']}/request")
     part = stored.json()["messages"][0]["content"][0]
     assert part == {"type": "document", "url": "https://example.org/a.pdf"}
+
+
+@pytest.fixture
+def _two_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = conftest.MODELS.replace('engine = "echo"', 'engine = "echo"\nmax_pictures = 2')
+    monkeypatch.setattr(conftest, "MODELS", rows)
+
+
+CHAT, RESPONSE, JOB = "/v1/chat/completions", "/v1/responses", "/v1/jobs"
+
+
+@pytest.mark.usefixtures("_two_pictures")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, asking(file(PDF), TEXT)),
+        (CHAT, asking({"type": "image_url", "image_url": {"url": URI}}, TEXT)),
+        (JOB, asking({"type": "document", "document": INLINE}, TEXT)),
+        (JOB, {"model": MODEL, "input": {"prompt": "What?", "image": URI}}),
+        ("/v1/estimate", asking(file(PDF), TEXT)),
+        (f"/models/{MODEL}", {"inputs": {"image": INLINE, "text": "What?"}}),
+        (
+            RESPONSE,
+            {
+                "model": MODEL,
+                "input": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "input_file", "file_data": URI},
+                            {"type": "input_text", "text": "What?"},
+                        ],
+                    }
+                ],
+            },
+        ),
+    ],
+)
+async def test_more_pages_than_the_model_takes_are_refused_by_name(
+    deployment: Deployment, path: str, body: dict[str, Any]
+) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
+        reply = await client.post(path, json=body)
+        [listed, _] = (await client.get("/v1/models")).json()["data"]
+    assert (reply.status_code, listed["max_pictures"]) == (400, 2)
+    assert "3 pages are asked about, and 2 fit into this question (max_pictures of the model" in reply.text
+    assert "name fewer in `pages`" in reply.text
+    assert deployment.worker.idle()
 
 
 async def test_an_estimate_counts_the_pages(deployment: Deployment) -> None:

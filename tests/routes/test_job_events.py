@@ -61,7 +61,7 @@ async def test_a_reader_who_comes_back_gets_exactly_the_rest() -> None:
 
 def test_a_waiting_reader_learns_how_long_a_model_takes_to_start() -> None:
     waiting = replace(QUEUED, waiting_reason="model_loading", ahead=0)
-    assert keep_alive(waiting) == "queued 0 model_loading about 2 s"
+    assert keep_alive(waiting) == "queued: model loading, 0 ahead, starts in about 2 s"
 
 
 async def test_an_idle_event_stream_says_where_the_job_stands_in_comments() -> None:
@@ -69,7 +69,7 @@ async def test_an_idle_event_stream_says_where_the_job_stands_in_comments() -> N
     async with application(service, keepalive_s=0.01) as app:
         await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
         stream = Exchange(app, "GET", f"/v1/jobs/{FIRST}/events").start()
-        await stream.until(lambda e: b": queued 3 busy\n\n" in e.body)
+        await stream.until(lambda e: b": queued: busy, 3 ahead\n\n" in e.body)
         service.run(FIRST)
         await stream.until(lambda e: b": running\n\n" in e.body)
         service.succeed(FIRST, "A cat.")

@@ -7,14 +7,17 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from shared import ids
 from shared.request import Request
 from shared.store import jobs as transitions
+from shared.store import workers
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Deployment
@@ -239,6 +242,79 @@ async def test_a_model_is_paused_and_resumed(terminal: Terminal) -> None:
     assert waits == "paused"
     assert (code, json.loads(out)["paused"], json.loads(out)["queued"]) == (Exit.OK, False, 1)
     terminal.deployment.worker.take()
+
+
+async def waiting(terminal: Terminal, command: str, tmp_path: Path) -> tuple[str, ...]:
+    """The words of a command that waits for an answer."""
+    file, output = tmp_path / "a.pdf", tmp_path / f"{ids.job_id()}.jsonl"
+    file.write_bytes(pdf(["one"]))
+    match command:
+        case "ask":
+            return ("ask", "What?")
+        case "ask --json":
+            return ("ask", "What?", "--json")
+        case "ask --per-page":
+            return ("ask", "What?", str(file), "--per-page")
+        case "map":
+            return ("map", "What?", "--input", str(file), "--output", str(output))
+    return ("jobs", "follow", await terminal.submit(), *command.split()[2:])
+
+
+@pytest.mark.usefixtures("quick_batches")
+@pytest.mark.parametrize("state", ["ready", "gone"])
+@pytest.mark.parametrize(
+    "command", ["ask", "ask --json", "ask --per-page", "map", "jobs follow", "jobs follow --json"]
+)
+async def test_a_paused_model_is_an_error_at_once_or_waited_for_aloud(
+    terminal: Terminal, command: str, state: workers.State, tmp_path: Path
+) -> None:
+    worker, name = terminal.deployment.worker, ("--model", MODEL) if "jobs" not in command else ()
+    worker.beat(state)
+    await terminal.type("models", "pause", MODEL)
+    words = await waiting(terminal, command, tmp_path)
+    code, out, err = await terminal.type(*words, *name)
+    assert (code, out) == (Exit.REFUSED, "")
+    assert f"The model {MODEL} is paused; `sightline models resume {MODEL}` resumes it. With --wait" in err
+
+    typed, shown = asyncio.create_task(terminal.type(*words, *name, "--wait")), ""
+
+    async def said() -> bool:
+        nonlocal shown
+        shown += terminal.capsys.readouterr().err
+        return "paused" in shown or typed.done()
+
+    await until_async(said)
+    assert not typed.done()
+    worker.beat()
+    async with httpx.AsyncClient(base_url=terminal.url, timeout=PATIENCE_S) as client:
+        await client.post(f"/v1/admin/models/{MODEL}/resume")
+
+    async def ended() -> bool:
+        if not worker.idle():
+            worker.succeed(worker.take(), "Yes.")
+        return typed.done()
+
+    await until_async(ended)
+    code, out, err = await typed
+    assert code == Exit.OK, err
+
+
+async def test_a_pipe_is_told_why_it_waits_and_again_when_that_changes(terminal: Terminal) -> None:
+    worker = terminal.deployment.worker
+    worker.beat("gone")
+    worker.beat("loading")
+    typed, shown = asyncio.create_task(terminal.type("ask", "What?", "--model", MODEL)), ""
+
+    async def said(news: str) -> bool:
+        nonlocal shown
+        shown += terminal.capsys.readouterr().err
+        return news in shown
+
+    await until_async(partial(said, f"sightline: Model {MODEL} is starting, about "))
+    await until_async(partial(said, "sightline: queued: model loading, 0 ahead, starts in about "))
+    worker.beat()
+    worker.succeed(worker.take(), "Yes.")
+    assert (await typed)[0] == Exit.OK
 
 
 async def test_a_reader_who_leaves_early_sees_no_traceback(terminal: Terminal) -> None:

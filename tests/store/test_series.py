@@ -60,6 +60,16 @@ def test_nineteen_of_twenty_waits_were_as_short(records: Records) -> None:
     assert "wait_p95_s" not in next_sample(records).lanes[LANE]
 
 
+def test_a_pause_is_no_part_of_the_time_that_a_job_waited(records: Records) -> None:
+    records.submit()
+    records.wait(1)
+    records.pause()
+    records.wait(3600)
+    records.pause(paused=False)
+    records.claim()
+    assert next_sample(records).lanes[LANE]["wait_p95_s"] == pytest.approx(1.0, rel=0.1)
+
+
 def test_a_step_has_one_sample_and_the_next_one_has_what_came_after(records: Records) -> None:
     assert next_sample(records).refusals == {}
     records.run(refuse("one", {"queue_full": 3}))

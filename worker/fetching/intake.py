@@ -189,7 +189,8 @@ class Intake(CourierLane):
             self._check_failures(
                 lease.claim.id, [file for file in fetched if isinstance(file, FetchError)], request, files
             )
-            room = room_for_pages(request, self.settings)
+            of_model = PendingTerms.model_validate_json(lease.claim.terms).max_pictures
+            room = room_for_pages(request, self.settings, of_model)
             # One after the other, and neither in the time nor in the place for fetching.
             for source, file in zip(places, fetched, strict=True):
                 if isinstance(file, Document):

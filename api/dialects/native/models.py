@@ -34,11 +34,10 @@ class ModelState:
 
     @property
     def standing(self) -> Standing:
-        """How the model stands for a new request: its state, unless it is draining, or ready but paused."""
-        if self.lane.draining and self.lane.state != "failed":
-            return "draining"
-        state = cast(State, self.lane.state)
-        return "paused" if self.lane.paused and state == "ready" else state
+        """How the model stands for a new request: its state, unless it is draining or paused."""
+        if self.lane.state != "failed" and (self.lane.draining or self.lane.paused):
+            return "draining" if self.lane.draining else "paused"
+        return cast(State, self.lane.state)
 
 
 class Residency(TypedDict):
@@ -313,7 +312,7 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         "object": "model",
         "created": 0,
         "owned_by": owner if slash else "sightline",
-        "max_pictures": settings.pictures.max_count,
+        "max_pictures": min(settings.pictures.max_count, model.max_pictures or settings.pictures.max_count),
         "max_picture_mb": settings.pictures.max_mb,
         "max_body_mb": settings.api.body_mb,
         "max_document_mb": settings.documents.max_mb,

@@ -212,10 +212,10 @@ local function refusal(p, joined)
     return 'draining'
   end
   if p.must_be_ready then
-    if Lanes.ready(lane) == 0 then
-      return 'unready'
-    elseif lane.paused then
+    if lane.paused then
       return 'paused'
+    elseif Lanes.ready(lane) == 0 then
+      return 'unready'
     end
   end
   if not joined then

@@ -75,7 +75,7 @@ local function lease(lane, work, claims, count)
   work.attempt = (work.attempt or 0) + 1
   if work.attempt == 1 then
     Estimates.score(lane, work)
-    Metrics.count_wait(lane, now - work.queued_at)
+    Metrics.count_wait(lane, now - work.queued_at - Lanes.paused_ms(lane, work.queued_at))
   end
   local t, print = work.t, work.print
   work.state, work.worker, work.started, t.token = 'running', a.worker, work.started or now, a.token

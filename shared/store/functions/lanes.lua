@@ -88,11 +88,20 @@ function Lanes.mark(name, mark, on)
   local lane = Lanes.of(name)
   local changed = (lane[mark] or false) ~= on
   if changed then
+    if mark == 'paused' and not on then
+      lane.pause = { lane.paused_at, now }
+    end
     lane[mark], lane[mark .. '_at'] = on or nil, on and now or nil
     lane[mark .. '_by'] = on and a.operator or nil
     Lanes.begin_epoch(lane)
   end
   return changed
+end
+
+-- Returns the ms of the last pause that work waited which is queued since then.
+function Lanes.paused_ms(lane, queued_at)
+  local from, till = unpack(lane.pause or { 0, 0 })
+  return math.max(0, till - math.max(from, queued_at))
 end
 
 -- The workers that are ready, and how much is claimed.

@@ -156,10 +156,10 @@ def _joinable(model: Model, placing: Placing) -> Work | None:
 def _refusal(model: Model, placing: Placing, terms: Terms, *, joins: bool) -> str | None:
     if model.draining:
         return "draining"
-    if terms.must_be_ready and not any(beaten >= model.alive_since for beaten in model.ready.values()):
-        return "unready"
     if terms.must_be_ready and model.paused:
         return "paused"
+    if terms.must_be_ready and not any(beaten >= model.alive_since for beaten in model.ready.values()):
+        return "unready"
     for lane in [] if joins else [placing.lane, INTAKE][: 1 + terms.pending]:
         waiting = model.waiting(lane)
         later = [w for w in model.all_work() if w.state == "scheduled"] if lane == placing.lane else []

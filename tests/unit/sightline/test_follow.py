@@ -44,7 +44,7 @@ def block(at: int) -> str:
 
 
 def told(after: int, upto: int = LAST) -> str:
-    return ": queued 3 busy\n\n" + "".join(block(at) for at in range(after + 1, upto + 1))
+    return ": queued: busy, 3 ahead\n\n" + "".join(block(at) for at in range(after + 1, upto + 1))
 
 
 def seen_by(request: httpx.Request) -> int:
@@ -79,7 +79,7 @@ def test_the_text_is_whole_and_the_job_is_returned() -> None:
     job, text, noted, _ = following(lambda r: httpx.Response(200, headers=STREAM, text=told(seen_by(r))))
 
     assert (job, text) == (ENDED, "A cat.")
-    assert noted == ["queued 3 busy", "waits for its next attempt: worker_lost"]
+    assert noted == ["queued: busy, 3 ahead", "waits for its next attempt: worker_lost"]
 
 
 @pytest.mark.parametrize("upto", range(LAST))
@@ -121,7 +121,7 @@ def test_a_service_that_starts_again_a_used_up_key_or_a_proxy_s_page_is_waited_o
 
 
 def test_a_line_that_only_waits_is_not_given_up_however_often_a_proxy_cuts_it() -> None:
-    answers = [*[": queued 3 busy\n\n"] * 3 * MOST_MISSES, told(0)]
+    answers = [*[": queued: busy, 3 ahead\n\n"] * 3 * MOST_MISSES, told(0)]
     assert following(lambda _: httpx.Response(200, headers=STREAM, text=answers.pop(0)))[1] == "A cat."
 
 

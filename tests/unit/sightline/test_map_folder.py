@@ -121,6 +121,24 @@ def test_no_file_of_a_folder_vanishes(tmp_path: Path) -> None:
     assert [row.name for row in rows[2:4]] == ["b.pdf page 3", "c.mp4"]
 
 
+def test_hidden_files_are_left_out_and_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "._a.png", ".DS_Store", ".git/b.png", "._x.parquet", ".metadata.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture())
+    folder = source(str(tmp_path))
+    assert (folder.count(), [row.name for row in folder.rows()]) == (1, ["a.png"])
+    assert folder.left_out == {"hidden": {".png": 2, ".parquet": 1, ".csv": 1, "": 1}}
+    assert source(str(tmp_path / "._a.png")).count() == 1, "it was named"
+
+
+def test_a_name_of_any_length_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / f"{'n' * 245}.png").write_bytes(picture())
+    [row] = source(str(tmp_path)).rows()
+    assert QUESTION.body(row)
+    pattern = str(tmp_path / f"{'[n]' * 245}.png")
+    assert source(pattern).count() == 1
+
+
 def test_a_page_that_is_asked_after_a_kill_is_the_same_request(tmp_path: Path) -> None:
     """Neither the time of asking nor bytes that nobody set are in it."""
     (tmp_path / "a.pdf").write_bytes(pdf(["one"]))

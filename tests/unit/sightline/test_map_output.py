@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sightline.exits import CommandError
+from sightline.exits import CommandError, Exit
 from sightline.mapping.journal import Journal
 from sightline.mapping.media import RowError
 from sightline.mapping.output import check_output, check_replaced, write_output
@@ -16,7 +16,7 @@ from sightline.mapping.question import Question
 from sightline.mapping.rows import Row, receipt_of
 
 QUESTION = Question("What is it?", "model")
-KEYS = ["00" * 32, "11" * 32, "22" * 32]
+KEYS = [f"{n}{n}" * 32 for n in range(9)]
 PASSES = {"code": "queue_full", "message": "", "retryable": True}
 
 
@@ -39,7 +39,7 @@ def test_a_line_that_a_kill_cut_off_is_dropped_and_the_rest_is_known(tmp_path: P
             journal.add(key, record(answer=key))
     path.write_bytes(path.read_bytes() + b'{"key": "22')
     with Journal(path, "question") as journal:
-        assert [journal.done(key) for key in KEYS] == [True, True, False]
+        assert [journal.done(key) for key in KEYS[:3]] == [True, True, False]
         journal.add(KEYS[2], record(answer="again", columns={"score": float("nan"), "most": float("inf")}))
     with Journal(path, "question") as journal:
         assert journal.read(KEYS[2])["answer"] == "again"
@@ -62,8 +62,8 @@ def test_a_failure_that_may_pass_is_asked_again_and_no_other(tmp_path: Path) -> 
         journal.add(KEYS[0], record(error=PASSES, tries=3))
         journal.add(KEYS[1], record(error={**PASSES, "retryable": False}))
     with Journal(tmp_path / "journal", "question") as journal:
-        assert [journal.done(key) for key in KEYS] == [False, True, False]
-        assert [journal.tries(key) for key in KEYS] == [3, 0, 0]
+        assert [journal.done(key) for key in KEYS[:3]] == [False, True, False]
+        assert [journal.tries(key) for key in KEYS[:3]] == [3, 0, 0]
         journal.add(KEYS[0], record())
         assert journal.done(KEYS[0])
         assert not journal.failed(KEYS[0])
@@ -116,6 +116,26 @@ def test_an_output_in_whose_place_is_no_file_is_refused_before_anything_is_asked
         check_output(tmp_path / "out.csv")
 
 
+@pytest.mark.parametrize("name", ["/", ".", "..", "no/out.csv", f"{'o' * 240}.csv", "out.txt"])
+def test_a_bad_output_path_is_one_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CommandError, match="output") as refused:
+        check_output(tmp_path / name)
+    assert refused.value.code is Exit.USAGE
+
+
+def test_a_journal_that_is_a_link_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim, journal = tmp_path / "victim", tmp_path / "out.csv.journal"
+    victim.write_bytes(b"theirs")
+    journal.symlink_to(victim)
+    with pytest.raises(CommandError, match=f"{journal} is a symbolic link"):
+        Journal(journal, "question")
+    # It may become one after the look.
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)
+    with pytest.raises(CommandError, match=f"{journal} cannot be written"):
+        Journal(journal, "question")
+    assert victim.read_bytes() == b"theirs"
+
+
 def test_a_map_killed_at_its_end_leaves_a_receipt_and_no_output_without_one(tmp_path: Path) -> None:
     """A folder at a file's place stands for a kill before it is put there."""
 
@@ -146,15 +166,15 @@ def test_every_column_of_the_input_stays_also_one_called_like_an_answer(tmp_path
 
 def test_the_receipt_says_why_rows_failed_and_what_was_left_out(tmp_path: Path) -> None:
     error = {"code": "invalid_image", "message": "It is cut.", "retryable": False}
-    receipt = written(
-        tmp_path / "out.jsonl",
-        record(error=error),
-        record(error=error),
-        record(),
-        left_out={"why": {".x": 2}},
-    )
-    assert (receipt.rows, receipt.answered, receipt.failed) == (3, 1, 2)
-    assert receipt.failures == {"invalid_image": {"count": 2, "message": "It is cut."}}
+    cut = [record(error=error, columns={"file": f"{n}.png"}) for n in range(7)]
+    empty = record(error={**error, "message": "It is empty."})
+    receipt = written(tmp_path / "out.jsonl", empty, *cut, record(), left_out={"why": {".x": 2}})
+    assert (receipt.rows, receipt.answered, receipt.failed) == (9, 1, 8)
+    names = [f"{n}.png" for n in range(5)]
+    assert receipt.failures == [
+        {"code": "invalid_image", "message": "It is cut.", "count": 7, "rows": names},
+        {"code": "invalid_image", "message": "It is empty.", "count": 1, "rows": ["row 1"]},
+    ]
     assert (receipt.left_out, receipt.file) == ({"why": {".x": 2}}, str(tmp_path / "out.jsonl"))
 
 

@@ -116,6 +116,8 @@ def test_columns_of_one_name_stay_all(tmp_path: Path) -> None:
         ("state.json", '{"_data_files": ["pipe.arrow"]}'),
         ("state.json", '{"_data_files": ["damaged.arrow"]}'),
         ("dataset_dict.json", '{"splits": 7}'),
+        ("dataset_dict.json", '{"splits": ["."]}'),
+        ("dataset_dict.json", "[" * 10_000),
         ("dataset_dict.json", '{"splits": ["nowhere"]}'),
     ],
 )

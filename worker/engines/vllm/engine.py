@@ -108,7 +108,7 @@ class VllmEngine(Engine):
             self._options,
             folder=folder,
             context_length=self.facts.context_length,
-            pictures=settings().pictures.max_count,
+            pictures=self._model.max_pictures or settings().pictures.max_count,
         )
         self._core = Core(options, torch.get_num_threads())
         self.close = weakref.finalize(self, self._core.close)
