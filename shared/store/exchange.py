@@ -118,6 +118,9 @@ class _Link(asyncio.Protocol):
         if len(self.replies) == len(self.sent) + len(acknowledgement.commands):
             calls, self.sent = self.sent, deque()
             replies, self.replies = acknowledgement.checked(self.replies), []
+            if replies is None:
+                self.write(calls)
+                return
             for call, each in zip(calls, replies, strict=True):
                 _resolve(call.answer, each)
             if any(isinstance(each, Unacknowledged) for each in replies):
