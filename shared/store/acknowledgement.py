@@ -19,6 +19,9 @@ GONE_S = 30
 """A replica that left is demanded for this long: in a planned failover it may be the next primary, while this
 server takes writes and another replica acknowledges them. Sentinels part the others from it in 1 or 2 s.
 """
+NOT_ON_DISK = (
+    "the record store's disk does not have it (does it run with appendonly yes, appendfsync always?)"
+)
 _NAMES = """submit known view follow follow_first jobs statuses cancel purge settle give_back delivery replay
 batch_create batch_cancel file_create file_delete record_create record_change secret_rotate key_revoke
 model_add model_remove mark endpoint_send restore writable mark_written"""
@@ -39,13 +42,9 @@ class Unacknowledged(StoreUnreachable):
     """What was asked is done, and would be lost with the server. The call is safe to repeat."""
 
     def __init__(self, value: Acknowledge, reached: int, needed: int) -> None:
-        missing = {
-            "replica": f"{reached} of {needed} replicas have it",
-            "disk": "the record store's disk does not have it (does it run with appendonly yes, appendfsync "
-            "always?)",
-        }
+        missing = NOT_ON_DISK if value == "disk" else f"{reached} of {needed} replicas have it"
         super().__init__(
-            f"Not acknowledged: {missing[value]} (SIGHTLINE_REDIS__ACKNOWLEDGE={value}); try again, with the "
+            f"Not acknowledged: {missing} (SIGHTLINE_REDIS__ACKNOWLEDGE={value}); try again, with the "
             "same Idempotency-Key where you sent one."
         )
 
@@ -61,13 +60,12 @@ class Acknowledgement:
 
     @property
     def commands(self) -> tuple[tuple[Any, ...], ...]:
-        """The mark, and the wait for this server's disk or for so many replicas."""
-        disk = ("WAITAOF", 1, 0, LIMIT_MS)
-        return self._mark, disk if self._value == "disk" else ("WAIT", self._asked, LIMIT_MS)
+        wait = ("WAIT", self._asked) if self._value == "replica" else ("WAITAOF", 1, 0)
+        return self._mark, (*wait, LIMIT_MS)
 
     @property
     def packed(self) -> bytes:
-        """The commands as they are sent."""
+        """Return the commands as they are sent."""
         return b"".join(map(hiredis.pack_command, self.commands))
 
     def checked(self, replies: Sequence[Any]) -> list[Any] | None:
@@ -79,10 +77,10 @@ class Acknowledgement:
         if isinstance(needed, Exception):
             failure = needed
         else:
+            asked, self._asked = self._asked, needed
             # WAITAOF answers with this server's own disk first.
             reached = reached[0] if isinstance(reached, list) else reached
             count = 0 if isinstance(reached, Exception) else reached
-            asked, self._asked = self._asked, needed
             if count >= needed:
                 return answers
             if asked < needed:
