@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import hiredis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.errors import Unavailable
 from shared.settings.redis import Acknowledge
@@ -19,9 +20,7 @@ GONE_S = 30
 """A replica that left is demanded for this long: in a planned failover it may be the next primary, while this
 server takes writes and another replica acknowledges them. Sentinels part the others from it in 1 or 2 s.
 """
-NOT_ON_DISK = (
-    "the record store's disk does not have it (does it run with appendonly yes, appendfsync always?)"
-)
+NOT_ON_DISK = "the record store's disk lacks it (does it run with appendonly yes, appendfsync always?)"
 _NAMES = """submit known view follow follow_first jobs statuses cancel purge settle give_back delivery replay
 batch_create batch_cancel file_create file_delete record_create record_change secret_rotate key_revoke
 model_add model_remove mark endpoint_send restore writable mark_written"""
@@ -49,41 +48,36 @@ class Unacknowledged(StoreUnreachable):
         )
 
 
-class Acknowledgement:
-    """What is sent behind the calls of an exchange, and what its two replies mean for theirs.
+class MoreReplicasError(RedisConnectionError):
+    """More replicas follow than were asked to acknowledge. The next exchange asks them all."""
 
-    The reply to `mark` says how many must acknowledge. The next exchange asks for as many at once.
-    """
+
+class Acknowledgement:
+    """What is sent behind the calls of an exchange, and what its two replies mean for theirs."""
 
     def __init__(self, value: Acknowledge, mark: tuple[Any, ...]) -> None:
-        self._value, self._mark, self._asked = value, mark, 1
+        self._value, self.mark, self.asked = value, mark, 1
 
     @property
     def commands(self) -> tuple[tuple[Any, ...], ...]:
-        wait = ("WAIT", self._asked) if self._value == "replica" else ("WAITAOF", 1, 0)
-        return self._mark, (*wait, LIMIT_MS)
+        wait = ("WAIT", self.asked) if self._value == "replica" else ("WAITAOF", 1, 0)
+        return self.mark, (*wait, LIMIT_MS)
 
     @property
     def packed(self) -> bytes:
-        """Return the commands as they are sent."""
         return b"".join(map(hiredis.pack_command, self.commands))
 
-    def checked(self, replies: Sequence[Any]) -> list[Any] | None:
-        """Return the calls' replies, or errors if what they say may be lost.
-
-        None: too few replicas were asked for, so the calls are to be sent again.
-        """
+    def checked(self, replies: Sequence[Any]) -> list[Any]:
+        """Return the calls' replies, or errors if what they say may be lost."""
         *answers, needed, reached = replies
         if isinstance(needed, Exception):
             failure = needed
         else:
-            asked, self._asked = self._asked, needed
+            asked, self.asked = self.asked, needed
             # WAITAOF answers with this server's own disk first.
             reached = reached[0] if isinstance(reached, list) else reached
             count = 0 if isinstance(reached, Exception) else reached
             if count >= needed:
                 return answers
-            if asked < needed:
-                return None
-            failure = Unacknowledged(self._value, count, needed)
+            failure = MoreReplicasError() if asked < needed else Unacknowledged(self._value, count, needed)
         return [each if isinstance(each, Exception) else failure for each in answers]

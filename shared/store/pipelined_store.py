@@ -147,7 +147,7 @@ class AcknowledgedStore(PipelinedStore):
         replies = super()._read_all(count + len(self._acknowledgement.commands))
         answers = self._acknowledgement.checked(replies)
         self._behind = self._acknowledgement.packed
-        return answers or [RedisConnectionError("More replicas follow than were asked for.")] * count
+        return answers
 
 
 class PartlyAcknowledgedStore(PipelinedStore):

@@ -148,13 +148,12 @@ class Store:
 
     def _acknowledged(self, *command: Any) -> Any:
         acknowledgement = cast(Acknowledgement, self._acknowledgement)
+        # It is known before, because to repeat the call could change its reply.
+        acknowledgement.asked = self.client.execute_command(*acknowledgement.mark)
         pipeline = self.client.pipeline(transaction=False)
         for each in (command, *acknowledgement.commands):
             pipeline.execute_command(*each)
-        replies = acknowledgement.checked(pipeline.execute(raise_on_error=False))
-        if replies is None:
-            return self._acknowledged(*command)
-        (reply,) = replies
+        (reply,) = acknowledgement.checked(pipeline.execute(raise_on_error=False))
         if isinstance(reply, Exception):
             # A new connection may lead to another server.
             self.client.connection_pool.disconnect(inuse_connections=False)

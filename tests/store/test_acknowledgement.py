@@ -191,7 +191,7 @@ def test_a_store_that_does_not_write_its_disk_accepts_nothing(
     durable.client.config_set("appendfsync", "no")
     monkeypatch.setattr(acknowledgement, "LIMIT_MS", SHORT_MS)
     hasty = opened(server)
-    with hasty.client, pytest.raises(Unacknowledged, match="disk does not have it"):
+    with hasty.client, pytest.raises(Unacknowledged, match="disk lacks it"):
         hasty.post(placing)
     durable.client.config_set("appendfsync", "always")
     view = existing(durable.post(placing).view)
