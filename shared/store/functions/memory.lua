@@ -139,24 +139,26 @@ transition('writable', { 'allow-oom' }, function()
   return 1
 end)
 
--- A replica answers once a second; one that is silent for longer than this no longer follows.
-local MOST_SILENT_S = 5
--- The most replicas that this server had since it became the primary `id`, and since when some of them are missing. It is
--- in this server's memory alone.
+-- A replica answers once a second: one that is silent for longer does not follow. INFO costs as much as some calls.
+local MOST_SILENT_S, COUNT_EVERY_MS = 5, 100
+-- What this server alone remembers: the `most` replicas that it had as the primary `id`, since when some are missing,
+-- and when they were counted.
 local replicas = { most = 0 }
 
--- How many replicas must have what was written: those that follow, and those that do no more for less than `gone_s`.
+-- How many replicas must have what was written: those that follow, and those that stopped less than `gone_s` ago.
 local function demanded_replicas()
-  local info, online = call('INFO', 'replication'), 0
-  for silent_s in string.gmatch(info, 'state=online,offset=%d+,lag=(%d+)') do
-    online = online + (tonumber(silent_s) <= MOST_SILENT_S and 1 or 0)
-  end
-  local id = string.match(info, 'master_replid:(%x+)')
-  local since = replicas.since or now
-  if id ~= replicas.id or online >= replicas.most or now - since > a.gone_s * 1000 then
-    replicas = { id = id, most = online }
-  else
-    replicas.since = since
+  if not replicas.at or math.abs(now - replicas.at) >= COUNT_EVERY_MS then
+    local info, online = call('INFO', 'replication'), 0
+    for silent_s in string.gmatch(info, 'state=online,offset=%d+,lag=(%d+)') do
+      online = online + (tonumber(silent_s) <= MOST_SILENT_S and 1 or 0)
+    end
+    local id, since = string.match(info, 'master_replid:(%x+)'), replicas.since or now
+    if id ~= replicas.id or online >= replicas.most or now - since > a.gone_s * 1000 then
+      replicas = { id = id, most = online }
+    else
+      replicas.since = since
+    end
+    replicas.at = now
   end
   return math.max(replicas.most, 1)
 end
