@@ -120,7 +120,7 @@ class _Link(asyncio.Protocol):
         if len(self.replies) == len(self.sent) + len(acknowledgement.commands):
             replies = acknowledgement.checked(self.replies)
             if any(isinstance(each, MoreReplicasError) for each in replies):
-                # To repeat the calls could change their replies.
+                # They are waited for again; the calls need not be repeated.
                 del self.replies[-len(acknowledgement.commands) :]
                 self.transport.write(acknowledgement.packed)
                 return

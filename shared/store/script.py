@@ -148,7 +148,7 @@ class Store:
 
     def _acknowledged(self, *command: Any) -> Any:
         acknowledgement = cast(Acknowledgement, self._acknowledgement)
-        # It is known before, because to repeat the call could change its reply.
+        # Known before the call, so that it need not be repeated.
         acknowledgement.asked = self.client.execute_command(*acknowledgement.mark)
         pipeline = self.client.pipeline(transaction=False)
         for each in (command, *acknowledgement.commands):
