@@ -1,9 +1,10 @@
-"""What a caller meets when the primary is lost: eleven minutes.
+"""What a caller meets when the primary is lost or handed over: sixteen minutes.
 
 A primary with two replicas and three Sentinels. Every fifteen seconds the primary is killed, stopped, cut
-off, or parted from the other servers, by turns, while callers submit, poll, follow, stream and chat, and a
-webhook gets each end: for five minutes with `acknowledge=replica`, then as long with `memory`. Then every
-answer is held against the only right one. `--quick 1` is half a minute with `replica` alone.
+off, parted from the other servers, or handed over as planned, by turns, while callers submit, poll, follow,
+stream and chat, and a webhook gets each end: for five minutes with `acknowledge=replica`, then as long with
+`memory`. In as long again an operator hands the primary over behind a virtual address, with `replica`. Then
+every answer is held against the only right one. `--quick 1` is half a minute with `replica` alone.
 """
 
 import asyncio
@@ -22,13 +23,15 @@ from benchmarks.chaos import services
 from benchmarks.chaos.clients import Client, read_all
 from benchmarks.chaos.history import History, Story, Verdict, judge, questions
 from benchmarks.chaos.receiver import HOSTS
-from benchmarks.failover.group import KINDS, Group, Kind
+from benchmarks.failover.group import AddressedGroup, Group, Kind
 from benchmarks.frame import command, report
 from benchmarks.frame.services import opened as opened_services
 from benchmarks.frame.statistics import Bound, percentiles
 from benchmarks.webhooks.receivers import read
 
-VALUES = ("replica", "memory")
+ADDRESS = "replica, address"
+VALUES = ("replica", "memory", ADDRESS)
+"""The setting, and whether the primary is found at a virtual address."""
 PER_S, SEED = 10, 1
 PATIENCE_S = 60.0
 """How long after the last question an answer, or a webhook's call, is waited for."""
@@ -62,12 +65,13 @@ class Fault:
 class Outcome:
     """`began` has the moment in which each question was first asked, by its number."""
 
-    acknowledge: str
+    value: str
     history: History
     started: float = field(default_factory=time.time)
     began: dict[int, float] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     webhook_calls: int = 0
+    webhook_repeats: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -93,6 +97,8 @@ class Outcome:
             "retries": sum(story.retries for story in stories),
             "webhook_jobs": sum(story.reports is not None for story in stories),
             "webhook_calls": self.webhook_calls,
+            "webhook_repeats": self.webhook_repeats,
+            "computed_again": sum(max(len(story.attempts) - 1, 0) for story in stories),
             "streams_resumed": sum(story.resumed for story in stories),
             "accept_s": percentiles(self.accept_s(), "p50", "p90", "p99"),
             "answer_s": percentiles(self.answer_s(), "p50", "p90", "p99"),
@@ -107,30 +113,32 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     figures: dict[str, Any] = {
         "per_s": PER_S,
         "pace": asdict(pace),
-        **{outcome.acknowledge: outcome.figures() for outcome in outcomes},
+        **{outcome.value: outcome.figures() for outcome in outcomes},
     }
     summary = json.dumps(figures, indent=1)
     return report.Findings(figures, _picture(outcomes), bounds(figures), summary=summary)
 
 
 def bounds(figures: dict[str, Any]) -> list[Bound]:
-    safe = figures[VALUES[0]]
-    idle = sum(fault["moved_s"] is None for fault in safe["faults"])
-    return [
-        Bound(f"{VALUES[0]}: {', '.join(FLAWS)}", sum(safe[name] for name in FLAWS), 0, "jobs"),
-        Bound("faults that moved no primary", idle, 0, "faults"),
-    ]
+    safe = {value: figures[value] for value in (VALUES[0], ADDRESS) if value in figures}
+    idle = sum(fault["moved_s"] is None for row in safe.values() for fault in row["faults"])
+    flawed = (
+        Bound(f"{value}: {', '.join(FLAWS)}", sum(row[name] for name in FLAWS), 0, "jobs")
+        for value, row in safe.items()
+    )
+    return [*flawed, Bound("faults that moved no primary", idle, 0, "faults")]
 
 
-def run(acknowledge: str, pace: Pace, say: command.Say) -> Outcome:
-    with opened_services(partial(Group, acknowledge=acknowledge)) as group:
-        say(f"everything serves: {acknowledge}")
-        return command.run(_run(group, acknowledge, pace, say))
+def run(value: str, pace: Pace, say: command.Say) -> Outcome:
+    made, acknowledge = AddressedGroup if value == ADDRESS else Group, value.partition(",")[0]
+    with opened_services(partial(made, acknowledge=acknowledge)) as group:
+        say(f"everything serves: {value}")
+        return command.run(_run(group, value, pace, say))
 
 
-async def _run(group: Group, acknowledge: str, pace: Pace, say: command.Say) -> Outcome:
+async def _run(group: Group, value: str, pace: Pace, say: command.Say) -> Outcome:
     stories = [Story(question) for question in questions(SEED, round(pace.seconds * PER_S))]
-    outcome = Outcome(acknowledge, History(stories))
+    outcome = Outcome(value, History(stories))
     headers = {"authorization": f"Bearer {services.ADMIN_KEY}"}
     # No connection is kept between calls: an API may have closed it.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
@@ -152,7 +160,7 @@ async def _strike(group: Group, outcome: Outcome, pace: Pace, say: command.Say) 
     """One fault each period, later where the servers are not whole again."""
     while (begun_s := time.time() - outcome.started) < pace.seconds - pace.down_s:
         if await asyncio.to_thread(group.healthy):
-            kind = KINDS[len(outcome.faults) % len(KINDS)]
+            kind = group.kinds[len(outcome.faults) % len(group.kinds)]
             moved_s = await group.strike_primary(kind, pace.down_s)
             outcome.faults.append(Fault(kind, begun_s, time.time() - outcome.started, moved_s))
             say(f"{kind}, moved after {moved_s} s; {outcome.history.open} questions are open")
@@ -187,6 +195,7 @@ async def _until_told(group: Group, outcome: Outcome) -> None:
         told = defaultdict[str, set[str]](set)
         calls = read(group.calls)
         outcome.webhook_calls = len(calls)
+        outcome.webhook_repeats = len(calls) - len({call.id for call in calls})
         for call in calls:
             job = json.loads(call.body)["data"]
             told[job["id"]].add(job["status"])
@@ -210,10 +219,10 @@ def _picture(outcomes: Sequence[Outcome]) -> Figure:
         report.counts(left, moments, first.started, label)
     for fault in first.faults:
         left.axvspan(fault.at, fault.until, color=report.SERIES[3], alpha=0.3)
-    report.label(left, f"s, {first.acknowledge} (red: the primary is lost)", "jobs")
+    report.label(left, f"s, {first.value} (red: the primary is lost or handed over)", "jobs")
     for outcome in outcomes:
-        report.shares(right, outcome.accept_s(), f"{outcome.acknowledge}: accepted")
-        report.shares(right, outcome.answer_s(), f"{outcome.acknowledge}: answered", linestyle="--")
+        report.shares(right, outcome.accept_s(), f"{outcome.value}: accepted")
+        report.shares(right, outcome.answer_s(), f"{outcome.value}: answered", linestyle="--")
     report.label(right, "s that callers waited", "share", log=True, loc="lower right")
     return figure
 

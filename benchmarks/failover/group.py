@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +20,15 @@ from sightline.serving.server import configuration, find_binary
 
 NAME, SERVERS, SENTINELS = "records", 3, 3
 DOWN_MS, FAILOVER_MS = 1000, 5000
+STEP_S = 1.0
+"""Between two steps of an operator who moves an address."""
 LAG_S = 2
 """A primary that no replica has answered for so long takes no writes, with `replica`."""
-Kind = Literal["killed", "stopped", "cut off", "parted"]
-KINDS: tuple[Kind, ...] = ("killed", "parted", "stopped", "cut off")
+Kind = Literal["killed", "stopped", "cut off", "parted", "handed over", "coordinated", "promoted"]
+KINDS: tuple[Kind, ...] = ("killed", "handed over", "parted", "stopped", "coordinated", "cut off")
 """What the primary meets, by turns: SIGKILL; SIGSTOP; no packet comes or goes; none of the other servers' and
-the Sentinels', so that clients which it has go on asking it.
+the Sentinels', so that clients which it has go on asking it. An operator plans the others: a primary that is
+handed over by `SENTINEL FAILOVER` takes writes meanwhile; with `COORDINATED` it takes none.
 """
 
 
@@ -35,6 +38,7 @@ class Group(ChaosServices):
     def __init__(self, folder: Path, acknowledge: str) -> None:
         super().__init__(folder)
         self._acknowledge = acknowledge
+        self.kinds = KINDS
         self._ports = [free_port() for _ in range(SERVERS)]
         self._fronts = [free_port() for _ in range(SERVERS)]
         self._sentinels = [free_port() for _ in range(SENTINELS)]
@@ -46,13 +50,17 @@ class Group(ChaosServices):
             "SIGHTLINE_REDIS__ACKNOWLEDGE": acknowledge,
         }
 
-    def start_records(self) -> None:
+    def start_servers(self, addresses: Sequence[str] = ()) -> None:
+        """The network, with further addresses, and the record servers."""
         pairs = [f"{front}:{port}" for front, port in zip(self._fronts, self._ports, strict=True)]
-        self.python("network", "benchmarks.failover.network", *pairs, commands=True)
-        binary = str(find_binary().path)
+        self.python("network", "benchmarks.failover.network", *pairs, *addresses, commands=True)
         for number in range(SERVERS):
-            self.run(f"redis-{number}", binary, self._server(number))
+            self.run(f"redis-{number}", str(find_binary().path), self._server(number))
         self.until(lambda: self.online(0) == SERVERS - 1, "replicas follow")
+
+    def start_records(self) -> None:
+        self.start_servers()
+        binary = str(find_binary().path)
         for number, port in enumerate(self._sentinels):
             self.run(f"sentinel-{number}", binary, self._sentinel(number, port), "--sentinel")
         self.until(self.healthy, "the Sentinels know all")
@@ -89,6 +97,7 @@ class Group(ChaosServices):
             return None
         server, network = self[f"redis-{victim}"], self["network"]
         began, moved_s = time.monotonic(), None
+        planned: asyncio.Task[None] | None = None
         match kind:
             case "killed":
                 server.kill()
@@ -96,6 +105,8 @@ class Group(ChaosServices):
                 server.send(signal.SIGSTOP)
             case "cut off" | "parted":
                 network.write(f"{'cut' if kind == 'cut off' else 'part'} {victim}")
+            case _:
+                planned = asyncio.create_task(asyncio.to_thread(self._hand_over, victim, kind))
         while (passed_s := time.monotonic() - began) < down_s:
             if moved_s is None and await asyncio.to_thread(self.primary) not in (victim, None):
                 moved_s = passed_s
@@ -107,7 +118,15 @@ class Group(ChaosServices):
                 server.send(signal.SIGCONT)
             case "cut off" | "parted":
                 network.write(f"heal {victim}")
+        if planned:
+            await planned
         return moved_s
+
+    def _hand_over(self, victim: int, kind: Kind) -> None:  # noqa: ARG002
+        options = ("COORDINATED",) if kind == "coordinated" else ()
+        _ask(
+            self._sentinels[0], lambda sentinel: sentinel.execute_command("SENTINEL FAILOVER", NAME, *options)
+        )
 
     def _server(self, number: int) -> str:
         folder = self.folder / f"redis-{number}"
@@ -140,6 +159,44 @@ class Group(ChaosServices):
             f"sentinel failover-timeout {NAME} {FAILOVER_MS}",
         ]
         return _written(folder / "sentinel.conf", lines)
+
+
+class AddressedGroup(Group):
+    """No Sentinels: clients reach the primary at an address, which an operator moves with it."""
+
+    def __init__(self, folder: Path, acknowledge: str) -> None:
+        super().__init__(folder, acknowledge)
+        self.kinds = ("promoted", "coordinated")
+        self._address, self._primary = free_port(), 0
+        url = f"redis://127.0.0.1:{self._address}/0"
+        self.worker_urls = [url] * WORKERS
+        self.environment["SIGHTLINE_REDIS__URL"] = url
+
+    def start_records(self) -> None:
+        self.start_servers([f"{self._address}:{self._ports[0]}"])
+
+    def primary(self) -> int:
+        return self._primary
+
+    def healthy(self) -> bool:
+        return self.online(self._primary) == SERVERS - 1
+
+    def _hand_over(self, victim: int, kind: Kind) -> None:
+        """Step by step, as by hand. If it is not coordinated, the former primary serves its connections."""
+        number = (victim + 1) % SERVERS
+        front = self._fronts[number]
+        if kind == "coordinated":
+            _ask(
+                self._ports[victim], lambda client: client.execute_command("FAILOVER TO", "127.0.0.1", front)
+            )
+        else:
+            _ask(self._ports[number], lambda client: client.replicaof("NO", "ONE"))
+        time.sleep(STEP_S)
+        self["network"].write(f"move {SERVERS} {self._ports[number]}")
+        self._primary = number
+        for other in ((number + 1) % SERVERS, victim):
+            time.sleep(STEP_S)
+            _ask(self._ports[other], lambda client: client.replicaof("127.0.0.1", front))
 
 
 def _written(file: Path, lines: list[str]) -> str:

@@ -52,9 +52,9 @@ hang, restart, answer 410 or never answer, while couriers were killed {kills} ti
 accepted, {refused:,} refused permanently and {given_up:,} abandoned and logged; *lost* is none of these.
 """
 FAILOVER = """\
-A primary with two replicas and three Sentinels is killed, stopped, cut off or parted from the others {faults}
-times. Of {accepted:,} jobs with `acknowledge=replica` none may be lost; callers had their answers after
-{p50:g} s (half) and {p99:g} s (99 of 100). `memory`, as shipped: {memory_lost} of {memory_accepted:,} lost.
+A primary with two replicas and three Sentinels is lost or handed over {faults} times ({kinds}).
+Of {accepted:,} jobs with `acknowledge=replica` none may be lost; callers had their answers after {p50:g} s
+(half) and {p99:g} s (99 of 100). `memory`, as shipped: {memory_lost} of {memory_accepted:,} lost.
 """
 
 
@@ -85,6 +85,7 @@ def _failover(figures: Figures) -> str:
     safe, plain = figures["replica"], figures.get("memory", {"accepted": 0, "lost": 0})
     return FAILOVER.format(
         faults=len(safe["faults"]),
+        kinds=", ".join(sorted({fault["kind"] for fault in safe["faults"]})),
         accepted=safe["accepted"],
         memory_accepted=plain["accepted"],
         memory_lost=plain["lost"],

@@ -106,7 +106,7 @@ class RedisSettings(Group):
     acknowledge: Literal["memory"] | Acknowledge = Field(
         "memory",
         description="What holds a job before its caller learns that it is accepted, or has ended: the "
-        "server's memory, a replica too, or its disk.",
+        "server's memory, every replica that follows it too, or its disk.",
     )
     full_at: float = Field(
         0.9,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import hiredis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.errors import Unavailable
 from shared.settings.redis import Acknowledge
@@ -15,14 +16,11 @@ from shared.settings.redis import Acknowledge
 LIMIT_S = 2.0
 """Longer than Redis takes to write its file to the disk where it does so once a second."""
 LIMIT_MS = round(LIMIT_S * 1000)
-WAITS: dict[Acknowledge, tuple[str | int, ...]] = {
-    "replica": ("WAIT", 1, LIMIT_MS),
-    "disk": ("WAITAOF", 1, 0, LIMIT_MS),
-}
-MISSING = {
-    "replica": "no replica has it",
-    "disk": "the record store's disk does not have it (does it run with appendonly yes, appendfsync always?)",
-}
+GONE_S = 30
+"""A replica that left is demanded for this long: in a planned failover it may be the next primary, while this
+server takes writes and another replica acknowledges them. Sentinels part the others from it in 1 or 2 s.
+"""
+NOT_ON_DISK = "the record store's disk lacks it (does it run with appendonly yes, appendfsync always?)"
 _NAMES = """submit known view follow follow_first jobs statuses cancel purge settle give_back delivery replay
 batch_create batch_cancel file_create file_delete record_create record_change secret_rotate key_revoke
 model_add model_remove mark endpoint_send restore writable mark_written"""
@@ -42,29 +40,44 @@ class StoreUnreachable(Unavailable):
 class Unacknowledged(StoreUnreachable):
     """What was asked is done, and would be lost with the server. The call is safe to repeat."""
 
-    def __init__(self, value: Acknowledge) -> None:
+    def __init__(self, value: Acknowledge, reached: int, needed: int) -> None:
+        missing = NOT_ON_DISK if value == "disk" else f"{reached} of {needed} replicas have it"
         super().__init__(
-            f"Not acknowledged: {MISSING[value]} (SIGHTLINE_REDIS__ACKNOWLEDGE={value}); try again, with the "
+            f"Not acknowledged: {missing} (SIGHTLINE_REDIS__ACKNOWLEDGE={value}); try again, with the "
             "same Idempotency-Key where you sent one."
         )
+
+
+class MoreReplicasError(RedisConnectionError):
+    """More replicas follow than were asked to acknowledge. The next exchange asks them all."""
 
 
 class Acknowledgement:
     """What is sent behind the calls of an exchange, and what its two replies mean for theirs."""
 
     def __init__(self, value: Acknowledge, mark: tuple[Any, ...]) -> None:
-        self._value = value
-        self.commands = (mark, WAITS[value])
-        self.packed = b"".join(map(hiredis.pack_command, self.commands))
+        self._value, self.mark, self.asked = value, mark, 1
+
+    @property
+    def commands(self) -> tuple[tuple[Any, ...], ...]:
+        wait = ("WAIT", self.asked) if self._value == "replica" else ("WAITAOF", 1, 0)
+        return self.mark, (*wait, LIMIT_MS)
+
+    @property
+    def packed(self) -> bytes:
+        return b"".join(map(hiredis.pack_command, self.commands))
 
     def checked(self, replies: Sequence[Any]) -> list[Any]:
-        """The calls' replies; errors instead where what they say may be lost."""
-        *answers, mark, reached = replies
-        if isinstance(mark, Exception):
-            failure = mark
-        # Of WAITAOF this server's own disk comes first.
-        elif isinstance(reached, Exception) or not (reached[0] if isinstance(reached, list) else reached):
-            failure = Unacknowledged(self._value)
+        """Return the calls' replies, or errors if what they say may be lost."""
+        *answers, needed, reached = replies
+        if isinstance(needed, Exception):
+            failure = needed
         else:
-            return answers
+            asked, self.asked = self.asked, needed
+            # WAITAOF answers with this server's own disk first.
+            reached = reached[0] if isinstance(reached, list) else reached
+            count = 0 if isinstance(reached, Exception) else reached
+            if count >= needed:
+                return answers
+            failure = MoreReplicasError() if asked < needed else Unacknowledged(self._value, count, needed)
         return [each if isinstance(each, Exception) else failure for each in answers]

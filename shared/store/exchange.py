@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, MasterDownError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.store.acknowledgement import Acknowledgement, Unacknowledged
+from shared.store.acknowledgement import Acknowledgement, MoreReplicasError, Unacknowledged
 
 LONGEST_S = 6.0
 """After this long, or a third less, a caller is told that the store hangs.
@@ -73,6 +73,8 @@ class _Link(asyncio.Protocol):
         self.paused = False
         self.closed = asyncio.Event()
         self._owner = owner
+        if owner.acknowledgement:
+            owner.acknowledgement.asked = 1
         self._made_at = asyncio.get_running_loop().time()
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse,
@@ -116,8 +118,13 @@ class _Link(asyncio.Protocol):
             return
         self.replies.append(reply)
         if len(self.replies) == len(self.sent) + len(acknowledgement.commands):
-            calls, self.sent = self.sent, deque()
-            replies, self.replies = acknowledgement.checked(self.replies), []
+            replies = acknowledgement.checked(self.replies)
+            if any(isinstance(each, MoreReplicasError) for each in replies):
+                # They are waited for again; the calls need not be repeated.
+                del self.replies[-len(acknowledgement.commands) :]
+                self.transport.write(acknowledgement.packed)
+                return
+            calls, self.sent, self.replies = self.sent, deque(), []
             for call, each in zip(calls, replies, strict=True):
                 _resolve(call.answer, each)
             if any(isinstance(each, Unacknowledged) for each in replies):

@@ -144,7 +144,10 @@ class AcknowledgedStore(PipelinedStore):
         return replies
 
     def _read_all(self, count: int) -> list[Any]:
-        return self._acknowledgement.checked(super()._read_all(count + len(self._acknowledgement.commands)))
+        replies = super()._read_all(count + len(self._acknowledgement.commands))
+        answers = self._acknowledgement.checked(replies)
+        self._behind = self._acknowledgement.packed
+        return answers
 
 
 class PartlyAcknowledgedStore(PipelinedStore):

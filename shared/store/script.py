@@ -27,7 +27,7 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 from shared.offload import SMALL, offload_if_large
 from shared.settings import RedisSettings
-from shared.store.acknowledgement import REPORTED, Acknowledgement, StoreUnreachable
+from shared.store.acknowledgement import GONE_S, REPORTED, Acknowledgement, StoreUnreachable
 from shared.store.clients import open_async_client, open_client
 from shared.store.exchange import LONGEST_S, Connection, demoted
 from shared.store.job_ends import own_reply
@@ -148,6 +148,8 @@ class Store:
 
     def _acknowledged(self, *command: Any) -> Any:
         acknowledgement = cast(Acknowledgement, self._acknowledgement)
+        # Known before the call, so that it need not be repeated.
+        acknowledgement.asked = self.client.execute_command(*acknowledgement.mark)
         pipeline = self.client.pipeline(transaction=False)
         for each in (command, *acknowledgement.commands):
             pipeline.execute_command(*each)
@@ -261,7 +263,8 @@ def acknowledgement(redis: RedisSettings) -> Acknowledgement | None:
     """What the settings ask for; None where the server's memory is enough."""
     if redis.acknowledge == "memory":
         return None
-    return Acknowledgement(redis.acknowledge, MARK_WRITTEN.command)
+    mark = ScriptCall("mark_written", {"gone_s": GONE_S if redis.acknowledge == "replica" else None}, int)
+    return Acknowledgement(redis.acknowledge, mark.command)
 
 
 def connect(redis: RedisSettings, *, any_layout: bool = False) -> Store:

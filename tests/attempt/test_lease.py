@@ -68,7 +68,7 @@ def test_an_end_that_only_a_lost_primary_had_is_written_to_its_successor(
         if next(tries) > 1:
             return "settled"
         lease.stop("lost")
-        raise Unacknowledged("replica")
+        raise Unacknowledged("replica", 1, 2)
 
     ending: Any = None
     assert retry_until_stored(fails_over, ending, lease) == "settled"

@@ -1,28 +1,30 @@
 """Accepted means replicated, or on the disk: nobody is told otherwise, and a repeat finds what was done."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import isawaitable
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from shared.settings import RedisSettings
-from shared.store import jobs
-from shared.store.acknowledgement import WAITS, Unacknowledged
+from shared.store import acknowledgement, jobs, script
+from shared.store.acknowledgement import Unacknowledged
 from shared.store.admission import submit
 from shared.store.headroom import takes_writes
 from shared.store.pipelined_store import connect_pipelined
-from shared.store.script import Store, connect, connect_async
+from shared.store.script import AsyncStore, Store, connect, connect_async
 from tests.support import hooks
-from tests.support.clients import until
+from tests.support.clients import until, until_async
 from tests.support.existing import existing
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.store import SETTINGS, Records, answer
 
 SHORT_MS = 50
 NOT_TOLD = (
-    "no replica has it .SIGHTLINE_REDIS__ACKNOWLEDGE=replica.; try again, with the same Idempotency-Key"
+    "0 of 1 replicas have it .SIGHTLINE_REDIS__ACKNOWLEDGE=replica.; try again, with the same Idempotency-Key"
 )
 
 
@@ -36,7 +38,7 @@ class Replicated:
         """The replica gets nothing meanwhile."""
         with monkeypatch.context() as short, Redis(port=self.primary.port) as client:
             until(lambda: client.set("here", 1) and client.wait(1, 100))
-            short.setitem(WAITS, "replica", ("WAIT", 1, SHORT_MS))
+            short.setattr(acknowledgement, "LIMIT_MS", SHORT_MS)
             self._replica.process.send_signal(signal.SIGSTOP)
             try:
                 yield
@@ -115,6 +117,58 @@ def test_the_command_line_waits_as_well(replicated: Replicated, monkeypatch: pyt
         store.client.close()
 
 
+@pytest.fixture
+def next_primary(replicated: Replicated) -> Iterator[RedisServer]:
+    """A second replica."""
+    with redis_server("--replicaof", f"127.0.0.1 {replicated.primary.port}") as second:
+        with Redis(port=replicated.primary.port) as client:
+            until(lambda: client.set("here", 3) and client.wait(2, 100) == 2)
+        yield second
+        second.process.send_signal(signal.SIGCONT)
+
+
+async def submitted(connecting: Callable[[RedisSettings], Any], replicated: Replicated) -> str:
+    """What a client answers that does not know yet how many replicas there are."""
+    store = connecting(replicated.redis)
+    try:
+        reply = store.run(submit(Records(store).placing("a question"), SETTINGS))
+        if isawaitable(reply):
+            await reply
+        return "accepted"
+    except Unacknowledged as error:
+        return error.message
+    finally:
+        await store.aclose() if isinstance(store, AsyncStore) else store.client.close()
+
+
+@pytest.mark.parametrize("connecting", [connect, connect_pipelined, connect_async])
+@pytest.mark.parametrize("way", ["promoted", "lags"])
+async def test_no_job_is_accepted_that_the_next_primary_lacks(
+    replicated: Replicated,
+    next_primary: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    connecting: Callable[[RedisSettings], Any],
+) -> None:
+    """In a planned failover the other replica still acknowledges what the former primary takes."""
+    assert await submitted(connecting, replicated) == "accepted"
+    monkeypatch.setattr(acknowledgement, "LIMIT_MS", SHORT_MS)
+    if way == "promoted":
+        with Redis(port=next_primary.port) as client:
+            client.replicaof("NO", "ONE")
+    else:
+        next_primary.process.send_signal(signal.SIGSTOP)
+    refusal = await submitted(connecting, replicated)
+    assert refusal.startswith("Not acknowledged: 1 of 2 replicas have it")
+    # One that does not come back stops the service for a while only.
+    monkeypatch.setattr(script, "GONE_S", 0)
+
+    async def accepted() -> bool:
+        return await submitted(connecting, replicated) == "accepted"
+
+    await until_async(accepted)
+
+
 def opened(server: RedisServer) -> Records:
     redis = RedisSettings.model_validate({"url": server.url(), "acknowledge": "disk"})
     return Records(connect_pipelined(redis))
@@ -135,9 +189,9 @@ def test_a_store_that_does_not_write_its_disk_accepts_nothing(
 ) -> None:
     placing = durable.placing()
     durable.client.config_set("appendfsync", "no")
-    monkeypatch.setitem(WAITS, "disk", ("WAITAOF", 1, 0, SHORT_MS))
+    monkeypatch.setattr(acknowledgement, "LIMIT_MS", SHORT_MS)
     hasty = opened(server)
-    with hasty.client, pytest.raises(Unacknowledged, match="disk does not have it"):
+    with hasty.client, pytest.raises(Unacknowledged, match="disk lacks it"):
         hasty.post(placing)
     durable.client.config_set("appendfsync", "always")
     view = existing(durable.post(placing).view)

@@ -1,7 +1,9 @@
 """The primary is whom the Sentinels name: for records, wake-ups and broker, before a failover and after."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -99,6 +101,32 @@ async def test_the_api_s_connections_lead_to_the_new_primary(services: tuple[Gro
     assert await until_async(sent)
     await nudger.aclose()
     await store.aclose()
+
+
+def test_no_accepted_job_is_lost_in_a_planned_failover() -> None:
+    """The other replica follows the former primary for a while, which goes on taking jobs."""
+    accepted: list[str] = []
+    handed_over = threading.Event()
+
+    def submit_jobs(redis: RedisSettings) -> None:
+        records = Records(connect_pipelined(redis))
+        while not handed_over.is_set():
+            with suppress(Unavailable):
+                accepted.append(records.submit("a question").id)
+        records.client.close()
+
+    with sentinels(replicas=2) as group, ThreadPoolExecutor() as threads:
+        redis = RedisSettings.model_validate({"url": group.url, "acknowledge": "replica"})
+        submitting = threads.submit(submit_jobs, redis)
+        try:
+            until(lambda: accepted)
+            group.hand_over()
+        finally:
+            handed_over.set()
+        submitting.result()
+        store = connect(RedisSettings.model_validate({"url": group.url}))
+        assert [job for job in accepted if not there(store, job)] == []
+        store.client.close()
 
 
 def test_a_worker_s_subscription_is_made_with_the_new_primary(group: Group) -> None:

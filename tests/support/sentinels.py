@@ -1,4 +1,4 @@
-"""A primary, its replica and three Sentinels, of the bundled Valkey, on loopback."""
+"""A primary, its replicas and three Sentinels, of the bundled Valkey, on loopback."""
 
 import signal
 import subprocess
@@ -30,6 +30,7 @@ class Group:
     url: str
     primary: RedisServer
     first: "subprocess.Popen[bytes]"
+    sentinel: int
 
     def lose_primary(self) -> None:
         """Once the replica has all. The Sentinel that is asked first hangs meanwhile."""
@@ -38,9 +39,16 @@ class Group:
         self.first.send_signal(signal.SIGSTOP)
         self.primary.kill()
 
+    def hand_over(self) -> None:
+        """Plan a failover, and return once the former primary is a replica of the next one."""
+        with Redis(port=self.sentinel, password=OTHER) as asked:
+            asked.execute_command("SENTINEL", "FAILOVER", NAME)
+        with Redis(port=self.primary.port, password=PASSWORD) as client:
+            until(lambda: client.info("replication").get("master_link_status") == "up")
+
 
 @contextmanager
-def sentinels(made: Certificates | None = None) -> Iterator[Group]:
+def sentinels(made: Certificates | None = None, replicas: int = 1) -> Iterator[Group]:
     """With certificates clients may speak TLS to all of them, at the ports that the Sentinels name."""
     with ExitStack() as stack:
 
@@ -49,11 +57,14 @@ def sentinels(made: Certificates | None = None) -> Iterator[Group]:
 
         primary = stack.enter_context(redis_server("--repl-diskless-sync-delay", "0"))
         known = fronted(primary.port)
-        replica = stack.enter_context(redis_server())
-        with Redis(port=replica.port) as client:
-            client.config_set("replica-announce-port", fronted(replica.port))
-            client.replicaof("127.0.0.1", known)
-        for server in (primary, replica):
+        followers = [
+            stack.enter_context(redis_server("--repl-diskless-sync-delay", "0")) for _ in range(replicas)
+        ]
+        for replica in followers:
+            with Redis(port=replica.port) as client:
+                client.config_set("replica-announce-port", fronted(replica.port))
+                client.replicaof("127.0.0.1", known)
+        for server in (primary, *followers):
             with Redis(port=server.port) as client:
                 client.config_set("masterauth", PASSWORD)
                 client.config_set("requirepass", PASSWORD)
@@ -61,19 +72,20 @@ def sentinels(made: Certificates | None = None) -> Iterator[Group]:
         ports = [port for port, _ in started]
         for port in ports:
             with Redis(port=port, password=OTHER, decode_responses=True) as asked:
-                until(partial(_knows_all, asked))
+                until(partial(_knows_all, asked, replicas))
         hosts = ",".join(f"127.0.0.1:{fronted(port)}" for port in ports)
         scheme = "rediss" if made else "redis"
         url = (
             f"{scheme}+sentinel://:{PASSWORD.replace('/', '%2F')}@{hosts}/{NAME}/0?sentinel_password={OTHER}"
         )
-        yield Group(url, primary, started[0][1])
-        primary.start()
+        yield Group(url, primary, started[0][1], ports[1])
+        if primary.process.poll() is not None:
+            primary.start()
 
 
-def _knows_all(client: Any) -> bool:
+def _knows_all(client: Any, replicas: int) -> bool:
     state = client.sentinel_master(NAME)
-    return bool(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2)
+    return bool(state["num-slaves"] == replicas and state["num-other-sentinels"] == 2)
 
 
 @contextmanager

@@ -139,10 +139,35 @@ transition('writable', { 'allow-oom' }, function()
   return 1
 end)
 
--- A write, for what is to have reached a replica or the disk together with all that was written before.
+-- A replica answers once a second: one that is silent for longer does not follow. INFO costs as much as some calls.
+local MOST_SILENT_S, COUNT_EVERY_MS = 5, 100
+-- What this server alone remembers: the `most` replicas that it had as the primary `id`, since when some are missing,
+-- and when they were counted.
+local replicas = { most = 0 }
+
+-- How many replicas must have what was written: those that follow, and those that stopped less than `gone_s` ago.
+local function demanded_replicas()
+  if not replicas.at or math.abs(now - replicas.at) >= COUNT_EVERY_MS then
+    local info, online = call('INFO', 'replication'), 0
+    for silent_s in string.gmatch(info, 'state=online,offset=%d+,lag=(%d+)') do
+      online = online + (tonumber(silent_s) <= MOST_SILENT_S and 1 or 0)
+    end
+    local id, since = string.match(info, 'master_replid:(%x+)'), replicas.since or now
+    if id ~= replicas.id or online >= replicas.most or now - since > a.gone_s * 1000 then
+      replicas = { id = id, most = online }
+    else
+      replicas.since = since
+    end
+    replicas.at = now
+  end
+  return math.max(replicas.most, 1)
+end
+
+-- A write, for what is to have reached replicas or the disk together with all that was written before. Returns how many
+-- have to acknowledge it.
 transition('mark_written', { 'allow-oom' }, function()
   call('SET', P .. 'written', 1)
-  return 1
+  return a.gone_s and demanded_replicas() or 1
 end)
 
 -- Writes the key `rights` with each type, tells a channel, and leaves nothing: a user without the right to one gets its error.

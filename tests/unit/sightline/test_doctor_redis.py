@@ -115,7 +115,7 @@ def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) ->
 def test_a_server_that_could_acknowledge_no_job_is_named(
     server: RedisServer, value: str, fsync: str, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acknowledgement, "WAITS", {"replica": ("WAIT", 1, 50), "disk": ("WAITAOF", 1, 0, 50)})
+    monkeypatch.setattr(acknowledgement, "LIMIT_MS", 50)
     redis = RedisSettings.model_validate({"url": server.url(), "acknowledge": value})
     with Redis(port=server.port) as client:
         client.config_set("appendfsync", fsync)
