@@ -12,14 +12,26 @@ from itertools import chain, product
 from typing import Any
 
 from pi_heif import register_heif_opener
-from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, ImageFile, ImageOps, PngImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    Image,
+    ImageChops,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    PngImagePlugin,
+    TiffImagePlugin,
+)
 from PIL.Image import Resampling
 
 from shared.media.decode_svg import rendered
 from shared.media.decoder_protocol import Facts, Reply, UnusableError
+from shared.media.picture_bands import Window
+from shared.media.picture_headers import BAND, header_of, icon, picture_format
 from shared.media.sizes import Room, Size
 
 # What Pillow may try for a kind: the first bytes of a HEIF do not say how it is coded.
+BANDED = ("PNG", "TIFF")
 FORMATS = {"ICO": ["ICO", "CUR"], "HEIF": ["HEIF", "AVIF"], "SVG": ["PNG"]}
 # Kinds that are shown without their last bytes; what is put behind these, and what pixels are before.
 ENDLESS = frozenset({"JPEG", "PNG", "BMP"})
@@ -28,8 +40,6 @@ ENDS = ((b"", 0), (bytes(range(1, 99)), 255))
 MISSING = 0.01
 JPEG_END = b"\xff\xd9"
 THUMBNAIL_QUALITY = 80
-# Pixels whose colours are converted at a time, because each step copies them.
-STRIP = 2**20
 # Pixels sent at a time: blocks so small are used again, where the system clears larger ones each time.
 PIECE = 2**16
 # Colours with which a profile is tried, and how far a profile for sRGB may move them.
@@ -40,6 +50,7 @@ ROUNDING = 2
 GREY_FACTORS: Mapping[Any, int] = {"L;2": 85, "L;4": 17}
 # Bicubic resampling looks this many of the result's pixel widths to each side.
 REACH = 2
+ORIENTATION = 274
 MAX_PROFILE = 4 * 2**20
 """Bytes of an unpacked colour profile; printers' profiles exceed one MiB."""
 
@@ -86,6 +97,8 @@ def _read(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
     room = Room(request["side"], request["pixels"], request["least"])
     if request["format"] == "SVG":
         data = rendered(data, room.fitted(request["size"]))
+    elif request["format"] == "ICO" and picture_format(inner := icon(data)[1]) == "PNG":
+        request, data = request | {"format": "PNG"}, inner
     try:
         return _decoded(request, data, room)
     except OSError:
@@ -99,11 +112,12 @@ def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, 
 
     Raises UnusableError where they are more than a few.
     """
+    small = room._replace(pixels=min(room.pixels, BAND))
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        (one, size), (other, _) = (
-            _decoded(request, data + end + JPEG_END if request["format"] == "JPEG" else data, room, before)
-            for end, before in ENDS
+        (one, _), (other, _), shown = (
+            _decoded(request, data + end + JPEG_END if request["format"] == "JPEG" else data, size, before)
+            for (end, before), size in zip((*ENDS, ENDS[0]), (small, small, room), strict=True)
         )
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -111,7 +125,7 @@ def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, 
     left, top, _, bottom = ImageChops.difference(one, other).getbbox() or (0, height, 0, height)
     if width * (height - top) - left * (bottom - top) > MISSING * width * height:
         raise UnusableError("it is cut short or damaged")
-    return one, size
+    return shown
 
 
 def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None) -> tuple[Image.Image, Size]:
@@ -120,6 +134,8 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         if image.width * image.height > request["most"]:
             raise UnusableError(f"it has {image.width} x {image.height} pixels, too many")
         size = image.size
+        if kind in BANDED and header_of(kind, data).band and math.prod(room.fitted(size)) < math.prod(size):
+            return _by_rows(request, image, Window(image, data, before or 0), room.fitted(size)), size
         if request["draft"]:
             # A JPEG at a fraction of its size, for less time and memory and other pixels.
             image.draft(None, tuple(request["draft"]))
@@ -139,34 +155,43 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         return picture, size
 
 
-def to_rgb(image: ImageFile.ImageFile, size: Size, background: str = "white") -> Image.Image:
+def _by_rows(request: Facts, image: ImageFile.ImageFile, window: Window, size: Size) -> Image.Image:
+    picture = to_rgb(image, size, request["background"], window)
+    picture.info = {"exif": image.info.get("exif", b"")}
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        picture.getexif()[ORIENTATION] = image.tag_v2.get(ORIENTATION, 1)
+    return picture
+
+
+def to_rgb(
+    image: ImageFile.ImageFile, size: Size, background: str = "white", window: Window | None = None
+) -> Image.Image:
     """The first frame as a viewer shows it: 8 bits, sRGB, opaque, resized to `size`; not yet turned.
 
-    Strip by strip, so that only the decoded picture and the result are in memory. Where nothing changes, the
-    result shares its pixels with `image`.
+    Strip by strip, so that only the decoded picture, or its `window`, and the result are in memory. If nothing
+    changes, the result shares its pixels with `image`, which is loaded if there is no `window`.
     """
     if image.mode in ("F", "I"):
         raise UnusableError("its samples are floats, signed or 32-bit numbers; save it with 8 or 16 bits")
-    image.load()
     colours = Colours(image.info.get("icc_profile"), background)
     opaque = image.mode == "RGB" and not image.has_transparency_data
-    if opaque and image.size == size and colours.are_srgb(image.mode):
+    if not window and opaque and image.size == size and colours.are_srgb(image.mode):
         # Not `image` itself, which may have read an orientation from XMP already.
         return image._new(image.im)
     whole = Image.new("RGB", size)
     for top, bottom in _strips(image, size[1]):
-        whole.paste(_strip(image, size, (top, bottom), colours), (0, top))
+        whole.paste(_strip(window or image, size, (top, bottom), colours), (0, top))
     return whole
 
 
 def _strips(image: Image.Image, height: int) -> Iterator[tuple[int, int]]:
     """The first row and the row after the last of each strip of the result."""
-    rows = max(1, STRIP // image.width * height // image.height)
+    rows = max(1, BAND // image.width * height // image.height)
     return ((top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def _strip(
-    image: Image.Image, size: tuple[int, int], rows: tuple[int, int], colours: "Colours"
+    image: Image.Image | Window, size: tuple[int, int], rows: tuple[int, int], colours: "Colours"
 ) -> Image.Image:
     """Rows of the result, the same as if the whole picture had been resized."""
     (width, height), (top, bottom) = size, rows

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from shared.errors import CallerError
-from shared.media.decompression_bombs import check_pixels, decoding_memory
+from shared.media import decompression_bombs
+from shared.media.decompression_bombs import check_pixels
 from shared.media.kinds import Kind
 from shared.media.picture_headers import MalformedError, PictureFormat, header_of, picture_format
 from shared.media.sizes import Room, Size, room_for
@@ -22,8 +23,8 @@ from shared.settings import PictureSettings
 class PictureInfo:
     """Size in pixels as stored: an EXIF orientation may still swap width and height.
 
-    Decoding takes about `memory` bytes, for a JPEG at a `draft` of its size; `param` names where in the
-    request the picture stood.
+    Decoding takes about `memory` bytes for `most` pixels, for a JPEG at a `draft` of its size; `param` names
+    where in the request the picture stood.
     """
 
     format: PictureFormat
@@ -31,6 +32,7 @@ class PictureInfo:
     height: int
     memory: int = field(default=0, compare=False)
     draft: int = field(default=1, compare=False)
+    most: int = field(default=0, compare=False)
     param: str | None = field(default=None, compare=False)
 
     @property
@@ -62,12 +64,12 @@ def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureI
     try:
         header = header_of(kind, data)
         check_pixels(kind, header, limits)
-        draft, memory = decoding_memory(kind, header, limits)
+        draft, most, memory = decompression_bombs.decoding(kind, header, limits, len(data))
     except MalformedError as error:
         raise PICTURE.invalid(str(error), param) from None
     except IndexError:
         raise PICTURE.invalid("it is cut short", param) from None
-    return PictureInfo(kind, header.width, header.height, memory, draft, param)
+    return PictureInfo(kind, header.width, header.height, memory, draft, most, param)
 
 
 def rooms(sizes: Sequence[Size], shown: Sequence[Look], limits: PictureSettings) -> list[Room]:
@@ -105,6 +107,7 @@ def decoding(
     draft = room.fitted(info.size) if thumbnail else (info.width // info.draft, info.height // info.draft)
     return {
         **room._asdict(),
+        "pixels": min(room.pixels, info.most),
         "format": info.format,
         "size": info.size,
         "draft": draft if thumbnail or info.draft > 1 else None,
