@@ -12,26 +12,17 @@ from itertools import chain, product
 from typing import Any
 
 from pi_heif import register_heif_opener
-from PIL import (
-    AvifImagePlugin,
-    Image,
-    ImageChops,
-    ImageCms,
-    ImageFile,
-    ImageOps,
-    PngImagePlugin,
-    TiffImagePlugin,
-)
+from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, ImageFile, ImageOps, PngImagePlugin
 from PIL.Image import Resampling
 
 from shared.media.decode_svg import rendered
 from shared.media.decoder_protocol import Facts, Reply, UnusableError
 from shared.media.picture_bands import Window
-from shared.media.picture_headers import BAND, header_of, icon, picture_format
+from shared.media.picture_headers import BAND, PictureFormat, header_of, icon, picture_format
 from shared.media.sizes import Room, Size
 
 # What Pillow may try for a kind: the first bytes of a HEIF do not say how it is coded.
-BANDED = ("PNG", "TIFF")
+BANDED: tuple[PictureFormat, ...] = ("PNG", "TIFF")
 FORMATS = {"ICO": ["ICO", "CUR"], "HEIF": ["HEIF", "AVIF"], "SVG": ["PNG"]}
 # Kinds that are shown without their last bytes; what is put behind these, and what pixels are before.
 ENDLESS = frozenset({"JPEG", "PNG", "BMP"})
@@ -50,7 +41,6 @@ ROUNDING = 2
 GREY_FACTORS: Mapping[Any, int] = {"L;2": 85, "L;4": 17}
 # Bicubic resampling looks this many of the result's pixel widths to each side.
 REACH = 2
-ORIENTATION = 274
 MAX_PROFILE = 4 * 2**20
 """Bytes of an unpacked colour profile; printers' profiles exceed one MiB."""
 
@@ -97,7 +87,7 @@ def _read(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
     room = Room(request["side"], request["pixels"], request["least"])
     if request["format"] == "SVG":
         data = rendered(data, room.fitted(request["size"]))
-    elif request["format"] == "ICO" and picture_format(inner := icon(data)[1]) == "PNG":
+    if request["format"] == "ICO" and picture_format(inner := icon(data)[1]) == "PNG":
         request, data = request | {"format": "PNG"}, inner
     try:
         return _decoded(request, data, room)
@@ -134,8 +124,6 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         if image.width * image.height > request["most"]:
             raise UnusableError(f"it has {image.width} x {image.height} pixels, too many")
         size = image.size
-        if kind in BANDED and header_of(kind, data).band and math.prod(room.fitted(size)) < math.prod(size):
-            return _by_rows(request, image, Window(image, data, before or 0), room.fitted(size)), size
         if request["draft"]:
             # A JPEG at a fraction of its size, for less time and memory and other pixels.
             image.draft(None, tuple(request["draft"]))
@@ -143,48 +131,42 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
             image.im = Image.new(image.mode, image.size, before).im
         if "transparency" in image.info and image.tile:
             image.info["transparency"] *= GREY_FACTORS.get(image.tile[0].args, 1)
-        image.load()
+        source: ImageFile.ImageFile | Window = image
+        if kind in BANDED and header_of(kind, data).band and math.prod(room.fitted(size)) < math.prod(size):
+            source = Window(image, data, before or 0)
+        else:
+            image.load()
         if not request["draft"]:
             # Only now is a TIFF upright.
             size = image.size
         loaded = max(image.width * image.height, room.least)
         target = room._replace(pixels=min(room.pixels, loaded)).fitted(size)
-        picture = to_rgb(image, target, request["background"])
+        picture = to_rgb(source, target, request["background"])
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}
         return picture, size
 
 
-def _by_rows(request: Facts, image: ImageFile.ImageFile, window: Window, size: Size) -> Image.Image:
-    picture = to_rgb(image, size, request["background"], window)
-    picture.info = {"exif": image.info.get("exif", b"")}
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        picture.getexif()[ORIENTATION] = image.tag_v2.get(ORIENTATION, 1)
-    return picture
-
-
-def to_rgb(
-    image: ImageFile.ImageFile, size: Size, background: str = "white", window: Window | None = None
-) -> Image.Image:
+def to_rgb(image: ImageFile.ImageFile | Window, size: Size, background: str = "white") -> Image.Image:
     """The first frame as a viewer shows it: 8 bits, sRGB, opaque, resized to `size`; not yet turned.
 
-    Strip by strip, so that only the decoded picture, or its `window`, and the result are in memory. If nothing
-    changes, the result shares its pixels with `image`, which is loaded if there is no `window`.
+    Strip by strip, so that only the decoded picture and the result are in memory. If nothing changes, the
+    result shares its pixels with `image`, which must be loaded.
     """
     if image.mode in ("F", "I"):
         raise UnusableError("its samples are floats, signed or 32-bit numbers; save it with 8 or 16 bits")
     colours = Colours(image.info.get("icc_profile"), background)
     opaque = image.mode == "RGB" and not image.has_transparency_data
-    if not window and opaque and image.size == size and colours.are_srgb(image.mode):
+    if not isinstance(image, Window) and opaque and image.size == size and colours.are_srgb(image.mode):
         # Not `image` itself, which may have read an orientation from XMP already.
         return image._new(image.im)
     whole = Image.new("RGB", size)
     for top, bottom in _strips(image, size[1]):
-        whole.paste(_strip(window or image, size, (top, bottom), colours), (0, top))
+        whole.paste(_strip(image, size, (top, bottom), colours), (0, top))
     return whole
 
 
-def _strips(image: Image.Image, height: int) -> Iterator[tuple[int, int]]:
+def _strips(image: Image.Image | Window, height: int) -> Iterator[tuple[int, int]]:
     """The first row and the row after the last of each strip of the result."""
     rows = max(1, BAND // image.width * height // image.height)
     return ((top, min(top + rows, height)) for top in range(0, height, rows))

@@ -14,7 +14,7 @@ from shared.media.picture_headers import BAND
 # Bytes of a PNG that are unpacked at a time: they may grow a thousandfold.
 PIECE = 2**12
 TIFF_HEADS = {b"II": b"II*\0\0\0\0\0", b"MM": b"MM\0*\0\0\0\0"}
-HEIGHT, STRIP_LENGTH, TILE_WIDTH, TILE_LENGTH = 257, 278, 322, 323
+HEIGHT, ORIENTATION, STRIP_LENGTH, TILE_WIDTH, TILE_LENGTH = 257, 274, 278, 322, 323
 # The tags that say where the strips or tiles of a TIFF are, and how many bytes they have.
 STRIPS, TILES = (273, 279), (324, 325)
 # The tags that say how its pixels are coded.
@@ -30,8 +30,10 @@ class Window:
             self._bands = _tiff_bands(image, data)
         else:
             self._bands = _png_bands(image, data, fill)
-        self._rows, self._top, self._info = next(self._bands), 0, image.info
-        self.size = self.width, self.height = image.size
+        self._rows, self._top = next(self._bands), 0
+        self.mode, self.info, self.size = image.mode, image.info, image.size
+        self.width, self.height = image.size
+        self.has_transparency_data = image.has_transparency_data
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
         """Raises OSError if rows are missing."""
@@ -43,7 +45,7 @@ class Window:
             self._rows.paste(kept)
             self._rows.paste(band, (0, kept.height))
         rows = self._rows.crop((left, top - self._top, right, bottom - self._top))
-        rows.info = self._info
+        rows.info = self.info
         return rows
 
 
@@ -81,7 +83,9 @@ def _png_pieces(data: bytes) -> Iterator[bytes]:
 def _tiff_bands(image: TiffImageFile, data: bytes) -> Iterator[Image.Image]:
     """Decode copies of the file, each of which has some of its strips, or rows of tiles."""
     tags, width, height = image.tag_v2, image.width, image.height
-    tiled = TILE_LENGTH in tags
+    tiled, exif = TILE_LENGTH in tags, Image.Exif()
+    exif[ORIENTATION] = tags.get(ORIENTATION, 1)
+    image.info["exif"] = exif.tobytes()
     length, (places, sizes) = (tags[TILE_LENGTH], TILES) if tiled else (tags[STRIP_LENGTH], STRIPS)
     across, count = -(-width // tags[TILE_WIDTH]) if tiled else 1, max(1, BAND // (width * length))
     for first in range(0, -(-height // length), count):

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from shared.errors import CallerError
-from shared.media import decompression_bombs
-from shared.media.decompression_bombs import check_pixels
+from shared.media.decompression_bombs import check_pixels, decoding_memory
 from shared.media.kinds import Kind
 from shared.media.picture_headers import MalformedError, PictureFormat, header_of, picture_format
 from shared.media.sizes import Room, Size, room_for
@@ -64,7 +63,7 @@ def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureI
     try:
         header = header_of(kind, data)
         check_pixels(kind, header, limits)
-        draft, most, memory = decompression_bombs.decoding(kind, header, limits, len(data))
+        draft, most, memory = decoding_memory(kind, header, limits, len(data))
     except MalformedError as error:
         raise PICTURE.invalid(str(error), param) from None
     except IndexError:
