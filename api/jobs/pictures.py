@@ -15,6 +15,7 @@ from api.server.memory_budget import MemoryBudget, Reservation, reserved
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, Unavailable
+from shared.media import machine_memory
 from shared.media.decoder_process import DecoderPool
 from shared.media.pictures import PICTURE, PictureInfo, decoding
 from shared.media.sizes import Room
@@ -116,7 +117,8 @@ class JobPictures:
 
     def _decode(self, info: PictureInfo, side: int, data: bytes) -> bytes:
         request = decoding(info, Room(side, side**2), self._limits, thumbnail=True)
-        return bytes(self._pool.decode(data, None, **request).data)
+        with machine_memory.reserved(info.memory):
+            return bytes(self._pool.decode(data, None, **request).data)
 
     async def _keep(self, caller: str, job: str, image: Image, name: str, data: bytes) -> None:
         upload = ids.token()

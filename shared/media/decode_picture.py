@@ -17,9 +17,12 @@ from PIL.Image import Resampling
 
 from shared.media.decode_svg import rendered
 from shared.media.decoder_protocol import Facts, Reply, UnusableError
+from shared.media.picture_bands import Window
+from shared.media.picture_headers import BAND, PictureFormat, header_of, icon, picture_format
 from shared.media.sizes import Room, Size
 
 # What Pillow may try for a kind: the first bytes of a HEIF do not say how it is coded.
+BANDED: tuple[PictureFormat, ...] = ("PNG", "TIFF")
 FORMATS = {"ICO": ["ICO", "CUR"], "HEIF": ["HEIF", "AVIF"], "SVG": ["PNG"]}
 # Kinds that are shown without their last bytes; what is put behind these, and what pixels are before.
 ENDLESS = frozenset({"JPEG", "PNG", "BMP"})
@@ -28,8 +31,6 @@ ENDS = ((b"", 0), (bytes(range(1, 99)), 255))
 MISSING = 0.01
 JPEG_END = b"\xff\xd9"
 THUMBNAIL_QUALITY = 80
-# Pixels whose colours are converted at a time, because each step copies them.
-STRIP = 2**20
 # Pixels sent at a time: blocks so small are used again, where the system clears larger ones each time.
 PIECE = 2**16
 # Colours with which a profile is tried, and how far a profile for sRGB may move them.
@@ -86,6 +87,8 @@ def _read(request: Facts, data: bytes) -> tuple[Image.Image, Size]:
     room = Room(request["side"], request["pixels"], request["least"])
     if request["format"] == "SVG":
         data = rendered(data, room.fitted(request["size"]))
+    if request["format"] == "ICO" and picture_format(inner := icon(data)[1]) == "PNG":
+        request, data = request | {"format": "PNG"}, inner
     try:
         return _decoded(request, data, room)
     except OSError:
@@ -99,11 +102,12 @@ def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, 
 
     Raises UnusableError where they are more than a few.
     """
+    small = room._replace(pixels=min(room.pixels, BAND))
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        (one, size), (other, _) = (
-            _decoded(request, data + end + JPEG_END if request["format"] == "JPEG" else data, room, before)
-            for end, before in ENDS
+        (one, _), (other, _), shown = (
+            _decoded(request, data + end + JPEG_END if request["format"] == "JPEG" else data, size, before)
+            for (end, before), size in zip((*ENDS, ENDS[0]), (small, small, room), strict=True)
         )
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -111,7 +115,7 @@ def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, 
     left, top, _, bottom = ImageChops.difference(one, other).getbbox() or (0, height, 0, height)
     if width * (height - top) - left * (bottom - top) > MISSING * width * height:
         raise UnusableError("it is cut short or damaged")
-    return one, size
+    return shown
 
 
 def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None) -> tuple[Image.Image, Size]:
@@ -126,13 +130,17 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
             image.im = Image.new(image.mode, image.size, before).im
         if "transparency" in image.info and image.tile:
             image.info["transparency"] *= GREY_FACTORS.get(image.tile[0].args, 1)
-        image.load()
+        source: ImageFile.ImageFile | Window = image
+        if kind in BANDED and header_of(kind, data).band and math.prod(room.fitted(size)) < math.prod(size):
+            source = Window(image, data, before or 0)
+        else:
+            image.load()
         if not request["draft"]:
             # Only now is a TIFF upright.
             size = image.size
         loaded = max(image.width * image.height, room.least)
         target = room._replace(pixels=min(room.pixels, loaded)).fitted(size)
-        picture = to_rgb(image, target, request["background"])
+        picture = to_rgb(source, target, request["background"])
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}
         return picture, size
@@ -150,18 +158,17 @@ def opened(kind: str, data: bytes) -> ImageFile.ImageFile:
         return Image.open(io.BytesIO(data[:4] + size + data[8:] + padding), formats=[kind])
 
 
-def to_rgb(image: ImageFile.ImageFile, size: Size, background: str = "white") -> Image.Image:
+def to_rgb(image: ImageFile.ImageFile | Window, size: Size, background: str = "white") -> Image.Image:
     """The first frame as a viewer shows it: 8 bits, sRGB, opaque, resized to `size`; not yet turned.
 
-    Strip by strip, so that only the decoded picture and the result are in memory. Where nothing changes, the
-    result shares its pixels with `image`.
+    Strip by strip, so that only the decoded picture and the result are in memory. If nothing changes, the
+    result shares its pixels with `image`, which must be loaded.
     """
     if image.mode in ("F", "I"):
         raise UnusableError("its samples are floats, signed or 32-bit numbers; save it with 8 or 16 bits")
-    image.load()
     colours = Colours(image.info.get("icc_profile"), background)
     opaque = image.mode == "RGB" and not image.has_transparency_data
-    if opaque and image.size == size and colours.are_srgb(image.mode):
+    if not isinstance(image, Window) and opaque and image.size == size and colours.are_srgb(image.mode):
         # Not `image` itself, which may have read an orientation from XMP already.
         return image._new(image.im)
     whole = Image.new("RGB", size)
@@ -170,14 +177,14 @@ def to_rgb(image: ImageFile.ImageFile, size: Size, background: str = "white") ->
     return whole
 
 
-def _strips(image: Image.Image, height: int) -> Iterator[tuple[int, int]]:
+def _strips(image: Image.Image | Window, height: int) -> Iterator[tuple[int, int]]:
     """The first row and the row after the last of each strip of the result."""
-    rows = max(1, STRIP // image.width * height // image.height)
+    rows = max(1, BAND // image.width * height // image.height)
     return ((top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def _strip(
-    image: Image.Image, size: tuple[int, int], rows: tuple[int, int], colours: "Colours"
+    image: Image.Image | Window, size: tuple[int, int], rows: tuple[int, int], colours: "Colours"
 ) -> Image.Image:
     """Rows of the result, the same as if the whole picture had been resized."""
     (width, height), (top, bottom) = size, rows

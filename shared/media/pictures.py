@@ -22,8 +22,8 @@ from shared.settings import PictureSettings
 class PictureInfo:
     """Size in pixels as stored: an EXIF orientation may still swap width and height.
 
-    Decoding takes about `memory` bytes, for a JPEG at a `draft` of its size; `param` names where in the
-    request the picture stood.
+    Decoding takes about `memory` bytes for `most` pixels, for a JPEG at a `draft` of its size; `param` names
+    where in the request the picture stood.
     """
 
     format: PictureFormat
@@ -31,6 +31,7 @@ class PictureInfo:
     height: int
     memory: int = field(default=0, compare=False)
     draft: int = field(default=1, compare=False)
+    most: int = field(default=0, compare=False)
     param: str | None = field(default=None, compare=False)
 
     @property
@@ -62,12 +63,12 @@ def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureI
     try:
         header = header_of(kind, data)
         check_pixels(kind, header, limits)
-        draft, memory = decoding_memory(kind, header, limits)
+        draft, most, memory = decoding_memory(kind, header, limits, len(data))
     except MalformedError as error:
         raise PICTURE.invalid(str(error), param) from None
     except IndexError:
         raise PICTURE.invalid("it is cut short", param) from None
-    return PictureInfo(kind, header.width, header.height, memory, draft, param)
+    return PictureInfo(kind, header.width, header.height, memory, draft, most, param)
 
 
 def rooms(sizes: Sequence[Size], shown: Sequence[Look], limits: PictureSettings) -> list[Room]:
@@ -105,6 +106,7 @@ def decoding(
     draft = room.fitted(info.size) if thumbnail else (info.width // info.draft, info.height // info.draft)
     return {
         **room._asdict(),
+        "pixels": min(room.pixels, info.most),
         "format": info.format,
         "size": info.size,
         "draft": draft if thumbnail or info.draft > 1 else None,

@@ -308,9 +308,9 @@ class PictureSettings(Group):
         description="Processor time for decoding one picture.",
     )
     decode_memory_mb: int = Field(
-        1200,
+        400,
         ge=64,
-        description="Memory of a decoding process. A pixel takes 22 bytes in WebP, AVIF and HEIC, otherwise 8.",
+        description="Memory of a decoding process. Of pictures that take more than 100 MB, a machine (or container) decodes two at a time.",
     )
 
 

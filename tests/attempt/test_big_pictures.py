@@ -1,20 +1,28 @@
 """A few kilobytes that would become gigabytes once a model's image processor squares them."""
 
+import fcntl
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image, ImageChops
 
+from shared.errors import CallerError
+from shared.media.machine_memory import AT_ONCE
 from shared.request import Request
 from shared.settings import PictureSettings
 from tests.support import pictures as make
@@ -109,13 +117,110 @@ def test_a_large_picture_reaches_the_model_as_it_is(
         assert decoded(decoder, file).tobytes() == own.convert("RGB").tobytes()
 
 
+def tiled(image: Image.Image, side: int) -> bytes:
+    places = product(range(0, image.height, side), range(0, image.width, side))
+    parts = [image.crop((left, top, left + side, top + side)).tobytes() for top, left in places]
+    return make.tiff(image.size, (side, side), [zlib.compress(part) for part in parts])
+
+
+def in_16_bits(image: Image.Image) -> bytes:
+    """Each row but the first is coded as the difference to the one above, which low bytes carry into."""
+    samples = np.asarray(image)
+    wide = np.stack([samples, 255 - samples], axis=-1).reshape(image.height, -1)
+    changes = np.diff(wide, axis=0, prepend=np.zeros((1, wide.shape[1]), np.uint8))
+    return make.png(image.size, np.insert(changes, 0, 2, axis=1).tobytes(), depth=16)
+
+
+ENCODINGS: dict[str, Callable[[Image.Image], bytes]] = {
+    "grey PNG": lambda image: make.encoded(image.convert("L"), "PNG"),
+    "PNG": lambda image: make.encoded(image, "PNG"),
+    "PNG with alpha": lambda image: make.encoded(image.convert("RGBA"), "PNG"),
+    "grey PNG with alpha": lambda image: make.encoded(image.convert("LA"), "PNG"),
+    "16-bit PNG": in_16_bits,
+    "icon": lambda image: make.icon_of(make.encoded(image, "PNG")),
+    "TIFF of strips": lambda image: make.encoded(image, "TIFF", compression="tiff_lzw"),
+    "TIFF of tiles": lambda image: tiled(image, 64),
+}
+
+
 @pytest.mark.parametrize("size", [(5000, 3001), (900, 4500)])
-def test_a_picture_shrunk_in_strips_shows_no_seams(shrinking: PictureDecoder, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+def test_a_picture_shrunk_in_strips_shows_no_seams(
+    shrinking: PictureDecoder, size: tuple[int, int], encode: Callable[[Image.Image], bytes]
+) -> None:
     # So mild that no step between is cut at black or white, where the order of steps would show.
-    noise = Image.effect_noise(size, 20)
-    seen = decoded(shrinking, make.encoded(noise, "PNG"))
-    whole = noise.resize(seen.size, Image.Resampling.BICUBIC).convert("RGB")
+    noise = Image.effect_noise(size, 20).convert("RGB")
+    seen = decoded(shrinking, encode(noise))
+    whole = noise.resize(seen.size, Image.Resampling.BICUBIC)
     assert max(ImageChops.difference(seen, whole).tobytes()) <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_large_picture_stands_upright(shrinking: PictureDecoder, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = make.encoded(Image.linear_gradient("L").resize((5000, 1000)).convert("RGB"), kind, exif=exif)
+    seen = decoded(shrinking, file)
+    assert (seen.size, seen.original) == ((819, SIDE), (1000, 5000))
+    # What was below is now on the left.
+    assert seen.crop((0, 0, 9, 9)).getextrema()[0][0] > seen.crop((810, 0, 819, 9)).getextrema()[0][1]
+
+
+@pytest.mark.parametrize(("kept", "is_seen"), [(0.999, True), (0.9, False)])
+def test_a_large_picture_cut_short_is_seen_if_its_rows_are_there(
+    shrinking: PictureDecoder, kept: float, is_seen: bool
+) -> None:
+    file = make.encoded(Image.effect_noise((5000, 800), 60).convert("RGB"), "PNG")
+    with nullcontext() if is_seen else pytest.raises(CallerError, match="cut short"):
+        assert decoded(shrinking, file[: int(len(file) * kept)]).size == (SIDE, 655)
+
+
+STRIP = zlib.compress(bytes(10_000 * 100 * 3))
+LARGE: dict[str, Callable[[], bytes]] = {
+    "RGB": lambda: make.large_png(10_000),
+    "RGBA, 169 megapixels": lambda: make.large_png(13_000, colour=make.RGBA),
+    "16-bit RGB": lambda: make.large_png(10_000, depth=16),
+    "16-bit grey, 169 megapixels": lambda: make.large_png(13_000, depth=16, colour=make.GREY),
+    "palette, 169 megapixels": lambda: make.large_png(13_000, colour=make.PALETTE),
+    "icon": lambda: make.icon_of(make.large_png(10_000)),
+    "GIF, 169 megapixels": lambda: make.picture("GIF", (13_000, 13_000), "L"),
+    "TIFF": lambda: make.tiff((10_000, 10_000), (10_000, 100), [STRIP]),
+    "photo of 50 megapixels": lambda: make.picture("JPEG", (8192, 6144), progressive=True),
+    "screenshot": lambda: make.picture("PNG", (1200, 60_000)),
+    "lossy WebP of 24 megapixels": lambda: make.picture("WEBP", (6000, 4000), method=0),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("encode", LARGE.values(), ids=LARGE)
+def test_a_large_picture_takes_at_most_400_mb(encode: Callable[[], bytes]) -> None:
+    decoder, others = PictureDecoder(PictureSettings(decode_limit_s=60)), psutil.Process().children()
+    try:
+        seen = decoded(decoder, encode())
+        (child,) = (p for p in psutil.Process().children() if p not in others)
+        peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{child.pid}/status").read_text())
+    finally:
+        decoder.close()
+    assert peak_kb is not None
+    assert int(peak_kb[1]) < 400 * 1024
+    assert max(seen.size) > 5000
+
+
+def test_a_small_picture_does_not_wait_behind_another_process_s_large_ones(
+    decoder: PictureDecoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.media.machine_memory.gettempdir", lambda: tmp_path)
+    large = make.picture("PNG", (5000, 4000))
+    assert decoded(decoder, large).size == (5000, 4000)
+    (folder,) = tmp_path.iterdir()
+    with ThreadPoolExecutor(1) as threads, ExitStack() as held:
+        for number in range(AT_ONCE):
+            fcntl.flock(held.enter_context((folder / str(number)).open("a")), fcntl.LOCK_EX)
+        waiting = threads.submit(decoded, decoder, large)
+        assert decoded(decoder, make.picture()).size == (8, 6)
+        assert not waiting.done()
+        held.close()
+        assert waiting.result(PATIENCE_S).size == (5000, 4000)
 
 
 def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decoder: PictureDecoder) -> None:

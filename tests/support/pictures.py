@@ -8,15 +8,17 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from typing import Any
 
 from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from worker.engines.base import PackedPicture
 from worker.fair_semaphore import Waiter
 from worker.media.picture_decoder import PictureDecoder
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE, PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
 
@@ -64,6 +66,36 @@ def png(
     header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
     body = png_chunk(b"IHDR", header) + b"".join(extra) + png_chunk(b"IDAT", zlib.compress(rows, 9))
     return PNG_SIGNATURE + body + png_chunk(b"IEND", b"")
+
+
+def large_png(side: int, *, depth: int = 8, colour: int = RGB, interlaced: bool = False) -> bytes:
+    """A plain square of a few hundred kilobytes at most; without pixels if it is interlaced."""
+    header, packer = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, interlaced), zlib.compressobj()
+    line = bytes(1) + b"\x01" * (side * depth * {GREY: 1, PALETTE: 1, RGB: 3, RGBA: 4}[colour] // 8)
+    rows = b"".join(packer.compress(line) for _ in range(0 if interlaced else side)) + packer.flush()
+    palette = png_chunk(b"PLTE", bytes(range(6))) if colour == PALETTE else b""
+    return PNG_SIGNATURE + png_chunk(b"IHDR", header) + palette + png_chunk(b"IDAT", rows) + PNG_END
+
+
+def icon_of(png: bytes) -> bytes:
+    """An ICO that says of its PNG that it has 256 x 256 pixels."""
+    return struct.pack("<3H4B2H2I", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22) + png
+
+
+def tiff(size: tuple[int, int], part: tuple[int, int], parts: list[bytes], bits: int = 8) -> bytes:
+    """A TIFF in RGB of packed strips, or if they are narrower than it, tiles. A single one stands for all."""
+    across, down = (-(-whole // own) for whole, own in zip(size, part, strict=True))
+    tags, file = ImageFileDirectory_v2(), io.BytesIO()
+    tags[256], tags[257], tags[258], tags[259], tags[262], tags[277] = *size, (bits,) * 3, 8, 2, 3
+    places, sizes = (324, 325) if part[0] < size[0] else (273, 279)
+    tags.update({322: part[0], 323: part[1]} if places == 324 else {278: part[1]})
+    lengths = [len(packed) for packed in parts]
+    tags[sizes] = tags[places] = tuple(lengths * (across * down // len(parts)))
+    begin = tags.save(io.BytesIO()) if places == 324 else 0
+    starts = list(accumulate(lengths[:-1], initial=begin))
+    tags[places] = tuple(starts * (across * down // len(parts)))
+    tags.save(file)
+    return file.getvalue() + b"".join(parts)
 
 
 def jpeg_segment(marker: int, body: bytes) -> bytes:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from shared.blobs import digest
-from shared.media import pictures
+from shared.media import machine_memory, pictures
 from shared.media.decoder_process import DecoderPool
+from shared.media.decompression_bombs import SHOWN_BYTES
 from shared.media.pictures import PICTURE, PictureInfo, decoding, inspect
 from shared.metrics.decoder_counters import DECODE
 from shared.request import Image
@@ -30,7 +31,7 @@ class PictureDecoder:
         self._limits = limits
         self._pool = DecoderPool(PICTURE, "shared.media.decode_picture", limits, places)
         self.close = self._pool.close
-        self._memory = FairSemaphore(limits.decode_memory_mb * 2**20)
+        self._memory = FairSemaphore(machine_memory.AT_ONCE * limits.decode_memory_mb * 2**20)
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
 
     @contextmanager
@@ -64,7 +65,13 @@ class PictureDecoder:
     def _decode_one(
         self, waiter: Waiter, info: PictureInfo, request: dict[str, Any], data: bytes
     ) -> PackedPicture:
-        with DURATION.time(), self._memory.reserve(info.memory, waiter):
+        # It may be enlarged.
+        memory = info.memory + SHOWN_BYTES * request["least"]
+        with (
+            DURATION.time(),
+            self._memory.reserve(memory, waiter),
+            machine_memory.reserved(memory),
+        ):
             facts, pixels = self._pool.decode(data, info.param, **request)
         (width, height), (across, down) = facts["size"], facts["original"]
         return PackedPicture((width, height), pixels, (across, down))

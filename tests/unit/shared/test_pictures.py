@@ -100,6 +100,15 @@ HOSTILE = {
         grown(FINE, 15_000, 15_000),
         "more than a decoder may have .*DECODE_MEMORY_MB",
     ),
+    "large interlaced png": (make.large_png(10_000, interlaced=True), "more than a decoder may have"),
+    "large tiff of one strip": (
+        make.tiff((10_000, 10_000), (10_000, 10_000), [b""]),
+        "more than a decoder may have .*DECODE_MEMORY_MB",
+    ),
+    "icon larger than it says": (
+        make.icon_of(make.large_png(20_000, interlaced=True)),
+        "MAX_MEGAPIXELS_SENT",
+    ),
     "large webp": (make.webp_lossless_header(9000, 9000), "more than a decoder may have"),
     "damaged webp": (b"RIFF\x20\0\0\0WEBPVP8 " + bytes(32), "damaged"),
     "tiff without sizes": (b"II*\0\x08\0\0\0" + bytes(100), "TIFF header is damaged"),
@@ -127,8 +136,8 @@ def test_no_prefix_of_a_picture_breaks_the_parser(kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "setting", "memory"),
     [
-        (grown(COARSE, 6000, 6000), {}, 360e6),
-        (make.webp_lossless_header(9000, 9000), {"decode_memory_mb": 2000}, 1782e6),
+        (grown(COARSE, 6000, 6000), {}, 288e6),
+        (make.webp_lossless_header(9000, 9000), {"decode_memory_mb": 2000}, 1417.5e6),
     ],
 )
 def test_a_large_photo_is_welcome_where_memory_is_allowed(data: bytes, setting: Any, memory: float) -> None:
@@ -137,7 +146,7 @@ def test_a_large_photo_is_welcome_where_memory_is_allowed(data: bytes, setting: 
 
 def test_a_phone_s_largest_photos_are_decoded_no_larger_than_needed() -> None:
     photos = [grown(make.picture("JPEG"), *size) for size in ((8064, 6048), (12_000, 9000), (16_320, 12_240))]
-    assert [inspect(photo, LIMITS, None).draft for photo in photos] == [1, 1, 2]
+    assert [inspect(photo, LIMITS, None).draft for photo in photos] == [1, 2, 2]
 
 
 def shown(*sizes: tuple[int, int]) -> list[tuple[int, int]]:
