@@ -48,8 +48,9 @@ MAX_PROFILE = 4 * 2**20
 # Threads would count against the limits of time and memory.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
-# Now, so that Pillow imports no format at the first picture, when memory is limited.
-for plugin in ("Bmp", "Cur", "Gif", "Ico", "Jpeg", "Mpo", "Tiff", "WebP"):
+# Now, because at the first picture memory is limited and no module can be read.
+Image.preinit()
+for plugin in ("Cur", "Ico", "Mpo", "Tiff", "WebP"):
     import_module(f"PIL.{plugin}ImagePlugin")
 # Sizes are checked picture by picture.
 Image.MAX_IMAGE_PIXELS = None

@@ -40,7 +40,14 @@ PIPE_BYTES, STDERR_CHARACTERS = 2**16, 500
 # glibc keeps up to so many freed bytes. The system clears each page that it gives: a third of the time that a
 # page of text takes to decode.
 KEPT_BYTES = str(2**25)
-CHILD_ENV = {"MALLOC_MMAP_THRESHOLD_": KEPT_BYTES, "MALLOC_TRIM_THRESHOLD_": KEPT_BYTES}
+CHILD_ENV = {
+    "MALLOC_MMAP_THRESHOLD_": KEPT_BYTES,
+    "MALLOC_TRIM_THRESHOLD_": KEPT_BYTES,
+    # One freed block in a thread's cache would keep all that is freed below it.
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+    # A thread that NumPy starts before the confinement would stay free.
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 class UndecodableError(Exception):

@@ -1,8 +1,9 @@
 """The protocol between a process and the child processes that decode for it, and a child's loop.
 
-Imports nothing of the project.
+Of the project it imports only the confinement.
 """
 
+import encodings
 import json
 import os
 import resource
@@ -15,10 +16,15 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, NamedTuple
 
+from shared.landlock import confine
+
 READY = b"R"
 """What a child sends once it is ready for requests."""
 HEAD = Struct("!IQ")
 """What a request and a reply begin with: the bytes of its facts in JSON, and of what follows them."""
+FONTS = "/etc/fonts /usr/share/fontconfig /usr/share/fonts /usr/share/X11/fonts /usr/local/share/fonts"
+READABLE = (*encodings.__path__, *FONTS.split())
+"""Folders that decoders read when a file comes; an SVG may declare an encoding."""
 DAMAGED = "it could not be decoded: the file is damaged"
 
 Facts = dict[str, Any]
@@ -50,6 +56,7 @@ def serve(answer: Answer, limit_s: float, memory_mb: int) -> None:
     Output on standard error beyond what its pipe holds is lost, because it is not read during a file.
     """
     limit_memory(memory_mb)
+    confine(READABLE)
     os.set_blocking(sys.stderr.fileno(), False)
     with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
         channel.sendall(READY)

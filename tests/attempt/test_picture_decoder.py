@@ -77,6 +77,32 @@ def test_a_drawing_is_seen(decoder: PictureDecoder, shapes: str) -> None:
     assert (picture.size, first_pixel(picture)) == ((40, 20), (200, 30, 60))
 
 
+BOX = '<rect width="40" height="20" fill="#c81e3c"/>'
+ILLUSTRATOR = f"""<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd" [
+<!ENTITY ns_svg "http://www.w3.org/2000/svg"><!ENTITY st0 "fill:#c81e3c;"><!ENTITY box '{BOX}'>]>"""
+UMLAUTS = '<text xml:space="preserve" y="15"> Ü  &lt;</text>'
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        (ILLUSTRATOR + DRAWING.replace("http://www.w3.org/2000/svg", "&ns_svg;").format("&box;"), BOX),
+        (ILLUSTRATOR + DRAWING.format('<g style="&st0;">&box;</g>').replace(' fill="#c81e3c"', ""), BOX),
+        (
+            DRAWING.format(
+                "<style><![CDATA[svg > rect{fill:#c81e3c}]]></style><rect width='40' height='20'/>"
+            ),
+            BOX,
+        ),
+        ('<?xml version="1.0" encoding="windows-1252"?>' + DRAWING.format(UMLAUTS), UMLAUTS),
+    ],
+    ids=["namespace", "style", "CDATA", "encoding"],
+)
+def test_a_drawing_is_seen_as_its_program_wrote_it(decoder: PictureDecoder, written: str, plain: str) -> None:
+    assert decoded(decoder, written.encode("cp1252")) == decoded(decoder, DRAWING.format(plain).encode())
+
+
+SHOWN = """<!ENTITY a '<image href="{0}" width="40" height="20"/>'>"""
 ENTITIES = "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in pairwise("abcdefghij"))
 
 
@@ -88,8 +114,14 @@ ENTITIES = "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in pairwise("abcd
         (DRAWING.format('<image href="http://127.0.0.1/a.png"/>'), "shows another file"),
         (DRAWING.format('<a:feImage xmlns:a="b" a:href=" {0}"/>'), "shows another file"),
         ('<!DOCTYPE svg [<!ENTITY a "{0}">]>' + DRAWING.format('<image href="&a;"/>'), "shows another file"),
-        (f'<!DOCTYPE svg [<!ENTITY a "a">{ENTITIES}]>' + DRAWING.format("<g>&j;</g>"), "damaged"),
-        ('<!DOCTYPE svg [<!ENTITY a SYSTEM "{0}">]>' + DRAWING.format("<g>&a;</g>"), "damaged"),
+        (f'<!DOCTYPE svg [<!ENTITY a "a">{ENTITIES}]>' + DRAWING.format("<g>&j;</g>"), "too much text"),
+        (
+            '<!DOCTYPE svg [<!ENTITY a SYSTEM "{0}">]>' + DRAWING.format("<g>&a;</g>"),
+            "entity of another file",
+        ),
+        (f'<!DOCTYPE svg [<!ENTITY a SYSTEM "b">{SHOWN}]>' + DRAWING.format("&a;"), "entity of another file"),
+        (f"<!DOCTYPE svg [{SHOWN.replace(' a', ' % a')}]>" + DRAWING.format("&a;"), "a parameter entity"),
+        ('<!DOCTYPE svg SYSTEM "{0}">' + DRAWING.format("<g>&a;</g>"), "entity of another file"),
         (DRAWING.format("<g>" * 200 + "<rect/>" + "</g>" * 200), "nested too deeply"),
         (DRAWING.format("<foreignObject><p>A label</p></foreignObject>"), "has HTML in it"),
         (DRAWING.format("<rect/>")[:-9], "cut short or damaged"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -61,6 +62,17 @@ async def test_a_thumbnail_is_upright_opaque_and_says_nothing_of_its_camera(depl
 
     assert (turned.size, len(turned.getexif())) == ((20, 40), 0)
     assert (clear.size, clear.mode) == ((4, 4), "RGB"), "no larger than the picture"
+
+
+async def test_a_thumbnail_shows_no_file_of_the_service(deployment: Deployment, tmp_path: Path) -> None:
+    """Where an entity is declared twice, one parser takes the first declaration and another the second."""
+    (tmp_path / "secret.png").write_bytes(picture("PNG", (40, 20)))
+    shown = f"""<!ENTITY a '<image href="{tmp_path}/secret.png" width="40" height="20"/>'>"""
+    drawing = f"""<!DOCTYPE svg [<!ENTITY a SYSTEM "b">{shown}]>
+        <svg xmlns="http://www.w3.org/2000/svg" width="40" height="20">&a;</svg>"""
+    async with client_of(deployment.app) as client:
+        reply = await client.get(await asked(client, drawing.encode()), params={"side": 64})
+    assert (reply.status_code, code_of(reply)) == (400, "invalid_image")
 
 
 async def test_many_who_ask_at_once_share_one_thumbnail(deployment: Deployment) -> None:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import av
+import av.subtitles.stream  # Now: it is imported where a file is opened, when no module can be read any more.
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
