@@ -120,7 +120,8 @@ def _without_end(request: Facts, data: bytes, room: Room) -> tuple[Image.Image, 
 
 
 def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None) -> tuple[Image.Image, Size]:
-    with opened(request["format"], data) as image:
+    kind = request["format"]
+    with opened(kind, data) as image:
         if image.width * image.height > request["most"]:
             raise UnusableError(f"it has {image.width} x {image.height} pixels, too many")
         size = image.size
