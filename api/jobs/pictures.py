@@ -39,7 +39,6 @@ class JobPictures:
         self._store = store
         self._blobs = blobs
         self._storing = FileWriter(store, blobs)
-        self._limits = limits
         self._pool = DecoderPool(PICTURE, "shared.media.decode_picture", limits, AT_ONCE)
         # Else those that wait would take all threads of the process.
         self._places = asyncio.Semaphore(AT_ONCE)
@@ -116,7 +115,7 @@ class JobPictures:
                 raise _result_expired() from None
 
     def _decode(self, info: PictureInfo, side: int, data: bytes) -> bytes:
-        request = decoding(info, Room(side, side**2), self._limits, thumbnail=True)
+        request = decoding(info, Room(side, side**2), thumbnail=True)
         with machine_memory.reserved(info.memory):
             return bytes(self._pool.decode(data, None, **request).data)
 

@@ -123,7 +123,7 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
     kind = request["format"]
     with opened(kind, data) as image:
         if image.width * image.height > request["most"]:
-            raise UnusableError(f"it has {image.width} x {image.height} pixels, too many")
+            raise UnusableError(f"it has {image.width} x {image.height} pixels, more than its header says")
         size = image.size
         if request["draft"]:
             # A JPEG at a fraction of its size, for less time and memory and other pixels.
@@ -140,8 +140,11 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         if not request["draft"]:
             # Only now is a TIFF upright.
             size = image.size
-        loaded = max(image.width * image.height, room.least)
-        target = room._replace(pixels=min(room.pixels, loaded)).fitted(size)
+        # No larger than what was announced, for which there is room; one more may be rounding.
+        announced = request["size"]
+        loaded = max(min(image.width * image.height, math.prod(announced)), room.least)
+        side = min(room.side, max(room.fitted(announced)) + 1)
+        target = Room(side, min(room.pixels, loaded), room.least).fitted(size)
         picture = to_rgb(source, target, request["background"])
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}

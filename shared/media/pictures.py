@@ -17,6 +17,9 @@ from shared.media.sizes import Room, Size, room_for
 from shared.request import Image, Look
 from shared.settings import PictureSettings
 
+UNANNOUNCED = 2**22
+"""Pixels that a picture may have whatever its header says: a GIF may be larger than its screen."""
+
 
 @dataclass(frozen=True)
 class PictureInfo:
@@ -100,7 +103,7 @@ def room(sizes: Sequence[Size], limits: PictureSettings) -> Room:
 
 
 def decoding(
-    info: PictureInfo, room: Room, limits: PictureSettings, *, thumbnail: bool = False, background: str = ""
+    info: PictureInfo, room: Room, *, thumbnail: bool = False, background: str = ""
 ) -> dict[str, Any]:
     """What `decode_picture` is asked."""
     draft = room.fitted(info.size) if thumbnail else (info.width // info.draft, info.height // info.draft)
@@ -110,7 +113,7 @@ def decoding(
         "format": info.format,
         "size": info.size,
         "draft": draft if thumbnail or info.draft > 1 else None,
-        "most": limits.max_megapixels_sent * 1e6,
+        "most": max(math.prod(info.size), math.prod(room.fitted(info.size)), UNANNOUNCED),
         "thumbnail": thumbnail,
         "background": background or "white",
     }

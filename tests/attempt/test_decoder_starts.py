@@ -61,7 +61,7 @@ def pool() -> Iterator[DecoderPool]:
 
 
 def pixels_of(pool: DecoderPool, data: bytes) -> bytearray:
-    return pool.decode(data, None, **decoding(inspect(data, LIMITS, None), Room(4000, 1e8), LIMITS)).data
+    return pool.decode(data, None, **decoding(inspect(data, LIMITS, None), Room(4000, 1e8))).data
 
 
 @contextmanager

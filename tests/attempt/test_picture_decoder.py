@@ -135,6 +135,23 @@ def test_a_drawing_shows_nothing_of_this_machine_and_unfolds_to_no_bomb(
         decoded(decoder, drawing.replace("{0}", str(tmp_path / "secret.png")).encode())
 
 
+def liars(size: tuple[int, int]) -> dict[str, bytes]:
+    """Pictures whose first header says that they have 10 x 10 pixels."""
+    png, gif = make.picture("PNG", size), make.picture("GIF", size, "L")
+    return {
+        "PNG with two headers": make.picture("PNG", (10, 10))[:33] + png[8:],
+        "GIF beyond its screen": gif[:6] + struct.pack("<2H", 10, 10) + gif[10:],
+    }
+
+
+@pytest.mark.parametrize("kind", liars((1, 1)))
+def test_a_picture_takes_no_more_room_than_its_header_says(decoder: PictureDecoder, kind: str) -> None:
+    assert decoded(decoder, liars((400, 400))[kind]).size == (10, 10)
+    assert decoded(decoder, liars((1000, 100))[kind]).width <= 11
+    with pytest.raises(CallerError, match="more than its header says"):
+        decoded(decoder, liars((3000, 3000))[kind])
+
+
 NOISE = Image.effect_noise((64, 64), 60).convert("RGB")
 
 

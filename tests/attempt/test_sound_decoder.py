@@ -96,6 +96,7 @@ def test_the_channels_are_mixed(decoder: SoundDecoder) -> None:
 UNUSABLE = {
     "an unknown kind": (b"OggS" + bytes(60), "not a WAV, FLAC or MP3"),
     "no MP3": (b"ID3" + bytes(300), "could not be decoded"),
+    "another kind after a tag": (make.tag(128) + make.sound("AIFF"), "not a WAV, FLAC or MP3"),
     "a FLAC of nothing": (make.flac_head(), "cut short"),
     "a FLAC that is cut short": (make.sound("FLAC", 3.0)[:20_000], "could not be decoded"),
     "a FLAC of an unknown length": (make.flac_head(frames=0), "how long it is"),

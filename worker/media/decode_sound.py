@@ -17,6 +17,7 @@ BLOCK = 2**14
 LOUDEST = 2.0**31
 # An MP3 without a header of its encoder is as long as its first frame makes it seem, about.
 SLACK, SLACK_S = 0.01, 0.2
+FORMATS = ("WAV", "WAVEX", "FLAC", "MP3")
 MP3_STARTS = (b"ID3", b"\xff\xe2", b"\xff\xe3", b"\xff\xf2", b"\xff\xf3", b"\xff\xfa", b"\xff\xfb")
 
 
@@ -40,6 +41,9 @@ def decode(data: bytes, rate: int, max_s: float) -> Samples:
     """Mono samples at a `rate`. Raises UnusableError, and whatever the decoder raises."""
     source, frames = io.BytesIO(data), 0
     with SoundStream(source) as file:
+        # What follows an ID3 tag may be of any kind that the library knows.
+        if file.format not in FORMATS:
+            raise UnusableError("it is not a WAV, FLAC or MP3")
         resampler = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
         parts: list[Samples] = []
         for block in file.blocks():

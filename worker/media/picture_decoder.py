@@ -58,7 +58,7 @@ class PictureDecoder:
                 # One that comes several times, as in a conversation, is decoded once.
                 names.append((digest(data) if len(infos) > 1 else "", room, look.background))
                 if names[-1] not in decoded:
-                    request = decoding(info, room, self._limits, background=look.background or "")
+                    request = decoding(info, room, background=look.background or "")
                     decoded[names[-1]] = self._decode_one(waiter, info, request, data)
             yield [decoded[name] for name in names]
 
