@@ -48,7 +48,7 @@ REFUSED_S = 60.0
 MEASURED_AFTER_S = 2.0
 """In main memory: after its model a worker loads Celery's consumer, half of what a small one takes."""
 LAST_CALLS_S = 5.0
-"""How long a stop waits for a store or a fork server that hangs, before its workers end and after that."""
+"""How long a stop waits for a look or a call of the store that hangs."""
 UNLOAD_S = 1.0
 """Taken for what the first unloading of a model takes."""
 
@@ -390,8 +390,8 @@ class Node:
 
     async def _retract(self, model: Model, worker: str, facts: dict[str, str]) -> None:
         call = beat(self.plan.settings, worker=worker, lane=model.lane, state="gone", facts=facts)
-        with suppress(Unavailable):
-            await self._stored(call)
+        with suppress(Unavailable, TimeoutError):
+            await asyncio.wait_for(self._stored(call), LAST_CALLS_S)
 
     def _unload(self, model: Model, device: str, reason: str) -> None:
         """Of its workers there one."""
