@@ -321,7 +321,7 @@ class LongList:
         for _ in range(self.jobs):
             self._page.evaluate(BOTTOM)
             self._page.evaluate("new Promise(requestAnimationFrame)")
-            if not self._page.locator("#jobs-note").text_content():
+            if not self._page.locator("#older-batches").text_content():
                 break
         expect(self._page.locator("#job-list")).to_have_css("height", f"{66 * self.jobs}px")
 
