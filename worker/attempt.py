@@ -194,13 +194,16 @@ def _prepare(context: AttemptContext, request: Request, claim: Claim, waiter: Wa
     if not request.media:
         with traces.span("prepare"):
             return context.engine.prepare(request, (), scope)
-    with context.preparing.reserve(1, waiter), ExitStack() as stack:
+    with ExitStack() as stack:
         with traces.span("fetch"):
             pictures, sounds, videos = (
                 BlobReader(context.blobs, [part.digest or "" for part in parts])
                 for parts in (request.images, request.sounds, request.videos)
             )
-        with traces.span("decode"):
+        # Large pictures wait for other processes, so they wait before they hold anything of this one.
+        large = context.picture_decoder.place(pictures, waiter, request.shown)
+        with traces.span("decode"), large:
+            stack.enter_context(context.preparing.reserve(1, waiter))
             samples = context.sound_decoder.decode(sounds, context.engine.facts.sampling_rate)
             images = stack.enter_context(context.picture_decoder.decode(pictures, waiter, request.shown))
             sample = partial(context.engine.sample, request.parameters)

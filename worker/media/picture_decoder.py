@@ -4,6 +4,7 @@ The memory of all children together is bounded, and so are the pixels that this 
 bomb is refused before, by its header: `shared/media/decompression_bombs.py` (`check_pixels`).
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +32,22 @@ class PictureDecoder:
         self._limits = limits
         self._pool = DecoderPool(PICTURE, "shared.media.decode_picture", limits, places)
         self.close = self._pool.close
-        self._memory = FairSemaphore(machine_memory.AT_ONCE * limits.decode_memory_mb * 2**20)
+        self._large = FairSemaphore(machine_memory.AT_ONCE)
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
+
+    @contextmanager
+    def place(self, files: Files, waiter: Waiter, shown: Sequence[Image] = ()) -> Iterator[None]:
+        """Hold a place of this machine for decoding a request's pictures if they take much memory.
+
+        Raises CallerError as `decode`.
+        """
+        grown = max((look.min_pixels or 0 for look in shown), default=0) * SHOWN_BYTES
+        memory = max((info.memory for info in self._infos(files)), default=0) + grown
+        with self._large.reserve(memory > machine_memory.LARGE, waiter):
+            began = time.monotonic()
+            with machine_memory.reserved(memory):
+                waiter.waited_s += time.monotonic() - began
+                yield
 
     @contextmanager
     def decode(
@@ -44,7 +59,7 @@ class PictureDecoder:
         Waits while others hold too much. Raises CallerError (`invalid_image`, `payload_too_large`) naming
         the picture by its place.
         """
-        infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
+        infos = self._infos(files)
         PICTURE.check_count([info.param for info in infos], self._limits)
         sizes = [info.size for info in infos]
         looks = shown or [Image()] * len(infos)
@@ -59,19 +74,14 @@ class PictureDecoder:
                 names.append((digest(data) if len(infos) > 1 else "", room, look.background))
                 if names[-1] not in decoded:
                     request = decoding(info, room, background=look.background or "")
-                    decoded[names[-1]] = self._decode_one(waiter, info, request, data)
+                    decoded[names[-1]] = self._decode_one(info, request, data)
             yield [decoded[name] for name in names]
 
-    def _decode_one(
-        self, waiter: Waiter, info: PictureInfo, request: dict[str, Any], data: bytes
-    ) -> PackedPicture:
-        # It may be enlarged.
-        memory = info.memory + SHOWN_BYTES * request["least"]
-        with (
-            DURATION.time(),
-            self._memory.reserve(memory, waiter),
-            machine_memory.reserved(memory),
-        ):
+    def _infos(self, files: Files) -> list[PictureInfo]:
+        return [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
+
+    def _decode_one(self, info: PictureInfo, request: dict[str, Any], data: bytes) -> PackedPicture:
+        with DURATION.time():
             facts, pixels = self._pool.decode(data, info.param, **request)
         (width, height), (across, down) = facts["size"], facts["original"]
         return PackedPicture((width, height), pixels, (across, down))
