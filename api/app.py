@@ -126,7 +126,6 @@ def _include_routes(app: FastAPI) -> None:
         hf.info_router,
         models.router,
         health.router,
-        admin.router,
         admin.models_router,
         admin.keys_router,
         webhooks.router,

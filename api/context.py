@@ -11,7 +11,6 @@ from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission
 from api.auth.api_keys import ApiKeys
-from api.auth.audit_log import AdminActions
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.files import Files, FileWriter
@@ -69,7 +68,6 @@ class ProcessContext:
     waiting: Waiting
     disconnects: Disconnects
     api_keys: ApiKeys
-    admin_actions: AdminActions
     headroom: Headroom
     endpoints: Endpoints
     files: Files
@@ -133,7 +131,6 @@ async def open_context(settings: Settings) -> ProcessContext:
         waiting=Waiting(settings, store, wakeups),
         disconnects=Disconnects(jobs, settings.api.leave_grace_s),
         api_keys=ApiKeys(settings.api, store),
-        admin_actions=AdminActions(store),
         headroom=headroom,
         endpoints=Endpoints(settings, store, headroom),
         files=files,

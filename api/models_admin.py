@@ -4,7 +4,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from api.auth.audit_log import AdminActions
+from api.auth.operator_log import log_action
 from shared.api_keys import Operator
 from shared.errors import CallerError, Unavailable
 from shared.models import Model, Models
@@ -23,7 +23,6 @@ class LiveModels:
     def __init__(self, models: Models, store: AsyncStore) -> None:
         self._registry = Registry(models)
         self._store = store
-        self._admin_actions = AdminActions(store)
         self._polling: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -43,28 +42,30 @@ class LiveModels:
         row = None if self._registry.has_row(model) else model.model_dump_json(exclude_defaults=True)
         if not self._registry.agrees(model):
             raise CallerError("model_exists", "A model is known by this id, or one much like it.", param="id")
-        outcome = await self._admin_actions.do(
-            operator, "model.add", model.id, transitions.add(model.lane, row)
-        )
+        outcome = await self._store.run(transitions.add(model.lane, row))
         if outcome == "conflict":
             raise CallerError("model_exists", "The model is served with another row.", param="id")
+        log_action(operator, "model.add", model.id)
         await self._refresh()
         return outcome == "added"
 
     async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
         """Start none of a model's jobs, or resume and take new ones. Raises CallerError, Unavailable."""
         model, action = self._registry.models.resolve(name), "model.pause" if paused else "model.resume"
-        await self._admin_actions.do(operator, action, model.id, transitions.pause(model.lane, paused=paused))
+        await self._store.run(transitions.pause(model.lane, paused=paused, operator=operator.name))
+        log_action(operator, action, model.id)
 
     async def drain(self, operator: Operator, name: str) -> None:
         """Take no new jobs for a model. Raises CallerError, Unavailable."""
         model = self._registry.models.resolve(name)
-        await self._admin_actions.do(operator, "model.drain", model.id, transitions.drain(model.lane))
+        await self._store.run(transitions.drain(model.lane, operator=operator.name))
+        log_action(operator, "model.drain", model.id)
 
     async def remove(self, operator: Operator, name: str) -> None:
         """Stop serving a model; harmless if repeated. Raises CallerError, Unavailable."""
         model = self._registry.all.resolve(name)
-        await self._admin_actions.do(operator, "model.remove", model.id, transitions.remove(model.lane))
+        await self._store.run(transitions.remove(model.lane, operator=operator.name))
+        log_action(operator, "model.remove", model.id)
         await self._refresh()
 
     async def _refresh(self) -> None:

@@ -25,7 +25,7 @@ COMMANDS = {
     "models": ("models", "list, add, pause, drain and remove models"),
     "keys": ("keys", "manage API keys"),
     "webhooks": ("webhooks", "manage webhooks and their deliveries"),
-    "store": ("store", "export and import records, adopt their pictures"),
+    "store": ("store", "give stored pictures to another record store"),
     "doctor": ("doctor.command", "diagnose this installation"),
     "api": ("process_commands", "run an API process"),
     "node": ("process_commands", "serve models on this machine's devices"),
@@ -47,7 +47,6 @@ examples:
   sightline models pause sightline/tiny            start none of a model's jobs for a while
   sightline keys create --name "Example Ltd"       create a customer's key; prints it once
   sightline webhooks create https://shop.example/  call a URL whenever a job or batch ends
-  sightline store export jobs.jsonl                write what the record store holds to a file
   sightline doctor                                 diagnose this installation
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_* environment variables, listed

@@ -3,7 +3,7 @@
 import hmac
 import time
 
-from api.auth.audit_log import AdminActions
+from api.auth.operator_log import log_action
 from api.auth.wrong_keys import GuessLimit
 from shared.api_keys import SCOPES, SECRET, ApiKey, Operator, digest_of, new_secret
 from shared.errors import CallerError
@@ -32,7 +32,6 @@ class ApiKeys:
 
     def __init__(self, settings: ApiSettings, store: AsyncStore) -> None:
         self._store = store
-        self._admin_actions = AdminActions(store)
         self._admin = None if settings.admin_key is None else digest_of(settings.admin_key.get_secret_value())
         self._known: dict[str, tuple[float, Use | None]] = {}
         self._good: dict[str, float] = {}
@@ -43,9 +42,8 @@ class ApiKeys:
         """Whether keys are asked for at all."""
         return self._admin is not None
 
-    async def use(self, secret: str, address: str, *, reads: int | None = None) -> Use:
-        """One request with this secret, from this address; one that only reads is counted apart, and there
-        may be `reads` times as many.
+    async def use(self, secret: str, address: str, *, reads: bool = False) -> Use:
+        """Look up the key of a request with this secret, and count the request unless it only `reads`.
 
         A key with a quota is counted in the store each time; others are looked up once in FRESH_S. A caller
         who shares an address with somebody guessing is still served with a key that was good lately, or with
@@ -58,14 +56,14 @@ class ApiKeys:
             return Use(ADMIN)
         if time.monotonic() - self._good.get(digest, -GOOD_S) >= GOOD_S:
             self._guesses.check(address)
-        key = await self._cached_key(digest, reads) if SECRET.fullmatch(secret) else None
+        key = await self._cached_key(digest, reads=reads) if SECRET.fullmatch(secret) else None
         if key is None:
             self._guesses.wrong(address)
             raise CallerError("invalid_api_key", "This API key is wrong, revoked or expired.")
         self._good[digest] = time.monotonic()
         return key
 
-    async def _cached_key(self, digest: str, reads: int | None) -> Use | None:
+    async def _cached_key(self, digest: str, *, reads: bool) -> Use | None:
         at, key = self._known.get(digest, (-FRESH_S, None))
         if time.monotonic() - at < FRESH_S:
             return key
@@ -80,20 +78,24 @@ class ApiKeys:
         """The key and its secret, which is never shown again. Raises CallerError `keys_off`."""
         self._check_on()
         secret = new_secret()
-        call = api_keys.create(key, digest_of(secret))
-        return await self._admin_actions.do(operator, "key.create", key.id, call), secret
+        created = await self._store.run(api_keys.create(key, digest_of(secret)))
+        log_action(operator, "key.create", key.id)
+        return created, secret
 
     async def rotate(self, operator: Operator, id: str, grace_s: int) -> tuple[ApiKey, str]:
         """The key with its new secret. Raises CallerError `key_not_found`, `keys_off`."""
         self._check_on()
         secret = new_secret()
-        call = api_keys.rotate(id, digest_of(secret), grace_s)
-        return _require_key(await self._admin_actions.do(operator, "key.rotate", id, call)), secret
+        key = await self._store.run(api_keys.rotate(id, digest_of(secret), grace_s))
+        log_action(operator, "key.rotate", id, found=key is not None)
+        return _require_key(key), secret
 
     async def revoke(self, operator: Operator, id: str) -> ApiKey:
         """Raises CallerError `key_not_found`, `keys_off`."""
         self._check_on()
-        return _require_key(await self._admin_actions.do(operator, "key.revoke", id, api_keys.revoke(id)))
+        key = await self._store.run(api_keys.revoke(id))
+        log_action(operator, "key.revoke", id, found=key is not None)
+        return _require_key(key)
 
     async def list(self) -> list[ApiKey]:
         """Newest first. Raises CallerError `keys_off`."""

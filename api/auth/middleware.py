@@ -37,8 +37,6 @@ TOLD_PATHS = "/v1/webhooks"
 READING = ("GET", "HEAD")
 FORECAST, FORECAST_BYTES = "/v1/estimate", 2**22
 """Sent while a question is typed. One no larger than the page sends costs little more than a look."""
-READS = 10
-"""So many times as often as it asks a key may read."""
 
 # The Hugging Face page writes `Bearer: X`.
 _BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
@@ -96,9 +94,10 @@ async def _admitted(settings: Settings, api_keys: ApiKeys, scope: Scope, headers
         raise CallerError("invalid_api_key", message)
     client = scope.get("client")
     reads = _reads(scope, headers)
-    use = await api_keys.use(match[1], client[0] if client else "", reads=READS if reads else None)
+    use = await api_keys.use(match[1], client[0] if client else "", reads=reads)
     _check_scope(use, scope)
-    _check_quota(use, scope[reply.KEY], reads=reads)
+    if not reads:
+        _check_quota(use, scope[reply.KEY])
     scope[reply.KEY].reservation.caller = use.key.caller
     return Caller(use.key.caller, use.key.max_queued, use.key.retain_s, use.key)
 
@@ -125,20 +124,20 @@ def _check_scope(use: Use, scope: Scope) -> None:
 
 
 def _reads(scope: Scope, headers: Headers) -> bool:
+    """Return True for a request that a key's quota does not count."""
     if path_of(scope) != FORECAST:
         return scope["method"] in READING
     size = headers.get("content-length", "")
     return size.isdigit() and int(size) <= FORECAST_BYTES
 
 
-def _check_quota(use: Use, answer: reply.Reply, *, reads: bool) -> None:
-    """Its headers are those of draft-ietf-httpapi-ratelimit-headers-10."""
+def _check_quota(use: Use, answer: reply.Reply) -> None:
+    """Write draft-ietf-httpapi-ratelimit-headers-10's headers. Raise Unavailable beyond the quota."""
     quota = use.key.requests_per_minute
     if quota is None:
         return
-    policy, quota = ("reads", READS * quota) if reads else ("requests", quota)
-    answer.headers["ratelimit-policy"] = f'"{policy}";q={quota};w=60'
-    answer.headers["ratelimit"] = f'"{policy}";r={max(use.left, 0)};t={use.reset_s}'
+    answer.headers["ratelimit-policy"] = f'"requests";q={quota};w=60'
+    answer.headers["ratelimit"] = f'"requests";r={max(use.left, 0)};t={use.reset_s}'
     if use.left < 0:
-        message = f"This API key may make {quota} {policy} a minute."
+        message = f"This API key may make {quota} requests a minute besides reads."
         raise Unavailable("rate_limited", message, retry_after=use.reset_s)

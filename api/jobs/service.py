@@ -23,7 +23,7 @@ from shared.store import jobs as transitions
 from shared.store import webhook_deliveries
 from shared.store.headroom import takes_writes
 from shared.store.keys import HOOK, INTAKE
-from shared.store.maintenance import bad_records
+from shared.store.maintenance import bad_records, forget
 from shared.store.metrics import series
 from shared.store.script import AsyncStore
 from shared.store.workers import fleet as fleet_of
@@ -187,6 +187,10 @@ class Jobs:
     async def bad_records(self) -> dict[str, str]:
         """Records that could not be read, with reasons."""
         return await self._store.run(bad_records())
+
+    async def forget_record(self, id: str) -> bool:
+        """Stop listing a record that could not be read. Return False if it was not listed."""
+        return await self._store.run(forget(id))
 
     async def purge(self, caller: str, job_id: str, abandoned: int | None = None) -> None:
         """`abandoned` as in `cancel`. Raises CallerError `job_not_found`."""

@@ -130,7 +130,6 @@ FILE_PAGE = (
     _query("purpose", "Files of this purpose only.", enum=list(get_args(Purpose))),
     _AFTER,
 )
-ADMIN_ACTION_PAGE = (_limit("Acts in a page; more than 100 is 100."), _AFTER)
 BATCH_PAGE = (_limit("Batches in a page; more than 100 is 100."), _AFTER)
 
 

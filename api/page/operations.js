@@ -1,4 +1,4 @@
-// Operations: totals, a chart, a card for each model, the service's parts, and what operators changed.
+// Operations: totals, a chart, a card for each model and the service's parts.
 
 import { action } from "./actions.js";
 import { chart } from "./charts.js";
@@ -13,30 +13,11 @@ import { call } from "./wire.js";
 
 const MINUTES = 15;
 const SERIES_MS = 10_000;
-const ACTS = 6;
-const DID = {
-  "model.pause": "paused",
-  "model.resume": "resumed",
-  "model.drain": "drained",
-  "model.add": "added",
-  "model.remove": "removed",
-  "key.create": "made the key",
-  "key.rotate": "rotated the key",
-  "key.revoke": "revoked the key",
-  "record.forget": "forgot the record",
-};
-
 const series = new Resource(
   "series",
   () => `v1/admin/series?minutes=${MINUTES}`,
   (data) => (state.series = data),
   { every_ms: SERIES_MS },
-);
-const audit = new Resource(
-  "audit",
-  () => `v1/admin/audit?limit=${ACTS}`,
-  (data) => (state.audit = data?.data ?? null),
-  { every_ms: 5000 },
 );
 const health = new Resource(
   "health",
@@ -50,7 +31,7 @@ const memory = new Resource(
   (data) => (state.memory = data?.memory ?? null),
   { every_ms: 10_000 },
 );
-export const resources = [series, audit, health, memory];
+export const resources = [series, health, memory];
 
 export const set_up = () => paints(paint, "operations");
 
@@ -81,7 +62,7 @@ function everything() {
       ),
     state.series && chart(state.series),
     state.fleet.map(card),
-    make("div", { class: "more" }, around(), refusals(), acts()),
+    make("div", { class: "more" }, around(), refusals()),
   ];
 }
 
@@ -326,31 +307,6 @@ function refusals() {
   );
 }
 
-function acts() {
-  const all = state.audit;
-  const list = all?.length > 0 && make("ul", { class: "log-list" }, all.map(act));
-  return make(
-    "section",
-    { class: "card" },
-    make("h2", {}, "Recent changes"),
-    list || make("p", { class: "muted" }, all ? "Nothing yet." : "Reading…"),
-  );
-}
-
-const act = ({ at, action: name, subject, outcome, key }) =>
-  make(
-    "li",
-    {},
-    make("time", {}, ago(at), make("small", {}, clock(at))),
-    make(
-      "span",
-      { dir: "auto" },
-      `${who(key.name)} ${DID[name] ?? name} `,
-      make("b", {}, short(subject)),
-      outcome !== "done" && ` (${outcome.replaceAll("_", " ")})`,
-    ),
-  );
-
 const DONE = { pause: "is paused; what runs finishes", resume: "goes on", drain: "takes no new jobs" };
 
 for (const [name, words] of Object.entries(DONE)) {
@@ -361,8 +317,7 @@ for (const [name, words] of Object.entries(DONE)) {
     } catch (error) {
       toast(`Refused: ${error.message}`);
     }
-    audit.due = 0;
-    await Promise.all([fleet.refresh(), audit.refresh()]);
+    await fleet.refresh();
     changed();
   });
 }

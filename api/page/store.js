@@ -16,7 +16,6 @@ export const state = {
   open_jobs: null, // how many have not ended, whatever the list shows
   series: null,
   chart: { metric: "waiting", minutes: 15 },
-  audit: null,
   memory: null,
   health: null,
   errors: {}, // by the name of what was refused

@@ -1,17 +1,14 @@
 """Routes for operators: what they did, what waits and who works, API keys, models."""
 
-import re
 import time
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from api.admission.headers import integer, page_limit
-from api.auth.audit_log import operator_of
+from api.admission.headers import integer
+from api.auth.operator_log import log_action, operator_of
 from api.context import context_of
-from api.dialects.fields import to_page
 from api.dialects.native.admin import (
-    AdminActionList,
     ApiKey,
     ApiKeyList,
     BadRecordList,
@@ -23,7 +20,6 @@ from api.dialects.native.admin import (
     from_key,
     from_rotation,
     from_row,
-    to_admin_action,
     to_bad_records,
     to_filling,
     to_key,
@@ -33,15 +29,13 @@ from api.dialects.native.admin import (
 from api.dialects.native.models import Fleet, Model, to_couriers, to_model, to_model_fleet
 from api.dialects.native.series import SeriesAnswer, to_series
 from api.openapi import examples
-from api.openapi.document import ADMIN_ACTION_PAGE, MINUTES, describe
+from api.openapi.document import MINUTES, describe
 from api.openapi.responses import answer, body_example, refusals
 from api.routes.health import store_memory
 from api.routes.models import MODEL_ANSWER
 from api.server.route import Json, ServiceRoute, json_body
 from shared import api_keys, ids, models
-from shared.errors import CallerError
 from shared.metrics.series import LONGEST_MIN
-from shared.store.maintenance import forget
 
 KeyCall = Annotated[
     api_keys.ApiKey,
@@ -50,29 +44,6 @@ KeyCall = Annotated[
 RotationCall = Annotated[int, json_body(RotationBody, from_rotation, optional=True)]
 ModelCall = Annotated[models.Model, json_body(ModelBody, from_row)]
 NEW_KEY = answer("The key with its secret.")
-_ACTION_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
-
-router = APIRouter(
-    route_class=ServiceRoute,
-    prefix="/v1/admin",
-    tags=["admin"],
-    responses=refusals("OpenAIError", 503),
-)
-
-
-@router.get(
-    "/audit",
-    summary="What operators did, newest first: the last 10,000 acts.",
-    responses=refusals("OpenAIError", 400) | {200: answer("A page of acts.")},
-    openapi_extra=describe(*ADMIN_ACTION_PAGE),
-)
-async def list_admin_actions(http: Request) -> Json[AdminActionList]:
-    after = http.query_params.get("after")
-    if after is not None and not _ACTION_ID.fullmatch(after):
-        raise CallerError("invalid_request", "`after` is not the id of an act.", param="after")
-    rows, has_more = await context_of(http).admin_actions.list(after, page_limit(http))
-    return Json({**to_page([to_admin_action(row) for row in rows], has_more=has_more)})
-
 
 fleet_router = APIRouter(route_class=ServiceRoute, tags=["admin"], responses=refusals("OpenAIError", 503))
 
@@ -132,7 +103,8 @@ async def list_bad_records(http: Request) -> Json[BadRecordList]:
     responses={204: answer("There is none by this id any more.")},
 )
 async def forget_bad_record(http: Request, id: str) -> Response:
-    await context_of(http).admin_actions.do(operator_of(http), "record.forget", id, forget(id))
+    found = await context_of(http).jobs.forget_record(id)
+    log_action(operator_of(http), "record.forget", id, found=found)
     return Response(status_code=204)
 
 

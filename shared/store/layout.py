@@ -17,13 +17,9 @@ KEY = "sightline"
 FORMER = range(LAYOUT - 1, 1, -1)
 QUESTIONS = (("HGET", KEY, "layout"), ("DBSIZE",), *(("EXISTS", f"sl{number}:lanes") for number in FORMER))
 """About the records' layout, the number of keys, and records of layouts that may have no such hash."""
-EXPORTED = 7
-"""The earliest layout that `sightline store export` reads."""
 EARLIER = (
-    "`sightline store export FILE` saves them, `sightline store import FILE` reads them into an empty "
-    "database or data folder"
+    "let the release that wrote them end its jobs, then delete them, or name an empty database or data folder"
 )
-FORGOTTEN = "no `sightline store export` reads them: delete them, or name an empty database or data folder"
 LATER = "start the release that wrote them"
 RETRY_AFTER_S = 30
 
@@ -36,7 +32,7 @@ class LayoutError(Unavailable, RedisError):
             f"it holds records of layout {layout} (sl{layout}:…, keys in its database: {keys}), "
             f"and this version reads layout {LAYOUT}"
         )
-        self.advice = LATER if layout > LAYOUT else EARLIER if layout >= EXPORTED else FORGOTTEN
+        self.advice = LATER if layout > LAYOUT else EARLIER
         message = f"The record store cannot be used: {self.finding}; {self.advice}."
         super().__init__("store_unavailable", message, retry_after=RETRY_AFTER_S)
 

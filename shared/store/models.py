@@ -40,20 +40,24 @@ def add(lane: str, row: str | None) -> ScriptCall[Literal["added", "unchanged", 
     return ScriptCall("model_add", {"lane": lane, "row": row}, lambda reply: reply)
 
 
-def pause(lane: str, *, paused: bool) -> ScriptCall[str]:
+def pause(lane: str, *, paused: bool, operator: str | None = None) -> ScriptCall[None]:
     """Stop the claiming of a model's work, or let it go on and take new jobs. What runs finishes."""
     marks = {"paused": True} if paused else {"paused": False, "draining": False}
-    return ScriptCall("mark", {"lane": lane, "marks": marks}, str)
+    return _mark(lane, marks, operator)
 
 
-def drain(lane: str) -> ScriptCall[str]:
+def drain(lane: str, *, operator: str | None = None) -> ScriptCall[None]:
     """Take no new jobs; `pause(paused=False)` undoes it."""
-    return ScriptCall("mark", {"lane": lane, "marks": {"draining": True}}, str)
+    return _mark(lane, {"draining": True}, operator)
 
 
-def remove(lane: str) -> ScriptCall[str]:
+def _mark(lane: str, marks: dict[str, bool], operator: str | None) -> ScriptCall[None]:
+    return ScriptCall("mark", {"lane": lane, "marks": marks, "operator": operator}, lambda _: None)
+
+
+def remove(lane: str, *, operator: str | None = None) -> ScriptCall[None]:
     """Take and begin nothing more; what waits ends soon (`sweep`)."""
-    return ScriptCall("model_remove", {"lane": lane}, str)
+    return ScriptCall("model_remove", {"lane": lane, "operator": operator}, lambda _: None)
 
 
 def open_jobs(store: Store, cursor: int) -> tuple[int, list[list[str]]]:

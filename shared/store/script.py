@@ -267,14 +267,10 @@ def acknowledgement(redis: RedisSettings) -> Acknowledgement | None:
     return Acknowledgement(redis.acknowledge, mark.command)
 
 
-def connect(redis: RedisSettings, *, any_layout: bool = False) -> Store:
-    """A client for threads. Where the server was demoted it connects again, as its successor may answer.
-
-    With `any_layout` its own commands read records of another layout, too.
-    """
+def connect(redis: RedisSettings) -> Store:
+    """Return a client for threads, which connects again if its server was demoted."""
     options = CONNECTION | {"retry": Retry(BACKOFF, 3), "retry_on_error": [ReadOnlyError, MasterDownError]}
-    check = None if any_layout else check_connection
-    client = open_client(redis.store_url, redis_connect_func=check, **options)
+    client = open_client(redis.store_url, redis_connect_func=check_connection, **options)
     return Store(client, acknowledgement(redis))
 
 

@@ -114,7 +114,7 @@ def test_a_question_whose_picture_is_none_is_found_and_shows_where_it_was_to_com
 
 def test_nothing_is_said_to_be_missing_before_it_was_looked_for(page: Page, api: Api) -> None:
     job = api.ended(api.submit(model=ECHO, input={"prompt": "kept, and read late"}))["id"]
-    batches, asked, acts = (held(page, path) for path in ("**/v1/batches?*", "**/request", "**/audit?*"))
+    batches, asked = (held(page, path) for path in ("**/v1/batches?*", "**/request"))
     page.route("**/v1/jobs?*", lambda route: route.fulfill(json=NOTHING))
     with page.expect_response("**/v1/jobs?*"):
         view(page, "jobs")
@@ -130,14 +130,6 @@ def test_nothing_is_said_to_be_missing_before_it_was_looked_for(page: Page, api:
     until(lambda: page.evaluate("1") and asked)
     asked[0].continue_()
     expect(page.locator("#panel .code")).to_be_visible()
-    view(page, "operations")
-    expect(page.locator("#operation-cards")).to_contain_text("Reading…")
-    until(lambda: page.evaluate("1") and acts)
-    # It asks again where it heard nothing for long.
-    page.unroute("**/audit?*")
-    for act in acts:
-        act.continue_()
-    expect(page.locator("#operation-cards")).not_to_contain_text("Reading…")
 
 
 def test_a_map_and_a_batch_are_a_row_each_with_their_progress(page: Page, api: Api) -> None:

@@ -4,14 +4,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from pydantic_core import from_json
 
-from sightline.cli import main
 from tests.support.clients import Api, sent_events, until
 from tests.support.former_release import former_release
 from tests.support.patience import PATIENCE_S
@@ -134,33 +132,18 @@ def take_turns(first: Service, then: Service, load: Load) -> None:
     stop(first, *NAMES, between=load.grown)
 
 
-def move(old: Service, new: Service, load: Load, file: Path) -> None:
-    """The layout is another: all stops, and the records are moved."""
-    stop(old, *NAMES)
-    with pytest.MonkeyPatch.context() as patch:
-        for service, word in ((old, "export"), (new, "import")):
-            patch.setenv("SIGHTLINE_REDIS__URL", service.env["SIGHTLINE_REDIS__URL"])
-            assert main(["store", word, str(file)]) == 0
-    new.ready(*NAMES)
-    load.urls[:] = [new.url()]
-    load.grown()
-
-
-def test_an_update_and_the_way_back_lose_nothing_that_was_accepted(tmp_path: Path) -> None:
+def test_an_update_and_the_way_back_lose_nothing_that_was_accepted() -> None:
     with former_release() as former, running_service(MODELS, ENV) as new, receiver() as hook:
-        same, load = former.same_layout, Load(hook.url)
-        # Records of another layout are moved out of a database of their own.
-        own = {} if same else {"SIGHTLINE_REDIS__URL": new.redis.url(2)}
-        with ending(Service(former.folder, new.redis, MODELS, ENV | own, former.folder)) as old:
+        if not former.same_layout:
+            pytest.skip("the layout of records changed: the two releases never run on one store")
+        load = Load(hook.url)
+        with ending(Service(former.folder, new.redis, MODELS, ENV, former.folder)) as old:
             old.ready(*NAMES)
             load.urls.append(old.url())
             with load.running():
                 load.grown()
-                if same:
-                    take_turns(old, new, load)
-                    take_turns(new, old, load)
-                else:
-                    move(old, new, load, tmp_path / "jobs.jsonl")
+                take_turns(old, new, load)
+                take_turns(new, old, load)
             jobs = {
                 asked: load.call("GET", f"/v1/jobs/{id}", params={"wait": 30})
                 for asked, id in load.jobs.items()

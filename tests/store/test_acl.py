@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from shared.api_keys import ApiKey, Operator
+from shared.api_keys import ApiKey
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store import api_keys
@@ -30,7 +30,6 @@ LINES = (Path(__file__).parents[2] / "examples/redis/users.acl").read_text(encod
 RULES = {words[1]: words[2:] for words in map(str.split, LINES)}
 USERS = ("sightline-api", "sightline-worker")
 KEY = ApiKey("key_0b", "shop", "shop", ("read",), START_MS, requests_per_minute=2)
-OPERATOR = Operator("key_0a", "Anne", "192.0.2.7", "req_1")
 
 
 @pytest.fixture
@@ -75,10 +74,10 @@ def work(records: Records) -> None:
     delivery = taken(records)
     records.tell(delivery)
     records.purge(job.id)
-    for call in (api_keys.create(KEY, "one"), api_keys.rotate(KEY.id, "two", 60), api_keys.revoke(KEY.id)):
-        assert records.run(api_keys.by(OPERATOR, "key", KEY.id, call))[1] is not None
-        records.run(api_keys.use("two"))
-    assert len(records.run(api_keys.page(None, 10))) == 3
+    assert records.run(api_keys.create(KEY, "one")) is not None
+    assert records.run(api_keys.rotate(KEY.id, "two", 60)) is not None
+    records.run(api_keys.use("two"))
+    assert records.run(api_keys.revoke(KEY.id)) is not None
     records.run(api_keys.keys())
     records.run(memory())
     for maintenance in (records.due, records.expire, records.rescue):

@@ -1,8 +1,6 @@
 """Who looks at the fleet sees what waits, since when, and who works; nothing that has gone."""
 
-from shared.api_keys import Operator
 from shared.estimate import LastWorker
-from shared.store.api_keys import by
 from shared.store.claims import give_back
 from shared.store.jobs import lane
 from shared.store.models import pause
@@ -47,11 +45,10 @@ def test_a_worker_is_seen_with_what_it_says_until_it_goes(records: Records) -> N
 
 
 def test_who_paused_or_drains_a_model_since_when_is_seen_until_it_is_resumed(records: Records) -> None:
-    operator = Operator("key_1", "Ada", "127.0.0.1", "req_1")
     paused_at = records.now
-    records.run(by(operator, "model.pause", "m", pause(LANE, paused=True)))
+    records.run(pause(LANE, paused=True, operator="Ada"))
     records.wait(5)
-    records.run(by(operator, "model.pause", "m", pause(LANE, paused=True)))
+    records.run(pause(LANE, paused=True, operator="Ada"))
     records.drain()
     lane = records.run(fleet(records.settings, [LANE]))[0].lane
     records.pause(paused=False)

@@ -33,7 +33,7 @@ def advice(request: pytest.FixtureRequest, client: Any) -> str:
     """What helps where the records are of an earlier or a later layout."""
     if request.param == "earlier":
         client.sadd(EARLIER, "model.m")
-        return f"records of layout {LAYOUT - 1} .*in its database: 1.*sightline store export"
+        return f"records of layout {LAYOUT - 1} .*in its database: 1.*let the release that wrote them end"
     client.hset("sightline", mapping=LATER)
     return f"records of layout {LAYOUT + 1} .*in its database: 1.*start the release that wrote them"
 

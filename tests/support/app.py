@@ -14,7 +14,6 @@ from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
 from api.app import create_app
 from api.auth.api_keys import ApiKeys
-from api.auth.audit_log import AdminActions
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.context import Connections, ProcessContext
@@ -91,7 +90,6 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             waiting=service,
             disconnects=leaving,
             api_keys=ApiKeys(settings.api, store),
-            admin_actions=AdminActions(store),
             headroom=headroom,
             endpoints=Endpoints(settings, store, headroom),
             files=Files(settings, store, blobs, headroom),

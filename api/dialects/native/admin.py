@@ -4,16 +4,16 @@ Times are Unix seconds; a secret is shown once, when it is made.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.fields import ListAnswer, Moment, PageAnswer, seconds, to_ms
+from api.dialects.fields import ListAnswer, Moment, seconds, to_ms
 from api.dialects.native.models import StoreMemory
 from api.dialects.strict_json import Wire, invalid, read, unsupported
 from shared import api_keys, models
-from shared.api_keys import CALLER, SCOPES, Outcome, Scope
+from shared.api_keys import CALLER, SCOPES, Scope
 
 MAX_QUOTA = 1_000_000
 LONGEST_GRACE_S = 30 * 86_400
@@ -110,42 +110,6 @@ class ApiKeyList(ListAnswer):
     has_more: Annotated[bool, Field(description="`false`: this is all.")]
 
 
-class AdminActionKey(TypedDict):
-    id: str
-    name: str
-
-
-ActionName = Literal[
-    "key.create",
-    "key.rotate",
-    "key.revoke",
-    "model.add",
-    "model.pause",
-    "model.resume",
-    "model.drain",
-    "model.remove",
-    "record.forget",
-]
-
-
-class AdminAction(TypedDict):
-    """What an operator did; `at` in Unix seconds."""
-
-    id: str
-    object: Literal["admin_action"]
-    at: float
-    action: ActionName
-    subject: Annotated[str, Field(description="The key, model or record.")]
-    outcome: Outcome
-    key: Annotated[AdminActionKey, Field(description="Who did it; `local` without keys.")]
-    address: Annotated[str, Field(description="From where.")]
-    request_id: str
-
-
-class AdminActionList(PageAnswer):
-    data: list[AdminAction]
-
-
 class CallerBytes(TypedDict):
     caller: str
     bytes: int
@@ -209,17 +173,3 @@ def to_new_key(key: api_keys.ApiKey, secret: str) -> NewApiKey:
 
 def to_key_list(keys: list[api_keys.ApiKey]) -> ApiKeyList:
     return {"object": "list", "data": [to_key(key) for key in keys], "has_more": False}
-
-
-def to_admin_action(action: api_keys.AdminAction) -> AdminAction:
-    return {
-        "id": action.id,
-        "object": "admin_action",
-        "at": action.at_ms / 1000,
-        "action": cast(ActionName, action.action),
-        "subject": action.subject,
-        "outcome": action.outcome,
-        "key": {"id": action.operator.key, "name": action.operator.name},
-        "address": action.operator.address,
-        "request_id": action.operator.request,
-    }

@@ -18,24 +18,24 @@ end
 transition('key_revoke', { 'allow-oom' }, function()
   local secret, formers = Records.owned('keys', '', a.id, 'secret', 'formers')
   if not secret then
-    return Audit.logged('not_found')
+    return nil
   end
   for digest in pairs(cjson.decode(formers or '{}')) do
     call('DEL', P .. 'keyof:' .. digest)
   end
   call('DEL', P .. 'keyof:' .. secret)
-  local changed = call('HSETNX', P .. a.id, 'revoked_ms', now) == 1
-  if changed then
+  if call('HSETNX', P .. a.id, 'revoked_ms', now) == 1 then
     call('EXPIRE', P .. a.id, a.kept_s)
   end
-  return Audit.logged(changed and 'done' or 'unchanged', Records.fields(a.id))
+  return Records.fields(a.id)
 end)
 
 -- What is not counted costs one write in so long.
 local SEEN_MS = 60000
 
--- Looks up the API key of a request by its secret's digest, and counts the request where the key has a quota, a repeat once more;
--- one that only reads has `reads`, how many times as many of these there may be. Returns {fields, left, reset_s}, both 0 without a quota, nil where no key in force has this secret.
+-- Looks up the API key of a request by its secret's digest, and counts the request if the key has a quota and it does not only read
+-- (`reads`); a repeat is counted once more. Returns {fields, left, reset_s}, both 0 if it was not counted, nil if no key in force has
+-- this secret.
 transition('key_use', { 'allow-oom' }, function()
   local id = call('GET', P .. 'keyof:' .. a.digest)
   if not id then return nil end
@@ -44,8 +44,8 @@ transition('key_use', { 'allow-oom' }, function()
   local known = key.secret == a.digest or Records.formers(key.formers)[a.digest]
   if not known or key.revoked_ms or now >= tonumber(key.expires_ms or math.huge) then
     return nil
-  elseif key.requests_per_minute then
-    return { fields, RateLimit.count(id, key, a.reads) }
+  elseif key.requests_per_minute and not a.reads then
+    return { fields, RateLimit.count(id, key) }
   end
   if now >= (key.last_seen_ms or 0) + SEEN_MS then
     call('HSET', P .. id, 'last_seen_ms', now)

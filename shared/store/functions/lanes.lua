@@ -83,11 +83,10 @@ function Lanes.begin_epoch(lane)
   lane.epoch, lane.changed = lane.epoch + 1, true
 end
 
--- Sets or takes away a mark, and who did so when; returns whether that changed anything.
+-- Sets or takes away a mark, with the operator's name and the time.
 function Lanes.mark(name, mark, on)
   local lane = Lanes.of(name)
-  local changed = (lane[mark] or false) ~= on
-  if changed then
+  if (lane[mark] or false) ~= on then
     if mark == 'paused' and not on then
       lane.pause = { lane.paused_at, now }
     end
@@ -95,7 +94,6 @@ function Lanes.mark(name, mark, on)
     lane[mark .. '_by'] = on and a.operator or nil
     Lanes.begin_epoch(lane)
   end
-  return changed
 end
 
 -- Returns the ms of the last pause that work waited which is queued since then.
@@ -479,10 +477,6 @@ transition('models', { 'no-writes' }, function()
   return { call('HGETALL', P .. 'models'), call('SMEMBERS', P .. 'removed'), removing }
 end)
 
-local function reply(changed, answer)
-  return Audit.logged(changed and 'done' or 'unchanged', answer)
-end
-
 -- Serves a model from now on: one that no models file names, with its row (JSON), or one that was removed. Returns added |
 -- unchanged | conflict (it is served with another row).
 transition('model_add', { 'allow-oom' }, function()
@@ -490,7 +484,7 @@ transition('model_add', { 'allow-oom' }, function()
   local before = call('HGET', P .. 'models', a.lane)
   local other = a.row and before and before ~= a.row
   if other and not removed then
-    return reply(false, 'conflict')
+    return 'conflict'
   elseif other then
     -- What is known of the former model under this id is not true of this one: its workers go.
     call('DEL', P .. 'ready:' .. a.lane, P .. 'loading:' .. a.lane)
@@ -514,14 +508,13 @@ transition('model_add', { 'allow-oom' }, function()
     end
     Lanes.begin_epoch(Lanes.of(a.lane))
   end
-  return reply(changed, changed and 'added' or 'unchanged')
+  return changed and 'added' or 'unchanged'
 end)
 
 -- Removes a model: from this step on nothing is taken in or begun for it. What runs may finish; `model_sweep` ends what waits,
 -- even where the model is served again before that. Its row is kept, so that it is known what was removed.
 transition('model_remove', { 'allow-oom' }, function()
-  local changed = call('SADD', P .. 'removed', a.lane) == 1
-  if changed then
+  if call('SADD', P .. 'removed', a.lane) == 1 then
     local lane = Lanes.of(a.lane)
     lane.generation = lane.generation + 1
     call('SADD', P .. 'removing', a.lane)
@@ -531,7 +524,6 @@ transition('model_remove', { 'allow-oom' }, function()
     Lanes.mark(a.lane, 'draining', false)
     Lanes.mark(a.lane, 'removed', true)
   end
-  return reply(changed, 'OK')
 end)
 
 -- Ends some of the work that waits since before its model was removed: of `jobs`, one step of a walk over all that have not ended.
@@ -560,9 +552,7 @@ end)
 
 -- Sets `marks` of a lane, or takes them away: paused (nothing of it is claimed), draining (it takes no new jobs).
 transition('mark', { 'allow-oom' }, function()
-  local changed = false
   for mark, on in pairs(a.marks) do
-    changed = Lanes.mark(a.lane, mark, on) or changed
+    Lanes.mark(a.lane, mark, on)
   end
-  return reply(changed, 'OK')
 end)

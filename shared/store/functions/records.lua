@@ -105,8 +105,7 @@ end
 -- Begins an endpoint or an API key with `fields`, a flat list; a key that has an end is listed for kept_s after it. Returns the
 -- fields, nil where the owner has `most` already. The same id again changes nothing.
 transition('record_create', {}, function()
-  local repeated = call('EXISTS', P .. a.id) == 1
-  if not repeated then
+  if call('EXISTS', P .. a.id) == 0 then
     if a.most and call('ZCARD', P .. a.kind .. ':' .. a.owner) >= a.most then
       return nil
     end
@@ -116,7 +115,7 @@ transition('record_create', {}, function()
       call('PEXPIRE', P .. a.id, a.expires_ms - now + a.kept_s * 1000)
     end
   end
-  return Audit.logged('done', Records.fields(a.id), repeated)
+  return Records.fields(a.id)
 end)
 
 -- Gives an endpoint or an API key in force another secret. The former one goes on for grace_s, earlier ones no longer than they
@@ -126,7 +125,7 @@ transition('secret_rotate', { 'allow-oom' }, function()
   local current, json, expires, revoked =
     Records.owned(a.kind, a.owner, a.id, 'secret', 'formers', 'expires_ms', 'revoked_ms')
   if not current or revoked or now >= tonumber(expires or math.huge) then
-    return Audit.logged('not_found')
+    return nil
   elseif current ~= a.secret then
     local last, formers = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge)), {}
     local ends = { { current, last } }
@@ -141,5 +140,5 @@ transition('secret_rotate', { 'allow-oom' }, function()
     call('HSET', P .. a.id, 'secret', a.secret, 'formers', cjson.encode(formers), 'former_until_ms', last)
     ApiKeys.index(a.id, a.secret, expires)
   end
-  return Audit.logged('done', Records.fields(a.id), current == a.secret)
+  return Records.fields(a.id)
 end)

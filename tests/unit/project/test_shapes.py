@@ -66,7 +66,7 @@ def test_no_shape_names_what_nothing_writes() -> None:
     assert LAYOUT == PREFIX
     code = sources() + "".join(
         path.read_text(encoding="utf-8")
-        for room in ("shared", "worker")
+        for room in ("api", "shared", "worker")
         for path in (ROOT / room).rglob("*.py")
     )
     words = set(re.findall(r"\w+", code))

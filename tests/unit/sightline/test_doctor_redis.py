@@ -139,7 +139,7 @@ def test_records_of_an_earlier_layout_are_named(server: RedisServer) -> None:
         finally:
             client.delete("sl2:lanes")
     assert (found.about, found.state) == ("layout", "problem")
-    assert "sightline store export" in str(found.fix)
+    assert "let the release that wrote them end its jobs" in str(found.fix)
 
 
 def test_pictures_of_another_record_store_are_named(server: RedisServer, tmp_path: Path) -> None:
