@@ -27,7 +27,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHO
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run setup test test-all test-thorough test-deployment test-clients test-tools test-vllm check format chaos containers proof docs screenshots train-tiny bench clean
+.PHONY: FORCE help run setup test test-quick test-all test-thorough test-deployment test-clients test-tools test-vllm check format chaos containers proof docs screenshots train-tiny bench clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -36,6 +36,7 @@ help:
 	@echo '  make run PORT=8080  the same on another port (Ctrl-C stops it)'
 	@echo '  make run DATA=more  the same with another folder for jobs, pictures and logs (default: data)'
 	@echo '  make test           run the tests; ARGS="-k cancel" goes to pytest'
+	@echo '  make test-quick     while you edit: units, dialects, routes and admission on fakeredis, within a minute'
 	@echo '  make test-all       all tests: also test-thorough (clients, hostile input, every family of models) and'
 	@echo '                      test-deployment (browser, containers, manifests, packages, benchmarks)'
 	@echo '  make test-clients   test with the clients of Hugging Face, OpenAI and the AI SDK, JavaScript included (needs npm)'
@@ -111,6 +112,9 @@ run: $(RUN_STAMP)
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 test: $(DEV_STAMP)
 	@$(PYTEST) -m 'not node and not tools and not thorough and not deployment' $(ARGS)
+
+test-quick: $(DEV_STAMP)
+	@TEST_REDIS_SERVER=fakeredis $(PYTEST) tests/unit/api tests/unit/shared tests/unit/worker tests/routes $(ARGS)
 
 test-thorough: $(DEV_STAMP)
 	@$(PYTEST) -m 'thorough and not node' $(ARGS)

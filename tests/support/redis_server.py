@@ -1,5 +1,5 @@
 """A real record store for tests: the bundled Valkey, or the program that TEST_REDIS_SERVER names, on a free
-loopback port, in a temporary folder."""
+loopback port, in a temporary folder. `TEST_REDIS_SERVER=fakeredis` starts none (`make test-quick`)."""
 
 import os
 import shlex
@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import BusyLoadingError
@@ -20,6 +21,8 @@ from redis.retry import Retry
 from tests.support.ports import free_port
 from tests.support.reaper import watch
 
+FAKE = "fakeredis"
+"""The value of TEST_REDIS_SERVER for the quick level."""
 START_S, PAUSE_S = 60, 0.05
 WAIT = Retry(
     ConstantBackoff(PAUSE_S),
@@ -119,9 +122,25 @@ def cluster() -> AbstractContextManager[RedisServer]:
 
 @contextmanager
 def redis_server(*options: str) -> Iterator[RedisServer]:
-    with TemporaryDirectory(prefix="sightline-redis-") as folder:
-        server = RedisServer(Path(folder), free_port(), *options)
-        try:
-            yield server
-        finally:
-            server.stop()
+    if os.environ.get("TEST_REDIS_SERVER") == FAKE:
+        if options:
+            pytest.skip(f"fakeredis has no {options[0]}: `make test` runs this test on a real server")
+        # Only the quick level needs Lua in this process.
+        from tests.support.fake_server import FakeServer
+
+        with closing_server(cast(RedisServer, FakeServer())) as fake:
+            yield fake
+        return
+    with (
+        TemporaryDirectory(prefix="sightline-redis-") as folder,
+        closing_server(RedisServer(Path(folder), free_port(), *options)) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def closing_server(server: RedisServer) -> Iterator[RedisServer]:
+    try:
+        yield server
+    finally:
+        server.stop()
