@@ -5,7 +5,6 @@ and never completed is words. Blanks beside a call count as words only between w
 """
 
 from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks
-from shared.tool_calls.gemma import Gemma
 from shared.tool_calls.json_forms import Hermes, Llama, Mistral
 from shared.tool_calls.syntax import CallParser, Form, Syntax, overlap
 from shared.tool_calls.thoughts import Thought, ThoughtReader, read_answer_syntax
@@ -15,7 +14,6 @@ FORMS: dict[Syntax, Form] = {
     "llama": Llama(),
     "mistral": Mistral(),
     "mistral_args": Mistral(),
-    "gemma": Gemma(),
 }
 AnswerPart = str | ParsedCall | Thought
 """Words, a call, or a part of a thought."""

@@ -4,7 +4,6 @@
     llama         {"name": …, "parameters": {…}} and nothing else           Llama 3.2 and 4
     mistral       [TOOL_CALLS] [{"name": …, "arguments": {…}}, …]           Pixtral, Mistral Small 3.1
     mistral_args  [TOOL_CALLS]name[ARGS]{…}, again for each call            Mistral Small 3.2 and later
-    gemma         <|tool_call>call:name{key:<|"|>text<|"|>}<tool_call|>     Gemma 4
 
 Sources: the models' chat templates, and for Mistral its tokenizers' guide."""
 
@@ -15,7 +14,7 @@ from typing import Literal, get_args
 
 from shared.tool_calls.call import ParsedCall
 
-Syntax = Literal["hermes", "llama", "mistral", "mistral_args", "gemma"]
+Syntax = Literal["hermes", "llama", "mistral", "mistral_args"]
 Known = Syntax | Literal[""]
 """What is known of a model: the form of its calls, or that it takes no functions."""
 SYNTAXES: tuple[Syntax, ...] = get_args(Syntax)
@@ -27,7 +26,6 @@ MARKS: dict[Syntax, tuple[str, ...]] = {
     "llama": ("<|python_tag|>",),
     "mistral": ("[TOOL_CALLS]",),
     "mistral_args": ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
-    "gemma": ("<|tool_call>", "<tool_call|>", '<|"|>'),
 }
 """Marks of calls that may be special tokens, which are otherwise left out of the text."""
 
@@ -45,8 +43,6 @@ def syntax_of(template: str) -> Known:
     """Empty where a template has no place for functions, or none of these forms."""
     if not _PLACE.search(template):
         return ""
-    if "<|tool_call>" in template and "<tool_call|>" in template:
-        return "gemma"
     if "[TOOL_CALLS]" in template:
         return "mistral_args" if "[ARGS]" in template else "mistral"
     if "<tool_call>" in template and _HERMES.search(template):

@@ -26,7 +26,6 @@ from tests.support.grammars import accepted_by
 from tests.support.tools import TEMPLATES
 from worker.engines.base import Engine, Finish, Row
 from worker.engines.echo import EchoEngine
-from worker.engines.grammar import gemma_calls
 from worker.engines.grammar.compiler import SPACING, Grammars
 from worker.engines.grammar.lark import quoted
 from worker.engines.grammar.tool_calls import CallGrammar
@@ -60,21 +59,18 @@ ONE: dict[Syntax, str] = {
     "llama": '{"name": "clock", "parameters": {"at": 1}}',
     "mistral": '[TOOL_CALLS] [{"name": "clock", "arguments": {"at": 1}}]',
     "mistral_args": '[TOOL_CALLS]clock[ARGS]{"at": 1}',
-    "gemma": "<|tool_call>call:clock{at:1}<tool_call|>",
 }
 TWO: dict[Syntax, str] = {
     "hermes": f"{ONE['hermes']}\n{ONE['hermes']}",
     "mistral": '[TOOL_CALLS] [{"name": "clock", "arguments": {}, "id": "abcdefghi"}, '
     '{"name": "clock", "arguments": {}}]',
     "mistral_args": ONE["mistral_args"] + "[TOOL_CALLS]clock[CALL_ID]abcdefghi[ARGS]{}",
-    "gemma": ONE["gemma"] * 2,
 }
 HELD: dict[Syntax, str] = {
     "hermes": '<tool_call>\n{"name": "weather", "arguments": @}\n</tool_call>',
     "llama": '{"name": "weather", "parameters": @}',
     "mistral": '[TOOL_CALLS] [{"name": "weather", "arguments": @}]',
     "mistral_args": "[TOOL_CALLS]weather[ARGS]@",
-    "gemma": "<|tool_call>call:weather@<tool_call|>",
 }
 JSON = (
     '{"city": "Oslo", "days": 3, "unit": "c", "tags": ["a", "b"], "near": {"km": 1.5, "by": {"km": 2}}}',
@@ -85,16 +81,6 @@ NO_JSON = (
     '{"city": "Oslo", "days": 7, "unit": "c"}',
     '{"city": "Oslo", "unit": "k"}',
     '{"city": "Oslo"}',
-)
-GEMMA = (
-    '{city:<|"|>Oslo<|"|>,days:3,unit:<|"|>c<|"|>,tags:[<|"|>a<|"|>,<|"|>b<|"|>],near:{km:1.5,by:{km:2}}}',
-    '{city:<|"|>Oslo<|"|>,unit:null}',
-)
-NO_GEMMA = (
-    '{city:<|"|>Trondheim<|"|>,unit:<|"|>c<|"|>}',
-    '{city:<|"|>Oslo<|"|>,days:7,unit:<|"|>c<|"|>}',
-    '{city:<|"|>Oslo<|"|>,unit:<|"|>k<|"|>}',
-    '{city:<|"|>Oslo<|"|>}',
 )
 
 
@@ -167,25 +153,14 @@ def test_an_answer_that_calls_nothing_has_the_form_that_was_wanted(syntax: Synta
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_arguments_are_of_the_schema_in_every_form(syntax: Syntax, marked: bool) -> None:
-    right, wrong = (GEMMA, NO_GEMMA) if syntax == "gemma" else (JSON, NO_JSON)
-    for given in right:
+    for given in JSON:
         text = HELD[syntax].replace("@", given)
         assert check(syntax, marked, text, BOTH), text
         [called] = read(syntax, text)
         assert isinstance(called, ParsedCall)
         Draft202012Validator(SCHEMA).validate(json.loads(called.arguments))
-    for given in wrong:
+    for given in NO_JSON:
         assert not check(syntax, marked, HELD[syntax].replace("@", given), BOTH), given
-
-
-def test_references_may_follow_each_other_for_long_in_gemmas_form() -> None:
-    chain: dict[str, Any] = {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(1000)}
-    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/a0"}}, "$defs": chain}
-    chain["a1000"] = {"type": "null"}
-    tools = Tools(
-        functions=(WEATHER.model_copy(update={"strict_schema": json.dumps(schema)}),), required=True
-    )
-    assert len(CallGrammar(tools, "gemma", None, SPACING).lark(quoted).splitlines()) > len(chain)
 
 
 def test_a_schema_that_no_arguments_are_of_is_refused_by_its_place() -> None:
@@ -215,7 +190,7 @@ def read(syntax: Syntax, text: str) -> list[AnswerPart]:
     return [*reader.feed(text), *reader.close()]
 
 
-@pytest.fixture(scope="module", params=[("hermes", "sequential"), ("gemma", "continuous")])
+@pytest.fixture(scope="module", params=[("hermes", "sequential"), ("mistral_args", "continuous")])
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Syntax, Engine]:
     """A model of dice whose marks are special tokens."""
     syntax, name = request.param
@@ -317,7 +292,7 @@ def demanded(parameters: dict[str, Any] | None, syntax: Syntax, arguments: list[
 def test_arguments_are_an_object_where_their_schema_would_take_more(
     syntax: Syntax, parameters: dict[str, Any]
 ) -> None:
-    arguments = ["{}", "null", "0.94", '"kC"', "[]", '<|"|>kC<|"|>']
+    arguments = ["{}", "null", "0.94", '"kC"', "[]"]
     assert demanded(parameters, syntax, arguments) == [HELD[syntax].replace("@", "{}")]
 
 
@@ -342,8 +317,7 @@ OPEN = {"type": "object", "properties": {}, "additionalProperties": {"type": "in
 def test_a_call_gets_arguments_only_if_its_function_has_some(
     syntax: Syntax, parameters: dict[str, Any] | None, open_: bool
 ) -> None:
-    some = "{a:1}" if syntax == "gemma" else '{"a":1}'
-    assert bool(demanded(parameters, syntax, [some])) == open_
+    assert bool(demanded(parameters, syntax, ['{"a":1}'])) == open_
     assert open_ or demanded(parameters, syntax, ["{}"])
 
 
@@ -351,85 +325,7 @@ def test_a_call_gets_arguments_only_if_its_function_has_some(
 @pytest.mark.parametrize("number", ["1e999", "-4E400", "9" * 400, "-" + "9" * 5000])
 def test_a_call_with_a_number_that_no_double_is_stays_a_call(syntax: Syntax, number: str) -> None:
     schema = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}
-    arguments = f"{{x:{number}}}" if syntax == "gemma" else f'{{"x": {number}}}'
-    [text] = demanded(schema, syntax, [arguments])
+    [text] = demanded(schema, syntax, [f'{{"x": {number}}}'])
     [called] = read(syntax, text)
     assert isinstance(called, ParsedCall)
     Draft202012Validator(schema).validate(json.loads(called.arguments, parse_constant=pytest.fail))
-
-
-WHOLE = {"type": "integer", "minimum": 0}
-
-
-def of(value: Any, **keywords: Any) -> dict[str, Any]:
-    """Arguments with one property, `u`, which has to be there."""
-    return {"type": "object", "properties": {"u": value}, "required": ["u"], **keywords}
-
-
-def accepted(schema: dict[str, Any], texts: list[str]) -> list[str]:
-    """Those that a call's arguments may be, in Gemma's form."""
-    lark = "\n".join(gemma_calls.arguments("start", schema, quoted))
-    return accepted_by(LLMatcher.grammar_from_lark(lark), texts)
-
-
-def text(value: str) -> str:
-    return f'<|"|>{value}<|"|>'
-
-
-@pytest.mark.parametrize("keywords", [{}, {"properties": {}}])
-def test_a_function_without_parameters_gets_none(keywords: dict[str, Any]) -> None:
-    schema = {"type": "object", "additionalProperties": False, **keywords}
-    assert accepted(schema, ["{}", "{a:1}"]) == ["{}"]
-    assert accepted({"type": "object", **keywords}, ["{}", "{a:1}"]) == ["{}", "{a:1}"]
-
-
-def test_unnamed_properties_have_the_values_of_their_schema() -> None:
-    counts = of({"type": "object", "additionalProperties": WHOLE})
-    right = ["{u:{}}", "{u:{a:1,b-c:2}}"]
-    assert accepted(counts, [*right, "{u:{a:true}}", "{u:{a:-1}}"]) == right
-    tree = of({"$ref": "#/$defs/t"}, **{"$defs": {"t": {"additionalProperties": {"$ref": "#/$defs/t"}}}})
-    tree["$defs"]["t"]["type"] = "object"
-    assert accepted(tree, ["{u:{a:{b:{}}}}", "{u:{a:1}}"]) == ["{u:{a:{b:{}}}}"]
-
-
-@pytest.mark.parametrize(
-    ("schema", "right", "wrong"),
-    [
-        ({"enum": [1, "1", None]}, ["1", text("1"), "null"], ["1.5"]),
-        ({"const": "a", "enum": ["a", "b"], "type": "string"}, [text("a")], [text("b")]),
-        ({"type": ["integer", "null"], "minimum": 0}, ["1", "null"], ["-1", "1.5"]),
-        ({"oneOf": [WHOLE, {"type": "null"}]}, ["1", "null"], ["-1"]),
-        ({"allOf": [{"$ref": "#/$defs/n"}], "title": "x", "default": 1}, ["1", "1.5"], ["-1", text("a")]),
-        ({"anyOf": [WHOLE], "properties": {}, "required": [], "items": True}, ["1"], ["-1", "{}"]),
-        ({"type": "array", "items": WHOLE}, ["[]", "[1,2]"], ["[-1]"]),
-    ],
-)
-def test_literals_references_and_choices_are_kept(schema: Any, right: list[str], wrong: list[str]) -> None:
-    named = {"n": {"type": "number", "minimum": 0}}
-    whole = of(schema, **{"$defs": named})
-    right, wrong = ([f"{{u:{value}}}" for value in values] for values in (right, wrong))
-    assert accepted(whole, right + wrong) == right
-
-
-@pytest.mark.parametrize("place", ["#/$defs/My%20T", "#/properties/v/anyOf/0", "#/$defs/a~1b"])
-def test_a_reference_is_followed_however_its_generator_writes_the_place(place: str) -> None:
-    schema = of({"$ref": place}, **{"$defs": {"My T": WHOLE, "a/b": WHOLE}})
-    schema["properties"]["v"] = {"anyOf": [WHOLE, {"type": "null"}]}
-    assert accepted(schema, ["{u:1}", "{u:null}"]) == ["{u:1}"]
-
-
-@pytest.mark.parametrize(
-    ("schema", "right"),
-    [
-        (of({"type": "string", "pattern": "^b"}), f"{{u:{text('ab')}}}"),
-        (of({"enum": [[1]]}), "{u:[2]}"),
-        (of({"$ref": "#u"}), "{u:1}"),
-        (of({"allOf": [WHOLE, {"maximum": 3}]}), "{u:9}"),
-        (of(WHOLE, required=["u", "z"]), "{z:1}"),
-        ({"anyOf": [of(WHOLE)]}, "{v:1}"),
-    ],
-)
-def test_what_the_rules_cannot_keep_is_left_to_the_check_of_the_answer(
-    schema: dict[str, Any], right: str
-) -> None:
-    assert accepted(schema, [right]) == [right]

@@ -53,11 +53,4 @@ TEMPLATES: dict[Syntax, str] = {
     + _TURNS
     + "{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function.name }}[ARGS]"
     "{{ c.function.arguments | tojson }}{% endfor %}" + _END,
-    "gemma": "{% if tools %}{% for t in tools %}<|tool>{{ t.function.name }}<tool|>{% endfor %}{% endif %}"
-    + _TURNS
-    + "{% for c in m.tool_calls %}<|tool_call>call:{{ c.function.name }}"
-    "{ {%- for k in c.function.arguments %}"
-    '{{ k }}:<|"|>{{ c.function.arguments[k] }}<|"|>{% endfor -%} }<tool_call|>{% endfor %}'
-    "{% for r in m.tool_responses %}<|tool_response>{{ r.name }}:{{ r.response }}<tool_response|>{% endfor %}"
-    + _END,
 }

@@ -16,7 +16,6 @@ from tests.support.tools import TEMPLATES
 Read = tuple[str, list[tuple[str, str]]]
 HERMES = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 ARGS = '[TOOL_CALLS]weather[ARGS]{"city": "Oslo"}'
-GEMMA = '<|tool_call>call:say{t:<|"|><tool_call|><|"|>}<tool_call|>'
 LLAMA = '{"name": "weather", "parameters": {"city": "Oslo"}}'
 OSLO = ("weather", '{"city": "Oslo"}')
 ENDING, BROKEN = ("say", '{"t": "</tool_call>"}'), ("say", '{"t": "\ufffd \u00e9"}')
@@ -42,15 +41,6 @@ CALLS: dict[Syntax, dict[str, Read]] = {
         '{"name": "clock", "arguments": {}, "id": "abcdefghi"}]': ("", [OSLO, CLOCK]),
     },
     "mistral_args": {f"Wait.{ARGS}[TOOL_CALLS]clock[CALL_ID]abcdefghi[ARGS]{{}}": ("Wait.", [OSLO, CLOCK])},
-    "gemma": {
-        '<|tool_call>call:weather{city:<|"|>Oslo<|"|>}<tool_call|>': ("", [OSLO]),
-        '<|tool_call>call:f{n:3,ok:true,none:null,l:[<|"|>a, "b"<|"|>,1.5],o:{k:<|"|>}<|"|>}}<tool_call|>': (
-            "",
-            [("f", '{"n": 3, "ok": true, "none": null, "l": ["a, \\"b\\"", 1.5], "o": {"k": "}"}}')],
-        ),
-        f"Wait.{GEMMA}<|tool_call>call:clock{{}}<tool_call|>": ("Wait.", [SAID, CLOCK]),
-        "<|tool_call>call:weather{city:Oslo}<tool_call|>": ("", [OSLO]),
-    },
 }
 WORDS: dict[Syntax, list[str]] = {
     "hermes": [
@@ -62,7 +52,6 @@ WORDS: dict[Syntax, list[str]] = {
     "llama": [f"So: {LLAMA}", '{"answer": 42} is all.', '{"name": "weather"', "<|python"],
     "mistral": ["So [TOOL_CALLS] none"],
     "mistral_args": ['[TOOL_CALLS]weather[ARGS]{"city": "Os'],
-    "gemma": ["<|tool_call>weather<tool_call|>", "<|tool_call>call:f{a:{b:"],
 }
 EVERY: list[tuple[Syntax, str, Read]] = [
     *((syntax, text, meant) for syntax, calls in CALLS.items() for text, meant in calls.items()),
@@ -141,8 +130,6 @@ def test_a_call_is_told_when_it_is_whole_and_not_at_the_end() -> None:
 def test_a_nest_of_brackets_is_words_and_no_crash() -> None:
     text = '<tool_call>{"name": "f", "arguments": ' + "[" * 100_000 + "]" * 100_000 + "}</tool_call>"
     assert read("hermes", text) == (text, [])
-    deep = "<|tool_call>call:f{a:" + "[" * 100_000 + "]" * 100_000 + "}<tool_call|>"
-    assert read("gemma", deep) == (deep, [])
 
 
 @pytest.mark.parametrize(
@@ -150,7 +137,6 @@ def test_a_nest_of_brackets_is_words_and_no_crash() -> None:
     [
         ("hermes", '<tool_call>{"name": "f", "arguments": {"t": "' + "</tool_call>" * 8_000),
         ("hermes", '<tool_call>{"a\\"' * 8_000),
-        ("gemma", '<|tool_call>call:f{t:<|"|>' + "<tool_call|>" * 8_000),
         ("mistral", "[TOOL_CALLS]" * 8_000),
         ("llama", '{"name": "f", "parameters": {"t": "' + "}" * 90_000),
     ],

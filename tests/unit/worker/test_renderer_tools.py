@@ -76,12 +76,6 @@ def test_a_result_without_its_call_is_shown(processor: Any, syntax: Syntax) -> N
     assert "Rain." in rendered(processor, syntax, *calling(), given.model_copy(update={"answers": "x"}), ASK)
 
 
-def test_what_a_function_gave_stands_where_gemmas_templates_look_for_it(processor: Any) -> None:
-    text = rendered(processor, "gemma", *calling())
-    assert "<|tool_response>weather:Rain.<tool_response|>" in text
-    assert "<|tool|>" not in text
-
-
 @pytest.mark.parametrize("where", ["description", "parameters", "arguments", "given"])
 def test_a_special_token_around_a_call_forges_no_turn(processor: Any, where: str) -> None:
     def text(typed: str) -> str:

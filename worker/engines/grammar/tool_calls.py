@@ -5,13 +5,11 @@ the answer holds nothing else; if not, text may come before the calls, or an ans
 their place.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shared.request import Format, Function, Tools
 from shared.tool_calls.syntax import Syntax
-from worker.engines.grammar.gemma_calls import arguments
 from worker.engines.grammar.lark import Mark, Spacing, is_token, json_schema, lark, quoted
 
 
@@ -37,7 +35,6 @@ SHAPES: dict[Syntax, Shape] = {
     "llama": Shape(alone=True),
     "mistral": Shape("[TOOL_CALLS]", before='" "? "["', after='"]"', between='", "', inside=True),
     "mistral_args": Shape("[TOOL_CALLS]"),
-    "gemma": Shape("<|tool_call>", "<tool_call|>", before='"call:"'),
 }
 KEYS: dict[Syntax, str] = {"hermes": "arguments", "llama": "parameters", "mistral": "arguments"}
 # Mistral's models may give a call a name of its own.
@@ -96,14 +93,9 @@ class CallGrammar:
         for number, function in enumerate(self.tools.callable):
             name = f"args_{number}"
             yield f"body_{number}: {self._body(function, name, mark)}"
-            if self.syntax == "gemma":
-                yield from arguments(name, json.loads(function.strict_schema or ANY_OBJECT), mark)
-            else:
-                yield f"{name}: {self._json(function.strict_schema or ANY_OBJECT)}"
+            yield f"{name}: {self._json(function.strict_schema or ANY_OBJECT)}"
 
     def _body(self, function: Function, name: str, mark: Mark) -> str:
-        if self.syntax == "gemma":
-            return f"{quoted(function.name)} {name}"
         if self.syntax == "mistral_args":
             return f"{quoted(function.name)} ({mark('[CALL_ID]')} {ID})? {mark('[ARGS]')} {name}"
         # Character by character, like the JSON of a requested format, which may begin in the same way.

@@ -14,7 +14,6 @@ from PIL.Image import Image as Picture
 
 from shared.request import Function, Message, Request, Role, Text
 from shared.tool_calls.numbering import numbers
-from shared.tool_calls.syntax import Known
 
 Form = Literal["parts", "plain"]
 """Parts, or one plain text."""
@@ -67,8 +66,8 @@ class TurnWriter:
         return typed
 
 
-def chat(request: Request, media: Sequence[Shown], writer: TurnWriter, syntax: Known) -> Chat:
-    """`media` are the request's, in reading order; `syntax` is the form of the model's calls."""
+def chat(request: Request, media: Sequence[Shown], writer: TurnWriter) -> Chat:
+    """Return the turns and functions for a template. `media` are the request's, in reading order."""
     remaining = iter(media)
     names: list[str] = []
     turns = []
@@ -76,7 +75,7 @@ def chat(request: Request, media: Sequence[Shown], writer: TurnWriter, syntax: K
         names += [call.name for call in message.calls]
         turns.append(_turn(message, called, names, remaining, writer))
     tools = [_tool(function, writer) for function in request.tools.functions] if request.tools else None
-    return Chat(_merge(turns) if syntax == "gemma" else turns, tools)
+    return Chat(turns, tools)
 
 
 def trimmed(message: Message, rendered: str) -> str:
@@ -123,19 +122,6 @@ def _content(message: Message, remaining: Iterator[Shown], writer: TurnWriter) -
 def _plain(content: list[dict[str, Any]]) -> Content:
     """A content without media as one text, because not every template looks for parts."""
     return joined(content) if all(part["type"] == "text" for part in content) else content
-
-
-def _merge(turns: list[Turn]) -> list[Turn]:
-    """The turns with tools' answers in the turn that called."""
-    gathered: list[Turn] = []
-    for turn in turns:
-        caller = next((t for t in reversed(gathered) if "tool_calls" in t), None)
-        if turn["role"] == "tool" and caller is not None and isinstance(turn["content"], str):
-            answer = {"name": turn["name"], "response": turn["content"]}
-            caller.setdefault("tool_responses", []).append(answer)
-        else:
-            gathered.append(turn)
-    return gathered
 
 
 def _tool(function: Function, writer: TurnWriter) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class ChatTemplate:
 
     def chat(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
         """The request's chat; `harmless` if nothing of its callers' texts is to stand in it."""
-        return chat(request, media, TurnWriter(self.reserved.escape, self._forms, harmless), self.syntax)
+        return chat(request, media, TurnWriter(self.reserved.escape, self._forms, harmless))
 
     def render(self, request: Request, conversation: Chat) -> str:
         """The chat's text. Raises CallerError."""
