@@ -1,17 +1,14 @@
-"""`sightline ask`: a question about files, or a conversation, printed as it comes."""
+"""`sightline ask`: one question about files; the answer is printed as it comes."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict
-from itertools import chain
+from pathlib import Path
 from typing import Annotated
 
+import httpx
 from typer import Argument, Option
 
-from sightline.batches import FILES, uploaded
-from sightline.chat import Chat, first_model, part_of
 from sightline.commands import (
     FileArguments,
     Files,
@@ -28,13 +25,11 @@ from sightline.exits import CommandError, Exit
 from sightline.follow import PATH, check_paused, path_of
 from sightline.jobs import show_followed
 from sightline.progress import PlaceBar
-from sightline.service_client import client_of, fetched, speaking
-from sightline.terminal import note, show_json
+from sightline.question import Question, first_model, part_of
+from sightline.service_client import check, client_of, fetched, parsed, speaking
+from sightline.terminal import show_json
 
-HELP = (
-    "/file FILE|URL adds a picture or document to the next question, /file alone drops what was added; "
-    "Ctrl-C stops an answer, Ctrl-D ends"
-)
+FILES = "/v1/files"
 NO_QUESTION = 'There is no question: type one, as in sightline ask "What is this?", or pipe it in.'
 app = commands()
 
@@ -47,7 +42,6 @@ app = commands()
         'sightline ask "What does it cost?" contract.pdf --pages 1-3',
         'sightline ask "Which sums are named?" book.pdf --per-page',
         'sightline ask "What happens?" street.mp4 --url http://10.0.0.5:8000',
-        "sightline ask --file street.jpg                 a conversation",
         'echo "What is it?" | sightline ask --file street.jpg --json',
     ),
 )
@@ -61,46 +55,35 @@ def _ask(
     ] = False,
     model: Model = None,
     max_tokens: MaxTokens = None,
-    interactive: Annotated[
-        bool, Option("--interactive", "-i", help="go on with follow-up questions, one a line")
-    ] = False,
     wait: Wait = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Ask a question, about pictures, documents, sounds, videos or without, and print the answer as it comes.
 
-    Without a question a conversation starts, where each question is sent with all before it. If standard
-    input is no terminal, it is read as the question. A document's pages are asked about together: where they
-    do not fit, it says what to type. Of many documents `sightline map` asks about each page.
+    Without a question, standard input is read as the question. A document's pages are asked about together;
+    if they do not fit, the command says what to type. `sightline map` asks about each page of many documents.
     """
-    if question is None and not (interactive or sys.stdin.isatty()):
-        question = _read(sys.stdin.read).strip()
-        if not question:
-            raise CommandError(Exit.USAGE, NO_QUESTION)
-    if question and _is_file(question):
-        advice = (
-            f'sightline ask "What is this?" {question}, or a conversation: sightline ask --file {question}'
-        )
-        raise CommandError(Exit.USAGE, f"{question} is a file, and the question comes first: {advice}")
+    text = _piped_question() if question is None else question
+    if _is_file(text):
+        advice = f'sightline ask "What is this?" {text}'
+        raise CommandError(Exit.USAGE, f"{text} is a file, and the question comes first: {advice}")
     names = [*(files or ()), *(file or ())]
     media = [part_of(name, pages) for name in names]
     if pages is not None and all(part["type"] != "document" for part in media):
         raise CommandError(Exit.USAGE, "--pages is for documents: name a PDF or TIFF.")
     with client_of(url) as client:
-        chat = Chat(client, model, max_tokens, media, patient=wait)
+        asked = Question(client, text, model, max_tokens, media, patient=wait)
         if per_page:
-            _ask_each_page(chat, question, names, pages, as_json=as_json)
-        elif interactive or question is None:
-            _converse(chat, question, as_json=as_json)
+            _ask_each_page(asked, names, pages, as_json=as_json)
         else:
-            _show_answer(chat, question, as_json=as_json)
+            _show_answer(asked, as_json=as_json)
 
 
-def _show_answer(chat: Chat, question: str, *, as_json: bool) -> None:
+def _show_answer(question: Question, *, as_json: bool) -> None:
     with PlaceBar("waiting") as bar:
         try:
-            answer = chat.ask(question, (lambda _: None) if as_json else bar.emit, bar.tell)
+            answer = question.ask((lambda _: None) if as_json else bar.emit, bar.tell)
         finally:
             if bar.begun:
                 print()
@@ -108,110 +91,61 @@ def _show_answer(chat: Chat, question: str, *, as_json: bool) -> None:
         show_json(asdict(answer))
 
 
+def _piped_question() -> str:
+    """Return the question on standard input. Raise CommandError if there is none, or if nothing is piped."""
+    try:
+        question = "" if sys.stdin.isatty() else sys.stdin.read().strip()
+    except UnicodeDecodeError:
+        raise CommandError(Exit.USAGE, "Standard input is not written in UTF-8.") from None
+    if not question:
+        raise CommandError(Exit.USAGE, NO_QUESTION)
+    return question
+
+
 def _is_file(name: str) -> bool:
-    """Of any text: a long question would be an error of Path.is_file."""
+    """Take any text: a long question would be an error of Path.is_file."""
     return os.path.isfile(typed_path(name))  # noqa: PTH113
 
 
-def _ask_each_page(
-    chat: Chat, question: str | None, names: list[str], pages: str | None, *, as_json: bool
-) -> None:
-    """One job, whose pages are printed in order as they end. Raises CommandError."""
-    kinds = [part["type"] for part in chat.media]
-    if question is None or kinds != ["document"] or not _is_file(names[0]):
+def _ask_each_page(question: Question, names: list[str], pages: str | None, *, as_json: bool) -> None:
+    """Submit one job, and print its pages in order as they end. Raises CommandError."""
+    kinds = [part["type"] for part in question.media]
+    if kinds != ["document"] or not _is_file(names[0]):
         raise CommandError(
             Exit.USAGE,
             "--per-page is for a question about one PDF or TIFF of this machine, `sightline map` for more.",
         )
-    with speaking(chat.client):
-        model = chat.model or first_model(chat.client)
-    check_paused(chat.client, model, wait=chat.patient)
-    file = uploaded(chat.client, typed_path(names[0]), "user_data")
+    client = question.client
+    with speaking(client):
+        model = question.model or first_model(client)
+    check_paused(client, model, wait=question.patient)
+    file = _uploaded(client, typed_path(names[0]))
     body = {
         "model": model,
-        "input": {"prompt": question},
-        "parameters": {"max_new_tokens": chat.max_tokens},
+        "input": {"prompt": question.text},
+        "parameters": {"max_new_tokens": question.max_tokens},
         "document": {"file": file, "per": "page", "pages": pages},
     }
     try:
-        job = str(fetched(chat.client, "POST", PATH, body=body)["id"])
+        job = str(fetched(client, "POST", PATH, body=body)["id"])
     finally:
         # The job keeps what it reads.
-        fetched(chat.client, "DELETE", f"{FILES}/{file}")
+        fetched(client, "DELETE", f"{FILES}/{file}")
     try:
-        show_followed(chat.client, job, as_json=as_json)
+        show_followed(client, job, as_json=as_json)
     except KeyboardInterrupt:
-        fetched(chat.client, "POST", f"{path_of(job)}/cancel")
+        fetched(client, "POST", f"{path_of(job)}/cancel")
         raise
 
 
-def _converse(chat: Chat, question: str | None, *, as_json: bool) -> None:
-    """Answer line by line until the input ends. A person may go on after a failure, a script does not."""
-    typed = sys.stdin.isatty()
-    if typed:
-        note(HELP)
-    for line in chain([question] if question else [], _lines(chat)):
-        try:
-            _answer_line(chat, line, as_json=as_json)
-        except KeyboardInterrupt:
-            if not typed:
-                raise
-            note("stopped")
-        except CommandError as error:
-            if not typed:
-                raise
-            note(str(error), "red")
-
-
-def _answer_line(chat: Chat, line: str, *, as_json: bool) -> None:
-    match line.split(maxsplit=1):
-        case []:
-            pass
-        case ["/file"]:
-            chat.media = []
-        case ["/file", name]:
-            # A terminal quotes the name of a file that is dropped on it.
-            chat.media.append(part_of(name.strip().strip("'\"")))
-        case [word, *_] if word.startswith("/"):
-            note(HELP)
-        case _:
-            _show_answer(chat, line, as_json=as_json)
-
-
-def _lines(chat: Chat) -> Iterator[str]:
-    """What is typed or piped; the prompt says how many files the next question has."""
-    with suppress(ImportError):
-        # For `input`: lines can be edited, and earlier ones called back.
-        import readline  # noqa: F401
-    while True:
-        count = len(chat.media)
-        prompt = f"[{count} file{'s' * (count > 1)}] > " if count else "> "
-        try:
-            line = _read(_typed, prompt)
-        except (EOFError, KeyboardInterrupt) as end:
-            if sys.stdin.isatty():
-                # The shell's own prompt begins a line.
-                print(file=sys.stderr)
-            if isinstance(end, KeyboardInterrupt):
-                raise
-            return
-        if line.strip() == "/quit":
-            return
-        yield line
-
-
-def _typed(prompt: str) -> str:
-    """One line; the prompt is for a person, and not for the output of a script."""
-    if not sys.stdin.isatty():
-        return input()
-    if sys.stdout.isatty():
-        return input(prompt)
-    print(prompt, end="", file=sys.stderr, flush=True)
-    return input()
-
-
-def _read(read: Callable[..., str], *prompt: str) -> str:
+def _uploaded(client: httpx.Client, path: Path) -> str:
+    """Upload a file and return its id. Raises CommandError."""
+    # A file's name may hold any bytes.
+    name = os.fsencode(path.name).decode(errors="replace")
     try:
-        return read(*prompt)
-    except UnicodeDecodeError:
-        raise CommandError(Exit.USAGE, "Standard input is not written in UTF-8.") from None
+        with path.open("rb") as file, speaking(client):
+            reply = client.post(FILES, data={"purpose": "user_data"}, files={"file": (name, file)})
+    except OSError as error:
+        raise CommandError(Exit.USAGE, f"The file {path} cannot be read: {error.strerror}.") from None
+    check(reply)
+    return str(parsed(reply)["id"])

@@ -19,9 +19,7 @@ COMMANDS = {
     "run": ("process_commands", "start the whole service on this machine"),
     "ask": ("ask", "ask a running service, about pictures, documents, videos"),
     "map": ("mapping.command", "ask about every row of a folder or table, through any kill"),
-    "estimate": ("estimate", "predict what a submit would do"),
     "jobs": ("jobs", "list, show, follow, cancel and retry jobs"),
-    "batches": ("batches", "run a file of requests and download the answers"),
     "models": ("models", "list, add, pause, drain and remove models"),
     "keys": ("keys", "manage API keys"),
     "webhooks": ("webhooks", "manage webhooks and their deliveries"),
@@ -39,11 +37,9 @@ examples:
   sightline run Qwen/Qwen3-VL-4B-Instruct          serve a model of the Hugging Face hub
   sightline ask "How many shapes are there?" examples/sample.png
   sightline ask "What does it cost?" contract.pdf --per-page
-  sightline ask --file street.jpg                  start a conversation
   sightline map "What is in it?" --input photos/ --output answers.jsonl
   sightline jobs list --status failed              the last jobs that failed
   sightline jobs follow job_5f0c...                print a job's answer as it is generated
-  sightline batches create questions.jsonl         run a file of requests within a day
   sightline models pause sightline/tiny            start none of a model's jobs for a while
   sightline keys create --name "Example Ltd"       create a customer's key; prints it once
   sightline webhooks create https://shop.example/  call a URL whenever a job or batch ends

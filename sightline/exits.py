@@ -28,7 +28,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.MEMORY: "not enough memory",
     Exit.CHILD: "a process crashed or a model failed before the service was ready",
     Exit.UNREACHABLE: "the service does not answer, or its answer broke off",
-    Exit.JOB: "the followed job, the awaited batch or every row of a map failed",
+    Exit.JOB: "the followed job or every row of a map failed",
 }
 
 
@@ -38,7 +38,3 @@ class CommandError(Exception):
     def __init__(self, code: Exit, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-class PassingError(CommandError):
-    """The service answered, and may answer otherwise in a moment: it is too busy, or its records are away."""

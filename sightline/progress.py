@@ -1,7 +1,6 @@
 """Progress bars with rate and time left, on standard error of a terminal; a script is shown none."""
 
 import sys
-from collections.abc import Callable
 
 from rich import progress as parts
 from rich.console import Console
@@ -29,19 +28,6 @@ class Bar(parts.Progress):
 
     def show(self, done: int, total: int | None, doing: str | None = None) -> None:
         self.update(self._task, completed=done, total=total, description=doing and plain(doing))
-
-
-def tenths(done: str) -> Callable[[int, int], None]:
-    """Shows bytes where there is no bar: a line at each tenth."""
-    noted = {0}
-
-    def show(count: int, total: int) -> None:
-        tenth = 10 * count // total if total else 10
-        if tenth not in noted:
-            noted.add(tenth)
-            note(f"{done} {10 * tenth} % of {total:,} bytes")
-
-    return show
 
 
 class PlaceBar(Bar):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from shared.settings import CLIENT_KEY, CLIENT_URL
-from sightline.exits import CommandError, Exit, PassingError
+from sightline.exits import CommandError, Exit
 from sightline.running_services import running_services
 
 LOCAL = "http://127.0.0.1:8000"
@@ -143,10 +143,9 @@ def passing(reply: httpx.Response) -> bool:
 
 
 def check(reply: httpx.Response) -> None:
-    """Raises CommandError with the service's own words where it refused, PassingError where that may pass."""
+    """Raise CommandError with the service's own words if it refused."""
     if not reply.is_success:
         reply.read()
-        kind = PassingError if passing(reply) else CommandError
         message = f"The service refused ({reply.status_code}): {reason(reply.text)}"
         if reply.status_code == httpx.codes.UNAUTHORIZED:
             message += f" This command sends the one in {CLIENT_KEY}."
@@ -155,7 +154,7 @@ def check(reply: httpx.Response) -> None:
             and (s := reply.headers.get("retry-after", "")).isdigit()
         ):
             message += f" Try again in {s} s."
-        raise kind(Exit.REFUSED, message)
+        raise CommandError(Exit.REFUSED, message)
 
 
 def is_stream(reply: httpx.Response) -> bool:

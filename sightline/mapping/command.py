@@ -63,8 +63,8 @@ def _map(
     was submitted is not submitted again. Rows wait after all other work. The output is in the order of the
     input; its receipt is printed and in FILE.receipt.json.
     """
-    from sightline.chat import first_model
     from sightline.follow import check_paused
+    from sightline.question import first_model
     from sightline.service_client import client_of, host_of, service_url
 
     url = url or service_url()

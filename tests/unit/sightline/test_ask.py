@@ -1,4 +1,4 @@
-"""`sightline ask` as people and scripts use it: one question, a pipe, a conversation that outlives Ctrl-C."""
+"""`sightline ask` as people and scripts use it: one question, a pipe, Ctrl-C."""
 
 import io
 import json
@@ -134,21 +134,6 @@ def test_a_pipe_without_a_question_is_one_sentence_that_says_what_to_type(
     assert sentence in capsys.readouterr().err
 
 
-def test_a_script_has_a_conversation_line_by_line_and_ends_at_a_failure(
-    piped: Callable[..., int], service: Service, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = b"/file http://a/b.png\ntwo\n\n/quit\nnever\n"
-    assert piped(lines, "one", "--interactive", "--json") == Exit.OK
-    printed = capsys.readouterr()
-    assert [json.loads(line)["text"] for line in printed.out.splitlines()] == ["one ", "two "]
-    assert printed.err == "", "what is for a person is not in a script's log"
-    assert service.questions == [("one", 0), ("two", 1)]
-    assert [m["role"] for m in service.bodies[1]["messages"]] == ["user", "assistant", "user"]
-
-    assert piped(b"refused\nnever\n", "-i") == Exit.REFUSED
-    assert service.questions[2:] == [("refused", 0)]
-
-
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
@@ -193,9 +178,6 @@ class Terminal:
             self._shown += os.read(self._ours, 65536).decode()
         self._shown = self._shown.partition(text)[2]
 
-    def type(self, text: str) -> None:
-        os.write(self._ours, text.encode())
-
     def interrupt(self) -> None:
         self._child.send_signal(signal.SIGINT)
 
@@ -219,38 +201,16 @@ def terminal(words: Sequence[str]) -> Iterator[Terminal]:
 
 
 @pytest.mark.timeout(LIMIT_S)
-def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on_until_ctrl_d(service: Service) -> None:
-    with terminal(("--file", "http://a/b.png", "--url", service.url)) as shown:
-        shown.wait_for("Ctrl-D ends")
-        shown.wait_for("[1 file] > ")
-        shown.type("refused\n")
-        shown.wait_for("Ask otherwise.")
-        shown.wait_for("[1 file] > ")
-        shown.type("slow one\n")
-        shown.wait_for("slow ")
+def test_ctrl_c_stops_an_answer(service: Service) -> None:
+    with terminal(("slow one", "http://a/b.png", "--url", service.url)) as shown:
         shown.wait_for("slow ")
         shown.interrupt()
-        shown.wait_for("stopped")
         assert service.left.wait(LIMIT_S), "the service would go on with an answer that no one reads"
-        shown.wait_for("> ")
-        shown.type("/file /no/such.png\n")
-        shown.wait_for("cannot be read")
-        shown.wait_for("> ")
-        shown.type("and now?\n")
-        shown.wait_for("and now? ")
-        shown.wait_for("> ")
-        shown.type("\x04")
-        assert shown.end() == Exit.OK
-    assert service.questions == [("refused", 1), ("slow one", 1), ("and now?", 0)]
-    assert service.bodies[2]["messages"][1] == {"role": "assistant", "content": "slow "}
+        assert shown.end() == 130
 
 
 @pytest.mark.timeout(LIMIT_S)
-def test_ctrl_c_at_the_prompt_ends_the_conversation(service: Service) -> None:
-    with terminal(("one", "-i", "--url", service.url)) as shown:
-        shown.wait_for("one ")
-        shown.wait_for("> ")
-        shown.interrupt()
-        # Python's readline misses a signal that comes just before it waits for a key.
-        shown.type("\n")
-        assert shown.end() == 130
+def test_a_terminal_without_a_question_is_told_to_type_one(service: Service) -> None:
+    with terminal(("--file", "http://a/b.png", "--url", service.url)) as shown:
+        shown.wait_for("There is no question")
+        assert shown.end() == Exit.USAGE

@@ -94,7 +94,7 @@ def test_wrong_arguments_are_one_sentence_at_a_terminal_too() -> None:
     [
         ("sightline jobs ", 2, "list\nshow\ncancel\nretry\nfollow"),
         ("sightline jobs list --status s", 4, "succeeded"),
-        ("sightline batches output --t", 3, "--to"),
+        ("sightline keys create --sc", 3, "--scopes"),
     ],
 )
 def test_a_shell_completes_commands_actions_options_and_their_values(

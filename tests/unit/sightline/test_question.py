@@ -1,4 +1,4 @@
-"""A conversation over HTTP: what is sent, what is printed, and that a broken answer never looks whole."""
+"""A question over HTTP: what is sent, what is printed, and that a broken answer never looks whole."""
 
 import base64
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sightline.chat import Answer, Chat, part_of
 from sightline.exits import CommandError, Exit
+from sightline.question import Answer, Question, part_of
 from tests.support.pictures import picture
 
 PNG = picture("PNG")
@@ -36,7 +36,7 @@ def test_answer_is_printed_piece_by_piece_and_returned_whole() -> None:
     reply = stream(chunk(""), chunk("A red"), chunk(" circle."), chunk("", "stop"), "[DONE]")
 
     waits: list[str] = []
-    answer = Chat(client(lambda _: reply), MODEL).ask("What?", printed.append, waits.append)
+    answer = Question(client(lambda _: reply), "What?", MODEL).ask(printed.append, waits.append)
 
     assert waits == ["waiting"]
     assert answer == Answer("org/m", "A red circle.", "stop", "MISS", "job_1")
@@ -52,7 +52,7 @@ def test_a_question_costs_one_request_and_its_file_travels_as_bytes(tmp_path: Pa
         seen.append(request)
         return stream(chunk("yes", "stop"), "[DONE]")
 
-    answer = Chat(client(service), media=[part_of(str(file))]).ask("Is it?", print)
+    answer = Question(client(service), "Is it?", media=[part_of(str(file))]).ask(print)
 
     (request,) = seen
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
@@ -72,10 +72,10 @@ def test_where_several_models_are_served_the_first_is_asked() -> None:
             return httpx.Response(404, json={"error": {"message": "Name one.", "code": "model_not_found"}})
         return stream(chunk("yes", "stop"), "[DONE]")
 
-    assert Chat(client(service)).ask("Is it?", print).text == "yes"
+    assert Question(client(service), "Is it?").ask(print).text == "yes"
     assert seen == ["/v1/chat/completions", "/v1/models", "/v1/chat/completions"]
     with pytest.raises(CommandError, match="Name one"):
-        Chat(client(service), "org/none").ask("Is it?", print)
+        Question(client(service), "Is it?", "org/none").ask(print)
 
 
 @pytest.mark.parametrize("state", ["model_loading", "no_worker"])
@@ -88,7 +88,7 @@ def test_a_person_is_told_that_the_model_starts_and_for_how_long_and_gets_the_an
         words = {"message": "Model org/m is starting, about 12 s.", "code": state}
         return httpx.Response(503, json={"error": words})
 
-    assert Chat(client(service), MODEL).ask("Is it?", print, told.append).text == "yes"
+    assert Question(client(service), "Is it?", MODEL).ask(print, told.append).text == "yes"
     assert told[0] == "Model org/m is starting, about 12 s."
 
 
@@ -99,7 +99,7 @@ def test_a_service_without_models_says_how_to_add_one() -> None:
         return httpx.Response(404, json={"error": {"message": "None.", "code": "model_not_found"}})
 
     with pytest.raises(CommandError, match="sightline models add"):
-        Chat(client(service)).ask("Is it?", print)
+        Question(client(service), "Is it?").ask(print)
 
 
 def test_missing_picture_is_one_sentence() -> None:
@@ -126,7 +126,7 @@ def test_a_file_is_sent_as_what_it_is(data: bytes, ending: str, type: str, tmp_p
 
 
 def test_a_file_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.chat.MOST_MB", 1)
+    monkeypatch.setattr("sightline.question.MOST_MB", 1)
     with pytest.raises(CommandError, match="more than 1 MiB"):
         part_of("/dev/zero")
 
@@ -160,5 +160,5 @@ def test_what_is_no_whole_answer_is_one_sentence_with_the_service_s_own_words(
     service: Callable[[httpx.Request], httpx.Response], words: str, code: Exit
 ) -> None:
     with pytest.raises(CommandError, match=words) as caught:
-        Chat(client(service), MODEL).ask("?", print)
+        Question(client(service), "?", MODEL).ask(print)
     assert caught.value.code is code

@@ -1,10 +1,10 @@
-"""A conversation with a model over HTTP: each question is sent with all that was said before it."""
+"""One question to a model over HTTP, with files, and its streamed answer."""
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from mimetypes import guess_type
 from typing import Any
 
@@ -36,50 +36,32 @@ class Answer:
 
 
 @dataclass
-class Chat:
-    """`model` None: the first one served; `media`: of the next question; `patient`: a pause is waited for."""
+class Question:
+    """A question and its `media`. `model` None: the first one served; `patient`: wait for a paused model."""
 
     client: httpx.Client
+    text: str
     model: str | None = None
     max_tokens: int | None = None
-    media: list[Message] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
+    media: Sequence[Message] = ()
     patient: bool = False
 
-    def ask(
-        self, text: str, emit: Callable[[str], object], wait: Callable[[str], object] = lambda _: None
-    ) -> Answer:
+    def ask(self, emit: Callable[[str], object], wait: Callable[[str], object] = lambda _: None) -> Answer:
         """Ask and call `emit` with each piece of the answer, `wait` with each comment. Raises CommandError.
 
-        Makes one request, which a key's quota counts; two if the model is not there yet, and three if several
-        are served and none is named.
+        Makes one request; two if the model is not there yet, three if several are served and none is named.
         """
-        question = question_of(text, self.media)
-        pieces: list[str] = []
-
-        def take(piece: str) -> None:
-            pieces.append(piece)
-            emit(piece)
-
         try:
             with speaking(self.client):
-                return self._answer([*self.messages, question], take, wait)
+                return self._answer(emit, wait)
         except CommandError as error:
-            # The service says how many pages fit, where fewer would.
+            # The service says how many pages fit, if fewer would.
             if " fit" in str(error) and any(part["type"] == "document" for part in self.media):
                 raise CommandError(error.code, f"{error} {ABOUT_PAGES}") from None
             raise
-        finally:
-            # Of an answer that was stopped, a follow-up may ask about the part that was read. A question
-            # without one can be asked again: its media still wait.
-            if answer := "".join(pieces):
-                self.messages += [question, {"role": "assistant", "content": answer}]
-                self.media = []
 
-    def _answer(
-        self, messages: list[Message], emit: Callable[[str], object], wait: Callable[[str], object]
-    ) -> Answer:
-        with self._posted(messages, waits="false") as reply:
+    def _answer(self, emit: Callable[[str], object], wait: Callable[[str], object]) -> Answer:
+        with self._posted(waits="false") as reply:
             refusal = None if reply.is_success else code(reply.read())
             if refusal == "model_paused" and not self.patient:
                 raise CommandError(Exit.REFUSED, f"{reason(reply.text)} {PATIENCE}")
@@ -89,12 +71,14 @@ class Chat:
             self.model = first_model(self.client)
         else:
             wait(reason(reply.text))
-        with self._posted(messages, waits="true") as reply:
+        with self._posted(waits="true") as reply:
             return _streamed(reply, emit, wait)
 
-    def _posted(self, messages: list[Message], *, waits: str) -> AbstractContextManager[httpx.Response]:
+    def _posted(self, *, waits: str) -> AbstractContextManager[httpx.Response]:
+        content = [*self.media, {"type": "text", "text": self.text}]
         options = {"model": self.model, "max_tokens": self.max_tokens}
-        body = {"stream": True, "messages": messages} | {k: v for k, v in options.items() if v is not None}
+        body = {"stream": True, "messages": [{"role": "user", "content": content}]}
+        body |= {k: v for k, v in options.items() if v is not None}
         headers = {"x-wait-for-model": waits}
         return self.client.stream("POST", "/v1/chat/completions", json=body, headers=headers)
 
@@ -142,10 +126,6 @@ def part_of(medium: str, pages: str | None = None) -> Message:
         case ("video" | "audio" as kind, *_):
             return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}
     return {"type": "image_url", "image_url": {"url": url}}
-
-
-def question_of(text: str, media: list[Message]) -> Message:
-    return {"role": "user", "content": [*media, {"type": "text", "text": text}]}
 
 
 def _streamed(reply: httpx.Response, emit: Callable[[str], object], wait: Callable[[str], object]) -> Answer:
