@@ -25,15 +25,12 @@ from benchmarks.frame.statistics import ratio, stretches
 from benchmarks.frame.usage import CoreUsage
 from benchmarks.overhead import capacity, latency, throughput
 from benchmarks.overhead.services import WIDE, OverheadServices
-from benchmarks.page import PageServices, answer_jobs, chromium, scroll_all
 from benchmarks.store.probe import REQUEST, Probe, Samples, served, thread_s
-from benchmarks.worst.__main__ import Day, removal, shared_runs
 from shared.result import Piece
 from shared.store import admission, claims
 from shared.store.admission import Placing
 from shared.store.script import Store, connect
 from sightline.serving.heap import heap
-from tests.support.browser import CHROMIUM
 
 FILE = report.FOLDER / "quick.json"
 TOLERANCE = 0.1
@@ -48,17 +45,7 @@ FUNCTIONS = {
     "settle": "store_settle",
     "read, ended": "store_read",
 }
-WORST_ROUNDS, WORST_RUNS, SCALE_CALLS = 3, 2, 20
-WORST = {
-    "claim of a shared run": "worst_claim",
-    "settle of a shared run": "worst_settle",
-    "finish: ends of shared runs, with endpoints": "worst_finish",
-    "sweep of a removed model": "worst_sweep",
-    "finish: ends of a removed model": "worst_removal",
-}
-SCALE = "for at = 1, 1000 do redis.call('SET', 'plain' .. at, at) end"
 WORKER = "worker_01"
-PAGE_JOBS, PAGE_ROUNDS = 500, 5
 ANSWER = jobs.answer("A red square.", tokens=4)
 
 
@@ -111,10 +98,6 @@ def measure(say: Say) -> list[Figure]:
     say("the store's jobs")
     figures += served(store_functions)
     say("the store's functions")
-    figures += served(worst_calls)
-    say("the store's longest calls")
-    if CHROMIUM:
-        figures.append(page_scroll(say))
     return figures
 
 
@@ -189,32 +172,6 @@ def _sets_us(client: Any) -> float:
     began = thread_s(client)
     exchange.execute()
     return (thread_s(client) - began) / STORE_SETS * 100e6
-
-
-def worst_calls(client: Any) -> list[Figure]:
-    """The longest call where 256 jobs share a run, with 16 endpoints; of a script with a thousand SETs."""
-    day, rounds = Day(client, WORST_RUNS), []
-    scale = client.register_script(SCALE)
-    for _ in range(WORST_ROUNDS):
-        for part in (shared_runs, removal):
-            day.begin()
-            part(day)
-        rounds.append({name: row["longest_ms"] for name, row in day.found.items()})
-        rounds[-1]["scale"] = day.longest_ms(b"EVALSHA", lambda: [scale() for _ in range(SCALE_CALLS)])
-    bare = [row["scale"] for row in rounds]
-    return [
-        figure(short, "thousand_sets", "ms", [row[name] for row in rounds], bare)
-        for name, short in WORST.items()
-    ]
-
-
-def page_scroll(say: Say) -> Figure:
-    """Processor time of the page's main thread for a stroke of the wheel: through the list; plain lines."""
-    with opened(PageServices) as services, chromium() as browser:
-        answer_jobs(services.url, PAGE_JOBS)
-        _, scrolls = scroll_all(browser, services.url, PAGE_JOBS, PAGE_ROUNDS, say, strokes=2)
-    ours, bare = ([one.stroke_ms for one in scrolls[side]] for side in ("list", "plain"))
-    return figure("page_scroll", "plain_lines", "ms", ours, bare)
 
 
 def _put_through(store: Store, placing: Placing) -> None:

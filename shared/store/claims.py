@@ -19,7 +19,7 @@ from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store, store_errors
 
 RESCUE_LIMIT = 14
-"""Runs that one call takes back: some ten milliseconds of the store's thread (`benchmarks/worst`)."""
+"""Runs that one call takes back: some ten milliseconds of the store's thread."""
 LONGEST_CAUSE = 200
 
 
