@@ -11,7 +11,7 @@ from docs.generate.measured import RESULTS
 
 SVG = "{http://www.w3.org/2000/svg}"
 PLOTS = sorted(RESULTS.rglob("*.svg"))
-MOST_SERIES = 5
+MOST_SERIES = 6
 COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 

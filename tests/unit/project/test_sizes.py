@@ -6,10 +6,10 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_603, "shared": 13_948, "worker": 14_704, "sightline": 8_685, "tests": 77_915}
+MOST_LINES = {"api": 16_580, "shared": 12_990, "worker": 14_585, "sightline": 8_075, "tests": 78_899}
 """Of Python, with its comments."""
-MOST_LUA_LINES = 4_879
-MOST_MODULES = {"api": 110, "shared": 110, "worker": 110, "sightline": 70}
+MOST_LUA_LINES = 4_890
+MOST_MODULES = {"api": 110, "shared": 107, "worker": 109, "sightline": 67}
 
 
 def files(folder: str, pattern: str) -> list[Path]:
