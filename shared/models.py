@@ -49,6 +49,11 @@ class ModelFolder:
     context_length: int | None = None
 
 
+def may_be_on_hub(source: str) -> bool:
+    """Whether a source that is no folder on this machine may be a model id of the Hugging Face hub."""
+    return source.count("/") == 1 and not source.startswith((".", "/", "~"))
+
+
 def read_folder(source: str) -> ModelFolder:
     """Look at every file once; nothing is known of a folder that is not on this machine."""
     folder = Path(source)

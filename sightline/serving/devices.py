@@ -2,11 +2,12 @@
 
 import resource
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import psutil
 
 from shared.cgroup import free_memory_bytes
-from shared.models import Model
+from shared.models import Model, may_be_on_hub
 from sightline.doctor.gpu import DriverError, Gpu, without_cuda
 from sightline.exits import CommandError, Exit
 from sightline.serving.demand import Device
@@ -54,12 +55,16 @@ class Devices:
         return measured or int((model.memory_mb or self._guess_mb(model)) * 2**20)
 
     def _guess_mb(self, model: Model) -> float:
-        """Of a model that is not on this machine yet nothing is known: at first it stands alone."""
+        """Nothing is known of a model that is not on this machine yet: at first it stands alone.
+
+        One that is nowhere cannot be loaded, so no other makes room for it.
+        """
         names = self.of(model)
         if model.engine == "vllm" and (gpu := self._gpus.get(names[0])):
             share = float(model.options.get("gpu_memory_utilization", VLLM_SHARE)) * (gpu.total_mb or 0)
             return share * (len(names) if self.spans(model) else 1)
-        if model.engine != "echo" and not model.folder.files:
+        nowhere = not may_be_on_hub(model.source) and not Path(model.source).is_dir()
+        if model.engine != "echo" and not model.folder.files and not nowhere:
             return self.room(model) / 2**20
         return CONTEXT_MB + model.folder.weights / 1e6 if names[0] in self._gpus else worker_mb(model)
 

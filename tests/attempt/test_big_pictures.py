@@ -1,6 +1,7 @@
 """A few kilobytes that would become gigabytes once a model's image processor squares them."""
 
 import fcntl
+import os
 import re
 import subprocess
 import sys
@@ -230,6 +231,35 @@ def test_small_pictures_do_not_wait_behind_large_ones(
         for attempt in attempts:
             attempt.result(PATIENCE_S)
         assert [harness.text(job) for job in jobs] == [f"large {n} [5000x4000]" for n in range(3)]
+
+
+def test_a_large_picture_takes_the_place_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes begin to count at the same place."""
+    monkeypatch.setattr("shared.media.machine_memory.gettempdir", lambda: tmp_path)
+    with machine_memory.reserved(machine_memory.LARGE + 1):
+        (folder,) = tmp_path.iterdir()
+    for number in range(machine_memory.AT_ONCE):
+        with (folder / str(number)).open("a") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            for _ in range(machine_memory.AT_ONCE):
+                with machine_memory.reserved(machine_memory.LARGE + 1):
+                    pass
+
+
+@pytest.mark.parametrize("hinder", [Path.touch, lambda path: path.symlink_to("/")], ids=["file", "link"])
+def test_large_pictures_are_decoded_without_a_folder_of_places(
+    decoder: PictureDecoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hinder: Callable[[Path], None],
+) -> None:
+    """Every user of a machine may write in its temp folder."""
+    monkeypatch.setattr("shared.media.machine_memory.gettempdir", lambda: tmp_path)
+    hinder(tmp_path / f"sightline-decoders-{os.getuid()}")
+    with decoder.place([make.picture("PNG", (5000, 4000))], Waiter("")):
+        assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decoder: PictureDecoder) -> None:

@@ -22,6 +22,7 @@ from tests.support.families.tokens import byte_tokenizer
 from worker.engines.base import Prompt, Row
 from worker.engines.grammar import sandbox
 from worker.engines.grammar.compiler import Grammars
+from worker.engines.grammar.lark import json_schema
 from worker.engines.sampling.grammar_processor import GrammarProcessor
 
 Schema = dict[str, Any]
@@ -180,6 +181,15 @@ def test_options_of_the_library_in_a_schema_mean_nothing(grammars: Grammars) -> 
     loose = {"type": "string", "not": {}, "x-guidance": {"lenient": True}}
     with pytest.raises(CallerError, match="not"):
         grammars.compile(Format(kind="json", content=json.dumps(loose)))
+
+
+@pytest.mark.parametrize("keyword", ["const", "enum"])
+def test_an_answer_with_the_word_pattern_in_it_is_no_pattern(keyword: str) -> None:
+    answer = {"pattern": r"\b(?=a)"}
+    value: Any = answer if keyword == "const" else [answer]
+    schema = {"properties": {"enum": {"pattern": r"\ba"}, "a": {keyword: value}}}
+    written = json.loads(json_schema(json.dumps(schema), {}))["properties"]
+    assert written == {"enum": {"pattern": "(?:)a"}, "a": {keyword: value}}
 
 
 def test_a_sandbox_that_fails_or_is_killed_says_nothing_about_the_format(

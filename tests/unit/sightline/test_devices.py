@@ -45,6 +45,12 @@ def test_a_model_that_is_not_here_yet_stands_alone_until_it_is_measured() -> Non
     assert devices.need(TINY) < devices.all[0].room
 
 
+def test_no_other_model_leaves_for_one_whose_folder_is_missing(tmp_path: Path) -> None:
+    missing = TINY.model_copy(update={"source": str(tmp_path / "missing")})
+    devices = Devices(40_000)
+    assert devices.need(missing) < devices.all[0].room / 10
+
+
 def test_a_model_that_ran_out_of_memory_takes_more_than_was_thought() -> None:
     small, devices = TINY.model_copy(update={"memory_mb": 1500}), Devices(4000)
     devices.exceeded(small, 0)

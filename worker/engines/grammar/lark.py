@@ -23,6 +23,8 @@ _PART = re.compile(
     r"(?P<look>\(\?<?[=!])|(?P<edge>\\[bB])|(?P<back>\\[1-9]\d*)|\[\^?\]?(?:\\.|[^\]\\])*+\]?|\\.|.",
     re.DOTALL,
 )
+# Keywords whose value has names of the caller's, each with a schema.
+_NAMED = ("properties", "patternProperties", "$defs", "definitions")
 _WIDER = {"look": "(?:)", "edge": "(?:)", "back": "(?s:.*)"}
 DEFAULTS: dict[str, str | bool] = {
     # With numeric escapes, an additional property's name could be written to match no listed property or
@@ -106,13 +108,17 @@ def behind_thoughts(grammar: str, marks: Marks | None, mark: Mark) -> str:
 
 
 def patterned(value: Any) -> Iterator[dict[str, Any]]:
-    """All objects with a pattern in a JSON value, itself included."""
+    """Yield each object with a pattern in a schema, itself included; `const` and `enum` have none."""
     pending = [value]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
             if isinstance(node.get("pattern"), str):
                 yield node
-            pending.extend(node.values())
+            for name, value in node.items():
+                if name in _NAMED and isinstance(value, dict):
+                    pending.extend(value.values())
+                elif name not in ("const", "enum"):
+                    pending.append(value)
         elif isinstance(node, list):
             pending.extend(node)

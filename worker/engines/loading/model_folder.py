@@ -8,7 +8,7 @@ from huggingface_hub import snapshot_download
 
 from shared.errors import ModelFailed
 from shared.model_files import NOT_OURS
-from shared.models import START_S, Model
+from shared.models import START_S, Model, may_be_on_hub
 
 # Of weights, configurations, processor, tokenizer, templates and remote code; not of model cards and
 # pictures.
@@ -30,7 +30,7 @@ def model_folder(model: Model) -> Path:
                 f"{subject} is a folder without config.json; name the one that holds the model."
             )
         return folder
-    if model.source.count("/") != 1 or model.source.startswith((".", "/", "~")):
+    if not may_be_on_hub(model.source):
         raise ModelFailed(
             f"{subject} is neither a folder on this machine nor a model id of the Hugging Face hub."
         )
