@@ -39,7 +39,7 @@ def _create(
     scopes: Annotated[str | None, Option(help=SOME)] = None,
     days: Annotated[int | None, Option(help="days until it expires (default: never)")] = None,
     per_minute: Annotated[
-        int | None, Option(help="requests a minute, and ten times as many reads (default: unlimited)")
+        int | None, Option(help="requests a minute, besides reads (default: unlimited)")
     ] = None,
     max_queued: Annotated[int | None, Option(help="queued jobs for one model (default: the setting)")] = None,
     retain: Annotated[int | None, Option(help=RETAINED)] = None,

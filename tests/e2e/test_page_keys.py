@@ -21,12 +21,11 @@ from tests.support.browser import (
     violations,
     watch,
 )
-from tests.support.clients import Api, until
+from tests.support.clients import Api
 from tests.support.receiver import receiver
 from tests.support.service import Service
 
 ADMIN = secrets.token_hex(16)
-SPACING = "async () => (await import('./page/wire.js')).spacing_ms(2)"
 BLOCKED = """Object.defineProperty(window, "sessionStorage", {
   get() { throw new DOMException("blocked", "SecurityError"); },
 });"""
@@ -108,13 +107,6 @@ def test_a_refused_queue_is_not_asked_for_until_the_key_changes(locked: Page, gu
     type_key(locked, ADMIN)
     view(locked, "operations")
     expect(locked.locator(f'.model[data-model="{ECHO}"]')).to_have_count(1)
-
-
-def test_the_page_leaves_half_of_a_key_s_quota_to_the_questions(locked: Page, guarded: Api) -> None:
-    type_key(locked, key_for(guarded, "read", requests_per_minute=3))
-    expect(locked.locator("#nav a")).to_have_count(3)
-    # What it may see is told by the list, which may come later.
-    until(lambda: locked.evaluate(SPACING) == 60_000 * 2 / 15)
 
 
 def test_a_revoked_key_locks_the_page_that_is_open_and_stays_refused(locked: Page, guarded: Api) -> None:
