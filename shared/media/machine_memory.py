@@ -1,13 +1,18 @@
 """Bounds the memory of the picture decoders that all processes of a machine have together."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import gettempdir
 
+from shared.telemetry.logs import fields
+
+log = logging.getLogger("shared.media")
 AT_ONCE = 2
 """Large pictures that are decoded on a machine at the same time."""
 LARGE = 100 * 2**20
@@ -19,13 +24,24 @@ _turns = count()
 def reserved(memory: int) -> Iterator[None]:
     """Wait for one of the machine's places for large pictures if decoding takes so much `memory`.
 
-    A place is a locked file, so the system frees that of a process that dies.
+    A place is a locked file, so the system frees that of a process that dies. If the folder for temporary
+    files allows none, a picture does not wait.
     """
-    if memory <= LARGE:
+    with ExitStack() as held:
+        if memory > LARGE:
+            try:
+                folder = Path(gettempdir(), f"sightline-decoders-{os.getuid()}")
+                folder.mkdir(mode=0o700, exist_ok=True)
+                if folder.lstat().st_uid != os.getuid():
+                    raise PermissionError(f"{folder} belongs to another user")
+                place = held.enter_context((folder / str(next(_turns) % AT_ONCE)).open("a"))
+                fcntl.flock(place, fcntl.LOCK_EX)
+            except OSError as error:
+                _warn(str(error))
         yield
-        return
-    folder = Path(gettempdir(), f"sightline-decoders-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with (folder / str(next(_turns) % AT_ONCE)).open("a") as place:
-        fcntl.flock(place, fcntl.LOCK_EX)
-        yield
+
+
+@cache
+def _warn(reason: str) -> None:
+    """Say it once, because each large picture would say it again."""
+    log.warning("large pictures do not wait for each other", extra=fields(reason=reason))

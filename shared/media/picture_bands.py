@@ -1,4 +1,7 @@
-"""Decodes a large PNG or TIFF some rows at a time, so that its pixels are never in memory all at once."""
+"""Decodes a large PNG or TIFF some rows at a time, so that its pixels are never in memory all at once.
+
+Of a HEIF, all are, but in the decoder's memory alone.
+"""
 
 import io
 import struct
@@ -6,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import accumulate, chain
 
+from pi_heif import HeifImageFile, open_heif
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
@@ -28,6 +32,8 @@ class Window:
         """Missing rows of a PNG get the value `fill` if Pillow is to load truncated pictures."""
         if isinstance(image, TiffImageFile):
             self._bands = _tiff_bands(image, data)
+        elif isinstance(image, HeifImageFile):
+            self._bands = _heif_bands(image, data)
         else:
             self._bands = _png_bands(image, data, fill)
         self._rows, self._top = next(self._bands), 0
@@ -102,3 +108,16 @@ def _tiff_bands(image: TiffImageFile, data: bytes) -> Iterator[Image.Image]:
         copied.save(file)
         file.write(b"".join(parts))
         yield Image.open(file, formats=["TIFF"])
+
+
+def _heif_bands(image: HeifImageFile, data: bytes) -> Iterator[Image.Image]:
+    """Copy bands out of the decoder's memory, where Pillow would copy the whole picture."""
+    heif = open_heif(io.BytesIO(data), remove_stride=False)
+    pixels, stride = heif.data, heif.stride
+    # It may change while the picture is decoded.
+    image._size = width, height = heif.size
+    count = max(1, BAND // width)
+    for top in range(0, height, count):
+        rows = min(count, height - top)
+        band = pixels[top * stride : (top + rows) * stride]
+        yield Image.frombytes(heif.mode, (width, rows), band, "raw", heif.mode, stride)
