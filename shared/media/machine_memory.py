@@ -10,22 +10,19 @@ from itertools import count
 from pathlib import Path
 from tempfile import gettempdir
 
-from shared.telemetry.logs import fields
-
-log = logging.getLogger("shared.media")
 AT_ONCE = 2
 """Large pictures that are decoded on a machine at the same time."""
 LARGE = 100 * 2**20
 """Bytes for decoding a picture beyond which it counts as large."""
 _turns = count()
+_warn = cache(logging.getLogger("shared.media").warning)
 
 
 @contextmanager
 def reserved(memory: int) -> Iterator[None]:
     """Wait for one of the machine's places for large pictures if decoding takes so much `memory`.
 
-    A place is a locked file, so the system frees that of a process that dies. If the folder for temporary
-    files allows none, a picture does not wait.
+    A place is a locked file, so the system frees that of a process that dies. Without one, no picture waits.
     """
     with ExitStack() as held:
         if memory > LARGE:
@@ -37,11 +34,5 @@ def reserved(memory: int) -> Iterator[None]:
                 place = held.enter_context((folder / str(next(_turns) % AT_ONCE)).open("a"))
                 fcntl.flock(place, fcntl.LOCK_EX)
             except OSError as error:
-                _warn(str(error))
+                _warn(f"large pictures do not wait for each other: {error}")
         yield
-
-
-@cache
-def _warn(reason: str) -> None:
-    """Say it once, because each large picture would say it again."""
-    log.warning("large pictures do not wait for each other", extra=fields(reason=reason))

@@ -1,7 +1,4 @@
-"""Decodes a large PNG or TIFF some rows at a time, so that its pixels are never in memory all at once.
-
-Of a HEIF, all are, but in the decoder's memory alone.
-"""
+"""Decodes a large PNG or TIFF some rows at a time, so that its pixels are never in memory all at once."""
 
 import io
 import struct
@@ -111,13 +108,12 @@ def _tiff_bands(image: TiffImageFile, data: bytes) -> Iterator[Image.Image]:
 
 
 def _heif_bands(image: HeifImageFile, data: bytes) -> Iterator[Image.Image]:
-    """Copy bands out of the decoder's memory, where Pillow would copy the whole picture."""
+    """Copy bands out of the decoder's memory, which has all pixels; Pillow would have them a second time."""
     heif = open_heif(io.BytesIO(data), remove_stride=False)
-    pixels, stride = heif.data, heif.stride
+    pixels, line, mode = heif.data, heif.stride, heif.mode
     # It may change while the picture is decoded.
     image._size = width, height = heif.size
-    count = max(1, BAND // width)
-    for top in range(0, height, count):
+    for top in range(0, height, count := max(1, BAND // width)):
         rows = min(count, height - top)
-        band = pixels[top * stride : (top + rows) * stride]
-        yield Image.frombytes(heif.mode, (width, rows), band, "raw", heif.mode, stride)
+        band = pixels[top * line : (top + rows) * line]
+        yield Image.frombytes(mode, (width, rows), band, "raw", mode, line)

@@ -30,10 +30,9 @@ SVG_SIZE = (300, 150)
 COEFFICIENT_BYTES = 2
 # What a HEIF has that takes more: not 8 bits in grey or 4:2:0 (ISO/IEC 14496-15, 8.3.3.1.2), or alpha.
 HEAVY = re.compile(rb"hvcC.{16}(?![\xfc\xfd]\xf8)|auxid:1\0|auxiliary:alpha\0", re.DOTALL)
-# Bytes of a pixel that is copied while it is decoded: of a WebP, a lossless one, and an AVIF or HEIF.
-WEBP_BYTES, LOSSLESS_BYTES, BOX_BYTES = 12, 13.5, 7.4
-# Those that a plain HEIF keeps until it is shown, and those beside them until it is decoded.
-HEVC_BYTES = 6.3, 1.0
+# Bytes of a pixel that is copied while it is decoded: of a WebP, a lossless one, and an AVIF or HEIF;
+# of a HEIF that is not heavy, those that stay and those beside them.
+WEBP_BYTES, LOSSLESS_BYTES, BOX_BYTES, HEVC_BYTES = 12, 13.5, 7.4, (6.3, 1.0)
 # Pixels that are decoded, and whose colours are converted, at a time.
 BAND = 2**20
 # What a TIFF's tags mean, and what holds if they are missing.

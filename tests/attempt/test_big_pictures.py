@@ -273,7 +273,7 @@ def test_large_pictures_are_seen_where_none_can_wait(
     for _ in range(2):
         with decoder.place([large], Waiter("")), decoder.decode([large], Waiter("")) as (seen,):
             assert seen.size == (5000, 4000)
-    assert [record.getMessage() for record in caplog.records] == ["large pictures do not wait for each other"]
+    assert [record.name for record in caplog.records] == ["shared.media"]
     assert not list(tmp_path.glob("*/*"))
 
 
