@@ -11,7 +11,7 @@ from importlib import import_module
 from itertools import chain, product
 from typing import Any
 
-from pi_heif import register_heif_opener
+from pi_heif import HeifImageFile, register_heif_opener
 from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, ImageFile, ImageOps, PngImagePlugin
 from PIL.Image import Resampling
 
@@ -133,12 +133,13 @@ def _decoded(request: Facts, data: bytes, room: Room, before: int | None = None)
         if "transparency" in image.info and image.tile:
             image.info["transparency"] *= GREY_FACTORS.get(image.tile[0].args, 1)
         source: ImageFile.ImageFile | Window = image
-        if kind in BANDED and header_of(kind, data).band and math.prod(room.fitted(size)) < math.prod(size):
+        shrinks = math.prod(room.fitted(size)) < math.prod(size)
+        if isinstance(image, HeifImageFile) or (kind in BANDED and shrinks and header_of(kind, data).band):
             source = Window(image, data, before or 0)
         else:
             image.load()
         if not request["draft"]:
-            # Only now is a TIFF upright.
+            # Only now is a TIFF upright, and a HEIF's size certain.
             size = image.size
         # No larger than what was announced, for which there is room; one more may be rounding.
         announced = request["size"]

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import accumulate, chain
 
+from pi_heif import HeifImageFile, open_heif
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
@@ -28,6 +29,8 @@ class Window:
         """Missing rows of a PNG get the value `fill` if Pillow is to load truncated pictures."""
         if isinstance(image, TiffImageFile):
             self._bands = _tiff_bands(image, data)
+        elif isinstance(image, HeifImageFile):
+            self._bands = _heif_bands(image, data)
         else:
             self._bands = _png_bands(image, data, fill)
         self._rows, self._top = next(self._bands), 0
@@ -102,3 +105,15 @@ def _tiff_bands(image: TiffImageFile, data: bytes) -> Iterator[Image.Image]:
         copied.save(file)
         file.write(b"".join(parts))
         yield Image.open(file, formats=["TIFF"])
+
+
+def _heif_bands(image: HeifImageFile, data: bytes) -> Iterator[Image.Image]:
+    """Copy bands out of the decoder's memory, which has all pixels; Pillow would have them a second time."""
+    heif = open_heif(io.BytesIO(data), remove_stride=False)
+    pixels, line, mode = heif.data, heif.stride, heif.mode
+    # It may change while the picture is decoded.
+    image._size = width, height = heif.size
+    for top in range(0, height, count := max(1, BAND // width)):
+        rows = min(count, height - top)
+        band = pixels[top * line : (top + rows) * line]
+        yield Image.frombytes(mode, (width, rows), band, "raw", mode, line)

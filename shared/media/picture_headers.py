@@ -28,8 +28,11 @@ SVG_UNITS = {"pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96, 
 # That of a browser, for an SVG that says nothing of its size.
 SVG_SIZE = (300, 150)
 COEFFICIENT_BYTES = 2
-# Bytes of a pixel that is copied while it is decoded: of a WebP, a lossless one, and an AVIF or HEIF.
-WEBP_BYTES, LOSSLESS_BYTES, BOX_BYTES = 12, 13.5, 7.4
+# What a HEIF has that takes more: not 8 bits in grey or 4:2:0 (ISO/IEC 14496-15, 8.3.3.1.2), or alpha.
+HEAVY = re.compile(rb"hvcC.{16}(?![\xfc\xfd]\xf8)|auxid:1\0|auxiliary:alpha\0", re.DOTALL)
+# Bytes of a pixel that is copied while it is decoded: of a WebP, a lossless one, and an AVIF or HEIF;
+# of a HEIF that is not heavy, those that stay and those beside them.
+WEBP_BYTES, LOSSLESS_BYTES, BOX_BYTES, HEVC_BYTES = 12, 13.5, 7.4, (6.3, 1.0)
 # Pixels that are decoded, and whose colours are converted, at a time.
 BAND = 2**20
 # What a TIFF's tags mean, and what holds if they are missing.
@@ -45,7 +48,7 @@ class Header(NamedTuple):
 
     width: int
     height: int
-    pixel: int = 4
+    pixel: float = 4
     beside: float = 0
     band: int = 0
 
@@ -149,7 +152,9 @@ def _read_box(data: bytes) -> Header:
     if not sizes:
         raise MalformedError("it does not say how large it is")
     width, height = max(sizes, key=math.prod)
-    return Header(width, height, beside=BOX_BYTES)
+    plain = data.find(b"hvcC", 0, META_BYTES) > 0 and not HEAVY.search(data, 0, META_BYTES)
+    pixel, beside = HEVC_BYTES if plain else (4, BOX_BYTES)
+    return Header(width, height, pixel, beside)
 
 
 def _read_svg(data: bytes) -> Header:

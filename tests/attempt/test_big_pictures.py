@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from pi_heif import open_heif
 from PIL import Image, ImageChops
 
 from shared.errors import CallerError
@@ -168,6 +169,28 @@ def test_a_large_picture_stands_upright(shrinking: PictureDecoder, kind: str) ->
     assert left.min() > right.max()
 
 
+def heic(name: str, size: tuple[int, int], *, turned: bool = False) -> bytes:
+    return make.heif_grid((ROOT / "tests/data" / name).read_bytes(), size, turned=turned)
+
+
+HEICS: dict[str, Callable[[], bytes]] = {
+    "8 bits": lambda: heic("tile.heic", (5000, 3001)),
+    "turned": lambda: heic("tile.heic", (5000, 3001), turned=True),
+    "10 bits": lambda: heic("tile_10_bits.heic", (5000, 3001)),
+    "transparent": lambda: (ROOT / "tests/data/transparent.heic").read_bytes(),
+}
+
+
+@pytest.mark.parametrize("encode", HEICS.values(), ids=HEICS)
+def test_a_heic_is_seen_as_if_decoded_at_once(shrinking: PictureDecoder, encode: Callable[[], bytes]) -> None:
+    seen = decoded(shrinking, encode())
+    whole = open_heif(encode()).to_pillow().convert("RGBA")
+    on_white = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
+    assert seen.original == whole.size
+    shrunk = on_white.resize(seen.size, Image.Resampling.BICUBIC)
+    assert max(ImageChops.difference(seen, shrunk).tobytes()) <= 2
+
+
 @pytest.mark.parametrize(("kept", "is_seen"), [(0.999, True), (0.9, False)])
 def test_a_large_picture_cut_short_is_seen_if_its_rows_are_there(
     shrinking: PictureDecoder, kept: float, is_seen: bool
@@ -189,6 +212,8 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "TIFF": lambda: make.tiff((10_000, 10_000), (10_000, 100), [STRIP]),
     "photo of 50 megapixels": lambda: make.picture("JPEG", (8192, 6144), progressive=True),
     "screenshot": lambda: make.picture("PNG", (1200, 60_000)),
+    "HEIC of 48 megapixels": lambda: heic("tile.heic", (8064, 6048)),
+    "HEIC of 48 megapixels, turned": lambda: heic("tile.heic", (8064, 6048), turned=True),
     "lossy WebP of 24 megapixels": lambda: make.picture("WEBP", (6000, 4000), method=0),
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from shared.media.picture_headers import integer_at
 from worker.engines.base import PackedPicture
 from worker.fair_semaphore import Waiter
 from worker.media.picture_decoder import PictureDecoder
@@ -96,6 +97,52 @@ def tiff(size: tuple[int, int], part: tuple[int, int], parts: list[bytes], bits:
     tags[places] = tuple(starts * (across * down // len(parts)))
     tags.save(file)
     return file.getvalue() + b"".join(parts)
+
+
+def heif_grid(tile: bytes, size: tuple[int, int], side: int = 512, *, turned: bool = False) -> bytes:
+    """A HEIC as a phone writes it: a grid of tiles, all of which are the picture in `tile`."""
+    columns, rows = -(-size[0] // side), -(-size[1] // side)
+    count, tiles = columns * rows, range(2, columns * rows + 2)
+    coded = _box_in(tile, b"mdat")
+    frame = struct.pack(">4B2I", 0, 1, rows - 1, columns - 1, *size)
+
+    def meta(at: int) -> bytes:
+        items = [_box(b"infe", struct.pack(">IHH4sB", 2 << 24, 1, 0, b"grid", 0))]
+        items += [_box(b"infe", struct.pack(">IHH4sB", 2 << 24 | 1, n, 0, b"hvc1", 0)) for n in tiles]
+        places = [(1, 0, 0, 1, at, len(frame))]
+        places += [(n, 0, 0, 1, at + len(frame), len(coded)) for n in tiles]
+        sizes = [_box(b"ispe", struct.pack(">3I", 0, *each)) for each in (size, (side, side))]
+        known = [*sizes, _box(b"hvcC", _box_in(tile, b"hvcC")), _box(b"irot", bytes([3 * turned]))]
+        uses = struct.pack(">2IHB2B", 0, count + 1, 1, 2, 1, 4)
+        uses += b"".join(struct.pack(">HB2B", n, 2, 2, 0x83) for n in tiles)
+        return _box(
+            b"meta",
+            bytes(4),
+            _box(b"hdlr", bytes(8) + b"pict" + bytes(13)),
+            _box(b"pitm", struct.pack(">IH", 0, 1)),
+            _box(
+                b"iloc",
+                struct.pack(">IHH", 1 << 24, 0x4400, count + 1),
+                *[struct.pack(">4H2I", *p) for p in places],
+            ),
+            _box(b"iinf", struct.pack(">IH", 0, count + 1), *items),
+            _box(b"iprp", _box(b"ipco", *known), _box(b"ipma", uses)),
+            _box(b"iref", bytes(4), _box(b"dimg", struct.pack(f">2H{count}H", 1, count, *tiles))),
+        )
+
+    head = _box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")
+    return head + meta(len(head) + len(meta(0)) + 8) + _box(b"mdat", frame, coded)
+
+
+def _box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def _box_in(file: bytes, kind: bytes) -> bytes:
+    """The body of the last box of a kind."""
+    at = file.rindex(kind) - 4
+    return file[at + 8 : at + integer_at(file, at, 4, "big")]
 
 
 def jpeg_segment(marker: int, body: bytes) -> bytes:
