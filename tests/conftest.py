@@ -22,6 +22,7 @@ from tests.support import own_folders
 from tests.support.random_draws import decided_by_seed
 
 ONE_PROCESS = (
+    "tests/attempt/test_big_pictures",
     "tests/contract/",
     "tests/e2e/test_page",
     "tests/e2e/",
@@ -48,6 +49,7 @@ DEPLOYMENT = (
 )
 """A browser, containers, Kubernetes, Prometheus, nginx, packages, and how benchmarks judge."""
 THOROUGH = (
+    "tests/attempt/test_big_pictures",
     "tests/contract/",
     "tests/e2e/test_map",
     "tests/engines/continuous/test_prefill",

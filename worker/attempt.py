@@ -195,14 +195,14 @@ def _prepare(context: AttemptContext, request: Request, claim: Claim, waiter: Wa
         with traces.span("prepare"):
             return context.engine.prepare(request, (), scope)
     with ExitStack() as stack:
-        with traces.span("fetch"):
+        with context.preparing.reserve(1, waiter), traces.span("fetch"):
             pictures, sounds, videos = (
                 BlobReader(context.blobs, [part.digest or "" for part in parts])
                 for parts in (request.images, request.sounds, request.videos)
             )
-        # Large pictures wait for other processes, so they wait before they hold anything of this one.
-        large = context.picture_decoder.place(pictures, waiter, request.shown)
-        with traces.span("decode"), large:
+            memory = context.picture_decoder.memory(pictures, request.shown)
+        # Large pictures wait for other processes, so they wait while they hold nothing of this one.
+        with traces.span("decode"), context.picture_decoder.place(memory, waiter):
             stack.enter_context(context.preparing.reserve(1, waiter))
             samples = context.sound_decoder.decode(sounds, context.engine.facts.sampling_rate)
             images = stack.enter_context(context.picture_decoder.decode(pictures, waiter, request.shown))

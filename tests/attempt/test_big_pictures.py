@@ -283,7 +283,7 @@ def test_large_pictures_are_decoded_without_a_folder_of_places(
     """Every user of a machine may write in its temp folder."""
     monkeypatch.setattr("shared.media.machine_memory.gettempdir", lambda: tmp_path)
     hinder(tmp_path / f"sightline-decoders-{os.getuid()}")
-    with decoder.place([make.picture("PNG", (5000, 4000))], Waiter("")):
+    with decoder.place(machine_memory.LARGE + 1, Waiter("")):
         assert len(list(tmp_path.iterdir())) == 1
 
 

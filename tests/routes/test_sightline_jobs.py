@@ -21,6 +21,7 @@ from shared.store import workers
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Deployment
+from tests.support.app import client_of
 from tests.support.app_server import listening
 from tests.support.clients import until_async
 from tests.support.documents import pdf
@@ -109,19 +110,6 @@ async def test_a_list_is_narrowed_by_what_was_kept_with_a_job_and_filled_over_sh
         assert [job["id"] for job in json.loads(out)["data"]] == found
 
 
-async def test_what_would_become_of_a_question_is_said_before_it_is_asked(terminal: Terminal) -> None:
-    code, out, _ = await terminal.type("estimate", "What is this?", SAMPLE, "--max-tokens", "9")
-    _, raw, _ = await terminal.type("estimate", "What is this?", "--model", MODEL, "--json")
-    lost = await terminal.type("estimate", "What is this?", "--file", "none.png")
-
-    assert code == Exit.OK
-    assert out.splitlines()[0] == "outcome   queued (0 ahead)"
-    assert "answer    at most 9 tokens" in out
-    assert json.loads(raw)["outcome"] == "queued"
-    assert lost[0] == Exit.USAGE
-    assert json.loads((await terminal.type("jobs", "list", "--json"))[1])["data"] == []
-
-
 @pytest.mark.usefixtures("quick_batches")
 async def test_each_page_of_a_document_is_asked_by_itself_and_read_in_order(
     terminal: Terminal, tmp_path: Path
@@ -160,8 +148,9 @@ async def test_ctrl_c_cancels_all_pages_of_a_document(terminal: Terminal, tmp_pa
     await child.stdout.readuntil(b"Page one.")
     child.send_signal(signal.SIGINT)
     await child.communicate()
-    _, out, _ = await terminal.type("batches", "list", "--json")
-    assert (child.returncode, json.loads(out)["data"][0]["cancelling_at"] is None) == (130, False)
+    async with client_of(terminal.deployment.app) as client:
+        (batch,) = (await client.get("/v1/batches")).json()["data"]
+    assert (child.returncode, batch["cancelling_at"] is None) == (130, False)
 
 
 async def test_a_document_that_does_not_fit_is_refused_with_what_to_type(

@@ -139,6 +139,7 @@ def test_a_refused_call_is_demand_for_a_minute_or_until_the_model_is_loaded(reco
     assert records.fleet().backlog == 0
     records.wait(1)
     assert records.fleet().wanted_ms is None
+    records.pause(paused=False)
     refuse(records)
     records.beat()
     assert (records.fleet().wanted_ms, records.fleet().backlog) == (None, 0)

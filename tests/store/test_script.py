@@ -75,7 +75,7 @@ def test_a_thread_whose_loop_ends_is_told_that_there_is_no_store() -> None:
         assert await asyncio.to_thread(begun.wait, LIMIT_S)
 
     asyncio.run(process())
-    assert told.result(LIMIT_S) == "store_unavailable"
+    assert told.result(LIMIT_S) == "stopping"
 
 
 async def test_a_thread_that_asks_while_its_process_stops_leaves_nothing_to_a_closed_loop(
@@ -85,7 +85,7 @@ async def test_a_thread_that_asks_while_its_process_stops_leaves_nothing_to_a_cl
     store, call = LoopStore(tasks), jobs.lane(SETTINGS, "model.m")
     await asyncio.to_thread(store.run, call)
     await tasks.aclose()
-    with pytest.raises(Unavailable, match="ending"):
+    with pytest.raises(Unavailable, match="stopping"):
         await asyncio.to_thread(store.run, call)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -35,14 +35,17 @@ class PictureDecoder:
         self._large = FairSemaphore(machine_memory.AT_ONCE)
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
 
-    @contextmanager
-    def place(self, files: Files, waiter: Waiter, shown: Sequence[Image] = ()) -> Iterator[None]:
-        """Hold a place of this machine for decoding a request's pictures if they take much memory.
+    def memory(self, files: Files, shown: Sequence[Image] = ()) -> int:
+        """Read a request's pictures, and return the bytes that decoding one takes at most.
 
         Raises CallerError as `decode`.
         """
         grown = max((look.min_pixels or 0 for look in shown), default=0) * SHOWN_BYTES
-        memory = max((info.memory for info in self._infos(files)), default=0) + grown
+        return max((info.memory for info in self._infos(files)), default=0) + grown
+
+    @contextmanager
+    def place(self, memory: int, waiter: Waiter) -> Iterator[None]:
+        """Hold a place of this machine for decoding if it takes much `memory`."""
         with self._large.reserve(memory > machine_memory.LARGE, waiter):
             began = time.monotonic()
             with machine_memory.reserved(memory):

@@ -140,7 +140,7 @@ def test_more_workers_never_make_the_estimate_longer() -> None:
     [
         ({"ready": 1}, ("paused", PAUSED_RETRY_S, "paused")),
         ({"ready": 1, "draining": True}, ("draining", 0.0, "measured")),
-        ({}, ("no_worker", 1.0, "guess")),
+        ({}, ("paused", PAUSED_RETRY_S, "paused")),
     ],
 )
 def test_only_who_is_told_that_a_model_is_paused_is_told_when_to_ask_again(

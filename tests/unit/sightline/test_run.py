@@ -216,13 +216,11 @@ def test_every_process_learns_where_records_models_and_pictures_are(tmp_path: Pa
     [
         "run",
         "ask",
-        "estimate",
         "doctor",
         "api",
         "worker",
         "courier",
         "jobs follow",
-        "batches wait",
         "models drain",
     ],
 )
