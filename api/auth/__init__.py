@@ -1,4 +1,4 @@
-"""Who calls: API keys and their scopes, callers without keys, the operators' log.
+"""Identify callers: API keys and their scopes, callers without keys, the operators' log.
 
 Where is a caller's limit per minute counted? `shared/store/functions/rate_limit.lua` (`RateLimit.count`).
 Who has to wait after wrong keys? `wrong_keys.py` (`GuessLimit`).

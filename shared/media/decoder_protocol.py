@@ -1,6 +1,6 @@
 """The protocol between a process and the child processes that decode for it, and a child's loop.
 
-Of the project it imports only the confinement.
+It imports nothing of the project but the confinement.
 """
 
 import encodings

@@ -55,7 +55,7 @@ class Devices:
         return measured or int((model.memory_mb or self._guess_mb(model)) * 2**20)
 
     def _guess_mb(self, model: Model) -> float:
-        """Nothing is known of a model that is not on this machine yet: at first it stands alone.
+        """A model that is not on this machine yet is assumed to fill the device.
 
         One that is nowhere cannot be loaded, so no other makes room for it.
         """

@@ -57,7 +57,7 @@ UNLOAD_S = 1.0
 class Traffic:
     """How often a model is asked for, and what became of its loads; `failures` in a row since it was settled.
 
-    Who was refused is waited for until `refused_until`, as long as was told. `losses` counts loads in a row
+    Refused callers count as demand until `refused_until`. `losses` counts loads in a row
     that ended without a reason; `death` is why the model counts as failed.
     """
 
