@@ -44,7 +44,7 @@ ENV = {
     "SIGHTLINE_API__FILE_LIMIT_MB": "25",
     "SIGHTLINE_API__BODY_LIMIT_MB": "25",
     # Less than a process may grow by here, and short, since some files take all the time there is.
-    "SIGHTLINE_PICTURES__DECODE_MEMORY_MB": "400",
+    "SIGHTLINE_PICTURES__DECODE_MEMORY_MB": "300",
     "SIGHTLINE_DOCUMENTS__DECODE_MEMORY_MB": "250",
     "SIGHTLINE_DOCUMENTS__DECODE_LIMIT_S": "2",
     "SIGHTLINE_VIDEOS__DECODE_MEMORY_MB": "250",

@@ -32,6 +32,7 @@ WHOLE = base64.b64encode(photo("PNG")).decode()
 DRESSES = {
     "bare": WHOLE,
     "as a data URI": f"data:image/png;base64,{WHOLE}",
+    "as a data URI in a data URI": f"data:image/png;base64,data:image/png;base64,{WHOLE}",
     "as a data URI of another kind": f"data:image/svg+xml;base64,{WHOLE}",
     "as a data URI with parameters": f"data:image/png;name=a.png;charset=utf-8;base64,{WHOLE}",
     "in capitals": f"DATA:IMAGE/PNG;BASE64,{WHOLE}",
@@ -45,7 +46,7 @@ TRAPS = (
     "data:,hello", "data:image/png,hello", "data:text/html;base64,PGI+", "data:;base64,AAAA", "data:image/png;base64,",
     "data:image/png;base64,====", "data:image/png;base64,A", "data:image/png;base64,AAAA====AAAA", "data:" * 2000,
     "data:image/png;base64,%00%00", "data:image/png;base64," + "%41" * 5000, "data:image/png;base64,\0\0\0\0",
-    "data:image/" + "a" * 5000 + ";base64,AAAA", f"data:image/png;base64,data:image/png;base64,{WHOLE}",
+    "data:image/" + "a" * 5000 + ";base64,AAAA",
     "data:image/png;base64," + "=" * 100_000, "A" * 1_000_000, "А" * 1000, "iVBORw0KGgo", "", " ", "\0", "a.png",
     "/etc/passwd", "../../etc/passwd", "C:\\a.png", "\\\\host\\share\\a.png", "~/.ssh/id_rsa", "./a.png",
     base64.b64encode(WHOLE.encode()).decode(), WHOLE[:-8] + "!" + WHOLE[-7:], "\ufeff" + WHOLE,
