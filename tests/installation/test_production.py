@@ -204,9 +204,10 @@ def _submitted(client: httpx.Client, key: str) -> str:
 def _limits_are_kept(client: httpx.Client, operators: str, red: str, blue: str) -> None:
     assert client.get("/v1/jobs").status_code == 401
     job = _submitted(client, red)
-    limited = client.get(f"/v1/jobs/{job}?wait=30", headers={"authorization": f"Bearer {red}"})
-    assert limited.json()["status"] == "succeeded"
-    assert "q=600" in limited.headers["ratelimit-policy"]
+    headers = {"authorization": f"Bearer {red}"}
+    assert client.get(f"/v1/jobs/{job}?wait=30", headers=headers).json()["status"] == "succeeded"
+    counted = client.post("/v1/jobs", json={}, headers=headers)
+    assert "q=600" in counted.headers["ratelimit-policy"]
     assert client.get(f"/v1/jobs/{job}", headers={"authorization": f"Bearer {blue}"}).status_code == 404
     assert client.get("/v1/admin/keys", headers={"authorization": f"Bearer {red}"}).status_code == 403
     listed: Any = client.get("/v1/admin/keys", headers={"authorization": f"Bearer {operators}"}).json()
