@@ -73,11 +73,11 @@ def _ask(
     if pages is not None and all(part["type"] != "document" for part in media):
         raise CommandError(Exit.USAGE, "--pages is for documents: name a PDF or TIFF.")
     with client_of(url) as client:
-        asked = Question(client, text, model, max_tokens, media, patient=wait)
+        request = Question(client, text, model, max_tokens, media, patient=wait)
         if per_page:
-            _ask_each_page(asked, names, pages, as_json=as_json)
+            _ask_each_page(request, names, pages, as_json=as_json)
         else:
-            _show_answer(asked, as_json=as_json)
+            _show_answer(request, as_json=as_json)
 
 
 def _show_answer(question: Question, *, as_json: bool) -> None:

@@ -94,9 +94,9 @@ def _follow(job: Id, wait: Wait = False, url: Url = None, as_json: Json = False)
     Ctrl-C ends the reading, not the job.
     """
     with client_of(url) as client:
-        found = fetched(client, "GET", path_of(job))
-        if found["status"] == "queued" or (found["ended_at"] is None and "pages" in found):
-            check_paused(client, found["model"], wait=wait)
+        state = fetched(client, "GET", path_of(job))
+        if state["status"] == "queued" or (state["ended_at"] is None and "pages" in state):
+            check_paused(client, state["model"], wait=wait)
         show_followed(client, job, as_json=as_json)
 
 

@@ -9,7 +9,7 @@ import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
 import { shown_in } from "./talks.js";
 import { number, plural, range, REASONS } from "./words.js";
-import { call, spacing_ms } from "./wire.js";
+import { call } from "./wire.js";
 
 const TYPING_MS = 700;
 const FORECAST_BYTES = 3_000_000; // Larger pictures would be sent twice for a guess.
@@ -41,7 +41,7 @@ function edited(event) {
   if (event?.target.id === "model") count_tokens(state.ask, null);
   state.ask.note = "";
   clearTimeout(state.ask.typing);
-  state.ask.typing = setTimeout(forecast, Math.max(TYPING_MS, spacing_ms(1)));
+  state.ask.typing = setTimeout(forecast, TYPING_MS);
   changed();
 }
 

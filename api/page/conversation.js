@@ -12,7 +12,7 @@ import { add_turn, keep, make_talk, reopen, restore, show_pages, shown_in } from
 import { small_picture } from "./thumbnails.js";
 import { enlarge } from "./viewer.js";
 import { place } from "./words.js";
-import { Away, call, events, pause, page_visible, spacing_ms } from "./wire.js";
+import { Away, call, events, pause, page_visible } from "./wire.js";
 
 // Uploading a picture takes long on a slow connection.
 const SEND_MS = 120_000;
@@ -145,7 +145,7 @@ async function watch_place(turn) {
   const watched = ({ status }) => status === "queued" || (turn.request.per_page && status === "running");
   try {
     while (watched(turn) && !signal.aborted) {
-      await pause(Math.max(PLACE_MS, spacing_ms(1)), signal);
+      await pause(PLACE_MS, signal);
       if (document.hidden) await page_visible(signal);
       const { data } = await call(`v1/jobs/${turn.job.id}`, { signal });
       if (watched(turn) && watched(data)) take(turn, data);

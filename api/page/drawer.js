@@ -11,7 +11,7 @@ import { StreamedText } from "./prose.js";
 import { changed, paints, state } from "./store.js";
 import { remove_job } from "./talks.js";
 import { is_open, STATUSES } from "./words.js";
-import { call, events, pause, picture, page_visible, spacing_ms } from "./wire.js";
+import { call, events, pause, picture, page_visible } from "./wire.js";
 
 const EVERY_MS = 2000;
 const SELDOM_MS = 60_000;
@@ -55,7 +55,6 @@ async function open(id) {
     pictures: {},
     line: "",
     error: "",
-    rereading: 0,
     stop,
   });
   changed();
@@ -95,7 +94,7 @@ async function watch(mine) {
   const { signal } = mine.stop;
   const watched = ({ status, pages }) => status === "queued" || (pages && status === "running");
   while (watched(mine.job)) {
-    await pause(Math.max(EVERY_MS, spacing_ms(2)), signal);
+    await pause(EVERY_MS, signal);
     if (document.hidden) await page_visible(signal);
     const { data } = await reread(mine, signal);
     if (data && watched(mine.job) && watched(data)) show(mine, data);
@@ -118,7 +117,6 @@ async function read_request(mine) {
     for (const { n } of data.pictures) {
       mine.pictures[n] = await picture(`v1/jobs/${mine.id}/pictures/${n}?side=${SHOWN_PX}`, signal);
       changed();
-      await pause(spacing_ms(2), signal);
     }
   } catch {
     // It is not kept, or not for this key: the rest says enough.
@@ -127,23 +125,15 @@ async function read_request(mine) {
   }
 }
 
-// How many calls an open job adds to each round of the page's own.
-export const calls = () => state.drawer.rereading ?? 0;
-
 // A job's webhook hears of the end behind all events; the tries of one that does not answer go on for days.
 async function reread_while(mine, waits) {
   const { signal } = mine.stop;
-  mine.rereading++;
-  try {
-    for (let wait_ms = EVERY_MS; waits(); wait_ms = Math.min(SELDOM_MS, 2 * wait_ms)) {
-      if (document.hidden) await page_visible(signal);
-      const { data = mine.job, after_ms = 0 } = await reread(mine, signal);
-      mine.job = data;
-      changed();
-      await pause(Math.max(wait_ms, after_ms, spacing_ms(3)), signal);
-    }
-  } finally {
-    mine.rereading--;
+  for (let wait_ms = EVERY_MS; waits(); wait_ms = Math.min(SELDOM_MS, 2 * wait_ms)) {
+    if (document.hidden) await page_visible(signal);
+    const { data = mine.job, after_ms = 0 } = await reread(mine, signal);
+    mine.job = data;
+    changed();
+    await pause(Math.max(wait_ms, after_ms), signal);
   }
 }
 

@@ -8,7 +8,7 @@ import { shown_once } from "./keys.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
 import { ago } from "./words.js";
-import { call, pause, spacing_ms } from "./wire.js";
+import { call } from "./wire.js";
 
 const ENDS = ["job.succeeded", "job.failed", "job.cancelled", "batch.*"];
 const EVENTS = ["job.running", ...ENDS];
@@ -41,7 +41,6 @@ async function read_last(all) {
       return; // Without it, no call is said to have failed.
     }
     changed();
-    await pause(spacing_ms(2));
   }
 }
 

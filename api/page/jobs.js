@@ -9,7 +9,7 @@ import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { ago, is_open, now, number, plural, STATUSES } from "./words.js";
-import { call, pause, spacing_ms } from "./wire.js";
+import { call } from "./wire.js";
 
 const PAGE = 100;
 const BEYOND = 8; // rows drawn above and below the window
@@ -151,7 +151,6 @@ async function read_older() {
     const known = new Set(state.jobs.rows.map(({ id }) => id));
     state.jobs.rows = [...state.jobs.rows, ...page.data.filter(({ id }) => !known.has(id))];
     state.jobs.next = page.next;
-    await pause(spacing_ms(2), signal);
   } catch {
     // The next scroll, or the next round, tries again.
   } finally {
@@ -165,7 +164,7 @@ export function set_up() {
   window.addEventListener("resize", changed);
   $("search").addEventListener("input", () => {
     clearTimeout(state.jobs.typing);
-    state.jobs.typing = setTimeout(search, Math.max(TYPING_MS, spacing_ms(1)));
+    state.jobs.typing = setTimeout(search, TYPING_MS);
   });
   $("by-model").addEventListener("change", () => narrow({ model: $("by-model").value }));
   $("by-time").addEventListener("change", () => narrow({ since_s: Number($("by-time").value) }));

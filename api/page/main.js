@@ -11,7 +11,7 @@ import * as operations from "./operations.js";
 import * as page_jobs from "./page_jobs.js";
 import * as shell from "./shell.js";
 import { changed, paint_all, state } from "./store.js";
-import { Away, changes, pause, spacing_ms } from "./wire.js";
+import { Away, changes, pause } from "./wire.js";
 
 const EVERY_MS = 2000;
 const IDLE_MS = 8000;
@@ -127,8 +127,7 @@ for (let wait_ms = EVERY_MS; ;) {
   // Poll less often while nothing changes.
   if (!document.hidden) wait_ms = (await refresh()) || state.away_since ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
   const retry_ms = Math.max(0, ...looked().map(({ name }) => state.errors[name]?.after_ms ?? 0));
-  const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
-  if (least_ms) await pause(least_ms);
+  if (retry_ms) await pause(retry_ms);
   // Another view may be looked at meanwhile.
   const most_ms = () => (state.live && !without_events() && !jobs.open_jobs.stale ? LIVE_MS : wait_ms);
   for (let ms = least_ms; ms < most_ms() && !nap.signal.aborted; ms += EVERY_MS)

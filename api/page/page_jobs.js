@@ -8,7 +8,7 @@ import { Resource } from "./resource.js";
 import { changed, state } from "./store.js";
 import { small_picture } from "./thumbnails.js";
 import { about, is_open, now, number, plural, STATUSES } from "./words.js";
-import { call, pause, spacing_ms } from "./wire.js";
+import { call } from "./wire.js";
 
 const MOST = 100; // pages shown at once
 export const LISTED = 100; // batches looked through for jobs of pages: the most that one call lists
@@ -49,7 +49,6 @@ async function read_all(batches) {
     for (const { id } of batches.filter((it) => !known.has(it.id) || is_open(known.get(it.id)))) {
       const { data } = await call(`v1/jobs/${id}`, { signal });
       keep_page_job(data);
-      await pause(spacing_ms(2), signal);
     }
   } catch {
     // The next round tries again, whether the list has changed or not.

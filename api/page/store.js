@@ -3,7 +3,6 @@
 export const state = {
   view: "ask",
   key: "",
-  quota: 0, // the key's reads a minute, where it has such
   locked: null, // why the service wants another key
   away_since: null, // Unix seconds; null while the service answers
   broken: null, // what the service says where it answers and yet cannot work

@@ -2,7 +2,7 @@
 
 import { icon, make } from "./dom.js";
 import { changed, state } from "./store.js";
-import { pause, picture, spacing_ms } from "./wire.js";
+import { picture } from "./wire.js";
 
 const SIDE = 256;
 const MOST = 400;
@@ -50,7 +50,6 @@ async function read() {
       // It keeps its sign.
     }
     if (state.thumbnails.size > MOST) state.thumbnails.delete(state.thumbnails.keys().next().value);
-    await pause(spacing_ms(2));
   }
   reading--;
 }

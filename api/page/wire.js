@@ -6,13 +6,11 @@ import { about } from "./words.js";
 const ANSWER_MS = 10_000;
 const SILENCE_MS = 30_000; // of a stream, which has a comment every ten seconds
 const PICTURE_MS = 60_000;
-const MINUTE_MS = 60_000;
 export const session = storage();
 state.key = session?.getItem("sightline-key") ?? "";
 
 export function keep_key(key) {
   state.key = key.trim();
-  state.quota = 0;
   session?.setItem("sightline-key", state.key);
 }
 
@@ -64,9 +62,6 @@ export async function call(path, { method = "GET", body, more = {}, signal, limi
   });
   const parsed = json(text);
   if (!answer.ok && !accept.includes(answer.status)) throw new Refusal(answer.status, parsed, answer.headers);
-  // What needs no key says nothing of its quota.
-  const quota = /"reads";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1];
-  if (quota) state.quota = Number(quota);
   if (text && !parsed)
     throw new Refusal(answer.status, {
       detail: "This answer is not the service's own, perhaps a proxy's: reload the page.",
@@ -119,9 +114,6 @@ function json(text) {
     return null;
   }
 }
-
-// The pause between two rounds of `calls` reads: half of a key's are left for what is opened meanwhile.
-export const spacing_ms = (calls) => (state.quota ? (2 * calls * MINUTE_MS) / state.quota : 0);
 
 // A picture of the service as a data URI: an <img> cannot send a key, and the page's policy allows no blob URLs.
 export async function picture(path, signal, hear = () => {}) {

@@ -103,8 +103,8 @@ async def list_bad_records(http: Request) -> Json[BadRecordList]:
     responses={204: answer("There is none by this id any more.")},
 )
 async def forget_bad_record(http: Request, id: str) -> Response:
-    found = await context_of(http).jobs.forget_record(id)
-    log_action(operator_of(http), "record.forget", id, found=found)
+    was_listed = await context_of(http).jobs.forget_record(id)
+    log_action(operator_of(http), "record.forget", id, found=was_listed)
     return Response(status_code=204)
 
 

@@ -53,7 +53,7 @@ accepted, {refused:,} refused permanently and {given_up:,} abandoned and logged;
 """
 FAILOVER = """\
 A primary with two replicas and three Sentinels is lost or handed over {faults} times ({kinds}).
-Of {accepted:,} jobs with `acknowledge=replica` none may be lost; callers had their answers after {p50:g} s
+With `acknowledge=replica` none of {accepted:,} jobs may be lost; callers had their answers after {p50:g} s
 (half) and {p99:g} s (99 of 100). `memory`, as shipped: {memory_lost} of {memory_accepted:,} lost.
 """
 

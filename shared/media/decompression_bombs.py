@@ -42,14 +42,14 @@ def decoding_memory(
     ways, needs = {}, []
     for draft in DRAFTS if kind == "JPEG" else DRAFTS[:1]:
         decoded = pixels / draft**2
-        held, beside = header.pixel * decoded, header.beside * pixels
+        pixel_bytes, beside = header.pixel * decoded, header.beside * pixels
         if header.band and pixels > most:
-            held = ROW_BYTES * max(BAND, header.width * header.band)
-        may_show = min(most, (room - held) / SHOWN_BYTES)
+            pixel_bytes = ROW_BYTES * max(BAND, header.width * header.band)
+        may_show = min(most, (room - pixel_bytes) / SHOWN_BYTES)
         shown = min(decoded, may_show)
-        needs.append(held + max(SHOWN_BYTES * LEAST_SHOWN * min(decoded, most), beside))
+        needs.append(pixel_bytes + max(SHOWN_BYTES * LEAST_SHOWN * min(decoded, most), beside))
         if needs[-1] <= room:
-            ways[shown] = draft, int(may_show), int(held + max(SHOWN_BYTES * shown, beside))
+            ways[shown] = draft, int(may_show), int(pixel_bytes + max(SHOWN_BYTES * shown, beside))
     if not ways:
         size, need = f"{header.width} x {header.height} pixels", f"{min(needs) / 2**20:.0f} MiB"
         need = f"decoding {size} of this kind takes {need}"

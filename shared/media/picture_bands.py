@@ -42,11 +42,11 @@ class Window:
         """Raises OSError if rows are missing."""
         left, top, right, bottom = box
         while self._top + self._rows.height < bottom:
-            kept = self._rows.crop((left, top - self._top, right, self._rows.height))
+            overlap = self._rows.crop((left, top - self._top, right, self._rows.height))
             band = next(self._bands)
-            self._rows, self._top = Image.new(band.mode, (right, kept.height + band.height)), top
-            self._rows.paste(kept)
-            self._rows.paste(band, (0, kept.height))
+            self._rows, self._top = Image.new(band.mode, (right, overlap.height + band.height)), top
+            self._rows.paste(overlap)
+            self._rows.paste(band, (0, overlap.height))
         rows = self._rows.crop((left, top - self._top, right, bottom - self._top))
         rows.info = self.info
         return rows

@@ -310,7 +310,7 @@ class PictureSettings(Group):
     decode_memory_mb: int = Field(
         400,
         ge=64,
-        description="Memory of a decoding process. Of pictures that take more than 100 MB, a machine (or container) decodes two at a time.",
+        description="Memory of a decoding process. A machine or container decodes two pictures above 100 MB at a time.",
     )
 
 

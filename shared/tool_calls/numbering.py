@@ -32,12 +32,12 @@ def numbers(messages: Sequence[Message]) -> list[tuple[int, ...]]:
 
 
 def _answered(id: str, waiting: dict[str, list[int]], by_id: dict[str, int]) -> int | None:
-    found = next((name for name in ((id, "") if id else waiting) if name in waiting), None)
-    if found is None:
+    call_id = next((name for name in ((id, "") if id else waiting) if name in waiting), None)
+    if call_id is None:
         return by_id.get(id)
-    first, *others = waiting.pop(found)
+    first, *others = waiting.pop(call_id)
     if others:
-        waiting[found] = others
+        waiting[call_id] = others
     return first
 
 

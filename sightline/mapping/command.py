@@ -167,15 +167,15 @@ def _show_forecast(facts: dict[str, Any]) -> None:
 
 
 def _lines() -> Callable[[Progress], None]:
-    """A line at each tenth, and when rows wait for another reason, for logs."""
-    noted, told = set[int](), ""
+    """Return what prints a line at each tenth, and whenever rows wait for another reason."""
+    noted, last_reason = set[int](), ""
 
     def show(progress: Progress) -> None:
-        nonlocal told
+        nonlocal last_reason
         tenth, reason = 10 * progress.done // max(progress.total, 1), progress.waits.partition(",")[0]
-        if tenth not in noted or reason not in ("", told):
+        if tenth not in noted or reason not in ("", last_reason):
             noted.add(tenth)
-            told = reason
+            last_reason = reason
             note(f"{progress.done} of {progress.total} rows, {_words(progress)}")
 
     return show

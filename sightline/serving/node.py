@@ -187,8 +187,8 @@ class Node:
         rest = [worker for worker in self._workers if worker.state != "leaving"]
         await asyncio.gather(*self._tasks, *(self.supervisor.end(worker.child) for worker in rest))
         lanes = {model.lane: dict[str, str]() for model in self.registry.models.rows}
-        gone = self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, gone=True))
-        last = asyncio.gather(gone, *(self._retract(worker.model, worker.id, {}) for worker in rest))
+        farewell = self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, gone=True))
+        last = asyncio.gather(farewell, *(self._retract(worker.model, worker.id, {}) for worker in rest))
         with suppress(Unavailable, TimeoutError):
             await asyncio.wait_for(last, LAST_CALLS_S)
 

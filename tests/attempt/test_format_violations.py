@@ -42,7 +42,7 @@ def test_an_answer_that_breaks_its_schema_fails_its_job_and_is_counted(
     assert counted(ATTEMPTS, model=MODEL.id, outcome="format_violated") == before + 1
 
 
-def test_a_pattern_that_no_grammar_follows_is_its_callers_mistake(
+def test_a_pattern_without_a_grammar_is_the_callers_mistake(
     harness: WorkerHarness, engine: HeedlessEngine
 ) -> None:
     job = harness.ask('"b"', format=Format(kind="json", content='{"type":"string","pattern":"^(?=a)b$"}'))

@@ -31,7 +31,7 @@ ENV = {
     "SIGHTLINE_QUEUE__RESCUE_S": "0.5",
     "SIGHTLINE_QUEUE__WORKER_TTL_S": "5",
 }
-"""Of the models one has room on each node."""
+"""Each node has room for one model."""
 
 
 @pytest.fixture(scope="module")

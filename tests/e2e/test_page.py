@@ -309,7 +309,7 @@ def test_a_job_that_is_deleted_leaves_its_conversation(page: Page) -> None:
     expect(page.locator(".turn h2")).to_have_text(["one that stays"])
 
 
-def test_a_row_of_the_jobs_explains_its_bar_and_shows_no_picture_where_none_was_asked_about(
+def test_a_text_jobs_row_has_a_legend_and_no_picture(
     page: Page,
 ) -> None:
     ask(page, ECHO, "what is a bar")

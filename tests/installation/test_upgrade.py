@@ -132,7 +132,7 @@ def take_turns(first: Service, then: Service, load: Load) -> None:
     stop(first, *NAMES, between=load.grown)
 
 
-def test_an_update_and_the_way_back_lose_nothing_that_was_accepted() -> None:
+def test_an_update_and_the_way_back_lose_no_accepted_job() -> None:
     with former_release() as former, running_service(MODELS, ENV) as new, receiver() as hook:
         if not former.same_layout:
             pytest.skip("the layout of records changed: the two releases never run on one store")

@@ -13,7 +13,7 @@ MARKER, SIZE, DRAWINGS = (17, 200, 33), (40, 20), 4000
 
 
 def colours(data: bytes) -> set[object]:
-    """Those that a drawing has, or none where it is refused."""
+    """Return the colours of a rendered drawing, or none if it is refused."""
     try:
         with Image.open(io.BytesIO(rendered(data, SIZE))) as seen:
             return {colour for _, colour in seen.convert("RGB").getcolors(800) or ()}

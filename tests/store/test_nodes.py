@@ -171,7 +171,7 @@ def test_a_load_is_not_measured_from_the_one_before(records: Records) -> None:
     assert loading_time(records.run(jobs.lane(SETTINGS, LANE))) == (3, "measured")
 
 
-def test_a_model_that_is_added_is_cold_at_once_and_not_without_worker(records: Records) -> None:
+def test_an_added_model_is_cold_at_once(records: Records) -> None:
     records.run(node_beat(SETTINGS, node="node_01", lanes={}))
     assert state(records) == "no_worker"
     records.run(models.add(LANE, "{}"))

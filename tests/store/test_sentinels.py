@@ -104,7 +104,7 @@ async def test_the_api_s_connections_lead_to_the_new_primary(services: tuple[Gro
 
 
 def test_no_accepted_job_is_lost_in_a_planned_failover() -> None:
-    """The other replica follows the former primary for a while, which goes on taking jobs."""
+    """The former primary takes jobs for a while, and the other replica still acknowledges them."""
     accepted: list[str] = []
     handed_over = threading.Event()
 

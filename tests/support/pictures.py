@@ -84,7 +84,7 @@ def icon_of(png: bytes) -> bytes:
 
 
 def tiff(size: tuple[int, int], part: tuple[int, int], parts: list[bytes], bits: int = 8) -> bytes:
-    """A TIFF in RGB of packed strips, or if they are narrower than it, tiles. A single one stands for all."""
+    """Return an RGB TIFF of packed strips, or of tiles if a part is narrower. A single part is repeated."""
     across, down = (-(-whole // own) for whole, own in zip(size, part, strict=True))
     tags, file = ImageFileDirectory_v2(), io.BytesIO()
     tags[256], tags[257], tags[258], tags[259], tags[262], tags[277] = *size, (bits,) * 3, 8, 2, 3

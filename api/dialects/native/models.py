@@ -34,7 +34,7 @@ class ModelState:
 
     @property
     def standing(self) -> Standing:
-        """How the model stands for a new request: its state, unless it is draining or paused."""
+        """Return the model's state for a new request, or `draining` or `paused`."""
         if self.lane.state != "failed" and (self.lane.draining or self.lane.paused):
             return "draining" if self.lane.draining else "paused"
         return cast(State, self.lane.state)

@@ -222,8 +222,8 @@ def _turn(value: Any, at: str) -> Message | None:
         return None
     if kind == "function_call":
         call = read(WireCall, value, at)
-        made = to_call(call.call_id, call.name, call.arguments, at)
-        return Message(role="assistant", parts=(), calls=(made,))
+        earlier = to_call(call.call_id, call.name, call.arguments, at)
+        return Message(role="assistant", parts=(), calls=(earlier,))
     if kind == "function_call_output":
         output = read(WireOutput, value, at)
         parts = to_parts("" if output.output is None else output.output, f"{at}.output", "tool", _part)

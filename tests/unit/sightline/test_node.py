@@ -296,7 +296,7 @@ def test_a_killed_load_is_not_told_to_have_no_room(machine: Make) -> None:
     assert here.state(NEW) == ("loading", None)
 
 
-def test_a_model_that_failed_takes_the_room_only_of_those_nobody_asks(machine: Make) -> None:
+def test_a_failed_model_takes_room_only_of_idle_ones(machine: Make) -> None:
     here = machine(OWN, NEW.model_copy(update={"keep_alive_s": 1.0}), room_mb=ROOM_MB)
     here.look()
     here.report(here.stage.children[0])
