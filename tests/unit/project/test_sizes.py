@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_580, "shared": 13_041, "worker": 14_594, "sightline": 8_080, "tests": 79_000}
+MOST_LINES = {"api": 16_580, "shared": 13_041, "worker": 14_594, "sightline": 8_080, "tests": 78_981}
 """Of Python, with its comments."""
 MOST_LUA_LINES = 4_890
 MOST_MODULES = {"api": 110, "shared": 107, "worker": 109, "sightline": 67}
