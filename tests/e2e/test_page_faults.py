@@ -214,11 +214,12 @@ def test_a_double_click_asks_again_once(page: Page, api: Api) -> None:
 
 def test_an_open_jobs_pictures_are_read_small(page: Page, api: Api) -> None:
     job = api.ended(api.submit(model=ECHO, input={"prompt": "three pictures", "images": [SHAPES] * 3}))["id"]
-    read: list[str] = []
-    page.on("request", lambda asked: read.extend(re.findall(rf"{job}/pictures/(\d)\?side=(\d+)", asked.url)))
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
     with page.expect_response(f"**/{job}/pictures/2?side=512"):
         open_job(page, job)
-    assert [side for _, side in read if side != "256"] == ["512"] * 3
+    sides = re.findall(rf"{job}/pictures/\d\?side=(\d+)", "\n".join(urls))
+    assert [side for side in sides if side != "256"] == ["512"] * 3
 
 
 def test_the_list_shows_what_was_looked_for_last(page: Page, api: Api) -> None:
