@@ -130,6 +130,6 @@ for (let wait_ms = EVERY_MS; ;) {
   if (retry_ms) await pause(retry_ms);
   // Another view may be looked at meanwhile.
   const most_ms = () => (state.live && !without_events() && !jobs.open_jobs.stale ? LIVE_MS : wait_ms);
-  for (let ms = least_ms; ms < most_ms() && !nap.signal.aborted; ms += EVERY_MS)
+  for (let ms = retry_ms; ms < most_ms() && !nap.signal.aborted; ms += EVERY_MS)
     await pause(EVERY_MS, nap.signal).catch(() => {});
 }
