@@ -120,7 +120,7 @@ CODES: dict[str, Code] = {
         True,
         "Wait for Retry-After seconds; Redis or the blob store cannot be used, or no decoder starts.",
     ),
-    "deadline_exceeded": Code(504, True, "Submit again with a later start_by or finish_by."),
+    "deadline_exceeded": Code(504, True, "Submit again with a later finish_by."),
     "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it continues."),
     "model_failed": Code(500, False, "Read the worker's log; the model cannot be loaded as configured."),
     "too_many_webhooks": Code(409, False, "Delete a webhook; a caller has at most 16."),

@@ -164,8 +164,8 @@ class Lane:
 
 def waiting_reason(lane: Lane, *, placed: bool, state: str | None) -> WaitingReason:
     """Why a job waits; `placed` = it has a run, `state` is that of the run or of the job itself."""
-    if state in ("scheduled", "retrying"):
-        return "scheduled" if state == "scheduled" else "retrying"
+    if state == "retrying":
+        return "retrying"
     if not placed:
         return "fetching_inputs"
     if lane.paused:

@@ -11,14 +11,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shared.errors import CallerError
 from shared.result import JobError, Result
 from shared.value_object import value_object
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-WaitingReason = Literal[
-    "fetching_inputs", "model_loading", "no_worker", "busy", "paused", "scheduled", "retrying"
-]
+WaitingReason = Literal["fetching_inputs", "model_loading", "no_worker", "busy", "paused", "retrying"]
 CacheWord = Literal["HIT", "MISS", "COALESCED", "BYPASS"]
 Priority = Literal["interactive", "normal", "batch"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
@@ -149,10 +146,9 @@ class JobView:
     id of the newest event its stream holds. `model_failed` is why the model that it waits for cannot be
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
     one retries, `batch` the one that it is a line of, `response` (JSON) what it shows as one of OpenAI's
-    responses. A job that is not `stored` is forgotten once its end was told. `read_ms` is when the store was
-    read, by its own clock, None where the job has ended. `question` is None where it is no longer kept, or
-    nothing is to be; `answer` is the beginning of an answer whose `result` was not read, or of what a stopped
-    job published. `bytes` is the size of its record.
+    responses. A job that is not `stored` is forgotten once its end was told. `question` is None where it is
+    no longer kept, or nothing is to be; `answer` is the beginning of an answer whose `result` was not read,
+    or of what a stopped job published. `bytes` is the size of its record.
     """
 
     id: str
@@ -175,15 +171,12 @@ class JobView:
     error: JobError | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     priority: Priority = "normal"
-    start_by_ms: int | None = None
     finish_by_ms: int | None = None
-    schedule_at_ms: int | None = None
     retry_of: str | None = None
     batch: str | None = None
     response: str | None = None
     stored: bool = True
     last_event: int = 0
-    read_ms: int | None = field(default=None, compare=False)
     bytes: int = field(default=0, compare=False)
     hook: Hook | None = None
     question: Question | None = None
@@ -261,37 +254,3 @@ class Page:
     views: tuple[JobView, ...]
     next: str | None = None
     bytes: int = 0
-
-
-# When a job may begin, has to begin and has to end.
-
-FURTHEST_S = 30 * 86_400
-"""How far ahead a job's times may lie."""
-
-
-@value_object
-class Times:
-    """In Unix ms; None sets no limit."""
-
-    schedule_at: int | None = None
-    start_by: int | None = None
-    finish_by: int | None = None
-
-    def check(self, now_ms: int) -> None:
-        """Raises CallerError `invalid_request` naming the field. A past `schedule_at` means now."""
-        for name, value in vars(self).items():
-            if value is not None and value > now_ms + FURTHEST_S * 1000:
-                raise _wrong(name, f"lies more than {FURTHEST_S // 86_400} days ahead")
-        earliest = ("now", now_ms)
-        if self.schedule_at is not None and self.schedule_at > now_ms:
-            earliest = ("schedule_at", self.schedule_at)
-        for name in ("start_by", "finish_by"):
-            value = getattr(self, name)
-            if value is not None and value <= earliest[1]:
-                raise _wrong(name, f"is not later than {earliest[0]}")
-        if self.start_by is not None and self.finish_by is not None and self.finish_by < self.start_by:
-            raise _wrong("finish_by", "is earlier than start_by")
-
-
-def _wrong(name: str, expected: str) -> CallerError:
-    return CallerError("invalid_request", f"{name} {expected}.", param=name)

@@ -17,7 +17,7 @@ from sightline.service_client import called, client_of, fetched
 from sightline.terminal import moment_if_any, note, plain, show, show_facts, show_json, show_table, span
 
 COLUMNS = ("ID", "STATUS", "MODEL", "AGE", "DETAIL", "QUESTION")
-TIMES = ("started_at", "ended_at", "schedule_at", "start_by", "finish_by")
+TIMES = ("started_at", "ended_at", "finish_by")
 EXAMPLES = """\
 examples:
   sightline jobs list --status failed --limit 50
@@ -178,8 +178,6 @@ def _waiting(job: Job) -> str:
     words = [str(job.get("waiting_reason") or "")]
     if "estimate" in job:
         words += [f"{job['ahead']} ahead", f"starts in {span(job['estimate']['p50'])}"]
-    elif words == ["scheduled"]:
-        words += [f"starts {moment_if_any(job['schedule_at'])}"]
     return ", ".join(words)
 
 

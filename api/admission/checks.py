@@ -14,6 +14,17 @@ from shared.tool_calls.numbering import check_calls
 from shared.url_guard import check_url
 from shared.webhooks import Webhook
 
+FURTHEST_S = 30 * 86_400
+"""How far ahead a `finish_by` may lie."""
+
+
+def check_finish_by(finish_by_ms: int | None, now_ms: int) -> None:
+    """Raises CallerError `invalid_request` for a moment that has passed, or is too far ahead."""
+    if finish_by_ms is None or now_ms < finish_by_ms <= now_ms + FURTHEST_S * 1000:
+        return
+    wrong = "has passed" if finish_by_ms <= now_ms else f"is more than {FURTHEST_S // 86_400} days ahead"
+    raise CallerError("invalid_request", f"`finish_by` {wrong}.", param="finish_by")
+
 
 def check_request(
     request: Request, model: Model, lane: Lane, settings: Settings, *, raw_prompt: bool

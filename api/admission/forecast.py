@@ -78,8 +78,7 @@ class Forecaster:
             forecast = replace(forecast, outcome="queued", cache=_cache_of(checked))
         if prediction.state == "running":
             return replace(forecast, estimate=replace(IMMEDIATE, service_s=claimed_s(prediction.lane)))
-        state = prediction.state or _state(checked, prediction.lane.now_ms)
-        return _with_waiting(forecast, prediction.lane, state, placed=not checked.pending)
+        return _with_waiting(forecast, prediction.lane, prediction.state or None, placed=not checked.pending)
 
     def _measure(self, checked: CheckedRequest) -> tuple[list[tuple[int, int]], list[float]]:
         """Sizes of the inline pictures, about the seconds of the inline sounds; remote ones are left out."""
@@ -115,12 +114,6 @@ def _cache_of(checked: CheckedRequest) -> CacheWord | None:
     if checked.pending:
         return None
     return "MISS" if checked.placing.key else "BYPASS"
-
-
-def _state(checked: CheckedRequest, now_ms: int) -> str | None:
-    """`now_ms` is by the store's clock, which a submit goes by."""
-    at = checked.terms.schedule.times.schedule_at
-    return "scheduled" if at is not None and at > now_ms else None
 
 
 def _with_waiting(forecast: TokenForecast, lane: Lane, state: str | None, *, placed: bool) -> TokenForecast:

@@ -9,7 +9,7 @@ from typing import Literal
 from prometheus_client import Counter
 
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
-from api.admission.checks import check_request, check_webhook
+from api.admission.checks import check_finish_by, check_request, check_webhook
 from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache, check_counts_and_urls, check_media
 from api.admission.readiness import (
@@ -27,7 +27,7 @@ from shared.blobs import Blobs, digest
 from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.estimate import Lane
-from shared.job import CacheWord, JobView, Priority, Times
+from shared.job import CacheWord, JobView, Priority
 from shared.media.documents import with_page
 from shared.metrics.api_counters import ADMITTED
 from shared.models import Model, Models
@@ -36,7 +36,7 @@ from shared.request import Request
 from shared.settings import Settings
 from shared.store import jobs
 from shared.store.acknowledgement import StoreUnreachable
-from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, predict, submit
+from shared.store.admission import JobTerms, Placing, Submitted, guess, known, predict, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import MOST, AsyncNudger
@@ -75,7 +75,7 @@ class Schedule:
     """`must_be_ready` refuses with 503 while no worker serves."""
 
     priority: Priority = "normal"
-    times: Times = NOW
+    finish_by_ms: int | None = None
     must_be_ready: bool = False
 
 
@@ -119,7 +119,7 @@ class CheckedRequest:
     """A request that has passed every check but the queue's, in the form in which the store takes it.
 
     `data` are the bytes, by digest, of the media that came with it. `pending` means that media
-    must be fetched first, or that its scheduled time is still to come.
+    must be fetched first.
     """
 
     request: Request
@@ -240,11 +240,11 @@ class Submission:
             check_counts_and_urls(request, model, self._settings, terms.caller.id)
             request = await self._files.with_files(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
-        terms.schedule.times.check(now_ms)
+        check_finish_by(terms.schedule.finish_by_ms, now_ms)
         if terms.webhook is not None:
             terms = replace(terms, webhook=check_webhook(terms.webhook, terms.caller.id, self._settings))
         pending_terms = _pending_terms(request, terms, model, lane, pixels)
-        pending = any(part.url for part in request.media) or terms.schedule.times.schedule_at is not None
+        pending = any(part.url for part in request.media)
         shared = self._settings.queue.share_answers
         job = terms.origin.line or ids.job_id()
         placing = pending_terms.placing(job, terms.caller.id, request, shared=shared, pending=pending)
@@ -318,7 +318,7 @@ class Submission:
             body_digest=idempotency.body_digest if idempotency else "",
             must_be_ready=terms.schedule.must_be_ready,
             max_queued_caller=terms.caller.max_queued,
-            times=terms.schedule.times,
+            finish_by_ms=terms.schedule.finish_by_ms,
             retry_of=origin.retry_of,
             response=origin.response,
             webhook=terms.webhook,

@@ -18,7 +18,6 @@ from api.batches.pages import PageQuestions
 from api.dialects.openai.batches import Entry
 from shared import ids
 from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
-from shared.job import Times
 from shared.metrics.api_counters import BATCH_LINES
 from shared.result import JobError
 from shared.store import batches
@@ -130,7 +129,7 @@ class LineIntake:
             return "waits"
         except ServiceError as error:
             # The batch's window is over by the store's clock: a line has no deadlines of its own.
-            return "waits" if error.param in ("start_by", "finish_by") else _failure(error)
+            return "waits" if error.param == "finish_by" else _failure(error)
         except Exception:
             # The outermost frame of a line: one that makes us fail would hold up all that follow.
             log.exception("batch %s: line %d cannot be taken", self._lease.batch.id, line.number)
@@ -140,11 +139,10 @@ class LineIntake:
     def _terms(self, line: BatchLine, question: Question) -> Terms:
         """A line's job may wait for as long as the batch's window is open, and no longer."""
         batch = self._lease.batch
-        times = Times(start_by=batch.expires_ms, finish_by=batch.expires_ms)
         job = ids.line_job_id(batch.id, line.number)
         return Terms(
             caller=Caller(batch.caller, batch.max_queued, batch.retain_s),
-            schedule=Schedule("batch", times),
+            schedule=Schedule("batch", batch.expires_ms),
             origin=Origin(
                 line=job, line_till=self._lease.line_till, batch=batch.id, response=question.response
             ),

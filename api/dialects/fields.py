@@ -7,7 +7,6 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.strict_json import invalid
-from shared.job import Times
 
 MAX_PAIRS = 16
 MAX_KEY = 64
@@ -60,16 +59,8 @@ class PageOf(PageAnswer, Generic[Row]):
     data: list[Row]
 
 
-def to_times(schedule_at: Moment | None, start_by: Moment | None, finish_by: Moment | None) -> Times:
-    """Raises CallerError naming the field."""
-    return Times(
-        schedule_at=to_ms("schedule_at", schedule_at),
-        start_by=to_ms("start_by", start_by),
-        finish_by=to_ms("finish_by", finish_by),
-    )
-
-
 def to_ms(name: str, value: Moment | None) -> int | None:
+    """Return Unix ms. Raises CallerError naming the field."""
     if value is None:
         return None
     seconds = value if isinstance(value, float | int) else _parsed(name, value)

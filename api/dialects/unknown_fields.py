@@ -21,15 +21,19 @@ _NOT_SHOWN = re.compile(r"[^!-+\--~]")
 
 
 class Constraint(NamedTuple):
-    """A field that is not implemented: `harmless` values ask for nothing, `instead` is what to send."""
+    """A field that is not implemented: `harmless` values ask for nothing, `instead` is the field to send.
+
+    `advice` is for a field that no other replaces.
+    """
 
     harmless: tuple[Any, ...] = ()
     instead: str | None = None
+    advice: str = "leave it out"
 
     @property
     def reason(self) -> str:
         if self.instead is None:
-            return "is not implemented for this value; leave it out"
+            return f"is not implemented for this value; {self.advice}"
         return f"is not a field of this request; send `{self.instead}` instead"
 
 
@@ -161,6 +165,10 @@ WRAPPED: Constraints = {
     **fields("logprobs chat_template_kwargs raw", instead="parameters"),
 }
 """Of a body whose `parameters` stand in an object of their own."""
+JOB: Constraints = {
+    **WRAPPED,
+    "schedule_at": Constraint(advice="submit the job when it is due, and bound its end by `finish_by`"),
+}
 MESSAGE: Constraints = contents("content") | fields("function_call", instead="tool_calls")
 PART: Constraints = _SIZES | fields("path", instead="image_url")
 FRAME: Constraints = _SIZES | fields("do_sample_frames", True)

@@ -134,7 +134,6 @@ function wait(job) {
 }
 
 // Why it waits, where nobody knows for how long.
-export function reason({ status, estimate, waiting_reason, schedule_at } = {}) {
-  const words = status === "queued" && !estimate && REASONS[waiting_reason];
-  return words && `${words}${schedule_at ? ` ${clock(schedule_at)}` : ""}`;
+export function reason({ status, estimate, waiting_reason } = {}) {
+  return status === "queued" && !estimate && REASONS[waiting_reason];
 }

@@ -37,7 +37,7 @@ export function timeline(shown, history) {
   ];
 }
 
-// When a job came into the line that was scheduled, or whose files were fetched first, as its receipt tells.
+// When a job whose files were fetched first came into the line, as its receipt tells.
 function line_begun_at({ receipt, cache, created_at }) {
   const at = receipt?.timings.queued_at;
   return cache !== "HIT" && cache !== "COALESCED" && at > created_at + LEAST_S ? at : null;

@@ -29,7 +29,6 @@ export const REASONS = {
   no_worker: "No worker",
   paused: "The model is paused",
   retrying: "Trying again",
-  scheduled: "Scheduled",
 };
 export const CACHE = {
   HIT: "Known already",

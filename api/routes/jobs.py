@@ -144,7 +144,7 @@ def _terms(http: HttpRequest, call: JobCall, headers: CacheHeaders, idempotency:
         caller=caller_of(http),
         idempotency=idempotency,
         caching=Caching(headers.use_cache, stored=call.stored),
-        schedule=Schedule(call.priority, call.times),
+        schedule=Schedule(call.priority, call.finish_by_ms),
         origin=Origin(reply_of(http).request_id),
         metadata=call.metadata,
         webhook=call.webhook,
@@ -407,8 +407,6 @@ def _block(event: Event, job: JobView) -> bytes:
 
 
 def _poll_after(job: JobView) -> str:
-    if job.waiting_reason == "scheduled":
-        return retry_after(((job.schedule_at_ms or 0) - (job.read_ms or 0)) / 1000)
     if job.waiting_reason == "paused":
         return retry_after(PAUSED_RETRY_S)
     if job.estimate is None or job.ended:

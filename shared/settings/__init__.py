@@ -191,8 +191,8 @@ class QueueSettings(Group):
         False,
         description="true: callers share cached answers and computations.",
     )
-    start_by_s: float = Field(
-        86_400, gt=0, description="Longest that a job without start_by stays queued before it fails."
+    expire_s: float = Field(
+        86_400, gt=0, description="Longest that a job without finish_by stays queued before it fails."
     )
     drain_s: float = Field(
         20,

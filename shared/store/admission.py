@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from pydantic_core import to_json
 
 from shared.estimate import Lane
-from shared.job import JobView, Priority, Question, Times
+from shared.job import JobView, Priority, Question
 from shared.result import Result
 from shared.settings import Settings
 from shared.store import views
@@ -20,7 +20,6 @@ from shared.store.script import AsyncStore, ScriptCall, store_errors
 from shared.value_object import value_object
 from shared.webhooks import Webhook
 
-NOW = Times()
 ROOM = 6 * 2**10
 """Bytes of an answer of about a hundred tokens with its events."""
 
@@ -82,7 +81,7 @@ class JobTerms:
     """What a job is, beside its request.
 
     `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
-    `pending_terms` (JSON for the courier) is set where inputs must be fetched first or the job is scheduled.
+    `pending_terms` (JSON for the courier) is set where inputs must be fetched first.
     `retry_of` is the job that this one retries, `response` (JSON) what it shows as one of OpenAI's responses.
     `max_queued_caller` overrides the setting of that name. The address guard gave `webhook` its host. The end
     of a `quiet` job is told to that webhook only, not to the caller's endpoints or log. The job of
@@ -100,7 +99,7 @@ class JobTerms:
     body_digest: str = ""
     must_be_ready: bool = False
     max_queued_caller: int | None = None
-    times: Times = NOW
+    finish_by_ms: int | None = None
     retry_of: str | None = None
     response: str | None = None
     webhook: Webhook | None = None
@@ -135,7 +134,7 @@ class JobTerms:
             "call_id": self.call_id,
             "line": self.line,
             "batch": self.batch,
-            **vars(self.times),
+            "finish_by": self.finish_by_ms,
         }
 
 
@@ -186,13 +185,11 @@ def _queued(placing: Placing, terms: JobTerms, lane: Lane, hook: list[str | None
         request_hash=placing.hash,
         metadata=dict(terms.metadata),
         priority=placing.priority,
-        start_by_ms=terms.times.start_by,
-        finish_by_ms=terms.times.finish_by,
+        finish_by_ms=terms.finish_by_ms,
         retry_of=terms.retry_of,
         response=terms.response,
         stored=terms.stored,
         last_event=1,
-        read_ms=lane.now_ms,
         question=_question(placing) if terms.stored else None,
         hook=views.webhook(hook) if hook else None,
         **views.waiting(lane, placed=True, state="queued"),

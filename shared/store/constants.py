@@ -7,6 +7,12 @@ from shared.settings import Settings
 
 REMOVED = JobError(code="model_removed", message="The model was removed while this job waited for it.")
 LOST = JobError(code="internal_error", message="The job's run was lost; submit it again.", retryable=True)
+LATE = JobError(
+    code="deadline_exceeded",
+    message="The job had not ended at its `finish_by`. Submit it again with a later one.",
+    param="finish_by",
+    retryable=True,
+)
 GAP_ROUNDS = 3
 """After this many rounds of maintenance without a write, workers are taken to have been cut off too."""
 GRACE_ROUNDS = 4
@@ -36,13 +42,14 @@ def _text(settings: Settings) -> str:
         "gap_ms": (GAP_ROUNDS * queue.rescue_s + 1) * 1000,
         "grace_ms": round(GRACE_ROUNDS * queue.renew_s * 1000),
         "lease_ms": round(queue.lease_s * 1000),
-        "wait_ms": queue.start_by_s * 1000,
+        "expire_ms": queue.expire_s * 1000,
         "max_queued": queue.max_queued,
         "shares": settings.api.admin_key is not None,
         "max_failures": queue.max_failures,
         "max_deaths": queue.max_deaths,
         "backoff_ms": queue.backoff_s * 1000,
-        "failures": {name: _too_late(name).model_dump_json() for name in ("start_by", "finish_by")},
+        "late": LATE.model_dump_json(),
+        "expired": expired(queue.expire_s).model_dump_json(),
         "removed": REMOVED.model_dump_json(),
         "lost": LOST.model_dump_json(),
         "logs_ends": settings.log_level in ("debug", "info"),
@@ -51,10 +58,12 @@ def _text(settings: Settings) -> str:
     return to_json(values).decode()
 
 
-def _too_late(limit: str) -> JobError:
-    what = "begun" if limit == "start_by" else "ended"
+def expired(expire_s: float) -> JobError:
     return JobError(
-        code="deadline_exceeded", message=f"The job had not {what} in time.", param=limit, retryable=True
+        code="deadline_exceeded",
+        message=f"The job stayed in line for {expire_s:,g} s, the limit of SIGHTLINE_QUEUE__EXPIRE_S. "
+        "Submit it again; a `finish_by` replaces that limit.",
+        retryable=True,
     )
 
 

@@ -27,7 +27,7 @@ def _log_end(end: dict[str, Any]) -> None:
     created_ms, ended_ms = int(end["created"]), int(end["ended"])
     # A run that serves several jobs may have begun before this one was created.
     began_ms = max(int(end["started"]), created_ms) if end.get("started") else ended_ms
-    # Neither its inputs nor its own schedule_at count as waiting in the queue.
+    # The time that its inputs took does not count as waiting in the queue.
     placed_ms = max(int(end["placed"]), created_ms) if end.get("placed") else began_ms
     log.info(
         "job ended",

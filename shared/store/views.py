@@ -19,7 +19,7 @@ Record = dict[str, Any]
 """A job's fields."""
 BEGINNING = 200
 """Characters of an answer that a list without results shows."""
-UNFORESEEN = ("paused", "scheduled", "retrying")
+UNFORESEEN = ("paused", "retrying")
 """Reasons without an estimate: the job waits in no line, and such waits are not measured."""
 
 
@@ -82,7 +82,7 @@ def lane(reply: list[Any]) -> Lane:
         running=running,
         extra_queued=counts.get("wide_queued", 0),
         extra_running=counts.get("wide_running", 0),
-        retrying=counts.get("retrying", 0),
+        retrying=counts.get("later", 0),
         arrivals=counts.get("arrivals", 0),
         now_ms=now_ms,
         paused="paused" in counts,
@@ -238,15 +238,12 @@ def _view(
         error=job_error(job["error"], job.get("paths")) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],
-        start_by_ms=integer(job, "start_by"),
         finish_by_ms=integer(job, "finish_by"),
-        schedule_at_ms=integer(job, "schedule_at"),
         retry_of=job.get("retry_of"),
         batch=job.get("batch"),
         response=job.get("response"),
         stored="unstored" not in job,
         last_event=int(job.get("last") or work.get("seq") or 0) + int(job.get("own", 0)),
-        read_ms=facts.now_ms if facts else None,
         bytes=size,
         **wait,
     )

@@ -11,7 +11,6 @@ import pytest
 
 from shared.blobs import Blobs, digest
 from shared.errors import Unavailable
-from shared.job import Times
 from shared.pending_terms import PendingTerms
 from shared.request import Document, Image, Medium, Sound, Video
 from shared.settings import PictureSettings
@@ -144,7 +143,7 @@ def test_a_picture_is_fetched_at_once_though_a_hundred_before_it_came_too_late(i
     """The store ends a part of a long line only, and the courier's nudge was the last."""
     harness, courier = intake
     with origin(serving(PICTURE)) as there:
-        late = JobTerms(pending_terms=HELD, times=Times(start_by=1))
+        late = JobTerms(pending_terms=HELD, finish_by_ms=1)
         for _ in range(100):
             harness.store.run(
                 submit(harness.placing("look", (Image(url=there.url),)), harness.settings, late)
@@ -254,8 +253,8 @@ def test_an_origin_that_asks_to_wait_past_the_deadline_fails_the_job_at_once(
     answer = b"HTTP/1.1 503 Busy\r\nretry-after: %s\r\ncontent-length: 0\r\n\r\n" % asks
     with origin(answering(answer)) as there:
         placing = harness.placing("look", (Image(url=there.url),))
-        soon = Times(finish_by=int(time.time() * 1000) + 600_000)
-        harness.store.run(submit(placing, harness.settings, JobTerms(pending_terms=HELD, times=soon)))
+        soon = JobTerms(pending_terms=HELD, finish_by_ms=int(time.time() * 1000) + 600_000)
+        harness.store.run(submit(placing, harness.settings, soon))
         courier.work()
     error = harness.failure(placing.job)
     assert (error.code, "asks to wait" in error.message) == ("fetch_failed", True)

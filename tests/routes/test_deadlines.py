@@ -1,6 +1,5 @@
 """A job's times, pauses and estimates, as they leave the service."""
 
-import json
 import time
 from types import SimpleNamespace
 
@@ -18,38 +17,36 @@ def _now(deployment: Deployment) -> int:
     return int(deployment.worker.store.client.time()[0])
 
 
-async def test_when_to_ask_for_a_scheduled_job_is_told_by_the_store_s_clock(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = time.time()
-    monkeypatch.setattr("time.time", lambda: here + 7200)
-    async with client_of(deployment.app) as client:
-        reply = await client.post("/v1/jobs", json=JOB | {"schedule_at": _now(deployment) + 3600})
-
-    assert (reply.json()["waiting_reason"], reply.headers["retry-after"]) == ("scheduled", "59")
-
-
-async def test_a_scheduled_job_outlives_a_return_to_a_version_without_rows(deployment: Deployment) -> None:
-    """Its courier refuses names that it does not know."""
+async def test_schedule_at_is_refused_and_says_what_to_do(deployment: Deployment) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
-        one = JOB | {"schedule_at": _now(deployment) + 3600}
-        several = one | {"parameters": {"n": 2, "temperature": 1.0}}
-        made = [(await client.post("/v1/jobs", json=asked)).json()["id"] for asked in (one, several)]
-    held = [json.loads(deployment.worker.store.client.hget(f"sl8:{job}", "terms")) for job in made]
-    assert held[0].keys() == {"lane", "revision", "priority", "cost", "room", "reuse"}
-    assert held[1]["rows"] == 2
+        for path in ("/v1/jobs", "/v1/estimate"):
+            reply = await client.post(path, json=JOB | {"schedule_at": _now(deployment) + 3600})
+            problem = reply.json()
+            assert (reply.status_code, problem["param"]) == (400, "schedule_at")
+            assert problem["code"] == "unsupported_parameter"
+            assert "submit the job when it is due, and bound its end by `finish_by`" in problem["detail"]
 
 
-@pytest.mark.parametrize(("wrong_s", "start_by_s", "status"), [(3600, 600, 202), (-3600, -60, 400)])
+async def test_start_by_and_retain_s_are_ignored_and_named(deployment: Deployment) -> None:
+    deployment.worker.beat()
+    async with client_of(deployment.app) as client:
+        reply = await client.post("/v1/jobs", json=JOB | {"start_by": 1, "retain_s": 60})
+    assert reply.status_code == 202
+    assert reply.headers["x-ignored-fields"] == "start_by,retain_s"
+
+
+@pytest.mark.parametrize(
+    ("wrong_s", "finish_by_s", "status"), [(3600, 600, 202), (-3600, -60, 400), (0, 30 * 86_400 + 60, 400)]
+)
 async def test_a_deadline_is_good_or_past_by_the_store_s_clock_whatever_this_machine_s_says(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, wrong_s: int, start_by_s: int, status: int
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, wrong_s: int, finish_by_s: int, status: int
 ) -> None:
     deployment.worker.beat()
     right = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: right() + wrong_s * 10**9)
     async with client_of(deployment.app) as client:
-        answer = await client.post("/v1/jobs", json=JOB | {"start_by": _now(deployment) + start_by_s})
+        answer = await client.post("/v1/jobs", json=JOB | {"finish_by": _now(deployment) + finish_by_s})
     assert answer.status_code == status, answer.text
 
 
@@ -62,7 +59,7 @@ async def test_a_deadline_that_passed_since_the_store_s_clock_was_read_is_past(
         first = await client.post("/v1/jobs", json=JOB)
         later = time.monotonic() + 60
         monkeypatch.setattr(submission, "time", SimpleNamespace(monotonic=lambda: later))
-        late = await client.post("/v1/jobs", json=JOB | {"start_by": _now(deployment) + 30})
+        late = await client.post("/v1/jobs", json=JOB | {"finish_by": _now(deployment) + 30})
 
     assert (first.status_code, late.status_code) == (202, 400)
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.job import Times
 from shared.store import jobs, maintenance
 from shared.store.admission import cached
 from shared.webhooks import Webhook
@@ -59,8 +58,8 @@ def test_other_leases_are_looked_after(records: Records, spoil: Spoil) -> None:
 
 @spoilt
 def test_other_deadlines_are_kept(records: Records, spoil: Spoil) -> None:
-    times = Times(finish_by=records.now + 1000)
-    bad, good = (records.post(records.placing(), times=times).view for _ in range(2))
+    soon = records.now + 1000
+    bad, good = (records.post(records.placing(), finish_by_ms=soon).view for _ in range(2))
     assert bad is not None
     assert good is not None
     spoil(records, bad.id)

@@ -1,6 +1,5 @@
 """Claim: the best waiting work, once, and again for the same token when the reply was lost."""
 
-from shared.job import Times
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
 from tests.support.store import LANE, Records
@@ -77,7 +76,7 @@ def test_work_of_a_removed_model_that_stands_only_in_line_stops_nobody(records: 
 
 
 def test_a_run_whose_late_job_had_ended_is_not_looked_at_for_ever(records: Records) -> None:
-    view = records.accept(records.placing(), times=Times(start_by=records.now + 1000))
+    view = records.accept(records.placing(), finish_by_ms=records.now + 1000)
     records.change(view.id, status="failed")
     records.wait(1)
     assert records.claim().id == view.run_id
@@ -85,8 +84,8 @@ def test_a_run_whose_late_job_had_ended_is_not_looked_at_for_ever(records: Recor
 
 def test_others_reach_the_store_while_a_long_line_is_found_to_be_too_late(records: Records) -> None:
     """One claim that ended all of ten thousand held the store up for seconds."""
-    soon = Times(start_by=records.now + 1000)
-    jobs = [records.post(records.placing(), times=soon).view for _ in range(150)]
+    soon = records.now + 1000
+    jobs = [records.post(records.placing(), finish_by_ms=soon).view for _ in range(150)]
     fresh = records.submit()
     records.wait(1)
     assert records.claim_within(8) == "again"

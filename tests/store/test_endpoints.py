@@ -1,6 +1,5 @@
 """Endpoints in the store: told of all that they want to know, of nothing else, and of nobody else's."""
 
-from shared.job import Times
 from shared.store import webhook_endpoints
 from shared.store.maintenance import expire
 from shared.store.webhook_events import key_of
@@ -46,9 +45,7 @@ def test_others_reach_the_store_while_the_ends_of_many_late_jobs_go_to_many_endp
     """The calls count, and not the jobs alone: two jobs with sixteen calls each are a piece."""
     for _ in range(MOST):
         endpoint(records, "job.failed")
-    late = [
-        records.post(records.placing(), times=Times(finish_by=records.now + 1000)).view for _ in range(12)
-    ]
+    late = [records.post(records.placing(), finish_by_ms=records.now + 1000).view for _ in range(12)]
     records.wait(1)
     ended, passed = records.run(expire(records.settings))
     assert (len(ended), passed) == (2, 12)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.job import Times
 from tests.support.store import BROKEN, FAILURE, Records
 
 
@@ -32,7 +31,7 @@ lost = pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
 def test_a_worker_that_lost_its_run_and_comes_back_writes_nothing(
     records: Records, lose: Callable[[Records, str], object]
 ) -> None:
-    job = records.accept(records.placing(), times=Times(finish_by=records.now + 100_000)).id
+    job = records.accept(records.placing(), finish_by_ms=records.now + 100_000).id
     claim = records.claim()
     records.append(claim, 0, "one ")
     lose(records, job)
@@ -49,8 +48,8 @@ def test_a_worker_that_lost_its_run_and_comes_back_writes_nothing(
 def test_a_courier_that_lost_its_job_and_comes_back_writes_nothing(
     records: Records, lose: Callable[[Records, str], object]
 ) -> None:
-    times = Times(finish_by=records.now + 100_000)
-    job = records.accept(records.placing(key=None), pending_terms="{}", times=times).id
+    soon = records.now + 100_000
+    job = records.accept(records.placing(key=None), pending_terms="{}", finish_by_ms=soon).id
     claim = records.claim_pending()
     lose(records, job)
     before = records.dump()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.job import JobView, Times
+from shared.job import JobView
 from shared.store import jobs, maintenance, models, workers
 from shared.store.keys import INTAKE
 from tests.support.store import FAILURE, LANE, MODEL, OTHER_PRINT, Records
@@ -36,14 +36,13 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
     records.set_queue(backoff_s=50)
     assert not drained()
     records.submit()
-    records.post(records.placing(), pending_terms="{}", times=Times(schedule_at=records.now + 10**4))
     records.submit_pending()
     records.submit_pending(lane="model.other")
     records.drain()
     claim = records.claim()
     assert not drained(), "one runs"
     records.give_back(claim, FAILURE)
-    assert not drained(), "one is tried again, one has its time to come, one's picture is fetched"
+    assert not drained(), "one is tried again, one's picture is fetched"
     fetched = records.claim_pending()
     assert not drained()
     records.fail_intake(fetched)
@@ -51,23 +50,18 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
     records.wait(60)
     records.run(maintenance.due())
     records.settle(records.claim())
-    assert not drained()
-    for _ in range(2):
-        records.fail_intake(records.claim_pending())
-    assert drained()
+    assert drained(), "only another model's picture is fetched"
 
 
 def test_jobs_that_wait_for_a_removed_model_fail_wherever_they_wait(records: Records) -> None:
     retrying = records.submit("tried before")
     records.set_queue(backoff_s=50)
     records.give_back(records.claim(), FAILURE)
-    later = records.post(records.placing(), pending_terms="{}", times=Times(schedule_at=records.now + 10**6))
     waiting, shared = records.submit("x"), records.submit("x")
     fetching = records.submit_pending()
     records.remove_model()
-    assert records.sweep() == 4, "a run that two jobs share is one piece of work"
-    assert later.view is not None
-    for job in (retrying, later.view, waiting, shared, fetching):
+    assert records.sweep() == 3, "a run that two jobs share is one piece of work"
+    for job in (retrying, waiting, shared, fetching):
         assert failure(records.view(job.id)) == "model_removed"
         assert records.story(job.id)[-1] == "failed", "a reader waits for ever"
     assert records.sweep() == 0
@@ -176,16 +170,12 @@ def test_what_waited_for_a_removed_model_is_told_so_also_where_it_is_served_agai
     records: Records, how: str, row: str
 ) -> None:
     records.add_model(ROW)
-    scheduled = records.post(records.placing(), pending_terms="{}", times=Times(schedule_at=records.now + 10))
-    assert scheduled.view
-    early = [records.submit("q"), records.submit("q"), records.submit_pending(), scheduled.view]
+    early = [records.submit("q"), records.submit("q"), records.submit_pending()]
     records.remove_model()
     assert records.add_model(row) == "added"
     late = [records.submit("q", priority="interactive"), records.submit_pending()]
     if how == "sweep":
-        assert records.sweep() == 3
-    records.wait(1)
-    records.run(maintenance.due())
+        assert records.sweep() == 2
     assert (records.claim(row=row).id, records.claim_pending().id) == (late[0].run_id, late[1].id)
     assert (records.try_claim(row=row), records.try_claim(lane=INTAKE)) == (None, None)
     assert {failure(records.view(job.id)) for job in early} == {"model_removed"}

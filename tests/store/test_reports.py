@@ -95,7 +95,7 @@ def test_what_maintenance_ends_is_told_beside_its_reply(
     records: Records, told: pytest.LogCaptureFixture
 ) -> None:
     late = records.submit("too late").id
-    records.wait(records.settings.queue.start_by_s + 1)
+    records.wait(records.settings.queue.expire_s + 1)
     assert records.expire() == [late]
     assert lines(told)[late]["code"] == "deadline_exceeded"
 
@@ -118,10 +118,7 @@ def test_who_shares_a_computation_learns_the_trace_of_the_one_that_began_it(reco
     assert [first.trace, joined.trace, hit.trace] == ["", "00-ab-cd-01", "00-ab-cd-01"]
 
 
-def test_what_keeps_a_job_out_of_the_line_is_no_wait_in_line(
-    records: Records, told: pytest.LogCaptureFixture
-) -> None:
-    """Its schedule_at, and the fetching of its pictures."""
+def test_fetching_pictures_is_no_wait_in_line(records: Records, told: pytest.LogCaptureFixture) -> None:
     job = records.submit_pending().id
     records.wait(4)
     taken = records.claim_pending()

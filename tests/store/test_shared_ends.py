@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.job import JobView, Times
+from shared.job import JobView
 from shared.settings import RetentionSettings
 from shared.store import maintenance, webhook_endpoints
 from shared.store.claims import Claim
@@ -55,13 +55,14 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert records.client.llen("sl8:ending") == 0
 
 
-def late_jobs(records: Records, **times: int) -> list[JobView]:
-    views = [records.post(records.placing("q"), times=Times(**times)).view for _ in range(JOINED)]
+def late_jobs(records: Records) -> list[JobView]:
+    soon = records.now + 1000
+    views = [records.post(records.placing("q"), finish_by_ms=soon).view for _ in range(JOINED)]
     return [view for view in views if view]
 
 
-def test_many_jobs_that_began_too_late_end_in_pieces(records: Records) -> None:
-    late, patient = late_jobs(records, start_by=records.now + 1000), records.submit("q")
+def test_many_jobs_too_late_at_the_claim_end_in_pieces(records: Records) -> None:
+    late, patient = late_jobs(records), records.submit("q")
     records.wait(1)
     *pieces, claim = [records.claim_within(8) for _ in range(4)]
     assert pieces == ["again"] * 3
@@ -71,7 +72,7 @@ def test_many_jobs_that_began_too_late_end_in_pieces(records: Records) -> None:
 
 
 def test_many_jobs_that_are_answered_too_late_end_in_pieces(records: Records) -> None:
-    late, patient = late_jobs(records, finish_by=records.now + 1000), records.submit("q")
+    late, patient = late_jobs(records), records.submit("q")
     claim = records.claim()
     records.wait(1)
     assert [records.settle(claim) for _ in range(4)] == ["again"] * 3 + ["settled"]

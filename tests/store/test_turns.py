@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.job import Priority, Times
+from shared.job import Priority
 from shared.store import admission
 from shared.store.claims import Claim
 from tests.support.store import LANE, Records
@@ -109,9 +109,9 @@ def test_a_cancelled_head_of_a_line_costs_its_caller_nothing(records: Records) -
 
 
 def test_what_is_found_too_late_costs_its_caller_nothing(records: Records) -> None:
-    soon = Times(start_by=records.now + 1000)
+    soon = records.now + 1000
     for _ in range(2):
-        records.post(records.placing(caller="one", cost=40), times=soon)
+        records.post(records.placing(caller="one", cost=40), finish_by_ms=soon)
     records.submit(caller="one", cost=40)
     records.submit(caller="two", cost=50)
     records.wait(1)

@@ -64,7 +64,7 @@ def line_up(api: Api, about: str, count: int) -> list[str]:
 def in_vain(api: Api, about: str) -> str:
     """A job that will be too late in line; "" where a machine that stood still made it late on its way."""
     body = {"model": SLOW, "input": {"prompt": f"{about}, in vain"}, "priority": "batch"}
-    reply = api.post("/v1/jobs", json=body | {"start_by": time.time() + 4})
+    reply = api.post("/v1/jobs", json=body | {"finish_by": time.time() + 4})
     return str(reply.json()["id"]) if reply.status_code == 202 else ""
 
 

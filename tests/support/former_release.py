@@ -4,9 +4,7 @@ Its commit stands in tests/data/former_release.txt.
 """
 
 import io
-import os
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,19 +34,9 @@ class FormerRelease:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        own = folder / "tests/support/scenes.py"
-        self.scenes = own if own.exists() else ROOT / "tests/support/scenes.py"
         shapes = folder / "shared/store/shapes.toml"
         # A release that named no shapes had promised nothing.
         self.same_layout = shapes.exists() and f'layout = "{PREFIX}"' in shapes.read_text(encoding="utf-8")
-
-    def run(self, script: Path, *arguments: str) -> str:
-        """What a script prints that imports its modules."""
-        env = os.environ | {"PYTHONPATH": str(self.folder)}
-        command = [sys.executable, "-P", str(script), *arguments]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=100)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
 
 @contextmanager

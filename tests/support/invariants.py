@@ -13,7 +13,7 @@ BATCH = re.compile(r"^sl8:(batch_[0-9a-f]+)$")
 CALL = re.compile(r"^sl8:(hook:.+)$")
 CLASSES = ("interactive", "normal", "batch")
 SUSPECT_DEATHS = 2
-COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later", "retrying")
+COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later")
 RANK = {"queued": 0, "running": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
 
 
@@ -171,15 +171,11 @@ def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
         for lane, record in _under(dump, "lane")
     }
     stands: dict[str, Counter[str]] = {lane: Counter() for lane in counted}
-    scheduled: dict[str, Counter[str]] = {}
     for record in _works(dump).values():
         lane, place = record["lane"], _place(record).partition(":")[0]
         count = stands.setdefault(lane, Counter())
-        if record["state"] == "scheduled":
-            stands.setdefault(record["model_lane"], Counter())["later"] += 1
-            scheduled.setdefault(record["model_lane"], Counter())[record["caller"]] += 1
-        elif record["state"] == "retrying":
-            count["retrying"] += 1
+        if place == "later":
+            count["later"] += 1
         elif place in ("line", "suspects"):
             count[("n" if place == "line" else "x") + str(CLASSES.index(_class(record)) + 1)] += 1
         wide = {"queued": "wide_queued", "running": "wide_running"}.get(record["state"])
@@ -191,9 +187,6 @@ def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
     works = {record["lane"] for record in _works(dump).values() if _place(record) != "later"}
     if missing := works - dump.get("sl8:lanes", set()):
         yield f"{missing} have work and are not in lanes"
-    later = {lane: {who: int(n) for who, n in callers.items()} for lane, callers in _under(dump, "later")}
-    if later != scheduled:
-        yield f"{later} is scheduled by caller, not {scheduled}"
 
 
 def _unclaimed(dump: dict[str, Any]) -> Iterator[str]:

@@ -223,7 +223,7 @@ async def cancelled(situation: Situation) -> None:
 
 async def too_late(situation: Situation) -> None:
     await ready(situation)
-    late = question("/v1/jobs") | {"start_by": time.time() + 60}
+    late = question("/v1/jobs") | {"finish_by": time.time() + 60}
     situation.known = (await situation.client.post("/v1/jobs", json=late)).json()["id"]
     situation.worker.let_pass(61)
 
@@ -298,7 +298,7 @@ WHEN: dict[str, Callable[[Situation], Awaitable[None]]] = {
     "the job has succeeded": succeeded,
     "the job has failed": failed,
     "the job was cancelled": cancelled,
-    "its start_by passed while it waited": too_late,
+    "its finish_by passed while it waited": too_late,
     "it may not wait in line any longer": gets_too_late,
     "the result is no longer kept": expired,
     "the job has a webhook and waits": told_waits,

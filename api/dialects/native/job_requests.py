@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
-from api.dialects.fields import MAX_PAIRS, Metadata, Moment, to_ms, to_times
+from api.dialects.fields import MAX_PAIRS, Metadata, Moment, to_ms
 from api.dialects.logprobs import wanted
 from api.dialects.media import pictures_beside
 from api.dialects.messages import WireMessages, to_messages
@@ -22,9 +22,9 @@ from api.dialects.sampling import (
 )
 from api.dialects.strict_json import RequestBody, invalid, read, unsupported
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
-from api.dialects.unknown_fields import PART, REQUEST, WRAPPED, contents
+from api.dialects.unknown_fields import JOB, PART, REQUEST, contents
 from shared.errors import CallerError
-from shared.job import UNSEARCHED, Filter, Priority, Status, Times
+from shared.job import UNSEARCHED, Filter, Priority, Status
 from shared.request import Media, Message, Request, Text
 from shared.webhooks import RUNNING, Webhook
 
@@ -51,7 +51,7 @@ NO_PARAMETERS = JobParameters()
 class JobBody(RequestBody):
     """Either `messages` or `input` is sent. With `document` it asks each page, by jobs of their own."""
 
-    constraints = WRAPPED
+    constraints = JOB
     model: str | None = None
     messages: WireMessages | None = None
     input: JobInput | None = None
@@ -64,9 +64,7 @@ class JobBody(RequestBody):
     tools: ToolBodies = None
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
-    start_by: Moment | None = None
     finish_by: Moment | None = None
-    schedule_at: Moment | None = None
     store: bool | None = None
 
 
@@ -83,7 +81,7 @@ class JobCall:
     request: Request
     metadata: dict[str, str]
     priority: Priority
-    times: Times
+    finish_by_ms: int | None = None
     webhook: Webhook | None = None
     stored: bool = True
     paged: bool = False
@@ -116,7 +114,7 @@ def from_job(body: Any) -> JobCall:
         request,
         metadata=call.metadata or {},
         priority=_priority(call.priority),
-        times=to_times(call.schedule_at, call.start_by, call.finish_by),
+        finish_by_ms=to_ms("finish_by", call.finish_by),
         webhook=webhook,
         stored=call.store is not False,
         paged=call.document is not None,
@@ -128,13 +126,10 @@ def _priority(sent: Priority | int | None) -> Priority:
     return to_priority(None, sent) if isinstance(sent, int) else sent or "normal"
 
 
-NOT_PAGED = ("start_by", "finish_by", "schedule_at")
-
-
 def _check_paged(call: JobBody, messages: tuple[Message, ...], webhook: Webhook | None) -> None:
     """Raises CallerError naming what a job of pages does not take."""
-    fields = {name: getattr(call, name) is not None for name in NOT_PAGED}
-    fields |= {"store": call.store is False, "priority": _priority(call.priority) not in ("normal", "batch")}
+    fields = {"finish_by": call.finish_by is not None, "store": call.store is False}
+    fields |= {"priority": _priority(call.priority) not in ("normal", "batch")}
     fields |= {"parameters.raw": bool(call.parameters and call.parameters.raw)}
     # All pages are read at once: with likelihoods they may be a gigabyte.
     fields |= {"parameters.logprobs": bool(call.parameters and call.parameters.logprobs)}

@@ -175,9 +175,7 @@ class Job(TypedDict):
     ]
     receipt: NotRequired[Annotated[Receipt, Field(description="Of a job that succeeded.")]]
     error: NotRequired[Annotated[JobError, Field(description="Of a job that failed.")]]
-    start_by: NotRequired[float]
     finish_by: NotRequired[float]
-    schedule_at: NotRequired[float]
     retry_of: NotRequired[Annotated[str, Field(description="The job that this one tries again.")]]
     batch: NotRequired[Annotated[str, Field(description="The batch, or job of pages, that it is a line of.")]]
     webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one.")]]
@@ -284,9 +282,7 @@ def to_job(view: JobView) -> Job:
         "answer": view.answer,
         "receipt": view.result and view.computed and to_receipt(view, view.result, view.computed),
         "error": view.error and view.error.model_dump(),
-        "start_by": seconds(view.start_by_ms),
         "finish_by": seconds(view.finish_by_ms),
-        "schedule_at": seconds(view.schedule_at_ms),
         "retry_of": view.retry_of,
         "batch": view.batch,
         "webhook": view.hook and to_hook(view.hook),

@@ -109,10 +109,8 @@ local function take_answer(job, work, p)
   Runs.end_job(job, 'succeeded', Runs.outcome(work).last, false, nil)
 end
 
--- Work knows the first moment that one of its jobs named, and how long the log
--- reads them.
+-- Work knows the first finish_by of its jobs, and how long the log reads them.
 local function note_job(work, job)
-  work.limit_at = job.start_by and math.min(job.start_by, work.limit_at or job.start_by) or work.limit_at
   work.limit_at = job.finish_by and math.min(job.finish_by, work.limit_at or job.finish_by) or work.limit_at
   work.log_s = math.max(work.log_s or 0, Runs.log_s(job) or 0)
 end
@@ -189,14 +187,14 @@ local function unwritten(p, run)
   return missing
 end
 
--- Whether a lane has `most` pieces, or `most_caller` of a caller's, whose number by class is noted; what is scheduled counts, too.
+-- Whether a lane has `most` pieces, or `most_caller` of a caller's, whose number by class is noted.
 -- With API keys a caller may have no more than stays free for others, as with open requests (api/auth/open_requests.py).
 local function is_full(lane, caller, most, most_caller)
-  local free = most - FairQueue.waiting(lane) - lane.later
+  local free = most - FairQueue.waiting(lane)
   if free <= 0 then
     return 'full'
   end
-  local counts, count = {}, lane.later > 0 and tonumber(call('HGET', P .. 'later:' .. lane.name, caller) or 0) or 0
+  local counts, count = {}, 0
   for class = 1, 3 do
     counts[class] = lane[FairQueue.WAITING[class]] > 0 and call('ZCARD', FairQueue.line_key(lane.name, class, caller)) or 0
     count = count + counts[class]
@@ -270,8 +268,8 @@ end
 -- Writes down a job that was let in, under its webhook, its key and its lists.
 function Admission.begin_job()
   local job = create(a.job, { caller = a.caller, model = a.model, model_lane = a.lane, priority = a.priority,
-    metadata = a.metadata or '{}', created = now, paths = a.paths, start_by = a.start_by, finish_by = a.finish_by,
-    schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
+    metadata = a.metadata or '{}', created = now, paths = a.paths, finish_by = a.finish_by,
+    retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
     line = a.line ~= 0 and a.line or nil, batch = a.batch,
     request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs, call_id = a.call_id,
     question = not a.unstored and a.question or nil, pictures = a.pictures })
@@ -288,21 +286,13 @@ function Admission.begin_job()
   return job
 end
 
--- A job whose inputs are to be fetched, or that is scheduled, waits in intake; returns intake where it is due.
+-- A job whose inputs are to be fetched waits in intake.
 local function begin_intake(job)
-  local intake = Lanes.of('intake')
   job.lane, job.blobs, job.t.server, job.cost = 'intake', a.blobs, Events.this_server(), 1
   job.generation = Lanes.of(a.lane).generation
   take_over(a.blobs, job, a.uploaded)
   call('SET', P .. job.id .. ':asked', text)
-  if a.schedule_at and a.schedule_at > now then
-    job.state, job.queued_at = 'scheduled', now
-    call('ZADD', P .. 'later', a.schedule_at, job.id)
-    FairQueue.count_later(job, 1)
-    return nil
-  end
-  FairQueue.enqueue_new(intake, job)
-  return 'intake'
+  FairQueue.enqueue_new(Lanes.of('intake'), job)
 end
 
 -- Finds the place of a job's request; returns queued (it is work now) or known.
@@ -406,14 +396,15 @@ transition('submit', {}, function()
     call('HSET', P .. job.id, 'm', m)
   end
   if a.pending then
-    word = begin_intake(job)
+    begin_intake(job)
+    word = 'intake'
   else
     word = place(job, a, hit, work, text, a.uploaded)
   end
   if not hit then
     local terms = a.pending and { 'terms', a.terms } or {}
     write(job, 'm', m, unpack(terms))
-    Runs.schedule_deadline(job)
+    Runs.watch_deadline(job)
   end
   if word == 'queued' then
     local lane = Lanes.of(a.lane)
@@ -421,7 +412,7 @@ transition('submit', {}, function()
       job.hook and call('HMGET', P .. a.job .. ':hook', 'url', 'events', 'delivered') or nil }
   end
   local shared = hit or work
-  return { word or 'known', Jobs.view(job.id), shared and shared.trace or '' }
+  return { word, Jobs.view(job.id), shared and shared.trace or '' }
 end)
 
 -- What was true of a job while it waited in intake.
@@ -438,7 +429,7 @@ transition('admit', { 'allow-oom' }, function()
     return 'lost'
   end
   local ended = (Lanes.of(a.lane).removed or Lanes.superseded(job)) and S.removed
-  if ended or not Runs.fail_late(job, 'finish_by') then
+  if ended or not Runs.fail_late(job) then
     release(a.blobs, 'upload:' .. job.id)
     if ended then
       Runs.fail_work(job, ended)

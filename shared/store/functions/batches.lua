@@ -49,9 +49,7 @@ end)
 -- Puts a batch in line for its next turn, behind the others of its caller, or lets it wait for so long before.
 local function await_turn(work, pause_ms)
   if pause_ms > 0 then
-    work.state, work.queued_at = 'scheduled', now
-    call('ZADD', P .. 'later', now + pause_ms, work.id)
-    FairQueue.count_later(work, 1)
+    FairQueue.postpone(work, 'between_turns', pause_ms)
   else
     FairQueue.enqueue_new(Lanes.of(LANE), work)
   end
@@ -65,7 +63,7 @@ transition('batch_cancel', { 'allow-oom' }, function()
   if stage == 'validating' or stage == 'in_progress' then
     enter_stage(a.id, 'cancelling')
     local work = stored(a.id)
-    if work and work.state == 'scheduled' then
+    if work and work.state == 'between_turns' then
       FairQueue.leave(work)
       await_turn(work, 0)
     end

@@ -126,7 +126,7 @@ local function begin(lane, id, turn, claims, count)
   if Lanes.superseded(work) then
     return nil, Runs.fail_work(work, S.removed)
   end
-  local stays, cost, looked_at = Runs.fail_late(work, 'start_by')
+  local stays, cost, looked_at = Runs.fail_late(work)
   if stays and cost > 0 then
     -- The run may be less urgent by now, and it may be another's turn.
     FairQueue.enqueue(lane, work)
@@ -258,7 +258,7 @@ transition('settle', { 'allow-oom' }, function()
     Runs.fail_work(run, text)
     return 'settled'
   end
-  local stays, cost = Runs.fail_late(run, 'finish_by')
+  local stays, cost = Runs.fail_late(run)
   if not stays or cost >= Runs.PIECE then
     return stays and 'again' or 'lost'
   end
@@ -288,12 +288,6 @@ transition('settle', { 'allow-oom' }, function()
   return 'settled'
 end)
 
--- Whether a job whose inputs are awaited is too late after a pause: by its own limits, or as long after it came as it may wait in line.
-local function late_after(job, pause)
-  local _, at = Runs.passed(job)
-  return now + pause >= math.min(at, (job.schedule_at or job.created) + S.wait_ms)
-end
-
 -- Puts claimed work back in line, or ends it where its budget of failures is spent, or its model removed. `spend`: count a failure, with `failure`
 -- (JSON) as the error of the last and `cause` {code, message} as that of this attempt; `missing`: digests that the blob store
 -- lacks (words); `died`: the worker ends because of this attempt, or one beside it; `pause`: tried again after so many ms, where its
@@ -316,7 +310,9 @@ transition('give_back', { 'allow-oom' }, function()
   if a.tried then
     Webhooks.note_try(work, a.tried)
   end
-  if a.spend and work.failures >= (a.most or S.max_failures) or a.request and late_after(work, a.pause) then
+  -- Inputs are not awaited for longer than a job may stay in line.
+  local too_late = a.request and now + a.pause >= (work.finish_by or work.created + S.expire_ms)
+  if a.spend and work.failures >= (a.most or S.max_failures) or too_late then
     Runs.fail_work(work, a.failure)
     return { 'failed' }
   elseif a.pause then

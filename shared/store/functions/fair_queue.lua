@@ -331,19 +331,21 @@ function FairQueue.leave(work, outcome)
     FairQueue.withdraw(Lanes.of(work.lane), work)
   else
     call('ZREM', P .. 'later', work.id)
-    if work.state == 'scheduled' then
-      FairQueue.count_later(work, -1)
-    else
-      FairQueue.count_retrying(work.lane, -1)
-    end
+    FairQueue.count_later(Lanes.of(work.lane), -1)
   end
   FairQueue.close_attempt(work, outcome)
 end
 
--- Counts work of a lane that is tried again later.
-function FairQueue.count_retrying(name, step)
-  local lane = Lanes.of(name)
-  lane.retrying, lane.changed = math.max(lane.retrying + step, 0), true
+-- Counts the work of a lane that waits for its time.
+function FairQueue.count_later(lane, step)
+  lane.later, lane.changed = math.max(lane.later + step, 0), true
+end
+
+-- Lets work wait in `later`; its state says what for.
+function FairQueue.postpone(work, state, pause_ms)
+  work.state, work.queued_at = state, now
+  call('ZADD', P .. 'later', now + pause_ms, work.id)
+  FairQueue.count_later(Lanes.of(work.lane), 1)
 end
 
 -- The longest pause between two attempts at a run; the settings bound the backoff alike. Origins may ask for longer ones.
@@ -363,9 +365,7 @@ function FairQueue.requeue(work, reason, pause_ms)
     Events.emit(work, 'requeued', cjson.encode({ reason = reason }))
   end
   if pause_ms then
-    work.state = 'retrying'
-    call('ZADD', P .. 'later', now + pause_ms, work.id)
-    FairQueue.count_retrying(work.lane, 1)
+    FairQueue.postpone(work, 'retrying', pause_ms)
   else
     work.state = 'queued'
     -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
@@ -406,13 +406,4 @@ function FairQueue.ahead(lane, work, own)
     callers = callers + (own == 0 and 1 or 0)
   end
   return Estimates.ahead(waiting, class, own or call('ZRANK', FairQueue.line_key(lane.name, class, work.caller), work.id), callers)
-end
-
--- Scheduled jobs count for their model and caller as if they waited: `later` of the lane, and later:<lane>, a hash by caller.
-function FairQueue.count_later(job, step)
-  local lane, key = Lanes.of(job.model_lane), P .. 'later:' .. job.model_lane
-  lane.later, lane.changed = math.max(lane.later + step, 0), true
-  if call('HINCRBY', key, job.caller, step) <= 0 then
-    call('HDEL', key, job.caller)
-  end
 end

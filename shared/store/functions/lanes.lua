@@ -25,7 +25,7 @@ local KNOWN = { 'samples', 'chat_template', 'tools', 'sampling_rate', 'videos', 
   'reused', 'token_rule', 'last_worker', 'resident_ms', 'unloaded', 'unloaded_ms', 'load_in_by', 'load_turn_ms' }
 
 local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0, v3 = 0, clock = 0, cost = 0,
-  arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, retrying = 0, generation = 0, epoch = 0 }
+  arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, generation = 0, epoch = 0 }
 local zeros = { __index = ZEROS }
 
 -- The lane that a call wrote last, and as which text: mostly the next call reads the same, and need not decode it.
@@ -257,8 +257,8 @@ local function workers(lane)
   return found
 end
 
--- Jobs that are looked at for work in no model's line: scheduled, between two attempts, or waiting for its inputs. Where more
--- are open, a lane is taken to have such work.
+-- Jobs that are looked at for work in no model's line: between two attempts, or waiting for its inputs. Where more are open, a
+-- lane is taken to have such work.
 local ELSEWHERE = 500
 
 local function is_elsewhere(lane)

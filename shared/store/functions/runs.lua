@@ -2,7 +2,7 @@
 -- once: with the work of its leader, or by itself.
 --   job_…  r, s: what its caller named (caller, model, model_lane, priority, metadata, created, …) and its end (status, ended, last,
 --          error; own = 1 where it ended by itself). A follower names its `leader`; another job is work, too: lane, class (where a
---          follower raised it above its priority), state (queued | running | retrying | scheduled | over), key (its answer's, for
+--          follower raised it above its priority), state (queued | running | retrying | over), key (its answer's, for
 --          reuse), cost, attempts, …; followed (1 = by others); bare (1 = its answer stands there once more, without its logprobs);
 --          displaced (1 = another leads its key); `over` how it ended where its job had left before; kept (until when its answer
 --          is read); sharing (1 = followers' ends are not written); gone (1 = its caller has deleted it, and others follow); lost
@@ -120,27 +120,21 @@ function Runs.bytes_of_job(job)
     + (job.hook or 0) + count_words(job.pairs) * Memory.LIST_BYTES
 end
 
--- Which limit of a job has passed (start_by, finish_by), or nil and when to look again. A job that has begun, or names
--- no start_by, may wait in line for wait_ms from its scheduled time, when it was queued last, or when it followed another.
-function Runs.passed(job)
+-- When a job is too late: at its finish_by. Without one it may stay in line for expire_ms from when it was queued last, or
+-- joined another.
+function Runs.deadline(job)
   local work = job.leader and stored(job.leader) or job
-  local to_finish, to_start = job.finish_by or math.huge, now + S.wait_ms
-  if job.start_by and not (work.lane ~= 'intake' and work.started) then
-    to_start = job.start_by
-  elseif work.state == 'queued' then
-    to_start = math.max(work.queued_at, job.queued_at or 0) + S.wait_ms
-  elseif work.state == 'scheduled' then
-    to_start = job.schedule_at + S.wait_ms
-  end
-  if now >= to_finish then
-    return 'finish_by'
-  end
-  return now >= to_start and 'start_by' or nil, math.min(to_start, to_finish)
+  local since = work.state == 'queued' and math.max(work.queued_at, job.queued_at or 0) or now
+  return job.finish_by or since + S.expire_ms
 end
 
-function Runs.schedule_deadline(job)
-  local _, at = Runs.passed(job)
-  call('ZADD', P .. 'deadlines', at or now, job.id)
+function Runs.watch_deadline(job)
+  call('ZADD', P .. 'deadlines', Runs.deadline(job), job.id)
+end
+
+-- Fails a job that is too late. Returns what that costs.
+function Runs.fail_too_late(job)
+  return Runs.leave(job, 'failed', job.finish_by and S.late or S.expired)
 end
 
 -- Where the texts of ended work are.
@@ -407,7 +401,7 @@ function Runs.end_run(work, status, failure, known, texts)
   return cost
 end
 
--- Takes a job out of intake or out of its schedule, and lets go of what it held.
+-- Takes a job out of intake, and lets go of what it held.
 local function leave_intake(job, outcome)
   local seconds = (lives(job, S.result_s))
   FairQueue.leave(job, outcome)
@@ -480,13 +474,11 @@ function Runs.leave(job, status, failure)
   return cost
 end
 
--- Fails the late jobs of some work, or a late job whose inputs are fetched, as their work moves on: a PIECE of them. Returns
--- false where no job is left, what that costs, and how many were looked at. The start_by of work that has begun is ignored.
-function Runs.fail_late(work, name)
+-- Fails the jobs of some work whose finish_by has passed, or such a job whose inputs are fetched, as their work moves on: a
+-- PIECE of them. Returns false where no job is left, what that costs, and how many were looked at.
+function Runs.fail_late(work)
   local cost, jobs = 0, {}
-  if name == 'start_by' and work.started then
-    return true, 0, 0
-  elseif work.lane == 'intake' then
+  if work.lane == 'intake' then
     jobs = { work.id }
   elseif now >= (work.limit_at or math.huge) then
     jobs = Runs.live_jobs(work)
@@ -494,10 +486,10 @@ function Runs.fail_late(work, name)
   for _, id in ipairs(jobs) do
     -- Many may be looked at, so only those that are late are decoded.
     local json = cost < Runs.PIECE and raw(id)
-    local limit = json and field_of(json, name .. '":')
+    local limit = json and field_of(json, 'finish_by":')
     local job = limit and now >= tonumber(limit) and stored(id)
     if job and not job.status then
-      cost = cost + Runs.leave(job, 'failed', S.failures[name])
+      cost = cost + Runs.fail_too_late(job)
     end
   end
   return work.state == 'queued' or work.state == 'running', cost, #jobs

@@ -2,7 +2,7 @@
 --   upkeep  hash    watched (the last beat or pass), from and till (of the last gap: workers alive when it began count as alive
 --                   until then), grace_till (until when leases are not taken back), folded (memory.lua)
 --   leader  string  the courier that leads
---   later   zset    work that waits for its time: scheduled jobs, runs between two attempts
+--   later   zset    work that waits for its time: between two attempts, or a batch between two turns
 
 local function state()
   if not memo.upkeep then
@@ -85,14 +85,13 @@ function Upkeep.start_due(limit)
   each(P .. 'later', call('ZRANGEBYSCORE', P .. 'later', '-inf', now, 'LIMIT', 0, limit), function(id)
     call('ZREM', P .. 'later', id)
     local work = stored(id)
-    if work and (work.state == 'retrying' or work.state == 'scheduled') then
+    if work and (work.state == 'retrying' or work.state == 'between_turns') then
       local lane = Lanes.of(work.lane)
-      if work.state == 'scheduled' then
-        FairQueue.count_later(work, -1)
+      FairQueue.count_later(lane, -1)
+      if work.state == 'between_turns' then
         FairQueue.enqueue_new(lane, work)
       else
         work.state, work.queued_at = 'queued', now
-        FairQueue.count_retrying(work.lane, -1)
         FairQueue.enqueue(lane, work, true)
       end
       write(work)
@@ -115,14 +114,13 @@ transition('expire', { 'allow-oom' }, function()
       return
     end
     local job = read(id)
-    local which = job and not job.status and Runs.passed(job)
-    if which then
-      cost = cost + Runs.leave(job, 'failed', S.failures[which])
-      table.insert(ended, id)
-    elseif job and not job.status then
-      Runs.schedule_deadline(job)
-    else
+    if not job or job.status then
       call('ZREM', P .. 'deadlines', id)
+    elseif now >= Runs.deadline(job) then
+      cost = cost + Runs.fail_too_late(job)
+      table.insert(ended, id)
+    else
+      Runs.watch_deadline(job)
     end
   end)
   return { ended, #passed }

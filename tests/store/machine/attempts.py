@@ -70,7 +70,7 @@ def settle(
     run = model.holder_of(claim.id, claim.token)
     if run is None:
         return "lost"
-    if not model.leave_late(run, "finish_by"):
+    if not model.leave_late(run):
         return "lost"
     model.settled.add(claim.token)
     if rest:

@@ -38,7 +38,7 @@ SETTINGS = Settings(
         max_deaths=3,
         max_queued=24,
         max_queued_caller=10,
-        start_by_s=20_000,
+        expire_s=20_000,
     ),
     retention=RetentionSettings(
         result_s=10_028, job_s=50_068, idempotency_s=30_048, event_s=20_038, max_events=30

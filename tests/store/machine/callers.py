@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from shared.job import Priority, Times
+from shared.job import Priority
 from shared.store import jobs
 from shared.store.files import deleted, keep_thumbnail, touch
 from tests.store.machine.base import COSTS, again, pick
@@ -52,13 +52,9 @@ terms = st.sampled_from(
 class Callers(Moves):
     """The door, a caller's reads, cancel and purge."""
 
-    @rule(
-        question=questions, how=requests, terms=terms, hook=hosts, start=seconds, finish=seconds, again=again
-    )
-    def ask(
-        self, question: str, how: Any, terms: Terms, hook: str | None, start: Any, finish: Any, again: bool
-    ) -> None:
-        terms = replace(terms, hook=hook, times=self._times(start_by=start, finish_by=finish))
+    @rule(question=questions, how=requests, terms=terms, hook=hosts, finish=seconds, again=again)
+    def ask(self, question: str, how: Any, terms: Terms, hook: str | None, finish: Any, again: bool) -> None:
+        terms = replace(terms, hook=hook, finish_by_ms=self._moment(finish))
         if terms.unstored:
             # It is asked under no key, and tests of its own tell its webhooks.
             terms, how, question = replace(terms, hook=None), {**how, "key": None}, ""
@@ -67,17 +63,15 @@ class Callers(Moves):
     @rule(
         how=requests,
         hook=hosts,
-        at=seconds,
-        start=seconds,
         finish=seconds,
         stored=st.sampled_from((True, True, False)),
         again=again,
     )
     def ask_with_inputs_to_fetch(
-        self, how: Any, hook: str | None, at: Any, start: Any, finish: Any, stored: bool, again: bool
+        self, how: Any, hook: str | None, finish: Any, stored: bool, again: bool
     ) -> None:
-        times = self._times(schedule_at=at, start_by=start, finish_by=finish)
-        terms = replace(Terms(hook=hook) if stored else UNSTORED, pending=True, times=times)
+        terms = Terms(hook=hook) if stored else UNSTORED
+        terms = replace(terms, pending=True, finish_by_ms=self._moment(finish))
         self.submit(self.placing(key=None, **how), terms, again=again)
 
     @rule(one=requests, other=requests, shares=st.sampled_from((True, True, False)))
@@ -87,15 +81,15 @@ class Callers(Moves):
         for how in (one, other):
             self.submit(self.placing("a", **how, **key), Terms())
 
-    @rule(caller=people, priority=classes, cost=costs, start=seconds, finish=seconds)
-    def ask_a_lot(self, caller: str, priority: Priority, cost: int, start: Any, finish: Any) -> None:
-        terms = Terms(times=self._times(start_by=start, finish_by=finish))
+    @rule(caller=people, priority=classes, cost=costs, finish=seconds)
+    def ask_a_lot(self, caller: str, priority: Priority, cost: int, finish: Any) -> None:
+        terms = Terms(finish_by_ms=self._moment(finish))
         for _ in range(4):
             self.submit(self.placing(caller=caller, priority=priority, cost=cost), terms)
 
-    def _times(self, **given: int | None) -> Times:
-        """Given in seconds from now."""
-        return Times(**{n: self.model.now + s * 1000 for n, s in given.items() if s is not None})
+    def _moment(self, seconds: int | None) -> int | None:
+        """Return so many seconds from now in Unix ms."""
+        return None if seconds is None else self.model.now + seconds * 1000
 
     @precondition(lambda self: self.model.jobs)
     @rule(at=pick, again=again)

@@ -43,7 +43,7 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
             expected.setdefault(f"suspects:{lane}" if work.suspect else line, []).append(work.id)
     yield from _unlike("the lines", found, expected)
     later = {work: int(due) for work, due in dump.get("sl8:later", ())}
-    waits = {w.id: w.due for w in model.all_work() if w.state in ("scheduled", "retrying")}
+    waits = {w.id: w.due for w in model.all_work() if w.state == "retrying"}
     waits |= {f"hook:{name}": call.due for name, call in model.book.calls.items() if call.due is not None}
     yield from _unlike("what waits for its time", later, waits)
 
@@ -260,8 +260,8 @@ def _waiting_reason(model: Model, job: Job) -> str | None:
     work = job.work
     if job.status or work is None or (job.run and work.state == "running"):
         return None
-    if work.state in ("scheduled", "retrying"):
-        return work.state
+    if work.state == "retrying":
+        return "retrying"
     if job.run is None:
         return "fetching_inputs"
     if model.paused:

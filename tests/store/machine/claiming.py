@@ -40,7 +40,7 @@ def expected_claim(
     ledger.serve(model, taken)
     _pass(model, taken)
     assert taken.generation == model.generation, f"{got} was asked of another model"
-    assert model.leave_late(taken, "start_by"), f"{got} was too late to begin"
+    assert model.leave_late(taken), f"{got} was too late to begin"
     return attempts.lease(model, taken, worker=worker, token=token, fingerprint=fingerprint)
 
 
@@ -58,7 +58,7 @@ def _heads_behind(model: Model, left: set[str], lane: str, worker: str) -> list[
         if passed.generation < model.generation:
             model.fail(passed, REMOVED)
         else:
-            assert not model.leave_late(passed, "start_by"), f"{passed.id} was dropped"
+            assert not model.leave_late(passed), f"{passed.id} was dropped"
     assert not left, f"{left} ended out of turn"
     return heads
 

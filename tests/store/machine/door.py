@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.job import Times
-from shared.store.admission import NOW, Placing
+from shared.store.admission import Placing
 from shared.store.constants import REMOVED
 from shared.store.keys import INTAKE
 from tests.store.machine.model import Model
@@ -18,7 +17,7 @@ class Terms:
     idempotency: str | None = None
     body: str = ""
     must_be_ready: bool = False
-    times: Times = NOW
+    finish_by_ms: int | None = None
     hook: str | None = None
     quiet: bool = False
     unstored: bool = False
@@ -53,7 +52,7 @@ def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> s
             model.now + round(model.settings.retention.idempotency_s * 1000),
         )
     if terms.pending:
-        return _take_in(model, job, placing, terms.times.schedule_at)
+        return _take_in(model, job, placing)
     return _place(model, job, placing, hit, run)
 
 
@@ -63,8 +62,7 @@ def _opened(model: Model, placing: Placing, terms: Terms) -> Job:
         placing.caller,
         placing.priority,
         model.now,
-        start_by=terms.times.start_by,
-        finish_by=terms.times.finish_by,
+        finish_by=terms.finish_by_ms,
         hook=terms.hook,
         quiet=terms.quiet,
         unstored=terms.unstored,
@@ -85,7 +83,7 @@ def admit(model: Model, placing: Placing, token: str) -> str:
         model.drop_uploads(job.id, tuple(placing.blobs))
         model.fail(job.intake, REMOVED)
         return "placed"
-    if not model.leave_late(job.intake, "finish_by"):
+    if not model.leave_late(job.intake):
         model.drop_uploads(job.id, tuple(placing.blobs))
         return "placed"
     job.intake, job.blobs = None, ()
@@ -125,16 +123,13 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
     return "known" if run else "queued"
 
 
-def _take_in(model: Model, job: Job, placing: Placing, schedule_at: int | None) -> str:
+def _take_in(model: Model, job: Job, placing: Placing) -> str:
     blobs = tuple(placing.blobs)
     model.drop_uploads(job.id, blobs)
     job.blobs = blobs
     job.intake = Work(job.id, INTAKE, job.caller, blobs, placing.request, terms="{}", live=[job])
     job.intake.asked.append(job.priority)
     job.intake.stored, job.intake.generation = not job.unstored, model.generation
-    if schedule_at and schedule_at > model.now:
-        job.intake.state, job.intake.due, job.intake.queued_at = "scheduled", schedule_at, model.now
-        return "known"
     model.enqueue(job.intake)
     return "intake"
 
@@ -162,10 +157,9 @@ def _refusal(model: Model, placing: Placing, terms: Terms, *, joins: bool) -> st
         return "unready"
     for lane in [] if joins else [placing.lane, INTAKE][: 1 + terms.pending]:
         waiting = model.waiting(lane)
-        later = [w for w in model.all_work() if w.state == "scheduled"] if lane == placing.lane else []
-        if len(waiting) + len(later) >= model.settings.queue.max_queued:
+        if len(waiting) >= model.settings.queue.max_queued:
             return "full"
-        own = [w for w in (*waiting, *later) if w.caller == placing.caller and not w.suspect]
+        own = [w for w in waiting if w.caller == placing.caller and not w.suspect]
         if len(own) >= model.settings.queue.max_queued_caller:
             return "crowded"
     return None

@@ -9,7 +9,7 @@ from typing import Any
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import Placing
-from shared.store.constants import GAP_ROUNDS, GRACE_ROUNDS, REMOVED
+from shared.store.constants import GAP_ROUNDS, GRACE_ROUNDS, LATE, REMOVED, expired
 from shared.store.files import HOLD_S
 from tests.store.machine.telling import OWN, Book, Notice
 from tests.store.machine.work import Job, Work
@@ -17,12 +17,6 @@ from tests.store.machine.work import Job, Work
 LAST_PRINT_MS = 86_400_000
 BEATS_MS = 86_400_000
 """So long after the last beat of all it is still known who was alive then."""
-
-
-def too_late(name: str) -> JobError:
-    what = {"start_by": "begun", "finish_by": "ended"}[name]
-    message = f"The job had not {what} in time."
-    return JobError(code="deadline_exceeded", message=message, param=name, retryable=True)
 
 
 class Model:
@@ -297,28 +291,25 @@ class Model:
             names = job.run.blobs
         return set(names) - self.holds().keys()
 
-    def leave_late(self, work: Work, name: str) -> bool:
-        """Lets the late jobs go; whether anybody is left. What has begun has met its start_by."""
-        if name == "start_by" and work.attempts:
-            return True
+    def leave_late(self, work: Work) -> bool:
+        """Fail the jobs whose finish_by has passed; return whether anybody is left."""
         for job in list(work.live):
-            limit = getattr(job, name)
-            if limit is not None and self.now >= limit:
-                self.leave(job, "failed", too_late(name))
+            if job.finish_by is not None and self.now >= job.finish_by:
+                self.fail_late(job)
         return not work.over and not any(job.status for job in work.live)
 
-    def late(self, job: Job) -> str | None:
-        """Which of a job's times has passed."""
+    def is_late(self, job: Job) -> bool:
+        """Return whether its finish_by has passed, or it stayed in line for too long without one."""
         work = job.work
         assert work is not None
-        if job.finish_by is not None and self.now >= job.finish_by:
-            return "finish_by"
-        until = self.now + 1
-        if job.start_by is not None and not work.started:
-            until = job.start_by
-        elif work.state == "queued":
-            until = max(work.queued_at, job.joined_at) + round(self.settings.queue.start_by_s * 1000)
-        return "start_by" if self.now >= until else None
+        if job.finish_by is not None:
+            return self.now >= job.finish_by
+        since = max(work.queued_at, job.joined_at)
+        return work.state == "queued" and self.now >= since + round(self.settings.queue.expire_s * 1000)
+
+    def fail_late(self, job: Job) -> None:
+        error = LATE if job.finish_by is not None else expired(self.settings.queue.expire_s)
+        self.leave(job, "failed", error)
 
     def story(self, job: Job) -> list[tuple[int, str, dict[str, Any]]]:
         """The events its caller reads: number, kind, what is said."""

@@ -42,7 +42,7 @@ class Moves(Calls):
             "idempotency": terms.idempotency,
             "body_digest": terms.body,
             "must_be_ready": terms.must_be_ready,
-            "times": terms.times,
+            "finish_by_ms": terms.finish_by_ms,
             "quiet": terms.quiet,
             "stored": not terms.unstored,
             "retain_s": terms.retain_s,

@@ -4,7 +4,7 @@ from shared.store.constants import GRACE_ROUNDS, REMOVED
 from shared.store.keys import HOOK
 from shared.store.workers import State
 from tests.store.machine.attempts import POISON, count_death
-from tests.store.machine.model import Model, too_late
+from tests.store.machine.model import Model
 from tests.support.store import LANE
 
 NODE = "node_01"
@@ -36,21 +36,18 @@ def rescue(model: Model) -> dict[str, str]:
 
 def due(model: Model) -> list[str]:
     """The lanes of what may go into line again."""
-    waited = [w for w in model.all_work() if w.state in ("scheduled", "retrying") and w.due <= model.now]
-    for work in sorted(waited, key=lambda w: (w.due, w.id)):
-        if work.state == "scheduled":
-            model.enqueue(work)
-        else:
-            work.state, work.queued_at = "queued", model.now
+    waited = [w for w in model.all_work() if w.state == "retrying" and w.due <= model.now]
+    for work in waited:
+        work.state, work.queued_at = "queued", model.now
     return sorted([*(work.lane for work in waited), *(HOOK for _ in model.book.due())])
 
 
 def expire(model: Model) -> set[str]:
-    """The jobs that end because one of their times has passed."""
-    late = {job.id: which for job in model.jobs.values() if not job.status and (which := model.late(job))}
-    for job, which in late.items():
-        model.leave(model.jobs[job], "failed", too_late(which))
-    return set(late)
+    """Return the jobs that end because they are too late."""
+    late = [job for job in model.jobs.values() if not job.status and model.is_late(job)]
+    for job in late:
+        model.fail_late(job)
+    return {job.id for job in late}
 
 
 def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:

@@ -115,7 +115,6 @@ class Job:
     priority: Priority
     created: int
     blobs: tuple[str, ...] = ()
-    start_by: int | None = None
     finish_by: int | None = None
     intake: Work | None = None
     fetches: list[Attempt] = field(default_factory=list)

@@ -7,7 +7,7 @@ import pytest
 from api.dialects.native.job_requests import JobCall, from_job, from_query
 from api.dialects.native.jobs import to_job, to_problem
 from shared.errors import CallerError
-from shared.job import Computed, Filter, Times
+from shared.job import Computed, Filter
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import JobError, Origin
 from tests.support.golden import assert_golden
@@ -56,7 +56,7 @@ def test_job_with_an_input_asks_pictures_first() -> None:
     call = from_job(FULL)
     said = {name: value for name, value in FULL["parameters"].items() if name != "max_tokens"}
     pictures = Image(url=URL, param="input.images[0]"), Image(data=PNG, param="input.images[1]")
-    assert call == JobCall(call.request, metadata={"shop": "7"}, priority="batch", times=Times())
+    assert call == JobCall(call.request, metadata={"shop": "7"}, priority="batch")
     assert call.request == Request(
         model="org/model",
         messages=(Message(role="user", parts=(*pictures, Text(text="Which?"))),),
@@ -69,7 +69,7 @@ def test_job_with_messages_may_continue_the_last() -> None:
     call = from_job(CHAT)
     assert call.request.continue_final
     assert call.request.images == (Image(data=PNG, param="messages[0].content[0].image"),)
-    assert call == JobCall(call.request, metadata={}, priority="normal", times=Times())
+    assert call == JobCall(call.request, metadata={}, priority="normal")
 
 
 def test_metadata_in_ascii_may_be_as_long_as_openai_takes_them() -> None:
@@ -78,7 +78,7 @@ def test_metadata_in_ascii_may_be_as_long_as_openai_takes_them() -> None:
 
 
 def test_explicit_nulls_are_the_same_as_left_out() -> None:
-    nulls = dict.fromkeys((*FULL, *CHAT, "webhook", "start_by", "finish_by", "schedule_at"))
+    nulls = dict.fromkeys((*FULL, *CHAT, "webhook", "finish_by", "schedule_at"))
     assert from_job(nulls | SHORT) == from_job(SHORT)
 
 
@@ -92,16 +92,14 @@ def test_explicit_nulls_are_the_same_as_left_out() -> None:
     ],
 )
 def test_a_time_may_be_written_as_a_number_or_as_a_date(written: float | str, ms: int) -> None:
-    call = from_job(SHORT | {"schedule_at": written, "start_by": written, "finish_by": written})
-    assert call.times == Times(ms, ms, ms)
+    assert from_job(SHORT | {"finish_by": written}).finish_by_ms == ms
 
 
 @pytest.mark.parametrize(
     "written", ["tomorrow", "2030-03-17T17:46:40", "", -1, 1_900_000_000_000, True, [5], "1900000000"]
 )
-@pytest.mark.parametrize("name", ["schedule_at", "start_by", "finish_by"])
-def test_a_time_that_is_none_is_refused(name: str, written: Any) -> None:
-    assert refusal(from_job, SHORT | {name: written}) == ("invalid_request", name)
+def test_a_time_that_is_none_is_refused(written: Any) -> None:
+    assert refusal(from_job, SHORT | {"finish_by": written}) == ("invalid_request", "finish_by")
 
 
 @pytest.mark.parametrize(

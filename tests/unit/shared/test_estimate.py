@@ -38,11 +38,9 @@ def test_a_caller_learns_why_it_waits(facts: dict[str, object], state: str, reas
     assert waiting_reason(facts_now, placed=False, state="queued") == "fetching_inputs"
 
 
-@pytest.mark.parametrize(
-    ("state", "reason"), [("scheduled", "scheduled"), ("retrying", "retrying"), ("queued", "paused")]
-)
+@pytest.mark.parametrize(("state", "reason"), [("retrying", "retrying"), ("queued", "paused")])
 def test_a_caller_learns_that_its_time_has_not_come(state: str, reason: str) -> None:
-    assert waiting_reason(lane(ready=1, paused=True), placed=state != "scheduled", state=state) == reason
+    assert waiting_reason(lane(ready=1, paused=True), placed=True, state=state) == reason
 
 
 @pytest.mark.parametrize(
