@@ -45,7 +45,7 @@ FENCE_LINE = re.compile(r"^[ \t>]*(?:```|~~~)", re.MULTILINE)
 BIN = Path(sys.executable).parent
 # What puts work into another state, in the functions' own lines.
 TRANSITION = re.compile(
-    r"\b(?:begin_work|enqueue|requeue|stand|end_run|fail_work|leave)\(|'state', 'running'"
+    r"\b(?:begin_work|enqueue|requeue|stand|end_run|fail_work|fail_too_late|leave)\(|'state', 'running'"
 )
 
 
