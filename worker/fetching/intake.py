@@ -150,9 +150,6 @@ class Intake(CourierLane):
         for place, part in zip(request.places, request.media, strict=True):
             if part.url:
                 places.setdefault(_source(part), place)
-        if not places:
-            # Nothing to fetch: the job only had to wait for its time.
-            return request
         self._check(request, request.media)
         files = self._fetch_all(lease, request, places)
         stored = [_stored(part, files) for part in request.media]
