@@ -78,7 +78,7 @@ class Forecaster:
             forecast = replace(forecast, outcome="queued", cache=_cache_of(checked))
         if prediction.state == "running":
             return replace(forecast, estimate=replace(IMMEDIATE, service_s=claimed_s(prediction.lane)))
-        return _with_waiting(forecast, prediction.lane, prediction.state or None, placed=not checked.pending)
+        return _with_waiting(forecast, prediction.lane, prediction.state, placed=not checked.pending)
 
     def _measure(self, checked: CheckedRequest) -> tuple[list[tuple[int, int]], list[float]]:
         """Sizes of the inline pictures, about the seconds of the inline sounds; remote ones are left out."""
@@ -116,7 +116,7 @@ def _cache_of(checked: CheckedRequest) -> CacheWord | None:
     return "MISS" if checked.placing.key else "BYPASS"
 
 
-def _with_waiting(forecast: TokenForecast, lane: Lane, state: str | None, *, placed: bool) -> TokenForecast:
+def _with_waiting(forecast: TokenForecast, lane: Lane, state: str, *, placed: bool) -> TokenForecast:
     """The forecast with what a waiting job shows: why it waits, how many are ahead, how long it takes."""
     reason = waiting_reason(lane, placed=placed, state=state)
     time = None if reason in UNFORESEEN else estimate(lane)

@@ -118,8 +118,7 @@ class Terms:
 class CheckedRequest:
     """A request that has passed every check but the queue's, in the form in which the store takes it.
 
-    `data` are the bytes, by digest, of the media that came with it. `pending` means that media
-    must be fetched first.
+    `data` are the bytes, by digest, of the media that came with it. `pending` = media must be fetched first.
     """
 
     request: Request

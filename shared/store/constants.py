@@ -59,6 +59,7 @@ def _text(settings: Settings) -> str:
 
 
 def expired(expire_s: float) -> JobError:
+    """Return the error of a job that stayed in line for too long."""
     return JobError(
         code="deadline_exceeded",
         message=f"The job stayed in line for {expire_s:,g} s, the limit of SIGHTLINE_QUEUE__EXPIRE_S. "
