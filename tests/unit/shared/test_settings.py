@@ -26,7 +26,7 @@ SENTINELS = (":hidden@h:1,h:99999/main/0", ":hidden@h:1", ":hid/hidden@h:1/main/
         ("REDIS__BROKER_DB", "-1", "greater than or equal to 0"),
         ("QUEUE__RENEW_S", "4", "at most a third of lease_s, which is 10"),
         ("QUEUE__LEASE_S", "soon", "valid number"),
-        ("QUEUE__START_BY_S", "inf", "finite number"),
+        ("QUEUE__EXPIRE_S", "inf", "finite number"),
         ("QUEUE__BACKOFF_S", "300", "less than or equal to 60"),
         ("FETCH__ALLOW", "example.com,http://other.example", "'http://other.example' is neither"),
         ("FETCH__ALLOW", "10.0.0.0/33", "'10.0.0.0/33' is neither"),
