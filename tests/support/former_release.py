@@ -23,8 +23,6 @@ PARTS = (
     "models.toml",
     "shared",
     "sightline",
-    "tests/__init__.py",
-    "tests/support",
     "worker",
 )
 
