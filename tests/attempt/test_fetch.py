@@ -87,9 +87,21 @@ def test_what_the_origin_does_wrong_is_said_once_without_its_words(answer: bytes
     assert len(server.requests) == 1
 
 
-def test_an_endless_body_is_cut_at_the_cap() -> None:
-    with origin(dripping(OK + b"\r\n", bytes(65_536), 0)) as server:
-        assert "larger than" in refused(server.url).message
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece", "reason"),
+    [
+        (OK + b"\r\n", bytes(65_536), "larger than"),
+        (CHUNKED + b"0\r\n", b"X-A: b\r\n" * 1000, "HTTP protocol"),
+        (CHUNKED + b"1;a=", b"b" * 65_536, "HTTP protocol"),
+    ],
+    ids=["body", "trailers", "a chunk's note"],
+)
+def test_what_an_origin_sends_without_end_is_cut(head: bytes, piece: bytes, reason: str) -> None:
+    with origin(dripping(head, piece, 0)) as server:
+        assert reason in refused(server.url).message
 
 
 SLOW: dict[str, Serve] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from tests.safety.case import ANY, BAD, KINDS, SIZE, Case, cut, flipped, photo
+from tests.safety.case import ANY, BAD, SIZE, Case, photo
 from tests.support import pictures as make
 
 JPEG, PNG = photo("JPEG"), photo("PNG")
@@ -74,7 +74,7 @@ PNGS = {
 
 
 def damaged() -> Iterator[Case]:
-    for group in (bombs, jpegs, pngs, broken):
+    for group in (bombs, jpegs, pngs):
         yield from group()
 
 
@@ -132,20 +132,3 @@ def jpegs() -> Iterator[Case]:
 def pngs() -> Iterator[Case]:
     for name, data in PNGS.items():
         yield Case(f"PNG {name}", partial(bytes, data), ANY)
-
-
-def broken() -> Iterator[Case]:
-    for kind in KINDS:
-        yield from cut(kind, photo(kind), BAD, range(10))
-    for kind in (*KINDS, "BMP", "ICO", "TIFF", "AVIF"):
-        yield from flipped(kind, photo(kind), 15)
-    webp = photo("WEBP")
-    for name, size in (("too little", 10), ("too much", 2**31), ("everything", 2**32 - 1)):
-        yield Case(
-            f"WebP that says {name}", partial(bytes, webp[:4] + struct.pack("<I", size) + webp[8:]), ANY
-        )
-    canvas = b"RIFF%sWEBPVP8X\x0a\0\0\0\0\0\0\0%s"
-    for side in (1, 16_384):
-        sides = struct.pack("<I", side - 1)[:3] * 2
-        body = canvas % (struct.pack("<I", len(webp) + 10), sides) + webp[12:]
-        yield Case(f"WebP on a canvas of {side}", partial(bytes, body), BAD)
