@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from transformers import AutoProcessor
 
-from training.dataset import NO_ANSWER, Dataset, Exchange, conversation, repetitive_conversation
+from training.dataset import NO_ANSWER, Dataset, Exchange, conversation
 from training.held_out import MAKERS, Case, cases
 from training.model import TINY
 from training.phrases import is_held_out
-from training.questions import REFUSAL, Turn
+from training.questions import Turn
 
 
 @pytest.fixture(scope="module")
@@ -52,22 +52,3 @@ def test_no_conversation_comes_to_a_held_out_way_to_ask_by_chance() -> None:
     assert [question for question in asked if is_held_out(question)] == []
     # Without the guard of `Wording` it would: this is a clause, turned.
     assert is_held_out("Tell me what the text says.")
-
-
-def test_a_long_run_of_equal_letters_is_answered_like_any_other_question_from_outside() -> None:
-    lengths = []
-    for seed in range(40):
-        run, after = repetitive_conversation(random.Random(seed))
-        assert run.turn.answer == REFUSAL
-        assert run.pictures
-        assert not after.pictures
-        lengths.append(len(run.turn.question.encode()))
-    assert max(lengths) > 800
-
-
-def test_a_conversation_brings_its_pictures_before_it_asks_about_them() -> None:
-    for seed in range(200):
-        exchanges = conversation(random.Random(seed))
-        shown = sum(len(exchange.pictures) for exchange in exchanges)
-        assert shown <= 2
-        assert not shown or exchanges[0].pictures

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from training import trainer
-from training.trainer import Optimiser, Progress, learn, run
+from training.trainer import Optimiser, learn, run
 
 
 class Killed(BaseException):
@@ -61,9 +61,3 @@ def test_a_phase_that_ended_is_not_run_again(tmp_path: Path) -> None:
     again = Toy()
     run(again, 3, tmp_path)
     assert again.seen == []
-
-
-def test_the_progress_line_shows_loss_and_time_left() -> None:
-    progress = Progress()
-    progress.add({"loss": 0.5}, seconds=60)
-    assert progress.line("toy", 4) == "toy step 1 of 4: loss 0.500, 3 min left"
