@@ -17,7 +17,7 @@ from worker.engines.registry import create
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 WEIGHTS = "model.safetensors"
 OF_THE_CPU = {
-    *("attention_groups", "late_device", "packing", "remote_device", "threads"),
+    *("late_device", "packing", "remote_device", "threads"),
     *("vllm", "by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear"),
     "what_changes_no_answer_shares_the_cache",
     "a_model_that_can_answer_nothing_as_its_row_says_is_never_ready",

@@ -124,7 +124,7 @@ def max_new_tokens_ends_an_answer(harness: Harness) -> None:
 def a_stop_string_never_reaches_a_reader(harness: Harness) -> None:
     whole, _ = harness.ask(harness.question, [picture()])
     stop = whole.text[5:8]
-    finish, pieces = harness.ask(harness.question, [picture()], stop=[stop, "never there"])
+    finish, pieces = harness.ask(harness.question, [picture()], stop=[whole.text[9:12], stop, "never there"])
     assert finish.reason == "stop"
     assert finish.text == whole.text[: whole.text.index(stop)]
     assert "".join(p.text for p in pieces) == finish.text

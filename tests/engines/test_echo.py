@@ -74,18 +74,6 @@ def test_cancelling_wakes_a_row_in_the_middle_of_a_long_step() -> None:
         assert isinstance(asked.exception(PATIENCE_S), Cancelled)
 
 
-def test_a_failure_on_demand_reaches_the_caller_and_frees_the_engine() -> None:
-    under_test = harness(fail_on="bad word")
-    with pytest.raises(RuntimeError, match="bad word"):
-        under_test.ask("a bad word here")
-    assert under_test.ask("a good word")[0].text == "a good word"
-
-
-def test_a_model_that_is_told_not_to_load_says_why() -> None:
-    with pytest.raises(RuntimeError, match="no memory left"):
-        harness(fail="no memory left")
-
-
 @pytest.mark.parametrize("options", [{"speed": 3}, {"step_s": "fast"}, {"step_s": -1}])
 def test_an_option_in_error_is_named_before_anything_loads(options: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=next(iter(options))):

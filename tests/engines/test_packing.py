@@ -16,7 +16,6 @@ from tests.support.families.asking import Subject
 from tests.support.families.crowd import ROWS, Crowd, members
 from tests.support.families.family import Family, called
 from worker.engines.base import Engine
-from worker.engines.loading import packing
 from worker.engines.loading.packing import PackedLinear, pack
 
 BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -40,20 +39,6 @@ def kinds(network: torch.nn.Module) -> list[type[torch.nn.Module]]:
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     family: Family = request.param
     return Subject(family, family.folder(tmp_path_factory.getbasetemp()))
-
-
-@pytest.fixture
-def gains(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
-    """Layers with 48 outputs gain; what was tried, and with how many rows."""
-    tried: list[tuple[int, list[int]]] = []
-
-    def faster(made: PackedLinear, plain: Linear, rows: list[int]) -> bool:
-        assert made.weight.shape == plain.weight.shape
-        tried.append((plain.in_features, rows))
-        return plain.out_features == 48
-
-    monkeypatch.setattr(packing, "_faster", faster)
-    return tried
 
 
 def test_packing_changes_no_answer_alone_or_in_a_crowd(subject: Subject) -> None:
@@ -103,23 +88,6 @@ def test_an_output_layer_tied_to_the_embedding_leaves_the_embedding_its_weight()
         after = network(ids).logits
     assert type(network.lm_head) is PackedLinear
     torch.testing.assert_close(after, before)
-
-
-def test_a_layer_that_two_modules_share_stays_one() -> None:
-    shared = Linear(32, 32)
-    network = torch.nn.Sequential(shared, torch.nn.Sequential(shared))
-    assert pack(network, row()) == "1 of 1 linear layers packed"
-    assert network[0] is network[1][0]  # type: ignore[index]
-
-
-def test_only_what_gains_is_packed_and_each_shape_is_tried_once(gains: list[tuple[int, list[int]]]) -> None:
-    network = layers()
-    assert pack(network, row(packed=None, rows=6)) == "3 of 4 linear layers packed"
-    assert kinds(network) == [PackedLinear, PackedLinear, PackedLinear, Linear]
-    assert sorted(gains) == [(32, [1, 6]), (48, [1, 6]), (48, [1, 6])]
-    gains.clear()
-    pack(layers(), row(packed=None, rows=6, engine="sequential"))
-    assert {tuple(rows) for _, rows in gains} == {(1,)}, "no crowd will come"
 
 
 def test_what_others_put_on_a_layer_stays() -> None:

@@ -66,13 +66,6 @@ def test_bytes_become_the_processor_s_own_numbers_on_the_device(name: str, files
         assert mine.pixels is not None  # Pillow's own would have taken their place.
 
 
-def test_a_packed_picture_is_one_of_pillow_s_for_whoever_asks() -> None:
-    mine, theirs = packed((31, 17)), rgb((31, 17))
-    assert (mine.size, mine.mode, mine.tobytes()) == (theirs.size, theirs.mode, theirs.tobytes())
-    assert mine.resize((7, 5)).tobytes() == theirs.resize((7, 5)).tobytes()
-    assert mine.convert("L").tobytes() == theirs.convert("L").tobytes()
-
-
 @pytest.mark.parametrize("moving", [QWEN2_VL, SMOLVLM], ids=lambda family: family.name)
 def test_videos_stay_as_they_are(moving: Family, files: Path) -> None:
     """Also where a processor calls their pixels what it calls a picture's."""

@@ -9,10 +9,7 @@ from shared.request import Parameters
 from tests.engines.suite import refused
 from worker.engines.sampling.processors import (
     Bias,
-    Confidence,
-    LogitsError,
     Penalties,
-    Replay,
     generation_config,
     ngram_size,
     without_repeats,
@@ -55,30 +52,6 @@ def test_a_models_own_limit_of_repeats_holds_where_the_caller_names_none() -> No
         assert ngram_size(row, defaults) == size
     row = SimpleNamespace(parameters=Parameters(), grammar=object())
     assert ngram_size(row, defaults) == 0, "six times the same number has to be possible"
-
-
-def test_a_step_that_is_computed_again_replays_the_token_of_its_place() -> None:
-    replay, zeros = Replay([2, 3]), torch.zeros(1, 4)
-    steps = [ids(1, 1), ids(1, 1), ids(1, 1, 2), ids(1, 1, 2)]
-    assert [int(replay(step, zeros).argmax()) for step in steps] == [2, 2, 3, 3]  # type: ignore[arg-type]
-    assert replay(ids(1, 1, 2, 3), zeros) is zeros  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_broken_model_is_an_error_and_not_an_answer(bad: float) -> None:
-    with pytest.raises(LogitsError):
-        Confidence()(ids(1), torch.tensor([[0.0, bad, 1.0]]))  # type: ignore[arg-type]
-
-
-def test_suppressed_tokens_are_no_error() -> None:
-    scores = torch.tensor([[0.0, float("-inf"), 1.0]])
-    assert Confidence()(ids(1), scores) is scores  # type: ignore[arg-type]
-
-
-def test_picture_placeholders_are_never_generated_and_the_models_own_list_stays() -> None:
-    defaults = GenerationConfig(suppress_tokens=[9])  # type: ignore[no-untyped-call]
-    config = generation_config(Parameters(), budget=5, suppress={4}, defaults=defaults)
-    assert config.suppress_tokens == [4, 9]
 
 
 def test_what_a_caller_leaves_out_comes_from_the_model() -> None:

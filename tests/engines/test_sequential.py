@@ -1,21 +1,17 @@
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image as Pictures
-from PIL import ImageDraw
-from PIL.Image import Image as Picture
 
 from shared.models import Model
 from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
 from tests.support.device import DEVICE
-from worker.engines.base import DeviceBroken, Row
+from worker.engines.base import DeviceBroken
 from worker.engines.registry import create
 from worker.engines.sampling.processors import LogitsError
 from worker.engines.sequential import SequentialEngine
@@ -30,13 +26,6 @@ def tiny(source: Path = TINY, **fields: Any) -> Model:
 def harness() -> suite.Harness:
     engine = create(tiny()).load()
     return suite.Harness(engine)
-
-
-def shape(kind: str, colour: str) -> Picture:
-    image = Pictures.new("RGB", (320, 240), "white")
-    draw = ImageDraw.Draw(image)
-    (draw.ellipse if kind == "circle" else draw.rectangle)((100, 60, 220, 180), fill=colour)
-    return image
 
 
 @pytest.mark.parametrize(
@@ -78,15 +67,6 @@ def test_draws_differ_by_their_seeds_and_without_any(
 def test_a_temperature_close_to_zero_is_greedy(harness: suite.Harness) -> None:
     greedy, _ = harness.ask(harness.question, [suite.picture()])
     assert harness.ask(harness.question, [suite.picture()], temperature=1e-300)[0].ids == greedy.ids
-
-
-@pytest.mark.parametrize(("kind", "colour"), [("circle", "red"), ("square", "blue")])
-def test_the_shipped_model_sees_the_picture(harness: suite.Harness, kind: str, colour: str) -> None:
-    for text, answer in (("What color is the shape?", colour), ("What shape is it?", kind)):
-        request = suite.question(text, 1)
-        prompt = harness.engine.prepare(request, [shape(kind, colour)])
-        row = Row(prompt, request.parameters, lambda _: None, threading.Event())
-        assert harness.engine.generate(row).text.lower() == answer
 
 
 def test_an_answer_tells_how_sure_the_model_was(harness: suite.Harness) -> None:

@@ -5,11 +5,9 @@ from itertools import groupby, pairwise
 import pytest
 
 from shared.request import Parameters, RepetitionDetection
-from shared.result import Candidate, Piece, TokenLogprob
+from shared.result import Piece
 from worker.engines.base import Finish, Prompt, Row
 from worker.engines.sampling.detokenizer import WINDOW, Detokenizer, Likelihood, Transcript, behind_blanks
-
-MIXED = "caf\u00e9 \u65e5\u672c \U0001f600! " * 30
 
 
 def from_bytes(ids: Sequence[int]) -> str:
@@ -45,14 +43,6 @@ def write(
         if transcript.add(token, Likelihood(-0.5, ((token, -0.5), (33, -1.0))[: given.logprobs])):
             break
     return transcript.finish("length"), pieces
-
-
-def test_a_character_of_several_tokens_arrives_whole() -> None:
-    finish, pieces = write(MIXED)
-    assert finish.text == MIXED
-    assert "".join(p.text for p in pieces) == MIXED
-    assert not any("\ufffd" in p.text for p in pieces)
-    assert all(bytes(p.ids).decode() == p.text for p in pieces)
 
 
 def test_a_character_cut_off_by_the_budget_is_left_out_and_its_tokens_are_counted_and_told() -> None:
@@ -123,60 +113,6 @@ def test_spaces_that_are_cleaned_up_later_are_held_back() -> None:
     seen = [detokenizer.push(token) for token in text.encode()]
     assert all(later.startswith(earlier) for earlier, later in pairwise(seen))
     assert detokenizer.finish() == cleaned(text.encode())
-
-
-@pytest.mark.parametrize(
-    ("stop", "rest"),
-    [(["END"], "one E two EN "), (["two", "one E"], ""), (["E two", "EN"], "one "), (["absent"], None)],
-)
-def test_the_first_stop_string_cuts_and_its_beginnings_are_delivered(
-    stop: list[str], rest: str | None
-) -> None:
-    text = "one E two EN END three"
-    finish, pieces = write(text, stop)
-    assert finish.text == (text if rest is None else rest)
-    assert finish.reason == ("length" if rest is None else "stop")
-    assert "".join(p.text for p in pieces) == finish.text
-
-
-def test_a_resumed_row_delivers_text_that_was_held_back() -> None:
-    finish, pieces = write("abEcd", ["END"], published=tuple(b"abE"), published_text="ab")
-    assert (pieces[0].start, pieces[0].text) == (2, "Ec")
-    assert finish.text == "abEcd"
-
-
-def test_logprobs_travel_with_the_text_that_their_tokens_make() -> None:
-    finish, pieces = write("a\u00e9!", parameters=Parameters(logprobs=1))
-    assert [(p.text, [t.start for t in p.logprobs or ()]) for p in pieces] == [
-        ("a", [0]),
-        ("\u00e9", [1, 1]),
-        ("!", [2]),
-    ]
-    assert finish.logprobs == tuple(told for p in pieces for told in p.logprobs or ())
-    first, *_ = finish.logprobs
-    assert first == TokenLogprob(0, Candidate("a", -0.5), (Candidate("a", -0.5),))
-    assert finish.logprobs[1].chosen == Candidate("\\xc3", -0.5, (0xC3,))
-
-
-@pytest.mark.parametrize(
-    ("stops", "ends"), [([33], []), ([], [33]), ([7], [33])], ids=["asked", "own", "both"]
-)
-def test_the_token_that_ends_an_answer_is_no_text_of_it_though_it_has_some(
-    stops: list[int], ends: list[int]
-) -> None:
-    finish, pieces = write("ab!c", parameters=Parameters(stop_token_ids=tuple(stops), logprobs=0), ends=ends)
-    assert (finish.text, finish.reason, bytes(finish.ids)) == ("ab", "stop", b"ab!")
-    assert [t.chosen.token for t in finish.logprobs or ()] == ["a", "b"]
-    assert ("".join(p.text for p in pieces), bytes(pieces[-1].ids)) == ("ab", b"!")
-
-
-def test_an_answer_that_goes_on_tells_the_logprobs_that_were_held_back_and_no_other_again() -> None:
-    given = Parameters(stop=("bcd",), logprobs=0)
-    whole, pieces = write("abcx", parameters=given)
-    assert [[t.start for t in p.logprobs or ()] for p in pieces] == [[0], [1, 2, 3]]
-    rest, more = write("abcx", parameters=given, published=tuple(b"ab"), published_text="a")
-    assert rest.logprobs == whole.logprobs
-    assert [[t.start for t in p.logprobs or ()] for p in more] == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize(("blanks", "left"), [("  ", 2), ("\n", 0), (" \n", 1), (" " * 99, 40)])

@@ -1,73 +1,19 @@
-"""Rows of very different length in one batch, and one token's attention as products, beside torch's own."""
+"""One token's attention as products, beside torch's own."""
 
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from transformers import GenerationConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tests.engines.continuous.conftest import noted
 from tests.support.device import DEVICE
 from worker.engines.continuous import attention
-from worker.engines.continuous.attention import AttentionGroup, grouped, products
-from worker.engines.continuous.prefill import KnownPrompt, Prefill
-from worker.engines.continuous.runner import Runner
+from worker.engines.continuous.attention import products
 from worker.engines.continuous.verify import verify
 from worker.engines.continuous.verify_cases import cases
 from worker.engines.loading.loaded import LoadedModel
-
-LENGTHS = (300, 9, 12, 10, 290, 5, 64)
-
-
-def prefilled(model: LoadedModel, length: int) -> Prefill:
-    ids = torch.arange(10, 10 + length, device=model.network.device)[None] % 900
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    config = GenerationConfig(max_new_tokens=1)  # type: ignore[no-untyped-call]
-    prefill = Prefill(model.network, KnownPrompt(inputs), config)
-    prefill.advance(length)
-    return prefill
-
-
-@given(st.lists(st.integers(1, 2000), max_size=20), st.integers(0, 1000))
-def test_every_row_attends_once_over_all_its_columns(lengths: list[int], waste: int) -> None:
-    groups = grouped(lengths, waste)
-    assert [row for group in groups for row in range(group.start, group.end)] == list(range(len(lengths)))
-    assert all(group.length == max(lengths[group.start : group.end]) for group in groups)
-    assert all(one.length != other.length for one, other in pairwise(groups))
-
-
-def test_short_rows_do_not_pay_for_a_long_one_and_rows_of_like_length_stay_together() -> None:
-    lengths = [100, 110, 90, 1500, 100, 105]
-    assert grouped(lengths, 256) == [
-        AttentionGroup(0, 3, 110),
-        AttentionGroup(3, 4, 1500),
-        AttentionGroup(4, 6, 105),
-    ]
-    assert grouped([100, 120] * 3, 256) == [AttentionGroup(0, 6, 120)]
-
-
-@torch.inference_mode()
-def test_rows_of_very_different_length_are_told_what_they_are_told_alone(
-    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    widths = noted(monkeypatch, attention, "_computed", lambda _, __, key, *___: (len(key), key.shape[2]))
-    batch, alone = Runner(shipped.network, waste=64), [Runner(shipped.network) for _ in LENGTHS]
-    for length, own in zip(LENGTHS, alone, strict=True):
-        for one in (batch, own):
-            one.join(prefilled(shipped, length))
-    for _ in range(3):
-        del widths[:]
-        crowd = batch.step([7] * len(LENGTHS))
-        assert max(columns for rows, columns in widths if rows > 1) < 100
-        for row, own in zip(crowd, alone, strict=True):
-            assert torch.allclose(row, own.step([7])[0], rtol=0, atol=1e-4)
-    batch.leave(0)
-    assert torch.isfinite(batch.step([7] * (len(LENGTHS) - 1))).all()
 
 
 @pytest.mark.thorough

@@ -1,6 +1,5 @@
 """Prompts in one pass with each other, or with a step, are understood as by themselves."""
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from tests.engines.continuous.conftest import (
     LONG,
     QUESTIONS,
     ROWS,
-    Question,
     asks,
     crowd,
     crowded,
@@ -62,30 +60,6 @@ def test_prompts_that_share_passes_are_answered_as_alone(
     assert most == ROWS if tokens == 4096 else most > 1
     unlike = [spans for spans in passes if len({start for start, _ in spans}) > 1]
     assert unlike or tokens > 1, "some begin further on than others"
-
-
-def test_known_beginnings_of_unlike_length_share_a_pass(
-    harness: suite.Harness, alone: suite.Harness, passes: Spans
-) -> None:
-    first = [Question(1, {"scope": f"known {n}", "max_new_tokens": 4 * n + 1}) for n in range(ROWS)]
-    crowded(harness, first)
-    passes.clear()
-    texts = [first[n].text + "What do we see in this image? " * n + "And?" for n in range(ROWS)]
-    following = [
-        crowd_of(engine, texts, [one.parameters for one in first], first[0].pictures)
-        for engine in (harness, alone)
-    ]
-    found = [future.result().ids for future in crowd(harness, following[0])]
-    assert found == [ask().ids for ask in following[1]]
-    assert min(start for start, _ in passes[0]) > 0
-    assert len(passes[0]) == ROWS
-
-
-def crowd_of(engine: suite.Harness, texts: list[str], given: list[dict[str, Any]], pictures: Any) -> Any:
-    def ask(text: str, parameters: dict[str, Any]) -> Finish:
-        return engine.ask(text, pictures, **parameters)[0]
-
-    return [partial(ask, text, parameters) for text, parameters in zip(texts, given, strict=True)]
 
 
 class Scarce(torch.Tensor):

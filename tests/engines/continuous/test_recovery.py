@@ -1,7 +1,6 @@
 """What goes wrong in the batch costs nobody but its cause, and no answer changes by it, then or later."""
 
 import threading
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -32,7 +31,7 @@ from worker.engines.base import DeviceBroken, Finish
 from worker.engines.continuous import loop, prefill, scheduler, sequence
 from worker.engines.continuous.kv_cache import BatchCache, KVLayer
 from worker.engines.continuous.prefill import FlatLayer, Prefill
-from worker.engines.continuous.reuse_cache import PrefixTree, ReuseCache
+from worker.engines.continuous.reuse_cache import PrefixTree
 from worker.engines.continuous.runner import Runner
 from worker.engines.continuous.sampling import Sampler
 from worker.engines.continuous.scheduler import BatchCapacity, Pace
@@ -321,26 +320,6 @@ def test_one_prompt_that_never_fits_fails_although_others_keep_coming(
         finally:
             over.set()
     assert set[str]().union(*(future.result() for future in asking)) <= {wanted.text}
-
-
-def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is the most that there is to give back: without it memory would run out once more."""
-    step, computed, left = Runner.step, list[Any](), list[Any]()
-
-    def failing(*given: Any) -> Any:
-        if not computed:
-            activations = torch.zeros(8)
-            computed.append(weakref.ref(activations))
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(*given)
-
-    wanted = QUESTIONS[0].ask(fresh)
-    monkeypatch.setattr(Runner, "step", failing)
-    monkeypatch.setattr(ReuseCache, "give_back", lambda _: left.append(computed[0]()))
-    assert QUESTIONS[0].ask(fresh) == wanted
-    assert left == [None]
 
 
 FORMAT = {"format": Format(kind="choice", content='["cats and dogs and so on","dogs and cats and so on"]')}

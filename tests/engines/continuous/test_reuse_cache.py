@@ -12,8 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL.Image import Image as Picture
-from transformers import Qwen2Config
-from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
 from shared.request import Image, Message, Parameters, Request, Text
 from tests.engines import suite
@@ -29,8 +27,7 @@ from tests.engines.continuous.conftest import (
 )
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous import reuse_cache
-from worker.engines.continuous.kv_cache import Past, RecurrentState
-from worker.engines.continuous.prefill import _keep_past
+from worker.engines.continuous.kv_cache import Past
 from worker.engines.continuous.prompt_content import Mark
 from worker.engines.continuous.reuse_cache import PrefixTree, common
 from worker.engines.loading.loaded import LoadedModel
@@ -51,15 +48,11 @@ def short_segments() -> Iterator[None]:
         yield
 
 
-def past(marks: Sequence[Mark], *states: RecurrentState) -> Past:
+def past(marks: Sequence[Mark]) -> Past:
     """The column of each token is a number that stands for everything up to it."""
     seen = [hash(tuple(marks[: at + 1])) % 10**6 for at in range(len(marks))]
     keys = torch.tensor(seen, dtype=torch.float32).reshape(1, 1, -1, 1)
-    return Past(((keys, -keys),), states)
-
-
-def state(number: float) -> RecurrentState:
-    return RecurrentState({"conv_states": {0: torch.tensor([[number]])}, "recurrent_states": {}}, {})
+    return Past(((keys, -keys),))
 
 
 def kept(tree: PrefixTree, *prompts: Sequence[int], scope: str = "") -> PrefixTree:
@@ -123,23 +116,6 @@ def test_what_was_not_used_for_longest_goes_first(
     assert {prompt: found(tree, [*prompt, 0]) for prompt in known} == known
 
 
-def test_a_prompt_is_cut_only_where_it_may_be() -> None:
-    tree = kept(PrefixTree(2**20), [1, 2, 3, 4, 5])
-    assert found(tree, [1, 2, 3, 4, 9], cuts=[2, 5]) == 2
-    assert found(tree, [1, 2, 3, 4, 9], cuts=[5]) == 0
-
-
-def test_a_recurrent_state_serves_only_where_it_was_taken() -> None:
-    tree = PrefixTree(2**20)
-    for number, prompt in ((4, (1, 2, 3, 4)), (5, (1, 2, 5)), (6, (1, 2, 3, 4, 6))):
-        tree.keep("", prompt, past(prompt, state(number)))
-    for asked, tokens, taken in (([1, 2, 3, 4, 7], 4, 4), ([1, 2, 3, 4, 6, 7], 5, 6), ([1, 2, 5, 5], 3, 5)):
-        got = tree.find("", asked, lambda _: True)
-        assert got is not None
-        assert (got[0], got[1].states) == (tokens, (state(taken),))
-    assert found(tree, [1, 2, 3, 9]) == found(tree, [1, 2, 9]) == 0
-
-
 def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     tree, clone, left = kept(PrefixTree(2**20), [1, 2, 3]), torch.Tensor.clone, iter([1])
 
@@ -155,55 +131,6 @@ def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(monkeypatch
     assert found(tree, [1, 2, 3, 4]) == 3
     tree.clear()
     assert (tree.bytes, found(tree, [1, 2, 3, 4])) == (0, 0)
-
-
-# What is copied into the cache of a later prompt.
-
-
-def updated(cache: DynamicCache, tokens: slice) -> list[torch.Tensor]:
-    """What each layer attends to once these tokens are there."""
-    numbers = torch.arange(2 * 2 * 7, dtype=torch.float32).reshape(2, 2, 1, 1, 7, 1)
-    return [
-        cache.update(keys[:, :, tokens], values[:, :, tokens], layer)[0]
-        for layer, (keys, values) in enumerate(numbers)
-    ]
-
-
-@pytest.mark.parametrize("window", [None, 3], ids=["layers that come with tokens", "a window that moved on"])
-def test_a_cache_goes_on_from_what_was_kept_as_from_its_own(window: int | None) -> None:
-    """Of a longer prompt, which branches off after its fourth token."""
-    config = window and Qwen2Config(
-        num_hidden_layers=2,
-        use_sliding_window=True,
-        sliding_window=window,
-        layer_types=["sliding_attention"] * 2,
-    )
-    long, filled, alone = (DynamicCache(config=config) if config else DynamicCache() for _ in range(3))
-    _keep_past(long)
-    updated(long, slice(0, 7))
-    whole = Past.of(long).columns
-    Past(tuple((keys[:, :, :4], values[:, :, :4]) for keys, values in whole)).fill(filled)
-    updated(alone, slice(0, 4))
-    assert filled.get_seq_length() == 4
-    assert filled.get_mask_sizes(1, 0) == alone.get_mask_sizes(1, 0)
-    pairs = zip(updated(filled, slice(4, 5)), updated(alone, slice(4, 5)), strict=True)
-    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
-
-
-def test_a_state_is_copied_both_ways() -> None:
-    first, second = LinearAttentionLayer(), LinearAttentionLayer()
-    first.update_conv_state(torch.ones(1, 2, 4))
-    first.update_recurrent_state(torch.ones(1, 2, 2))
-    copied = RecurrentState.copied(first)
-    copied.fill(second)
-    for layer in (first, second):
-        layer.update_recurrent_state(torch.zeros(1, 2, 2))
-        layer.update_conv_state(torch.zeros(1, 2, 4))
-    third: Any = LinearAttentionLayer()
-    copied.fill(third)
-    assert third.recurrent_states[0].sum() == 4
-    assert third.conv_states[0].sum() == 8
-    assert copied.bytes == (4 + 8) * 4
 
 
 # The engine.
