@@ -21,7 +21,7 @@ from tests.support.attempt_harness import MODEL, STALL, LossyStore, WorkerHarnes
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.store import answer
-from worker.claim_loop import AttemptThreads, ClaimLoop, IdlePoll, Lookahead
+from worker.claim_loop import ClaimLoop
 from worker.engines.echo import EchoEngine
 from worker.fair_semaphore import MIN_CONCURRENCY, FairSemaphore
 from worker.heartbeat import Heartbeat
@@ -324,18 +324,6 @@ def test_claims_that_were_not_answered_are_not_counted_as_ahead(harness: WorkerH
     assert worker_of(harness, engine=LongPrompts(MODEL))._claim() == "ahead"
 
 
-def test_a_run_whose_inputs_are_prepared_holds_up_no_other() -> None:
-    lookahead = Lookahead(places=2)
-    assert lookahead.reserve("slow", 1.0)
-    assert lookahead.prepare(Claim("run_1", "slow", '{"digest":"a"}', "", 1, 0, "anyone", False))
-    assert lookahead.reserve("next", 1.0)
-    lookahead.release("next")
-    lookahead.prepared("slow")
-    assert not lookahead.reserve("third", 1.0), "one that is ready waits for the device"
-    lookahead.release("slow")
-    assert lookahead.reserve("third", 1.0)
-
-
 def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_others(harness: WorkerHarness) -> None:
     class Short(EchoEngine):
         rows_now = 1
@@ -422,23 +410,3 @@ def test_without_any_nudge_what_waits_comes_to_all_rows_of_all_workers_and_to_th
             lease.stop("lost")
         until(lambda: all(one.job(job).status == "succeeded" for job in later))
         assert one.nudger.listed(MODEL.lane) == 0
-
-
-def test_work_that_nobody_was_nudged_for_is_found(harness: WorkerHarness) -> None:
-    """As while the record store is full, or where Celery's consumer has gone deaf."""
-    found, go_on = list[str](), threading.Event()
-
-    def work(claim: Claim) -> None:
-        found.append(claim.id)
-        assert go_on.wait(FOR_EVER_S)
-
-    poll = IdlePoll(harness.claim_if_any, AttemptThreads(work), most=2, pause_s=0.02)
-    for question in "abc":
-        harness.ask(question)
-    poll.start()
-    until(lambda: len(found) == 2)
-    harness.ask("d")
-    assert len(found) == 2, "no more than may be at work at once"
-    go_on.set()
-    until(lambda: len(found) == 4)
-    poll.stop()

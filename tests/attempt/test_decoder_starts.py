@@ -102,25 +102,6 @@ def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(pool:
     assert decoded_while_killed(pool, times=0) == (PIXELS, 1)
 
 
-def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(
-    pool: DecoderPool, ends: list[socket.socket]
-) -> None:
-    data, before = make.picture("PNG", (1, 1)), set(psutil.Process().children())
-    read = DecoderProcess._receive
-
-    def killing(process: DecoderProcess, length: int) -> bytearray:
-        ends[0].recv(length, socket.MSG_PEEK | socket.MSG_WAITALL)
-        for child in set(psutil.Process().children()) - before if length == 3 else ():
-            child.kill()
-            child.wait()
-        return read(process, length)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DecoderProcess, "_receive", killing)
-        pixels = pixels_of(pool, data)
-    assert (len(pixels), ends[0].fileno()) == (3, -1)
-
-
 @pytest.fixture
 def loud() -> Iterator[DecoderPool]:
     decoders = DecoderPool(PICTURE, LOUD, LIMITS)

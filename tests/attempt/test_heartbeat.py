@@ -84,19 +84,6 @@ def test_a_cancelled_run_stops_without_waiting_for_the_next_beat(patient: Worker
     assert patient.story(job) == ["queued", "running", "cancelled"]
 
 
-def test_a_lease_found_lost_stops_its_row_only(patient: WorkerHarness) -> None:
-    lost_job, _ = patient.ask("lost"), patient.ask("kept")
-    with (
-        beating(patient),
-        patient.leases.hold(patient.claim()) as lost,
-        patient.leases.hold(patient.claim()) as kept,
-    ):
-        patient.cancel(lost_job)
-        assert lost.cancel.wait(PATIENCE_S)
-        assert lost.reason == "lost"
-        assert not kept.cancel.is_set()
-
-
 def test_callers_see_a_worker_load_serve_and_leave(harness: WorkerHarness) -> None:
     def state() -> str:
         return harness.store.run(jobs.lane(harness.settings, MODEL.lane)).state
@@ -206,20 +193,6 @@ def test_a_worker_whose_device_broke_stays_until_its_runs_are_given_back(
             until(lambda: lease_end(harness, lease) > first + 300)
             assert not left.is_set()
         assert left.wait(PATIENCE_S)
-
-
-def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_does_not(
-    redis: RedisServer, harness: WorkerHarness, tmp_path: Path
-) -> None:
-    mark = tmp_path / "heartbeat"
-    with started(harness, mark):
-        until(mark.exists)
-        redis.kill()
-        try:
-            mark.unlink()
-            until(mark.exists)
-        finally:
-            redis.start()
 
 
 def test_a_watcher_outside_sees_that_a_worker_lives_while_its_store_hangs(

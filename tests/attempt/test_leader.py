@@ -31,14 +31,6 @@ def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(harness
     assert harness.nudger.listed(MODEL.lane) == MOST
 
 
-def test_nothing_is_done_where_nothing_is_due(harness: WorkerHarness) -> None:
-    harness.ask("x")
-    harness.attempt()
-    assert leader(harness).run_once() == dict.fromkeys(
-        ("rescued", "due", "late", "finished", "removed", "folded", "collected"), 0
-    )
-
-
 def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> None:
     with worker_harness(redis, lease_s=0.003, renew_s=0.001) as harness:
         job = harness.ask("x")

@@ -10,7 +10,7 @@ from shared.store.acknowledgement import Unacknowledged
 from shared.store.script import ScriptCall
 from tests.support.attempt_harness import WorkerHarness
 from worker import lease as leases_of
-from worker.lease import Lease, Leases, Reason, retry_until_stored
+from worker.lease import Lease, Reason, retry_until_stored
 
 
 @pytest.mark.parametrize("reasons", [("lost", "draining"), ("draining", "lost")])
@@ -22,20 +22,6 @@ def test_a_lost_claim_is_lost_also_where_its_worker_drains(
     for reason in reasons:
         lease.stop(reason)
     assert (lease.reason, lease.cancel.is_set()) == ("lost", True)
-
-
-def test_a_claim_is_no_longer_renewed_once_its_attempt_is_over(harness: WorkerHarness) -> None:
-    for text in ("x", "y"):
-        harness.ask(text)
-    leases = Leases()
-    with leases.hold(harness.claim()) as first:
-        try:
-            with leases.hold(harness.claim()) as second:
-                assert leases.all() == [first, second]
-                raise RuntimeError
-        except RuntimeError:
-            assert leases.all() == [first]
-    assert leases.all() == []
 
 
 def test_a_result_waits_for_the_store_as_long_as_its_worker_lives_and_no_worker_that_must_end_waits_for_ever(

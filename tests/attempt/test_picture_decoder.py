@@ -20,7 +20,6 @@ from shared.media.decoder_process import NoDecoder
 from shared.request import Image as Shown
 from shared.settings import PictureSettings
 from tests.support import pictures as make
-from tests.support.patience import PATIENCE_S
 from tests.support.pictures import decoded
 from tests.support.service import ROOT
 from worker.fair_semaphore import Waiter
@@ -385,19 +384,6 @@ def decodes(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return "shared.media.decode_picture" in process.cmdline()
     return False
-
-
-def test_a_killed_child_is_replaced() -> None:
-    decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
-    before = {p.pid for p in children_of(psutil.Process().pid)}
-    try:
-        decoded(decoder, make.picture())
-        (child,) = (p for p in children_of(psutil.Process().pid) if p.pid not in before)
-        child.kill()
-        child.wait(PATIENCE_S)
-        assert decoded(decoder, make.picture()).size == (8, 6)
-    finally:
-        decoder.close()
 
 
 def test_closing_ends_the_children_and_refuses_more_pictures() -> None:
