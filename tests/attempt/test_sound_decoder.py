@@ -12,14 +12,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.blobs import digest
 from shared.errors import CallerError
 from shared.media.decoder_protocol import UnusableError
-from shared.request import Sound
 from shared.settings import SoundSettings
-from shared.store.admission import submit
 from tests.support import sounds as make
-from tests.support.attempt_harness import WorkerHarness
 from worker.media.decode_sound import decode
 from worker.media.sound_decoder import SoundDecoder
 
@@ -175,15 +171,3 @@ def test_too_many_sounds_are_refused_by_the_first_that_is(decoder: SoundDecoder)
     with pytest.raises(CallerError) as refused:
         decoder.decode([make.sound("FLAC", 0.1)] * 5, RATE)
     assert (refused.value.code, refused.value.param) == ("invalid_audio", "sounds[4]")
-
-
-def test_a_worker_answers_a_question_with_a_sound(harness: WorkerHarness) -> None:
-    data = make.sound("MP3", 1.5)
-    name = digest(data)
-    harness.blobs.write(name, data)
-    placing = harness.placing("What is said?", (Sound(digest=name),), blobs=(name,))
-    harness.store.run(submit(placing, harness.settings, uploaded=True))
-    harness.attempt()
-    result = harness.result(placing.job)
-    assert (result.text[:13], result.usage.audio_tokens) == ("What is said?", 1)
-    assert result.text.endswith("s]")

@@ -11,12 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.blobs import digest
 from shared.errors import CallerError
-from shared.request import Video
 from shared.settings import VideoSettings
-from shared.store.admission import submit
-from tests.support.attempt_harness import WorkerHarness
 from tests.support.pictures import picture
 from tests.support.sounds import sound
 from tests.support.videos import SIZE, grey, video
@@ -274,12 +270,3 @@ def test_a_video_that_is_broken_anywhere_is_shown_or_refused(
     with suppress(CallerError):
         frames = decoded(decoder, data, lambda facts: range(min(facts.frames, 8)))
         assert len(frames.pixels) == len(frames.indices) * frames.video.width * frames.video.height * 3
-
-
-def test_a_stored_videos_frames_reach_the_engine(harness: WorkerHarness) -> None:
-    name = digest(MP4)
-    harness.blobs.write(name, MP4)
-    placing = harness.placing("look", (Video(digest=name),), blobs=(name,))
-    harness.store.run(submit(placing, harness.settings, uploaded=True))
-    harness.attempt()
-    assert harness.text(placing.job) == "look [3x64x48]"

@@ -7,9 +7,9 @@ import pytest
 from tests.safety.answers import Stranger
 from tests.safety.bystander import bystander
 from tests.safety.memory import LIMIT_MB, Watch
-from tests.support.service import COURIER, ROOT, Service, running_service
+from tests.support.service import COURIER, Service, running_service
 
-TINY, ECHO, UNSERVED = "sightline/tiny", "test/echo", "test/unserved"
+ECHO, UNSERVED = "test/echo", "test/unserved"
 MODELS = f"""
 [[models]]
 id = "{ECHO}"
@@ -17,18 +17,10 @@ engine = "echo"
 rows = 8
 
 [[models]]
-id = "{TINY}"
-source = "{ROOT / "models/tiny"}"
-dtype = "float32"
-engine = "continuous"
-rows = 4
-max_new_tokens = 16
-
-[[models]]
 id = "{UNSERVED}"
 engine = "echo"
 """
-RUNNING = ("api", COURIER, ECHO, TINY)
+RUNNING = ("api", COURIER, ECHO)
 START_LIMIT_S = 90
 ENV = {
     "SIGHTLINE_API__UPLOAD_LIMIT_S": "10",

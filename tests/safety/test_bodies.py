@@ -8,19 +8,18 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.safety.answers import LIMIT_S, Stranger
-from tests.safety.bodies import SHOWN, Door, Sent, changed, doors, sent
-from tests.safety.conftest import ECHO, TINY, UNSERVED
+from tests.safety.bodies import Door, Sent, doors, sent
+from tests.safety.conftest import ECHO, UNSERVED
 from tests.safety.forms import forms
 from tests.safety.heads import heads
 from tests.safety.wires import Wire, framed, met, slow
-from tests.safety.words import PARAMETERS, TOKENS, formats, told
 from tests.support.pictures import png, png_chunk
 from tests.support.service import Service
 
@@ -73,19 +72,6 @@ def test_what_is_no_body_is_refused_at_every_door(
     assert all_wrong(look, pairs) == []
 
 
-def test_a_body_that_is_wrong_in_one_place_is_answered(
-    stranger: Stranger, every_door: list[Door], whole: bool
-) -> None:
-    bodies = [(door, body) for door in every_door for body in changed(door, 1 if whole else SHOWN)]
-    assert len(bodies) >= 200
-
-    def look(pair: tuple[Door, bytes]) -> None:
-        door, body = pair
-        stranger.ask(door.method, door.path, content=body, headers={"content-type": "application/json"})
-
-    assert all_wrong(look, bodies) == []
-
-
 def test_a_form_that_is_none_is_refused_where_files_are_uploaded(stranger: Stranger) -> None:
     def look(one: Sent) -> None:
         stranger.ask("POST", FILES, content=one.body, headers={"content-type": one.kind.encode("latin-1")})
@@ -99,31 +85,6 @@ def test_whatever_comes_on_a_connection_is_answered(service: Service) -> None:
         return None if answer.status in wire.statuses else f"{wire.name}: {answer.status} {answer.text[:200]}"
 
     assert all_wrong(look, (*slow(), *framed(), *heads()), 16) == []
-
-
-def test_a_model_takes_no_word_of_a_caller_for_its_own(stranger: Stranger, whole: bool) -> None:
-    chats = [pair for text in TOKENS for pair in told(text).items()]
-    assert len(chats) >= 200
-
-    def look(chat: tuple[str, dict[str, Any]]) -> str | None:
-        name, body = chat
-        reply = stranger.ask("POST", CHAT, json={"model": TINY, "max_tokens": 1, **body})
-        right = '"image_tokens":0' in reply.text if reply.status == 200 else reply.status < 500
-        return None if right else f"{name} {body}: {reply.status} {reply.text[:200]}"
-
-    # The fields take turns, each with every word after some.
-    assert all_wrong(look, chats[:: 1 if whole else 5]) == []
-
-
-def test_no_parameter_and_no_format_breaks_a_model(stranger: Stranger) -> None:
-    asked = {"model": TINY, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
-    bodies = [*PARAMETERS, *formats()]
-    assert len(bodies) >= 100
-
-    def look(fields: dict[str, Any]) -> None:
-        stranger.ask("POST", CHAT, json=asked | fields)
-
-    assert all_wrong(look, bodies) == []
 
 
 def test_many_large_bodies_at_once_take_no_more_memory_than_few(stranger: Stranger) -> None:

@@ -48,24 +48,6 @@ def joined(model: LoadedModel, runner: Runner, length: int) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(
-    ("left", "joining", "most"), [([20] * 7, [600], (2, 2000)), ([1000], [20] * 3, (8, 200))]
-)
-def test_nobody_takes_memory_for_rows_or_a_long_one_that_have_left(
-    shipped: LoadedModel, left: list[int], joining: list[int], most: tuple[int, int]
-) -> None:
-    runner = Runner(shipped.network, rows=8)
-    for length in (*left, 20):
-        joined(shipped, runner, length)
-    for _ in left:
-        runner.leave(0)
-    for length in joining:
-        joined(shipped, runner, length)
-    rows, columns = runner._full.size
-    assert (rows <= most[0], columns <= most[1]) == (True, True)
-
-
-@torch.inference_mode()
 @pytest.mark.parametrize("captures", [False, True])
 def test_what_a_long_row_needed_is_given_back_while_others_go_on(
     shipped: LoadedModel, *, captures: bool
