@@ -44,7 +44,6 @@ DEPLOYMENT = (
     "tests/installation/test_observed",
     "tests/installation/test_package",
     "tests/installation/test_production",
-    "tests/installation/test_upgrade",
     "tests/unit/deployment/",
 )
 """A browser, containers, Kubernetes, Prometheus, nginx, packages, and how benchmarks judge."""

@@ -143,9 +143,3 @@ return [await query(JSON.stringify({ inputs: "one two" })), await query(broken)]
     whole, broken = node.run(source, url=f"{url}/models/{ECHO}")
     assert whole == [{"generated_text": "one two"}]
     assert broken["error_type"] == "invalid_json"
-
-
-def test_fetch_sends_a_picture_as_it_is(node: Node, url: str) -> None:
-    source = BYTES + "return (await fetch(url, { method: 'POST', body: bytes })).json();"
-    [found] = node.run(source, url=f"{url}/models/{TINY}", picture=PICTURE)
-    assert "red" in found["generated_text"].lower()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import ECHO, FAILING, STALLING, TINY, UNSERVED
+from tests.contract.conftest import ECHO, TINY
 from tests.support.node import Node
 from tests.support.openai_clients import JS
 
@@ -57,47 +57,6 @@ def test_an_answer_in_a_format_is_parsed_whole_and_streamed(url: str, node: Node
     assert list(found["parsed"]) == ["round"]
     assert found["streamed"] == found["parsed"]
     assert found["snapshot"] == found["text"]
-
-
-LIFE = """
-const anew = { headers: { "x-use-cache": "false" } };
-async function ended(id) {
-  for (;;) {
-    const seen = await client.responses.retrieve(id);
-    if (!["queued", "in_progress"].includes(seen.status)) return seen;
-  }
-}
-const created = await client.responses.create({ model, input: ask, background: true }, anew);
-const done = await ended(created.id);
-await client.responses.delete(created.id);
-const told = (error) => [error.constructor.name, error.code];
-const gone = await client.responses.retrieve(created.id).catch(told);
-const cancelled = [];
-for (const question of [{ model: unserved, input: "Hi" }, { model, input: stalling }]) {
-  const { id } = await client.responses.create({ ...question, background: true });
-  cancelled.push((await client.responses.cancel(id)).status, (await client.responses.cancel(id)).status);
-}
-const failed = await ended((await client.responses.create({ model, input: failing, background: true })).id);
-const kept = await client.responses.create({ model, input: ask });
-const late = await client.responses.cancel(kept.id).catch((error) => error.constructor.name);
-const unkept = await client.responses.create({ model, input: ask, store: false });
-return {
-  created: created.output_text, done: [done.status, done.output_text], gone, cancelled, late,
-  failed: [failed.status, failed.error.code], unkept: unkept.output_text,
-};
-"""
-
-
-def test_a_response_in_the_background_lives_is_cancelled_and_fails(url: str, node: Node) -> None:
-    assert asked(node, url, LIFE, unserved=UNSERVED, stalling=STALLING, failing=FAILING) == {
-        "created": "",
-        "done": ["completed", ASK],
-        "gone": ["NotFoundError", "response_not_found"],
-        "cancelled": ["cancelled"] * 4,
-        "late": "BadRequestError",
-        "failed": ["failed", "attempts_exhausted"],
-        "unkept": ASK,
-    }
 
 
 STREAM = """

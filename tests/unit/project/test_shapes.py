@@ -2,15 +2,18 @@
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.store.keys import PREFIX
-from tests.support.former_release import COMMIT, ROOT
 from tests.support.functions import sources
 from tests.support.shapes import FILE, named
 
+ROOT = Path(__file__).parents[3]
+COMMIT = (ROOT / "tests/data/former_release.txt").read_text(encoding="utf-8").strip()
+"""The release before this one."""
 LAYOUT, SHAPES = named(FILE.read_text(encoding="utf-8"))
 LOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
