@@ -21,7 +21,7 @@ from tests.support.attempt_harness import MODEL, STALL, LossyStore, WorkerHarnes
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.store import answer
-from worker.claim_loop import ClaimLoop
+from worker.claim_loop import ClaimLoop, Lookahead
 from worker.engines.echo import EchoEngine
 from worker.fair_semaphore import MIN_CONCURRENCY, FairSemaphore
 from worker.heartbeat import Heartbeat
@@ -322,6 +322,18 @@ def test_claims_that_were_not_answered_are_not_counted_as_ahead(harness: WorkerH
     assert model_worker._claim() is None
     assert isinstance(model_worker._claim(), Claim)
     assert worker_of(harness, engine=LongPrompts(MODEL))._claim() == "ahead"
+
+
+def test_a_run_whose_inputs_are_prepared_holds_up_no_other() -> None:
+    lookahead = Lookahead(places=2)
+    assert lookahead.reserve("slow", 1.0)
+    assert lookahead.prepare(Claim("run_1", "slow", '{"digest":"a"}', "", 1, 0, "anyone", False))
+    assert lookahead.reserve("next", 1.0)
+    lookahead.release("next")
+    lookahead.prepared("slow")
+    assert not lookahead.reserve("third", 1.0), "one that is ready waits for the device"
+    lookahead.release("slow")
+    assert lookahead.reserve("third", 1.0)
 
 
 def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_others(harness: WorkerHarness) -> None:

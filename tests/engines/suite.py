@@ -121,12 +121,12 @@ def max_new_tokens_ends_an_answer(harness: Harness) -> None:
     assert whole.text.startswith(finish.text)
 
 
-def a_stop_string_never_reaches_a_reader(harness: Harness) -> None:
+def the_first_stop_string_cuts_and_never_reaches_a_reader(harness: Harness) -> None:
     whole, _ = harness.ask(harness.question, [picture()])
-    stop = whole.text[5:8]
-    finish, pieces = harness.ask(harness.question, [picture()], stop=[whole.text[9:12], stop, "never there"])
+    first, later = whole.text[4:8], whole.text[5:8]
+    finish, pieces = harness.ask(harness.question, [picture()], stop=[later, first, "never there"])
     assert finish.reason == "stop"
-    assert finish.text == whole.text[: whole.text.index(stop)]
+    assert finish.text == whole.text[: min(map(whole.text.index, (first, later)))]
     assert "".join(p.text for p in pieces) == finish.text
     assert tuple(i for p in pieces for i in p.ids) == finish.ids
 

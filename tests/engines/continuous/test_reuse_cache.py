@@ -116,6 +116,12 @@ def test_what_was_not_used_for_longest_goes_first(
     assert {prompt: found(tree, [*prompt, 0]) for prompt in known} == known
 
 
+def test_a_prompt_is_cut_only_where_it_may_be() -> None:
+    tree = kept(PrefixTree(2**20), [1, 2, 3, 4, 5])
+    assert found(tree, [1, 2, 3, 4, 9], cuts=[2, 5]) == 2
+    assert found(tree, [1, 2, 3, 4, 9], cuts=[5]) == 0
+
+
 def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     tree, clone, left = kept(PrefixTree(2**20), [1, 2, 3]), torch.Tensor.clone, iter([1])
 
