@@ -1,4 +1,4 @@
-"""What a change costs, in under three minutes: `make bench`, before and after it.
+"""What does a change cost? `make bench`, before and after it: under three minutes.
 
 Each figure is a ratio to a named baseline of the same run, round by round in turn, so that another machine or
 other work on it moves both. All are written so that more is better. Each is printed next to the one in
@@ -11,17 +11,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from statistics import median
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks.fleet.workload import SETTINGS, WHOLE, placings
 from benchmarks.frame import command, jobs, report
 from benchmarks.frame.command import Say
 from benchmarks.frame.services import ROOT, ClientProcess, opened, record_server
-from benchmarks.frame.statistics import ratio, stretches
+from benchmarks.frame.statistics import Ratio, ratio, stretches
 from benchmarks.frame.usage import CoreUsage
 from benchmarks.overhead import capacity, latency, throughput
 from benchmarks.overhead.services import WIDE, OverheadServices
@@ -49,29 +47,6 @@ WORKER = "worker_01"
 ANSWER = jobs.answer("A red square.", tokens=4)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """Medians of ours and of its baseline, and their ratio: ours over the baseline's for a rate, else the
-    reverse, so that more is always better. `low` and `high` are those of single rounds."""
-
-    name: str
-    baseline: str
-    unit: str
-    ours: float
-    bare: float
-    ratio: float
-    low: float
-    high: float
-
-
-def figure(name: str, baseline: str, unit: str, ours: Sequence[float], bare: Sequence[float]) -> Figure:
-    """Of two series whose rounds took turns."""
-    sides = (ours, bare) if unit.endswith("/s") else (bare, ours)
-    rounds = ratio(name, baseline, *sides)
-    medians = (round(median(ours), 3), round(median(bare), 3))
-    return Figure(name, baseline, unit, *medians, rounds.value, rounds.low, rounds.high)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -80,92 +55,88 @@ def main() -> int:
     arguments = parser.parse_args()
     command.end_on_sigterm()
     about = report.origin() | {"commit": commit()}
-    figures = measure(command.progress())
+    ratios = measure(command.progress())
     committed = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    print(table(figures, committed, about["machine"]))
+    print(table(ratios, committed, about["machine"]))
     if arguments.save:
-        save(FILE, about, figures)
+        whole = about | {"ratios": [asdict(row) for row in ratios]}
+        FILE.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {FILE.name}")
     return 0
 
 
-def measure(say: Say) -> list[Figure]:
+def measure(say: Say) -> list[Ratio]:
     with opened(OverheadServices) as services:
         say("everything serves")
-        figures = [claim(services), *way_in(services, say), echo(services, say)]
-    figures.append(engine_step())
+        ratios = [claim(services), *way_in(services, say), echo(services, say)]
+    ratios.append(engine_step())
     say("the engine's steps")
-    figures.append(store_job())
+    ratios.append(store_job())
     say("the store's jobs")
-    figures += served(store_functions)
+    with served() as client:
+        ratios += store_functions(client)
     say("the store's functions")
-    return figures
+    return ratios
 
 
-def claim(services: OverheadServices) -> Figure:
+def claim(services: OverheadServices) -> Ratio:
     """From the answer to a submit until a worker has claimed it; bare Celery: until the task's body runs."""
     ours, bare = latency.measure(services, CLAIMS)
-    return figure("claim_p50", "bare_celery_task", "ms", stretches(ours.after), stretches(bare.after))
+    return ratio("claim_p50", "bare_celery_task", stretches(bare.after), stretches(ours.after))
 
 
-def way_in(services: OverheadServices, say: Say) -> list[Figure]:
-    """Cached and new requests; bare FastAPI with one Redis command and as many bytes."""
+def way_in(services: OverheadServices, say: Say) -> list[Ratio]:
+    """Cached and new requests a second; bare FastAPI with one Redis command and as many bytes."""
     laps = throughput.measure(services, ROUNDS, ROUND_S, say)
     rates = {lap.name: lap.rates for lap in laps}
-    return [
-        figure(lap.name, lap.baseline, "requests/s", lap.rates, rates[lap.baseline])
-        for lap in laps
-        if lap.baseline
-    ]
+    return [ratio(lap.name, lap.baseline, lap.rates, rates[lap.baseline]) for lap in laps if lap.baseline]
 
 
-def echo(services: OverheadServices, say: Say) -> Figure:
-    """Jobs of the echo engine through one worker; tasks through bare Celery."""
+def echo(services: OverheadServices, say: Say) -> Ratio:
+    """Jobs a second of the echo engine through one worker; tasks through bare Celery."""
     services.start_worker(WIDE)
     ours, bare = [], []
     for _ in range(DRAINS):
         ours.append(capacity.drain(services, DRAINED).per_s)
         bare.append(capacity.drain_bare(services, DRAINED))
         say(f"{ours[-1]:,.0f} jobs/s, {bare[-1]:,.0f} bare tasks/s")
-    return figure("echo", "bare_celery_tasks", "jobs/s", ours, bare)
+    return ratio("echo", "bare_celery_tasks", ours, bare)
 
 
-def engine_step() -> Figure:
+def engine_step() -> Ratio:
     """A step of the engine that batches, the tiny model; the network's forward pass alone in `generate()`."""
     env = {"OMP_NUM_THREADS": "1", **heap(os.environ)}
     arguments = ("tiny", "float32", ROWS, TOKENS, str(STEP_ROUNDS))
     with ClientProcess("benchmarks.batching.decoding", *arguments, env=env) as process:
-        rounds = json.loads(process.receive())
-    ours, bare = zip(*rounds, strict=True)
-    return figure("engine_step", "torch_forward", "ms", ours, bare)
+        ours, bare = zip(*json.loads(process.receive()), strict=True)
+    return ratio("engine_step", "torch_forward", bare, ours)
 
 
-def store_job() -> Figure:
+def store_job() -> Ratio:
     """Processor time of the record server's main thread for one job; for one plain SET."""
     with record_server() as records:
-        store, rounds = connect(records.settings), []
+        store, ours, bare = connect(records.settings), list[float](), list[float]()
         drawn = placings(WHOLE, 1)
         for _ in range(STORE_ROUNDS + 1):
             # Not counted: a worker's heartbeat is not for one job.
-            store.run(jobs.beat(WORKER, WHOLE.model.lane, rows=16, slots=18, settings=SETTINGS))
-            ours = _redis_us(store, STORE_JOBS, lambda: _put_through(store, next(drawn)))
-            bare = _redis_us(store, STORE_SETS, lambda: store.client.set("plain", next(drawn).request))
-            rounds.append((ours, bare))
-    return figure("store_job", "plain_set", "us", *zip(*rounds[1:], strict=True))
+            store.run(jobs.beat(WORKER, WHOLE.lane, rows=16, slots=18, settings=SETTINGS))
+            ours.append(_redis_us(store, STORE_JOBS, lambda: _put_through(store, next(drawn))))
+            bare.append(_redis_us(store, STORE_SETS, lambda: store.client.set("plain", next(drawn).request)))
+    return ratio("store_job", "plain_set", bare[1:], ours[1:])
 
 
-def store_functions(client: Any) -> list[Figure]:
+def store_functions(client: Any) -> list[Ratio]:
     """Time of the record server's main thread for one call, many in an exchange; for a hundred plain SETs."""
     probe, samples, sets = Probe(client), Samples(), []
     for _ in range(STORE_ROUNDS + 1):
         probe.round(samples, STORE_JOBS, pieces=0)
-        sets.append(_sets_us(client))
+        sets.append(_hundred_sets_us(client))
     # The first round loads the library.
     ours = {name: [us for us, _ in samples[name][1:]] for name in FUNCTIONS}
-    return [figure(FUNCTIONS[name], "hundred_sets", "us", us, sets[1:]) for name, us in ours.items()]
+    return [ratio(FUNCTIONS[name], "hundred_sets", sets[1:], us) for name, us in ours.items()]
 
 
-def _sets_us(client: Any) -> float:
-    """Of a hundred."""
+def _hundred_sets_us(client: Any) -> float:
     exchange = client.pipeline(transaction=False)
     for number in range(STORE_SETS):
         exchange.set(f"plain:{number % STORE_JOBS}", REQUEST)
@@ -175,7 +146,7 @@ def _sets_us(client: Any) -> float:
 
 
 def _put_through(store: Store, placing: Placing) -> None:
-    """A job from its submit to its end, on the real scripts. Raises RuntimeError where it was not claimed."""
+    """Take a job from its submit to its end. Raises RuntimeError if it was not claimed."""
     store.run(admission.submit(placing, SETTINGS))
     claim = store.run(jobs.claim(WORKER, placing.lane, SETTINGS))
     if claim is None:
@@ -192,22 +163,17 @@ def _redis_us(store: Store, count: int, step: Callable[[], Any]) -> float:
     return used.redis * used.seconds / count * 1e6
 
 
-def table(figures: Sequence[Figure], committed: dict[str, Any], machine: dict[str, Any]) -> str:
-    """Each ratio next to the committed one."""
-    before = {row["name"]: row["ratio"] for row in committed.get("figures", [])}
-    head = f"{'':22}{'over':22}{'ours':>10}{'bare':>10} {'':12}{'ratio':>7}{'low':>7}{'high':>7}"
-    lines = [f"{head}{'committed':>11}"]
-    for row in figures:
-        sides = f"{row.name:22}{row.baseline:22}{row.ours:10,.5g}{row.bare:10,.5g} {row.unit:12}"
-        lines.append(
-            f"{sides}{row.ratio:7.3f}{row.low:7.3f}{row.high:7.3f}{change(row.ratio, before.get(row.name))}"
-        )
+def table(ratios: Sequence[Ratio], committed: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
+    """Show each ratio next to the committed one."""
+    before = {row["name"]: row["value"] for row in committed.get("ratios", [])}
+    lines = [f"{'':22}{'over':22}{'ratio':>7}{'low':>7}{'high':>7}{'committed':>11}"]
+    for row in ratios:
+        rounds = f"{row.value:7.3f}{row.low:7.3f}{row.high:7.3f}"
+        lines.append(f"{row.name:22}{row.baseline:22}{rounds}{change(row.value, before.get(row.name))}")
     if committed:
         lines.append(f"committed: taken {committed['date'][:10]} at {committed['commit']}")
-        if committed["machine"]["cpu"] != machine["cpu"]:
-            lines.append(
-                f"on another processor ({committed['machine']['cpu']}): compare with a run of your own"
-            )
+        if (cpu := committed["machine"]["cpu"]) != machine["cpu"]:
+            lines.append(f"on another processor ({cpu}): compare with a run of your own")
     return "\n".join(lines)
 
 
@@ -215,19 +181,12 @@ def change(now: float, before: float | None) -> str:
     if before is None:
         return f"{'none yet':>11}"
     fall = 1 - now / before
-    remark = f"fell by {fall:.0%}: explain or mend".replace("%", " %") if fall > TOLERANCE else ""
+    remark = f"fell by {100 * fall:.0f} %: explain or mend" if fall > TOLERANCE else ""
     return f"{before:11.3f}  {remark}".rstrip()
 
 
-def save(file: Path, about: dict[str, Any], figures: Sequence[Figure]) -> None:
-    whole = about | {"figures": [asdict(row) for row in figures]}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    print(f"wrote {file.name}")
-
-
 def commit() -> str:
-    """The commit that is checked out, with a plus where files were changed since."""
+    """Return the commit that is checked out, with a plus if files were changed since."""
     line = ("git", "describe", "--always", "--exclude=*", "--abbrev=8", "--dirty=+")
     try:
         return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603

@@ -1,134 +1,176 @@
-"""Many callers at once, at our service and at other servers: under an hour.
+"""How many tokens a second do many callers get from our service and from other servers? Under an hour.
 
-Each part is a server, a model, a number format, one thread or the whole machine. What is left out by
---systems, --models or --clients keeps its figures.
+Each server serves the same model (random weights, 107 million parameters) alone, with one thread and with
+the whole machine. Then vLLM's own server and our service with its engine both run and are asked by turns.
+At last a step of our engine is compared with one of `generate()`, without a server. `--vllm PYTHON` names
+the Python of an environment with vLLM; without it vLLM's parts are left out.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import product
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.batching import plan
-from benchmarks.batching.measurement import Run
-from benchmarks.batching.plan import CLOCK, DTYPES, MODELS, NAME, SYSTEMS, VLLM, OtherMachineError, Results
-from benchmarks.batching.questions import SUBJECTS
+from benchmarks.batching.driver import WrongAnswerError, drive, point
+from benchmarks.batching.servers import ONE_BY_ONE, ONE_PROCESS, SYSTEMS, VLLM, Part, Serving, serving
 from benchmarks.frame import command, report
-from benchmarks.frame.services import ROOT
+from benchmarks.frame.services import ClientProcess, NotStartedError
+from benchmarks.frame.statistics import Bound, ratio
+from sightline.serving.heap import heap
 
-DECODING = "decoding"
-"""Listed among the systems: the engine's steps compared with those of generate(), without any server."""
-OVERHEAD = "overhead"
-"""Listed among the systems: vLLM's own server and our service with its engine, by turns. `clock` is the same
-with a clock as device."""
-QUICK_FOLDER = ROOT / "data" / "benchmarks"
+CORES = (1, 2)
+SPEED_TARGET, LOOP_TARGET = 0.9, 0.02
+TURNS_TARGET, ALONE_TARGET, FIRST_TEXT_MS = 0.99, 0.97, 30.0
+"""Share of vLLM's own server's tokens/s behind our service, with many callers and with one; and what our
+service may add to its first text."""
 SHOWN = ("continuous", "serve", "vllm", "vllm_engine", "wide")
-"""In the picture; `sequential` lies where `serve` does."""
+"""Systems in the picture; `sequential` lies where `serve` does."""
 COLORS = dict(zip(SHOWN, report.SERIES, strict=True))
+Row = dict[str, Any]
 
 
-def main() -> int:
-    arguments = _arguments()
-    command.end_on_sigterm()
-    try:
-        results = Results(arguments.out, report.machine())
-    except OtherMachineError as error:
-        print(error, file=sys.stderr)
-        return 2
-    run = Run(results, arguments.size, command.progress())
-    systems = [system for system in SYSTEMS if system in arguments.systems]
-    for part in plan.parts(systems, arguments.models, DTYPES):
-        run.part(part, arguments.vllm)
-    for model, dtype in product(arguments.models, DTYPES):
-        # Where answers end by themselves, the pages compare requests and not steps.
-        if DECODING in arguments.systems and not SUBJECTS[model].ends:
-            run.decoding(model, dtype)
-        if OVERHEAD in arguments.systems and not SUBJECTS[model].ends:
-            run.overhead(model, dtype, arguments.vllm)
-    for model in arguments.models:
-        if CLOCK in arguments.systems and not SUBJECTS[model].ends:
-            run.overhead(model, DTYPES[-1], arguments.vllm, CLOCK)
-    findings = report.Findings({}, picture(results.rows), results.bounds())
-    print(report.table(findings))
-    report.write(arguments.out, NAME, results.rows, findings.picture)
-    return 0 if not run.failed and findings.met else 1
+@dataclass(frozen=True)
+class Size:
+    """How thoroughly a part is measured.
 
-
-def _arguments() -> command.Options:
-    parser = command.parser(NAME, __doc__)
-    systems, with_vllm = (*SYSTEMS, DECODING, OVERHEAD, CLOCK), {*VLLM, OVERHEAD, CLOCK}
-    parser.add_argument(
-        "--systems", nargs="+", choices=systems, help="default: all, vLLM's where it is named"
-    )
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--clients", nargs="+", type=int, help=f"default: {plan.CLIENTS}")
-    parser.add_argument("--vllm", type=Path, metavar="PYTHON", help="of an environment that has vLLM")
-    parser.add_argument("--quick", action="store_true", help="every part for seconds, into data/benchmarks")
-    parser.set_defaults(out=None)
-    arguments = parser.parse_args()
-    arguments.systems = arguments.systems or [
-        name for name in systems if name not in with_vllm or arguments.vllm
-    ]
-    arguments.out = arguments.out or (QUICK_FOLDER if arguments.quick else report.FOLDER)
-    if with_vllm & {*arguments.systems} and arguments.vllm is None:
-        parser.error("--systems vllm, vllm_engine, overhead and clock need --vllm PYTHON")
-    if arguments.vllm and not (arguments.vllm.parent / "vllm").exists():
-        parser.error(f"--vllm: there is no vllm next to {arguments.vllm}")
-    size = plan.QUICK if arguments.quick else plan.FULL
-    arguments.size = replace(size, clients=tuple(arguments.clients)) if arguments.clients else size
-    return arguments
-
-
-def picture(found: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
-    """Tokens a second of the whole machine over the callers, a panel for each model and number format.
-
-    The last one: vLLM behind our service over its own server.
+    A number of clients is measured until all is answered, or until the first complete answer after
+    `one_by_one_s` seconds if the server computes one answer after the other, otherwise `together_s`.
     """
-    parts = found["parts"]
-    most, known = max(plan.CORES), {(row["model"], row["dtype"]) for row in parts}
-    cases = [case for case in product(MODELS, DTYPES) if case in known]
-    figure, panels = report.figure(1, (10, 4 * len(cases) + 4), rows=len(cases) + 1)
-    *others, last = np.ravel(panels)
-    _draw_turns(last, found["overheads"])
-    for panel, (model, dtype) in zip(others, cases, strict=True):
-        for row in parts:
-            if (row["model"], row["dtype"], row["cores"]) == (model, dtype, most) and row["system"] in SHOWN:
-                _draw_line(panel, row)
-        panel.set_title(f"{model}, {dtype}")
-        panel.set_xscale("log", base=2)
-        panel.set_ylim(bottom=0)
-        panel.set_xlabel("callers at once")
-        panel.set_ylabel(f"tokens/s, {most} cores")
-    lines = {line.get_label(): line for panel in others for line in panel.get_lines()}
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=3)
+
+    one_by_one_s: float
+    together_s: float
+    clients: tuple[int, ...]
+    longest: int
+    laps: int
+    decoding: tuple[str, str]
+
+
+FULL = Size(15, 60, (1, 16, 32), longest=128, laps=5, decoding=("16", "128"))
+QUICK = Size(2, 10, (1, 4), longest=24, laps=1, decoding=("4", "48"))
+
+
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
+    size, vllm = QUICK if arguments.quick else FULL, Path(arguments.vllm)
+    wanted = arguments.systems.split(",") if arguments.systems else [*SYSTEMS]
+    systems = [name for name in wanted if name not in VLLM or arguments.vllm]
+    figures: dict[str, Any] = {"parts": [], "overheads": []}
+    for cores in CORES:
+        for system in systems:
+            if system not in ONE_PROCESS or cores == max(CORES):
+                figures["parts"].append(measure_part(Part(system, cores), size, vllm, say))
+    if set(VLLM) <= {*systems}:
+        figures["overheads"] = [*by_turns(size, vllm, say)]
+    figures["decoding"] = [decoding(size)] if "continuous" in systems else []
+    return report.Findings(figures, picture(figures), [*bounds(figures)])
+
+
+def measure_part(part: Part, size: Size, vllm: Path, say: command.Say) -> Row:
+    """Return the part's points by callers; a server that fails has a point less, and says why."""
+    row: Row = {"system": part.system, "cores": part.cores, "points": {}}
+    try:
+        with serving(part, vllm) as server:
+            row["versions"] = server.versions
+            for clients in size.clients:
+                numbers = range(1000 * clients, 1000 * clients + min(max(2 * clients, 4), 48))
+                row["points"][str(clients)] = figures = ask(server, part, size, numbers, clients)
+                say(f"{part.system}, {part.cores} cores, {clients}: {figures['tokens_per_s']} tokens/s")
+    except (NotStartedError, WrongAnswerError) as error:
+        row["failed"] = str(error)[-1500:]
+        say(f"{part.system}: {row['failed']}")
+    return row
+
+
+def ask(server: Serving, part: Part, size: Size, numbers: Sequence[int], clients: int) -> Row:
+    """Return the figures of answers to the questions of these numbers. Raises WrongAnswerError."""
+    longest = min(part.subject.longest, size.longest)
+    seconds = size.one_by_one_s if part.system in ONE_BY_ONE else size.together_s
+    before = server.usage.cpu_s()
+    driven = drive(server.port, server.wire.ask(numbers, longest), clients=clients, seconds=seconds)
+    figures = point(driven, cpu_s=server.usage.cpu_s() - before, rss_mb=server.usage.rss_mb())
+    server.usage.wait_for_rest()
+    for one in driven.answers:
+        if one.ended is not None and one.tokens != longest:
+            raise WrongAnswerError(f"{one.tokens} tokens: {json.dumps(one.text[:200])}")
+    return figures
+
+
+def by_turns(size: Size, vllm: Path, say: command.Say) -> Iterator[Row]:
+    """Ask both sides the same new questions in each lap; the first lap is not counted."""
+    parts = {system: Part(system, max(CORES)) for system in VLLM}
+    numbers = count(500_000)
+    with ExitStack() as stack:
+        servers = {system: stack.enter_context(serving(part, vllm)) for system, part in parts.items()}
+        for clients in size.clients:
+            points: dict[str, list[Row]] = {system: [] for system in VLLM}
+            for lap in range(size.laps + 1):
+                asked = [next(numbers) for _ in range(min(max(2 * clients, 4), 48))]
+                for system in sorted(VLLM, reverse=lap % 2 == 0):
+                    figures = ask(servers[system], parts[system], size, asked, clients)
+                    points[system] += [figures] if lap else []
+            names = ("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms")
+            sides = {system: {n: [one[n] for one in some] for n in names} for system, some in points.items()}
+            say(f"by turns, {clients} callers: {json.dumps(sides)}")
+            yield {"clients": clients, **sides}
+
+
+def decoding(size: Size) -> Row:
+    """Measure in a process of its own, so that its memory is freed."""
+    env = {"OMP_NUM_THREADS": "1", **heap(os.environ)}
+    arguments = ("mid", "bfloat16", *size.decoding)
+    with ClientProcess("benchmarks.batching.decoding", *arguments, env=env) as process:
+        found: Row = json.loads(process.receive())
+    return found
+
+
+def bounds(figures: Mapping[str, Any]) -> Iterator[Bound]:
+    yield Bound("parts that failed", sum("failed" in row for row in figures["parts"]), 0, "parts")
+    for row in figures["decoding"]:
+        speed, loop = row["speed_over_generate"], row["loop_share"]
+        yield Bound(f"decode over generate(), {row['rows']} rows", speed, SPEED_TARGET, "", at_least=True)
+        yield Bound(f"loop's share of a step, {row['rows']} rows", loop, LOOP_TARGET, "")
+    for row in figures["overheads"]:
+        own, ours = (row[system] for system in VLLM)
+        case, alone = f"engine vllm, callers: {row['clients']}", row["clients"] == 1
+        speed = ratio("", "", ours["tokens_per_s"], own["tokens_per_s"]).value
+        yield Bound(case, speed, ALONE_TARGET if alone else TURNS_TARGET, "", at_least=True)
+        pairs = zip(ours["ttft_p50_ms"], own["ttft_p50_ms"], strict=True)
+        later = round(median(mine - theirs for mine, theirs in pairs), 1)
+        yield Bound(f"{case}: first text later", later, FIRST_TEXT_MS, "ms")
+
+
+def picture(figures: Mapping[str, Any]) -> Figure:
+    """Draw tokens a second of the whole machine, and vLLM behind our service over its own server."""
+    figure, (left, right) = report.figure(2, (12, 4.5))
+    for row in figures["parts"]:
+        if row["cores"] == max(CORES) and row["system"] in SHOWN and row["points"]:
+            rates = [(at["clients"], at["tokens_per_s"]) for at in row["points"].values()]
+            style = {"color": COLORS[row["system"]], "label": SYSTEMS[row["system"]].replace("`", "")}
+            left.plot(*zip(*rates, strict=True), marker="o", **style)
+    left.set_ylim(bottom=0)
+    report.label(left, "callers at once", f"tokens/s, {max(CORES)} cores", log=True)
+    for row in figures["overheads"]:
+        own, ours = (row[system]["tokens_per_s"] for system in VLLM)
+        pairs = [mine / theirs for mine, theirs in zip(ours, own, strict=True)]
+        right.plot([row["clients"]] * len(pairs), pairs, "o", color=COLORS["vllm_engine"])
+    right.axhline(1, color=report.GRAY, linewidth=1)
+    right.set_xlabel("callers at once")
+    right.set_ylabel("tokens/s: engine vllm behind our service, over its own server")
     return figure
 
 
-def _draw_turns(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """Each pair of turns a point."""
-    names = []
-    for place, row in enumerate(rows):
-        names.append(f"{plan.device_of(row)}\n{row['asked']}\n{row['clients']}")
-        own, ours = (row[system]["tokens_per_s"] for system in VLLM)
-        pairs = [mine / theirs for mine, theirs in zip(ours, own, strict=True)]
-        panel.plot([place] * len(pairs), pairs, "o", color=COLORS[plan.VLLM_ENGINE])
-    panel.axhline(1, color=report.GRAY, linewidth=1)
-    panel.set_xticks(range(len(names)), names)
-    panel.set_title("engine vllm behind our service, over vLLM's own server: device, asked, callers")
-    panel.set_ylabel("tokens/s, ratio")
-
-
-def _draw_line(panel: Any, row: dict[str, Any]) -> None:
-    points = sorted(row["points"].values(), key=lambda point: point["clients"])
-    rates = [[point[name] for point in points] for name in ("clients", "tokens_per_s")]
-    style = {"color": COLORS[row["system"]], "label": SYSTEMS[row["system"]].replace("`", "")}
-    panel.plot(*rates, marker="o", **style)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    command.main(
+        "batching",
+        __doc__,
+        measure,
+        systems=("", f"only these of {', '.join(SYSTEMS)}, with commas between"),
+        vllm=("", "the Python of an environment that has vLLM"),
+        quick=(0, "1 = every part for seconds"),
+    )

@@ -11,9 +11,10 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import wraps
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -24,7 +25,7 @@ from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from benchmarks.batching.questions import SUBJECTS, Question, Subject
+from benchmarks.batching.questions import SUBJECTS, Question, Subject, question
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Text
 from worker.engines.base import Row
@@ -39,50 +40,29 @@ FEWEST = 8
 class StepTimer:
     """Notes when each pass begins and ends, and whether it is a step of so many rows."""
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
+    def __init__(self) -> None:
         self._passes: list[tuple[bool, float, float]] = []
 
     @contextmanager
-    def over_network(self, network: Any) -> Iterator[None]:
-        """Passes are those of the network."""
-        began: list[tuple[bool, float]] = []
+    def over(self, owner: Any, name: str, is_step: Callable[..., bool]) -> Iterator[None]:
+        """Time each call of a function."""
+        function = getattr(owner, name)
 
-        def begin(_network: Any, _arguments: Any, named: dict[str, Any]) -> None:
-            ids = named.get("input_ids")
-            is_step = ids is not None and tuple(ids.shape) == (self._rows, 1)
-            began.append((is_step, time.perf_counter()))
-
-        def end(*_: Any) -> None:
-            self._passes.append((*began.pop(), time.perf_counter()))
-
-        hooks = (
-            network.register_forward_pre_hook(begin, with_kwargs=True),
-            network.register_forward_hook(end),
-        )
-        yield
-        for hook in hooks:
-            hook.remove()
-
-    @contextmanager
-    def over_batch(self) -> Iterator[None]:
-        """Passes are those of the engine's batch, which need not call the network."""
-        step = Runner.step
-
-        def timed(runner: Runner, tokens: Sequence[int], chunks: Sequence[Any] = ()) -> torch.Tensor:
+        @wraps(function)
+        def timed(*given: Any, **named: Any) -> Any:
             began = time.perf_counter()
-            logits = step(runner, tokens, chunks)
-            self._passes.append((len(tokens) == self._rows and not chunks, began, time.perf_counter()))
-            return logits
+            result = function(*given, **named)
+            self._passes.append((is_step(*given, **named), began, time.perf_counter()))
+            return result
 
-        with patch.object(Runner, "step", timed):
+        with patch.object(owner, name, timed):
             yield
 
     def figures(self) -> dict[str, float]:
-        """Medians in ms. Raises ValueError where the rows were hardly ever together."""
+        """Return medians in ms. Raises ValueError if the rows were hardly ever together."""
         pairs = [(one, after) for one, after in pairwise(self._passes) if one[0] and after[0]]
         if len(pairs) < FEWEST:
-            raise ValueError(f"only {len(pairs)} steps of {self._rows} rows were seen")
+            raise ValueError(f"only {len(pairs)} steps of all rows were seen")
         step = median(after[1] - one[1] for one, after in pairs)
         between = median(after[1] - one[2] for one, after in pairs)
         forward = median(one[2] - one[1] for one, _ in pairs)
@@ -95,7 +75,7 @@ class Decoding:
 
     def __init__(self, subject: Subject, dtype: str, rows: int, tokens: int, device: str = "cpu") -> None:
         self._rows, self._tokens = rows, tokens
-        self._questions = [subject.ask(number) for number in range(rows)]
+        self._questions = [question(number) for number in range(rows)]
         self._inputs = _static_batch(subject, self._questions)
         row = {"id": "bench", "source": str(subject.folder), "dtype": dtype, "rows": rows, "device": device}
         model = Model.model_validate({**row, "engine": "continuous", "max_new_tokens": tokens})
@@ -107,18 +87,22 @@ class Decoding:
 
     @torch.inference_mode()
     def generate(self, network: Any) -> dict[str, float]:
-        """A step of `generate()`, which goes on where an answer would end."""
-        timer = StepTimer(self._rows)
+        """Time a step of `generate()`, which goes on when an answer would end."""
+        timer, shape = StepTimer(), (self._rows, 1)
         limits = {"max_new_tokens": self._tokens, "min_new_tokens": self._tokens}
         inputs = self._inputs.to(network.device, dtype=network.dtype)
-        with timer.over_network(network):
+        with timer.over(network, "forward", lambda **named: tuple(named["input_ids"].shape) == shape):
             network.generate(**inputs, **limits, do_sample=False)
         return timer.figures()
 
     def engine(self) -> dict[str, float]:
-        """A step of the engine, all rows together."""
-        timer = StepTimer(self._rows)
-        with timer.over_batch(), ThreadPoolExecutor(self._rows) as pool:
+        """Time a step of the engine, all rows together."""
+        timer = StepTimer()
+
+        def is_step(_: Runner, tokens: Sequence[int], chunks: Sequence[Any] = ()) -> bool:
+            return len(tokens) == self._rows and not chunks
+
+        with timer.over(Runner, "step", is_step), ThreadPoolExecutor(self._rows) as pool:
             list(pool.map(self._ask, self._questions))
         return timer.figures()
 
@@ -167,7 +151,7 @@ def _picture(question: Question) -> Picture:
 
 
 def measure_rounds(subject: Subject, dtype: str, rows: int, tokens: int, rounds: int) -> list[list[float]]:
-    """In turn, ms of a step of the engine and of the forward pass of plain `generate()`, of each round."""
+    """Return ms of a step of the engine and of the forward pass of plain `generate()` in each round."""
     decoding = Decoding(subject, dtype, rows, tokens)
     return [
         [decoding.engine()["step_ms"], decoding.generate(decoding.plain)["forward_ms"]] for _ in range(rounds)

@@ -7,13 +7,15 @@ Idempotency-Key, and records all that it sees.
 import asyncio
 import json
 import random
+import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, NamedTuple
 
 import httpx
 
-from benchmarks.chaos.history import FAILURES, Attempt, End, History, Story, end_of
+from benchmarks.chaos.history import FAILURE, Attempt, End, History, Story, end_of
+from benchmarks.chaos.services import ADMIN_KEY, ChaosServices
 from shared.job import LEAP
 
 DONE = "[DONE]"
@@ -25,6 +27,11 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 1.0
 """Between two tries; shorter than Retry-After asks for, so that more of them meet a fault."""
 LONG_POLL_S = 20
 REPLAYS_AT_ONCE = 8
+OPEN_AT_ONCE = 300
+"""Questions that may be open at once; more would only wait in the queue."""
+PATIENCE_S = 60.0
+"""When no job has ended for so long, those that have not are stuck."""
+TIMEOUT = httpx.Timeout(30, connect=5)
 PAGE = 100
 
 
@@ -62,7 +69,7 @@ class Reading:
 
 def note_failure(story: Story, error: dict[str, Any]) -> bool:
     """Whether this is an error with which a fault may end a job; then it is the story's end."""
-    if failed := error.get("code") in FAILURES:
+    if failed := error.get("code") == FAILURE:
         story.ends.add(End("failed", f"{error['code']}: {error['message']}"))
     return failed
 
@@ -133,6 +140,7 @@ class Client:
 
     async def run(self) -> None:
         """Until it has seen the end; the caller cancels what takes too long."""
+        self._story.asked_at = time.time()
         match self._story.question.way:
             case "chat":
                 await self._chat()
@@ -273,6 +281,42 @@ def _error_of(reply: httpx.Response) -> dict[str, Any]:
     body: dict[str, Any] = reply.json()
     error: dict[str, Any] = body.get("error") or body
     return error
+
+
+def http_client(idle: int) -> httpx.AsyncClient:
+    """Keep at most `idle` connections between calls."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=idle)
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    return httpx.AsyncClient(limits=limits, timeout=TIMEOUT, headers=headers, trust_env=False)
+
+
+async def ask_all(
+    http: httpx.AsyncClient,
+    opened: ChaosServices,
+    stories: list[Story],
+    rate: float,
+    all_asked: asyncio.Event,
+) -> None:
+    """Ask at a rate, and slower while too many questions are open."""
+    places = asyncio.Semaphore(OPEN_AT_ONCE)
+    name, began = secrets.token_hex(4), time.monotonic()
+    async with asyncio.TaskGroup() as clients:
+        for number, story in enumerate(stories):
+            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            await places.acquire()
+            client = clients.create_task(Client(http, opened.urls, story, name, opened.picture).run())
+            client.add_done_callback(lambda _: places.release())
+        all_asked.set()
+
+
+async def answered(asking: Collection[asyncio.Task[None]], history: History) -> None:
+    """Wait until all have their answers, or none came for PATIENCE_S; questions without one are stuck."""
+    before, waiting = history.open + 1, set(asking)
+    while waiting and history.open < before:
+        before = history.open
+        _, waiting = await asyncio.wait(waiting, timeout=PATIENCE_S)
+    for task in set(asking) - waiting:
+        task.result()
 
 
 async def read_all(callers: Sequence[httpx.AsyncClient], urls: list[str], history: History) -> None:

@@ -6,18 +6,17 @@ import random
 import signal
 import time
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import psutil
 
-from benchmarks.chaos.history import MODEL, Attempt, End, Story
+from benchmarks.chaos.history import MODEL, Attempt, Story
 from benchmarks.chaos.operations import Operations
 from benchmarks.chaos.services import ChaosServices
-from benchmarks.frame.longest import LongestCalls
 from benchmarks.frame.services import Process
 
 T = TypeVar("T")
@@ -40,11 +39,10 @@ DECK = {
     "redis_paused": 1,
     "redis_full": 1,
     "redis_nearly_full": 1,
-    "record_broken": 2,
     "model_removed": 1,
     "burst": 1,
 }
-"""One round: every fifty-eight faults have each kind this many times, in random order."""
+"""One round: every fifty-six faults have each kind this many times, in random order."""
 DURATIONS = {
     "worker_paused": (1.2, 2.0),
     "courier_paused": (1.0, 6.0),
@@ -73,24 +71,18 @@ AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off", "worker_deaf", "rep
 """Faults that seek a worker that serves."""
 CHILD_FAULTS = ("decoder_killed", "copy_killed", "loading_killed", "leaving_killed", "fork_server_killed")
 """Faults that hit a process which one of ours has started."""
-OPERATIONS = ("record_broken", "model_removed", "burst")
+OPERATIONS = ("model_removed", "burst")
 """Faults that hit no process: see `benchmarks.chaos.operations`."""
 ROOM_BYTES = 2**16
 """What a nearly full store may still take."""
 TRIES, PAUSE_S = 50, 0.1
-"""How often a job whose record can be broken, or a child, is looked for, and the pause between two looks."""
-LOG_READ_S = 1.0
-"""How often the record server's slow log is read."""
-ANSWER_LOST = End("succeeded", "")
-"""How a list shows a job that had ended when its run's record was lost; read alone it is 410."""
+"""How often a child is looked for, and the pause between two looks."""
 REPORT = "chaos: "
 """How a line begins that a worker writes for the benchmark."""
 SUPERVISOR_S = 0.5
 """The record server is started again this long after it was killed, plus what the plan adds."""
 INTERRUPTED = ("worker_lost", "worker_draining", "store_unavailable", "engine_stalled", "claim_lost")
 """Outcomes of attempts that say nothing about the run: another attempt follows."""
-DEATHS = ("worker_lost", "engine_stalled")
-"""Outcomes that count as a worker's crash: after two of them the run waits to run alone."""
 DRAINING = ("worker_drained", "worker_hung")
 """Faults after which a worker gives back what it holds: one that hangs does so as it gives up."""
 SLACK_S = 0.1
@@ -111,9 +103,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """A fault that struck; times in Unix seconds. `pid` is None where no process of the service was hit.
-    `name` begins with the record that was overwritten, where one was.
-    """
+    """A fault that struck; times in Unix seconds. `pid` is None if no process of the service was hit."""
 
     kind: str
     name: str
@@ -126,22 +116,12 @@ class InjectedFault:
 class Recovery:
     """One interrupted attempt, or one outage of the record store, and the claim that ended it.
 
-    `after_restart`: the record store had restarted so recently that rescue held back. `losses`: how many
-    workers had crashed on the run by then.
+    `after_restart`: the record store had restarted so recently that rescue held back.
     """
 
     kind: str
     seconds: float
     after_restart: bool
-    losses: int = 0
-
-
-@dataclass(frozen=True)
-class Recoveries:
-    """`unexplained`: interrupted attempts by outcome, where no fault had struck their worker or the store."""
-
-    all: tuple[Recovery, ...]
-    unexplained: Mapping[str, int]
 
 
 def plan(seed: int, count: int, lease_s: float, deck: Mapping[str, int] = DECK) -> list[Fault]:
@@ -179,7 +159,6 @@ class FaultInjector:
         self.landed: list[InjectedFault] = []
         self.missed = 0
         self.children: set[psutil.Process] = set()
-        self.longest = LongestCalls()
         self._services, self._operations = services, operations
         self._records = services.records
         self._store_is_hit = asyncio.Lock()
@@ -247,52 +226,26 @@ class FaultInjector:
         self.missed += 1
 
     async def _operate(self, fault: Fault) -> None:
-        at, name = time.time(), MODEL
+        at = time.time()
         if fault.kind == "model_removed":
             await self._operations.remove_model(fault.for_s)
-        elif fault.kind == "burst":
-            await self._operations.burst()
         else:
-            name = await self._break_record(fault.victim)
-            if not name:
-                self.missed += 1
-                return
-        self.landed.append(InjectedFault(fault.kind, name, None, at, time.time()))
-
-    async def _break_record(self, victim: int) -> str:
-        """Of the first job that has not ended; "" where none came for some seconds."""
-        for _ in range(TRIES):
-            async with self._store_is_hit:
-                broken = await asyncio.to_thread(self._operations.break_record, victim)
-            if broken is not None:
-                return broken
-            await asyncio.sleep(PAUSE_S)
-        return ""
+            await self._operations.burst()
+        self.landed.append(InjectedFault(fault.kind, MODEL, None, at, time.time()))
 
     async def _strike_store(self, kind: str, for_s: float) -> None:
         if kind == "redis_killed":
-            await self._with_client(self.longest.collect)
             self._records.kill()
             await asyncio.sleep(SUPERVISOR_S + for_s)
             await self._services.restart_records()
         elif kind == "redis_paused":
-            await self._with_client(self.longest.collect)
             self._records.send(signal.SIGSTOP)
             await asyncio.sleep(for_s)
             self._records.send(signal.SIGCONT)
-            # A call that was under way seems to have lasted as long.
-            await self._with_client(self.longest.discard)
         else:
             before = await self._with_client(lambda client: _limit_memory(client, kind))
             await asyncio.sleep(for_s)
             await self._with_client(lambda client: client.config_set("maxmemory", before))
-
-    async def read_slow_log(self) -> None:
-        """Again and again, between the faults of the record server."""
-        while True:
-            async with self._store_is_hit:
-                await self._with_client(self.longest.collect)
-            await asyncio.sleep(LOG_READ_S)
 
     async def _with_client(self, act: Callable[[Any], T]) -> T:
         with self._records.client() as client:
@@ -307,25 +260,10 @@ def _limit_memory(client: Any, kind: str) -> str:
     return str(before)
 
 
-def explain(
-    stories: Sequence[Story], landed: Iterable[InjectedFault], jobs_by_run: Mapping[str, Iterable[str]]
-) -> None:
-    """Notes at each story which faults may have failed its job.
-
-    One whose job's record was lost before an answer named it owns a broken one that nobody else owns.
-    """
-    records = [fault.name.partition(" ")[0] for fault in landed if fault.kind == "record_broken"]
-    # A leader whose record was lost is itself none of those that still name it.
-    broken = {job for record in records for job in (record, *jobs_by_run.get(record, ()))}
-    unowned = broken.difference(*(story.ids for story in stories))
+def explain(stories: Iterable[Story], landed: Iterable[InjectedFault]) -> None:
+    """Note at each story whether a fault removed its model while it waited."""
     removals = [fault for fault in landed if fault.kind == "model_removed"]
     for story in stories:
-        if story.missing and not story.ids and unowned:
-            story.ids.add(unowned.pop())
-        story.broken = story.ids & broken
-        if story.broken and ANSWER_LOST in story.ends:
-            story.ends.remove(ANSWER_LOST)
-            story.missing = True
         if story.life is not None:
             created, ended = story.life
             story.removed = any(
@@ -335,7 +273,7 @@ def explain(
 
 def recoveries(
     stories: Iterable[Story], landed: Sequence[InjectedFault], pids: Mapping[str, int], lease_s: float
-) -> Recoveries:
+) -> list[Recovery]:
     """`pids` says which process a worker's id named."""
     runs = attempts_of_runs(stories)
     landed = sorted(landed, key=lambda x: x.at)
@@ -351,19 +289,12 @@ def recoveries(
         for one, at in following_claims
         if at < len(claims)
     ]
-    unexplained: Counter[str] = Counter()
-    for attempts, (attempt, following) in ((run, pair) for run in runs for pair in pairwise(run)):
-        if attempt.outcome not in INTERRUPTED:
-            continue
-        cause = _cause(attempt, following, by_pid[pids.get(attempt.worker, 0)], outages)
-        if cause is None:
-            unexplained[attempt.outcome or "unfinished"] += 1
-            continue
-        began = max(cause.until if cause in outages else cause.at, attempt.started_at)
-        lost = sum(x.outcome in DEATHS for x in attempts if x.started_at < following.started_at)
-        row = _recovery(cause.kind, began, following.started_at, outages, lease_s)
-        rows.append(replace(row, losses=lost))
-    return Recoveries(tuple(rows), unexplained)
+    for attempt, following in (pair for run in runs for pair in pairwise(run)):
+        own = by_pid[pids.get(attempt.worker, 0)]
+        if attempt.outcome in INTERRUPTED and (cause := _cause(attempt, following, own, outages)):
+            began = max(cause.until if cause in outages else cause.at, attempt.started_at)
+            rows.append(_recovery(cause.kind, began, following.started_at, outages, lease_s))
+    return rows
 
 
 def attempts_of_runs(stories: Iterable[Story]) -> list[tuple[Attempt, ...]]:

@@ -26,14 +26,8 @@ PICTURE_SIZE = (32, 24)
 PICTURE_WORD = "[32x24]"
 BURST_WORDS = 100
 """Words of a burst's question: long enough for its jobs to meet while it runs."""
-FAILURES = {
-    "model_removed": "model_removed",
-    "internal_error": "record_lost",
-    "attempts_exhausted": "record_lost",
-}
-"""Errors with which a job may end if a fault hit its model or its record, and how such ends are counted. The
-last one is that of a request that no worker can read.
-"""
+FAILURE = "model_removed"
+"""The error with which a job may end if a fault removed its model."""
 EXAMPLES = 10
 """Findings that are quoted."""
 
@@ -79,13 +73,14 @@ class Story:
     """One question from its first submission on.
 
     `ids` is every job that an answer named for this question's key, `ends` every end that an answer reported,
-    `flaws` what was wrong in a stream or an answer, in words. `life` is when its job was created and ended.
-    `broken` are its jobs whose record a fault overwrote, `removed` says whether one removed its model
-    meanwhile. `reports` are the ends that webhook endpoints were told, by their hosts.
+    `flaws` what was wrong in a stream or an answer, in words. `life` is when its job was created and ended,
+    `removed` says whether a fault removed its model meanwhile. `reports` are the ends that webhook endpoints
+    were told, by their hosts.
     """
 
     question: Question
     ids: set[str] = field(default_factory=set)
+    asked_at: float | None = None
     accepted_at: float | None = None
     ended_at: float | None = None
     ends: set[End] = field(default_factory=set)
@@ -95,15 +90,13 @@ class Story:
     resumed: int = 0
     attempts: tuple[Attempt, ...] = ()
     life: tuple[float, float] | None = None
-    broken: set[str] = field(default_factory=set)
     removed: bool = False
     reports: dict[str, set[str]] | None = None
 
     @property
     def failures(self) -> set[End]:
         """Its ends with an error that a fault explains."""
-        causes = {"model_removed": self.removed, "record_lost": bool(self.broken)}
-        return {end for end in self.ends if causes.get(FAILURES.get(end.code, ""))}
+        return {end for end in self.ends if self.removed and end.code == FAILURE}
 
     def accept(self, reply: httpx.Response) -> None:
         """An answer may name the job."""
@@ -135,7 +128,6 @@ class Verdict:
     torn           a stream with a gap, a repeat, another text, or a clean end before its end
     untold         an end of a burst that an endpoint was not told, or was told otherwise
     model_removed  failed because a fault had removed the model: expected
-    record_lost    failed or unknown because a fault had overwritten its record: expected
     """
 
     jobs: int
@@ -145,7 +137,6 @@ class Verdict:
     torn: int = 0
     untold: int = 0
     model_removed: int = 0
-    record_lost: int = 0
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -196,8 +187,7 @@ def judge(history: History) -> Verdict:
             if finding:
                 setattr(verdict, kind, getattr(verdict, kind) + 1)
                 verdict.findings.append(f"{kind}: question {story.question.number}: {finding}")
-        if failure := _expected(story):
-            setattr(verdict, failure, getattr(verdict, failure) + 1)
+        verdict.model_removed += bool(story.failures)
     answered = {job for story in history.stories for job in story.ids}
     # A story that was never answered may own one of them.
     unanswered = sum(not story.ids for story in history.stories)
@@ -208,14 +198,8 @@ def judge(history: History) -> Verdict:
     return verdict
 
 
-def _expected(story: Story) -> str:
-    """How a failure is counted that a fault explains."""
-    codes = {end.code for end in story.failures}
-    return "record_lost" if story.missing and story.broken else FAILURES[min(codes)] if codes else ""
-
-
 def _lost(story: Story) -> str:
-    if story.missing and not story.broken:
+    if story.missing:
         return f"{sorted(story.ids)} is not known any more"
     right = End("succeeded", story.question.answer)
     wrong = sorted(f"{end.status}: {end.text!r}" for end in story.ends - story.failures if end != right)
@@ -223,12 +207,10 @@ def _lost(story: Story) -> str:
 
 
 def _doubled(story: Story) -> str:
-    """A caller whose job's record was lost is asked to submit again, and then has a second job."""
-    if len(story.ids - story.broken) > 1:
+    if len(story.ids) > 1:
         return f"one key, jobs {sorted(story.ids)}"
-    ends = story.ends - story.failures if len(story.ids) > 1 else story.ends
-    if len(ends) > 1:
-        return f"{len(ends)} different ends"
+    if len(story.ends) > 1:
+        return f"{len(story.ends)} different ends"
     succeeded = Counter(attempt.outcome for attempt in story.attempts)["succeeded"]
     return f"{succeeded} attempts succeeded" if succeeded > 1 else ""
 

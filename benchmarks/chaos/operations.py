@@ -1,10 +1,9 @@
-"""Faults that hit no process: an operator removes a model, somebody overwrites a record, a caller submits a
-burst of equal jobs, whose ends sixteen endpoints are told.
+"""Faults that hit no process: an operator removes a model, a caller submits a burst of equal jobs, whose ends
+sixteen endpoints are told.
 """
 
 import asyncio
 import json
-import re
 import secrets
 import time
 from collections import defaultdict
@@ -24,21 +23,6 @@ POLLS_AT_ONCE, SUBMITS_AT_ONCE = 32, 64
 PAUSE_S = 0.2
 PATIENCE_S = 90.0
 """Deliveries are waited for until none arrived for so long: more than a courier's lease of a call."""
-BREAK = """
-local unended, victim = redis.call('ZRANGE', 'sl8:deadlines', 0, -1), tonumber(ARGV[1])
-local target = unended[victim % math.max(#unended, 1) + 1]
-if not target then return false end
-local fields = redis.call('HKEYS', 'sl8:' .. target)
-if #fields == 0 then return false end
-table.sort(fields)
-local field = fields[math.floor(victim / 2) % #fields + 1]
-redis.call('HSET', 'sl8:' .. target, field, '{')
-return target .. ' ' .. field
-"""
-"""Overwrites a field of a job that has not ended; returns which."""
-
-
-LEADER = re.compile(r'"leader":"(job_[0-9a-f]+)"')
 
 
 class Operations:
@@ -70,23 +54,6 @@ class Operations:
         await self._call(self._operator, "DELETE", f"/v1/admin/models/{MODEL}")
         await asyncio.sleep(for_s)
         await self._call(self._operator, "POST", "/v1/admin/models", dict(self._services.row))
-
-    def break_record(self, victim: int) -> str | None:
-        """The record and its field; None where all jobs have ended."""
-        with self._services.records.client(decode_responses=True) as client:
-            return client.eval(BREAK, 0, victim) or None
-
-    def jobs_by_run(self) -> dict[str, set[str]]:
-        """The jobs of each leader: those that have ended read their answer there, and equal questions go on
-        following one whose record is broken until somebody reads that.
-        """
-        jobs = defaultdict[str, set[str]](set)
-        with self._services.records.client(decode_responses=True) as client:
-            for name in client.scan_iter("sl8:job_*", count=1000, _type="hash"):
-                job = name.removeprefix("sl8:")
-                for leader in (job, *LEADER.findall(" ".join(client.hvals(name)))):
-                    jobs[leader].add(job)
-        return jobs
 
     async def burst(self) -> None:
         """Until all of it is accepted."""

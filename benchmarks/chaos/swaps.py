@@ -1,4 +1,4 @@
-"""What is lost when models that do not fit together are swapped while things die: five minutes.
+"""Is anything lost when models that do not fit together are swapped while things die? Five minutes.
 
 Three models are asked for by turns, on two nodes that have room for about one each. A fault strikes every
 second: agents are killed, drained and paused, their fork servers killed, and their workers, while they load,
@@ -9,7 +9,6 @@ only right one, and no process may be left.
 
 import textwrap
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import psutil
 from matplotlib.figure import Figure
 
-from benchmarks.chaos.__main__ import FLAWS, Outcome, draw_jobs, run
+from benchmarks.chaos.__main__ import FLAWS, Outcome, common, draw_jobs, run
 from benchmarks.chaos.faults import attempts_of_runs
 from benchmarks.chaos.history import MODEL
 from benchmarks.chaos.services import QUEUE, ROWS, STEP_S, ChaosServices
@@ -119,22 +118,16 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:
-    stories = outcome.history.stories
-    attempts = [attempt for run in attempts_of_runs(stories) for attempt in run]
+    attempts = [attempt for run in attempts_of_runs(outcome.history.stories) for attempt in run]
     return outcome.verdict.counts | {
         "swaps": sum(LEFT in line for line in outcome.lines),
         "failed_loads": sum(FAILED in line for line in outcome.lines),
         "evictions_by_broken": sum(f"{LEFT} for {BROKEN}" in line for line in outcome.lines),
         "copies_that_answered": len({attempt.worker for attempt in attempts}),
         "ended_in_s": percentiles(_waits(outcome), "p50", "p95", "p99"),
-        "outcomes": dict(Counter(attempt.outcome or "none" for attempt in attempts).most_common()),
-        "faults": dict(Counter(fault.kind for fault in outcome.landed).most_common()),
-        "faults_that_found_nobody": outcome.missed,
         "processes_left": outcome.children_left,
-        "retries": sum(story.retries for story in stories),
         "settings": QUEUE | ROOM,
-        "longest_ms": outcome.longest_ms,
-        "findings": outcome.verdict.findings,
+        **common(outcome),
     }
 
 

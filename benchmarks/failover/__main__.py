@@ -1,4 +1,4 @@
-"""What a caller meets when the primary is lost or handed over: sixteen minutes.
+"""Is anything that was accepted lost with its Redis server? Sixteen minutes.
 
 A primary with two replicas and three Sentinels. Every fifteen seconds the primary is killed, stopped, cut
 off, parted from the other servers, or handed over as planned, by turns, while callers submit, poll, follow,
@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import httpx
 from matplotlib.figure import Figure
 
-from benchmarks.chaos import services
-from benchmarks.chaos.clients import Client, read_all
+from benchmarks.chaos.__main__ import FLAWS
+from benchmarks.chaos.clients import PATIENCE_S, answered, ask_all, http_client, read_all
 from benchmarks.chaos.history import History, Story, Verdict, judge, questions
 from benchmarks.chaos.receiver import HOSTS
 from benchmarks.failover.group import AddressedGroup, Group, Kind
@@ -33,9 +32,6 @@ ADDRESS = "replica, address"
 VALUES = ("replica", "memory", ADDRESS)
 """The setting, and whether the primary is found at a virtual address."""
 PER_S, SEED = 10, 1
-PATIENCE_S = 60.0
-"""How long after the last question an answer, or a webhook's call, is waited for."""
-TIMEOUT = httpx.Timeout(30, connect=5)
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,6 @@ class Pace:
 
 
 WHOLE, QUICK = Pace(300.0, 15.0, 7.0), Pace(32.0, 10.0, 5.0)
-FLAWS = ("lost", "doubled", "stuck", "torn", "untold")
 
 
 @dataclass(frozen=True)
@@ -63,12 +58,9 @@ class Fault:
 
 @dataclass
 class Outcome:
-    """`began` has the moment in which each question was first asked, by its number."""
-
     value: str
     history: History
     started: float = field(default_factory=time.time)
-    began: dict[int, float] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     webhook_calls: int = 0
     webhook_repeats: int = 0
@@ -78,16 +70,16 @@ class Outcome:
         return judge(self.history)
 
     def accept_s(self) -> list[float]:
-        """Of callers: until their job was accepted."""
+        """Return how long callers waited until their job was accepted."""
         return self._waits("accepted_at")
 
     def answer_s(self) -> list[float]:
-        """Of callers: until they had the answer."""
+        """Return how long callers waited for the answer."""
         return self._waits("ended_at")
 
     def _waits(self, name: str) -> list[float]:
-        moments = ((story, getattr(story, name)) for story in self.history.stories)
-        return sorted(at - self.began[story.question.number] for story, at in moments if at is not None)
+        moments = ((story.asked_at, getattr(story, name)) for story in self.history.stories)
+        return sorted(at - asked_at for asked_at, at in moments if at is not None and asked_at)
 
     def figures(self) -> dict[str, Any]:
         stories, verdict = self.history.stories, self.verdict
@@ -139,17 +131,15 @@ def run(value: str, pace: Pace, say: command.Say) -> Outcome:
 async def _run(group: Group, value: str, pace: Pace, say: command.Say) -> Outcome:
     stories = [Story(question) for question in questions(SEED, round(pace.seconds * PER_S))]
     outcome = Outcome(value, History(stories))
-    headers = {"authorization": f"Bearer {services.ADMIN_KEY}"}
     # No connection is kept between calls: an API may have closed it.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT, headers=headers, trust_env=False) as http:
+    async with http_client(0) as http:
         hook = {"url": f"http://{HOSTS[0]}:{group.hook_port}/told"}
         (await http.post(f"{group.urls[0]}/v1/webhooks", json=hook)).raise_for_status()
-        striking = asyncio.create_task(_strike(group, outcome, pace, say))
-        asking = [asyncio.create_task(_ask(http, group, outcome, story)) for story in stories]
-        await striking
+        asking = asyncio.create_task(ask_all(http, group, stories, PER_S, asyncio.Event()))
+        await _strike(group, outcome, pace, say)
         say(f"the last fault has passed; {outcome.history.open} questions have no answer yet")
-        await _patiently(asking, outcome.history)
+        await answered([asking], outcome.history)
+        asking.cancel()
         say("the last calls of the webhook")
         await _until_told(group, outcome)
         await read_all([http], group.urls, outcome.history)
@@ -168,28 +158,8 @@ async def _strike(group: Group, outcome: Outcome, pace: Pace, say: command.Say) 
         await asyncio.sleep(max(0.2, len(outcome.faults) * pace.period_s - passed_s))
 
 
-async def _ask(http: httpx.AsyncClient, group: Group, outcome: Outcome, story: Story) -> None:
-    number = story.question.number
-    await asyncio.sleep(outcome.started + number / PER_S - time.time())
-    outcome.began[number] = time.time()
-    await Client(http, group.urls, story, "failover", group.picture).run()
-
-
-async def _patiently(asking: Sequence[asyncio.Task[None]], history: History) -> None:
-    """Until all have their answers, or none came for PATIENCE_S."""
-    before, waiting = history.open + 1, set(asking)
-    while waiting and history.open < before:
-        before = history.open
-        _, waiting = await asyncio.wait(waiting, timeout=PATIENCE_S)
-    for task in waiting:
-        task.cancel()
-    for result in await asyncio.gather(*asking, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
-
-
 async def _until_told(group: Group, outcome: Outcome) -> None:
-    """Until each job's end was told, or nothing came for PATIENCE_S; notes at each story what was."""
+    """Wait until each job's end was told, or nothing came for PATIENCE_S; note what was told."""
     size, since, stories = -1, time.monotonic(), outcome.history.stories
     while time.monotonic() < since + PATIENCE_S:
         told = defaultdict[str, set[str]](set)

@@ -1,4 +1,4 @@
-"""What a fleet is asked: ways of answering, many callers; and a process that fills the store.
+"""Ways of answering, many callers; and a process that fills the store.
 
 `python -m benchmarks.fleet.workload WAY SECONDS NUMBER` puts jobs through the record store as fast as it
 goes. It makes the calls of admission, workers, couriers and the broker, many jobs at once in pipelines
@@ -20,7 +20,6 @@ import uvloop
 from benchmarks.frame import jobs
 from shared import ids
 from shared.job import Delivery
-from shared.models import Model
 from shared.request import Message, Request, Text
 from shared.result import Piece
 from shared.settings import RetentionSettings, Settings, settings
@@ -31,10 +30,8 @@ from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect_async
 from shared.webhooks import Webhook, body_of
 
-ROWS = 2
-STEPS, STEP_S = 20, 0.1
-"""Mean steps of an answer, and how long each takes: a worker writes at most ten chunks a second of one."""
-MEAN_S = STEPS * STEP_S
+STEPS = 20
+"""Mean words of an answer: a worker writes at most ten chunks a second of one."""
 CALLERS = 20
 KEPT_S = 10
 SETTINGS = Settings(
@@ -57,35 +54,27 @@ class Way:
     terms: JobTerms = PLAIN
 
     @property
-    def model(self) -> Model:
-        options = {"step_s": STEP_S}
-        return Model(id=f"bench/{self.name}", engine="echo", rows=ROWS, options=options, max_new_tokens=512)
+    def model(self) -> str:
+        return f"bench/{self.name}"
+
+    @property
+    def lane(self) -> str:
+        return jobs.lane_of(self.model)
 
 
 WHOLE, STREAMED = Way("whole"), Way("streamed")
 HOOKED = Way("webhooks", JobTerms(webhook=Webhook("http://receiver.example/", host="receiver.example")))
-WAYS = (WHOLE, STREAMED)
-MILL_WAYS = (*WAYS, HOOKED)
-
-
-def models_file() -> str:
-    """Both, as a models file has them."""
-    return "".join(
-        f'[[models]]\nid = "{way.model.id}"\nengine = "echo"\nrows = {ROWS}\nmax_new_tokens = 512\n'
-        f"options = {{ step_s = {STEP_S} }}\n"
-        for way in WAYS
-    )
+MILL_WAYS = (WHOLE, STREAMED, HOOKED)
 
 
 def placings(way: Way, seed: int) -> Iterator[Placing]:
     """Questions without end, none like another: the words of each are its answer."""
     dice = random.Random(seed)  # noqa: S311
-    model = way.model
     for number in itertools.count():
         words = " ".join(f"w{number}" for _ in range(dice.randint(STEPS // 2, STEPS * 3 // 2)))
-        request = Request(model=model.id, messages=(Message(role="user", parts=(Text(text=words),)),))
+        request = Request(model=way.model, messages=(Message(role="user", parts=(Text(text=words),)),))
         body = request.model_dump_json(exclude_none=True)
-        yield jobs.placing(model.id, f"caller-{number % CALLERS}", request=body)
+        yield jobs.placing(way.model, f"caller-{number % CALLERS}", request=body)
 
 
 class StoreLoad:
@@ -101,7 +90,7 @@ class StoreLoad:
 
     async def submit_and_settle(self) -> None:
         """Submit one job and settle one, without end; the claim may get another task's job."""
-        lane = self._way.model.lane
+        lane = self._way.lane
         while True:
             await self._store.run(admission.submit(next(self._placings), SETTINGS, self._way.terms))
             await self._nudger.send([lane])
@@ -139,7 +128,7 @@ class StoreLoad:
 
     async def beat(self) -> None:
         """As workers do, so that the queue is served."""
-        lane = self._way.model.lane
+        lane = self._way.lane
         while True:
             beat = jobs.beat(self._worker, lane, rows=AT_ONCE, slots=AT_ONCE, settings=SETTINGS)
             await self._store.run(beat)

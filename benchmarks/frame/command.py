@@ -25,12 +25,12 @@ the results.
 """
 
 
-def main(name: str, doc: str, measure: Measure, **numbers: tuple[float, str]) -> NoReturn:
-    """Measure and report; exits with 1 where a target was missed.
+def main(name: str, doc: str, measure: Measure, **options: tuple[Any, str]) -> NoReturn:
+    """Measure and report; exit with 1 if a target was missed.
 
-    `numbers` are the options other than `--out`: default and help of each.
+    `options` are those other than `--out`: default and help of each.
     """
-    arguments = parser(name, doc, **numbers).parse_args()
+    arguments = parser(name, doc, **options).parse_args()
     results = _results(name)
     end_on_sigterm()
     about = report.origin()
@@ -40,19 +40,19 @@ def main(name: str, doc: str, measure: Measure, **numbers: tuple[float, str]) ->
     sys.exit(0 if findings.met else 1)
 
 
-def parser(name: str, doc: str, **numbers: tuple[float, str]) -> argparse.ArgumentParser:
-    """`--out` and a number each of `numbers`, of the type of its default."""
-    options = argparse.ArgumentParser(
+def parser(name: str, doc: str, **options: tuple[Any, str]) -> argparse.ArgumentParser:
+    """Return `--out` and each of `options`, of the type of its default."""
+    made = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=doc,
         epilog=EPILOG.format(name=_results(name)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--out", type=Path, default=report.FOLDER, help="folder of the results")
-    for option, (default, text) in numbers.items():
-        number = type(default)
-        options.add_argument(f"--{option}", type=number, default=default, help=f"{text} (default: {default})")
-    return options
+    made.add_argument("--out", type=Path, default=report.FOLDER, help="folder of the results")
+    for option, (default, text) in options.items():
+        shown = f" (default: {default})" if default else ""
+        made.add_argument(f"--{option}", type=type(default), default=default, help=text + shown)
+    return made
 
 
 def _results(name: str) -> str:

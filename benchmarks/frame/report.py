@@ -3,13 +3,14 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from cycler import cycler
 from matplotlib import pyplot
@@ -159,6 +160,16 @@ def shares(panel: Any, values: Sequence[float], label: str, **style: Any) -> Any
     """The share of the values that are no larger: a line from 0 to 1."""
     heights = [(at + 1) / len(values) for at in range(len(values))]
     return panel.plot(sorted(values), heights, label=label, **style)[0]
+
+
+def bars(panel: Any, names: Sequence[str], sides: Mapping[str, Sequence[float]]) -> None:
+    """Draw a horizontal bar of each side for each name, the first name on top."""
+    places = np.arange(len(names))
+    height = 0.8 / len(sides)
+    for number, (label, values) in enumerate(sides.items()):
+        panel.barh(places + number * height, values, height, label=label)
+    panel.set_yticks(places + (len(sides) - 1) * height / 2, names)
+    panel.invert_yaxis()
 
 
 def counts(panel: Any, moments: Sequence[float], began: float, label: str) -> None:

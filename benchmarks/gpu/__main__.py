@@ -1,9 +1,9 @@
-"""Whether the engine is right and fast on a GPU: at most ten minutes, also on a machine with torch alone.
+"""Is the engine right and fast on a GPU? At most eight minutes, also on a machine with torch alone.
 
-In order: the engines' tests on the device; each family beside `generate()`; tokens a second and first text
-of many callers, beside other servers; a step call by call and as a captured graph; whether the device waits
-for pictures. Time that a part leaves is the next one's. Findings are printed, and written after each part,
-beside those of parts that did not run; what the parts themselves print goes into gpu.log.
+In order: the engines' tests on the device; many callers, and the same at `transformers serve`; a step of the
+engine beside one of `generate()`. Each part is a process with a limit of time. What it has printed until then
+is written at once, because such a machine may be taken away; what libraries print goes into gpu.log.
+`--device cpu --quick 1` tries the command itself.
 """
 
 import argparse
@@ -14,85 +14,89 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import pytest
 import torch
 from matplotlib.figure import Figure
 
+from benchmarks.batching import servers
+from benchmarks.batching.decoding import measure as measure_steps
+from benchmarks.batching.driver import WrongAnswerError, drive, point
+from benchmarks.batching.questions import SUBJECTS
+from benchmarks.batching.servers import Part
 from benchmarks.frame import command, report
-from benchmarks.frame.services import ROOT
-from benchmarks.gpu import parts
+from benchmarks.frame.services import ROOT, NotStartedError
+from shared.cgroup import processors
 
-Row = dict[str, Any]
-NAME, MODELS, CALLERS = "gpu", "models", "callers"
+NAME, ENGINES = "gpu", ROOT / "tests" / "engines"
+LIMITS_S = {"tests": 270, "callers": 150, "steps": 60}
+"""The parts, and seconds of each."""
 GRACE_S = 10.0
 """For a part whose time is over to end what it started."""
-TESTS = ("engine_tests", "families")
-SYSTEMS = {
-    "continuous": "Sightline, engine continuous",
-    "vllm": "vLLM",
-    "serve": "transformers serve",
-    "generate": "generate()",
-    "engine": "Sightline, engine continuous",
-}
-NO_DEVICE = "torch finds no CUDA device here. `--device cpu --quick` tries the command itself."
-PARTS = {"engine_tests": 170, "families": 80, CALLERS: 110, "steps": 50} | dict.fromkeys(
-    (name for name in parts.PARTS if name.startswith("waiting")), 35
-)
-"""Seconds of each."""
+MOST_PROCESSES = 14
+"""Of tests; each has a context of its own on the device."""
+CROWDS, WARM_UP, SECONDS, ASKED = (1, 16, 64), 4, 8.0, 3
+"""Callers at once; questions before those that count; a crowd's time; questions of each caller."""
+SAMPLE_S = 0.1
+"""A sample of the driver covers a sixth of a second or more."""
+Row = dict[str, Any]
 
 
 def main() -> int:
     options = _options()
+    if options.part:
+        for row in globals()[options.part](options):
+            print(json.dumps(row), flush=True)
+        return 0
     if options.device != "cpu" and not torch.cuda.is_available():
-        print(NO_DEVICE, file=sys.stderr)
+        print("torch finds no CUDA device here. `--device cpu --quick 1` tries the command.", file=sys.stderr)
         return 2
     command.end_on_sigterm()
-    say, until, file = command.progress(), time.monotonic(), options.out / f"{NAME}.json"
+    say, file = command.progress(), options.out / f"{NAME}.json"
     options.out.mkdir(parents=True, exist_ok=True)
-    machine = about(options.device)
-    found = earlier(file, machine) | machine
-    # Models are made while tests run, which need none of them.
-    making, models_ready = start(MODELS, options), False
-    try:
-        for name in (name for name in PARTS if name in options.parts):
-            until += PARTS[name]
-            if name not in TESTS and not models_ready:
-                found[MODELS] = summary(list(rows(making, until)))
-                models_ready = True
-            found[name] = summary(list(with_progress(rows(start(name, options), until), name, say)))
-            say(f"{name}: {json.dumps(found[name]['groups'] or 'ended')}")
-            file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    finally:
-        end(making)
-        if making.stdout:
-            making.stdout.close()
-    if CALLERS in found and "steps" in found:
-        report.draw(file.with_suffix(".svg"), picture(found))
-    ran = [MODELS] * models_ready + options.parts
-    return 1 if any(failed(row) for name in ran for row in found[name]["rows"]) else 0
+    found = about(options.device)
+    for name, limit_s in LIMITS_S.items():
+        rows = list(part(name, limit_s, options))
+        found[name] = counted(rows) if name == "tests" else rows
+        say(f"{name}: {json.dumps(found[name])}")
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    report.draw(file.with_suffix(".svg"), picture(found))
+    return 1 if "failed" in json.dumps(found) else 0
 
 
-def earlier(file: Path, machine: Row) -> Row:
-    """What an earlier run on the same kind of machine found."""
-    found: Row = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    same = all(found.get(name) == machine.get(name) for name in ("device", "card", "torch", "cuda"))
-    return found if same else {}
-
-
-def start(name: str, options: argparse.Namespace) -> "subprocess.Popen[str]":
-    """One of `parts.PARTS`, in a process group of its own."""
-    argv = [sys.executable, "-m", "benchmarks.gpu.parts", name, "--device", options.device]
-    argv += ["--quick"] * options.quick + ["--vllm", str(options.vllm)] * bool(options.vllm)
+def part(name: str, limit_s: float, options: command.Options) -> Iterator[Row]:
+    """Yield what a part finds in its time; the last row says why it failed, if it did."""
+    argv = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--device", options.device]
     with (options.out / f"{NAME}.log").open("a") as log:
-        return subprocess.Popen(  # noqa: S603
-            argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        process = subprocess.Popen(  # noqa: S603
+            [*argv, "--quick", str(options.quick)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
         )
+    over_s = time.monotonic() + limit_s
+    timer = threading.Timer(limit_s, end, (process,))
+    timer.start()
+    try:
+        for line in process.stdout or ():
+            # A library may print, too.
+            with suppress(ValueError):
+                yield json.loads(line)
+        if code := process.wait():
+            yield {"failed": "its time is over" if time.monotonic() > over_s else f"exit code {code}"}
+    finally:
+        timer.cancel()
+        end(process)
+        process.communicate()
 
 
 def end(process: "subprocess.Popen[str]") -> None:
@@ -104,42 +108,10 @@ def end(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def rows(process: "subprocess.Popen[str]", until: float) -> Iterator[Row]:
-    """What a part finds until a moment of `time.monotonic`; the last row says why it failed, where it did."""
-    timer = threading.Timer(max(0.0, until - time.monotonic()), end, (process,))
-    timer.start()
-    try:
-        for line in process.stdout or ():
-            # A library may print, too.
-            with suppress(ValueError):
-                yield json.loads(line)
-        if code := process.wait():
-            yield {"failed": f"exit code {code}" if time.monotonic() < until else "its time is over"}
-    finally:
-        timer.cancel()
-        end(process)
-        process.communicate()
-
-
-def with_progress(found: Iterator[Row], name: str, say: command.Say) -> Iterator[Row]:
-    for row in found:
-        if "outcome" not in row or failed(row):
-            say(f"{name}: {json.dumps(row)}")
-        yield row
-
-
-def failed(row: Row) -> bool:
-    return "failed" in row or row.get("outcome") == "failed"
-
-
-def summary(found: list[Row]) -> Row:
-    """Of tests how many ended in which way, by group, and those that failed; else the rows."""
-    groups = defaultdict[str, Counter[str]](Counter)
-    for row in found:
-        if "outcome" in row:
-            groups[row["group"]][row["outcome"]] += 1
-    rows = [row for row in found if "outcome" not in row or failed(row)]
-    return {"date": report.now(), "groups": groups, "rows": rows}
+def counted(rows: list[Row]) -> Row:
+    """Return how many tests ended in which way, and the rows of those that failed."""
+    counts = Counter(row["outcome"] for row in rows if "outcome" in row)
+    return {**counts, "rows": [row for row in rows if row.get("outcome") not in ("passed", "skipped")]}
 
 
 def about(device: str) -> Row:
@@ -147,37 +119,125 @@ def about(device: str) -> Row:
     return report.origin() | {"device": device, "torch": torch.__version__, "cuda": torch.version.cuda} | card
 
 
+class Outcomes:
+    """A plugin of pytest: it reports each test's end at once."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" or not report.passed:
+            self._print(report)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self._print(report)
+
+    def _print(self, report: Any) -> None:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        # The results are committed, and no path of the machine with them.
+        why = str(crash.message if crash else report.longrepr or "").replace(f"{ROOT}/", "")[:500]
+        row = {"test": report.nodeid, "outcome": report.outcome, "why": why}
+        print(json.dumps(row), file=self._out, flush=True)
+
+
+def tests(options: command.Options) -> Iterator[Row]:
+    """Warnings of another torch are no failures here."""
+    os.environ |= {"TEST_DEVICE": options.device, "OMP_NUM_THREADS": "1"}
+    left_out = () if find_spec("av") else ("test_videos.py",)
+    files = [file for file in sorted(ENGINES.rglob("test_*.py")) if file.name not in left_out]
+    count = min(MOST_PROCESSES, processors())
+    arguments = ["-q", "-W", "ignore", "-p", "no:cacheprovider", "-n", str(count), "--dist", "worksteal"]
+    chosen = [ENGINES / "test_transcript.py"] if options.quick else files
+    outcomes = Outcomes()
+    with redirect_stdout(sys.stderr):
+        pytest.main([*arguments, "--continue-on-collection-errors", *map(str, chosen)], plugins=[outcomes])
+    yield from ()
+
+
+def callers(options: command.Options) -> Iterator[Row]:
+    crowds = CROWDS[:1] if options.quick else CROWDS
+    for system in ("continuous", "serve"):
+        part = Part(system, 1, options.device, *_model(options))
+        about = {"system": system, "model": part.model, "dtype": part.dtype}
+        try:
+            with servers.serving(part, Path(sys.executable)) as server:
+                _crowd(server, part, WARM_UP, range(WARM_UP))
+                for clients in crowds:
+                    numbers = range(1000 * clients, 1000 * clients + ASKED * max(clients, 2))
+                    yield about | {"versions": server.versions} | _crowd(server, part, clients, numbers)
+        except (NotStartedError, WrongAnswerError) as error:
+            yield about | {"failed": str(error)[-1500:]}
+
+
+def _crowd(server: servers.Serving, part: Part, clients: int, numbers: range) -> Row:
+    before, questions = server.usage.cpu_s(), server.wire.ask(numbers, part.subject.longest)
+    with device_load(part.device) as samples:
+        driven = drive(server.port, questions, clients=clients, seconds=SECONDS)
+    found = point(driven, cpu_s=server.usage.cpu_s() - before, rss_mb=server.usage.rss_mb())
+    server.usage.wait_for_rest()
+    return found | {"device_busy": round(mean(samples) / 100, 3) if samples else None}
+
+
+@contextmanager
+def device_load(device: str) -> Iterator[list[int]]:
+    """Sample in percent how much of the time the GPU computes anything, as its driver says; none on a CPU."""
+    samples, over = list[int](), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(SAMPLE_S):
+            samples.append(torch.cuda.utilization(0))
+
+    thread = threading.Thread(target=watch, name="device load")
+    if device != "cpu":
+        thread.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        if device != "cpu":
+            thread.join()
+
+
+def steps(options: command.Options) -> Iterator[Row]:
+    model, dtype = _model(options)
+    for rows in (2,) if options.quick else CROWDS:
+        yield {"network": model} | measure_steps(SUBJECTS[model], dtype, rows, 96, options.device)
+
+
+def _model(options: command.Options) -> tuple[str, str]:
+    return ("tiny", "float32") if options.quick else ("mid", "bfloat16")
+
+
 def picture(found: Row) -> Figure:
-    """Tokens a second by callers, and a step's time by rows: of what was found so far."""
+    """Draw tokens a second by callers, and a step's time by rows."""
     drawing, (crowds, steps) = report.figure(2)
-    lines = defaultdict[str, list[tuple[int, float]]](list)
-    for row in found.get(CALLERS, {}).get("rows", ()):
-        if row.get("tokens_per_s"):
-            lines[SYSTEMS[row["system"]]].append((row["clients"], row["tokens_per_s"]))
-    for system, points in lines.items():
-        crowds.loglog(*zip(*points, strict=True), marker="o", label=system)
-    times = [row for row in found.get("steps", {}).get("rows", ()) if "engine" in row]
+    for system in ("continuous", "serve"):
+        rows = [row for row in found["callers"] if row["system"] == system and "clients" in row]
+        points = [(row["clients"], row["tokens_per_s"]) for row in rows]
+        crowds.loglog(*zip(*points, strict=True), marker="o", label=system) if points else None
     for way in ("engine", "generate"):
-        points = [(row["rows"], row[way]["step_ms"]) for row in times if row.get("captured", True)]
-        if points:
-            steps.semilogx(*zip(*points, strict=True), marker="o", label=SYSTEMS[way])
+        points = [(row["rows"], row[way]["step_ms"]) for row in found["steps"] if way in row]
+        steps.semilogx(*zip(*points, strict=True), marker="o", label=way) if points else None
     steps.set_ylim(bottom=0)
     for panel, x, y in ((crowds, "callers at once", "tokens per second"), (steps, "rows", "ms of a step")):
-        if panel.lines:
-            panel.set_xticks([1, 16, 64])
-            report.label(panel, x, y)
+        panel.set_xticks(CROWDS)
+        report.label(panel, x, y)
     return drawing
 
 
 def _options() -> argparse.Namespace:
-    options = parts.arguments(command.parser(NAME, __doc__))
-    options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="run only these")
-    options.set_defaults(out=None, vllm=Path(sys.executable) if find_spec("vllm") else None)
+    quick = (0, "1 = a little of each part, with the tiny model")
+    options = command.parser(NAME, __doc__, device=("cuda", "torch's name of the device"), quick=quick)
+    options.add_argument("--part", choices=LIMITS_S, help=argparse.SUPPRESS)
     values = options.parse_args()
-    tried = values.quick or values.device == "cpu"
-    values.out = values.out or (ROOT / "data" / "benchmarks" if tried else report.FOLDER)
+    if values.out == report.FOLDER and values.quick:
+        values.out = ROOT / "data" / "benchmarks"
     return values
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    # A worker's threads wait for nudges.
+    os._exit(code)

@@ -111,7 +111,7 @@ PARTS = (
     Part(
         "eta",
         "Jobs start when estimated",
-        ("benchmarks.eta", "--jobs", "2000", "--live", "0", "--cold", "0"),
+        ("benchmarks.eta",),
         ("--jobs", "1000"),
         lambda figures: ETA.format(**figures),
     ),

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from docs.generate import (
-    measured_batching,
-    measured_catalogue,
-    measured_fleet,
-    measured_gpu,
-)
+from docs.generate import measured_batching, measured_catalogue, measured_gpu
 from docs.generate.tables import rows_of
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -23,28 +18,15 @@ What was measured, when, on which machine? [How each figure is taken](../benchma
 measured long before the rest is left out; estimates, fairness, webhooks and Redis servers that fail are
 [proven](proof.md) instead.
 """
-IN_TABLES = ("batching", "fleet")
-"""Sections with so many targets that only the missed ones are shown; the JSON has all."""
-
 SECTIONS = {
     "batching": "Many callers, compared with other servers",
     "gpu": "On a GPU",
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
     "swaps": "What is lost when models are swapped meanwhile",
-    "streams": "Many streams through OpenAI's client",
     "start": "What starting a tiny model takes",
     "catalogue": "What callers of many models wait for (simulated, and a node)",
-    "map": "Whether a map loses a row",
-    "fleet": "Where one Redis ends (simulated engine)",
-}
-
-
-TABLES = {
-    "batching": measured_batching.tables,
-    "gpu": measured_gpu.tables,
-    "fleet": measured_fleet.tables,
-    "catalogue": measured_catalogue.tables,
+    "fleet": "How many jobs one Redis does (no engine)",
 }
 
 
@@ -61,7 +43,7 @@ def _section(results: Path, name: str, found: dict[str, Any]) -> str:
         text += TABLES[name](found)
     if "ratios" in found:
         text += _ratios(found["ratios"])
-    text += limits_of(found.get("limits", ()), missed_only=name in IN_TABLES)
+    text += limits_of(found.get("limits", ()))
     drawn = f"{name}.svg"
     return text + (f"\n![{name}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")
 
@@ -69,11 +51,8 @@ def _section(results: Path, name: str, found: dict[str, Any]) -> str:
 def _crashes(found: dict[str, Any]) -> str:
     """How much was tried, and what is not counted as lost."""
     jobs, faults = found["jobs"], sum(found["faults"].values())
-    removed, broken = found["model_removed"], found["record_lost"]
-    return (
-        f"\n{jobs:,} jobs, {faults:,} faults. Not counted as lost: {removed:,} jobs whose model a fault "
-        f"removed, {broken:,} whose record it overwrote.\n"
-    )
+    lost = f"Not counted as lost: {found['model_removed']:,} jobs whose model a fault removed."
+    return f"\n{jobs:,} jobs, {faults:,} faults. {lost}\n"
 
 
 def _origin(found: dict[str, Any]) -> str:
@@ -84,17 +63,15 @@ def _origin(found: dict[str, Any]) -> str:
     return f"{day}, {machine['cores']} cores, {cpu}, load {load:g}."
 
 
-def limits_of(limits: Sequence[dict[str, Any]], *, missed_only: bool = False) -> str:
-    """A table of the figures that have targets; what was to be 0 and is stands together in one line."""
-    none = [] if missed_only else [row["name"] for row in limits if row["value"] == row["limit"] == 0]
-    shown = [row for row in limits if row["name"] not in none and not (missed_only and row["met"])]
-    text = f"\nNone: {', '.join(none).replace('_', ' ')}.\n" if none else ""
-    if missed_only:
-        text += f"\nOf {len(limits)} targets {len(limits) - len(shown)} were met.\n"
+def limits_of(limits: Sequence[dict[str, Any]]) -> str:
+    """Return a table of the figures that have targets; one line names all that had to be 0 and is."""
+    none = [row["name"] for row in limits if row["value"] == row["limit"] == 0]
     lines = [
         (row["name"], f"{_number(row['value'])} {row['unit']}".strip(), _target(row), _verdict(row["met"]))
-        for row in shown
+        for row in limits
+        if row["name"] not in none
     ]
+    text = f"\nNone: {', '.join(none).replace('_', ' ')}.\n" if none else ""
     return text + (rows_of(("figure", "value", "target", ""), lines) if lines else "")
 
 
@@ -125,3 +102,28 @@ def _number(value: float) -> str:
 
 def _verdict(met: bool) -> str:
     return "" if met else "**missed**"
+
+
+def _mills(found: dict[str, Any]) -> str:
+    head = ("answers", "jobs/s", "Redis's core", "a whole core would do", "processor time a job")
+    return rows_of(
+        head,
+        [
+            (
+                row["way"],
+                f"{row['jobs_per_s']:,.0f}",
+                f"{row['redis']:.1%}",
+                f"{row['full_per_s']:,.0f} jobs/s",
+                f"{row['redis_us_per_job']:,.0f} µs",
+            )
+            for row in found["mills"]
+        ],
+    )
+
+
+TABLES = {
+    "batching": measured_batching.tables,
+    "gpu": measured_gpu.tables,
+    "fleet": _mills,
+    "catalogue": measured_catalogue.tables,
+}

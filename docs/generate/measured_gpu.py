@@ -1,51 +1,38 @@
-"""The section of `benchmarks.gpu`: tests on the device, callers beside another server, and a step's time."""
+"""The section of `benchmarks.gpu`: tests on the device, many callers, and a step's time."""
 
-from collections import Counter
 from typing import Any
 
 from docs.generate.tables import rows_of
 
-TESTS = ("engine_tests", "families")
+TEXT = """
+{card}, torch {torch}. Model `mid` in bfloat16 (random weights).
+
+Tests of the engines on the device: {passed:,} passed, {skipped} skipped, {failed} failed: {names}.
+"""
 
 
 def tables(found: dict[str, Any]) -> str:
-    """Without the rows of earlier runs, which have a date of their own."""
-    about = f"\n{found['card']}, torch {found['torch']}. Model `mid` in bfloat16 (random weights).\n"
-    callers, steps = (
-        [row for row in found[part]["rows"] if "date" not in row] for part in ("callers", "steps")
-    )
-    return about + _tests(found) + _callers(callers) + _steps(steps)
-
-
-def _tests(found: dict[str, Any]) -> str:
-    counts, failed = Counter[str](), list[str]()
-    for name in TESTS:
-        for group in found[name]["groups"].values():
-            counts.update(group)
-        failed += [f"`{row['test'].rpartition('/')[2]}`" for row in found[name]["rows"] if "test" in row]
-    return (
-        f"\nTests of the engines on the device: {counts['passed']:,} passed, {counts['skipped']} skipped, "
-        f"{counts['failed']} failed: {', '.join(failed)}.\n"
-    )
+    tests = found["tests"]
+    counts = {name: tests.get(name, 0) for name in ("passed", "skipped", "failed")}
+    names = ", ".join(f"`{row['test'].rpartition('/')[2]}`" for row in tests["rows"]) or "none"
+    about = TEXT.format(card=found["card"], torch=found["torch"], names=names, **counts)
+    return about + _callers(found["callers"]) + _steps(found["steps"])
 
 
 def _callers(rows: list[dict[str, Any]]) -> str:
-    head = ("server", "callers", "answers", "tokens/s", "first text p50, p99", "GPU busy")
-    return rows_of(
-        head,
-        [
-            (
-                f"`{row['system']}`",
-                str(row["clients"]),
-                str(row["answered"]),
-                f"{row['tokens_per_s']:,.0f}",
-                f"{_ms(row, 'ttft_p50_ms')}, {_ms(row, 'ttft_p99_ms')}",
-                f"{row['device_busy']:.0%}" if row.get("device_busy") else "",
-            )
-            for row in rows
-            if row.get("tokens_per_s")
-        ],
-    )
+    lines = [
+        (
+            f"`{row['system']}`",
+            str(row["clients"]),
+            str(row["answered"]),
+            f"{row['tokens_per_s']:,.0f}",
+            f"{_ms(row, 'ttft_p50_ms')}, {_ms(row, 'ttft_p99_ms')}",
+            f"{row['device_busy']:.0%}",
+        )
+        for row in rows
+        if "clients" in row
+    ]
+    return rows_of(("server", "callers", "answers", "tokens/s", "first text p50, p99", "GPU busy"), lines)
 
 
 def _ms(row: dict[str, Any], name: str) -> str:
@@ -53,26 +40,9 @@ def _ms(row: dict[str, Any], name: str) -> str:
 
 
 def _steps(rows: list[dict[str, Any]]) -> str:
-    """Of the engine in the whole loop, and of a language model of four billion parameters alone."""
-    engine = [row for row in rows if "engine" in row]
-    plain = {row["rows"]: row["engine"]["step_ms"] for row in engine if not row.get("captured", True)}
     lines = [
-        (
-            row["network"],
-            row["rows"],
-            row["generate"]["step_ms"],
-            plain.get(row["rows"]),
-            row["engine"]["step_ms"],
-        )
-        for row in engine
-        if row.get("captured", True)
+        (str(row["rows"]), f"{row['generate']['step_ms']:.1f}", f"{row['engine']['step_ms']:.1f}")
+        for row in rows
+        if "engine" in row
     ]
-    alone = [row for row in rows if "graph_ms" in row and row["network"] == "4B"]
-    lines += [("4B", row["rows"], None, row["eager_ms"], row["graph_ms"]) for row in alone]
-    return rows_of(
-        ("ms of a step", "rows", "`generate()`", "call by call", "captured"),
-        [
-            (f"`{name}`", str(count), *("" if one is None else f"{one:.1f}" for one in times))
-            for name, count, *times in lines
-        ],
-    )
+    return rows_of(("rows", "a step of `generate()`, ms", "of the engine, ms"), lines)

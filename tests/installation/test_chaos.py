@@ -42,8 +42,7 @@ def test_no_process_s_death_loses_doubles_or_strands_a_job_or_tears_a_stream() -
     outcome = run(JOBS, PER_S, SEED, print)
     verdict = outcome.verdict
     jobs = JOBS + round(JOBS * BURST_SHARE)
-    assert replace(verdict, model_removed=0, record_lost=0) == Verdict(jobs=jobs)
-    assert {"submit", "claim", "settle"} <= outcome.longest_ms.keys()
+    assert replace(verdict, model_removed=0) == Verdict(jobs=jobs)
     assert {fault.kind for fault in outcome.landed} == set(DECK)
 
 

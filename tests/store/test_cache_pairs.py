@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from benchmarks.cache import lookups
-from benchmarks.cache.pairs import CHANGES, SAME, pairs
+from benchmarks.cache.__main__ import answered_from_cache
+from benchmarks.cache.pairs import FIELDS, SAME, pairs
 from shared.settings import RedisSettings
 from shared.store.script import AsyncStore, connect_async
 
@@ -18,6 +18,6 @@ async def opened(redis_settings: RedisSettings) -> AsyncIterator[AsyncStore]:
 
 
 async def test_the_cache_answers_the_same_question_and_no_other(opened: AsyncStore) -> None:
-    some = list(pairs(4 * len(CHANGES), seed=2))
-    hits = await lookups.answered_from_cache(opened, some)
+    some = list(pairs(4 * len(FIELDS), seed=2))
+    hits = await answered_from_cache(opened, some)
     assert [pair.field for pair, hit in zip(some, hits, strict=True) if hit != (pair.field == SAME)] == []

@@ -7,20 +7,15 @@ import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.batching import driver
+from benchmarks.batching.__main__ import bounds
 from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, body_lines, drive
-from benchmarks.batching.measurement import EACH, FIRST, NUMBERS
-from benchmarks.batching.plan import FULL, OtherMachineError, Part, Results
-from benchmarks.batching.questions import SUBJECTS, Wire
-
-MACHINE = {"cpu": "a", "cores": 2, "load": [0.1]}
-PART = Part("serve", "mid", "float32", 1)
-WIRE = Wire("m", counts_on_request=True)
+from benchmarks.batching.questions import question
+from benchmarks.frame.load import post
 
 
 class Server:
@@ -31,7 +26,6 @@ class Server:
         self.headers: dict[str, str] = {}
         self.status = 200
         self.asked: list[str] = []
-        self.options: list[Any] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,7 +50,6 @@ class Server:
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
         words = body["messages"][-1]["content"]
         self.asked.append(words)
-        self.options.append(body.get("stream_options"))
         if words.startswith("wait"):
             self.released.wait()
         handler.send_response(self.status)
@@ -89,19 +82,19 @@ def server() -> Iterator[Server]:
 
 
 def said(*texts: str) -> list[bytes]:
-    return [WIRE.post([{"role": "user", "content": text}], 8) for text in texts]
+    chats = [{"messages": [{"role": "user", "content": text}]} for text in texts]
+    return [post("/v1/chat/completions", json.dumps(chat).encode()) for chat in chats]
 
 
-def test_every_question_is_asked_once_and_its_answer_is_read_to_the_end(server: Server) -> None:
+def test_each_answer_is_read_to_its_end(server: Server) -> None:
     seen = drive(server.port, said("one two", "three", "four five six"), clients=2, seconds=60)
     assert sorted(server.asked) == ["four five six", "one two", "three"]
     assert sorted(one.text for one in seen.answers) == ["four five six ", "one two ", "three "]
     assert sorted(one.tokens for one in seen.answers) == [1, 2, 3]
     assert all(one.ended for one in seen.answers)
-    assert server.options == [{"include_usage": True}] * 3
 
 
-def test_when_the_time_is_over_the_next_whole_answer_ends_the_measurement(server: Server) -> None:
+def test_time_ends_with_the_next_whole_answer(server: Server) -> None:
     seen = drive(server.port, said("wait here", "one two", "three"), clients=2, seconds=0)
     assert sorted((one.text, one.ended is None) for one in seen.answers) == [("", True), ("one two ", False)]
 
@@ -110,7 +103,6 @@ def test_an_answer_from_the_cache_is_no_measurement(server: Server) -> None:
     server.headers = {"x-cache": "HIT"}
     with pytest.raises(WrongAnswerError, match="cache"):
         drive(server.port, said("one"), clients=1, seconds=60)
-    assert drive(server.port, said("one"), clients=1, seconds=60, cached=1).answers[0].cached
 
 
 def test_a_refusal_is_no_measurement(server: Server) -> None:
@@ -139,7 +131,7 @@ def answer_to(wait_s: float | None, words: int = 0, tokens: int | None = None) -
     return Answer(0.0, arrivals, "word " * words, tokens or 0, None if tokens is None else 9.0)
 
 
-def test_who_still_waited_at_the_end_counts_as_having_waited_at_least_that_long() -> None:
+def test_a_caller_still_waiting_counts_with_its_wait() -> None:
     waits = driver.first_text(
         [answer_to(1.0, 1, 8), answer_to(2.0, 1, 8), answer_to(None), answer_to(None), answer_to(None)], 10.0
     )
@@ -159,64 +151,14 @@ def test_a_point_divides_by_the_wall_and_by_the_processor_time() -> None:
     assert math.isnan(answer_to(None).wait_s)
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
-def test_no_question_of_a_part_is_asked_twice_and_every_server_gets_the_same(name: str) -> None:
-    subject = SUBJECTS[name]
-    numbers = [*range(FIRST), *range(NUMBERS["pictures"], NUMBERS["pictures"] + 2 * FULL.at_once)]
-    for clients in FULL.clients:
-        first = NUMBERS["points"] * clients
-        numbers += range(first, first + subject.requests(clients))
-    numbers += range(NUMBERS["chat"], NUMBERS["chat"] + FULL.turns * FULL.chats)
-    for name in ("pages", "repeats"):
-        numbers += range(NUMBERS[name], NUMBERS[name] + 2 * EACH * FULL.at_once)
-    numbers += range(NUMBERS["overhead"], NUMBERS["overhead"] + 10_000)
-    assert len(set(numbers)) == len(numbers)
-    assert len({subject.ask(number) for number in range(20)}) == 20
-    assert subject.ask(7) == subject.ask(7)
+def test_no_question_is_asked_twice() -> None:
+    assert len({question(number) for number in range(20)}) == 20
+    assert question(7) == question(7)
 
 
-def measured(tokens_per_s: float, **more: Any) -> dict[str, Any]:
-    point = {"clients": 16, "tokens_per_s": tokens_per_s, "tokens_per_cpu_s": 1.0}
-    waits = {"ttft_p50_ms": 15_000.0, "ttft_p50_ms_at_least": True, "ttft_p99_ms": 15_000.0}
-    gaps = {"gap_p50_ms": 2.0, "gap_p99_ms": None, "rss_mb": 1000}
-    row = {"date": "2026-01-02T03:04:05", "answers": ["a", "b"], "chat_ttft_ms": [1.0]}
-    pictures = {"different": {"wall_s": 2.0}, "same": {"wall_s": 1.0}}
-    return row | {"pictures": pictures, "points": {"16": point | waits | gaps}} | more
-
-
-def test_what_was_measured_anew_takes_the_old_figures_place_and_no_other(tmp_path: Path) -> None:
-    results = Results(tmp_path, MACHINE)
-    other = Part("continuous", "mid", "float32", 1)
-    results.add(PART, measured(30.0))
-    results.add(other, measured(100.0))
-    results.save(date="one")
-    again = Results(tmp_path, MACHINE)
-    again.add(PART, measured(31.0, points={"4": {"clients": 4}}, date="2026-02-02"))
-    again.save(date="two")
-    found = json.loads((tmp_path / "batching.json").read_text())
-    months = {
-        row["system"]: {name: point["date"][:7] for name, point in row["points"].items()}
-        for row in found["parts"]
-    }
-    assert months == {"serve": {"4": "2026-02", "16": "2026-01"}, "continuous": {"16": "2026-01"}}
-    assert found["date"] == "two"
-
-
-def test_figures_of_another_machine_are_not_mixed_in(tmp_path: Path) -> None:
-    results = Results(tmp_path, MACHINE)
-    results.add(PART, measured(30.0))
-    results.save()
-    with pytest.raises(OtherMachineError):
-        Results(tmp_path, MACHINE | {"cpu": "b"})
-
-
-def test_a_service_that_costs_more_than_a_hundredth_of_vllm_is_said_to_miss_its_target(
-    tmp_path: Path,
-) -> None:
-    results = Results(tmp_path, MACHINE)
-    waits = {"ttft_p50_ms": [100.0, 120.0, 110.0], "ttft_p99_ms": [200.0, 200.0, 200.0]}
+def test_a_service_that_costs_a_hundredth_of_vllm_misses_its_target() -> None:
+    waits = {"ttft_p50_ms": [100.0, 120.0, 110.0]}
     own = {"tokens_per_s": [100.0, 200.0, 100.0]} | waits
-    ours = {"tokens_per_s": [98.0, 198.0, 98.0]} | waits | {"ttft_p50_ms": [129.0, 149.0, 150.0]}
-    case = {"model": "mid", "dtype": "float32", "device": "cpu", "asked": "questions", "clients": 16}
-    results.add_overhead(case | {"vllm": own, "vllm_engine": ours})
-    assert [(bound.value, bound.met) for bound in results.bounds()] == [(0.98, False), (29.0, True)]
+    ours = {"tokens_per_s": [98.0, 198.0, 98.0], "ttft_p50_ms": [129.0, 149.0, 150.0]}
+    figures = {"parts": [], "decoding": [], "overheads": [{"clients": 16, "vllm": own, "vllm_engine": ours}]}
+    assert [(bound.value, bound.met) for bound in bounds(figures)] == [(0, True), (0.98, False), (29.0, True)]

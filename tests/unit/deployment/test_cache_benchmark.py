@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from benchmarks.cache.pairs import CHANGES, SAME, differing, pairs
+from benchmarks.cache.pairs import FIELDS, SAME, differing, pairs
 from shared.cache_key import request_hash
 from shared.request import Frozen, Function, Message, Parameters, Request, ToolCall, Tools
 
 UNSEEN: dict[type[Frozen], set[str]] = {Request: {"named", "unshown"}, Message: {"param"}, ToolCall: {"id"}}
-"""What no model sees: where things stood in the body, functions kept back, and the ids of calls."""
+"""What no model sees: where things were in the body, functions kept back, and the ids of calls."""
 
 
 def fields(model: type[Frozen]) -> set[str]:
@@ -18,7 +18,7 @@ def fields(model: type[Frozen]) -> set[str]:
 
 def below(prefix: str) -> set[str]:
     """The fields that are changed of what stands there."""
-    return {name.removeprefix(prefix).split(".")[0].split()[0] for name in CHANGES if name.startswith(prefix)}
+    return {name.removeprefix(prefix).split(".")[0].split()[0] for name in FIELDS if name.startswith(prefix)}
 
 
 def test_every_field_of_a_request_is_changed_in_some_pair() -> None:
@@ -30,7 +30,7 @@ def test_every_field_of_a_request_is_changed_in_some_pair() -> None:
     assert below("tools.functions.") == fields(Function)
 
 
-@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("what", FIELDS)
 def test_a_pair_that_differs_is_two_questions_that_a_record_can_hold(what: str) -> None:
     dice = random.Random(what)  # noqa: S311
     for _ in range(20):

@@ -28,7 +28,7 @@ def counts(story: Story, listed: set[str] | None = None) -> dict[str, int]:
 
 
 RIGHT, FAILED = End("succeeded", "one two three"), End("failed", "")
-REMOVED, LOST_RUN = End("failed", "model_removed: gone"), End("failed", "internal_error: gone")
+REMOVED = End("failed", "model_removed: gone")
 TWICE = tuple(Attempt(number, "w", 1.0, 2.0, "succeeded") for number in (1, 2))
 HEARD = {"one": {"succeeded"}}
 
@@ -44,15 +44,9 @@ HEARD = {"one": {"succeeded"}}
         ({"ends": {RIGHT, FAILED}}, {"lost": 1, "doubled": 1}),
         ({"ends": set()}, {"stuck": 1}),
         ({"attempts": TWICE}, {"doubled": 1}),
-        # A fault explains failures of its own kind only.
         ({"ends": {REMOVED}, "removed": True}, {"model_removed": 1}),
-        ({"ends": {LOST_RUN}, "broken": {"job_1"}}, {"record_lost": 1}),
-        ({"ends": set(), "missing": True, "broken": {"job_1"}}, {"record_lost": 1}),
-        ({"ends": {LOST_RUN}, "removed": True}, {"lost": 1}),
-        ({"ends": {REMOVED}, "broken": {"job_1"}}, {"lost": 1}),
-        ({"ends": {RIGHT, LOST_RUN}, "broken": {"job_1"}}, {"doubled": 1, "record_lost": 1}),
-        # The one before it had lost its record.
-        ({"ends": {RIGHT, LOST_RUN}, "ids": {"job_0", "job_1"}, "broken": {"job_0"}}, {"record_lost": 1}),
+        ({"ends": {FAILED}, "removed": True}, {"lost": 1}),
+        ({"ends": {REMOVED}}, {"lost": 1}),
         ({"reports": HEARD | {"other": {"succeeded"}}}, {}),
         ({"reports": HEARD | {"other": set()}}, {"untold": 1}),
         ({"reports": HEARD | {"other": {"failed"}}}, {"untold": 1}),
@@ -79,34 +73,11 @@ def test_jobs_that_the_list_has_are_told_apart(
     assert counts(story, listed) == expected
 
 
-def test_a_fault_explains_failures_of_its_own_jobs_and_of_those_that_waited_at_its_time() -> None:
-    hit, waited, later, early = right(), right(), right(), right()
-    waited.ids, waited.life = {"job_2"}, (4.0, 6.5)
-    later.ids, later.life = {"job_3"}, (8.0, 9.0)
-    early.ids, early.life = {"job_4"}, (3.0, 4.0)
-    broken = InjectedFault("record_broken", "run_1 r", None, 1.0, 1.0)
-    removed = InjectedFault("model_removed", "m", None, 5.0, 6.0)
-    explain([hit, waited, later, early], [broken, removed], {"run_1": {"job_1"}})
-    assert [story.broken for story in (hit, waited, later, early)] == [{"job_1"}, set(), set(), set()]
-    assert [story.removed for story in (hit, waited, later, early)] == [False, True, False, False]
-
-
-def test_a_job_whose_record_a_fault_overwrote_is_explained_also_unnamed_or_as_a_leader() -> None:
-    broken = InjectedFault("record_broken", "job_7 r", None, 1.0, 1.0)
-    first, second = Story(QUESTION, missing=True), Story(QUESTION, missing=True)
-    explain([first, second], [broken], {})
-    assert (counts(first, set()), counts(second, set())) == ({"record_lost": 1}, {"lost": 1})
-    leader, follower = (Story(QUESTION, ids={id}, missing=True) for id in ("job_7", "job_8"))
-    explain([leader, follower], [broken], {"job_7": {"job_8"}})
-    assert counts(leader, set()) == counts(follower, set()) == {"record_lost": 1}
-
-
-def test_an_answer_lost_after_its_end_is_no_second_end() -> None:
-    story = right()
-    story.ends.add(End("succeeded", ""))
-    assert counts(story) == {"lost": 1, "doubled": 1}
-    explain([story], [InjectedFault("record_broken", "run_1 r", None, 1.0, 1.0)], {"run_1": {"job_1"}})
-    assert counts(story) == {"record_lost": 1}
+def test_a_removal_explains_failures_of_its_time() -> None:
+    waited, later, early = right(), right(), right()
+    waited.life, later.life, early.life = (4.0, 6.5), (8.0, 9.0), (3.0, 4.0)
+    explain([waited, later, early], [InjectedFault("model_removed", "m", None, 5.0, 6.0)])
+    assert [story.removed for story in (waited, later, early)] == [True, False, False]
 
 
 def text(number: int, start: int, piece: str) -> SentEvent:
@@ -197,32 +168,32 @@ RESTARTED = InjectedFault("redis_killed", "redis", None, 8.0, 9.0)
 @pytest.mark.parametrize(
     ("landed", "recovery"),
     [
-        ((KILLED,), Recovery("worker_killed", 3.5, after_restart=False, losses=1)),
-        ((PAUSED, KILLED), Recovery("worker_killed", 1.5, after_restart=False, losses=1)),
+        ((KILLED,), Recovery("worker_killed", 3.5, after_restart=False)),
+        ((PAUSED, KILLED), Recovery("worker_killed", 1.5, after_restart=False)),
         ((PAUSED, KILLED), Recovery("redis_paused", 1.5, after_restart=False)),
-        ((RESTARTED, KILLED), Recovery("worker_killed", 3.5, after_restart=True, losses=1)),
+        ((RESTARTED, KILLED), Recovery("worker_killed", 3.5, after_restart=True)),
     ],
 )
 def test_recovery_is_the_time_from_the_fault_to_the_next_claim_while_the_store_is_there(
     landed: tuple[InjectedFault, ...], recovery: Recovery
 ) -> None:
     story = replace(right(), attempts=(LOST, AGAIN))
-    assert recovery in recoveries([story], landed, {"w": 7, "v": 8}, LEASE_S).all
+    assert recovery in recoveries([story], landed, {"w": 7, "v": 8}, LEASE_S)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "fault", "unexplained"),
+    ("outcome", "fault", "explained"),
     [
-        ("worker_lost", replace(KILLED, pid=8), {"worker_lost": 1}),
-        ("worker_draining", KILLED, {"worker_draining": 1}),
-        ("worker_draining", replace(KILLED, kind="worker_hung"), {}),
+        ("worker_lost", replace(KILLED, pid=8), False),
+        ("worker_draining", KILLED, False),
+        ("worker_draining", replace(KILLED, kind="worker_hung"), True),
     ],
 )
-def test_an_attempt_given_up_without_a_fault_of_its_worker_is_counted(
-    outcome: str, fault: InjectedFault, unexplained: dict[str, int]
+def test_recovery_is_only_from_a_fault_of_its_worker(
+    outcome: str, fault: InjectedFault, explained: bool
 ) -> None:
     story = replace(right(), attempts=(replace(LOST, outcome=outcome), AGAIN))
-    assert recoveries([story], [fault], {"w": 7, "v": 8}, LEASE_S).unexplained == unexplained
+    assert bool(recoveries([story], [fault], {"w": 7, "v": 8}, LEASE_S)) == explained
 
 
 def test_a_seed_makes_the_same_plan_again_and_every_kind_is_in_it() -> None:

@@ -1,1 +1,0 @@
-"""`sightline map` beside a plain loop, and through kills of all that takes part in it."""
