@@ -213,7 +213,7 @@ def picture(found: Row) -> Figure:
     """Draw tokens a second by callers, and a step's time by rows."""
     drawing, (crowds, steps) = report.figure(2)
     for system in ("continuous", "serve"):
-        rows = [row for row in found["callers"] if row["system"] == system and "clients" in row]
+        rows = [row for row in found["callers"] if row.get("system") == system and "clients" in row]
         points = [(row["clients"], row["tokens_per_s"]) for row in rows]
         crowds.loglog(*zip(*points, strict=True), marker="o", label=system) if points else None
     for way in ("engine", "generate"):
