@@ -11,23 +11,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.fleet.workload import SETTINGS, WHOLE, placings
-from benchmarks.frame import command, jobs, report
+from benchmarks.frame import command, report
 from benchmarks.frame.command import Say
-from benchmarks.frame.services import ROOT, ClientProcess, opened, record_server
+from benchmarks.frame.services import ROOT, ClientProcess, opened
 from benchmarks.frame.statistics import Ratio, ratio, stretches
-from benchmarks.frame.usage import CoreUsage
+from benchmarks.frame.usage import thread_s
 from benchmarks.overhead import capacity, latency, throughput
 from benchmarks.overhead.services import WIDE, OverheadServices
-from benchmarks.store.probe import REQUEST, Probe, Samples, served, thread_s
-from shared.result import Piece
-from shared.store import admission, claims
-from shared.store.admission import Placing
-from shared.store.script import Store, connect
+from benchmarks.store.probe import REQUEST, Probe, Samples, served
 from sightline.serving.heap import heap
 
 FILE = report.FOLDER / "quick.json"
@@ -43,8 +38,6 @@ FUNCTIONS = {
     "settle": "store_settle",
     "read, ended": "store_read",
 }
-WORKER = "worker_01"
-ANSWER = jobs.answer("A red square.", tokens=4)
 
 
 def main() -> int:
@@ -71,8 +64,6 @@ def measure(say: Say) -> list[Ratio]:
         ratios = [claim(services), *way_in(services, say), echo(services, say)]
     ratios.append(engine_step())
     say("the engine's steps")
-    ratios.append(store_job())
-    say("the store's jobs")
     with served() as client:
         ratios += store_functions(client)
     say("the store's functions")
@@ -112,19 +103,6 @@ def engine_step() -> Ratio:
     return ratio("engine_step", "torch_forward", bare, ours)
 
 
-def store_job() -> Ratio:
-    """Processor time of the record server's main thread for one job; for one plain SET."""
-    with record_server() as records:
-        store, ours, bare = connect(records.settings), list[float](), list[float]()
-        drawn = placings(WHOLE, 1)
-        for _ in range(STORE_ROUNDS + 1):
-            # Not counted: a worker's heartbeat is not for one job.
-            store.run(jobs.beat(WORKER, WHOLE.lane, rows=16, slots=18, settings=SETTINGS))
-            ours.append(_redis_us(store, STORE_JOBS, lambda: _put_through(store, next(drawn))))
-            bare.append(_redis_us(store, STORE_SETS, lambda: store.client.set("plain", next(drawn).request)))
-    return ratio("store_job", "plain_set", bare[1:], ours[1:])
-
-
 def store_functions(client: Any) -> list[Ratio]:
     """Time of the record server's main thread for one call, many in an exchange; for a hundred plain SETs."""
     probe, samples, sets = Probe(client), Samples(), []
@@ -143,24 +121,6 @@ def _hundred_sets_us(client: Any) -> float:
     began = thread_s(client)
     exchange.execute()
     return (thread_s(client) - began) / STORE_SETS * 100e6
-
-
-def _put_through(store: Store, placing: Placing) -> None:
-    """Take a job from its submit to its end. Raises RuntimeError if it was not claimed."""
-    store.run(admission.submit(placing, SETTINGS))
-    claim = store.run(jobs.claim(WORKER, placing.lane, SETTINGS))
-    if claim is None:
-        raise RuntimeError("no job was claimed")
-    store.run(claims.append(claim, Piece(0, "A red", (1, 2))))
-    store.run(jobs.settle(claim, ANSWER, SETTINGS))
-
-
-def _redis_us(store: Store, count: int, step: Callable[[], Any]) -> float:
-    usage = CoreUsage(store.client)
-    for _ in range(count):
-        step()
-    used = usage.since()
-    return used.redis * used.seconds / count * 1e6
 
 
 def table(ratios: Sequence[Ratio], committed: Mapping[str, Any], machine: Mapping[str, Any]) -> str:

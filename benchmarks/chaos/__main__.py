@@ -168,7 +168,7 @@ def _picture(outcome: Outcome) -> Figure:
     for after_restart, limit in LIMITS_S.items():
         if seconds := _seconds(outcome, after_restart=after_restart):
             label = "after a restart of Redis" if after_restart else "no restart of Redis lately"
-            line = report.shares(right, seconds, label, drawstyle="steps-post")
+            line = report.shares(right, seconds, label)
             right.axvline(limit, color=line.get_color(), linestyle="--", linewidth=1)
     report.label(right, "s from the fault to the next claim (dashed: limit of p99)", loc="lower right")
     return figure

@@ -66,7 +66,7 @@ SIGNALS = {
     "node_drained": signal.SIGTERM,
 }
 """What the two user signals do to a worker: see `benchmarks.chaos.worker`."""
-LINE_FAULTS = {"worker_cut_off": "cut", "replies_lost": "lose"}
+LINE_FAULTS = {"worker_cut_off": "deafen", "replies_lost": "lose"}
 AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off", "worker_deaf", "replies_lost")
 """Faults that seek a worker that serves."""
 CHILD_FAULTS = ("decoder_killed", "copy_killed", "loading_killed", "leaving_killed", "fork_server_killed")

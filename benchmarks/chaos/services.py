@@ -1,4 +1,4 @@
-"""Start: a record server, two APIs, three workers behind proxies, two couriers, a receiver of webhooks."""
+"""Start: a record server, two APIs, three workers behind a network, two couriers, a receiver of webhooks."""
 
 import asyncio
 import contextlib
@@ -95,10 +95,10 @@ class ChaosServices(Installation):
         return WORKERS
 
     def start_records(self) -> None:
-        """With a proxy before each worker."""
+        """Start the record server, and a network before each worker."""
         self.add(self.records)
-        ports = map(str, (self.records.port, *self._proxy_ports))
-        self.python("proxy", "benchmarks.chaos.proxy", *ports, commands=True)
+        pairs = (f"{port}:{self.records.port}" for port in self._proxy_ports)
+        self.python("network", "benchmarks.chaos.network", *pairs, commands=True)
 
     def python(self, name: str, module: str, *arguments: str, commands: bool = False) -> Process:
         """A process of the benchmarks' own."""
@@ -117,8 +117,8 @@ class ChaosServices(Installation):
         return found
 
     def strike(self, worker: str, fault: str) -> None:
-        """Its connections to the record server are cut, or lose a reply: see `benchmarks.chaos.proxy`."""
-        self["proxy"].write(f"{fault} {int(worker.removeprefix('worker-')) - 1}")
+        """Its connections to the record server are cut, or lose a reply: see `benchmarks.chaos.network`."""
+        self["network"].write(f"{fault} {int(worker.removeprefix('worker-')) - 1}")
 
     async def restart_records(self) -> None:
         """Until the record server answers, with everything that its file holds."""

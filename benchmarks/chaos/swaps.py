@@ -151,7 +151,7 @@ def _waits(outcome: Outcome) -> list[float]:
 def _picture(outcome: Outcome) -> Figure:
     figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
     draw_jobs(left, outcome)
-    report.shares(right, _waits(outcome), "jobs", drawstyle="steps-post")
+    report.shares(right, _waits(outcome), "jobs")
     report.label(right, "s from a job's acceptance to its end", "share", loc="lower right")
     return figure
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from redis import Redis
 from redis.exceptions import RedisError
 
+from benchmarks.chaos.network import FABRIC
 from benchmarks.chaos.services import WORKERS, ChaosServices
-from benchmarks.failover.network import FABRIC
 from benchmarks.frame.services import free_port
 from shared.cgroup import memory_bytes
 from sightline.serving.server import configuration, find_binary
@@ -53,7 +53,7 @@ class Group(ChaosServices):
     def start_servers(self, addresses: Sequence[str] = ()) -> None:
         """The network, with further addresses, and the record servers."""
         pairs = [f"{front}:{port}" for front, port in zip(self._fronts, self._ports, strict=True)]
-        self.python("network", "benchmarks.failover.network", *pairs, *addresses, commands=True)
+        self.python("network", "benchmarks.chaos.network", *pairs, *addresses, commands=True)
         for number in range(SERVERS):
             self.run(f"redis-{number}", str(find_binary().path), self._server(number))
         self.until(lambda: self.online(0) == SERVERS - 1, "replicas follow")

@@ -6,6 +6,7 @@ whole, are streamed, or are told to a webhook. A rate is that of a whole core of
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from benchmarks.fleet.workload import MILL_WAYS, Way
 from benchmarks.frame import command, report
 from benchmarks.frame.services import ClientProcess, record_server
 from benchmarks.frame.statistics import Bound
-from benchmarks.frame.usage import CoreUsage
+from benchmarks.frame.usage import thread_s
 
 PER_S = {"whole": 2500.0, "webhooks": 1200.0}
 """Jobs a second that one record store is to do."""
@@ -59,17 +60,18 @@ def saturation(way: Way, seconds: float) -> Saturation:
             stack.enter_context(mill)
         for mill in mills:
             mill.receive()
-        usage = CoreUsage(records.client())
+        client, began = records.client(), time.monotonic()
+        before_s = thread_s(client)
         rows = [json.loads(mill.receive()) for mill in mills]
-        used = usage.since()
+        core = (thread_s(client) - before_s) / (time.monotonic() - began)
     per_s = sum(row["jobs"] / row["seconds"] for row in rows)
     return Saturation(
         way=way.name,
         mills=count,
         jobs_per_s=round(per_s, 1),
-        redis=round(used.redis, 4),
-        full_per_s=round(per_s / used.redis, 1),
-        redis_us_per_job=round(used.redis / per_s * 1e6, 1),
+        redis=round(core, 4),
+        full_per_s=round(per_s / core, 1),
+        redis_us_per_job=round(core / per_s * 1e6, 1),
     )
 
 

@@ -157,9 +157,8 @@ def figure(
 
 
 def shares(panel: Any, values: Sequence[float], label: str, **style: Any) -> Any:
-    """The share of the values that are no larger: a line from 0 to 1."""
-    heights = [(at + 1) / len(values) for at in range(len(values))]
-    return panel.plot(sorted(values), heights, label=label, **style)[0]
+    """Draw the share of the values that are no larger: a line from 0 to 1."""
+    return panel.ecdf(values, label=label, **style)
 
 
 def bars(panel: Any, names: Sequence[str], sides: Mapping[str, Sequence[float]]) -> None:
@@ -173,17 +172,18 @@ def bars(panel: Any, names: Sequence[str], sides: Mapping[str, Sequence[float]])
 
 
 def counts(panel: Any, moments: Sequence[float], began: float, label: str) -> None:
-    """How many of these moments had passed, by the seconds since `began`."""
+    """Draw how many of these moments had passed, by the seconds since `began`."""
     panel.plot([at - began for at in sorted(moments)], range(1, len(moments) + 1), label=label)
 
 
 def label(panel: Any, x: str = "", y: str = "", *, log: bool = False, **legend: Any) -> None:
-    """Names the axes and the lines; `log` is the horizontal axis's scale."""
+    """Name the axes and the lines; `log` is the horizontal axis's scale."""
     panel.set_xlabel(x)
     panel.set_ylabel(y)
     if log:
         panel.set_xscale("log")
-    panel.legend(**legend)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(**legend)
 
 
 def _cpu_model() -> str:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -48,28 +50,17 @@ def ratio(
     return Ratio(name, baseline, round(value, 4), round(min(rounds), 4), round(max(rounds), 4), at_least, met)
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Of values in order; the last one where the share is 1."""
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
-
-
 def percentiles(values: Sequence[float], *names: str, digits: int = 3) -> dict[str, float]:
-    """By name: `p50`, `p90` and so on."""
-    ordered = sorted(values)
-    return {name: round(percentile(ordered, int(name[1:]) / 100), digits) for name in names}
+    """Return them by name: `p50`, `p90` and so on."""
+    return {name: round(float(np.percentile(values, int(name[1:]))), digits) for name in names}
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Summary of one latency figure."""
-    ordered = sorted(values)
-    return {
-        "samples": len(ordered),
-        **percentiles(ordered, "p50", "p99"),
-        "min": round(ordered[0], 3),
-        "max": round(ordered[-1], 3),
-    }
+    """Summarize one latency figure."""
+    extremes = {"min": round(min(values), 3), "max": round(max(values), 3)}
+    return {"samples": len(values), **percentiles(values, "p50", "p99"), **extremes}
 
 
 def stretches(values: Sequence[float], count: int = 5) -> list[float]:
-    """Medians of so many stretches of a run, so that drift shows."""
-    return [median(values[i * len(values) // count : (i + 1) * len(values) // count]) for i in range(count)]
+    """Return medians of so many stretches of a run, so that drift shows."""
+    return [float(np.median(some)) for some in np.array_split(values, count)]

@@ -1,9 +1,8 @@
-"""Measure: processor time and memory of processes, of the record server's main thread and of this machine."""
+"""Measure: processor time and memory of processes, and of the record server's main thread."""
 
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -42,28 +41,7 @@ class Usage:
                     yield getattr(process, figure)()
 
 
-@dataclass(frozen=True)
-class CoreShares:
-    """In cores. `redis` is the record server's main thread, which runs every command."""
-
-    redis: float
-    machine: float
-    seconds: float
-
-
-class CoreUsage:
-    """Counts from when it is made; `redis` is a client of the record server."""
-
-    def __init__(self, redis: Any) -> None:
-        self._redis = redis
-        self._began = self._now()
-
-    def since(self) -> CoreShares:
-        at, redis, machine = (after - before for after, before in zip(self._now(), self._began, strict=True))
-        return CoreShares(redis / at, machine / at, at)
-
-    def _now(self) -> tuple[float, float, float]:
-        cpu = self._redis.info("cpu")
-        redis = float(cpu["used_cpu_user_main_thread"]) + float(cpu["used_cpu_sys_main_thread"])
-        times = psutil.cpu_times()
-        return time.monotonic(), redis, sum(times) - times.idle - getattr(times, "iowait", 0.0)
+def thread_s(redis: Any) -> float:
+    """Return processor time of the record server's main thread, which runs every command."""
+    cpu = redis.info("cpu")
+    return float(cpu["used_cpu_user_main_thread"] + cpu["used_cpu_sys_main_thread"])

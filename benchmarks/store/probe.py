@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path.cwd()))
 
 from benchmarks.frame import jobs as frame
 from benchmarks.frame.services import record_server
+from benchmarks.frame.usage import thread_s
 from shared.result import Piece
 from shared.store import admission, claims, jobs
 from shared.store.admission import Placing
@@ -90,11 +91,6 @@ class Probe:
         self.timed(samples, "hit with a job", self.submits(again))
         hits = [admission.cached(placing, frame.SETTINGS, texts=False) for placing in again]
         self.timed(samples, "hit without a job", hits)
-
-
-def thread_s(client: Any) -> float:
-    usage = client.info("cpu")
-    return float(usage["used_cpu_user_main_thread"] + usage["used_cpu_sys_main_thread"])
 
 
 def inner_commands(client: Any) -> int:
