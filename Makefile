@@ -113,8 +113,10 @@ PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 test: $(DEV_STAMP)
 	@$(PYTEST) -m 'not node and not tools and not thorough and not deployment' $(ARGS)
 
+ADMISSION := $(foreach name,cache idempotency intake join submit unstored,tests/store/test_$(name).py)
 test-quick: $(DEV_STAMP)
-	@TEST_REDIS_SERVER=fakeredis $(PYTEST) tests/unit/api tests/unit/shared tests/unit/worker tests/routes $(ARGS)
+	@TEST_REDIS_SERVER=fakeredis $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not deployment' \
+	  tests/unit tests/routes $(ADMISSION) $(ARGS)
 
 test-thorough: $(DEV_STAMP)
 	@$(PYTEST) -m 'thorough and not node' $(ARGS)

@@ -69,7 +69,30 @@ THOROUGH = (
     "tests/training/",
 )
 """What takes minutes and finds what the rest lets through once in a while."""
-MARKED = {"deployment": DEPLOYMENT, "thorough": THOROUGH}
+SLOW = (
+    "tests/routes/test_batch_",
+    "tests/routes/test_batches",
+    "tests/routes/test_behaviour",
+    "tests/routes/test_documents",
+    "tests/routes/test_full_store",
+    "tests/routes/test_nginx",
+    "tests/routes/test_openapi",
+    "tests/routes/test_page_jobs",
+    "tests/routes/test_real_store",
+    "tests/routes/test_sightline_jobs",
+    "tests/routes/test_tenants",
+    "tests/unit/shared/test_blobs",
+    "tests/unit/shared/test_traces",
+    "tests/unit/sightline/test_doctor",
+    "tests/unit/sightline/test_entry",
+    "tests/unit/sightline/test_fork_server",
+    "tests/unit/sightline/test_model_download",
+    "tests/unit/sightline/test_node",
+    "tests/unit/sightline/test_processes",
+    "tests/unit/sightline/test_terminal",
+)
+"""What `make test-quick` leaves to `make test`: it takes seconds, or what it needs of Redis fakeredis lacks."""
+MARKED = {"deployment": DEPLOYMENT, "thorough": THOROUGH, "slow": SLOW}
 FORMS = {"llava", "qwen2.5-vl", "gemma3", "mllama", "qwen3.5"}
 """A family for each way in which text sees pictures: the others are tried where all tests run."""
 
@@ -100,7 +123,7 @@ gc.disable()
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """What the marks leave out is not imported: that would take as long as some minutes of tests."""
-    if config.args != config.getini("testpaths"):
+    if config.args != config.getini("testpaths") and "not slow" not in config.option.markexpr:
         return None
     left_out = [paths for mark, paths in MARKED.items() if f"not {mark}" in config.option.markexpr]
     path = str(collection_path.relative_to(config.rootpath))
