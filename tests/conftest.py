@@ -91,7 +91,7 @@ SLOW = (
     "tests/unit/sightline/test_processes",
     "tests/unit/sightline/test_terminal",
 )
-"""What `make test-quick` leaves to `make test`: it takes seconds, or what it needs of Redis fakeredis lacks."""
+"""What `make test-quick` leaves out: it takes seconds, or it needs what fakeredis lacks."""
 MARKED = {"deployment": DEPLOYMENT, "thorough": THOROUGH, "slow": SLOW}
 FORMS = {"llava", "qwen2.5-vl", "gemma3", "mllama", "qwen3.5"}
 """A family for each way in which text sees pictures: the others are tried where all tests run."""

@@ -64,24 +64,23 @@ class Outcome:
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
-    outcome = run(arguments.jobs, RATE, arguments.seed, say)
-    figures = _figures(outcome) | {"seed": arguments.seed}
+    outcome = run(arguments.jobs, RATE, say)
+    figures = _figures(outcome)
     return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
 
 
 def run(
     jobs: int,
     rate: float,
-    seed: int,
     say: command.Say,
     make: Callable[[Path], ChaosServices] = ChaosServices,
     deck: Mapping[str, int] = DECK,
 ) -> Outcome:
     """Ask `jobs` questions, `rate` a second, while faults strike."""
     with opened_services(make) as opened:
-        say(f"everything serves: {jobs} jobs at {rate:g} a second, seed {seed}")
-        asked = questions(seed, jobs, opened.names)
-        outcome = command.run(_run(opened, asked, rate, plan(seed, jobs, LEASE_S, deck), say))
+        say(f"everything serves: {jobs} jobs at {rate:g} a second")
+        asked = questions(SEED, jobs, opened.names)
+        outcome = command.run(_run(opened, asked, rate, plan(SEED, jobs, LEASE_S, deck), say))
     return replace(outcome, children_left=services.still_alive(outcome.children))
 
 
@@ -189,6 +188,5 @@ def draw_jobs(panel: Any, outcome: Outcome) -> None:
 
 
 if __name__ == "__main__":
-    seed = (SEED, "of the questions and the faults")
     faults = textwrap.fill(f"The faults: {', '.join(DECK)}.", 110)
-    command.main("chaos", f"{__doc__}\n{faults}\n", measure, jobs=(JOBS, "questions asked"), seed=seed)
+    command.main("chaos", f"{__doc__}\n{faults}\n", measure, jobs=(JOBS, "questions asked"))

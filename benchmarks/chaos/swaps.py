@@ -26,7 +26,7 @@ from shared.errors import Unavailable
 from shared.store.script import connect
 from shared.store.workers import fleet
 
-JOBS, RATE, SEED = 3000, 15, 1
+JOBS, RATE = 3000, 15
 NAMES = (MODEL, "chaos/second", "chaos/third")
 BROKEN = "chaos/broken"
 NODES, ROOM_MB, NEED_MB = 2, 60, 40
@@ -112,8 +112,8 @@ class SwapServices(ChaosServices):
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
-    outcome = run(arguments.jobs, RATE, arguments.seed, say, SwapServices, DECK)
-    figures = _figures(outcome) | {"seed": arguments.seed}
+    outcome = run(arguments.jobs, RATE, say, SwapServices, DECK)
+    figures = _figures(outcome)
     return report.Findings(figures, _picture(outcome), bounds(figures), summary=str(figures))
 
 
@@ -157,6 +157,5 @@ def _picture(outcome: Outcome) -> Figure:
 
 
 if __name__ == "__main__":
-    seed = (SEED, "of the questions and the faults")
     faults = textwrap.fill(f"The faults: {', '.join(DECK)}.", 110)
-    command.main("chaos.swaps", f"{__doc__}\n{faults}\n", measure, jobs=(JOBS, "questions asked"), seed=seed)
+    command.main("chaos.swaps", f"{__doc__}\n{faults}\n", measure, jobs=(JOBS, "questions asked"))

@@ -14,7 +14,7 @@ from benchmarks.frame import services
 from sightline.serving.server import configuration
 from tests.support.ports import free_port
 
-JOBS, PER_S, SEED = 288, 12, 1
+JOBS, PER_S = 288, 12
 """Long enough for every kind of fault once: one strikes each second."""
 
 
@@ -39,7 +39,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("steady")
 @pytest.mark.timeout(400)
 def test_no_process_s_death_loses_doubles_or_strands_a_job_or_tears_a_stream() -> None:
-    outcome = run(JOBS, PER_S, SEED, print)
+    outcome = run(JOBS, PER_S, print)
     verdict = outcome.verdict
     jobs = JOBS + round(JOBS * BURST_SHARE)
     assert replace(verdict, model_removed=0) == Verdict(jobs=jobs)
@@ -50,7 +50,7 @@ def test_no_process_s_death_loses_doubles_or_strands_a_job_or_tears_a_stream() -
 @pytest.mark.timeout(400)
 def test_no_death_of_a_node_or_of_a_worker_that_loads_or_leaves_loses_a_job() -> None:
     deck = dict.fromkeys(swaps.DECK, 1)
-    outcome = run(JOBS, PER_S, SEED, print, swaps.SwapServices, deck)
+    outcome = run(JOBS, PER_S, print, swaps.SwapServices, deck)
     assert replace(outcome.verdict, jobs=JOBS, model_removed=0) == Verdict(jobs=JOBS)
     assert any(swaps.LEFT in line for line in outcome.lines)
     assert outcome.children_left == 0

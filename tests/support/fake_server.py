@@ -26,7 +26,8 @@ class FakeServer:
         self._server: Any = TcpFakeServer(("127.0.0.1", 0), server_type="valkey", server_version=(8, 1))
         self._server.daemon_threads = True
         # Each reply of a pipeline is a packet: with Nagle's algorithm the next one waits 40 ms.
-        self._server.RequestHandlerClass.disable_nagle_algorithm = True
+        handler: Any = self._server.RequestHandlerClass
+        handler.disable_nagle_algorithm = True
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self._flusher = Redis(port=self.port)
