@@ -115,8 +115,8 @@ test: $(DEV_STAMP)
 
 ADMISSION := $(foreach name,cache idempotency intake join submit unstored,tests/store/test_$(name).py)
 test-quick: $(DEV_STAMP)
-	@TEST_REDIS_SERVER=fakeredis $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not deployment' \
-	  tests/unit tests/routes $(ADMISSION) $(ARGS)
+	@TEST_REDIS_SERVER=fakeredis $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' \
+	  $(addprefix tests/unit/,api shared sightline worker) tests/routes $(ADMISSION) $(ARGS)
 
 test-thorough: $(DEV_STAMP)
 	@$(PYTEST) -m 'thorough and not node' $(ARGS)
