@@ -114,7 +114,7 @@ def _blind(line: Line) -> Line:
 
 BAD: tuple[tuple[str, Callable[[Line], Line | None]], ...] = (
     ("invalid_json_line", lambda _: None),
-    ("url_mismatch", lambda line: line | {"url": "/v1/completions"}),
+    ("url_mismatch", lambda line: line | {"url": "/v1/responses"}),
     ("duplicate_custom_id", _twice),
     ("model_not_found", lambda line: _with_body(line, model="nobody/none")),
     ("invalid_request", lambda line: _with_body(line, temperature=1000)),

@@ -204,7 +204,6 @@ CHANGES: dict[str, Change] = {
     "revision": lambda _, one: replace(one, revision="main2"),
     "model": _in_request(_drawn("model", lambda dice: dice.choice(MODELS))),
     "continue_final": _flag("continue_final"),
-    "raw": _flag("raw"),
     "messages.role": _in_message(_role),
     "messages.parts.text": _in_part(("text",), _one_character),
     "messages.parts.digest": _in_part(MEDIA, _one_digit),

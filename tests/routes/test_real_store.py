@@ -102,7 +102,6 @@ async def test_what_cannot_fit_the_model_is_refused_before_it_is_stored(
     [
         (CHATS, CHAT, "max_tokens"),
         (CHATS, CHAT, "max_completion_tokens"),
-        ("/v1/completions", {"model": CHAT["model"], "prompt": "x"}, "max_tokens"),
         ("/v1/responses", RESPONSE, "max_output_tokens"),
         (HF, INPUTS, "max_new_tokens"),
         ("/v1/jobs", JOB, "max_tokens"),
