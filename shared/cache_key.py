@@ -27,7 +27,6 @@ def canonical(request: Request, revision: str) -> str:
         ],
         "model": request.model,
         "parameters": _parameters(request.parameters),
-        "raw": request.raw,
         "revision": revision,
         **({} if request.tools is None else {"tools": request.tools.model_dump(exclude_none=True)}),
         "version": HASH_VERSION,

@@ -57,7 +57,6 @@ CODES: dict[str, Code] = {
     "url_mismatch": Code(400, False, "Name the batch's `endpoint` as the `url` of each of its lines."),
     "empty_file": Code(400, False, "Upload a file with a request in each line."),
     "too_many_tasks": Code(400, False, "Split the batch: one takes up to 50,000 lines."),
-    "no_chat_template": Code(400, False, "This model has no usable chat template: use POST /models/{id}."),
     "invalid_api_key": Code(
         401, False, "Send a valid key as `Authorization: Bearer sl_…`; ask the operator for one."
     ),

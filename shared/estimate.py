@@ -69,7 +69,7 @@ class Lane:
     when the model was unloaded last.
 
     `failed` is why the last load failed, where none succeeded since. `samples` is whether the
-    model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
+    model's own generation config draws at random; it is None until a worker told it.
     `tools` is the form in which the model calls functions, "" where it takes none; `sampling_rate` (Hz) is
     that of the sounds it takes, 0 where it takes none; `max_side` (pixels) is what pictures are shrunk to,
     None where they are not; `videos` is whether it takes them; `token_rule` is a `TokenRule`, dumped.
@@ -101,7 +101,6 @@ class Lane:
     unloaded_ms: float | None = None
     failed: str | None = None
     samples: bool | None = None
-    has_chat_template: bool | None = None
     tools: Known | None = None
     sampling_rate: int | None = None
     videos: bool | None = None

@@ -31,7 +31,7 @@ TEMPLATE_HOLDERS = ("chat_template.json", "processor_config.json", "tokenizer_co
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """`samples`, `has_chat_template` and `tools` (see `Lane`) are None where the folder does not say.
+    """`samples` and `tools` (see `Lane`) are None where the folder does not say.
 
     `deaf` is a model whose config has no part for sounds; `context_length` is what its config names.
 
@@ -43,7 +43,6 @@ class ModelFolder:
     load_guess_s: float = 1.0
     weights: int = 0
     samples: bool | None = None
-    has_chat_template: bool | None = None
     tools: Known | None = None
     deaf: bool = False
     context_length: int | None = None
@@ -71,7 +70,6 @@ def read_folder(source: str) -> ModelFolder:
         load_guess_s=START_S + sum(sizes.values()) / SLOW_DISK,
         weights=next(filter(None, (_size(sizes, suffix) for suffix in WEIGHTS)), 0),
         samples=None if generation is None else _samples(generation),
-        has_chat_template=None if template is None else bool(template),
         tools=None if template is None else syntax_of(template),
         deaf=config is not None and not config.get("audio_config"),
         context_length=_length(config or {}, _json(folder / "tokenizer_config.json") or {}),
@@ -314,11 +312,6 @@ class Model(Frozen):
     def samples(self) -> bool | None:
         """Whether the model's own generation config draws at random, as far as its folder says."""
         return False if self.engine == "echo" else self.folder.samples
-
-    @property
-    def has_chat_template(self) -> bool | None:
-        """Whether chats can be rendered for the model, as far as its folder says."""
-        return True if self.engine == "echo" else self.folder.has_chat_template
 
     @property
     def tools(self) -> Known | None:

@@ -306,7 +306,6 @@ class Parameters(Look):
 class Request(Frozen):
     """A question about zero or more pictures, sounds and videos, addressed to one model.
 
-    `raw` sends the text to the model as it stands, special tokens too, without a chat template.
     `continue_final` extends the final assistant message instead of answering it. `unshown` are functions that
     their caller is told again and no model is shown, None where none were kept back. `named` says where in
     the caller's body `messages` and the parameters stood, where not under these names ("" for the body
@@ -318,7 +317,6 @@ class Request(Frozen):
     parameters: Parameters = Parameters()
     tools: Tools | None = None
     continue_final: bool = False
-    raw: bool = False
     unshown: tuple[Function, ...] | None = Field(default=None, exclude=True)
     named: dict[str, str] = Field(default_factory=dict, exclude=True)
 
@@ -344,7 +342,7 @@ class Request(Frozen):
     @property
     def ends_open(self) -> bool:
         """Whether the answer continues the last message instead of answering it."""
-        return self.raw or (self.continue_final and self.messages[-1].role == "assistant")
+        return self.continue_final and self.messages[-1].role == "assistant"
 
     @property
     def media(self) -> tuple[Medium, ...]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from shared import VERSION
-from sightline.doctor.gpu import DriverError, nvidia_devices, without_cuda
+from sightline.gpus import DriverError, nvidia_devices, without_cuda
 
 PACKAGES = ("torch", "transformers", "vllm")
 

@@ -277,7 +277,6 @@ def _facts(engine: Engine, source: str) -> dict[str, str]:
         "reused": "",
         "samples": "1" if facts.samples else "0",
         "context_length": str(facts.context_length),
-        "chat_template": "1" if facts.has_chat_template else "0",
         "tools": facts.tools or "none",
         "sampling_rate": str(facts.sampling_rate),
         "videos": "1" if facts.videos else "0",

@@ -30,9 +30,7 @@ SAMPLE = (
 def measure_tokens(engine: Engine, model: str, max_side: int | None) -> TokenRule | None:
     """Takes the time of a few prompts, which are not cached. None if the model refuses the questions."""
     try:
-        short, turns, long = (
-            _tokens(engine, model, n * [text]) for n, text in ((1, WORD), (3, WORD), (1, SAMPLE))
-        )
+        short, long = (_tokens(engine, model, [text]) for text in (WORD, SAMPLE))
         per_token = (len(SAMPLE) - len(WORD)) / max(long - short, 1)
         text = len(WORD) / per_token
         sides = SIDES if max_side is None else (*(side for side in SIDES if side < max_side), max_side)
@@ -40,7 +38,7 @@ def measure_tokens(engine: Engine, model: str, max_side: int | None) -> TokenRul
         return TokenRule(
             bytes_per_token=round(per_token, 3),
             template=round(max(short - text, 0), 1),
-            turn=round(max((turns - short) / 2 - text, 0), 1),
+            turn=round(max(_turn(engine, model, short) - text, 0), 1),
             sides=used_sides,
             pictures=pictures,
             seen=seen,
@@ -82,7 +80,7 @@ def _picture(engine: Engine, model: str, size: Size) -> tuple[int, Size | None]:
     """The picture's tokens, and the size that the model sees, if it is another; the context length if the
     picture alone exceeds it.
     """
-    request = question(engine, model, (Image(), Text(text=WORD)))
+    request = question(model, (Image(), Text(text=WORD)))
     try:
         prompt = engine.prepare(request, [Pictures.new("RGB", size, "gray")], None)
     except CallerError as refused:
@@ -98,7 +96,7 @@ def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | Non
     rate = engine.facts.sampling_rate
     if not rate:
         return None
-    request = question(engine, model, (Sound(), Text(text=WORD)))
+    request = question(model, (Sound(), Text(text=WORD)))
     try:
         one, two = (
             engine.prepare(request, [], None, [array("f", bytes(4 * rate * seconds))]).tokens - short
@@ -109,8 +107,16 @@ def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | Non
     return 2 * one - two, two - one
 
 
+def _turn(engine: Engine, model: str, short: int) -> float:
+    """The tokens of each further turn; 0 if the model takes one turn only."""
+    try:
+        return (_tokens(engine, model, 3 * [WORD]) - short) / 2
+    except CallerError:
+        return 0
+
+
 def _tokens(engine: Engine, model: str, texts: Sequence[str]) -> int:
-    request = question(engine, model, ())
+    request = question(model, ())
     turns = tuple(
         Message(role="assistant" if at % 2 else "user", parts=(Text(text=text),))
         for at, text in enumerate(texts)

@@ -26,41 +26,20 @@ def check_finish_by(finish_by_ms: int | None, now_ms: int) -> None:
     raise CallerError("invalid_request", f"`finish_by` {wrong}.", param="finish_by")
 
 
-def check_request(
-    request: Request, model: Model, lane: Lane, settings: Settings, *, raw_prompt: bool
-) -> Request:
+def check_request(request: Request, model: Model, lane: Lane, settings: Settings) -> Request:
     """The request as its model can take it; what a worker published about the model (`lane`) goes first.
 
     Media are checked by `media_check`.
 
-    Raises CallerError `no_chat_template`, `unsupported_parameter`, `payload_too_large`,
-    `context_length_exceeded`, `invalid_request`.
+    Raises CallerError `unsupported_parameter`, `payload_too_large`, `context_length_exceeded`,
+    `invalid_request`.
     """
-    request = _fit_chat_template(request, model, lane, raw_prompt=raw_prompt)
     check_calls(request, model.tools if lane.tools is None else lane.tools)
     rate = model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate
     check_accepts(request, rate, model.videos if lane.videos is None else lane.videos)
     check_text(request, settings.api.text_limit_kb)
     check_end(request)
     return fit_answer(request, model.length(lane.context_length))
-
-
-def _fit_chat_template(request: Request, model: Model, lane: Lane, *, raw_prompt: bool) -> Request:
-    """A prompt for a model without a chat template, or with none that takes parts, is raw on the raw route.
-
-    Where it is not known yet (a model not on this machine, never loaded), it is taken to have one.
-    """
-    has_template = model.has_chat_template if lane.has_chat_template is None else lane.has_chat_template
-    if request.raw and request.parameters.chat_template_kwargs:
-        message = "A raw prompt goes through no chat template; leave `chat_template_kwargs` out."
-        name = request.named.get("chat_template_kwargs", "chat_template_kwargs")
-        raise CallerError("invalid_request", message, param=name)
-    if request.raw or has_template is not False:
-        return request
-    if raw_prompt and [message.role for message in request.messages] == ["user"]:
-        return request.model_copy(update={"raw": True})
-    message = f"The model {model.id} has no usable chat template; send one prompt to POST /models/{model.id}."
-    raise CallerError("no_chat_template", message, param=request.named.get("messages", "messages"))
 
 
 def check_end(request: Request) -> None:

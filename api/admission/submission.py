@@ -99,7 +99,6 @@ class Terms:
     """`synchronous`: its caller waits for the answer, so the end goes to no endpoint and no event log.
 
     `cached`: an answer in the cache will do without a job, whole or with its texts.
-    `raw_prompt` marks the raw route, where a model without a chat template answers a single turn.
     """
 
     caller: Caller
@@ -111,7 +110,6 @@ class Terms:
     webhook: Webhook | None = None
     synchronous: bool = False
     cached: Literal["whole", "texts"] | None = None
-    raw_prompt: bool = False
 
 
 @value_object
@@ -172,7 +170,7 @@ class Submission:
 
         `reservation` counts the call's memory, including what is read for it here.
 
-        Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
+        Raises CallerError (`model_not_found`, `unsupported_parameter` for functions or
         sounds or videos where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
         `invalid_audio`, `invalid_document`, `invalid_video`, `payload_too_large`, `invalid_webhook_url`,
         `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of
@@ -229,7 +227,7 @@ class Submission:
             raise not_ready(model, model_state(model, lane))
         check_counts_and_urls(request, model, self._settings, terms.caller.id)
         request = await self._files.with_kinds(terms.caller.id, request.for_model(model.id))
-        request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
+        request = check_request(request, model, lane, self._settings)
         data, pixels = dict[str, bytes](), 0
         if request.documents:
             most = model.max_pictures

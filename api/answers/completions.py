@@ -1,9 +1,8 @@
-"""Answers OpenAI's chat completions and completions, whole or streamed."""
+"""Answers OpenAI's chat completions, whole or streamed."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from fastapi import Request
 
@@ -17,11 +16,9 @@ from api.dialects.openai.chat import (
     ChatChunkWriter,
     ChatCompletion,
     ChatCompletionChunk,
-    ChunkWriter,
     Completion,
     to_completion,
 )
-from api.dialects.openai.completions import TextChunkWriter, TextCompletion, to_text_completion
 from api.dialects.openai.usage import RunningUsage
 from api.server.body import RawBody
 from api.server.reply import reply_of
@@ -32,30 +29,14 @@ from shared.json_line import to_json
 from shared.offload import offload_if_large
 from shared.request import Request as CanonicalRequest
 
-Answer = TypeVar("Answer")
-Chunk = TypeVar("Chunk")
-
-
-@dataclass(frozen=True)
-class AnswerFormat(Generic[Answer, Chunk]):
-    """How one of the two routes writes an answer, whole and in chunks."""
-
-    to_answer: Callable[[JobView, str, int], Answer]
-    writer: type[ChunkWriter[Chunk]]
-
-
-CHAT = AnswerFormat[ChatCompletion, ChatCompletionChunk](to_completion, ChatChunkWriter)
-TEXT = AnswerFormat[TextCompletion, TextCompletion](to_text_completion, TextChunkWriter)
-
 
 async def complete(
     http: Request,
     headers: SyncHeaders,
     body: RawBody[Completion],
-    format: AnswerFormat[Answer, Chunk],
     *,
     path_id: str | None = None,
-) -> Json[Answer] | EventStream[Chunk]:
+) -> Json[ChatCompletion] | EventStream[ChatCompletionChunk]:
     """`path_id` is the model that the path names, used where the body names none."""
     key = call_key(http, body.raw)
     earlier = await answer_again(http, key)
@@ -69,11 +50,11 @@ async def complete(
         call.remember(key, job, options)
     if options.stream:
         job = without_texts(job)
-        writer = format.writer(job, usage=options.include_usage, calls=options.must_call)
+        writer = ChatChunkWriter(job, usage=options.include_usage, calls=options.must_call)
         return answer_stream(call, job, _blocks(call, job, options, writer))
     job = await call.answer(job)
     return await offload_if_large(
-        lambda: Json(format.to_answer(job, job.model, job.created_ms // 1000)), job.bytes
+        lambda: Json(to_completion(job, job.model, job.created_ms // 1000)), job.bytes
     )
 
 
@@ -122,7 +103,7 @@ async def _blocks(
     call: SyncCall,
     job: JobView,
     options: AnswerOptions,
-    writer: ChunkWriter[Chunk],
+    writer: ChatChunkWriter,
 ) -> AsyncGenerator[bytes]:
     # Held back until the first event: until then an error still has its own HTTP status.
     opening = writer.opening(options.choices)
@@ -142,5 +123,5 @@ async def _blocks(
                 yield _encoded(chunks) + DONE
 
 
-def _encoded(chunks: Sequence[Chunk]) -> bytes:
+def _encoded(chunks: Sequence[ChatCompletionChunk]) -> bytes:
     return b"".join(block(to_json(chunk)) for chunk in chunks)

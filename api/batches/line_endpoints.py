@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from api.dialects.native.jobs import to_result
-from api.dialects.openai.chat import Completion, from_chat, result_of, to_completion
-from api.dialects.openai.completions import from_completion, to_text_completion
+from api.dialects.openai.chat import from_chat, result_of, to_completion
 from api.dialects.openai.response_object import ResponseObject, StoredResponse, to_response
 from api.dialects.openai.responses import ResponseTurn, from_response
 from api.dialects.strict_json import unsupported
@@ -53,13 +52,10 @@ def _refuse(**fields: bool) -> None:
             raise unsupported(name)
 
 
-def _reader(dialect: Callable[[Any], Completion]) -> Callable[[Any], Question]:
-    def read(body: Any) -> Question:
-        completion = dialect(body)
-        _refuse(stream=completion.stream, store=not completion.stored)
-        return Question(completion.request, completion.metadata)
-
-    return read
+def _read_chat(body: Any) -> Question:
+    completion = from_chat(body)
+    _refuse(stream=completion.stream, store=not completion.stored)
+    return Question(completion.request, completion.metadata)
 
 
 def _turn(body: Any) -> ResponseTurn:
@@ -87,11 +83,7 @@ def _to_response(job: JobView, body: Body) -> ResponseObject:
 
 LINE_ENDPOINTS: dict[str, LineEndpoint] = {
     "/v1/chat/completions": LineEndpoint(
-        _reader(from_chat), lambda job, _: to_completion(job, job.model, job.created_ms // 1000)
-    ),
-    "/v1/completions": LineEndpoint(
-        _reader(from_completion),
-        lambda job, _: to_text_completion(job, job.model, job.created_ms // 1000),
+        _read_chat, lambda job, _: to_completion(job, job.model, job.created_ms // 1000)
     ),
     "/v1/responses": LineEndpoint(_read_response, _to_response),
 }

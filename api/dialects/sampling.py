@@ -112,11 +112,6 @@ TemplateVariables = Annotated[
     ),
 ]
 
-Raw = Annotated[
-    bool | None,
-    Field(description="The text is the whole prompt, special tokens too: no chat template is used."),
-]
-
 AnsweredTier = Literal["default", "flex", "priority"]
 PRIORITIES: dict[str, Priority] = {"flex": "batch", "priority": "interactive", "fast": "interactive"}
 SERVICE_TIERS: dict[Priority, AnsweredTier] = {

@@ -101,7 +101,8 @@ REQUEST: Constraints = {
     # Parameters, and not in the place where they are read.
     **fields("extra_body sampling_params generation_config parameters", {}),
     **fields("best_of", 1, instead="n"),
-    **fields("echo", False, instead="raw"),
+    **fields("echo", False),
+    **fields("raw", False, instead="messages"),
     **fields("tfs_z typical", 1, instead="typical_p"),
     **fields("repeat_penalty rep_pen encoder_repetition_penalty", 1, instead="repetition_penalty"),
     **fields("n_predict num_predict max_tokens_to_sample", -1, instead="max_tokens"),
@@ -129,16 +130,10 @@ CHAT: Constraints = {
     **fields("tool_prompt functions", instead="tools"),
     **fields("function_call", "none", "auto", instead="tool_choice"),
 }
-COMPLETION: Constraints = {
-    **contents(),
-    **REQUEST,
-    **fields("messages", instead="prompt"),
-    **fields("add_special_tokens", True, instead="raw"),
-    **fields("top_logprobs", instead="logprobs"),
-}
 RESPONSE: Constraints = {
     **contents("input"),
     **REQUEST,
+    **fields("raw", False, instead="input"),
     **fields("logprobs", False, instead="top_logprobs"),
     **fields("format", instead="text.format"),
     **fields("conversation", instead="previous_response_id"),
@@ -148,7 +143,7 @@ RESPONSE: Constraints = {
 }
 QUESTION: Constraints = {
     **REQUEST,
-    **fields("handle_impossible_answer", False),
+    **fields("handle_impossible_answer raw", False),
     **fields("word_boxes clean_up_tokenization_spaces"),
     **fields("max_answer_len", instead="max_new_tokens"),
     **fields("details", False, instead="parameters.details"),
@@ -162,7 +157,7 @@ WRAPPED: Constraints = {
         name: Constraint((), f"parameters.{name if parameter == 'format' else parameter}")
         for name, parameter in SPELLINGS.items()
     },
-    **fields("logprobs chat_template_kwargs raw", instead="parameters"),
+    **fields("logprobs chat_template_kwargs", instead="parameters"),
 }
 """Of a body whose `parameters` stand in an object of their own."""
 JOB: Constraints = {

@@ -7,8 +7,7 @@ from api.dialects.hf import task_answers
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native import jobs
 from api.dialects.native.questions import StoredPicture, to_request_view
-from api.dialects.openai import chat, completions
-from api.dialects.openai.chat import ChunkWriter
+from api.dialects.openai import chat
 from api.dialects.openai.response_events import ResponseEvent, ResponseEventWriter
 from api.dialects.openai.response_object import StoredResponse, response_id, to_response
 from api.dialects.openai.responses import from_response
@@ -41,8 +40,6 @@ MESSAGES = {
     ]
 }
 CHAT = {"model": MODEL, **MESSAGES}
-PROMPT = {"prompt": "A cat is"}
-COMPLETION = {"model": MODEL, **PROMPT}
 HF = {"inputs": {"image": PICTURE, "text": QUESTION}}
 _VQA = {"inputs": {"image": PICTURE, "question": QUESTION}}
 
@@ -108,14 +105,13 @@ EVENTS = (
 )
 
 
-def _chunks(writer: ChunkWriter[Any]) -> bytes:
-    result = chat.result_of(SUCCEEDED)
+def _chat_chunks() -> bytes:
+    writer, result = chat.ChatChunkWriter(QUEUED, usage=False), chat.result_of(SUCCEEDED)
     chunks = [*writer.opening(1), *writer.piece(EVENTS[2].data), *writer.ending(result)]
     return b"".join(block(to_json(chunk)) for chunk in chunks) + DONE
 
 
-CHAT_STREAM = _chunks(chat.ChatChunkWriter(QUEUED, usage=False))
-TEXT_STREAM = _chunks(completions.TextChunkWriter(QUEUED, usage=False))
+CHAT_STREAM = _chat_chunks()
 _TOKENS = (task_answers.token_chunk(EVENTS[2].data, 1), task_answers.last_chunk(SUCCEEDED, 2, from_hf(HF)))
 
 HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
@@ -154,7 +150,6 @@ ANSWERS: dict[str, Any] = {
     "job-queued": jobs.to_job(QUEUED),
     "job-succeeded": jobs.to_job(SUCCEEDED),
     "chat": chat.to_completion(SUCCEEDED, MODEL, 1_760_000_000),
-    "text": completions.to_text_completion(SUCCEEDED, MODEL, 1_760_000_000),
     "generated-text": task_answers.to_answer(SUCCEEDED, from_hf(HF), None),
     "scored-answer": task_answers.to_answer(SUCCEEDED, from_hf(_VQA), None),
     "response": to_response(_RESPONSE),

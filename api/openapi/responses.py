@@ -139,7 +139,6 @@ ACCEPTED = answer(
     headers=("location", "retry-after", *JOB_HEADERS),
 )
 CHAT_ANSWER = job_answer("The answer, or its pieces with `stream`.", "chat", stream=examples.CHAT_STREAM)
-TEXT_ANSWER = job_answer("The text, or its pieces with `stream`.", "text", stream=examples.TEXT_STREAM)
 TASK_ANSWER = job_answer(
     "The answer of the task, or its pieces with `stream`. huggingface.js is given the object instead of the "
     "list for a picture's bytes.",

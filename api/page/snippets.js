@@ -133,7 +133,7 @@ const HF_ARGUMENTS = [
 ];
 const OPENAI_ARGUMENTS = ["max_completion_tokens", "parallel_tool_calls", "metadata", "service_tier"];
 const TIERS = { interactive: "priority", batch: "flex" };
-const JOBS_ALONE = ["do_sample", "typical_p", "raw"];
+const JOBS_ALONE = ["do_sample", "typical_p"];
 
 // A client takes what its own service has as arguments; the rest goes into the body.
 function chat_arguments(request, names, known) {

@@ -1,11 +1,11 @@
-"""Routes of OpenAI's chat completions and completions, which answer in the same call."""
+"""The route of OpenAI's chat completions, which answers in the same call."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Request
 
 from api.admission.headers import SyncHeaders
-from api.answers.completions import CHAT, TEXT, complete
+from api.answers.completions import complete
 from api.dialects.openai.chat import (
     ChatBody,
     ChatCompletion,
@@ -13,18 +13,14 @@ from api.dialects.openai.chat import (
     Completion,
     from_chat,
 )
-from api.dialects.openai.completions import CompletionBody, TextCompletion, from_completion
 from api.dialects.strict_json import parse
 from api.openapi import examples
-from api.openapi.responses import CHAT_ANSWER, TEXT_ANSWER, body_example, refusals
+from api.openapi.responses import CHAT_ANSWER, body_example, refusals
 from api.server.body import RawBody
 from api.server.route import Json, ServiceRoute, raw_body
 from api.server.sse import EventStream
 
 ChatCall = Annotated[RawBody[Completion], raw_body(ChatBody, lambda raw, _: from_chat(parse(raw)))]
-TextCall = Annotated[
-    RawBody[Completion], raw_body(CompletionBody, lambda raw, _: from_completion(parse(raw)))
-]
 
 router = APIRouter(
     route_class=ServiceRoute,
@@ -42,16 +38,4 @@ router = APIRouter(
 async def chat_completions(
     http: Request, headers: SyncHeaders, chat: ChatCall
 ) -> Json[ChatCompletion] | EventStream[ChatCompletionChunk]:
-    return await complete(http, headers, chat, CHAT)
-
-
-@router.post(
-    "/v1/completions",
-    summary="Continue a text.",
-    responses={200: TEXT_ANSWER},
-    openapi_extra=body_example(examples.COMPLETION),
-)
-async def completions(
-    http: Request, headers: SyncHeaders, text: TextCall
-) -> Json[TextCompletion] | EventStream[TextCompletion]:
-    return await complete(http, headers, text, TEXT)
+    return await complete(http, headers, chat)

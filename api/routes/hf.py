@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from api.admission.headers import Preferences, SyncHeaders
 from api.admission.readiness import not_ready
 from api.admission.submission import Caching, Origin, Schedule, Terms
-from api.answers.completions import CHAT, TEXT, complete
+from api.answers.completions import complete
 from api.answers.event_stream import answer_stream, follow_answer, follow_job, without_texts
 from api.answers.sync import SyncCall, answer_again, call_key, ended_job, result_of, wait_as_preferred
 from api.auth.callers import caller_of
@@ -28,20 +28,18 @@ from api.dialects.native.models import (
     to_status,
 )
 from api.dialects.openai.chat import ChatCompletion, ChatCompletionChunk
-from api.dialects.openai.completions import TextCompletion
 from api.openapi import examples
 from api.openapi.document import BYTES
 from api.openapi.responses import (
     ACCEPTED,
     CHAT_ANSWER,
     TASK_ANSWER,
-    TEXT_ANSWER,
     Responses,
     answer,
     body_example,
     refusals,
 )
-from api.routes.completions import ChatCall, TextCall
+from api.routes.completions import ChatCall
 from api.routes.jobs import accepted
 from api.server.body import RawBody
 from api.server.reply import reply_of
@@ -77,19 +75,7 @@ info_router = APIRouter(
 async def model_chat(
     http: Request, headers: SyncHeaders, chat: ChatCall, id: str
 ) -> Json[ChatCompletion] | EventStream[ChatCompletionChunk]:
-    return await complete(http, headers, chat, CHAT, path_id=id)
-
-
-@router.post(
-    "/models/{id:model}/v1/completions",
-    summary="Continue a text with the model of the path.",
-    responses={200: TEXT_ANSWER},
-    openapi_extra=body_example(examples.PROMPT),
-)
-async def model_completions(
-    http: Request, headers: SyncHeaders, text: TextCall, id: str
-) -> Json[TextCompletion] | EventStream[TextCompletion]:
-    return await complete(http, headers, text, TEXT, path_id=id)
+    return await complete(http, headers, chat, path_id=id)
 
 
 @router.post("/models/{id:model}/v1", include_in_schema=False)
@@ -157,7 +143,6 @@ def _terms(http: Request, headers: SyncHeaders, call: HfCall, preferences: Prefe
         origin=Origin(reply_of(http).request_id),
         synchronous=synchronous,
         cached=cached if synchronous else None,
-        raw_prompt=True,
     )
 
 

@@ -288,7 +288,6 @@ async def retry_job(http: HttpRequest, headers: JobHeaders, id: str) -> Json[Job
         caching=Caching(headers.use_cache, stored=stored.stored),
         schedule=Schedule(stored.priority),
         metadata=stored.metadata,
-        raw_prompt=request.raw,
     )
     # A caller whose key may not read can still retry a job, but is not shown an answer found at once.
     return await accepted(readable(http, await submit(http, request, terms)))

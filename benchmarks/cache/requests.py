@@ -94,7 +94,6 @@ def draw_request(dice: random.Random) -> Request:
         parameters=Parameters(**drawn),
         tools=tools(dice) if dice.random() < 0.4 else None,
         continue_final=dice.random() < 0.2,
-        raw=dice.random() < 0.2,
     )
 
 

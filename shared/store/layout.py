@@ -80,9 +80,3 @@ async def check_async_connection(connection: Any) -> None:
     await connection.send_packed_command(connection.pack_commands(QUESTIONS), check_health=False)
     with _asking():
         check_layout([await connection.read_response() for _ in QUESTIONS])
-
-
-def store_id(store: Any) -> str | None:
-    """None where the record store has none yet. Raises RedisError."""
-    id: str | None = store.client.hget(KEY, "id")
-    return id

@@ -255,10 +255,6 @@ BACKOFF = ExponentialBackoff(cap=0.5, base=0.05)
 """Scripts are safe to repeat, so a lost reply is asked for again, three times."""
 
 
-MARK_WRITTEN: ScriptCall[bool] = ScriptCall("mark_written", {}, bool)
-"""Does nothing but wait for what the settings ask for."""
-
-
 def acknowledgement(redis: RedisSettings) -> Acknowledgement | None:
     """What the settings ask for; None where the server's memory is enough."""
     if redis.acknowledge == "memory":

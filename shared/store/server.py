@@ -1,11 +1,9 @@
 """What server a Redis URL leads to, and what it lets us do: asked before jobs rely on it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -19,7 +17,6 @@ from shared.store.script import ScriptCall, Store, WritesRefused, connect
 
 PARTS = ("server", "persistence", "memory", "replication", "cluster")
 TIMEOUT_S = 2.0
-PINGS = 9
 LOADING = "It is loading what it keeps."
 UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
@@ -125,33 +122,11 @@ def access(redis: RedisSettings) -> str:
         store.client.close()
 
 
-class Examination(NamedTuple):
-    """`latency_ms` is the median of a few round trips, `ahead_s` how far its clock is ahead of ours."""
-
-    latency_ms: float
-    ahead_s: float
-
-
-def examine(url: str, *, now: Callable[[], float] = time.time) -> Examination:
-    """Whether jobs may rely on a server.
-
-    Raises LayoutError, Unavailable, also where we may not load or call functions.
-    """
+def check_functions(url: str) -> None:
+    """Raises LayoutError, and Unavailable if we may not load or call our functions."""
     with _client(url) as client:
         check_layout([client.execute_command(*question) for question in QUESTIONS])
         with suppress(WritesRefused):
             store = Store(client)
             store.run(registrations())
             store.run(RIGHTS)
-        trips = [_round_trip(client, now) for _ in range(PINGS)]
-    latency_ms = median(seconds for seconds, _ in trips) * 1000
-    # By the quickest one: one that was held up says nothing about the clock.
-    return Examination(latency_ms, min(trips)[1])
-
-
-def _round_trip(client: Any, now: Callable[[], float]) -> tuple[float, float]:
-    """How long one took, and how far ahead the server's clock was in its middle; seconds."""
-    before = now()
-    seconds, micros = client.time()
-    after = now()
-    return after - before, seconds + micros / 1e6 - (before + after) / 2

@@ -1,130 +1,99 @@
-"""Checks this machine: the port, the data folder and its disk, the blob store, and who may call."""
+"""Checks this machine: the device for the models, the API's port, and the disk."""
 
 import errno
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from shared.blobs import Blobs
-from shared.settings import ApiSettings, BlobSettings, SettingsError
-from sightline.doctor.check import Check, ok, problem, warning
-from sightline.service_client import is_loopback
+from shared.models import Model
+from shared.settings import BlobSettings, SettingsError
+from sightline.doctor import Check, State
+from sightline.gpus import DriverError, nvidia_devices, without_cuda
 from sightline.serving.folder import try_writing
 
 MAKE_ROOM = "make room on that disk, or shorten SIGHTLINE_RETENTION__RESULT_S and SIGHTLINE_RETENTION__FILE_S"
-LITTLE, SCARCE = 5 * 2**30, 2**29
-"""Free bytes of a disk below which the doctor warns, and below which nothing should be started."""
+SCARCE = 2**29
+"""Free bytes of a disk below which nothing should be started."""
 
 
-def check_port(host: str, port: int, *, answers: bool) -> Check:
-    """`answers` means that Sightline itself answers on the port."""
-    if answers:
-        return ok("port", f"Sightline answers on {host} port {port}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def check_device(rows: Sequence[Model]) -> Check:
+    """Return whether the models' devices are there, and whether the torch that is installed can use them."""
+    wanting = ", ".join(row.id for row in rows if _names_gpu(row))
+    state: State = "problem" if wanting else "warning"
     try:
-        with socket.create_server((host, port), family=family):
-            return ok("port", f"{host} port {port} is free")
+        gpus = nvidia_devices()
+    except DriverError as error:
+        fix = "restart or reinstall the driver: nvidia-smi must run here"
+        return Check("device", state, f"the GPU's driver does not answer ({error})", fix)
+    if not gpus:
+        fix = 'install its driver (nvidia-smi must run here), or set device = "cpu" in the models file'
+        missing = Check("device", "problem", f"there is no NVIDIA GPU, and {wanting} needs one", fix)
+        return missing if wanting else Check("device", "ok", "there is no NVIDIA GPU: the CPU computes")
+    idle = ", ".join(row.id for row in rows if _may_use_gpu(row))
+    if idle and without_cuda():
+        fix = 'install torch and torchvision in a CUDA build, or set device = "cpu" in the models file'
+        return Check("device", state, f"the torch that is installed cannot use the GPU for {idle}", fix)
+    return Check("device", "ok", "; ".join(f"{gpu.index}: {gpu.name}" for gpu in gpus))
+
+
+def _places(row: Model) -> set[str]:
+    """Return the devices that the row names."""
+    return {str(it) for it in row.device_map.values()} if isinstance(row.device_map, dict) else {row.device}
+
+
+def _names_gpu(row: Model) -> bool:
+    return any(place.startswith("cuda") or place.isdecimal() for place in _places(row))
+
+
+def _may_use_gpu(row: Model) -> bool:
+    """Return False for vLLM, too, which brings its own torch."""
+    return row.engine not in ("echo", "vllm") and not _places(row) <= {"cpu", "disk"}
+
+
+def check_port(host: str, port: int) -> Check:
+    """Return whether an API that does not run yet can listen there."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return Check("port", "ok", f"{host} port {port} is free: no service runs there")
     except OSError as error:
-        whose = _listener(port) or os.strerror(error.errno or 0)
-        fix = "end that program, or choose another port: --port 8080"
-        return problem("port", f"{host} port {port} cannot be used: {whose}", fix)
+        said = f"{host} port {port} cannot be used: {os.strerror(error.errno or 0)}"
+        fix = "end the program that has it (lsof -i), or choose another: sightline run --port 8080"
+        return Check("port", "problem", said, fix)
 
 
-def _listener(port: int) -> str | None:
-    """The process that listens on the port, as far as this user may see."""
-    try:
-        pids = [
-            row.pid
-            for row in psutil.net_connections("tcp")
-            if row.status == psutil.CONN_LISTEN and row.laddr.port == port and row.pid
-        ]
-        return f"process {pids[0]} ({psutil.Process(pids[0]).name()}) has it" if pids else None
-    except (psutil.Error, OSError):
-        return None
-
-
-def check_data(data: Path, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
-    """The folder of jobs, pictures and logs, which need not exist yet; only `sightline run` has one."""
+def check_data(data: Path) -> Check:
+    """Check the data folder of `sightline run`, which need not exist yet."""
     there = next(path for path in (data, *data.resolve().parents) if path.exists())
-    if error := _unwritable(there):
-        fix = f"give this user the right to write there (chown), or choose another: --data, not {there}"
-        yield _refused("data folder", str(data), error, fix)
-    else:
-        yield _room("data folder", data, (free or _free)(there))
+    fix = f"give this user the right to write there (chown), or choose another: --data, not {there}"
+    return _check_folder("data folder", str(data), there, fix)
 
 
-def _room(about: str, folder: Path, free: int) -> Check:
-    """`free` in bytes."""
-    finding = f"{folder} can be written, {free / 2**30:.1f} GiB are free"
-    if free < SCARCE:
-        return problem(about, finding, MAKE_ROOM)
-    return warning(about, finding, MAKE_ROOM) if free < LITTLE else ok(about, finding)
-
-
-def _refused(about: str, name: str, error: OSError, fix: str) -> Check:
-    """`fix` is the advice for any error but a full disk."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    finding = f"{name} cannot be written: {os.strerror(error.errno or 0)}"
-    return problem(about, finding, MAKE_ROOM if full else fix)
-
-
-def check_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
-    """The blob store, if the settings name one."""
-    if "url" not in blobs.model_fields_set:
-        return
-    folder = blobs.folder
-    if folder is None:
-        yield _check_bucket(blobs)
-    elif error := _unwritable(folder):
+def check_blobs(blobs: BlobSettings) -> Check:
+    """Check the folder or the object store of SIGHTLINE_BLOBS__URL."""
+    if blobs.folder is not None:
         fix = "make it, and let api, workers and couriers write there"
-        yield _refused("pictures", f"SIGHTLINE_BLOBS__URL: {folder}", error, fix)
-    else:
-        yield _room("pictures", folder, (free or _free)(folder))
-
-
-def _check_bucket(blobs: BlobSettings) -> Check:
+        return _check_folder("pictures", f"SIGHTLINE_BLOBS__URL: {blobs.folder}", blobs.folder, fix)
     try:
         if Blobs(blobs).probe() == "reachable":
-            return ok("pictures", f"{blobs.url} lets us look into it")
-        finding = f"{blobs.url} is out of reach, or does not let us look into it"
+            return Check("pictures", "ok", f"{blobs.url} lets us look into it")
+        said = f"{blobs.url} is out of reach, or does not let us look into it"
     except SettingsError as error:
-        finding = str(error)
+        said = str(error)
     fix = "see docs/object-store.md: its name, and the credentials of the environment"
-    return problem("pictures", finding, fix)
+    return Check("pictures", "problem", said, fix)
 
 
-def _free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
-
-
-def _unwritable(folder: Path) -> OSError | None:
-    """The error of a trial write; None where it works."""
+def _check_folder(about: str, name: str, folder: Path, fix: str) -> Check:
+    """Try to write, and look at the room. `fix` is the advice for any error but a full disk."""
     try:
         try_writing(folder)
+        free = shutil.disk_usage(folder).free
     except OSError as error:
-        return error
-    return None
-
-
-def check_access(api: ApiSettings, host: str, *, keyed: bool = False) -> Iterator[Check]:
-    """Who may call the API where it listens; `keyed`: the one that runs there asks for keys."""
-    if keyed or api.admin_key is not None:
-        yield ok("access", "the API asks for keys")
-        if api.tls_cert is None and not is_loopback(host):
-            fix = "set SIGHTLINE_API__TLS_CERT and _TLS_KEY, or put a proxy with TLS in front"
-            yield warning("transport", f"keys travel to {host} in the clear", fix)
-    elif is_loopback(host):
-        # The API may also listen on other addresses, where it refuses everybody without keys.
-        yield ok("access", f"without keys an API answers this machine alone on {host}")
-    elif api.open:
-        fix = "set SIGHTLINE_API__ADMIN_KEY in place of SIGHTLINE_API__OPEN"
-        yield warning("access", f"whoever reaches {host} may use everything, administration too", fix)
-    else:
-        fix = "set SIGHTLINE_API__ADMIN_KEY (32 characters or more; docs/keys.md)"
-        yield problem(
-            "access", f"the API is to listen on {host}, and without keys it answers nobody there", fix
-        )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = f"{name} cannot be written: {os.strerror(error.errno or 0)}"
+        return Check(about, "problem", said, MAKE_ROOM if full else fix)
+    said = f"{name} can be written, {free / 2**30:.1f} GiB are free"
+    return Check(about, "problem", said, MAKE_ROOM) if free < SCARCE else Check(about, "ok", said)

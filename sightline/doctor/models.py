@@ -1,88 +1,81 @@
-"""Checks the models file, the folders that it names, and whether their weights fit into memory."""
+"""Checks the models: the models file, their folders, and a load without weights.
 
+A child process loads them, because the command line does not import torch.
+"""
+
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from shared.model_files import description_faults, weight_faults, weights
-from shared.models import Model
+from shared.model_files import description_faults, weight_faults
+from shared.models import Model, may_be_on_hub
 from shared.models_file import load_models
 from shared.settings import SettingsError
-from sightline.doctor.check import Check, ok, problem, warning
-from sightline.doctor.dry_load import UntriedError, refusals
-from sightline.exits import CommandError
-from sightline.serving.devices import Devices
+from sightline.doctor import Check
+from sightline.serving.interpreter import PYTHON, with_our_packages
 
-LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
-"""How many times the size of its files a model may take: most are published in 16 bits."""
-FILE = "correct it, or name another by SIGHTLINE_MODELS_FILE; docs/models.md says what a row may hold"
-LOAD = "do what it says, or get its files anew, or correct its row (docs/models.md)"
+COMMAND = (*PYTHON, "-W", "ignore", "-m", "worker.engines.loading.dry_load")
+FILE = "correct it, or name another by SIGHTLINE_MODELS_FILE: docs/models.md says what a row may hold"
+LOAD = "do what it says, get the model's files anew, or correct its row (docs/models.md)"
 SOURCE = "correct `source` of its row in the models file, or put the model there"
+UNTRIED = "see whether `sightline worker` starts; most often memory is short"
 
 
-def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
-    """The rows of the models file, and the finding on it; no rows where it cannot be read."""
+def read(path: Path) -> tuple[Sequence[Model], Check]:
+    """Return the rows of the models file, none if it cannot be read, and the finding on it."""
     try:
         rows = load_models(path).rows
     except SettingsError as error:
-        return (), [problem("models file", str(error), FILE)]
+        return (), Check("models file", "problem", str(error), FILE)
     named = ", ".join(row.id for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-    return rows, [ok("models file", f"{path}: {named}")]
+    return rows, Check("models file", "ok", f"{path}: {named}")
 
 
-def checks(models: Sequence[Model], free_mb: float | None, *, gpu: bool) -> Iterator[Check]:
-    """`free_mb` is None where unknown, or where the weights are loaded already; `gpu`: there is one."""
-    faults = {model.id: _file_faults(model) for model in models}
-    sound = [model for model in models if not faults[model.id] and _can_be_tried(model)]
+def check(rows: Sequence[Model]) -> Iterator[Check]:
+    """Return a finding for each model, and one more if not all could be tried. Runs no model's own code."""
+    local = {row.id: Path(row.source) for row in rows if row.engine != "echo" and Path(row.source).is_dir()}
+    faults = {id: "; ".join([*description_faults(it), *weight_faults(it)]) for id, it in local.items()}
     try:
-        faults |= {id: [refusal] for id, refusal in refusals(sound).items()}
-    except UntriedError as error:
-        yield warning("models", f"none could be loaded on trial: {error}", "try `sightline worker`")
-    for model in models:
-        computed_here = model.device == "cpu" or (model.device == "auto" and not gpu)
-        yield _check(model, faults[model.id], free_mb if computed_here else None)
+        faults |= refusals([row for row in rows if faults.get(row.id) == "" and not row.trust_remote_code])
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Check("models", "warning", f"not all could be loaded on trial: {error}", UNTRIED)
+    for row in rows:
+        about = f"model {row.id}"
+        if fault := faults.get(row.id):
+            yield Check(about, "problem", f"{row.source}: {fault}", LOAD)
+        elif row.id in local or row.engine == "echo":
+            yield Check(about, "ok", "its files are there" if row.id in local else "it has no files")
+        elif may_be_on_hub(row.source):
+            yield Check(about, "ok", f"{row.source} is fetched from the Hub at its first start, or was")
+        else:
+            yield Check(about, "problem", f"there is no folder {row.source}", SOURCE)
 
 
-def _file_faults(model: Model) -> list[str]:
-    folder = Path(model.source)
-    if model.engine == "echo" or not folder.is_dir():
-        return []
-    return [*description_faults(folder), *weight_faults(folder)]
+def refusals(rows: Sequence[Model]) -> dict[str, str]:
+    """Return by id what a worker would refuse, "" for nothing; {} if no worker could run here.
 
-
-def _can_be_tried(model: Model) -> bool:
-    """Not by running a model's own code, nor by downloading it: the doctor changes nothing."""
-    return model.engine != "echo" and not model.trust_remote_code and Path(model.source).is_dir()
-
-
-def check_all(models: Sequence[Model]) -> Iterator[Check]:
-    """What `sightline run` would say of the models' memory, if anything."""
-    try:
-        Devices().check(models)
-    except CommandError as error:
-        yield problem("models", str(error), "serve fewer of them, or smaller ones")
-
-
-def _check(model: Model, faults: Sequence[str], free_mb: float | None) -> Check:
-    about, folder = f"model {model.id}", Path(model.source)
-    if model.engine == "echo":
-        return ok(about, "has no weights")
-    if not folder.is_dir():
-        return _elsewhere(about, model.source)
-    if faults:
-        return problem(about, f"{folder}: {'; '.join(faults)}", LOAD)
-    size_mb = sum(path.stat().st_size for path in weights(folder)) / 1e6
-    finding = f"its folder is complete, weights of {size_mb:.0f} MB"
-    if free_mb is not None and size_mb > free_mb:
-        fix = "end other programs, choose a smaller or a quantized model, or another machine"
-        return problem(about, f"{finding}, but {free_mb:.0f} MB of memory are free", fix)
-    most_mb = size_mb * LARGER[model.dtype]
-    if free_mb is not None and most_mb > free_mb:
-        fix = 'set dtype = "bfloat16" or "auto" for it'
-        return warning(about, f"{finding}, {most_mb:.0f} MB as {model.dtype}; {free_mb:.0f} MB are free", fix)
-    return ok(about, finding)
-
-
-def _elsewhere(about: str, source: str) -> Check:
-    if source.startswith((".", "/")) or source.count("/") != 1:
-        return problem(about, f"there is no folder {source}", SOURCE)
-    return ok(about, f"{source} is fetched from the Hub at its first start, or was")
+    Raises OSError, and SubprocessError naming the model at whose load the child ended.
+    """
+    if not (rows and find_spec("torch") and find_spec("transformers")):
+        return {}
+    if sys.stderr.isatty():
+        print("loading the models without their weights …", file=sys.stderr)
+    child = subprocess.run(  # noqa: S603 - our own module
+        COMMAND,
+        input="".join(f"{row.model_dump_json(exclude_unset=True)}\n" for row in rows),
+        capture_output=True,
+        encoding="utf-8",
+        env=with_our_packages(os.environ | {"HF_HUB_OFFLINE": "1"}),
+        timeout=300,
+        check=False,
+    )
+    refused: list[str] = [json.loads(line) for line in child.stdout.splitlines()]
+    if len(refused) < len(rows):
+        last = (child.stderr.strip() or f"it ended with {child.returncode}").splitlines()[-1]
+        raise subprocess.SubprocessError(f"{rows[len(refused)].id}: {last[:200]}")
+    answers = zip(rows, refused, strict=True)
+    return {row.id: refusal.removeprefix(f"model {row.id}: ") for row, refusal in answers}

@@ -8,8 +8,8 @@ import psutil
 
 from shared.cgroup import free_memory_bytes
 from shared.models import Model, may_be_on_hub
-from sightline.doctor.gpu import DriverError, Gpu, without_cuda
 from sightline.exits import CommandError, Exit
+from sightline.gpus import DriverError, Gpu, without_cuda
 from sightline.serving.demand import Device
 from sightline.serving.model_choice import VISIBLE, usable_gpus
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from shared.cgroup import free_memory_bytes
 from shared.models import Model
-from sightline.doctor.gpu import DriverError, Gpu, nvidia_devices, without_cuda
 from sightline.exits import CommandError, Exit
+from sightline.gpus import DriverError, Gpu, nvidia_devices, without_cuda
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Engine = Literal["auto", "continuous", "sequential", "vllm"]

@@ -82,14 +82,3 @@ return (await generateText({ model: provider(model), prompt: ask, output: wanted
 
 def test_an_answer_is_held_to_a_schema(url: str, node: Node) -> None:
     assert node.run(AI + OUTPUT, url=url, model=TINY, ask=ASK)["round"] in (True, False)
-
-
-COMPLETION = """
-const { text } = await generateText({ model: provider.completionModel(model), prompt: ask });
-const streamed = streamText({ model: provider.completionModel(model), prompt: ask });
-return [text.includes(ask), (await streamed.text) === text];
-"""
-
-
-def test_a_text_is_completed_whole_and_streamed(url: str, node: Node) -> None:
-    assert node.run(AI + COMPLETION, url=url, model=ECHO, ask=ASK) == [True, True]

@@ -107,13 +107,6 @@ def test_a_question_about_a_picture_has_an_answer_and_a_score(node: Node, url: s
     assert 0 <= answer["score"] <= 1
 
 
-def test_a_text_is_generated(node: Node, url: str) -> None:
-    source = (
-        JS + "return client.textGeneration({ inputs: 'one two three', parameters: { max_new_tokens: 2 } });"
-    )
-    assert node.run(source, url=f"{url}/models/{ECHO}") == {"generated_text": "one two"}
-
-
 def test_the_raw_route_is_asked_whole_and_streamed(node: Node, url: str) -> None:
     source = """
 const asked = { inputs: "one two three", parameters: { max_new_tokens: 2 } };

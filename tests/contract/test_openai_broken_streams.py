@@ -27,10 +27,6 @@ def read_chat(client: Any, began: Callable[[], object]) -> str | None:
     return _raised(client.chat.completions.create(model=ECHO, messages=messages, stream=True), began)
 
 
-def read_text(client: Any, began: Callable[[], object]) -> str | None:
-    return _raised(client.completions.create(model=ECHO, prompt=LONG, stream=True), began)
-
-
 def read_response(client: Any, began: Callable[[], object]) -> str | None:
     """OpenAI tells a failed response by an event of its own."""
     with client.responses.stream(model=ECHO, input=LONG) as stream:
@@ -61,7 +57,7 @@ def _read(url: str, barrier: Barrier, kind: Kind, reader: Reader) -> str | None:
 
 def test_python_meets_an_error(service: Service) -> None:
     # What asks the same shares a run, and so its end.
-    all_of_them = [(kind, reader) for kind in KINDS for reader in (read_chat, read_text, read_response)]
+    all_of_them = [(kind, reader) for kind in KINDS for reader in (read_chat, read_response)]
     barrier = Barrier(len(all_of_them) + 1)
     with ThreadPoolExecutor(len(all_of_them)) as pool:
         reading = [pool.submit(_read, service.url(), barrier, *each) for each in all_of_them]
@@ -81,7 +77,6 @@ async function began() {
 const messages = [{ role: "user", content: long }];
 const streams = {
   chat: () => client.chat.completions.create({ model, messages, stream: true }),
-  text: () => client.completions.create({ model, prompt: long, stream: true }),
   response: () => client.responses.create({ model, input: long, stream: true }),
 };
 async function openai(name) {
@@ -120,7 +115,7 @@ FAILED = ["APIError", CODE]
 
 @pytest.mark.node
 def test_javascript_meets_an_error(service: Service, node: Node) -> None:
-    readers = ("chat", "text", "response", "ai")
+    readers = ("chat", "response", "ai")
     with receiver() as hook, ThreadPoolExecutor(1) as pool:
         names = {"url": service.url(), "model": ECHO, "long": LONG, "hook": hook.url, "readers": readers}
         reading = pool.submit(node.run, JS + AI + READ, **names)

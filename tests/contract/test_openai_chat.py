@@ -1,4 +1,4 @@
-"""Chats and text completions as OpenAI's clients ask for them and read them."""
+"""Chats as OpenAI's clients ask for them and read them."""
 
 import base64
 from collections.abc import Iterator
@@ -99,20 +99,11 @@ def test_an_answer_in_a_format_is_parsed(client: Any) -> None:
     assert streamed == whole
 
 
-def test_a_text_is_completed_whole_and_streamed(client: Any) -> None:
-    asked: dict[str, Any] = {"model": ECHO, "prompt": ASK}
-    whole = client.completions.create(**asked)
-    *chunks, last = client.completions.create(**asked, stream=True, stream_options=USAGE)
-    assert (whole.choices[0].text, whole.choices[0].finish_reason) == (ASK, "stop")
-    assert "".join(chunk.choices[0].text for chunk in chunks) == ASK
-    assert (last.choices, last.usage) == ([], whole.usage)
-
-
 @pytest.mark.parametrize("model", [ECHO, TINY])
 def test_who_measures_servers_gets_and_counts_as_many_tokens_as_asked(client: Any, model: str) -> None:
     options = USAGE | {"continuous_usage_stats": True}
-    asked = {"model": model, "prompt": ASK, "max_tokens": 24, "extra_body": {"ignore_eos": True}}
-    *chunks, last = client.completions.create(**asked, stream=True, stream_options=options)
+    asked = {"model": model, "messages": turns(), "max_tokens": 24, "extra_body": {"ignore_eos": True}}
+    *chunks, last = client.chat.completions.create(**asked, stream=True, stream_options=options)
     counts = [chunk.usage.completion_tokens for chunk in chunks]
     assert counts == sorted(counts)
     assert {chunk.usage.prompt_tokens for chunk in chunks} == {last.usage.prompt_tokens}
@@ -164,17 +155,10 @@ def test_javascript_reads_a_chat_whole_and_streamed_and_counts_its_tokens(url: s
 FORMAT_JS = """
 const messages = [{ role: "user", content: ask }];
 const parsed = await client.chat.completions.parse({ model, messages, response_format: format });
-const text = await client.completions.create({ model: echo, prompt: ask });
-const pieces = [];
-for await (const chunk of await client.completions.create({ model: echo, prompt: ask, stream: true })) {
-  pieces.push(chunk.choices[0].text);
-}
 const ids = [];
 for await (const model of client.models.list()) ids.push(model.id);
 return {
   parsed: JSON.parse(parsed.choices[0].message.content),
-  text: text.choices[0].text,
-  pieces: pieces.join(""),
   ids,
   one: (await client.models.retrieve(echo)).id,
 };
@@ -182,8 +166,7 @@ return {
 
 
 @pytest.mark.node
-def test_javascript_reads_an_answer_in_a_format_a_text_and_the_models(url: str, node: Node) -> None:
+def test_javascript_reads_an_answer_in_a_format_and_the_models(url: str, node: Node) -> None:
     found = node.run(JS + FORMAT_JS, url=url, model=TINY, echo=ECHO, ask=ASK, format=FORMAT)
     assert Seen.model_validate(found["parsed"])
-    assert (found["text"], found["pieces"]) == (ASK, ASK)
     assert (found["ids"][:2], found["one"]) == ([TINY, ECHO], ECHO)

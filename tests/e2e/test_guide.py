@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import transformers
-from PIL import Image
 
 from tests.e2e.conftest import TINY
 from tests.support.clients import Api
@@ -39,14 +38,3 @@ def test_the_model_route_says_what_the_pipeline_says(
     [wanted] = pipe(text=messages, return_full_text=False, **LENGTH)
     whole = api.post(f"/models/{TINY}", json={"inputs": messages, "parameters": LENGTH})
     assert whole.json() == [{"generated_text": wanted["generated_text"]}]
-
-
-def test_a_bare_prompt_comes_back_with_its_answer_as_from_the_pipeline(api: Api, pipe: Any) -> None:
-    text = "<image>The circle is"
-    with Image.open(FILE) as picture:
-        wanted = pipe(text=text, images=[picture], **LENGTH)
-    parameters = {**LENGTH, "raw": True, "return_full_text": True}
-    answer = api.post(
-        f"/models/{TINY}", json={"inputs": {"text": text, "image": DATA}, "parameters": parameters}
-    )
-    assert answer.json() == wanted

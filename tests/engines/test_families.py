@@ -83,9 +83,6 @@ def test_an_interrupted_answer_goes_on_as_it_would_have(subject: Subject) -> Non
     assert resumed.ids == whole.ids
 
 
-@pytest.mark.parametrize(
-    "subject", [family for family in FAMILIES if not family.raw], indirect=True, ids=called
-)
 def test_special_tokens_typed_in_a_chat_are_text(subject: Subject) -> None:
     engine, tokenizer = subject.engine(), subject.tokenizer
     special = set(tokenizer.all_special_ids)

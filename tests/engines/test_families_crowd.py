@@ -124,7 +124,7 @@ def test_what_begins_alike_is_answered_as_alone_and_a_chat_goes_on_from_its_last
     kept = [later.finish.cached_tokens >= len(before.prompt) for before, later in turns]
     assert all(kept) if apart else any(kept)
     # A prompt may begin otherwise once: LLaVA-OneVision cuts a picture otherwise where there is another.
-    assert subject.family.raw or len(turns) >= len(TURNS) + len(ALBUM) - 3
+    assert subject.family.single or len(turns) >= len(TURNS) + len(ALBUM) - 3
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_prompt_that_is_known_is_not_computed_also_where_an_interrupted_answer
     "subject", [NAMED["llava"], NAMED["paligemma"], NAMED["qwen3.5"]], indirect=True, ids=called
 )
 def test_tokens_drawn_at_random_do_not_depend_on_what_is_known(subject: Subject) -> None:
-    """Neither in a chat nor in a bare prompt, nor where states are kept instead of columns."""
+    """Neither in a chat nor in a single question, nor where states are kept instead of columns."""
     drawn = {"seed": 7, "temperature": 1.2, "top_p": 0.9, "repetition_penalty": 1.1}
     asked = answered(subject, "drawn", **drawn)
     assert [one.changed for one in asked] == [False] * len(asked)

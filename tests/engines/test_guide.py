@@ -17,8 +17,6 @@ from transformers.image_utils import load_image
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
-from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Request
 from shared.settings import PictureSettings
@@ -108,11 +106,11 @@ def asked(messages: Turns) -> list[Request]:
     ]
 
 
-def piped(subject: Subject, given: Any) -> tuple[int, ...]:
-    """The ids that the pipeline puts behind a chat, or behind pictures and a bare text."""
+def piped(subject: Subject, turns: Turns) -> tuple[int, ...]:
+    """The ids that the pipeline puts behind a chat."""
     pipe = hf.pipeline("image-text-to-text", model=subject.network, processor=subject.processor)
-    prompt = pipe.preprocess(hf.pipelines.base.Chat(given) if isinstance(given, list) else given)
-    [record] = pipe(given, return_tensors=True, generate_kwargs=subject.greedy())
+    prompt = pipe.preprocess(hf.pipelines.base.Chat(turns))
+    [record] = pipe(turns, return_tensors=True, generate_kwargs=subject.greedy())
     return tuple(record["generated_token_ids"][prompt["input_ids"].shape[1] :].tolist())
 
 
@@ -139,46 +137,6 @@ def test_pictures_beside_a_chat_stand_where_it_leaves_room_for_them(
     inputs = {"text": messages, "images": [SHOWN["image"], OTHER["image"]]}
     request = from_hf({"inputs": inputs, "parameters": LENGTH}).request
     assert answers(subject, [request], decoder) == {wanted}
-
-
-def test_a_bare_prompt_about_a_picture_goes_on_as_in_the_pipeline(
-    subject: Subject, decoder: PictureDecoder
-) -> None:
-    text, raw = f"{subject.processor.image_token}A spot of", {**LENGTH, "raw": True}
-    requests = [
-        from_hf({"inputs": {"text": text, "image": SHOWN["image"]}, "parameters": raw}).request,
-        from_job({"input": {"prompt": text, "image": SHOWN["image"]}, "parameters": raw}).request,
-    ]
-    assert answers(subject, requests, decoder) == {piped(subject, {"images": [RED], "text": text})}
-
-
-def test_a_bare_prompt_about_two_pictures_goes_on_as_in_the_pipeline(
-    subject: Subject, decoder: PictureDecoder
-) -> None:
-    mark = subject.processor.image_token
-    text, pictures = f"{mark}A spot of {mark}and", [SHOWN["image"], OTHER["image"]]
-    body = {"inputs": {"text": text, "images": pictures}, "parameters": {**LENGTH, "raw": True}}
-    wanted = piped(subject, {"images": [[RED, WIDE]], "text": text})
-    assert answers(subject, [from_hf(body).request], decoder) == {wanted}
-
-
-@pytest.mark.parametrize("subject", [QWEN], indirect=True, ids=called)
-def test_marks_in_a_row_that_a_network_would_count_as_one_are_refused(
-    subject: Subject, decoder: PictureDecoder
-) -> None:
-    text, pictures = 2 * subject.processor.image_token + "And", [SHOWN["image"], OTHER["image"]]
-    body = {"inputs": {"text": text, "images": pictures}, "parameters": {**LENGTH, "raw": True}}
-    with pytest.raises(CallerError, match="right behind another one"):
-        answers(subject, [from_hf(body).request], decoder)
-
-
-def test_a_bare_prompt_goes_on_as_in_the_pipeline(subject: Subject, decoder: PictureDecoder) -> None:
-    raw = {**LENGTH, "raw": True}
-    requests = [
-        from_hf({"inputs": "A spot of", "parameters": raw}).request,
-        from_completion({"prompt": "A spot of", "max_tokens": ANSWER, "raw": True}).request,
-    ]
-    assert answers(subject, requests, decoder) == {piped(subject, "A spot of")}
 
 
 def test_a_stream_shows_what_a_text_iterator_streamer_shows(

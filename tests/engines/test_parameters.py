@@ -79,10 +79,9 @@ def test_tokens_are_drawn_from_the_typical_ones_alone(harness: suite.Harness) ->
     ("asked", "space"),
     [
         (suite.question("Hello"), ""),
-        (suite.question("Hello").model_copy(update={"raw": True}), " "),
         (suite.question("").model_copy(update={"messages": GONE_ON_WITH, "continue_final": True}), " "),
     ],
-    ids=["a question", "a raw text", "an answer begun"],
+    ids=["a question", "an answer begun"],
 )
 def test_the_space_behind_a_text_that_is_gone_on_with_is_not_lost(asked: Request, space: str) -> None:
     """Many tokenizers' decoders drop the one before the first word."""

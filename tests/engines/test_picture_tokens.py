@@ -32,12 +32,12 @@ def test_no_picture_is_told_to_be_more_than_it_becomes(
     folder = family.folder(tmp_path_factory.getbasetemp())
     processor = hf.AutoProcessor.from_pretrained(folder)
     renderer = Renderer(processor, AutoConfig.from_pretrained(folder), 2048)
-    tokens, told = PictureTokenCounter(processor, renderer.mark), list[int]()
+    tokens, told = PictureTokenCounter(processor, renderer.template.mark), list[int]()
     for sizes in SIZES:
         pictures = [Pictures.new("RGB", size) for size in sizes]
         told.append(tokens.of(pictures))
         if told[-1]:
-            text = renderer.mark * len(sizes)
+            text = renderer.template.mark * len(sizes)
             [ids] = processor(text=[text], images=[pictures])["input_ids"]
             assert list(ids).count(renderer.image_id) <= told[-1] <= len(ids)
     assert any(told) is (family.name in TELL)
@@ -53,7 +53,7 @@ def test_the_size_that_a_model_saw_is_told_with_its_tokens(
     renderer = Renderer(processor, AutoConfig.from_pretrained(folder), 10**6)
     one, two = Pictures.new("RGB", (300, 41)), Pictures.new("RGB", (64, 48))
     talk = Conversation("seen", ((RED, "What?"),))
-    prompt = renderer.prompt(talk.request(raw=family.raw), [one])
+    prompt = renderer.prompt(talk.request(), [one])
     [told] = prompt.seen
     assert told.tokens == prompt.image_tokens
     assert told.original in (None, (300, 41))
@@ -65,7 +65,7 @@ def test_the_size_that_a_model_saw_is_told_with_its_tokens(
         cell = processor.image_processor.patch_size * processor.image_processor.merge_size
         assert all(s.width * s.height // cell**2 == s.tokens for s in several.seen)
         look = {"parameters": Parameters(max_pixels=2**31 - 1)}
-        above, bounds = talk.request(raw=family.raw).model_copy(update=look), pixel_bounds(processor)
+        above, bounds = talk.request().model_copy(update=look), pixel_bounds(processor)
         with pytest.raises(CallerError, match="pixels") as refused:
             check_pixels(above, bounds)
         assert refused.value.param == "max_pixels"
@@ -79,7 +79,7 @@ def test_a_prompt_that_fits_to_the_last_token_is_never_refused_for_its_text(
     processor, config = hf.AutoProcessor.from_pretrained(folder), AutoConfig.from_pretrained(folder)
     for blanks in (" ", "\n\n", " \n\t" * 40):
         talk = Conversation("blanks", ((RED, f"{blanks}What is{blanks}it?{blanks}"),))
-        request = talk.request(raw=family.raw)
+        request = talk.request()
         tokens = Renderer(processor, config, 10**6).prompt(request, talk.pictures).tokens
         assert Renderer(processor, config, tokens + 1).prompt(request, talk.pictures).tokens == tokens
 

@@ -87,7 +87,7 @@ def test_penalties_reach_the_model(harness: suite.Harness) -> None:
 
 def test_facts_come_from_the_model_and_yield_to_the_models_file(harness: suite.Harness) -> None:
     facts = harness.engine.facts
-    assert (facts.context_length, facts.samples, facts.has_chat_template) == (2048, False, True)
+    assert (facts.context_length, facts.samples) == (2048, False)
     short = SequentialEngine(tiny(context_length=100)).load()
     assert short.facts.context_length == 100
 

@@ -64,16 +64,16 @@ def test_a_machine_that_fails_while_a_model_is_tried_has_it_loaded_again(
         engine.load()
 
 
-@pytest.mark.parametrize(("name", "raw"), [("auto", False), ("sequential", False), ("sequential", True)])
+@pytest.mark.parametrize(("name", "single"), [("auto", False), ("sequential", False), ("sequential", True)])
 def test_a_model_whose_processor_takes_no_question_is_not_said_to_be_ready(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, raw: bool
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, single: bool
 ) -> None:
     """GOT-OCR 2's, and without a template Florence-2's: each caller would be told that it was the picture."""
     call, folder = LlavaProcessor.__call__, tmp_path / "tiny"
-    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("chat_template.jinja" if raw else ""))
+    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("chat_template.jinja" if single else ""))
 
     def refuse(self: Any, images: Any = None, **more: Any) -> Any:
-        if raw and images is None:
+        if single and images is None:
             return call(self, **more)
         raise ValueError("Nested images are only supported with `multi_page`.")
 

@@ -57,7 +57,7 @@ UNHURRIED: dict[str, dict[str, Any]] = {
 class Deployment:
     """A started application, the store under it and a worker.
 
-    Besides the worker's model it serves org/bare, which has no chat template and was never loaded.
+    Besides the worker's model it serves org/bare, which was never loaded.
     """
 
     app: Any
@@ -82,10 +82,9 @@ def _server() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def _bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model without its chat template, as far as the front end looks; its weights are a hole."""
+    """The shipped model, as far as the front end looks; its weights are a hole."""
     folder = tmp_path_factory.mktemp("routes") / "bare"
-    without = shutil.ignore_patterns("chat_template.jinja", "model.safetensors")
-    shutil.copytree(TINY, folder, ignore=without)
+    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("model.safetensors"))
     with (folder / "model.safetensors").open("wb") as weights:
         weights.truncate(BARE_BYTES)
     return folder

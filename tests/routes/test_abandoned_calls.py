@@ -19,7 +19,6 @@ CALLS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         {"messages": [{"role": "user", "content": "Hi"}], "temperature": 1},
         {},
     ),
-    "text": ("/v1/completions", {"model": MODEL, "prompt": "Hi"}, {}),
     "response": ("/v1/responses", {"model": MODEL, "input": "Hi", "metadata": {"page": "1"}}, {}),
     "unstored": ("/v1/responses", {"model": MODEL, "input": "Hi", "store": False}, {}),
     "raw": (f"/models/{MODEL}", {"inputs": "Hi"}, {"x_use_cache": "false"}),

@@ -18,7 +18,7 @@ room = pytest.mark.parametrize("deployment", [{"queue": {"max_queued": 4000}}], 
 BAD: dict[str, tuple[dict[str, Any] | str, str | None]] = {
     "invalid_json_line": ("{not json", None),
     "invalid_request": ({"method": "POST", "url": ENDPOINT, "body": {}}, None),
-    "url_mismatch": (line("elsewhere", url="/v1/completions"), "elsewhere"),
+    "url_mismatch": (line("elsewhere", url="/v1/responses"), "elsewhere"),
     "model_not_found": (line("nobody", model="nobody/none"), "nobody"),
     "unsupported_parameter": (line("stream", stream=True), "stream"),
     "duplicate_custom_id": (line("good-0"), "good-0"),
@@ -89,7 +89,7 @@ async def test_a_line_that_makes_the_service_fail_holds_up_no_other(
     [
         (["", "  "], "empty_file", None),
         (["custom_id,prompt", "1,What is this?"], "invalid_json_line", 1),
-        ([line("1", url="/v1/completions")], "url_mismatch", 1),
+        ([line("1", url="/v1/responses")], "url_mismatch", 1),
         (["{}"] * (MOST_LINES + 1), "too_many_tasks", None),
     ],
 )

@@ -40,17 +40,10 @@ async def test_each_line_of_a_batch_is_answered_once(deployment: Deployment, cli
 
 
 @room
-async def test_a_batch_of_prompts_is_answered_as_the_completions_route_does(
-    deployment: Deployment, client: AsyncOpenAI
-) -> None:
-    async with serving(deployment.worker):
-        made = await begun(client, [line("1", "once", url="/v1/completions")], endpoint="/v1/completions")
-        batch = await ended(client, made)
-    (row,) = await content(client, batch.output_file_id)
-    assert (row["response"]["body"]["object"], row["response"]["body"]["choices"][0]["text"]) == (
-        "text_completion",
-        "ONCE",
-    )
+async def test_refused_endpoint_names_those_that_exist(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"/v1/chat/completions.*/v1/responses") as refused:
+        await begun(client, [line("1", "once", url="/v1/completions")], endpoint="/v1/completions")
+    assert refused.value.param == "endpoint"
 
 
 @room
@@ -145,7 +138,7 @@ async def test_a_call_that_is_sent_again_makes_no_second_batch(client: AsyncOpen
     first = await make(ENDPOINT, **key)
     assert await make(ENDPOINT, **key) == first
     with pytest.raises(openai.UnprocessableEntityError) as refusal:
-        await make("/v1/completions", **key)
+        await make("/v1/responses", **key)
     assert (refusal.value.code, refusal.value.param) == ("idempotency_mismatch", "Idempotency-Key")
     other = await make(ENDPOINT, **{"Idempotency-Key": "night-13"})
     assert [batch.id async for batch in client.batches.list()] == [other, first]

@@ -106,7 +106,6 @@ async def test_a_head_of_exactly_the_limit_is_answered(length: int, status: int)
     [
         ("/v1/chat/completions", {"model": MODEL, "messages": TURNS}),
         ("/v1/chat/completions", {"model": MODEL, "messages": TURNS, "stream": True}),
-        ("/v1/completions", {"model": MODEL, "prompt": LONG_QUESTION}),
         ("/v1/responses", {"model": MODEL, "input": LONG_QUESTION}),
         ("/v1/responses", {"model": MODEL, "input": LONG_QUESTION, "stream": True}),
         (f"/models/{MODEL}", {"inputs": LONG_QUESTION}),

@@ -24,7 +24,6 @@ CHATS = "/v1/chat/completions"
 CHAT_AS_RAW = {"inputs": QUESTION, "parameters": {"seed": 1}}
 ROUTES = {
     "chat": (CHATS, CHAT),
-    "text": ("/v1/completions", {"model": MODEL, "prompt": QUESTION, "seed": 1}),
     "chat of the model's own URL": (f"/models/{MODEL}{CHATS}", CHAT),
     "raw": (f"/models/{MODEL}", {"inputs": QUESTION}),
     "raw with details": (f"/models/{MODEL}", {"inputs": QUESTION, "parameters": {"details": True}}),
@@ -92,8 +91,7 @@ def _text(block: Any) -> str:
         return ""
     if "token" in block:
         return str(block["token"]["text"])
-    choice = block["choices"][0]
-    return str(choice["delta"].get("content") or "" if "delta" in choice else choice["text"])
+    return str(block["choices"][0]["delta"].get("content") or "")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,6 @@ async def test_a_stream_is_the_answer_in_pieces_and_says_its_end() -> None:
 
 STREAMS = [
     ("/v1/chat/completions", STREAM),
-    ("/v1/completions", {"model": "sightline/tiny", "prompt": "What?", "stream": True}),
     ("/v1/responses", {"model": "sightline/tiny", "input": "What?", "stream": True}),
     ("/models/sightline/tiny", {"inputs": "What?", "stream": True}),
     (f"/v1/jobs/{FIRST}/events", None),

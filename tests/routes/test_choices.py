@@ -21,7 +21,6 @@ JOB: dict[str, Any] = {
     "input": {"prompt": "What is this?"},
     "parameters": {"temperature": 1, "seed": 1},
 }
-TEXT = {"model": TINY, "prompt": "What is this?", "temperature": 1, "seed": 1}
 SEVERAL: dict[str, Any] = JOB | {"parameters": {"temperature": 1, "seed": 1, "n": 2}}
 HF = {"inputs": "What is this?", "parameters": {"temperature": 1, "seed": 1, "num_return_sequences": 2}}
 
@@ -82,19 +81,6 @@ async def test_a_chats_stream_begins_and_ends_every_answer_and_counts_once(deplo
         (1, {"content": ""}, "length"),
     ]
     assert (usage["choices"], usage["usage"]["completion_tokens"], done) == ([], 6, "[DONE]")
-
-
-async def test_a_text_completion_gives_the_same_whole_and_streamed(deployment: Deployment) -> None:
-    *chunks, done = await answered(deployment, "/v1/completions", TEXT | {"n": 2, "stream": True})
-    async with client_of(deployment.app) as client:
-        whole = (await client.post("/v1/completions", json=TEXT | {"n": 2})).json()
-    texts = {0: "", 1: ""}
-    for chunk in chunks:
-        (choice,) = chunk["choices"]
-        texts[choice["index"]] += choice["text"]
-    assert texts == {c["index"]: c["text"] for c in whole["choices"]} == {0: "A red disc", 1: "A blue one"}
-    assert [c["choices"][0]["finish_reason"] for c in chunks][-2:] == ["stop", "length"]
-    assert done == "[DONE]"
 
 
 async def test_hugging_faces_route_gives_a_list_of_as_many(deployment: Deployment) -> None:

@@ -25,7 +25,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/responses": {"model": TINY, "input": "What?"},
     "/v1/jobs": {"model": TINY, "input": {"prompt": "What?"}},
     "/models/sightline/tiny": {"inputs": "What?"},
-    "/v1/completions": {"model": TINY, "prompt": "What?"},
 }
 
 
@@ -156,19 +155,9 @@ async def test_a_jobs_events_tell_thoughts_apart_from_any_place(told: bool, depl
     assert listed["answer"] == "Red."
 
 
-async def test_what_has_no_place_for_thoughts_has_none_or_as_they_were_written(
-    deployment: Deployment,
-) -> None:
-    def said(chunks: list[Any]) -> str:
-        return "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1])
-
-    path, untold = "/v1/completions", {"include_reasoning": False}
+async def test_hugging_faces_answers_have_no_thoughts(deployment: Deployment) -> None:
     *tokens, last = await ask(deployment, "/models/sightline/tiny", stream=True)
     assert ("".join(t["token"]["text"] for t in tokens), last["generated_text"]) == ("Red.", "Red.")
-    assert said(await ask(deployment, path, stream=True)) == "".join(WROTE)
-    assert (await ask(deployment, path))["choices"][0]["text"] == "".join(WROTE)
-    assert said(await ask(deployment, path, stream=True, **untold)) == "Red."
-    assert (await ask(deployment, path, **untold))["choices"][0]["text"] == "Red."
 
 
 def test_a_webhook_has_thoughts_apart_too() -> None:

@@ -57,7 +57,6 @@ def _hf(**parameters: Any) -> dict[str, Any]:
         (HF, _hf(grammar={"type": "regex", "value": "a"}), "format", "parameters.grammar"),
         ("/v1/jobs", _job(), "messages", "input.prompt"),
         (HF, _hf(), "messages", "inputs"),
-        ("/v1/completions", {"model": TINY, "prompt": "What?"}, "messages", "prompt"),
     ],
 )
 async def test_a_workers_error_names_the_callers_own_field(

@@ -15,7 +15,7 @@ import pytest
 
 from shared.settings import ApiSettings
 from sightline.cli import main
-from sightline.doctor.diagnosis import Place, examine
+from sightline.doctor import services
 from sightline.exits import CommandError, Exit
 from sightline.tls import check_tls, flags, trusting
 from tests.support.app import application
@@ -141,23 +141,19 @@ async def test_a_command_says_how_a_service_under_a_certificate_is_reached(
 
 @pytest.mark.parametrize("tls", [True, False])
 async def test_a_shell_without_the_service_s_certificate_is_not_told_to_end_the_service(
-    made: Certificates, tls: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    made: Certificates, tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("TLS_CERT", made.cert), ("TLS_KEY", made.key)):
-        if tls:
-            monkeypatch.delenv(f"SIGHTLINE_API__{name}", raising=False)
-        else:
-            monkeypatch.setenv(f"SIGHTLINE_API__{name}", str(value))
-    models = tmp_path / "models.toml"
-    models.write_text('[[models]]\nid = "org/m"\nengine = "echo"\n', encoding="utf-8")
-    # The shipped model would be loaded on trial.
-    monkeypatch.setenv("SIGHTLINE_MODELS_FILE", str(models))
     async with over_tls(made) if tls else in_the_clear() as url:
-        place = Place("127.0.0.1", int(url.rpartition(":")[2]), tmp_path)
-        found = {check.about: check for check in await asyncio.to_thread(lambda: list(examine(place)))}
-    assert "Sightline answers" in found["port"].said
-    assert "the environment of the service" in found["port"].fix
-    assert "access" not in found, "it is not known here"
+        # A service that no command names.
+        monkeypatch.setattr(
+            "sightline.doctor.services.LOCAL", here := f"http://127.0.0.1:{url.rpartition(':')[2]}"
+        )
+        settings = ApiSettings() if tls else settings_of(made)
+        checks = await asyncio.to_thread(lambda: [*services.check_service(here, settings, named=False)])
+    assert [(it.about, it.state, "Sightline answers" in it.said) for it in checks] == [
+        ("port", "problem", True)
+    ]
+    assert "the environment of the service" in checks[0].fix
 
 
 def test_a_certificate_that_cannot_be_used_stops_the_start(made: Certificates, tmp_path: Path) -> None:

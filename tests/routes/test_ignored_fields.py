@@ -12,6 +12,7 @@ MODEL = "sightline/tiny"
 IGNORED = "x-ignored-fields"
 TURN = {"role": "user", "content": [{"type": "text", "text": "Hi", "x": 1}], "y": {"a": 1}}
 CHAT = {"model": MODEL, "messages": [TURN], "max_token": 5, "nothing": None, "user": "me"}
+PLAIN = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 IN_TURN = ["messages[0].content[0].x", "messages[0].y"]
 CUT = {"id": "1", "function": {"name": "f", "arguments": '{"a": '}}
 TOOL = {"type": "function", "function": {"name": "f", "colour": 1}}
@@ -34,7 +35,6 @@ TOOL = {"type": "function", "function": {"name": "f", "colour": 1}}
             },
             ["messages[0].tool_calls[0].function.arguments"],
         ),
-        ("/v1/completions", {"model": MODEL, "prompt": "Hi", "x": 0}, ["x"]),
         ("/v1/responses", {"model": MODEL, "input": [TURN]}, ["input[0].content[0].x", "input[0].y"]),
         (
             f"/models/{MODEL}",
@@ -43,7 +43,7 @@ TOOL = {"type": "function", "function": {"name": "f", "colour": 1}}
         ),
         ("/v1/jobs", {"model": MODEL, "input": {"prompt": "Hi", "x": 1}, "y": 1}, ["input.x", "y"]),
         ("/v1/estimate", {"model": MODEL, "input": {"prompt": "Hi", "x": 1}}, ["input.x"]),
-        ("/v1/completions", {"model": MODEL, "prompt": "Hi", "a,\r\nb: é": 1}, ["a???b:??"]),
+        ("/v1/chat/completions", PLAIN | {"a,\r\nb: é": 1}, ["a???b:??"]),
     ],
 )
 async def test_a_field_that_nobody_knows_is_ignored_and_named_each_time(
@@ -54,14 +54,14 @@ async def test_a_field_that_nobody_knows_is_ignored_and_named_each_time(
             answer = await client.post(path, json=body)
             assert answer.status_code in (200, 202), answer.text
             assert sorted(answer.headers[IGNORED].split(",")) == sorted(paths)
-        known = await client.post("/v1/completions", json={"model": MODEL, "prompt": "Hi", "best_of": 1})
+        known = await client.post("/v1/chat/completions", json=PLAIN | {"best_of": 1})
     assert IGNORED not in known.headers
 
 
 async def test_the_names_of_a_thousand_fields_make_no_header_that_is_too_long(deployment: Deployment) -> None:
     many = {f"field_{number}": 1 for number in range(1000)}
     async with serving(deployment.worker), client_of(deployment.app) as client:
-        answer = await client.post("/v1/completions", json={"model": MODEL, "prompt": "Hi", **many})
+        answer = await client.post("/v1/chat/completions", json=PLAIN | many)
     assert answer.status_code == 200
     assert len(answer.headers[IGNORED]) <= 1000
 

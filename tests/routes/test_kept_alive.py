@@ -12,7 +12,6 @@ MODEL = "sightline/tiny"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"}]}
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("/v1/chat/completions", CHAT),
-    "text": ("/v1/completions", {"model": MODEL, "prompt": "What is this?"}),
     "response": ("/v1/responses", {"model": MODEL, "input": "What is this?"}),
     "raw": (f"/models/{MODEL}", {"inputs": "What is this?"}),
 }

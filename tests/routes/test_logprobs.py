@@ -18,12 +18,10 @@ CHAT = {"model": TINY, "messages": [{"role": "user", "content": "What is this?"}
 JOB = {"model": TINY, "input": {"prompt": "What is this?"}}
 PLAIN: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": CHAT,
-    "/v1/completions": {"model": TINY, "prompt": "What is this?"},
     "/v1/jobs": JOB,
 }
 TELLING: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": CHAT | {"logprobs": True, "top_logprobs": 2},
-    "/v1/completions": PLAIN["/v1/completions"] | {"logprobs": 2},
     "/v1/jobs": JOB | {"parameters": {"logprobs": True, "top_logprobs": 2}},
 }
 

@@ -11,7 +11,6 @@ from jsonschema import Draft202012Validator
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from api.openapi import examples
 from shared.errors import CallerError
@@ -29,18 +28,15 @@ RESPONSE: dict[str, Any] = {"model": "sightline/tiny", "input": "What is this?",
 ITEM = {"role": "user", "content": [{"type": "input_text", "text": "What is this?"}]}
 READERS: dict[str, Callable[[Any], Any]] = {
     "ChatBody": from_chat,
-    "CompletionBody": from_completion,
     "HfBody": lambda body: from_hf(body),
     "JobBody": from_job,
     "ResponseBody": from_response,
 }
 SYNCHRONOUS = [
     ("/v1/chat/completions", "ChatBody", "OpenAIError"),
-    ("/v1/completions", "CompletionBody", "OpenAIError"),
     ("/v1/responses", "ResponseBody", "OpenAIError"),
     (HF, "HfBody", "HuggingFaceError"),
     (f"{HF}/v1/chat/completions", "ChatBody", "HuggingFaceError"),
-    (f"{HF}/v1/completions", "CompletionBody", "HuggingFaceError"),
     ("/", "HfBody", "HuggingFaceError"),
 ]
 
@@ -144,7 +140,6 @@ async def test_real_answers_are_of_their_schemas() -> None:
     asked: list[tuple[str, str, Any]] = [
         ("post", "/v1/jobs", CHAT),
         ("post", "/v1/chat/completions", CHAT),
-        ("post", "/v1/completions", {"model": "sightline/tiny", "prompt": "A cat is"}),
         ("post", HF, {"inputs": "What is this?", "parameters": {"return_full_text": True}}),
         ("post", HF, {"inputs": {"question": "What?", "image": examples.PICTURE}}),
         *(("post", path, {}) for path in ("/v1/chat/completions", HF, "/v1/jobs")),
@@ -229,7 +224,6 @@ REFUSED: list[tuple[str, Any]] = [
     ("ChatBody", {**CHAT, "structured_outputs": {"choice": [5]}}),
     ("HfBody", {"inputs": "x", "parameters": {"grammar": {"type": "regex"}}}),
     ("HfBody", {"inputs": "x", "parameters": {"generate_kwargs": {"top_p": 2}}}),
-    ("CompletionBody", {"prompt": "x", "logprobs": 6}),
     ("JobBody", {**CHAT, "metadata": {"k": "v" * 513}}),
     ("ResponseBody", {**RESPONSE, "input": []}),
     ("ResponseBody", {**RESPONSE, "tools": [{"type": "web_search"}]}),
@@ -248,7 +242,7 @@ TAKEN: list[tuple[str, Any]] = [
     ("HfBody", {"inputs": "x", "parameters": {"grammar": {"type": "json", "value": {"a": 1}}}}),
     ("HfBody", {"inputs": "x", "parameters": {"details": True, "best_of": 1, "watermark": False}}),
     ("HfBody", {"inputs": None, "question": "What?", "image": examples.PICTURE}),
-    ("CompletionBody", {"prompt": ["x"], "best_of": 1, "echo": False, "suffix": "", "logit_bias": None}),
+    ("ChatBody", {**CHAT, "best_of": 1, "echo": False, "suffix": "", "logit_bias": None}),
     ("JobBody", {**CHAT, "parameters": {"top_k": -1}}),
     ("ResponseBody", {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}, ITEM]}),
     ("ResponseBody", {"input": [ITEM, {**ITEM, "role": "assistant", "content": []}], "image": {}}),

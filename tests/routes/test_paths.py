@@ -12,7 +12,6 @@ from tests.support.fake_service import FakeService, answering, failing
 FIRST = "job_00000000000000000000000000000001"
 TINY = "/models/sightline/tiny"
 CHAT = {"messages": [{"role": "user", "content": "What is this?"}]}
-PROMPT = {"prompt": "A cat is"}
 INPUTS = {"inputs": "What is this?"}
 
 
@@ -24,7 +23,6 @@ OTHER = "/models/org/other"
     [
         ("/v1/chat/completions", CHAT | {"model": "org/other:hf-inference"}, "choices"),
         *((f"{prefix}{OTHER}/v1/chat/completions", CHAT, "choices") for prefix in ("", "/hf-inference")),
-        *((f"{prefix}{OTHER}/v1/completions", PROMPT, "choices") for prefix in ("", "/hf-inference")),
         *((f"{prefix}{OTHER}", INPUTS, "generated_text") for prefix in ("", "/hf-inference")),
         (f"{OTHER}/v1", INPUTS, "generated_text"),
     ],

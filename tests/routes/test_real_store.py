@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
+from api.admission.submission import CheckedRequest, Submission
+from shared.store.acknowledgement import StoreUnreachable
+from shared.store.admission import Submitted
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
+from tests.support.clients import until_async
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
@@ -62,6 +66,31 @@ async def test_without_its_store_the_service_says_so_and_lives(deployment: Deplo
     assert (ready.status_code, recovered.status_code) == (503, 202)
 
 
+async def test_a_job_whose_caller_never_learns_that_it_was_taken_is_computed_for_nobody(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_request, lost = Submission._store_request, StoreUnreachable()
+    lost.retry_after = 0
+
+    async def without_reply(self: Submission, checked: CheckedRequest) -> Submitted:
+        await store_request(self, checked)
+        raise lost
+
+    monkeypatch.setattr(Submission, "_store_request", without_reply)
+    deployment.worker.beat()
+    async with client_of(deployment.app) as http:
+
+        async def jobs(status: str) -> bool:
+            return len((await http.get("/v1/jobs", params={"status": status})).json()["data"]) == 1
+
+        assert (await http.post(CHATS, json=CHAT)).status_code == 503
+        await until_async(lambda: jobs("cancelled"))
+        other = CHAT | {"max_tokens": 5}
+        with_key = await http.post(CHATS, json=other, headers={"idempotency-key": "k"})
+        assert with_key.status_code == 503
+        assert await jobs("queued")
+
+
 async def test_beside_another_release_s_records_the_service_takes_nothing(deployment: Deployment) -> None:
     async with client_of(deployment.app) as client:
         records = deployment.worker.store.client
@@ -102,7 +131,6 @@ async def test_what_cannot_fit_the_model_is_refused_before_it_is_stored(
     [
         (CHATS, CHAT, "max_tokens"),
         (CHATS, CHAT, "max_completion_tokens"),
-        ("/v1/completions", {"model": CHAT["model"], "prompt": "x"}, "max_tokens"),
         ("/v1/responses", RESPONSE, "max_output_tokens"),
         (HF, INPUTS, "max_new_tokens"),
         ("/v1/jobs", JOB, "max_tokens"),

@@ -32,11 +32,11 @@ def known(service: Service) -> dict[str, list[str]]:
         asked = {"model": ECHO, "input": {"prompt": "What is known?"}, "metadata": {"a": "b"}}
         job = client.post("/v1/jobs", json=asked, headers={"prefer": "wait=30"}).json()["id"]
         reply = client.post("/v1/responses", json={"model": ECHO, "input": "What is known?"}).json()["id"]
-        line = {"custom_id": "1", "method": "POST", "url": "/v1/completions"}
-        row = json.dumps(line | {"body": {"model": ECHO, "prompt": "a"}}).encode()
+        line = {"custom_id": "1", "method": "POST", "url": "/v1/responses"}
+        row = json.dumps(line | {"body": {"model": ECHO, "input": "a"}}).encode()
         upload = {"file": ("in.jsonl", row)}
         file = client.post("/v1/files", data={"purpose": "batch"}, files=upload).json()["id"]
-        body = {"input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h"}
+        body = {"input_file_id": file, "endpoint": "/v1/responses", "completion_window": "24h"}
         batch = client.post("/v1/batches", json=body).json()["id"]
         hook = client.post("/v1/webhooks", json={"url": "https://shop.example/told"}).json()["id"]
         client.post(SERVED, json={"id": SPARE, "engine": "echo"}).raise_for_status()

@@ -17,7 +17,7 @@ from shared.store.headroom import memory
 from shared.store.layout import LayoutError
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect, connect_async
-from shared.store.server import RIGHTS, access, examine, probe
+from shared.store.server import RIGHTS, access, check_functions, probe
 from shared.store.wakeups import WorkerWakeup
 from shared.webhooks import Webhook
 from tests.store.test_retention import live_and_end, take_in_and_end
@@ -130,7 +130,7 @@ def test_who_starts_the_service_learns_that_its_user_lacks_a_right(
     redis = RedisSettings.model_validate({"url": f"redis://{USERS[0]}:p@127.0.0.1:{server.port}/0"})
     assert "permissions" in access(redis)
     with pytest.raises(Unavailable, match="permissions"):
-        examine(redis.store_url)
+        check_functions(redis.store_url)
 
 
 def test_a_leaked_password_of_the_service_opens_nothing_else_there(redis: RedisSettings, admin: Any) -> None:

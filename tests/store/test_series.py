@@ -3,10 +3,8 @@
 import pytest
 
 from shared.metrics.series import Sample
-from shared.models import Model
 from shared.store.metrics import refuse, sample, series
-from sightline.doctor import running, workers
-from tests.support.store import BROKEN, LANE, MODEL, Records
+from tests.support.store import BROKEN, LANE, Records
 
 
 def test_a_sample_says_what_waits_runs_and_works(records: Records) -> None:
@@ -93,27 +91,3 @@ def test_a_sample_holds_a_hundred_models_at_most(records: Records) -> None:
     for number in range(120):
         records.client.sadd("sl8:lanes", f"model.{number}")
     assert len(next_sample(records).lanes) == 100
-
-
-def test_jobs_of_a_model_that_left_the_models_file_are_named(
-    records: Records, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody serves them, and no page or metric of a model has them."""
-    # Under the clock of the test.
-    monkeypatch.setattr(running, "from_store", lambda _, ask: ask(records))
-    file = [Model(id=MODEL, engine="echo"), Model(id="org/other", engine="echo")]
-    for question in "ab":
-        records.submit(question)
-    assert running.unnamed_queues(records.settings, file[1:]) == {}, "before a courier has counted"
-    records.run(sample(records.settings))
-
-    assert running.unnamed_queues(records.settings, file) == {}
-    queues = running.unnamed_queues(records.settings, file[1:])
-    (found,) = workers.check_unnamed(queues)
-    assert (queues, found.about, found.state) == ({LANE: 2}, f"queue {LANE}", "problem")
-    records.beat(state="loading", record={"host": "gpu-3"})
-    assert running.unnamed_queues(records.settings, file[1:]) == {}, "another machine's file may name it"
-    records.beat(state="gone")
-    assert running.unnamed_queues(records.settings, file[1:]) == {LANE: 2}
-    records.remove_model()
-    assert running.unnamed_queues(records.settings, file[1:]) == {}, "they end by themselves"

@@ -6,7 +6,6 @@ from typing import Any
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from shared.request import Request
 
 Read = Callable[..., Request]
@@ -14,10 +13,6 @@ Read = Callable[..., Request]
 
 def chat(**said: Any) -> Request:
     return from_chat({"messages": [{"role": "user", "content": "Hi"}], **said}).request
-
-
-def text(**said: Any) -> Request:
-    return from_completion({"prompt": "Hi", **said}).request
 
 
 def job(**parameters: Any) -> Request:
@@ -33,5 +28,5 @@ def nested(**parameters: Any) -> Request:
     return hf(generate_kwargs=parameters)
 
 
-OPENAI: list[Read] = [chat, text, job]
+OPENAI: list[Read] = [chat, job]
 ALL = [*OPENAI, hf]

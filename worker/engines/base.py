@@ -165,7 +165,6 @@ class ModelFacts:
 
     context_length: int
     samples: bool
-    has_chat_template: bool
     tools: Known = ""
     sampling_rate: int = 0
     videos: bool = False
@@ -245,7 +244,7 @@ class Engine(ABC):
 
         Its content may be kept in memory for other requests of the same `scope` only; None keeps nothing.
 
-        Raises CallerError: `context_length_exceeded`, `no_chat_template`, `invalid_request`, `invalid_image`,
+        Raises CallerError: `context_length_exceeded`, `invalid_request`, `invalid_image`,
         `unsupported_parameter` for functions if the model takes none.
         """
 

@@ -92,7 +92,6 @@ class EchoEngine(Engine):
         return ModelFacts(
             context_length=self._context_length,
             samples=False,
-            has_chat_template=True,
             tools="hermes",
             sampling_rate=self._sampling_rate,
             videos=self._videos,
@@ -132,7 +131,7 @@ class EchoEngine(Engine):
         least = budget if request.parameters.ignore_eos else request.parameters.min_new_tokens or 0
         spoken = islice(cycle(words), max(len(words), least))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(spoken))
-        marks = None if request.raw else marks_of("<think></think>", self._model.reasoning)
+        marks = marks_of("<think></think>", self._model.reasoning)
         # It knows whether it thinks before it answers.
         marks = marks if marks and question.lstrip().startswith(marks.opening) else None
         told = request.parameters.include_reasoning is not False

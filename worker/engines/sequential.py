@@ -146,9 +146,10 @@ class SequentialEngine(LoadedEngine):
         model = self._model.id
         ask = partial(try_out, self, model, TRIED)
         try:
-            refusal, raw = ask(), not self.facts.has_chat_template
+            refusal = ask()
             # A template may ask for more than a made-up question has; this is the processor's refusal.
-            if refusal and refusal.code == "invalid_image" and (raw or ask(pictures=0)):
+            single = self._loaded.renderer.template.single
+            if refusal and refusal.code == "invalid_image" and (single or ask(pictures=0)):
                 reason = refusal.__context__ or refusal.message
                 raise ModelFailed(f"model {model}: its processor refuses every made-up question: {reason}")
             return refusal.message if refusal else ""

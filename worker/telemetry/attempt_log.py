@@ -154,7 +154,7 @@ def _count_tokens(series: Series, usage: Usage) -> None:
 
 
 def span_name(request: Request) -> str:
-    return f"{_operation(request)} {request.model}"
+    return f"chat {request.model}"
 
 
 def request_attributes(request: Request) -> Attributes:
@@ -164,7 +164,7 @@ def request_attributes(request: Request) -> Attributes:
     """
     parameters = request.parameters
     attributes: dict[str, Value | None] = {
-        "gen_ai.operation.name": _operation(request),
+        "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "sightline",
         "gen_ai.request.model": request.model,
         "gen_ai.request.max_tokens": parameters.max_new_tokens,
@@ -190,7 +190,3 @@ def result_attributes(request: Request, result: Result) -> Attributes:
         "gen_ai.usage.output_tokens": usage.completion_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
     }
-
-
-def _operation(request: Request) -> str:
-    return "text_completion" if request.raw else "chat"

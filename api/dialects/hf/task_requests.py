@@ -22,7 +22,6 @@ from pydantic import Field
 from api.dialects.media import DATA_HEAD, medium, pictures_beside, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
-    Raw,
     Sampling,
     to_parameters,
 )
@@ -54,7 +53,6 @@ _GenerationField = Annotated[dict[str, Any] | None, described_as(Generation | No
 class HfParameters(Generation):
     details: bool | None = None
     return_full_text: bool | None = None
-    raw: Raw = None
     store: bool | None = None
     generate_kwargs: _GenerationField = None
     generation_parameters: _GenerationField = None
@@ -156,8 +154,6 @@ def from_hf(body: Any) -> HfCall:
     arguments = call.parameters or HfParameters()
     _refuse_labels(arguments, task)
     text = call.inputs.get("text") if isinstance(call.inputs, dict) else call.inputs
-    if arguments.raw and not (task == "image-text-to-text" and isinstance(text, str)):
-        raise invalid("parameters.raw", "is for one text, as `inputs` or as its `text`")
     details = _details(arguments, task)
     parameters, named = _parameters(arguments, task, logprobs=0 if details else None)
     if parameters.n and (call.stream or details):
@@ -168,7 +164,6 @@ def from_hf(body: Any) -> HfCall:
             messages=messages,
             parameters=parameters,
             continue_final=messages[-1].role == "assistant",
-            raw=bool(arguments.raw),
             named={**named, "messages": "inputs" if call.question is None else "question"},
         ),
         task=task,

@@ -15,7 +15,6 @@ from api.dialects.native.page_jobs import PagedDocument, with_document
 from api.dialects.native.webhooks import JobWebhook, to_webhook
 from api.dialects.openai.chat import TopLogprobs, continues
 from api.dialects.sampling import (
-    Raw,
     Sampling,
     to_parameters,
     to_priority,
@@ -40,7 +39,6 @@ class JobInput(RequestBody):
 
 class JobParameters(Sampling):
     constraints = REQUEST
-    raw: Raw = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
 
@@ -95,8 +93,6 @@ def from_job(body: Any) -> JobCall:
         _check_paged(call, messages, webhook)
         messages = with_document(messages, call.document)
     arguments = call.parameters or NO_PARAMETERS
-    if arguments.raw and (call.input is None or call.tools):
-        raise invalid("parameters.raw", "is for one prompt, as `input`, without functions")
     logprobs = wanted(arguments.logprobs, arguments.top_logprobs, "parameters")
     parameters, named = to_parameters((arguments, "parameters"), logprobs=logprobs)
     if call.input is not None:
@@ -107,7 +103,6 @@ def from_job(body: Any) -> JobCall:
         parameters=parameters,
         tools=to_tools(call.tools, call.tool_choice, call.parallel_tool_calls),
         continue_final=continues(call.continue_final_message, call.messages, messages[-1]),
-        raw=bool(arguments.raw),
         named=named,
     )
     return JobCall(
@@ -130,7 +125,6 @@ def _check_paged(call: JobBody, messages: tuple[Message, ...], webhook: Webhook 
     """Raises CallerError naming what a job of pages does not take."""
     fields = {"finish_by": call.finish_by is not None, "store": call.store is False}
     fields |= {"priority": _priority(call.priority) not in ("normal", "batch")}
-    fields |= {"parameters.raw": bool(call.parameters and call.parameters.raw)}
     # All pages are read at once: with likelihoods they may be a gigabyte.
     fields |= {"parameters.logprobs": bool(call.parameters and call.parameters.logprobs)}
     for name, is_set in fields.items():

@@ -390,5 +390,5 @@ def to_couriers(intake: fleet.Fleet, hook: fleet.Fleet) -> Couriers:
 
 
 def to_model_fleet(model: models.Model, row: fleet.Fleet) -> ModelFleet:
-    """One model's queue and workers, as `sightline doctor` shows them too."""
+    """One model's queue and workers."""
     return cast(ModelFleet, row.to_row(model.id, model.folder.load_guess_s))

@@ -92,7 +92,7 @@ def to_request_view(
         "id": id,
         "model": request.model,
         "messages": [_message(message, places) for message in request.messages],
-        "parameters": _parameters(request.parameters, raw=request.raw),
+        "parameters": _parameters(request.parameters),
         "priority": stored.priority,
         "metadata": stored.metadata,
         "pictures": [_picture(picture) for picture in pictures],
@@ -127,7 +127,7 @@ def _part(part: Part, places: "count[int]") -> RequestPart:
     return {"type": part.type}
 
 
-def _parameters(parameters: Parameters, *, raw: bool) -> dict[str, Any]:
+def _parameters(parameters: Parameters) -> dict[str, Any]:
     values = parameters.model_dump(exclude_defaults=True)
     if "logprobs" in values:
         values |= {"logprobs": True, "top_logprobs": values["logprobs"]}
@@ -140,7 +140,7 @@ def _parameters(parameters: Parameters, *, raw: bool) -> dict[str, Any]:
         values["structured_outputs"] = {
             form.kind: form.content if form.kind in ("regex", "grammar") else json.loads(form.content)
         }
-    return values | known({"raw": raw or None})
+    return values
 
 
 def _tools(tools: Tools) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""OpenAI's formats: chat completions, completions, responses, files, batches, errors.
+"""OpenAI's formats: chat completions, responses, files, batches, errors.
 
 How does a chat become a request? `chat.py` (`from_chat`).
 What reads its messages? `api/dialects/messages.py` (`to_messages`).

@@ -8,7 +8,7 @@ implemented are refused, never ignored.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, NotRequired, Protocol, TypeVar, cast
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -71,7 +71,7 @@ class ChatBody(Sampling):
 
 @dataclass
 class Completion:
-    """A call of either completion route. The request's `model` is as the caller wrote it, "" for none."""
+    """A call of a chat route. The request's `model` is as the caller wrote it, "" for none."""
 
     request: Request
     stream: bool
@@ -280,25 +280,11 @@ def _envelope(
     return cast(ChatCompletionChunk, head.write("chat.completion.chunk", choices, usage))
 
 
-Chunk = TypeVar("Chunk")
+class ChatChunkWriter:
+    """Writes a job's events as chunks.
 
-
-class ChunkWriter(Protocol[Chunk]):
-    """Writes a job's events as chunks. `calls` says that the answer has to be a call."""
-
-    def __init__(self, job: JobView, *, usage: bool, calls: bool = False) -> None: ...
-
-    def opening(self, answers: int) -> list[Chunk]:
-        """The chunks before the first piece of `answers` answers."""
-
-    def piece(self, data: dict[str, Any]) -> list[Chunk]:
-        """The chunks of a `text` event."""
-
-    def ending(self, result: Result) -> list[Chunk]: ...
-
-
-class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
-    """Sends calls once they are whole, words and thoughts as soon as they cannot be part of one.
+    Calls are sent once they are whole, words and thoughts as soon as they cannot be part of a call.
+    `calls` says that the answer has to be a call.
 
     Where calls are required, or one was sent, chunks have no `content`: clients take even an empty text for a
     part of the answer.
@@ -312,11 +298,12 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
         self._empty = None if calls else ""
 
     def opening(self, answers: int) -> list[ChatCompletionChunk]:
-        """Sent before the first text, so that a reader sees the stream has begun."""
+        """The chunks before the first text of `answers` answers: a reader sees that the stream has begun."""
         delta: ChatDelta = {"role": "assistant", "content": self._empty}
         return [chat_chunk(self._head, index, delta) for index in range(answers)]
 
     def piece(self, data: dict[str, Any]) -> list[ChatCompletionChunk]:
+        """The chunks of a `text` event."""
         index, logprobs, syntax = data.get("choice", 0), logprobs_of(data), syntax_in(data)
         self._logprobs_sent[index] += len(logprobs or ())
         if syntax is None:

@@ -21,7 +21,7 @@ end
 local LOAD = { 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'load_in_ms', 'failed' }
 
 -- Another model under a lane's id begins without these, either.
-local KNOWN = { 'samples', 'chat_template', 'tools', 'sampling_rate', 'videos', 'max_side', 'context_length', 'engine', 'engine_reason',
+local KNOWN = { 'samples', 'tools', 'sampling_rate', 'videos', 'max_side', 'context_length', 'engine', 'engine_reason',
   'reused', 'token_rule', 'last_worker', 'resident_ms', 'unloaded', 'unloaded_ms', 'load_in_by', 'load_turn_ms' }
 
 local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0, v3 = 0, clock = 0, cost = 0,

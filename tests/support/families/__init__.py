@@ -7,7 +7,7 @@ FAMILIES = (
     Family("llava", llava.llava),
     Family("llava-onevision", llava.llava_onevision),
     Family("internvl", llava.internvl),
-    Family("paligemma", llava.paligemma, raw=True, text_alone=False, seed=1),
+    Family("paligemma", llava.paligemma, single=True, text_alone=False, seed=1),
     Family("idefics2", idefics.idefics2),
     Family("idefics3", idefics.idefics3, seed=2),
     Family("smolvlm", idefics.smolvlm, seed=2),

@@ -43,15 +43,15 @@ class Conversation:
         return [part for turn in self.turns for part in turn if not isinstance(part, str)]
 
     def fits(self, family: Family) -> bool:
-        one = len(self.turns) == 1 or not family.raw
+        one = len(self.turns) == 1 or not family.single
         return one and (family.text_alone or bool(self.pictures))
 
-    def request(self, *, raw: bool = False, **parameters: Any) -> Request:
+    def request(self, **parameters: Any) -> Request:
         messages = tuple(
             Message(role=role, parts=tuple(Text(text=p) if isinstance(p, str) else Image() for p in turn))
             for role, turn in zip(self._roles(), self.turns, strict=True)
         )
-        return Request(model="m", messages=messages, parameters=Parameters(**parameters), raw=raw)
+        return Request(model="m", messages=messages, parameters=Parameters(**parameters))
 
     def documented(self) -> list[dict[str, Any]]:
         """As transformers' documentation writes a conversation."""
@@ -106,7 +106,7 @@ class Subject:
 
     def row(self, engine: Engine, conversation: Conversation, scope: str = "", /, **parameters: Any) -> Row:
         settings = {"max_new_tokens": ANSWER, **parameters}
-        request = conversation.request(raw=self.family.raw, **settings)
+        request = conversation.request(**settings)
         prompt = engine.prepare(request, conversation.pictures, scope)
         return Row(prompt, request.parameters, lambda _: None, threading.Event())
 
@@ -134,7 +134,7 @@ class Subject:
         )
 
     def _inputs(self, conversation: Conversation) -> Any:
-        if not self.family.raw:
+        if not self.family.single:
             return self.templated(conversation.documented())
         pictures = conversation.pictures
         text = self.processor.image_token * len(pictures) + str(conversation.turns[0][-1])

@@ -87,12 +87,12 @@ def _alone(subject: Subject, **parameters: Any) -> list[tuple[Conversation, Fini
         answers.append((conversation, finish))
         return finish.text
 
-    for chat in () if subject.family.raw else (TURNS, ALBUM):
+    for chat in () if subject.family.single else (TURNS, ALBUM):
         turns: tuple[tuple[Any, ...], ...] = ()
         for turn in chat:
             turns = (*turns, turn)
             turns = (*turns, (ask(Conversation("", turns)) or "-",))
-    for conversation in BARE if subject.family.raw else OTHERS:
+    for conversation in BARE if subject.family.single else OTHERS:
         ask(conversation)
     return answers
 

@@ -40,13 +40,13 @@ SQUARE = {"height": 28, "width": 28}
 class Family:
     """`build` gives an untrained model and its processor.
 
-    `raw`: asked without a chat template. `text_alone`: takes questions without a picture. `seed`: under it no
-    choice between two tokens is close.
+    `single`: has no chat template, and takes single questions. `text_alone`: takes questions without a
+    picture. `seed`: under it no choice between two tokens is close.
     """
 
     name: str
     build: Callable[[], tuple[Any, Any]]
-    raw: bool = False
+    single: bool = False
     text_alone: bool = True
     seed: int = 0
 

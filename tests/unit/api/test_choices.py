@@ -9,12 +9,11 @@ from shared.models import Model
 from shared.request import MOST_CHOICES, Image, Message, Parameters, Request, Text
 from shared.tokens import cost
 from tests.support.refusal import refusal
-from tests.support.routes import Read, chat, hf, job, nested, text
+from tests.support.routes import Read, chat, hf, job, nested
 
 SEVERAL = {"num_return_sequences": 2}
 READS = [
     (chat, "n", "n"),
-    (text, "n", "n"),
     (job, "n", "parameters.n"),
     (hf, "num_return_sequences", "parameters.num_return_sequences"),
     (nested, "num_return_sequences", "parameters.generate_kwargs.num_return_sequences"),

@@ -14,7 +14,7 @@ from shared.errors import CallerError
 from shared.request import Format, Request
 from tests.support.mutations import refusals
 from tests.support.refusal import refusal
-from tests.support.routes import Read, chat, hf, job, nested, text
+from tests.support.routes import Read, chat, hf, job, nested
 
 ASK = [{"role": "user", "content": "Which?"}]
 SCHEMA: dict[str, Any] = {
@@ -85,9 +85,8 @@ def test_a_response_format_is_read_in_every_spelling(sent: Any, wanted: Format) 
         (chat, "ebnf", "root ::= x", GRAMMAR),
         (chat, "grammar", "root ::= x", GRAMMAR),
         (chat, "json_schema", SCHEMA, JSON),
-        (text, "json_schema", TEXT, JSON),
-        (text, "response_format", OPENAI, JSON),
-        (text, "grammar", {"type": "json", "value": SCHEMA}, JSON),
+        (job, "json_schema", TEXT, JSON),
+        (chat, "grammar", {"type": "json", "value": SCHEMA}, JSON),
         (job, "guided_grammar", "root ::= x", GRAMMAR),
         (job, "response_format", OPENAI, JSON),
         (hf, "grammar", "root ::= x", GRAMMAR),
@@ -107,7 +106,7 @@ def test_each_api_reads_a_format_under_its_own_name(read: Read, name: str, sent:
 def test_any_text_is_no_format() -> None:
     assert chat(response_format={"type": "text"}).parameters.format is None
     assert chat(response_format=None).parameters.format is None
-    assert text(grammar="").parameters.format is None
+    assert chat(grammar="").parameters.format is None
 
 
 def test_two_fields_that_both_name_a_format_must_agree() -> None:

@@ -1,16 +1,13 @@
 """Logprobs on each wire: the bodies that OpenAI's clients read, and nothing where nobody asked."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.completion import Completion
 
 from api.dialects.native.jobs import to_event, to_job
-from api.dialects.openai.chat import ChatChunkWriter, ChunkHead, ChunkWriter, chat_chunk, to_completion
-from api.dialects.openai.completions import TextChunkWriter, text_chunk, to_text_completion
+from api.dialects.openai.chat import ChatChunkWriter, ChunkHead, chat_chunk, to_completion
 from shared.job import Event, JobView
 from shared.result import Candidate, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
 from tests.support.golden import assert_golden
@@ -44,7 +41,6 @@ def test_where_nobody_asked_nothing_is_kept_and_nothing_told() -> None:
     assert "logprobs" not in result_of(view).model_dump_json()
     assert "logprobs" not in to_job(view)["result"]["choices"][0]
     assert to_completion(view, "m", 0)["choices"][0]["logprobs"] is None
-    assert to_text_completion(view, "m", 0)["choices"][0]["logprobs"] is None
 
 
 def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
@@ -62,44 +58,14 @@ def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
     assert read.content[1].top_logprobs[0].bytes == []
 
 
-def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:
-    whole = to_text_completion(told(TOLD), "org/model", 1_700_000_000)
-    chunk = text_chunk(HEAD, 0, " red\u00e9", logprobs=TOLD)
-    assert_golden("text_logprobs", chunk["choices"][0]["logprobs"])
-    assert whole["choices"][0]["logprobs"] == chunk["choices"][0]["logprobs"]
-    read = Completion.model_validate(whole, strict=True).choices[0].logprobs
-    assert read is not None
-    assert read.top_logprobs is not None
-    assert [len(likeliest) for likeliest in read.top_logprobs] == [2, 3, 2], "the chosen token is missing"
-
-
-def test_of_two_tokens_written_alike_the_likelier_is_told() -> None:
-    rare = Candidate(" red", -3.0)
-    view = told((TokenLogprob(0, rare, (RED, rare)),))
-    logprobs = to_text_completion(view, "org/model", 0)["choices"][0]["logprobs"]
-    assert logprobs is not None
-    assert (logprobs["top_logprobs"], logprobs["token_logprobs"]) == ([{" red": -0.25}], [-3.0])
-
-
-@pytest.mark.parametrize(
-    ("form", "whole"), [(ChatChunkWriter, to_completion), (TextChunkWriter, to_text_completion)]
-)
 @pytest.mark.parametrize("logprobs", [(), None])
 def test_a_stream_of_an_answer_without_text_tells_what_the_whole_answer_does(
-    form: type[ChunkWriter[Any]], whole: Callable[..., dict[str, Any]], logprobs: Logprobs | None
+    logprobs: Logprobs | None,
 ) -> None:
     view = told(logprobs)
-    [chunk] = form(QUEUED, usage=False).ending(result_of(view))
-    assert chunk["choices"][0]["logprobs"] == whole(view, "org/model", 0)["choices"][0]["logprobs"]
+    [chunk] = ChatChunkWriter(QUEUED, usage=False).ending(result_of(view))
+    assert chunk["choices"][0]["logprobs"] == to_completion(view, "org/model", 0)["choices"][0]["logprobs"]
     assert (chunk["choices"][0]["logprobs"] is None) == (logprobs is None)
-
-
-def test_without_alternatives_a_text_completion_has_none() -> None:
-    bare = tuple(token._replace(top=()) for token in TOLD)
-    choices: Any = to_text_completion(told(bare), "m", 0)["choices"]
-    (choice,) = choices
-    assert choice["logprobs"]["top_logprobs"] is None
-    assert choice["logprobs"]["token_logprobs"] == [-0.25, -2.0, -0.0625]
 
 
 @pytest.mark.parametrize("logprobs", [TOLD, ()])

@@ -6,13 +6,11 @@ import pytest
 from api.dialects.openai.chat import (
     ChatChunkWriter,
     ChunkHead,
-    ChunkWriter,
     _envelope,
     chat_chunk,
     from_chat,
     to_completion,
 )
-from api.dialects.openai.completions import TextChunkWriter
 from api.dialects.openai.usage import to_usage
 from shared.job import JobView, Priority
 from shared.request import Image, Message, Parameters, Request, Text
@@ -173,11 +171,10 @@ def test_chunks_are_what_openai_clients_and_published_snippets_read() -> None:
     assert_golden("chat_chunks", chunks)
 
 
-@pytest.mark.parametrize("form", [ChatChunkWriter, TextChunkWriter])
 @pytest.mark.parametrize("view", [QUEUED, succeeded()])
-def test_a_stream_says_what_answered_as_soon_as_known(form: type[ChunkWriter[Any]], view: JobView) -> None:
+def test_a_stream_says_what_answered_as_soon_as_known(view: JobView) -> None:
     result = result_of(succeeded())
-    stream = form(view, usage=True)
+    stream = ChatChunkWriter(view, usage=True)
     said = stream.piece({"text": "A red"})
     assert [c["system_fingerprint"] for c in said] == [view.result and result.fingerprint]
     assert [c["system_fingerprint"] for c in stream.ending(result)] == [result.fingerprint] * 2
@@ -194,3 +191,23 @@ def test_a_caller_hears_which_tier_served_his_chat(priority: Priority, tier: str
 def test_a_job_without_result_is_never_rendered_as_an_empty_answer() -> None:
     with pytest.raises(ValueError, match="has no result"):
         to_completion(QUEUED, "org/model", 0)
+
+
+# What vLLM takes where nothing is said, and something else.
+UNSAID: dict[str, Any] = {"bad_words": [], "best_of": 1, "echo": False, "include_stop_str_in_output": False}
+UNSAID |= {"kv_transfer_params": None, "length_penalty": 1.0, "logits_processors": None}
+UNSAID |= {"prompt_logprobs": None, "return_token_ids": False, "use_beam_search": False}
+UNSAID |= {"add_special_tokens": False, "raw": False}
+SAID: dict[str, Any] = {"bad_words": ["no"], "best_of": 2, "echo": True, "include_stop_str_in_output": True}
+SAID |= {"kv_transfer_params": {"any": 1}, "length_penalty": 1.5, "logits_processors": ["any"]}
+SAID |= {"prompt_logprobs": 1, "return_token_ids": True, "use_beam_search": True, "raw": True}
+
+
+def test_defaults_of_vllms_parameters_ask_for_nothing() -> None:
+    asked = {"messages": ASK}
+    assert from_chat(asked | UNSAID) == from_chat(asked)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_vllms_parameters_are_refused_by_name(name: str) -> None:
+    assert refusal(from_chat, {"messages": ASK, name: SAID[name]}) == ("unsupported_parameter", name)

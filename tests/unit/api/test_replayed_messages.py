@@ -7,7 +7,6 @@ import pytest
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from api.dialects.unknown_fields import ignored_fields
 from shared.errors import CallerError
@@ -117,7 +116,6 @@ def test_what_nobody_knows_is_ignored_and_named(asked: Any, param: str) -> None:
     ("read", "body"),
     [
         (from_chat, {"messages": [ASK]}),
-        (from_completion, {"prompt": "Hi"}),
         (from_response, {"input": "Hi"}),
         (from_job, {"messages": [ASK]}),
         (from_job, {"messages": [ASK], "parameters": {"temperature": 0}}),

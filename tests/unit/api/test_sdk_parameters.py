@@ -9,13 +9,11 @@ from huggingface_hub import ChatCompletionInput, DocumentQuestionAnsweringParame
 from huggingface_hub import ImageToTextGenerationParameters as Captions
 from huggingface_hub import TextGenerationInputGenerateParameters as Generation
 from huggingface_hub import VisualQuestionAnsweringParameters as Questions
-from openai.types import completion_create_params as texts
 from openai.types.chat import completion_create_params as chats
 from openai.types.responses import response_create_params as responses
 
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from tests.support.tools import CLOCK
@@ -85,7 +83,6 @@ CHAT = {
     **refused(audio={"voice": "alloy", "format": "mp3"}, modalities=["text", "audio"]),
     **refused(web_search_options={"search_context_size": "low"}),
 }
-TEXT = COMMON | acts(prompt="Who?", logprobs=2) | refused(best_of=2, echo=True, suffix="END")
 RESPONSES = {
     **SAMPLING,
     **HINTS,
@@ -123,8 +120,6 @@ GENERATION = {
         adapter_id="mine", best_of=2, decoder_input_details=True, top_n_tokens=2, truncate=5, watermark=True
     ),
 }
-JS_GENERATION = GENERATION | nothing(details=True) | refused(return_full_text=True)
-"""huggingface.js sends the same names to OpenAI's route, whose answer has no place for these two."""
 QUESTIONS = acts(top_k=2)
 DOCUMENTS = {
     **QUESTIONS,
@@ -151,12 +146,10 @@ def task(inputs: Any, parameters: type, tried: Mapping[str, Tried], at: str = "p
 ASKED = {"image": PICTURE, "question": "What?"}
 FAMILIES = {
     "chats": Family(of(chats), CHAT, from_chat, {"messages": [TURN]}),
-    "texts": Family(of(texts), TEXT, from_completion, {"prompt": "What?"}),
     "responses": Family(of(responses), RESPONSES, from_response, {"input": "What?"}),
     "hf chats": Family(of(ChatCompletionInput), HF_CHAT, from_chat, {"messages": [TURN]}),
     "captions": task(PICTURE, Captions, CAPTIONS, "parameters.generation_parameters"),
     "generation": task("What?", Generation, GENERATION),
-    "generation in JavaScript": Family(of(Generation), JS_GENERATION, from_completion, {"prompt": "What?"}),
     "questions": task(ASKED, Questions, QUESTIONS),
     "documents": task(ASKED, DocumentQuestionAnsweringParameters, DOCUMENTS),
 }

@@ -1,8 +1,8 @@
 """What other clients and programs really send, recorded once from each, is read as what was meant.
 
 Each asked `What is this?`, but where its name ends in `text` about a picture. Second turns hold what an
-answer of `one`, or a call of `weather`, became. Texts are from LangChain and lm-eval; those that
-measure are written down from their sources. docs/clients/README.md says which were tried.
+answer of `one`, or a call of `weather`, became. Those that measure are written down from their sources.
+docs/clients/README.md says which were tried.
 """
 
 import json
@@ -12,10 +12,8 @@ import pytest
 
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from api.dialects.unknown_fields import ignored_fields
-from shared.errors import CallerError
 from shared.request import Format, Image, Message, Parameters, Request, Text
 from tests.support.golden import DATA
 from tests.support.refusal import refusal
@@ -40,10 +38,8 @@ WORDS = {client: {"path": said["path"], "body": said["words"]} for client, said 
 WORDS |= {AGENTS: JAVASCRIPT["then"][AGENTS]}
 CALLS = {client: {"path": said["path"], "body": said["calls"]} for client, said in THEN.items()}
 CALLS |= {name: sent for name, sent in JAVASCRIPT["then"].items() if name.startswith("openai ")}
-PROMPTS: dict[str, Sent] = recorded("texts")
+MEASURING: dict[str, Sent] = recorded("measuring")
 PROGRAMS = recorded("programs")
-SEVERAL = [client for client in PROMPTS if isinstance(PROMPTS[client]["body"].get("prompt"), list)]
-MEASURING = [client for client in PROMPTS if "ignore_eos" in PROMPTS[client]["body"]]
 
 
 def read(sent: Sent) -> Any:
@@ -52,9 +48,7 @@ def read(sent: Sent) -> Any:
         return from_response(body)
     if path.startswith("/models/") and "/v1" not in path:
         return from_hf(body)
-    return (
-        from_completion(body) if path.endswith("/completions") and "/chat/" not in path else from_chat(body)
-    )
+    return from_chat(body)
 
 
 def asked(sent: Sent) -> Request:
@@ -107,16 +101,9 @@ def test_what_langchain_always_says_is_obeyed() -> None:
     assert asked(SENT["langchain-huggingface 1.2.3 text"]).parameters == said
 
 
-@pytest.mark.parametrize("client", SEVERAL)
-def test_who_sends_prompts_at_once_hears_where_to_send_them(client: str) -> None:
-    with pytest.raises(CallerError, match="calls of their own, or as a batch") as refused:
-        asked(PROMPTS[client])
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "prompt")
-
-
 @pytest.mark.parametrize("client", MEASURING)
 def test_who_measures_gets_an_answer_of_the_length_that_is_measured(client: str) -> None:
-    call = read(PROMPTS[client])
+    call = read(MEASURING[client])
     wanted = Parameters(max_new_tokens=128, ignore_eos=True)
     assert call.request.parameters.model_copy(update={"repetition_penalty": None}) == wanted
     assert (call.stream, call.options.include_usage) == (True, True)

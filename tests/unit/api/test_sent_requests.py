@@ -9,7 +9,6 @@ from pydantic_core import from_json
 
 from api.dialects.hf.task_requests import from_bytes, from_hf
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from shared.request import Format, Function, Image, Message, Parameters, Request, Text, ToolCall, Tools
 from tests.support.golden import DATA
@@ -56,22 +55,17 @@ def test_a_chat_with_a_picture_and_a_call_streamed_and_parsed(client: str) -> No
     assert _schema(parsed.request.parameters.format)["required"] == ["round"]
 
 
-@pytest.mark.parametrize(
-    ("client", "read"),
-    [*((client, from_completion) for client in (*OPENAI, "hf_js")), ("hf_python", from_hf)],
-)
-def test_a_text_to_be_completed(client: str, read: Any) -> None:
-    """Hugging Face's JavaScript asks OpenAI's route, and names the model by its URL."""
-    request = read(SENT[client][3]).request
+@pytest.mark.parametrize("client", HUGGING_FACE)
+def test_a_text_to_be_completed(client: str) -> None:
+    request = from_hf(SENT[client][3]).request
     assert meant(request) == meant(Request(model=MODEL, messages=(SPOKEN,), parameters=DRAWN))
-    assert request.model.endswith(MODEL if client != "hf_python" else "")
 
 
 @pytest.mark.parametrize("client", OPENAI)
 def test_a_response_is_the_same_question_as_a_chat_and_is_parsed_as_one(client: str) -> None:
     asked = Request(model=MODEL, messages=(BRIEF, SHOWN), parameters=Parameters(max_new_tokens=16))
-    assert meant(from_response(SENT[client][4]).request) == meant(asked)
-    parsed = from_response(SENT[client][5]).request.parameters.format
+    assert meant(from_response(SENT[client][3]).request) == meant(asked)
+    parsed = from_response(SENT[client][4]).request.parameters.format
     assert parsed == from_chat(SENT[client][2]).request.parameters.format
 
 

@@ -7,13 +7,12 @@ import pytest
 
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
-from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response
 from api.dialects.unknown_fields import SPELLINGS
 from shared.errors import CallerError
 from shared.request import Parameters
 from tests.support.refusal import refusal
-from tests.support.routes import ALL, OPENAI, Read, chat, hf, job, text
+from tests.support.routes import ALL, OPENAI, Read, chat, hf, job
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,7 @@ def test_a_least_answer_is_read_and_may_not_be_longer_than_the_longest(read: Rea
     ("reads", "name", "taken", "wrong"),
     [
         (ALL, "min_p", 0.25, [1.5]),
-        ([text, job, hf], "typical_p", 0.95, [0, 1.5]),
+        ([chat, job, hf], "typical_p", 0.95, [0, 1.5]),
         # A model's own file may forbid some loops: 0 allows them.
         (ALL, "no_repeat_ngram_size", 0, [257]),
         (ALL, "no_repeat_ngram_size", 3, [-1]),
@@ -135,14 +134,8 @@ def test_alternatives_without_logprobs_or_too_many_are_refused(read: Read, said:
     assert refusal(read, **said) == ("invalid_request", f"{at}top_logprobs")
 
 
-@pytest.mark.parametrize("wanted", [0, 5, None])
-def test_logprobs_of_a_text_completion_are_a_number(wanted: int | None) -> None:
-    assert text(logprobs=wanted).parameters == Parameters(logprobs=wanted)
-
-
 BODIES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
     "chat": (from_chat, {"messages": [{"role": "user", "content": "Hi"}]}),
-    "completions": (from_completion, {"prompt": "Hi"}),
     "responses": (from_response, {"input": "Hi"}),
     "jobs": (from_job, {"input": {"prompt": "Hi"}}),
 }

@@ -20,7 +20,7 @@ def with_parts(*parts: Text | Image, role: Any = "user") -> Request:
 def test_canonical_string_can_be_read_by_eye() -> None:
     assert canonical(REQUEST, "main") == (
         '{"continue_final":false,"messages":[{"parts":[{"image":"' + "a" * 64 + '"},{"text":"What?"}],'
-        '"role":"user"}],"model":"org/model","parameters":{"stop":[]},"raw":false,"revision":"main","version":1}'
+        '"role":"user"}],"model":"org/model","parameters":{"stop":[]},"revision":"main","version":1}'
     )
 
 

@@ -42,28 +42,26 @@ NAMED = [{"name": "tool_use", "template": TEMPLATES["llama"]}]
 
 
 @pytest.mark.parametrize(
-    ("files", "chats", "tools"),
+    ("files", "tools"),
     [
-        ({"tokenizer_config": {"chat_template": PLAIN}}, True, ""),
-        ({"tokenizer_config": {}, "processor_config": {"chat_template": PLAIN}}, True, ""),
-        ({"tokenizer_config": {"chat_template": TEMPLATES["hermes"]}}, True, "hermes"),
-        ({"tokenizer_config": {}, "chat_template": {"chat_template": TEMPLATES["mistral"]}}, True, "mistral"),
-        ({"tokenizer_config": {"chat_template": NAMED}}, True, "llama"),
-        ({"tokenizer_config": {}}, False, ""),
-        ({"tokenizer_config": []}, None, None),
-        ({}, None, None),
+        ({"tokenizer_config": {"chat_template": PLAIN}}, ""),
+        ({"tokenizer_config": {}, "processor_config": {"chat_template": PLAIN}}, ""),
+        ({"tokenizer_config": {"chat_template": TEMPLATES["hermes"]}}, "hermes"),
+        ({"tokenizer_config": {}, "chat_template": {"chat_template": TEMPLATES["mistral"]}}, "mistral"),
+        ({"tokenizer_config": {"chat_template": NAMED}}, "llama"),
+        ({"tokenizer_config": {}}, ""),
+        ({"tokenizer_config": []}, None),
+        ({}, None),
     ],
 )
-def test_whether_chats_and_functions_can_be_asked_is_read_from_the_folder(
-    tmp_path: Path, files: dict[str, object], chats: bool | None, tools: str | None
+def test_whether_functions_can_be_asked_is_read_from_the_folder(
+    tmp_path: Path, files: dict[str, object], tools: str | None
 ) -> None:
-    known = model(tmp_path, **files)
-    assert (known.has_chat_template, known.tools) == (chats, tools)
+    assert model(tmp_path, **files).tools == tools
 
 
 def test_a_template_in_a_file_of_its_own_is_seen() -> None:
-    shipped = load_models(Path("models.toml")).rows[0]
-    assert (shipped.has_chat_template, shipped.tools) == (True, "")
+    assert load_models(Path("models.toml")).rows[0].tools == ""
 
 
 def test_the_folder_is_read_once_so_that_no_request_waits_for_a_disk(tmp_path: Path) -> None:
@@ -71,14 +69,14 @@ def test_the_folder_is_read_once_so_that_no_request_waits_for_a_disk(tmp_path: P
     known = model(tmp_path, **weights)
     shutil.rmtree(tmp_path / "m")
 
-    assert (known.samples, known.has_chat_template) == (True, True)
+    assert (known.samples, known.tools) == (True, "")
     assert (len(known.folder.files), round(known.folder.load_guess_s)) == (2, 30)
 
 
 def test_nothing_is_claimed_of_a_model_that_is_not_on_this_machine() -> None:
     elsewhere, echo = Model(id="org/m", source="org/m"), Model(id="e", engine="echo")
-    assert (elsewhere.samples, elsewhere.has_chat_template, elsewhere.folder.files) == (None, None, ())
-    assert (echo.samples, echo.has_chat_template) == (False, True)
+    assert (elsewhere.samples, elsewhere.tools, elsewhere.folder.files) == (None, None, ())
+    assert (echo.samples, echo.tools) == (False, "hermes")
 
 
 def test_a_model_that_says_a_temperature_of_0_draws_nothing(tmp_path: Path) -> None:

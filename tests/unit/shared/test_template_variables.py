@@ -123,4 +123,3 @@ def test_thoughts_are_read_from_where_the_template_begins_them(
     begun = {"role": "assistant", "content": "<think>It is"}
     turns = {"messages": [*MESSAGES, begun], "continue_final_message": True}
     assert renderer.template.syntax_of(from_chat(turns).request) == "  </think>"
-    assert renderer.template.syntax_of(request.model_copy(update={"raw": True})) is None

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shared.models import Model
-from sightline.doctor.gpu import Gpu
 from sightline.exits import CommandError, Exit
+from sightline.gpus import Gpu
 from sightline.serving import model_choice
 from sightline.serving.devices import Devices
 from tests.support.snippets import ROOT

@@ -1,4 +1,4 @@
-"""`sightline doctor` names what is broken here and what to do about it, and ends with 1."""
+"""`sightline doctor` names what is broken here and what to do about it, and nothing where all is well."""
 
 import errno
 import json
@@ -10,381 +10,450 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from redis import Redis
 
-from shared.model_files import description_faults, weight_faults
-from shared.models import Model
-from shared.settings import PREFIX, ApiSettings, BlobSettings
+from shared.settings import CLIENT_KEY, CLIENT_URL, PREFIX
+from sightline import gpus
 from sightline.cli import main
-from sightline.doctor import diagnosis, dry_load, machine, models, records, running, workers
-from sightline.doctor.check import Check, State
+from sightline.doctor import machine, models, services
 from tests.support.packages import without_traces
 from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, cluster, redis_server
 
 TINY = Path(__file__).parents[3] / "models/tiny"
-GIB = 2**30
+ECHO = '[[models]]\nid = "org/echo"\nengine = "echo"\n'
+Doctor = Callable[..., dict[str, dict[str, str]]]
+"""Types `sightline doctor` and returns its findings by what they are about."""
+
+
+def run_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the service that no command names run, or be started, there."""
+    for module in ("command", "services"):
+        monkeypatch.setattr(f"sightline.doctor.{module}.LOCAL", url)
+    monkeypatch.setattr("sightline.doctor.command.service_url", lambda: url)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A model's folder to break."""
-    return Path(shutil.copytree(TINY, tmp_path / "model"))
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder in which nothing runs, with a model that needs nothing."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+    (tmp_path / "models.toml").write_text(ECHO)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run_at(f"http://127.0.0.1:{free_port()}", monkeypatch)
+    return tmp_path
 
 
-def states(checks: Iterator[Check]) -> dict[str, State]:
-    return {check.about: check.state for check in checks}
+@pytest.fixture
+def doctor(place: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:  # noqa: ARG001
+    def typed(*options: str) -> dict[str, dict[str, str]]:
+        code = main(["doctor", "--json", *options])
+        told = json.loads(capsys.readouterr().out)
+        assert (code, told["ok"]) in ((0, True), (1, False))
+        assert told["ok"] is all(check["state"] != "problem" for check in told["checks"])
+        assert [check for check in told["checks"] if check["state"] != "ok" and not check["fix"]] == []
+        return {check["about"]: check for check in told["checks"]}
+
+    return typed
 
 
-def faults(folder: Path) -> list[str]:
-    return [*description_faults(folder), *weight_faults(folder)]
+def unsound(found: dict[str, dict[str, str]]) -> dict[str, str]:
+    """The state of each finding that is not ok."""
+    return {about: check["state"] for about, check in found.items() if check["state"] != "ok"}
 
 
-def test_a_whole_model_has_no_fault() -> None:
-    assert faults(TINY) == []
+def test_healthy_machine_before_its_first_start(doctor: Doctor, place: Path) -> None:
+    found = doctor()
+    assert unsound(found) == {}
+    assert "`sightline run` starts" in found["redis"]["said"]
+    assert not (place / "data").exists(), "it changes nothing"
+
+
+def test_shipped_model_is_well_without_a_models_file(doctor: Doctor, place: Path) -> None:
+    (place / "models.toml").unlink()
+    found = doctor()
+    assert unsound(found) == {}
+    assert found["model sightline/tiny"]["said"] == "its files are there"
+
+
+def test_home_that_cannot_be_written_is_no_fault(
+    doctor: Doctor, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "models.toml").unlink()
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    assert unsound(doctor()) == {}
+
+
+def test_people_read_each_problem_with_its_advice(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}REDIS__URL", f"redis://:swordfish@127.0.0.1:{free_port()}/0")
+    assert (main(["doctor"]), (place / "data").exists()) == (1, False)
+    said = capsys.readouterr().out
+    at, *_ = (at for at, line in enumerate(said.splitlines()) if line.startswith("problem  redis"))
+    assert "→ start it, or correct SIGHTLINE_REDIS__URL" in said.splitlines()[at + 1]
+    assert "swordfish" not in said
+
+
+@pytest.mark.parametrize("url", ["no url", "ftp://here"])
+def test_what_is_no_url_is_a_wrong_argument(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CLIENT_URL, raising=False)
+    assert main(["doctor", "--url", url]) == 2
+
+
+def test_wrong_setting_is_the_only_thing_named(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}QUEUE__LEASE_S", "soon")
+    assert unsound(found := doctor()) == {"settings": "problem"}
+    assert "SIGHTLINE_QUEUE__LEASE_S" in found["settings"]["said"]
+
+
+def test_missing_package_for_traces_is_named(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_traces(monkeypatch)
+    assert "-e '.[traces]'" in doctor()["settings"]["said"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with redis_server() as started:
+        yield started
 
 
 @pytest.mark.parametrize(
-    ("broken", "fault"),
+    ("said", "state", "fix"),
     [
-        (lambda folder: (folder / "model.safetensors").unlink(), "there are no weights (model.safetensors)"),
-        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
-        (
-            lambda folder: (folder / "config.json").write_text("nothing"),
-            "is not JSON (Expecting value: line 1 column 1 (char 0))",
-        ),
-        (
-            lambda folder: (folder / "generation_config.json").write_text("[]"),
-            "generation_config.json is no JSON object",
-        ),
-        (lambda folder: (folder / "model.safetensors").write_text("<html>"), "is no safetensors file"),
-        (lambda folder: (folder / "tokenizer.json").unlink(), "there is no tokenizer (tokenizer.json)"),
-        (
-            lambda folder: (folder / "processor_config.json").unlink(),
-            "there is no image processor (preprocessor_config.json)",
-        ),
+        ({"appendonly": "yes"}, "ok", ""),
+        ({"appendonly": "yes", "maxmemory": "500mb"}, "ok", ""),
+        ({"appendonly": "no"}, "warning", "appendonly yes"),
+        ({"maxmemory-policy": "allkeys-lru"}, "problem", "maxmemory-policy noeviction"),
+        ({"maxmemory": "1mb"}, "problem", "raise its maxmemory"),
+        ({"requirepass": "another"}, "problem", "write its password"),
     ],
 )
-def test_a_model_that_cannot_be_loaded_is_named_before_anything_is_started(
-    folder: Path, broken: Callable[[Path], object], fault: str
-) -> None:
-    broken(folder)
-    assert any(said.endswith(fault) for said in faults(folder))
-    (found,) = models.checks([Model(id="org/m", source=str(folder))], None, gpu=False)
-    assert found.state == "problem"
-
-
-def test_half_a_download_of_weights_is_found_out(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    whole = file.stat().st_size
-    with file.open("r+b") as opened:
-        opened.truncate(whole - 100)
-    sizes = f"holds {whole - 100} bytes of the {whole} that its header names"
-    assert faults(folder) == [f"model.safetensors is cut off ({sizes})"]
-
-
-def test_what_only_a_load_finds_is_found_before_it(tmp_path: Path) -> None:
-    def row(name: str, file: str = "config.json", **keys: Any) -> Model:
-        path = shutil.copytree(TINY, tmp_path / name) / file
-        path.write_text(json.dumps(json.loads(path.read_text()) | keys))
-        return Model(id=f"org/{name}", source=str(path.parent), dtype="auto")
-
-    text = json.loads((TINY / "config.json").read_text())["text_config"]
-    deeper = row("deeper", text_config=text | {"num_hidden_layers": text["num_hidden_layers"] + 1})
-    rows = [
-        row("whole"),
-        deeper,
-        deeper.model_copy(update={"id": "org/trusted", "trust_remote_code": True}),
-        row("odd", dtype="float7"),
-        row("wordless", "tokenizer.json", model=None),
-    ]
-    found = {check.about: check for check in models.checks(rows, None, gpu=False)}
-    assert {about: check.state for about, check in found.items()} == {
-        "model org/whole": "ok",
-        "model org/deeper": "problem",
-        # Its own code is not run.
-        "model org/trusted": "ok",
-        "model org/odd": "problem",
-        "model org/wordless": "problem",
-    }
-    assert "its weights lack" in found["model org/deeper"].said
-    assert "float7" in found["model org/odd"].said
-    assert "its processor" in found["model org/wordless"].said
-
-
-DYING = """
-import json, os, signal, sys
-for line in sys.stdin:
-    if "dies" in line:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    print(json.dumps(""), flush=True)
-"""
-
-
-def test_a_row_whose_trial_load_dies_hides_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dry_load, "COMMAND", (sys.executable, "-c", DYING))
-    rows = [Model(id=id, source="org/m") for id in ("my/first", "org/dies", "my/last", "my/dies")]
-    words = "a trial load ended its process with signal 11"
-    assert dry_load.refusals(rows) == {"org/dies": words, "my/dies": words}
-
-
-def test_a_machine_without_memory_for_a_load_on_trial_is_no_broken_model(
+def test_redis_of_the_settings_is_looked_at(
+    doctor: Doctor,
+    server: RedisServer,
+    said: dict[str, str],
+    state: str,
+    fix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dry_load, "COMMAND", (sys.executable, "-c", "raise SystemExit('no room')"))
-    found = list(models.checks([Model(id="org/m", source=str(TINY))], None, gpu=False))
-    assert [(check.about, check.state) for check in found] == [("models", "warning"), ("model org/m", "ok")]
-    assert found[0].said.endswith("no room")
+    monkeypatch.setenv(f"{PREFIX}REDIS__URL", server.url())
+    with Redis(port=server.port, decode_responses=True) as client:
+        before = {name: client.config_get(name)[name] for name in said}
+        for name, value in said.items():
+            client.config_set(name, value)
+        try:
+            found = doctor()["redis"]
+        finally:
+            for name, value in before.items():
+                client.config_set(name, value)
+    assert (found["state"], fix in found["fix"]) == (state, True)
 
 
-def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
-    # A load on trial would take seconds.
-    (found,) = models.checks([Model(id="org/m", source=str(TINY), trust_remote_code=True)], 0.5, gpu=False)
-    assert found.state == "problem"
-    assert "0 MB of memory are free" in found.said or "1 MB of memory are free" in found.said
-
-
-def test_models_of_which_not_one_has_room_are_named_and_not_those_that_take_turns(
-    monkeypatch: pytest.MonkeyPatch,
+def test_records_of_another_layout_are_named(
+    doctor: Doctor, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = [Model(id=f"org/{name}", engine="echo") for name in "ab"]
-    monkeypatch.setattr("sightline.serving.devices.free_memory_bytes", lambda **_: 399 * 2**20)
-    assert states(models.check_all(pair)) == {"models": "problem"}
-    monkeypatch.setattr("sightline.serving.devices.free_memory_bytes", lambda **_: 401 * 2**20)
-    assert states(models.check_all(pair)) == {}
+    monkeypatch.setenv(f"{PREFIX}REDIS__URL", server.url())
+    with Redis(port=server.port) as client:
+        client.sadd("sl2:lanes", "model.m")
+        try:
+            found = doctor()["redis"]
+        finally:
+            client.delete("sl2:lanes")
+    assert found["state"] == "problem"
+    assert "let the release that wrote them end its jobs" in found["fix"]
 
 
-@pytest.mark.parametrize("source", ["./nowhere", "/nowhere"])
-def test_a_model_whose_folder_is_not_there_is_a_problem(source: str) -> None:
-    (found,) = models.checks([Model(id="org/m", source=source)], None, gpu=False)
-    assert found.state == "problem"
+def test_redis_that_cannot_be_used_is_named(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cluster() as server:
+        monkeypatch.setenv(f"{PREFIX}REDIS__URL", server.url())
+        assert "is a cluster" in doctor()["redis"]["said"]
+    with redis_server("--rename-command", "FCALL", "") as server:
+        monkeypatch.setenv(f"{PREFIX}REDIS__URL", server.url())
+        assert "that has FUNCTION and FCALL" in doctor()["redis"]["fix"]
+    with redis_server() as server, Redis(port=server.port) as client:
+        allowed = ["+info", "+time", "+hget", "+dbsize", "+exists"]
+        client.acl_setuser("reader", enabled=True, passwords="+swordfish", keys="*", commands=allowed)
+        monkeypatch.setenv(f"{PREFIX}REDIS__URL", f"redis://reader:swordfish@127.0.0.1:{server.port}/0")
+        assert "rights that docs/transport.md lists" in doctor()["redis"]["fix"]
 
 
-def test_a_record_store_that_hangs_is_not_asked_a_second_time(
-    place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        monkeypatch.setattr("sightline.doctor.diagnosis.stored_fleet", pytest.fail)
-        assert main(["doctor", *place]) == 1
-    assert "problem  redis" in capsys.readouterr().out
+@pytest.mark.parametrize("rows", ["[[models]]\nid = 7\n", "no TOML"])
+def test_models_file_with_a_fault_is_named(doctor: Doctor, place: Path, rows: str) -> None:
+    (place / "models.toml").write_text(rows)
+    assert unsound(doctor()) == {"models file": "problem"}
 
 
-def test_a_port_that_another_program_has_is_named_with_that_program() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        found = machine.check_port("127.0.0.1", port, answers=False)
-    assert found.state == "problem"
-    assert Path(sys.executable).name[:6] in found.said
-    assert machine.check_port("127.0.0.1", free_port(), answers=False).state == "ok"
-
-
-def test_a_data_folder_that_cannot_be_written_or_has_no_room_is_a_problem(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-
-    def state(path: Path, free: int) -> list[State]:
-        return [check.state for check in machine.check_data(path, lambda _: free)]
-
-    assert state(file / "data", 100 * GIB) == ["problem"]
-    assert state(tmp_path / "data", 100 * GIB) == ["ok"]
-    assert state(tmp_path / "data", 2 * GIB) == ["warning"]
-    assert state(tmp_path / "data", 2**20) == ["problem"]
-    assert not (tmp_path / "data").exists()
+def test_model_that_is_not_here_is_named_unless_the_hub_may_have_it(doctor: Doctor, place: Path) -> None:
+    sources = ("./no", "/no", "org/m")
+    rows = [f'[[models]]\nid = "org/{at}"\nsource = "{it}"\n' for at, it in enumerate(sources)]
+    (place / "models.toml").write_text("\n".join(rows))
+    assert unsound(doctor()) == {"model org/0": "problem", "model org/1": "problem"}
 
 
 @pytest.mark.parametrize(
-    ("why", "cure"), [(errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EACCES, "chown")]
+    ("file", "content", "fault"),
+    [
+        ("model.safetensors", None, "there are no weights (model.safetensors)"),
+        ("config.json", None, "config.json is missing"),
+        ("config.json", "nothing", "is not JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("generation_config.json", "[]", "generation_config.json is no JSON object"),
+        ("model.safetensors", "<html>", "is no safetensors file"),
+        ("tokenizer.json", None, "there is no tokenizer (tokenizer.json)"),
+        ("processor_config.json", None, "there is no image processor (preprocessor_config.json)"),
+    ],
 )
-def test_whoever_has_a_full_disk_is_not_sent_to_change_rights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int, cure: str
+def test_file_that_keeps_a_model_from_loading_is_named(
+    doctor: Doctor, place: Path, file: str, content: str | None, fault: str
+) -> None:
+    path = shutil.copytree(TINY, place / "model") / file
+    path.unlink() if content is None else path.write_text(content)
+    (place / "models.toml").write_text('[[models]]\nid = "org/m"\nsource = "model"\n')
+    found = doctor()["model org/m"]
+    assert (found["state"], found["said"].endswith(fault)) == ("problem", True)
+
+
+def test_half_a_download_of_weights_is_found_out(doctor: Doctor, place: Path) -> None:
+    path = shutil.copytree(TINY, place / "model") / "model.safetensors"
+    whole = path.stat().st_size
+    os.truncate(path, whole - 100)
+    (place / "models.toml").write_text('[[models]]\nid = "org/m"\nsource = "model"\n')
+    sizes = f"(holds {whole - 100} bytes of the {whole} that its header names)"
+    assert doctor()["model org/m"]["said"] == f"{path.parent}: model.safetensors is cut off {sizes}"
+
+
+def test_what_only_a_load_finds_is_found_before_it(doctor: Doctor, place: Path) -> None:
+    def row(name: str, file: str = "config.json", more: str = "", **keys: Any) -> str:
+        path = shutil.copytree(TINY, place / name) / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+        return f'[[models]]\nid = "org/{name}"\nsource = "{name}"\n{more}'
+
+    text = json.loads((TINY / "config.json").read_text())["text_config"]
+    deeper = {"text_config": text | {"num_hidden_layers": text["num_hidden_layers"] + 1}}
+    rows = [row("whole"), row("deeper", **deeper), row("odd", dtype="float7")]
+    rows += [row("wordless", "tokenizer.json", model=None)]
+    # Its own code is not run.
+    rows += [row("trusted", more="trust_remote_code = true\n", **deeper)]
+    (place / "models.toml").write_text("\n".join(rows))
+    found = doctor()
+    words = {"deeper": "its weights lack", "odd": "float7", "wordless": "its processor"}
+    assert unsound(found) == {f"model org/{name}": "problem" for name in words}
+    assert all(word in found[f"model org/{name}"]["said"] for name, word in words.items())
+
+
+def test_trial_that_ends_early_is_no_broken_model(
+    doctor: Doctor, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "models.toml").unlink()
+    monkeypatch.setattr(models, "COMMAND", (sys.executable, "-c", "raise SystemExit('no room')"))
+    found = doctor()
+    assert unsound(found) == {"models": "warning"}
+    assert found["models"]["said"].endswith("sightline/tiny: no room")
+
+
+def driver(place: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = place / gpus.PROGRAM
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(place), prepend=":")
+
+
+H200, BROKEN = 'echo "0, NVIDIA H200, 140000, 143771, 9.0"', 'echo "no driver"; exit 9'
+CPU, CUDA = "cuda = None", "cuda = '13.0'"
+
+
+@pytest.mark.parametrize(
+    ("script", "torch", "row", "state"),
+    [
+        ("", CUDA, "", "ok"),
+        ("", CUDA, 'engine = "vllm"', "ok"),
+        ("", CUDA, 'device = "cuda"', "problem"),
+        ("", CUDA, 'device_map = { model = 0, lm_head = "cpu" }', "problem"),
+        (H200, CUDA, 'device = "cuda"', "ok"),
+        (f'{H200}; echo "WARNING: infoROM is corrupted"', CUDA, "", "ok"),
+        (BROKEN, CUDA, 'device = "cuda"', "problem"),
+        (BROKEN, CUDA, "", "warning"),
+        (H200, CPU, 'device = "cuda"', "problem"),
+        (H200, CPU, "", "warning"),
+        (H200, CPU, 'device = "cpu"', "ok"),
+        (H200, CPU, 'engine = "vllm"', "ok"),
+    ],
+)
+def test_device_is_there_for_models_that_need_it(
+    doctor: Doctor,
+    place: Path,
+    script: str,
+    torch: str,
+    row: str,
+    state: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver(place, script or "exit 0", monkeypatch)
+    package = place / "packages/torch"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('importing it takes seconds')")
+    (package / "version.py").write_text(torch)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(package.parent)
+    (place / "models.toml").write_text(f'[[models]]\nid = "org/m"\nsource = "org/m"\n{row}\n')
+    assert unsound(doctor()) == ({} if state == "ok" else {"device": state})
+
+
+def test_port_that_another_program_has_is_named(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken.settimeout(0)
+        run_at(f"http://127.0.0.1:{taken.getsockname()[1]}", monkeypatch)
+        monkeypatch.setattr(services, "PATIENCE_S", 0.1)
+        assert "sightline run --port" in doctor()["port"]["fix"]
+    assert doctor()["port"]["state"] == "ok"
+
+
+def test_service_that_should_run_and_does_not_is_named(doctor: Doctor) -> None:
+    found = doctor("--url", f"http://127.0.0.1:{free_port()}")
+    assert unsound(found) == {"port": "problem"}
+    assert found["port"]["fix"].startswith("start it")
+
+
+def test_data_folder_that_cannot_be_written_is_named(
+    doctor: Doctor, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "data").touch()
+    assert unsound(doctor()) == {"data folder": "problem"}
+    (place / "data").unlink()
+    monkeypatch.setattr(machine, "SCARCE", 2**60)
+    assert "make room" in doctor()["data folder"]["fix"]
+
+
+@pytest.mark.parametrize(("why", "cure"), [(errno.ENOSPC, "make room"), (errno.EACCES, "chown")])
+def test_full_disk_is_told_apart_from_missing_rights(
+    doctor: Doctor, why: int, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: object) -> None:
         raise OSError(why, os.strerror(why))
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    (found,) = machine.check_data(tmp_path)
-    assert (found.state, os.strerror(why) in found.said) == ("problem", True)
-    assert cure in found.fix
+    assert cure in doctor()["data folder"]["fix"]
 
 
-def test_pictures_that_cannot_be_kept_are_a_problem_and_why_is_said(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-
-    def found(path: Path, free: int = 100 * GIB) -> Check:
-        (check,) = machine.check_blobs(BlobSettings(url=str(path)), lambda _: free)
-        return check
-
-    assert found(tmp_path).state == "ok"
-    assert (found(tmp_path, 2**20).state, found(tmp_path, 2 * GIB).state) == ("problem", "warning")
-    assert found(tmp_path / "none").said.endswith("No such file or directory")
-    assert found(file).said.endswith("Not a directory")
-
-
-@pytest.mark.parametrize(
-    ("host", "api", "expected"),
-    [
-        ("127.0.0.1", {}, {"access": "ok"}),
-        ("127.0.0.1", {"admin_key": "k" * 32}, {"access": "ok"}),
-        ("192.0.2.7", {}, {"access": "problem"}),
-        ("192.0.2.7", {"open": True}, {"access": "warning"}),
-        ("192.0.2.7", {"admin_key": "k" * 32}, {"access": "ok", "transport": "warning"}),
-    ],
-)
-def test_an_api_that_others_reach_asks_for_keys(
-    host: str, api: dict[str, Any], expected: dict[str, State]
+def test_machine_of_a_fleet_needs_no_data_folder(
+    doctor: Doctor, place: Path, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert states(machine.check_access(ApiSettings.model_validate(api), host)) == expected
+    (place / "data").touch()
+    monkeypatch.setenv(f"{PREFIX}REDIS__URL", server.url())
+    monkeypatch.setenv(f"{PREFIX}BLOBS__URL", str(place))
+    assert "data folder" not in doctor()
+    monkeypatch.setenv(f"{PREFIX}BLOBS__URL", str(place / "none"))
+    assert doctor()["pictures"]["said"].endswith("No such file or directory")
 
 
-def line(**said: Any) -> dict[str, Any]:
-    ready = {"state": "ready", "rows": 4, "busy": 1, "pid": 7, "host": "here"}
-    row = {"model": "org/m", "state": "ready", "reason": None, "paused": False, "oldest_queued_s": None}
-    return row | {"queued": {"interactive": 0, "normal": 0, "batch": 0}, "workers": [ready]} | said
-
-
-WAITING = {"interactive": 0, "normal": 3, "batch": 0}
-
-
-@pytest.mark.parametrize(
-    ("said", "state", "word"),
-    [
-        ({}, "ok", "1 ready"),
-        ({"queued": WAITING, "oldest_queued_s": 3.0}, "ok", "3 wait"),
-        ({"queued": WAITING, "oldest_queued_s": 90.0}, "problem", "beside free rows"),
-        ({"queued": WAITING, "workers": [], "state": "no_worker"}, "problem", "3 jobs wait"),
-        ({"workers": [], "state": "no_worker"}, "warning", "none"),
-        (
-            {"queued": WAITING, "workers": [], "state": "cold"},
-            "ok",
-            "loads the model when it is asked for; 3",
-        ),
-        ({"state": "failed", "reason": "no such file"}, "problem", "no such file"),
-        ({"paused": True}, "warning", "paused"),
-        ({"workers": [{"state": "loading"}], "state": "loading"}, "warning", "loading"),
-    ],
-)
-def test_workers_that_take_nothing_are_named(said: dict[str, Any], state: State, word: str) -> None:
-    (found,) = workers.checks([line(**said)])
-    assert found.state == state
-    assert word in found.said
-
-
-@pytest.mark.parametrize("health", [{"store": "read_only"}, {"store": "unreachable"}, None])
-def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_full_disk(
-    health: dict[str, Any] | None, place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("reached", "state"), [(True, "ok"), (False, "problem")])
+def test_object_store_is_well_if_it_can_be_listed(
+    doctor: Doctor, reached: bool, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They could not write for so long that they look dead in it, also to the API that runs there."""
-    full = Check("persistence", "problem", "its last write to its disk failed", "make room")
-    dead = [line(queued=WAITING, workers=[], state="no_worker")]
-    monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setattr(running.Api, "health", lambda _: health)
-    monkeypatch.setattr(running.Api, "fleet", lambda _: dead)
-    monkeypatch.setattr(records, "checks", lambda *_: iter([] if health else [full]))
-    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: (dead, 0))
+    """It asks in its own thread: one of an asynchronous call aborts a process that ends before it."""
 
-    found = states(diagnosis.examine(diagnosis.Place("127.0.0.1", int(place[1]), tmp_path)))
+    def listed(_: object) -> None:
+        if not reached:
+            raise OSError("no route to host")
 
-    assert found["workers"] == "warning"
-    assert not found.keys() & {"workers of org/m", "couriers"}
+    monkeypatch.setenv(f"{PREFIX}BLOBS__URL", "s3://a-bucket/a-prefix")
+    monkeypatch.setattr("obstore.list_with_delimiter", listed)
+    monkeypatch.delattr("obstore.list_with_delimiter_async")
+    assert doctor()["pictures"]["state"] == state
 
 
-def test_queues_of_models_that_the_running_service_serves_are_not_called_unnamed(
-    place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: set[str] = set()
-
-    def unnamed(_: object, models: list[Model]) -> dict[str, int]:
-        asked.update(model.lane for model in models)
-        return {"model.org--renamed": 3}
-
-    monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setattr(running.Api, "health", lambda _: {"store": "reachable"})
-    monkeypatch.setattr(running.Api, "fleet", lambda _: [line()])
-    monkeypatch.setattr(records, "checks", lambda *_: iter(()))
-    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: ([], 1))
-    monkeypatch.setattr(diagnosis, "unnamed_queues", unnamed)
-
-    found = states(diagnosis.examine(diagnosis.Place("127.0.0.1", int(place[1]), tmp_path)))
-
-    assert found["queue model.org--renamed"] == "problem"
-    assert "model.org--m" in asked
+HEALTH = {"status": "ok", "store": "reachable", "blobs": {"kind": "folder", "state": "reachable"}}
+NO_STORE, NO_BLOBS = HEALTH | {"store": "read_only"}, HEALTH | {"blobs": {"state": "unreachable"}}
+ANSWERED = httpx.Response(200, json={})
 
 
-def test_workers_of_one_model_with_different_weights_are_named() -> None:
-    alike = {"state": "ready", "rows": 4, "busy": 1, "pid": 7, "host": "here", "fingerprint": "a" * 32}
-    other = alike | {"pid": 8, "host": "there", "fingerprint": "b" * 32}
-    loading = {"state": "loading", "pid": 9, "host": "there", "fingerprint": ""}
-    assert len(list(workers.checks([line(workers=[alike, alike, loading])]))) == 1
-    _, found = workers.checks([line(workers=[alike, other, loading])])
-    assert (found.state, found.about) == ("warning", "weights of org/m")
-    assert "bbbbbbbb has process 8 on there" in found.said
+def refused(status: int, code: str) -> httpx.Response:
+    return httpx.Response(status, json={"error": {"message": f"It is {code}.", "code": code}})
 
 
-def test_a_row_that_the_running_service_does_not_know_is_named() -> None:
-    file = [Model(id=name, engine="echo") for name in ("org/m", "org/new")]
-    (found,) = workers.check_unserved(file, [line()])
-    assert (found.state, found.about) == ("warning", "workers of org/new")
+def listed(*states: str) -> httpx.Response:
+    rows = [
+        {"id": f"org/{state}", "residency": {"state": state, "reason": "no such file"}} for state in states
+    ]
+    return httpx.Response(200, json={"data": rows})
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Arguments for a place where nothing runs, with a model that needs nothing."""
-    for name in (PREFIX + "REDIS__URL", PREFIX + "API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    file = tmp_path / "models.toml"
-    file.write_text('[[models]]\nid = "org/echo"\nengine = "echo"\n')
-    monkeypatch.setenv(PREFIX + "MODELS_FILE", str(file))
-    return ["--port", str(free_port()), "--data", str(tmp_path / "data")]
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[httpx.Request]]:
+    """Has a made-up service answer these, and records what it is asked."""
+
+    def serve(health: Any, *answers: httpx.Response | Exception) -> list[httpx.Request]:
+        requests = list[httpx.Request]()
+        replies = dict(zip(("/v1/models", "/v1/chat/completions"), answers, strict=False))
+
+        def reply(request: httpx.Request) -> httpx.Response:
+            requests.append(request)
+            if request.url.path == "/health":
+                return httpx.Response(200, json=health)
+            answer = replies[request.url.path]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        transport = httpx.MockTransport(reply)
+        made_up = lambda url, verify: httpx.Client(base_url=url, transport=transport)  # noqa: ARG005, E731
+        monkeypatch.setattr(services, "_client", made_up)
+        return requests
+
+    return serve
 
 
-def test_a_machine_on_which_all_is_well_ends_with_0(
-    place: list[str], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("served", "state", "word"),
+    [
+        ((HEALTH, listed("resident"), ANSWERED), "ok", "org/resident answered a question in"),
+        ((HEALTH, listed("cold", "resident"), ANSWERED), "ok", "org/resident answered"),
+        ((HEALTH, listed("cold", "no_worker")), "ok", "no model is in memory"),
+        ((HEALTH, listed("loading")), "ok", "it loads its models"),
+        ((HEALTH, listed("no_worker")), "problem", "no model has a worker"),
+        ((HEALTH, listed("failed")), "problem", "org/failed cannot be loaded: no such file"),
+        ((HEALTH, refused(401, "invalid_api_key")), "ok", "asks for keys"),
+        ((HEALTH, listed("resident"), refused(403, "insufficient_scope")), "ok", "asks for keys"),
+        ((HEALTH, listed("resident"), refused(503, "model_paused")), "warning", "It is model_paused."),
+        ((HEALTH, listed("resident"), refused(500, "internal_error")), "problem", "It is internal_error."),
+        ((HEALTH, listed("resident"), httpx.ReadTimeout("late")), "warning", "no answer within 60 s"),
+        ((NO_STORE,), "problem", "its Redis is read_only"),
+        ((NO_BLOBS,), "problem", "its blob store is unreachable"),
+    ],
+)
+def test_running_service_answers_one_question(
+    doctor: Doctor,
+    asked: Callable[..., list[httpx.Request]],
+    served: tuple[Any, ...],
+    state: str,
+    word: str,
 ) -> None:
-    assert main(["doctor", *place]) == 0
-    said = capsys.readouterr().out
-    assert "problem" not in said
-    assert "`sightline run` starts" in said
+    asked(*served)
+    found = doctor()
+    assert unsound(found) == ({} if state == "ok" else {"service": state})
+    assert word in found["service"]["said"]
 
 
-def test_a_machine_of_a_fleet_is_not_blamed_for_a_data_folder_that_it_does_not_use(
-    place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_question_leaves_no_job_and_is_about_a_picture(
+    doctor: Doctor, asked: Callable[..., list[httpx.Request]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "data").touch()
-    monkeypatch.setenv(PREFIX + "BLOBS__URL", str(tmp_path))
-    at = diagnosis.Place("127.0.0.1", int(place[1]), tmp_path / "data")
-    assert states(diagnosis.examine(at))["data folder"] == "problem", "the records would lie there"
-    monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{free_port()}/0")
-    assert "data folder" not in states(diagnosis.examine(at))
+    monkeypatch.setenv(CLIENT_KEY, "sl_key")
+    requests = asked(HEALTH, listed("resident"), ANSWERED)
+    doctor()
+    assert [it.url.path for it in requests] == ["/health", "/v1/models", "/v1/chat/completions"]
+    assert [it.headers.get("authorization") for it in requests] == [None, *["Bearer sl_key"] * 2]
+    body = json.loads(requests[-1].content)
+    assert (body["store"], body["messages"][0]["content"][0]["type"]) == (False, "image_url")
 
 
-def test_a_problem_ends_with_1_and_says_what_to_do(
-    place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_another_program_on_the_port_is_not_sent_the_key(
+    doctor: Doctor, asked: Callable[..., list[httpx.Request]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{free_port()}/0")
-    assert main(["doctor", *place]) == 1
-    said = capsys.readouterr().out.splitlines()
-    at = next(at for at, text in enumerate(said) if text.startswith("problem  redis"))
-    assert "→ start it, or correct SIGHTLINE_REDIS__URL" in said[at + 1]
-    assert said[-1].startswith("1 problem")
-
-
-def test_a_wrong_setting_or_models_file_is_the_first_thing_named(
-    place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "models.toml").write_text("[[models]]\nid = 7\n")
-    assert main(["doctor", "--json", *place]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [c["about"] for c in told["checks"] if c["state"] == "problem"] == ["models file"]
-    monkeypatch.setenv(PREFIX + "QUEUE__LEASE_S", "soon")
-    assert main(["doctor", "--json", *place]) == 1
-    (found,) = json.loads(capsys.readouterr().out)["checks"]
-    assert (found["about"], "SIGHTLINE_QUEUE__LEASE_S" in found["said"]) == ("settings", True)
-
-
-def test_traces_that_would_end_every_process_are_not_passed_over(
-    place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_traces(monkeypatch)
-    assert main(["doctor", *place]) == 1
-    assert "-e '.[traces]'" in capsys.readouterr().out
+    monkeypatch.setenv(CLIENT_KEY, "sl_key")
+    requests = asked({"status": "up"})
+    doctor()
+    assert {it.headers.get("authorization") for it in requests} == {None}

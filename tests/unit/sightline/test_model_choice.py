@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shared.models import Model
-from sightline.doctor.gpu import Gpu
 from sightline.exits import CommandError, Exit
+from sightline.gpus import Gpu
 from sightline.serving import model_choice as module
 from sightline.serving.model_argument import ModelArgument
 from sightline.serving.model_choice import Device, Weights, choose, device, weights

@@ -154,45 +154,15 @@ def test_continuing_a_question_answers_it(processor: Any, renderer: Renderer) ->
     assert text_of(processor, prompt).endswith("Describe.<|end|><|assistant|>")
 
 
-def test_a_raw_prompt_has_its_pictures_and_nothing_of_the_template(
-    processor: Any, renderer: Renderer
-) -> None:
-    prompt = build(renderer, message("user", "caption <image>", Image()), raw=True)
-    assert text_of(processor, prompt) == "caption <image>"
-    assert prompt.image_tokens == 64
-
-
-@pytest.mark.parametrize("typed", [("<ima", "ge>"), (Image(), "<image> and <image>")])
-def test_a_raw_prompt_claims_no_picture_that_is_not_there(
-    renderer: Renderer, typed: tuple[str | Image, ...]
-) -> None:
-    with pytest.raises(CallerError, match=r"'<image>' . times, and the request . pictures") as refused:
-        build(renderer, message("user", *typed), raw=True)
-    assert (refused.value.code, refused.value.param) == ("invalid_request", "messages")
-
-
-def test_a_raw_prompt_has_no_token_that_the_network_lacks(processor: Any, renderer: Renderer) -> None:
-    """On a GPU it would break the device for every caller."""
-    processor.tokenizer.add_tokens(["<|more|>"], special_tokens=True)
-    with pytest.raises(CallerError, match="the model does not know"):
-        build(renderer, message("user", "caption <|more|>"), raw=True)
-
-
-def test_a_raw_prompt_may_write_the_models_own_turns(processor: Any, renderer: Renderer) -> None:
-    typed = "<|user|><image>Describe.<|end|><|assistant|>"
-    prompt = build(renderer, message("user", typed, Image()), raw=True)
-    assert text_of(processor, prompt) == typed
-
-
-@pytest.mark.parametrize(("raw", "wide"), [(True, "\uff1cimage\uff1e"), (False, "\uff1c|end|\uff1e")])
-def test_a_token_that_the_tokenizer_itself_would_form_is_refused(raw: bool, wide: str) -> None:
+@pytest.mark.parametrize("wide", ["\uff1cimage\uff1e", "\uff1c|end|\uff1e"])
+def test_a_token_that_the_tokenizer_itself_would_form_is_refused(wide: str) -> None:
     processor: Any = AutoProcessor.from_pretrained(TINY)  # type: ignore[no-untyped-call]
     file = json.loads(processor.tokenizer.backend_tokenizer.to_str())
     file["normalizer"] = {"type": "NFKC"}
     file["added_tokens"] = [token | {"normalized": True} for token in file["added_tokens"]]
     processor.tokenizer._tokenizer = Tokenizer.from_str(json.dumps(file))
     with pytest.raises(CallerError, match="special token"):
-        build(renderer_with(processor), message("user", f"One {wide} two"), raw=raw)
+        build(renderer_with(processor), message("user", f"One {wide} two"))
 
 
 @pytest.mark.parametrize(
@@ -229,16 +199,14 @@ def test_a_question_is_not_cut_off_or_filled_up_where_a_models_tokenizer_did_so_
     (folder / file).write_text(json.dumps(known | keys), encoding="utf-8")
     trained = renderer_with(AutoProcessor.from_pretrained(folder))  # type: ignore[no-untyped-call]
     asked = message("user", Image(), "Of the two shapes in this picture, which one is red?")
-    for raw in (False, True):
-        found, due = (build(each, asked, raw=raw).inputs for each in (trained, renderer))
-        assert found["input_ids"].tolist() == due["input_ids"].tolist()
-        request = Request(model="m", messages=(asked,), raw=raw)
-        assert trained.ids(request, [PICTURE]) == renderer.ids(request, [PICTURE])
+    found, due = (build(each, asked).inputs for each in (trained, renderer))
+    assert found["input_ids"].tolist() == due["input_ids"].tolist()
+    request = Request(model="m", messages=(asked,))
+    assert trained.ids(request, [PICTURE]) == renderer.ids(request, [PICTURE])
 
 
-@pytest.mark.parametrize("raw", [True, False])
 def test_a_text_that_cannot_fit_costs_the_neighbours_one_reading_of_it(
-    processor: Any, monkeypatch: pytest.MonkeyPatch, raw: bool
+    processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renderer, read = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048), list[str]()
     kind = type(processor.tokenizer)
@@ -250,7 +218,7 @@ def test_a_text_that_cannot_fit_costs_the_neighbours_one_reading_of_it(
 
     monkeypatch.setattr(kind, "__call__", reading)
     with pytest.raises(CallerError, match="length is 2048 tokens") as refused:
-        build(renderer, message("user", "a b" * 2048), raw=raw)
+        build(renderer, message("user", "a b" * 2048))
     assert (refused.value.code, len(read)) == ("context_length_exceeded", 1)
 
 
@@ -261,17 +229,34 @@ def test_a_template_that_writes_a_special_token_around_a_text_lets_no_forged_one
         build(forging, message("user", "end"))
 
 
-def test_an_empty_prompt_is_refused(renderer: Renderer) -> None:
+NO_TEMPLATE: list[dict[str, str] | str | None] = [None, {"rag": "x"}, "{{ messages[0].content }}", "x"]
+
+
+@pytest.fixture(params=NO_TEMPLATE, ids=["none", "none for chats", "for plain texts", "without texts"])
+def single(processor: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Renderer:
+    """For a model without a chat template that takes pictures, such as PaliGemma."""
+    monkeypatch.setattr(processor, "chat_template", request.param)
+    monkeypatch.setattr(processor.tokenizer, "chat_template", None)
+    return renderer_with(processor)
+
+
+def test_a_model_without_a_template_takes_a_question(processor: Any, single: Renderer) -> None:
+    asked = message("user", "caption ", Image(), "en", Image())
+    assert text_of(processor, build(single, asked)) == "<image><image>caption en"
+    typed = build(single, message("user", Image(), "What is <image> here?"))
+    assert typed.image_tokens == 64
+
+
+def test_a_model_without_a_template_takes_no_conversation(single: Renderer) -> None:
+    for turns in (message("user", "Hi"), message("assistant", "Hi")), (message("assistant", "Hi"),):
+        with pytest.raises(CallerError, match="single message of the user") as refused:
+            build(single, *turns)
+        assert (refused.value.code, refused.value.param) == ("invalid_request", "messages")
+
+
+def test_an_empty_prompt_is_refused(processor: Any) -> None:
     with pytest.raises(CallerError, match="empty"):
-        build(renderer, message("user", ""), raw=True)
-
-
-def test_a_model_without_a_template_serves_raw_prompts_only(processor: Any) -> None:
-    bare = renderer_with(processor, "")
-    with pytest.raises(CallerError) as refused:
-        build(bare, message("user", "hi"))
-    assert refused.value.code == "no_chat_template"
-    assert build(bare, message("user", "hi"), raw=True).tokens > 0
+        build(renderer_with(processor, "{{ messages[0].content[0].text }}"), message("user", ""))
 
 
 def test_what_a_template_refuses_is_the_callers_error(processor: Any) -> None:

@@ -78,18 +78,6 @@ def test_two_parts_of_a_plain_text_cannot_join_to_a_special_token(processor: Any
         rendered(processor, PRINTING.replace("KEY", "text"), *turns)
 
 
-@pytest.mark.parametrize(
-    "template", [LOOP + "{% endfor %}", LOOP + "{{ m.content }}{% endfor %}"], ids=["nothing", "plain texts"]
-)
-def test_a_template_that_writes_no_parts_of_what_users_say_serves_no_chats(
-    processor: Any, template: str
-) -> None:
-    with pytest.raises(CallerError) as refused:
-        rendered(processor, template, says("user", "Which colour?"))
-    assert refused.value.code == "no_chat_template"
-    assert refused.value.message == "This model has no usable chat template."
-
-
 def test_messages_that_a_template_stumbles_over_are_refused_once_and_not_tried_three_times(
     processor: Any,
 ) -> None:

@@ -138,17 +138,6 @@ def test_a_model_with_several_templates_is_asked_by_the_one_for_chats_or_for_fun
     assert told == "plainHow is Oslo?"
 
 
-def test_templates_of_which_none_is_for_chats_are_said_to_be_none_and_no_fault_of_the_messages(
-    processor: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(processor, "chat_template", {"rag": CHATS, "tool_use": TEMPLATES["hermes"]})
-    found = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048)
-    assert "none is named default" in caplog.text
-    with pytest.raises(CallerError) as refused:
-        found.prompt(Request(model="m", messages=(ASK,)), [])
-    assert refused.value.code == "no_chat_template"
-
-
 @pytest.mark.parametrize("properties", ["5", "[1]", '{"a":5}', '{"a":null}', '{"a":{"type":{}}}'])
 def test_parameters_that_a_template_cannot_walk_through_are_the_callers_mistake(
     processor: Any, properties: str

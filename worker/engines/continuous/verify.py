@@ -431,15 +431,15 @@ def _chat(loaded: LoadedModel, first: VerifyCase) -> Sequence[VerifyCase] | None
     parts = [*first.asked.turns[0]]
     shown = [part for part in parts if isinstance(part, int)]
     other: list[Part] = [*shown, words(4, 8)]
-    if not loaded.facts.has_chat_template:
-        chat = _answered(loaded, [other], [[*parts, f" {words(3, 7)}"]])
-        return (first, *chat) if chat else None
     chats, turns = list[list[list[Part]]](), [parts]
     for number in range(3 if shown else 1):
         new = [max(shown) + number] if number else []
         turns = [*turns, [words(5 + number, 5)], [*new, words(3 - number, 7)]]
         chats.append(turns)
-    fitting = (_answered(loaded, [other], *chats[:count]) for count in range(len(chats), 0, -1))
+    # A model without a chat template takes one turn, and a longer text in it.
+    longer = [[*parts, f" {words(3, 7)}"]]
+    tried = [*(chats[:count] for count in range(len(chats), 0, -1)), [longer]]
+    fitting = (_answered(loaded, [other], *follow_ups) for follow_ups in tried)
     return next(((first, *chat) for chat in fitting if chat), None)
 
 

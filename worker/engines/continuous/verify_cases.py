@@ -99,15 +99,14 @@ def unseen(loaded: LoadedModel, made: Sequence[VerifyCase]) -> str:
 
 
 def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> VerifyQuestion:
-    """Make a chat of these turns, the caller's first; a raw prompt without a template. Raises CallerError."""
-    raw = not loaded.facts.has_chat_template
+    """Make a chat of these turns, the caller's first. Raises CallerError."""
     roles = ("user", "assistant")
     messages = [Message(role=roles[at % 2], parts=tuple(map(_part, turn))) for at, turn in enumerate(turns)]
     parts, rate = [part for turn in turns for part in turn], loaded.renderer.sound_input.rate
     pictures = [_picture(part) for part in parts if isinstance(part, int)]
     sounds = [_sound(part, rate) for part in parts if isinstance(part, float)]
     videos = [part for part in parts if isinstance(part, Frames)]
-    request = Request(model=loaded.model.id, messages=tuple(messages), raw=raw)
+    request = Request(model=loaded.model.id, messages=tuple(messages))
     prompt = loaded.renderer.prompt(request, pictures, sounds, videos)
     return VerifyQuestion(turns, prompt, pictures, sounds, videos)
 

@@ -71,7 +71,7 @@ class Language:
         )
         check_prompts(model, self.renderer.template)
         self._pixel_bounds = pixel_bounds(processor)
-        self._picture_tokens = PictureTokenCounter(processor, self.renderer.mark)
+        self._picture_tokens = PictureTokenCounter(processor, self.renderer.template.mark)
         self.facts = self._read_facts(context_length)
         self.grammars = Grammars(self.tokenizer, self.end_ids)
         self._names = TokenNames(self.tokenizer, self.grammars.tokenizer)
@@ -231,7 +231,6 @@ class Language:
         return ModelFacts(
             context_length=context_length,
             samples=bool(self.defaults.do_sample),
-            has_chat_template=bool(self.renderer.template.source),
             tools=self.renderer.template.syntax,
             sampling_rate=self.renderer.sound_input.rate,
             videos=self.renderer.video_input.takes,

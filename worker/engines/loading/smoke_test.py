@@ -14,21 +14,18 @@ SIZE = (96, 64)
 DEFAULTS = Parameters()
 
 
-def question(
-    engine: Engine, model: str, parts: tuple[Part, ...], parameters: Parameters = DEFAULTS
-) -> Request:
-    """A request of one message, through the model's template if it has one."""
-    raw = not engine.facts.has_chat_template
-    return Request(model=model, messages=(Message(role="user", parts=parts),), parameters=parameters, raw=raw)
+def question(model: str, parts: tuple[Part, ...], parameters: Parameters = DEFAULTS) -> Request:
+    """A request of one message."""
+    return Request(model=model, messages=(Message(role="user", parts=parts),), parameters=parameters)
 
 
 def made_up(
-    engine: Engine, model: str, parameters: Parameters, pictures: int = 1, videos: int = 0
+    model: str, parameters: Parameters, pictures: int = 1, videos: int = 0
 ) -> tuple[Request, Sequence[Picture]]:
     """A request about so many pictures and videos."""
     images = tuple(Image() for _ in range(pictures))
     parts: tuple[Part, ...] = (*images, *[Video()] * videos, Text(text="What is this?"))
-    request = question(engine, model, parts, parameters)
+    request = question(model, parts, parameters)
     return request, [Pictures.new("RGB", SIZE, "gray") for _ in images]
 
 
@@ -43,7 +40,7 @@ def try_out(
 ) -> CallerError | None:
     """How the model refused the question; None if it answered. Raises whatever the engine raises."""
     try:
-        request, images = made_up(engine, model, parameters, pictures, len(videos))
+        request, images = made_up(model, parameters, pictures, len(videos))
         prompt = engine.prepare(request, images, videos=videos)
     except CallerError as refusal:
         return refusal

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import TemplateError, meta
 
@@ -38,7 +38,7 @@ MARK = "sightlinemark"
 
 
 class ChatTemplate:
-    """Renders chats; safe to use from several threads. `source` is None where the model takes none."""
+    """Renders chats; safe to use from several threads."""
 
     def __init__(
         self,
@@ -51,12 +51,17 @@ class ChatTemplate:
         model's entry names.
         """
         self._processor, self._defaults = processor, dict(defaults or {})
+        self.mark = str(getattr(processor, "image_token", None) or "")
+        """Replaced by a picture's tokens; a processor of a folder's own code may need none."""
         self.source = _source(processor)
         self._forms = forms_of(
             lambda turns: processor.apply_chat_template(turns, chat_template=self.text(), tokenize=False)
         )
-        if not self._forms:
-            self.source = None
+        self.single = not (self.source and self._forms)
+        """Whether the model takes single questions only, because it has no chat template."""
+        if self.single:
+            log.warning("the model has no chat template for pictures, so it takes single questions only")
+            self.source, self._forms = single_question(self.mark), dict.fromkeys(get_args(Role), "parts")
         texts = "".join(self.text(shows=shows) or "" for shows in (False, True))
         self.reserved = reserved(processor, texts, placeholder_ids)
         self._marks = marks_of(texts, reasoning)
@@ -93,7 +98,7 @@ class ChatTemplate:
 
     def check_defaults(self) -> None:
         """Raises CallerError where it cannot be rendered with the variables of the model's row."""
-        if self.source and self._defaults:
+        if self._defaults:
             asked = _question()
             self.render(asked, self.chat(asked, ()))
 
@@ -124,7 +129,7 @@ class ChatTemplate:
         None where there are none: the prompt may also end with thoughts that a template has closed.
         """
         marks = self._marks
-        if marks is None or request.raw:
+        if marks is None:
             return None
         if not request.ends_open:
             return self._thoughts(marks, request.parameters.chat_template_kwargs)
@@ -151,10 +156,21 @@ def _question(parameters: Parameters | None = None) -> Request:
 def _source(processor: Any) -> Any:
     """The chat template, or several by name; None if there is none for chats."""
     template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
-    if isinstance(template, dict) and CHATS not in template:
-        log.warning("of the model's chat templates none is named %s, so chats are refused", CHATS)
-        return None
-    return template
+    return None if isinstance(template, dict) and CHATS not in template else template
+
+
+def single_question(mark: str) -> str:
+    """The template of a model that has none: the pictures of one message, and then its text.
+
+    `mark` stands for a picture.
+    """
+    return (
+        "{% if messages | length > 1 or messages[0].role != 'user' %}"
+        "{{ raise_exception('this model has none of its own, so send a single message of the user') }}"
+        "{% endif %}"
+        "{% for part in messages[0].content if part.type == 'image' %}" + mark + "{% endfor %}"
+        "{% for part in messages[0].content if part.type == 'text' %}{{ part.text }}{% endfor %}"
+    )
 
 
 @lru_cache(maxsize=8)
@@ -172,7 +188,6 @@ def forms_of(write: Write) -> Forms:
     """
     user = _form(write, lambda content: [_sample_turn("user", content)])
     if user != "parts":
-        log.warning("the model's chat template writes no parts of a user's turn, so chats are refused")
         return {}
     question = _sample_turn("user", [text_part("x")])
     system = _form(write, lambda content: [_sample_turn("system", content), question])

@@ -41,11 +41,8 @@ class SoundInput:
         # The processor silently cuts off what is longer.
         self._most_s = most and most * getattr(processor, "audio_ms_per_token", 0) / 1000
 
-    def check(self, request: Request, sounds: Sequence[Samples]) -> None:
+    def check(self, sounds: Sequence[Samples]) -> None:
         """Raises CallerError `invalid_audio`, `unsupported_parameter`."""
-        if sounds and request.raw:
-            message = "Sounds are heard in chats only, with the model's chat template."
-            raise CallerError("unsupported_parameter", message, param="messages")
         for place, sound in enumerate(sounds):
             if len(sound) < self._least:
                 least_ms = 1000 * self._least / self.rate
@@ -130,9 +127,6 @@ class VideoInput:
 
     def check(self, request: Request) -> None:
         """Raises CallerError `unsupported_parameter`."""
-        if request.videos and request.raw:
-            message = "Videos are seen in chats only, with the model's chat template."
-            raise CallerError("unsupported_parameter", message, param="messages")
         if request.videos and request.images and self.excludes_pictures:
             message = "This model takes pictures or videos, not both in one request; leave one of them out."
             raise CallerError("unsupported_parameter", message, param="messages")

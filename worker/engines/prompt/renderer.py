@@ -3,8 +3,7 @@
 Callers' text stays text: a special token in it would forge a turn of the conversation or claim a picture that
 is not there."""
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.request import Image, Media, Message, Request, Sound, Text, Video
+from shared.request import Image, Media, Message, Request, Sound, Video
 from shared.result import SeenPicture
 from shared.tool_calls.numbering import check_calls
 from shared.variables import Value
@@ -75,11 +74,6 @@ class Renderer:
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
         self.video_input = VideoInput(processor, config)
-        # What the processor replaces by a picture's tokens; a folder's own code may need none.
-        self.mark = str(getattr(processor, "image_token", None) or "")
-        self._vocabulary = getattr(config.get_text_config(), "vocab_size", sys.maxsize)
-        # Networks with such a token take pictures without a text between for one.
-        self._adjacent_marks = not hasattr(config, "vision_start_token_id")
         self.pixels: PixelTable | None = None
         self._takes_arrays = False
         self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
@@ -92,15 +86,11 @@ class Renderer:
         videos: Sequence[Frames] = (),
     ) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
-        self.sound_input.check(request, sounds)
+        self.sound_input.check(sounds)
         self.video_input.check(request)
         shown = [self._to_processor(picture) for picture in pictures]
         media = _media(request, shown, sounds, videos)
-        inputs, lost = (
-            self._raw(request, shown)
-            if request.raw
-            else self._chat(request, media, self.video_input.arguments(videos))
-        )
+        inputs, lost = self._chat(request, media, self.video_input.arguments(videos))
         # Training labels, which some processors always add, would have the network compute a loss.
         inputs.pop("labels", None)
         if self.pixels and pictures:
@@ -126,10 +116,7 @@ class Renderer:
     def pictures_prompt(self, pictures: Sequence[Picture]) -> Prompt:
         """A prompt of nothing but these pictures. Raises CallerError if the model takes none."""
         parts = tuple(Image() for _ in pictures)
-        request = Request(
-            model="", messages=(Message(role="user", parts=parts),), raw=not self.template.source
-        )
-        return self.prompt(request, pictures)
+        return self.prompt(Request(model="", messages=(Message(role="user", parts=parts),)), pictures)
 
     def stop_at_bytes(self, place: torch.Tensor) -> None:
         """Let pictures of prompts be bytes from now on, as `pixel_table` says."""
@@ -174,19 +161,15 @@ class Renderer:
     def ids(self, request: Request, pictures: Sequence[Picture]) -> tuple[list[int], str]:
         """Tokens with one mark per picture, for engines that insert pictures themselves; and `trimmed`.
 
-        Raises CallerError `no_chat_template`, `invalid_request`, `unsupported_parameter`.
+        Raises CallerError `invalid_request`, `unsupported_parameter`.
         """
-        if request.raw:
-            text, lost = self._typed(request, pictures), ""
-        else:
-            conversation, text = self._conversation(request, _media(request, pictures))
-            lost = conversation.trimmed
+        conversation, text = self._conversation(request, _media(request, pictures))
         # A template may write the BOS token itself.
         has_bos = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"]
         if not ids:
             raise _refused("The prompt is empty.")
-        return ids, lost
+        return ids, conversation.trimmed
 
     def _chat(self, request: Request, media: Sequence[Shown], arguments: dict[str, Any]) -> tuple[Any, str]:
         """`arguments` are the processor's. The text is read by itself, before anything larger is touched."""
@@ -204,54 +187,11 @@ class Renderer:
             )
         return inputs, conversation.trimmed
 
-    def _raw(self, request: Request, pictures: Sequence[Shown]) -> tuple[Any, str]:
-        with refused_by_template(request):
-            inputs = self._processor(
-                text=[self._typed(request, pictures)],
-                images=[list(pictures)] if pictures else None,
-                return_tensors="pt",
-            )
-            return inputs, ""
-
-    def _typed(self, request: Request, pictures: Sequence[Shown]) -> str:
-        """The raw prompt's text, which is the caller's own with its special tokens.
-
-        A mark for each picture may stand in it; without any, all stand before it.
-
-        Raises CallerError if it cannot fit, has placeholders for other than the pictures, or tokens that the
-        model does not know.
-        """
-        text = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
-        marks, typed = self.mark * len(pictures), text.count(self.mark) if self.mark else 0
-        if not typed:
-            text = marks + text
-        elif typed != len(pictures):
-            raise _refused(
-                f"The prompt has {self.mark!r} {typed} times, and the request {len(pictures)} pictures; "
-                "write it once for each, or nowhere: then the pictures come first."
-            )
-        if not self._adjacent_marks and self.mark * 2 in text:
-            raise _refused(
-                f"This model takes no {self.mark!r} right behind another one; write a text between."
-            )
-        ids = self._fitting(self._ids(text))
-        # A tokenizer may rewrite a text before it looks for special tokens.
-        if self._placeholders(ids) > self._placeholders(self._ids(marks)):
-            raise _forged()
-        if any(id_ >= self._vocabulary and id_ not in self.placeholder_ids for id_ in ids):
-            raise _refused("The prompt has a token of the tokenizer's that the model does not know.")
-        return text
-
-    def _placeholders(self, ids: Iterable[int]) -> int:
-        return sum(id_ in self.placeholder_ids for id_ in ids)
-
     def _conversation(self, request: Request, media: Sequence[Shown]) -> tuple[Chat, str]:
         """The chat and its text.
 
-        Raises CallerError if no template takes it, it cannot fit, or forges a special token.
+        Raises CallerError if the template refuses it, it cannot fit, or forges a special token.
         """
-        if not self.template.source:
-            raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
         check_calls(request, self.template.syntax)
         conversation = self.template.chat(request, media)
         text = self.template.render(request, conversation)

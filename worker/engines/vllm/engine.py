@@ -288,7 +288,7 @@ class VllmEngine(Engine):
                 return f"not tried out: {refusal.message}"
         self._progress = ProgressClock()
         self._takes_arrays = arrays_match_pictures(self._inputs_tried)
-        request, pictures = made_up(self, self._model.id, TRIED[0])
+        request, pictures = made_up(self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
         return f"prompts are {'' if list(mine) == theirs else 'not '}those of transformers"
@@ -298,7 +298,7 @@ class VllmEngine(Engine):
         self._takes_arrays = arrays
         inputs = []
         for sizes in (TOGETHER, *([size] for size in ALONE)):
-            request, _ = made_up(self, self._model.id, TRIED[0], len(sizes))
+            request, _ = made_up(self._model.id, TRIED[0], len(sizes))
             inputs.append(_tensors(self.prepare(request, [noise(size) for size in sizes]).inputs))
         return inputs
 
