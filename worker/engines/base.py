@@ -7,19 +7,23 @@ threads at once; the engine decides what runs together. Nothing here knows Redis
 import hashlib
 import json
 import threading
+import time
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from PIL import Image
 from PIL.Image import Image as Picture
+from pydantic import ValidationError
 
 from shared.errors import CallerError
 from shared.estimate import ReuseCounts
-from shared.request import Parameters, Request
+from shared.models import Model
+from shared.request import Frozen, Parameters, Request
 from shared.result import FinishReason, Logprobs, Piece, SeenPicture
+from shared.settings import SettingsError
 from shared.tool_calls.syntax import Known
 
 Samples: TypeAlias = "array[float]"
@@ -176,6 +180,39 @@ def unsupported_constraint(param: str, reason: str) -> CallerError:
     return CallerError("unsupported_parameter", message, param=param)
 
 
+class ProgressClock:
+    """Ticks while there is work; read by the heartbeat's thread."""
+
+    def __init__(self) -> None:
+        self._ticked: float | None = None
+        self._longest = 0.0
+
+    def start(self) -> None:
+        """Work begins after a rest."""
+        self._ticked = time.monotonic()
+
+    def tick(self) -> None:
+        """Some of the work is done."""
+        now, ticked = time.monotonic(), self._ticked
+        if ticked is not None:
+            self._longest = max(self._longest, now - ticked)
+            self._ticked = now
+
+    def rest(self) -> None:
+        """No work is left."""
+        self._ticked = None
+
+    @property
+    def longest_s(self) -> float:
+        """The longest pause between two ticks so far."""
+        return self._longest
+
+    def idle_s(self) -> float:
+        """Seconds since the last tick; 0 at rest."""
+        ticked = self._ticked
+        return 0.0 if ticked is None else time.monotonic() - ticked
+
+
 class Engine(ABC):
     """Load once, then generate for as long as the process lives."""
 
@@ -308,3 +345,19 @@ class Engine(ABC):
 def digest_facts(**facts: str | int | float | bool | None) -> str:
     """A fingerprint: 32 hex digits over everything named that changes answers."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+Options = TypeVar("Options", bound=Frozen)
+
+
+def read_options(model: Model, kind: type[Options], engine: str) -> Options:
+    """Raises SettingsError naming the option, and those that the engine knows."""
+    try:
+        return kind.model_validate(model.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        names = ", ".join(kind.model_fields)
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"model {model.id}: options.{where}: {first['msg']} (the engine {engine} knows {names})"
+        ) from None

@@ -31,9 +31,9 @@ from worker.engines.base import (
     Samples,
     VideoFacts,
     digest_facts,
+    read_options,
     seen,
 )
-from worker.engines.options import read_options
 from worker.engines.prompt.budget import answer_budget
 from worker.engines.row_limit import RowLimit
 from worker.engines.sampling.detokenizer import Likelihood, Transcript

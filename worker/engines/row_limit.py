@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.engines.base import Cancelled
-from worker.engines.progress import ProgressClock
+from worker.engines.base import Cancelled, ProgressClock
 
 # How long a waiting row may take to notice that it was cancelled.
 CANCEL_POLL_S = 0.05

@@ -16,7 +16,7 @@ from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Finish, Frames, Prompt, Row, Samples
-from worker.engines.loading.layer_progress import LayerProgress
+from worker.engines.loading.devices import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.loading.pretrained import WISHES, wishes_of
 from worker.engines.loading.smoke_test import try_out

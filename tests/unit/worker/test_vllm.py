@@ -25,12 +25,9 @@ from worker.engines.registry import create
 from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.processors import LogitsError
 from worker.engines.vllm.answer import VllmAnswer, likelihood
-from worker.engines.vllm.constraint import structured
-from worker.engines.vllm.core import configure_children
-from worker.engines.vllm.engine import VllmEngine
-from worker.engines.vllm.options import VllmOptions, arguments
-from worker.engines.vllm.parent_exit import ParentExit
-from worker.engines.vllm.sampling import NGRAM_SIZE, PUBLISHED, check, sampling
+from worker.engines.vllm.core import ParentExit, configure_children
+from worker.engines.vllm.engine import VllmEngine, VllmOptions, arguments
+from worker.engines.vllm.sampling import NGRAM_SIZE, PUBLISHED, check, sampling, structured
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
 END = 9

@@ -18,7 +18,7 @@ from shared.errors import ModelFailed
 from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Frozen, Request
-from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples
+from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples, read_options
 from worker.engines.continuous.attention import WASTE
 from worker.engines.continuous.kv_cache import BatchingError
 from worker.engines.continuous.loop import Loop
@@ -30,7 +30,7 @@ from worker.engines.continuous.sequence import SequenceGroup, TokenSequence
 from worker.engines.continuous.verify import Certificate, verify
 from worker.engines.loading.devices import compute_on, device_of, in_own_thread
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
-from worker.engines.options import read_options
+from worker.engines.sequential import SequentialEngine
 
 log = logging.getLogger("worker.engines.continuous")
 # A context length limited by free memory is rounded down to a multiple of this, so that workers agree on it.
@@ -219,3 +219,26 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     if dtype is not torch.float32:
         summary += f", which in {str(dtype).removeprefix('torch.')} may change an answer"
     return "; ".join(filter(None, (summary, certificate.words, loaded.words)))
+
+
+class AutoEngine(ContinuousEngine):
+    """Continuous if it verifies the model; else it gives way to a sequential engine on the same weights."""
+
+    def load(self) -> Engine:
+        """Raises ModelFailed."""
+        return in_own_thread(self._choose)
+
+    def _choose(self) -> Engine:
+        loaded = LoadedModel(self._model)
+        try:
+            self.start(loaded)
+        except BatchingError as refusal:
+            return self._given_way(loaded, refusal)
+        return self
+
+    def _given_way(self, loaded: LoadedModel, refusal: BatchingError) -> Engine:
+        log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
+        engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
+        engine.start(loaded)
+        engine.reason = "; ".join(filter(None, (f"not continuous: {refusal}", engine.reason)))
+        return engine

@@ -15,7 +15,7 @@ from PIL.Image import Image as Picture
 from shared.errors import CallerError
 from shared.request import Image, Media, Message, Request, Sound, Text, Video
 from shared.result import SeenPicture
-from shared.tool_calls.numbering import check_calls
+from shared.tool_calls.call import check_calls
 from shared.variables import Value
 from worker.engines.base import Frames, Prompt, Samples, seen
 from worker.engines.loading.torch_errors import UNFIT

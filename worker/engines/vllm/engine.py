@@ -9,16 +9,18 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
+from pydantic import Field
 
 from shared.estimate import ReuseCounts
 from shared.models import Model
-from shared.request import Parameters, Request
+from shared.request import Frozen, Parameters, Request
 from shared.result import SeenPicture
-from shared.settings import settings
+from shared.settings import SettingsError, settings
 from worker.engines.base import (
     Cancelled,
     Engine,
@@ -27,10 +29,12 @@ from worker.engines.base import (
     Frames,
     ModelFacts,
     PackedPicture,
+    ProgressClock,
     Prompt,
     Row,
     Samples,
     digest_facts,
+    read_options,
     seen,
 )
 from worker.engines.loading.devices import use_threads
@@ -38,18 +42,68 @@ from worker.engines.loading.language import Language
 from worker.engines.loading.model_folder import load_guess, model_folder
 from worker.engines.loading.pretrained import configs_of
 from worker.engines.loading.smoke_test import made_up, try_out
-from worker.engines.options import read_options
-from worker.engines.progress import ProgressClock
 from worker.engines.prompt.picture_tokens import ALONE, TOGETHER, noise
 from worker.engines.prompt.pixel_bytes import arrays_match_pictures, packed_array
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.row_limit import CANCEL_POLL_S
 from worker.engines.sampling.processors import ngram_size
 from worker.engines.vllm.answer import VllmAnswer
-from worker.engines.vllm.constraint import Constraint, form
 from worker.engines.vllm.core import Core, require
-from worker.engines.vllm.options import VllmOptions, arguments, refuse_others
-from worker.engines.vllm.sampling import check, sampling
+from worker.engines.vllm.sampling import Constraint, check, form, sampling
+
+# Fields of a row that concern transformers only.
+NOT_ITS = ("quantization_config", "packed", "attention", "cache", "device", "device_map")
+MOST_LOGPROBS = 20
+
+
+class VllmOptions(Frozen):
+    """What a models file may say under `options` for this engine; vLLM's own names where it has one."""
+
+    cache_mb: int | None = Field(
+        None, ge=1, description="Memory for the cache in MiB; what is left of the share by default."
+    )
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="Share of the device's memory, on a CPU of main memory."
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="Devices that one model is spread over.")
+    max_num_batched_tokens: int | None = Field(
+        None, ge=1, description="Tokens of one step, prompts included."
+    )
+    quantization: str | None = Field(None, description="Method, where the model's files do not name it.")
+    enforce_eager: bool = Field(False, description="Compile nothing: a faster start, slower steps.")
+
+
+def refuse_others(model: Model) -> None:
+    """Raises SettingsError for fields that mean nothing to this engine."""
+    names = [name for name in NOT_ITS if name in model.model_fields_set]
+    if names:
+        raise SettingsError(
+            f"model {model.id}: {', '.join(names)}: not for the engine vllm; it decides for itself, "
+            f"or by its options ({', '.join(VllmOptions.model_fields)})"
+        )
+
+
+def arguments(
+    model: Model, options: VllmOptions, *, folder: Path, context_length: int, pictures: int
+) -> dict[str, Any]:
+    """What AsyncEngineArgs is given. `pictures` is how many one request may have."""
+    fields = options.model_dump(exclude_none=True)
+    if options.cache_mb is not None:
+        fields["kv_cache_memory_bytes"] = fields.pop("cache_mb") * 2**20
+    return {
+        "model": str(folder),
+        "dtype": model.dtype,
+        "max_num_seqs": model.rows,
+        "max_model_len": context_length,
+        "trust_remote_code": model.trust_remote_code,
+        "limit_mm_per_prompt": {"image": pictures, "video": 0},
+        # vLLM keeps this cache twice, in step with the order of prompts; ours come from many threads.
+        "mm_processor_cache_gb": 0,
+        "max_logprobs": MOST_LOGPROBS,
+        "disable_log_stats": True,
+        **fields,
+    }
+
 
 # Seconds to import vLLM and start its processes, before any weights are read.
 START_S = 30.0
