@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from shared.request import LOOK, Image, Message, Parameters, Request, Text
-from shared.tool_calls.call import numbers
+from shared.tool_calls.numbering import numbers
 
 HASH_VERSION = 1
 

@@ -10,7 +10,7 @@ from shared.models import Model
 from shared.request import Request
 from shared.request_length import check_text, fit_answer
 from shared.settings import Settings
-from shared.tool_calls.call import check_calls
+from shared.tool_calls.numbering import check_calls
 from shared.url_guard import check_url
 from shared.webhooks import Webhook
 

@@ -3,12 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
-
-from shared.errors import CallerError
-from shared.request import Message, Request
-from shared.tool_calls.syntax import Known
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -61,14 +56,6 @@ def closed(text: str, end: int, closing: str, *, last: bool) -> int | None:
     raise NoCallError
 
 
-def first(text: str, at: int) -> tuple[Any, int] | None:
-    """The JSON value at a place, and its end; None where it is no whole one."""
-    try:
-        return _DECODER.raw_decode(text, at)
-    except (ValueError, RecursionError):
-        return None
-
-
 def after_blanks(text: str, at: int) -> int:
     """Where the next character is that is no blank."""
     while at < len(text) and text[at].isspace():
@@ -97,59 +84,3 @@ def _whole(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
-
-
-def numbers(messages: Sequence[Message]) -> list[tuple[int, ...]]:
-    """Return for each message the numbers (0, 1, 2 …) of its calls, or of the call that it answers.
-
-    Results answer the last calls in turn where ids are missing or equal. A result of no call has no number.
-    """
-    by_id: dict[str, int] = {}
-    waiting: dict[str, list[int]] = {}
-    places: list[tuple[int, ...]] = []
-    count = 0
-    for message in messages:
-        if message.role == "tool":
-            answered = _answered(message.answers or "", waiting, by_id)
-            places.append(() if answered is None else (answered,))
-            continue
-        own = tuple(range(count, count + len(message.calls)))
-        waiting = {} if own else waiting
-        for call, number in zip(message.calls, own, strict=True):
-            waiting.setdefault(call.id, []).append(number)
-            by_id[call.id] = number
-        count += len(own)
-        places.append(own)
-    return places
-
-
-def _answered(id: str, waiting: dict[str, list[int]], by_id: dict[str, int]) -> int | None:
-    call_id = next((name for name in ((id, "") if id else waiting) if name in waiting), None)
-    if call_id is None:
-        return by_id.get(id)
-    first, *others = waiting.pop(call_id)
-    if others:
-        waiting[call_id] = others
-    return first
-
-
-# Whether a model's chat template has a place for the functions of a request.
-
-
-def check_calls(request: Request, syntaxes: Known | None) -> None:
-    """`syntaxes` is the form of the model's calls, "" where it takes no functions, None if not known yet.
-
-    A function that must be called needs no place: the answer is held to the call's form, as to a format.
-    Raises CallerError `unsupported_parameter`.
-    """
-    if syntaxes != "":
-        return
-    message = (
-        f"The model {request.model} takes no functions: its chat template has no place for them, or writes "
-        "calls in a form that is not known here. Leave them out, or ask another model."
-    )
-    if request.tools is not None and not request.tools.required:
-        raise CallerError("unsupported_parameter", message, param="tools")
-    if any(m.calls or m.role == "tool" for m in request.messages):
-        at = request.named.get("messages", "messages")
-        raise CallerError("unsupported_parameter", message, param=at)

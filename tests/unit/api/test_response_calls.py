@@ -16,7 +16,7 @@ from api.dialects.tools import NOTHING
 from shared.job import Event, JobView
 from shared.request import Message, Text, ToolCall
 from shared.result import Candidate, TokenLogprob
-from shared.tool_calls.call import numbers
+from shared.tool_calls.numbering import numbers
 from tests.support.golden import assert_golden
 from tests.support.refusal import refusal
 from tests.support.tools import CLOCK, WEATHER

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.request import Message, Text, ToolCall
-from shared.tool_calls.call import ParsedCall, numbers
+from shared.tool_calls.call import ParsedCall
+from shared.tool_calls.numbering import numbers
 from shared.tool_calls.parser import Reader
 from shared.tool_calls.syntax import SYNTAXES, Syntax, syntax_of
 from tests.support.tools import TEMPLATES

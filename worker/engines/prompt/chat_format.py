@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image as Picture
 
 from shared.request import Function, Message, Request, Role, Text
-from shared.tool_calls.call import numbers
+from shared.tool_calls.numbering import numbers
 
 Form = Literal["parts", "plain"]
 """Parts, or one plain text."""

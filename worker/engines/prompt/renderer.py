@@ -5,17 +5,15 @@ is not there."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import torch
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.request import Image, Media, Message, Request, Sound, Text, Video
+from shared.request import Image, Media, Request, Sound, Text, Video
 from shared.result import SeenPicture
-from shared.tool_calls.call import check_calls
+from shared.tool_calls.numbering import check_calls
 from shared.variables import Value
 from worker.engines.base import Frames, Prompt, Samples, seen
 from worker.engines.loading.torch_errors import UNFIT
@@ -23,14 +21,7 @@ from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import Chat, Shown, trimmed
 from worker.engines.prompt.chat_template import ChatTemplate
 from worker.engines.prompt.media_input import SoundInput, VideoInput, pixels_of
-from worker.engines.prompt.picture_tokens import TRIED, noise, seen_sizes
-from worker.engines.prompt.pixel_bytes import (
-    PixelTable,
-    arrays_match_pictures,
-    in_bytes,
-    packed_array,
-    pixel_table,
-)
+from worker.engines.prompt.picture_tokens import seen_sizes
 from worker.engines.prompt.template_errors import refused_by_template
 
 # Settings from training, to which examples were cut or padded. Processors pass them from these files to the
@@ -80,8 +71,6 @@ class Renderer:
         self._vocabulary = getattr(config.get_text_config(), "vocab_size", sys.maxsize)
         # Networks with such a token take pictures without a text between for one.
         self._adjacent_marks = not hasattr(config, "vision_start_token_id")
-        self.pixels: PixelTable | None = None
-        self._takes_arrays = False
         self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
 
     def prompt(
@@ -94,17 +83,14 @@ class Renderer:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.sound_input.check(request, sounds)
         self.video_input.check(request)
-        shown = [self._to_processor(picture) for picture in pictures]
-        media = _media(request, shown, sounds, videos)
+        media = _media(request, pictures, sounds, videos)
         inputs, lost = (
-            self._raw(request, shown)
+            self._raw(request, pictures)
             if request.raw
             else self._chat(request, media, self.video_input.arguments(videos))
         )
         # Training labels, which some processors always add, would have the network compute a loss.
         inputs.pop("labels", None)
-        if self.pixels and pictures:
-            in_bytes(inputs)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise _refused("The prompt is empty.")
@@ -122,36 +108,6 @@ class Renderer:
         if sum(counts) != tokens:
             counts = [tokens // len(pictures)] * len(pictures) if len(set(sizes)) == 1 else []
         return seen(pictures, sizes, counts)
-
-    def pictures_prompt(self, pictures: Sequence[Picture]) -> Prompt:
-        """A prompt of nothing but these pictures. Raises CallerError if the model takes none."""
-        parts = tuple(Image() for _ in pictures)
-        request = Request(
-            model="", messages=(Message(role="user", parts=parts),), raw=not self.template.source
-        )
-        return self.prompt(request, pictures)
-
-    def stop_at_bytes(self, place: torch.Tensor) -> None:
-        """Let pictures of prompts be bytes from now on, as `pixel_table` says."""
-        self.pixels = pixel_table(self._processor, self._made_up, place)
-        self._takes_arrays = arrays_match_pictures(self._made_up)
-
-    def _to_processor(self, picture: Picture) -> Shown:
-        """The picture as the processor takes it: what is packed need not be unpacked and packed again."""
-        array = packed_array(picture) if self._takes_arrays else None
-        return picture if array is None else array
-
-    def _made_up(self, *, arrays: bool = False) -> list[Any]:
-        """Inputs of prompts with pictures of awkward sizes. Raises CallerError if the model takes none."""
-        self._takes_arrays = arrays
-        pictures = [noise(size) for size in TRIED]
-        prompts = [self.pictures_prompt(some) for some in (pictures, *([picture] for picture in pictures))]
-        if self.video_input.takes:
-            # Some processors put both into one tensor.
-            asked = Request(model="", messages=(Message(role="user", parts=(Image(), Video())),))
-            with suppress(CallerError):
-                prompts.append(self.prompt(asked, pictures[:1], (), [self.video_input.made_up()]))
-        return [prompt.inputs for prompt in prompts]
 
     def picture_token_counts(self, inputs: Any, pictures: int) -> list[int]:
         """The placeholders of each picture of a prompt with these inputs; empty if not told."""

@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any, TypeVar
 
-import torch
 import uvloop
 from PIL.Image import Image as Picture
 
@@ -83,15 +82,14 @@ class Core:
     def render(
         self,
         ids: Sequence[int],
-        pictures: Sequence[Picture | torch.Tensor],
+        pictures: Sequence[Picture],
         names: Sequence[str],
         salt: str,
     ) -> dict[str, Any]:
         """A prompt as vLLM takes it, with `prompt_token_ids` that have all placeholders of the pictures.
 
-        A picture may be its bytes [3, height, width]. What is kept of the prompt is reused under the same
-        `salt` only, what is kept of a picture under the same name. Raises ValueError for what the model
-        cannot take.
+        What is kept of the prompt is reused under the same `salt` only, what is kept of a picture under the
+        same name. Raises ValueError for what the model cannot take.
         """
         prompt: dict[str, Any] = {"prompt_token_ids": list(ids), "cache_salt": salt}
         if pictures:

@@ -42,8 +42,6 @@ from worker.engines.loading.language import Language
 from worker.engines.loading.model_folder import load_guess, model_folder
 from worker.engines.loading.pretrained import configs_of
 from worker.engines.loading.smoke_test import made_up, try_out
-from worker.engines.prompt.picture_tokens import ALONE, TOGETHER, noise
-from worker.engines.prompt.pixel_bytes import arrays_match_pictures, packed_array
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.row_limit import CANCEL_POLL_S
 from worker.engines.sampling.processors import ngram_size
@@ -126,8 +124,6 @@ TRIED = (
 PROMPT_STEPS = 10
 # Answers to each, together for some steps: vLLM has CUDA graphs for 2 and 4 rows, and pads 3.
 ANSWERS_TRIED = 3
-# vLLM takes columns for channels where an array has no more of them.
-MOST_CHANNELS = 4
 
 
 class VllmEngine(Engine):
@@ -148,7 +144,6 @@ class VllmEngine(Engine):
         self._watch: asyncio.Task[None] | None = None
         # Rows at work that have no token yet.
         self._prefilling: set[int] = set()
-        self._takes_arrays = False
         self._inside = self._asked = self._hits = self._cached = 0
 
     def load(self) -> Engine:
@@ -217,7 +212,7 @@ class VllmEngine(Engine):
         files = [part.name for part in request.shown]
         names = [_name(*each, salt) for each in zip_longest(pictures, files)]
         with refused_by_template(request):
-            inputs = self._core.render(ids, self._to_vllm(pictures), names, salt)
+            inputs = self._core.render(ids, pictures, names, salt)
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
@@ -263,13 +258,6 @@ class VllmEngine(Engine):
     @property
     def broken(self) -> bool:
         return self._core.broken
-
-    def _to_vllm(self, pictures: Sequence[Picture]) -> Sequence[Picture | torch.Tensor]:
-        """A request's pictures as vLLM takes them, which copies each of Pillow's four times."""
-        if not self._takes_arrays or any(picture.width <= MOST_CHANNELS for picture in pictures):
-            return pictures
-        arrays = [array for picture in pictures if (array := packed_array(picture)) is not None]
-        return [*map(torch.from_numpy, arrays)] if len(arrays) == len(pictures) else pictures
 
     async def _answers(self, rows: Sequence[Row]) -> list[Finish]:
         tasks = {asyncio.ensure_future(self._answer(row)): row for row in rows}
@@ -341,20 +329,10 @@ class VllmEngine(Engine):
             if refusal := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
                 return f"not tried out: {refusal.message}"
         self._progress = ProgressClock()
-        self._takes_arrays = arrays_match_pictures(self._inputs_tried)
         request, pictures = made_up(self, self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
         return f"prompts are {'' if list(mine) == theirs else 'not '}those of transformers"
-
-    def _inputs_tried(self, *, arrays: bool = False) -> list[dict[str, torch.Tensor]]:
-        """What becomes of pictures of awkward sizes, together and alone. Raises as `prepare`."""
-        self._takes_arrays = arrays
-        inputs = []
-        for sizes in (TOGETHER, *([size] for size in ALONE)):
-            request, _ = made_up(self, self._model.id, TRIED[0], len(sizes))
-            inputs.append(_tensors(self.prepare(request, [noise(size) for size in sizes]).inputs))
-        return inputs
 
 
 async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
@@ -367,13 +345,6 @@ async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
             if row.cancel.is_set():
                 task.cancel()
         await asyncio.sleep(CANCEL_POLL_S)
-
-
-def _tensors(inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """A prompt's tokens, and what vLLM has of each of its pictures."""
-    ids = {"input_ids": torch.tensor(inputs["prompt_token_ids"])}
-    pictures = enumerate(inputs["mm_kwargs"]["image"])
-    return ids | {f"{at} {name}": field.data for at, one in pictures for name, field in one.items()}
 
 
 def _seen(
