@@ -63,7 +63,6 @@ def check_paused(client: httpx.Client, model: str, *, wait: bool) -> None:
 
 
 def texts(job: Job) -> list[str]:
-    """The answers of a job that succeeded."""
     return [choice["text"] for choice in job["result"]["choices"]]
 
 
@@ -156,7 +155,6 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
 
 
 def _page(row: dict[str, Any]) -> str:
-    """How a page of a job of pages ended."""
     said = f"\n{row['text']}" if "text" in row else f" failed: {row['error']['message']}"
     return f"Page {row['page']}{said}"
 

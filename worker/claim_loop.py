@@ -104,7 +104,6 @@ class Lookahead:
         return aside
 
     def prepared(self, token: str) -> None:
-        """The claim's prompt is ready for the device."""
         if self.preparing.remove(token):
             with self._lock:
                 self._ahead.add(token)
@@ -188,7 +187,6 @@ class ClaimLoop:
             self._changed.notify(threads)
 
     def wake_all(self) -> None:
-        """Let all waiting threads claim again."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()

@@ -61,8 +61,6 @@ def unused_name() -> str:
 
 
 class Blobs:
-    """Reads and writes bytes by digest."""
-
     def __init__(self, settings: BlobSettings) -> None:
         """Raises SettingsError."""
         folder = settings.folder
@@ -120,18 +118,10 @@ class Blobs:
         with finding(name):
             return bytes(obstore.get(self._store, _path(name)).bytes())
 
-    async def read_async(self, name: str) -> bytes:
-        """Raises BlobMissingError, BlobsUnavailable."""
-        return await self.in_thread(self.read, name)
-
     def size(self, name: str) -> int:
         """How many bytes lie under a name. Raises BlobMissingError, BlobsUnavailable."""
         with finding(name):
             return self._place.size(_path(name))
-
-    async def size_async(self, name: str) -> int:
-        """Raises BlobMissingError, BlobsUnavailable."""
-        return await self.in_thread(self.size, name)
 
     def check_mounted(self) -> None:
         """Called where blobs are missing. Raises BlobsUnavailable if none can ever have been here."""
@@ -189,10 +179,6 @@ class Blobs:
         """Raises BlobsUnavailable."""
         with self._writing(), keeping():
             obstore.put(self._store, _path(name), data)
-
-    async def write_async(self, name: str, data: bytes) -> None:
-        """Raises BlobsUnavailable."""
-        await self.in_thread(self.write, name, data)
 
     def set_aside(self, name: str) -> str:
         """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError, BlobsUnavailable.

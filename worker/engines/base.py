@@ -181,34 +181,29 @@ def unsupported_constraint(param: str, reason: str) -> CallerError:
 
 
 class ProgressClock:
-    """Ticks while there is work; read by the heartbeat's thread."""
+    """Ticks while there is work, so that the heartbeat's thread can tell whether the engine hangs."""
 
     def __init__(self) -> None:
         self._ticked: float | None = None
         self._longest = 0.0
 
     def start(self) -> None:
-        """Work begins after a rest."""
         self._ticked = time.monotonic()
 
     def tick(self) -> None:
-        """Some of the work is done."""
         now, ticked = time.monotonic(), self._ticked
         if ticked is not None:
             self._longest = max(self._longest, now - ticked)
             self._ticked = now
 
     def rest(self) -> None:
-        """No work is left."""
         self._ticked = None
 
     @property
     def longest_s(self) -> float:
-        """The longest pause between two ticks so far."""
         return self._longest
 
     def idle_s(self) -> float:
-        """Seconds since the last tick; 0 at rest."""
         ticked = self._ticked
         return 0.0 if ticked is None else time.monotonic() - ticked
 
@@ -218,6 +213,7 @@ class Engine(ABC):
 
     name: str
     rows: int
+    progress: ProgressClock
     repeatable = True
     """Whether the same seed draws the same answer again, and setting one costs nothing."""
     reason: str = ""
@@ -309,14 +305,14 @@ class Engine(ABC):
         """
         return [self.generate(row) for row in rows]
 
-    @abstractmethod
     def idle_s(self) -> float:
         """Seconds since the engine last made progress while it had work; 0 while it has none."""
+        return self.progress.idle_s()
 
     @property
-    @abstractmethod
     def longest_step_s(self) -> float:
         """The longest pause between two moments of progress so far; 0 before the first."""
+        return self.progress.longest_s
 
     @property
     def prompt_s(self) -> float:

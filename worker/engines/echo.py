@@ -72,7 +72,7 @@ class EchoEngine(Engine):
         self.rows = model.rows
         self._model = model
         self._options = read_options(model, EchoOptions, self.name)
-        self._row_limit = RowLimit(model.rows)
+        self._row_limit = self.progress = RowLimit(model.rows)
         self._context_length = model.context_length or CONTEXT_LENGTH
         # Looked up once: finding a package takes longer than an answer.
         self._sampling_rate = SAMPLING_RATE if find_spec("soundfile") else 0
@@ -156,13 +156,6 @@ class EchoEngine(Engine):
                 row.cancel.wait()
                 raise Cancelled
             return self._answer(row, echo)
-
-    def idle_s(self) -> float:
-        return self._row_limit.idle_s()
-
-    @property
-    def longest_step_s(self) -> float:
-        return self._row_limit.longest_s
 
     def _answer(self, row: Row, echo: Echo) -> Finish:
         tokens, budget, told = echo.tokens, echo.budget, row.parameters.logprobs

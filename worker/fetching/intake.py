@@ -114,8 +114,6 @@ Files = dict[Medium, tuple[Medium, ...]]
 
 @dataclass(frozen=True)
 class Intake(CourierLane):
-    """One job an attempt."""
-
     lane: ClassVar[str] = INTAKE
     large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
     documents: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(DOCUMENT_JOBS))

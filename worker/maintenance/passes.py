@@ -81,8 +81,6 @@ def rescue_lost(settings: Settings, store: Store, nudger: Nudger) -> int:
 
 
 def start_due(store: Store, nudger: Nudger) -> int:
-    """Move work whose time has come into its queue."""
-
     moved = 0
 
     def move() -> int:
@@ -98,7 +96,6 @@ def start_due(store: Store, nudger: Nudger) -> int:
 
 
 def end_late(settings: Settings, store: Store) -> int:
-    """End work whose deadline has passed."""
     ended = list[str]()
 
     def end() -> int:

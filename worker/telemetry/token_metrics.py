@@ -67,7 +67,6 @@ class Throughput:
 
 
 def _tokens() -> float:
-    """Tokens of this process so far."""
     return sum(
         sample.value
         for family in GENERATED.collect()

@@ -190,7 +190,7 @@ def test_a_stop_text_ends_it_before_vllm_would() -> None:
 def test_a_long_prompt_is_no_stall_and_a_step_as_long_is(monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
     engine = VllmEngine(model())
-    monkeypatch.setattr(engine._progress, "idle_s", lambda: 100.0)
+    monkeypatch.setattr(engine.progress, "idle_s", lambda: 100.0)
     with engine._working(row):
         assert engine.idle_s() == 10
         engine._prefilling.discard(id(row))

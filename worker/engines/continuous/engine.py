@@ -80,16 +80,18 @@ class ContinuousEngine(LoadedEngine):
 
     def load(self) -> Engine:
         """Raises ModelFailed, also where the model cannot be batched."""
-        in_own_thread(self._load)
+        return in_own_thread(self._load)
+
+    def _load(self) -> Engine:
+        loaded = LoadedModel(self._model)
+        try:
+            self.start(loaded)
+        except BatchingError as refusal:
+            return self._refused(loaded, refusal)
         return self
 
-    def _load(self) -> None:
-        try:
-            self.start(LoadedModel(self._model))
-        except BatchingError as refusal:
-            raise ModelFailed(
-                f"model {self._model.id}: the engine continuous cannot run it: {refusal}"
-            ) from None
+    def _refused(self, loaded: LoadedModel, refusal: BatchingError) -> Engine:  # noqa: ARG002
+        raise ModelFailed(f"model {self._model.id}: the engine continuous cannot run it: {refusal}") from None
 
     def start(self, loaded: LoadedModel) -> None:
         """Raises BatchingError; ModelFailed where no request could have the length that the row names."""
@@ -116,6 +118,7 @@ class ContinuousEngine(LoadedEngine):
         self._loop = Loop(
             loaded, runner, self._reuse, capacity, pace, flat=certificate.flat, mixes=certificate.mixes
         )
+        self.progress = self._loop.progress
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
@@ -149,13 +152,6 @@ class ContinuousEngine(LoadedEngine):
     @property
     def rows_now(self) -> int:
         return self._loop.rows
-
-    def idle_s(self) -> float:
-        return self._loop.progress.idle_s()
-
-    @property
-    def longest_step_s(self) -> float:
-        return self._loop.progress.longest_s
 
     @property
     def reused(self) -> ReuseCounts | None:
@@ -222,21 +218,9 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
 
 
 class AutoEngine(ContinuousEngine):
-    """Continuous if it verifies the model; else it gives way to a sequential engine on the same weights."""
+    """Gives way to a sequential engine on the same weights if the model cannot be batched."""
 
-    def load(self) -> Engine:
-        """Raises ModelFailed."""
-        return in_own_thread(self._choose)
-
-    def _choose(self) -> Engine:
-        loaded = LoadedModel(self._model)
-        try:
-            self.start(loaded)
-        except BatchingError as refusal:
-            return self._given_way(loaded, refusal)
-        return self
-
-    def _given_way(self, loaded: LoadedModel, refusal: BatchingError) -> Engine:
+    def _refused(self, loaded: LoadedModel, refusal: BatchingError) -> Engine:
         log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
         engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
         engine.start(loaded)

@@ -120,8 +120,6 @@ class Devices:
             torch.accelerator.synchronize(place)
 
 
-# Sets how many processors torch uses, and which threads compute on several.
-#
 # libgomp gives each thread that computes on several processors helper threads of its own, which spin between
 # two operations. Once all helpers together outnumber the processors they sleep instead, and waking them
 # takes as long as an operation: two threads made a step no faster than one. So only the thread of the

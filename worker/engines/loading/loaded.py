@@ -76,10 +76,6 @@ class LoadedModel(Language):
         elif video.takes and _fails(answer, 1):
             video.excludes_pictures = True
 
-    def inputs(self, prompt: Prompt) -> dict[str, Any]:
-        """The network's inputs, on its device."""
-        return self.moved(prompt.inputs)
-
     def moved(self, inputs: Any) -> dict[str, Any]:
         """What a prompt's `inputs` hold, on the network's device and in its format."""
         # A copy: `to` changes what it is called on, and a prompt would keep its pixels on the device.
@@ -119,11 +115,8 @@ def _fails(answer: Callable[[int], object], pictures: int) -> bool:
     return False
 
 
-# The part of an engine that all engines on transformers share.
-
-
 class LoadedEngine(Engine):
-    """Loads a model itself (`load`), or takes over one that another engine has loaded (`start`)."""
+    """An engine on transformers: it loads a model (`load`), or takes over a loaded one (`start`)."""
 
     _loaded: LoadedModel
 

@@ -25,7 +25,6 @@ def question(
 def made_up(
     engine: Engine, model: str, parameters: Parameters, pictures: int = 1, videos: int = 0
 ) -> tuple[Request, Sequence[Picture]]:
-    """A request about so many pictures and videos."""
     images = tuple(Image() for _ in range(pictures))
     parts: tuple[Part, ...] = (*images, *[Video()] * videos, Text(text="What is this?"))
     request = question(engine, model, parts, parameters)

@@ -220,7 +220,6 @@ class Reserved:
         return text
 
     def count(self, ids: Iterable[int]) -> int:
-        """How many of `ids` are reserved."""
         return sum(token in self.ids for token in ids)
 
 

@@ -240,7 +240,6 @@ def _media(
     sounds: Sequence[Samples] = (),
     videos: Sequence[Frames] = (),
 ) -> list[Shown]:
-    """Pictures, sounds and videos in reading order."""
     waves = (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
     remaining: dict[type[Media], Iterator[Shown]] = {
         Image: iter(pictures),

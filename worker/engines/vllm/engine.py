@@ -138,7 +138,7 @@ class VllmEngine(Engine):
         self.rows = model.rows
         self._model = model
         self._options = read_options(model, VllmOptions, self.name)
-        self._progress = ProgressClock()
+        self.progress = ProgressClock()
         self._places = asyncio.Semaphore(model.rows)
         self._tasks: dict[asyncio.Task[Finish], Row] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -239,11 +239,11 @@ class VllmEngine(Engine):
             return self._core.submit(self._answers(rows)).result()
 
     def idle_s(self) -> float:
-        return self._progress.idle_s() / self._patience
+        return super().idle_s() / self._patience
 
     @property
     def longest_step_s(self) -> float:
-        return self._progress.longest_s / self._patience
+        return super().longest_step_s / self._patience
 
     @property
     def _patience(self) -> int:
@@ -294,7 +294,7 @@ class VllmEngine(Engine):
                 if row.cancel.is_set():
                     raise Cancelled
                 async for output in outputs:
-                    self._progress.tick()
+                    self.progress.tick()
                     self._prefilling.discard(id(row))
                     if answer.take(output):
                         break
@@ -303,7 +303,7 @@ class VllmEngine(Engine):
     @contextmanager
     def _working(self, row: Row) -> Iterator[None]:
         if not self._inside:
-            self._progress.start()
+            self.progress.start()
         self._inside += 1
         self._prefilling.add(id(row))
         try:
@@ -312,7 +312,7 @@ class VllmEngine(Engine):
             self._inside -= 1
             self._prefilling.discard(id(row))
             if not self._inside:
-                self._progress.rest()
+                self.progress.rest()
 
     def _counted(self, finish: Finish) -> Finish:
         self._asked += 1
@@ -328,7 +328,7 @@ class VllmEngine(Engine):
         for parameters in TRIED:
             if refusal := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
                 return f"not tried out: {refusal.message}"
-        self._progress = ProgressClock()
+        self.progress = ProgressClock()
         request, pictures = made_up(self, self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
