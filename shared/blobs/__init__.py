@@ -222,11 +222,9 @@ class Blobs:
             obstore.delete(self._store, _path(name))
 
     async def in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Run what waits for the store in a thread of ours, for which an ending process waits.
+        """Run what waits for the store in a thread for which an ending process waits. Raises as `call` does.
 
-        Raises as `call` does.
-
-        The client runs asynchronous calls in a thread of its own, which aborts a Python that ends meanwhile.
+        The client's own thread for asynchronous calls aborts a Python that ends meanwhile.
         """
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, partial(call, *arguments, **named)

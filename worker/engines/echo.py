@@ -128,7 +128,12 @@ class EchoEngine(Engine):
         words += [f"[{len(sound) / SAMPLING_RATE:.1f}s]" for sound in sounds]
         words += [f"[{len(v.indices)}x{v.video.width}x{v.video.height}]" for v in videos]
         count = sum(len(_text(m).split()) for m in request.messages) + len(words) - len(question.split())
-        budget = self._budget(count, request.parameters)
+        budget = answer_budget(
+            request.parameters,
+            default=self._model.max_new_tokens,
+            prompt_tokens=count,
+            context_length=self._context_length,
+        )
         least = budget if request.parameters.ignore_eos else request.parameters.min_new_tokens or 0
         spoken = islice(cycle(words), max(len(words), least))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(spoken))
@@ -175,14 +180,6 @@ class EchoEngine(Engine):
                 break
         cut = budget < len(tokens) or (budget == len(tokens) and row.parameters.ignore_eos)
         return transcript.finish("length" if cut else "stop", score=1.0)
-
-    def _budget(self, prompt_tokens: int, parameters: Parameters) -> int:
-        return answer_budget(
-            parameters,
-            default=self._model.max_new_tokens,
-            prompt_tokens=prompt_tokens,
-            context_length=self._context_length,
-        )
 
 
 def _last(request: Request) -> Message:

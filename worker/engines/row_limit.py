@@ -53,7 +53,3 @@ class RowLimit(ProgressClock):
             if not self._inside:
                 self.rest()
             self._admit()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,18 +84,6 @@ def _check(model: Model, field: str, value: Any, hint: str) -> None:
         raise ModelFailed(f"{subject}: meta computes nothing ({hint})")
 
 
-@dataclass(frozen=True)
-class DeviceEvent:
-    """A place in what is queued on each device."""
-
-    events: list[Any]
-
-    def wait(self) -> None:
-        """Return once the devices have come so far. Raises what they have failed with."""
-        for event in self.events:
-            event.synchronize()
-
-
 class Devices:
     """The accelerators that hold a network: there, torch returns from a call once it is queued.
 
@@ -111,8 +98,9 @@ class Devices:
             places = {device_of(network)}
         self._queued = [place for place in places if kind is not None and place.type == kind.type]
 
-    def mark(self) -> DeviceEvent:
-        return DeviceEvent([torch.accelerator.current_stream(place).record_event() for place in self._queued])
+    def mark(self) -> list[Any]:
+        """Return an event of each device, to be waited for with `synchronize`."""
+        return [torch.accelerator.current_stream(place).record_event() for place in self._queued]
 
     def wait(self) -> None:
         """Return once all that is queued is computed. Raises what the devices have failed with."""
@@ -167,7 +155,7 @@ class LayerProgress:
 
         By then all layers but the last `AHEAD` are computed, also where a device only queues them.
         """
-        queued = deque[DeviceEvent]()
+        queued = deque[list[Any]]()
 
         def computed(*_: Any) -> None:
             # It would break the graph of a compiled network into many small pieces.
@@ -175,7 +163,8 @@ class LayerProgress:
                 return
             queued.append(self._devices.mark())
             if len(queued) > AHEAD:
-                queued.popleft().wait()
+                for event in queued.popleft():
+                    event.synchronize()
             call()
 
         hooks = [layer.register_forward_hook(computed) for layer in self._layers]
