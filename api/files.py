@@ -160,11 +160,14 @@ class Files:
         if not named:
             return request
         files = [(await self.get(caller, id, part.param), part.param) for id, part in named.items()]
-        still = [(file, param) for file, param in files if not isinstance(named[file.id], Video)]
+        still = []
         for file, param in files:
-            kind = PICTURE if (file, param) in still else VIDEO
-            kind.check_size(file.size, kind.limits(self._settings), param)
-        check_sizes([(file.size, param) for file, param in still], self._settings.pictures)
+            if isinstance(named[file.id], Video):
+                VIDEO.check_size(file.size, self._settings.videos, param)
+            else:
+                PICTURE.check_size(file.size, self._settings.pictures, param)
+                still.append((file.size, param))
+        check_sizes(still, self._settings.pictures)
         if reservation is not None:
             await reservation.take(sum(file.size for file, _ in files))
         data = {file.id: await self.read(file, param) for file, param in files}

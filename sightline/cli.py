@@ -15,7 +15,6 @@ from typer.main import get_command, get_group
 
 from shared import VERSION
 from sightline.commands import LAYOUT, epilog, examples, filled
-from sightline.doctor.gpu import DriverError, nvidia_devices, without_cuda
 from sightline.exits import MEANINGS, CommandError, Exit
 from sightline.terminal import note
 
@@ -86,8 +85,6 @@ def _imported(name: str) -> Any:
 
 def _show_versions(wanted: bool) -> None:
     if wanted:
-        from sightline.cli import versions
-
         print(*versions(), sep="\n")
         raise typer.Exit
 
@@ -182,6 +179,8 @@ def versions() -> Iterator[str]:
 
 
 def _device() -> str:
+    from sightline.doctor.gpu import DriverError, nvidia_devices, without_cuda
+
     try:
         names = ", ".join(gpu.name for gpu in nvidia_devices())
     except DriverError as error:

@@ -13,6 +13,13 @@ from shared.job import ENDED
 from sightline.exits import CommandError, Exit
 from sightline.service_client import check_stream, fetched, is_stream, passing, segment, unreachable
 
+Job = dict[str, Any]
+PATH = "/v1/jobs"
+MOST_MISSES = 8
+"""Connections in a row that brought nothing, after which it gives up: about a minute."""
+LONGEST_PAUSE_S = 10.0
+PATIENCE = "With --wait this command waits for that."
+
 
 @dataclass(frozen=True)
 class ServerSentEvent:
@@ -41,14 +48,6 @@ def server_sent_events(lines: Iterable[str]) -> Iterator[ServerSentEvent | str]:
                 int(fields.get("id", 0)), fields.get("event", ""), json.loads(fields["data"])
             )
             fields = {}
-
-
-Job = dict[str, Any]
-PATH = "/v1/jobs"
-MOST_MISSES = 8
-"""Connections in a row that brought nothing, after which it gives up: about a minute."""
-LONGEST_PAUSE_S = 10.0
-PATIENCE = "With --wait this command waits for that."
 
 
 def path_of(job: str) -> str:

@@ -12,6 +12,22 @@ from typing import Literal, TypeAlias
 
 from shared.store.claims import Claim, ClaimReply
 
+log = logging.getLogger("worker")
+RECHECK_S = 2.0
+"""Waiting threads claim again after this: rows may get free elsewhere, as when a claim's reply was lost."""
+RECHECK_AHEAD_S = 0.1
+"""As long where only this worker's own runs ahead are in the way: asking again costs the store nothing."""
+LoopReply: TypeAlias = ClaimReply | Literal["ahead"]
+"""`ahead`: as many runs are claimed as this worker needs for now."""
+UNNOTICED_S = 0.05
+"""A caller that could not be known when the runs before it were claimed waits so long for them at least."""
+PLACES_EACH = 2
+"""So many claims of one caller are prepared, or wait for it, for each request that is prepared at a time."""
+CALLERS = 4
+"""Claims are made for the inputs of so many callers at least, before such claims take rows."""
+DIGEST = '"digest":"'
+"""Names a picture, sound or video in a claim's request."""
+
 
 class ClaimShares:
     """Claims that are at one thing, such as fetching: `each` of a caller's, `most` of all together."""
@@ -43,23 +59,6 @@ class ClaimShares:
     @property
     def rows(self) -> int:
         return sum(claim.rows for claim in tuple(self._claims.values()))
-
-
-log = logging.getLogger("worker")
-RECHECK_S = 2.0
-"""Waiting threads claim again after this: rows may get free elsewhere, as when a claim's reply was lost."""
-RECHECK_AHEAD_S = 0.1
-"""As long where only this worker's own runs ahead are in the way: asking again costs the store nothing."""
-LoopReply: TypeAlias = ClaimReply | Literal["ahead"]
-"""`ahead`: as many runs are claimed as this worker needs for now."""
-UNNOTICED_S = 0.05
-"""A caller that could not be known when the runs before it were claimed waits so long for them at least."""
-PLACES_EACH = 2
-"""So many claims of one caller are prepared, or wait for it, for each request that is prepared at a time."""
-CALLERS = 4
-"""Claims are made for the inputs of so many callers at least, before such claims take rows."""
-DIGEST = '"digest":"'
-"""Names a picture, sound or video in a claim's request."""
 
 
 class Lookahead:

@@ -17,6 +17,11 @@ from prometheus_client import (
 
 from shared.settings import MOST_PORT, MetricsSettings
 
+log = logging.getLogger("shared.metrics")
+PORTS = 100
+"""Processes of one machine that may be served."""
+
+
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 """What this process has counted since it began, and its processor time, memory and open files."""
@@ -91,11 +96,6 @@ def gauge(name: str, about: str, *labels: Label, otel: str = "") -> MetricDefini
 def _register(declared: MetricDefinition) -> MetricDefinition:
     DEFINITIONS[declared.family] = declared
     return declared
-
-
-log = logging.getLogger("shared.metrics")
-PORTS = 100
-"""Processes of one machine that may be served."""
 
 
 def serve(settings: MetricsSettings, models: Collection[str] = ()) -> None:

@@ -48,55 +48,10 @@ from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_atte
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
+log = logging.getLogger("worker.fetching")
 PIECE = 64 * 2**10
 STORES = 64
 """Buckets whose clients are kept."""
-
-
-def fetch_object(
-    target: BucketObject,
-    settings: FetchSettings,
-    max_bytes: int,
-    param: str | None,
-    allowance: Allowance,
-    kind: Kind,
-) -> bytes:
-    """The object's bytes, without retries. Raises FetchError, Unavailable `queue_full`."""
-    try:
-        with allowance.place(HOSTS, target.bucket):
-            return _read(_store(target.scheme, target.bucket, settings.limit_s), target, max_bytes, allowance)
-    except (NotFoundError, FileNotFoundError):
-        reason = "the bucket has no such object"
-    except (PermissionDeniedError, UnauthenticatedError):
-        reason = "the bucket refuses the service's credentials"
-    except (OriginError, OSError) as fault:
-        reason = describe(fault, "bucket", settings.limit_s)
-    except (BaseError, ValueError):
-        reason = "the bucket could not be read"
-    raise FetchError(kind, reason, param)
-
-
-def _read(store: ObjectStore, target: BucketObject, max_bytes: int, allowance: Allowance) -> bytes:
-    found = obstore.get(store, target.key)
-    if found.meta["size"] > max_bytes:
-        raise OriginError(f"it is larger than {max_bytes} bytes")
-    content = bytearray()
-    for piece in found.stream(min_chunk_size=PIECE):
-        allowance.remaining_s()
-        allowance.count_bytes(len(piece))
-        content += piece
-    return bytes(content)
-
-
-@lru_cache(STORES)
-def _store(scheme: str, bucket: str, limit_s: float) -> ObjectStore:
-    """A client of the whole bucket. `allow_http` permits an endpoint that the operator set to http."""
-    limit = timedelta(seconds=limit_s)
-    client: ClientConfig = {"connect_timeout": limit, "timeout": limit, "allow_http": True}
-    return from_url(f"{scheme}://{bucket}", client_options=client, retry_config={"max_retries": 0})
-
-
-log = logging.getLogger("worker.fetching")
 CONCURRENT_FETCHES = 8
 """Files of one job fetched at the same time."""
 SMALL = 2**20
@@ -397,3 +352,46 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def fetch_object(
+    target: BucketObject,
+    settings: FetchSettings,
+    max_bytes: int,
+    param: str | None,
+    allowance: Allowance,
+    kind: Kind,
+) -> bytes:
+    """The object's bytes, without retries. Raises FetchError, Unavailable `queue_full`."""
+    try:
+        with allowance.place(HOSTS, target.bucket):
+            return _read(_store(target.scheme, target.bucket, settings.limit_s), target, max_bytes, allowance)
+    except (NotFoundError, FileNotFoundError):
+        reason = "the bucket has no such object"
+    except (PermissionDeniedError, UnauthenticatedError):
+        reason = "the bucket refuses the service's credentials"
+    except (OriginError, OSError) as fault:
+        reason = describe(fault, "bucket", settings.limit_s)
+    except (BaseError, ValueError):
+        reason = "the bucket could not be read"
+    raise FetchError(kind, reason, param)
+
+
+def _read(store: ObjectStore, target: BucketObject, max_bytes: int, allowance: Allowance) -> bytes:
+    found = obstore.get(store, target.key)
+    if found.meta["size"] > max_bytes:
+        raise OriginError(f"it is larger than {max_bytes} bytes")
+    content = bytearray()
+    for piece in found.stream(min_chunk_size=PIECE):
+        allowance.remaining_s()
+        allowance.count_bytes(len(piece))
+        content += piece
+    return bytes(content)
+
+
+@lru_cache(STORES)
+def _store(scheme: str, bucket: str, limit_s: float) -> ObjectStore:
+    """A client of the whole bucket. `allow_http` permits an endpoint that the operator set to http."""
+    limit = timedelta(seconds=limit_s)
+    client: ClientConfig = {"connect_timeout": limit, "timeout": limit, "allow_http": True}
+    return from_url(f"{scheme}://{bucket}", client_options=client, retry_config={"max_retries": 0})

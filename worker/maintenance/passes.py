@@ -21,6 +21,11 @@ Pass = Callable[[], int]
 LONGEST_S = 0.25
 """Seconds that a pass may take if more is due than one call moves."""
 
+log = logging.getLogger("worker.maintenance")
+PAUSE_S = 600.0
+"""Seconds between two walks."""
+NAMES_EACH = 200
+
 
 class ModelRemoval:
     """Walks once over all jobs after each removal; if the courier exits, the next one starts again."""
@@ -139,12 +144,6 @@ class SeriesSampler:
         at_ms = self._store.run(sample(self._settings))
         self._due = time.monotonic() + STEP_S - at_ms / 1000 % STEP_S
         return 1
-
-
-log = logging.getLogger("worker.maintenance")
-PAUSE_S = 600.0
-"""Seconds between two walks."""
-NAMES_EACH = 200
 
 
 class BlobCollector:

@@ -53,6 +53,28 @@ from worker.engines.vllm.sampling import Constraint, check, form, sampling
 NOT_ITS = ("quantization_config", "packed", "attention", "cache", "device", "device_map")
 MOST_LOGPROBS = 20
 
+# Seconds to import vLLM and start its processes, before any weights are read.
+START_S = 30.0
+# Requests that use each part of vLLM once at load, so that no caller waits for its first use.
+TRIED = (
+    Parameters(max_new_tokens=8, min_new_tokens=8),
+    Parameters(
+        max_new_tokens=8,
+        min_new_tokens=8,
+        temperature=1.0,
+        top_p=0.9,
+        min_p=0.01,
+        repetition_penalty=1.1,
+        presence_penalty=0.1,
+        seed=1,
+        logprobs=1,
+    ),
+)
+# A whole prompt may be one step, which is silent for the rows beside it, too.
+PROMPT_STEPS = 10
+# Answers to each, together for some steps: vLLM has CUDA graphs for 2 and 4 rows, and pads 3.
+ANSWERS_TRIED = 3
+
 
 class VllmOptions(Frozen):
     """What a models file may say under `options` for this engine; vLLM's own names where it has one."""
@@ -101,29 +123,6 @@ def arguments(
         "disable_log_stats": True,
         **fields,
     }
-
-
-# Seconds to import vLLM and start its processes, before any weights are read.
-START_S = 30.0
-# Requests that use each part of vLLM once at load, so that no caller waits for its first use.
-TRIED = (
-    Parameters(max_new_tokens=8, min_new_tokens=8),
-    Parameters(
-        max_new_tokens=8,
-        min_new_tokens=8,
-        temperature=1.0,
-        top_p=0.9,
-        min_p=0.01,
-        repetition_penalty=1.1,
-        presence_penalty=0.1,
-        seed=1,
-        logprobs=1,
-    ),
-)
-# A whole prompt may be one step, which is silent for the rows beside it, too.
-PROMPT_STEPS = 10
-# Answers to each, together for some steps: vLLM has CUDA graphs for 2 and 4 rows, and pads 3.
-ANSWERS_TRIED = 3
 
 
 class VllmEngine(Engine):
