@@ -12,22 +12,22 @@ from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
 from shared.errors import CallerError
 from shared.file import File, Purpose, Written
-from shared.media.files import as_its_bytes, inspect_file, medium_of
-from shared.media.pictures import check_sizes
-from shared.media.videos import VIDEO
+from shared.media.files import VIDEO, as_its_bytes, inspect_file, medium_of
+from shared.media.pictures import PICTURE, check_sizes
 from shared.request import Image, Medium, Request, Video
-from shared.settings import PictureSettings, Settings
+from shared.settings import Settings
 from shared.store import files
 from shared.store.admission import Prediction
 from shared.store.files import DELETION_POLL_S, delete_blob, touch
 from shared.store.headroom import Headroom
 from shared.store.script import AsyncStore, LoopStore, ScriptCall
 
-# Writes and deletes blobs, in step with the records that say who needs them.
-
 
 class FileWriter:
-    """Writes under a hold, since blobs without a hold are collected; the later owner takes over the hold."""
+    """Writes and deletes blobs in step with their records.
+
+    It writes under a hold, since blobs without one are collected; the later owner takes over the hold.
+    """
 
     def __init__(self, store: AsyncStore, blobs: Blobs, *, output: bool = False) -> None:
         """`output`: what it writes ends accepted work, which a full record store takes."""
@@ -44,7 +44,7 @@ class FileWriter:
         """
         await self._hold(upload, tuple(data) if unheld is None else unheld)
         for name, content in data.items():
-            await self._blobs.write_async(name, content)
+            await self._blobs.in_thread(self._blobs.write, name, content)
 
     async def adopt(self, upload: str, staged: Staged) -> None:
         """The same for a file that was staged."""
@@ -76,8 +76,6 @@ SIEVED = 100
 
 
 class Files:
-    """Knows nothing of HTTP but the form that an upload is."""
-
     def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs, headroom: Headroom) -> None:
         self._settings = settings
         self._store = store
@@ -162,10 +160,14 @@ class Files:
         if not named:
             return request
         files = [(await self.get(caller, id, part.param), part.param) for id, part in named.items()]
-        moving = [(file, param) for file, param in files if isinstance(named[file.id], Video)]
-        for file, param in moving:
-            VIDEO.check_size(file.size, self._settings.videos, param)
-        _check_sizes([named for named in files if named not in moving], self._settings.pictures)
+        still = []
+        for file, param in files:
+            if isinstance(named[file.id], Video):
+                VIDEO.check_size(file.size, self._settings.videos, param)
+            else:
+                PICTURE.check_size(file.size, self._settings.pictures, param)
+                still.append((file.size, param))
+        check_sizes(still, self._settings.pictures)
         if reservation is not None:
             await reservation.take(sum(file.size for file, _ in files))
         data = {file.id: await self.read(file, param) for file, param in files}
@@ -178,7 +180,7 @@ class Files:
 
     async def read(self, file: File, param: str | None) -> bytes:
         """The bytes of a file. Raises CallerError `file_not_found` naming `param`."""
-        return await self._or_404(self._blobs.read_async(file.digest), param)
+        return await self._or_404(self._blobs.in_thread(self._blobs.read, file.digest), param)
 
     async def _or_404(self, reading: Awaitable[T], param: str | None) -> T:
         try:
@@ -215,19 +217,6 @@ def life_of(caller: Caller, wanted_s: int | None, settings: Settings) -> int:
     if caller.retain_s is None:
         return wanted_s or settings.retention.file_s
     return min(wanted_s or caller.retain_s, caller.retain_s)
-
-
-def _check_sizes(named: Sequence[tuple[File, str]], limits: PictureSettings) -> None:
-    """Check the sizes before any file is read into memory."""
-    for file, param in named:
-        _check_size(file.size, limits, param)
-    check_sizes(((file.size, param) for file, param in named), limits)
-
-
-def _check_size(size: int, limits: PictureSettings, param: str) -> None:
-    if size > limits.max_mb * 2**20:
-        message = f"A picture may have at most {limits.max_mb:g} MiB (SIGHTLINE_PICTURES__MAX_MB)."
-        raise CallerError("payload_too_large", message, param=param)
 
 
 def _check_medium(staged: Staged, settings: Settings) -> None:

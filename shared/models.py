@@ -17,8 +17,6 @@ from shared.request import Frozen
 from shared.tool_calls.syntax import Known, syntax_of
 from shared.variables import MOST_VARIABLES, Variable, VariableName, rendered
 
-# What a model's folder says about it without loading it.
-
 START_S, SLOW_DISK = 30.0, 100_000_000
 """What a load takes beside its reading, and bytes a second; the first measured load replaces this guess."""
 
@@ -258,13 +256,6 @@ class Model(Frozen):
             raise ValueError("two marks, before and behind a thought")
         return value
 
-    @field_validator("packed", mode="before")
-    @classmethod
-    def _no_longer_in_8_bits(cls, value: Any) -> Any:
-        if value == "int8":
-            raise ValueError('dtype = "bfloat16" is as fast, and quantization_config takes as little memory')
-        return value
-
     @field_validator("attention")
     @classmethod
     def _in_its_format(cls, value: str, info: ValidationInfo) -> str:
@@ -296,7 +287,6 @@ class Model(Frozen):
 
     @property
     def threads(self) -> int:
-        """Threads of the model's worker."""
         return self.rows_at_once + SPARE_THREADS
 
     @cached_property

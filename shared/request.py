@@ -38,8 +38,6 @@ class Frozen(BaseModel):
 
 
 class Text(Frozen):
-    """A piece of text as the caller typed it."""
-
     type: Literal["text"] = "text"
     text: str
 
@@ -72,7 +70,6 @@ class Look(Frozen):
 
     @property
     def look(self) -> dict[str, Any]:
-        """What is said of it."""
         if self.model_fields_set.isdisjoint(LOOK):
             return {}
         return {name: value for name in LOOK if (value := getattr(self, name, None)) is not None}
@@ -177,7 +174,6 @@ class Tools(Frozen):
 
     @property
     def callable(self) -> tuple[Function, ...]:
-        """Those that may be called."""
         return tuple(f for f in self.functions if self.named in (None, f.name))
 
 
@@ -351,7 +347,6 @@ class Request(Frozen):
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """Every picture in reading order."""
         return tuple(p for p in self.media if isinstance(p, Image))
 
     @property
@@ -362,17 +357,14 @@ class Request(Frozen):
 
     @property
     def sounds(self) -> tuple[Sound, ...]:
-        """Every sound in reading order."""
         return tuple(p for p in self.media if isinstance(p, Sound))
 
     @property
     def documents(self) -> tuple[Document, ...]:
-        """Every document in reading order."""
         return tuple(p for p in self.media if isinstance(p, Document))
 
     @property
     def videos(self) -> tuple[Video, ...]:
-        """Every video in reading order."""
         return tuple(p for p in self.media if isinstance(p, Video))
 
     @property
@@ -399,7 +391,6 @@ class Request(Frozen):
         return tuple(dict.fromkeys(p.digest for p in self.media if p.digest))
 
     def for_model(self, id: str) -> "Request":
-        """The same request, addressed to the model of this id."""
         return self if self.model == id else self.model_copy(update={"model": id})
 
     def without_bytes(self) -> "Request":

@@ -1,15 +1,19 @@
 """The command line's entry. A failure is one sentence and a documented exit code."""
 
 import os
+import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
+from shared import VERSION
 from sightline.commands import LAYOUT, epilog, examples, filled
 from sightline.exits import MEANINGS, CommandError, Exit
 from sightline.terminal import note
@@ -81,8 +85,6 @@ def _imported(name: str) -> Any:
 
 def _show_versions(wanted: bool) -> None:
     if wanted:
-        from sightline.versions import versions
-
         print(*versions(), sep="\n")
         raise typer.Exit
 
@@ -161,3 +163,28 @@ def _usage(failure: typer.TyperException) -> str:
 def _drop_output() -> None:
     """The reader (head, less) has gone, or the disk is full: flushing at exit must not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+PACKAGES = ("torch", "transformers", "vllm")
+
+
+def versions() -> Iterator[str]:
+    """A line for each part that is installed, and one for the device that computes."""
+    yield f"sightline {VERSION}"
+    yield f"python {platform.python_version()}"
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
+    yield f"device {_device()}"
+
+
+def _device() -> str:
+    from sightline.gpus import DriverError, nvidia_devices, without_cuda
+
+    try:
+        names = ", ".join(gpu.name for gpu in nvidia_devices())
+    except DriverError as error:
+        return f"cpu ({error})"
+    if names and without_cuda():
+        return f"cpu (the torch that is installed cannot use {names})"
+    return names or "cpu"

@@ -1,14 +1,15 @@
 """`sightline jobs follow`: a job's events as they happen, across lost connections, to the job's end."""
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from shared.backoff import backoff_s
-from sightline.events import ServerSentEvent, server_sent_events
+from shared.job import ENDED
 from sightline.exits import CommandError, Exit
 from sightline.service_client import check_stream, fetched, is_stream, passing, segment, unreachable
 
@@ -18,6 +19,35 @@ MOST_MISSES = 8
 """Connections in a row that brought nothing, after which it gives up: about a minute."""
 LONGEST_PAUSE_S = 10.0
 PATIENCE = "With --wait this command waits for that."
+
+
+@dataclass(frozen=True)
+class ServerSentEvent:
+    """One event; an `error`, which tells that the stream cannot go on, has no id."""
+
+    id: int
+    name: str
+    data: dict[str, Any]
+
+    @property
+    def last(self) -> bool:
+        return self.name in ENDED
+
+
+def server_sent_events(lines: Iterable[str]) -> Iterator[ServerSentEvent | str]:
+    """Whole events, and comments as text. An event that breaks off in the middle is dropped."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(":"):
+            yield line[1:].strip()
+        elif line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            yield ServerSentEvent(
+                int(fields.get("id", 0)), fields.get("event", ""), json.loads(fields["data"])
+            )
+            fields = {}
 
 
 def path_of(job: str) -> str:
@@ -32,7 +62,6 @@ def check_paused(client: httpx.Client, model: str, *, wait: bool) -> None:
 
 
 def texts(job: Job) -> list[str]:
-    """The answers of a job that succeeded."""
     return [choice["text"] for choice in job["result"]["choices"]]
 
 
@@ -125,7 +154,6 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
 
 
 def _page(row: dict[str, Any]) -> str:
-    """How a page of a job of pages ended."""
     said = f"\n{row['text']}" if "text" in row else f" failed: {row['error']['message']}"
     return f"Page {row['page']}{said}"
 

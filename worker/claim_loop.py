@@ -3,13 +3,14 @@
 import logging
 import math
 import random
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from shared.store.claims import Claim, ClaimReply
-from worker.claim_shares import ClaimShares
 
 log = logging.getLogger("worker")
 RECHECK_S = 2.0
@@ -26,6 +27,38 @@ CALLERS = 4
 """Claims are made for the inputs of so many callers at least, before such claims take rows."""
 DIGEST = '"digest":"'
 """Names a picture, sound or video in a claim's request."""
+
+
+class ClaimShares:
+    """Claims that are at one thing, such as fetching: `each` of a caller's, `most` of all together."""
+
+    def __init__(self, each: int, most: int = sys.maxsize) -> None:
+        self._each, self.most = each, most
+        self._lock = threading.Lock()
+        self._claims: dict[str, Claim] = {}
+
+    def add(self, claim: Claim) -> bool:
+        """Whether there was room for it."""
+        with self._lock:
+            added = len(self._claims) < self.most
+            if added:
+                self._claims[claim.token] = claim
+            return added
+
+    def remove(self, token: str) -> bool:
+        """The claim is at it no longer; whether it was."""
+        return self._claims.pop(token, None) is not None
+
+    def aside(self) -> set[str]:
+        """Callers of whom nothing is to be claimed now."""
+        if not self._claims:
+            return set()
+        counts = Counter(claim.caller for claim in tuple(self._claims.values()))
+        return {caller for caller, count in counts.items() if count >= self._each}
+
+    @property
+    def rows(self) -> int:
+        return sum(claim.rows for claim in tuple(self._claims.values()))
 
 
 class Lookahead:
@@ -70,7 +103,6 @@ class Lookahead:
         return aside
 
     def prepared(self, token: str) -> None:
-        """The claim's prompt is ready for the device."""
         if self.preparing.remove(token):
             with self._lock:
                 self._ahead.add(token)
@@ -154,7 +186,6 @@ class ClaimLoop:
             self._changed.notify(threads)
 
     def wake_all(self) -> None:
-        """Let all waiting threads claim again."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()

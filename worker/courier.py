@@ -6,7 +6,7 @@ the maintenance thread.
 
 from shared import ids
 from shared.blobs import Blobs
-from shared.metrics.listener import serve
+from shared.metrics.metric_types import serve
 from shared.settings import Settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger

@@ -31,7 +31,7 @@ AHEAD = (
 )
 """What transformers imports only once a model is loaded, the same for every family; none touches a device."""
 ENGINES = {
-    "auto": (*AHEAD, "worker.engines.auto"),
+    "auto": (*AHEAD, "worker.engines.continuous.engine"),
     "continuous": (*AHEAD, "worker.engines.continuous.engine"),
     "sequential": (*AHEAD, "worker.engines.sequential"),
 }

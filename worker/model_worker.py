@@ -15,7 +15,7 @@ from typing import cast
 from shared import ids
 from shared.blobs import Blobs
 from shared.errors import ModelFailed, Unavailable
-from shared.metrics.listener import serve
+from shared.metrics.metric_types import serve
 from shared.models import Model
 from shared.settings import Settings, SettingsError
 from shared.store.claims import Claim, ClaimReply, claim, within

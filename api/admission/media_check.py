@@ -48,7 +48,7 @@ class PictureInfoCache:
 
         async def size(name: str) -> int:
             async with limit:
-                return await self._blobs.size_async(name)
+                return await self._blobs.in_thread(self._blobs.size, name)
 
         return dict(zip(names, await asyncio.gather(*map(size, names)), strict=True))
 
@@ -64,7 +64,7 @@ class PictureInfoCache:
         if new and reservation is not None:
             await reservation.take(max(sizes[name] for name in new))
         for name, param in new.items():
-            data = await self._blobs.read_async(name)
+            data = await self._blobs.in_thread(self._blobs.read, name)
             infos[name] = await asyncio.to_thread(inspect, data, self._limits, param)
             self.add(name, infos[name])
         return [replace(infos[image.digest or ""], param=image.param) for image in images]

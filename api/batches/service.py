@@ -130,7 +130,7 @@ class Batches:
         batch, names = await self._names(batch)
         unread = [name for name in names if name not in read]
         try:
-            data = b"".join([await self._blobs.read_async(name) for name in unread])
+            data = b"".join([await self._blobs.in_thread(self._blobs.read, name) for name in unread])
         except BlobMissingError:
             raise _expired() from None
         read.update(unread)

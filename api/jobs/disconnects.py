@@ -22,8 +22,6 @@ MARK_S = 60
 
 
 class JobReference(NamedTuple):
-    """What is needed to cancel a job."""
-
     caller: str
     id: str
     stored: bool

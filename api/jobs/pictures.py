@@ -31,8 +31,6 @@ AT_ONCE = 2
 
 
 class JobPictures:
-    """Reads what callers sent; knows nothing of HTTP."""
-
     def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs, infos: PictureInfoCache) -> None:
         limits = settings.pictures
         self._infos = infos
@@ -48,7 +46,6 @@ class JobPictures:
         self._making: dict[str, asyncio.Task[bytes]] = {}
 
     async def aclose(self) -> None:
-        """End the decoding processes, and what waits for them."""
         await asyncio.gather(*self._making.values(), return_exceptions=True)
         await asyncio.to_thread(self._pool.close)
 
@@ -87,7 +84,7 @@ class JobPictures:
         # Not the hash that names what callers store: none of it must be taken for a thumbnail.
         name = blake2s(f"{image.digest} {side}".encode()).hexdigest()
         with suppress(BlobMissingError):
-            return await self._blobs.read_async(name)
+            return await self._blobs.in_thread(self._blobs.read, name)
         making = self._making.get(name)
         if making is None:
             making = asyncio.create_task(self._make(caller, image, picture, side))
@@ -108,7 +105,7 @@ class JobPictures:
         info = picture.info
         async with reserved(self._memory, caller, info.memory + picture.size):
             try:
-                data = await self._blobs.read_async(image.digest or "")
+                data = await self._blobs.in_thread(self._blobs.read, image.digest or "")
                 async with self._places:
                     return await asyncio.to_thread(self._decode, info, side, data)
             except BlobMissingError:

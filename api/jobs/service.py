@@ -83,7 +83,6 @@ class Jobs:
         return dict(counts), False
 
     async def statuses(self, caller: str) -> Mapping[str, str]:
-        """The statuses of a caller's newest jobs, by their ids."""
         return (await self._store.run(transitions.statuses(caller)))[0]
 
     async def abandon(self, caller: str, job_id: str, keep_s: float) -> int | None:
@@ -173,7 +172,6 @@ class Jobs:
         raise CallerError("invalid_request", "The job has no webhook.")
 
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
-        """What waits and which workers there are, model by model."""
         return await self._store.run(fleet_of(self._settings, [model.lane for model in models]))
 
     async def couriers(self) -> tuple[Fleet, ...]:

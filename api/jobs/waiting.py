@@ -14,8 +14,6 @@ from shared.store.script import AsyncStore, WritesRefused
 from shared.store.views import EventPage, text_event
 from shared.store.wakeups import Wakeups
 
-# Reads a job's event stream step by step, for one reader.
-
 
 async def missing(store: AsyncStore, view: JobView) -> ServiceError:
     """The error for a caller who waits for a job that is not there any more.

@@ -61,8 +61,6 @@ def unused_name() -> str:
 
 
 class Blobs:
-    """Reads and writes bytes by digest."""
-
     def __init__(self, settings: BlobSettings) -> None:
         """Raises SettingsError."""
         folder = settings.folder
@@ -120,18 +118,10 @@ class Blobs:
         with finding(name):
             return bytes(obstore.get(self._store, _path(name)).bytes())
 
-    async def read_async(self, name: str) -> bytes:
-        """Raises BlobMissingError, BlobsUnavailable."""
-        return await self.in_thread(self.read, name)
-
     def size(self, name: str) -> int:
         """How many bytes lie under a name. Raises BlobMissingError, BlobsUnavailable."""
         with finding(name):
             return self._place.size(_path(name))
-
-    async def size_async(self, name: str) -> int:
-        """Raises BlobMissingError, BlobsUnavailable."""
-        return await self.in_thread(self.size, name)
 
     def check_mounted(self) -> None:
         """Called where blobs are missing. Raises BlobsUnavailable if none can ever have been here."""
@@ -190,10 +180,6 @@ class Blobs:
         with self._writing(), keeping():
             obstore.put(self._store, _path(name), data)
 
-    async def write_async(self, name: str, data: bytes) -> None:
-        """Raises BlobsUnavailable."""
-        await self.in_thread(self.write, name, data)
-
     def set_aside(self, name: str) -> str:
         """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError, BlobsUnavailable.
 
@@ -236,11 +222,9 @@ class Blobs:
             obstore.delete(self._store, _path(name))
 
     async def in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Run what waits for the store in a thread of ours, for which an ending process waits.
+        """Run what waits for the store in a thread for which an ending process waits. Raises as `call` does.
 
-        Raises as `call` does.
-
-        The client runs asynchronous calls in a thread of its own, which aborts a Python that ends meanwhile.
+        The client's own thread for asynchronous calls aborts a Python that ends meanwhile.
         """
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, partial(call, *arguments, **named)

@@ -17,14 +17,13 @@ from shared.blobs.errors import GONE, finding, keeping, reason
 from shared.blobs.staged import Staged
 from shared.settings import SettingsError
 
-# An object of an object store as a readable, seekable file that is never whole in memory.
-
 if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
     from typing_extensions import Buffer
 
 
 class Ranged(io.RawIOBase):
-    """Each read is one request for its range: put a buffer around it. Objects never change."""
+    """An object as a seekable file: each read is one request for its range, so put a buffer around it."""
 
     def __init__(self, store: ObjectStore, path: str, size: int) -> None:
         self._store = store
@@ -60,9 +59,6 @@ class Ranged(io.RawIOBase):
         self._at = end
         return count
 
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
 
 # Limits of one request and of its retries: a caller hears after half a minute at the latest. `allow_http`
 # only permits an endpoint that the operator set to http: the clouds' own are https.

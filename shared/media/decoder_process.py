@@ -122,7 +122,6 @@ class DecoderPool:
             self._places.put(process)
 
     def close(self) -> None:
-        """End the processes; nothing can be decoded afterwards."""
         self._closed.set()
         for process in [self._places.get() for _ in range(self._size)]:
             if process:

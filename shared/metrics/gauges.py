@@ -76,8 +76,6 @@ class Server:
 
 
 class GaugeValues:
-    """Values by gauge."""
-
     def __init__(self) -> None:
         self._families: dict[str, GaugeMetricFamily] = {}
 

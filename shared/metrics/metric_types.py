@@ -1,5 +1,6 @@
 """How a metric is declared; who counts it imports it from `…_counters.py`, all gauges are in `gauges.py`."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -11,7 +12,15 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
+    start_http_server,
 )
+
+from shared.settings import MOST_PORT, MetricsSettings
+
+log = logging.getLogger("shared.metrics")
+PORTS = 100
+"""Processes of one machine that may be served."""
+
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
@@ -87,3 +96,18 @@ def gauge(name: str, about: str, *labels: Label, otel: str = "") -> MetricDefini
 def _register(declared: MetricDefinition) -> MetricDefinition:
     DEFINITIONS[declared.family] = declared
     return declared
+
+
+def serve(settings: MetricsSettings, models: Collection[str] = ()) -> None:
+    """At the first free port from the one that the settings name; goes on without where there is none."""
+    begin(models)
+    host, _, first = settings.listen.rpartition(":")
+    reason: str | None = None
+    for port in range(int(first), min(int(first) + PORTS, MOST_PORT + 1)):
+        try:
+            start_http_server(port, host.strip("[]"), REGISTRY)
+        except OSError as error:
+            reason = error.strerror
+        else:
+            return
+    log.warning("metrics are not served at %s: %s", settings.listen, reason)

@@ -72,7 +72,6 @@ def open_traces(settings: Settings, service: str) -> None:
 
 
 def on() -> bool:
-    """Whether this process sends traces."""
     return bool(_provider)
 
 
@@ -151,7 +150,6 @@ def trace_id() -> str:
 
 
 def set_attributes(attributes: Attributes) -> None:
-    """Add attributes to the span that this thread or task is in."""
     trace.get_current_span().set_attributes(attributes)
 
 

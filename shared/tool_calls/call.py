@@ -56,14 +56,6 @@ def closed(text: str, end: int, closing: str, *, last: bool) -> int | None:
     raise NoCallError
 
 
-def first(text: str, at: int) -> tuple[Any, int] | None:
-    """The JSON value at a place, and its end; None where it is no whole one."""
-    try:
-        return _DECODER.raw_decode(text, at)
-    except (ValueError, RecursionError):
-        return None
-
-
 def after_blanks(text: str, at: int) -> int:
     """Where the next character is that is no blank."""
     while at < len(text) and text[at].isspace():

@@ -1,32 +1,27 @@
 """The forms whose arguments are JSON: Hermes', Llama's and Mistral's."""
 
-from shared.tool_calls.brackets import Brackets
+import re
+
 from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks, called, closed, new_call, parsed
-from shared.tool_calls.syntax import CallParser, Form, Whole
+from shared.tool_calls.syntax import CallParser, Whole
 
 LONGEST_HEAD = 200
 """Characters that a name and an id take up, with the marks between them."""
 
 
-class Hermes(Form):
+class Hermes(CallParser):
     """Each call stands between two tags, as an object."""
 
     opening = "<tool_call>"
     closing = "</tool_call>"
 
-    def parser(self) -> CallParser:
-        return _Object(self)
-
-
-class _Object(CallParser):
-    def __init__(self, form: Hermes) -> None:
-        self._form = form
+    def __init__(self) -> None:
         self._brackets: Brackets | None = None
         self._begin = 0
 
     def read(self, text: str, *, last: bool) -> Whole | None:
         if self._brackets is None:
-            self._begin = after_blanks(text, len(self._form.opening))
+            self._begin = after_blanks(text, len(self.opening))
             if self._begin == len(text):
                 return None
             if text[self._begin] != "{":
@@ -35,13 +30,13 @@ class _Object(CallParser):
         end = self._brackets.end(text)
         if end is None:
             return None
-        behind = closed(text, end, self._form.closing, last=last)
+        behind = closed(text, end, self.closing, last=last)
         if behind is None:
             return None
         return [called(parsed(text[self._begin : end]), "name", "arguments")], behind
 
 
-class Llama(Form):
+class Llama(CallParser):
     """The answer is an object, or several with semicolons between them; no words stand before it."""
 
     opening = "{"
@@ -49,11 +44,6 @@ class Llama(Form):
     skipped = "<|python_tag|>"
     between = ";"
 
-    def parser(self) -> CallParser:
-        return _Bare()
-
-
-class _Bare(CallParser):
     def __init__(self) -> None:
         self._brackets = Brackets(0)
 
@@ -67,18 +57,13 @@ class _Bare(CallParser):
         return [called(value, "name", "parameters" if "parameters" in value else "arguments")], end
 
 
-class Mistral(Form):
+class Mistral(CallParser):
     """A list of objects behind one mark; later models write the mark, a name and an object for each call."""
 
     opening = "[TOOL_CALLS]"
 
-    def parser(self) -> CallParser:
-        return _Listed(self)
-
-
-class _Listed(CallParser):
-    def __init__(self, form: Mistral) -> None:
-        self._begin = len(form.opening)
+    def __init__(self) -> None:
+        self._begin = len(self.opening)
         self._name: str | None = None
         self._brackets: Brackets | None = None
 
@@ -113,3 +98,36 @@ class _Listed(CallParser):
 
 def _all(value: object) -> list[ParsedCall]:
     return [called(item, "name", "arguments") for item in (value if isinstance(value, list) else [value])]
+
+
+_SIGNS = re.compile(r'["{}\[\]]')
+_IN_TEXT = re.compile(r'["\\]')
+
+
+class Brackets:
+    """Find where an object or a list ends in a growing text, looking at each letter once."""
+
+    def __init__(self, begin: int) -> None:
+        self._at = begin
+        self._quoted = False
+        self._depth = 0
+        self._end: int | None = None
+
+    def end(self, text: str) -> int | None:
+        """Return the place after the last bracket; None where more has to come."""
+        while self._end is None and (sign := (_IN_TEXT if self._quoted else _SIGNS).search(text, self._at)):
+            self._at = sign.end()
+            if sign[0] == '"':
+                self._quoted = not self._quoted
+            elif sign[0] == "\\":
+                if self._at == len(text):
+                    # The escaped sign comes only with the next piece.
+                    self._at = sign.start()
+                    return None
+                self._at += 1
+            else:
+                self._depth += 1 if sign[0] in "{[" else -1
+                self._end = self._at if self._depth == 0 else None
+        if self._end is None:
+            self._at = len(text)
+        return self._end

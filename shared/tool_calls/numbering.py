@@ -41,9 +41,6 @@ def _answered(id: str, waiting: dict[str, list[int]], by_id: dict[str, int]) -> 
     return first
 
 
-# Whether a model's chat template has a place for the functions of a request.
-
-
 def check_calls(request: Request, syntaxes: Known | None) -> None:
     """`syntaxes` is the form of the model's calls, "" where it takes no functions, None if not known yet.
 

@@ -6,14 +6,14 @@ and never completed is words. Blanks beside a call count as words only between w
 
 from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks
 from shared.tool_calls.json_forms import Hermes, Llama, Mistral
-from shared.tool_calls.syntax import CallParser, Form, Syntax, overlap
+from shared.tool_calls.syntax import CallParser, Syntax, overlap
 from shared.tool_calls.thoughts import Thought, ThoughtReader, read_answer_syntax
 
-FORMS: dict[Syntax, Form] = {
-    "hermes": Hermes(),
-    "llama": Llama(),
-    "mistral": Mistral(),
-    "mistral_args": Mistral(),
+FORMS: dict[Syntax, type[CallParser]] = {
+    "hermes": Hermes,
+    "llama": Llama,
+    "mistral": Mistral,
+    "mistral_args": Mistral,
 }
 AnswerPart = str | ParsedCall | Thought
 """Words, a call, or a part of a thought."""
@@ -74,7 +74,7 @@ class CallReader:
         parts: list[AnswerPart] = []
         while self._left:
             if self._parser is None and self._open(parts, last=last):
-                self._parser = self._form.parser()
+                self._parser = self._form()
             if self._parser is None or not self._take(self._parser, parts, last=last):
                 break
         return parts

@@ -55,9 +55,6 @@ def read_syntax(name: str) -> Known:
     return next((syntax for syntax in SYNTAXES if syntax == name), "")
 
 
-# Finds a mark in a text that comes in pieces, where it may be cut between two.
-
-
 def overlap(text: str, mark: str) -> int:
     """Length of the longest end of the text that is a beginning of the mark."""
     at = text.find(mark[:1], max(0, len(text) - len(mark) + 1))
@@ -66,28 +63,15 @@ def overlap(text: str, mark: str) -> int:
     return len(text) - at if at >= 0 else 0
 
 
-# What a reader of calls needs to know of a form in which models write them.
-
 Whole = tuple[list[ParsedCall], int]
 """Calls, and where the text goes on after them."""
 
 
 class CallParser(ABC):
-    """A text that may become a call. It looks at no letter of the growing text more than a few times."""
+    """A text that starts with `opening` and may become a call, in one of the forms.
 
-    @abstractmethod
-    def read(self, text: str, *, last: bool) -> Whole | None:
-        """The calls at the beginning of a text that starts with the opening; None where more must come.
-
-        `last` says that no more will come. Raises NoCallError where the text is no call.
-        """
-
-
-class Form(ABC):
-    """`opening` begins a call.
-
-    With `leads` calls stand only at the beginning of an answer, where `skipped` may come before the first and
-    `between` before each further one.
+    It looks at no letter of the growing text more than a few times. With `leads` calls stand only at the
+    beginning of an answer, where `skipped` may come before the first and `between` before each further one.
     """
 
     opening: str
@@ -96,5 +80,8 @@ class Form(ABC):
     between: str = ""
 
     @abstractmethod
-    def parser(self) -> CallParser:
-        """For one text that starts with the opening."""
+    def read(self, text: str, *, last: bool) -> Whole | None:
+        """Return the calls at the beginning of the text; None where more must come.
+
+        `last` says that no more will come. Raises NoCallError where the text is no call.
+        """

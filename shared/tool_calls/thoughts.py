@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from shared.tool_calls.call import after_blanks
-from shared.tool_calls.syntax import SYNTAXES, Syntax, overlap
+from shared.tool_calls.syntax import Syntax, overlap, read_syntax
 
 # `<think>`, `[THINK]`, `<seed:think>` and their kin, each with its slash at the end of a thought.
 _PAIR = re.compile(r"([<\[◁])((?:\w+:)?think(?:ing)?)([>\]▷])", re.IGNORECASE)
@@ -47,8 +47,7 @@ class AnswerSyntax(NamedTuple):
 def read_answer_syntax(text: str | None) -> AnswerSyntax:
     """What a worker told, without a form of calls that only a newer release knows."""
     name, *marks = (text or "").split(" ")
-    calls = next((syntax for syntax in SYNTAXES if syntax == name), None)
-    return AnswerSyntax(calls, Marks(*marks[:2]) if marks else None, not marks[2:])
+    return AnswerSyntax(read_syntax(name) or None, Marks(*marks[:2]) if marks else None, not marks[2:])
 
 
 def syntax_in(data: dict[str, Any]) -> str | None:

@@ -26,8 +26,6 @@ class Failure(TypedDict):
 
 
 class Record(TypedDict):
-    """What became of a row."""
-
     columns: dict[str, Any]
     answer: NotRequired[str | None]
     values: NotRequired[dict[str, Any]]

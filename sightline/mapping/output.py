@@ -4,7 +4,9 @@ import csv
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +19,6 @@ from sightline.mapping.media import digest
 from sightline.mapping.question import Question
 from sightline.mapping.rows import LeftOut, Row, journal_of, receipt_of
 from sightline.mapping.tables import free_name, pyarrow
-from sightline.whole_file import replacing
 
 KEY_BYTES = 32
 NAMED = 5
@@ -207,3 +208,14 @@ def _cell(value: Any, cast: type) -> Any:
     if value is None or (cast is str and isinstance(value, str)):
         return value
     return json.dumps(value, ensure_ascii=False) if cast is str else cast(value)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write: at the block's end it takes the place of `path`, unless the block failed."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -23,8 +23,6 @@ PARTS = {"Document": "document", "Sound": "audio", "Video": "video"}
 
 @dataclass(frozen=True)
 class Question:
-    """The same for all rows."""
-
     template: str
     model: str
     schema: dict[str, Any] | None = None

@@ -16,7 +16,7 @@ from shared.store.script import connect
 from tests.support.attempt_harness import WorkerHarness
 from tests.support.object_store import URL, object_store
 from tests.support.service import ROOT
-from worker.maintenance.blob_collector import BlobCollector
+from worker.maintenance.passes import BlobCollector
 
 KEPT, LOST, FRESH = b"kept", b"lost", b"fresh"
 DYING = """
@@ -120,7 +120,7 @@ def test_what_nobody_needs_is_deleted_from_an_object_store_too(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can make an object older than it is; so here the young are old."""
-    monkeypatch.setattr("worker.maintenance.blob_collector.HOLD_S", -60)
+    monkeypatch.setattr("worker.maintenance.passes.HOLD_S", -60)
     with object_store() as server:
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)

@@ -18,9 +18,9 @@ from tests.support.fetching import LIMIT, LOOPBACK, OK, alone, fetched, refused
 from tests.support.object_store import BUCKET
 from tests.support.patience import PATIENCE_S
 from tests.support.pictures import Serve, answering, dripping, origin
-from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import HOSTS, fetch
 from worker.fetching.guarded_http import Allowance, receive
+from worker.fetching.intake import fetch_object
 
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
 

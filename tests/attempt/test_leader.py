@@ -16,9 +16,8 @@ from tests.support.clients import until
 from tests.support.patience import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from worker.maintenance import passes
-from worker.maintenance.blob_collector import BlobCollector
 from worker.maintenance.leader import MaintenanceLeader
-from worker.maintenance.passes import SeriesSampler
+from worker.maintenance.passes import BlobCollector, SeriesSampler
 
 
 def leader(harness: WorkerHarness, courier: str = "worker_courier") -> MaintenanceLeader:

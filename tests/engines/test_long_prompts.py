@@ -8,8 +8,7 @@ import pytest
 
 from tests.engines import suite
 from tests.engines.continuous.conftest import loaded
-from worker.engines.base import Cancelled
-from worker.engines.progress import ProgressClock
+from worker.engines.base import Cancelled, ProgressClock
 
 ENGINES = ("continuous", "sequential")
 

@@ -7,7 +7,7 @@ from PIL import Image as Pictures
 from transformers import AutoConfig
 
 from shared.errors import CallerError
-from shared.request import Parameters
+from shared.request import Image, Message, Parameters
 from tests.engines import suite
 from tests.engines.continuous.conftest import loaded
 from tests.support.families import FAMILIES, NAMED
@@ -58,7 +58,8 @@ def test_the_size_that_a_model_saw_is_told_with_its_tokens(
     assert told.tokens == prompt.image_tokens
     assert told.original in (None, (300, 41))
     if family.name.startswith("qwen"):
-        several = renderer.pictures_prompt([one, two])
+        both = (Message(role="user", parts=(Image(), Image())),)
+        several = renderer.prompt(talk.request().model_copy(update={"messages": both}), [one, two])
         each = [(round(s.width / s.height), s.tokens) for s in several.seen]
         assert each[0][0] > each[1][0]
         assert sum(s.tokens or 0 for s in several.seen) == several.image_tokens

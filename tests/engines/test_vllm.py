@@ -13,7 +13,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from PIL.Image import Image as Picture
 from transformers import AutoModelForImageTextToText
 
 from shared.models import Model
@@ -21,8 +20,6 @@ from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
 from tests.support.patience import PATIENCE_S
 from worker.engines.base import DeviceBroken, Finish, Row
-from worker.engines.prompt.picture_tokens import noise
-from worker.engines.prompt.pixel_bytes import packed_array
 from worker.engines.registry import create
 from worker.engines.vllm.sampling import NGRAM_SIZE, PUBLISHED
 
@@ -65,51 +62,6 @@ def test_a_name_that_vllm_does_not_promise_is_where_it_was(name: str) -> None:
 
 def test_a_worker_says_that_its_prompts_are_those_of_transformers(vllm: suite.Harness) -> None:
     assert vllm.engine.reason.endswith("prompts are those of transformers")
-
-
-def test_a_page_reaches_vllm_as_its_decoder_made_it_and_becomes_the_same(vllm: suite.Harness) -> None:
-    """Copying it would take a third of the time in which it is prepared."""
-    own: Any = vllm.engine
-    page = noise((300, 200))
-    [array], pixels = own._to_vllm([page]), packed_array(page)
-    assert pixels is not None
-    assert array.data_ptr() == pixels.ctypes.data
-    assert _prepared(vllm, page) == _prepared(vllm, page.copy())
-
-
-def test_pictures_reach_vllm_by_pillow_where_their_bytes_would_become_others(
-    vllm: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own: Any = vllm.engine
-    render = own._core.render
-
-    def others(ids: Any, pictures: Sequence[Any], *given: Any) -> Any:
-        return render(ids, [one + 1 if torch.is_tensor(one) else one for one in pictures], *given)
-
-    monkeypatch.setattr(own._core, "render", others)
-    monkeypatch.setattr(own, "_takes_arrays", True)
-    own._tried()
-    page = noise((300, 200))
-    assert own._to_vllm([page]) == [page]
-
-
-@pytest.mark.parametrize("size", [(1, 9), (3, 9), (4, 9), (5, 3), (9, 3), (3, 3)])
-def test_a_narrow_picture_is_not_taken_for_one_whose_channels_come_last(
-    vllm: suite.Harness, size: tuple[int, int]
-) -> None:
-    """Nor those beside it: a processor may take all for what one is."""
-    own: Any = vllm.engine
-    assert _prepared(vllm, noise(size)) == _prepared(vllm, noise(size).copy())
-    pictures = [noise((300, 200)), noise((3, 9))]
-    assert own._to_vllm(pictures) is pictures
-
-
-def _prepared(vllm: suite.Harness, picture: Picture) -> tuple[list[int], bytes]:
-    """The tokens and the pixels of a prompt about it."""
-    inputs = vllm.engine.prepare(suite.question(vllm.question, 1), [picture]).inputs
-    [shown] = inputs["mm_kwargs"]["image"]
-    pixels = shown["pixel_values"].data.contiguous()
-    return list(inputs["prompt_token_ids"]), bytes(pixels.view(torch.uint8).numpy())
 
 
 def test_several_answers_are_computed_at_once_before_the_first_caller_comes(

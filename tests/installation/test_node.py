@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from shared.metrics.listener import PORTS
+from shared.metrics.metric_types import PORTS
 from sightline.exits import Exit
 from tests.support.clients import Api, until
 from tests.support.ports import free_port

@@ -12,7 +12,7 @@ import yaml
 
 from docs.generate.board import named
 from docs.generate.charts import Series
-from shared.metrics.listener import PORTS
+from shared.metrics.metric_types import PORTS
 from shared.settings import MetricsSettings
 from tests.support.clients import until
 from tests.support.metrics import ALERTS, first_values

@@ -2,5 +2,5 @@
 
 What must an engine do? `base.py` (`Engine`).
 Which engine does a model's row name? `registry.py` (`create`).
-When does a model fall back to one answer at a time? `auto.py` (`AutoEngine`).
+When does a model fall back to one answer at a time? `continuous/engine.py` (`AutoEngine`).
 """

@@ -7,19 +7,23 @@ threads at once; the engine decides what runs together. Nothing here knows Redis
 import hashlib
 import json
 import threading
+import time
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from PIL import Image
 from PIL.Image import Image as Picture
+from pydantic import ValidationError
 
 from shared.errors import CallerError
 from shared.estimate import ReuseCounts
-from shared.request import Parameters, Request
+from shared.models import Model
+from shared.request import Frozen, Parameters, Request
 from shared.result import FinishReason, Logprobs, Piece, SeenPicture
+from shared.settings import SettingsError
 from shared.tool_calls.syntax import Known
 
 Samples: TypeAlias = "array[float]"
@@ -175,11 +179,40 @@ def unsupported_constraint(param: str, reason: str) -> CallerError:
     return CallerError("unsupported_parameter", message, param=param)
 
 
+class ProgressClock:
+    """Ticks while there is work, so that the heartbeat's thread can tell whether the engine hangs."""
+
+    def __init__(self) -> None:
+        self._ticked: float | None = None
+        self._longest = 0.0
+
+    def start(self) -> None:
+        self._ticked = time.monotonic()
+
+    def tick(self) -> None:
+        now, ticked = time.monotonic(), self._ticked
+        if ticked is not None:
+            self._longest = max(self._longest, now - ticked)
+            self._ticked = now
+
+    def rest(self) -> None:
+        self._ticked = None
+
+    @property
+    def longest_s(self) -> float:
+        return self._longest
+
+    def idle_s(self) -> float:
+        ticked = self._ticked
+        return 0.0 if ticked is None else time.monotonic() - ticked
+
+
 class Engine(ABC):
     """Load once, then generate for as long as the process lives."""
 
     name: str
     rows: int
+    progress: ProgressClock
     repeatable = True
     """Whether the same seed draws the same answer again, and setting one costs nothing."""
     reason: str = ""
@@ -271,14 +304,14 @@ class Engine(ABC):
         """
         return [self.generate(row) for row in rows]
 
-    @abstractmethod
     def idle_s(self) -> float:
         """Seconds since the engine last made progress while it had work; 0 while it has none."""
+        return self.progress.idle_s()
 
     @property
-    @abstractmethod
     def longest_step_s(self) -> float:
         """The longest pause between two moments of progress so far; 0 before the first."""
+        return self.progress.longest_s
 
     @property
     def prompt_s(self) -> float:
@@ -307,3 +340,19 @@ class Engine(ABC):
 def digest_facts(**facts: str | int | float | bool | None) -> str:
     """A fingerprint: 32 hex digits over everything named that changes answers."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+Options = TypeVar("Options", bound=Frozen)
+
+
+def read_options(model: Model, kind: type[Options], engine: str) -> Options:
+    """Raises SettingsError naming the option, and those that the engine knows."""
+    try:
+        return kind.model_validate(model.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        names = ", ".join(kind.model_fields)
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"model {model.id}: options.{where}: {first['msg']} (the engine {engine} knows {names})"
+        ) from None

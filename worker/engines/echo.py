@@ -31,9 +31,9 @@ from worker.engines.base import (
     Samples,
     VideoFacts,
     digest_facts,
+    read_options,
     seen,
 )
-from worker.engines.options import read_options
 from worker.engines.prompt.budget import answer_budget
 from worker.engines.row_limit import RowLimit
 from worker.engines.sampling.detokenizer import Likelihood, Transcript
@@ -72,7 +72,7 @@ class EchoEngine(Engine):
         self.rows = model.rows
         self._model = model
         self._options = read_options(model, EchoOptions, self.name)
-        self._row_limit = RowLimit(model.rows)
+        self._row_limit = self.progress = RowLimit(model.rows)
         self._context_length = model.context_length or CONTEXT_LENGTH
         # Looked up once: finding a package takes longer than an answer.
         self._sampling_rate = SAMPLING_RATE if find_spec("soundfile") else 0
@@ -127,7 +127,12 @@ class EchoEngine(Engine):
         words += [f"[{len(sound) / SAMPLING_RATE:.1f}s]" for sound in sounds]
         words += [f"[{len(v.indices)}x{v.video.width}x{v.video.height}]" for v in videos]
         count = sum(len(_text(m).split()) for m in request.messages) + len(words) - len(question.split())
-        budget = self._budget(count, request.parameters)
+        budget = answer_budget(
+            request.parameters,
+            default=self._model.max_new_tokens,
+            prompt_tokens=count,
+            context_length=self._context_length,
+        )
         least = budget if request.parameters.ignore_eos else request.parameters.min_new_tokens or 0
         spoken = islice(cycle(words), max(len(words), least))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(spoken))
@@ -156,13 +161,6 @@ class EchoEngine(Engine):
                 raise Cancelled
             return self._answer(row, echo)
 
-    def idle_s(self) -> float:
-        return self._row_limit.idle_s()
-
-    @property
-    def longest_step_s(self) -> float:
-        return self._row_limit.longest_s
-
     def _answer(self, row: Row, echo: Echo) -> Finish:
         tokens, budget, told = echo.tokens, echo.budget, row.parameters.logprobs
         transcript = Transcript(
@@ -181,14 +179,6 @@ class EchoEngine(Engine):
                 break
         cut = budget < len(tokens) or (budget == len(tokens) and row.parameters.ignore_eos)
         return transcript.finish("length" if cut else "stop", score=1.0)
-
-    def _budget(self, prompt_tokens: int, parameters: Parameters) -> int:
-        return answer_budget(
-            parameters,
-            default=self._model.max_new_tokens,
-            prompt_tokens=prompt_tokens,
-            context_length=self._context_length,
-        )
 
 
 def _last(request: Request) -> Message:

@@ -40,6 +40,6 @@ def _create(model: Model) -> Engine:
 
             return VllmEngine(model)
         case "auto":
-            from worker.engines.auto import AutoEngine
+            from worker.engines.continuous.engine import AutoEngine
 
             return AutoEngine(model)

@@ -5,22 +5,21 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.engines.base import Cancelled
-from worker.engines.progress import ProgressClock
+from worker.engines.base import Cancelled, ProgressClock
 
 # How long a waiting row may take to notice that it was cancelled.
 CANCEL_POLL_S = 0.05
 
 
-class RowLimit:
-    """Lets `rows` threads in at once; the others wait."""
+class RowLimit(ProgressClock):
+    """Lets `rows` threads in at once; the others wait. Those inside `tick`."""
 
     def __init__(self, rows: int) -> None:
+        super().__init__()
         self._rows = rows
         self._lock = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._inside = 0
-        self._progress = ProgressClock()
 
     @contextmanager
     def enter(self, cancel: threading.Event) -> Iterator[None]:
@@ -41,7 +40,7 @@ class RowLimit:
     def _admit(self) -> None:
         while self._waiting and self._inside < self._rows:
             if not self._inside:
-                self._progress.start()
+                self.start()
             self._inside += 1
             self._waiting.popleft().set()
 
@@ -52,23 +51,5 @@ class RowLimit:
             else:
                 self._waiting.remove(turn)
             if not self._inside:
-                self._progress.rest()
+                self.rest()
             self._admit()
-
-    def tick(self) -> None:
-        """A thread inside made progress."""
-        self._progress.tick()
-
-    @property
-    def waiting(self) -> int:
-        """Rows that wait for a place."""
-        return len(self._waiting)
-
-    @property
-    def longest_s(self) -> float:
-        """The longest pause between two ticks so far."""
-        return self._progress.longest_s
-
-    def idle_s(self) -> float:
-        """Seconds since the last tick; 0 while no thread is inside."""
-        return self._progress.idle_s()

@@ -16,7 +16,7 @@ from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Finish, Frames, Prompt, Row, Samples
-from worker.engines.loading.layer_progress import LayerProgress
+from worker.engines.loading.devices import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.loading.pretrained import WISHES, wishes_of
 from worker.engines.loading.smoke_test import try_out
@@ -25,8 +25,6 @@ from worker.engines.row_limit import RowLimit
 from worker.engines.sampling.grammar_processor import grammar_processors
 from worker.engines.sampling.logprobs import LogitsRecorder
 from worker.engines.sampling.processors import Confidence, Replay, Steps, processors_of
-
-# Resets rotary embeddings that a model adapts to long requests, so that the next request is not affected.
 
 FIRST = "original_inv_freq"
 
@@ -76,7 +74,7 @@ class SequentialEngine(LoadedEngine):
         if model.options:
             raise SettingsError(f"model {model.id}: the engine sequential takes no options")
         super().__init__(model)
-        self._row_limit = RowLimit(self.rows)
+        self._row_limit = self.progress = RowLimit(self.rows)
         self._unborne: dict[int, str] = {}
         self._broken = ""
 
@@ -96,7 +94,7 @@ class SequentialEngine(LoadedEngine):
         self._unborne = {} if refused else self._failing()
         loaded.try_videos(self._ask_video)
         self.reason = "; ".join(filter(None, (refused, *self._unborne.values(), loaded.words)))
-        self._row_limit = RowLimit(self.rows)
+        self._row_limit = self.progress = RowLimit(self.rows)
 
     def prepare(
         self,
@@ -134,13 +132,6 @@ class SequentialEngine(LoadedEngine):
     @property
     def prompt_s(self) -> float:
         return math.inf
-
-    def idle_s(self) -> float:
-        return self._row_limit.idle_s()
-
-    @property
-    def longest_step_s(self) -> float:
-        return self._row_limit.longest_s
 
     def _tried(self) -> str:
         model = self._model.id
@@ -200,7 +191,7 @@ class SequentialEngine(LoadedEngine):
             self._stacks.after_each(partial(self._lives, row)),
         ):
             loaded.network.generate(
-                **loaded.inputs(row.prompt),
+                **loaded.moved(row.prompt.inputs),
                 generation_config=config,
                 logits_processor=processors,
                 stopping_criteria=[Steps(row, transcript, confidence, watch.of, self._row_limit.tick)],

@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import ClassVar, Self
+from datetime import timedelta
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import urlsplit
 
+import obstore
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import ObjectStore, from_url
 from opentelemetry.trace import SpanKind
 
 from shared.backoff import backoff_s
@@ -21,26 +25,33 @@ from shared.blobs import BlobMissingError, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
 from shared.media.files import KINDS, as_its_bytes, inspect_file
+from shared.media.kinds import Kind
 from shared.media.pictures import PICTURE, check_sizes
 from shared.metrics.courier_counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
 from shared.request import Document, Image, Medium, Request, Video
 from shared.result import JobError
+from shared.settings import FetchSettings
 from shared.store.admission import Placing, admit
 from shared.store.claims import Claim, Retry, give_back, settle
 from shared.store.files import DELETION_POLL_S, HOLD_S, touch
 from shared.store.keys import INTAKE
 from shared.telemetry import traces
-from shared.url_guard import is_in_bucket, refused_as
+from shared.url_guard import BucketObject, is_in_bucket, refused_as
 from worker.courier_lane import CourierLane
 from worker.fair_semaphore import FairSemaphore, KeyedFairSemaphore, Waiter
-from worker.fetching.buckets import fetch_object
-from worker.fetching.fetch import FetchError, fetch
-from worker.fetching.guarded_http import Allowance
+from worker.fetching.fetch import HOSTS, FetchError, fetch
+from worker.fetching.guarded_http import Allowance, OriginError, describe
 from worker.lease import REFUSED, UNREADABLE_S, Lease
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
 log = logging.getLogger("worker.fetching")
+PIECE = 64 * 2**10
+STORES = 64
+"""Buckets whose clients are kept."""
 CONCURRENT_FETCHES = 8
 """Files of one job fetched at the same time."""
 SMALL = 2**20
@@ -58,8 +69,6 @@ Files = dict[Medium, tuple[Medium, ...]]
 
 @dataclass(frozen=True)
 class Intake(CourierLane):
-    """One job an attempt."""
-
     lane: ClassVar[str] = INTAKE
     large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
     documents: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(DOCUMENT_JOBS))
@@ -343,3 +352,46 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def fetch_object(
+    target: BucketObject,
+    settings: FetchSettings,
+    max_bytes: int,
+    param: str | None,
+    allowance: Allowance,
+    kind: Kind,
+) -> bytes:
+    """The object's bytes, without retries. Raises FetchError, Unavailable `queue_full`."""
+    try:
+        with allowance.place(HOSTS, target.bucket):
+            return _read(_store(target.scheme, target.bucket, settings.limit_s), target, max_bytes, allowance)
+    except (NotFoundError, FileNotFoundError):
+        reason = "the bucket has no such object"
+    except (PermissionDeniedError, UnauthenticatedError):
+        reason = "the bucket refuses the service's credentials"
+    except (OriginError, OSError) as fault:
+        reason = describe(fault, "bucket", settings.limit_s)
+    except (BaseError, ValueError):
+        reason = "the bucket could not be read"
+    raise FetchError(kind, reason, param)
+
+
+def _read(store: ObjectStore, target: BucketObject, max_bytes: int, allowance: Allowance) -> bytes:
+    found = obstore.get(store, target.key)
+    if found.meta["size"] > max_bytes:
+        raise OriginError(f"it is larger than {max_bytes} bytes")
+    content = bytearray()
+    for piece in found.stream(min_chunk_size=PIECE):
+        allowance.remaining_s()
+        allowance.count_bytes(len(piece))
+        content += piece
+    return bytes(content)
+
+
+@lru_cache(STORES)
+def _store(scheme: str, bucket: str, limit_s: float) -> ObjectStore:
+    """A client of the whole bucket. `allow_http` permits an endpoint that the operator set to http."""
+    limit = timedelta(seconds=limit_s)
+    client: ClientConfig = {"connect_timeout": limit, "timeout": limit, "allow_http": True}
+    return from_url(f"{scheme}://{bucket}", client_options=client, retry_config={"max_retries": 0})

@@ -2,5 +2,5 @@
 
 Which courier runs them? `leader.py` (`MaintenanceLeader`).
 What is repaired, and in what order? `passes.py` (`passes`).
-When are bytes deleted that no record needs? `blob_collector.py` (`BlobCollector`).
+When are bytes deleted that no record needs? `passes.py` (`BlobCollector`).
 """

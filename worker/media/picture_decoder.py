@@ -25,10 +25,7 @@ DURATION = DECODE.labels("picture")
 
 
 class PictureDecoder:
-    """Decodes for the threads of one process."""
-
     def __init__(self, limits: PictureSettings, places: int = MIN_CONCURRENCY) -> None:
-        """For as many requests at once as there are `places`."""
         self._limits = limits
         self._pool = DecoderPool(PICTURE, "shared.media.decode_picture", limits, places)
         self.close = self._pool.close

@@ -14,10 +14,7 @@ DURATION = DECODE.labels("sound")
 
 
 class SoundDecoder:
-    """Decodes for the threads of one process."""
-
     def __init__(self, limits: SoundSettings, places: int = MIN_CONCURRENCY) -> None:
-        """For as many requests at once as there are `places`."""
         self._limits = limits
         self._pool = DecoderPool(SOUND, "worker.media.decode_sound", limits, places)
         self.close = self._pool.close

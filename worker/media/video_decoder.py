@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from shared.media.decoder_process import Decoded, DecoderPool
-from shared.media.videos import VIDEO
+from shared.media.files import VIDEO
 from shared.metrics.decoder_counters import DECODE
 from shared.settings import VideoSettings
 from worker.engines.base import Frames, VideoFacts
@@ -22,8 +22,6 @@ Sample = Callable[[VideoFacts], Sequence[int]]
 
 @dataclass(frozen=True)
 class _Selection:
-    """Which frames of a video are wanted."""
-
     param: str
     facts: VideoFacts
     indices: Sequence[int]
@@ -34,10 +32,7 @@ class _Selection:
 
 
 class VideoDecoder:
-    """Decodes for the threads of one process."""
-
     def __init__(self, limits: VideoSettings, places: int = MIN_CONCURRENCY) -> None:
-        """For as many requests at once as there are `places`."""
         self._limits = limits
         self._pool = DecoderPool(VIDEO, "worker.media.decode_video", limits, places)
         self.close = self._pool.close

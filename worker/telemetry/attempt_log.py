@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 from opentelemetry.trace import SpanKind
 
@@ -106,21 +105,6 @@ def _log(claim: Claim, entry: AttemptEntry, took_s: float) -> None:
     )
 
 
-class Series:
-    """The metrics of one model, looked up once: each look-up costs as much as the counting."""
-
-    def __init__(self, model: str) -> None:
-        self.wait = WAIT.labels(model)
-        self.run = RUN.labels(model)
-        self.compute = COMPUTE.labels(model)
-        self.reused = REUSED.labels(model)
-        kinds = ("prompt", "picture", "sound", "cached", "completion")
-        self.tokens = [TOKENS.labels(model, kind) for kind in kinds]
-
-
-_series, _attempts = cache(Series), cache(ATTEMPTS.labels)
-
-
 def counted_outcome(outcome: str) -> str:
     """The counted outcome: every one that is not among the few counted ones gives the work back."""
     return COUNTED_OUTCOMES.get(outcome, "given_back")
@@ -128,29 +112,28 @@ def counted_outcome(outcome: str) -> str:
 
 def count_attempt(lease: Lease, outcome: str, result: Result | None) -> None:
     """Call it once, at the end of an attempt; `outcome` as its job shows it, `result` if there is one."""
-    claim, series = lease.claim, _series(lease.claim.model)
-    _attempts(claim.model, counted_outcome(outcome)).inc()
+    claim, model = lease.claim, lease.claim.model
+    ATTEMPTS.labels(model, counted_outcome(outcome)).inc()
     if claim.attempt == 1:
-        series.wait.observe(claim.waited_ms / 1000)
+        WAIT.labels(model).observe(claim.waited_ms / 1000)
     if result is not None:
-        series.run.observe(lease.age_s)
-        series.compute.observe(result.compute_s)
-        _count_tokens(series, result.usage)
+        RUN.labels(model).observe(lease.age_s)
+        COMPUTE.labels(model).observe(result.compute_s)
+        _count_tokens(model, result.usage)
 
 
-def _count_tokens(series: Series, usage: Usage) -> None:
-    counts = (
-        usage.prompt_tokens,
-        usage.image_tokens,
-        usage.audio_tokens,
-        usage.cached_tokens,
-        usage.completion_tokens,
-    )
-    for counter, count in zip(series.tokens, counts, strict=True):
-        if count:
-            counter.inc(count)
+def _count_tokens(model: str, usage: Usage) -> None:
+    counts = {
+        "prompt": usage.prompt_tokens,
+        "picture": usage.image_tokens,
+        "sound": usage.audio_tokens,
+        "cached": usage.cached_tokens,
+        "completion": usage.completion_tokens,
+    }
+    for kind, count in counts.items():
+        TOKENS.labels(model, kind).inc(count)
     if usage.cached_tokens:
-        series.reused.inc()
+        REUSED.labels(model).inc()
 
 
 def span_name(request: Request) -> str:

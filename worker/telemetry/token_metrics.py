@@ -3,20 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import cache
 
 from shared.metrics.worker_counters import FIRST_TOKEN, GENERATED, INTER_TOKEN
 from worker.lease import Lease
 
 SPAN_S = 10.0
 """The last seconds that count for tokens per second: long enough to be steady, short enough to be current."""
-
-
-_first_token, _inter, _generated = (
-    cache(FIRST_TOKEN.labels),
-    cache(INTER_TOKEN.labels),
-    cache(GENERATED.labels),
-)
 
 
 class TokenLatency:
@@ -29,9 +21,9 @@ class TokenLatency:
         model = lease.claim.model
         self._lease = lease
         # The answers to one prompt begin together: the first stands for all.
-        self._first_token = _first_token(model) if not choice and lease.claim.attempt == 1 else None
-        self._inter = _inter(model)
-        self._generated = _generated(model)
+        self._first_token = FIRST_TOKEN.labels(model) if not choice and lease.claim.attempt == 1 else None
+        self._inter = INTER_TOKEN.labels(model)
+        self._generated = GENERATED.labels(model)
         self._last_at: float | None = None
 
     def record(self, tokens: int) -> None:
@@ -67,7 +59,6 @@ class Throughput:
 
 
 def _tokens() -> float:
-    """Tokens of this process so far."""
     return sum(
         sample.value
         for family in GENERATED.collect()

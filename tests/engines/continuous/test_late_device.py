@@ -18,8 +18,7 @@ from tests.engines.continuous.conftest import engine_of
 from tests.support.clients import until
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.scheduler import UNNOTICED_S
-from worker.engines.loading.devices import Devices
-from worker.engines.loading.layer_progress import AHEAD, LayerProgress
+from worker.engines.loading.devices import AHEAD, Devices, LayerProgress
 
 # What a layer takes to be queued, to begin, and for each token.
 QUEUE_S, LAYER_S, TOKEN_S = 0.002, 0.003, 0.0001

@@ -86,9 +86,9 @@ async def streamed(blobs: Blobs, name: str) -> bytes:
 async def test_what_was_written_is_read_back_by_its_digest(blobs: Blobs) -> None:
     name = digest(b"picture")
     blobs.write(name, b"picture")
-    await blobs.write_async(name, b"picture")
-    assert blobs.read(name) == await blobs.read_async(name) == b"picture"
-    assert blobs.size(name) == await blobs.size_async(name) == len(b"picture")
+    await blobs.in_thread(blobs.write, name, b"picture")
+    assert blobs.read(name) == await blobs.in_thread(blobs.read, name) == b"picture"
+    assert blobs.size(name) == await blobs.in_thread(blobs.size, name) == len(b"picture")
     with blobs.open(name) as opened:
         assert opened.read() == b"picture"
     assert await streamed(blobs, name) == b"picture"
@@ -96,7 +96,7 @@ async def test_what_was_written_is_read_back_by_its_digest(blobs: Blobs) -> None
 
 async def test_bytes_that_are_gone_say_so_however_they_are_read(blobs: Blobs) -> None:
     name = digest(b"deleted")
-    await blobs.write_async(name, b"deleted")
+    await blobs.in_thread(blobs.write, name, b"deleted")
     for _ in range(2):
         blobs.delete(name)
     for read in (blobs.read, blobs.size, blobs.open, blobs.set_aside):
@@ -203,7 +203,7 @@ async def test_where_nothing_can_be_written_the_caller_is_told_to_come_again_and
         with pytest.raises(BlobsUnavailable, match="try again later"):
             folder.write(name, b"picture")
         with pytest.raises(BlobsUnavailable, match="try again later"):
-            await folder.write_async(name, b"picture")
+            await folder.in_thread(folder.write, name, b"picture")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert {*caplog.messages} == {f"the blob store cannot be written: {os.strerror(errno.EFBIG)}"}

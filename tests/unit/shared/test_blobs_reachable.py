@@ -26,7 +26,7 @@ from shared.blobs import Blobs, digest
 from shared.settings import BlobSettings
 async def main():
     blobs = Blobs(BlobSettings(url=sys.argv[1]))
-    await blobs.write_async(digest(b"last"), b"last")
+    await blobs.in_thread(blobs.write, digest(b"last"), b"last")
     assert b"".join([piece async for piece in await blobs.stream(digest(b"last"))]) == b"last"
     shared.blobs.REACHED_S = 60
     assert await blobs.reach() == "reachable"
@@ -132,7 +132,7 @@ async def test_a_process_that_is_busy_reading_and_writing_does_not_take_its_stor
     monkeypatch.setattr(blobs_module, "AT_ONCE", 1)
     blobs, end = Blobs(BlobSettings(url=str(tmp_path))), threading.Event()
     monkeypatch.setattr(blobs, "read", lambda _: end.wait())
-    slow = asyncio.create_task(blobs.read_async(digest(b"picture")))
+    slow = asyncio.create_task(blobs.in_thread(blobs.read, digest(b"picture")))
     await asyncio.sleep(0)
     found = await blobs.reach()
     end.set()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from shared.metrics.listener import PORTS
+from shared.metrics.metric_types import PORTS
 from shared.settings import MetricsSettings
 from tests.support.metrics import total
 from tests.support.patience import PATIENCE_S
@@ -18,7 +18,7 @@ from tests.support.service import ROOT
 PROCESS = """
 import sys
 from shared.metrics.worker_counters import ATTEMPTS
-from shared.metrics.listener import serve
+from shared.metrics.metric_types import serve
 from shared.settings import MetricsSettings
 serve(MetricsSettings(listen=sys.argv[1]), ["m"])
 ATTEMPTS.labels("m", "succeeded").inc(int(sys.argv[2]))

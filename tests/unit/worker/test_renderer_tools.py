@@ -10,8 +10,8 @@ from shared.errors import CallerError
 from shared.request import Function, Message, Request, Text, ToolCall, Tools
 from shared.tool_calls.syntax import SYNTAXES, Syntax
 from tests.support.tools import TEMPLATES
+from worker.engines.prompt.chat_template import ZERO_WIDTH_SPACE
 from worker.engines.prompt.renderer import Renderer
-from worker.engines.prompt.special_tokens import ZERO_WIDTH_SPACE
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
 SCHEMA = '{"type":"object","properties":{"city":{"type":"string"}}}'

@@ -21,7 +21,7 @@ def test_rows_get_in_by_the_order_in_which_they_came() -> None:
     with ThreadPoolExecutor(5) as pool, gate.enter(cancel):
         for number in range(5):
             pool.submit(enter, number)
-            until(lambda number=number: gate.waiting == number + 1)  # type: ignore[misc]
+            until(lambda number=number: len(gate._waiting) == number + 1)  # type: ignore[misc]
     assert order == [0, 1, 2, 3, 4]
 
 
@@ -30,10 +30,10 @@ def test_a_row_cancelled_outside_gives_its_turn_to_the_next() -> None:
     with ThreadPoolExecutor(2) as pool:
         with gate.enter(kept):
             gone = pool.submit(lambda: gate.enter(cancel).__enter__())
-            until(lambda: gate.waiting == 1)
+            until(lambda: len(gate._waiting) == 1)
             cancel.set()
             with pytest.raises(Cancelled):
                 gone.result()
         with gate.enter(kept):
             assert gate.idle_s() >= 0
-    assert (gate.waiting, gate.idle_s()) == (0, 0)
+    assert (len(gate._waiting), gate.idle_s()) == (0, 0)

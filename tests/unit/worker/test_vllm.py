@@ -25,12 +25,9 @@ from worker.engines.registry import create
 from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.processors import LogitsError
 from worker.engines.vllm.answer import VllmAnswer, likelihood
-from worker.engines.vllm.constraint import structured
-from worker.engines.vllm.core import configure_children
-from worker.engines.vllm.engine import VllmEngine
-from worker.engines.vllm.options import VllmOptions, arguments
-from worker.engines.vllm.parent_exit import ParentExit
-from worker.engines.vllm.sampling import NGRAM_SIZE, PUBLISHED, check, sampling
+from worker.engines.vllm.core import ParentExit, configure_children
+from worker.engines.vllm.engine import VllmEngine, VllmOptions, arguments
+from worker.engines.vllm.sampling import NGRAM_SIZE, PUBLISHED, check, sampling, structured
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
 END = 9
@@ -193,7 +190,7 @@ def test_a_stop_text_ends_it_before_vllm_would() -> None:
 def test_a_long_prompt_is_no_stall_and_a_step_as_long_is(monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
     engine = VllmEngine(model())
-    monkeypatch.setattr(engine._progress, "idle_s", lambda: 100.0)
+    monkeypatch.setattr(engine.progress, "idle_s", lambda: 100.0)
     with engine._working(row):
         assert engine.idle_s() == 10
         engine._prefilling.discard(id(row))

@@ -1,13 +1,13 @@
 """Attention of a batch's step: rows of like length in groups, and on a GPU one token's as two products.
 
 Registered under transformers' own name, because models and masks choose by it. Outside of `attention_groups`,
-and where no layer was given to `expect`, nothing changes.
+and unless something was given to `expect`, nothing changes.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AttentionInterface
@@ -30,11 +30,8 @@ class AttentionGroup(NamedTuple):
     length: int
 
 
-class AttendingLayer(Protocol):
-    """A cache layer that computes attention itself: only it knows what its tokens attend to."""
-
-    def attend(self, module: torch.nn.Module, query: torch.Tensor, **options: Any) -> torch.Tensor:
-        """The attention output as transformers' own function returns it, [1, tokens, heads, width]."""
+Attend = Callable[..., torch.Tensor]
+"""`FlatLayer.attend`: it alone knows what its tokens attend to."""
 
 
 def ours(network: Any) -> bool:
@@ -74,12 +71,12 @@ def attention_groups(groups: Sequence[AttentionGroup], behind: int) -> Iterator[
     try:
         yield
     finally:
-        _step.groups = _step.layer = None
+        _step.groups = _step.expected = None
 
 
-def expect(layer: AttendingLayer) -> None:
-    """Let `layer` compute this thread's next call of `attend`."""
-    _step.layer = layer
+def expect(own: Attend) -> None:
+    """Let `own` compute this thread's next call of `attend`."""
+    _step.expected = own
 
 
 def attend(
@@ -90,10 +87,10 @@ def attend(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """In the place of transformers' own function: by the layer given to `expect`, else by `in_groups`."""
-    layer, _step.layer = getattr(_step, "layer", None), None
-    if layer is not None:
-        return layer.attend(module, query, **options), None
+    """In the place of transformers' own function: by what was given to `expect`, otherwise by `in_groups`."""
+    expected, _step.expected = getattr(_step, "expected", None), None
+    if expected is not None:
+        return expected(module, query, **options), None
     return in_groups(module, query, key, value, attention_mask, **options), None
 
 

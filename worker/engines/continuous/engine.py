@@ -18,7 +18,7 @@ from shared.errors import ModelFailed
 from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Frozen, Request
-from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples
+from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples, read_options
 from worker.engines.continuous.attention import WASTE
 from worker.engines.continuous.kv_cache import BatchingError
 from worker.engines.continuous.loop import Loop
@@ -30,7 +30,7 @@ from worker.engines.continuous.sequence import SequenceGroup, TokenSequence
 from worker.engines.continuous.verify import Certificate, verify
 from worker.engines.loading.devices import compute_on, device_of, in_own_thread
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
-from worker.engines.options import read_options
+from worker.engines.sequential import SequentialEngine
 
 log = logging.getLogger("worker.engines.continuous")
 # A context length limited by free memory is rounded down to a multiple of this, so that workers agree on it.
@@ -80,16 +80,18 @@ class ContinuousEngine(LoadedEngine):
 
     def load(self) -> Engine:
         """Raises ModelFailed, also where the model cannot be batched."""
-        in_own_thread(self._load)
+        return in_own_thread(self._load)
+
+    def _load(self) -> Engine:
+        loaded = LoadedModel(self._model)
+        try:
+            self.start(loaded)
+        except BatchingError as refusal:
+            return self._refused(loaded, refusal)
         return self
 
-    def _load(self) -> None:
-        try:
-            self.start(LoadedModel(self._model))
-        except BatchingError as refusal:
-            raise ModelFailed(
-                f"model {self._model.id}: the engine continuous cannot run it: {refusal}"
-            ) from None
+    def _refused(self, loaded: LoadedModel, refusal: BatchingError) -> Engine:  # noqa: ARG002
+        raise ModelFailed(f"model {self._model.id}: the engine continuous cannot run it: {refusal}") from None
 
     def start(self, loaded: LoadedModel) -> None:
         """Raises BatchingError; ModelFailed where no request could have the length that the row names."""
@@ -116,6 +118,7 @@ class ContinuousEngine(LoadedEngine):
         self._loop = Loop(
             loaded, runner, self._reuse, capacity, pace, flat=certificate.flat, mixes=certificate.mixes
         )
+        self.progress = self._loop.progress
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
@@ -149,13 +152,6 @@ class ContinuousEngine(LoadedEngine):
     @property
     def rows_now(self) -> int:
         return self._loop.rows
-
-    def idle_s(self) -> float:
-        return self._loop.progress.idle_s()
-
-    @property
-    def longest_step_s(self) -> float:
-        return self._loop.progress.longest_s
 
     @property
     def reused(self) -> ReuseCounts | None:
@@ -219,3 +215,14 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     if dtype is not torch.float32:
         summary += f", which in {str(dtype).removeprefix('torch.')} may change an answer"
     return "; ".join(filter(None, (summary, certificate.words, loaded.words)))
+
+
+class AutoEngine(ContinuousEngine):
+    """Gives way to a sequential engine on the same weights if the model cannot be batched."""
+
+    def _refused(self, loaded: LoadedModel, refusal: BatchingError) -> Engine:
+        log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
+        engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
+        engine.start(loaded)
+        engine.reason = "; ".join(filter(None, (f"not continuous: {refusal}", engine.reason)))
+        return engine

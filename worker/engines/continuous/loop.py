@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 import torch
 
-from worker.engines.base import Cancelled, DeviceBroken, Finish
+from worker.engines.base import Cancelled, DeviceBroken, Finish, ProgressClock
 from worker.engines.continuous.kv_cache import BatchingError
 from worker.engines.continuous.prefill import TILE, Prefill, flat_pass
 from worker.engines.continuous.reuse_cache import ReuseCache
@@ -29,11 +29,9 @@ from worker.engines.continuous.runner import Runner
 from worker.engines.continuous.sampling import Choice, Suppressed, greedy, sample_tokens
 from worker.engines.continuous.scheduler import MOST, SMALLEST, BatchCapacity, Pace, WaitingQueue
 from worker.engines.continuous.sequence import TokenSequence
-from worker.engines.loading.devices import Devices, compute_on
-from worker.engines.loading.layer_progress import LayerProgress
+from worker.engines.loading.devices import Devices, LayerProgress, compute_on
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.loading.torch_errors import device_broken, out_of_memory
-from worker.engines.progress import ProgressClock
 from worker.engines.sampling.logprobs import Distribution, distributions
 
 log = logging.getLogger("worker.engines.continuous")

@@ -332,7 +332,7 @@ class FlatLayer(CacheLayerMixin):
         self._pasts = [
             layer.update(*(one[:, :, start:end] for one in new)) for layer, start, end, _ in self._parts
         ]
-        expect(self)
+        expect(self.attend)
         return new
 
     def attend(self, module: torch.nn.Module, query: torch.Tensor, **options: Any) -> torch.Tensor:

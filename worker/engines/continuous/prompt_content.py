@@ -47,7 +47,6 @@ class Reusable:
 
     @property
     def words(self) -> str:
-        """What was proved, in words for the operator."""
         why = f" ({self.flaw})" if self.flaw else ""
         return f"reuses {'beginnings of prompts' if self.beginnings else 'nothing'}{why}"
 

@@ -191,7 +191,6 @@ class ReuseCache:
         return KnownPrompt(self._loaded.moved(rest), start, past, {"image": encoded}, skipped)
 
     def keep(self, content: PromptContent, prefill: Prefill) -> None:
-        """Keep what is computed of a prompt."""
         if content.marks:
             with self._luxury():
                 self._tree.keep(content.scope, content.marks[: prefill.done], Past.of(prefill.cache))

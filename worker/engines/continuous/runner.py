@@ -203,7 +203,6 @@ class Runner:
         vars(self).pop("_pool", None)
 
     def past(self, row: int) -> Past:
-        """See `BatchCache.past`."""
         return self._full.past(row)
 
     def step(self, tokens: Sequence[int], chunks: Sequence[tuple[Prefill, int]] = ()) -> torch.Tensor:
@@ -280,7 +279,6 @@ class Runner:
         return torch.cuda.graph_pool_handle()
 
     def _capture(self, key: Any, step: Step) -> bool:
-        """Whether the step is captured now."""
         self._repeats = self._repeats + 1 if key == self._last else min(0, self._repeats)
         self._last = key
         if self._repeats < self._least:

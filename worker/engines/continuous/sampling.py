@@ -164,7 +164,6 @@ class Sampler:
 
     @property
     def is_random(self) -> bool:
-        """Whether its tokens are random."""
         return self._generator is not None
 
     def processed_scores(self, logits: torch.Tensor) -> torch.Tensor:

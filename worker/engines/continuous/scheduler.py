@@ -47,7 +47,6 @@ class WaitingQueue:
             self._changed.notify()
 
     def put_back(self, answers: Iterable[TokenSequence]) -> None:
-        """Put the answers, in their order, before all others."""
         with self._changed:
             self._waiting.extendleft(reversed(list(answers)))
 
@@ -176,7 +175,6 @@ class Pace:
         self._began, self._rows = self.clock(), rows
 
     def stepped(self, rows: int, seconds: float) -> None:
-        """Record a step without prompts."""
         self._step.add(rows, seconds)
         self._mixed = 0
 
@@ -203,7 +201,6 @@ class Pace:
         return self._mixed < OFTEN and self._pass.known and self._step.known
 
     def separate(self) -> None:
-        """Let the next step go without prompts."""
         self._mixed = OFTEN
 
     @property

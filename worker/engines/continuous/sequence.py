@@ -103,11 +103,9 @@ class TokenSequence:
 
     @property
     def next_fed(self) -> int:
-        """The token for the next step."""
         return self._transcript.ids[self._fed]
 
     def count_fed(self) -> None:
-        """The step has taken `next_fed`."""
         self._fed += 1
 
     @property

@@ -75,7 +75,6 @@ class Certificate:
 
     @property
     def words(self) -> str:
-        """In words for the operator, but for the difference."""
         cut = f"prompts may be cut {self.cut_points.value}" + (f" ({self.flaw})" if self.flaw else "")
         why = f" ({self.apart})" if self.apart else ""
         shared = "computes prompts " + ("together" if self.flat else "one by one")

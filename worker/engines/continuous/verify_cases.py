@@ -126,7 +126,7 @@ def alone(loaded: LoadedModel, question: VerifyQuestion, tokens: int, turn: int 
         return_dict_in_generate=True,
         output_logits=True,
     )
-    inputs = loaded.inputs(question.prompt)
+    inputs = loaded.moved(question.prompt.inputs)
     answer = loaded.network.generate(**inputs, generation_config=config)
     ids = answer.sequences[0, question.prompt.tokens :].tolist()
     logits = [logits[0] for logits in answer.logits]
@@ -170,8 +170,6 @@ def _middle(loaded: LoadedModel, ids: list[int]) -> int:
     return max(1, pictures[len(pictures) // 2] if pictures else len(ids) // 2)
 
 
-# Decides whether two computations of the same logits differ by more than rounding.
-
 # Logits may differ by this part of the largest one, as they do when sums are rounded in another order. In
 # float32 they did by 1e-6 in most of 17 families and by 2e-5 in the worst, Gemma 4; by 2e-4 and more where
 # rows were let see a column that is not theirs, or keys and values were rounded to bfloat16.
@@ -185,8 +183,6 @@ FARTHEST = 100.0
 
 
 class LogitsComparison:
-    """Compares logits, and remembers the largest difference."""
-
     def __init__(self, dtype: torch.dtype) -> None:
         self.worst = 0.0
         self._exact = dtype is torch.float32

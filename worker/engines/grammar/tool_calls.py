@@ -56,7 +56,6 @@ class CallGrammar:
     spacing: Spacing
 
     def lark(self, mark: Mark) -> str:
-        """The grammar."""
         shape = SHAPES[self.syntax]
         opening = mark(shape.opening) if shape.opening else ""
         closing = mark(shape.closing) if shape.closing else ""

@@ -1,9 +1,10 @@
 """Where a model computes: checks of its row's devices, waiting for them, and how many threads a CPU has."""
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,18 +84,6 @@ def _check(model: Model, field: str, value: Any, hint: str) -> None:
         raise ModelFailed(f"{subject}: meta computes nothing ({hint})")
 
 
-@dataclass(frozen=True)
-class DeviceEvent:
-    """A place in what is queued on each device."""
-
-    events: list[Any]
-
-    def wait(self) -> None:
-        """Return once the devices have come so far. Raises what they have failed with."""
-        for event in self.events:
-            event.synchronize()
-
-
 class Devices:
     """The accelerators that hold a network: there, torch returns from a call once it is queued.
 
@@ -109,8 +98,9 @@ class Devices:
             places = {device_of(network)}
         self._queued = [place for place in places if kind is not None and place.type == kind.type]
 
-    def mark(self) -> DeviceEvent:
-        return DeviceEvent([torch.accelerator.current_stream(place).record_event() for place in self._queued])
+    def mark(self) -> list[Any]:
+        """Return an event of each device, to be waited for with `synchronize`."""
+        return [torch.accelerator.current_stream(place).record_event() for place in self._queued]
 
     def wait(self) -> None:
         """Return once all that is queued is computed. Raises what the devices have failed with."""
@@ -118,8 +108,6 @@ class Devices:
             torch.accelerator.synchronize(place)
 
 
-# Sets how many processors torch uses, and which threads compute on several.
-#
 # libgomp gives each thread that computes on several processors helper threads of its own, which spin between
 # two operations. Once all helpers together outnumber the processors they sleep instead, and waking them
 # takes as long as an operation: two threads made a step no faster than one. So only the thread of the
@@ -147,3 +135,52 @@ def in_own_thread(work: Callable[[], T]) -> T:
     """Run `work` in a thread of its own, whose helpers end with it."""
     with ThreadPoolExecutor(1, "passing") as pool:
         return pool.submit(work).result()
+
+
+STACKS = (torch.nn.ModuleList, torch.nn.Sequential)
+# Layers queued on a device that computes later: one it computes, and one for it to go on with at once.
+AHEAD = 2
+
+
+class LayerProgress:
+    """The layers of a network's stacks, those of its encoders included."""
+
+    def __init__(self, network: Any) -> None:
+        self._layers = list(_stacked(network))
+        self._devices = Devices(network)
+
+    @contextmanager
+    def after_each(self, call: Callable[[], None]) -> Iterator[None]:
+        """Run `call` after each layer in the block; what it raises ends the pass.
+
+        By then all layers but the last `AHEAD` are computed, also where a device only queues them.
+        """
+        queued = deque[list[Any]]()
+
+        def computed(*_: Any) -> None:
+            # It would break the graph of a compiled network into many small pieces.
+            if torch.compiler.is_compiling():
+                return
+            queued.append(self._devices.mark())
+            if len(queued) > AHEAD:
+                for event in queued.popleft():
+                    event.synchronize()
+            call()
+
+        hooks = [layer.register_forward_hook(computed) for layer in self._layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _stacked(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """The layers of all stacks, but not lists inside a layer, such as those of a hundred experts."""
+    if not isinstance(module, STACKS):
+        for child in module.children():
+            yield from _stacked(child)
+        return
+    for layer in module:
+        # A list has no forward pass of its own, so one inside a stack is descended into.
+        yield from _stacked(layer) if isinstance(layer, STACKS) else (layer,)

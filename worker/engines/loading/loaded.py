@@ -50,7 +50,6 @@ class LoadedModel(Language):
         self.packed = pack(network, model)
         super().__init__(model, folder, processor, network.config, network.generation_config)
         if device_of(network).type != "cpu":
-            self.stop_at_bytes()
             sys.setswitchinterval(SWITCH_S)
         if model.cache == "static":
             self.defaults.cache_implementation = "static"
@@ -77,19 +76,10 @@ class LoadedModel(Language):
         elif video.takes and _fails(answer, 1):
             video.excludes_pictures = True
 
-    def inputs(self, prompt: Prompt) -> dict[str, Any]:
-        """The network's inputs, on its device."""
-        return self.moved(prompt.inputs)
-
     def moved(self, inputs: Any) -> dict[str, Any]:
         """What a prompt's `inputs` hold, on the network's device and in its format."""
         # A copy: `to` changes what it is called on, and a prompt would keep its pixels on the device.
-        moved = BatchFeature(dict(inputs)).to(device_of(self.network), dtype=self.network.dtype)
-        return self.renderer.pixels.numbers(moved) if self.renderer.pixels else dict(moved)
-
-    def stop_at_bytes(self) -> None:
-        """Pixels become numbers on the device only, where that makes no difference to them."""
-        self.renderer.stop_at_bytes(torch.empty(0, dtype=self.network.dtype, device=device_of(self.network)))
+        return dict(BatchFeature(dict(inputs)).to(device_of(self.network), dtype=self.network.dtype))
 
     def config(self, parameters: Parameters, budget: int) -> GenerationConfig:
         return generation_config(parameters, budget=budget, suppress=self.suppressed, defaults=self.defaults)
@@ -125,11 +115,8 @@ def _fails(answer: Callable[[int], object], pictures: int) -> bool:
     return False
 
 
-# The part of an engine that all engines on transformers share.
-
-
 class LoadedEngine(Engine):
-    """Loads a model itself (`load`), or takes over one that another engine has loaded (`start`)."""
+    """An engine on transformers: it loads a model (`load`), or takes over a loaded one (`start`)."""
 
     _loaded: LoadedModel
 

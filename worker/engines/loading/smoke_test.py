@@ -22,7 +22,6 @@ def question(model: str, parts: tuple[Part, ...], parameters: Parameters = DEFAU
 def made_up(
     model: str, parameters: Parameters, pictures: int = 1, videos: int = 0
 ) -> tuple[Request, Sequence[Picture]]:
-    """A request about so many pictures and videos."""
     images = tuple(Image() for _ in range(pictures))
     parts: tuple[Part, ...] = (*images, *[Video()] * videos, Text(text="What is this?"))
     request = question(model, parts, parameters)

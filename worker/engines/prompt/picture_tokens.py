@@ -1,6 +1,5 @@
 """Computes from pictures' sizes, before any pixel is touched, how many tokens they will become."""
 
-import random
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,6 @@ from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
 from shared.request import Request
-from worker.engines.base import PackedPicture
 from worker.engines.loading.torch_errors import UNFIT
 from worker.engines.loading.transformers_internals import picture_tokens
 
@@ -20,7 +18,6 @@ Size = tuple[int, int]
 # Sizes to try: wide, high, and larger than most models use; of one picture, and of two together.
 ALONE: tuple[Size, ...] = ((64, 48), (40, 200), (1000, 700))
 TOGETHER: tuple[Size, ...] = ((64, 48), (200, 40))
-TRIED: tuple[Size, ...] = (*ALONE, (200, 40))
 
 
 class PictureTokenCounter:
@@ -90,9 +87,3 @@ def check_pixels(request: Request, bounds: tuple[int, int] | None) -> None:
         for name in (name for name, is_wrong in wrong.items() if is_wrong):
             message = f"This model sees pictures of {least} to {most} pixels; `{name}` is outside of that."
             raise CallerError("invalid_request", message, param=name)
-
-
-def noise(size: Size) -> Picture:
-    """The same picture each time."""
-    # Nobody is to be kept from guessing it.
-    return PackedPicture(size, bytearray(random.Random(size[0]).randbytes(size[0] * size[1] * 3)))  # noqa: S311

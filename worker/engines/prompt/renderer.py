@@ -4,15 +4,13 @@ Callers' text stays text: a special token in it would forge a turn of the conver
 is not there."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import torch
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.request import Image, Media, Message, Request, Sound, Video
+from shared.request import Image, Media, Request, Sound, Video
 from shared.result import SeenPicture
 from shared.tool_calls.numbering import check_calls
 from shared.variables import Value
@@ -22,14 +20,7 @@ from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import Chat, Shown, trimmed
 from worker.engines.prompt.chat_template import ChatTemplate
 from worker.engines.prompt.media_input import SoundInput, VideoInput, pixels_of
-from worker.engines.prompt.picture_tokens import TRIED, noise, seen_sizes
-from worker.engines.prompt.pixel_bytes import (
-    PixelTable,
-    arrays_match_pictures,
-    in_bytes,
-    packed_array,
-    pixel_table,
-)
+from worker.engines.prompt.picture_tokens import seen_sizes
 from worker.engines.prompt.template_errors import refused_by_template
 
 # Settings from training, to which examples were cut or padded. Processors pass them from these files to the
@@ -74,8 +65,6 @@ class Renderer:
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
         self.video_input = VideoInput(processor, config)
-        self.pixels: PixelTable | None = None
-        self._takes_arrays = False
         self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
 
     def prompt(
@@ -88,13 +77,10 @@ class Renderer:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.sound_input.check(sounds)
         self.video_input.check(request)
-        shown = [self._to_processor(picture) for picture in pictures]
-        media = _media(request, shown, sounds, videos)
+        media = _media(request, pictures, sounds, videos)
         inputs, lost = self._chat(request, media, self.video_input.arguments(videos))
         # Training labels, which some processors always add, would have the network compute a loss.
         inputs.pop("labels", None)
-        if self.pixels and pictures:
-            in_bytes(inputs)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise _refused("The prompt is empty.")
@@ -112,33 +98,6 @@ class Renderer:
         if sum(counts) != tokens:
             counts = [tokens // len(pictures)] * len(pictures) if len(set(sizes)) == 1 else []
         return seen(pictures, sizes, counts)
-
-    def pictures_prompt(self, pictures: Sequence[Picture]) -> Prompt:
-        """A prompt of nothing but these pictures. Raises CallerError if the model takes none."""
-        parts = tuple(Image() for _ in pictures)
-        return self.prompt(Request(model="", messages=(Message(role="user", parts=parts),)), pictures)
-
-    def stop_at_bytes(self, place: torch.Tensor) -> None:
-        """Let pictures of prompts be bytes from now on, as `pixel_table` says."""
-        self.pixels = pixel_table(self._processor, self._made_up, place)
-        self._takes_arrays = arrays_match_pictures(self._made_up)
-
-    def _to_processor(self, picture: Picture) -> Shown:
-        """The picture as the processor takes it: what is packed need not be unpacked and packed again."""
-        array = packed_array(picture) if self._takes_arrays else None
-        return picture if array is None else array
-
-    def _made_up(self, *, arrays: bool = False) -> list[Any]:
-        """Inputs of prompts with pictures of awkward sizes. Raises CallerError if the model takes none."""
-        self._takes_arrays = arrays
-        pictures = [noise(size) for size in TRIED]
-        prompts = [self.pictures_prompt(some) for some in (pictures, *([picture] for picture in pictures))]
-        if self.video_input.takes:
-            # Some processors put both into one tensor.
-            asked = Request(model="", messages=(Message(role="user", parts=(Image(), Video())),))
-            with suppress(CallerError):
-                prompts.append(self.prompt(asked, pictures[:1], (), [self.video_input.made_up()]))
-        return [prompt.inputs for prompt in prompts]
 
     def picture_token_counts(self, inputs: Any, pictures: int) -> list[int]:
         """The placeholders of each picture of a prompt with these inputs; empty if not told."""
@@ -224,7 +183,6 @@ def _media(
     sounds: Sequence[Samples] = (),
     videos: Sequence[Frames] = (),
 ) -> list[Shown]:
-    """Pictures, sounds and videos in reading order."""
     waves = (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
     remaining: dict[type[Media], Iterator[Shown]] = {
         Image: iter(pictures),

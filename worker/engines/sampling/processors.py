@@ -62,7 +62,6 @@ class Confidence(AnswerProcessor):
         return self._scores.gather(0, token)
 
     def of(self, token: int) -> float:
-        """How probable the token is."""
         return float(self._scores[token].exp())
 
     def add(self, probability: float) -> None:
@@ -117,8 +116,6 @@ class Bias(LogitsProcessor):
 
 
 class RepeatBan(LogitsProcessor):
-    """See `without_repeats`."""
-
     def __init__(self, size: int) -> None:
         self._size = size
 

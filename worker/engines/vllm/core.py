@@ -6,22 +6,23 @@ vLLM's scheduler and the model run in child processes that it starts. Only this 
 
 import asyncio
 import os
+import select
+import signal
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import count
 from typing import Any, TypeVar
 
-import torch
 import uvloop
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError, ModelFailed
 from worker.engines.base import DeviceBroken
 from worker.engines.loading.torch_errors import out_of_memory
-from worker.engines.vllm.parent_exit import ParentExit
 
 T = TypeVar("T")
 # vLLM's name for llguidance, the library that our own engines use for formats, too.
@@ -75,21 +76,19 @@ class Core:
         return bool(self._llm.errored)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the event loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def render(
         self,
         ids: Sequence[int],
-        pictures: Sequence[Picture | torch.Tensor],
+        pictures: Sequence[Picture],
         names: Sequence[str],
         salt: str,
     ) -> dict[str, Any]:
         """A prompt as vLLM takes it, with `prompt_token_ids` that have all placeholders of the pictures.
 
-        A picture may be its bytes [3, height, width]. What is kept of the prompt is reused under the same
-        `salt` only, what is kept of a picture under the same name. Raises ValueError for what the model
-        cannot take.
+        What is kept of the prompt is reused under the same `salt` only, what is kept of a picture under the
+        same name. Raises ValueError for what the model cannot take.
         """
         prompt: dict[str, Any] = {"prompt_token_ids": list(ids), "cache_salt": salt}
         if pictures:
@@ -178,3 +177,35 @@ def _config(arguments: dict[str, Any]) -> Any:
     runner = "V2" if config.use_v2_model_runner else "V1"
     config.model_config.logits_processors = [f"worker.engines.vllm.logits_processors:AnswerProcessor{runner}"]
     return config
+
+
+@dataclass(frozen=True)
+class ParentExit:
+    """Passed as `additional_config` in vLLM's configuration: it works in each process that unpickles it."""
+
+    pid: int
+    """The worker's process id."""
+
+    def compute_hash(self) -> str:
+        """vLLM keeps compiled programs under this hash; the tether does not change them."""
+        return ""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # The worker's own copies change nothing, nor does a second one in a process of vLLM's.
+        if os.getpid() not in (self.pid, os.getpgrp()):
+            # A terminal may stop a process that writes from another group than its own.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+            os.setpgid(0, 0)
+            self._hold()
+
+    def _hold(self) -> None:
+        """From now on this process ends with the worker. Only on Linux."""
+        if hasattr(os, "pidfd_open"):
+            watched = os.pidfd_open(self.pid)
+            threading.Thread(target=_outlive, args=(watched,), name="tether", daemon=True).start()
+
+
+def _outlive(watched: int) -> None:
+    select.select([watched], [], [])
+    os._exit(0)

@@ -9,16 +9,18 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
+from pydantic import Field
 
 from shared.estimate import ReuseCounts
 from shared.models import Model
-from shared.request import Parameters, Request
+from shared.request import Frozen, Parameters, Request
 from shared.result import SeenPicture
-from shared.settings import settings
+from shared.settings import SettingsError, settings
 from worker.engines.base import (
     Cancelled,
     Engine,
@@ -27,10 +29,12 @@ from worker.engines.base import (
     Frames,
     ModelFacts,
     PackedPicture,
+    ProgressClock,
     Prompt,
     Row,
     Samples,
     digest_facts,
+    read_options,
     seen,
 )
 from worker.engines.loading.devices import use_threads
@@ -38,18 +42,16 @@ from worker.engines.loading.language import Language
 from worker.engines.loading.model_folder import load_guess, model_folder
 from worker.engines.loading.pretrained import configs_of
 from worker.engines.loading.smoke_test import made_up, try_out
-from worker.engines.options import read_options
-from worker.engines.progress import ProgressClock
-from worker.engines.prompt.picture_tokens import ALONE, TOGETHER, noise
-from worker.engines.prompt.pixel_bytes import arrays_match_pictures, packed_array
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.row_limit import CANCEL_POLL_S
 from worker.engines.sampling.processors import ngram_size
 from worker.engines.vllm.answer import VllmAnswer
-from worker.engines.vllm.constraint import Constraint, form
 from worker.engines.vllm.core import Core, require
-from worker.engines.vllm.options import VllmOptions, arguments, refuse_others
-from worker.engines.vllm.sampling import check, sampling
+from worker.engines.vllm.sampling import Constraint, check, form, sampling
+
+# Fields of a row that concern transformers only.
+NOT_ITS = ("quantization_config", "packed", "attention", "cache", "device", "device_map")
+MOST_LOGPROBS = 20
 
 # Seconds to import vLLM and start its processes, before any weights are read.
 START_S = 30.0
@@ -72,8 +74,55 @@ TRIED = (
 PROMPT_STEPS = 10
 # Answers to each, together for some steps: vLLM has CUDA graphs for 2 and 4 rows, and pads 3.
 ANSWERS_TRIED = 3
-# vLLM takes columns for channels where an array has no more of them.
-MOST_CHANNELS = 4
+
+
+class VllmOptions(Frozen):
+    """What a models file may say under `options` for this engine; vLLM's own names where it has one."""
+
+    cache_mb: int | None = Field(
+        None, ge=1, description="Memory for the cache in MiB; what is left of the share by default."
+    )
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="Share of the device's memory, on a CPU of main memory."
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="Devices that one model is spread over.")
+    max_num_batched_tokens: int | None = Field(
+        None, ge=1, description="Tokens of one step, prompts included."
+    )
+    quantization: str | None = Field(None, description="Method, where the model's files do not name it.")
+    enforce_eager: bool = Field(False, description="Compile nothing: a faster start, slower steps.")
+
+
+def refuse_others(model: Model) -> None:
+    """Raises SettingsError for fields that mean nothing to this engine."""
+    names = [name for name in NOT_ITS if name in model.model_fields_set]
+    if names:
+        raise SettingsError(
+            f"model {model.id}: {', '.join(names)}: not for the engine vllm; it decides for itself, "
+            f"or by its options ({', '.join(VllmOptions.model_fields)})"
+        )
+
+
+def arguments(
+    model: Model, options: VllmOptions, *, folder: Path, context_length: int, pictures: int
+) -> dict[str, Any]:
+    """What AsyncEngineArgs is given. `pictures` is how many one request may have."""
+    fields = options.model_dump(exclude_none=True)
+    if options.cache_mb is not None:
+        fields["kv_cache_memory_bytes"] = fields.pop("cache_mb") * 2**20
+    return {
+        "model": str(folder),
+        "dtype": model.dtype,
+        "max_num_seqs": model.rows,
+        "max_model_len": context_length,
+        "trust_remote_code": model.trust_remote_code,
+        "limit_mm_per_prompt": {"image": pictures, "video": 0},
+        # vLLM keeps this cache twice, in step with the order of prompts; ours come from many threads.
+        "mm_processor_cache_gb": 0,
+        "max_logprobs": MOST_LOGPROBS,
+        "disable_log_stats": True,
+        **fields,
+    }
 
 
 class VllmEngine(Engine):
@@ -88,13 +137,12 @@ class VllmEngine(Engine):
         self.rows = model.rows
         self._model = model
         self._options = read_options(model, VllmOptions, self.name)
-        self._progress = ProgressClock()
+        self.progress = ProgressClock()
         self._places = asyncio.Semaphore(model.rows)
         self._tasks: dict[asyncio.Task[Finish], Row] = {}
         self._watch: asyncio.Task[None] | None = None
         # Rows at work that have no token yet.
         self._prefilling: set[int] = set()
-        self._takes_arrays = False
         self._inside = self._asked = self._hits = self._cached = 0
 
     def load(self) -> Engine:
@@ -163,7 +211,7 @@ class VllmEngine(Engine):
         files = [part.name for part in request.shown]
         names = [_name(*each, salt) for each in zip_longest(pictures, files)]
         with refused_by_template(request):
-            inputs = self._core.render(ids, self._to_vllm(pictures), names, salt)
+            inputs = self._core.render(ids, pictures, names, salt)
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
@@ -190,11 +238,11 @@ class VllmEngine(Engine):
             return self._core.submit(self._answers(rows)).result()
 
     def idle_s(self) -> float:
-        return self._progress.idle_s() / self._patience
+        return super().idle_s() / self._patience
 
     @property
     def longest_step_s(self) -> float:
-        return self._progress.longest_s / self._patience
+        return super().longest_step_s / self._patience
 
     @property
     def _patience(self) -> int:
@@ -209,13 +257,6 @@ class VllmEngine(Engine):
     @property
     def broken(self) -> bool:
         return self._core.broken
-
-    def _to_vllm(self, pictures: Sequence[Picture]) -> Sequence[Picture | torch.Tensor]:
-        """A request's pictures as vLLM takes them, which copies each of Pillow's four times."""
-        if not self._takes_arrays or any(picture.width <= MOST_CHANNELS for picture in pictures):
-            return pictures
-        arrays = [array for picture in pictures if (array := packed_array(picture)) is not None]
-        return [*map(torch.from_numpy, arrays)] if len(arrays) == len(pictures) else pictures
 
     async def _answers(self, rows: Sequence[Row]) -> list[Finish]:
         tasks = {asyncio.ensure_future(self._answer(row)): row for row in rows}
@@ -252,7 +293,7 @@ class VllmEngine(Engine):
                 if row.cancel.is_set():
                     raise Cancelled
                 async for output in outputs:
-                    self._progress.tick()
+                    self.progress.tick()
                     self._prefilling.discard(id(row))
                     if answer.take(output):
                         break
@@ -261,7 +302,7 @@ class VllmEngine(Engine):
     @contextmanager
     def _working(self, row: Row) -> Iterator[None]:
         if not self._inside:
-            self._progress.start()
+            self.progress.start()
         self._inside += 1
         self._prefilling.add(id(row))
         try:
@@ -270,7 +311,7 @@ class VllmEngine(Engine):
             self._inside -= 1
             self._prefilling.discard(id(row))
             if not self._inside:
-                self._progress.rest()
+                self.progress.rest()
 
     def _counted(self, finish: Finish) -> Finish:
         self._asked += 1
@@ -286,21 +327,11 @@ class VllmEngine(Engine):
         for parameters in TRIED:
             if refusal := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
                 return f"not tried out: {refusal.message}"
-        self._progress = ProgressClock()
-        self._takes_arrays = arrays_match_pictures(self._inputs_tried)
+        self.progress = ProgressClock()
         request, pictures = made_up(self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
         return f"prompts are {'' if list(mine) == theirs else 'not '}those of transformers"
-
-    def _inputs_tried(self, *, arrays: bool = False) -> list[dict[str, torch.Tensor]]:
-        """What becomes of pictures of awkward sizes, together and alone. Raises as `prepare`."""
-        self._takes_arrays = arrays
-        inputs = []
-        for sizes in (TOGETHER, *([size] for size in ALONE)):
-            request, _ = made_up(self._model.id, TRIED[0], len(sizes))
-            inputs.append(_tensors(self.prepare(request, [noise(size) for size in sizes]).inputs))
-        return inputs
 
 
 async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
@@ -313,13 +344,6 @@ async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
             if row.cancel.is_set():
                 task.cancel()
         await asyncio.sleep(CANCEL_POLL_S)
-
-
-def _tensors(inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """A prompt's tokens, and what vLLM has of each of its pictures."""
-    ids = {"input_ids": torch.tensor(inputs["prompt_token_ids"])}
-    pictures = enumerate(inputs["mm_kwargs"]["image"])
-    return ids | {f"{at} {name}": field.data for at, one in pictures for name, field in one.items()}
 
 
 def _seen(
