@@ -8,7 +8,7 @@ import httpx
 
 from shared.models import Model
 from shared.settings import CLIENT_KEY, ApiSettings, Settings
-from shared.store.keys import INTAKE, UNNUDGED
+from shared.store.keys import BATCH, INTAKE
 from shared.store.metrics import series
 from shared.store.models import registrations
 from shared.store.script import Store
@@ -133,7 +133,7 @@ def unnamed_queues(settings: Settings, models: Sequence[Model]) -> dict[str, int
         # What waits for a removed model ends by itself.
         named = {
             INTAKE,
-            *UNNUDGED,
+            BATCH,
             *(model.lane for model in models),
             *found.rows,
             *found.removed,
