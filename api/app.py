@@ -28,7 +28,6 @@ from api.routes import (
     page,
     page_jobs,
     responses,
-    webhooks,
 )
 from api.server import errors, shutdown
 from api.server.middleware import RequestMiddleware
@@ -128,7 +127,6 @@ def _include_routes(app: FastAPI) -> None:
         health.router,
         admin.models_router,
         admin.keys_router,
-        webhooks.router,
         files.router,
         batches.router,
         hf.root_router,

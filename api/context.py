@@ -22,7 +22,6 @@ from api.jobs.waiting import Waiting
 from api.metrics import Metrics
 from api.models_admin import LiveModels
 from api.server.memory_budget import MemoryBudget
-from api.webhooks import Endpoints
 from shared.blobs import Blobs
 from shared.media.documents import DocumentRenderer
 from shared.models import Models
@@ -69,7 +68,6 @@ class ProcessContext:
     disconnects: Disconnects
     api_keys: ApiKeys
     headroom: Headroom
-    endpoints: Endpoints
     files: Files
     documents: Documents
     batches: Batches
@@ -132,7 +130,6 @@ async def open_context(settings: Settings) -> ProcessContext:
         disconnects=Disconnects(jobs, settings.api.leave_grace_s),
         api_keys=ApiKeys(settings.api, store),
         headroom=headroom,
-        endpoints=Endpoints(settings, store, headroom),
         files=files,
         documents=documents,
         batches=batches,

@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.webhooks import DefaultWebhook
+
 Scope = Literal["submit", "read", "admin"]
 SCOPES: tuple[Scope, ...] = ("submit", "read", "admin")
 CALLER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -23,7 +25,8 @@ class ApiKey:
     and `retain_s` are None where it has no quota or retention of its own; `former_until_ms` says how long the
     secret before the last rotation stays valid; earlier ones stay valid no longer.
 
-    `last_seen_ms` is to the minute; `requests` are those of the last minute where it has a quota.
+    `last_seen_ms` is to the minute; `requests` are those of the last minute where it has a quota. `webhook`
+    gets the events of its jobs and batches that name none.
     """
 
     id: str
@@ -39,6 +42,7 @@ class ApiKey:
     retain_s: int | None = None
     last_seen_ms: int | None = None
     requests: int | None = None
+    webhook: DefaultWebhook | None = None
 
 
 def new_secret() -> str:

@@ -83,10 +83,6 @@ CODES: dict[str, Code] = {
     "key_not_found": Code(
         404, False, "Use an id listed by GET /v1/admin/keys; revoked and expired keys cannot change."
     ),
-    "webhook_not_found": Code(
-        404, False, "Use an id listed by GET /v1/webhooks; another caller's is not visible to you."
-    ),
-    "event_not_found": Code(404, False, "Use an id listed by GET /v1/events, or start without `after`."),
     "method_not_allowed": Code(405, False, "Use a method in the Allow header."),
     "upload_timeout": Code(408, True, "Send the body faster, or send a smaller one."),
     "model_removed": Code(
@@ -122,7 +118,6 @@ CODES: dict[str, Code] = {
     "deadline_exceeded": Code(504, True, "Submit again with a later finish_by."),
     "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it continues."),
     "model_failed": Code(500, False, "Read the worker's log; the model cannot be loaded as configured."),
-    "too_many_webhooks": Code(409, False, "Delete a webhook; a caller has at most 16."),
     "job_not_ended": Code(409, False, "Wait for the job's end, or cancel it, before retrying it."),
     "batch_cancelled": Code(409, False, "The batch was cancelled before this line finished; send it again."),
     "batch_expired": Code(504, True, "Send this line again; the batch's window closed before it finished."),

@@ -51,15 +51,6 @@ def line_job_id(batch: str, number: int) -> str:
     return f"job_{CELL}{hashlib.sha256(f'{batch} {number}'.encode()).hexdigest()[:30]}"
 
 
-def endpoint_id() -> str:
-    return _id("wh_")
-
-
-def test_id() -> str:
-    """The id of one test of an endpoint."""
-    return _id("test_")
-
-
 def token() -> str:
     """A claim's fence: made by the claimer, so a repeated claim call is recognised."""
     return os.urandom(16).hex()

@@ -10,11 +10,11 @@ import json
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import SecretStr
 
-from shared.job import Delivery, JobView
+from shared.job import JobView
 from shared.json_line import in_one_line
 from shared.result import Choice, Result
 from shared.tool_calls.thoughts import split_thoughts
@@ -29,8 +29,9 @@ LONGEST_SECRET = 256
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where the events of one job go. Without a `secret` the installation's own signs.
+    """Where the events of one job or batch go.
 
+    It is signed by its own `secret`, by that of the API key with the id `key`, or by the installation's.
     `param` names where the URL stood in the caller's body; `host` is its authority, once it was checked.
     """
 
@@ -39,6 +40,19 @@ class Webhook:
     secret: SecretStr | None = None
     param: str = "webhook.url"
     host: str = ""
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class DefaultWebhook:
+    """Where the events of an API key's jobs and batches go that name no webhook.
+
+    `former_until_ms` is until when the secret from before a rotation signs as well.
+    """
+
+    url: str
+    events: tuple[str, ...]
+    former_until_ms: int | None = None
 
 
 def key_of(secret: str) -> bytes:
@@ -65,53 +79,12 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-# Endpoints: webhooks of a caller that are told of every job and batch, not of one job.
-
 BATCH_EVENTS = ("batch.completed", "batch.failed", "batch.cancelled", "batch.expired")
-FAMILIES = ("job.*", "batch.*")
 ALL_EVENTS = (*EVENTS, *BATCH_EVENTS)
-MOST = 16
-"""Endpoints that one caller may have: each end may be told to all of them."""
 MOST_FORMER = 4
 """Secrets from before rotations that sign at once."""
-Why = Literal["caller", "gone"]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One endpoint without its secrets; times in Unix ms.
-
-    `disabled` says why it is told nothing: its caller disabled it, or it answered 410.
-    `former_until_ms` is until when a secret from before a rotation signs as well.
-    """
-
-    id: str
-    url: str
-    events: tuple[str, ...]
-    description: str
-    created_ms: int
-    disabled: Why | None = None
-    disabled_ms: int | None = None
-    former_until_ms: int | None = None
-
-
-@dataclass(frozen=True)
-class EndpointUpdate:
-    """Changes to an endpoint; None leaves a field as it is. `host` is that of `url`, once it was checked."""
-
-    url: str | None = None
-    host: str | None = None
-    events: tuple[str, ...] | None = None
-    description: str | None = None
-    enabled: bool | None = None
-
-
-@dataclass(frozen=True)
-class DeliveryAttempt:
-    """One try at telling an endpoint of the event `event_id`."""
-
-    event_id: str
-    delivery: Delivery
+ROTATION_S = 86_400
+"""How long the secret before a rotation signs as well."""
 
 
 def new_secret() -> str:
@@ -119,14 +92,14 @@ def new_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(24)).decode()
 
 
-# What a caller is told of an event: the same to each webhook, at each try, and in the list of events.
+# What a caller is told of an event: the same at each try.
 #
 # A job is told under the names of `GET /v1/jobs/{id}`, without what only that answers.
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing that happened at `at_ms`, under the same `id` for everyone who is told of it.
+    """One thing that happened at `at_ms`, under the same `id` at each try.
 
     `subject` is the id of what it happened to. `job` is the job as it stood then, with its answer; for other
     subjects `data` (JSON) is what is told. `request_id` and `trace` (a carrier of `shared.telemetry.traces`)

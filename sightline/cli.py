@@ -23,10 +23,9 @@ COMMANDS = {
     "run": ("process_commands", "start the whole service on this machine"),
     "ask": ("ask", "ask a running service, about pictures, documents, videos"),
     "map": ("mapping.command", "ask about every row of a folder or table, through any kill"),
-    "jobs": ("jobs", "list, show, follow, cancel and retry jobs"),
+    "jobs": ("jobs", "list, show, follow, cancel, retry and redeliver jobs"),
     "models": ("models", "list, add, pause, drain and remove models"),
-    "keys": ("keys", "manage API keys"),
-    "webhooks": ("webhooks", "manage webhooks and their deliveries"),
+    "keys": ("keys", "manage API keys and their webhooks"),
     "store": ("store", "give stored pictures to another record store"),
     "doctor": ("doctor.command", "diagnose this installation"),
     "api": ("process_commands", "run an API process"),
@@ -46,7 +45,6 @@ examples:
   sightline jobs follow job_5f0c...                print a job's answer as it is generated
   sightline models pause sightline/tiny            start none of a model's jobs for a while
   sightline keys create --name "Example Ltd"       create a customer's key; prints it once
-  sightline webhooks create https://shop.example/  call a URL whenever a job or batch ends
   sightline doctor                                 diagnose this installation
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_* environment variables, listed

@@ -1,4 +1,4 @@
-"""`sightline jobs`: lists, shows, follows, cancels and retries jobs."""
+"""`sightline jobs`: lists, shows, follows, cancels, retries and redelivers jobs."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,12 +25,13 @@ examples:
   sightline jobs show job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2
   sightline jobs follow job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2 && echo done
   sightline jobs cancel job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2
+  sightline jobs redeliver --since 2026-01-31T00:00:00Z
   sightline jobs list --status failed --json | jq -r '.data[].id' | xargs -n 1 sightline jobs retry
 
 `sightline jobs ACTION --help` explains one action; exit codes are listed by `sightline --help`.
 """
 Id = Annotated[str, Argument(help="the job's id")]
-app = commands("List, show, cancel, retry and follow jobs.", EXAMPLES)
+app = commands("List, show, cancel, retry, follow and redeliver jobs.", EXAMPLES)
 
 
 @app.command("list")
@@ -83,6 +84,33 @@ def _cancel(job: Id, url: Url = None, as_json: Json = False) -> None:
 def _retry(job: Id, url: Url = None, as_json: Json = False) -> None:
     """Submit an ended job again, as a new job."""
     show(called(url, "POST", f"{path_of(job)}/retry"), as_json, _show_state)
+
+
+@app.command("redeliver")
+def _redeliver(
+    job: Annotated[str | None, Argument(help="the job's id")] = None,
+    since: Annotated[str | None, Option(help="all whose last delivery failed then or later")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Send the end of a job to its webhook again, or every end that failed to be delivered since a time.
+
+    A time is in Unix seconds or like 2026-01-31T12:00:00Z.
+    """
+    if (job is None) == (since is None):
+        raise CommandError(Exit.USAGE, "name a job, or a time: --since 2026-01-31T12:00:00Z")
+    if job is not None:
+        show(called(url, "POST", f"{path_of(job)}/webhook/redeliver"), as_json, _show_state)
+        return
+    sent = called(url, "POST", f"{PATH}/redeliver", body={"since": _unix_s(since or "")})
+    show(sent, as_json, lambda _: print(f"deliveries that are made again: {sent['count']}"))
+
+
+def _unix_s(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 @app.command("follow")

@@ -8,11 +8,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 from shared.store.claims import Claim, ClaimReply
 
 log = logging.getLogger("worker")
+T = TypeVar("T")
 RECHECK_S = 2.0
 """Waiting threads claim again after this: rows may get free elsewhere, as when a claim's reply was lost."""
 RECHECK_AHEAD_S = 0.1
@@ -205,15 +206,15 @@ class ClaimLoop:
             self._changed.wait_for(lambda: self._changes != changes, longest_s)
 
 
-class AttemptThreads:
+class AttemptThreads(Generic[T]):
     """Attempts in threads of their own, which claim nothing more."""
 
-    def __init__(self, attempt: Callable[[Claim], None]) -> None:
+    def __init__(self, attempt: Callable[[T], None]) -> None:
         self._attempt = attempt
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
 
-    def start(self, claim: Claim) -> None:
+    def start(self, claim: T) -> None:
         thread = threading.Thread(target=self._attempt, args=(claim,), name="attempt", daemon=True)
         with self._lock:
             thread.start()
@@ -231,13 +232,13 @@ POLL_S = 2.0
 """An idle worker looks for work at least this often."""
 
 
-class IdlePoll:
+class IdlePoll(Generic[T]):
     """Brings all that waits to free rows by itself: nudges get lost, and Celery's consumer may be deaf."""
 
     def __init__(
         self,
-        claim: Callable[[], Claim | None],
-        threads: AttemptThreads,
+        claim: Callable[[], T | None],
+        threads: AttemptThreads[T],
         most: int,
         pause_s: float = POLL_S,
     ) -> None:

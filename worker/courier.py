@@ -17,7 +17,7 @@ from worker.heartbeat import Heartbeat
 from worker.lease import Leases
 from worker.maintenance.leader import MaintenanceLeader
 from worker.watchdogs import BrokerWatch
-from worker.webhooks.deliverer import MAX_CALLS, Deliverer
+from worker.webhooks.deliverer import Deliverer
 
 
 class Courier:
@@ -29,9 +29,9 @@ class Courier:
         self.leases, self.drain_s = leases, config.queue.drain_s
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
-        self.deliverer = Deliverer(config, store, nudger, blobs, leases, worker)
+        self.deliverer = Deliverer(config, store, blobs, cut=leases.drained)
         # For calls of webhooks there are no nudges.
-        self.polls = (self.intake.poll(slots), self.deliverer.poll(MAX_CALLS, config.queue.rescue_s))
+        self.polls = (self.intake.poll(slots), self.deliverer.poll(config.queue.rescue_s))
         self.broker_watch = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
         self.maintenance = MaintenanceLeader(config, store, nudger, blobs, worker)
         serve(config.metrics)
@@ -50,8 +50,8 @@ class Courier:
 
     def drain(self) -> None:
         """Claim no more, and after the grace time give back what is not done."""
-        for lane in (self.intake, self.deliverer):
-            lane.draining.set()
+        self.intake.draining.set()
+        self.deliverer.draining.set()
         self.heartbeat.drain()
         self.leases.drain_after(self.drain_s)
 

@@ -61,6 +61,8 @@ class Leases:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._leases: dict[str, Lease] = {}
+        self.drained = threading.Event()
+        """Set once this process stops all work."""
 
     @contextmanager
     def hold(self, claim: Claim) -> Iterator[Lease]:
@@ -81,6 +83,7 @@ class Leases:
 
     def drain(self) -> None:
         """Stop all work, because this process ends."""
+        self.drained.set()
         for lease in self.all():
             lease.stop("draining")
 

@@ -60,8 +60,8 @@ class ModelWorker:
     broker_watch: BrokerWatch
     draining: threading.Event = field(default_factory=threading.Event, init=False)
     claim_loop: ClaimLoop = field(init=False)
-    threads: AttemptThreads = field(init=False)
-    idle_poll: IdlePoll = field(init=False)
+    threads: AttemptThreads[Claim] = field(init=False)
+    idle_poll: IdlePoll[Claim] = field(init=False)
 
     def __post_init__(self) -> None:
         renudge = partial(self.context.nudger.send, self.model.lane)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from api.auth.api_keys import LOCAL
+from api.auth.callers import Caller
 from shared.errors import CallerError
 from shared.estimate import Lane
 from shared.media.files import check_accepts
@@ -62,18 +63,27 @@ def check_end(request: Request) -> None:
         raise CallerError("invalid_request", message, param=request.named.get(name, name))
 
 
-def check_webhook(webhook: Webhook, caller: str, settings: Settings) -> Webhook:
-    """The webhook with its host. The courier resolves and checks the name again when it calls.
+def webhook_target(webhook: Webhook | None, caller: Caller, settings: Settings) -> Webhook | str | None:
+    """Return a job's or a batch's own webhook, or the id of the key that has a default one.
+
+    The webhook gets its host. The courier resolves and checks the name again when it calls.
 
     Raises CallerError `invalid_webhook_url`, or `invalid_request` where there is no secret to sign with, or
     only one that signs for other callers too.
     """
+    key = caller.key.id if caller.key is not None and caller.key.webhook is not None else None
+    if webhook is None:
+        return key
     host = webhook_host(webhook.url, settings, webhook.param)
+    if webhook.secret is None and key is not None:
+        return replace(webhook, host=host, key=key)
     if webhook.secret is None and settings.webhook.secret is None:
         message = "A webhook needs a `secret`; this service has none of its own to sign with."
         raise CallerError("invalid_request", message, param="webhook.secret")
-    if webhook.secret is None and settings.api.admin_key is not None and caller != LOCAL:
-        message = "With API keys each webhook needs a `secret` of its own: send one, `whsec_` and base64."
+    if webhook.secret is None and settings.api.admin_key is not None and caller.id != LOCAL:
+        message = (
+            "Send a `secret` (`whsec_` and base64), or ask the operator for a default webhook of your key."
+        )
         raise CallerError("invalid_request", message, param="webhook.secret")
     return replace(webhook, host=host)
 

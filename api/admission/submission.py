@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from functools import lru_cache
 from typing import Literal
 
 from prometheus_client import Counter
 
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
-from api.admission.checks import check_finish_by, check_request, check_webhook
+from api.admission.checks import check_finish_by, check_request, webhook_target
 from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache, check_counts_and_urls, check_media
 from api.admission.readiness import (
@@ -96,7 +96,7 @@ class Origin:
 
 @value_object
 class Terms:
-    """`synchronous`: its caller waits for the answer, so the end goes to no endpoint and no event log.
+    """`synchronous`: its caller waits for the answer, so the end goes to no default webhook.
 
     `cached`: an answer in the cache will do without a job, whole or with its texts.
     """
@@ -117,6 +117,7 @@ class CheckedRequest:
     """A request that has passed every check but the queue's, in the form in which the store takes it.
 
     `data` are the bytes, by digest, of the media that came with it. `pending` = media must be fetched first.
+    `target` is as of `webhook_target`.
     """
 
     request: Request
@@ -127,6 +128,7 @@ class CheckedRequest:
     paths: dict[str, str]
     data: dict[str, bytes]
     pending: bool
+    target: Webhook | str | None = None
 
 
 class UnknownAdmission(Unavailable):
@@ -238,14 +240,19 @@ class Submission:
             request = await self._files.with_files(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
         check_finish_by(terms.schedule.finish_by_ms, now_ms)
-        if terms.webhook is not None:
-            terms = replace(terms, webhook=check_webhook(terms.webhook, terms.caller.id, self._settings))
         pending_terms = _pending_terms(request, terms, model, lane, pixels)
         pending = any(part.url for part in request.media)
         shared = self._settings.queue.share_answers
         job = terms.origin.line or ids.job_id()
         placing = pending_terms.placing(job, terms.caller.id, request, shared=shared, pending=pending)
-        return CheckedRequest(request, terms, placing, pending_terms, lane, paths, data, pending=pending)
+        target = self._target(terms)
+        return CheckedRequest(request, terms, placing, pending_terms, lane, paths, data, pending, target)
+
+    def _target(self, terms: Terms) -> Webhook | str | None:
+        """Return where the job's events go. Waiting callers and lines of batches have no default webhook."""
+        if terms.webhook is None and (terms.synchronous or terms.origin.line or not terms.caching.stored):
+            return None
+        return webhook_target(terms.webhook, terms.caller, self._settings)
 
     async def check_pages(
         self, request: Request, caller: Caller, reservation: Reservation | None
@@ -318,8 +325,7 @@ class Submission:
             finish_by_ms=terms.schedule.finish_by_ms,
             retry_of=origin.retry_of,
             response=origin.response,
-            webhook=terms.webhook,
-            quiet=terms.synchronous or origin.line is not None or not stored,
+            webhook=checked.target,
             line=origin.line_till if origin.line else None,
             batch=origin.batch,
             stored=stored,

@@ -11,6 +11,8 @@ from shared.settings import ApiSettings
 from shared.store import api_keys
 from shared.store.api_keys import Use
 from shared.store.script import AsyncStore
+from shared.webhooks import DefaultWebhook
+from shared.webhooks import new_secret as new_webhook_secret
 
 LOCAL = "local"
 """The one caller where no key is configured, and the admin key's caller: so it still sees earlier jobs."""
@@ -89,6 +91,35 @@ class ApiKeys:
         key = await self._store.run(api_keys.rotate(id, digest_of(secret), grace_s))
         log_action(operator, "key.rotate", id, found=key is not None)
         return _require_key(key), secret
+
+    async def set_webhook(
+        self, operator: Operator, id: str, to: DefaultWebhook, host: str
+    ) -> tuple[ApiKey, str | None]:
+        """The key, and the secret of its webhooks if that is new.
+
+        Raises CallerError `key_not_found`, `keys_off`.
+        """
+        self._check_on()
+        secret = new_webhook_secret()
+        reply = await self._store.run(api_keys.set_webhook(id, to, host, secret))
+        log_action(operator, "key.webhook", id, found=reply is not None)
+        key, is_new = reply or (None, False)
+        return _require_key(key), secret if is_new else None
+
+    async def rotate_webhook(self, operator: Operator, id: str, grace_s: int) -> tuple[ApiKey, str]:
+        """The key, and the new secret of its webhooks. Raises CallerError `key_not_found`, `keys_off`."""
+        self._check_on()
+        secret = new_webhook_secret()
+        key = await self._store.run(api_keys.rotate_webhook(id, secret, grace_s))
+        log_action(operator, "key.webhook.rotate", id, found=key is not None)
+        return _require_key(key), secret
+
+    async def delete_webhook(self, operator: Operator, id: str) -> ApiKey:
+        """Raises CallerError `key_not_found`, `keys_off`."""
+        self._check_on()
+        key = await self._store.run(api_keys.delete_webhook(id))
+        log_action(operator, "key.webhook.delete", id, found=key is not None)
+        return _require_key(key)
 
     async def revoke(self, operator: Operator, id: str) -> ApiKey:
         """Raises CallerError `key_not_found`, `keys_off`."""

@@ -33,7 +33,6 @@ PAGE_PATHS = ("/page/", "/docs")
 """The web pages' own files, which anybody may read: they fetch what they show with the key typed in."""
 
 ADMIN_PATHS = "/v1/admin/"
-TOLD_PATHS = "/v1/webhooks"
 READING = ("GET", "HEAD")
 FORECAST, FORECAST_BYTES = "/v1/estimate", 2**22
 """Sent while a question is typed. One no larger than the page sends costs little more than a look."""
@@ -115,9 +114,6 @@ def _check_scope(use: Use, scope: Scope) -> None:
     path = path_of(scope)
     if path.startswith(ADMIN_PATHS) or path == METRICS:
         needed = ("admin",)
-    elif path.startswith(TOLD_PATHS):
-        # A caller who has all answers sent somewhere can read them.
-        needed = ("read", *needed)
     for name in needed:
         if name not in use.key.scopes:
             raise CallerError("insufficient_scope", f"This API key lacks the scope `{name}`.")

@@ -8,7 +8,7 @@ from functools import partial
 
 from pydantic_core import from_json
 
-from api.admission.checks import check_webhook
+from api.admission.checks import webhook_target
 from api.admission.readiness import idempotency_error
 from api.admission.submission import Idempotency
 from api.auth.callers import Caller
@@ -58,7 +58,8 @@ class Batches:
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
         (`store_unavailable`, `caller_queue_full`).
         """
-        return await self._begin(self._new(caller, request, idempotency), idempotency)
+        hook = webhook_target(request.webhook, caller, self._settings)
+        return await self._begin(self._new(caller, request, idempotency), idempotency, hook)
 
     async def create_pages(
         self, caller: Caller, call: JobCall, idempotency: Idempotency | None, reservation: Reservation
@@ -74,7 +75,7 @@ class Batches:
             numbers = await self._submission.check_pages(request, caller, reservation)
             pages = ",".join(map(str, numbers))
             batch = replace(batch, question=request.model_dump_json(exclude_none=True), pages=pages)
-        hook = call.webhook and check_webhook(call.webhook, caller.id, self._settings)
+        hook = webhook_target(call.webhook, caller, self._settings)
         return await self._begin(batch, idempotency, hook)
 
     def _new(self, caller: Caller, request: BatchRequest, idempotency: Idempotency | None) -> Batch:
@@ -95,7 +96,7 @@ class Batches:
         )
 
     async def _begin(
-        self, batch: Batch, idempotency: Idempotency | None, hook: Webhook | None = None
+        self, batch: Batch, idempotency: Idempotency | None, hook: Webhook | str | None
     ) -> Batch:
         await self._headroom.check()
         body_digest = None if idempotency is None else idempotency.body_digest
@@ -117,7 +118,7 @@ class Batches:
         return batch
 
     async def hook(self, batch: Batch) -> Hook | None:
-        """The webhook that a job of pages named for itself."""
+        """The webhook of a job of pages."""
         return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(

@@ -20,9 +20,9 @@ from shared.models import Model
 from shared.request import Image, Request
 from shared.settings import Settings
 from shared.store import jobs as transitions
-from shared.store import webhook_deliveries
+from shared.store import webhooks
 from shared.store.headroom import takes_writes
-from shared.store.keys import HOOK, INTAKE
+from shared.store.keys import INTAKE
 from shared.store.maintenance import bad_records, forget
 from shared.store.metrics import series
 from shared.store.script import AsyncStore
@@ -154,29 +154,37 @@ class Jobs:
         kind = pictures.inspect(data, self._settings.pictures, None).media_type
         return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
-    async def replay(self, caller: str, job_id: str) -> JobView:
-        """Send a job's end to its webhook again.
+    async def redeliver(self, caller: str, job_id: str) -> JobView | None:
+        """Send a job's end to its webhook again; None for a job of pages.
 
         Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`, and `invalid_request` where the
         job has no webhook.
         """
-        outcome, view = _require(
-            await self._store.run(webhook_deliveries.replay(self._settings, caller, job_id))
-        )
-        if view is not None:
-            return view
+        outcome, view = _require(await self._store.run(webhooks.redeliver(self._settings, caller, job_id)))
         if outcome == "unended":
             raise CallerError("job_not_ended", "The job has not ended yet.")
         if outcome == "expired":
             raise CallerError("result_expired", "The result of this job is no longer kept.")
-        raise CallerError("invalid_request", "The job has no webhook.")
+        if outcome == "unhooked":
+            raise CallerError("invalid_request", "The job has no webhook.")
+        return view
+
+    async def redeliver_failed(self, caller: str, since_ms: int) -> int:
+        """Send again all ends that failed to be delivered at `since_ms` or later; how many these are."""
+        count, till_ms = await self._store.run(webhooks.redeliver_failed(self._settings, caller, since_ms))
+        while till_ms is not None:
+            call = webhooks.redeliver_failed(self._settings, caller, since_ms, till_ms)
+            sent, till_ms = await self._store.run(call)
+            count += sent
+        return count
 
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
         return await self._store.run(fleet_of(self._settings, [model.lane for model in models]))
 
-    async def couriers(self) -> tuple[Fleet, ...]:
-        """The couriers with the jobs whose inputs are to be fetched, and the line of webhook calls."""
-        return await self._store.run(fleet_of(self._settings, [INTAKE, HOOK]))
+    async def couriers(self) -> tuple[Fleet, tuple[int, int, int]]:
+        """The couriers with the jobs whose inputs are to be fetched, and the counts of webhook calls."""
+        (fleet,) = await self._store.run(fleet_of(self._settings, [INTAKE]))
+        return fleet, await self._store.run(webhooks.counts())
 
     async def series(self) -> tuple[int, Sequence[Sample]]:
         """The store's time in Unix ms, and samples of the last minutes."""

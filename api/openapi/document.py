@@ -21,7 +21,7 @@ from api.dialects.openai.errors import OpenAIError, StreamError
 from api.dialects.openai.responses import INCLUDABLE
 from api.dialects.strict_json import whole
 from api.jobs.live import LIVE_S
-from api.openapi.examples import BATCH_ID, ENDPOINT_ID, EVENT_ID, FILE_ID, KEY_ID, MODEL, QUEUED, RESPONSE_ID
+from api.openapi.examples import BATCH_ID, FILE_ID, KEY_ID, MODEL, QUEUED, RESPONSE_ID
 from api.openapi.responses import EXAMPLES, HEADERS, REF, Family, refusals
 from api.server.errors import family_of
 from api.server.route import ServiceRoute
@@ -119,11 +119,6 @@ RETRIEVAL = (
     INCLUDE,
 )
 INPUT_PAGE = (_limit("Items in a page; more than 100 is 100."), _ORDER, _AFTER, INCLUDE)
-LOG = (
-    _limit("Most events in a page, which has fewer of long answers; more than 100 is 100."),
-    _query("after", "The last id that was read.", minLength=1),
-    _query("types", "Events of these types only, separated by commas; `job.*` is all of jobs."),
-)
 FILE_PAGE = (
     _limit("Files in a page; more than 1000 is 1000.", 1000),
     _ORDER,
@@ -191,8 +186,6 @@ def _example_id(path: str, name: str) -> str:
         return "0"
     if path.startswith("/v1/admin/keys"):
         return KEY_ID
-    if path.startswith("/v1/webhooks"):
-        return EVENT_ID if name == "event" else ENDPOINT_ID
     if path.startswith("/v1/files"):
         return FILE_ID
     if path.startswith("/v1/batches"):

@@ -167,8 +167,6 @@ BATCH: dict[str, Any] = {
     "completion_window": "24h",
     "metadata": {"night": "12"},
 }
-ENDPOINT = {"url": "https://shop.example/told", "events": ["job.*"], "description": "The shop"}
-ENDPOINT_CHANGE = {"enabled": True}
-ENDPOINT_ID = "wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312"
+KEY_WEBHOOK = {"url": "https://shop.example/told", "events": ["job.succeeded", "job.failed"]}
+REDELIVERY = {"since": 1760000000}
 CANCEL = {"ids": [QUEUED.id]}
-EVENT_ID = f"msg_{SUCCEEDED.id.removeprefix('job_')}_ended"

@@ -1,4 +1,4 @@
-// Webhook calls: those of one job, and one call as a row of any list.
+// A job's webhook, and the calls of it.
 
 import { button, icon, make } from "./dom.js";
 import { clock, number } from "./words.js";
@@ -10,7 +10,7 @@ const ABOUT = {
   "job.cancelled": "That it was cancelled",
 };
 
-export function webhook({ webhook: hook, pages }) {
+export function webhook({ webhook: hook }) {
   if (!hook)
     return [
       make("p", {}, "This job reports to nobody when it ends."),
@@ -27,7 +27,7 @@ export function webhook({ webhook: hook, pages }) {
     make("p", {}, make("code", {}, hook.url)),
     calls.length ? deliveries(calls) : make("p", { class: "muted" }, "No call yet."),
     hook.next_try_at && make("p", { class: "muted" }, `The next try: ${clock(hook.next_try_at)}.`),
-    !pages && make("p", {}, button("replay", { class: "quiet" }, icon("again"), "Send again")),
+    make("p", {}, button("redeliver", { class: "quiet" }, icon("again"), "Send again")),
   ];
 }
 
@@ -51,16 +51,16 @@ function deliveries(calls) {
       make(
         "ul",
         { class: "rows-list" },
-        tries.map((call) => delivery(call)),
+        tries.map(delivery),
       ),
     ),
   );
 }
 
-// `again`: its event was delivered before. The status in words; the receiver's number says more to who knows it.
-export function delivery({ event, attempt, at, ms, status, error }, again = false) {
+// The status in words, and the receiver's number.
+function delivery({ event, attempt, at, ms, status, error }) {
   const outcome = [error ? (status ? "Refused" : "No answer") : "Delivered", status].filter(Boolean).join(" · ");
-  const facts = [again && "sent again", attempt > 1 && `try ${attempt}`, error];
+  const facts = [attempt > 1 && `try ${attempt}`, error];
   return make(
     "li",
     {},

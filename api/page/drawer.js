@@ -138,11 +138,11 @@ async function reread_while(mine, waits) {
 }
 
 // What is sent again is shown once it was, also where the receiver had the job's end before.
-async function replay() {
+async function redeliver() {
   const mine = state.drawer;
   const last_at = () => mine.job.webhook.deliveries.at(-1)?.at;
   const former_at = last_at();
-  if (!(await act("POST", "/webhook/replay", "Sent again"))) return;
+  if (!(await act("POST", "/webhook/redeliver", "Sent again"))) return;
   const waits = () => last_at() === former_at || (mine.job.webhook.next_try_at && !outstanding(mine.job));
   reread_while(mine, waits).catch(() => {}); // Closed, or the job is gone.
 }
@@ -299,7 +299,7 @@ action("step", ({ dataset }) => step(Number(dataset.by)));
 action("tab", ({ dataset }) => ((state.drawer.tab = dataset.tab), changed()));
 action("edit-job", edit);
 action("cancel-job", () => act("POST", "/cancel", "Cancelled"));
-action("replay", replay);
+action("redeliver", redeliver);
 action("retry-job", async () => {
   const job = await act("POST", "/retry", "Asked again");
   if (job) location.hash = `jobs/${job.id}`;

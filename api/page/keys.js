@@ -1,4 +1,5 @@
-// API keys, for those who may administer: who has one, what it may, how it is used; a new one is shown once.
+// API keys, for those who may administer: who has one, what it may, how it is used, and which webhook gets the events of its jobs.
+// A new key is shown once, and so is the secret of a new webhook.
 
 import { action, once } from "./actions.js";
 import { confirmed } from "./confirmation.js";
@@ -10,6 +11,8 @@ import { ago, clock, number, now } from "./words.js";
 import { call } from "./wire.js";
 
 const SCOPES = { submit: "ask", read: "read answers", admin: "administer" };
+const ENDS = ["job.succeeded", "job.failed", "job.cancelled", "batch.completed", "batch.failed", "batch.cancelled", "batch.expired"];
+const EVENTS = ["job.running", ...ENDS];
 const DAY_S = 86_400;
 
 export const list = new Resource(
@@ -22,7 +25,7 @@ export const list = new Resource(
 export function set_up() {
   $("key-list").addEventListener(
     "submit",
-    (event) => (event.preventDefault(), once("key", () => create(event.target))),
+    (event) => (event.preventDefault(), once("key", () => (state.keys.hook_of ? save_hook : create)(event.target))),
   );
   paints(paint, "keys");
 }
@@ -44,6 +47,23 @@ async function create(form) {
   });
 }
 
+async function save_hook(form) {
+  const body = {
+    url: form.elements.url.value.trim(),
+    events: EVENTS.filter((name) => form.elements[name].checked),
+  };
+  const { id } = state.keys.hook_of;
+  await attempt(async () => {
+    const { data } = await call(`v1/admin/keys/${id}/webhook`, { method: "PUT", body });
+    show_hook_secret(data);
+  });
+}
+
+// The secret of a key's webhooks, if it is new.
+function show_hook_secret({ name, webhook_secret: secret }) {
+  Object.assign(state.keys, { hook_of: null, secret: secret && { name: `webhook of ${name}`, secret } });
+}
+
 // A refusal stands where the form is; what was done is read again.
 async function attempt(work) {
   state.keys.note = "";
@@ -60,16 +80,18 @@ async function attempt(work) {
 function paint() {
   const error = state.errors.keys;
   say($("keys-note"), error?.status && error.status !== 401 && error.code !== "keys_off" ? error.message : "");
-  const { list: all, secret, form_open, note } = state.keys;
+  const { list: all, secret, form_open, hook_of, note } = state.keys;
   if (error?.code === "keys_off") return settle($("key-list"), keys_off());
   settle(
     $("key-list"),
     all && [
       note && make("p", { class: "failure", role: "alert", "data-key": "note" }, note),
-      secret && shown_once(`The key “${secret.name}”`, secret.secret, "forget-key"),
-      form_open
-        ? form()
-        : make(
+      secret && shown_once(`The secret of “${secret.name}”`, secret.secret, "forget-key"),
+      hook_of && hook_form(hook_of),
+      form_open && form(),
+      !form_open &&
+        !hook_of &&
+        make(
             "p",
             { class: "bar-line", "data-key": "open" },
             button("key-form", { class: "primary" }, "New key"),
@@ -115,7 +137,7 @@ function keys_off() {
 }
 
 // A secret that the service will not show again.
-export function shown_once(title, secret, done) {
+function shown_once(title, secret, done) {
   return make(
     "div",
     { class: "card secret", role: "alert", "data-key": "secret" },
@@ -164,6 +186,36 @@ function form() {
     field("max_queued", "Waiting jobs", { type: "number", min: 1, placeholder: "the service's limit" }),
     field("days", "Expires after days", { type: "number", min: 1, placeholder: "never" }),
     make("p", { class: "bar-line" }, make("button", { class: "primary" }, "Create"), button("key-form", {}, "Cancel")),
+  );
+}
+
+function hook_form({ name, webhook: hook }) {
+  const events = EVENTS.map((name) =>
+    make(
+      "label",
+      { class: "switch" },
+      make("input", { type: "checkbox", name, checked: (hook?.events ?? ENDS).includes(name) }),
+      name,
+    ),
+  );
+  return make(
+    "form",
+    { class: "card form", "data-key": "hook", "aria-label": `Webhook of ${name}` },
+    field(
+      "url",
+      `Webhook of “${name}”`,
+      { type: "url", required: true, value: hook?.url ?? "", placeholder: "https://shop.example/hook" },
+      "is called for jobs and batches that name no webhook of their own",
+    ),
+    make("fieldset", { class: "scopes" }, make("legend", {}, "It is called for"), events),
+    make(
+      "p",
+      { class: "bar-line" },
+      make("button", { class: "primary" }, "Save"),
+      button("close-hook", {}, "Cancel"),
+      hook && button("rotate-hook", {}, "New secret"),
+      hook && button("delete-hook", { class: "quiet small danger" }, "Delete"),
+    ),
   );
 }
 
@@ -218,6 +270,7 @@ const COLUMNS = {
   },
   Use: { field: "requests", cell: ({ requests: count }) => (count == null ? "–" : `${number(count)} in the last minute`) },
   "Last seen": { field: "last_seen_at", cell: ({ last_seen_at: at }) => (at ? ago(at) : "never") },
+  Webhook: { field: "webhook", cell: ({ webhook: hook }) => (hook ? make("small", { dir: "auto" }, hook.url) : "–") },
   Actions: { cell: (key) => make("span", { class: "end" }, !is_over(key) && acts(key)) },
 };
 
@@ -227,12 +280,35 @@ function validity({ revoked_at, expires_at }) {
 }
 
 const acts = ({ id, name }) => [
+  button("edit-hook", { "data-id": id, "aria-label": `Webhook of ${name}` }, "Webhook"),
   button("rotate-key", { "data-id": id, "data-name": name }, "Rotate"),
   button("revoke-key", { class: "quiet small danger", "data-id": id, "data-name": name }, "Revoke"),
 ];
 
 action("key-form", () => ((state.keys.form_open = !state.keys.form_open), changed()));
 action("forget-key", () => ((state.keys.secret = null), changed()));
+action("edit-hook", ({ dataset: { id } }) => {
+  Object.assign(state.keys, { form_open: false, hook_of: state.keys.list.find((key) => key.id === id) });
+  changed();
+});
+action("close-hook", () => ((state.keys.hook_of = null), changed()));
+action("rotate-hook", async () => {
+  const { id, name } = state.keys.hook_of;
+  if (!(await confirmed(`Give the webhook of “${name}” a new secret? The old one signs as well for a day.`, "Make a new secret")))
+    return;
+  await attempt(async () => {
+    const { data } = await call(`v1/admin/keys/${id}/webhook/rotate`, { method: "POST" });
+    show_hook_secret(data);
+  });
+});
+action("delete-hook", async () => {
+  const { id, name } = state.keys.hook_of;
+  if (!(await confirmed(`Delete the webhook of “${name}” and what waits for it?`, "Delete"))) return;
+  await attempt(async () => {
+    await call(`v1/admin/keys/${id}/webhook`, { method: "DELETE" });
+    state.keys.hook_of = null;
+  });
+});
 action(
   "rotate-key",
   async ({ dataset: { id, name } }) =>

@@ -3,7 +3,6 @@
 import * as composer from "./composer.js";
 import * as conversation from "./conversation.js";
 import * as drawer from "./drawer.js";
-import * as endpoints from "./endpoints.js";
 import * as fleet from "./fleet.js";
 import * as jobs from "./jobs.js";
 import * as keys from "./keys.js";
@@ -24,7 +23,6 @@ const VIEWS = {
   jobs: [jobs.list, page_jobs.list],
   operations: operations.resources,
   keys: [keys.list],
-  webhooks: [endpoints.list, endpoints.deliveries],
   key: [],
 };
 const resources = [composer.models, fleet.fleet, fleet.readiness, jobs.open_jobs, ...Object.values(VIEWS).flat()];
@@ -35,7 +33,6 @@ jobs.set_up();
 drawer.set_up();
 operations.set_up();
 keys.set_up();
-endpoints.set_up();
 shell.set_up(forget);
 window.addEventListener("view", () => refresh());
 for (const name of ["online", "offline"]) window.addEventListener(name, changed);
@@ -47,7 +44,7 @@ function forget() {
   state.locked = null;
   jobs.empty_filter();
   resources.forEach((resource) => resource.forget());
-  state.keys.secret = state.endpoints.secret = null;
+  state.keys.secret = null;
   state.thumbnails.clear();
   drawer.close();
   conversation.forget();
@@ -113,8 +110,7 @@ async function follow() {
 }
 
 // Speeds, webhook calls and the ends of batches change what is looked at without an event.
-const without_events = () =>
-  ["operations", "webhooks"].includes(state.view) || (state.view === "jobs" && page_jobs.some_open());
+const without_events = () => state.view === "operations" || (state.view === "jobs" && page_jobs.some_open());
 
 // Ends the pause between two rounds: on a slow line a round that is under way goes on.
 const wake = () => nap.abort();

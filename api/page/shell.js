@@ -8,7 +8,7 @@ import { number, residency, short } from "./words.js";
 import { no_courier, standing, sum_rows, waiting, wrong } from "./fleet.js";
 import { keep_key } from "./wire.js";
 
-const VIEWS = { ask: "Ask", jobs: "Jobs", operations: "Operations", keys: "Keys", webhooks: "Webhooks" };
+const VIEWS = { ask: "Ask", jobs: "Jobs", operations: "Operations", keys: "Keys" };
 const DOCUMENTATION = "https://github.com/sightline-vlm/sightline/blob/HEAD/docs/README.md";
 
 export function set_up(key_changed) {

@@ -54,8 +54,7 @@ export const state = {
   },
   drawer: { id: null, target: null, tab: "overview" }, // and what drawer.js knows of an opened job
   thumbnails: new Map(),
-  keys: { list: null, secret: null, form_open: false, note: "" },
-  endpoints: { list: null, secret: null, form_open: false, note: "", opened: null, deliveries: null, last: {} },
+  keys: { list: null, secret: null, form_open: false, hook_of: null, note: "" }, // hook_of: whose webhook is edited
 };
 
 const painters = [];

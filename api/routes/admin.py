@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
+from api.admission.checks import webhook_host
 from api.admission.headers import integer
 from api.auth.operator_log import log_action, operator_of
 from api.context import context_of
@@ -15,6 +16,7 @@ from api.dialects.native.admin import (
     KeyBody,
     ModelBody,
     NewApiKey,
+    NewKeyWebhook,
     RotationBody,
     StoreFilling,
     from_key,
@@ -24,10 +26,12 @@ from api.dialects.native.admin import (
     to_filling,
     to_key,
     to_key_list,
+    to_key_webhook,
     to_new_key,
 )
 from api.dialects.native.models import Fleet, Model, to_couriers, to_model, to_model_fleet
 from api.dialects.native.series import SeriesAnswer, to_series
+from api.dialects.webhooks import KeyWebhookBody, from_key_webhook
 from api.openapi import examples
 from api.openapi.document import MINUTES, describe
 from api.openapi.responses import answer, body_example, refusals
@@ -36,6 +40,7 @@ from api.routes.models import MODEL_ANSWER
 from api.server.route import Json, ServiceRoute, json_body
 from shared import api_keys, ids, models
 from shared.metrics.series import LONGEST_MIN
+from shared.webhooks import DefaultWebhook
 
 KeyCall = Annotated[
     api_keys.ApiKey,
@@ -43,7 +48,9 @@ KeyCall = Annotated[
 ]
 RotationCall = Annotated[int, json_body(RotationBody, from_rotation, optional=True)]
 ModelCall = Annotated[models.Model, json_body(ModelBody, from_row)]
+WebhookCall = Annotated[DefaultWebhook, json_body(KeyWebhookBody, from_key_webhook)]
 NEW_KEY = answer("The key with its secret.")
+KEY_WEBHOOK = answer("The key, with the secret of its webhooks if it is new.")
 
 fleet_router = APIRouter(route_class=ServiceRoute, tags=["admin"], responses=refusals("OpenAIError", 503))
 
@@ -142,6 +149,38 @@ async def list_keys(http: Request) -> Json[ApiKeyList]:
 async def rotate_key(http: Request, id: str, grace_s: RotationCall) -> Json[NewApiKey]:
     key, secret = await context_of(http).api_keys.rotate(operator_of(http), id, grace_s)
     return Json(to_new_key(key, secret))
+
+
+@keys_router.put(
+    "/{id}/webhook",
+    summary="Set the default webhook of a key: for its jobs and batches that name none.",
+    responses=refusals("OpenAIError", 400, 404) | {200: KEY_WEBHOOK},
+    openapi_extra=body_example(examples.KEY_WEBHOOK),
+)
+async def set_key_webhook(http: Request, id: str, webhook: WebhookCall) -> Json[NewKeyWebhook]:
+    context = context_of(http)
+    host = webhook_host(webhook.url, context.settings, "url")
+    return Json(to_key_webhook(*await context.api_keys.set_webhook(operator_of(http), id, webhook, host)))
+
+
+@keys_router.post(
+    "/{id}/webhook/rotate",
+    summary="Give a key's webhooks a new secret; the former one signs as well for `grace_s`.",
+    responses=refusals("OpenAIError", 400, 404) | {200: KEY_WEBHOOK},
+    openapi_extra=body_example(examples.ROTATION),
+)
+async def rotate_key_webhook(http: Request, id: str, grace_s: RotationCall) -> Json[NewKeyWebhook]:
+    keys = context_of(http).api_keys
+    return Json(to_key_webhook(*await keys.rotate_webhook(operator_of(http), id, grace_s)))
+
+
+@keys_router.delete(
+    "/{id}/webhook",
+    summary="End a key's default webhook, with its secret and waiting deliveries.",
+    responses=refusals("OpenAIError", 404) | {200: answer("The key.")},
+)
+async def delete_key_webhook(http: Request, id: str) -> Json[ApiKey]:
+    return Json(to_key(await context_of(http).api_keys.delete_webhook(operator_of(http), id)))
 
 
 @keys_router.delete(

@@ -53,6 +53,7 @@ from api.dialects.native.jobs import (
 from api.dialects.native.page_jobs import PageJob
 from api.dialects.native.questions import RequestView, to_request_view
 from api.dialects.strict_json import unsupported
+from api.dialects.webhooks import Redelivery, RedeliveryBody, from_redelivery
 from api.jobs.pictures import SIDES
 from api.openapi import examples
 from api.openapi.document import FILTERS, PAGE, PLACE, ROWS, SIDE, WAIT, describe
@@ -80,7 +81,8 @@ JOB = answer(
     "job-queued",
     headers=("retry-after", *JOB_HEADERS),
 )
-REPLAYED = answer("The job; its webhook is called.", "job-succeeded", headers=JOB_HEADERS)
+REDELIVERED = answer("The job; its webhook is called.", "job-succeeded", headers=JOB_HEADERS)
+RedeliveryCall = Annotated[int, json_body(RedeliveryBody, from_redelivery)]
 PICTURE = answer("The picture, or a JPEG of it.") | {
     "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 }
@@ -294,13 +296,25 @@ async def retry_job(http: HttpRequest, headers: JobHeaders, id: str) -> Json[Job
 
 
 @router.post(
-    "/{id}/webhook/replay",
+    "/redeliver",
     status_code=202,
-    summary="Tell a job's webhook its end again.",
-    responses=refusals("Problem", 400, 404, 409, 410) | {202: REPLAYED},
+    summary="Send the ends again whose last delivery failed at that time or later.",
+    responses=refusals("Problem", 400) | {202: answer("How many are sent again.")},
+    openapi_extra=body_example(examples.REDELIVERY),
 )
-async def replay_job(http: HttpRequest, id: str) -> Json[Job]:
-    job = await context_of(http).jobs.replay(caller_of(http).id, id)
+async def redeliver_failed(http: HttpRequest, since_ms: RedeliveryCall) -> Json[Redelivery]:
+    count = await context_of(http).jobs.redeliver_failed(caller_of(http).id, since_ms)
+    return Json({"object": "redelivery", "count": count}, 202)
+
+
+@router.post(
+    "/{id}/webhook/redeliver",
+    status_code=202,
+    summary="Send a job's end to its webhook again.",
+    responses=refusals("Problem", 400, 404, 409, 410) | {202: REDELIVERED},
+)
+async def redeliver_job(http: HttpRequest, id: str) -> Json[Job]:
+    job = cast(JobView, await context_of(http).jobs.redeliver(caller_of(http).id, id))
     set_job_headers(http, job)
     return await _write(readable(http, job), 202)
 

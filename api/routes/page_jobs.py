@@ -110,11 +110,22 @@ async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent] 
     return EventStream(_blocks(http, id, after), head_start_s=head_start_s)
 
 
+@router.post(
+    "/webhook/redeliver",
+    status_code=202,
+    summary="Send the end of a job of pages to its webhook again.",
+    responses=refusals("Problem", 400, 404, 409) | {202: JOB},
+)
+async def redeliver_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
+    batch = await _batch(http, id)
+    await context_of(http).jobs.redeliver(batch.caller, batch.id)
+    return Json(await page_job(http, batch), 202)
+
+
 @router.delete("", include_in_schema=False)
 @router.get("/request", include_in_schema=False)
 @router.get("/pictures/{n}", include_in_schema=False)
 @router.post("/retry", include_in_schema=False)
-@router.post("/webhook/replay", include_in_schema=False)
 async def refuse(http: HttpRequest, id: str, n: str = "") -> None:  # noqa: ARG001 - a part of one path
     """Else it would be looked for among the ordinary jobs, and said to be gone while it runs."""
     await _batch(http, id)

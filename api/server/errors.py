@@ -37,7 +37,7 @@ PACE_S = 1.0
 """huggingface.js retries a 503 at once and forever, and ignores Retry-After: 270 requests in 2 s from one
 client, measured with 4.13.30."""
 
-OWN = frozenset({"jobs", "estimate", "webhooks", "events", "live"})
+OWN = frozenset({"jobs", "estimate", "live"})
 """The second part of a path that is this service's own and not OpenAI's."""
 
 _ERROR_MESSAGE_LIMIT = 300

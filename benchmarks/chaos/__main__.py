@@ -2,9 +2,8 @@
 
 Questions are asked at a rate while a fault strikes every second: processes are killed, paused, hung, cut off
 from the record server, their picture decoders are killed; the record server is killed, paused, filled and
-nearly filled; the busy model is removed and comes back, a caller with sixteen webhook endpoints submits a
-burst of equal jobs. Then every answer is held against the only right one, or against the failure that a fault
-explains.
+nearly filled; the busy model is removed and comes back, a caller with a webhook submits a burst of equal
+jobs. Then every answer is held against the only right one, or against the failure that a fault explains.
 """
 
 import asyncio

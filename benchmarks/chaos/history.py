@@ -74,8 +74,8 @@ class Story:
 
     `ids` is every job that an answer named for this question's key, `ends` every end that an answer reported,
     `flaws` what was wrong in a stream or an answer, in words. `life` is when its job was created and ended,
-    `removed` says whether a fault removed its model meanwhile. `reports` are the ends that webhook endpoints
-    were told, by their hosts.
+    `removed` says whether a fault removed its model meanwhile. `reports` are the ends that webhooks were
+    told, by their hosts.
     """
 
     question: Question

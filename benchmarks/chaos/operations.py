@@ -13,7 +13,7 @@ import httpx
 
 from benchmarks.chaos.clients import Client, is_refused_for_now
 from benchmarks.chaos.history import MODEL, History, Story, equal_questions
-from benchmarks.chaos.receiver import HOSTS
+from benchmarks.chaos.receiver import HOST
 from benchmarks.chaos.services import ChaosServices
 from benchmarks.webhooks.receivers import any_delivery, read
 
@@ -42,13 +42,12 @@ class Operations:
         self._bursts: list[Story] = []
 
     async def register(self) -> None:
-        """The second caller's key and endpoints."""
+        """The second caller's key and its webhook."""
         body = {"name": "bursts", "caller": "bursts"}
         key = await self._call(self._operator, "POST", "/v1/admin/keys", body)
         self._caller.headers["authorization"] = f"Bearer {key['secret']}"
-        for host in HOSTS:
-            body = {"url": f"http://{host}:{self._services.hook_port}/told"}
-            await self._call(self._caller, "POST", "/v1/webhooks", body)
+        hook = {"url": f"http://{HOST}:{self._services.hook_port}/told"}
+        await self._call(self._operator, "PUT", f"/v1/admin/keys/{key['id']}/webhook", hook)
 
     async def remove_model(self, for_s: float) -> None:
         await self._call(self._operator, "DELETE", f"/v1/admin/models/{MODEL}")
@@ -90,7 +89,7 @@ class Operations:
             job = json.loads(call.body)["data"]
             told[call.host, job["id"]].add(job["status"])
         for story in self._bursts:
-            story.reports = {host: _statuses(told, host, story) for host in HOSTS}
+            story.reports = {HOST: _statuses(told, HOST, story)}
 
     async def _call(
         self, http: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None = None

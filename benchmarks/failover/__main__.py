@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import httpx
 from matplotlib.figure import Figure
 
 from benchmarks.chaos.__main__ import FLAWS
 from benchmarks.chaos.clients import PATIENCE_S, answered, ask_all, http_client, read_all
 from benchmarks.chaos.history import History, Story, Verdict, judge, questions
-from benchmarks.chaos.receiver import HOSTS
+from benchmarks.chaos.receiver import HOST
 from benchmarks.failover.group import AddressedGroup, Group, Kind
 from benchmarks.frame import command, report
 from benchmarks.frame.services import opened as opened_services
@@ -133,8 +134,7 @@ async def _run(group: Group, value: str, pace: Pace, say: command.Say) -> Outcom
     outcome = Outcome(value, History(stories))
     # No connection is kept between calls: an API may have closed it.
     async with http_client(0) as http:
-        hook = {"url": f"http://{HOSTS[0]}:{group.hook_port}/told"}
-        (await http.post(f"{group.urls[0]}/v1/webhooks", json=hook)).raise_for_status()
+        await _use_key(http, group)
         asking = asyncio.create_task(ask_all(http, group, stories, PER_S, asyncio.Event()))
         await _strike(group, outcome, pace, say)
         say(f"the last fault has passed; {outcome.history.open} questions have no answer yet")
@@ -144,6 +144,14 @@ async def _run(group: Group, value: str, pace: Pace, say: command.Say) -> Outcom
         await _until_told(group, outcome)
         await read_all([http], group.urls, outcome.history)
     return outcome
+
+
+async def _use_key(http: httpx.AsyncClient, group: Group) -> None:
+    """Go on with a key whose default webhook gets each end."""
+    keys, hook = f"{group.urls[0]}/v1/admin/keys", {"url": f"http://{HOST}:{group.hook_port}/told"}
+    key = (await http.post(keys, json={"name": "failover"})).raise_for_status().json()
+    (await http.put(f"{keys}/{key['id']}/webhook", json=hook)).raise_for_status()
+    http.headers["authorization"] = f"Bearer {key['secret']}"
 
 
 async def _strike(group: Group, outcome: Outcome, pace: Pace, say: command.Say) -> None:
@@ -174,8 +182,8 @@ async def _until_told(group: Group, outcome: Outcome) -> None:
         # Calls that wait for their answer are no jobs that a webhook gets.
         jobs = [story for story in stories if story.question.way in ("poll", "follow") and story.ends]
         for story in jobs:
-            story.reports = {HOSTS[0]: set().union(*(told[job] for job in story.ids))}
-        if all(story.reports and story.reports[HOSTS[0]] for story in jobs):
+            story.reports = {HOST: set().union(*(told[job] for job in story.ids))}
+        if all(story.reports and story.reports[HOST] for story in jobs):
             return
         await asyncio.sleep(0.5)
 

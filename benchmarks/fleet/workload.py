@@ -22,12 +22,12 @@ from shared import ids
 from shared.job import Delivery
 from shared.request import Message, Request, Text
 from shared.result import Piece
-from shared.settings import RetentionSettings, Settings, settings
-from shared.store import admission, claims, webhook_deliveries
+from shared.settings import RetentionSettings, Settings, WebhookSettings, settings
+from shared.store import admission, claims, webhooks
 from shared.store.admission import PLAIN, JobTerms, Placing
-from shared.store.keys import HOOK
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect_async
+from shared.store.webhooks import DueCall
 from shared.webhooks import Webhook, body_of
 
 STEPS = 20
@@ -36,7 +36,8 @@ CALLERS = 20
 KEPT_S = 10
 SETTINGS = Settings(
     queue=jobs.UNLIMITED,
-    retention=RetentionSettings(result_s=KEPT_S, job_s=KEPT_S, event_s=KEPT_S),
+    retention=RetentionSettings(result_s=KEPT_S, job_s=KEPT_S),
+    webhook=WebhookSettings(host_calls=1000),
 )
 """Records are kept for seconds, so that the figures include the cost of deleting them."""
 AT_ONCE = 64
@@ -115,15 +116,11 @@ class StoreLoad:
 
     async def _deliver(self) -> None:
         """As couriers do, to a receiver that answers at once; it may be another task's job."""
-        token = ids.token()
-        take = claims.claim(SETTINGS, lane=HOOK, worker=self._worker, token=token, fingerprint="")
-        claim = await self._store.run(take)
-        due = await self._store.run(webhook_deliveries.delivery(claim)) if claim else None
-        if due is not None:
+        due = await self._store.run(webhooks.claim(SETTINGS, ids.token()))
+        if isinstance(due, DueCall):
             body_of(due.notice)
             tried = Delivery(due.notice.type, due.notice.at_ms, 1, 200)
-            result = webhook_deliveries.end_delivery(SETTINGS, due.claim, due, tried)
-            if await self._store.run(result) == "settled":
+            if await self._store.run(webhooks.report(SETTINGS, due, tried)) == "settled":
                 self.ended += 1
 
     async def beat(self) -> None:

@@ -47,9 +47,9 @@ same while all wait. 99 of 100 jobs of the twenty began within {fair:g} s; in or
 been {fifo:g} s.
 """
 WEBHOOKS = """\
-{jobs:,} jobs, each with a webhook, and one webhook for all: {calls:,} deliveries to receivers that fail,
-hang, restart, answer 410 or never answer, while couriers were killed {kills} times. {taken:,} were
-accepted, {refused:,} refused permanently and {given_up:,} abandoned and logged; *lost* is none of these.
+{jobs:,} jobs, each with a webhook: {calls:,} deliveries to receivers that fail, hang, restart,
+answer 410 or never answer, while couriers were killed {kills} times. {taken:,} were accepted,
+{refused:,} refused permanently and {given_up:,} abandoned and logged; *lost* is none of these.
 """
 FAILOVER = """\
 A primary with two replicas and three Sentinels is lost or handed over {faults} times ({kinds}).

@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from benchmarks.frame import command, report
 from benchmarks.frame.services import Installation, free_port, opened
 from benchmarks.frame.statistics import Bound, percentiles
-from benchmarks.webhooks.checker import ALL, OWN, DeliveredJob, Verdict, given_up, judge
-from benchmarks.webhooks.receivers import BEHAVIOURS, HOSTS, Received, any_delivery, read
+from benchmarks.webhooks.checker import DeliveredJob, Verdict, given_up, judge
+from benchmarks.webhooks.receivers import BEHAVIOURS, HOST, Received, any_delivery, read
 from shared.webhooks import new_secret
 
 JOBS, RATE, SEED = 2000, 20, 1
@@ -32,13 +32,13 @@ LIMIT_S = 1.0
 DELAYS_S = (0.5, 1, 2, 4, 8)
 """Shorter than the defaults, so that many attempts fit into a run; the rest is as shipped."""
 ENVIRONMENT = {
-    "SIGHTLINE_FETCH__ALLOW": ",".join(HOSTS),
+    "SIGHTLINE_FETCH__ALLOW": HOST,
     "SIGHTLINE_WEBHOOK__LIMIT_S": f"{LIMIT_S:g}",
     "SIGHTLINE_WEBHOOK__DELAYS_S": ",".join(f"{pause:g}" for pause in DELAYS_S),
 }
 MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = 16\noptions = {{ step_s = 0.001 }}\n'
 SHARES = {"steady": 30, "flaky": 30, "hangs": 14, "restarts": 20, "gone": 4, "dead": 2}
-"""How many of a hundred jobs have their own webhook at each kind of receiver."""
+"""How many of a hundred jobs have their webhook at each kind of receiver."""
 KILL_S = 5.0
 OPEN_AT_ONCE = 32
 POLL_S = 0.5
@@ -73,8 +73,8 @@ class WebhookServices(Installation):
         self.calls = folder / "calls.jsonl"
         """Where the receivers record what they got."""
 
-    def receiver(self, behaviour: str, host: str = HOSTS[0]) -> str:
-        return f"http://{host}:{self._ports[behaviour]}/told"
+    def receiver(self, behaviour: str) -> str:
+        return f"http://{HOST}:{self._ports[behaviour]}/told"
 
     def start(self) -> None:
         self.add(self.records)
@@ -98,7 +98,6 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
 async def _run(services: WebhookServices, count: int, say: command.Say) -> Outcome:
     kills: list[float] = []
     async with httpx.AsyncClient(base_url=services.url, trust_env=False, timeout=60) as client:
-        secret = await _register(client, services)
         began = time.time()
         killer = asyncio.create_task(_kill_couriers(services, kills))
         submitted = await _submit_all(client, services, count)
@@ -106,17 +105,10 @@ async def _run(services: WebhookServices, count: int, say: command.Say) -> Outco
         await _until_delivered(services, say)
         killer.cancel()
         jobs, ended = await _read_jobs(client, submitted)
-        events = await _events(client)
     lines = [line for name in COURIERS for line in services[name].lines()]
     calls = read(services.calls)
-    verdict = judge(jobs, calls, given_up(lines), events, {OWN: SECRET, ALL: secret})
+    verdict = judge(jobs, calls, given_up(lines), SECRET)
     return Outcome(jobs, ended, calls, verdict, kills, began)
-
-
-async def _register(client: httpx.AsyncClient, services: WebhookServices) -> str:
-    """The caller's own webhook, called for every job in addition to that job's; its secret."""
-    body = {"url": services.receiver("flaky", ALL), "events": ["job.succeeded"]}
-    return str((await client.post("/v1/webhooks", json=body)).raise_for_status().json()["secret"])
 
 
 async def _kill_couriers(services: WebhookServices, kills: list[float]) -> None:
@@ -173,16 +165,6 @@ async def _read_jobs(
     return jobs, ended
 
 
-async def _events(client: httpx.AsyncClient) -> list[str]:
-    ids: list[str] = []
-    page: dict[str, Any] = {"has_more": True}
-    while page["has_more"]:
-        after = {"after": ids[-1]} if ids else {}
-        page = (await client.get("/v1/events", params={"limit": 100, **after})).raise_for_status().json()
-        ids += [event["id"] for event in page["data"]]
-    return ids
-
-
 def _figures(outcome: Outcome) -> dict[str, Any]:
     counts = outcome.verdict.counts
     names = (*NONE, "calls", "taken", "refused", "given_up", "repeats", "tries")
@@ -208,7 +190,7 @@ def delays(calls: Sequence[Received], behaviour: str) -> list[float]:
     """From a job's end until its own receiver first took the call."""
     first: dict[str, float] = {}
     for call in calls:
-        if call.behaviour == behaviour and call.host == OWN and call.status == 204:
+        if call.behaviour == behaviour and call.status == 204:
             ended = float(json.loads(call.body)["data"]["ended_at"])
             first.setdefault(call.id, call.at - ended)
     return list(first.values())

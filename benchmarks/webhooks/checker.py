@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.webhooks.receivers import HOSTS, Received
+from benchmarks.webhooks.receivers import Received
 from shared.webhooks import key_of, signature
 
-OWN, ALL = HOSTS
-"""Jobs' own webhooks are called at one address, the caller's endpoint at the other."""
-GIVEN_UP = re.compile(r"(job_[0-9a-f]+): the webhook at ([0-9.]+) is given up")
+GIVEN_UP = re.compile(r"(job_[0-9a-f]+): the webhook at [0-9.]+ is given up")
 
 
 @dataclass(frozen=True)
@@ -39,44 +37,32 @@ class Verdict:
         self.findings.append(f"{kind}: {line}")
 
 
-def given_up(lines: Iterable[str]) -> set[tuple[str, str]]:
-    """Jobs and addresses that the couriers' logs name."""
-    return {(match[1], match[2]) for line in lines if (match := GIVEN_UP.search(line))}
+def given_up(lines: Iterable[str]) -> set[str]:
+    """Jobs that the couriers' logs name."""
+    return {match[1] for line in lines if (match := GIVEN_UP.search(line))}
 
 
 def judge(
-    jobs: Sequence[DeliveredJob],
-    calls: Sequence[Received],
-    exhausted: set[tuple[str, str]],
-    events: Sequence[str],
-    secrets: dict[str, str],
+    jobs: Sequence[DeliveredJob], calls: Sequence[Received], exhausted: set[str], secret: str
 ) -> Verdict:
-    """`events` are the ids in the caller's log, `secrets` those that sign, by address."""
+    """`exhausted` are the jobs whose calls were given up, `secret` signs."""
     verdict = Verdict()
     by_id: dict[str, list[Received]] = {}
     for call in calls:
         by_id.setdefault(call.id, []).append(call)
-        if not _is_signed(call, secrets[call.host]):
+        if not _is_signed(call, secret):
             verdict.add("forged", call.id)
     for job in jobs:
         own = by_id.pop(job.message, [])
-        for host in HOSTS:
-            _judge_call(verdict, job, host, [call for call in own if call.host == host], exhausted)
+        _judge_call(verdict, job, own, exhausted)
         if len({call.body for call in own}) > 1:
             verdict.add("torn", job.id)
     for message in by_id:
         verdict.add("unasked", message)
-    missing = Counter(job.message for job in jobs)
-    missing.subtract(events)
-    for message, count in missing.items():
-        if count:
-            verdict.add("misreported", f"{message} is {1 - count} times in the log of events")
     return verdict
 
 
-def _judge_call(
-    verdict: Verdict, job: DeliveredJob, host: str, calls: Sequence[Received], exhausted: set[tuple[str, str]]
-) -> None:
+def _judge_call(verdict: Verdict, job: DeliveredJob, calls: Sequence[Received], exhausted: set[str]) -> None:
     """One call that had to be made: all its tries."""
     statuses = Counter(call.status for call in calls)
     verdict.counts["calls"] += 1
@@ -86,12 +72,12 @@ def _judge_call(
         verdict.counts["taken"] += 1
     elif statuses[410]:
         verdict.counts["refused"] += 1
-    elif (job.id, host) in exhausted:
+    elif job.id in exhausted:
         verdict.counts["given_up"] += 1
     else:
-        verdict.add("lost", f"{job.id} at {host}: {dict(statuses)}")
+        verdict.add("lost", f"{job.id}: {dict(statuses)}")
     # Where the receiver's answer got lost, a call may be given up though it was taken.
-    if host == OWN and bool(statuses[204]) != job.delivered and (job.id, host) not in exhausted:
+    if bool(statuses[204]) != job.delivered and job.id not in exhausted:
         verdict.add("misreported", f"{job.id} says {job.delivered}, its receiver {dict(statuses)}")
 
 

@@ -9,7 +9,6 @@ import json
 import random
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import IO, Any
 BEHAVIOURS = ("steady", "flaky", "hangs", "restarts", "gone", "dead")
 """Takes all; fails 30 %; leaves half of the calls without an answer; is down for a third of the time; answers
 410; never answers."""
-HOSTS = ("127.0.0.1", "127.0.0.2")
+HOST = "127.0.0.1"
 FAILS, HANGS = 0.3, 0.5
 UP_S, DOWN_S = 4.0, 2.0
 SILENCE_S = 30.0
@@ -47,7 +46,7 @@ def read(path: Path) -> list[Received]:
 
 def any_delivery(redis: Any) -> bool:
     """Whether a call is still to be made."""
-    return any(redis.scan_iter("sl8:hook:*", count=1000))
+    return bool(redis.exists("sl8:calls"))
 
 
 class Receiver:
@@ -59,18 +58,18 @@ class Receiver:
         port: int,
         dice: random.Random,
         out: IO[str],
-        hosts: Sequence[str] = HOSTS,
+        host: str = HOST,
     ) -> None:
         self._behaviour = behaviour
         self._port = port
         self._dice = dice
         self._out = out
-        self._hosts = hosts
+        self._host = host
         self._open: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> None:
         while True:
-            server = await asyncio.start_server(self._answer, self._hosts, self._port)
+            server = await asyncio.start_server(self._answer, self._host, self._port)
             if self._behaviour != "restarts":
                 await server.serve_forever()
             await asyncio.sleep(UP_S)

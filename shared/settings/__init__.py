@@ -60,7 +60,7 @@ class WebhookSettings(Group):
 
     secret: SecretStr | None = Field(
         None,
-        description="Signs deliveries of webhooks without a secret of their own: `whsec_` and base64, or 16 bytes of text or more. With API keys on, for the admin key's caller only.",
+        description="Signs deliveries of webhooks that have no secret: `whsec_` and base64, or 16 bytes of text or more. With API keys on, for the admin key's caller only.",
     )
     limit_s: float = Field(
         20,
@@ -71,6 +71,12 @@ class WebhookSettings(Group):
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="Pauses after each failed delivery, comma separated; then it is abandoned.",
     )
+    host_calls: int = Field(4, ge=1, description="Deliveries to one host at a time, of all callers.")
+
+    @property
+    def life_s(self) -> int:
+        """Seconds after a job's end for which its webhook needs the job: all tries, and a day to redeliver."""
+        return round(1.1 * sum(self.delays_s)) + 86_400
 
     @field_validator("secret")
     @classmethod
@@ -227,12 +233,6 @@ class RetentionSettings(Group):
         3600,
         ge=1,
         description="How long a job with `store: false` is stored after its end if no one reads it.",
-    )
-    event_s: int = Field(
-        691_200, ge=1, description="How long GET /v1/events lists an event, with its answer."
-    )
-    max_events: int = Field(
-        10_000, ge=1, description="Events of one caller in GET /v1/events; the oldest are deleted first."
     )
     idempotency_s: int = Field(86_400, ge=1, description="How long an Idempotency-Key is stored.")
     file_s: int = Field(

@@ -83,13 +83,12 @@ class JobTerms:
     `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
     `pending_terms` (JSON for the courier) is set where inputs must be fetched first.
     `retry_of` is the job that this one retries, `response` (JSON) what it shows as one of OpenAI's responses.
-    `max_queued_caller` overrides the setting of that name. The address guard gave `webhook` its host. The end
-    of a `quiet` job is told to that webhook only, not to the caller's endpoints or log. The job of
-    a `batch`'s `line` has a share of the queue, and is read by its batch until then (Unix ms), or for as long
-    as by others (0). `retain_s` overrides how long the settings keep the job and its answer. A job that is
-    not `stored` is in no list, and `purge` forgets it once its end was told. `request_id` is that of the
-    call, `trace` its place in a trace (a carrier of shared/telemetry/traces.py). By `call_id` a caller who
-    hung up finds it again.
+    `max_queued_caller` overrides the setting of that name. The address guard gave `webhook` its host; an API
+    key's id stands for its default webhook. The job of a `batch`'s `line` has a share of the queue, and is
+    read by its batch until then (Unix ms), or for as long as by others (0). `retain_s` overrides how long the
+    settings keep the job and its answer. A job that is not `stored` is in no list, and `purge` forgets it
+    once its end was told. `request_id` is that of the call, `trace` its place in a trace (a carrier of
+    shared/telemetry/traces.py). By `call_id` a caller who hung up finds it again.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -102,8 +101,7 @@ class JobTerms:
     finish_by_ms: int | None = None
     retry_of: str | None = None
     response: str | None = None
-    webhook: Webhook | None = None
-    quiet: bool = False
+    webhook: Webhook | str | None = None
     line: int | None = None
     batch: str | None = None
     retain_s: int | None = None
@@ -126,7 +124,6 @@ class JobTerms:
             "retry_of": self.retry_of,
             "response": self.response,
             "hook": hook_fields(self.webhook) if self.webhook else None,
-            "quiet": self.quiet or None,
             "retain_s": self.retain_s,
             "unstored": None if self.stored else 1,
             "request_id": self.request_id,
@@ -205,10 +202,14 @@ def _to_json(pairs: Mapping[str, str]) -> str:
     return to_json(dict(pairs)).decode()
 
 
-def hook_fields(webhook: Webhook) -> dict[str, str]:
-    """The fields of a `:hook` record."""
+def hook_fields(webhook: Webhook | str) -> dict[str, str]:
+    """The fields of a `:hook` record: of a webhook, or of the default one of the API key with this id."""
+    if isinstance(webhook, str):
+        return {"key": webhook}
     fields = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
-    return fields | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
+    if webhook.secret:
+        return fields | {"secret": webhook.secret.get_secret_value()}
+    return fields | ({"key": webhook.key} if webhook.key else {})
 
 
 @dataclass(frozen=True)

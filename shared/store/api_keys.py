@@ -9,12 +9,16 @@ from pydantic import TypeAdapter
 from shared.api_keys import ApiKey
 from shared.store.records import RecordKind, flat
 from shared.store.script import ScriptCall
+from shared.store.views import pairs
+from shared.webhooks import MOST_FORMER as MOST_FORMER_HOOK
+from shared.webhooks import DefaultWebhook
 
 KEPT_S = 30 * 86_400
 """How long a key that is revoked or has expired is still listed."""
 MOST_FORMER = 16
 """Former secrets in force at most; those that end soonest go first."""
 _KEY = TypeAdapter(ApiKey)
+HOOK_FIELDS = ("hook_url", "hook_host", "hook_events", "hook_secret", "hook_formers", "hook_former_until_ms")
 WINDOW_MS = 60_000
 """Of a quota (`functions/rate_limit.lua`)."""
 
@@ -25,7 +29,19 @@ def _key(fields: dict[str, Any]) -> ApiKey:
         from_s = (int(fields["now_ms"]) - WINDOW_MS) // 1000
         rate = json.loads(fields.get("rate", "{}"))
         requests = sum(count for second, count in rate.items() if int(second) > from_s)
-    return _KEY.validate_python(fields | {"scopes": fields["scopes"].split(), "requests": requests})
+    shown = {"scopes": fields["scopes"].split(), "requests": requests, "webhook": _webhook(fields)}
+    return _KEY.validate_python(fields | shown)
+
+
+def _webhook(fields: dict[str, Any]) -> DefaultWebhook | None:
+    if "hook_url" not in fields:
+        return None
+    until = int(fields.get("hook_former_until_ms", 0))
+    return DefaultWebhook(
+        url=fields["hook_url"],
+        events=tuple(fields["hook_events"].split()),
+        former_until_ms=until if until > int(fields["now_ms"]) else None,
+    )
 
 
 KEYS = RecordKind("keys", _key)
@@ -47,7 +63,8 @@ class Use:
 
 def create(key: ApiKey, digest: str) -> ScriptCall[ApiKey]:
     """Keep a new key; its `created_ms` is the store's clock."""
-    fields = flat(**asdict(key) | {"id": None, "created_ms": None, "scopes": " ".join(key.scopes)})
+    changed = {"id": None, "created_ms": None, "webhook": None, "scopes": " ".join(key.scopes)}
+    fields = flat(**asdict(key) | changed)
     call = KEYS.create(NOBODY, key.id, digest, fields, expires_ms=key.expires_ms, kept_s=KEPT_S)
     # Nobody has too many.
     return cast(ScriptCall[ApiKey], call)
@@ -73,6 +90,31 @@ def keys(after: str | None = None, limit: int = 1000) -> ScriptCall[list[ApiKey]
 def rotate(id: str, digest: str, grace_s: int) -> ScriptCall[ApiKey | None]:
     """Give a key another secret; None where no such key is in force."""
     return KEYS.rotate(NOBODY, id, digest, grace_s, MOST_FORMER)
+
+
+def set_webhook(
+    id: str, to: DefaultWebhook, host: str, secret: str
+) -> ScriptCall[tuple[ApiKey, bool] | None]:
+    """Set a key's default webhook, and whether it is signed by this `secret`: one that it has stays.
+
+    None if no such key is in force.
+    """
+    fields = flat(hook_url=to.url, hook_host=host, hook_events=" ".join(to.events))
+
+    def parse(reply: list[Any] | None) -> tuple[ApiKey, bool] | None:
+        return (KEYS.parse(reply), pairs(reply)["hook_secret"] == secret) if reply else None
+
+    return ScriptCall("key_webhook", {"id": id, "fields": fields, "secret": secret}, parse)
+
+
+def rotate_webhook(id: str, secret: str, grace_s: int) -> ScriptCall[ApiKey | None]:
+    """Give a key's default webhook another secret; None if no such key in force has one."""
+    return KEYS.rotate(NOBODY, id, secret, grace_s, MOST_FORMER_HOOK, "hook_")
+
+
+def delete_webhook(id: str) -> ScriptCall[ApiKey | None]:
+    """End a key's default webhook with its secrets and waiting calls. None if there is no such key."""
+    return KEYS.change(NOBODY, id, [("HDEL", "", *HOOK_FIELDS)], KEYS.known)
 
 
 def revoke(id: str) -> ScriptCall[ApiKey | None]:

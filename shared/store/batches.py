@@ -49,12 +49,12 @@ batches = BATCHES.page
 
 
 def create(
-    settings: Settings, batch: Batch, body: str | None = None, hook: Webhook | None = None
+    settings: Settings, batch: Batch, body: str | None = None, hook: Webhook | str | None = None
 ) -> ScriptCall[tuple[Literal["missing", "purpose", "many", "mismatch", "created"], Batch | None]]:
     """Begin a batch; its times are the store's clock.
 
     `body` is the digest of the request's body where the id stands for an idempotency key, `hook` the
-    webhook of a job of pages.
+    webhook, or the API key whose default webhook it is.
     """
     kept_s = batch.retain_s or max(batch.life_s, settings.retention.job_s)
     metadata = json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":"))
@@ -65,7 +65,7 @@ def create(
     terms: dict[str, Any] = {"window_s": WINDOW_S, "kept_s": kept_s, "most": MOST}
     terms["purpose"] = "batch" if batch.question is None else None
     terms["fields"] = flat(**fields, metadata=metadata, kept_s=kept_s, body=body, hook=hook and 1)
-    terms["hook"] = hook and flat(**hook_fields(hook))
+    terms["hook"] = hook_fields(hook) if hook else None
     return ScriptCall(
         "batch_create", which | terms, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1]))
     )
@@ -176,13 +176,9 @@ def rows_so_far(caller: str, id: str) -> ScriptCall[tuple[list[str], list[str]]]
 
 
 def hook(caller: str, id: str) -> ScriptCall[Hook | None]:
-    """A job of pages' own webhook, and what became of its calls."""
-    commands = [("HMGET", ":hook", "url", "events", "delivered"), ("LRANGE", ":deliveries", 0, -1)]
-
-    def parse(replies: list[Any] | None) -> Hook | None:
-        return webhook(*replies) if replies and replies[0][0] else None
-
-    return BATCHES.read_all(caller, id, commands, parse)
+    """The webhook of a job of pages, and what became of its calls."""
+    arguments = {"caller": caller, "id": id}
+    return ScriptCall("batch_hook", arguments, lambda reply: webhook(*reply) if reply else None)
 
 
 def fail(settings: Settings, lease: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:

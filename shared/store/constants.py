@@ -17,6 +17,8 @@ GAP_ROUNDS = 3
 """After this many rounds of maintenance without a write, workers are taken to have been cut off too."""
 GRACE_ROUNDS = 4
 """Renewals that workers get time for after such a gap."""
+CALL_SLACK_S = 15
+"""Seconds beyond its time limit for which the claim of a webhook call lasts, to write its outcome."""
 _LATEST: dict[int, tuple[Settings, str]] = {}
 """The text of the settings used last, by their id, with the object itself: then no other one has that id."""
 
@@ -35,8 +37,9 @@ def _text(settings: Settings) -> str:
     values = {
         "result_s": kept.result_s,
         "job_s": kept.job_s,
-        "event_s": kept.event_s,
-        "max_events": kept.max_events,
+        "hook_s": settings.webhook.life_s,
+        "host_calls": settings.webhook.host_calls,
+        "call_ms": round((settings.webhook.limit_s + CALL_SLACK_S) * 1000),
         "idempotency_s": kept.idempotency_s,
         "worker_ttl_s": queue.worker_ttl_s,
         "gap_ms": (GAP_ROUNDS * queue.rescue_s + 1) * 1000,

@@ -9,10 +9,8 @@ PREFIX = f"sl{LAYOUT}:"
 
 INTAKE = "intake"
 """The lane of jobs whose remote pictures are to be fetched; also the courier's Celery queue."""
-HOOK, BATCH = "hook", "batch"
-"""The lane of webhook calls, which couriers make; that of batches, whose turns API processes take."""
-UNNUDGED = {HOOK, BATCH}
-"""No queues of the broker: who works there looks by itself."""
+BATCH = "batch"
+"""The lane of batches, whose turns API processes take. It is no queue of the broker: the processes poll."""
 
 
 def channel(name: str) -> str:

@@ -28,7 +28,7 @@ from shared.log_throttle import LogThrottle
 from shared.settings import RedisSettings
 from shared.store import exchange
 from shared.store.clients import open_async_client, open_client
-from shared.store.keys import UNNUDGED
+from shared.store.keys import BATCH
 from shared.store.script import CONNECTION, store_errors
 
 log = logging.getLogger("shared.store")
@@ -100,7 +100,7 @@ class Nudger:
         self._log = _UnsentLog()
 
     def send(self, lane: str, count: int = 1) -> bool:
-        if lane in UNNUDGED:
+        if lane == BATCH:
             return False
         with self._log.guard():
             pipeline = self._client.pipeline(transaction=False)

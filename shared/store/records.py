@@ -1,4 +1,4 @@
-"""Plain records: files, batches, API keys and endpoints, each a hash by the names of its class.
+"""Plain records: files, batches and API keys, each a hash by the names of its class.
 
 They stand in lists of their owners (`functions/records.lua`).
 """
@@ -41,7 +41,7 @@ class RecordKind(Generic[T]):
     def create(
         self, owner: str, id: str, secret: str, fields: list[Any], **terms: Any
     ) -> ScriptCall[T | None]:
-        """Begin a record that has a secret; None where the owner has as many as may be."""
+        """Begin a record that has a secret."""
         fields = [*fields, "secret", secret]
         return self._call("record_create", owner, self.known, id=id, secret=secret, fields=fields, **terms)
 
@@ -76,15 +76,16 @@ class RecordKind(Generic[T]):
         """Run commands on a record. `parse` reads its fields, or None where the owner has none of this id."""
         return self._call("record_change", owner, parse, id=id, commands=commands)
 
-    def rotate(self, owner: str, id: str, secret: str, grace_s: int, most: int) -> ScriptCall[T | None]:
+    def rotate(
+        self, owner: str, id: str, secret: str, grace_s: int, most: int, prefix: str = ""
+    ) -> ScriptCall[T | None]:
         """Give a record another secret; the former one goes on for `grace_s`.
 
-        Earlier ones go on no longer than they had; of more than `most` those that end soonest go. None where
-        the owner has no such record.
+        Earlier ones go on no longer than they had; of more than `most` those that end soonest go. `prefix`
+        is that of the secret's field. None where the owner has no such record.
         """
-        return self._call(
-            "secret_rotate", owner, self.known, id=id, secret=secret, grace_s=grace_s, most=most
-        )
+        terms = {"secret": secret, "grace_s": grace_s, "most": most, "prefix": prefix}
+        return self._call("secret_rotate", owner, self.known, id=id, **terms)
 
     def _call(
         self, function: str, owner: str, parse: Callable[[Any], R], /, **arguments: Any

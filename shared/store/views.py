@@ -338,9 +338,7 @@ def webhook(fields: list[str | None], deliveries: Iterable[str] = (), next_try: 
 
 
 def delivery(row: str) -> Delivery:
-    raw = json.loads(row)
-    del raw["id"]
-    return Delivery(**raw)
+    return Delivery(**json.loads(row))
 
 
 def _tries(job: Record, attempts: list[Attempt]) -> tuple[Attempt, ...]:

@@ -2,11 +2,9 @@
 
 import pytest
 
-from shared.store import webhook_endpoints
-from shared.webhooks import EndpointUpdate, Webhook
-from tests.attempt.test_endpoints import made
+from shared.webhooks import Webhook
 from tests.attempt.test_intake import ask, serving
-from tests.support.attempt_harness import CALLER, WorkerHarness, worker_harness
+from tests.support.attempt_harness import WorkerHarness, worker_harness
 from tests.support.clients import until
 from tests.support.deliverer_harness import DelivererHarness
 from tests.support.fetching import LOOPBACK
@@ -29,7 +27,7 @@ def test_a_webhooks_call_is_counted_by_what_its_receiver_said(
     before = counted(CALLS, outcome=outcome), counted(CALLS)
     with receiver((status, {})) as there:
         webhooks.answered(Webhook(there.url))
-        webhooks.deliverer.work()
+        webhooks.work()
     assert (counted(CALLS, outcome=outcome), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 
 
@@ -44,19 +42,6 @@ def test_a_webhook_that_is_given_up_is_counted_once(harness: WorkerHarness, redi
         before[0] + 1,
         before[1] + 3,
     )
-
-
-def test_the_call_of_a_moved_endpoint_is_counted_as_one_that_comes_again(
-    harness: WorkerHarness, redis: RedisServer
-) -> None:
-    webhooks = DelivererHarness(harness, redis)
-    before = counted(CALLS, outcome="retried"), counted(CALLS)
-    with receiver((410, {})) as former:
-        id = made(webhooks, former.url)
-        webhooks.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
-        moved = EndpointUpdate(url="http://127.0.0.1:1/", host="127.0.0.1:1")
-        webhooks.during_call(former, webhook_endpoints.change(CALLER, id, moved))
-    assert (counted(CALLS, outcome="retried"), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 
 
 @pytest.mark.parametrize(("serve", "outcome"), [(serving(picture()), "admitted"), (GONE, "failed")])

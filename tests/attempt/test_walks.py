@@ -23,7 +23,7 @@ def test_the_walk_of_a_webhook_is_that_of_a_courier(harness: WorkerHarness, redi
     with receiver() as there:
         webhooks.answered(Webhook(there.url), "What is this?")
         with recorded() as calls:
-            webhooks.deliverer.work()
+            webhooks.work()
     steps = walk("A webhook")
     assert len(steps) > 5
     assert missed(steps, calls) is None

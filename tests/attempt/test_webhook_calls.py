@@ -7,8 +7,7 @@ from threading import Event
 import pytest
 
 from shared.settings import FetchSettings, Settings, WebhookSettings
-from shared.store.claims import Claim
-from shared.store.webhook_deliveries import DueDelivery
+from shared.store.webhooks import DueCall
 from shared.url_guard import IPAddress
 from shared.webhooks import Notice
 from tests.support.patience import PATIENCE_S
@@ -23,10 +22,9 @@ LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 SETTINGS = Settings(fetch=LOOPBACK, webhook=WebhookSettings(limit_s=PATIENCE_S))
 
 
-def due_delivery(url: str, secret: str = SECRET) -> DueDelivery:
+def due_delivery(url: str, secret: str = SECRET) -> DueCall:
     notice = Notice("msg_1_ended", "job.succeeded", 1_700_000_000_750, "job_1", job=succeeded())
-    claim = Claim("hook:job_1:ended:own", "t", "", "", 1, 0, "anyone", mixed=False)
-    return DueDelivery(claim, url, (secret,) if secret else (), 0, notice)
+    return DueCall("job_1", "ended", "t", url, (secret,) if secret else (), 0, notice, "anyone")
 
 
 def called(url: str, settings: Settings = SETTINGS) -> Outcome:

@@ -3,16 +3,15 @@
 import json
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from openai.types.webhooks import BatchCompletedWebhookEvent
 
+from shared.webhooks import new_secret
 from tests.contract.conftest import ECHO, FAILING, STALLING
 from tests.support.clients import until
 from tests.support.node import Node
 from tests.support.openai_clients import JS, openai_client
-from tests.support.patience import PATIENCE_S
 from tests.support.receiver import Receiver, receiver
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -29,9 +28,11 @@ def written(*lines: dict[str, Any]) -> str:
     return "".join(json.dumps(each) + "\n" for each in lines)
 
 
-def begun(client: Any, *lines: dict[str, Any], endpoint: str = CHAT) -> Any:
+def begun(client: Any, *lines: dict[str, Any], endpoint: str = CHAT, **more: Any) -> Any:
     file = client.files.create(file=("in.jsonl", written(*lines).encode()), purpose="batch")
-    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
+    return client.batches.create(
+        input_file_id=file.id, endpoint=endpoint, completion_window="24h", extra_body=more
+    )
 
 
 def ended(client: Any, batch: Any) -> Any:
@@ -121,14 +122,13 @@ def test_javascript_keeps_files_and_makes_batches(url: str, node: Node) -> None:
 
 
 def told(url: str, hook: Receiver) -> str:
-    """The secret of an endpoint that was told of a batch's end."""
-    wanted = {"url": hook.url, "events": ["batch.completed"]}
-    made = httpx.post(f"{url}/v1/webhooks", json=wanted, timeout=PATIENCE_S).json()
+    """The secret of a webhook that was told of a batch's end."""
+    secret = new_secret()
+    wanted = {"url": hook.url, "events": ["batch.completed"], "secret": secret}
     with openai_client("OpenAI", url) as client:
-        ended(client, begun(client, line("1", ASK)))
+        ended(client, begun(client, line("1", ASK), webhook=wanted))
     until(lambda: bool(hook.calls))
-    httpx.delete(f"{url}/v1/webhooks/{made['id']}", timeout=PATIENCE_S).raise_for_status()
-    return str(made["secret"])
+    return secret
 
 
 UNWRAP = """

@@ -36,7 +36,7 @@ from tests.support.clients import Api, until
 from tests.support.service import ROOT, Service
 
 WIDE: ViewportSize = {"width": 2560, "height": 1300}
-VIEWS = ("ask", "jobs", "operations", "keys", "webhooks", "key")
+VIEWS = ("ask", "jobs", "operations", "keys", "key")
 LIMIT_BYTES = 150_000
 BYTES_LOADED = """["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
   .reduce((sum, entry) => sum + entry.encodedBodySize, 0)"""

@@ -259,7 +259,7 @@ def test_each_delivery_of_a_job_s_webhook_has_its_own_tries(page: Page, api: Api
         headings = page.locator("#panel h3")
         expect(headings).to_have_count(2)
         expect(page.locator("#panel li", has_text="try 2")).to_have_count(1)
-        page.click("[data-do=replay]")
+        page.click("[data-do=redeliver]")
         expect(headings).to_have_count(3)
         expect(headings.last).to_have_text("That it is done, sent again")
         expect(page.locator("#panel li").last).to_contain_text("Delivered · 204")

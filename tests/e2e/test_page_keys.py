@@ -1,4 +1,4 @@
-"""The page with API keys, in a browser: what each may see, how one is made, and webhook endpoints."""
+"""The page with API keys, in a browser: what each may see, how one is made, and its webhook."""
 
 import re
 import secrets
@@ -22,7 +22,6 @@ from tests.support.browser import (
     watch,
 )
 from tests.support.clients import Api
-from tests.support.receiver import receiver
 from tests.support.service import Service
 
 ADMIN = secrets.token_hex(16)
@@ -94,7 +93,7 @@ def test_a_refused_queue_is_not_asked_for_until_the_key_changes(locked: Page, gu
     asked: list[str] = []
     locked.on("request", lambda request: asked.append(request.url))
     type_key(locked, key_for(guarded, "read"))
-    expect(locked.locator("#nav a")).to_have_count(3)
+    expect(locked.locator("#nav a")).to_have_count(2)
     expect(locked.locator("#pulse li", has_text="slow")).to_contain_text("Ready")
     view(locked, "operations")
     expect(locked.locator("#operations-note")).to_have_text("This API key lacks the scope `admin`.")
@@ -228,39 +227,27 @@ def test_a_key_that_cannot_be_made_says_why(locked: Page) -> None:
     expect(locked.locator("[name=name]")).to_have_value("Nobody")
 
 
-def test_a_webhook_is_made_tried_and_deleted(page: Page, api: Api) -> None:
-    with receiver() as there:
-        view(page, "webhooks")
-        page.click("[data-do=endpoint-form]")
-        page.fill("#endpoint-list [name=url]", there.url)
-        page.fill("#endpoint-list [name=description]", "The shop")
-        page.press("#endpoint-list [name=url]", "Enter")
-        expect(page.locator(".secret .value")).to_contain_text("whsec_")
-        card = page.locator(".endpoint", has_text="The shop")
-        card.locator("[data-do=deliveries]").click()
-        expect(card).to_contain_text("No delivery yet.")
-        card.locator("[data-do=test-endpoint]").click()
-        expect(card.locator(".rows-list li")).to_contain_text(["webhook.test"])
-        api.ended(api.submit(model=ECHO, input={"prompt": "tell the shop"}))
-        expect(card.locator(".rows-list li")).to_contain_text(["job.succeeded", "webhook.test"])
-        card.locator("[data-do=replay-event]").first.click()
-        expect(card.locator(".rows-list li", has_text="job.succeeded")).to_have_count(2)
-        expect(card.locator(".rows-list li", has_text="sent again")).to_have_count(1)
-        view(page, "keys")
-        view(page, "webhooks")
-        card.locator("[data-do=deliveries]").click()
-        expect(card.locator(".rows-list li")).not_to_have_count(0)
-        card.locator("[data-do=turn-endpoint]").click()
-        expect(card.locator("header .state")).to_contain_text("Off")
-        former = page.text_content(".secret .value") or ""
-        card.locator("[data-do=rotate-endpoint]").click()
-        agree(page)
-        expect(page.locator(".secret .value")).not_to_have_text(former)
-        card.locator("[data-do=delete-endpoint]").click()
-        assert violations(page) == []
-        page.keyboard.press("Escape")
-        expect(page.locator("#confirmation")).not_to_be_visible()
-        expect(card).to_have_count(1)
-        card.locator("[data-do=delete-endpoint]").click()
-        agree(page)
-        expect(card).to_have_count(0)
+def test_an_operator_sets_a_keys_webhook_and_deletes_it(locked: Page) -> None:
+    type_key(locked, ADMIN)
+    view(locked, "keys")
+    locked.click("[data-do=key-form]")
+    locked.fill("[name=name]", "The shop")
+    locked.press("[name=name]", "Enter")
+    row = locked.locator("#key-list tbody tr", has_text="The shop")
+    row.locator("[data-do=edit-hook]").click()
+    locked.fill("[name=url]", "https://shop.example/hook")
+    locked.uncheck("[name='job.cancelled']")
+    assert violations(locked) == []
+    locked.press("[name=url]", "Enter")
+    expect(locked.locator(".secret .value")).to_contain_text("whsec_")
+    expect(row).to_contain_text("https://shop.example/hook")
+    first = locked.text_content(".secret .value") or ""
+    row.locator("[data-do=edit-hook]").click()
+    expect(locked.locator("[name='job.cancelled']")).not_to_be_checked()
+    locked.click("[data-do=rotate-hook]")
+    agree(locked)
+    expect(locked.locator(".secret .value")).not_to_have_text(first)
+    row.locator("[data-do=edit-hook]").click()
+    locked.click("[data-do=delete-hook]")
+    agree(locked)
+    expect(row).not_to_contain_text("shop.example")

@@ -165,8 +165,8 @@ async def test_who_sends_a_form_is_told_what_to_send_instead(path: str, form: st
 
 
 LARGE_BODIES = [
-    ("PATCH", "/v1/webhooks/we_1"),
-    *(("POST", f"/v1/{path}") for path in ("jobs", "batches", "webhooks", "webhooks/we_1/rotate")),
+    ("PUT", "/v1/admin/keys/key_1/webhook"),
+    *(("POST", f"/v1/{path}") for path in ("jobs", "jobs/redeliver", "batches")),
     *(("POST", f"/v1/admin/{path}") for path in ("keys", "keys/key_1/rotate", "models")),
 ]
 

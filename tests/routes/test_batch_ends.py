@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
+from shared import ids
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.batches import answers, begun, content, ended, line, serving
 from tests.support.clients import until_async
+from tests.support.store import next_call
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
@@ -87,12 +89,18 @@ async def test_output_files_live_as_was_said(deployment: Deployment, client: Asy
 
 
 @room
-async def test_a_batch_is_told_of_once_and_no_line(deployment: Deployment, client: AsyncOpenAI) -> None:
+async def test_a_batchs_webhook_gets_its_end_once_and_no_line(
+    deployment: Deployment, client: AsyncOpenAI
+) -> None:
+    hook = {"url": "https://example.com/told", "secret": "a secret of sixteen bytes"}
     async with serving(deployment.worker):
-        done = await ended(client, await begun(client, [line("1", "one"), line("2", "two")]))
-    failed = await ended(client, await begun(client, [""]))
-    async with client_of(deployment.app) as caller:
-        events = (await caller.get("/v1/events")).json()["data"]
-    told = {(event["type"], event["data"]["id"]) for event in events}
-    assert told == {("batch.completed", done.id), ("batch.failed", failed.id)}
-    assert len(events) == 2
+        lines = [line("1", "one"), line("2", "two")]
+        done = await ended(client, await begun(client, lines, extra_body={"webhook": hook}))
+    failed = await ended(client, await begun(client, [""], extra_body={"webhook": hook}))
+    run, settings, told = deployment.worker.store.run, deployment.worker.settings, []
+    while call := next_call(run, settings, ids.token()):
+        told.append((call.url, call.notice.type, call.notice.subject))
+    assert sorted(told) == [
+        (hook["url"], "batch.completed", done.id),
+        (hook["url"], "batch.failed", failed.id),
+    ]

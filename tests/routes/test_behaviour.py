@@ -19,7 +19,6 @@ from tests.support.redis_server import RedisServer
 from tests.support.response_situations import RESPONSES
 from tests.support.situations import WHEN as WHEN_ASKED
 from tests.support.situations import no_worker, ready
-from tests.support.webhook_situations import WEBHOOKS
 
 ROWS = rows()
 STORES = {
@@ -28,7 +27,7 @@ STORES = {
     "the store is nearly full": ready,
 }
 """What else there is; `_reach` does it to the server."""
-WHEN = WHEN_ASKED | IDEMPOTENCY | RESPONSES | BATCHES | WEBHOOKS | STORES
+WHEN = WHEN_ASKED | IDEMPOTENCY | RESPONSES | BATCHES | STORES
 SETTINGS = {
     "nothing begins within the limit": {"api": {"sync_limit_s": 0.05}},
     "the caller's own line is full": {"queue": {"max_queued_caller": 1}},

@@ -85,3 +85,22 @@ async def test_who_may_not_make_keys_reads_why_without_a_key(
         assert not key or key not in said
     code, _, said = await terminal.type("schlüssel", "jobs", "list")
     assert (code, "schlüssel" in said) == (Exit.USAGE, False)
+
+
+async def test_a_keys_webhook_is_set_from_a_terminal(terminal: Terminal, deployment: Deployment) -> None:
+    key = (await made(deployment.app, "shop"))["id"]
+    typed = [
+        await terminal.type(ADMIN, "keys", "webhook", key, "https://shop.example/", "--events", "job.failed"),
+        await terminal.type(ADMIN, "keys", "webhook", key, "https://moved.example/"),
+        await terminal.type(ADMIN, "keys", "rotate-webhook", key),
+        await terminal.type(ADMIN, "keys", "list"),
+        await terminal.type(ADMIN, "keys", "delete-webhook", key),
+    ]
+    assert [code for code, _, _ in typed] == [Exit.OK] * 5
+    first, moved, rotated, listed, deleted = [out for _, out, _ in typed]
+    assert first.startswith("whsec_")
+    assert rotated.startswith("whsec_")
+    assert first != rotated
+    assert "its secret stays" in moved
+    assert "https://moved.example/" in listed
+    assert "has no webhook" in deleted

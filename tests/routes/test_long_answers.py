@@ -10,7 +10,6 @@ from pydantic_core import to_json
 from api.context import PAGES_AT_ONCE
 from api.jobs.service import Jobs
 from api.server import memory_budget
-from api.webhooks import Endpoints
 from shared.store import views
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
@@ -41,7 +40,6 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def test_a_long_answer_holds_up_nobody_at_any_door(deployment: Deployment, threads: list[str]) -> None:
     deployment.worker.beat()
     async with client_of(deployment.app) as client:
-        await client.post("/v1/webhooks", json={"url": "https://example.com/", "events": ["job.*"]})
         job = (await client.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"})).json()
         deployment.worker.succeed(deployment.worker.take(), "A cat. " * 10_000)
         threads.clear()
@@ -56,7 +54,6 @@ async def test_a_long_answer_holds_up_nobody_at_any_door(deployment: Deployment,
             await client.post("/v1/chat/completions", json=CHAT),
             await client.post(f"/models/{MODEL}", json={"inputs": QUESTION}),
             await client.post("/v1/responses", json={"model": MODEL, "input": QUESTION}),
-            await client.get("/v1/events"),
             await client.get(f"{own}/events"),
         ]
 
@@ -64,26 +61,23 @@ async def test_a_long_answer_holds_up_nobody_at_any_door(deployment: Deployment,
     assert set(threads) == {"writer"}
 
 
-@pytest.mark.parametrize(
-    ("path", "reader", "name"), [("/v1/jobs", Jobs, "list"), ("/v1/events", Endpoints, "events")]
-)
 async def test_pages_that_many_ask_for_at_once_are_not_all_in_memory_at_once(
-    deployment: Deployment, path: str, reader: type, name: str, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without keys everybody is one caller; a list without answers needs no room."""
     monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0.01)
-    read, replies, bare = getattr(reader, name), list[httpx.Response](), list[httpx.Response]()
+    read, replies, bare = Jobs.list, list[httpx.Response](), list[httpx.Response]()
     async with client_of(deployment.app) as client:
 
         async def meanwhile(*args: Any, **more: Any) -> Any:
             """Another is asked for while this one is read."""
             if more.get("results", True) and len(bare) < PAGES_AT_ONCE:
                 bare.append(await client.get("/v1/jobs", params={"results": "false"}))
-                replies.append(await client.get(path))
+                replies.append(await client.get("/v1/jobs"))
             return await read(*args, **more)
 
-        monkeypatch.setattr(reader, name, meanwhile)
-        replies.append(await client.get(path))
+        monkeypatch.setattr(Jobs, "list", meanwhile)
+        replies.append(await client.get("/v1/jobs"))
 
     assert [reply.status_code for reply in replies] == [503] + [200] * PAGES_AT_ONCE
     assert replies[0].json()["code"] == "queue_full"

@@ -101,7 +101,7 @@ def test_streams_are_described_as_streams() -> None:
 def test_a_job_is_described_only_where_it_can_be_asked_for() -> None:
     answers = [(path, operation["responses"].get("202")) for m, path, operation in operations()]
     accepting = {path for path, answer in answers if answer and "x-job-id" in answer["headers"]}
-    assert accepting == {"/v1/jobs", "/v1/jobs/{id}/retry", "/v1/jobs/{id}/webhook/replay", HF, "/"}
+    assert accepting == {"/v1/jobs", "/v1/jobs/{id}/retry", "/v1/jobs/{id}/webhook/redeliver", HF, "/"}
 
 
 def test_every_answer_names_its_headers() -> None:

@@ -10,9 +10,9 @@ from openai import AsyncOpenAI
 from shared import ids
 from shared.job import Delivery
 from shared.request import Request
-from shared.store import webhook_deliveries
+from shared.store import webhooks
 from shared.store.keys import PREFIX
-from shared.store.webhook_deliveries import DueDelivery
+from shared.store.webhooks import DueCall
 from shared.webhooks import body_of
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
@@ -62,13 +62,13 @@ async def work(deployment: Deployment, url: str) -> int:
     return computed
 
 
-async def delivered(deployment: Deployment) -> DueDelivery | None:
+async def delivered(deployment: Deployment) -> DueCall | None:
     """A courier makes the next call, if one is due."""
     store, settings = deployment.worker.store, deployment.worker.settings
     due = next_call(store.run, settings, token=ids.token())
     if due:
         tried = Delivery(due.notice.type, due.notice.at_ms + 10, 5, 204)
-        store.run(webhook_deliveries.end_delivery(settings, due.claim, due, tried))
+        store.run(webhooks.report(settings, due, tried))
     return due
 
 
@@ -117,8 +117,12 @@ async def test_its_own_webhook_is_told_once_of_the_whole_and_shows_what_became_o
     assert told["data"]["pages"] == {"total": 4, "succeeded": 4, "failed": 0}
     assert told["data"]["metadata"] == {"order": "7"}
     assert await delivered(deployment) is None
+    async with client_of(deployment.app) as caller:
+        assert (await caller.post(f"{urls['self']}/webhook/redeliver")).status_code == 202
+    again = await delivered(deployment)
+    assert (again and body_of(again.notice)) == body_of(due.notice)
     shown = (await get(deployment, urls["self"])).json()["webhook"]
-    assert [row["status"] for row in shown["deliveries"]] == [204]
+    assert [row["status"] for row in shown["deliveries"]] == [204, 204]
     assert shown["delivered_at"] > 0
     left = [deployment.worker.store.client.ttl(f"{PREFIX}{told['data']['id']}{part}") for part in HOOK_KEYS]
     assert min(left) > 0, "they go with the job's record"

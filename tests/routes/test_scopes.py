@@ -47,7 +47,7 @@ async def test_who_may_not_read_learns_of_no_question(
         assert (await one.get(path)).status_code == 200
 
 
-@pytest.mark.parametrize("act", ["cancel", "retry", "webhook/replay"])
+@pytest.mark.parametrize("act", ["cancel", "retry", "webhook/redeliver"])
 async def test_who_may_not_read_is_shown_no_earlier_answer_by_what_it_may_do_to_its_job(
     deployment: Deployment, one: httpx.AsyncClient, asking: httpx.AsyncClient, act: str
 ) -> None:

@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from shared import ids
+from shared.job import Delivery
 from shared.request import Request
 from shared.store import jobs as transitions
-from shared.store import workers
+from shared.store import webhooks, workers
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Deployment
@@ -25,8 +26,10 @@ from tests.support.app import client_of
 from tests.support.app_server import listening
 from tests.support.clients import until_async
 from tests.support.documents import pdf
+from tests.support.existing import existing
 from tests.support.patience import PATIENCE_S
 from tests.support.service import ROOT
+from tests.support.store import next_call
 from worker.engines.prompt.budget import fitting, too_long
 
 MODEL = "sightline/tiny"
@@ -354,3 +357,22 @@ def test_a_service_out_of_reach_is_one_sentence_and_another_code(capsys: Any) ->
     for argv in (["jobs", "list"], ["jobs", "follow", "job_1"], ["models", "pause", MODEL]):
         assert main([*argv, "--url", "http://127.0.0.1:9"]) == Exit.UNREACHABLE
         assert "is it running?" in capsys.readouterr().err
+
+
+async def test_deliveries_are_made_again_from_the_terminal(terminal: Terminal) -> None:
+    worker, hook = (
+        terminal.deployment.worker,
+        {"url": "https://example.com/", "secret": "sixteen bytes is it"},
+    )
+    job = await terminal.submit(webhook=hook)
+    worker.succeed(worker.take(), "A cat.")
+    run, settings = worker.store.run, worker.settings
+    call = existing(next_call(run, settings, ids.token()))
+    run(webhooks.report(settings, call, Delivery(call.notice.type, 0, 1, 500, "no"), 3600))
+    code, out, _ = await terminal.type("jobs", "redeliver", "--since", "2020-01-31T12:00:00Z")
+    assert (code, out) == (Exit.OK, "deliveries that are made again: 1\n")
+    again = existing(next_call(run, settings, ids.token()))
+    run(webhooks.report(settings, again, Delivery(call.notice.type, 0, 1, 204)))
+    assert (await terminal.type("jobs", "redeliver", job))[0] == Exit.OK
+    assert existing(next_call(run, settings, ids.token())).notice.subject == job
+    assert (await terminal.type("jobs", "redeliver"))[0] == Exit.USAGE

@@ -109,18 +109,6 @@ async def _try_response(them: Foreign, method: str, path: str) -> None:
     assert (on.status_code, code_of(on)) == (404, "response_not_found")
 
 
-async def _try_webhook(them: Foreign, method: str, path: str) -> None:
-    hook = (await them.owner.post("/v1/webhooks", json={"url": "https://example.com/"})).json()
-    own, records = f"/v1/webhooks/{hook['id']}", them.deployment.worker.store.client
-    await them.owner.post(f"/v1/jobs/{them.victim}/cancel")
-    (event,) = (await them.owner.get("/v1/events")).json()["data"]
-    foreign = path.replace("/v1/webhooks/{id}", own).replace("{event}", event["id"])
-    before = records.dbsize(), (await them.owner.get(own)).json()
-    reply = await them.other.request(method, foreign, json={} if method == "PATCH" else None)
-    assert (reply.status_code, code_of(reply)) == (404, "webhook_not_found")
-    assert (records.dbsize(), (await them.owner.get(own)).json()) == before
-
-
 async def _try_upload(them: Foreign, method: str, path: str) -> None:
     file, batch = await _uploaded(them.owner)
     own, code = (batch, "batch_not_found") if "batches" in path else (file, "file_not_found")
@@ -133,7 +121,6 @@ async def _try_upload(them: Foreign, method: str, path: str) -> None:
 FOREIGN: dict[str, Callable[[Foreign, str, str], Awaitable[None]]] = {
     "/v1/jobs/{id}": _try_job,
     "/v1/responses/{id}": _try_response,
-    "/v1/webhooks/{id}": _try_webhook,
     "/v1/files/{id}": _try_upload,
     "/v1/batches/{id}": _try_upload,
 }

@@ -22,7 +22,7 @@ from tests.support.service import Service
 HELD = (content_type_conformance, response_headers_conformance, response_schema_conformance)
 SERVED, SPARE = "/v1/admin/models", "test/spare"
 """Models are paused, drained and removed there: one that no other test asks."""
-OWNED = ("/v1/jobs", "/v1/responses", "/v1/files", "/v1/batches", "/v1/webhooks", SERVED)
+OWNED = ("/v1/jobs", "/v1/responses", "/v1/files", "/v1/batches", SERVED)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,8 @@ def known(service: Service) -> dict[str, list[str]]:
         file = client.post("/v1/files", data={"purpose": "batch"}, files=upload).json()["id"]
         body = {"input_file_id": file, "endpoint": "/v1/responses", "completion_window": "24h"}
         batch = client.post("/v1/batches", json=body).json()["id"]
-        hook = client.post("/v1/webhooks", json={"url": "https://shop.example/told"}).json()["id"]
         client.post(SERVED, json={"id": SPARE, "engine": "echo"}).raise_for_status()
-    return dict(zip(OWNED, ([job], [reply], [file], [batch], [hook], [SPARE]), strict=True))
+    return dict(zip(OWNED, ([job], [reply], [file], [batch], [SPARE]), strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -156,7 +156,7 @@ def test_the_lists_of_pairs_go_with_the_records_that_they_name(records: Records)
     kept = ask(records, {"order": "kept"})
     assert shown(records, metadata={"order": "kept"}) == [kept]
     lives = {records.client.ttl(key) for key in pair_keys(records)}
-    assert all(0 < life_s <= records.settings.retention.event_s + 33 * 86_400 for life_s in lives)
+    assert all(0 < life_s <= records.settings.retention.job_s + 33 * 86_400 for life_s in lives)
 
 
 def test_a_list_of_a_pair_is_cut_where_it_is_read_and_where_it_grows(records: Records) -> None:

@@ -116,7 +116,7 @@ def test_an_answer_goes_with_its_last_job_when_the_others_time_was_over(records:
     records.beat()
     first = records.submit("q")
     records.post(records.placing("q"), retain_s=60)
-    records.post(records.placing("q"), stored=False, quiet=True, retain_s=60)
+    records.post(records.placing("q"), stored=False, retain_s=60)
     records.settle(records.claim())
     records.finish()
     records.wait(61)

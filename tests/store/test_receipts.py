@@ -87,7 +87,7 @@ def test_what_made_an_answer_is_told_by_its_receipt_and_is_in_no_older_api_s_way
     later = records.submit("q").id
     results = [records.view(job).result for job in (first.job, later)]
     assert [result and result.origin for result in results] == [origin, origin]
-    result = json.loads(records.field(first.job, "result"))
+    result = json.loads(records.field(f"{first.job}:answer", "result"))
     assert result.keys() == {"choices", "usage", "fingerprint", "compute_s"}
 
 
@@ -106,7 +106,7 @@ def test_what_a_newer_worker_tells_is_read_by_an_older_api(records: Records) -> 
     job = records.submit("q")
     waiting = records.submit("other")
     records.settle(records.claim())
-    key, plain = f"sl8:{job.run_id}", records.view(job.id).result
+    key, plain = f"sl8:{job.run_id}:answer", records.view(job.id).result
     newer = added(json.loads(records.client.hget(key, "result"))) | {"syntax": "novel"}
     records.client.hset(key, "result", json.dumps(newer))
     page = records.listed()

@@ -10,18 +10,18 @@ from shared.api_keys import ApiKey
 from shared.batch import BatchLease
 from shared.file import Written
 from shared.result import Piece
-from shared.store import api_keys, batches, claims, files, webhook_deliveries, webhook_endpoints
+from shared.store import api_keys, batches, claims, files, webhooks
 from shared.store.claims import Claim
 from shared.store.script import ScriptCall
-from shared.webhooks import Endpoint
-from tests.support.hooks import ended, endpoint, taken
+from shared.webhooks import DefaultWebhook
+from tests.support.hooks import default_webhook, ended, taken
 from tests.support.store import BROKEN, FAILURE, START_MS, Records, answer
 from tests.support.stored_batches import REFUSAL, begun, create, now, upload
 
 TOKEN = "t" * 32
 KEY = ApiKey("key_0a", "production", "example-ltd", ("read",), START_MS)
 FILE = Written("file-" + "1" * 32, "a.jsonl", "batch", 7, "d" * 64, 3600, "upload:1")
-ENDPOINT = Endpoint("wh_1", "https://all.example/", ("job.*",), "", 0)
+HOOK = DefaultWebhook("https://all.example/", ("job.failed",))
 
 
 def claimed(records: Records) -> Claim:
@@ -84,10 +84,6 @@ def remove_and_sweep(records: Records, _: object) -> None:
     records.sweep()
 
 
-def rotate(id: str) -> ScriptCall[Any]:
-    return webhook_endpoints.rotate("anyone", id, "new", 60)
-
-
 def of_another_answer(claim: Claim) -> ScriptCall[Any]:
     return claims.append(claim, Piece(0, "two ", (2,), choice=1))
 
@@ -119,14 +115,17 @@ CALLS: dict[str, tuple[Callable[[Records], Any], Callable[[Records, Any], object
     "make a key": (lambda _: KEY, lambda r, key: r.run(api_keys.create(key, "first"))),
     "rotate a key": (keyed, lambda r, id: r.run(api_keys.rotate(id, "second", 60))),
     "revoke a key": (keyed, lambda r, id: r.run(api_keys.revoke(id))),
-    "make an endpoint": (
-        lambda _: webhook_endpoints.create("anyone", ENDPOINT, "all.example", "secret"),
-        lambda r, call: r.run(call),
+    "set a webhook": (
+        keyed,
+        lambda r, id: r.run(api_keys.set_webhook(id, HOOK, "all.example", "secret")),
     ),
-    "rotate an endpoint's secret": (endpoint, lambda r, id: r.run(rotate(id))),
-    "take a call": (ended, lambda r, _: r.next_delivery(token=TOKEN)),
+    "rotate a webhook's secret": (
+        default_webhook,
+        lambda r, id: r.run(api_keys.rotate_webhook(id, "new", 60)),
+    ),
+    "delete a webhook": (default_webhook, lambda r, id: r.run(api_keys.delete_webhook(id))),
     "tell of a call": (lambda r: (ended(r), taken(r))[1], lambda r, delivery: r.tell(delivery) and None),
-    "replay": (told, lambda r, id: r.run(webhook_deliveries.replay(r.settings, "anyone", id))),
+    "redeliver": (told, lambda r, id: r.run(webhooks.redeliver(r.settings, "anyone", id))),
 }
 LATER = {"cancel", "keep a file", "make a key", "revoke a key"}
 """A second passes in between: what is said of the first time stays."""

@@ -6,13 +6,11 @@ from shared.store import admission, claims
 from shared.store.admission import Submitted
 from shared.store.headroom import holding, memory
 from shared.store.script import Store
-from tests.support.hooks import endpoint, submit, taken
+from tests.support.hooks import submit, taken
 from tests.support.store import PRINT, Records, answer
 
 LONG = answer("x" * 30_000)
 ROOM = 150_000
-HOUR_MS = 3_600_000
-NOTICE_BYTES, CALL_BYTES = 400, 600
 
 
 def ask(records: Records, question: str = "", spare: int | None = None) -> Submitted:
@@ -111,38 +109,16 @@ def test_a_caller_is_charged_for_a_question_that_never_had_a_run_while_it_is_kep
 
 
 def test_receivers_that_are_down_do_not_fill_the_store(records: Records) -> None:
-    """A notice of an end has no copy of the answer, and a caller is charged for it while it is to be told."""
+    """A call has no copy of the answer, and a caller is charged for its webhook with the job."""
     records.beat()
     submit(records, "q")
     records.settle(records.claim(), LONG)
     before = held(records)
     again = [submit(records, "q").id for _ in range(3)]
-    waiting = held(records)
-    assert 3 * 1000 < waiting - before < 3 * 2500
+    assert 3 * 1000 < held(records) - before < 3 * 2500
     for _ in range(4):
         due = taken(records)
         assert len(str(due.notice.job and due.notice.job.result)) > 30_000
         records.tell(due)
-    assert held(records) < waiting
     assert [records.purge(job) for job in again] == [[]] * 3
-
-
-def test_room_is_reserved_for_what_a_job_s_webhook_and_endpoints_are_to_be_told(records: Records) -> None:
-    endpoint(records)
-    submit(records, metadata={"k": "v" * 100})
-    notice_bytes = NOTICE_BYTES + len('{"k":""}') + 100 + 2 * CALL_BYTES
-    assert reserved(records) == admission.ROOM + 2 * notice_bytes
-    records.settle(records.claim())
-    assert reserved(records) == 0
-
-
-def test_a_caller_is_not_charged_for_a_notice_that_has_gone_by_itself(records: Records) -> None:
-    submit(records, stored=False, retain_s=60)
-    records.settle(records.claim(), LONG)
-    assert held(records) > 30_000
-    later = {
-        key: int(records.client.hget(key, "anyone"))
-        for key in records.client.scan_iter("sl8:keep:*")
-        if int(key.rpartition(":")[2]) > records.now // HOUR_MS + 2
-    }
-    assert list(later.values()) == [CALL_BYTES], "its call is there until its turn"
+    assert held(records) == before

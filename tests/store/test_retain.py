@@ -1,12 +1,14 @@
 """What a key says of how long its caller's things are kept: for less or for longer than the settings say."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared.batch import LineProblem
 from shared.job import JobView
-from shared.store import admission, batches, webhook_endpoints
+from shared.store import admission, batches
 from shared.store.headroom import holding
-from tests.support.hooks import endpoint, told_to
+from tests.support.hooks import HOOK, taken
 from tests.support.store import Records, answer
 from tests.support.stored_batches import BATCH, create, take, upload
 
@@ -120,7 +122,7 @@ def test_what_a_caller_holds_is_counted_until_it_is_kept_no_longer(records: Reco
 def test_the_answer_of_a_job_that_is_kept_for_longer_counts_no_longer_than_it_is_there(
     records: Records,
 ) -> None:
-    kept = records.settings.retention.model_copy(update={"job_s": 86_400, "event_s": 60})
+    kept = records.settings.retention.model_copy(update={"job_s": 86_400})
     records.settings = records.settings.model_copy(update={"retention": kept})
     ask(records, retain_s=None)
     records.settle(records.claim())
@@ -168,33 +170,18 @@ def test_a_job_that_never_got_a_run_is_kept_for_that_long_as_well(records: Recor
     assert left(records, f"{view.id}:asked") == records.given(30)
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_the_event_of_a_batch_is_listed_no_longer_than_it_is_kept(records: Records, *, told: bool) -> None:
-    if told:
-        endpoint(records, "batch.failed")
+def test_a_batchs_webhook_goes_with_the_batch(records: Records) -> None:
     upload(records)
-    create(records, retain_s=30)
+    create(records, retain_s=30, hook=replace(HOOK, events=("batch.failed",)))
     records.run(batches.fail(records.settings, take(records), [LineProblem("empty_file", "m")]))
-    assert [type for _, type, _ in told_to(records)] == ["batch.failed"] * told
-    assert 0 < left(records, f"{BATCH}:ended") <= 30
+    records.tell(taken(records), 500, error="no", delay_s=60)
+    assert 0 < left(records, f"{BATCH}:hook") <= 30
+    assert 0 < left(records, f"{BATCH}:deliveries") <= 30
 
 
-def test_the_event_of_a_batch_that_is_told_again_outlives_its_list_until_it_is_told(records: Records) -> None:
-    upload(records)
-    create(records, retain_s=30)
-    records.run(batches.fail(records.settings, take(records), [LineProblem("empty_file", "m")]))
-    id = endpoint(records, "batch.failed")
-    records.run(webhook_endpoints.replay(records.settings, "anyone", id, f"{BATCH}:ended"))
-    assert left(records, f"{BATCH}:ended") == -1
-    assert [type for _, type, _ in told_to(records)] == ["batch.failed"]
-    assert 0 < left(records, f"{BATCH}:ended") <= 30
-
-
-def test_what_the_log_of_ends_reads_is_charged_for_as_long_as_it_is_stored(records: Records) -> None:
-    log = records.settings.retention.model_copy(update={"event_s": 86_400})
-    records.settings = records.settings.model_copy(update={"retention": log})
+def test_an_answer_that_a_webhook_needs_is_charged(records: Records) -> None:
     records.beat()
-    job = ask(records, retain_s=None)
+    job = records.accept(records.placing(), webhook=HOOK)
     records.settle(records.claim())
     records.beat()
     records.wait(SETTINGS_RESULT_S + 2 * 3600)

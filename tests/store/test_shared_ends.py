@@ -4,10 +4,9 @@ import pytest
 
 from shared.job import JobView
 from shared.settings import RetentionSettings
-from shared.store import maintenance, webhook_endpoints
+from shared.store import maintenance
 from shared.store.claims import Claim
-from shared.store.keys import HOOK
-from shared.webhooks import Endpoint
+from tests.support.hooks import ALL, submit
 from tests.support.store import BROKEN, SETTINGS, Records, answer
 
 JOINED = 100
@@ -89,14 +88,10 @@ def test_an_end_that_is_to_be_written_is_not_changed_by_a_cancel(records: Record
 
 
 def test_each_end_is_told_once_whoever_goes_on(records: Records) -> None:
-    for number in range(16):
-        endpoint = Endpoint(f"wh_{number}", "https://example.com/", ("job.*",), "", 1)
-        records.run(webhook_endpoints.create("anyone", endpoint, "example.com", "s"))
-    jobs = [records.submit("q").id for _ in range(JOINED)]
+    jobs = [submit(records, "q", ALL).id for _ in range(JOINED)]
     records.settle(records.claim(), BROKEN)
     assert finish(records) > 5, "in pieces"
-    assert records.waiting(HOOK) == JOINED * 16 * 2, "their beginning, too"
-    assert records.client.zcard("sl8:notices:anyone") == JOINED
+    assert records.client.zcard("sl8:calls:example.com") == JOINED * 2, "their beginning, too"
     assert {records.view(job).error for job in jobs} == {BROKEN}
 
 
@@ -112,11 +107,11 @@ def test_an_end_that_was_seen_stays_however_late_others_come(records: Records, s
     run = f"sl8:{records.view(shared[0]).run_id}"
     assert records.client.ttl(run) == -1
     finish(records)
-    assert 0 < records.client.ttl(run) <= records.settings.retention.event_s
+    assert 0 < records.client.ttl(run) <= records.settings.retention.job_s
 
 
 def test_an_answer_goes_before_its_jobs_also_where_their_ends_come_in_pieces(records: Records) -> None:
-    records.settings = SETTINGS.model_copy(update={"retention": RetentionSettings(result_s=100, event_s=100)})
+    records.settings = SETTINGS.model_copy(update={"retention": RetentionSettings(result_s=100)})
     leader, *_ = [records.submit("q").id for _ in range(JOINED)]
     records.settle(records.claim())
     finish(records)
@@ -126,7 +121,7 @@ def test_an_answer_goes_before_its_jobs_also_where_their_ends_come_in_pieces(rec
 def test_a_hit_before_all_ends_are_written_lets_the_answer_live(records: Records, shared: list[str]) -> None:
     run = f"sl8:{records.view(shared[0]).run_id}"
     records.beat()
-    assert records.post(records.placing("q"), quiet=True).view is not None
+    assert records.post(records.placing("q")).view is not None
     assert records.client.ttl(run) == -1, "other ends are read from it, however late"
     finish(records)
-    assert records.client.ttl(run) > records.settings.retention.event_s - 60
+    assert records.client.ttl(run) > records.settings.retention.job_s - 60

@@ -3,13 +3,13 @@
 from typing import Any
 
 from shared.job import JobView
-from shared.store import jobs, webhook_deliveries
+from shared.store import jobs, webhooks
 from shared.webhooks import EVENTS, Webhook
 from tests.support.existing import existing
 from tests.support.hooks import taken
 from tests.support.store import Records
 
-UNSTORED: dict[str, Any] = {"stored": False, "retain_s": 60, "quiet": True}
+UNSTORED: dict[str, Any] = {"stored": False, "retain_s": 60}
 PICTURE = "d" * 64
 HOOK = Webhook("https://example.com/told", host="example.com")
 
@@ -54,9 +54,8 @@ def test_where_nobody_is_told_it_is_gone_soon(records: Records) -> None:
     left = {key: records.client.ttl(key) for key in traces(records, job.id, claim.id)}
     # The key of a picture goes with its bytes, once nothing holds them.
     assert records.client.zscore(f"sl8:blob:{PICTURE}", claim.id) <= records.now + 60_000
-    others = ("sl8:hook:", "sl8:line:hook:", "sl8:blob:")
-    lines = {key for key in left if key.startswith(others)}
-    assert f"sl8:{job.id}:ended" in left
+    lines = {key for key in left if key.startswith(("sl8:calls:", "sl8:blob:"))}
+    assert f"sl8:{job.id}:hook" in left
     assert {key: ttl for key, ttl in left.items() if key not in lines and not 0 < ttl <= 60} == {}
 
 
@@ -79,14 +78,14 @@ def test_a_receiver_that_fails_keeps_it_no_longer(records: Records) -> None:
     records.settle(records.claim())
     records.client.expire(f"sl8:{job.id}", 20)
     delivery = taken(records)
-    assert records.tell(delivery, 500, error="no", delay_s=5) == "postponed"
+    assert records.tell(delivery, 500, error="no", delay_s=5) == "settled"
     assert records.client.ttl(f"sl8:{job.id}") <= 20
 
 
 def test_told_again_it_lives_no_longer(records: Records) -> None:
     job = submit(records, webhook=HOOK)
     records.settle(records.claim())
-    records.run(webhook_deliveries.replay(records.settings, "anyone", job.id))
+    records.run(webhooks.redeliver(records.settings, "anyone", job.id))
     left = {
         key: records.client.ttl(key) for key in traces(records, job.id) if key.startswith(f"sl8:{job.id}")
     }

@@ -23,7 +23,6 @@ from api.jobs.live import SharedPolls
 from api.jobs.pictures import JobPictures
 from api.metrics import Metrics
 from api.models_admin import LiveModels
-from api.webhooks import Endpoints
 from shared.blobs import Blobs
 from shared.media.documents import DocumentRenderer
 from shared.models import Model, Models
@@ -91,7 +90,6 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             disconnects=leaving,
             api_keys=ApiKeys(settings.api, store),
             headroom=headroom,
-            endpoints=Endpoints(settings, store, headroom),
             files=Files(settings, store, blobs, headroom),
             documents=Documents(settings, Files(settings, store, blobs, headroom)),
             batches=Batches(context, headroom),

@@ -14,8 +14,8 @@ from tests.support.behaviour import Row
 from tests.support.scripted_worker import ScriptedWorker
 
 MODEL, QUESTION, ANSWER = "sightline/tiny", "What is this?", "A cat."
-NOBODY, NO_EVENT = "job_" + "0" * 32, "msg_0_ended"
-OWNED = ("/v1/jobs", "/v1/responses", "/v1/files", "/v1/batches", "/v1/admin/keys", "/v1/webhooks")
+NOBODY = "job_" + "0" * 32
+OWNED = ("/v1/jobs", "/v1/responses", "/v1/files", "/v1/batches", "/v1/admin/keys")
 BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
 
@@ -23,8 +23,8 @@ BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 class Situation:
     """A client of the started service, the worker in the test's hand, and the row that is being walked.
 
-    `during` runs while the row's call is made. `known` is the job, response, file, batch, webhook or API key
-    that the row is about, `event` an event that it names; `secrets` are the API keys by the page's names.
+    `during` runs while the row's call is made. `known` is the job, response, file, batch or API key that the
+    row is about; `secrets` are the API keys by the page's names.
     """
 
     client: httpx.AsyncClient
@@ -32,7 +32,6 @@ class Situation:
     row: Row
     picture: bytes
     known: str = NOBODY
-    event: str = NO_EVENT
     secrets: dict[str, str] = field(default_factory=dict)
     during: list["asyncio.Task[None]"] = field(default_factory=list)
 
@@ -40,9 +39,7 @@ class Situation:
         """Make the row's call; `text` is what it asks."""
         row = self.row
         own = row.path.startswith(OWNED)
-        path = (
-            row.path.replace("{id}", self.known if own else MODEL).replace("{event}", self.event) + row.query
-        )
+        path = row.path.replace("{id}", self.known if own else MODEL) + row.query
         headers = {"content-type": "application/json"} | row.request_headers
         for name, secret in self.secrets.items():
             headers = {header: value.replace(name, secret) for header, value in headers.items()}
@@ -56,7 +53,7 @@ class Situation:
         if (row.method, row.path) == ("POST", "/v1/batches"):
             content = json.dumps({"input_file_id": self.known} | BATCH | row.members).encode()
         return await self.client.request(
-            row.method, path, headers=headers, content=content if row.method in ("POST", "PATCH") else None
+            row.method, path, headers=headers, content=content if row.method in ("POST", "PUT") else None
         )
 
     def send_first(self) -> "asyncio.Task[httpx.Response]":
@@ -96,11 +93,9 @@ def question(path: str, text: str = QUESTION) -> dict[str, Any]:
     if path == "/v1/admin/models":
         return {"id": MODEL, "engine": "echo"}
     if path.startswith("/v1/admin/keys"):
-        return {} if path.endswith("/rotate") else {"name": "Example Ltd"}
-    if path == "/v1/jobs/cancel":
+        return {} if path.endswith(("/rotate", "/webhook")) else {"name": "Example Ltd"}
+    if path in ("/v1/jobs/cancel", "/v1/jobs/redeliver"):
         return {}
-    if path.startswith("/v1/webhooks"):
-        return {"url": "https://example.com/told"} if path == "/v1/webhooks" else {}
     named = {"model": MODEL} if path.startswith("/v1/") and path != "/v1" else {}
     if path.startswith("/v1/responses"):
         return named | {"input": text}

@@ -1,10 +1,8 @@
 """A courier's deliverer over a real store, and jobs whose ends are to be told."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -12,16 +10,14 @@ from shared import ids
 from shared.job import Delivery
 from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings, WebhookSettings
 from shared.store.admission import JobTerms, submit
-from shared.store.script import ScriptCall, Store
-from shared.store.webhook_deliveries import DueDelivery, delivery
+from shared.store.script import Store
+from shared.store.webhooks import DueCall
 from shared.webhooks import Webhook
 from tests.support.attempt_harness import WorkerHarness
-from tests.support.clients import until
+from tests.support.existing import existing
 from tests.support.patience import PATIENCE_S
-from tests.support.receiver import Receiver
 from tests.support.redis_server import RedisServer
-from worker.maintenance.leader import MaintenanceLeader
-from worker.webhooks.deliverer import MAX_CALLS, Deliverer
+from worker.webhooks.deliverer import Deliverer
 
 SECRET = "a secret of sixteen bytes"
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
@@ -41,8 +37,7 @@ class DelivererHarness:
         self.deliverer = self.opened(self.settings, harness.store)
 
     def opened(self, settings: Settings, store: Store) -> Deliverer:
-        harness = self.harness
-        return Deliverer(settings, store, harness.nudger, harness.blobs, harness.leases, "courier-1")
+        return Deliverer(settings, store, self.harness.blobs)
 
     def ask(self, webhook: Webhook, text: str = "") -> str:
         """A job with a webhook, not yet computed; its id."""
@@ -58,23 +53,13 @@ class DelivererHarness:
         self.harness.attempt()
         return job
 
-    def next_delivery(self) -> DueDelivery:
+    def next_call(self) -> DueCall:
         """The call that is due, claimed."""
-        claim = self.deliverer.take()
-        assert claim is not None
-        due = self.harness.store.run(delivery(claim))
-        assert due is not None
-        return due
+        return existing(self.deliverer.take())
 
-    def during_call(self, there: Receiver, change: ScriptCall[Any]) -> None:
-        """Make the call that is due, and meanwhile a change."""
-        there.open.clear()
-        with ThreadPoolExecutor(1) as threads:
-            call = threads.submit(self.deliverer.work)
-            until(lambda: there.calls)
-            self.harness.store.run(change)
-            there.open.set()
-            assert call.result()
+    def work(self) -> None:
+        """Make the call that is due."""
+        self.deliverer.attempt(self.next_call())
 
     def tries(self, job: str) -> tuple[Delivery, ...]:
         hook = self.harness.job(job).hook
@@ -83,21 +68,17 @@ class DelivererHarness:
 
     def put_off(self) -> list[float]:
         """When calls are made again, in Unix seconds."""
-        line = self.harness.store.client.zrange("sl8:later", 0, -1, withscores=True)
-        return [due / 1000 for _, due in line]
+        client = self.harness.store.client
+        lines = [client.zrange(key, 0, -1, withscores=True) for key in client.scan_iter("sl8:calls:*")]
+        return [due / 1000 for line in lines for _, due in line]
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """A courier calls, and its maintenance puts in line what is due again."""
-        calling = self.deliverer.poll(MAX_CALLS, self.settings.queue.rescue_s)
-        leader = MaintenanceLeader(
-            self.settings, self.harness.store, self.harness.nudger, self.harness.blobs, "courier-1"
-        )
+        """A courier calls."""
+        calling = self.deliverer.poll(self.settings.queue.rescue_s)
         calling.start()
-        leader.start()
         try:
             yield
         finally:
             self.deliverer.draining.set()
             calling.stop()
-            leader.stop()

@@ -217,8 +217,8 @@ class FakeService(Submission, Jobs, Waiting):
             raise self.refusal
         return tuple(_idle_fleet() for _ in models)
 
-    async def couriers(self) -> tuple[Fleet, ...]:
-        return _idle_fleet(), _idle_fleet()
+    async def couriers(self) -> tuple[Fleet, tuple[int, int, int]]:
+        return _idle_fleet(), (0, 0, 0)
 
     async def until_ended(self, view: JobView, timeout_s: float, over: Over) -> JobView:
         try:

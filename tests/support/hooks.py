@@ -5,10 +5,12 @@ from typing import Any
 from pydantic import SecretStr
 
 from shared import ids
+from shared.api_keys import ApiKey
 from shared.job import JobView
-from shared.store import webhook_endpoints, webhook_events
-from shared.store.webhook_deliveries import DueDelivery
-from shared.webhooks import EVENTS, Endpoint, Webhook
+from shared.store import api_keys
+from shared.store.webhooks import DueCall
+from shared.webhooks import EVENTS, DefaultWebhook, Webhook
+from tests.support.existing import existing
 from tests.support.store import Records
 
 SECRET = "a secret of sixteen bytes"
@@ -16,7 +18,7 @@ HOOK = Webhook("https://example.com/told?by=us", secret=SecretStr(SECRET), host=
 ALL = Webhook("https://example.com/told", EVENTS, host="example.com")
 
 
-def submit(records: Records, question: str = "", webhook: Webhook = HOOK, **said: Any) -> JobView:
+def submit(records: Records, question: str = "", webhook: Webhook | str = HOOK, **said: Any) -> JobView:
     return records.accept(records.placing(question), webhook=webhook, **said)
 
 
@@ -24,49 +26,37 @@ def submit_pending(records: Records) -> JobView:
     return submit(records, pending_terms='{"reuse":true}')
 
 
-def ended(records: Records) -> JobView:
-    view = submit(records)
+def ended(records: Records, webhook: Webhook | str = HOOK) -> JobView:
+    view = submit(records, webhook=webhook)
     records.settle(records.claim())
     return view
 
 
-def taken(records: Records) -> DueDelivery:
-    delivery = records.next_delivery()
-    assert delivery is not None
-    return delivery
+def taken(records: Records) -> DueCall:
+    return existing(records.next_delivery())
 
 
-def job_of(delivery: DueDelivery) -> JobView:
+def job_of(call: DueCall) -> JobView:
     """The job that a call tells of, as it then stood."""
-    assert delivery.notice.job is not None
-    return delivery.notice.job
+    return existing(call.notice.job)
 
 
-def endpoint(
-    records: Records, *events: str, url: str = "https://all.example/", caller: str = "anyone"
+def default_webhook(
+    records: Records, *events: str, url: str = "https://all.example/", key: str | None = None
 ) -> str:
-    """A caller's new endpoint; its id."""
-    made = Endpoint(ids.endpoint_id(), url, events or ("job.*", "batch.*"), "", 0)
-    assert records.run(webhook_endpoints.create(caller, made, url.split("/")[2], SECRET)) is not None
-    return made.id
+    """Set the default webhook of a key, which is made if need be; the key's id."""
+    if key is None:
+        key = ids.key_id()
+        records.run(api_keys.create(ApiKey(key, "one", "anyone", ("submit",), 0), f"digest of {key}"))
+    webhook = DefaultWebhook(url, events or ("job.succeeded", "batch.failed"))
+    existing(records.run(api_keys.set_webhook(key, webhook, url.split("/")[2], SECRET)))
+    return key
 
 
 def told_to(records: Records) -> list[tuple[str, str, str]]:
     """Every call that is due, made and taken: URL, type, subject."""
     found = []
-    while delivery := records.next_delivery():
-        found.append((delivery.url, delivery.notice.type, delivery.notice.subject))
-        records.tell(delivery)
+    while call := records.next_delivery():
+        found.append((call.url, call.notice.type, call.notice.subject))
+        records.tell(call)
     return found
-
-
-def log(records: Records, *types: str, caller: str = "anyone", after: str | None = None) -> list[str]:
-    """The types of the events in a caller's log, read in pages of two."""
-    found: list[str] = []
-    while True:
-        page = records.run(webhook_events.page(caller, after=after, types=types, limit=2))
-        assert page is not None
-        found += [notice.type for notice in page.notices]
-        if page.next is None:
-            return found
-        after = page.next

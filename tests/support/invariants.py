@@ -10,7 +10,7 @@ from shared.job import Event, JobView
 
 JOB = re.compile(r"^sl8:(job_[0-9a-f]+)$")
 BATCH = re.compile(r"^sl8:(batch_[0-9a-f]+)$")
-CALL = re.compile(r"^sl8:(hook:.+)$")
+HOOK = re.compile(r"^sl8:(\w+):hook$")
 CLASSES = ("interactive", "normal", "batch")
 SUSPECT_DEATHS = 2
 COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later")
@@ -41,6 +41,7 @@ class Watch:
 def misplaced(dump: dict[str, Any]) -> Iterator[str]:
     """Work that stands elsewhere than its state says, and counts that are no recount; one line each."""
     yield from _nowhere(dump)
+    yield from _misplaced_calls(dump)
     yield from _out_of_turn(dump)
     yield from _miscounted(dump)
     yield from _unclaimed(dump)
@@ -60,10 +61,10 @@ def records_of(dump: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _works(dump: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Jobs that are computed or will be or whose inputs are to be fetched, batches, and calls of webhooks."""
+    """Jobs that are computed or will be or whose inputs are to be fetched, and batches."""
     return {
         id: record
-        for id, record in [*records_of(dump), *_batches(dump), *_calls(dump)]
+        for id, record in [*records_of(dump), *_batches(dump)]
         if record.get("state", "over") != "over"
     }
 
@@ -76,14 +77,10 @@ def _batches(dump: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
     return [(found.group(1), record) for key, record in dump.items() if (found := BATCH.match(key))]
 
 
-def _calls(dump: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
-    return [(found.group(1), record) for key, record in dump.items() if (found := CALL.match(key))]
-
-
 def _place(record: dict[str, str]) -> str:
     """Where work stands."""
     lane, suspect = record["lane"], int(record.get("deaths", 0)) >= SUSPECT_DEATHS
-    line = f"line:{lane}:{_class(record)}:{record['caller']} {record.get('host', '')}".rstrip()
+    line = f"line:{lane}:{_class(record)}:{record['caller']}"
     places = {"queued": f"suspects:{lane}" if suspect else line, "running": f"lease:{lane}"}
     return places.get(record["state"], "later")
 
@@ -92,12 +89,10 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
     places: dict[str, list[str]] = {work: ["later"] for work, _ in dump.get("sl8:later", ())}
     for kind in ("line", "suspects", "lease"):
         for rest, entries in _under(dump, kind):
-            for work, _ in entries if not _HOSTS.match(f"{kind}:{rest}") else ():
+            for work, _ in entries:
                 places.setdefault(work, []).append(f"{kind}:{rest}")
     for id, record in records_of(dump):
         yield from _misplaced_job(id, record, places.pop(id, []), dump)
-    for id, record in _calls(dump):
-        yield from _misplaced_call(id, record, places.pop(id, []), dump)
     for id, record in _batches(dump):
         where = places.pop(id, [])
         if where != ([_place(record)] if "lane" in record else []):
@@ -133,35 +128,38 @@ def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dic
             yield f"{job} has the follower {follower}, which is {found}"
 
 
-def _misplaced_call(id: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
-    if where != [_place(record)]:
-        yield f"{id} stands in {where}: {record}"
-    notice, _, target = id.removeprefix("hook:").rpartition(":")
-    if target not in dump.get(f"sl8:{notice}", {}).get("targets", "").split():
-        yield f"{id} is not known to its notice"
-
-
-_HOSTS = re.compile(r"^line:hook:\w+:\S+$")
+def _misplaced_calls(dump: dict[str, Any]) -> Iterator[str]:
+    """Each call stands once, in the line that its job names, and each host with calls has its turn."""
+    lines = [
+        (host, call)
+        for kind in ("calls", "calling")
+        for host, entries in _under(dump, kind)
+        for call, _ in entries
+    ]
+    named = {
+        (hook[kind].rpartition(" ")[2], f"{found.group(1)}:{kind}")
+        for key, hook in dump.items()
+        if (found := HOOK.match(key))
+        for kind in ("began", "ended")
+        if kind in hook
+    }
+    if len(set(lines)) < len(lines) or not named <= set(lines):
+        yield f"the calls {named} stand in {lines}"
+    if (turns := {host for host, _ in dump.get("sl8:calls", ())}) != {host for host, _ in lines}:
+        yield f"the hosts {turns} have turns, and calls wait in {lines}"
 
 
 def _out_of_turn(dump: dict[str, Any]) -> Iterator[str]:
-    """Every line has its turn, and a class in which nothing waits has no turns.
-
-    A host that has as many calls as it bears stands aside, and so may its caller.
-    """
+    """Every line has its turn, and a class in which nothing waits has no turns."""
     turns = {line: {caller for caller, _ in entries} for line, entries in _under(dump, "turns")}
     lines: dict[str, set[str]] = {}
     for rest, _ in _under(dump, "line"):
         line, _, caller = rest.rpartition(":")
-        caller, _, host = caller.partition(" ")
-        taken = int(dump.get("sl8:busy:hook", {}).get(f"{caller} {host}", 0))
-        if not host or taken < int(dump.get("sl8:bears:hook", {}).get(f"{caller} {host}", 1)):
-            lines.setdefault(line, set()).add(caller)
+        lines.setdefault(line, set()).add(caller)
     for line, callers in lines.items():
         if missing := callers - turns.get(line, set()):
             yield f"in {line} {missing} have work and no turn"
-    full = {line.rpartition(":")[0] for line, _ in _under(dump, "line")}
-    yield from (f"{line} is empty and has turns {turns[line]}" for line in turns.keys() - full)
+    yield from (f"{line} is empty and has turns {turns[line]}" for line in turns.keys() - lines.keys())
 
 
 def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
@@ -208,11 +206,11 @@ def _unclaimed(dump: dict[str, Any]) -> Iterator[str]:
 def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
     """Callers are charged what their records say, and what has expired until that hour is folded.
 
-    The log of ends and webhooks that are still to be called keep records for longer than that.
+    Webhooks that are still to be called keep records for longer than that.
     """
     charged, passing = Counter[str](), dict[str, Counter[str]]()
     folded = int(dump.get("sl8:upkeep", {}).get("folded", 0))
-    for id, record in [*records_of(dump), *_calls(dump)]:
+    for id, record in records_of(dump):
         over = record.get("state", "over" if "status" in record else "") == "over"
         for charge in filter(None, (dump.get(f"sl8:{name}", {}).get("m") for name in (id, f"{id}:answer"))):
             room, size, hour, caller = charge.split(" ", 3)

@@ -22,12 +22,12 @@ from shared.store import (
     jobs,
     maintenance,
     models,
-    webhook_deliveries,
+    webhooks,
     workers,
 )
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
-from shared.store.keys import HOOK, INTAKE
+from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store, WritesRefused
 from shared.store.views import LANE_FACTS, WAITING, EventPage
 from tests.support.stored import change, fields_of, unpacked
@@ -64,15 +64,12 @@ def answer(text: str = "A red square.") -> Result:
 
 
 def next_call(
-    run: Callable[[ScriptCall[Any]], Any], settings: Settings, **how: Any
-) -> webhook_deliveries.DueDelivery | None:
-    """The webhook call that a courier gets next; those for nobody end."""
-    said = {"lane": HOOK, "worker": "courier_01", "fingerprint": "", **how}
-    while claim := claims.take(run, claims.claim(settings, **said)):
-        if due := run(webhook_deliveries.delivery(claim)):
-            return due  # type: ignore[no-any-return]
-        run(webhook_deliveries.end_delivery(settings, claim))
-    return None
+    run: Callable[[ScriptCall[Any]], Any], settings: Settings, token: str
+) -> webhooks.DueCall | None:
+    """The webhook call that a courier gets next."""
+    while (due := run(webhooks.claim(settings, token))) == "again":
+        pass
+    return due  # type: ignore[no-any-return]
 
 
 class Records:
@@ -231,25 +228,21 @@ class Records:
             ended += jobs
         return ended
 
-    def next_delivery(self, **how: Any) -> webhook_deliveries.DueDelivery | None:
-        """The webhook call that a courier gets next, once maintenance was there; those for nobody end."""
-        self.due()
-        return next_call(self.run, self.settings, **{"token": self.token(), **how})
+    def next_delivery(self) -> webhooks.DueCall | None:
+        """The webhook call that a courier gets next."""
+        return next_call(self.run, self.settings, self.token())
 
     def tell(
         self,
-        delivery: webhook_deliveries.DueDelivery,
+        call: webhooks.DueCall,
         status: int | None = 200,
         *,
         error: str | None = None,
         delay_s: float | None = None,
     ) -> str:
         """Report a call; with an error it failed, and is tried again after `delay_s` where that is given."""
-        tried = Delivery(delivery.notice.type, self.now, 7, status, error)
-        if delay_s is None:
-            return self.run(webhook_deliveries.end_delivery(self.settings, delivery.claim, delivery, tried))
-        call = webhook_deliveries.postpone_delivery(self.settings, delivery, tried, delay_s)
-        return "postponed" if self.run(call) else "lost"
+        tried = Delivery(call.notice.type, self.now, 7, status, error, call.tries + 1)
+        return self.run(webhooks.report(self.settings, call, tried, delay_s))
 
     def pause(self, *, paused: bool = True) -> None:
         self.run(models.pause(LANE, paused=paused))

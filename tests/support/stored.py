@@ -38,11 +38,11 @@ def change(client: Any, id: str | None, **fields: Any) -> None:
 
 
 def forget_answers(client: Any) -> None:
-    """As at the end of `retention.result_s`, and of the log of ends."""
+    """As at the end of `retention.result_s`, and of what webhooks read."""
     for key in client.keys(f"{PREFIX}job_*"):
         id, _, part = key.removeprefix(PREFIX).partition(":")
         if part in ("answer", "asked", "events"):
             client.delete(key)
         elif not part and "kept" in fields_of(client, id):
-            change(client, id, kept=1, log_s=0)
+            change(client, id, kept=1, needed_s=0)
             client.hdel(key, "result", "bare", "origin", "rest")

@@ -12,6 +12,7 @@ from shared.result import JobError
 from shared.store import batches, claims, files
 from shared.store.keys import BATCH as LANE
 from shared.store.keys import PREFIX
+from shared.webhooks import Webhook
 from tests.support.store import Records
 
 BYTES, GOOD, BAD = "d" * 64, "a" * 64, "b" * 64
@@ -27,7 +28,9 @@ def upload(records: Records, **changes: Any) -> None:
     records.run(files.create(replace(written, **changes), "anyone"))
 
 
-def create(records: Records, caller: str = "anyone", **changes: Any) -> tuple[str, Batch | None]:
+def create(
+    records: Records, caller: str = "anyone", hook: Webhook | None = None, **changes: Any
+) -> tuple[str, Batch | None]:
     plain = Batch(
         id=BATCH,
         caller=caller,
@@ -41,7 +44,7 @@ def create(records: Records, caller: str = "anyone", **changes: Any) -> tuple[st
         metadata={"k": "v"},
         stages_ms={},
     )
-    return records.run(batches.create(records.settings, replace(plain, **changes)))
+    return records.run(batches.create(records.settings, replace(plain, **changes), hook=hook))
 
 
 def try_take(records: Records, process: str = "api", token: str = "") -> BatchLease | None:
@@ -84,7 +87,7 @@ def submit(
     terms = {name: changes.pop(name) for name in TERMS & changes.keys()}
     job = ids.line_job_id(batch, number)
     placing = records.placing(question, **{"job": job, "priority": "batch"} | changes)
-    submitted = records.post(placing, line=line, batch=batch, quiet=True, **terms)
+    submitted = records.post(placing, line=line, batch=batch, **terms)
     return submitted.word if submitted.view is None else submitted.view.id
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import obstore
@@ -20,8 +20,9 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from obstore.store import ObjectStore, from_url
 from opentelemetry.trace import SpanKind
 
+from shared import ids
 from shared.backoff import backoff_s
-from shared.blobs import BlobMissingError, BlobsUnavailable, digest
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
 from shared.media.files import KINDS, as_its_bytes, inspect_file
@@ -31,18 +32,20 @@ from shared.metrics.courier_counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
 from shared.request import Document, Image, Medium, Request, Video
 from shared.result import JobError
-from shared.settings import FetchSettings
+from shared.settings import FetchSettings, Settings
 from shared.store.admission import Placing, admit
-from shared.store.claims import Claim, Retry, give_back, settle
+from shared.store.claims import Claim, Retry, claim, give_back, settle, take
 from shared.store.files import DELETION_POLL_S, HOLD_S, touch
 from shared.store.keys import INTAKE
+from shared.store.nudges import Nudger
+from shared.store.script import ScriptCall, Store
 from shared.telemetry import traces
 from shared.url_guard import BucketObject, is_in_bucket, refused_as
-from worker.courier_lane import CourierLane
+from worker.claim_loop import POLL_S, AttemptThreads, IdlePoll
 from worker.fair_semaphore import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.fetch import HOSTS, FetchError, fetch
 from worker.fetching.guarded_http import Allowance, OriginError, describe
-from worker.lease import REFUSED, UNREADABLE_S, Lease
+from worker.lease import REFUSED, UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
 if TYPE_CHECKING:
@@ -68,8 +71,19 @@ Files = dict[Medium, tuple[Medium, ...]]
 
 
 @dataclass(frozen=True)
-class Intake(CourierLane):
-    lane: ClassVar[str] = INTAKE
+class Intake:
+    """Claims jobs, each under a lease, and takes in the inputs of one in an attempt.
+
+    How many jobs of one caller are claimed at a time, the store decides (`functions/fair_queue.lua`).
+    """
+
+    settings: Settings
+    store: Store
+    nudger: Nudger
+    blobs: Blobs
+    leases: Leases
+    worker: str
+    draining: threading.Event = field(default_factory=threading.Event)
     large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
     documents: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(DOCUMENT_JOBS))
     rendering: FairSemaphore = field(default_factory=lambda: FairSemaphore(AT_ONCE))
@@ -77,6 +91,50 @@ class Intake(CourierLane):
     @cached_property
     def renderer(self) -> DocumentRenderer:
         return DocumentRenderer(self.settings)
+
+    def poll(self, threads: int, pause_s: float = POLL_S) -> IdlePoll[Claim]:
+        """Look for work, and make up to so many threads for what is found."""
+        return IdlePoll(self.take, AttemptThreads(self.work_on), threads, pause_s)
+
+    def work(self) -> bool:
+        """Claim work and attempt it; whether there was some."""
+        claimed = self.take()
+        if claimed is not None:
+            self.attempt(claimed)
+        return claimed is not None
+
+    def work_on(self, claimed: Claim | None = None) -> None:
+        """Attempt a claim, and whatever else waits: a caller at its limit has used up its nudges."""
+        if claimed is not None:
+            self.attempt(claimed)
+        while self.work():
+            pass
+
+    def take(self) -> Claim | None:
+        """Claim the next job; none while the courier ends."""
+        if self.draining.is_set():
+            return None
+        call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
+        try:
+            return take(self.store.run, call)
+        except Unavailable as error:
+            # Waiting work is looked for again.
+            log.warning("jobs whose inputs are fetched wait: %s", error.message)
+            return None
+
+    def attempt(self, claimed: Claim) -> None:
+        with self.leases.hold(claimed) as lease:
+            try:
+                self._attempt(lease)
+            except Unavailable as error:
+                log.warning("%s is attempted again: %s", claimed.id, error.message)
+            except Exception:
+                # The outermost frame of an attempt: the claim is renewed no more, and goes back in line.
+                log.exception("%s: an attempt was lost", claimed.id)
+
+    def _write(self, lease: Lease, call: ScriptCall[Any]) -> Any:
+        """Write the end of an attempt; None where the claim is lost meanwhile."""
+        return retry_until_stored(self.store.run, call, lease, refused_end(self.settings, lease.claim))
 
     def _attempt(self, lease: Lease) -> None:
         with log_attempt(lease.claim) as entry:

@@ -11,7 +11,7 @@ import h11
 from shared.errors import CallerError
 from shared.job import GONE, Delivery
 from shared.settings import Settings
-from shared.store.webhook_deliveries import DueDelivery
+from shared.store.webhooks import DueCall
 from shared.telemetry import traces
 from shared.url_guard import Target, check_url
 from shared.webhooks import key_of, signature
@@ -39,7 +39,7 @@ class Outcome:
 
 
 def post(
-    due: DueDelivery,
+    due: DueCall,
     body: str,
     settings: Settings,
     cancel: threading.Event,
@@ -67,7 +67,7 @@ def _refusal(status: int) -> str:
 
 
 def _call(
-    due: DueDelivery, body: bytes, settings: Settings, cancel: threading.Event, resolver: Resolver
+    due: DueCall, body: bytes, settings: Settings, cancel: threading.Event, resolver: Resolver
 ) -> h11.Response:
     keys = _keys(due, settings)
     reach = settings.fetch.reach
@@ -84,7 +84,7 @@ def _call(
         return response
 
 
-def _keys(due: DueDelivery, settings: Settings) -> list[bytes]:
+def _keys(due: DueCall, settings: Settings) -> list[bytes]:
     default = settings.webhook.secret
     if due.secrets:
         return [key_of(secret) for secret in due.secrets]
@@ -94,7 +94,7 @@ def _keys(due: DueDelivery, settings: Settings) -> list[bytes]:
 
 
 def _request(
-    target: Target, due: DueDelivery, body: bytes, keys: list[bytes], user_agent: str
+    target: Target, due: DueCall, body: bytes, keys: list[bytes], user_agent: str
 ) -> Sequence[h11.Event]:
     id, timestamp = due.notice.id, int(time.time())
     signatures = [signature(key, id, timestamp, body) for key in keys]
@@ -116,7 +116,7 @@ def _request(
     ]
 
 
-def _origin(due: DueDelivery) -> Iterator[tuple[str, str]]:
+def _origin(due: DueCall) -> Iterator[tuple[str, str]]:
     """Headers that name the API call from which the job came, as far as known."""
     if due.notice.request_id:
         yield "x-request-id", due.notice.request_id

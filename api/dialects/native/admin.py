@@ -4,7 +4,7 @@ Times are Unix seconds; a secret is shown once, when it is made.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -12,8 +12,10 @@ from typing_extensions import TypedDict
 from api.dialects.fields import ListAnswer, Moment, seconds, to_ms
 from api.dialects.native.models import StoreMemory
 from api.dialects.strict_json import Wire, invalid, read, unsupported
+from api.dialects.webhooks import BatchEvent, JobEvent
 from shared import api_keys, models
 from shared.api_keys import CALLER, SCOPES, Scope
+from shared.webhooks import DefaultWebhook
 
 MAX_QUOTA = 1_000_000
 LONGEST_GRACE_S = 30 * 86_400
@@ -35,6 +37,8 @@ class KeyBody(Wire):
 
 
 class RotationBody(Wire):
+    """How long the former secret goes on, in seconds; a day by default."""
+
     grace_s: int | None = Field(None, ge=0, le=LONGEST_GRACE_S)
 
 
@@ -80,6 +84,14 @@ def from_row(body: Any) -> models.Model:
     return models.Model.model_validate(row.model_dump(exclude_unset=True))
 
 
+class KeyWebhook(TypedDict):
+    url: str
+    events: list[JobEvent | BatchEvent]
+    former_until: Annotated[
+        float | None, Field(description="How long the secret before the last rotation signs as well.")
+    ]
+
+
 class ApiKey(TypedDict):
     """Times are Unix seconds; null is what does not apply."""
 
@@ -99,10 +111,19 @@ class ApiKey(TypedDict):
     retain_s: Annotated[int | None, Field(description="How long what is made with it is kept after its end.")]
     last_seen_at: Annotated[float | None, Field(description="Its last request, to the minute.")]
     requests: Annotated[int | None, Field(description="Those of the last minute, where it has a quota.")]
+    webhook: Annotated[
+        KeyWebhook | None, Field(description="Gets the events of its jobs and batches that name none.")
+    ]
 
 
 class NewApiKey(ApiKey):
     secret: Annotated[str, Field(description="Shown now and never again.")]
+
+
+class NewKeyWebhook(ApiKey):
+    webhook_secret: Annotated[
+        str | None, Field(description="Signs deliveries. Shown now and never again; null where it stays.")
+    ]
 
 
 class ApiKeyList(ListAnswer):
@@ -164,7 +185,17 @@ def to_key(key: api_keys.ApiKey) -> ApiKey:
         "retain_s": key.retain_s,
         "last_seen_at": seconds(key.last_seen_ms),
         "requests": key.requests,
+        "webhook": None if key.webhook is None else _to_key_webhook(key.webhook),
     }
+
+
+def _to_key_webhook(webhook: DefaultWebhook) -> KeyWebhook:
+    events = cast("list[JobEvent | BatchEvent]", list(webhook.events))
+    return {"url": webhook.url, "events": events, "former_until": seconds(webhook.former_until_ms)}
+
+
+def to_key_webhook(key: api_keys.ApiKey, secret: str | None) -> NewKeyWebhook:
+    return {**to_key(key), "webhook_secret": secret}
 
 
 def to_new_key(key: api_keys.ApiKey, secret: str) -> NewApiKey:

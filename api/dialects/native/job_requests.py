@@ -12,7 +12,6 @@ from api.dialects.logprobs import wanted
 from api.dialects.media import pictures_beside
 from api.dialects.messages import WireMessages, to_messages
 from api.dialects.native.page_jobs import PagedDocument, with_document
-from api.dialects.native.webhooks import JobWebhook, to_webhook
 from api.dialects.openai.chat import TopLogprobs, continues
 from api.dialects.sampling import (
     Sampling,
@@ -22,6 +21,7 @@ from api.dialects.sampling import (
 from api.dialects.strict_json import RequestBody, invalid, read, unsupported
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from api.dialects.unknown_fields import JOB, PART, REQUEST, contents
+from api.dialects.webhooks import JobWebhook, to_webhook
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status
 from shared.request import Media, Message, Request, Text

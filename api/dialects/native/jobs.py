@@ -13,9 +13,9 @@ from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to
 from api.dialects.fields import BriefError, PageAnswer, seconds, to_page
 from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.media import PictureUsage, to_picture
-from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.openai.errors import ReadyTime, ready_time, status_of
 from api.dialects.openai.usage import TokensSoFar
+from api.dialects.webhooks import WebhookState, to_hook
 from shared import job, result
 from shared.errors import CODES, ServiceError
 from shared.job import CacheWord, Computed, JobView, Page, Priority, Status, WaitingReason

@@ -250,7 +250,7 @@ class ModelFleet(TypedDict):
 
 
 class WebhookCalls(TypedDict):
-    """Calls of all callers' webhooks. `due`: at least so many, where callers have hundreds of hosts."""
+    """Calls of all callers' webhooks. At least so many, if they go to hundreds of hosts."""
 
     due: int
     later: Annotated[int, Field(description="They failed and are made again at their time.")]
@@ -378,14 +378,14 @@ def to_status(model: models.Model, state: ModelState) -> ModelStatus:
     }
 
 
-def to_couriers(intake: fleet.Fleet, hook: fleet.Fleet) -> Couriers:
-    row, calls = intake.to_row(""), hook.lane
+def to_couriers(intake: fleet.Fleet, calls: tuple[int, int, int]) -> Couriers:
+    row, (due, later, under_way) = intake.to_row(""), calls
     return {
         "workers": cast(list[Worker], row["workers"]),
         "last_worker": cast(LastWorker | None, row["last_worker"]),
         "queued": intake.lane.queued,
         "oldest_queued_s": row["oldest_queued_s"],
-        "webhook_calls": {"due": calls.queued, "later": calls.retrying, "under_way": calls.running},
+        "webhook_calls": {"due": due, "later": later, "under_way": under_way},
     }
 
 

@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 
 from api.dialects.fields import BriefError, FailureCount, seconds
 from api.dialects.native.jobs import JobChoice, JobQuestion, JobUsage, known
-from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.strict_json import RequestBody
+from api.dialects.webhooks import WebhookState, to_hook
 from shared import batch as records
 from shared.job import Estimate, Hook, Status
 from shared.request import Document, Message, Request
@@ -60,7 +60,7 @@ class PageJob(TypedDict):
     question: NotRequired[Annotated[JobQuestion, Field(description="For keys that may read.")]]
     pages: PageCounts
     ends_in_s: NotRequired[float]
-    webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one of its own.")]]
+    webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one.")]]
     error: NotRequired[Annotated[BriefError, Field(description="Of a job that failed.")]]
     failures: NotRequired[
         Annotated[list[FailureCount], Field(description="Why pages failed, the most frequent reason first.")]

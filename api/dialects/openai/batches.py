@@ -11,11 +11,13 @@ from api.dialects.openai.errors import status_of, to_error
 from api.dialects.openai.files import to_life
 from api.dialects.openai.usage import CompletionTokensDetails
 from api.dialects.strict_json import RequestBody, invalid, parse, read, unsupported_kind
+from api.dialects.webhooks import BatchWebhook, to_webhook
 from shared import batch as records
 from shared.batch import LinePlace, LineProblem, Stage
 from shared.errors import CallerError
 from shared.job import Estimate
 from shared.result import JobError
+from shared.webhooks import BATCH_EVENTS, Webhook
 
 WINDOW: Literal["24h"] = "24h"
 ELSEWHERE = ("/v1/embeddings", "/v1/images/edits", "/v1/images/generations", "/v1/moderations", "/v1/videos")
@@ -34,6 +36,7 @@ class BatchBody(RequestBody):
     input_file_id: str
     metadata: Metadata | None = None
     output_expires_after: OutputLife | None = None
+    webhook: str | BatchWebhook | None = None
 
 
 class LineBody(RequestBody):
@@ -53,6 +56,7 @@ class BatchRequest:
     endpoint: str
     metadata: dict[str, str]
     life_s: int | None
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ def from_batch(body: Any, endpoints: tuple[str, ...]) -> BatchRequest:
         endpoint=batch.endpoint,
         metadata=batch.metadata or {},
         life_s=None if life is None else to_life(life.anchor, life.seconds, "output_expires_after"),
+        webhook=to_webhook(batch.webhook, BATCH_EVENTS),
     )
 
 

@@ -68,16 +68,18 @@ end
 -- An answer may go so much before its time.
 local SLACK_MS = 1000
 
--- The answer of ended work lives on for as long as the new job asks, and its texts for as long as the log of ends reads them.
+-- The answer of ended work lives on for as long as the new job asks, and its texts for as long as the job's batch or
+-- webhook reads them.
 local function prolong(work, job)
   local ended, seconds = Runs.outcome(work).ended, job.retain_s or S.result_s
   local kept = math.max(work.kept, now + seconds * 1000)
-  local log_s = math.max(work.log_s or 0, Runs.log_s(job) and (now - ended) / 1000 + Runs.log_s(job) or 0)
+  local more_s = Runs.needed_s(job)
+  local needed_s = math.max(work.needed_s or 0, more_s and (now - ended) / 1000 + more_s or 0)
   -- Work that many ask for is not written anew for each.
-  if kept - work.kept < SLACK_MS and (log_s - (work.log_s or 0)) * 1000 < SLACK_MS then
+  if kept - work.kept < SLACK_MS and (needed_s - (work.needed_s or 0)) * 1000 < SLACK_MS then
     return false
   end
-  work.kept, work.log_s = kept, math.ceil(log_s)
+  work.kept, work.needed_s = kept, math.ceil(needed_s)
   for _, suffix in ipairs({ '', ':answer', ':followers' }) do
     call('PEXPIRE', P .. work.id .. suffix, Runs.texts_till(work) - now, 'GT')
   end
@@ -109,10 +111,10 @@ local function take_answer(job, work, p)
   Runs.end_job(job, 'succeeded', Runs.outcome(work).last, false, nil)
 end
 
--- Work knows the first finish_by of its jobs, and how long the log reads them.
+-- Work knows the first finish_by of its jobs, and how long batches and webhooks read its answer.
 local function note_job(work, job)
   work.limit_at = job.finish_by and math.min(job.finish_by, work.limit_at or job.finish_by) or work.limit_at
-  work.log_s = math.max(work.log_s or 0, Runs.log_s(job) or 0)
+  work.needed_s = math.max(work.needed_s or 0, Runs.needed_s(job) or 0)
 end
 
 local function join(job, work, p)
@@ -130,7 +132,7 @@ local function join(job, work, p)
   end
   write(work)
   if work.started then
-    Webhooks.announce('began', job)
+    Runs.announce_begin(job)
   end
 end
 
@@ -252,7 +254,7 @@ end
 -- The lists in which a job stands: jobs:<caller>, and pair:<caller>:<digest> for each pair of its metadata, zsets by creation.
 -- They hold ids for as long as records may live.
 local function list(job)
-  local seconds = math.max(S.job_s, S.event_s, job.retain_s or 0) + LONGEST_WAIT_S + DAY_S
+  local seconds = math.max(S.job_s, job.retain_s or 0) + LONGEST_WAIT_S + DAY_S
   for _, key in ipairs(Jobs.lists_of(job.caller, job.pairs)) do
     call('ZADD', key, now, job.id)
     if call('TTL', key) < seconds - DAY_S then
@@ -271,9 +273,10 @@ function Admission.begin_job()
     metadata = a.metadata or '{}', created = now, paths = a.paths, finish_by = a.finish_by,
     retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
     line = a.line ~= 0 and a.line or nil, batch = a.batch,
-    request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs, call_id = a.call_id,
+    request_id = a.request_id, trace = a.trace, pairs = a.pairs, call_id = a.call_id,
     question = not a.unstored and a.question or nil, pictures = a.pictures })
-  Webhooks.attach(job, a.hook or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' }))
+  local former = a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret', 'key' })
+  job.hook, job.beginnings = Webhooks.attach(job.id, former and former.url and former or a.hook)
   if not a.unstored then
     list(job)
   end
@@ -343,7 +346,7 @@ end)
 -- The answer of a job that is still asked for lives on.
 transition('keep_answer', { 'allow-oom' }, function()
   local work = stored(a.job)
-  if work and Runs.outcome(work) and now < work.kept and prolong(work, { retain_s = a.retain_s, quiet = 1 }) then
+  if work and Runs.outcome(work) and now < work.kept and prolong(work, { retain_s = a.retain_s }) then
     write(work)
   end
 end)
@@ -379,9 +382,8 @@ transition('submit', {}, function()
   if word == 'unready' then
     Lanes.want(Lanes.of(a.lane))
   end
-  local room = Webhooks.room(a.hook or a.retry_of, a)
   local own = (hit or work) and 0 or bytes_of_work(a, text)
-  local needed = room + ((hit or work) and 0 or own + (a.room or 0))
+  local needed = (hit or work) and 0 or own + (a.room or 0)
   if a.spare and needed > 0 and not word and (call('HGET', P .. 'mem', '') or 0) + needed > a.spare then
     word = 'memory'
   end
@@ -409,7 +411,7 @@ transition('submit', {}, function()
   if word == 'queued' then
     local lane = Lanes.of(a.lane)
     return { word, Lanes.view(lane, Jobs.ahead_of(lane, job)),
-      job.hook and call('HMGET', P .. a.job .. ':hook', 'url', 'events', 'delivered') or nil }
+      job.hook and Webhooks.view(a.job) or nil }
   end
   local shared = hit or work
   return { word, Jobs.view(job.id), shared and shared.trace or '' }
@@ -447,8 +449,7 @@ transition('admit', { 'allow-oom' }, function()
   call('HDEL', P .. job.id, 'terms')
   local hit, work = find(a)
   local own = (hit or work) and 0 or bytes_of_work(a, text)
-  local m = Memory.settle(job.id, Runs.bytes_of_job(job) + own, nil,
-    Webhooks.room(job.hook, job) + (own > 0 and a.room or 0))
+  local m = Memory.settle(job.id, Runs.bytes_of_job(job) + own, nil, own > 0 and a.room or 0)
   if hit or work then
     call('DEL', P .. job.id .. ':asked')
   end

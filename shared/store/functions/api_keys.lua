@@ -1,20 +1,32 @@
 -- API keys are plain records (records.lua) of no caller. Of their secrets only the digests are known.
---   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; of a key with a quota, JSON objects by
+--   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; of its default webhook hook_url,
+--                           hook_host, hook_events, hook_secret, hook_formers; of a key with a quota, JSON objects by
 --                           second: rate (the last minute's requests), told (how many may come again then)
 --   keyof:<digest>  string  the id of the key with this secret; when it ends the key's hash says
 
--- Lets an API key be found by a secret until then, or for ever; endpoints are not found by theirs.
+-- Lets an API key be found by a secret until then, or for ever.
 function ApiKeys.index(id, digest, till)
-  if string.find(id, '^key_') then
-    call('SET', P .. 'keyof:' .. digest, id)
-    if till then
-      -- What may be used no longer goes at once: its time to live is not positive.
-      call('PEXPIRE', P .. 'keyof:' .. digest, till - now)
-    end
+  call('SET', P .. 'keyof:' .. digest, id)
+  if till then
+    -- What may be used no longer goes at once: its time to live is not positive.
+    call('PEXPIRE', P .. 'keyof:' .. digest, till - now)
   end
 end
 
--- Ends an API key for good, its former secrets too; it is listed for kept_s more. Returns its fields, nil where there is none.
+-- Sets the default webhook of an API key in force: `fields`, a flat list. Its webhooks are signed by `secret`, unless
+-- they have one. Returns the key's fields, nil where there is none in force.
+transition('key_webhook', {}, function()
+  local id, expires, revoked = Records.owned('keys', '', a.id, 'id', 'expires_ms', 'revoked_ms')
+  if not id or revoked or now >= tonumber(expires or math.huge) then
+    return nil
+  end
+  call('HSETNX', P .. a.id, 'hook_secret', a.secret)
+  call('HSET', P .. a.id, unpack(a.fields))
+  return Records.fields(a.id)
+end)
+
+-- Ends an API key for good, its former secrets and its default webhook too; it is listed for kept_s more. Returns its
+-- fields, nil where there is none.
 transition('key_revoke', { 'allow-oom' }, function()
   local secret, formers = Records.owned('keys', '', a.id, 'secret', 'formers')
   if not secret then
@@ -24,6 +36,7 @@ transition('key_revoke', { 'allow-oom' }, function()
     call('DEL', P .. 'keyof:' .. digest)
   end
   call('DEL', P .. 'keyof:' .. secret)
+  call('HDEL', P .. a.id, 'hook_url', 'hook_host', 'hook_events', 'hook_secret', 'hook_formers', 'hook_former_until_ms')
   if call('HSETNX', P .. a.id, 'revoked_ms', now) == 1 then
     call('EXPIRE', P .. a.id, a.kept_s)
   end

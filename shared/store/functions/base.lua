@@ -76,16 +76,10 @@ local function count_words(list)
   return select(2, string.gsub(list or '', '%S+', ''))
 end
 
--- Records: a job (job_…), a batch (batch_…) and the call of a webhook (hook:…) is a hash of JSON objects: `r` what it was created
--- with, `s` what has changed since, `t` what changes with each piece of text. Beside them `m`, what its caller is charged
--- (memory.lua), and large texts. A call reads a record once and writes it once.
-local NEEDED = { job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' },
-  hoo = { 'caller', 'host', 'lane', 'priority', 'state' } }
-
--- The call of a webhook (webhooks.lua).
-local function is_call(id)
-  return byte(id) == 104
-end
+-- Records: a job (job_…) or a batch (batch_…) is a hash of JSON objects: `r` what it was created with, `s` what has
+-- changed since, `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua),
+-- and large texts. A call reads a record once and writes it once.
+local NEEDED = { job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
 
 -- An id may be anything a stranger typed: it must not reach our other keys.
 local function is_job(id)
@@ -180,7 +174,7 @@ local function visible(record, ...)
   end
 end
 
--- The same as its caller sees it: the log of ends and followers read records for longer.
+-- The same as its caller sees it: batches, webhooks and followers read records for longer.
 local function read(id, ...)
   return visible(stored(id, ...))
 end

@@ -7,7 +7,6 @@
 --                           that was imported also a job with another id, or '' where it has a row before those in front of it
 --   <batch>:doubles   zset  numbers of lines whose custom_id stands in an earlier one, by themselves
 --   <batch>:good      list  digests of the pieces of its output file, :bad of its error file
---   <batch>:hook      hash  a job of pages' own webhook, as a job's (notices.lua); <batch>:deliveries list of its tries
 --   batching:<caller> set   those of a caller that have not ended
 -- The batch's id holds its input and its pieces until its end. A line's job has an id of batch and number (shared/ids.py): a
 -- repeated submit finds it.
@@ -20,7 +19,7 @@ end
 
 -- Begins a batch with `fields`, a flat list, over a `file` of its caller, who may have `most` under way. Returns {missing} where
 -- the caller has no such file, {purpose} where the file has another than `purpose`, if there is one, {many}, {mismatch} where the id is another
--- body's, else {created, fields}; so does a repeat. `hook`: its own webhook, a flat list.
+-- body's, else {created, fields}; so does a repeat. `hook`: the target of its webhook.
 transition('batch_create', {}, function()
   local key, own = P .. a.id, P .. 'batching:' .. a.caller
   local purpose, digest = Records.owned('files', a.caller, a.file, 'purpose', 'digest')
@@ -35,9 +34,7 @@ transition('batch_create', {}, function()
   end
   Records.create('batches', a.caller, a.id, a.fields, Files.LIVE_S + a.kept_s)
   call('HSET', key, 'digest', digest, 'expires_ms', now + a.window_s * 1000)
-  if a.hook then
-    call('HSET', key .. ':hook', unpack(a.hook))
-  end
+  Webhooks.attach(a.id, a.hook)
   Files.hold(digest, a.id, '+inf')
   call('SADD', own, a.id)
   local work = create(a.id, { caller = a.caller, lane = LANE, model_lane = LANE, priority = 'batch', cost = 1, created = now })
@@ -118,24 +115,30 @@ transition('batch_step', { 'allow-oom' }, function()
   return 'written'
 end)
 
--- What is told of an ended batch: the event's type and its data. A job of pages ends as a job does.
-local function ending_of(id)
-  local batch = fields_at(P .. id, { 'stage', 'question', 'total', 'completed', 'failed', 'metadata' })
-  if not batch.question then
-    return 'batch.' .. batch.stage, cjson.encode({ id = id })
+-- What a webhook is told of an ended batch: {type, at, caller, data (JSON)}. A job of pages ends as a job does. nil
+-- until the end.
+function Batches.event(id)
+  local batch = fields_at(P .. id, { 'stage', 'question', 'total', 'completed', 'failed', 'metadata', 'caller',
+    'kept_s', 'r' })
+  local at = batch.kept_s and not batch.r and call('HGET', P .. id, batch.stage .. '_at')
+  if not at then
+    return nil
+  elseif not batch.question then
+    return { 'batch.' .. batch.stage, at, batch.caller, cjson.encode({ id = id }) }
   end
   local completed, failed = tonumber(batch.completed or 0), tonumber(batch.failed or 0)
   local status = batch.stage == 'cancelled' and 'cancelled' or batch.stage == 'completed' and completed > 0 and 'succeeded'
     or 'failed'
-  return 'job.' .. status, string.format(
+  local data = string.format(
     '{"id":"%s","object":"job","status":"%s","pages":{"total":%d,"succeeded":%d,"failed":%d},"metadata":%s}',
     id, status, tonumber(batch.total or 0), completed, failed, batch.metadata)
+  return { 'job.' .. status, at, batch.caller, data }
 end
 
 -- Ends a batch with fields as names and values; only its record is left.
 local function finish(work, stage, ...)
   local id, key = work.id, P .. work.id
-  local batch = fields_at(key, { 'caller', 'digest', 'kept_s', 'retain_s' })
+  local batch = fields_at(key, { 'caller', 'digest', 'kept_s' })
   FairQueue.leave(work)
   Files.release(batch.digest, id)
   for _, list in ipairs({ ':good', ':bad' }) do
@@ -146,9 +149,8 @@ local function finish(work, stage, ...)
   enter_stage(id, stage, ...)
   call('EXPIRE', key, batch.kept_s)
   call('SREM', P .. 'batching:' .. batch.caller, id)
-  local type, data = ending_of(id)
-  Notices.announce_end(id, batch.caller, type, data, batch.retain_s)
-  Webhooks.expire_hook(id)
+  Webhooks.announce(id, 'ended', Batches.event(id)[1])
+  Webhooks.expire(id, batch.kept_s)
 end
 
 -- Ends a batch whose turns kill the processes that take them.
@@ -157,16 +159,15 @@ function Batches.fail(work, failure)
   finish(work, 'failed', 'errors', cjson.encode({ { code = error.code, message = error.message } }))
 end
 
--- Ends a batch with `fields`, a flat list, as `stage` says. Its rows are all written, and `files` (as file_create takes them) are kept
--- with this step; or it failed, and jobs of its lines go on by themselves. Of all endpoints only `untold` ones hear of it, where these
--- are named. Returns written | lost, also where rows are still to be written.
+-- Ends a batch with `fields`, a flat list, as `stage` says. Its rows are all written, and `files` (as file_create takes
+-- them) are kept with this step; or it failed, and jobs of its lines go on by themselves. Returns written | lost, also
+-- where rows are still to be written.
 transition('batch_end', { 'allow-oom' }, function()
   local work, written, last = Batches.claimed(), unpack(call('HMGET', P .. a.id, 'written_at', 'last'))
   if not work or a.stage ~= 'failed' and written ~= last then
     return 'lost'
   end
   for _, file in ipairs(a.files) do Files.create(file) end
-  memo['endpoints:' .. work.caller] = a.untold
   finish(work, a.stage, unpack(a.fields))
   return 'written'
 end)

@@ -159,7 +159,7 @@ end
 -- that asked first, rows}, `full` where work waits but this worker holds as much as it may, `again` where much was ended first,
 -- or nil where nothing can be taken. A repeat with the same token (a lost reply) answers the same claim.
 transition('claim', { 'allow-oom' }, function()
-  local claims, count = FairQueue.claims_of(a.worker, a.lane)
+  local claims, count = FairQueue.claims_of(a.worker)
   local before = claims[a.token]
   if before then
     local work, terms = stored((FairQueue.parts_of(before)), 'terms')
@@ -241,18 +241,17 @@ local function publish_rest(run, pieces)
   return datas
 end
 
--- Ends a run with the outcome of its attempt, or a job whose inputs cannot be had; only the holder of the claim can. `rest`: pieces
--- of text that are not published yet (see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`:
--- what made it, for its receipt; text: result or error, as JSON; `tried`: how the call of a webhook went, which then ends (webhooks.lua). Returns settled | lost (as `append`) | again (many of its jobs were late, and there
--- may be more: ask once more). A repeat by the same claim answers settled.
+-- Ends a run with the outcome of its attempt, or a job whose inputs cannot be had; only the holder of the claim can.
+-- `rest`: pieces of text that are not published yet (see publish_rest); `bare`: the result without its logprobs, where
+-- it has some; `origin`: what made it, for its receipt; text: result or error, as JSON. Returns settled | lost (as
+-- `append`) | again (many of its jobs were late, and there may be more: ask once more). A repeat by the same claim
+-- answers settled.
 transition('settle', { 'allow-oom' }, function()
   local run = stored(a.id)
   if run and run.settled_by == a.token then
     return 'settled'
   elseif not run or run.t.token ~= a.token then
     return 'lost'
-  elseif is_call(run.id) then
-    return Webhooks.settle(run, a.tried)
   elseif not is_computed(run) then
     run.settled_by = a.token
     Runs.fail_work(run, text)
@@ -288,11 +287,11 @@ transition('settle', { 'allow-oom' }, function()
   return 'settled'
 end)
 
--- Puts claimed work back in line, or ends it where its budget of failures is spent, or its model removed. `spend`: count a failure, with `failure`
--- (JSON) as the error of the last and `cause` {code, message} as that of this attempt; `missing`: digests that the blob store
--- lacks (words); `died`: the worker ends because of this attempt, or one beside it; `pause`: tried again after so many ms, where its
--- limits of time allow, with `request` in place of its own; `most`: failures it may have; `tried`: how the call of a webhook went
--- (webhooks.lua). Returns {queued, lane} | {postponed} | {failed} | {lost}.
+-- Puts claimed work back in line, or ends it where its budget of failures is spent, or its model removed. `spend`:
+-- count a failure, with `failure` (JSON) as the error of the last and `cause` {code, message} as that of this attempt;
+-- `missing`: digests that the blob store lacks (words); `died`: the worker ends because of this attempt, or one beside
+-- it; `pause`: tried again after so many ms, where its limits of time allow, with `request` in place of its own;
+-- `most`: failures it may have. Returns {queued, lane} | {postponed} | {failed} | {lost}.
 transition('give_back', { 'allow-oom' }, function()
   local work = stored(a.id)
   if not work or work.t.token ~= a.token then
@@ -307,9 +306,6 @@ transition('give_back', { 'allow-oom' }, function()
   end
   work.failures = (work.failures or 0) + (a.spend and 1 or 0)
   work.attempts[#work.attempts].error = a.cause
-  if a.tried then
-    Webhooks.note_try(work, a.tried)
-  end
   -- Inputs are not awaited for longer than a job may stay in line.
   local too_late = a.request and now + a.pause >= (work.finish_by or work.created + S.expire_ms)
   if a.spend and work.failures >= (a.most or S.max_failures) or too_late then

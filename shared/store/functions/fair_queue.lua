@@ -1,12 +1,10 @@
 -- Whose turn it is in one lane: fair between callers by cost, weighted 16:4:1 between classes.
---   line:<lane>:<class>:<caller>  zset  that caller's work, by arrival; in the lane `hook` the hosts that it has calls for, by their
---                                 turns: line:hook:<class>:<caller> <host> has the calls
+--   line:<lane>:<class>:<caller>  zset  that caller's work, by arrival
 --   turns:<lane>:<class>          zset  callers, by the tag at which their next piece starts
 --   suspects:<lane>               zset  work that is tried alone, by arrival
 --   lease:<lane>                  zset  claimed work, by the end of its lease
 --   emptying:<lane>               string  the worker that makes itself empty for a suspect
---   busy:<lane>, bears:<lane>     hash  in lanes with limits: how much is claimed of each caller and each host of a caller; how much
---                                 of a host may be
+--   busy:<lane>                   hash  in lanes with limits: how much is claimed of each caller
 --   held:<worker>                 hash  its claims: token → id, lane, rows, and * where it was not alone with the worker
 -- Start-time fair queueing (Goyal and others, SIGCOMM 1996), once between the classes and once within each. The lane's record
 -- (lanes.lua) has of each class n how many wait, s the start tag of its next piece and v its callers' clock, and of the lane
@@ -30,13 +28,10 @@ local IDLE = 128
 local SUSPECT_DEATHS = 2
 
 -- In these lanes so much of a caller is claimed at once, for each courier: less than it has threads, so that others find some.
-local EACH = { intake = 12, hook = 24 }
+local EACH = { intake = 12 }
 
--- Of these a host of a caller gets one at first, and as many more as it bears.
-local MOST_HOST = 16
-
-function FairQueue.line_key(lane, class, caller, host)
-  return P .. 'line:' .. lane .. ':' .. FairQueue.CLASSES[class] .. ':' .. caller .. (host and ' ' .. host or '')
+function FairQueue.line_key(lane, class, caller)
+  return P .. 'line:' .. lane .. ':' .. FairQueue.CLASSES[class] .. ':' .. caller
 end
 
 function FairQueue.turns_key(lane, class)
@@ -62,71 +57,31 @@ function FairQueue.extra_rows(work)
   return (work.rows or 1) - 1
 end
 
-local function busy(lane, name)
-  return tonumber(call('HGET', P .. 'busy:' .. lane, name) or 0)
-end
-
-local function bears(lane, flow)
-  return tonumber(call('HGET', P .. 'bears:' .. lane, flow) or 1)
-end
-
 -- Whether as much of a caller is claimed as may be.
 local function has_enough(lane, caller)
   local each = EACH[lane]
-  local claimed = each and busy(lane, caller)
+  local claimed = each and tonumber(call('HGET', P .. 'busy:' .. lane, caller) or 0)
   return each and claimed >= each and claimed >= each * Lanes.loading(Lanes.of('intake'))
 end
 
--- Puts a host behind the others of its caller; `how`: NX where it may have its turn, XX where it has.
-local function put_last(own, host, how)
-  local last = call('ZREVRANGE', own, 0, 0, 'WITHSCORES')[2] or 0
-  call('ZADD', own, how, last + 1, host)
-end
-
--- A caller, and its host where it has one, is met again.
-local function give_turn(lane, class, caller, host)
-  if host then
-    put_last(FairQueue.line_key(lane.name, class, caller), host, 'NX')
-  end
+-- A caller is met again.
+local function give_turn(lane, class, caller)
   call('ZADD', FairQueue.turns_key(lane.name, class), 'GT', lane[CLOCK[class]], caller)
-end
-
--- Whether other calls of this one's host wait.
-local function has_others(work)
-  return work.host and call('EXISTS', FairQueue.line_key(work.lane, FairQueue.rank(work), work.caller, work.host)) == 1
 end
 
 -- Counts work that is claimed (1), or no more (-1). Whoever had as much as may be stands aside until then.
 function FairQueue.count_claimed(work, step)
-  local name, flow, left = work.lane, work.host and work.caller .. ' ' .. work.host, nil
+  local name = work.lane
   if not EACH[name] then
     return
+  elseif call('HINCRBY', P .. 'busy:' .. name, work.caller, step) < 1 then
+    call('HDEL', P .. 'busy:' .. name, work.caller)
   end
-  for _, whose in ipairs({ work.caller, flow }) do
-    left = call('HINCRBY', P .. 'busy:' .. name, whose, step)
-    if left < 1 then
-      call('HDEL', P .. 'busy:' .. name, whose)
-    end
-  end
-  local lane, others = Lanes.of(name), has_others(work)
-  if flow and left < 1 and not others then
-    call('HDEL', P .. 'bears:' .. name, flow)
-  end
+  local lane = Lanes.of(name)
   for class = 1, step < 0 and 3 or 0 do
     if lane[WAITING[class]] > 0 then
-      give_turn(lane, class, work.caller, others and work.host)
+      give_turn(lane, class, work.caller)
     end
-  end
-end
-
--- A host for which calls wait bears one more after each that it answered, and half as many after one that it did not bear.
-function FairQueue.adapt(work, borne)
-  local flow = work.caller .. ' ' .. work.host
-  local most = bears(work.lane, flow)
-  if not borne then
-    call('HSET', P .. 'bears:' .. work.lane, flow, math.max(math.floor(most / 2), 1))
-  elseif most < MOST_HOST and busy(work.lane, flow) == most and has_others(work) then
-    call('HSET', P .. 'bears:' .. work.lane, flow, most + 1)
   end
 end
 
@@ -138,7 +93,7 @@ function FairQueue.enqueue(lane, work, paid)
     lane.wide_queued = 0
     if EACH[lane.name] and call('EXISTS', P .. 'lease:' .. lane.name) == 0 then
       -- Claims whose records could not be read count no longer.
-      call('DEL', P .. 'busy:' .. lane.name, P .. 'bears:' .. lane.name)
+      call('DEL', P .. 'busy:' .. lane.name)
     end
   end
   lane.wide_queued, lane.changed = lane.wide_queued + FairQueue.extra_rows(work), true
@@ -152,8 +107,8 @@ function FairQueue.enqueue(lane, work, paid)
     lane[s] = math.max(lane[s], lane.clock)
   end
   lane[n] = lane[n] + 1
-  call('ZADD', FairQueue.line_key(lane.name, class, work.caller, work.host), work.arrival, work.id)
-  give_turn(lane, class, work.caller, work.host)
+  call('ZADD', FairQueue.line_key(lane.name, class, work.caller), work.arrival, work.id)
+  give_turn(lane, class, work.caller)
   if paid then
     call('ZINCRBY', FairQueue.turns_key(lane.name, class), -work.cost, work.caller)
     lane[s] = lane[s] - work.cost * FairQueue.PACE[class]
@@ -172,16 +127,12 @@ end
 -- Takes work out of its lane's line, wherever it stands there; true where it did.
 function FairQueue.withdraw(lane, work)
   local class = FairQueue.rank(work)
-  local line, turns = FairQueue.line_key(lane.name, class, work.caller, work.host), FairQueue.turns_key(lane.name, class)
+  local line, turns = FairQueue.line_key(lane.name, class, work.caller), FairQueue.turns_key(lane.name, class)
   if FairQueue.is_suspect(work) and call('ZREM', P .. 'suspects:' .. lane.name, work.id) == 1 then
     lane[SUSPECTS[class]], lane.changed = math.max(lane[SUSPECTS[class]] - 1, 0), true
   elseif call('ZREM', line, work.id) == 1 then
-    local own = FairQueue.line_key(lane.name, class, work.caller)
-    if work.host and call('EXISTS', line) == 0 then
-      call('ZREM', own, work.host)
-    end
     -- A caller that owes nothing need not be met.
-    if not left_class(lane, class) and call('EXISTS', own) == 0
+    if not left_class(lane, class) and call('EXISTS', line) == 0
       and tonumber(call('ZSCORE', turns, work.caller) or 0) <= lane[CLOCK[class]] then
       call('ZREM', turns, work.caller)
     end
@@ -202,26 +153,6 @@ local function next_class(lane, without)
     end
   end
   return class
-end
-
--- Takes a caller's first piece out of its line; nil where there is none now, and whether another host may have one.
-local function take_first(lane, class, caller)
-  local own = FairQueue.line_key(lane.name, class, caller)
-  if lane.name ~= 'hook' then
-    return call('ZPOPMIN', own)[1]
-  end
-  local host = call('ZRANGE', own, 0, 0)[1]
-  if not host then
-    return nil
-  end
-  local flow, line = caller .. ' ' .. host, own .. ' ' .. host
-  local id = busy(lane.name, flow) < bears(lane.name, flow) and call('ZPOPMIN', line)[1]
-  if id and call('EXISTS', line) == 1 then
-    put_last(own, host, 'XX')
-  else
-    call('ZREM', own, host)
-  end
-  return id, true
 end
 
 -- Takes the next piece out of the line, of no caller in `aside` ({caller: true}): {id, class, caller, tag}; else nil, and whether
@@ -246,13 +177,12 @@ function FairQueue.next(lane, aside)
     elseif has_enough(lane.name, first[1]) then
       call('ZREM', turns, first[1])
     else
-      local id, more = take_first(lane, class, first[1])
+      local id = call('ZPOPMIN', FairQueue.line_key(lane.name, class, first[1]))[1]
       if id then
         left_class(lane, class)
         return { id = id, class = class, caller = first[1], tag = tonumber(first[2]) }
-      elseif not more then
-        call('ZREM', turns, first[1])
       end
+      call('ZREM', turns, first[1])
     end
   end
   return nil, class ~= nil
@@ -285,16 +215,9 @@ function FairQueue.reclass(lane, work, priority)
   end
 end
 
--- A worker's claims by token, a courier's of one lane, and how many there are. Each is a text: a worker of many rows has many of them.
-function FairQueue.claims_of(worker, lane)
-  local claims, count = by_name(call('HGETALL', P .. 'held:' .. worker))
-  for token, claim in pairs(EACH[lane] and claims or {}) do
-    -- A courier's fetches and its calls of webhooks are no company for each other.
-    if select(2, FairQueue.parts_of(claim)) ~= lane then
-      claims[token], count = nil, count - 1
-    end
-  end
-  return claims, count
+-- A worker's claims by token, and how many there are. Each is a text: a worker of many rows has many of them.
+function FairQueue.claims_of(worker)
+  return by_name(call('HGETALL', P .. 'held:' .. worker))
 end
 
 -- The id, lane and rows of a claim.
@@ -377,10 +300,6 @@ end
 
 -- Counts one more worker that died on this work, alone with it or beside other claims. True where that spends its budget: it ends.
 function FairQueue.count_death(work)
-  if is_call(work.id) then
-    -- No call ends a courier.
-    return false
-  end
   Lanes.count_lost(work.lane, work.id)
   local claim = call('HGET', P .. 'held:' .. (work.worker or ''), work.t.token)
   work.deaths = (work.deaths or 0) + 1

@@ -76,10 +76,8 @@ function Jobs.view(id, bare, lanes)
   local others = leader and work or { '', '', '' }
   local view = { id, json[1], json[2], json[3], leader or '', others[1], others[2], others[3], asked, result or '', origin or '',
     lane }
-  local hook = string.find(json[1], 'hook":', 1, true) and redis.pcall('HMGET', P .. id .. ':hook', 'url', 'events', 'delivered')
-  if hook and hook[1] then
-    view[13], view[14] = hook, call('LRANGE', P .. id .. ':deliveries', 0, -1)
-    view[15] = not hook[3] and view[14][1] and Webhooks.next_try(id) or nil
+  if string.find(json[1], 'hook":', 1, true) then
+    view[13], view[14], view[15] = Webhooks.view(id)
   end
   return view
 end
@@ -342,10 +340,6 @@ local function strip(job)
     unset(job, name)
   end
   job.gone, job.till, job.metadata = 1, 0, '{}'
-  if call('TTL', P .. job.id) < 0 then
-    -- It waited for its webhook, which is called no more.
-    Runs.expire_job(job)
-  end
   write(job)
 end
 
@@ -382,11 +376,10 @@ transition('purge', { 'allow-oom' }, function()
       call('HSET', idem, 'purged', 1)
     end
   end
-  Webhooks.drop_notices(job.id)
+  Webhooks.drop(job.id, job.caller)
   for _, key in ipairs(Jobs.lists_of(job.caller, job.pairs)) do
     call('ZREM', key, job.id)
   end
-  call('DEL', P .. job.id .. ':hook', P .. job.id .. ':deliveries')
   local work, orphans = job.leader and stored(job.leader) or job, {}
   local held = Runs.is_held(work, job)
   if held and work == job then

@@ -1,6 +1,6 @@
--- Plain records: files, batches, API keys and endpoints.
+-- Plain records: files, batches and API keys.
 --   <id>            hash  its fields, by the names of its class in Python; times in Unix ms
---   <kind>:<owner>  zset  an owner's records, by creation; kind: files, batches, endpoints, or keys, whose owner is ''
+--   <kind>:<owner>  zset  an owner's records, by creation; kind: files, batches, or keys, whose owner is ''
 -- A record is its owner's where it stands in the owner's list: an id may be anything that a stranger typed.
 
 -- Some fields of an owner's record by their names; nothing where the owner has none of this id.
@@ -90,8 +90,9 @@ transition('records', { 'no-writes' }, function()
   return page
 end)
 
--- Secrets of an API key or an endpoint: `secret` is the newest; `formers`, a JSON object, those from before rotations, by
--- secret until when each goes on; former_until_ms the last of these times.
+-- Secrets of an API key: `secret` is the newest; `formers`, a JSON object, those from before rotations, by secret until
+-- when each goes on; former_until_ms the last of these times. With `hook_` before the names, those that sign its
+-- webhooks.
 
 -- The former secrets that still go on.
 function Records.formers(json)
@@ -102,13 +103,10 @@ function Records.formers(json)
   return formers
 end
 
--- Begins an endpoint or an API key with `fields`, a flat list; a key that has an end is listed for kept_s after it. Returns the
--- fields, nil where the owner has `most` already. The same id again changes nothing.
+-- Begins an API key with `fields`, a flat list; one that has an end is listed for kept_s after it. Returns the fields.
+-- The same id again changes nothing.
 transition('record_create', {}, function()
   if call('EXISTS', P .. a.id) == 0 then
-    if a.most and call('ZCARD', P .. a.kind .. ':' .. a.owner) >= a.most then
-      return nil
-    end
     Records.create(a.kind, a.owner, a.id, a.fields)
     ApiKeys.index(a.id, a.secret, a.expires_ms)
     if a.expires_ms then
@@ -118,12 +116,14 @@ transition('record_create', {}, function()
   return Records.fields(a.id)
 end)
 
--- Gives an endpoint or an API key in force another secret. The former one goes on for grace_s, earlier ones no longer than they
--- would have: where a rotation's answer was lost and it is repeated, the deployed secret is one before the former. Of more
--- than `most` those that end soonest go. Returns the fields, nil where there is none. The same secret changes nothing.
+-- Gives an API key in force another secret; `prefix`: `hook_` for its webhooks' secret, or ''. The former one goes on
+-- for grace_s, earlier ones no longer than they would have: where a rotation's answer was lost and it is repeated, the
+-- deployed secret is one before the former. Of more than `most` those that end soonest go. Returns the fields, nil
+-- where there is none. The same secret changes nothing.
 transition('secret_rotate', { 'allow-oom' }, function()
+  local p, own = a.prefix, a.prefix == ''
   local current, json, expires, revoked =
-    Records.owned(a.kind, a.owner, a.id, 'secret', 'formers', 'expires_ms', 'revoked_ms')
+    Records.owned(a.kind, a.owner, a.id, p .. 'secret', p .. 'formers', 'expires_ms', 'revoked_ms')
   if not current or revoked or now >= tonumber(expires or math.huge) then
     return nil
   elseif current ~= a.secret then
@@ -135,10 +135,15 @@ transition('secret_rotate', { 'allow-oom' }, function()
     table.sort(ends, function(one, other) return one[2] > other[2] end)
     for at, former in ipairs(ends) do
       formers[former[1]] = at <= a.most and former[2] or nil
-      ApiKeys.index(a.id, former[1], formers[former[1]] or now)
+      if own then
+        ApiKeys.index(a.id, former[1], formers[former[1]] or now)
+      end
     end
-    call('HSET', P .. a.id, 'secret', a.secret, 'formers', cjson.encode(formers), 'former_until_ms', last)
-    ApiKeys.index(a.id, a.secret, expires)
+    call('HSET', P .. a.id, p .. 'secret', a.secret, p .. 'formers', cjson.encode(formers),
+      p .. 'former_until_ms', last)
+    if own then
+      ApiKeys.index(a.id, a.secret, expires)
+    end
   end
   return Records.fields(a.id)
 end)

@@ -38,18 +38,19 @@ function Runs.outcome(work)
   return work.state == 'over' and (work.over or work) or nil
 end
 
--- How long a record is kept for its callers, and how long stored: the log of ends reads it for longer (webhooks.lua).
-local function lives(record, seconds, log_s)
+-- How long a record is kept for its callers, and how long it is stored: a batch or a webhook may read it for longer.
+local function lives(record, seconds, needed_s)
   local own = record.retain_s or seconds
-  return own, math.max(own, log_s or 0)
+  return own, math.max(own, needed_s or 0)
 end
 
--- For how long the log of ends reads a job, or the batch whose line it is; nil where neither does.
-function Runs.log_s(job)
+-- Seconds for which the batch of a line, or a job's webhook, may read the answer after the job's end. nil if neither
+-- does.
+function Runs.needed_s(job)
   if job.line then
     return math.max(math.ceil((job.line - now) / 1000), 1)
   end
-  return not job.quiet and math.min(job.retain_s or S.event_s, S.event_s) or nil
+  return job.hook and math.min(job.retain_s or S.hook_s, S.hook_s) or nil
 end
 
 -- For how long the answer of work is read.
@@ -57,9 +58,9 @@ function Runs.answer_s(work)
   return work.keep_s or work.retain_s or S.result_s
 end
 
--- Until when the texts of ended work are stored: for who reads its answer, and for the log of ends.
+-- Until when the texts of ended work are stored: for callers, batches and webhooks.
 function Runs.texts_till(work)
-  return math.max(work.kept, Runs.outcome(work).ended + (work.log_s or 0) * 1000)
+  return math.max(work.kept, Runs.outcome(work).ended + (work.needed_s or 0) * 1000)
 end
 
 -- A follower holds the answer for as long as it is stored itself; without `seconds` that is not known.
@@ -69,35 +70,31 @@ function Runs.hold_for(job, seconds)
   end
 end
 
--- An unstored job outlives its end by its retain_s, whether its webhook was called or not, and so do its notices.
+-- An unstored job outlives its end by its retain_s, and so does its webhook.
 local function expire_unstored(job)
   local seconds = job.retain_s or S.job_s
   if call('TTL', P .. job.id) < 0 then
     call('EXPIRE', P .. job.id, seconds)
     Runs.hold_for(job, seconds)
   end
-  for _, suffix in ipairs({ ':asked', ':hook', ':deliveries', ':began', ':ended' }) do
-    if call('EXPIRE', P .. job.id .. suffix, seconds, 'NX') == 1 then
-      Memory.prolong(job.id .. suffix, seconds)
-    end
+  for _, suffix in ipairs({ ':asked', ':hook', ':deliveries' }) do
+    call('EXPIRE', P .. job.id .. suffix, seconds, 'NX')
   end
   if job.idem then
     call('EXPIRE', P .. 'idem:' .. job.caller .. ':' .. job.idem, seconds, 'LT')
   end
 end
 
--- An ended job is seen until its webhook was called, and then for job_s; one whose work goes on, or is still to be read by
--- followers, is stored for longer. It is written by who calls this. Returns for how many seconds it is stored; nil where that is
--- not known.
+-- An ended job is seen for job_s, and while its webhook may be called; one whose work goes on, or is still to be read
+-- by followers, is stored for longer. It is written by who calls this. Returns for how many seconds it is stored; nil
+-- where that is not known.
 function Runs.expire_job(job)
   local is_read = Runs.goes_on(job) or job.sharing
   if job.unstored and not job.followed and not is_read then
     expire_unstored(job)
     return job.retain_s or S.job_s
-  elseif job.hook and Webhooks.has_pending(job.id) then
-    return nil
   end
-  local own, whole = lives(job, S.job_s, Runs.log_s(job))
+  local own, whole = lives(job, job.hook and math.max(S.job_s, S.hook_s) or S.job_s, Runs.needed_s(job))
   job.till = job.gone and 0 or job.till or now + own * 1000
   if is_read then
     return nil
@@ -108,8 +105,8 @@ function Runs.expire_job(job)
   if job.followed then
     call('EXPIRE', P .. job.id .. ':followers', whole)
   end
-  for _, suffix in ipairs(job.hook and { ':hook', ':deliveries' } or {}) do
-    call('EXPIRE', P .. job.id .. suffix, own)
+  if job.hook then
+    Webhooks.expire(job.id, whole)
   end
   return whole
 end
@@ -158,7 +155,7 @@ local function tell_end(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
   local work = Runs.of(job)
   local answer = status == 'succeeded' and Runs.answer(work, true) or nil
-  local calls = Webhooks.announce('ended', job)
+  local calls = job.hook and Webhooks.announce(job.id, 'ended', 'job.' .. status) or 0
   Metrics.report_end(job, work, answer)
   call('ZREM', P .. 'deadlines', job.id)
   return 1 + calls
@@ -167,7 +164,7 @@ end
 -- Writes the end of a job without work of its own; as above.
 function Runs.end_job(job, status, last, own, failure, at)
   local cost = tell_end(job, status, last, own, failure, at)
-  local _, seconds = lives(job, S.job_s, Runs.log_s(job))
+  local _, seconds = lives(job, S.job_s, Runs.needed_s(job))
   if not Runs.expire_job(job) then
     Runs.hold_for(job, nil)
   end
@@ -187,10 +184,6 @@ end
 -- A record that cannot be read fails its own job, as far as it tells whose that is, and those that follow it. Returns it.
 function Runs.fail_unreadable(id, why)
   note_bad(id, why)
-  if is_call(id) then
-    Memory.free(id)
-    call('DEL', P .. id)
-  end
   if not is_job(id) then
     return nil
   end
@@ -218,11 +211,16 @@ end
 -- What one call ends, and tells of, may cost so much: a job 1, a call of a webhook 1, work 1 more.
 Runs.PIECE = 32
 
+-- Tells a job's webhook that the job has begun. Returns how many calls that makes.
+function Runs.announce_begin(job)
+  return job.beginnings and Webhooks.announce(job.id, 'began', 'job.running') or 0
+end
+
 -- Writes the end of a follower.
 function Runs.end_with_work(job, work)
   local outcome = Runs.outcome(work)
   if call('SREM', P .. work.id .. ':beginnings', job.id) == 1 then
-    Webhooks.announce('began', job)
+    Runs.announce_begin(job)
   end
   return Runs.end_job(job, outcome.status, outcome.last, false, outcome.error, outcome.ended)
 end
@@ -267,7 +265,7 @@ end
 
 local function announce_beginnings(id, budget)
   return piece(function() return call('SPOP', P .. id .. ':beginnings') or nil end, budget, function(job)
-    return 1 + Webhooks.announce('began', job)
+    return 1 + Runs.announce_begin(job)
   end)
 end
 
@@ -307,8 +305,8 @@ end)
 
 -- Announces to all jobs of some work that it has begun.
 function Runs.announce_beginning(work)
-  if (work.beginnings or Webhooks.endpoints(work.caller) > 0) and not work.status and not work.gone then
-    Webhooks.announce('began', work)
+  if not work.status and not work.gone then
+    Runs.announce_begin(work)
   end
   local followers = live_followers(work, 1000)
   if followers[1] then
@@ -328,7 +326,7 @@ local function place_texts(work, texts, seconds)
     bytes = bytes + #value
   end
   work.bare = texts.bare and 1 or nil
-  local _, stored_s = lives(work, S.job_s, Runs.log_s(work))
+  local _, stored_s = lives(work, S.job_s, Runs.needed_s(work))
   if #flat == 0 or seconds >= stored_s then
     return flat, bytes
   end
@@ -375,11 +373,12 @@ function Runs.end_run(work, status, failure, known, texts)
   end
   work.state = 'over'
   keep_answer(work, own_s)
-  local flat, bytes = place_texts(work, texts, math.max(own_s, work.log_s or 0))
+  local flat, bytes = place_texts(work, texts, math.max(own_s, work.needed_s or 0))
   local followed = work.followed and live_followers(work, 1)[1]
   work.sharing = followed and 1 or nil
   Runs.expire_job(work)
-  local _, seconds = lives(work, S.job_s, math.max(Runs.log_s(work) or 0, math.ceil((Runs.texts_till(work) - now) / 1000)))
+  local texts_s = math.ceil((Runs.texts_till(work) - now) / 1000)
+  local _, seconds = lives(work, S.job_s, math.max(Runs.needed_s(work) or 0, texts_s))
   add(flat, 'm', Memory.settle(work.id, Memory.bytes_of(work.id) + (wrote or 0) + bytes, seconds))
   write(work, unpack(flat))
   wake(work.id, 'state')
@@ -413,15 +412,13 @@ local function leave_intake(job, outcome)
   job.worker, job.t.token, job.state = nil, nil, 'over'
 end
 
--- Ends a piece of work that cannot go on: a job that is computed or whose inputs are being fetched, a batch, a webhook's call.
+-- Ends a piece of work that cannot go on: a job that is computed or whose inputs are being fetched, or a batch.
 -- Returns what that costs.
 function Runs.fail_work(work, failure)
   if is_computed(work) then
     return Runs.end_run(work, 'failed', failure)
   elseif work.lane == 'batch' then
     Batches.fail(work, failure)
-  elseif is_call(work.id) then
-    Webhooks.settle(work)
   else
     leave_intake(work, 'failed')
     return Runs.end_job(work, 'failed', 0, true, failure)

@@ -1,240 +1,370 @@
--- Calls of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook that the
--- job itself named. A call is work of the lane `hook`, claimed, leased, given back and taken back as all work is (fair_queue.lua,
--- claims.lua).
---   hook:<notice>:<target>  hash  r, s, t: caller, host, what work has; failures counts its tries, `asked` = it is made even where
---                                 the endpoint is disabled
--- The notice names the `targets` whose calls are still to be made.
+-- Webhooks. A job or a batch has at most one target: its own webhook, or the default webhook of its API key
+-- (api_keys.lua). Each of its events that the target wants is one call, <id>:<kind>; the kind is `began` or `ended`.
+--   <id>:hook        hash  the target. Of its own webhook: url, host, events (words), and secret, or the `key` that
+--                          signs. Of a default webhook: only the `key`, which has the rest. Then `delivered`, when the
+--                          receiver took the end, and `gone`, 1 after it answered 410. Each call that is to be made is
+--                          a field, named by its kind: how many tries failed, the token of the courier that makes it
+--                          (- if none does), and its host
+--   <id>:deliveries  list  the tries (JSON), the newest last
+--   calls            zset  hosts, by when the next call of each may be made
+--   calls:<host>     zset  calls that wait, by when they are due
+--   calling:<host>   zset  calls that couriers make, by when their leases end
+--   failed:<caller>  zset  jobs and batches whose last try to deliver the end failed, by when
+-- <id>:hook and <id>:deliveries live as long as their job or batch. A call without them is dropped at its turn.
+-- The states of a call are a table in docs/architecture.md.
 
--- Rows that a job keeps (two calls of ten tries and some replays), and that an endpoint keeps.
-local JOB_ROWS, ENDPOINT_ROWS = 50, 200
+local KINDS = { 'began', 'ended' }
 
-local function call_id(notice, target)
-  return 'hook:' .. notice .. ':' .. target
+-- Tries that a job keeps: two calls of ten tries, and some redeliveries.
+local ROWS = 50
+
+-- Calls that one claim drops before it answers `again`.
+local DROPS = 32
+
+local function parts_of(member)
+  return string.match(member, '^(.+):(%l+)$')
 end
 
--- The notice and the target of a call, and the id of the webhook that it is for.
-local function parts_of(id)
-  local notice, target = string.match(id, '^hook:(.+):([^:]+)$')
-  return notice, target, target == 'own' and string.match(notice, '^[^:]+') .. ':hook' or target
+local function waiting_key(host)
+  return P .. 'calls:' .. host
 end
 
-local function targets_of(notice)
-  local names = redis.pcall('HGET', P .. notice, 'targets')
-  return words(type(names) == 'string' and names or nil)
+local function making_key(host)
+  return P .. 'calling:' .. host
 end
 
--- A caller is charged for a notice and its calls until the last one, and no longer than this.
-local CHARGED_S, NOTICE_BYTES, CALL_BYTES = 604800, 400, 600
+local function first_score(key)
+  return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+end
 
--- How many endpoints a caller has.
-function Webhooks.endpoints(caller)
-  local name = 'count of endpoints:' .. caller
-  memo[name] = memo[name] or call('ZCARD', P .. 'endpoints:' .. caller)
+-- Sets when a host is looked at next: when its first call is due, unless it has as many calls as may be, or when the
+-- first lease ends. A host that is due keeps its turn.
+local function arm(host)
+  local turns, making = P .. 'calls', making_key(host)
+  local due = call('ZCARD', making) < S.host_calls and first_score(waiting_key(host)) or nil
+  local at = math.min(due or math.huge, first_score(making) or math.huge)
+  if at == math.huge then
+    call('ZREM', turns, host)
+  elseif at > now then
+    call('ZADD', turns, at, host)
+  else
+    call('ZADD', turns, 'LT', now, host)
+  end
+end
+
+-- The host, token and failed tries of a call that is to be made.
+local function state_of(id, kind)
+  local tries, token, host = string.match(call('HGET', P .. id .. ':hook', kind) or '', '^(%d+) (%S+) (.+)$')
+  return host, token, tonumber(tries)
+end
+
+local function set_state(id, kind, host, token, tries)
+  call('HSET', P .. id .. ':hook', kind, string.format('%d %s %s', tries, token, host))
+end
+
+-- Puts a call into the line of a host.
+local function put(id, kind, host, due, tries)
+  set_state(id, kind, host, '-', tries)
+  call('ZREM', making_key(host), id .. ':' .. kind)
+  call('ZADD', waiting_key(host), due, id .. ':' .. kind)
+  arm(host)
+end
+
+-- Takes a call out of its line, for good.
+local function take_out(id, kind)
+  local host = state_of(id, kind)
+  if host then
+    call('ZREM', waiting_key(host), id .. ':' .. kind)
+    call('ZREM', making_key(host), id .. ':' .. kind)
+    call('HDEL', P .. id .. ':hook', kind)
+    arm(host)
+  end
+end
+
+-- The target's fields from the API key whose default it is, or whose secret signs; no url if the key is over.
+local function with_key(hook)
+  local key = fields_at(P .. hook.key, { 'hook_url', 'hook_host', 'hook_events', 'hook_secret', 'hook_formers',
+    'expires_ms', 'revoked_ms' })
+  if not key.hook_secret or key.revoked_ms or now >= tonumber(key.expires_ms or math.huge) then
+    return {}
+  end
+  local secrets = { key.hook_secret }
+  for former in pairs(Records.formers(key.hook_formers)) do
+    table.insert(secrets, former)
+  end
+  local own = hook.url and hook or { url = key.hook_url, host = key.hook_host, events = key.hook_events }
+  return { url = own.url, host = own.host, events = own.events, secrets = secrets, gone = hook.gone }
+end
+
+-- The target of a job or a batch: url, host, events, secrets (empty = the service's own signs), gone. No url if there
+-- is none, or it cannot be read.
+function Webhooks.target(id)
+  local name = 'target of ' .. id
+  if not memo[name] then
+    local ok, hook = pcall(fields_at, P .. id .. ':hook', { 'url', 'host', 'events', 'secret', 'key', 'gone' })
+    local readable = ok and (not hook.url or hook.host and hook.events)
+    if not readable and writable then
+      note_bad(id .. ':hook', not ok and hook or 'it lacks host or events')
+      call('DEL', P .. id .. ':hook')
+    end
+    hook = readable and hook or {}
+    hook.secrets = { hook.secret }
+    memo[name] = hook.key and with_key(hook) or hook
+  end
   return memo[name]
 end
 
--- What the notices of a job's beginning and end may take: for its own webhook, if it has one, and its caller's endpoints.
-function Webhooks.room(hook, job)
-  local targets = (hook and 1 or 0) + (job.quiet and 0 or Webhooks.endpoints(job.caller))
-  return targets > 0 and 2 * (NOTICE_BYTES + #(job.metadata or '') + targets * CALL_BYTES) or 0
+-- Whether a list of words names an event of this type.
+local function wants(events, type)
+  return string.find(' ' .. (events or '') .. ' ', ' ' .. type .. ' ', 1, true)
 end
 
--- Takes a call out of where it stands, and forgets it.
-local function forget_call(work)
-  FairQueue.leave(work)
-  Memory.free(work.id)
-  delete(work.id)
-end
-
--- Whether a call need not be put in line: a courier makes it now, or it waits for its first try.
-local function stands(work, host, asked)
-  return work.state == 'running'
-    or work.state == 'queued' and not work.failures and work.host == host and (work.asked or not asked)
-end
-
--- Writes what is kept of a notice, and puts calls of it in line, from the first try: hosts by target. `asked` = the caller asked
--- for them. Returns how many were put there.
-function Webhooks.send(notice, caller, record, hosts, asked)
-  local targets, count = {}, 0
-  for target in words(record.targets) do
-    targets[target] = true
-  end
-  for target, host in pairs(hosts) do
-    local id = call_id(notice, target)
-    local before = targets[target] and read(id)
-    if not (before and stands(before, host, asked)) then
-      if before then
-        forget_call(before)
-      end
-      local work = create(id, { caller = caller, host = host, lane = 'hook', priority = 'normal', cost = 1, created = now, asked = asked })
-      FairQueue.enqueue_new(Lanes.of('hook'), work)
-      write(work, 'm', Memory.charge(id, caller, CALL_BYTES, 0, CHARGED_S))
-      targets[target], count = true, count + 1
-    end
-  end
-  if count > 0 then
-    local names = {}
-    for target in pairs(targets) do
-      table.insert(names, target)
-    end
-    record.targets = table.concat(names, ' ')
-    Memory.free(notice)
-    record.m = Memory.charge(notice, caller, NOTICE_BYTES + #(record.data or record.metadata or ''), 0, CHARGED_S)
-  end
-  call('HSET', P .. notice, unpack(flat(record)))
-  return count
-end
-
--- Whether calls of a job's own webhook are still to be made.
-function Webhooks.has_pending(job)
-  return call('EXISTS', P .. call_id(job .. ':ended', 'own'), P .. call_id(job .. ':began', 'own')) > 0
-    and call('HEXISTS', P .. job .. ':hook', 'disabled') == 0
-end
-
--- The webhook of a batch goes with its record, but not before its last call.
-function Webhooks.expire_hook(batch)
-  for _, suffix in ipairs(Webhooks.has_pending(batch) and {} or { ':hook', ':deliveries' }) do
-    call('PEXPIRE', P .. batch .. suffix, math.max(call('PTTL', P .. batch), 1))
+-- Gives a new job or batch its target, a table of fields, if there is one. Returns the target's bytes, and 1 if it
+-- wants to know when a job begins.
+function Webhooks.attach(id, hook)
+  if hook then
+    call('HSET', P .. id .. ':hook', unpack(flat(hook)))
+    local bytes = Memory.HOOK_BYTES + #(hook.url or '') + #(hook.secret or '')
+    return bytes, wants(Webhooks.target(id).events, 'job.running') and 1 or nil
   end
 end
 
--- When the next try at a job's own webhook is due; nil where none is put off.
-function Webhooks.next_try(job)
-  return call('ZSCORE', P .. 'later', call_id(job .. ':ended', 'own')) or call('ZSCORE', P .. 'later', call_id(job .. ':began', 'own'))
+-- Puts the call for an event in line, if the target wants it. Returns how many calls that makes.
+function Webhooks.announce(id, kind, type)
+  local target = Webhooks.target(id)
+  if not target.url or target.gone or not wants(target.events, type) then
+    return 0
+  end
+  put(id, kind, target.host, now, 0)
+  return 1
 end
 
--- Forgets what happened to a job, with its calls.
-function Webhooks.drop_notices(job)
-  for _, notice in ipairs({ job .. ':began', job .. ':ended' }) do
-    for target in targets_of(notice) do
-      local work = read(call_id(notice, target))
-      if work then
-        forget_call(work)
-      end
-    end
-    Memory.free(notice)
-    call('DEL', P .. notice)
+-- What the call tells, from the records of its job or batch: a job's view, or fields of a batch. nil if the job is gone
+-- or has not ended. Each try tells the same.
+local function event_of(id, kind)
+  local job = is_job(id) and stored(id)
+  if job and not job.gone and (job.status or kind == 'began') then
+    memo.whole = true
+    return Jobs.view(id)
   end
+  return not is_job(id) and Batches.event(id) or nil
 end
 
--- Keeps a job, or a batch's webhook, as long as calls need it. Returns whether it is to be forgotten: it is not to be stored, and
--- no calls of its own webhook are left.
-local function keep_job(id)
-  if string.find(id, '^batch_') then
-    Webhooks.expire_hook(id)
-  end
-  local job = read(id)
-  if not job or not job.status then
-    return false
-  end
-  Runs.expire_job(job)
-  write(job)
-  return job.unstored and not Webhooks.has_pending(id)
-end
-
--- A call is over. With the last one the notice goes, unless the log needs it. Returns whether its job is to be forgotten.
-local function close(work)
-  local notice, target = parts_of(work.id)
-  local left = {}
-  for other in targets_of(notice) do
-    if other ~= target then
-      table.insert(left, other)
-    end
-  end
-  forget_call(work)
-  if left[1] then
-    call('HSET', P .. notice, 'targets', table.concat(left, ' '))
-  else
-    local till = call('HGET', P .. notice, 'till')
-    Memory.free(notice)
-    call('HDEL', P .. notice, 'targets', 'm')
-    call('PEXPIRE', P .. notice, string.format('%.0f', (till or now) - now))
-  end
-  return target == 'own' and keep_job(string.match(notice, '^[^:]+'))
-end
-
--- Reads what the courier that has claimed a call needs for it: {url, secrets, failures, notice (a flat list)}; all secrets sign,
--- without any the service's own does. nil where its job or its webhook is gone, or the webhook is disabled and the caller did not
--- ask for the call: then it is to be settled.
-transition('delivery', { 'allow-oom' }, function()
-  local work, notice, _, id = read(a.id), parts_of(a.id)
-  local fields, webhook = Notices.content(notice), Webhooks.fields(id)
-  if not work or not fields or not webhook.url or webhook.disabled and not work.asked then
+-- Leases a call that is out of its line. nil if nobody is to be called, or at another host by now.
+local function lease(id, kind, host)
+  local target, event = Webhooks.target(id), event_of(id, kind)
+  local _, _, tries = state_of(id, kind)
+  if not tries or not target.url or target.gone or not event then
+    take_out(id, kind)
+    return nil
+  elseif target.host ~= host then
+    put(id, kind, target.host, now, tries)
     return nil
   end
-  local secrets = { webhook.secret }
-  for former in pairs(Records.formers(webhook.formers)) do
-    table.insert(secrets, former)
+  call('ZADD', making_key(host), now + S.call_ms, id .. ':' .. kind)
+  set_state(id, kind, host, a.token, tries)
+  return { id, kind, target.url, target.secrets, tries, event }
+end
+
+-- Takes the first call of a host that is due, if the host may have another one. Calls whose courier died wait again.
+local function next_of(host)
+  local waiting, making = waiting_key(host), making_key(host)
+  for _, lost in ipairs(call('ZRANGEBYSCORE', making, '-inf', now)) do
+    call('ZREM', making, lost)
+    call('ZADD', waiting, now, lost)
   end
-  return { webhook.url, secrets, work.failures or 0, flat(fields) }
+  local full = call('ZCARD', making) >= S.host_calls
+  local member = not full and call('ZRANGEBYSCORE', waiting, '-inf', now, 'LIMIT', 0, 1)[1]
+  if not member then
+    return nil
+  end
+  call('ZREM', waiting, member)
+  local id, kind = parts_of(member)
+  local ok, leased = pcall(lease, id, kind, host)
+  if not ok then
+    note_bad(member, leased)
+    return nil
+  end
+  return leased
+end
+
+-- Takes the next call that is due, under a lease for `token`; hosts take turns. Returns {id, kind, url, secrets, failed
+-- tries, event}, `again` if many calls were dropped, nil if none is due.
+transition('call_claim', { 'allow-oom' }, function()
+  for _ = 1, DROPS do
+    local host = call('ZRANGEBYSCORE', P .. 'calls', '-inf', now, 'LIMIT', 0, 1)[1]
+    if not host then
+      return nil
+    end
+    call('ZREM', P .. 'calls', host)
+    local leased = next_of(host)
+    arm(host)
+    if leased then
+      return leased
+    end
+  end
+  return 'again'
 end)
 
--- Writes how a try of a call went, `tried`: row (JSON), url that was called, taken (the receiver has it), gone (it wants no more: its
--- other calls are not made when their turn comes), borne (its host can do as much). Returns the host of an
--- endpoint that has another url by now: that the former one is gone says nothing about it.
-function Webhooks.note_try(work, tried)
-  local notice, target, webhook = parts_of(work.id)
-  local fields, owner = Webhooks.fields(webhook), string.match(webhook, '^[^:]+')
-  FairQueue.adapt(work, tried.borne)
-  if not fields.url then
+-- Lists an end that was not delivered, for as long as it can be sent again, or takes it from the list.
+local function note_failure(caller, id, failed)
+  local key, seconds = P .. 'failed:' .. caller, math.max(S.hook_s, S.job_s)
+  if failed then
+    call('ZREMRANGEBYSCORE', key, '-inf', now - seconds * 1000)
+    call('ZADD', key, now, id)
+    call('EXPIRE', key, seconds)
+  else
+    call('ZREM', key, id)
+  end
+end
+
+-- Records a try of a call: row (JSON).
+local function note_try(id, row)
+  local key, left_ms = P .. id .. ':deliveries', call('PTTL', P .. id .. ':hook')
+  if call('RPUSH', key, row) == 1 and left_ms > 0 then
+    call('PEXPIRE', key, left_ms)
+  end
+  call('LTRIM', key, -ROWS, -1)
+end
+
+-- Records how a claimed call went: id, kind, token, caller; row (absent = it was cut off, which is no try); taken; gone
+-- (the receiver wants no more); pause (ms until the next try, absent = there is none). Returns settled | forget
+-- (settled, and its job is not to be stored: `purge`) | lost (the claim is another's).
+transition('call_report', { 'allow-oom' }, function()
+  local key = P .. a.id .. ':hook'
+  local host, token, tries = state_of(a.id, a.kind)
+  if token ~= a.token then
+    return 'lost'
+  end
+  if a.row then
+    local ok, why = pcall(note_try, a.id, a.row)
+    if not ok then
+      note_bad(a.id .. ':deliveries', why)
+    end
+    tries = tries + 1
+  end
+  if a.pause then
+    put(a.id, a.kind, host, now + a.pause, tries)
+  else
+    take_out(a.id, a.kind)
+  end
+  if a.gone then
+    call('HSET', key, 'gone', 1)
+  end
+  local job = is_job(a.id) and read(a.id)
+  if a.kind == 'ended' and a.row then
+    -- Nothing outlives a job that is not to be stored.
+    note_failure(a.caller, a.id, not a.taken and not (job and job.unstored))
+    if a.taken then
+      call('HSETNX', key, 'delivered', now)
+    end
+  end
+  return job and job.unstored and not Webhooks.has_pending(a.id) and 'forget' or 'settled'
+end)
+
+-- Whether calls of a job are still to be made.
+function Webhooks.has_pending(id)
+  local began, ended, gone = unpack(call('HMGET', P .. id .. ':hook', 'began', 'ended', 'gone'))
+  return (began or ended) and not gone
+end
+
+-- What a job's caller sees of its webhook: {url, events, delivered}, the tries, and after a failed one when the next is
+-- due. nil where it has none.
+function Webhooks.view(id)
+  local target = Webhooks.target(id)
+  if not target.url then
     return nil
   end
-  local rows, left_ms = P .. owner .. ':deliveries', call('PTTL', P .. owner)
-  if call('RPUSH', rows, tried.row) == 1 and left_ms > 0 then
-    call('PEXPIRE', rows, left_ms)
+  local delivered, due = call('HGET', P .. id .. ':hook', 'delivered'), nil
+  local rows = call('LRANGE', P .. id .. ':deliveries', 0, -1)
+  for _, kind in ipairs(rows[1] and not delivered and KINDS or {}) do
+    local host = state_of(id, kind)
+    due = host and call('ZSCORE', waiting_key(host), id .. ':' .. kind) or due
   end
-  call('LTRIM', rows, target == 'own' and -JOB_ROWS or -ENDPOINT_ROWS, -1)
-  if tried.gone and fields.url ~= tried.url then
-    return fields.host
-  elseif tried.gone and call('HSETNX', P .. webhook, 'disabled', 'gone') == 1 then
-    call('HSET', P .. webhook, 'disabled_ms', now)
-  elseif tried.taken and target == 'own' and notice == owner .. ':ended' then
-    call('HSETNX', P .. webhook, 'delivered', now)
+  return { target.url, target.events, delivered or '' }, rows, due
+end
+
+-- The same of a job of pages: {url, events, delivered}, tries, when the next is due.
+transition('batch_hook', { 'no-writes' }, function()
+  return Records.owned('batches', a.caller, a.id, 'id') and { Webhooks.view(a.id) } or {}
+end)
+
+-- Drops the calls of a job, and its target.
+function Webhooks.drop(id, caller)
+  for _, kind in ipairs(KINDS) do
+    take_out(id, kind)
+  end
+  note_failure(caller, id, false)
+  call('DEL', P .. id .. ':hook', P .. id .. ':deliveries')
+end
+
+-- A target lives as long as its job or batch, `seconds` from now.
+function Webhooks.expire(id, seconds)
+  for _, suffix in ipairs({ ':hook', ':deliveries' }) do
+    call('EXPIRE', P .. id .. suffix, seconds)
   end
 end
 
--- Ends a call after its last try, or without one. Returns settled | moved (its endpoint has another url
--- by now, where it is made next) | forget (settled, and its job is not to be stored: `purge`).
-function Webhooks.settle(work, tried)
-  local host = tried and Webhooks.note_try(work, tried)
-  if host then
-    FairQueue.leave(work, 'moved')
-    work.host = host
-    FairQueue.requeue(work, 'moved')
-    return 'moved'
+-- Sends the end of a job or batch again, from the first try, whatever became of it before; a call that a courier makes
+-- is left alone. Returns queued | unhooked (there is no target) | unended | expired (the answer is no longer stored).
+local function send_again(id, caller)
+  local target, event = Webhooks.target(id), event_of(id, 'ended')
+  local _, token = state_of(id, 'ended')
+  if not target.url then
+    return 'unhooked'
+  elseif not event then
+    return 'unended'
+  elseif is_job(id) and stored(id).status == 'succeeded' and event[10] == '' then
+    return 'expired'
+  elseif not token or token == '-' then
+    take_out(id, 'ended')
+    put(id, 'ended', target.host, now, 0)
   end
-  return close(work) and 'forget' or 'settled'
+  call('HDEL', P .. id .. ':hook', 'gone')
+  note_failure(caller, id, false)
+  return 'queued'
 end
 
--- Sends a job's own webhook its end again, from the first try, whatever became of it before: a call that waits is due at once, one
--- that a courier makes is left alone. Returns {word} for unhooked (it has none) | unended | expired (its answer is no longer kept),
--- {queued, view}, nil where the caller has no such job.
-transition('replay', {}, function()
+-- The same for one job: {word}, {queued, view}, nil where the caller has no such job.
+transition('redeliver', {}, function()
   local job = owned(a.job, a.caller)
-  if not job then
+  if not job and not Records.owned('batches', a.caller, a.job, 'id') then
     return nil
   end
-  local run = not job.status and Runs.of(job)
+  local run = job and not job.status and Runs.of(job)
   if run and Runs.outcome(run) then
     Runs.end_with_work(job, run)
   end
-  local hook = P .. a.job .. ':hook'
-  local host = call('HGET', hook, 'host')
-  if not host then
-    return { 'unhooked' }
-  elseif not job.status then
-    return { 'unended' }
-  elseif not Notices.send_again(a.job .. ':ended', 'own', a.caller, host) then
-    return { 'expired' }
-  end
-  call('HDEL', hook, 'disabled', 'disabled_ms')
-  if not job.unstored then
-    unset(job, 'till')
-    write(job)
-    Runs.hold_for(job)
-    for _, key in ipairs({ P .. a.job, hook, P .. a.job .. ':deliveries' }) do
-      call('PERSIST', key)
+  local word = send_again(a.job, a.caller)
+  return { word, job and word == 'queued' and Jobs.view(job.id) or nil }
+end)
+
+-- The same for what failed from `since` to `till` (Unix ms; absent = now), up to `limit`. Returns {how many are sent, how
+-- many were looked at, till}.
+transition('redeliver_failed', {}, function()
+  local key, sent = P .. 'failed:' .. a.caller, 0
+  local ids = call('ZRANGEBYSCORE', key, a.since, a.till or now, 'LIMIT', 0, a.limit)
+  for _, id in ipairs(ids) do
+    local ok, word = pcall(send_again, id, a.caller)
+    if not ok then
+      note_bad(id, word)
     end
+    sent = sent + (word == 'queued' and 1 or 0)
+    call('ZREM', key, id)
   end
-  return { 'queued', Jobs.view(job.id) }
+  return { sent, #ids, a.till or now }
+end)
+
+-- Hosts that one count of the calls looks at.
+local HOSTS = 200
+
+-- Counts calls: {due, waiting for a later try, being made}, of the hosts whose turn is next.
+transition('calls', { 'no-writes' }, function()
+  local due, all, making = 0, 0, 0
+  for _, host in ipairs(call('ZRANGE', P .. 'calls', 0, HOSTS - 1)) do
+    due = due + call('ZCOUNT', waiting_key(host), '-inf', now)
+    all = all + call('ZCARD', waiting_key(host))
+    making = making + call('ZCARD', making_key(host))
+  end
+  return { due, all - due, making }
 end)

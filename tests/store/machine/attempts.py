@@ -31,7 +31,7 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
         work.fingerprint = fingerprint
         work.tell("running", attempt=number)
         for job in work.live if number == 1 else ():
-            model.announce(job, "began", "running")
+            model.announce(job, "began")
     return Claim(
         work.id,
         token,

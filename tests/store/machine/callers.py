@@ -33,12 +33,11 @@ requests = st.fixed_dictionaries(
 )
 THUMBNAIL = "f" * 64
 SHORT_S, LONG_S = 7018, 15_033
-UNSTORED = Terms(unstored=True, quiet=True, retain_s=SHORT_S)
+UNSTORED = Terms(unstored=True, retain_s=SHORT_S)
 terms = st.sampled_from(
     (
         *[Terms()] * 4,
         Terms(must_be_ready=True),
-        Terms(quiet=True),
         Terms(retain_s=SHORT_S),
         Terms(retain_s=LONG_S),
         *[UNSTORED] * 2,

@@ -8,15 +8,13 @@ from typing import Any
 
 from shared.job import ENDED, Attempt, JobView
 from shared.store import jobs
-from shared.store.keys import HOOK, INTAKE
+from shared.store.keys import INTAKE
 from tests.store.machine.model import Model
-from tests.store.machine.telling import Call
 from tests.store.machine.work import Job, Work
-from tests.support.invariants import CALL, Watch, misplaced, records_of, untold
+from tests.support.invariants import Watch, misplaced, records_of, untold
 from tests.support.store import LANE, Records
 
 LANES = (LANE, INTAKE)
-NOTICE = re.compile(r"^sl8:job_\w+:(began|ended)$")
 ENDLESS = 2**63
 LASTING = re.compile(r"^sl8:(lanes|upkeep|lane:.*)$")
 
@@ -26,7 +24,7 @@ def differences(records: Records, model: Model, watch: Watch) -> list[str]:
     dump = records.dump()
     found = [*misplaced(dump), *_runs(dump, model), *_holds(dump, model), *_views(records, model, watch)]
     found += [*_lines(dump, model), *_claims(dump, model)]
-    return [*found, *_calls(dump, model), *_notices(dump, model)]
+    return [*found, *_calls(dump, model)]
 
 
 def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
@@ -34,7 +32,7 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
     found = {
         key.removeprefix("sl8:"): [work for work, _ in entries]
         for key, entries in dump.items()
-        if key.startswith(("sl8:line:", "sl8:suspects:")) and not key.startswith(f"sl8:line:{HOOK}:")
+        if key.startswith(("sl8:line:", "sl8:suspects:"))
     }
     expected: dict[str, list[str]] = {}
     for lane in LANES:
@@ -44,7 +42,6 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
     yield from _unlike("the lines", found, expected)
     later = {work: int(due) for work, due in dump.get("sl8:later", ())}
     waits = {w.id: w.due for w in model.all_work() if w.state == "retrying"}
-    waits |= {f"hook:{name}": call.due for name, call in model.book.calls.items() if call.due is not None}
     yield from _unlike("what waits for its time", later, waits)
 
 
@@ -58,7 +55,6 @@ def _claims(dump: dict[str, Any], model: Model) -> Iterator[str]:
         for key, claims in dump.items()
         if key.startswith("sl8:held:")
         for token, claim in claims.items()
-        if not claim.startswith(f"{HOOK}:")
     }
     company = {True: "*", False: ""}
     expected = {(w.worker, w.token): f"{w.id} {w.lane} {w.rows}{company[w.company]}" for w in running}
@@ -145,58 +141,43 @@ def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
 
 
 def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
-    """Each call as it stands, and how many of a caller's and a host's are made."""
-    found = {key.removeprefix("sl8:"): _of_call(record) for key, record in dump.items() if CALL.match(key)}
-    calls = {f"hook:{name}": call for name, call in model.book.calls.items()}
-    yield from _unlike("the calls", found, {name: _expected_call(call) for name, call in calls.items()})
-    leases = {call: int(end) for call, end in dump.get(f"sl8:lease:{HOOK}", ())}
-    yield from _unlike("their leases", leases, {n: c.expires for n, c in calls.items() if c.token})
-    made = [call for call in calls.values() if call.token]
-    busy = Counter(name for call in made for name in (call.caller, call.flow))
-    yield from _unlike("who is called", _counts(dump, f"busy:{HOOK}"), busy)
-    yield from _unlike("what hosts bear", _counts(dump, f"bears:{HOOK}"), model.book.bears)
-    fetches = {job.caller: model.fetches(job.caller) for job in model.jobs.values()}
-    yield from _unlike("whose inputs are fetched", _counts(dump, f"busy:{INTAKE}"), +Counter(fetches))
-
-
-def _of_call(record: dict[str, str]) -> tuple[Any, ...]:
-    names = ("caller", "host", "state", "token")
-    tries, asked = int(record.get("failures", 0)), "asked" in record
-    return (*(record.get(name, "") for name in names), tries, asked)
-
-
-def _expected_call(call: Call) -> tuple[Any, ...]:
-    state = "running" if call.token else "queued" if call.waits else "retrying"
-    return call.caller, call.host, state, call.token, call.tries, call.asked
-
-
-def _counts(dump: dict[str, Any], key: str) -> dict[str, int]:
-    return {name: int(count) for name, count in dump.get(f"sl8:{key}", {}).items()}
-
-
-def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
-    """Each notice is there for as long as a call of it is to be made; each log has its order."""
-    found = {
-        key.removeprefix("sl8:"): (
-            notice["type"],
-            notice["caller"],
-            int(notice["at"]),
-            set(notice.get("targets", "").split()),
+    """Each call as it stands; of those for nobody some are dropped already."""
+    book, now = model.book, model.now
+    calls = {name: call for name, call in book.calls.items() if _is_for_somebody(name, model)}
+    lines = {
+        kind: {
+            name: int(at)
+            for key, entries in dump.items()
+            if key.startswith(f"sl8:{kind}:")
+            for name, at in entries
+        }
+        for kind in ("calls", "calling")
+    }
+    for name, call in calls.items():
+        made, waits = lines["calling"].get(name), lines["calls"].get(name)
+        # A call whose courier died waits again as soon as somebody looks at its host.
+        stands = (
+            (made == call.expires or (call.expires <= now and waits)) if call.token else waits == call.due
         )
-        for key, notice in dump.items()
-        if NOTICE.match(key)
+        id, _, kind = name.partition(":")
+        hook = dump.get(f"sl8:{id}:hook", {})
+        said = hook.get(kind)
+        if not stands or said != f"{call.tries} {call.token or '-'} {call.host}":
+            yield f"{name} is made {made}, waits {waits}, says {said}; should be {call}"
+    if odd := {name for line in lines.values() for name in line if name not in book.calls}:
+        yield f"{odd} are to be made for nobody"
+    failed = {
+        key.removeprefix("sl8:failed:"): dict(entries) for key, entries in dump.items() if "failed:" in key
     }
-    expected = {
-        key: (notice.type, notice.caller, notice.at, {c.rpartition(":")[2] for c in model.book.calls_of(key)})
-        for key, notice in model.book.notices.items()
-    }
-    yield from _unlike("the notices", found, expected)
-    logs = {
-        key.removeprefix("sl8:notices:"): [(int(place), key) for key, place in entries]
-        for key, entries in dump.items()
-        if key.startswith("sl8:notices:")
-    }
-    yield from _unlike("the logs", logs, {caller: log.entries for caller, log in model.book.logs.items()})
+    yield from _unlike("what failed", failed, {caller: jobs for caller, jobs in book.failed.items() if jobs})
+    fetches = {job.caller: model.fetches(job.caller) for job in model.jobs.values()}
+    found = {name: int(count) for name, count in dump.get(f"sl8:busy:{INTAKE}", {}).items()}
+    yield from _unlike("whose inputs are fetched", found, +Counter(fetches))
+
+
+def _is_for_somebody(name: str, model: Model) -> bool:
+    job = name.partition(":")[0]
+    return job in model.jobs and job not in model.book.gone
 
 
 def _views(records: Records, model: Model, watch: Watch) -> Iterator[str]:

@@ -19,7 +19,6 @@ class Terms:
     must_be_ready: bool = False
     finish_by_ms: int | None = None
     hook: str | None = None
-    quiet: bool = False
     unstored: bool = False
     retain_s: int | None = None
 
@@ -64,7 +63,6 @@ def _opened(model: Model, placing: Placing, terms: Terms) -> Job:
         model.now,
         finish_by=terms.finish_by_ms,
         hook=terms.hook,
-        quiet=terms.quiet,
         unstored=terms.unstored,
         retain_ms=None if terms.retain_s is None else terms.retain_s * 1000,
         idempotency=terms.idempotency,
@@ -99,7 +97,7 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
         job.run, job.cache = hit, "HIT"
         hit.holders.add(job.id)
         hit.kept = max(hit.kept, model.now + model.retention_ms(job))
-        hit.logged = max(hit.logged, hit.kept, model.now + model.log_ms(job))
+        hit.needed = max(hit.needed, hit.kept, model.now + model.needed_ms(job))
         model.end_job(job, "succeeded", len(hit.events), None, own=False)
         return "known"
     job.cache = "COALESCED" if run else "MISS" if placing.key else "BYPASS"
@@ -115,8 +113,8 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
         if run.retain_ms != job.retain_ms:
             run.retain_ms = max(model.retention_ms(run), model.retention_ms(job))
         if run.started:
-            model.announce(job, "began", "running")
-    job.run.log_ms = max(job.run.log_ms, model.log_ms(job))
+            model.announce(job, "began")
+    job.run.needed_ms = max(job.run.needed_ms, model.needed_ms(job))
     job.run.live.append(job)
     job.run.asked.append(job.priority)
     job.run.holders.add(job.id)

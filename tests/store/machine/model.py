@@ -11,7 +11,7 @@ from shared.settings import Settings
 from shared.store.admission import Placing
 from shared.store.constants import GAP_ROUNDS, GRACE_ROUNDS, LATE, REMOVED, expired
 from shared.store.files import HOLD_S
-from tests.store.machine.telling import OWN, Book, Notice
+from tests.store.machine.telling import Book
 from tests.store.machine.work import Job, Work
 
 LAST_PRINT_MS = 86_400_000
@@ -90,34 +90,27 @@ class Model:
                 known.clear()
 
     def _kept(self, job: Job, job_ms: int) -> bool:
-        kept_ms = job_ms if job.retain_ms is None else job.retain_ms
-        return not job.status or self.book.owes(job.id) or job.kept_from + kept_ms > self.now
+        kept_ms = max(job_ms, self.hook_ms) if job.hook else job_ms
+        kept_ms = kept_ms if job.retain_ms is None else job.retain_ms
+        return not job.status or job.kept_from + kept_ms > self.now
 
     def retention_ms(self, of: Work | Job) -> int:
         """How long an answer is kept after its end."""
         return self.result_ms if of.retain_ms is None else of.retain_ms
 
-    def log_ms(self, job: Job) -> int:
-        """For how long from its end the log tells it with its answer."""
-        event_ms = self.settings.retention.event_s * 1000
-        return 0 if job.quiet else min(event_ms if job.retain_ms is None else job.retain_ms, event_ms)
+    @property
+    def hook_ms(self) -> int:
+        return self.settings.webhook.life_s * 1000
 
-    def announce(self, job: Job, kind: str, status: str) -> None:
-        type = f"job.{status}"
-        targets = {} if job.quiet else self.book.targets(job.caller, type)
+    def needed_ms(self, job: Job) -> int:
+        """For how long from its end its webhook reads its answer."""
+        if not job.hook:
+            return 0
+        return self.hook_ms if job.retain_ms is None else min(job.retain_ms, self.hook_ms)
+
+    def announce(self, job: Job, kind: str) -> None:
         if job.hook and job.id not in self.book.gone:
-            targets[OWN] = job.hook
-        logged = kind == "ended" and not job.quiet
-        self.book.give(f"{job.id}:{kind}", Notice(type, job.caller, self.now), targets, logged=logged)
-
-    def event(self, key: str) -> Notice | None:
-        """A notice as it is kept, or as the records of its job tell it."""
-        job = self.jobs.get(key.partition(":")[0])
-        if key in self.book.notices or not (job and job.status and key.endswith(":ended")):
-            return self.book.notices.get(key)
-        if job.status == "succeeded" and (job.run is None or job.run.logged <= self.now):
-            return None
-        return Notice(f"job.{job.status}", job.caller, job.ended)
+            self.book.put(f"{job.id}:{kind}", job.hook)
 
     def all_work(self) -> Iterator[Work]:
         yield from (run for run in self.runs.values() if not run.over)
@@ -222,12 +215,12 @@ class Model:
                 id,
                 min(till, self.now + (job.retain_ms or 0)),
             )
-        self.announce(job, "ended", status)
+        self.announce(job, "ended")
 
     def end_run(self, run: Work, status: str, error: JobError | None = None) -> None:
         run.token = run.worker = ""
         run.state, run.ended, run.kept = status, self.now, self.now + self.retention_ms(run)
-        run.logged = max(run.kept, self.now + run.log_ms)
+        run.needed = max(run.kept, self.now + run.needed_ms)
         run.close_attempt(status, self.now)
         run.tell(status, **(error.model_dump() if error else {}))
         for job in run.live:
@@ -275,8 +268,9 @@ class Model:
         self.leave(job, "cancelled")
         if job.unstored:
             self.named.pop((job.caller, job.idempotency or ""), None)
-        for kind in ("began", "ended"):
-            self.book.drop(f"{job.id}:{kind}")
+        self.book.drop(job.id)
+        if job.id in self.book.failed.get(job.caller, {}):
+            self.book.note_failure(job.caller, job.id, failed=False)
         del self.jobs[job.id]
         names = job.blobs
         if job.run is not None:
@@ -284,7 +278,7 @@ class Model:
             if job.run.holders:
                 return set()
             self.runs.pop(job.run.id, None)
-            stored, job.run.logged = job.run.logged > self.now, 0
+            stored, job.run.needed = job.run.needed > self.now, 0
             if not stored:
                 return set()
             self.entries = {k: e for k, e in self.entries.items() if e[0] is not job.run}

@@ -43,7 +43,6 @@ class Moves(Calls):
             "body_digest": terms.body,
             "must_be_ready": terms.must_be_ready,
             "finish_by_ms": terms.finish_by_ms,
-            "quiet": terms.quiet,
             "stored": not terms.unstored,
             "retain_s": terms.retain_s,
             "webhook": Webhook("https://example.com/", EVENTS, host=terms.hook) if terms.hook else None,

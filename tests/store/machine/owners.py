@@ -31,7 +31,7 @@ from tests.support.store import Records
 T = TypeVar("T")
 SETTINGS = Settings(
     queue=QueueSettings(lease_s=LEASE_S, max_deaths=MAX_DEATHS),
-    retention=RetentionSettings(result_s=10_028, job_s=JOB_S, event_s=20_038),
+    retention=RetentionSettings(result_s=10_028, job_s=JOB_S),
 )
 FOR_EVER_MS = 60 * 86_400_000
 people = st.sampled_from(("anne", "anne", "bob"))
@@ -149,8 +149,7 @@ class Storing(Owners):
         file, id = self.some(list(self.model.files), at), f"batch_{self.records.token()}"
 
         def create() -> str:
-            changes = {"id": id, "file": file, "life_s": LIFE_S}
-            return stored_batches.create(self.records, caller, **changes)[0]
+            return stored_batches.create(self.records, caller, id=id, file=file, life_s=LIFE_S)[0]
 
         def expected() -> str:
             batch = OwnedBatch(id, caller, "", self.now + 86_400_000, self.now)

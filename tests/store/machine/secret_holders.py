@@ -1,4 +1,4 @@
-"""What callers do with what has secrets: API keys and endpoints."""
+"""What operators do with API keys, and with the secrets of their webhooks."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from shared.api_keys import ApiKey
-from shared.store import api_keys, webhook_endpoints
+from shared.store import api_keys
 from shared.store.api_keys import KEPT_S
-from shared.webhooks import MOST, MOST_FORMER, Endpoint, EndpointUpdate
+from shared.webhooks import MOST_FORMER, DefaultWebhook
 from tests.store.machine.base import again, pick
-from tests.store.machine.owners import SETTINGS, Owners, people
+from tests.store.machine.owners import Owners
+from tests.support import hooks
 from tests.support.store import Records
 
-HOST = "all.example"
+URL = "https://all.example/"
 graces = st.sampled_from((0, 20, 300, 4000))
 lives, quotas = st.sampled_from((None, None, 500, 9000)), st.sampled_from((None, None, 1, 3))
-switches = st.sampled_from((None, True, False))
 
 
 @dataclass(eq=False)
@@ -54,6 +54,8 @@ class Key:
     """Of the requests that were counted."""
     told: list[int] = field(default_factory=list)
     """When those that were refused may come again."""
+    hook: Secrets | None = None
+    """Those that sign its webhooks."""
 
     def in_force(self, now: int) -> bool:
         return self.revoked is None and (self.expires is None or now < self.expires)
@@ -82,21 +84,10 @@ class Key:
         return -1, [*free, leave[-1]][0] - second
 
 
-@dataclass(eq=False)
-class Receiver:
-    """An endpoint."""
-
-    caller: str
-    secrets: Secrets
-    url: str
-    disabled: bool = False
-
-
 class SecretHolders(Owners):
     def __init__(self, records: Records) -> None:
         super().__init__(records)
         self.keys: dict[str, Key] = {}
-        self.endpoints: dict[str, Receiver] = {}
         self.digests: list[str] = []
         """All that ever were, in force or not."""
 
@@ -154,8 +145,8 @@ class SecretHolders(Owners):
         call = api_keys.rotate(id, digest, grace_s)
         self.do(lambda: self.records.run(call) is not None, expected, again=again)
 
-    def formers(self, id: str) -> dict[str, int]:
-        found = self.records.client.hget(f"sl8:{id}", "formers")
+    def formers(self, id: str, name: str = "formers") -> dict[str, int]:
+        found = self.records.client.hget(f"sl8:{id}", name)
         return {former: int(till) for former, till in json.loads(found or "{}").items()}
 
     @precondition(lambda self: self.keys)
@@ -165,80 +156,66 @@ class SecretHolders(Owners):
 
         def expected() -> bool:
             if key.listed(self.now) and key.revoked is None:
-                key.revoked = self.now
+                key.revoked, key.hook = self.now, None
             return key.listed(self.now)
 
         self.do(lambda: self.records.run(api_keys.revoke(id)) is not None, expected, again=again)
 
-    @precondition(lambda self: len(self.endpoints) < MOST)
-    @rule(caller=people, again=again)
-    def make_endpoint(self, caller: str, again: bool) -> None:
-        new = Endpoint(f"wh_{self.records.token()}", f"https://{HOST}/", ("batch.*",), "", 0)
+    @precondition(lambda self: self.keys)
+    @rule(at=pick, again=again)
+    def set_webhook(self, at: int, again: bool) -> None:
+        """A secret that it has stays."""
+        id, key = self.some(list(self.keys.items()), at)
         secret = self.records.token()
 
         def expected() -> bool:
-            secrets = Secrets(secret, MOST_FORMER)
-            self.endpoints.setdefault(new.id, Receiver(caller, secrets, new.url))
-            return True
+            if key.in_force(self.now):
+                key.hook = key.hook or Secrets(secret, MOST_FORMER)
+            return key.in_force(self.now)
 
-        call = webhook_endpoints.create(caller, new, HOST, secret)
+        call = api_keys.set_webhook(id, DefaultWebhook(URL, ("job.succeeded",)), "all.example", secret)
         self.do(lambda: self.records.run(call) is not None, expected, again=again)
 
-    @precondition(lambda self: self.endpoints)
-    @rule(
-        at=pick, caller=people, enabled=st.sampled_from((None, True, False)), moves=st.booleans(), again=again
-    )
-    def change_endpoint(self, at: int, caller: str, enabled: bool | None, moves: bool, again: bool) -> None:
-        id, one = self.some(list(self.endpoints.items()), at)
-        url = f"https://{HOST}/{self.records.token()}" if moves else None
-
-        def expected() -> bool:
-            if one.caller == caller:
-                one.url = url or one.url
-                one.disabled = one.disabled if enabled is None else not enabled
-            return one.caller == caller
-
-        call = webhook_endpoints.change(caller, id, EndpointUpdate(url=url, host=HOST, enabled=enabled))
-        self.do(lambda: self.records.run(call) is not None, expected, again=again)
-
-    @precondition(lambda self: self.endpoints)
+    @precondition(lambda self: self.keys)
     @rule(at=pick, grace_s=graces, again=again)
-    def rotate_endpoint(self, at: int, grace_s: int, again: bool) -> None:
-        id, one = self.some(list(self.endpoints.items()), at)
+    def rotate_webhook(self, at: int, grace_s: int, again: bool) -> None:
+        id, key = self.some(list(self.keys.items()), at)
         secret = self.records.token()
 
         def expected() -> bool:
-            one.secrets.rotate(secret, self.now, self.now + grace_s * 1000, self.formers(id))
+            if key.hook is None or not key.in_force(self.now):
+                return False
+            last = min(self.now + grace_s * 1000, key.expires or 2**60)
+            key.hook.rotate(secret, self.now, last, self.formers(id, "hook_formers"))
             return True
 
-        call = webhook_endpoints.rotate(one.caller, id, secret, grace_s)
+        call = api_keys.rotate_webhook(id, secret, grace_s)
         self.do(lambda: self.records.run(call) is not None, expected, again=again)
 
-    @precondition(lambda self: self.endpoints)
-    @rule(at=pick, caller=people, again=again)
-    def delete_endpoint(self, at: int, caller: str, again: bool) -> None:
-        id, one = self.some(list(self.endpoints.items()), at)
+    @precondition(lambda self: self.keys)
+    @rule(at=pick, again=again)
+    def delete_webhook(self, at: int, again: bool) -> None:
+        id, key = self.some(list(self.keys.items()), at)
 
         def expected() -> bool:
-            known = id in self.endpoints and one.caller == caller
-            return known and self.endpoints.pop(id) is not None
+            key.hook = None
+            return key.listed(self.now)
 
-        call = webhook_endpoints.delete(caller, id)
+        call = api_keys.delete_webhook(id)
         self.do(lambda: self.records.run(call) is not None, expected, again=again)
 
-    @precondition(lambda self: self.endpoints)
-    @rule(at=pick, gone=st.sampled_from((False, False, True)))
-    def call_endpoint(self, at: int, gone: bool) -> None:
-        """A test is signed by all secrets in force; who answers that it is gone is called no more."""
-        id, one = self.some(list(self.endpoints.items()), at)
-        test = f"test_{self.records.token()}"
-        word, _ = self.records.run(webhook_endpoints.send_test(SETTINGS, one.caller, id, test, "{}"))
-        delivery = self.records.next_delivery()
-        assert word == "queued"
-        assert delivery
-        assert (delivery.url, set(delivery.secrets)) == (one.url, one.secrets.valid(self.now))
-        self.records.tell(delivery, 410 if gone else 204, error="gone" if gone else None)
-        one.disabled = one.disabled or gone
+    @precondition(lambda self: self.keys)
+    @rule(at=pick)
+    def call_webhook(self, at: int) -> None:
+        """A call is signed by all secrets in force."""
+        id, key = self.some(list(self.keys.items()), at)
+        hooks.ended(self.records, id)
+        due = self.records.next_delivery()
+        secrets = key.hook.valid(self.now) if key.hook and key.in_force(self.now) else None
+        assert (due and set(due.secrets)) == secrets
+        if due:
+            self.records.tell(due)
+            self.records.purge(due.id)
         self.advance(1)
 
     @invariant()
@@ -246,13 +223,7 @@ class SecretHolders(Owners):
         listed = self.records.run(api_keys.keys()) or []
         known = [(id, key.revoked) for id, key in self.keys.items() if key.listed(self.now)]
         assert [(key.id, key.revoked_ms) for key in listed] == known[::-1]
-        for caller in ("anne", "bob"):
-            found = self.records.run(webhook_endpoints.endpoints(caller))
-            own = [(id, e.url, e.disabled) for id, e in self.endpoints.items() if e.caller == caller]
-            assert [(e.id, e.url, e.disabled is not None) for e in found] == own[::-1]
 
     def end_all(self) -> None:
         for id in self.keys:
             self.records.run(api_keys.revoke(id))
-        for id, one in self.endpoints.items():
-            self.records.run(webhook_endpoints.delete(one.caller, id))

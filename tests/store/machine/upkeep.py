@@ -1,7 +1,6 @@
 """What maintenance does and workers say of themselves, in plain Python."""
 
 from shared.store.constants import GRACE_ROUNDS, REMOVED
-from shared.store.keys import HOOK
 from shared.store.workers import State
 from tests.store.machine.attempts import POISON, count_death
 from tests.store.machine.model import Model
@@ -31,7 +30,7 @@ def rescue(model: Model) -> dict[str, str]:
             rescued[work.id] = ""
         else:
             rescued[work.id] = model.requeue(work, "worker_lost")
-    return rescued | dict.fromkeys(model.book.rescue(), HOOK)
+    return rescued
 
 
 def due(model: Model) -> list[str]:
@@ -39,7 +38,7 @@ def due(model: Model) -> list[str]:
     waited = [w for w in model.all_work() if w.state == "retrying" and w.due <= model.now]
     for work in waited:
         work.state, work.queued_at = "queued", model.now
-    return sorted([*(work.lane for work in waited), *(HOOK for _ in model.book.due())])
+    return sorted(work.lane for work in waited)
 
 
 def expire(model: Model) -> set[str]:

@@ -16,10 +16,9 @@ class Work:
     """What waits in a lane and is leased: a run, or a job whose inputs are fetched.
 
     `live` are the jobs that wait for it, `asked` the classes of all that did, `holders` the ids of all that
-    may read it; `kept` is until when its record stays after its end, and `log_ms` for how long from its end
-    the log of ends reads it, which has it
-    until `logged`. `generation` is how often its model had been removed when it was taken in.
-    Its text is `unread` until a caller is given some of it.
+    may read it; `kept` is until when its record stays after its end, and `needed_ms` for how long from its
+    end webhooks read it, which have it until `needed`. `generation` is how often its model had been removed
+    when it was taken in. Its text is `unread` until a caller is given some of it.
     """
 
     id: str
@@ -56,8 +55,8 @@ class Work:
     result: Result | None = None
     ended: int = 0
     kept: int = 0
-    log_ms: int = 0
-    logged: int = 0
+    needed_ms: int = 0
+    needed: int = 0
     retain_ms: int | None = None
     stored: bool = True
 
@@ -105,9 +104,9 @@ class Job:
     `fetches` are the attempts at its inputs, where it ended without them; `joined_at` is when it joined a run
     that was there already.
 
-    `last` is the newest run event that its stream replays. `hook` is its own webhook's host; what is `quiet`
-    is told to nobody else. Its record is kept for a time from `kept_from` on, `retain_ms` where it has a time
-    of its own. What is `unstored` stands in no list.
+    `last` is the newest run event that its stream replays. `hook` is its webhook's host. Its record is kept
+    for a time from `kept_from` on, `retain_ms` where it has a time of its own. What is `unstored` stands in
+    no list.
     """
 
     id: str
@@ -128,7 +127,6 @@ class Job:
     own: bool = False
     error: JobError | None = None
     hook: str | None = None
-    quiet: bool = False
     unstored: bool = False
     retain_ms: int | None = None
     idempotency: str | None = None

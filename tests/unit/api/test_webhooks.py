@@ -11,10 +11,11 @@ from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from api.admission.checks import check_webhook
+from api.admission.checks import webhook_target
 from api.auth.api_keys import LOCAL
+from api.auth.callers import Caller
 from api.dialects.native.job_requests import JobBody, from_job
-from api.dialects.native.webhooks import to_hook, to_webhook
+from api.dialects.webhooks import to_hook, to_webhook
 from shared.errors import CallerError
 from shared.job import Delivery, Hook
 from shared.settings import FetchSettings, Settings, WebhookSettings
@@ -101,10 +102,11 @@ def test_every_broken_webhook_is_refused_by_name() -> None:
     ],
 )  # fmt: skip
 def test_an_address_that_may_not_be_called_is_refused_at_the_door(url: str) -> None:
+    settings = Settings(webhook=WebhookSettings(secret=SecretStr(SECRET)))
     for webhook in (to_webhook(url), Webhook(url, secret=SecretStr(SECRET))):
         assert webhook is not None
         with pytest.raises(CallerError) as refused:
-            check_webhook(webhook, LOCAL, Settings(webhook=WebhookSettings(secret=SecretStr(SECRET))))
+            webhook_target(webhook, Caller(LOCAL), settings)
         assert (refused.value.code, refused.value.param) == ("invalid_webhook_url", webhook.param)
         assert "pw" not in refused.value.message
 
@@ -112,7 +114,9 @@ def test_an_address_that_may_not_be_called_is_refused_at_the_door(url: str) -> N
 def test_what_the_operator_allows_may_be_called() -> None:
     settings = Settings(fetch=FetchSettings(allow=("127.0.0.1",)))
     webhook = Webhook("http://127.0.0.1:9000/x?y=1", secret=SecretStr(SECRET))
-    assert check_webhook(webhook, LOCAL, settings).host == "127.0.0.1:9000"
+    target = webhook_target(webhook, Caller(LOCAL), settings)
+    assert isinstance(target, Webhook)
+    assert target.host == "127.0.0.1:9000"
 
 
 def test_the_job_shows_its_webhook_and_how_it_was_told() -> None:

@@ -28,7 +28,7 @@ FRAMES = {
     "worker/attempt.py:_outcome": "an attempt",
     "worker/celery_app.py:start": "the start of a process",
     "worker/claim_loop.py:_loop": "a round of the thread that looks for work",
-    "worker/courier_lane.py:attempt": "an attempt of the courier, whose end could not be written",
+    "worker/fetching/intake.py:attempt": "an attempt of the courier, whose end could not be written",
     "worker/engines/continuous/loop.py:_blames": "the work for one answer",
     "worker/engines/continuous/loop.py:_draw": "the drawing of all rows",
     "worker/engines/continuous/loop.py:_enter": "a row that joins the others",
@@ -46,7 +46,8 @@ FRAMES = {
     "worker/model_worker.py:_exit_on_failure": "a load",
     "worker/publisher.py:_append": "a round of the thread that publishes",
     "worker/token_calibration.py:measure_tokens": "a measurement",
-    "worker/webhooks/deliverer.py:_post": "an attempt of the courier",
+    "worker/webhooks/deliverer.py:_post": "a call of the courier",
+    "worker/webhooks/deliverer.py:attempt": "a call of the courier, whose outcome could not be written",
 }
 
 

@@ -11,8 +11,6 @@ IDS: dict[Callable[[], str], str] = {
     ids.key_id: "key_",
     ids.file_id: "file-",
     ids.batch_id: "batch_",
-    ids.endpoint_id: "wh_",
-    ids.test_id: "test_",
 }
 
 

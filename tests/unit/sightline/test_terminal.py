@@ -92,7 +92,7 @@ def test_wrong_arguments_are_one_sentence_at_a_terminal_too() -> None:
 @pytest.mark.parametrize(
     ("words", "at", "offered"),
     [
-        ("sightline jobs ", 2, "list\nshow\ncancel\nretry\nfollow"),
+        ("sightline jobs ", 2, "list\nshow\ncancel\nretry\nredeliver\nfollow"),
         ("sightline jobs list --status s", 4, "succeeded"),
         ("sightline keys create --sc", 3, "--scopes"),
     ],
