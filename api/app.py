@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
@@ -32,7 +32,7 @@ from api.routes import (
 )
 from api.server import errors, shutdown
 from api.server.middleware import RequestMiddleware
-from api.server.route import RouteCache, ServiceRoute
+from api.server.route import known_query
 from shared import VERSION
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -95,6 +95,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(known_query)],
         telemetry={**TELEMETRY, "tracing": bool(config.traces.url)},
     )
     _add_middleware(app, config)
@@ -106,7 +107,6 @@ def create_app(
 
 def _add_middleware(app: FastAPI, config: Settings) -> None:
     """The innermost layer first."""
-    app.add_middleware(RouteCache, routes=app.router.routes)
     app.add_middleware(AuthMiddleware, max_open=config.api.max_open)
     app.add_middleware(RequestMiddleware)
     if config.api.cors_origins:
@@ -137,14 +137,9 @@ def _include_routes(app: FastAPI) -> None:
         live.router,
         page.router,
     ):
-        # Included routers are matched anew on every call, once to find the router and once to find the route.
-        app.router.routes.extend(router.routes)
+        app.include_router(router)
     # Prefixes that Hugging Face's and Groq's clients put before the paths.
     prefixes = {"/hf-inference": (hf.router, hf.info_router), "/openai": (completions.router, models.router)}
     for prefix, routers in prefixes.items():
-        app.router.routes.extend(
-            route.under(prefix)
-            for router in routers
-            for route in router.routes
-            if isinstance(route, ServiceRoute)
-        )
+        for router in routers:
+            app.include_router(router, prefix=prefix, include_in_schema=False)

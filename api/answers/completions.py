@@ -10,7 +10,7 @@ from fastapi import Request
 from api.admission.headers import SyncHeaders
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.event_stream import answer_stream, follow_answer, without_texts
-from api.answers.sync import SyncCall, answer_again, call_key, ended_job, result_of
+from api.answers.sync import SyncCall, ended_job, result_of
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.openai.chat import (
@@ -23,7 +23,6 @@ from api.dialects.openai.chat import (
 )
 from api.dialects.openai.completions import TextChunkWriter, TextCompletion, to_text_completion
 from api.dialects.openai.usage import RunningUsage
-from api.server.body import RawBody
 from api.server.reply import reply_of
 from api.server.route import Json
 from api.server.sse import DONE, EventStream, block, comment
@@ -51,22 +50,15 @@ TEXT = AnswerFormat[TextCompletion, TextCompletion](to_text_completion, TextChun
 async def complete(
     http: Request,
     headers: SyncHeaders,
-    body: RawBody[Completion],
+    completion: Completion,
     format: AnswerFormat[Answer, Chunk],
     *,
     path_id: str | None = None,
 ) -> Json[Answer] | EventStream[Chunk]:
     """`path_id` is the model that the path names, used where the body names none."""
-    key = call_key(http, body.raw)
-    earlier = await answer_again(http, key)
-    if earlier is not None:
-        call, job, options = earlier
-    else:
-        completion = await body.parsed()
-        call = SyncCall(http, _terms(http, headers, completion, hugging_face=path_id is not None))
-        options = _options(completion)
-        job = await call.submit(_take_request(http, completion, path_id))
-        call.remember(key, job, options)
+    call = SyncCall(http, _terms(http, headers, completion, hugging_face=path_id is not None))
+    options = _options(completion)
+    job = await call.submit(_take_request(http, completion, path_id))
     if options.stream:
         job = without_texts(job)
         writer = format.writer(job, usage=options.include_usage, calls=options.must_call)

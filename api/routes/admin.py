@@ -30,22 +30,22 @@ from api.dialects.native.models import Fleet, Model, to_couriers, to_model, to_m
 from api.dialects.native.series import SeriesAnswer, to_series
 from api.openapi import examples
 from api.openapi.document import MINUTES, describe
-from api.openapi.responses import answer, body_example, refusals
+from api.openapi.responses import answer, body, refusals
 from api.routes.health import store_memory
 from api.routes.models import MODEL_ANSWER
-from api.server.route import Json, ServiceRoute, json_body
+from api.server.route import Json, json_body
 from shared import api_keys, ids, models
 from shared.metrics.series import LONGEST_MIN
 
 KeyCall = Annotated[
     api_keys.ApiKey,
-    json_body(KeyBody, lambda body: from_key(body, ids.key_id(), time.time_ns() // 10**6)),
+    json_body(lambda body: from_key(body, ids.key_id(), time.time_ns() // 10**6)),
 ]
-RotationCall = Annotated[int, json_body(RotationBody, from_rotation, optional=True)]
-ModelCall = Annotated[models.Model, json_body(ModelBody, from_row)]
+RotationCall = Annotated[int, json_body(from_rotation, optional=True)]
+ModelCall = Annotated[models.Model, json_body(from_row)]
 NEW_KEY = answer("The key with its secret.")
 
-fleet_router = APIRouter(route_class=ServiceRoute, tags=["admin"], responses=refusals("OpenAIError", 503))
+fleet_router = APIRouter(tags=["admin"], responses=refusals("OpenAIError", 503))
 
 
 @fleet_router.get(
@@ -109,7 +109,6 @@ async def forget_bad_record(http: Request, id: str) -> Response:
 
 
 keys_router = APIRouter(
-    route_class=ServiceRoute,
     prefix="/v1/admin/keys",
     tags=["admin"],
     responses=refusals("OpenAIError", 503),
@@ -121,7 +120,7 @@ keys_router = APIRouter(
     status_code=201,
     summary="Make a key; its secret is shown now and never again.",
     responses=refusals("OpenAIError", 400) | {201: NEW_KEY},
-    openapi_extra=body_example(examples.KEY),
+    openapi_extra=body(KeyBody, examples.KEY),
 )
 async def create_key(http: Request, key: KeyCall) -> Json[NewApiKey]:
     created, secret = await context_of(http).api_keys.create(operator_of(http), key)
@@ -137,7 +136,7 @@ async def list_keys(http: Request) -> Json[ApiKeyList]:
     "/{id}/rotate",
     summary="Give a key a new secret; the former one goes on for `grace_s`.",
     responses=refusals("OpenAIError", 400, 404) | {200: NEW_KEY},
-    openapi_extra=body_example(examples.ROTATION),
+    openapi_extra=body(RotationBody, examples.ROTATION),
 )
 async def rotate_key(http: Request, id: str, grace_s: RotationCall) -> Json[NewApiKey]:
     key, secret = await context_of(http).api_keys.rotate(operator_of(http), id, grace_s)
@@ -154,7 +153,6 @@ async def revoke_key(http: Request, id: str) -> Json[ApiKey]:
 
 
 models_router = APIRouter(
-    route_class=ServiceRoute,
     prefix="/v1/admin/models",
     tags=["admin"],
     responses=refusals("OpenAIError", 404, 503) | {204: answer("It is so from now on.")},
@@ -166,7 +164,7 @@ models_router = APIRouter(
     status_code=201,
     summary="Serve a model that no models file names, or one that was removed; 200 where it is served.",
     responses=refusals("OpenAIError", 400, 409) | {200: MODEL_ANSWER | {"model": Model}, 201: MODEL_ANSWER},
-    openapi_extra=body_example(examples.ROW),
+    openapi_extra=body(ModelBody, examples.ROW),
 )
 async def add_model(http: Request, model: ModelCall) -> Json[Model]:
     context = context_of(http)

@@ -28,25 +28,21 @@ from api.dialects.native.webhooks import (
 )
 from api.openapi import examples
 from api.openapi.document import LOG, describe
-from api.openapi.responses import answer, body_example, refusals
+from api.openapi.responses import answer, body, refusals
 from api.server.memory_budget import reserved
-from api.server.route import Json, ServiceRoute, json_body
+from api.server.route import Json, json_body
 from shared import ids, webhooks
 from shared.offload import offload_if_large
 from shared.store.webhook_events import PAGE_BYTES
 
-EndpointCall = Annotated[
-    webhooks.Endpoint, json_body(EndpointBody, lambda body: from_endpoint(body, ids.endpoint_id()))
-]
-ChangeCall = Annotated[webhooks.EndpointUpdate, json_body(EndpointChange, from_change)]
-RotationCall = Annotated[int, json_body(RotationBody, from_rotation, optional=True)]
+EndpointCall = Annotated[webhooks.Endpoint, json_body(lambda body: from_endpoint(body, ids.endpoint_id()))]
+ChangeCall = Annotated[webhooks.EndpointUpdate, json_body(from_change)]
+RotationCall = Annotated[int, json_body(from_rotation, optional=True)]
 ENDPOINT = answer("The webhook.")
 NEW_ENDPOINT = answer("The webhook with its secret.")
 SENT = answer("The event, which is sent.")
 
-router = APIRouter(
-    route_class=ServiceRoute, prefix="/v1", tags=["webhooks"], responses=refusals("Problem", 503)
-)
+router = APIRouter(prefix="/v1", tags=["webhooks"], responses=refusals("Problem", 503))
 
 
 @router.post(
@@ -54,7 +50,7 @@ router = APIRouter(
     status_code=201,
     summary="Have a URL told of all that ends; its secret is shown now and never again.",
     responses=refusals("Problem", 400, 409) | {201: NEW_ENDPOINT},
-    openapi_extra=body_example(examples.ENDPOINT),
+    openapi_extra=body(EndpointBody, examples.ENDPOINT),
 )
 async def create_webhook(http: Request, endpoint: EndpointCall) -> Json[NewEndpoint]:
     created, secret = await context_of(http).endpoints.create(caller_of(http).id, endpoint)
@@ -80,7 +76,7 @@ async def get_webhook(http: Request, id: str) -> Json[Endpoint]:
     "/webhooks/{id}",
     summary="Change a webhook, or turn it off and on again.",
     responses=refusals("Problem", 400, 404) | {200: ENDPOINT},
-    openapi_extra=body_example(examples.ENDPOINT_CHANGE),
+    openapi_extra=body(EndpointChange, examples.ENDPOINT_CHANGE),
 )
 async def change_webhook(http: Request, id: str, change: ChangeCall) -> Json[Endpoint]:
     return Json(to_endpoint(await context_of(http).endpoints.change(caller_of(http).id, id, change)))
@@ -101,7 +97,7 @@ async def delete_webhook(http: Request, id: str) -> Response:
     "/webhooks/{id}/rotate",
     summary="Give a webhook a new secret; the former one signs as well for `grace_s`.",
     responses=refusals("Problem", 400, 404) | {200: NEW_ENDPOINT},
-    openapi_extra=body_example(examples.ROTATION),
+    openapi_extra=body(RotationBody, examples.ROTATION),
 )
 async def rotate_webhook(http: Request, id: str, grace_s: RotationCall) -> Json[NewEndpoint]:
     endpoint, secret = await context_of(http).endpoints.rotate(caller_of(http).id, id, grace_s)

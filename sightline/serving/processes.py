@@ -34,7 +34,7 @@ COURIER_THREADS = 16
 # An idle connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs: if this side
 # closed first, a request could be sent into a closing connection and get no answer.
 LIMITS = (
-    *("--http", "api.server.protocol:HttpProtocol", "--ws", "none"),
+    *("--http", "httptools", "--ws", "none"),
     *("--timeout-keep-alive", "75"),
 )
 

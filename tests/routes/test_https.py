@@ -39,7 +39,7 @@ async def over_tls(made: Certificates, **api: Any) -> AsyncIterator[str]:
     options = dict(zip(("ssl_certfile", "ssl_keyfile"), flags(settings_of(made))[1::2], strict=True))
     async with (
         application(FakeService(), **api) as app,
-        listening(app, http="api.server.protocol:HttpProtocol", **options) as url,
+        listening(app, **options) as url,
     ):
         yield url
 

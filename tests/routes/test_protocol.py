@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import uvicorn
+from api.server.protocol import HttpProtocol
 
 from api.server.middleware import HEAD_LIMIT
-from api.server.protocol import HttpProtocol
 from shared.settings import Settings
 from sightline.serving.folder import DataFolder
 from sightline.serving.plan import Plan
