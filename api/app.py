@@ -95,7 +95,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(known_query)],
         telemetry={**TELEMETRY, "tracing": bool(config.traces.url)},
     )
     _add_middleware(app, config)
@@ -115,10 +114,10 @@ def _add_middleware(app: FastAPI, config: Settings) -> None:
 
 
 def _include_routes(app: FastAPI) -> None:
-    # Routes are tried in order: the busiest come first.
+    # Routes are tried in order. The busiest come first, and take no query parameters.
+    for router in (hf.router, completions.router):
+        app.include_router(router)
     for router in (
-        hf.router,
-        completions.router,
         page_jobs.router,
         jobs.router,
         jobs.estimate_router,
@@ -137,7 +136,7 @@ def _include_routes(app: FastAPI) -> None:
         live.router,
         page.router,
     ):
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(known_query)])
     # Prefixes that Hugging Face's and Groq's clients put before the paths.
     prefixes = {"/hf-inference": (hf.router, hf.info_router), "/openai": (completions.router, models.router)}
     for prefix, routers in prefixes.items():

@@ -130,8 +130,9 @@ async def _ask(
     model = context.models.recall(call.request.model or None, path_id=path_id)
     sync_call = SyncCall(http, _terms(http, headers, call, preferences))
     job = await sync_call.submit(call.request.for_model(model.id))
-    # The answer may take minutes; free the pictures' memory.
-    call.request = call.request.without_bytes()
+    if not job.ended:
+        # The answer may take minutes; free the pictures' memory.
+        call.request = call.request.without_bytes()
     if preferences.respond_async:
         job = await wait_as_preferred(http, job, preferences)
         if not (job.ended and preferences.wait_s):

@@ -18,12 +18,14 @@ from api.server.middleware import RequestMiddleware
 from api.server.shutdown import KEY, Shutdown
 from tests.routes.conftest import Deployment
 from tests.routes.test_kept_alive import CALLS, CHAT, kept_alive
-from tests.routes.test_protocol import GET, LIMIT_S, answer
 from tests.support.app import serving
+from tests.support.app_server import answer
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
 from tests.support.fake_service import FakeService
 
+GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+LIMIT_S = 60
 SLOW = GET.replace(b"/health", b"/slow") + b"\r\n"
 
 
