@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
@@ -31,7 +31,7 @@ from api.routes import (
 )
 from api.server import errors, shutdown
 from api.server.middleware import RequestMiddleware
-from api.server.route import RouteCache, ServiceRoute
+from api.server.route import known_query
 from shared import VERSION
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -105,7 +105,6 @@ def create_app(
 
 def _add_middleware(app: FastAPI, config: Settings) -> None:
     """The innermost layer first."""
-    app.add_middleware(RouteCache, routes=app.router.routes)
     app.add_middleware(AuthMiddleware, max_open=config.api.max_open)
     app.add_middleware(RequestMiddleware)
     if config.api.cors_origins:
@@ -114,10 +113,10 @@ def _add_middleware(app: FastAPI, config: Settings) -> None:
 
 
 def _include_routes(app: FastAPI) -> None:
-    # Routes are tried in order: the busiest come first.
+    # Routes are tried in order. The busiest come first, and take no query parameters.
+    for router in (hf.router, completions.router):
+        app.include_router(router)
     for router in (
-        hf.router,
-        completions.router,
         page_jobs.router,
         jobs.router,
         jobs.estimate_router,
@@ -135,14 +134,9 @@ def _include_routes(app: FastAPI) -> None:
         live.router,
         page.router,
     ):
-        # Included routers are matched anew on every call, once to find the router and once to find the route.
-        app.router.routes.extend(router.routes)
+        app.include_router(router, dependencies=[Depends(known_query)])
     # Prefixes that Hugging Face's and Groq's clients put before the paths.
     prefixes = {"/hf-inference": (hf.router, hf.info_router), "/openai": (completions.router, models.router)}
     for prefix, routers in prefixes.items():
-        app.router.routes.extend(
-            route.under(prefix)
-            for router in routers
-            for route in router.routes
-            if isinstance(route, ServiceRoute)
-        )
+        for router in routers:
+            app.include_router(router, prefix=prefix, include_in_schema=False)

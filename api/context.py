@@ -105,7 +105,7 @@ async def open_context(settings: Settings) -> ProcessContext:
     jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs, headroom)
     serving = LiveModels(models, store)
     await serving.open()
-    cached_answers = CachedAnswers(settings, models, store)
+    cached_answers = CachedAnswers(settings, store)
     pictures = PictureInfoCache(settings.pictures, blobs)
     documents = Documents(settings, files)
     submission = Submission(

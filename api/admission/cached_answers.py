@@ -1,20 +1,13 @@
-"""Answers from the cache for callers who ask for nothing more: read from the store, and no job is made.
-
-A call that repeats another, byte by byte, is not read and checked again for some seconds: that takes several
-times as long as its answer does.
-"""
+"""Answers from the cache for callers who ask for nothing more: read from the store, and no job is made."""
 
 import logging
-import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from shared import ids
-from shared.errors import CallerError, Unavailable
+from shared.errors import Unavailable
 from shared.job import Computed, Event, JobView
 from shared.metrics.api_counters import ADMITTED
-from shared.models import Model, Models
 from shared.settings import Settings
 from shared.store.admission import Cached, Placing, cached, keep_answer
 from shared.store.script import AsyncStore
@@ -25,10 +18,6 @@ from shared.value_object import value_object
 log = logging.getLogger("api.admission")
 LEAST_LEFT = 0.9
 """An answer with a smaller part of its life left is kept for all of it again."""
-MOST_CALLS, CALL_LIFE_S = 512, 10.0
-"""Calls that are remembered, and for how long: what they were checked against may change."""
-MOST_TEXT = 4096
-"""Characters of a request that is remembered."""
 
 
 @value_object
@@ -51,7 +40,6 @@ class CachedAnswer(JobView):
     """
 
     texts: tuple[dict[str, Any], ...] = ()
-    lookup: Lookup | None = None
 
     @property
     def recorded_id(self) -> str | None:
@@ -65,13 +53,11 @@ class CachedAnswer(JobView):
 
 
 class CachedAnswers:
-    """Those of one store, and the calls that got them lately."""
+    """Those of one store."""
 
-    def __init__(self, settings: Settings, models: Models, store: AsyncStore) -> None:
+    def __init__(self, settings: Settings, store: AsyncStore) -> None:
         self._settings = settings
-        self._models = models
         self._store = store
-        self._calls: dict[bytes, tuple[float, Model, Lookup, Any]] = {}
 
     async def find(self, lookup: Lookup) -> CachedAnswer | None:
         """Raises Unavailable."""
@@ -84,32 +70,6 @@ class CachedAnswers:
         trace(answer, entry.trace)
         _log(answer, entry)
         return answer
-
-    async def find_again(self, key: bytes) -> tuple[CachedAnswer, Any] | None:
-        """The answer of a call that was remembered by this key, and the `call`. Raises Unavailable."""
-        until, model, lookup, call = self._calls.get(key, (0.0, None, None, None))
-        if lookup is None or time.monotonic() > until or model != self._model(lookup):
-            return None
-        answer = await self.find(lookup)
-        return (answer, call) if answer else None
-
-    def _model(self, lookup: Lookup) -> Model | None:
-        """None where it was removed; another one where its row was changed."""
-        with suppress(CallerError):
-            return self._models.resolve(lookup.placing.model)
-        return None
-
-    def remember(self, key: bytes, answer: JobView, call: Any) -> None:
-        """Remember a call without anything large in it, if it got a cached answer."""
-        lookup = answer.lookup if isinstance(answer, CachedAnswer) else None
-        model = self._model(lookup) if lookup else None
-        if lookup is None or model is None or len(lookup.placing.request) > MOST_TEXT:
-            return
-        lookup = replace(lookup, placing=replace(lookup.placing, request=""))
-        self._calls.pop(key, None)
-        self._calls[key] = time.monotonic() + CALL_LIFE_S, model, lookup, call
-        if len(self._calls) > MOST_CALLS:
-            del self._calls[next(iter(self._calls))]
 
     async def _keep(self, entry: Cached, retain_s: int | None) -> None:
         life_s = retain_s or self._settings.retention.result_s
@@ -134,7 +94,6 @@ def _view(lookup: Lookup, entry: Cached) -> CachedAnswer:
         priority=placing.priority,
         bytes=entry.bytes,
         texts=entry.texts,
-        lookup=lookup,
     )
 
 

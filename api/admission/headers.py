@@ -3,16 +3,15 @@
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, TypeVar
 
-from fastapi import Request
-from pydantic import Field
+from fastapi import Header, Request
+from pydantic import BaseModel, Field
 
 from api.admission.submission import Idempotency
 from api.server.reply import reply_of
-from api.server.route import Headers
 from shared.errors import CallerError
 from shared.value_object import value_object
 
@@ -25,48 +24,7 @@ _MOST_DIGITS = 20
 """More than any legitimate count has; int() refuses thousands of digits."""
 
 
-def _idempotency_key(http: Request) -> str | None:
-    key = http.headers.get("idempotency-key")
-    if key and len(key) > _KEY_LIMIT:
-        message = f"The key is longer than {_KEY_LIMIT} characters."
-        raise CallerError("invalid_request", message, param="Idempotency-Key")
-    return key or None
-
-
-_READERS: Mapping[str, Callable[[Request], Any]] = {
-    "idempotency_key": _idempotency_key,
-    "use_cache": lambda http: flag(http.headers, "x-use-cache", default=True),
-    "wait_for_model": lambda http: flag(http.headers, "x-wait-for-model"),
-    "prefer": lambda http: ", ".join(http.headers.getlist("prefer")),
-}
-
-
-_NAMES = frozenset((b"idempotency-key", b"x-use-cache", b"x-wait-for-model", b"prefer"))
-
-
-class ReadHeaders(Headers, frozen=True):
-    """Headers by the names of their fields in `_READERS`."""
-
-    @classmethod
-    def of(cls, http: Request) -> "ReadHeaders":
-        """Raises CallerError `invalid_request`."""
-        if _NAMES.isdisjoint([name for name, _ in http.scope["headers"]]):
-            return cls._without()
-        return cls._with(*(_READERS[name](http) for name in cls.model_fields))
-
-    @classmethod
-    @cache
-    def _without(cls) -> "ReadHeaders":
-        """Where none of them is sent: looking for each takes longer."""
-        return cls.model_construct()
-
-    @classmethod
-    @lru_cache(256)
-    def _with(cls, *values: Any) -> "ReadHeaders":
-        return cls.model_construct(**dict(zip(cls.model_fields, values, strict=True)))
-
-
-class KeyHeaders(ReadHeaders, frozen=True):
+class KeyFields(BaseModel, frozen=True):
     idempotency_key: str | None = Field(
         None,
         alias="Idempotency-Key",
@@ -76,13 +34,13 @@ class KeyHeaders(ReadHeaders, frozen=True):
 
     def idempotency(self, http: Request) -> Idempotency | None:
         """Call it once the body, if there is one, was read."""
-        if self.idempotency_key is None:
+        if not self.idempotency_key:
             return None
         call = f"{http.method}\n{http.url.path}\n{reply_of(http).body_digest}"
         return Idempotency(self.idempotency_key, hashlib.sha256(call.encode()).hexdigest())
 
 
-class BatchHeaders(KeyHeaders, frozen=True):
+class BatchFields(KeyFields, frozen=True):
     idempotency_key: str | None = Field(
         None,
         alias="Idempotency-Key",
@@ -91,17 +49,17 @@ class BatchHeaders(KeyHeaders, frozen=True):
     )
 
 
-class CacheHeaders(ReadHeaders, frozen=True):
+class CacheFields(BaseModel, frozen=True):
     use_cache: bool = Field(True, alias="x-use-cache", description="`false` or `0`: a new computation.")
 
 
-class JobHeaders(CacheHeaders, KeyHeaders, frozen=True):
+class JobFields(CacheFields, KeyFields, frozen=True):
     """Headers of a call that makes a job."""
 
 
-class PreferHeaders(ReadHeaders, frozen=True):
-    prefer: str = Field(
-        "",
+class PreferFields(BaseModel, frozen=True):
+    prefer: tuple[str, ...] = Field(
+        (),
         alias="Prefer",
         description="RFC 7240: `wait=N` waits up to N seconds for a job's end; `respond-async` answers with "
         "a job where a route can; before a whole answer `wait` sends line breaks: its status "
@@ -110,19 +68,26 @@ class PreferHeaders(ReadHeaders, frozen=True):
 
     @property
     def preferences(self) -> "Preferences":
-        return preferences(self.prefer)
+        return preferences(", ".join(self.prefer))
 
 
-class SubmitHeaders(JobHeaders, PreferHeaders, frozen=True):
+class SubmitFields(JobFields, PreferFields, frozen=True):
     """Headers of a call that makes a job and may wait for its end."""
 
 
-class SyncHeaders(JobHeaders, PreferHeaders, frozen=True):
+class SyncFields(JobFields, PreferFields, frozen=True):
     """Headers of a call whose answer is the result."""
 
     wait_for_model: bool = Field(
         False, alias="x-wait-for-model", description="`true`: wait while the model loads instead of 503."
     )
+
+
+BatchHeaders = Annotated[BatchFields, Header()]
+CacheHeaders = Annotated[CacheFields, Header()]
+JobHeaders = Annotated[JobFields, Header()]
+SubmitHeaders = Annotated[SubmitFields, Header()]
+SyncHeaders = Annotated[SyncFields, Header()]
 
 
 @value_object

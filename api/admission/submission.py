@@ -228,6 +228,7 @@ class Submission:
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
         check_counts_and_urls(request, model, self._settings, terms.caller.id)
+        counted = request.media
         request = await self._files.with_kinds(terms.caller.id, request.for_model(model.id))
         request = check_request(request, model, lane, self._settings)
         data, pixels = dict[str, bytes](), 0
@@ -236,7 +237,8 @@ class Submission:
             request = await self._documents.with_pages(terms.caller.id, request, most, reservation)
         paths = request.paths
         if request.media:
-            check_counts_and_urls(request, model, self._settings, terms.caller.id)
+            if request.media != counted:
+                check_counts_and_urls(request, model, self._settings, terms.caller.id)
             request = await self._files.with_files(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
         check_finish_by(terms.schedule.finish_by_ms, now_ms)

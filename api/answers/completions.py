@@ -9,7 +9,7 @@ from fastapi import Request
 from api.admission.headers import SyncHeaders
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.event_stream import answer_stream, follow_answer, without_texts
-from api.answers.sync import SyncCall, answer_again, call_key, ended_job, result_of
+from api.answers.sync import SyncCall, ended_job, result_of
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.openai.chat import (
@@ -20,7 +20,6 @@ from api.dialects.openai.chat import (
     to_completion,
 )
 from api.dialects.openai.usage import RunningUsage
-from api.server.body import RawBody
 from api.server.reply import reply_of
 from api.server.route import Json
 from api.server.sse import DONE, EventStream, block, comment
@@ -33,21 +32,14 @@ from shared.request import Request as CanonicalRequest
 async def complete(
     http: Request,
     headers: SyncHeaders,
-    body: RawBody[Completion],
+    completion: Completion,
     *,
     path_id: str | None = None,
 ) -> Json[ChatCompletion] | EventStream[ChatCompletionChunk]:
     """`path_id` is the model that the path names, used where the body names none."""
-    key = call_key(http, body.raw)
-    earlier = await answer_again(http, key)
-    if earlier is not None:
-        call, job, options = earlier
-    else:
-        completion = await body.parsed()
-        call = SyncCall(http, _terms(http, headers, completion, hugging_face=path_id is not None))
-        options = _options(completion)
-        job = await call.submit(_take_request(http, completion, path_id))
-        call.remember(key, job, options)
+    call = SyncCall(http, _terms(http, headers, completion, hugging_face=path_id is not None))
+    options = _options(completion)
+    job = await call.submit(_take_request(http, completion, path_id))
     if options.stream:
         job = without_texts(job)
         writer = ChatChunkWriter(job, usage=options.include_usage, calls=options.must_call)

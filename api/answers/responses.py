@@ -110,12 +110,12 @@ def replay(http: HttpRequest, response: StoredResponse, after: int) -> EventStre
 async def read_turn(http: HttpRequest) -> ResponseTurn:
     """The call in a body, earlier items it names filled in. Raises CallerError, also as `_result`."""
     caller, body = caller_of(http), await read_body(http)
-    value = await parse_body(reply_of(http), body, strict_json.parse)
+    value = await parse_body(http, body, strict_json.parse)
     if ids := references(value):
         caller.check_reads()
         items = await _items(context_of(http), caller.id, ids)
         value = with_items(value, items)
-    turn = await parse_body(reply_of(http), body, lambda _: from_response(value))
+    turn = await parse_body(http, body, lambda _: from_response(value))
     if turn.fields.previous is not None:
         caller.check_reads()
     return turn

@@ -1,7 +1,6 @@
 """Calls whose answer is the result of their job: submit, wait for the end, cancel if the caller leaves."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,16 +20,13 @@ from api.jobs.disconnects import JobReference
 from api.jobs.waiting import ended
 from api.server.errors import from_job
 from api.server.middleware import disconnected
-from api.server.reply import IGNORED, reply_of
+from api.server.reply import reply_of
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.job import JobView
 from shared.request import Request
 from shared.result import Result
 
 T = TypeVar("T")
-
-MOST_REPEATED = 2**20
-"""Bytes of a body that is compared with those of earlier calls."""
 
 
 class SyncCall:
@@ -63,14 +59,6 @@ class SyncCall:
             await reservation.release()
         set_job_headers(self.http, job)
         return job
-
-    def remember(self, key: bytes | None, job: JobView, options: Any) -> None:
-        """Remember a call by its key (`call_key`), and how its answer is written, if that was cached.
-
-        One with ignored fields is read again: its answer names them.
-        """
-        if key is not None and IGNORED not in reply_of(self.http).headers:
-            self.context.cached_answers.remember(key, job, (self._terms, options))
 
     async def answer(self, job: JobView) -> JobView:
         """The job, once it has succeeded.
@@ -125,28 +113,6 @@ class SyncCall:
         if not job.ended:
             raise wait_exceeded(job, api.sync_limit_s)
         return job
-
-
-async def answer_again(http: HttpRequest, key: bytes | None) -> tuple[SyncCall, JobView, Any] | None:
-    """The cached answer for the repeat of a remembered call, and that one's options. Raises Unavailable."""
-    repeat = await context_of(http).cached_answers.find_again(key) if key else None
-    if repeat is None:
-        return None
-    answer, (terms, options) = repeat
-    set_job_headers(http, answer)
-    return SyncCall(http, terms), answer, options
-
-
-def call_key(http: HttpRequest, raw: bytes) -> bytes | None:
-    """A digest of all that a call asks; None for one that is not remembered: files may be deleted."""
-    if len(raw) > MOST_REPEATED or "idempotency-key" in http.headers or b'"file' in raw:
-        return None
-    headers = (", ".join(http.headers.getlist(name)) for name in ("x-use-cache", "prefer", "content-type"))
-    caller = caller_of(http)
-    words = "\n".join((caller.id, str(caller.retain_s), http.scope["path"], *headers))
-    digest = hashlib.sha256(f"{words}\n\n".encode())
-    digest.update(raw)
-    return digest.digest()
 
 
 async def submit(http: HttpRequest, request: Request, terms: Terms) -> JobView:

@@ -18,7 +18,6 @@ from api.auth.local_only import check_local, check_page
 from api.auth.open_requests import RequestLimit
 from api.server import reply
 from api.server.errors import pace, render
-from api.server.route import path_of
 from shared.api_keys import Scope as KeyScope
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.settings import MetricsSettings, Settings
@@ -64,23 +63,30 @@ class AuthMiddleware:
             return
         # The place is given back whatever becomes of the request.
         with place:
-            await self._app({**scope, callers.KEY: caller}, receive, send)
+            scope[callers.KEY] = caller
+            await self._app(scope, receive, send)
 
     def _place(self, scope: Scope, caller: Caller) -> AbstractContextManager[None]:
         """The request's place among the open ones; metrics are answered in any crowd."""
-        if path_of(scope) == METRICS:
+        if _path_of(scope) == METRICS:
             return nullcontext()
         return self._limit.place(caller.id, shares=caller.key is not None)
 
 
+def _path_of(scope: Scope) -> str:
+    """Return the path that routes have: uvicorn puts its --root-path before it (ASGI, HTTP scope)."""
+    path, root = str(scope["path"]), scope.get("root_path", "")
+    return path.removeprefix(root) if f"{path}/".startswith(f"{root}/") else path
+
+
 def _is_open(scope: Scope) -> bool:
-    path = path_of(scope)
+    path = _path_of(scope)
     return path in OPEN or path.startswith(PAGE_PATHS) or (path == "/" and scope["method"] in READING)
 
 
 async def _admitted(settings: Settings, api_keys: ApiKeys, scope: Scope, headers: Headers) -> Caller:
     """Raises CallerError (`invalid_api_key`, `insufficient_scope`, `check_local`'s own), Unavailable."""
-    if path_of(scope) == METRICS and _is_scraper(settings.metrics, headers):
+    if _path_of(scope) == METRICS and _is_scraper(settings.metrics, headers):
         return Caller(LOCAL)
     if not api_keys.on:
         api = settings.api
@@ -111,7 +117,7 @@ def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:
 
 def _check_scope(use: Use, scope: Scope) -> None:
     needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in READING else ("submit",)
-    path = path_of(scope)
+    path = _path_of(scope)
     if path.startswith(ADMIN_PATHS) or path == METRICS:
         needed = ("admin",)
     for name in needed:
@@ -121,7 +127,7 @@ def _check_scope(use: Use, scope: Scope) -> None:
 
 def _reads(scope: Scope, headers: Headers) -> bool:
     """Return True for a request that a key's quota does not count."""
-    if path_of(scope) != FORECAST:
+    if _path_of(scope) != FORECAST:
         return scope["method"] in READING
     size = headers.get("content-length", "")
     return size.isdigit() and int(size) <= FORECAST_BYTES

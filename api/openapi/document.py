@@ -1,7 +1,7 @@
 """The published description of the API, at /openapi.json.
 
-FastAPI describes bodies, headers and answers by the handlers' signatures. Here stand the query parameters,
-which handlers read by hand, the errors that every path may answer, and the examples.
+FastAPI describes headers and answers by the handlers' signatures. This module adds the query parameters,
+which handlers read by hand, the errors that every path may answer, and the models that routes name.
 """
 
 from typing import Any, Literal, get_args
@@ -22,9 +22,8 @@ from api.dialects.openai.responses import INCLUDABLE
 from api.dialects.strict_json import whole
 from api.jobs.live import LIVE_S
 from api.openapi.examples import BATCH_ID, FILE_ID, KEY_ID, MODEL, QUEUED, RESPONSE_ID
-from api.openapi.responses import EXAMPLES, HEADERS, REF, Family, refusals
+from api.openapi.responses import COMPONENTS, EXAMPLES, HEADERS, REF, Family, refusals
 from api.server.errors import family_of
-from api.server.route import ServiceRoute
 from shared.file import Purpose
 from shared.job import Priority, Status
 from shared.metrics.series import LONGEST_MIN
@@ -138,17 +137,13 @@ def describe(*parameters: Parameter) -> dict[str, Any]:
 
 
 def install_schema(app: FastAPI) -> None:
-    """Make the schema of `app` describe what handlers really read and answer."""
+    """Complete FastAPI's own schema of `app`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            routes = [
-                r.described() for r in app.routes if isinstance(r, ServiceRoute) and r.include_in_schema
-            ]
-            described = get_openapi(
-                title=app.title, version=app.version, openapi_version=app.openapi_version, routes=routes
+            app.openapi_schema = _completed(
+                get_openapi(title=app.title, version=app.version, routes=app.routes)
             )
-            app.openapi_schema = _completed(described)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -197,7 +192,7 @@ def _example_id(path: str, name: str) -> str:
 
 def _unnamed() -> dict[str, Any]:
     schemas: dict[str, Any] = {}
-    for shape in UNNAMED:
+    for shape in (*UNNAMED, *COMPONENTS.values()):
         own = TypeAdapter(shape).json_schema(ref_template=REF + "{model}")
         schemas |= own.pop("$defs", {}) | {shape.__name__: own}
     return schemas

@@ -6,11 +6,16 @@ from typing import Any, Literal
 from api.dialects.hf import task_answers
 from api.dialects.native import jobs
 from api.dialects.openai import errors
+from api.dialects.openai.chat import ChatCompletionChunk
+from api.dialects.strict_json import Wire
 from api.openapi import examples
 from api.openapi.examples import ANSWERS, ERRORS
+from api.server.sse import DONE
 from shared.errors import CODES
 
 REF = "#/components/schemas/"
+COMPONENTS: dict[str, Any] = {}
+"""Models of bodies and events by name, which routes describe by reference."""
 Responses = dict[int | str, dict[str, Any]]
 Family = Literal["Problem", "OpenAIError", "HuggingFaceError"]
 
@@ -77,25 +82,52 @@ def answer(
     return response | {"content": {"application/json": content}} if content else response
 
 
-def with_stream(response: dict[str, Any], stream: bytes) -> dict[str, Any]:
-    """The same response, or a stream, whose items the handler's signature names."""
-    content = response.get("content", {}) | {"text/event-stream": {"example": stream.decode()}}
-    return response | {"content": content}
+def with_stream(response: dict[str, Any], stream: bytes, item: Any) -> dict[str, Any]:
+    """The same response, or a stream; the data of each event is an `item`."""
+    example = stream.decode()
+    content = {"text/event-stream": {"schema": _event(_component(item), example), "example": example}}
+    return response | {"content": response.get("content", {}) | content}
 
 
-def stream_answer(description: str, stream: bytes) -> dict[str, Any]:
+def stream_answer(description: str, stream: bytes, item: Any) -> dict[str, Any]:
     """A job's events, and nothing but a stream."""
-    return with_stream(answer(description, headers=JOB_HEADERS), stream)
+    return with_stream(answer(description, headers=JOB_HEADERS), stream, item)
 
 
-def job_answer(description: str, *examples: str, stream: bytes) -> dict[str, Any]:
+def job_answer(description: str, *examples: str, stream: bytes, item: Any) -> dict[str, Any]:
     """A job's result, whole or as a stream."""
-    return with_stream(answer(description, *examples, headers=JOB_HEADERS), stream)
+    return with_stream(answer(description, *examples, headers=JOB_HEADERS), stream, item)
 
 
-def body_example(example: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A route's `openapi_extra`; `other` is what the body may be beside JSON, by media type."""
-    return {"requestBody": {"content": {"application/json": {"example": example}} | (other or {})}}
+def body(model: type[Wire], example: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A route's `openapi_extra`; `other` is what the body may be beside JSON, by media type.
+
+    A body in the handler's signature would be parsed by FastAPI: whole, and on the event loop.
+    """
+    content = {"application/json": {"schema": _component(model), "example": example}} | (other or {})
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _component(model: Any) -> dict[str, Any]:
+    COMPONENTS[model.__name__] = model
+    return {"$ref": REF + model.__name__}
+
+
+def _event(item: dict[str, Any], example: str) -> dict[str, Any]:
+    """The schema of one event whose data is an `item`, or the error that ends a stream."""
+    data: dict[str, Any] = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": [item, {"$ref": f"{REF}StreamError"}]},
+    }
+    if example.endswith(DONE.decode()):
+        data = {"anyOf": [{"type": "string", "const": "[DONE]"}, data]}
+    return {
+        "type": "object",
+        "description": "One event; the stream has any number.",
+        "required": ["data"],
+        "properties": {"data": data, "event": {"type": "string"}, "id": {"type": "string"}},
+    }
 
 
 def refusals(family: Family, *statuses: int) -> Responses:
@@ -138,11 +170,14 @@ ACCEPTED = answer(
     "job-queued",
     headers=("location", "retry-after", *JOB_HEADERS),
 )
-CHAT_ANSWER = job_answer("The answer, or its pieces with `stream`.", "chat", stream=examples.CHAT_STREAM)
+CHAT_ANSWER = job_answer(
+    "The answer, or its pieces with `stream`.", "chat", stream=examples.CHAT_STREAM, item=ChatCompletionChunk
+)
 TASK_ANSWER = job_answer(
     "The answer of the task, or its pieces with `stream`. huggingface.js is given the object instead of the "
     "list for a picture's bytes.",
     "generated-text",
     "scored-answer",
     stream=examples.HF_STREAM,
+    item=task_answers.TokenChunk,
 )

@@ -34,25 +34,25 @@ from api.dialects.native.series import SeriesAnswer, to_series
 from api.dialects.webhooks import KeyWebhookBody, from_key_webhook
 from api.openapi import examples
 from api.openapi.document import MINUTES, describe
-from api.openapi.responses import answer, body_example, refusals
+from api.openapi.responses import answer, body, refusals
 from api.routes.health import store_memory
 from api.routes.models import MODEL_ANSWER
-from api.server.route import Json, ServiceRoute, json_body
+from api.server.route import Json, json_body
 from shared import api_keys, ids, models
 from shared.metrics.series import LONGEST_MIN
 from shared.webhooks import DefaultWebhook
 
 KeyCall = Annotated[
     api_keys.ApiKey,
-    json_body(KeyBody, lambda body: from_key(body, ids.key_id(), time.time_ns() // 10**6)),
+    json_body(lambda body: from_key(body, ids.key_id(), time.time_ns() // 10**6)),
 ]
-RotationCall = Annotated[int, json_body(RotationBody, from_rotation, optional=True)]
-ModelCall = Annotated[models.Model, json_body(ModelBody, from_row)]
-WebhookCall = Annotated[DefaultWebhook, json_body(KeyWebhookBody, from_key_webhook)]
+RotationCall = Annotated[int, json_body(from_rotation, optional=True)]
+ModelCall = Annotated[models.Model, json_body(from_row)]
+WebhookCall = Annotated[DefaultWebhook, json_body(from_key_webhook)]
 NEW_KEY = answer("The key with its secret.")
 KEY_WEBHOOK = answer("The key, with the secret of its webhooks if it is new.")
 
-fleet_router = APIRouter(route_class=ServiceRoute, tags=["admin"], responses=refusals("OpenAIError", 503))
+fleet_router = APIRouter(tags=["admin"], responses=refusals("OpenAIError", 503))
 
 
 @fleet_router.get(
@@ -116,7 +116,6 @@ async def forget_bad_record(http: Request, id: str) -> Response:
 
 
 keys_router = APIRouter(
-    route_class=ServiceRoute,
     prefix="/v1/admin/keys",
     tags=["admin"],
     responses=refusals("OpenAIError", 503),
@@ -128,7 +127,7 @@ keys_router = APIRouter(
     status_code=201,
     summary="Make a key; its secret is shown now and never again.",
     responses=refusals("OpenAIError", 400) | {201: NEW_KEY},
-    openapi_extra=body_example(examples.KEY),
+    openapi_extra=body(KeyBody, examples.KEY),
 )
 async def create_key(http: Request, key: KeyCall) -> Json[NewApiKey]:
     created, secret = await context_of(http).api_keys.create(operator_of(http), key)
@@ -144,7 +143,7 @@ async def list_keys(http: Request) -> Json[ApiKeyList]:
     "/{id}/rotate",
     summary="Give a key a new secret; the former one goes on for `grace_s`.",
     responses=refusals("OpenAIError", 400, 404) | {200: NEW_KEY},
-    openapi_extra=body_example(examples.ROTATION),
+    openapi_extra=body(RotationBody, examples.ROTATION),
 )
 async def rotate_key(http: Request, id: str, grace_s: RotationCall) -> Json[NewApiKey]:
     key, secret = await context_of(http).api_keys.rotate(operator_of(http), id, grace_s)
@@ -155,7 +154,7 @@ async def rotate_key(http: Request, id: str, grace_s: RotationCall) -> Json[NewA
     "/{id}/webhook",
     summary="Set the default webhook of a key: for its jobs and batches that name none.",
     responses=refusals("OpenAIError", 400, 404) | {200: KEY_WEBHOOK},
-    openapi_extra=body_example(examples.KEY_WEBHOOK),
+    openapi_extra=body(KeyWebhookBody, examples.KEY_WEBHOOK),
 )
 async def set_key_webhook(http: Request, id: str, webhook: WebhookCall) -> Json[NewKeyWebhook]:
     context = context_of(http)
@@ -167,7 +166,7 @@ async def set_key_webhook(http: Request, id: str, webhook: WebhookCall) -> Json[
     "/{id}/webhook/rotate",
     summary="Give a key's webhooks a new secret; the former one signs as well for `grace_s`.",
     responses=refusals("OpenAIError", 400, 404) | {200: KEY_WEBHOOK},
-    openapi_extra=body_example(examples.ROTATION),
+    openapi_extra=body(RotationBody, examples.ROTATION),
 )
 async def rotate_key_webhook(http: Request, id: str, grace_s: RotationCall) -> Json[NewKeyWebhook]:
     keys = context_of(http).api_keys
@@ -193,7 +192,6 @@ async def revoke_key(http: Request, id: str) -> Json[ApiKey]:
 
 
 models_router = APIRouter(
-    route_class=ServiceRoute,
     prefix="/v1/admin/models",
     tags=["admin"],
     responses=refusals("OpenAIError", 404, 503) | {204: answer("It is so from now on.")},
@@ -205,7 +203,7 @@ models_router = APIRouter(
     status_code=201,
     summary="Serve a model that no models file names, or one that was removed; 200 where it is served.",
     responses=refusals("OpenAIError", 400, 409) | {200: MODEL_ANSWER | {"model": Model}, 201: MODEL_ANSWER},
-    openapi_extra=body_example(examples.ROW),
+    openapi_extra=body(ModelBody, examples.ROW),
 )
 async def add_model(http: Request, model: ModelCall) -> Json[Model]:
     context = context_of(http)

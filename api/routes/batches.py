@@ -13,31 +13,27 @@ from api.dialects.fields import to_page
 from api.dialects.openai.batches import Batch, BatchBody, BatchList, BatchRequest, from_batch, to_batch
 from api.openapi import examples
 from api.openapi.document import BATCH_PAGE, describe
-from api.openapi.responses import answer, body_example, refusals
-from api.server.route import Json, ServiceRoute, json_body
+from api.openapi.responses import answer, body, refusals
+from api.server.route import Json, json_body
 from shared import batch as records
 from shared.errors import CallerError
 from shared.estimate import estimate_batch
 from shared.job import Estimate
 
-BatchCall = Annotated[
-    BatchRequest, json_body(BatchBody, lambda body: from_batch(body, tuple(LINE_ENDPOINTS)))
-]
+BatchCall = Annotated[BatchRequest, json_body(lambda body: from_batch(body, tuple(LINE_ENDPOINTS)))]
 BATCH = answer("The batch.")
 ROWS = answer("A row of each line that has ended; one without `error` and with status 200 succeeded.") | {
     "content": {"application/jsonl": {"schema": {"type": "string"}}}
 }
 
-router = APIRouter(
-    route_class=ServiceRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)
-)
+router = APIRouter(prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503))
 
 
 @router.post(
     "",
     summary="Compute a file's requests within a day.",
     responses=refusals("OpenAIError", 400, 404, 408, 413, 422, 429) | {200: BATCH},
-    openapi_extra=body_example(examples.BATCH),
+    openapi_extra=body(BatchBody, examples.BATCH),
 )
 async def create_batch(http: Request, headers: BatchHeaders, batch: BatchCall) -> Json[Batch]:
     batches = context_of(http).batches

@@ -13,17 +13,14 @@ from api.dialects.openai.chat import (
     Completion,
     from_chat,
 )
-from api.dialects.strict_json import parse
 from api.openapi import examples
-from api.openapi.responses import CHAT_ANSWER, body_example, refusals
-from api.server.body import RawBody
-from api.server.route import Json, ServiceRoute, raw_body
+from api.openapi.responses import CHAT_ANSWER, body, refusals
+from api.server.route import Json, json_body
 from api.server.sse import EventStream
 
-ChatCall = Annotated[RawBody[Completion], raw_body(ChatBody, lambda raw, _: from_chat(parse(raw)))]
+ChatCall = Annotated[Completion, json_body(from_chat)]
 
 router = APIRouter(
-    route_class=ServiceRoute,
     tags=["openai"],
     responses=refusals("OpenAIError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504),
 )
@@ -32,8 +29,9 @@ router = APIRouter(
 @router.post(
     "/v1/chat/completions",
     summary="Ask about pictures; the answer is whole or a stream.",
+    response_model=ChatCompletion,
     responses={200: CHAT_ANSWER},
-    openapi_extra=body_example(examples.CHAT),
+    openapi_extra=body(ChatBody, examples.CHAT),
 )
 async def chat_completions(
     http: Request, headers: SyncHeaders, chat: ChatCall

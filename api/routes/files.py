@@ -27,7 +27,7 @@ from api.openapi.responses import answer, refusals
 from api.server.body import in_time
 from api.server.multipart import MultipartForm, receive
 from api.server.reply import IGNORED, reply_of
-from api.server.route import Json, ServiceRoute
+from api.server.route import Json
 from shared.file import Purpose
 from shared.request import Document
 
@@ -64,9 +64,7 @@ PAGE_LIMIT = 1000
 
 OCTETS = "application/octet-stream"
 
-router = APIRouter(
-    route_class=ServiceRoute, prefix="/v1/files", tags=["openai"], responses=refusals("OpenAIError", 503)
-)
+router = APIRouter(prefix="/v1/files", tags=["openai"], responses=refusals("OpenAIError", 503))
 
 
 @router.post(

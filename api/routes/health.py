@@ -17,13 +17,13 @@ from api.dialects.native.models import (
 from api.openapi.responses import REF, answer, refusals
 from api.server.errors import retry_after
 from api.server.middleware import STOPPING
-from api.server.route import Json, ServiceRoute
+from api.server.route import Json
 from api.server.shutdown import KEY, Shutdown
 from shared.errors import Unavailable
 from shared.estimate import Lane
 from shared.models import Model
 
-router = APIRouter(route_class=ServiceRoute, tags=["health"], responses=refusals("HuggingFaceError"))
+router = APIRouter(tags=["health"], responses=refusals("HuggingFaceError"))
 
 NOT_READY = answer(
     "No model is loaded or can be, or the record store is out of reach or takes no writes.",
@@ -112,7 +112,7 @@ async def _blobs(context: ProcessContext) -> BlobStore:
     return {"kind": cast(BlobKind, context.blobs.kind), "state": await context.blobs.reach()}
 
 
-metrics_router = APIRouter(route_class=ServiceRoute, tags=["admin"])
+metrics_router = APIRouter(tags=["admin"])
 
 
 @metrics_router.get(

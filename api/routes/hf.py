@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 
 from api.admission.headers import Preferences, SyncHeaders
 from api.admission.readiness import not_ready
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.completions import complete
 from api.answers.event_stream import answer_stream, follow_answer, follow_job, without_texts
-from api.answers.sync import SyncCall, answer_again, call_key, ended_job, result_of, wait_as_preferred
+from api.answers.sync import SyncCall, ended_job, result_of, wait_as_preferred
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.hf.task_answers import TaskAnswer, TokenChunk, last_chunk, to_answer, token_chunk
@@ -27,7 +27,7 @@ from api.dialects.native.models import (
     to_info,
     to_status,
 )
-from api.dialects.openai.chat import ChatCompletion, ChatCompletionChunk
+from api.dialects.openai.chat import ChatBody, ChatCompletion, ChatCompletionChunk
 from api.openapi import examples
 from api.openapi.document import BYTES
 from api.openapi.responses import (
@@ -36,14 +36,14 @@ from api.openapi.responses import (
     TASK_ANSWER,
     Responses,
     answer,
-    body_example,
+    body,
     refusals,
 )
 from api.routes.completions import ChatCall
 from api.routes.jobs import accepted
-from api.server.body import RawBody
+from api.server.body import parse_body, read_body
 from api.server.reply import reply_of
-from api.server.route import Json, ServiceRoute, raw_body
+from api.server.route import Json
 from api.server.sse import EventStream, block, comment
 from shared.job import Event, JobView
 from shared.json_line import to_json
@@ -51,16 +51,22 @@ from shared.models import Model
 from shared.offload import offload_if_large
 from shared.tool_calls.thoughts import SpokenTexts
 
-TaskCall = Annotated[RawBody[HfCall], raw_body(HfBody, from_bytes)]
+
+async def read_task(http: Request) -> HfCall:
+    """Return the call in a body, which need not be JSON. Raises as `read_body` and `from_bytes`."""
+    kind, raw = http.headers.get("content-type"), await read_body(http)
+    return await parse_body(http, raw, lambda raw: from_bytes(raw, kind))
+
+
+TaskCall = Annotated[HfCall, Depends(read_task)]
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
 TASK_ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED | {"model": Job}}
-TASK_BODY = body_example(examples.HF, BYTES)
+TASK_BODY = body(HfBody, examples.HF, BYTES)
 INFO = answer("The model and the line before it.")
 
-router = APIRouter(route_class=ServiceRoute, tags=["hugging face"], responses=REFUSALS)
-root_router = APIRouter(route_class=ServiceRoute, tags=["hugging face"], responses=REFUSALS | TASK_ANSWERS)
+router = APIRouter(tags=["hugging face"], responses=REFUSALS)
+root_router = APIRouter(tags=["hugging face"], responses=REFUSALS | TASK_ANSWERS)
 info_router = APIRouter(
-    route_class=ServiceRoute,
     tags=["hugging face"],
     responses=refusals("HuggingFaceError", 404, 503),
 )
@@ -69,8 +75,9 @@ info_router = APIRouter(
 @router.post(
     "/models/{id:model}/v1/chat/completions",
     summary="Chat with the model of the path.",
+    response_model=ChatCompletion,
     responses={200: CHAT_ANSWER},
-    openapi_extra=body_example(examples.MESSAGES),
+    openapi_extra=body(ChatBody, examples.MESSAGES),
 )
 async def model_chat(
     http: Request, headers: SyncHeaders, chat: ChatCall, id: str
@@ -78,10 +85,11 @@ async def model_chat(
     return await complete(http, headers, chat, path_id=id)
 
 
-@router.post("/models/{id:model}/v1", include_in_schema=False)
+@router.post("/models/{id:model}/v1", response_model=None, include_in_schema=False)
 @router.post(
     "/models/{id:model}",
     summary="Ask the model: JSON in any of its task's forms, or a picture's bytes.",
+    response_model=TaskAnswer,
     responses=TASK_ANSWERS,
     openapi_extra=TASK_BODY,
 )
@@ -92,8 +100,8 @@ async def ask_model(
 
 
 # huggingface_hub posts to its base URL as it was given.
-@root_router.post("/", summary="Ask the default model.", openapi_extra=TASK_BODY)
-@root_router.post("/v1", include_in_schema=False)
+@root_router.post("/", summary="Ask the default model.", response_model=TaskAnswer, openapi_extra=TASK_BODY)
+@root_router.post("/v1", response_model=None, include_in_schema=False)
 async def ask_default_model(
     http: Request, headers: SyncHeaders, call: TaskCall
 ) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
@@ -101,21 +109,15 @@ async def ask_default_model(
 
 
 async def _ask(
-    http: Request, headers: SyncHeaders, body: RawBody[HfCall], path_id: str
+    http: Request, headers: SyncHeaders, call: HfCall, path_id: str
 ) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
     context, preferences = context_of(http), headers.preferences
-    key = call_key(http, body.raw)
-    earlier = await answer_again(http, key)
-    if earlier is None:
-        call = await body.parsed()
-        model = context.models.recall(call.request.model or None, path_id=path_id)
-        sync_call = SyncCall(http, _terms(http, headers, call, preferences))
-        job = await sync_call.submit(call.request.for_model(model.id))
+    model = context.models.recall(call.request.model or None, path_id=path_id)
+    sync_call = SyncCall(http, _terms(http, headers, call, preferences))
+    job = await sync_call.submit(call.request.for_model(model.id))
+    if not job.ended:
         # The answer may take minutes; free the pictures' memory.
         call.request = call.request.without_bytes()
-        sync_call.remember(key, job, call)
-    else:
-        sync_call, job, call = earlier
     if preferences.respond_async:
         job = await wait_as_preferred(http, job, preferences)
         if not (job.ended and preferences.wait_s):

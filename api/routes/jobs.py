@@ -57,12 +57,12 @@ from api.dialects.webhooks import Redelivery, RedeliveryBody, from_redelivery
 from api.jobs.pictures import SIDES
 from api.openapi import examples
 from api.openapi.document import FILTERS, PAGE, PLACE, ROWS, SIDE, WAIT, describe
-from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
+from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body, refusals, stream_answer
 from api.routes.page_jobs import page_job
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
 from api.server.reply import reply_of
-from api.server.route import Json, ServiceRoute, json_body
+from api.server.route import Json, json_body
 from api.server.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobRequest, JobView
@@ -72,8 +72,8 @@ from shared.request import Image, Request
 from shared.store.jobs import PAGE_BYTES
 from shared.tool_calls.thoughts import SpokenTexts, syntax_in
 
-JobIds = Annotated[list[str], json_body(CancelBody, from_cancel)]
-SubmittedJob = Annotated[JobCall, json_body(JobBody, from_job)]
+JobIds = Annotated[list[str], json_body(from_cancel)]
+SubmittedJob = Annotated[JobCall, json_body(from_job)]
 JOB_ENDED = answer("The job, where `Prefer: wait` saw its end.", "job-succeeded", headers=JOB_HEADERS)
 JOB = answer(
     "The job; `retry-after` where it has not ended.",
@@ -82,7 +82,7 @@ JOB = answer(
     headers=("retry-after", *JOB_HEADERS),
 )
 REDELIVERED = answer("The job; its webhook is called.", "job-succeeded", headers=JOB_HEADERS)
-RedeliveryCall = Annotated[int, json_body(RedeliveryBody, from_redelivery)]
+RedeliveryCall = Annotated[int, json_body(from_redelivery)]
 PICTURE = answer("The picture, or a JPEG of it.") | {
     "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 }
@@ -90,9 +90,7 @@ LONG_POLL_LIMIT_S = 60
 MOST_FORESEEN = 10**9
 _NUMBER = re.compile("[0-9]{1,3}")
 
-router = APIRouter(
-    route_class=ServiceRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
-)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503))
 
 
 @router.post(
@@ -101,7 +99,7 @@ router = APIRouter(
     summary="Submit a job.",
     responses=refusals("Problem", 400, 404, 408, 410, 413, 422, 429, 500)
     | {200: JOB_ENDED | {"model": Job}, 202: ACCEPTED},
-    openapi_extra=body_example(examples.JOB),
+    openapi_extra=body(JobBody, examples.JOB),
 )
 async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJob) -> Json[Job | PageJob]:
     if call.paged:
@@ -245,7 +243,7 @@ async def get_job_picture(http: HttpRequest, id: str, n: str) -> Response:
     "/cancel",
     summary="Cancel up to 100 jobs; harmless twice and after their ends.",
     responses=refusals("Problem", 400) | {200: answer("What became of each.", "jobs-cancelled")},
-    openapi_extra=body_example(examples.CANCEL),
+    openapi_extra=body(CancelBody, examples.CANCEL),
 )
 async def cancel_jobs(http: HttpRequest, ids: JobIds) -> Json[CancelledJobs]:
     outcomes = await context_of(http).jobs.cancel_all(caller_of(http).id, ids)
@@ -300,7 +298,7 @@ async def retry_job(http: HttpRequest, headers: JobHeaders, id: str) -> Json[Job
     status_code=202,
     summary="Send the ends again whose last delivery failed at that time or later.",
     responses=refusals("Problem", 400) | {202: answer("How many are sent again.")},
-    openapi_extra=body_example(examples.REDELIVERY),
+    openapi_extra=body(RedeliveryBody, examples.REDELIVERY),
 )
 async def redeliver_failed(http: HttpRequest, since_ms: RedeliveryCall) -> Json[Redelivery]:
     count = await context_of(http).jobs.redeliver_failed(caller_of(http).id, since_ms)
@@ -335,9 +333,10 @@ async def delete_job(http: HttpRequest, id: str) -> Response:
     summary="Follow a job by server-sent events, from any event on.",
     status_code=200,
     response_class=EventStream,
+    response_model=None,
     responses=refusals("Problem", 400, 404, 410)
     | {
-        200: stream_answer("The events, up to the last.", examples.JOB_STREAM),
+        200: stream_answer("The events, up to the last.", examples.JOB_STREAM, JobEvent),
         204: answer("Who sent `Last-Event-ID` has had the last event.", headers=JOB_HEADERS),
     },
     openapi_extra=describe(*PLACE),
@@ -427,14 +426,14 @@ def _poll_after(job: JobView) -> str:
     return retry_after(math.ceil(job.estimate.p50 + job.estimate.service_s))
 
 
-estimate_router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=refusals("Problem", 503))
+estimate_router = APIRouter(tags=["jobs"], responses=refusals("Problem", 503))
 
 
 @estimate_router.post(
     "/v1/estimate",
     summary="Say what would become of a job: from the cache, or how long it waits, runs and what it costs.",
     responses=refusals("Problem", 400, 404, 408, 410, 413, 500) | {200: answer("What would become of it.")},
-    openapi_extra=body_example(examples.JOB) | describe(ROWS),
+    openapi_extra=body(JobBody, examples.JOB) | describe(ROWS),
 )
 async def foretell_job(http: HttpRequest, headers: CacheHeaders, call: SubmittedJob) -> Json[Forecast]:
     if call.paged:

@@ -17,12 +17,13 @@ from api.openapi import examples
 from api.openapi.document import SECONDS, describe
 from api.openapi.responses import answer, refusals, with_stream
 from api.server.middleware import stopping
-from api.server.route import ServiceRoute
 from api.server.sse import EventStream, block, comment
 from shared.errors import Unavailable
 from shared.json_line import to_json
 
-router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=refusals("Problem", 503))
+EVENTS = with_stream(answer("Events."), examples.LIVE_STREAM, LiveEvent)
+
+router = APIRouter(tags=["jobs"], responses=refusals("Problem", 503))
 
 
 @router.get(
@@ -30,7 +31,8 @@ router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=refusals("
     summary="What changes among your jobs, and for operators among the models, once a second at most.",
     status_code=200,
     response_class=EventStream,
-    responses=refusals("Problem", 400) | {200: with_stream(answer("Events."), examples.LIVE_STREAM)},
+    response_model=None,
+    responses=refusals("Problem", 400) | {200: EVENTS},
     openapi_extra=describe(SECONDS),
 )
 async def live(http: HttpRequest) -> EventStream[LiveEvent]:

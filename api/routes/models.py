@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from api.context import ProcessContext, context_of
 from api.dialects.native.models import Model, ModelList, to_model
 from api.openapi.responses import answer, refusals
-from api.server.route import Json, ServiceRoute
+from api.server.route import Json
 from shared import models
 from shared.errors import Unavailable
 from shared.estimate import Lane
@@ -16,7 +16,7 @@ from shared.estimate import Lane
 FLEET_LIMIT_S = 1.0
 """Where the store does not answer for so long, nothing is told that only workers know."""
 MODEL_ANSWER = answer("The model.")
-router = APIRouter(route_class=ServiceRoute, tags=["models"], responses=refusals("OpenAIError"))
+router = APIRouter(tags=["models"], responses=refusals("OpenAIError"))
 
 
 @router.get(

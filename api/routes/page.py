@@ -10,8 +10,6 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 
-from api.server.route import ServiceRoute
-
 FOLDER = Path(__file__).parents[1] / "page"
 TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -33,7 +31,7 @@ TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNOREC
 SWAGGER = files("fastapi_swagger.resources")
 SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
 
-router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 _FILES = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
 _COMPRESSED = {
     name: gzip.compress(content, mtime=0) for name, content in _FILES.items() if Path(name).suffix in TYPES

@@ -18,7 +18,7 @@ from api.openapi import examples
 from api.openapi.document import PAGE_ROWS, PLACE, WAIT, describe
 from api.openapi.responses import answer, refusals, stream_answer
 from api.routes.batches import estimate_of
-from api.server.route import Json, ServiceRoute
+from api.server.route import Json
 from api.server.sse import EventStream, block, comment
 from shared.batch import ENDED, Batch
 from shared.errors import CallerError
@@ -35,9 +35,7 @@ ROWS = answer("A row of each page that has ended, in order.") | {
 LONGEST_WAIT_S = 60
 FORMATS = ("jsonl", "text")
 
-router = APIRouter(
-    route_class=ServiceRoute, prefix="/v1/jobs/batch_{id}", tags=["jobs"], responses=refusals("Problem", 503)
-)
+router = APIRouter(prefix="/v1/jobs/batch_{id}", tags=["jobs"], responses=refusals("Problem", 503))
 
 
 @router.get(
@@ -94,9 +92,10 @@ async def get_pages(http: HttpRequest, id: str) -> Response:
     summary="Follow a job of pages by server-sent events: each page in order as soon as it is done.",
     status_code=200,
     response_class=EventStream,
+    response_model=None,
     responses=refusals("Problem", 400, 404, 410)
     | {
-        200: stream_answer("A `page` event each, up to the job's end.", examples.PAGE_STREAM),
+        200: stream_answer("A `page` event each, up to the job's end.", examples.PAGE_STREAM, PageEvent),
         204: answer("Who sent `Last-Event-ID` has had the last event."),
     },
     openapi_extra=describe(*PLACE),

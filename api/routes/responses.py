@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from api.admission.headers import SyncHeaders, ascending, flag, integer, page_limit
 from api.answers.responses import (
@@ -30,27 +30,26 @@ from api.dialects.openai.response_object import (
 from api.dialects.openai.responses import INCLUDABLE, PICTURES, ResponseBody, ResponseTurn
 from api.openapi import examples
 from api.openapi.document import INPUT_PAGE, RETRIEVAL, describe
-from api.openapi.responses import JOB_HEADERS, answer, body_example, refusals, with_stream
+from api.openapi.responses import JOB_HEADERS, answer, body, refusals, with_stream
 from api.server.memory_budget import reserved
-from api.server.route import Body, Json, ServiceRoute
+from api.server.route import Json
 from api.server.sse import EventStream
 from shared.errors import CallerError
 from shared.request import Image
 
-router = APIRouter(
-    route_class=ServiceRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
-)
-ResponseCall = Annotated[ResponseTurn, Body(ResponseBody, read_turn)]
+router = APIRouter(prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503))
+ResponseCall = Annotated[ResponseTurn, Depends(read_turn)]
 RESPONSE = answer("The response.", "response", headers=JOB_HEADERS)
-RESPONSE_STREAMED = with_stream(RESPONSE, examples.RESPONSE_STREAM)
+RESPONSE_STREAMED = with_stream(RESPONSE, examples.RESPONSE_STREAM, ResponseEvent)
 
 
 @router.post(
     "",
     summary="Ask for a response: whole, as a stream, or in the background.",
+    response_model=ResponseObject,
     responses=refusals("OpenAIError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 504)
     | {200: RESPONSE_STREAMED},
-    openapi_extra=body_example(examples.RESPONSE),
+    openapi_extra=body(ResponseBody, examples.RESPONSE),
 )
 async def create_response(
     http: Request, headers: SyncHeaders, turn: ResponseCall
@@ -69,6 +68,7 @@ async def refuse_call(http: Request) -> Response:
 @router.get(
     "/{id}",
     summary="One response; with ?stream=true its events, from any number on.",
+    response_model=ResponseObject,
     responses=refusals("OpenAIError", 400, 404, 410) | {200: RESPONSE_STREAMED},
     openapi_extra=describe(*RETRIEVAL),
 )

@@ -1,111 +1,74 @@
-"""Receives a request's body, with limits on its size and its time, and then parses it.
+"""Receive a request's body, with limits on its size and its time, and then parse it.
 
-A chunked body has no length to check beforehand, so bytes are counted as they arrive. Small plain bodies are
-parsed at once, others in a thread, one at a time, and callers take turns: checking a JSON Schema takes ten
-times as long as parsing it, and parsing a large body takes several times its memory.
+A chunked body has no length to check beforehand, so bytes are counted as they arrive. Large bodies are parsed
+in a thread, one at a time, and callers take turns: parsing takes several times a body's memory.
 """
 
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 from api.dialects import strict_json
 from api.dialects.unknown_fields import header, ignored_fields
-from api.server.reply import IGNORED, Reply, reply_of
+from api.server.reply import IGNORED, reply_of
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 
 T = TypeVar("T")
 
-SHORT, LARGE = 2**10, 64 * 2**10
-"""Bytes: a shorter body is parsed faster than a thread starts; a larger one would delay every stream."""
-MOST_OBJECTS = 200
-"""Each takes as long to parse as hundreds of bytes of text."""
-LONGEST_NAME = 256
-# A body between them may hold a schema if it has one of these, as a field's name or a short value.
-SCHEMA_WORDS = (b"schema", b"tools", b"functions", b"json", b"regex", b"grammar")
+LARGE = 16 * 2**10
+"""Bytes of a body that is parsed in a thread: on the event loop it would delay every stream."""
 _READER = ThreadPoolExecutor(1, "reader")
 _TURNS = WeakValueDictionary[str | None, asyncio.Lock]()
 
 
-async def read_json(request: Request, read: Callable[[Any], T], *, optional: bool = False) -> T:
-    """What `read` makes of the JSON in the body; an empty one that is `optional` is an empty object.
+async def read_json(http: Request, read: Callable[[Any], T], *, optional: bool = False) -> T:
+    """Return what `read` makes of the JSON in the body; an empty one that is `optional` is an empty object.
 
     Raises as `read_body`, `strict_json.parse` and `read`.
     """
-    body = await read_body(request)
+    body = await read_body(http)
     if optional and not body:
         body = b"{}"
-    return await parse_body(reply_of(request), body, lambda raw: read(strict_json.parse(raw)))
+    return await parse_body(http, body, lambda raw: read(strict_json.parse(raw)))
 
 
-class RawBody(Generic[T]):
-    """A body as it came, for a handler that may know what is in it; `read` makes something of its bytes."""
-
-    def __init__(self, raw: bytes, reply: Reply, read: Callable[[bytes], T]) -> None:
-        self.raw = raw
-        self._reply = reply
-        self._read = read
-
-    async def parsed(self) -> T:
-        """What it holds; once only, since it is large and the answer may take minutes. Raises as `read`."""
-        raw, self.raw = self.raw, b""
-        return await parse_body(self._reply, raw, self._read)
-
-
-async def read_body(request: Request) -> bytes:
-    """The whole body, in memory.
+async def read_body(http: Request) -> bytes:
+    """Return the whole body.
 
     Raises CallerError (payload_too_large, upload_timeout, invalid_request), Unavailable `queue_full`,
     ClientDisconnect.
     """
-    limits: ApiSettings = request.app.state.context.settings.api
-    limit = int(limits.body_mb * 2**20)
-    _check_headers(request, limit)
-    return await in_time(limits.upload_limit_s, _received(request, limit))
+    limits: ApiSettings = http.app.state.context.settings.api
+    return await in_time(limits.upload_limit_s, _received(http, int(limits.body_mb * 2**20)))
 
 
-async def _received(request: Request, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    named = any(name == b"idempotency-key" for name, _ in request.scope["headers"])
-    # Piece by piece: of a whole body it would keep every stream waiting.
-    digest = hashlib.sha256() if named else None
-    reservation = reply_of(request).reservation
-    received, more = 0, True
-    while more:
-        chunk, more = await _chunk(request)
-        received += len(chunk)
-        if received > limit:
-            raise _too_large(limit)
-        await reservation.take(len(chunk))
+async def _received(http: Request, limit: int) -> bytes:
+    reply, chunks = reply_of(http), list[bytes]()
+    # Piece by piece: hashing a whole body would delay every stream.
+    digest = hashlib.sha256() if "idempotency-key" in http.headers else None
+    async for chunk in arriving(http, limit):
+        await reply.reservation.take(len(chunk))
         chunks.append(chunk)
         if digest is not None:
             digest.update(chunk)
     if digest is not None:
-        reply_of(request).body_digest = digest.hexdigest()
-    return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+        reply.body_digest = digest.hexdigest()
+    return b"".join(chunks)
 
 
-async def _chunk(request: Request) -> tuple[bytes, bool]:
-    """A piece of a body, and whether there are more. Raises ClientDisconnect."""
-    message = await request.receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    return message.get("body", b""), message.get("more_body", False)
-
-
-async def parse_body(reply: Reply, body: bytes, read: Callable[[bytes], T]) -> T:
-    """`read(body)`, in this thread or the reader's; the reply names the fields it ignored.
+async def parse_body(http: Request, body: bytes, read: Callable[[bytes], T]) -> T:
+    """Return `read(body)`, a large one's from the reader's thread; the answer names the fields it ignored.
 
     Raises what `read` raises.
     """
-    if len(body) <= SHORT or _is_plain(body):
+    reply = reply_of(http)
+    if len(body) <= LARGE:
         value, ignored = _read_noting(read, body)
     else:
         async with _turn(reply.reservation.caller), _turn(None):
@@ -126,22 +89,14 @@ def _read_noting(read: Callable[[bytes], T], body: bytes) -> tuple[T, list[str]]
         return read(body), paths
 
 
-def _is_plain(body: bytes) -> bool:
-    if len(body) > LARGE or body.count(b"{") > MOST_OBJECTS:
-        return False
-    names = b'"'.join(piece for piece in body.split(b'"') if len(piece) <= LONGEST_NAME)
-    return not any(word in names for word in SCHEMA_WORDS)
-
-
-async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
-    """The pieces of a body, at least one, of at most `limit` bytes together.
+async def arriving(http: Request, limit: int) -> AsyncGenerator[bytes]:
+    """Yield the pieces of a body, of at most `limit` bytes together.
 
     Raises CallerError (payload_too_large, invalid_request), ClientDisconnect.
     """
-    _check_headers(request, limit)
-    received, more = 0, True
-    while more:
-        chunk, more = await _chunk(request)
+    _check_headers(http, limit)
+    received = 0
+    async for chunk in http.stream():
         received += len(chunk)
         if received > limit:
             raise _too_large(limit)
@@ -149,7 +104,7 @@ async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
 
 
 async def in_time(limit_s: float, reading: Awaitable[T]) -> T:
-    """What `reading` gives. Raises CallerError `upload_timeout` where that takes longer."""
+    """Return what `reading` gives. Raises CallerError `upload_timeout` if that takes longer."""
     try:
         async with asyncio.timeout(limit_s):
             return await reading
@@ -158,14 +113,12 @@ async def in_time(limit_s: float, reading: Awaitable[T]) -> T:
         raise CallerError("upload_timeout", f"The body did not arrive within {limit}.") from None
 
 
-def _check_headers(request: Request, limit: int) -> None:
-    length = b"0"
-    for name, value in request.scope["headers"]:
-        if name == b"content-encoding" and value.lower() not in (b"identity", b""):
-            message = "Send the body without a content coding."
-            raise CallerError("invalid_request", message, param="content-encoding")
-        if name == b"content-length":
-            length = value
+def _check_headers(http: Request, limit: int) -> None:
+    codings = {value.strip().lower() for value in http.headers.getlist("content-encoding")}
+    if not codings <= {"identity", ""}:
+        message = "Send the body without a content coding."
+        raise CallerError("invalid_request", message, param="content-encoding")
+    length = http.headers.get("content-length", "0")
     # Its digits are counted first: int() raises ValueError for thousands of them.
     if len(length) > 15 or int(length) > limit:
         raise _too_large(limit)

@@ -15,10 +15,12 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, cast
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from api.dialects import strict_json
 from api.dialects.hf import task_answers
 from api.dialects.hf.task_answers import HuggingFaceError, is_huggingface_js
 from api.dialects.native.jobs import Problem, to_problem
@@ -32,7 +34,7 @@ from shared.metrics.api_counters import REFUSALS
 from shared.result import JobError
 
 Family = Literal["jobs", "openai", "hf"]
-ERROR_TYPES = (ServiceError, HTTPException)
+ERROR_TYPES = (ServiceError, HTTPException, RequestValidationError)
 PACE_S = 1.0
 """huggingface.js retries a 503 at once and forever, and ignores Retry-After: 270 requests in 2 s from one
 client, measured with 4.13.30."""
@@ -41,7 +43,7 @@ OWN = frozenset({"jobs", "estimate", "live"})
 """The second part of a path that is this service's own and not OpenAI's."""
 
 _ERROR_MESSAGE_LIMIT = 300
-_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 def install(app: FastAPI) -> None:
@@ -95,10 +97,19 @@ def _render(request: Request, error: ServiceError) -> Response:
 
 async def answer(request: Request, error: Exception) -> Response:
     """The answer for one of the ERROR_TYPES, held back where its client would repeat the call at once."""
+    if isinstance(error, RequestValidationError):
+        error = _of_validation(error)
     if not isinstance(error, ServiceError):
         return _routing_error(request, cast(HTTPException, error))
     await pace(request.headers, error)
     return _render(request, error)
+
+
+def _of_validation(error: RequestValidationError) -> CallerError:
+    """The error of the first header or parameter that FastAPI could not read."""
+    detail = error.errors()[0]
+    name = str(detail["loc"][-1])
+    return strict_json.invalid(name, strict_json.reason(detail))
 
 
 def _routing_error(request: Request, error: HTTPException) -> Response:
@@ -123,19 +134,21 @@ def _nowhere(request: Request) -> Response:
     """
     path = request.url.path
     # Under /models/ whatever follows a model's id would be taken for a part of the id.
-    missing = not path.startswith("/models/") and _serves(request, path=f"/v1{path}")
+    missing = not path.startswith("/models/") and _serves(request, request.method, f"/v1{path}")
     hint = "the base URL of OpenAI's clients ends in /v1, once; /openapi.json lists all paths"
     error = CallerError("not_found", f"There is nothing at this path; {hint}.")
     return render(error, f"/v1{path}" if missing else path, reply_of(request).request_id)
 
 
 def _methods(request: Request) -> list[str]:
-    """All methods of the path; the router's own Allow header names only one route's."""
-    return [method for method in _METHODS if _serves(request, method=method)]
+    """Return all methods of the path; the router's own Allow header names only one route's."""
+    path = request.url.path
+    methods = [method for method in _METHODS if _serves(request, method, path)]
+    return sorted([*methods, "HEAD"]) if "GET" in methods else methods
 
 
-def _serves(request: Request, **changes: str) -> bool:
-    scope = {**request.scope, **changes}
+def _serves(request: Request, method: str, path: str) -> bool:
+    scope = {"type": "http", "method": method, "path": path, "root_path": request.scope.get("root_path", "")}
     return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPMethod, HTTPStatus
-from typing import cast
 
 from fastapi import Request
 from prometheus_client import Counter, Histogram
@@ -68,8 +67,6 @@ def log_request(method: str, reply: Reply, took_s: float) -> None:
 STOPPING = Unavailable(
     "stopping", "This process is stopping; ask again. A job named by x-job-id continues.", retry_after=1
 )
-PEER = "peer"
-"""The connection's real peer, in a request's state; uvicorn overwrites `client` by `X-Forwarded-For`."""
 HEAD_LIMIT = 64 * 2**10
 """Bytes of a request's target and headers."""
 
@@ -96,7 +93,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        ended = False
+        ended, is_head = False, scope["method"] == "HEAD"
 
         async def respond(message: Message) -> None:
             nonlocal ended
@@ -107,8 +104,10 @@ class RequestMiddleware:
                 # A body that comes too slowly is not read to its end: its connection is of no more use.
                 closing = stopping(scope) or reply.status == HTTPStatus.REQUEST_TIMEOUT
                 message["headers"] = _headers(message.get("headers", ()), reply, closing=closing)
-            elif scope["method"] == "HEAD":
-                message = {**message, "body": b""}
+            elif ended:
+                return
+            elif is_head:
+                message = {"type": "http.response.body", "body": b""}
             await send(message)
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
@@ -118,18 +117,22 @@ class RequestMiddleware:
             shutdown.note_request()
         if scope["scheme"] == "https":
             _demand_https(scope, reply)
-        scope = {**scope, KEY: reply, "path": _without_slash(scope["path"]), "client": _client(scope)}
+        # HEAD is answered as GET would be (RFC 9110, section 9.1), without its body.
+        method = "GET" if is_head else scope["method"]
+        inner = {**scope, KEY: reply, "method": method, "path": _without_slash(scope["path"])}
+        inner["client"] = _client(scope)
         began = time.perf_counter()
         # Every line logged within carries its id.
         with about(request_id=reply.request_id, trace_id=traces.trace_id()):
             try:
-                await self._answer(scope, receive, respond, reply)
+                await self._answer(inner, receive, respond, reply)
             finally:
                 took_s = time.perf_counter() - began
+                reply.route = getattr(inner.get("route"), "path_format", "")
                 count_request(scope["method"], reply, took_s)
                 log_request(scope["method"], reply, took_s)
                 await reply.reservation.release()
-        if ended and reply.afterwards and scope["method"] != "HEAD":
+        if ended and reply.afterwards and not is_head:
             await reply.afterwards()
 
     async def _answer(self, scope: Scope, receive: Receive, respond: Send, reply: Reply) -> None:
@@ -146,7 +149,9 @@ class RequestMiddleware:
             # uvicorn is shutting down and has stopped waiting; it would answer 500 in plain text.
             if reply.status is None or reply.kept_alive:
                 await render(STOPPING, scope["path"], reply.request_id)(scope, receive, respond)
-            raise
+            # uvicorn would log a traceback of what its task's outermost frame raises.
+            if not stopping(scope):
+                raise
         except Exception:
             log.exception("request %s failed", reply.request_id)
             # The outermost frame of a request. Where the answer has begun, returning without its end makes
@@ -179,15 +184,15 @@ def _headers(
 
 
 def _client(scope: Scope) -> tuple[str, int] | None:
-    """Address and port, None where there is none.
+    """Return address and port, or None if there is no address.
 
     uvicorn takes any text in a proxy's header for an address, even what the proxy's own caller wrote.
     """
-    client, peer = scope.get("client"), scope.get("state", {}).get(PEER)
+    client = scope.get("client")
     with contextlib.suppress(ValueError):
         if client is not None and "%" not in client[0]:
             return _spelled(client[0]), client[1]
-    return cast("tuple[str, int] | None", peer)
+    return None
 
 
 @lru_cache(1024)

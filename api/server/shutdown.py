@@ -26,8 +26,6 @@ class Shutdown:
     def __init__(self) -> None:
         self.begun = False
         self._requested_at = -math.inf
-        self.answering: set[asyncio.Task[None]] = set()
-        """The server's own set, which it keeps."""
 
     def note_request(self) -> None:
         self._requested_at = time.monotonic()
@@ -37,9 +35,8 @@ class Shutdown:
         """Within it SIGTERM begins the end, and the server's own handler runs FAREWELL_S later.
 
         SIGHUP, which log rotation or a closing terminal sends, does the same; under nohup it stays ignored.
-        A second SIGTERM cancels the answers in progress, as the server does when its patience ends. Nothing
-        changes where the server does not handle SIGTERM, or handles it through the event loop, as servers
-        other than uvicorn do.
+        Nothing changes where the server does not handle SIGTERM, or handles it through the event loop, as
+        servers other than uvicorn do.
         """
         end = signal.getsignal(signal.SIGTERM)
         by_loop = getattr(end, "__module__", None) == "asyncio.unix_events"
@@ -60,7 +57,5 @@ class Shutdown:
     def _begin(self, end: Callable[[], object]) -> None:
         lately = time.monotonic() - self._requested_at < LATELY_S
         wait_s = FAREWELL_S if lately and not self.begun else 0
-        for task in self.answering if self.begun else ():
-            task.cancel()
         self.begun = True
         asyncio.get_running_loop().call_later(wait_s, end)

@@ -6,7 +6,7 @@ HTML standard, section 9.2. A block without `data:` is never sent: openai's Pyth
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
@@ -44,7 +44,7 @@ class EventStream(Response, Generic[Item]):
     Headers leave with the first block or after `head_start_s`: a ServiceError raised before is an ordinary
     HTTP error with its status, one raised later becomes an error event and the end. When the client
     disconnects `on_disconnect` is called and `blocks` is closed; when this process stops, the error
-    `stopping` ends the stream. HEAD is answered at once.
+    `stopping` ends the stream.
     """
 
     media_type = "text/event-stream"
@@ -65,9 +65,6 @@ class EventStream(Response, Generic[Item]):
         self._error_data = error_data
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "HEAD":
-            await self._send_head(send)
-            return
         pump = asyncio.ensure_future(self._pump(send))
         gone = asyncio.ensure_future(disconnected(Request(scope, receive)))
         try:
@@ -81,11 +78,6 @@ class EventStream(Response, Generic[Item]):
             gone.cancel()
             await asyncio.gather(pump, gone, return_exceptions=True)
             await self._blocks.aclose()
-
-    async def _send_head(self, send: Send) -> None:
-        await self._blocks.aclose()
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, send: Send) -> None:
         first = asyncio.ensure_future(self._next())
@@ -133,21 +125,3 @@ def _body(part: bytes) -> dict[str, object]:
 def _error_block(data: StreamError) -> bytes:
     """LangChain4j knows an error only by its event's name; go-openai loses one whose name comes first."""
     return b"data: %s\nevent: error\n\n" % to_json(data)
-
-
-def event_schema(item: str, example: str) -> dict[str, Any]:
-    """OpenAPI's schema of one event whose data is an `item`, or the error that ends a stream."""
-    schemas = "#/components/schemas/"
-    data: dict[str, Any] = {
-        "type": "string",
-        "contentMediaType": "application/json",
-        "contentSchema": {"anyOf": [{"$ref": schemas + item}, {"$ref": schemas + "StreamError"}]},
-    }
-    if example.endswith(DONE.decode()):
-        data = {"anyOf": [{"type": "string", "const": "[DONE]"}, data]}
-    return {
-        "type": "object",
-        "description": "One event; the stream has any number.",
-        "required": ["data"],
-        "properties": {"data": data, "event": {"type": "string"}, "id": {"type": "string"}},
-    }

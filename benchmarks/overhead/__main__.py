@@ -1,7 +1,7 @@
 """What the queue costs around a model that costs nothing: about four minutes.
 
-Ours and the baselines (bare Celery, bare FastAPI with one Redis command a request) take turns; a ratio is the
-median over the rounds.
+Ours and the baselines (bare Celery, bare FastAPI with one Redis command a request, LiteLLM's proxy) take
+turns; a ratio is the median over the rounds.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
         say("everything serves")
         ours, bare = latency.measure(services, SAMPLES)
         say(f"latency: {SAMPLES} samples of each side")
-        laps = throughput.measure(services, arguments.rounds, ROUND_S, say)
+        laps = throughput.measure(services, arguments.rounds, ROUND_S, say, with_litellm=True)
         figures: dict[str, Any] = {
             "latency_ms": latency.figures(ours, bare),
             "throughput": {lap.name: lap.figures() for lap in laps},
@@ -105,6 +105,7 @@ def _picture(latency_ms: dict[str, dict[str, Any]], ratios: Sequence[Ratio]) -> 
     right.bar_label(bars, fmt="%.2f", padding=2, label_type="center", color=report.PAPER)
     for target in {r.at_least for r in ratios if r.at_least is not None}:
         right.axvline(target, linestyle="--", color=report.GRAY, linewidth=1)
+    right.set_xscale("log")
     right.set_xlabel("requests/s, ours over the baseline (dashed: target)")
     return figure
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from benchmarks.frame.command import Say
 from benchmarks.frame.load import Caller, Load, Shot, UnexpectedAnswerError, get, post, run
+from benchmarks.frame.services import free_port
 from benchmarks.frame.statistics import Ratio, ratio
 from benchmarks.frame.usage import Usage
+from benchmarks.overhead import litellm_proxy
 from benchmarks.overhead.services import (
     ECHO,
     QUESTION,
@@ -27,14 +29,17 @@ from benchmarks.overhead.services import (
 CONNECTIONS = 16
 WARM_UP_S = 0.5
 TARGETS = {
-    "hit_chat": 0.55,
-    "hit_hf_picture": 0.5,
-    "submit_text": 0.38,
-    "submit_same_picture": 0.33,
+    "hit_chat": 0.28,
+    "hit_hf_picture": 0.28,
+    "submit_text": 0.3,
+    "submit_same_picture": 0.22,
     # A new picture is also a new file, which the baseline does not write.
-    "submit_new_picture": 0.22,
+    "submit_new_picture": 0.15,
 }
 """Shares of the baseline's rate to reach."""
+LITELLM, OVER_LITELLM = "litellm_chat", 3.0
+"""LiteLLM's proxy answers the same chat from its own cache: how many times its rate to reach."""
+CHATS = "/v1/chat/completions"
 
 
 @dataclass
@@ -80,7 +85,7 @@ def hits(services: OverheadServices) -> list[Lap]:
     laps = []
     for name, path, body in (
         ("hit_hf_picture", f"/models/{ECHO.id}", hf_question()),
-        ("hit_chat", "/v1/chat/completions", chat_question()),
+        ("hit_chat", CHATS, chat_question()),
     ):
         with services.records.client(2) as client:
             client.set(name, _cached_answer(services, path, body))
@@ -90,6 +95,14 @@ def hits(services: OverheadServices) -> list[Lap]:
             Lap(name, "api", services.api_port, _same(post(path, body), 200), bare),
         ]
     return laps
+
+
+def litellm(services: OverheadServices) -> Lap:
+    """The same cached chat by LiteLLM's proxy, which asked us once. Raises NotStartedError."""
+    port, body = free_port(), chat_question()
+    litellm_proxy.start(services, port, services.api_port, ECHO.id, services.records.url(3))
+    litellm_proxy.check_cached(port, CHATS, body)
+    return Lap(LITELLM, "litellm", port, _same(post(CHATS, body), 200))
 
 
 def submits(services: OverheadServices) -> list[Lap]:
@@ -109,10 +122,14 @@ def submits(services: OverheadServices) -> list[Lap]:
     return laps
 
 
-def measure(services: OverheadServices, rounds: int, seconds: float, say: Say) -> list[Lap]:
+def measure(
+    services: OverheadServices, rounds: int, seconds: float, say: Say, *, with_litellm: bool = False
+) -> list[Lap]:
     """Every lap once a round, in turn: the hits, then the submits. The worker for them is stopped between."""
-    laps = hits(services)
+    laps = hits(services) + ([litellm(services)] if with_litellm else [])
     _drive(services, laps, rounds, seconds, say)
+    if with_litellm:
+        services.stop("litellm")
     # The worker's facts stay in the records, so submits are admitted as if it were busy; none is consumed.
     services.stop("worker")
     new = submits(services)
@@ -122,7 +139,12 @@ def measure(services: OverheadServices, rounds: int, seconds: float, say: Say) -
 
 def ratios(laps: Sequence[Lap]) -> list[Ratio]:
     rates = {lap.name: lap.rates for lap in laps}
-    return [
+    over_litellm = (
+        [ratio("hit_chat", LITELLM, rates["hit_chat"], rates[LITELLM], OVER_LITELLM)]
+        if LITELLM in rates
+        else []
+    )
+    return over_litellm + [
         ratio(lap.name, lap.baseline, lap.rates, rates[lap.baseline], TARGETS[lap.name])
         for lap in laps
         if lap.baseline

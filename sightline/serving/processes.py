@@ -30,13 +30,10 @@ from sightline.tls import check_tls, flags
 
 # A job with remote pictures occupies a thread while they are fetched: up to the time limit, if slow.
 COURIER_THREADS = 16
-# Of one API process: no protocol but HTTP.
+# One API process speaks no protocol but HTTP. `UVICORN_HTTP` chooses the parser (docs/transport.md).
 # An idle connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs: if this side
 # closed first, a request could be sent into a closing connection and get no answer.
-LIMITS = (
-    *("--http", "api.server.protocol:HttpProtocol", "--ws", "none"),
-    *("--timeout-keep-alive", "75"),
-)
+LIMITS = ("--ws", "none", "--timeout-keep-alive", "75")
 
 
 @dataclass(frozen=True)

@@ -199,68 +199,28 @@ async def test_cached_answers_use_up_a_key_s_quota_as_others_do(deployment: Depl
     assert [reply.headers.get("x-cache") for reply in replies] == ["HIT", "HIT", None]
 
 
-@pytest.fixture
-async def repeated(deployment: Deployment) -> Deployment:
-    """CHAT and a raw call got cached answers twice, so that they are known by their bytes."""
-    await computed(deployment, CHAT)
+async def test_an_answer_that_was_deleted_is_computed_again(deployment: Deployment) -> None:
+    job = await computed(deployment, CHAT)
     async with client_of(deployment.app) as client:
-        for _ in range(2):
-            assert (await client.post(CHATS, json=CHAT)).headers["x-cache"] == "HIT"
-            assert (await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW)).headers["x-cache"] == "HIT"
-    return deployment
-
-
-@pytest.mark.parametrize(
-    ("body", "headers"),
-    [(CHAT, {"x_use_cache": "false"}), (CHAT | {"seed": 2}, {})],
-    ids=["fresh", "seed"],
-)
-async def test_a_call_that_asks_something_else_is_computed(
-    repeated: Deployment, body: dict[str, Any], headers: dict[str, str]
-) -> None:
-    call = posted(repeated.app, body, **headers)
-    await repeated.worker.waiting()
-    call.hang_up()
-    await call.finish()
-
-
-@pytest.mark.parametrize("headers", [{"prefer": "respond-async"}, {"idempotency-key": "k"}])
-async def test_a_repeated_call_for_a_job_gets_one(repeated: Deployment, headers: dict[str, str]) -> None:
-    async with client_of(repeated.app) as client:
-        before = (await client.get("/v1/jobs")).json()["data"]
-        await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW, headers=headers)
-        after = (await client.get("/v1/jobs")).json()["data"]
-    assert len(after) == len(before) + 1
-
-
-async def test_a_repeated_call_gets_no_answer_that_was_deleted_meanwhile(repeated: Deployment) -> None:
-    async with client_of(repeated.app) as client:
-        job = (await client.post(CHATS, json=CHAT)).headers["x-job-id"]
         await client.delete(f"/v1/jobs/{job}")
-    assert await computed(repeated, CHAT) != job
+    assert await computed(deployment, CHAT) != job
 
 
-async def test_a_second_preference_makes_another_call(repeated: Deployment) -> None:
-    headers = [("prefer", "handling=strict"), ("prefer", "respond-async")]
-    async with client_of(repeated.app) as client:
-        for _ in range(2):
-            await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW, headers=headers[:1])
-        reply = await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW, headers=headers)
-    assert reply.headers["x-job-id"], "a job of its own"
-    assert "id" in reply.json()
-
-
-async def test_a_model_that_was_removed_elsewhere_answers_no_more(repeated: Deployment) -> None:
-    repeated.worker.store.run(models.remove(repeated.worker.model.lane))
-    async with client_of(repeated.app) as client:
+async def test_a_model_that_was_removed_elsewhere_answers_no_more(deployment: Deployment) -> None:
+    await computed(deployment, CHAT)
+    deployment.worker.store.run(models.remove(deployment.worker.model.lane))
+    async with client_of(deployment.app) as client:
         reply = await client.post(CHATS, json=CHAT)
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
 
 
-async def test_a_full_store_gives_what_it_has(repeated: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_store_gives_what_it_has(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await computed(deployment, CHAT)
     full = Unavailable("store_unavailable", "The record store is nearly full.", retry_after=1)
     monkeypatch.setattr("shared.store.headroom.Headroom.check", AsyncMock(side_effect=full))
-    async with client_of(repeated.app) as client:
+    async with client_of(deployment.app) as client:
         known = await client.post(CHATS, json=CHAT)
         new = await client.post(CHATS, json=CHAT | {"seed": 2})
     assert [reply.status_code for reply in (known, new)] == [200, 503]

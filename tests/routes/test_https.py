@@ -39,7 +39,7 @@ async def over_tls(made: Certificates, **api: Any) -> AsyncIterator[str]:
     options = dict(zip(("ssl_certfile", "ssl_keyfile"), flags(settings_of(made))[1::2], strict=True))
     async with (
         application(FakeService(), **api) as app,
-        listening(app, http="api.server.protocol:HttpProtocol", **options) as url,
+        listening(app, **options) as url,
     ):
         yield url
 
@@ -102,7 +102,7 @@ async def test_a_head_that_is_too_long_is_refused_over_tls_as_well(made: Certifi
     async with over_tls(made) as url:
         port = int(url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 100_000)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n")
         answer = await reader.readuntil(b"\r\n")
         writer.close()
     assert answer == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"

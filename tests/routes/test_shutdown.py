@@ -18,12 +18,14 @@ from api.server.middleware import RequestMiddleware
 from api.server.shutdown import KEY, Shutdown
 from tests.routes.conftest import Deployment
 from tests.routes.test_kept_alive import CALLS, CHAT, kept_alive
-from tests.routes.test_protocol import GET, LIMIT_S, answer
 from tests.support.app import serving
+from tests.support.app_server import answer
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
 from tests.support.fake_service import FakeService
 
+GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+LIMIT_S = 60
 SLOW = GET.replace(b"/health", b"/slow") + b"\r\n"
 
 
@@ -59,9 +61,7 @@ async def server(ends: list[int], monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
     routes = [Route("/health", lambda _: Response("ok")), Route("/slow", slow)]
     app = RequestMiddleware(Starlette(routes=routes, lifespan=lifespan))
-    running = uvicorn.Server(
-        uvicorn.Config(app, port=0, http="api.server.protocol:HttpProtocol", log_config=None)
-    )
+    running = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     task = asyncio.create_task(running.serve())
 
     async def started() -> bool:
@@ -90,7 +90,7 @@ async def test_what_is_sent_meanwhile_is_answered_and_told_to_go_elsewhere(serve
         assert (status, headers["connection"]) == (200, "close")
         writer.close()
     assert not server.uvicorn.should_exit
-    # Who tells it twice means it.
+    # A second signal ends it at once.
     signal.raise_signal(signal.SIGTERM)
     await asyncio.wait_for(server.task, LIMIT_S)
 
@@ -122,16 +122,17 @@ async def test_who_waits_for_an_answer_gets_it_of_a_process_that_takes_nobody_el
     writer.close()
 
 
-async def test_whoever_tells_it_twice_to_end_waits_for_no_answers_and_callers_hear_so(
-    server: Running, monkeypatch: pytest.MonkeyPatch
+async def test_a_caller_hears_that_the_process_waits_no_longer(
+    server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    server.uvicorn.config.timeout_graceful_shutdown = 0
     reader, writer = await _stopping_with_a_caller(server, monkeypatch)
-    signal.raise_signal(signal.SIGTERM)
     status, headers, body = await answer(reader)
     assert (status, headers["retry-after"]) == (503, "1")
     assert b"This process is stopping" in body
     await asyncio.wait_for(server.task, LIMIT_S)
     writer.close()
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
 async def test_nobody_waits_for_a_process_that_nobody_asks(server: Running, ends: list[int]) -> None:

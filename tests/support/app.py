@@ -81,7 +81,7 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             models=MODELS,
             serving=LiveModels(MODELS, store),
             submission=service,
-            cached_answers=CachedAnswers(settings, MODELS, store),
+            cached_answers=CachedAnswers(settings, store),
             forecaster=Forecaster(settings, MODELS, store, service),
             jobs=service,
             polls=SharedPolls(),

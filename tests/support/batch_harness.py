@@ -61,7 +61,7 @@ class BatchHarness:
             PictureInfoCache(self.settings.pictures, self.blobs),
             files,
             headroom,
-            CachedAnswers(self.settings, MODELS, store),
+            CachedAnswers(self.settings, store),
             Documents(self.settings, files),
         )
         storing = FileWriter(store, self.blobs)

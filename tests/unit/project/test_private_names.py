@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from redis.asyncio import Connection
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.support.snippets import ROOT
 
@@ -23,9 +22,6 @@ PACKAGES = ("api", "shared", "sightline", "worker")
 DOCUMENTED = {"_replace", "_asdict"}
 """Of named tuples."""
 LISTED = {
-    # uvicorn 0.54: what its protocol lacks is told in api/server/protocol.py.
-    "_start_asgi_task": HttpToolsProtocol,
-    "_unset_keepalive_if_required": HttpToolsProtocol,
     # redis-py 8.1: the exchange reads and writes its connection's own socket.
     "_writer": Connection(),
     # torch 2.13

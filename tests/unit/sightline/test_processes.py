@@ -65,6 +65,8 @@ def test_an_api_listens_where_it_is_told() -> None:
     assert argv[3] == "uvicorn"
     assert argv[argv.index("--factory") + 1] == "api.app:create_app"
     assert argv[argv.index("--host") + 1 : argv.index("--port") + 2] == ("::", "--port", "8080")
+    # Balancers keep a connection for 60 s: they must be the first to close it.
+    assert int(argv[argv.index("--timeout-keep-alive") + 1]) > 60
 
 
 def test_an_api_has_as_many_connections_as_its_service_manager_grants(
