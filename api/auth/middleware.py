@@ -33,6 +33,7 @@ PAGE_PATHS = ("/page/", "/docs")
 """The web pages' own files, which anybody may read: they fetch what they show with the key typed in."""
 
 ADMIN_PATHS = "/v1/admin/"
+UNLOAD = re.compile("/v1/models/.+/unload")
 TOLD_PATHS = "/v1/webhooks"
 READING = ("GET", "HEAD")
 FORECAST, FORECAST_BYTES = "/v1/estimate", 2**22
@@ -113,7 +114,11 @@ def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:
 def _check_scope(use: Use, scope: Scope) -> None:
     needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in READING else ("submit",)
     path = path_of(scope)
-    if path.startswith(ADMIN_PATHS) or path == METRICS:
+    if (
+        path.startswith(ADMIN_PATHS)
+        or path == METRICS
+        or (scope["method"] == "POST" and UNLOAD.fullmatch(path))
+    ):
         needed = ("admin",)
     elif path.startswith(TOLD_PATHS):
         # A caller who has all answers sent somewhere can read them.

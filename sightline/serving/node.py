@@ -1,7 +1,7 @@
-"""The agent of one machine: decides by what waits which models stand on its devices, and runs their workers.
+"""The agent of one machine: loads models on its devices by what waits for them, and runs their workers.
 
-Each look reads what waits and who works, lets the policy (`residency.py`) decide, and begins and ends
-workers. A model leaves as a worker does: it claims no more, and what waits is asked for again.
+Each look reads what waits and which workers there are, lets the policy (`residency.py`) decide, and starts
+and stops workers. A model leaves as a worker does: it claims no more, and finishes what it computes.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,7 +18,6 @@ from typing import Any, Literal, TypeVar
 from shared import ids
 from shared.backoff import backoff_s
 from shared.errors import Unavailable
-from shared.estimate import Lane
 from shared.fleet import Fleet
 from shared.models import Model
 from shared.registry import Registry
@@ -27,10 +26,11 @@ from shared.store.script import ScriptCall, Store
 from shared.store.workers import beat, fleet, node_beat, place
 from sightline.exits import CommandError, Exit
 from sightline.serving.child import Child
-from sightline.serving.demand import Copy, Demand, Device, smoothed, weigh
+from sightline.serving.demand import Copy, Demand, Device
 from sightline.serving.devices import CPU, Devices
+from sightline.serving.load_forecast import begins_in_s, turn_s, unfit
 from sightline.serving.plan import Plan
-from sightline.serving.residency import Residency, Unload
+from sightline.serving.residency import Look, Rules, Unload, decide
 from sightline.serving.supervisor import SETTLED_S, Supervisor, death, log_of
 
 Reply = TypeVar("Reply")
@@ -43,8 +43,8 @@ MOST_LOSSES = 3
 """Loads in a row whose process was killed, after which a model counts as one that cannot be loaded."""
 MODEL_FAILED = 71
 """Exit code of a worker that reported why its model cannot be loaded (docs/fleet.md)."""
-REFUSED_S = 60.0
-"""Who was told to call again is waited for at least so long."""
+REFUSED_MS = 60_000
+"""Keep demand alive this long after a 503."""
 MEASURED_AFTER_S = 2.0
 """In main memory: after its model a worker loads Celery's consumer, half of what a small one takes."""
 LAST_CALLS_S = 5.0
@@ -55,23 +55,19 @@ UNLOAD_S = 1.0
 
 @dataclass
 class Traffic:
-    """How often a model is asked for, and what became of its loads; `failures` in a row since it was settled.
+    """When a model was used last, and what became of its loads; `failures` in a row since it was settled.
 
-    Refused callers count as demand until `refused_until`. `losses` counts loads in a row
-    that ended without a reason; `death` is why the model counts as failed.
+    `losses` counts loads in a row that ended without a reason; `death` is why the model counts as failed.
+    `refused_ms` is when a caller got a 503 and has not come back yet, `unload_ms` the last unloading by an
+    operator that this node has carried out.
     """
 
     model: Model
     used: float
     arrivals: int | None = None
-    per_s: float = 0.0
-    came_ms: float = 0.0
     refused_ms: int | None = None
-    refused_until: float = 0.0
-    load_s: float = 0.0
-    load_pace: float = 0.0
+    unload_ms: float | None = None
     unload_s: float = UNLOAD_S
-    promised_s: float = 0.0
     failures: int = 0
     losses: float = 0
     not_before: float = 0.0
@@ -79,25 +75,19 @@ class Traffic:
     unloaded: str = ""
     unfit: str = ""
 
-    def note(self, now: float, passed_s: float, seen: Fleet) -> None:
-        """Count what has arrived since the last look."""
+    def note(self, now: float, seen: Fleet) -> None:
+        """Note whether the model was used since the last look."""
         lane, before = seen.lane, self.arrivals
-        came, self.arrivals = (
-            max(lane.arrivals - (lane.arrivals if before is None else before), 0),
-            lane.arrivals,
-        )
-        self.per_s = smoothed(self.per_s, weigh({"normal": came}, came), passed_s)
-        if came or now > self.refused_until:
+        came = before is not None and lane.arrivals > before
+        self.arrivals = lane.arrivals
+        self.refused_ms = seen.wanted_ms or self.refused_ms
+        if came or lane.now_ms - (self.refused_ms or 0) > REFUSED_MS:
             self.refused_ms = None
-        self.came_ms = lane.now_ms if came else self.came_ms
-        if (seen.wanted_ms or 0) > self.came_ms:
-            self.refused_ms = self.refused_ms or seen.wanted_ms
-            self.refused_until = now + max(self.promised_s, REFUSED_S)
         if came or lane.queued or lane.running or self.refused_ms:
             self.used = now
 
     def fail(self, now: float, error: CommandError, losses: float) -> float:
-        """Note a death that counts as so many `losses`; returns the pause before the next load."""
+        """Note a death that counts as this many `losses`; return the pause before the next load."""
         self.failures, self.losses = self.failures + 1, self.losses + losses
         self.death = error if self.losses >= MOST_LOSSES else self.death
         pause_s = backoff_s(self.failures, longest_s=LONGEST_PAUSE_S)
@@ -128,7 +118,7 @@ class Worker:
 
 @dataclass(eq=False)
 class Node:
-    """Runs under a supervisor; `copies` of each model are loaded together where there is room."""
+    """Runs under a supervisor; `copies` of each model are loaded if there is room."""
 
     supervisor: Supervisor
     plan: Plan
@@ -141,10 +131,10 @@ class Node:
 
     def __post_init__(self) -> None:
         node = self.plan.settings.node
-        self._residency = Residency(min_resident_s=node.min_resident_s, max_wait_s=node.max_wait_s)
+        self._rules = Rules(node.min_resident_s, node.max_wait_s)
         self._workers: list[Worker] = []
         self._traffic: dict[str, Traffic] = {}
-        self._looked, self._told = time.monotonic() - LOOK_S, 0.0
+        self._told = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._death: CommandError | None = None
         self._boot_s = 0.0
@@ -208,10 +198,10 @@ class Node:
             self._follow(now, model, fleets[lane])
         if {one.id for one in self._workers} - {one.id for seen in fleets_in_order for one in seen.workers}:
             self.supervisor.reap()
-        self._looked = now
         demands = [self._demand(now, model, fleets[lane]) for lane, model in models.items()]
+        rooms = self._rooms(models)
         known = {lane: len(fleets[lane].workers) for lane in models}
-        moves = self._residency.decide(now, self._rooms(models), demands)
+        moves = decide(now, rooms, demands, self._rules)
         for move in moves:
             if isinstance(move, Unload):
                 self._unload(models[move.lane], move.device, move.reason)
@@ -224,7 +214,7 @@ class Node:
         tries_again = any(traffic.losses and not traffic.death for traffic in self._traffic.values())
         self.rests = not (moves or tries_again) and all(worker.state != "loading" for worker in self._workers)
         if tells or moves:
-            await self._tell(models.values(), fleets)
+            await self._tell(Look(now, rooms, demands, self._rules), demands, fleets)
 
     @property
     def failed(self) -> CommandError | None:
@@ -255,9 +245,13 @@ class Node:
         return [worker for worker in self._workers if worker.model == model]
 
     def _follow(self, now: float, model: Model, seen: Fleet) -> None:
-        """Take over what workers report, and what has arrived."""
+        """Take over what workers report, what has arrived, and whether an operator unloaded the model."""
         traffic, reports = self._seen(model), {report.id: report for report in seen.workers}
-        traffic.note(now, now - self._looked, seen)
+        traffic.note(now, seen)
+        if seen.lane.unload_ms not in (None, traffic.unload_ms):
+            traffic.unload_ms = seen.lane.unload_ms
+            for worker in self._here(model):
+                self._unload(model, worker.device, f"{seen.lane.unload_by or 'an operator'} unloaded it")
         for worker in self._here(model):
             report = reports.get(worker.id)
             worker.busy = report.busy if report else 0
@@ -275,38 +269,23 @@ class Node:
     def _measure(self, worker: Worker) -> None:
         self.devices.measure(worker.model, worker.device, worker.child.pid, worker.free_before_mb)
 
-    def _load_s(self, model: Model, lane: Lane) -> float:
-        """Measured, else guessed: by as much too long as for the slowest of those that were measured."""
-        guess_s = model.folder.load_guess_s
-        if lane.load_ms:
-            self._seen(model).load_pace = lane.load_ms / 1000 / guess_s
-            return lane.load_ms / 1000
-        pace = max((one.load_pace for one in self._traffic.values() if one.load_pace), default=1.0)
-        return lane.load_guess_ms / 1000 if lane.load_guess_ms else guess_s * pace
-
     def _demand(self, now: float, model: Model, seen: Fleet) -> Demand:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
-        waits = {} if lane.paused else dict(seen.waiting)
-        since = [] if lane.paused or seen.oldest_ms is None else [seen.oldest_ms]
-        if traffic.refused_ms:
-            # Who was refused asks again, and is to find the model there.
-            waits["interactive"] = waits.get("interactive", 0) + 1
-            since.append(traffic.refused_ms)
         own = {worker.id for worker in here}
-        traffic.load_s = self._load_s(model, lane)
+        load_s = (lane.load_ms or lane.load_guess_ms or model.folder.load_guess_s * 1000) / 1000
+        since = None if lane.paused else seen.oldest_ms
+        if since is None and not seen.workers:
+            since = traffic.refused_ms
         return Demand(
             lane=model.lane,
             need=self._need(model),
-            load_s=traffic.load_s + self._boot_s,
+            load_s=load_s + self._boot_s,
             unload_s=traffic.unload_s,
-            waiting=weigh(waits, model.rows_at_once),
-            oldest_s=max((lane.now_ms - min(since)) / 1000, 0) if since else 0,
-            cost_s=lane.queued * (lane.service_ms or 0) / 1000 / lane.rows,
+            devices=self.devices.of(model),
+            waits_s=None if since is None else max((lane.now_ms - since) / 1000, 0.0),
+            idle_s=now - traffic.used,
             copies=tuple(worker.copy for worker in here),
             elsewhere=len([report for report in seen.workers if report.id not in own]),
-            idle_s=now - traffic.used,
-            asked_per_s=traffic.per_s,
-            devices=self.devices.of(model),
             spans=self.devices.spans(model),
             always=model.resident == "always",
             keep_alive_s=model.keep_alive_s,
@@ -314,11 +293,12 @@ class Node:
             drains=(lane.service_ms or math.inf) / 1000 < self.plan.settings.queue.drain_s,
             retry_at_s=traffic.not_before,
             failed=bool(traffic.death) or lane.state == "failed",
+            unloaded=lane.unload_ms is not None,
             model=model.id,
         )
 
     def _need(self, model: Model) -> int:
-        """What is all there is was only guessed: rows that never leave are not in its way."""
+        """Return its bytes; an unmeasured model claims the whole device, minus pinned models."""
         need = self.devices.need(model)
         if need != int(self.devices.room(model)):
             return need
@@ -394,7 +374,7 @@ class Node:
             await asyncio.wait_for(self._stored(call), LAST_CALLS_S)
 
     def _unload(self, model: Model, device: str, reason: str) -> None:
-        """Of its workers there one."""
+        """Stop one of the model's workers on this device."""
         there = (one for one in self._here(model) if one.device == device and one.state != "leaving")
         if worker := next(there, None):
             if worker.state == "resident":
@@ -418,27 +398,25 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, models: Iterable[Model], fleets: Mapping[str, Fleet]) -> None:
-        """Beat, and tell what callers of models that do not stand here are to know."""
+    async def _tell(self, look: Look, demands: Sequence[Demand], fleets: Mapping[str, Fleet]) -> None:
+        """Beat, with what callers of models that are not loaded are told."""
         lanes = {}
-        for model in models:
-            traffic, unfit = self._seen(model), self._residency.reason(model.lane)
-            if unfit and not traffic.unfit:
-                self.say(f"model    {model.id} cannot be loaded on this machine: {unfit}")
-            traffic.unfit, seen = unfit, fleets[model.lane]
-            if unfit and not (seen.workers or seen.lane.cold or seen.lane.failed):
-                await self._retract(model, self.id, {"failed": f"no machine has room for it: {unfit}"})
-            lanes[model.lane] = {"unfit": "1"} if unfit else self._foreseen(model, traffic)
+        for demand in demands:
+            seen, why = fleets[demand.lane], unfit(look, demand)
+            traffic = self._traffic[demand.lane]
+            if why and not traffic.unfit:
+                self.say(f"model    {demand.model} cannot be loaded on this machine: {why}")
+            traffic.unfit = why
+            if why and not (seen.workers or seen.lane.cold or seen.lane.failed):
+                await self._retract(traffic.model, self.id, {"failed": f"no machine has room for it: {why}"})
+            lanes[demand.lane] = {"unfit": "1"} if why else self._foreseen(look, demands, demand)
         at_ms = max((one.lane.now_ms for one in fleets.values()), default=0)
         await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, at_ms=at_ms))
 
-    def _foreseen(self, model: Model, traffic: Traffic) -> dict[str, str]:
-        begins_s = max(self._residency.load_in_s(model.lane), traffic.not_before - time.monotonic())
-        load_s = self._boot_s + traffic.load_s
-        traffic.promised_s = begins_s + load_s
-        turn_s = load_s + self.plan.settings.node.min_resident_s + traffic.unload_s
-        places = 1 if self.devices.spans(model) else len(self.devices.of(model))
-        waits_s = {"load_in_ms": begins_s + self._boot_s, "load_turn_ms": turn_s / places}
+    def _foreseen(self, look: Look, demands: Sequence[Demand], demand: Demand) -> dict[str, str]:
+        begins_s = max(begins_in_s(look, demands, demand), demand.retry_at_s - look.now_s)
+        waits_s = {"load_in_ms": begins_s + self._boot_s, "load_turn_ms": turn_s(look, demand)}
         facts = {name: f"{seconds * 1000:.0f}" for name, seconds in waits_s.items()}
+        traffic = self._traffic[demand.lane]
         unloaded, traffic.unloaded = traffic.unloaded, ""
         return facts | ({"unloaded": unloaded} if unloaded else {})
