@@ -43,7 +43,7 @@ MOST_LOSSES = 3
 """Loads in a row whose process was killed, after which a model counts as one that cannot be loaded."""
 MODEL_FAILED = 71
 """Exit code of a worker that reported why its model cannot be loaded (docs/fleet.md)."""
-REFUSED_MS = 60_000
+REFUSED_S = 60.0
 """Keep demand alive this long after a 503."""
 MEASURED_AFTER_S = 2.0
 """In main memory: after its model a worker loads Celery's consumer, half of what a small one takes."""
@@ -58,13 +58,15 @@ class Traffic:
     """When a model was used last, and what became of its loads; `failures` in a row since it was settled.
 
     `losses` counts loads in a row that ended without a reason; `death` is why the model counts as failed.
-    `refused_ms` is when a caller got a 503 and has not come back yet, `unload_ms` the last unloading by an
-    operator that this node has carried out.
+    `refused_ms` is when a caller got a 503 that has not come back yet, `served_ms` when a worker was last
+    ready, `unload_ms` the last unloading by an operator that this node has carried out.
     """
 
     model: Model
     used: float
     arrivals: int | None = None
+    served_ms: int = 0
+    refused: float = 0.0
     refused_ms: int | None = None
     unload_ms: float | None = None
     unload_s: float = UNLOAD_S
@@ -80,8 +82,9 @@ class Traffic:
         lane, before = seen.lane, self.arrivals
         came = before is not None and lane.arrivals > before
         self.arrivals = lane.arrivals
-        self.refused_ms = seen.wanted_ms or self.refused_ms
-        if came or lane.now_ms - (self.refused_ms or 0) > REFUSED_MS:
+        if seen.wanted_ms:
+            self.refused, self.refused_ms = now, seen.wanted_ms
+        elif came or now - self.refused > REFUSED_S:
             self.refused_ms = None
         if came or lane.queued or lane.running or self.refused_ms:
             self.used = now
@@ -273,16 +276,17 @@ class Node:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
         own = {worker.id for worker in here}
         load_s = (lane.load_ms or lane.load_guess_ms or model.folder.load_guess_s * 1000) / 1000
+        traffic.served_ms = lane.now_ms if lane.ready else traffic.served_ms
         since = None if lane.paused else seen.oldest_ms
-        if since is None and not seen.workers:
-            since = traffic.refused_ms
+        if not lane.ready:
+            since = traffic.refused_ms if since is None else max(since, traffic.served_ms)
         return Demand(
             lane=model.lane,
             need=self._need(model),
             load_s=load_s + self._boot_s,
             unload_s=traffic.unload_s,
             devices=self.devices.of(model),
-            waits_s=None if since is None else max((lane.now_ms - since) / 1000, 0.0),
+            waits_s=None if since is None or lane.loading else max(lane.now_ms - since, 0) / 1000,
             idle_s=now - traffic.used,
             copies=tuple(worker.copy for worker in here),
             elsewhere=len([report for report in seen.workers if report.id not in own]),

@@ -5,8 +5,8 @@ used idle models leave. Models with work leave only after a request has waited f
 before they have worked for a few load times: otherwise models with long queues would be swapped all the time.
 
 While no model waits for room come wishes that are less urgent: a further copy of a model whose requests wait
-longer than a load takes, models that fit beside the others and that nobody asks for yet, and last another try
-of a load that failed.
+longer than a load takes, another try of a load that failed, and models that fit beside the others and that
+nobody asks for yet.
 """
 
 from collections.abc import Iterator, Sequence
@@ -168,9 +168,9 @@ def _wishes(look: Look, demands: Sequence[Demand]) -> Iterator[tuple[Demand, flo
         return
     crowded = [one for one in due if one.standing and (one.waits_s or 0.0) > one.load_s]
     yield from ((one, look.rules.max_wait_s) for one in crowded)
-    yield from ((one, inf) for one in lacking if one.keep_alive_s is None)
     quiet = all(one.failed or one.idle_s >= QUIET_S for one in demands)
     yield from ((one, AT_ONCE if quiet else inf) for one in due if one.failed and not one.standing)
+    yield from ((one, inf) for one in lacking if one.keep_alive_s is None)
 
 
 def _grant(look: Look, demand: Demand, idle_s: float) -> list[Move]:
