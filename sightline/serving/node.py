@@ -38,7 +38,7 @@ LOOK_S = 0.25
 TELL_S = 1.0
 """Between two beats, in which it also learns which models were added and removed."""
 LONGEST_PAUSE_S = 600.0
-"""After several failures in a row a model is loaded once in so long."""
+"""The longest pause between two tries to load a model that fails."""
 MOST_LOSSES = 3
 """Loads in a row whose process was killed, after which a model counts as one that cannot be loaded."""
 MODEL_FAILED = 71
@@ -48,9 +48,9 @@ REFUSED_S = 60.0
 MEASURED_AFTER_S = 2.0
 """In main memory: after its model a worker loads Celery's consumer, half of what a small one takes."""
 LAST_CALLS_S = 5.0
-"""How long a stop waits for a look or a call of the store that hangs."""
+"""Seconds that a stop waits for a look or a call of the store that hangs."""
 UNLOAD_S = 1.0
-"""Taken for what the first unloading of a model takes."""
+"""Assumed for the first unloading of a model."""
 
 
 @dataclass
@@ -147,7 +147,7 @@ class Node:
         """Whether nothing is loaded, and nothing was to be done at the last look."""
 
     async def run(self) -> None:
-        """Look, decide and act until cancelled; then end all workers, and tell that this node is gone."""
+        """Look, decide and act until cancelled; then end all workers, and say that this node is gone."""
         looking = None
         try:
             while True:
@@ -169,7 +169,7 @@ class Node:
             await self._close()
 
     def _note(self, trouble: str) -> None:
-        """Say what keeps it from looking, once; else that it looks, to who watches its file."""
+        """Say once what keeps it from looking; otherwise show in its heartbeat file that it looks."""
         if trouble != self._trouble:
             self.say(f"node     {trouble or 'looks again'}")
         self._trouble = trouble
@@ -186,7 +186,7 @@ class Node:
             await asyncio.wait_for(last, LAST_CALLS_S)
 
     async def look(self) -> None:
-        """One look and what follows from it. Raises Unavailable."""
+        """Look once, and do what follows from it. Raises Unavailable."""
         now = time.monotonic()
         tells = now - self._told > TELL_S
         if tells:
@@ -220,8 +220,14 @@ class Node:
             await self._tell(Look(now, rooms, demands, self._rules), demands, fleets)
 
     @property
+    def resident(self) -> list[Model]:
+        """Return the models that are loaded here, in the catalogue's order."""
+        loaded = [worker.model for worker in self._workers if worker.state == "resident"]
+        return [model for model in self.registry.models.rows if model in loaded]
+
+    @property
     def failed(self) -> CommandError | None:
-        """What died last, where none of the models is left that may be served."""
+        """Return what died last if no model is left that can be served."""
         deaths = [self._seen(model).death for model in self.registry.models.rows]
         return self._death if deaths and all(deaths) and not self._workers else None
 
@@ -236,7 +242,7 @@ class Node:
         return traffic
 
     def _rooms(self, models: Mapping[str, Model]) -> list[Device]:
-        """What the devices have beside workers of rows that are gone or were changed."""
+        """Return what the devices have beside workers of rows that are gone or were changed."""
         rooms = {device.name: device.room for device in self.devices.all}
         for worker in self._workers:
             if models.get(worker.model.lane) != worker.model:
@@ -261,16 +267,15 @@ class Node:
             if report and report.state == "ready" and worker.state == "loading":
                 self._boot_s = max(now - worker.since - (seen.lane.load_ms or 0) / 1000, 0.0)
                 worker.state, worker.since = "resident", now
+                self.say(f"model    {model.id}: ready")
                 traffic.death, traffic.losses, traffic.not_before = None, 0, 0.0
             after_s = MEASURED_AFTER_S if worker.device == CPU else 0.0
             if worker.state == "resident" and not worker.measured and now - worker.since >= after_s:
                 worker.measured = True
-                self._begin(asyncio.to_thread(self._measure, worker))
+                facts = (model, worker.device, worker.child.pid, worker.free_before_mb)
+                self._begin(asyncio.to_thread(self.devices.measure, *facts))
             if worker.state == "resident" and now - worker.since > SETTLED_S:
                 traffic.failures = 0
-
-    def _measure(self, worker: Worker) -> None:
-        self.devices.measure(worker.model, worker.device, worker.child.pid, worker.free_before_mb)
 
     def _demand(self, now: float, model: Model, seen: Fleet) -> Demand:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
@@ -314,7 +319,7 @@ class Node:
         return sum(map(self.devices.need, kept))
 
     async def _load(self, model: Model, device: str, known: int) -> None:
-        """Begin a worker, unless another node has begun one since this look."""
+        """Start a worker, unless another node has started one since this look."""
         id, traffic = ids.worker_id(), self._seen(model)
         numbers = {worker.number for worker in self._workers if worker.model.lane == model.lane}
         record = {"host": socket.gethostname(), "since": f"{time.time():.3f}"}
@@ -353,7 +358,7 @@ class Node:
         self._begin(self._report(worker, pause_s))
 
     async def _report(self, worker: Worker, pause_s: float) -> None:
-        """Tell for a process that could not that it is gone; of a model that failed also why."""
+        """Say for a dead process that it is gone, and why its model failed if it did."""
         child, model, failures = worker.child, worker.model, worker.traffic.failures
         if worker.state != "loading":
             await self._retract(model, worker.id, {})
@@ -382,16 +387,16 @@ class Node:
         there = (one for one in self._here(model) if one.device == device and one.state != "leaving")
         if worker := next(there, None):
             if worker.state == "resident":
-                # It served until it had to go: an earlier crash is not the first of a row.
+                # It served until it had to go: an earlier crash does not count any more.
                 worker.traffic.failures = 0
             worker.state, worker.since = "leaving", time.monotonic()
             self._begin(self._leave(worker, reason))
 
     async def _leave(self, worker: Worker, reason: str) -> None:
-        """It answers what it has begun."""
+        """Stop a worker once it has answered what it has begun."""
         self.say(f"model    {worker.model.id} leaves {worker.device}: {reason}")
         worker.traffic.unloaded = reason
-        # Its own next beat comes later, and who asks until then would be promised an answer at once.
+        # Its own next beat comes later, and until then callers would be promised an answer at once.
         await self._retract(worker.model, worker.id, {})
         await self.supervisor.end(worker.child)
         worker.traffic.unload_s = time.monotonic() - worker.since

@@ -1,7 +1,7 @@
-"""Ends the service's processes when the supervisor was killed (SIGKILL, out of memory) and cannot do so.
+"""Ends the service's processes if the supervisor was killed (SIGKILL, out of memory) and cannot do so.
 
-It is a tiny process of its own, because nothing else works on both Linux and macOS. It reads `+PID` and
-`-PID` lines from a pipe; an end of the pipe before each `+PID` has its `-PID` means the supervisor is gone.
+It is a small process, because nothing else works on both Linux and macOS. It reads `+PID` and `-PID` lines
+from a pipe; processes that are left at the pipe's end have lost their supervisor.
 """
 
 import contextlib

@@ -19,8 +19,9 @@ BOTH = ("gpu", "gpu2")
 
 
 def model(lane: str, **more: Any) -> Demand:
-    facts = {"need": 8.0, "load_s": LOAD_S, "unload_s": UNLOAD_S, "devices": ("gpu",), "idle_s": 900.0} | more
-    return Demand(lane=lane, **({"idle_s": 0.0} | facts if "waits_s" in more else facts))
+    facts: dict[str, Any] = {"need": 8.0, "load_s": LOAD_S, "unload_s": UNLOAD_S, "devices": ("gpu",)}
+    facts |= {"idle_s": 0.0 if "waits_s" in more else 900.0} | more
+    return Demand(lane=lane, **facts)
 
 
 def loaded(lane: str, device: str = "gpu", since_s: float = 0.0, busy: int = 0, **more: Any) -> Demand:
@@ -41,9 +42,10 @@ def moves(*demands: Demand, rooms: Sequence[float] = (10.0,)) -> list[str]:
     return [f"{'+' if isinstance(it, Load) else '-'}{it.lane} {it.device}" for it in decided]
 
 
-ASKED, SINCE_LATE = {"waits_s": 1.0}, {"waits_s": LATE_S}
-BUSY = {"busy": 1, "waits_s": 1.0}
-A_B = {"devices": BOTH}
+ASKED: dict[str, Any] = {"waits_s": 1.0}
+SINCE_LATE: dict[str, Any] = {"waits_s": LATE_S}
+BUSY: dict[str, Any] = {"busy": 1, "waits_s": 1.0}
+A_B: dict[str, Any] = {"devices": BOTH}
 
 
 @pytest.mark.parametrize(
