@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.model_files import NOT_OURS, WEIGHTS, weights
+from shared.models import Model
 from sightline.exits import CommandError, Exit
 
 
@@ -70,6 +71,14 @@ def described(id: str) -> HubModel:
     missing = sum(file.file_size for file in wanted if file.will_download)
     unwanted = [pattern for pattern in WEIGHTS if safe and pattern != "*.safetensors"]
     return HubModel(id, commit, folder, sum(file.file_size for file in wanted), missing, unwanted)
+
+
+def check_on_hub(model: Model) -> None:
+    """Fetch a model's `config.json` if it is not on this machine. Raises CommandError if that fails."""
+    with _refusals(model.source):
+        from huggingface_hub import hf_hub_download
+
+        hf_hub_download(model.source, "config.json", revision=model.revision)
 
 
 def _snapshot(id: str, revision: str, besides: Sequence[str] = (), **options: Any) -> Any:

@@ -19,7 +19,7 @@ from shared import ids
 from shared.backoff import backoff_s
 from shared.errors import Unavailable
 from shared.fleet import Fleet
-from shared.models import Model
+from shared.models import Model, may_be_on_hub
 from shared.registry import Registry
 from shared.store.models import registrations
 from shared.store.script import ScriptCall, Store
@@ -29,6 +29,7 @@ from sightline.serving.child import Child
 from sightline.serving.demand import Copy, Demand, Device
 from sightline.serving.devices import CPU, Devices
 from sightline.serving.load_forecast import begins_in_s, turn_s, unfit
+from sightline.serving.model_download import check_on_hub
 from sightline.serving.plan import Plan
 from sightline.serving.residency import Look, Rules, Unload, decide
 from sightline.serving.supervisor import SETTLED_S, Supervisor, death, log_of
@@ -59,7 +60,8 @@ class Traffic:
 
     `losses` counts loads in a row that ended without a reason; `death` is why the model counts as failed.
     `refused_ms` is when a caller got a 503 that has not come back yet, `served_ms` when a worker was last
-    ready, `unload_ms` the last unloading by an operator that this node has carried out.
+    ready, `unload_ms` the last unloading by an operator that this node has carried out. `on_hub` is whether
+    the hub has the model, False while it is asked.
     """
 
     model: Model
@@ -74,6 +76,7 @@ class Traffic:
     losses: float = 0
     not_before: float = 0.0
     death: CommandError | None = None
+    on_hub: bool | None = None
     unloaded: str = ""
     unfit: str = ""
 
@@ -301,10 +304,31 @@ class Node:
             copies_wanted=self.copies,
             drains=(lane.service_ms or math.inf) / 1000 < self.plan.settings.queue.drain_s,
             retry_at_s=traffic.not_before,
-            failed=bool(traffic.death) or lane.state == "failed",
+            failed=bool(traffic.death) or lane.state == "failed" or self._is_doubtful(now, model, seen),
             unloaded=lane.unload_ms is not None,
             model=model.id,
         )
+
+    def _is_doubtful(self, now: float, model: Model, seen: Fleet) -> bool:
+        """Return True until the hub has a model that was never loaded: a mistyped id evicts no other."""
+        traffic, here = self._seen(model), bool(self._here(model) or model.folder.files)
+        if traffic.on_hub or here or seen.lane.load_ms or not may_be_on_hub(model.source):
+            return False
+        asked = seen.oldest_ms or traffic.refused_ms
+        if asked and now >= traffic.not_before and traffic.on_hub is None:
+            traffic.on_hub = False
+            self._begin(self._ask_hub(model, traffic))
+        return True
+
+    async def _ask_hub(self, model: Model, traffic: Traffic) -> None:
+        try:
+            await asyncio.to_thread(check_on_hub, model)
+            traffic.on_hub = True
+        except CommandError as error:
+            traffic.on_hub = None
+            pause_s = traffic.fail(time.monotonic(), error, math.inf)
+            self.say(f"model    {model.id}: cannot be loaded: {error}")
+            await self._retract(model, self.id, {"failed": f"{error} (tried again in {pause_s:g} s)"})
 
     def _need(self, model: Model) -> int:
         """Return its bytes; an unmeasured model claims the whole device, minus pinned models."""

@@ -5,8 +5,8 @@ used idle models leave. Models with work leave only after a request has waited f
 before they have worked for a few load times: otherwise models with long queues would be swapped all the time.
 
 While no model waits for room come wishes that are less urgent: a further copy of a model whose requests wait
-longer than a load takes, another try of a load that failed, and models that fit beside the others and that
-nobody asks for yet.
+longer than a load takes, models that fit beside the others and that nobody asks for yet, and another try of
+a load that failed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -109,8 +109,8 @@ class Look:
                 chosen.remove(it)
                 gone.discard(id(it[1]))
         # A device loads one model at a time.
-        loads = any(copy.state == "loading" and id(copy) not in gone for _, copy in there)
-        return None if loads or not self.fits(demand, place, gone) else chosen
+        free = all(copy.state != "loading" or id(copy) in gone for _, copy in there)
+        return chosen if free and self.fits(demand, place, gone) else None
 
     def _may_leave(self, one: Demand, copy: Copy, asker: Demand, idle_s: float) -> bool:
         if pinned(one, copy) or one.lane == asker.lane or copy.state == "leaving" or idle_s == inf:
@@ -169,8 +169,10 @@ def _wishes(look: Look, demands: Sequence[Demand]) -> Iterator[tuple[Demand, flo
     crowded = [one for one in due if one.standing and (one.waits_s or 0.0) > one.load_s]
     yield from ((one, look.rules.max_wait_s) for one in crowded)
     quiet = all(one.failed or one.idle_s >= QUIET_S for one in demands)
-    yield from ((one, AT_ONCE if quiet else inf) for one in due if one.failed and not one.standing)
+    failed = [one for one in due if one.failed and not one.standing]
+    yield from ((one, AT_ONCE) for one in failed if quiet)
     yield from ((one, inf) for one in lacking if one.keep_alive_s is None)
+    yield from ((one, inf) for one in failed)
 
 
 def _grant(look: Look, demand: Demand, idle_s: float) -> list[Move]:

@@ -303,6 +303,28 @@ def test_a_failed_model_takes_room_only_of_idle_ones(machine: Make) -> None:
     assert ["worker-org--new"] in [here.look(QUIET_S / 10) for _ in range(9)]
 
 
+def test_a_mistyped_hub_id_evicts_no_model(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that the hub has is loaded like others."""
+
+    def check(model: Model) -> None:
+        if model.source == "org/tyni":
+            raise CommandError(Exit.USAGE, "The hub has no org/tyni")
+
+    monkeypatch.setattr("sightline.serving.node.check_on_hub", check)
+    wrong, right = (Model(id=source, source=source, engine="auto") for source in ("org/tyni", "org/tiny"))
+    here = machine(OWN, wrong, right, room_mb=ROOM_MB)
+    here.look()
+    here.report(here.stage.children[0])
+    here.submit(wrong)
+    for _ in range(4):
+        assert here.look(100) == ["worker-org--own"], here.stage.said
+    assert here.state(wrong) == ("failed", "The hub has no org/tyni (tried again in 1 s)")
+    here.submit(right)
+    here.look()
+    assert here.look() == []
+    assert here.look() == ["worker-org--tiny"]
+
+
 def test_a_mended_model_that_is_added_again_is_tried_at_once(machine: Make) -> None:
     here = machine()
     for _ in range(5):
