@@ -183,9 +183,8 @@ def _grant(look: Look, demand: Demand, idle_s: float) -> list[Move]:
         if idle_s <= AT_ONCE:
             # Otherwise a large model would never find room beside small ones that come and go.
             idle = {id(copy) for one, copy in look.copies if one.idle_s and not copy.busy}
-            look.closed.update(
-                max(places, key=lambda p: min(look.free(name, idle) for name in p), default=())
-            )
+            best = max(places, key=lambda p: min(look.free(name, idle) for name in p), default=())
+            look.closed.update(best)
         return []
 
     def cost(way: tuple[Place, list[Standing]]) -> tuple[bool, bool, float, float]:
