@@ -32,18 +32,18 @@ class Ours:
         line = machine.line[model.name]
         copies = [copy for copy in machine.copies if copy.model is model]
         used_s = max((copy.used_s for copy in copies), default=0.0)
+        states = {copy.state for copy in copies}
         since_s = line[0].arrived_s if line else 0.0
-        if any(copy.state == "resident" for copy in copies):
+        if resident := [copy.since_s for copy in copies if copy.state == "resident"]:
             self._served_s[model.name] = machine.now_s
-        else:
-            since_s = max(since_s, self._served_s.get(model.name, 0.0))
+        since_s = max(since_s, min(resident) if resident else self._served_s.get(model.name, 0.0))
         return Demand(
             lane=model.name,
             need=model.need,
             load_s=model.load_s,
             unload_s=model.unload_s,
             devices=tuple(machine.rooms),
-            waits_s=machine.now_s - since_s if line else None,
+            waits_s=machine.now_s - since_s if line and "loading" not in states else None,
             idle_s=0.0 if line or any(copy.busy for copy in copies) else machine.now_s - used_s,
             copies=tuple(Copy(one.device, one.state, one.since_s, one.busy) for one in copies),
             failed=model.name in machine.retries,

@@ -38,13 +38,13 @@ class Demand:
     """One model as the node sees it; `model` is its name for people.
 
     `need` is in bytes, of all its devices together if it `spans` them. `waits_s` is how long its oldest
-    request waits, but not longer than it is unloaded: so a model with a long queue that has to leave waits
-    behind the one that it leaves for. It is None if no request waits, or for a load that goes on. `idle_s` is
-    how long it has had no request at all. `elsewhere` counts the ready or loading workers of other machines.
-    A model that `drains` finishes what it computes in the time that a worker has for that; otherwise its work
-    begins anew. A load that was lost or failed is not tried again before `retry_at_s`, which is 0 once a load
-    succeeded. `failed`: the model counts as one that cannot be loaded. `unloaded`: an operator unloaded it,
-    and no request came since.
+    request waits, but not longer than the model has been loaded or not: one with a long queue that has to
+    leave waits behind the one that it leaves for. It is None if no request waits, and while it loads.
+    `idle_s` is how long it has had no request at all. `elsewhere` counts the ready or loading workers of
+    other machines. A model that `drains` finishes what it computes in the time that a worker has for that;
+    otherwise its work begins anew. A load that was lost or failed is not tried again before `retry_at_s`,
+    which is 0 once a load succeeded. `failed`: the model counts as one that cannot be loaded. `unloaded`: an
+    operator unloaded it, and no request came since.
     """
 
     lane: str

@@ -50,8 +50,8 @@ MEASURED_AFTER_S = 2.0
 """In main memory: after its model a worker loads Celery's consumer, half of what a small one takes."""
 LAST_CALLS_S = 5.0
 """Seconds that a stop waits for a look or a call of the store that hangs."""
-UNLOAD_S = 1.0
-"""Assumed for the first unloading of a model."""
+BOOT_S, UNLOAD_S = 1.0, 1.0
+"""Assumed before the first worker has started, and before a model was unloaded."""
 
 
 @dataclass
@@ -143,7 +143,7 @@ class Node:
         self._told = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._death: CommandError | None = None
-        self._boot_s = 0.0
+        self._boot_s = BOOT_S
         """Seconds that the last worker took until it began to load."""
         self._trouble = ""
         self.rests = False
@@ -286,8 +286,10 @@ class Node:
         load_s = (lane.load_ms or lane.load_guess_ms or model.folder.load_guess_s * 1000) / 1000
         traffic.served_ms = lane.now_ms if lane.ready else traffic.served_ms
         since = None if lane.paused else seen.oldest_ms
-        if not lane.ready:
-            since = traffic.refused_ms if since is None else max(since, traffic.served_ms)
+        if since is not None:
+            since = max(since, (lane.resident_ms or 0) if lane.ready else traffic.served_ms)
+        elif not lane.ready:
+            since = traffic.refused_ms
         return Demand(
             lane=model.lane,
             need=self._need(model),
