@@ -13,10 +13,10 @@ from shared.settings import SettingsError
 from shared.stopping import hold_stops
 from sightline.commands import commands, examples, typed_path
 from sightline.exits import CommandError, Exit
+from sightline.model_setup.argument import ModelArgument
+from sightline.model_setup.choice import Engine
 from sightline.serving import processes
 from sightline.serving.interpreter import PYTHON, with_our_packages
-from sightline.serving.model_argument import ModelArgument
-from sightline.serving.model_choice import Engine
 from sightline.serving.run import run, run_node
 from sightline.tls import check_tls
 

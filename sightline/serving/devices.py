@@ -9,8 +9,8 @@ from shared.cgroup import free_memory_bytes
 from shared.models import Model, may_be_on_hub
 from sightline.doctor.gpu import DriverError, Gpu, without_cuda
 from sightline.exits import CommandError, Exit
+from sightline.model_setup.choice import VISIBLE, usable_gpus
 from sightline.serving.demand import Device
-from sightline.serving.model_choice import VISIBLE, usable_gpus
 
 # Measured: record server, API, courier and node together; a worker with torch and no weights.
 BASE_MB = 300

@@ -78,10 +78,6 @@ class ForkServer:
         self._command = command
         self._process = _Server(command)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     async def warm(self) -> None:
         """Raise OSError if it cannot fork. If this is cancelled before its first answer, it is killed."""
         process = self._alive()

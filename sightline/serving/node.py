@@ -25,11 +25,11 @@ from shared.store.models import registrations
 from shared.store.script import ScriptCall, Store
 from shared.store.workers import beat, fleet, node_beat, place
 from sightline.exits import CommandError, Exit
+from sightline.model_setup.download import check_on_hub
 from sightline.serving.child import Child
 from sightline.serving.demand import Copy, Demand, Device
 from sightline.serving.devices import CPU, Devices
 from sightline.serving.load_forecast import begins_in_s, turn_s, unfit
-from sightline.serving.model_download import check_on_hub
 from sightline.serving.plan import Plan
 from sightline.serving.residency import Look, Rules, Unload, decide
 from sightline.serving.supervisor import SETTLED_S, Supervisor, death, log_of
@@ -275,8 +275,8 @@ class Node:
             after_s = MEASURED_AFTER_S if worker.device == CPU else 0.0
             if worker.state == "resident" and not worker.measured and now - worker.since >= after_s:
                 worker.measured = True
-                facts = (model, worker.device, worker.child.pid, worker.free_before_mb)
-                self._begin(asyncio.to_thread(self.devices.measure, *facts))
+                taken = (model, worker.device, worker.child.pid, worker.free_before_mb)
+                self._begin(asyncio.to_thread(self.devices.measure, *taken))
             if worker.state == "resident" and now - worker.since > SETTLED_S:
                 traffic.failures = 0
 
@@ -285,7 +285,7 @@ class Node:
         own = {worker.id for worker in here}
         load_s = (lane.load_ms or lane.load_guess_ms or model.folder.load_guess_s * 1000) / 1000
         traffic.served_ms = lane.now_ms if lane.ready else traffic.served_ms
-        since = None if lane.paused else seen.oldest_ms
+        since: float | None = None if lane.paused else seen.oldest_ms
         if since is not None:
             since = max(since, (lane.resident_ms or 0) if lane.ready else traffic.served_ms)
         elif not lane.ready:

@@ -38,12 +38,12 @@ from shared.store.server import LOADING, Server, make_room, probe
 from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
+from sightline.model_setup.argument import ModelArgument, write_models_file
 from sightline.running_services import recorded
 from sightline.service_client import bearer
 from sightline.serving.devices import Devices
 from sightline.serving.folder import OTHERS, DataFolder, display_path
 from sightline.serving.fork_server import ForkServer
-from sightline.serving.model_argument import ModelArgument, write_models_file
 from sightline.serving.node import Node
 from sightline.serving.plan import Plan, fork_server, own_server
 from sightline.serving.processes import FEWEST_FILES, allow_files, settings_of_process
@@ -259,10 +259,8 @@ class Runner:
             say(f"redis    {server.name} {server.version} (given by SIGHTLINE_REDIS__URL)")
             return redis.url.get_secret_value()
         if redis.acknowledge == "replica":
-            message = (
-                "SIGHTLINE_REDIS__ACKNOWLEDGE=replica needs a server with one: set SIGHTLINE_REDIS__URL."
-            )
-            raise CommandError(Exit.USAGE, message)
+            words = "SIGHTLINE_REDIS__ACKNOWLEDGE=replica needs a server with one: set SIGHTLINE_REDIS__URL."
+            raise CommandError(Exit.USAGE, words)
         binary = find_binary()
         own = own_server(binary, self.data, self.lock_fd, redis.acknowledge)
         child = supervisor.start(own.command)

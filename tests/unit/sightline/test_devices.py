@@ -9,7 +9,7 @@ import pytest
 from shared.models import Model
 from sightline.doctor.gpu import Gpu
 from sightline.exits import CommandError, Exit
-from sightline.serving import model_choice
+from sightline.model_setup import choice as model_choice
 from sightline.serving.devices import Devices
 from tests.support.snippets import ROOT
 
