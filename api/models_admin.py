@@ -1,4 +1,4 @@
-"""The models that this process serves; operators add, pause, drain and remove them while it runs."""
+"""The models that this process serves; operators add, pause, drain, unload and remove them."""
 
 import asyncio
 import logging
@@ -60,6 +60,12 @@ class LiveModels:
         model = self._registry.models.resolve(name)
         await self._store.run(transitions.drain(model.lane, operator=operator.name))
         log_action(operator, "model.drain", model.id)
+
+    async def unload(self, operator: Operator, name: str) -> None:
+        """Unload a model until a request asks for it. Raises CallerError, Unavailable."""
+        model = self._registry.models.resolve(name)
+        await self._store.run(transitions.unload(model.lane, operator=operator.name))
+        log_action(operator, "model.unload", model.id)
 
     async def remove(self, operator: Operator, name: str) -> None:
         """Stop serving a model; harmless if repeated. Raises CallerError, Unavailable."""

@@ -23,7 +23,7 @@ from benchmarks.frame.usage import thread_s
 from benchmarks.overhead import capacity, latency, throughput
 from benchmarks.overhead.services import WIDE, OverheadServices
 from benchmarks.store.probe import REQUEST, Probe, Samples, served
-from sightline.serving.heap import heap
+from sightline.serving.processes import heap
 
 FILE = report.FOLDER / "quick.json"
 TOLERANCE = 0.1

@@ -74,7 +74,8 @@ class Lane:
     that of the sounds it takes, 0 where it takes none; `max_side` (pixels) is what pictures are shrunk to,
     None where they are not; `videos` is whether it takes them; `token_rule` is a `TokenRule`, dumped.
     `factors` are those of p50 and p90, apart for `free` (a row is free for the next run), `busy` and `cold`.
-    `paused_by` and `draining_by` are operators' names.
+    `paused_by`, `draining_by` and `unload_by` are operators' names. At `unload_ms` an operator unloaded the
+    model; None once a request came since.
     """
 
     ready: int
@@ -116,6 +117,8 @@ class Lane:
     draining: bool = False
     draining_at_ms: float | None = None
     draining_by: str | None = None
+    unload_ms: float | None = None
+    unload_by: str | None = None
     last_worker: LastWorker | None = None
     factors: Mapping[str, Sequence[float]] = field(default_factory=dict)
     calibration: Calibration | None = None

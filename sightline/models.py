@@ -22,6 +22,7 @@ examples:
   sightline models pause Qwen/Qwen3-VL-4B-Instruct
   sightline models resume Qwen/Qwen3-VL-4B-Instruct --url http://10.0.0.5:8000
   sightline models drain Qwen/Qwen3-VL-4B-Instruct     until `list` says drained
+  sightline models unload Qwen/Qwen3-VL-4B-Instruct    until a request asks for it
   sightline models remove Qwen/Qwen3-VL-4B-Instruct
 
 A paused model accepts jobs and starts none; running ones finish, and synchronous calls get 503
@@ -29,7 +30,7 @@ model_paused. A drained one accepts no new jobs, and queued ones continue; resum
 model's queued jobs fail with model_removed. All of this survives restarts (docs/models.md).
 """
 Model = Annotated[str, Argument(help="the model's id")]
-app = commands("List, add, pause, resume, drain and remove models.", EXAMPLES)
+app = commands("List, add, pause, resume, drain, unload and remove models.", EXAMPLES)
 
 
 @app.command("list")
@@ -64,6 +65,16 @@ def _add_change(change: str, text: str) -> None:
 _add_change("pause", "Start none of a model's jobs; running ones finish.")
 _add_change("resume", "Undo pause and drain.")
 _add_change("drain", "Accept no new jobs for a model; queued ones continue.")
+
+
+@app.command("unload")
+def _unload(model: Model, url: Url = None, as_json: Json = False) -> None:
+    """Free the memory that a model takes, until a request asks for it; running jobs finish."""
+    state = called(url, "POST", f"/v1/models/{segment(model, safe='/')}/unload")
+    sentence = (
+        f"{plain(model)} is unloaded when its running jobs have finished; the next request loads it again"
+    )
+    show(state, as_json, lambda _: print(sentence))
 
 
 @app.command("remove")

@@ -1,16 +1,24 @@
 """`sightline run`, `api`, `worker` and `courier`: the service's processes in the foreground."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from typer import Argument, Option
 
+from shared.errors import CallerError, Unavailable
+from shared.models_file import load_models
+from shared.registry import model_of_worker
+from shared.settings import SettingsError
+from shared.stopping import hold_stops
 from sightline.commands import commands, examples, typed_path
 from sightline.exits import CommandError, Exit
-from sightline.serving.model_argument import ModelArgument
-from sightline.serving.model_choice import Engine
-from sightline.serving.processes import become_api, become_courier, become_worker
+from sightline.model_setup.argument import ModelArgument
+from sightline.model_setup.choice import Engine
+from sightline.serving import processes
+from sightline.serving.interpreter import PYTHON, with_our_packages
 from sightline.serving.run import run, run_node
+from sightline.tls import check_tls
 
 MODEL = "a hub id, a folder, or an id of models.toml; without it all models of models.toml are served"
 WORKERS = "worker processes of each model (default: one, or one for each GPU where MODEL is named)"
@@ -58,7 +66,14 @@ def _api(
     port: Port = 8000,
 ) -> None:
     """Run one API process, for containers and supervisors of your own (docs/fleet.md)."""
-    become_api(host, port)
+    settings = processes.settings_of_process()
+    check_tls(settings.api)
+    try:
+        # Read here for its errors: uvicorn would print a traceback, and exit as if its port were taken.
+        load_models(settings.models_file)
+    except SettingsError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
+    _become(processes.api(settings, host, port))
 
 
 @app.command(
@@ -89,10 +104,29 @@ def _worker() -> None:
 
     docs/fleet.md explains exit codes from 70.
     """
-    become_worker()
+    settings = processes.settings_of_process()
+    try:
+        model, _ = model_of_worker(settings)
+    except SettingsError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
+    except CallerError as error:
+        raise CommandError(Exit.USAGE, f"SIGHTLINE_WORKER__MODEL: {error.message}") from None
+    except Unavailable as error:
+        message = "No models file has this model, and added ones are read from SIGHTLINE_REDIS__URL"
+        raise CommandError(Exit.REDIS, f"{message}: {error.message}") from None
+    hold_stops()
+    _become(processes.worker(settings, model))
 
 
 @app.command("courier", epilog=examples("SIGHTLINE_REDIS__URL=redis://10.0.0.5:6379/0 sightline courier"))
 def _courier() -> None:
     """Run a courier: it fetches remote pictures, calls webhooks and maintains the queue (docs/fleet.md)."""
-    become_courier()
+    process = processes.courier(processes.settings_of_process())
+    hold_stops()
+    _become(process)
+
+
+def _become(process: processes.Process) -> NoReturn:
+    processes.allow_files()
+    env = with_our_packages(os.environ | dict(process.env))
+    os.execve(PYTHON[0], (*PYTHON, "-m", *process.argv), env)  # noqa: S606

@@ -32,6 +32,7 @@ PAGE_PATHS = ("/page/", "/docs")
 """The web pages' own files, which anybody may read: they fetch what they show with the key typed in."""
 
 ADMIN_PATHS = "/v1/admin/"
+UNLOAD = re.compile("/v1/models/.+/unload")
 READING = ("GET", "HEAD")
 FORECAST, FORECAST_BYTES = "/v1/estimate", 2**22
 """Sent while a question is typed. One no larger than the page sends costs little more than a look."""
@@ -118,7 +119,11 @@ def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:
 def _check_scope(use: Use, scope: Scope) -> None:
     needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in READING else ("submit",)
     path = _path_of(scope)
-    if path.startswith(ADMIN_PATHS) or path == METRICS:
+    if (
+        path.startswith(ADMIN_PATHS)
+        or path == METRICS
+        or (scope["method"] == "POST" and UNLOAD.fullmatch(path))
+    ):
         needed = ("admin",)
     for name in needed:
         if name not in use.key.scopes:

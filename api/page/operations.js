@@ -187,6 +187,7 @@ function whereabouts(row) {
 const MEANING = {
   pause: "Jobs are taken and wait; what runs finishes",
   drain: "New jobs are refused; those in line go on",
+  unload: "Its memory is freed once what runs has finished; the next question loads it again",
 };
 const control = (row, name, word) =>
   button(name, { class: "ghost small", "data-model": row.model, title: MEANING[name] }, icon(name), word);
@@ -196,6 +197,7 @@ function controls(row) {
   return [
     halted ? control(row, "resume", "Resume") : control(row, "pause", "Pause"),
     !row.draining && control(row, "drain", "Drain"),
+    ["ready", "loading"].includes(row.state) && control(row, "unload", "Unload"),
   ];
 }
 
@@ -307,12 +309,17 @@ function refusals() {
   );
 }
 
-const DONE = { pause: "is paused; what runs finishes", resume: "goes on", drain: "takes no new jobs" };
+const DONE = {
+  pause: "is paused; what runs finishes",
+  resume: "goes on",
+  drain: "takes no new jobs",
+  unload: "is unloaded once what runs has finished",
+};
 
 for (const [name, words] of Object.entries(DONE)) {
   action(name, async ({ dataset: { model } }) => {
     try {
-      await call(`v1/admin/models/${model}/${name}`, { method: "POST" });
+      await call(`v1/${name === "unload" ? "" : "admin/"}models/${model}/${name}`, { method: "POST" });
       toast(`${short(model)} ${words}`);
     } catch (error) {
       toast(`Refused: ${error.message}`);

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 
+from api.auth.operator_log import operator_of
 from api.context import ProcessContext, context_of
 from api.dialects.native.models import Model, ModelList, to_model
 from api.openapi.responses import answer, refusals
@@ -39,10 +40,25 @@ async def list_models(http: Request) -> Json[ModelList]:
     responses=refusals("OpenAIError", 404) | {200: MODEL_ANSWER},
 )
 async def get_model(http: Request, id: str) -> Json[Model]:
+    return Json(await _model(context_of(http), id))
+
+
+@router.post(
+    "/v1/models/{id:path}/unload",
+    status_code=202,
+    summary="Unload a model; what runs finishes, and the next request loads it again.",
+    responses=refusals("OpenAIError", 404, 503) | {202: MODEL_ANSWER},
+)
+async def unload_model(http: Request, id: str) -> Json[Model]:
     context = context_of(http)
+    await context.serving.unload(operator_of(http), id)
+    return Json(await _model(context, id), 202)
+
+
+async def _model(context: ProcessContext, id: str) -> Model:
     row = context.models.resolve(id)
     lanes = await _lanes(context, [row])
-    return Json(to_model(row, context.settings, lanes.get(row.id)))
+    return to_model(row, context.settings, lanes.get(row.id))
 
 
 async def _lanes(context: ProcessContext, rows: Sequence[models.Model]) -> dict[str, Lane]:

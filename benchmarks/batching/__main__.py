@@ -23,7 +23,7 @@ from benchmarks.batching.servers import ONE_BY_ONE, ONE_PROCESS, SYSTEMS, VLLM, 
 from benchmarks.frame import command, report
 from benchmarks.frame.services import ClientProcess, NotStartedError
 from benchmarks.frame.statistics import Bound, ratio
-from sightline.serving.heap import heap
+from sightline.serving.processes import heap
 
 CORES = (1, 2)
 SPEED_TARGET, LOOP_TARGET = 0.9, 0.02

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from benchmarks.catalogue.machine import CatalogueModel, Machine, Policy, StandingCopy
-from sightline.serving.demand import WEIGHTS, Copy, Demand, Device, smoothed, weigh
-from sightline.serving.residency import Load, Residency
+from sightline.serving.demand import Copy, Demand, Device
+from sightline.serving.residency import Load, Rules, decide
 
 LOOK_S = 0.5
 
@@ -16,47 +16,36 @@ class Ours:
     one_line = False
 
     def __init__(self) -> None:
-        self._residency = Residency()
-        self._asked_per_s: dict[str, float] = {}
-        self._counted: dict[str, int] = {}
-        self._looked_s = 0.0
+        self._served_s: dict[str, float] = {}
 
     def look(self, machine: Machine) -> None:
-        self._count(machine)
         devices = [Device(name, room) for name, room in machine.rooms.items()]
         demands = [self._demand(machine, model) for model in machine.models.values()]
-        for move in self._residency.decide(machine.now_s, devices, demands):
+        for move in decide(machine.now_s, devices, demands, Rules()):
             if isinstance(move, Load):
                 machine.load(move.lane, move.device)
             else:
                 (copy,) = (one for one in machine.standing(move.lane) if one.device == move.device)
                 machine.unload(copy, move.reason)
 
-    def _count(self, machine: Machine) -> None:
-        passed_s = machine.now_s - self._looked_s
-        if not passed_s:
-            return
-        for name, count in machine.arrived.items():
-            asked = WEIGHTS["normal"] * (count - self._counted.get(name, 0))
-            self._asked_per_s[name] = smoothed(self._asked_per_s.get(name, 0.0), asked, passed_s)
-        self._counted, self._looked_s = dict(machine.arrived), machine.now_s
-
     def _demand(self, machine: Machine, model: CatalogueModel) -> Demand:
         line = machine.line[model.name]
         copies = [copy for copy in machine.copies if copy.model is model]
         used_s = max((copy.used_s for copy in copies), default=0.0)
+        states = {copy.state for copy in copies}
+        since_s = line[0].arrived_s if line else 0.0
+        if resident := [copy.since_s for copy in copies if copy.state == "resident"]:
+            self._served_s[model.name] = machine.now_s
+        since_s = max(since_s, min(resident) if resident else self._served_s.get(model.name, 0.0))
         return Demand(
             lane=model.name,
             need=model.need,
             load_s=model.load_s,
             unload_s=model.unload_s,
             devices=tuple(machine.rooms),
-            waiting=weigh({"normal": len(line)}, model.rows),
-            oldest_s=machine.now_s - line[0].arrived_s if line else 0.0,
-            cost_s=sum(call.service_s for call in line) / model.rows,
-            copies=tuple(Copy(one.device, one.state, one.since_s, one.busy) for one in copies),
+            waits_s=machine.now_s - since_s if line and "loading" not in states else None,
             idle_s=0.0 if line or any(copy.busy for copy in copies) else machine.now_s - used_s,
-            asked_per_s=self._asked_per_s.get(model.name, 0.0),
+            copies=tuple(Copy(one.device, one.state, one.since_s, one.busy) for one in copies),
             failed=model.name in machine.retries,
             retry_at_s=machine.retries.get(model.name, (0, 0.0))[1],
         )

@@ -425,7 +425,7 @@ class NodeSettings(Group):
     )
     min_resident_s: float = Field(1, ge=0, description="A loaded model stays at least this long.")
     max_wait_s: float = Field(
-        120, gt=0, description="After this long a model is loaded, whoever has to leave for it."
+        120, gt=0, description="A request that waits this long makes models with work leave, too."
     )
 
 

@@ -1,4 +1,4 @@
-"""Which models are served besides the models file's rows; how they are added, paused, drained and removed."""
+"""Which models are served besides the models file's rows, and what operators do with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +53,11 @@ def drain(lane: str, *, operator: str | None = None) -> ScriptCall[None]:
 
 def _mark(lane: str, marks: dict[str, bool], operator: str | None) -> ScriptCall[None]:
     return ScriptCall("mark", {"lane": lane, "marks": marks, "operator": operator}, lambda _: None)
+
+
+def unload(lane: str, *, operator: str | None = None) -> ScriptCall[None]:
+    """Have the nodes unload a model until a request asks for it."""
+    return ScriptCall("unload", {"lane": lane, "operator": operator}, lambda _: None)
 
 
 def remove(lane: str, *, operator: str | None = None) -> ScriptCall[None]:

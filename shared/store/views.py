@@ -91,6 +91,8 @@ def lane(reply: list[Any]) -> Lane:
         draining="draining" in counts,
         draining_at_ms=counts.get("draining_at"),
         draining_by=counts.get("draining_by"),
+        unload_ms=counts.get("unload_at"),
+        unload_by=counts.get("unload_by"),
         factors=factors,
         calibration=_calibration(*kept) if more and any(kept) else None,
         ahead=ahead,

@@ -14,22 +14,18 @@ from pathlib import Path
 from typing import IO, Protocol
 
 LONGEST_LOG = 16 * 2**20
-"""Bytes beyond which a log is set aside when its process is restarted; its last LONGEST_LOG are kept."""
-
-LAST_LINES = 8
-"""Lines of its log that are shown of a process that died."""
+"""Bytes of a log beyond which a restart renames it to `.1` and begins a new one."""
+LAST_LINES, LAST_BYTES = 8, 2**14
+"""What is shown of the log of a process that died."""
 OWN_SERVER = "redis"
-"""The name of a record server of our own, which the others write to until their end."""
+"""The name of our own record server, which the others write to until their end."""
 
 
 class Process(Protocol):
-    """What is used of `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that is used."""
 
     @property
     def pid(self) -> int: ...
-
-    @property
-    def returncode(self) -> int | None: ...
 
     def poll(self) -> int | None: ...
 
@@ -38,7 +34,7 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Command:
-    """How to start one process: it is given `stdin` to its end, keeps `keep_fd` open, writes to `log`.
+    """How to start one process: it reads `stdin`, keeps `keep_fd` open and writes to `log`.
 
     Without a log it writes where this process does.
     """
@@ -53,7 +49,7 @@ class Command:
     keep_fd: int | None = None
 
     def start(self) -> Process:
-        """Its process. Raises OSError where the program cannot be run."""
+        """Raise OSError if the program cannot be run."""
         return self.program()
 
     def program(self) -> subprocess.Popen[bytes]:
@@ -75,14 +71,15 @@ class Command:
 class Child:
     """A process in a session of its own, so that the terminal's Ctrl-C reaches only the supervisor.
 
-    Constructing it starts the process. It appends to the log of earlier starts: after a restart one can still
-    read why the last process ended. Raises OSError where the program cannot be run.
+    The constructor starts the process. It appends to the log of earlier starts, so that one can still read
+    after a restart why the last process ended. Raises OSError if the program cannot be run.
     """
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.exited = asyncio.Event()
-        self._begun_at = 0
+        self.exit_code: int | None = None
+        """None while it runs; minus the signal's number if a signal ended it."""
         self._process = self._spawn()
 
     @property
@@ -90,13 +87,8 @@ class Child:
         return self._process.pid
 
     @property
-    def exit_code(self) -> int | None:
-        """None while it runs; minus the signal's number where a signal ended it."""
-        return self._process.returncode
-
-    @property
     def ending(self) -> str:
-        """How it ended: its exit code, or the name of the signal."""
+        """Return its exit code, or the name of the signal that ended it."""
         code = self.exit_code or 0
         if code >= 0:
             return f"exit code {code}"
@@ -105,21 +97,20 @@ class Child:
         return f"signal {-code}"
 
     def restart(self) -> None:
-        """Start it again after its death, appending to its log. Raises OSError as the constructor does."""
+        """Start it again after its death. Raises OSError as the constructor does."""
         self._process = self._spawn()
+        self.exit_code = None
         self.exited.clear()
 
     def reap(self) -> bool:
-        """Note an exit, and kill what the process left behind while its group id cannot yet be reused.
-
-        Returns whether it has just ended.
-        """
-        # Whoever sends it a signal may have seen its end before.
-        ended = not self.exited.is_set() and self._process.poll() is not None
-        if ended:
-            self._kill_group()
-            self.exited.set()
-        return ended
+        """Note an exit, and kill what the process left behind; return whether it has just ended."""
+        if self.exited.is_set() or (code := self._process.poll()) is None:
+            return False
+        # Its group id cannot be reused yet.
+        self._kill_group()
+        self.exit_code = code
+        self.exited.set()
+        return True
 
     async def stop(self) -> None:
         """SIGTERM, the grace time, then SIGKILL for the process and all it has started."""
@@ -133,29 +124,25 @@ class Child:
             await self.exited.wait()
 
     def _kill_group(self) -> None:
-        # macOS answers EPERM where only zombies of a group are left.
+        # macOS answers EPERM if only zombies of a group are left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def last_lines(self) -> str:
-        """The last lines it has logged since it was last started, indented, for a person to read.
-
-        Empty where it has none, or that cannot be read: it may be lost with its folder.
-        """
+        """Return the last lines of its log, indented, for a person to read; empty if it cannot be read."""
         try:
             with (self.command.log or Path(os.devnull)).open("rb") as log:
-                # A log emptied since, as by `> x.log`, is read from its beginning.
-                log.seek(self._begun_at if self._begun_at <= log.seek(0, os.SEEK_END) else 0)
+                log.seek(max(log.seek(0, os.SEEK_END) - LAST_BYTES, 0))
                 lines = log.read().decode(errors="replace").splitlines()[-LAST_LINES:]
         except OSError:
             return ""
         return "\n".join(f"  | {_readable(line)[:300]}" for line in lines)
 
     def _spawn(self) -> Process:
-        if (log := self.command.log) is not None:
-            _put_by(log)
-            with contextlib.suppress(FileNotFoundError):
-                self._begun_at = log.stat().st_size
+        # If this fails the log goes on: a long log is better than no service.
+        with contextlib.suppress(OSError):
+            if (log := self.command.log) is not None and log.stat().st_size > LONGEST_LOG:
+                log.replace(log.with_name(f"{log.name}.1"))
         return self.command.start()
 
 
@@ -163,29 +150,8 @@ def opened(log: Path | None) -> AbstractContextManager[IO[bytes] | None]:
     return nullcontext() if log is None else log.open("ab")
 
 
-def _put_by(log: Path) -> None:
-    """Set aside the end of a log that has grown long, in place of the one before it, and begin a new log.
-
-    Where that fails the log goes on: a long log is better than no service.
-    """
-    with contextlib.suppress(OSError):
-        if log.stat().st_size > LONGEST_LOG:
-            _keep_end(log.replace(log.with_name(f"{log.name}.1")))
-
-
-def _keep_end(log: Path) -> None:
-    """Keep the last LONGEST_LOG bytes of a longer log, even on a full disk. Raises OSError."""
-    with log.open("r+b") as file:
-        file.seek(-LONGEST_LOG, os.SEEK_END)
-        end = file.read(LONGEST_LOG)
-        # Truncated first, so that the write needs no new room on the disk.
-        file.truncate(LONGEST_LOG)
-        file.seek(0)
-        file.write(end)
-
-
 def _readable(line: str) -> str:
-    """A JSON line's message and the last line of its traceback, which says why; other lines unchanged."""
+    """Return a JSON line's message and the last line of its traceback; other lines unchanged."""
     try:
         entry = json.loads(line)
         return ": ".join([entry["message"], *entry.get("exception", "").splitlines()[-1:]])

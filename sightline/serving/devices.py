@@ -1,6 +1,5 @@
 """The devices of this machine, what their memory has for models, and what each model takes of it."""
 
-import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,24 +9,22 @@ from shared.cgroup import free_memory_bytes
 from shared.models import Model, may_be_on_hub
 from sightline.exits import CommandError, Exit
 from sightline.gpus import DriverError, Gpu, without_cuda
+from sightline.model_setup.choice import VISIBLE, usable_gpus
 from sightline.serving.demand import Device
-from sightline.serving.model_choice import VISIBLE, usable_gpus
 
 # Measured: record server, API, courier and node together; a worker with torch and no weights.
 BASE_MB = 300
 TORCH_MB = 350
 ECHO_MB = 100
-# Measured likewise: the least address space that such a worker needs beyond the memory it takes.
-TORCH_ADDRESSES_MB = 500
 CONTEXT_MB = 1000
-"""A guess at what CUDA, the cache and what a step computes take of a GPU beside the weights."""
+"""A guess at what CUDA, the cache and a step's tensors take of a GPU beside the weights."""
 VLLM_SHARE = 0.9
-"""Of a GPU's memory, what vLLM takes where the row's `gpu_memory_utilization` says nothing."""
+"""The share of a GPU's memory that vLLM takes if the row has no `gpu_memory_utilization`."""
 CPU = "cpu"
 
 
 class Devices:
-    """What is free as this is made is for models, or `memory_mb` of each device."""
+    """Models get what is free when this is made, or `memory_mb` of each device."""
 
     def __init__(self, memory_mb: int | None = None) -> None:
         self._gpus = {f"cuda:{gpu.index}": gpu for gpu in _gpus()}
@@ -37,7 +34,7 @@ class Devices:
         self.all = tuple(Device(name, int((memory_mb or mb) * 2**20)) for name, mb in rooms.items())
 
     def of(self, model: Model) -> tuple[str, ...]:
-        """The names of those that the model may stand on, or on all of which it `spans`."""
+        """Return the names of the devices that a model may use, or that it spans."""
         if model.engine == "echo" or model.device == CPU or not self._gpus:
             return (CPU,)
         if model.device not in ("auto", "cuda"):
@@ -50,15 +47,12 @@ class Devices:
         return spread and len(self.of(model)) > 1
 
     def need(self, model: Model) -> int:
-        """Bytes that a worker takes: measured, else what its row says, else guessed from its files."""
+        """Return the bytes that a worker takes: as measured, as its row says, or guessed from its files."""
         measured = self._measured.get(model.lane)
         return measured or int((model.memory_mb or self._guess_mb(model)) * 2**20)
 
     def _guess_mb(self, model: Model) -> float:
-        """A model that is not on this machine yet is assumed to fill the device.
-
-        One that is nowhere cannot be loaded, so no other makes room for it.
-        """
+        """A model that is not on this machine yet is assumed to fill the device."""
         names = self.of(model)
         if model.engine == "vllm" and (gpu := self._gpus.get(names[0])):
             share = float(model.options.get("gpu_memory_utilization", VLLM_SHARE)) * (gpu.total_mb or 0)
@@ -69,19 +63,19 @@ class Devices:
         return CONTEXT_MB + model.folder.weights / 1e6 if names[0] in self._gpus else worker_mb(model)
 
     def room(self, model: Model) -> float:
-        """The most that it could have."""
+        """Return the most bytes that a model could have."""
         rooms = [device.room for device in self.all if device.name in self.of(model)]
         return sum(rooms) if self.spans(model) else max(rooms, default=0)
 
     def environment(self, model: Model, device: str) -> Mapping[str, str]:
-        """What a worker's process is told, so that it computes there."""
+        """Return what a worker's environment needs, so that it computes there."""
         if device == CPU or len(self._gpus) == 1 or model.device not in ("auto", "cuda"):
             return {}
         # nvidia-smi counts so, CUDA by default the fastest first.
         return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", VISIBLE: device.replace("cuda:", "")}
 
     def free_mb(self, device: str) -> float:
-        """What is free of a GPU now, or of several together, as their driver tells it; slow."""
+        """Return what is free of a GPU now, or of several together, as their driver says; slow."""
         return sum(gpu.free_mb or 0 for gpu in _gpus() if f"cuda:{gpu.index}" in device.split(","))
 
     def measure(self, model: Model, device: str, pid: int, free_before_mb: float) -> None:
@@ -96,11 +90,11 @@ class Devices:
             taken_mb = max(free_before_mb - self.free_mb(device), model.folder.weights / 1e6)
         if taken_mb > 0:
             rooms = [one.room for one in self.all if one.name in device.split(",")]
-            # It stands there: what it was measured at keeps it from no device that it has all of.
+            # It is loaded there, so it fits there.
             self._measured[model.lane] = int(min(taken_mb * 2**20, len(rooms) * min(rooms)))
 
     def forget(self, model: Model) -> None:
-        """What was measured was of another row."""
+        """Forget what was measured of another row."""
         self._measured.pop(model.lane, None)
 
     def exceeded(self, model: Model, kept: int) -> None:
@@ -109,8 +103,7 @@ class Devices:
         self._measured[model.lane] = int(max(need, min(2 * need, self.room(model) - kept)))
 
     def check(self, models: Sequence[Model]) -> None:
-        """Raise CommandError where none of the models fits this machine, or the limit of one process."""
-        _check_addresses(models)
+        """Raise CommandError if none of the models fits this machine."""
         if models and all(self.need(model) > self.room(model) for model in models):
             free = free_memory_bytes(swap=True) / 2**20
             needed = BASE_MB + min(self.need(model) for model in models) / 2**20
@@ -122,25 +115,13 @@ class Devices:
 
 
 def _gpus() -> list[Gpu]:
-    """Those that torch can use."""
+    """Return the GPUs that torch can use."""
     try:
         return [] if without_cuda() else usable_gpus()
     except DriverError:
         return []
 
 
-def _check_addresses(models: Sequence[Model]) -> None:
-    """Check `ulimit -v` beforehand: out of address space, a worker's libraries raise odd errors or crash."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    needed = [worker_mb(model) + TORCH_ADDRESSES_MB for model in models if model.engine != "echo"]
-    if limit != resource.RLIM_INFINITY and limit / 2**20 < max(needed, default=0):
-        raise CommandError(
-            Exit.MEMORY,
-            f"Not enough memory: a worker needs about {max(needed):.0f} MB of addresses and may have "
-            f"{limit / 2**20:.0f}; raise that limit (ulimit -v).",
-        )
-
-
 def worker_mb(model: Model) -> float:
-    """What a worker on the CPU takes, as far as its files say."""
+    """Return what a worker on the CPU takes, as far as its files say."""
     return ECHO_MB if model.engine == "echo" else TORCH_MB + model.folder.weights / 1e6

@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from filelock import lock_descriptor
 
 from sightline.exits import CommandError, Exit
 
 PID_WIDTH = 20
 PRIVATE, OTHERS = 0o700, 0o077
-"""Of the folder, and those of other users: jobs, pictures and webhooks' secrets are not for them."""
+"""The folder's rights, and those of other users, who may read no jobs, pictures and secrets."""
 TRIAL = 2**16
 """Bytes of a trial write: a start writes a few thousand at once, to its logs and to the records."""
 
 
 def display_path(path: Path) -> str:
-    """A path as a person in this working folder would type it: the shorter of both forms."""
+    """Return a path as a person in this working folder would type it: the shorter of both forms."""
     return min(os.path.relpath(path), str(path.resolve()), key=len)
 
 
@@ -47,9 +48,9 @@ class DataFolder:
         self.models_file = self.path / "models.toml"
 
     def lock(self, wait_s: float) -> int:
-        """Make the folders and lock them; the lock's descriptor.
+        """Make the folders and lock them; return the lock's descriptor.
 
-        Where the holder was killed, waits for its processes to end. Raises CommandError.
+        If the holder was killed, this waits for its processes to end. Raises CommandError.
         """
         with self._writing():
             self._make()
@@ -80,7 +81,7 @@ class DataFolder:
         deadline = time.monotonic() + wait_s
         while not lock_descriptor(fd, blocking=False):
             holder = os.pread(fd, PID_WIDTH, 0).decode().strip() or "0"
-            if _lives(int(holder)) or time.monotonic() > deadline:
+            if psutil.pid_exists(int(holder)) or time.monotonic() > deadline:
                 raise CommandError(
                     Exit.DATA,
                     f"The data folder {self.path} is in use by process {holder}: stop that one first, or "
@@ -95,13 +96,3 @@ class DataFolder:
         except OSError as error:
             message = f"The data folder {self.path} cannot be written: {error.strerror}."
             raise CommandError(Exit.DATA, message) from None
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid > 0

@@ -1,6 +1,6 @@
 """Workers as forks of a process that has imported what they need (`worker/fork_server.py`).
 
-On Linux only: on macOS libraries do not bear a fork that runs no new program.
+On Linux only: on macOS libraries do not survive a fork that runs no new program.
 """
 
 import asyncio
@@ -21,85 +21,26 @@ IMPORTS_S, ANSWER_S = 120.0, 10.0
 """Deadlines of a fork server's first answer, and of each later one, which takes it milliseconds."""
 
 
-class ForkServer:
-    """Constructing it starts the process, which takes seconds to be ready: `warm` waits for it, others block.
-
-    One that does not answer in time is killed. The next fork starts it again; the workers that it had forked
-    end with it, since nobody else learns how they end. Raises OSError where the program cannot be run.
-    """
+class _Server(subprocess.Popen[str]):
+    """The process of a fork server, which one thread asks at a time."""
 
     def __init__(self, command: Command) -> None:
-        self._command = command
-        self._process = self._start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    async def warm(self) -> None:
-        """Raises OSError. Where this is cancelled, a server that has not forked yet is killed."""
-        process = self._alive()
-        try:
-            await asyncio.to_thread(process.ask, pid=process.pid)
-        finally:
-            if not process.answered:
-                process.kill()
-
-    def _alive(self) -> "_Process":
-        if self._process.poll() is not None:
-            self._process.close()
-            self._process = self._start()
-        return self._process
-
-    def fork(self, command: Command) -> Process:
-        """A process of its own where what the server imported runs threads. Raises OSError."""
-        process = self._alive()
-        with opened(command.log):
-            # An error that keeps the log from being written is raised here.
-            module = command.argv.index("-m") + 1
-        log = None if command.log is None else str(command.log)
-        request = {
-            "argv": command.argv[module:],
-            "env": dict(command.env),
-            "cwd": str(command.cwd),
-            "log": log,
-        }
-        pid = process.ask(**request)
-        if isinstance(pid, str):
-            raise OSError(pid)
-        return command.program() if pid is None else ForkedProcess(pid, process)
-
-    def forked(self, command: Command) -> "ForkedCommand":
-        return ForkedCommand(**vars(command), server=self)
-
-    def close(self) -> None:
-        """Call when its workers have ended."""
-        self._process.close()
-
-    def _start(self) -> "_Process":
-        with opened(self._command.log) as log:
-            return _Process(
-                self._command.argv,
-                env=dict(self._command.env),
-                cwd=self._command.cwd,
+        with opened(command.log) as log:
+            super().__init__(
+                command.argv,
+                env=dict(command.env),
+                cwd=command.cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 start_new_session=True,
             )
-
-
-class _Process(subprocess.Popen[str]):
-    """A fork server, which one thread asks at a time."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
         self._asking = threading.Lock()
         self.answered = False
 
     def ask(self, **request: Any) -> Any:
-        """Raises OSError if it has ended, or does not answer in time: then it is killed."""
+        """Raise OSError if it has ended, or does not answer in time: then it is killed."""
         with self._asking:
             questions, answers = cast(IO[str], self.stdin), cast(IO[str], self.stdout)
             limit_s = ANSWER_S if self.answered else IMPORTS_S
@@ -119,28 +60,78 @@ class _Process(subprocess.Popen[str]):
                 raise OSError(f"the fork server printed {line[:200]!r}") from None
 
     def close(self) -> None:
-        # It holds nothing, and hears no other signal.
+        # It holds nothing, and ignores other signals.
         self.kill()
         with suppress(BrokenPipeError):
             self.communicate()
 
 
+class ForkServer:
+    """The constructor starts the process, which takes seconds to be ready: `warm` waits for it.
+
+    If it does not answer in time it is killed, and the next fork starts it again. The workers that it had
+    forked end with it, because no other process learns how they end. Raises OSError if the program cannot be
+    run.
+    """
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+        self._process = _Server(command)
+
+    async def warm(self) -> None:
+        """Raise OSError if it cannot fork. If this is cancelled before its first answer, it is killed."""
+        process = self._alive()
+        try:
+            await asyncio.to_thread(process.ask, pid=process.pid)
+        finally:
+            if not process.answered:
+                process.kill()
+
+    def _alive(self) -> _Server:
+        if self._process.poll() is not None:
+            self.close()
+            self._process = _Server(self._command)
+        return self._process
+
+    def fork(self, command: Command) -> Process:
+        """Fork a worker, or start a program if the server's libraries run threads. Raises OSError."""
+        with opened(command.log):
+            # An error that keeps the log from being written is raised here.
+            server, module = self._alive(), command.argv.index("-m") + 1
+        pid = server.ask(
+            argv=command.argv[module:],
+            env=dict(command.env),
+            cwd=str(command.cwd),
+            log=command.log and str(command.log),
+        )
+        if isinstance(pid, str):
+            raise OSError(pid)
+        return command.program() if pid is None else ForkedProcess(pid, server)
+
+    def forked(self, command: Command) -> "ForkedCommand":
+        return ForkedCommand(**vars(command), server=self)
+
+    def close(self) -> None:
+        """Call when its workers have ended."""
+        self._process.close()
+
+
 @dataclass
 class ForkedProcess:
-    """A worker, with what is used of `subprocess.Popen`; our SIGCHLD tells of its end, too."""
+    """A worker; our SIGCHLD tells of its end, too."""
 
     pid: int
-    _server: _Process = field(repr=False)
-    returncode: int | None = None
+    _server: _Server = field(repr=False)
+    _code: int | None = None
 
     def poll(self) -> int | None:
-        if self.returncode is None:
+        if self._code is None:
             try:
-                self.returncode = self._server.ask(pid=self.pid)
+                self._code = self._server.ask(pid=self.pid)
             except (OSError, ValueError):
-                # Whoever sees the end kills what is left of its group.
-                self.returncode = -signal.SIGKILL
-        return self.returncode
+                # The child that sees the end kills what is left of its group.
+                self._code = -signal.SIGKILL
+        return self._code
 
     def terminate(self) -> None:
         # Once its end was asked for, its id may be another's.

@@ -1,7 +1,7 @@
-"""The agent of one machine: decides by what waits which models stand on its devices, and runs their workers.
+"""The agent of one machine: loads models on its devices by what waits for them, and runs their workers.
 
-Each look reads what waits and who works, lets the policy (`residency.py`) decide, and begins and ends
-workers. A model leaves as a worker does: it claims no more, and what waits is asked for again.
+Each look reads what waits and which workers there are, lets the policy (`residency.py`) decide, and starts
+and stops workers. A model leaves as a worker does: it claims no more, and finishes what it computes.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,19 +18,20 @@ from typing import Any, Literal, TypeVar
 from shared import ids
 from shared.backoff import backoff_s
 from shared.errors import Unavailable
-from shared.estimate import Lane
 from shared.fleet import Fleet
-from shared.models import Model
+from shared.models import Model, may_be_on_hub
 from shared.registry import Registry
 from shared.store.models import registrations
 from shared.store.script import ScriptCall, Store
 from shared.store.workers import beat, fleet, node_beat, place
 from sightline.exits import CommandError, Exit
+from sightline.model_setup.download import check_on_hub
 from sightline.serving.child import Child
-from sightline.serving.demand import Copy, Demand, Device, smoothed, weigh
+from sightline.serving.demand import Copy, Demand, Device
 from sightline.serving.devices import CPU, Devices
+from sightline.serving.load_forecast import begins_in_s, turn_s, unfit
 from sightline.serving.plan import Plan
-from sightline.serving.residency import Residency, Unload
+from sightline.serving.residency import Look, Rules, Unload, decide
 from sightline.serving.supervisor import SETTLED_S, Supervisor, death, log_of
 
 Reply = TypeVar("Reply")
@@ -38,66 +39,61 @@ LOOK_S = 0.25
 TELL_S = 1.0
 """Between two beats, in which it also learns which models were added and removed."""
 LONGEST_PAUSE_S = 600.0
-"""After several failures in a row a model is loaded once in so long."""
+"""The longest pause between two tries to load a model that fails."""
 MOST_LOSSES = 3
 """Loads in a row whose process was killed, after which a model counts as one that cannot be loaded."""
 MODEL_FAILED = 71
 """Exit code of a worker that reported why its model cannot be loaded (docs/fleet.md)."""
 REFUSED_S = 60.0
-"""Who was told to call again is waited for at least so long."""
+"""Keep demand alive this long after a 503."""
 MEASURED_AFTER_S = 2.0
 """In main memory: after its model a worker loads Celery's consumer, half of what a small one takes."""
 LAST_CALLS_S = 5.0
-"""How long a stop waits for a look or a call of the store that hangs."""
-UNLOAD_S = 1.0
-"""Taken for what the first unloading of a model takes."""
+"""Seconds that a stop waits for a look or a call of the store that hangs."""
+BOOT_S, UNLOAD_S = 1.0, 1.0
+"""Assumed before the first worker has started, and before a model was unloaded."""
 
 
 @dataclass
 class Traffic:
-    """How often a model is asked for, and what became of its loads; `failures` in a row since it was settled.
+    """When a model was used last, and what became of its loads; `failures` in a row since it was settled.
 
-    Refused callers count as demand until `refused_until`. `losses` counts loads in a row
-    that ended without a reason; `death` is why the model counts as failed.
+    `losses` counts loads in a row that ended without a reason; `death` is why the model counts as failed.
+    `refused_ms` is when a caller got a 503 that has not come back yet, `served_ms` when a worker was last
+    ready, `unload_ms` the last unloading by an operator that this node has carried out. `on_hub` is whether
+    the hub has the model, False while it is asked.
     """
 
     model: Model
     used: float
     arrivals: int | None = None
-    per_s: float = 0.0
-    came_ms: float = 0.0
+    served_ms: int = 0
+    refused: float = 0.0
     refused_ms: int | None = None
-    refused_until: float = 0.0
-    load_s: float = 0.0
-    load_pace: float = 0.0
+    unload_ms: float | None = None
     unload_s: float = UNLOAD_S
-    promised_s: float = 0.0
     failures: int = 0
     losses: float = 0
     not_before: float = 0.0
     death: CommandError | None = None
+    on_hub: bool | None = None
     unloaded: str = ""
     unfit: str = ""
 
-    def note(self, now: float, passed_s: float, seen: Fleet) -> None:
-        """Count what has arrived since the last look."""
+    def note(self, now: float, seen: Fleet) -> None:
+        """Note whether the model was used since the last look."""
         lane, before = seen.lane, self.arrivals
-        came, self.arrivals = (
-            max(lane.arrivals - (lane.arrivals if before is None else before), 0),
-            lane.arrivals,
-        )
-        self.per_s = smoothed(self.per_s, weigh({"normal": came}, came), passed_s)
-        if came or now > self.refused_until:
+        came = before is not None and lane.arrivals > before
+        self.arrivals = lane.arrivals
+        if seen.wanted_ms:
+            self.refused, self.refused_ms = now, seen.wanted_ms
+        elif came or now - self.refused > REFUSED_S:
             self.refused_ms = None
-        self.came_ms = lane.now_ms if came else self.came_ms
-        if (seen.wanted_ms or 0) > self.came_ms:
-            self.refused_ms = self.refused_ms or seen.wanted_ms
-            self.refused_until = now + max(self.promised_s, REFUSED_S)
         if came or lane.queued or lane.running or self.refused_ms:
             self.used = now
 
     def fail(self, now: float, error: CommandError, losses: float) -> float:
-        """Note a death that counts as so many `losses`; returns the pause before the next load."""
+        """Note a death that counts as this many `losses`; return the pause before the next load."""
         self.failures, self.losses = self.failures + 1, self.losses + losses
         self.death = error if self.losses >= MOST_LOSSES else self.death
         pause_s = backoff_s(self.failures, longest_s=LONGEST_PAUSE_S)
@@ -128,7 +124,7 @@ class Worker:
 
 @dataclass(eq=False)
 class Node:
-    """Runs under a supervisor; `copies` of each model are loaded together where there is room."""
+    """Runs under a supervisor; `copies` of each model are loaded if there is room."""
 
     supervisor: Supervisor
     plan: Plan
@@ -141,20 +137,20 @@ class Node:
 
     def __post_init__(self) -> None:
         node = self.plan.settings.node
-        self._residency = Residency(min_resident_s=node.min_resident_s, max_wait_s=node.max_wait_s)
+        self._rules = Rules(node.min_resident_s, node.max_wait_s)
         self._workers: list[Worker] = []
         self._traffic: dict[str, Traffic] = {}
-        self._looked, self._told = time.monotonic() - LOOK_S, 0.0
+        self._told = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._death: CommandError | None = None
-        self._boot_s = 0.0
+        self._boot_s = BOOT_S
         """Seconds that the last worker took until it began to load."""
         self._trouble = ""
         self.rests = False
         """Whether nothing is loaded, and nothing was to be done at the last look."""
 
     async def run(self) -> None:
-        """Look, decide and act until cancelled; then end all workers, and tell that this node is gone."""
+        """Look, decide and act until cancelled; then end all workers, and say that this node is gone."""
         looking = None
         try:
             while True:
@@ -176,7 +172,7 @@ class Node:
             await self._close()
 
     def _note(self, trouble: str) -> None:
-        """Say what keeps it from looking, once; else that it looks, to who watches its file."""
+        """Say once what keeps it from looking; otherwise show in its heartbeat file that it looks."""
         if trouble != self._trouble:
             self.say(f"node     {trouble or 'looks again'}")
         self._trouble = trouble
@@ -193,7 +189,7 @@ class Node:
             await asyncio.wait_for(last, LAST_CALLS_S)
 
     async def look(self) -> None:
-        """One look and what follows from it. Raises Unavailable."""
+        """Look once, and do what follows from it. Raises Unavailable."""
         now = time.monotonic()
         tells = now - self._told > TELL_S
         if tells:
@@ -208,10 +204,10 @@ class Node:
             self._follow(now, model, fleets[lane])
         if {one.id for one in self._workers} - {one.id for seen in fleets_in_order for one in seen.workers}:
             self.supervisor.reap()
-        self._looked = now
         demands = [self._demand(now, model, fleets[lane]) for lane, model in models.items()]
+        rooms = self._rooms(models)
         known = {lane: len(fleets[lane].workers) for lane in models}
-        moves = self._residency.decide(now, self._rooms(models), demands)
+        moves = decide(now, rooms, demands, self._rules)
         for move in moves:
             if isinstance(move, Unload):
                 self._unload(models[move.lane], move.device, move.reason)
@@ -224,11 +220,17 @@ class Node:
         tries_again = any(traffic.losses and not traffic.death for traffic in self._traffic.values())
         self.rests = not (moves or tries_again) and all(worker.state != "loading" for worker in self._workers)
         if tells or moves:
-            await self._tell(models.values(), fleets)
+            await self._tell(Look(now, rooms, demands, self._rules), demands, fleets)
+
+    @property
+    def resident(self) -> list[Model]:
+        """Return the models that are loaded here, in the catalogue's order."""
+        loaded = [worker.model for worker in self._workers if worker.state == "resident"]
+        return [model for model in self.registry.models.rows if model in loaded]
 
     @property
     def failed(self) -> CommandError | None:
-        """What died last, where none of the models is left that may be served."""
+        """Return what died last if no model is left that can be served."""
         deaths = [self._seen(model).death for model in self.registry.models.rows]
         return self._death if deaths and all(deaths) and not self._workers else None
 
@@ -243,7 +245,7 @@ class Node:
         return traffic
 
     def _rooms(self, models: Mapping[str, Model]) -> list[Device]:
-        """What the devices have beside workers of rows that are gone or were changed."""
+        """Return what the devices have beside workers of rows that are gone or were changed."""
         rooms = {device.name: device.room for device in self.devices.all}
         for worker in self._workers:
             if models.get(worker.model.lane) != worker.model:
@@ -255,70 +257,83 @@ class Node:
         return [worker for worker in self._workers if worker.model == model]
 
     def _follow(self, now: float, model: Model, seen: Fleet) -> None:
-        """Take over what workers report, and what has arrived."""
+        """Take over what workers report, what has arrived, and whether an operator unloaded the model."""
         traffic, reports = self._seen(model), {report.id: report for report in seen.workers}
-        traffic.note(now, now - self._looked, seen)
+        traffic.note(now, seen)
+        if seen.lane.unload_ms not in (None, traffic.unload_ms):
+            traffic.unload_ms = seen.lane.unload_ms
+            for worker in self._here(model):
+                self._unload(model, worker.device, f"{seen.lane.unload_by or 'an operator'} unloaded it")
         for worker in self._here(model):
             report = reports.get(worker.id)
             worker.busy = report.busy if report else 0
             if report and report.state == "ready" and worker.state == "loading":
                 self._boot_s = max(now - worker.since - (seen.lane.load_ms or 0) / 1000, 0.0)
                 worker.state, worker.since = "resident", now
+                self.say(f"model    {model.id}: ready")
                 traffic.death, traffic.losses, traffic.not_before = None, 0, 0.0
             after_s = MEASURED_AFTER_S if worker.device == CPU else 0.0
             if worker.state == "resident" and not worker.measured and now - worker.since >= after_s:
                 worker.measured = True
-                self._begin(asyncio.to_thread(self._measure, worker))
+                taken = (model, worker.device, worker.child.pid, worker.free_before_mb)
+                self._begin(asyncio.to_thread(self.devices.measure, *taken))
             if worker.state == "resident" and now - worker.since > SETTLED_S:
                 traffic.failures = 0
 
-    def _measure(self, worker: Worker) -> None:
-        self.devices.measure(worker.model, worker.device, worker.child.pid, worker.free_before_mb)
-
-    def _load_s(self, model: Model, lane: Lane) -> float:
-        """Measured, else guessed: by as much too long as for the slowest of those that were measured."""
-        guess_s = model.folder.load_guess_s
-        if lane.load_ms:
-            self._seen(model).load_pace = lane.load_ms / 1000 / guess_s
-            return lane.load_ms / 1000
-        pace = max((one.load_pace for one in self._traffic.values() if one.load_pace), default=1.0)
-        return lane.load_guess_ms / 1000 if lane.load_guess_ms else guess_s * pace
-
     def _demand(self, now: float, model: Model, seen: Fleet) -> Demand:
         lane, traffic, here = seen.lane, self._seen(model), self._here(model)
-        waits = {} if lane.paused else dict(seen.waiting)
-        since = [] if lane.paused or seen.oldest_ms is None else [seen.oldest_ms]
-        if traffic.refused_ms:
-            # Who was refused asks again, and is to find the model there.
-            waits["interactive"] = waits.get("interactive", 0) + 1
-            since.append(traffic.refused_ms)
         own = {worker.id for worker in here}
-        traffic.load_s = self._load_s(model, lane)
+        load_s = (lane.load_ms or lane.load_guess_ms or model.folder.load_guess_s * 1000) / 1000
+        traffic.served_ms = lane.now_ms if lane.ready else traffic.served_ms
+        since: float | None = None if lane.paused else seen.oldest_ms
+        if since is not None:
+            since = max(since, (lane.resident_ms or 0) if lane.ready else traffic.served_ms)
+        elif not lane.ready:
+            since = traffic.refused_ms
         return Demand(
             lane=model.lane,
             need=self._need(model),
-            load_s=traffic.load_s + self._boot_s,
+            load_s=load_s + self._boot_s,
             unload_s=traffic.unload_s,
-            waiting=weigh(waits, model.rows_at_once),
-            oldest_s=max((lane.now_ms - min(since)) / 1000, 0) if since else 0,
-            cost_s=lane.queued * (lane.service_ms or 0) / 1000 / lane.rows,
+            devices=self.devices.of(model),
+            waits_s=None if since is None or lane.loading else max(lane.now_ms - since, 0) / 1000,
+            idle_s=now - traffic.used,
             copies=tuple(worker.copy for worker in here),
             elsewhere=len([report for report in seen.workers if report.id not in own]),
-            idle_s=now - traffic.used,
-            asked_per_s=traffic.per_s,
-            devices=self.devices.of(model),
             spans=self.devices.spans(model),
             always=model.resident == "always",
             keep_alive_s=model.keep_alive_s,
             copies_wanted=self.copies,
             drains=(lane.service_ms or math.inf) / 1000 < self.plan.settings.queue.drain_s,
             retry_at_s=traffic.not_before,
-            failed=bool(traffic.death) or lane.state == "failed",
+            failed=bool(traffic.death) or lane.state == "failed" or self._is_doubtful(now, model, seen),
+            unloaded=lane.unload_ms is not None,
             model=model.id,
         )
 
+    def _is_doubtful(self, now: float, model: Model, seen: Fleet) -> bool:
+        """Return True until the hub has a model that was never loaded: a mistyped id evicts no other."""
+        traffic, here = self._seen(model), bool(self._here(model) or model.folder.files)
+        if traffic.on_hub or here or seen.lane.load_ms or not may_be_on_hub(model.source):
+            return False
+        asked = seen.oldest_ms or traffic.refused_ms
+        if asked and now >= traffic.not_before and traffic.on_hub is None:
+            traffic.on_hub = False
+            self._begin(self._ask_hub(model, traffic))
+        return True
+
+    async def _ask_hub(self, model: Model, traffic: Traffic) -> None:
+        try:
+            await asyncio.to_thread(check_on_hub, model)
+            traffic.on_hub = True
+        except CommandError as error:
+            traffic.on_hub = None
+            pause_s = traffic.fail(time.monotonic(), error, math.inf)
+            self.say(f"model    {model.id}: cannot be loaded: {error}")
+            await self._retract(model, self.id, {"failed": f"{error} (tried again in {pause_s:g} s)"})
+
     def _need(self, model: Model) -> int:
-        """What is all there is was only guessed: rows that never leave are not in its way."""
+        """Return its bytes; an unmeasured model claims the whole device, minus pinned models."""
         need = self.devices.need(model)
         if need != int(self.devices.room(model)):
             return need
@@ -330,7 +345,7 @@ class Node:
         return sum(map(self.devices.need, kept))
 
     async def _load(self, model: Model, device: str, known: int) -> None:
-        """Begin a worker, unless another node has begun one since this look."""
+        """Start a worker, unless another node has started one since this look."""
         id, traffic = ids.worker_id(), self._seen(model)
         numbers = {worker.number for worker in self._workers if worker.model.lane == model.lane}
         record = {"host": socket.gethostname(), "since": f"{time.time():.3f}"}
@@ -369,7 +384,7 @@ class Node:
         self._begin(self._report(worker, pause_s))
 
     async def _report(self, worker: Worker, pause_s: float) -> None:
-        """Tell for a process that could not that it is gone; of a model that failed also why."""
+        """Say for a dead process that it is gone, and why its model failed if it did."""
         child, model, failures = worker.child, worker.model, worker.traffic.failures
         if worker.state != "loading":
             await self._retract(model, worker.id, {})
@@ -394,20 +409,20 @@ class Node:
             await asyncio.wait_for(self._stored(call), LAST_CALLS_S)
 
     def _unload(self, model: Model, device: str, reason: str) -> None:
-        """Of its workers there one."""
+        """Stop one of the model's workers on this device."""
         there = (one for one in self._here(model) if one.device == device and one.state != "leaving")
         if worker := next(there, None):
             if worker.state == "resident":
-                # It served until it had to go: an earlier crash is not the first of a row.
+                # It served until it had to go: an earlier crash does not count any more.
                 worker.traffic.failures = 0
             worker.state, worker.since = "leaving", time.monotonic()
             self._begin(self._leave(worker, reason))
 
     async def _leave(self, worker: Worker, reason: str) -> None:
-        """It answers what it has begun."""
+        """Stop a worker once it has answered what it has begun."""
         self.say(f"model    {worker.model.id} leaves {worker.device}: {reason}")
         worker.traffic.unloaded = reason
-        # Its own next beat comes later, and who asks until then would be promised an answer at once.
+        # Its own next beat comes later, and until then callers would be promised an answer at once.
         await self._retract(worker.model, worker.id, {})
         await self.supervisor.end(worker.child)
         worker.traffic.unload_s = time.monotonic() - worker.since
@@ -418,27 +433,25 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, models: Iterable[Model], fleets: Mapping[str, Fleet]) -> None:
-        """Beat, and tell what callers of models that do not stand here are to know."""
+    async def _tell(self, look: Look, demands: Sequence[Demand], fleets: Mapping[str, Fleet]) -> None:
+        """Beat, with what callers of models that are not loaded are told."""
         lanes = {}
-        for model in models:
-            traffic, unfit = self._seen(model), self._residency.reason(model.lane)
-            if unfit and not traffic.unfit:
-                self.say(f"model    {model.id} cannot be loaded on this machine: {unfit}")
-            traffic.unfit, seen = unfit, fleets[model.lane]
-            if unfit and not (seen.workers or seen.lane.cold or seen.lane.failed):
-                await self._retract(model, self.id, {"failed": f"no machine has room for it: {unfit}"})
-            lanes[model.lane] = {"unfit": "1"} if unfit else self._foreseen(model, traffic)
+        for demand in demands:
+            seen, why = fleets[demand.lane], unfit(look, demand)
+            traffic = self._traffic[demand.lane]
+            if why and not traffic.unfit:
+                self.say(f"model    {demand.model} cannot be loaded on this machine: {why}")
+            traffic.unfit = why
+            if why and not (seen.workers or seen.lane.cold or seen.lane.failed):
+                await self._retract(traffic.model, self.id, {"failed": f"no machine has room for it: {why}"})
+            lanes[demand.lane] = {"unfit": "1"} if why else self._foreseen(look, demands, demand)
         at_ms = max((one.lane.now_ms for one in fleets.values()), default=0)
         await self._stored(node_beat(self.plan.settings, node=self.id, lanes=lanes, at_ms=at_ms))
 
-    def _foreseen(self, model: Model, traffic: Traffic) -> dict[str, str]:
-        begins_s = max(self._residency.load_in_s(model.lane), traffic.not_before - time.monotonic())
-        load_s = self._boot_s + traffic.load_s
-        traffic.promised_s = begins_s + load_s
-        turn_s = load_s + self.plan.settings.node.min_resident_s + traffic.unload_s
-        places = 1 if self.devices.spans(model) else len(self.devices.of(model))
-        waits_s = {"load_in_ms": begins_s + self._boot_s, "load_turn_ms": turn_s / places}
+    def _foreseen(self, look: Look, demands: Sequence[Demand], demand: Demand) -> dict[str, str]:
+        begins_s = max(begins_in_s(look, demands, demand), demand.retry_at_s - look.now_s)
+        waits_s = {"load_in_ms": begins_s + self._boot_s, "load_turn_ms": turn_s(look, demand)}
         facts = {name: f"{seconds * 1000:.0f}" for name, seconds in waits_s.items()}
+        traffic = self._traffic[demand.lane]
         unloaded, traffic.unloaded = traffic.unloaded, ""
         return facts | ({"unloaded": unloaded} if unloaded else {})

@@ -1,24 +1,29 @@
 """`sightline run`, the whole service on this machine, and `sightline node`, its part that serves models."""
 
 import asyncio
+import base64
 import contextlib
 import os
+import shlex
 import signal
 import socket
+import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 from pydantic import SecretStr
 
+from shared import ROOT
 from shared.blobs import Blobs
 from shared.errors import Unavailable
-from shared.models import Models
+from shared.models import Model, Models
 from shared.models_file import load_models
 from shared.registry import Registry
 from shared.settings import (
+    CLIENT_KEY,
     SHIPPED_MODELS,
     BlobSettings,
     RedisSettings,
@@ -33,35 +38,35 @@ from shared.store.server import LOADING, Server, make_room, probe
 from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
+from sightline.model_setup.argument import ModelArgument, write_models_file
 from sightline.running_services import recorded
 from sightline.service_client import bearer
 from sightline.serving.devices import Devices
 from sightline.serving.folder import OTHERS, DataFolder, display_path
 from sightline.serving.fork_server import ForkServer
-from sightline.serving.model_argument import ModelArgument, write_models_file
 from sightline.serving.node import Node
-from sightline.serving.open_files import FEWEST, allow_files
 from sightline.serving.plan import Plan, fork_server, own_server
-from sightline.serving.processes import settings_of_process
-from sightline.serving.sample import Sample
+from sightline.serving.processes import FEWEST_FILES, allow_files, settings_of_process
 from sightline.serving.server import ROOM, check_kind, check_rights, find_binary
 from sightline.serving.supervisor import Supervisor
 from sightline.tls import check_tls, trusting
 
 POLL_S = 0.2
 RECORD_SERVER_S = 60.0
-# Longer than every child's own grace time: for the watchdog, and for waiting for an earlier service to end.
 LAST_GRACE_S = 60.0
+"""Longer than every child's own grace time: for the watchdog, and until an earlier service has ended."""
+QUESTION, PICTURE = "What is in this picture?", ROOT / "examples/sample.png"
+"""What a start asks, to show that it all works."""
 
 
 def say(line: str) -> None:
-    """Print a progress line at once, even to a file; goes on where that cannot be."""
+    """Print a progress line at once, even to a file; continue if that fails."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 
 
 def run(port: int, data: Path, wanted: ModelArgument) -> Exit:
-    """Check what can be checked, then start, answer one question, serve. Raises CommandError."""
+    """Check what can be checked, then start, ask a first question and serve. Raises CommandError."""
     try:
         settings = load_settings()
         check_traces(settings)
@@ -76,7 +81,7 @@ def run(port: int, data: Path, wanted: ModelArgument) -> Exit:
     os.umask(OTHERS)
     folder = DataFolder(data)
     lock_fd = folder.lock(LAST_GRACE_S)
-    # What an earlier service took is free by now.
+    # The memory of an earlier service is free by now.
     devices = Devices(settings.node.memory_mb)
     if wanted.model is not None:
         settings = settings.model_copy(update={"models_file": folder.models_file})
@@ -88,10 +93,6 @@ def run(port: int, data: Path, wanted: ModelArgument) -> Exit:
     with forking(settings, models, folder) as server:
         runner = Runner(settings, models, folder, port, lock_fd, devices, copies, server)
         asyncio.run(until_stopped(runner.serve))
-    # Nothing else shows it: processes go on writing to files that have no name any more.
-    if not os.fstat(lock_fd).st_nlink:
-        message = f"The data folder {folder.path} was deleted while the service ran: what it kept is lost."
-        raise CommandError(Exit.DATA, message)
     say("stopped (the data is kept)")
     return Exit.OK
 
@@ -121,14 +122,14 @@ def run_node() -> Exit:
 def forking(
     settings: Settings, models: Models, data: DataFolder | None = None
 ) -> Iterator[ForkServer | None]:
-    """The fork server, until all workers have ended. Raises CommandError."""
+    """Yield the fork server, and close it when all workers have ended. Raises CommandError."""
     server = fork_server(settings, models.rows, data)
     with contextlib.nullcontext() if server is None else contextlib.closing(server):
         yield server
 
 
 def check_port(port: int) -> None:
-    """Raise CommandError where something else listens on the port."""
+    """Raise CommandError if something else listens on the port."""
     try:
         with socket.create_server(("127.0.0.1", port)):
             pass
@@ -141,11 +142,11 @@ def check_port(port: int) -> None:
 
 
 def check_files() -> None:
-    """Warn where the system lets the processes have too few files open."""
-    if (files := allow_files()) < FEWEST:
+    """Warn if the system lets the processes have too few files open."""
+    if (files := allow_files()) < FEWEST_FILES:
         say(
-            f"warning  {files} open files are too few where many call at once: processes cannot reach each "
-            f"other then (raise the hard limit, ulimit -Hn, to {FEWEST} or more)"
+            f"warning  {files} open files are too few if many call at once: processes cannot reach each "
+            f"other then (raise the hard limit, ulimit -Hn, to {FEWEST_FILES} or more)"
         )
 
 
@@ -167,54 +168,44 @@ async def until_stopped(serve: Callable[[Supervisor], Awaitable[None]]) -> None:
         say("stopping")
 
 
+@dataclass
 class Runner:
     """One start of the service."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        models: Models,
-        data: DataFolder,
-        port: int,
-        lock_fd: int,
-        devices: Devices,
-        copies: int = 1,
-        fork_server: ForkServer | None = None,
-    ) -> None:
-        self._settings = settings
-        self._models = models
-        self._data = data
-        self._port = port
-        self._lock_fd = lock_fd
-        self._devices = devices
-        self._copies = copies
-        self._fork_server = fork_server
-        self._own_server = "url" not in settings.redis.model_fields_set
+    settings: Settings
+    models: Models
+    data: DataFolder
+    port: int
+    lock_fd: int
+    devices: Devices
+    copies: int = 1
+    fork_server: ForkServer | None = None
+
+    @property
+    def has_own_server(self) -> bool:
+        return "url" not in self.settings.redis.model_fields_set
 
     async def serve(self, supervisor: Supervisor) -> None:
         """Start everything and keep it running; never ends by itself. Raises CommandError."""
-        url = await self._records(supervisor)
-        redis = self._settings.redis.model_copy(update={"url": SecretStr(url)})
+        url = await self.records(supervisor)
+        redis = self.settings.redis.model_copy(update={"url": SecretStr(url)})
         store = connect(redis)
-        plan = Plan(self._settings, url, self._data, self._port, self._fork_server)
-        registry = Registry(self._models)
+        plan = Plan(self.settings, url, self.data, self.port, self.fork_server)
+        registry = Registry(self.models)
         await asyncio.to_thread(self._load_models, registry, store, redis)
-        node = Node(supervisor, plan, registry, store, self._devices, say, self._copies)
+        node = Node(supervisor, plan, registry, store, self.devices, say, self.copies)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
         courier = supervisor.start(plan.courier())
         say("courier  fetches pictures and repairs the queue")
-        key = self._settings.api.admin_key
+        key = self.settings.api.admin_key
         headers = bearer(None if key is None else key.get_secret_value())
+        verify = trusting(self.settings.api)
         client = httpx.AsyncClient(
-            base_url=plan.url,
-            timeout=10,
-            trust_env=False,
-            headers=headers,
-            verify=trusting(self._settings.api),
+            base_url=plan.url, timeout=10, trust_env=False, headers=headers, verify=verify
         )
-        # Recorded before a model is loaded: who asks here meanwhile means this service.
-        with recorded(plan.url, self._data.path, say):
+        # Recorded before a model is loaded: commands that run here meanwhile mean this service.
+        with recorded(plan.url, self.data.path, say):
             async with client:
                 work = [node.run(), self._present(supervisor, node, plan.url, client)]
                 tasks = [asyncio.create_task(one) for one in work]
@@ -227,57 +218,54 @@ class Runner:
                     await asyncio.gather(*tasks, supervisor.end(courier), return_exceptions=True)
 
     async def _present(self, supervisor: Supervisor, node: Node, url: str, client: httpx.AsyncClient) -> None:
-        """Show that it answers once it does; from then on what dies is restarted."""
-        states = await self._ready(supervisor, node, client)
+        """Show that the service answers once it does; from then on processes that die are restarted."""
+        await self.until_ready(supervisor, node, client)
         keeping = asyncio.create_task(supervisor.keep())
-        if "ready" in states.values():
+        if node.resident:
             # An echo shows that the service runs, not that a model answers.
-            model = min(self._models.rows, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
-            await Sample(self._settings.models_file, model).show(client, url, say)
+            await ask(client, min(node.resident, key=lambda model: model.engine == "echo"), url)
         say(f"serving on {url}, in a browser too (Ctrl-C stops)")
         await keeping
 
     def _load_models(self, registry: Registry, store: Store, redis: RedisSettings) -> None:
         """Read which models are served, and drop what the store knows of an earlier start's workers.
 
-        Raises CommandError, also where the store holds what this version does not read.
+        Raises CommandError, also if the store holds records that this version does not read.
         """
         try:
             check_rights(redis)
-            if self._own_server and "url" not in self._settings.blobs.model_fields_set:
+            if self.has_own_server and "url" not in self.settings.blobs.model_fields_set:
                 # Both are the data folder's, whatever became of the records. On a full disk it is put off.
                 with contextlib.suppress(Unavailable):
-                    Blobs(BlobSettings(url=str(self._data.blobs))).assign(store.run(identity()))
+                    Blobs(BlobSettings(url=str(self.data.blobs))).assign(store.run(identity()))
             registry.take(store.run(registrations()))
             for model in registry.removed_rows():
                 back = f"`sightline models add FILE --model {model.id}` brings it back"
                 say(f"model    {model.id}: not served, as it was removed; {back}")
-            for model in self._models.rows:
-                forget(store, model.lane, presence=self._own_server)
+            for model in self.models.rows:
+                forget(store, model.lane, presence=self.has_own_server)
         except Unavailable as error:
             raise CommandError(Exit.REDIS, f"The service cannot be started. {error.message}") from None
 
-    async def _records(self, supervisor: Supervisor) -> str:
-        """The URL of a record server that answers: the given one, else our own."""
-        redis = self._settings.redis
-        if not self._own_server:
+    async def records(self, supervisor: Supervisor) -> str:
+        """Return the URL of a record server that answers: the given one, else our own."""
+        redis = self.settings.redis
+        if not self.has_own_server:
             server = await asyncio.to_thread(
-                _own_server, redis.store_url, "The server named by SIGHTLINE_REDIS__URL"
+                _answering, redis.store_url, "The server named by SIGHTLINE_REDIS__URL"
             )
             check_server(server)
-            await asyncio.to_thread(_own_server, redis.broker_url, "The broker's database on that server")
+            await asyncio.to_thread(_answering, redis.broker_url, "The broker's database on that server")
             say(f"redis    {server.name} {server.version} (given by SIGHTLINE_REDIS__URL)")
             return redis.url.get_secret_value()
         if redis.acknowledge == "replica":
-            message = (
-                "SIGHTLINE_REDIS__ACKNOWLEDGE=replica needs a server with one: set SIGHTLINE_REDIS__URL."
-            )
-            raise CommandError(Exit.USAGE, message)
+            words = "SIGHTLINE_REDIS__ACKNOWLEDGE=replica needs a server with one: set SIGHTLINE_REDIS__URL."
+            raise CommandError(Exit.USAGE, words)
         binary = find_binary()
-        own = own_server(binary, self._data, self._lock_fd, redis.acknowledge)
+        own = own_server(binary, self.data, self.lock_fd, redis.acknowledge)
         child = supervisor.start(own.command)
-        limit = await self._answers(supervisor, own.url)
-        say(f"redis    {binary}, data in {display_path(self._data.redis)}")
+        limit = await self._new_limit(supervisor, own.url)
+        say(f"redis    {binary}, data in {display_path(self.data.redis)}")
         if limit is not None:
             child.command = own.limited(limit)
             say(
@@ -286,10 +274,10 @@ class Runner:
             )
         return own.url
 
-    async def _answers(self, supervisor: Supervisor, url: str) -> int | None:
+    async def _new_limit(self, supervisor: Supervisor, url: str) -> int | None:
         """Wait for our own server: reading a long append-only file takes a while.
 
-        Returns the new memory limit in bytes, where the records it has read leave it too little room.
+        Return the new memory limit in bytes if the records that it has read leave it too little room.
         """
         deadline = time.monotonic() + RECORD_SERVER_S
         while True:
@@ -299,61 +287,52 @@ class Runner:
             except Unavailable as error:
                 supervisor.check()
                 if time.monotonic() > deadline and error.message != LOADING:
-                    raise CommandError(
-                        Exit.REDIS, f"The record server does not answer ({error.message})."
-                    ) from None
+                    message = f"The record server does not answer ({error.message})."
+                    raise CommandError(Exit.REDIS, message) from None
                 await asyncio.sleep(POLL_S)
 
-    async def _ready(
-        self, supervisor: Supervisor, node: Node, client: httpx.AsyncClient
-    ) -> Mapping[str, str]:
-        """Wait until a model is loaded, or none is left that is; returns each model's state."""
-        shown = Readiness(ready=False, states={}, refusal="")
+    async def until_ready(self, supervisor: Supervisor, node: Node, client: httpx.AsyncClient) -> None:
+        """Wait until the service takes jobs, and a model is loaded or is only loaded when asked for."""
+        told = ""
         while True:
             supervisor.check()
             if node.failed:
                 raise node.failed
-            if state := await readiness(client):
-                _print_changes(state, shown)
-                shown = state
-            # Models that are loaded when asked for wait for nobody.
-            if shown.ready and ("ready" in shown.states.values() or node.rests):
-                return shown.states
+            with contextlib.suppress(httpx.TransportError, ValueError):
+                reply = await client.get("/ready")
+                if reply.is_success and (node.resident or node.rests):
+                    return
+                words = "" if reply.is_success else reply.json().get("error", "")
+                if words and words != told:
+                    say(f"waiting  {words}")
+                told = words or told
             await asyncio.sleep(POLL_S)
 
 
-def _own_server(url: str, name: str) -> Server:
+async def ask(client: httpx.AsyncClient, model: Model, url: str) -> None:
+    """Ask about the sample picture, and show the answer, or why there is none, and a command to try."""
+    image = base64.b64encode(await asyncio.to_thread(PICTURE.read_bytes)).decode()
+    body = {"inputs": {"image": image, "text": QUESTION}}
+    try:
+        reply = await client.post(f"/models/{model.id}", json=body, timeout=180)
+        answer = reply.json()
+        shown = str(answer[0]["generated_text"]) if reply.is_success else f"none: {answer['error']}"
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        shown = f"none: {type(error).__name__} {error}"
+    say(f"\nquestion  {QUESTION}\npicture   {display_path(PICTURE)}\nanswer    {shown}")
+    command = str(Path(sys.executable).with_name("sightline")).removeprefix(f"{Path.cwd()}/")
+    # A certificate names the host that callers use, not loopback.
+    if not url.startswith("https:"):
+        where = f" ({CLIENT_KEY} holds a key there)" if "authorization" in client.headers else ""
+        words = shlex.join((command, "ask", QUESTION, display_path(PICTURE), "--url", url))
+        say(f"\nTry, in another terminal{where}:\n\n{words}\n")
+
+
+def _answering(url: str, name: str) -> Server:
     try:
         return probe(url)
     except Unavailable as error:
         raise CommandError(Exit.REDIS, f"{name} does not answer ({error.message}).") from None
-
-
-class Readiness(NamedTuple):
-    """What the service says of itself: each model's state, or a sentence on why it takes no jobs."""
-
-    ready: bool
-    states: Mapping[str, str]
-    refusal: str
-
-
-def _print_changes(now: Readiness, shown: Readiness) -> None:
-    """Print what has changed since `shown`."""
-    if now.refusal not in ("", shown.refusal):
-        say(f"waiting  {now.refusal}")
-    for model, state in now.states.items():
-        # Why one cannot be loaded is said where its worker's death is.
-        if state not in (shown.states.get(model), "failed"):
-            say(f"model    {model}: {state}")
-
-
-async def readiness(client: httpx.AsyncClient) -> Readiness | None:
-    """Whether the service can answer a question, and why not; None where it does not answer yet."""
-    with contextlib.suppress(httpx.TransportError, ValueError, AttributeError):
-        reply = await client.get("/ready")
-        body = reply.json()
-        return Readiness(reply.status_code == httpx.codes.OK, body.get("models", {}), body.get("error", ""))
-    return None
 
 
 def check_server(server: Server) -> None:

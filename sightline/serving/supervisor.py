@@ -1,4 +1,4 @@
-"""Keeps processes: starts them, restarts those that die, stops them, the record server last."""
+"""Starts processes, restarts those that die, and stops them, the record server last."""
 
 import asyncio
 import signal
@@ -12,8 +12,8 @@ from sightline.serving.child import OWN_SERVER, Child, Command
 from sightline.serving.folder import display_path
 from sightline.serving.watchdog import Watchdog
 
-# A process that has lived so long has its count of deaths reset.
 SETTLED_S = 60.0
+"""A process that has lived this long begins a new count of deaths."""
 
 
 class Supervisor:
@@ -34,7 +34,7 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops a record server of our own last: the others still write to it."""
+        """Stop our own record server last, because the others still write to it."""
         self._ending.update(self._children)
         for last in (False, True):
             group = [child for child in self._children if (child.command.name == OWN_SERVER) == last]
@@ -44,9 +44,9 @@ class Supervisor:
         self._watchdog.close()
 
     def start(self, command: Command, died: Callable[[Child], None] | None = None) -> Child:
-        """Start a process. With `died` it is not restarted: that is called where it ends unasked.
+        """Start a process. If `died` is given, that is called when the process dies, in place of a restart.
 
-        Raises CommandError where its program cannot be run.
+        Raises CommandError if its program cannot be run.
         """
         try:
             child = Child(command)
@@ -70,7 +70,7 @@ class Supervisor:
             self._children.remove(child)
 
     def check(self) -> None:
-        """Raise CommandError where a child has died: before the service is ready nothing is restarted."""
+        """Raise CommandError if a child has died: before the service is ready nothing is restarted."""
         for child in self._children:
             if child.exit_code is not None and child not in self._ending:
                 raise death(child)
@@ -88,37 +88,30 @@ class Supervisor:
         while True:
             started = time.monotonic()
             await child.exited.wait()
-            if self._is_ended(child):
+            if child in self._ending or child not in self._children:
                 return
             self._watchdog.remove(child.pid)
             deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
             pause = backoff_s(deaths)
-            log = log_of(child)
-            cause, more = (failure, "") if failure else (f"died ({child.ending})", f"; {log} has more")
-            self._say(f"{child.command.name} {cause}, restarting it in {pause:g} s{more}")
+            cause = failure or f"died ({child.ending}; {log_of(child)} has more)"
+            self._say(f"{child.command.name} {cause}, restarting it in {pause:g} s")
             await asyncio.sleep(pause)
-            if self._is_ended(child):
+            if child in self._ending or child not in self._children:
                 return
-            failure = self._restart(child)
-
-    def _is_ended(self, child: Child) -> bool:
-        return child in self._ending or child not in self._children
-
-    def _restart(self, child: Child) -> str:
-        """Restart a child; returns why that failed, which counts as one more death, or an empty text."""
-        try:
-            child.restart()
-        except OSError as error:
-            return f"could not be started ({error})"
-        self._watchdog.add(child.pid)
-        return ""
+            try:
+                child.restart()
+                self._watchdog.add(child.pid)
+                failure = ""
+            except OSError as error:
+                # It counts as one more death.
+                failure = f"could not be started ({error})"
 
     async def _stop(self, child: Child) -> None:
         await child.stop()
         self._watchdog.remove(child.pid)
 
     def reap(self) -> None:
-        """Note which children have ended. SIGCHLD does it, but a fork server that hangs sends none."""
+        """Note which children have ended, as SIGCHLD does; a fork server that hangs sends none."""
         for child in tuple(self._children):
             if child.reap() and child not in self._ending and child in self._notify:
                 self._children.remove(child)
@@ -127,15 +120,14 @@ class Supervisor:
 
 
 def log_of(child: Child) -> str:
-    """Where a person reads what it wrote."""
+    """Return where a person reads what a process wrote."""
     return "its output" if child.command.log is None else display_path(child.command.log)
 
 
 def death(child: Child) -> CommandError:
-    """What a person is told of a process that died before the service was ready."""
+    """Return the error for a process that died before the service was ready."""
     name, log = child.command.name, log_of(child)
     if child.exit_code == -signal.SIGKILL:
-        return CommandError(
-            Exit.MEMORY, f"{name} was killed by the system, as happens where memory runs out (log: {log})."
-        )
+        words = f"{name} was killed by the system, as happens when memory runs out (log: {log})."
+        return CommandError(Exit.MEMORY, words)
     return CommandError(Exit.CHILD, f"{name} died ({child.ending}); the end of {log}:\n{child.last_lines()}")

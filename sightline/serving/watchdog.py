@@ -1,7 +1,7 @@
-"""Ends the service's processes when the supervisor was killed (SIGKILL, out of memory) and cannot do so.
+"""Ends the service's processes if the supervisor was killed (SIGKILL, out of memory) and cannot do so.
 
-It is a tiny process of its own, because nothing else works on both Linux and macOS. It reads `+PID` and
-`-PID` lines from a pipe; an end of the pipe before each `+PID` has its `-PID` means the supervisor is gone.
+It is a small process, because nothing else works on both Linux and macOS. It reads `+PID` and `-PID` lines
+from a pipe; processes that are left at the pipe's end have lost their supervisor.
 """
 
 import contextlib
@@ -9,12 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
+
+import psutil
 
 
 class Watchdog:
-    """The supervisor's side, which tells the watchdog which process groups live."""
+    """The supervisor's side, which tells the watchdog about process groups."""
 
     def __init__(self, grace_s: float) -> None:
         read, self._write = os.pipe()
@@ -43,7 +44,7 @@ class Watchdog:
 
 
 def survivors(lines: Iterable[str]) -> list[int]:
-    """The processes still alive when the supervisor's lines end, newest first."""
+    """Return the processes that are left when the supervisor's lines end, newest first."""
     pids: dict[int, None] = {}
     for line in lines:
         if line.startswith("+"):
@@ -56,23 +57,14 @@ def survivors(lines: Iterable[str]) -> list[int]:
 def end(pids: list[int], grace_s: float) -> None:
     """SIGTERM, wait, SIGKILL; the first one started (the record server) goes last, so that it saves."""
     for group in (pids[:-1], pids[-1:]):
-        for pid in group:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + grace_s
-        while any(_lives(pid) for pid in group) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        processes = [psutil.Process(pid) for pid in group if psutil.pid_exists(pid)]
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+        psutil.wait_procs(processes, timeout=grace_s)
         for pid in group:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

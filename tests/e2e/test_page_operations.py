@@ -126,6 +126,18 @@ def test_of_a_model_that_is_not_loaded_an_operator_reads_why_and_what_loads_it(p
     assert violations(page) == []
 
 
+def test_an_operator_unloads_a_loaded_model(page: Page, api: Api) -> None:
+    name = api.get("/v1/admin/fleet").json()["models"][0]["model"]
+    page.route("**/unload", lambda route: route.fulfill(status=202, json={}))
+    view(page, "operations")
+    card = page.locator(f'[data-model="{name}"].card')
+    with page.expect_request(f"**/v1/models/{name}/unload") as sent:
+        card.locator("[data-do=unload]").click()
+    assert sent.value.method == "POST"
+    expect(page.locator("#toasts")).to_contain_text("is unloaded once what runs has finished")
+    assert violations(page) == []
+
+
 def test_what_was_refused_in_the_last_minutes_is_said_by_its_reason(page: Page) -> None:
     page.set_viewport_size(PHONE)
     nothing, refusals = [0] * 89, dict[str, list[int]]()

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from shared.metrics.metric_types import PORTS
+from sightline.cli import main
 from sightline.exits import Exit
 from tests.support.clients import Api, until
 from tests.support.ports import free_port
@@ -60,6 +61,27 @@ def scraped(first: int) -> set[str]:
 
 def below(process: Process) -> set[int]:
     return {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+
+
+def test_an_unloaded_model_is_gone_until_asked_for(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.ready("api", COURIER)
+    node = service.add_node("node", {})
+    node.start()
+    with Api(service.url()) as api:
+        for text in ("one", "two"):
+            until(lambda: len(workers_of(api, NAMES[0])) == 1, START_S)
+            answer = api.post(
+                f"/models/{NAMES[0]}", json={"inputs": text}, headers={"x-wait-for-model": "true"}
+            )
+            assert answer.json() == [{"generated_text": text}]
+            assert main(["models", "unload", NAMES[0], "--url", service.url()]) == Exit.OK
+            until(lambda: not workers_of(api, NAMES[0]), START_S)
+            assert api.get(f"/v1/models/{NAMES[0]}").json()["residency"]["state"] == "cold"
+            api.submit(model=NAMES[0], input={"prompt": f"more than {text}"})
+        assert main(["models", "unload", "a/none", "--url", service.url()]) != Exit.OK
+    assert "the next request loads it again" in capsys.readouterr().out
 
 
 def test_two_nodes_load_a_model_once_and_the_one_that_stays_goes_on_with_what_the_other_began(

@@ -120,7 +120,7 @@ def printed_commands(printed: str, url: str) -> list[str]:
     """The commands of the first start, each on a line of its own."""
     lines = printed.partition("\nTry, ")[2].splitlines()
     commands = [line for line in lines if url in line and "serving" not in line]
-    assert len(commands) == 3, printed
+    assert len(commands) == 1, printed
     return commands
 
 

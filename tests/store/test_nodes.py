@@ -145,6 +145,23 @@ def test_a_refused_call_is_demand_for_a_minute_or_until_the_model_is_loaded(reco
     assert (records.fleet().wanted_ms, records.fleet().backlog) == (None, 0)
 
 
+def test_an_unloading_lasts_until_a_request_comes(records: Records) -> None:
+    def unloaded_by() -> str | None:
+        return records.fleet().lane.unload_by
+
+    records.run(models.unload(LANE, operator="ann"))
+    assert unloaded_by() == "ann"
+    records.pause()
+    records.submit()
+    assert unloaded_by() == "ann", "a paused model need not be loaded"
+    records.pause(paused=False)
+    records.submit()
+    assert unloaded_by() is None
+    records.run(models.unload(LANE, operator="bob"))
+    refuse(records)
+    assert unloaded_by() is None
+
+
 def test_two_nodes_do_not_both_load_what_one_can_serve(records: Records) -> None:
     assert [records.place("worker_a"), records.place("worker_b")] == ["OK", "taken"]
     assert records.place("worker_a") == "OK", "a repeat, as its reply was lost"

@@ -202,6 +202,9 @@ end
 -- Puts new work into line.
 function FairQueue.enqueue_new(lane, work)
   lane.arrivals, lane.changed = lane.arrivals + 1, true
+  if not lane.paused then
+    lane.unload_at, lane.unload_by = nil, nil
+  end
   work.state, work.queued_at, work.arrival = 'queued', now, lane.arrivals
   FairQueue.enqueue(lane, work)
 end

@@ -1,7 +1,8 @@
 -- What is known of each lane, a model's line or `intake`: its workers, loads, marks and model. Whose turn it is: fair_queue.lua.
 --   lane:<lane>     hash  q: JSON of counts and clocks (fair_queue.lua), what estimates.lua has learnt, marks of operators
---                         (paused, draining, removed), and when a caller was last refused for want of a worker (wanted);
---                         beside it what workers and nodes report (FACTS, LOAD, KNOWN)
+--                         (paused, draining, removed), when one unloaded the model since when no request came (unload_at),
+--                         and when a caller was last refused for want of a worker (wanted); beside it
+--                         what workers and nodes report (FACTS, LOAD, KNOWN)
 --   lanes           set   lanes in which anything ever waited
 --   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
 --   cold:<lane>     zset  nodes that load the model when it is asked for, by last beat
@@ -170,13 +171,14 @@ local function with_nodes(lane, facts)
   return facts
 end
 
--- A refused caller is demand for so long; calls that are refused within a second of each other are noted once.
+-- A refused caller is demand for this long; calls that are refused within a second of each other are noted once.
 local WANTED_MS, NOTED_MS = 60000, 1000
 
 -- Notes that a caller was refused since no worker is ready.
 function Lanes.want(lane)
   if math.abs(now - (lane.wanted or 0)) >= NOTED_MS then
     lane.wanted, lane.changed = now, true
+    lane.unload_at, lane.unload_by = nil, nil
     Lanes.ask(lane)
   end
 end
@@ -548,6 +550,13 @@ transition('model_sweep', { 'allow-oom' }, function()
     call('SREM', P .. 'removing', a.lane)
   end
   return ended
+end)
+
+-- Notes that an operator unloads a model: its nodes stop its workers, and load it again once a request asks for it.
+transition('unload', { 'allow-oom' }, function()
+  local lane = Lanes.of(a.lane)
+  lane.unload_at, lane.unload_by = now, a.operator
+  Lanes.begin_epoch(lane)
 end)
 
 -- Sets `marks` of a lane, or takes them away: paused (nothing of it is claimed), draining (it takes no new jobs).

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sightline.serving.heap import OWN, heap
+from sightline.serving.processes import OWN_HEAP, heap
 
 LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PROBE = """
@@ -32,7 +32,7 @@ HELD = "import ctypes; ctypes.CDLL(None).malloc(2**26); print(open('/proc/self/s
 
 
 def said(program: str, added: Mapping[str, str]) -> str:
-    env = {name: value for name, value in os.environ.items() if name not in OWN}
+    env = {name: value for name, value in os.environ.items() if name not in OWN_HEAP}
     command = [sys.executable, "-c", program]
     return subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=110, env={**env, **added}

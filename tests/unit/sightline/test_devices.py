@@ -1,7 +1,6 @@
 """What a machine has for models, what each takes, and where it may stand."""
 
 import os
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from shared.models import Model
 from sightline.exits import CommandError, Exit
 from sightline.gpus import Gpu
-from sightline.serving import model_choice
+from sightline.model_setup import choice as model_choice
 from sightline.serving.devices import Devices
 from tests.support.snippets import ROOT
 
@@ -67,20 +66,6 @@ def test_weights_count_and_what_the_row_says_counts_more(tmp_path: Path) -> None
     big = Model(id="org/big", source=str(tmp_path), engine="sequential")
     assert 2 * GB < Devices().need(big) < 3 * GB
     assert Devices().need(big.model_copy(update={"memory_mb": 512})) == GB // 2
-
-
-@pytest.mark.parametrize("limit_mb", [586, 800])
-def test_a_limit_of_each_process_is_said_and_not_met_as_a_crash_of_a_library(
-    limit_mb: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`ulimit -v`: a worker needs more addresses than memory."""
-    limits = {resource.RLIMIT_AS: (limit_mb << 20, resource.RLIM_INFINITY)}
-    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
-    Devices(4000).check([ECHO])
-    words = rf"850 MB of addresses and may have {limit_mb}; .*ulimit -v"
-    with pytest.raises(CommandError, match=words) as caught:
-        Devices(4000).check([TINY])
-    assert caught.value.code is Exit.MEMORY
 
 
 def test_what_a_worker_takes_is_measured_once_it_is_loaded() -> None:

@@ -101,7 +101,7 @@ async def test_a_killed_fork_server_leaves_no_worker_behind_and_the_next_start_w
     await up(tmp_path)
     worker = psutil.Process(made.pid)
 
-    os.kill(server.pid, signal.SIGKILL)
+    os.kill(server._process.pid, signal.SIGKILL)
     await asyncio.wait_for(made.exited.wait(), DEADLINE_S)
     await server.warm()
     made.restart()
@@ -117,7 +117,7 @@ async def test_a_hung_fork_server_is_replaced(
 ) -> None:
     if answered:
         await server.warm()
-    hung = psutil.Process(server.pid)
+    hung = psutil.Process(server._process.pid)
     hung.suspend()
     with monkeypatch.context() as impatient:
         impatient.setattr(module, "ANSWER_S" if answered else "IMPORTS_S", 0.1)
@@ -125,11 +125,11 @@ async def test_a_hung_fork_server_is_replaced(
             await server.warm()
     await asyncio.to_thread(server._process.wait, DEADLINE_S)
     await server.warm()
-    assert server.pid != hung.pid
+    assert server._process.pid != hung.pid
 
 
 async def test_a_stop_does_not_wait_for_a_fork_server_that_imports(server: ForkServer) -> None:
-    hung = psutil.Process(server.pid)
+    hung = psutil.Process(server._process.pid)
     hung.suspend()
     warming = asyncio.create_task(server.warm())
     await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_a_worker_stops_beside_a_hung_fork_server(
     made = child(server, tmp_path, WAITS)
     await up(tmp_path)
     worker = psutil.Process(made.pid)
-    psutil.Process(server.pid).suspend()
+    psutil.Process(server._process.pid).suspend()
     monkeypatch.setattr(module, "ANSWER_S", 0.1)
 
     await asyncio.wait_for(made.stop(), DEADLINE_S)

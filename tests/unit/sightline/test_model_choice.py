@@ -10,9 +10,9 @@ import pytest
 from shared.models import Model
 from sightline.exits import CommandError, Exit
 from sightline.gpus import Gpu
-from sightline.serving import model_choice as module
-from sightline.serving.model_argument import ModelArgument
-from sightline.serving.model_choice import Device, Weights, choose, device, weights
+from sightline.model_setup import choice as module
+from sightline.model_setup.argument import ModelArgument
+from sightline.model_setup.choice import Device, Weights, choose, device, weights
 
 GB = 10**9
 # Qwen3-VL-4B, from its config: 36 layers, 8 heads of 128 for keys and values.

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import close_session, constants
 
 from sightline.exits import CommandError, Exit
-from sightline.serving.model_argument import ModelArgument, write_models_file
-from sightline.serving.model_download import described
+from sightline.model_setup.argument import ModelArgument, write_models_file
+from sightline.model_setup.download import described
 from tests.support.model_hub import ModelHub, model_hub
 from tests.support.patience import PATIENCE_S
 
@@ -111,8 +111,8 @@ CTRL_C = """
 import os, signal, sys, threading
 from pathlib import Path
 from huggingface_hub import constants
-from sightline.serving.model_argument import ModelArgument, write_models_file
-from sightline.serving.model_download import described
+from sightline.model_setup.argument import ModelArgument, write_models_file
+from sightline.model_setup.download import described
 from tests.support.model_hub import model_hub
 
 def interrupt():

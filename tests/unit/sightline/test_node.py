@@ -18,7 +18,7 @@ from shared.registry import Registry
 from shared.settings import RedisSettings, Settings
 from shared.store.admission import JobTerms, Placing, Submitted, submit
 from shared.store.jobs import cancel
-from shared.store.models import add, remove
+from shared.store.models import add, remove, unload
 from shared.store.script import Store, connect
 from shared.store.workers import State, beat, fleet
 from sightline.exits import CommandError, Exit
@@ -176,16 +176,6 @@ def test_what_a_worker_takes_is_measured_once_it_is_whole(machine: Make) -> None
     assert here.node.devices.need(OWN) != guessed == Devices().need(OWN)
 
 
-def test_a_model_that_was_never_loaded_is_not_held_dearer_than_those_that_were(machine: Make) -> None:
-    """Its callers would pay for half a minute of a slow disk where a load takes a second."""
-    here = machine(OWN, NEW, room_mb=ROOM_MB)
-    here.look()
-    assert here.node._traffic[NEW.lane].load_s == NEW.folder.load_guess_s
-    here.report(here.stage.children[0], load_ms="250")
-    here.look()
-    assert here.node._traffic[NEW.lane].load_s == NEW.folder.load_guess_s / 4
-
-
 def test_what_does_not_fit_beside_others_is_cold_and_not_refused(machine: Make) -> None:
     here = machine(OWN, NEW, room_mb=ROOM_MB)
     assert here.look() == ["worker-org--own"]
@@ -313,6 +303,28 @@ def test_a_failed_model_takes_room_only_of_idle_ones(machine: Make) -> None:
     assert ["worker-org--new"] in [here.look(QUIET_S / 10) for _ in range(9)]
 
 
+def test_a_mistyped_hub_id_evicts_no_model(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that the hub has is loaded like others."""
+
+    def check(model: Model) -> None:
+        if model.source == "org/tyni":
+            raise CommandError(Exit.USAGE, "The hub has no org/tyni")
+
+    monkeypatch.setattr("sightline.serving.node.check_on_hub", check)
+    wrong, right = (Model(id=source, source=source, engine="auto") for source in ("org/tyni", "org/tiny"))
+    here = machine(OWN, wrong, right, room_mb=ROOM_MB)
+    here.look()
+    here.report(here.stage.children[0])
+    here.submit(wrong)
+    for _ in range(4):
+        assert here.look(100) == ["worker-org--own"], here.stage.said
+    assert here.state(wrong) == ("failed", "The hub has no org/tyni (tried again in 1 s)")
+    here.submit(right)
+    here.look()
+    assert here.look() == []
+    assert here.look() == ["worker-org--tiny"]
+
+
 def test_a_mended_model_that_is_added_again_is_tried_at_once(machine: Make) -> None:
     here = machine()
     for _ in range(5):
@@ -422,6 +434,48 @@ def test_a_crash_is_one_of_a_row_only_until_the_model_has_served_and_left(machin
     deaths = [line for line in here.stage.said if "died" in line]
     assert len(deaths) == 3
     assert all("restarting it in 1 s" in line for line in deaths)
+
+
+def test_an_unloaded_model_comes_back_when_asked_for(machine: Make) -> None:
+    """Not before, though its row says that it is always resident, and not on another node."""
+    here = machine(OWN.model_copy(update={"resident": "always"}))
+    here.look()
+    here.report(here.stage.children[0])
+    here.look()
+    worker = here.stage.children[0]
+    here.store.run(unload(OWN.lane, operator="ann"))
+    assert here.look() == []
+    here.report(worker, "gone")
+    assert here.look(1000) == []
+    [seen] = here.store.run(fleet(here.settings, [OWN.lane]))
+    assert (seen.lane.state, seen.lane.unloaded) == ("cold", "ann unloaded it")
+    assert machine(OWN, NEW).look() == ["worker-org--new"]
+    here.submit(OWN)
+    assert here.look() == ["worker-org--own"]
+
+
+def test_a_refused_call_brings_an_unloaded_model_back(machine: Make) -> None:
+    here = machine()
+    here.store.run(unload(OWN.lane))
+    assert here.look() == []
+    here.refuse(OWN)
+    assert here.look() == ["worker-org--own"]
+
+
+def test_what_waits_loads_an_unloaded_model_once_more(machine: Make) -> None:
+    """Each unloading stops the worker once, also while requests wait that came before it."""
+    here = machine()
+    here.look()
+    here.submit(OWN)
+    for _ in range(2):
+        here.report(here.stage.children[0])
+        here.look()
+        worker = here.stage.children[0]
+        here.store.run(unload(OWN.lane))
+        assert here.look() == []
+        here.report(worker, "gone")
+        assert here.look() == ["worker-org--own"]
+    assert here.look() == ["worker-org--own"]
 
 
 def test_who_was_refused_and_comes_back_when_told_finds_the_model_there(machine: Make) -> None:

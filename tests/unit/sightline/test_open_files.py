@@ -7,7 +7,7 @@ import pytest
 
 from sightline.cli import main
 from sightline.exits import Exit
-from sightline.serving.open_files import ENOUGH, allow_files
+from sightline.serving.processes import ENOUGH_FILES, allow_files
 from tests.support.ports import free_port
 
 NONE = resource.RLIM_INFINITY
@@ -25,12 +25,12 @@ def grants(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[int, int]]:
 @pytest.mark.parametrize(
     ("soft", "hard", "allowed"),
     [
-        (256, NONE, ENOUGH),
-        (1024, 524_288, ENOUGH),
+        (256, NONE, ENOUGH_FILES),
+        (1024, 524_288, ENOUGH_FILES),
         (256, 4096, 4096),
         (64, 64, 64),
-        (65_536, 524_288, ENOUGH),
-        (NONE, NONE, ENOUGH),
+        (65_536, 524_288, ENOUGH_FILES),
+        (NONE, NONE, ENOUGH_FILES),
     ],
 )
 def test_callers_are_not_turned_away_at_a_limit_that_each_program_may_raise(

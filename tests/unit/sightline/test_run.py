@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 from pathlib import Path
@@ -103,19 +102,6 @@ async def test_a_service_that_nohup_started_outlives_the_log_out(capsys: pytest.
     assert capsys.readouterr().out == "stopping\n"
 
 
-def test_who_deletes_the_data_folder_under_way_is_not_told_that_it_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def served(_: Runner) -> None:
-        shutil.rmtree(tmp_path / "data")
-
-    monkeypatch.setattr(module, "until_stopped", served)
-    assert main(["run", "--port", str(free_port()), "--data", str(tmp_path / "data")]) == Exit.DATA
-    said = capsys.readouterr()
-    assert "was deleted while the service ran: what it kept is lost" in said.err
-    assert "kept)" not in said.out
-
-
 @pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "٣"])
 def test_impossible_port_is_refused_by_name(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", f"--port={text}"]) == Exit.USAGE
@@ -157,34 +143,44 @@ def test_only_a_server_that_may_lose_jobs_is_warned_about(capsys: pytest.Capture
     assert ["appendonly yes" in lines[0], "noeviction" in lines[1]] == [True, True]
 
 
-async def test_a_start_that_waits_for_a_disk_says_once_what_it_waits_for(
+async def test_a_start_says_once_what_it_waits_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens, then a reply is late: neither is told."""
+    """A refused connection and a late reply are not worth a line."""
     monkeypatch.setattr(module, "POLL_S", 0)
     refused = httpx.Response(503, json={"error": "The record store takes no writes now; try again."})
-    loading = httpx.Response(503, json={"models": {"org/m": "loading"}})
-    ready = httpx.Response(200, json={"models": {"org/m": "ready"}})
-    calm: Any = SimpleNamespace(check=lambda: None, failed=None, rests=False)
+    replies: list[Any] = [httpx.ConnectError("refused"), refused, refused, httpx.ReadTimeout("late"), refused]
+    rest = iter([*replies, httpx.Response(200, text="{}")])
+    calm: Any = SimpleNamespace(check=lambda: None, failed=None, rests=True, resident=[])
     runner = Runner(Settings(), Models((ECHO,)), DataFolder(tmp_path), 8000, 0, Devices())
 
-    silent, late = httpx.ConnectError("refused"), httpx.ReadTimeout("late")
-    replies = iter((silent, refused, refused, late, refused, loading, late, loading, ready))
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        reply = next(replies)
+    def answer(_: httpx.Request) -> Any:
+        reply = next(rest)
         if isinstance(reply, Exception):
             raise reply
         return reply
 
     async with httpx.AsyncClient(base_url="http://s", transport=httpx.MockTransport(answer)) as client:
-        assert await runner._ready(calm, calm, client) == {"org/m": "ready"}
+        await runner.until_ready(calm, calm, client)
 
-    assert capsys.readouterr().out.splitlines() == [
-        "waiting  The record store takes no writes now; try again.",
-        "model    org/m: loading",
-        "model    org/m: ready",
-    ]
+    assert capsys.readouterr().out == "waiting  The record store takes no writes now; try again.\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        (httpx.Response(200, json=[{"generated_text": "A red circle."}]), "A red circle."),
+        (httpx.Response(503, json={"error": "Model org/m is loading."}), "none: Model org/m is loading."),
+        (httpx.Response(200, text="hello"), "none: JSONDecodeError"),
+    ],
+)
+async def test_a_start_shows_an_answer_or_why_there_is_none(
+    reply: httpx.Response, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transport = httpx.MockTransport(lambda _: reply)
+    async with httpx.AsyncClient(base_url="http://service", transport=transport) as client:
+        await module.ask(client, ECHO, "http://127.0.0.1:8000")
+    assert f"\nanswer    {shown}" in capsys.readouterr().out
 
 
 def test_a_given_server_that_takes_no_writes_is_one_sentence(

@@ -133,13 +133,13 @@ async def test_records_that_outgrew_their_share_are_served_on_and_after_a_crash_
     runner = Runner(Settings(), Models(()), folder, 8000, folder.lock(0), Devices())
     monkeypatch.setattr(plan, "memory_bytes", lambda: 8192 * 2**20)
     async with Supervisor(print, 20) as supervisor:
-        with Redis.from_url(await runner._records(supervisor)) as records:
+        with Redis.from_url(await runner.records(supervisor)) as records:
             records.setrange("grown", 16 * 2**20, b"x")
     assert "warning" not in capsys.readouterr().out
     monkeypatch.setattr(plan, "memory_bytes", lambda: 32 * 2**20)
 
     async with Supervisor(print, 20) as supervisor:
-        url = await runner._records(supervisor)
+        url = await runner.records(supervisor)
         with Redis.from_url(url) as records:
             assert records.set("accepted", "work")
             (server,) = supervisor._children

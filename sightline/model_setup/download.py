@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.model_files import NOT_OURS, WEIGHTS, weights
+from shared.models import Model
 from sightline.exits import CommandError, Exit
 
 
@@ -28,28 +29,28 @@ class HubModel:
     unwanted: Sequence[str] = ()
 
     def download(self) -> None:
-        """Fetch the weights, with the library's bar; goes on where an earlier call has ended.
-
-        Raises CommandError.
-        """
+        """Fetch what is missing of the weights, with the library's bar. Raises CommandError."""
         room = shutil.disk_usage(self.folder).free
         if room < self.missing:
             need = f"{self.missing / 1e9:.1f} GB of {self.id} are to be fetched, {room / 1e9:.1f} GB are free"
             raise CommandError(Exit.DATA, f"{need} beside {self.folder}: HF_HOME names another folder.")
         if self.missing:
-            with _refusals(self.id), _ended_by_interrupt():
+            # Ctrl-C ends this process: the library would wait until its threads have fetched their files.
+            before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+            with _refusals(self.id):
                 _snapshot(self.id, self.commit, self.unwanted)
+            signal.signal(signal.SIGINT, before)
 
 
 def described(id: str) -> HubModel:
-    """The model at the head of its main branch; without a network as it is on this machine.
+    """Return the model at the head of its main branch, or as it is on this machine if there is no network.
 
     Raises CommandError.
     """
     if find_spec("huggingface_hub") is None:
         message = f"{id} is to be fetched from the Hugging Face hub, which takes the package huggingface_hub"
         raise CommandError(Exit.USAGE, f"{message}: install the extra `worker`.")
-    from huggingface_hub.errors import DryRunError, RepositoryNotFoundError
+    from huggingface_hub.errors import DryRunError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     with _refusals(id):
         try:
@@ -58,7 +59,10 @@ def described(id: str) -> HubModel:
             if isinstance(error.__cause__, RepositoryNotFoundError):
                 raise error.__cause__ from None
             folder = Path(_snapshot(id, "main", WEIGHTS, local_files_only=True))
-            return HubModel(id, folder.name, folder, _whole_size(folder))
+            here = weights(folder)
+            if not here or not all(file.is_file() for file in here):
+                raise LocalEntryNotFoundError("An earlier download was not whole.") from None
+            return HubModel(id, folder.name, folder, sum(file.stat().st_size for file in here))
         commit = files[0].commit_hash
         folder = Path(_snapshot(id, commit, WEIGHTS))
     large = [file for file in files if any(Path(file.filename).match(pattern) for pattern in WEIGHTS)]
@@ -69,35 +73,23 @@ def described(id: str) -> HubModel:
     return HubModel(id, commit, folder, sum(file.file_size for file in wanted), missing, unwanted)
 
 
+def check_on_hub(model: Model) -> None:
+    """Fetch a model's `config.json` if it is not on this machine. Raises CommandError if that fails."""
+    with _refusals(model.source):
+        from huggingface_hub import hf_hub_download
+
+        hf_hub_download(model.source, "config.json", revision=model.revision)
+
+
 def _snapshot(id: str, revision: str, besides: Sequence[str] = (), **options: Any) -> Any:
     from huggingface_hub import snapshot_download
 
     return snapshot_download(id, revision=revision, ignore_patterns=[*NOT_OURS, *besides], **options)
 
 
-def _whole_size(folder: Path) -> int:
-    """Bytes of the weights. Raises LocalEntryNotFoundError where some are not here."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    files = weights(folder)
-    if not files or not all(file.is_file() for file in files):
-        raise LocalEntryNotFoundError("An earlier download was not whole.")
-    return sum(file.stat().st_size for file in files)
-
-
-@contextmanager
-def _ended_by_interrupt() -> Iterator[None]:
-    """Ctrl-C ends this process: the library would go on until its threads have fetched their files."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 @contextmanager
 def _refusals(id: str) -> Iterator[None]:
-    """Raises CommandError in place of the library's errors."""
+    """Raise CommandError in place of the library's errors."""
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     hub = "the Hugging Face hub"

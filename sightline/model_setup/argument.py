@@ -13,8 +13,8 @@ from shared.model_files import DamagedFileError, description_faults, missing_pac
 from shared.model_files import weights as weight_files
 from shared.models import Model
 from sightline.exits import CommandError, Exit
-from sightline.serving.model_choice import Engine, choose, device, weights
-from sightline.serving.model_download import described
+from sightline.model_setup.choice import Engine, choose, device, weights
+from sightline.model_setup.download import described
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 HEAD = "# Written by `sightline run {}`: copy it to models.toml to change it (docs/models.md).\n\n"

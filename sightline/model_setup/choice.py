@@ -16,11 +16,10 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Engine = Literal["auto", "continuous", "sequential", "vllm"]
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number."""
-
 REQUEST_TOKENS = 4096
 """Tokens of a request with a large picture and a long answer, by which rows are counted."""
 CACHE_SHARES = {"vllm": 0.9, "auto": 0.33}
-"""Of the memory beside the weights, the part that holds requests; ours moves them when they grow."""
+"""The part of the memory beside the weights that holds requests; our engine moves them when they grow."""
 MOST_ROWS = {"vllm": 128, "auto": 64}
 MOST_CPU_ROWS = 16
 BFLOAT16_CAPABILITY = 8.0
@@ -30,9 +29,9 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @dataclass(frozen=True)
 class Weights:
-    """What a model's files say: `size` in bytes, `dtype` None where they do not, or are quantised.
+    """What a model's files say: `size` in bytes, `dtype` None if they do not say it or are quantised.
 
-    `token_bytes` is what a token takes in the cache in 16 bits, None where the config does not say.
+    `token_bytes` is what a token takes in the cache in 16 bits, None if the config does not say.
     """
 
     size: int
@@ -42,14 +41,14 @@ class Weights:
     token_bytes: int | None
 
     def in_format(self, dtype: Dtype) -> int:
-        """Bytes of the weights once they are loaded."""
+        """Return the bytes of the weights once they are loaded."""
         if dtype == "auto" or self.dtype is None:
             return self.size
         return self.size * WIDTHS[dtype] // WIDTHS[self.dtype]
 
 
 def weights(folder: Path, size: int) -> Weights:
-    """Read `config.json`. Raises CommandError where it is none."""
+    """Read `config.json`. Raises CommandError if it describes no model."""
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         text: dict[str, Any] = config.get("text_config") or config.get("llm_config") or config
@@ -74,7 +73,7 @@ def _token_bytes(text: dict[str, Any]) -> int | None:
 
 @dataclass(frozen=True)
 class Device:
-    """Where a worker computes. `free` is bytes; `count` of them are there."""
+    """Where a worker computes: one of `count` devices, each with `free` bytes."""
 
     name: str
     free: int
@@ -84,13 +83,13 @@ class Device:
     reason: str = ""
 
     def shared_by(self, workers: int) -> "Device":
-        """With the part of its memory that is there for each of the workers, which take turns at devices."""
+        """Return the device with the part of its memory that each of these workers gets."""
         each = -(-workers // self.count)
         return replace(self, free=self.free // each)
 
 
 def device() -> Device:
-    """The GPU with the least room, where torch can use it; else the CPU."""
+    """Return the GPU with the least room if torch can use it, otherwise the CPU."""
     cpu = Device("the CPU", free_memory_bytes(swap=True), gpu=False, bfloat16=False)
     try:
         gpus = usable_gpus()
@@ -107,26 +106,18 @@ def device() -> Device:
 
 
 def usable_gpus() -> list[Gpu]:
-    """Those that the environment leaves, of all that nvidia-smi shows; one where it names them by no index.
+    """Return the GPUs that the environment leaves; one if it names them otherwise than by index.
 
     Raises DriverError.
     """
-    names = _visible_names()
-    if names is None:
+    if (visible := os.environ.get(VISIBLE)) is None:
         return nvidia_devices()
+    names = [name.strip() for name in visible.split(",") if name.strip()]
     if "-1" in names or not names:
         return []
     gpus = nvidia_devices()
-    return [gpu for gpu in gpus if str(gpu.index) in names] if _indexes(names) else gpus[:1]
-
-
-def _visible_names() -> list[str] | None:
-    named = os.environ.get(VISIBLE)
-    return None if named is None else [name.strip() for name in named.split(",") if name.strip()]
-
-
-def _indexes(names: list[str]) -> bool:
-    return all(name.isdecimal() for name in names)
+    by_index = all(name.isdecimal() for name in names)
+    return [gpu for gpu in gpus if str(gpu.index) in names] if by_index else gpus[:1]
 
 
 class Choice(NamedTuple):
@@ -137,10 +128,16 @@ class Choice(NamedTuple):
 
 
 def choose(id: str, source: str, files: Weights, place: Device, engine: Engine | None) -> Choice:
-    """Raises CommandError where the model does not fit."""
+    """Choose how to serve a model. Raises CommandError if it does not fit."""
     dtype, why_dtype = _dtype(files, place)
     loaded = files.in_format(dtype)
-    _check_fits(id, loaded, place)
+    if loaded > place.free:
+        raise CommandError(
+            Exit.MEMORY,
+            f"{id} does not fit: its weights take {_amount(loaded)}, and {place.name} has "
+            f"{_amount(place.free)} free. Choose a smaller or quantised one, or spread it over GPUs by a row "
+            "in models.toml (docs/models.md).",
+        )
     name, why_engine = (engine, "as asked") if engine else _engine(files, place)
     rows, context, why_rows = _rows(files, dtype, place, name)
     row = Model(id=id, source=source, engine=name, dtype=dtype, rows=rows, context_length=context)
@@ -160,28 +157,17 @@ def _amount(size: int) -> str:
 
 
 def _dtype(files: Weights, place: Device) -> tuple[Dtype, str]:
-    own = files.dtype
-    if own is None:
+    if files.dtype is None:
         return "auto", "as its files are"
-    if place.gpu and not place.bfloat16 and own != "float16":
+    if place.gpu and not place.bfloat16 and files.dtype != "float16":
         return "float16", "since this GPU does not compute in bfloat16"
+    if place.gpu and files.dtype == "float32":
+        return "bfloat16", "half of what its files take"
     if place.gpu:
-        return (
-            ("bfloat16", "half of what its files take") if own == "float32" else ("auto", "as its files are")
-        )
+        return "auto", "as its files are"
     if 2 * files.in_format("float32") <= place.free:
         return "float32", "in which a CPU's answers do not depend on what is computed beside them"
     return "bfloat16", "since float32 would take most of the memory"
-
-
-def _check_fits(id: str, loaded: int, place: Device) -> None:
-    if loaded > place.free:
-        raise CommandError(
-            Exit.MEMORY,
-            f"{id} does not fit: its weights take {_amount(loaded)}, and {place.name} has "
-            f"{_amount(place.free)} free. Choose a smaller or quantised one, or spread it over GPUs by a row "
-            "in models.toml (docs/models.md).",
-        )
 
 
 def _engine(files: Weights, place: Device) -> tuple[Engine, str]:
@@ -197,12 +183,12 @@ def _engine(files: Weights, place: Device) -> tuple[Engine, str]:
 
 
 def _rows(files: Weights, dtype: Dtype, place: Device, engine: Engine) -> tuple[int, int | None, str]:
-    """The rows, a context length where the model's own has no room in vLLM, and why so many rows."""
-    kind = "vllm" if engine == "vllm" else "auto"
+    """Return the rows, a context length if the model's own has no room in vLLM, and the reason."""
     if engine == "sequential":
         return 1, None, "one by one"
     if not files.token_bytes:
         return MOST_CPU_ROWS, None, "as no more is known"
+    kind = "vllm" if engine == "vllm" else "auto"
     most = MOST_ROWS[kind] if place.gpu else MOST_CPU_ROWS
     room = CACHE_SHARES[kind] * (place.free - files.in_format(dtype))
     tokens = int(room) // (files.token_bytes * (2 if dtype == "float32" else 1))
