@@ -46,7 +46,7 @@ def read(path: Path) -> list[Received]:
 
 def any_delivery(redis: Any) -> bool:
     """Whether a call is still to be made."""
-    return bool(redis.exists("sl8:calls"))
+    return bool(redis.exists("sl9:calls"))
 
 
 class Receiver:

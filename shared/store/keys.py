@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-LAYOUT = 8
+LAYOUT = 9
 """Of the records: two releases that differ in it do not read each other's."""
 PREFIX = f"sl{LAYOUT}:"
 

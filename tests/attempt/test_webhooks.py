@@ -71,7 +71,7 @@ def test_a_job_without_a_secret_is_signed_by_the_service_s(
     webhooks = DelivererHarness(harness, redis, secret=own)
     with receiver() as there:
         job = webhooks.answered(Webhook(there.url))
-        harness.store.client.hdel(f"sl8:{job}:hook", "secret")
+        harness.store.client.hdel(f"sl9:{job}:hook", "secret")
         webhooks.work()
         assert there.verified(own)[0]["type"] == "job.succeeded"
 
@@ -117,7 +117,7 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
     assert "4 calls" in record.getMessage()
     assert "by=us" not in caplog.text
     assert SECRET not in caplog.text
-    assert webhooks.harness.store.client.ttl(f"sl8:{job}") > 0
+    assert webhooks.harness.store.client.ttl(f"sl9:{job}") > 0
 
 
 @pytest.mark.parametrize(("said", "least_s"), [("700", 700), ("Wed, 01 Jan 2098 00:00:00 GMT", 86_400)])

@@ -182,4 +182,4 @@ def test_while_the_object_store_is_away_callers_come_again_and_accepted_jobs_wai
             assert api.ended(job)["result"]["text"] == "fetched [8x6]"
         assert api.post("/v1/files", **upload).status_code == 200
     with Redis.from_url(service.redis.url()) as records:
-        assert not records.keys("sl8:lease")
+        assert not records.keys("sl9:lease")

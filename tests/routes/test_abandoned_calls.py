@@ -32,13 +32,13 @@ pytestmark = pytest.mark.parametrize(
 
 
 def open_jobs(deployment: Deployment) -> set[str]:
-    return set(deployment.worker.store.client.zrange("sl8:deadlines", 0, -1))
+    return set(deployment.worker.store.client.zrange("sl9:deadlines", 0, -1))
 
 
 def abandoned(deployment: Deployment) -> int:
     """Jobs that nobody waits for, as the store knows."""
     client = deployment.worker.store.client
-    return sum(client.zcard(key) for key in client.keys("sl8:abandoned:*"))
+    return sum(client.zcard(key) for key in client.keys("sl9:abandoned:*"))
 
 
 async def asked(

@@ -16,7 +16,7 @@ CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tel
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)
 async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(deployment: Deployment) -> None:
     server = deployment.worker.store.client
-    server.hset("sl8:bad", mapping={"job_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
+    server.hset("sl9:bad", mapping={"job_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
     async with await customer(deployment.app, "one") as one:
         assert (await one.get(RECORDS)).status_code == 403
         assert (await one.delete(f"{RECORDS}/job_0b")).status_code == 403
@@ -89,7 +89,7 @@ async def test_a_connected_reader_of_a_record_that_cannot_be_read_is_told_how_it
     claim = await worker.taken()
     worker.say(claim, "The cat ")
     await reader.until(lambda e: b"The cat" in e.body)
-    worker.store.client.hset(f"sl8:{claim.id}", "t", "{")
+    worker.store.client.hset(f"sl9:{claim.id}", "t", "{")
     worker.succeed(claim, "The cat sat.")
     await reader.finish()
     assert "internal_error" in str(data(reader.body)[-1])

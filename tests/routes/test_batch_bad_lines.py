@@ -144,7 +144,7 @@ async def test_marks_and_empty_lines_cost_no_line(
 @room
 async def test_a_batch_whose_bytes_are_lost_fails(deployment: Deployment, client: AsyncOpenAI) -> None:
     made = await begun(client, [line("1")])
-    deployment.worker.store.client.hset(f"sl8:{made.id}", "digest", "0" * 64)
+    deployment.worker.store.client.hset(f"sl9:{made.id}", "digest", "0" * 64)
     batch = await ended(client, made)
     assert batch.errors is not None
     assert (batch.status, (batch.errors.data or [])[0].code) == ("failed", "file_not_found")

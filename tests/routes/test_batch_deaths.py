@@ -66,8 +66,8 @@ async def check(harness: BatchHarness) -> None:
 def check_left(harness: BatchHarness, jobs: int) -> None:
     client = harness.worker.store.client
     assert harness.jobs() == jobs, "a line was computed twice"
-    assert client.keys("sl8:taken*") == []
-    holds = [key for key in client.keys("sl8:blob:*") if client.zcount(key, "+inf", "+inf")]
+    assert client.keys("sl9:taken*") == []
+    holds = [key for key in client.keys("sl9:blob:*") if client.zcount(key, "+inf", "+inf")]
     assert holds == [], "a hold that nobody ends"
 
 

@@ -31,7 +31,7 @@ async def test_a_batch_that_ends_early_keeps_what_was_done_and_names_what_was_no
         await client.batches.cancel(made.id)
     else:
         # As a day later.
-        deployment.worker.store.client.hset(f"sl8:{made.id}", "expires_ms", 1)
+        deployment.worker.store.client.hset(f"sl9:{made.id}", "expires_ms", 1)
     batch = await ended(client, made)
     assert (batch.status, getattr(batch, f"{end}_at") is not None) == (end, True)
     assert batch.request_counts is not None

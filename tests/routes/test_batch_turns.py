@@ -62,7 +62,7 @@ async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_
     await harness.begin(LINES[:4])
     await harness.turn()
     if gone:
-        harness.worker.store.client.hset(f"sl8:{harness.batch}", "gone", 1)
+        harness.worker.store.client.hset(f"sl9:{harness.batch}", "gone", 1)
     else:
         await harness.store.run(batches.cancel("local", harness.batch))
     for done in range(1, 5):
@@ -98,7 +98,7 @@ async def test_a_line_that_takes_long_holds_up_rows_behind_it_and_not_their_comp
 async def test_an_imported_batch_gets_no_second_row_and_finds_its_jobs(harness: BatchHarness) -> None:
     await harness.begin(LINES[:3])
     await harness.turn()
-    client, key = harness.worker.store.client, f"sl8:{harness.batch}"
+    client, key = harness.worker.store.client, f"sl9:{harness.batch}"
     job = await harness.submit("text 1")
     client.hset(f"{key}:known", mapping={1: "", 2: job})
     client.hset(key, mapping={"row": 2, "at": len(jsonl(LINES[:2])), "completed": 1})

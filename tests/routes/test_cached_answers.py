@@ -28,7 +28,7 @@ ROUTES = {
     "raw": (f"/models/{MODEL}", {"inputs": QUESTION}),
     "raw with details": (f"/models/{MODEL}", {"inputs": QUESTION, "parameters": {"details": True}}),
 }
-NOT_OF_JOBS = ("sl8:upkeep", "sl8:count", "sl8:worker", "sl8:ready", "sl8:key")
+NOT_OF_JOBS = ("sl9:upkeep", "sl9:count", "sl9:worker", "sl9:ready", "sl9:key")
 
 
 async def computed(deployment: Deployment, body: dict[str, Any], path: str = CHATS, **headers: str) -> str:
@@ -48,7 +48,7 @@ def stored(deployment: Deployment) -> dict[str, Any]:
     """Every key of the store and what it holds, but what processes say of themselves."""
     client = deployment.worker.store.client
     found = {}
-    for key in sorted(client.scan_iter("sl8:*")):
+    for key in sorted(client.scan_iter("sl9:*")):
         if not key.startswith(NOT_OF_JOBS):
             pipe = client.pipeline(transaction=False)
             READS[client.type(key)](pipe, key)
@@ -184,9 +184,9 @@ async def test_an_answer_lives_on_as_each_key_of_its_caller_says(deployment: Dep
     client = deployment.worker.store.client
     async with client_of(deployment.app) as http:
         for key in (brief, long):
-            assert client.ttl(f"sl8:{job}") <= 60
+            assert client.ttl(f"sl9:{job}") <= 60
             await http.post(CHATS, json=CHAT, headers=bearer(key))
-    assert client.ttl(f"sl8:{job}") > 86_000
+    assert client.ttl(f"sl9:{job}") > 86_000
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)

@@ -33,7 +33,7 @@ async def told(client: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
 def kept(deployment: Deployment) -> set[str]:
     """All keys but those that say how models and workers are."""
     names = deployment.worker.store.client.keys("*")
-    return {name for name in names if not name.startswith(("sl8:lane:", "sl8:ready:", "sl8:prints:"))}
+    return {name for name in names if not name.startswith(("sl9:lane:", "sl9:ready:", "sl9:prints:"))}
 
 
 async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(deployment: Deployment) -> None:

@@ -57,7 +57,7 @@ async def test_a_picture_that_is_no_file_of_its_caller_is_refused_by_field(deplo
     async with client_of(deployment.app) as caller:
         replies = [
             await caller.post("/v1/jobs", json=asking({"type": "image_file", "image_file": {"file_id": id}}))
-            for id in ("file-" + "0" * 32, "sl8:arrivals", "", unusable)
+            for id in ("file-" + "0" * 32, "sl9:arrivals", "", unusable)
         ]
     told = [(reply.status_code, reply.json()["code"], reply.json()["param"]) for reply in replies]
     where = "messages[0].content[0].image_file.file_id"

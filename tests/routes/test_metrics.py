@@ -259,7 +259,7 @@ async def test_requests_that_the_service_could_not_take_are_told_the_store(deplo
 
     async def told() -> bool:
         # Each sample has what was told since the one before.
-        deployment.worker.store.client.delete("sl8:samples")
+        deployment.worker.store.client.delete("sl9:samples")
         deployment.worker.store.run(sample(deployment.worker.settings))
         _, (one,) = deployment.worker.store.run(series())
         counts.update(one.refusals)

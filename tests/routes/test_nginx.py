@@ -129,7 +129,7 @@ async def test_stop_behind_the_proxy_frees_the_slot(proxy: int, deployment: Depl
                 break
 
     async def ended() -> bool:
-        return not worker.store.client.zcard("sl8:deadlines")
+        return not worker.store.client.zcard("sl9:deadlines")
 
     await until_async(ended)
 

@@ -64,7 +64,7 @@ async def test_the_events_of_a_job_that_was_fetched_say_what_the_cache_did(deplo
     events = Exchange(deployment.app, "GET", job["urls"]["events"]).start()
 
     async def connected() -> bool:
-        ((_, listeners),) = deployment.worker.store.client.pubsub_numsub(f"sl8:wake:{job['id']}")
+        ((_, listeners),) = deployment.worker.store.client.pubsub_numsub(f"sl9:wake:{job['id']}")
         return bool(listeners)
 
     await until_async(connected)

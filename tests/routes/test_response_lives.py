@@ -41,7 +41,7 @@ async def test_a_stream_that_is_not_to_be_stored_leaves_nothing(deployment: Depl
     await call.finish()
 
     assert kinds(data(call.body))[-1] == "completed"
-    assert deployment.worker.store.client.keys("sl8:job_*") == []
+    assert deployment.worker.store.client.keys("sl9:job_*") == []
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class PowerLoss:
     def __init__(self, deployment: Deployment, claim: Claim) -> None:
         self._client = deployment.worker.store.client
         self._claim = claim
-        self._run = f"sl8:{claim.id}"
+        self._run = f"sl9:{claim.id}"
         self._record = self._client.hgetall(self._run)
         self._events = self._client.xrange(f"{self._run}:events")
 
@@ -44,7 +44,7 @@ class PowerLoss:
         for name, fields in self._events:
             self._client.xadd(f"{self._run}:events", fields, id=name)
         # As everybody is woken when the connection is there again.
-        self._client.publish(f"sl8:wake:{self._claim.id}", "state")
+        self._client.publish(f"sl9:wake:{self._claim.id}", "state")
 
 
 @asynccontextmanager
@@ -186,7 +186,7 @@ async def _waiting(
         else:
             reader = posted(deployment.app, body, path)
         claim = await deployment.worker.taken()
-        channel, store = f"sl8:wake:{claim.id}", deployment.worker.store.client
+        channel, store = f"sl9:wake:{claim.id}", deployment.worker.store.client
         await until_async(lambda: _listened(store, channel))
         yield reader, (await client.get("/v1/jobs")).json()["data"][0]["id"]
         store.publish(channel, "state")

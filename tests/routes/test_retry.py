@@ -124,7 +124,7 @@ async def test_a_retry_whose_picture_is_no_longer_kept_is_410(deployment: Deploy
         first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
         deployment.worker.fail(deployment.worker.take(), "invalid_image", "It is broken.")
         # As at the end of `retention.result_s`.
-        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl8:blob*"))
+        deployment.worker.store.client.delete(*deployment.worker.store.client.keys("sl9:blob*"))
         again = await client.post(first["urls"]["retry"])
 
     assert (again.status_code, again.json()["code"]) == (410, "result_expired")

@@ -45,8 +45,8 @@ SYNCHRONOUS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 def left(deployment: Deployment) -> list[str]:
     """What the record store and the picture folder still hold of a question, its answer and its job."""
     client = deployment.worker.store.client
-    dump = {key: f"{key} {READS[client.type(key)](client, key)}" for key in client.keys("sl8:*")}
-    marks = ("sl8:purged:", "sl8:deleting:", "sl8:claim:")
+    dump = {key: f"{key} {READS[client.type(key)](client, key)}" for key in client.keys("sl9:*")}
+    marks = ("sl9:purged:", "sl9:deleting:", "sl9:claim:")
     said = [
         key
         for key, text in dump.items()
@@ -194,7 +194,7 @@ async def test_what_is_not_to_be_kept_is_kept_no_longer_for_a_key_that_keeps_lon
     """Where nobody is told of its end, nothing else makes it be forgotten."""
     async with await customer(deployment.app, "one", retain_s=key_s) as one:
         url = await submitted(deployment, one)
-    assert deployment.worker.store.client.ttl(f"sl8:{url.split('/')[-1]}") == pytest.approx(kept_s, abs=5)
+    assert deployment.worker.store.client.ttl(f"sl9:{url.split('/')[-1]}") == pytest.approx(kept_s, abs=5)
 
 
 def test_a_line_of_a_batch_whose_answers_are_kept_in_a_file_is_refused() -> None:

@@ -55,7 +55,7 @@ SAID = (
 )  # fmt: skip
 PATHS = (
     b"//", b"///etc/passwd", b"/../../etc/passwd", b"/%2e%2e/%2e%2e/etc/passwd", b"/v1/jobs/%00", b"/v1/jobs/%ff%fe",
-    b"/v1/jobs/..%2f..", b"/v1/jobs/job_" + b"0" * 5000, b"/v1/jobs/*", b"/v1/jobs/sl8:lease", b"/v1/jobs?limit=-1",
+    b"/v1/jobs/..%2f..", b"/v1/jobs/job_" + b"0" * 5000, b"/v1/jobs/*", b"/v1/jobs/sl9:lease", b"/v1/jobs?limit=-1",
     b"/v1/jobs?limit=1e9", b"/v1/jobs?limit=" + b"9" * 5000, b"/v1/jobs?limit=%D9%A1", b"/v1/jobs?after=%00",
     b"/v1/jobs?status=x&status=queued", b"/v1/jobs?" + b"a=b&" * 5000, b"/v1/jobs?=&=&&;", b"/v1/jobs/%", b"/v1/jobs/%zz",
     b"/models/", b"/models/..", b"/models/%2e%2e%2fetc", b"/models/test/echo/../../health", b"/models/" + b"a/" * 3000,

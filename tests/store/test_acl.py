@@ -111,7 +111,7 @@ def test_nudges_wakeups_and_the_look_at_start_ask_for_no_more(redis: RedisSettin
 async def test_a_user_with_the_rights_of_an_earlier_release_is_an_outage_with_its_reason(
     admin: Any, server: RedisServer
 ) -> None:
-    admin.execute_command("ACL", "SETUSER", USERS[0], "resetkeys", "~sl8:*")
+    admin.execute_command("ACL", "SETUSER", USERS[0], "resetkeys", "~sl9:*")
     store = connect_async(settings_of(server, USERS[0]))
     try:
         with pytest.raises(Unavailable, match=r"may not do what we need \(.*permissions"):
@@ -120,7 +120,7 @@ async def test_a_user_with_the_rights_of_an_earlier_release_is_an_outage_with_it
         await store.aclose()
 
 
-@pytest.mark.parametrize("lacks", ["resetchannels", "-publish", "-zadd", "%R~*", "~sl8:*"])
+@pytest.mark.parametrize("lacks", ["resetchannels", "-publish", "-zadd", "%R~*", "~sl9:*"])
 def test_who_starts_the_service_learns_that_its_user_lacks_a_right(
     lacks: str, admin: Any, server: RedisServer
 ) -> None:

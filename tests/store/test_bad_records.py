@@ -14,8 +14,8 @@ from tests.support.stored_batches import create as create_batch
 
 Spoil = Callable[[Records, str], object]
 FAULTS: dict[str, Spoil] = {
-    "no JSON": lambda records, id: records.client.hset(f"sl8:{id}", "s", "{"),
-    "a list": lambda records, id: records.client.hset(f"sl8:{id}", "t", "[1"),
+    "no JSON": lambda records, id: records.client.hset(f"sl9:{id}", "s", "{"),
+    "a list": lambda records, id: records.client.hset(f"sl9:{id}", "t", "[1"),
     "no lane": lambda records, id: records.change(id, model_lane=None),
 }
 spoilt = pytest.mark.parametrize("spoil", FAULTS.values(), ids=FAULTS)
@@ -80,7 +80,7 @@ def test_what_its_worker_says_of_a_bad_record_is_lost_and_it_goes_on(records: Re
     records.wait(100)
     records.renew()
     assert records.claim().id == good.id
-    assert len(records.client.hkeys("sl8:held:worker_01")) == 1
+    assert len(records.client.hkeys("sl9:held:worker_01")) == 1
 
 
 @spoilt
@@ -116,8 +116,8 @@ def test_a_bad_record_that_a_call_without_settings_meets_is_not_lost(records: Re
 
 def test_a_key_of_another_type_is_nobody_s_job(records: Records) -> None:
     bad, good = records.submit(), records.submit()
-    records.client.delete(f"sl8:{bad.id}")
-    records.client.set(f"sl8:{bad.id}", "x")
+    records.client.delete(f"sl9:{bad.id}")
+    records.client.set(f"sl9:{bad.id}", "x")
     assert records.claim().id == good.id
     assert records.try_view(bad.id) is None
     assert unreadable(records) == [bad.id]
@@ -127,7 +127,7 @@ def test_a_key_of_another_type_is_nobody_s_job(records: Records) -> None:
 def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answer: str) -> None:
     job, good = records.submit("q"), records.submit()
     records.settle(records.claim())
-    records.client.hset(f"sl8:{job.id}", mapping={"result": answer, "bare": answer})
+    records.client.hset(f"sl9:{job.id}", mapping={"result": answer, "bare": answer})
     assert records.view(job.id).expired
     assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
     page = records.listed()
@@ -138,8 +138,8 @@ def test_the_next_batch_is_taken_up(records: Records) -> None:
     upload(records)
     create_batch(records, id="batch_0a")
     create_batch(records)
-    records.client.delete("sl8:batch_0a")
-    records.client.set("sl8:batch_0a", "x")
+    records.client.delete("sl9:batch_0a")
+    records.client.set("sl9:batch_0a", "x")
     assert take(records).id == BATCH
     assert unreadable(records) == ["batch_0a"]
 
@@ -158,11 +158,11 @@ def test_an_unreadable_webhook_holds_up_no_job_and_no_other(
     job, joined = submit(records, "q"), submit(records, "q")
     spoilt_id = f"{job.id}:hook"
     if when == "queued":
-        spoil(records, f"sl8:{spoilt_id}")
+        spoil(records, f"sl9:{spoilt_id}")
     records.settle(records.claim())
     records.finish()
     if when == "ended":
-        spoil(records, f"sl8:{spoilt_id}")
+        spoil(records, f"sl9:{spoilt_id}")
     assert told_to(records) == [(HOOK.url, "job.succeeded", joined.id)]
     assert {records.view(id).status for id in (job.id, joined.id)} == {"succeeded"}
     assert spoilt_id in unreadable(records)

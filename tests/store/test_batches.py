@@ -98,7 +98,7 @@ def test_a_batch_that_kills_who_takes_it_fails_alone_and_one_that_went_on_does_n
         take(records)
         lose(records)
     take(records)
-    records.client.zadd("sl8:lease:batch", {BATCH: 0})
+    records.client.zadd("sl9:lease:batch", {BATCH: 0})
     assert records.rescue() == [(BATCH, "")]
     batch = now(records)
     assert (batch.stage, [problem.code for problem in batch.errors]) == ("failed", ["poison"])
@@ -145,9 +145,9 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     assert batch.output is not None
     output = existing(records.run(files.file("anyone", batch.output)))
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
-    assert set(records.client.keys(f"sl8:{BATCH}*")) - {f"sl8:{BATCH}:ended"} == {f"sl8:{BATCH}"}
-    assert records.client.keys("sl8:batching*") + records.client.keys("sl8:lease:batch") == []
-    assert records.client.ttl(f"sl8:{BATCH}") == records.given(3600)
+    assert set(records.client.keys(f"sl9:{BATCH}*")) - {f"sl9:{BATCH}:ended"} == {f"sl9:{BATCH}"}
+    assert records.client.keys("sl9:batching*") + records.client.keys("sl9:lease:batch") == []
+    assert records.client.ttl(f"sl9:{BATCH}") == records.given(3600)
     assert records.run(files.mark_deleted([GOOD, output.digest])) == [GOOD]
     assert try_take(records) is None
 
@@ -205,8 +205,8 @@ def test_an_answer_waits_for_its_batch_though_its_caller_sees_it_no_longer(recor
     kept = existing(records.run(jobs.view(records.settings, "anyone", job, line=True)))
     assert kept.result is not None
     write(records, turn, 1, jobs=(job,))
-    assert records.client.pttl(f"sl8:{job}") <= 1
-    assert records.client.pttl(f"sl8:{kept.run_id}") <= 1
+    assert records.client.pttl(f"sl9:{job}") <= 1
+    assert records.client.pttl(f"sl9:{kept.run_id}") <= 1
 
 
 def test_a_batch_that_has_ended_is_not_cancelled(records: Records) -> None:

@@ -9,7 +9,7 @@ from shared.store.files import deleted, keep_thumbnail, mark_deleted
 from tests.support.store import BROKEN, FAILURE, SETTINGS, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
-KEY = f"sl8:blob:{PICTURE}"
+KEY = f"sl9:blob:{PICTURE}"
 LONGEST_WORK_S = 32 * 86_400
 
 
@@ -123,7 +123,7 @@ def test_a_hit_keeps_the_pictures_for_as_long_as_the_answer(records: Records, pa
     run = answered(records)
     till = records.client.zscore(KEY, run)
     records.wait(passed_s)
-    records.client.expire(f"sl8:{run}", 40)
+    records.client.expire(f"sl9:{run}", 40)
     assert records.submit("q").cache == "HIT"
     assert records.client.zscore(KEY, run) == max(till, records.now + SETTINGS.retention.result_s * 1000)
     assert records.client.ttl(KEY) >= SETTINGS.retention.result_s
@@ -134,7 +134,7 @@ def test_a_hit_keeps_the_pictures_for_as_long_as_the_answer(records: Records, pa
 def test_a_hit_does_not_say_that_a_picture_is_there_which_nobody_held(records: Records) -> None:
     run = answered(records)
     # Else the answer lives long enough, and nothing is prolonged.
-    records.client.expire(f"sl8:{run}", 40)
+    records.client.expire(f"sl9:{run}", 40)
     records.client.zadd(KEY, {run: records.now - 1})
     assert records.submit("q").cache == "HIT"
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
@@ -188,7 +188,7 @@ def test_what_is_known_of_a_lost_picture_is_kept_no_longer_than_somebody_holds_i
     records.submit(blobs=(PICTURE,))
     claim = records.claim()
     records.give_back(claim, FAILURE, missing=(PICTURE, OTHER))
-    assert not records.client.exists(f"sl8:blob:{OTHER}")
+    assert not records.client.exists(f"sl9:blob:{OTHER}")
     records.settle(records.claim(), BROKEN)
     assert records.client.ttl(KEY) > 0
     records.wait(SETTINGS.retention.result_s + 1)
@@ -216,7 +216,7 @@ def test_a_thumbnail_is_held_as_its_picture_is_and_goes_with_it(records: Records
     assert thumbnail(records, job), "a repeat changes nothing"
     claim = records.claim()
     records.settle(claim)
-    held = {d: records.client.zrange(f"sl8:blob:{d}", 0, -1, withscores=True) for d in (PICTURE, OTHER)}
+    held = {d: records.client.zrange(f"sl9:blob:{d}", 0, -1, withscores=True) for d in (PICTURE, OTHER)}
     assert held[OTHER] == held[PICTURE]
     assert set(records.purge(job.id) or ()) == {PICTURE, OTHER}
 

@@ -25,7 +25,7 @@ def test_an_answered_question_is_answered_at_once(answered: Records) -> None:
     assert view.result is not None
     assert view.result.text == "A red square."
     assert answered.story(view.id) == ["queued", "running", "text", "succeeded"]
-    assert answered.client.zcard(f"sl8:queue:{LANE}") == 0
+    assert answered.client.zcard(f"sl9:queue:{LANE}") == 0
 
 
 def test_a_failed_answer_is_not_given_again(records: Records) -> None:
@@ -112,16 +112,16 @@ def test_a_new_model_that_starts_afresh_mixes_nothing(records: Records) -> None:
 
 def test_a_hit_keeps_the_answer_for_as_long_as_a_new_one(answered: Records) -> None:
     leader = answered.submit("q").run_id
-    [entry] = answered.client.keys("sl8:cache:*")
-    followers, kept = f"sl8:{leader}:followers", [f"sl8:{leader}:events", entry]
-    for key in (f"sl8:{leader}", followers, *kept):
+    [entry] = answered.client.keys("sl9:cache:*")
+    followers, kept = f"sl9:{leader}:followers", [f"sl9:{leader}:events", entry]
+    for key in (f"sl9:{leader}", followers, *kept):
         answered.client.expire(key, 50)
     answered.wait(2)
     answered.submit("q")
     assert answered.kept(leader) == SETTINGS.retention.result_s
     assert [answered.client.ttl(key) for key in kept] == [answered.given(SETTINGS.retention.result_s)] * 2
     # Whoever deletes one of its jobs must find the others for as long as the log of ends reads it.
-    assert answered.client.ttl(followers) == answered.client.ttl(f"sl8:{leader}") > 50
+    assert answered.client.ttl(followers) == answered.client.ttl(f"sl9:{leader}") > 50
 
 
 def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
@@ -133,7 +133,7 @@ def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
 
 def test_an_answer_no_longer_kept_is_computed_again(answered: Records) -> None:
     run = answered.submit("q").run_id
-    answered.client.delete(f"sl8:{run}")
+    answered.client.delete(f"sl9:{run}")
     assert answered.submit("q").cache == "MISS"
 
 

@@ -22,7 +22,7 @@ def test_a_running_job_s_worker_loses_its_claim(records: Records) -> None:
     records.wait(1)
     records.cancel(view.id)
     assert records.renew(claim) == [claim.token]
-    assert records.client.zcard(f"sl8:lease:{LANE}") == 0
+    assert records.client.zcard(f"sl9:lease:{LANE}") == 0
     cancelled = records.view(view.id)
     assert (cancelled.status, cancelled.started_ms) == ("cancelled", started)
     assert [a.outcome for a in cancelled.attempts] == ["cancelled"]

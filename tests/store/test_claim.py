@@ -49,9 +49,9 @@ def test_a_model_s_worker_takes_only_its_model_s_work(records: Records) -> None:
 def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
     view = records.submit()
     claim = records.claim()
-    records.client.zadd(f"sl8:line:{LANE}:normal:anyone", {"run_gone": 1, claim.id: 2})
-    records.client.zadd(f"sl8:turns:{LANE}:normal", {"anyone": 0})
-    records.client.zadd(f"sl8:suspects:{LANE}", {"run_lost": 1})
+    records.client.zadd(f"sl9:line:{LANE}:normal:anyone", {"run_gone": 1, claim.id: 2})
+    records.client.zadd(f"sl9:turns:{LANE}:normal", {"anyone": 0})
+    records.client.zadd(f"sl9:suspects:{LANE}", {"run_lost": 1})
     records.change_lane(n2=2, x2=1)
     other = records.submit()
     assert records.claim().id == other.run_id

@@ -7,7 +7,7 @@ from shared.store import files
 from tests.support.store import Records
 
 BYTES = "d" * 64
-KEY = f"sl8:blob:{BYTES}"
+KEY = f"sl9:blob:{BYTES}"
 LIFE_S = 3600
 
 
@@ -41,7 +41,7 @@ def test_a_file_is_read_back_by_its_caller_and_by_nobody_else(records: Records) 
 
 def test_a_files_bytes_are_held_as_long_as_its_record_and_no_longer(records: Records) -> None:
     create(records)
-    lives = [records.client.ttl(key) for key in (KEY, f"sl8:{written().id}")]
+    lives = [records.client.ttl(key) for key in (KEY, f"sl9:{written().id}")]
     assert lives == [records.given(LIFE_S)] * 2
     assert records.run(files.mark_deleted([BYTES])) == []
     records.wait(LIFE_S + 1)
@@ -52,15 +52,15 @@ def test_what_has_expired_leaves_the_list(records: Records) -> None:
     for number in range(1, 5):
         create(records, number)
         records.wait(1)
-    records.client.delete(f"sl8:{written(3).id}")
+    records.client.delete(f"sl9:{written(3).id}")
     assert page(records, limit=3) == ["4", "2", "1"]
 
 
 def test_a_list_does_not_grow_by_files_that_are_gone(records: Records) -> None:
     for number in range(1, 10):
         create(records, number)
-        records.client.delete(f"sl8:{written(number).id}")
-    assert records.client.zcard("sl8:files:anyone") == 1
+        records.client.delete(f"sl9:{written(number).id}")
+    assert records.client.zcard("sl9:files:anyone") == 1
 
 
 def test_a_deleted_files_bytes_go_unless_another_has_them(records: Records) -> None:

@@ -38,7 +38,7 @@ def walk(records: Records, limit: int, **wanted: Any) -> list[str]:
 
 
 def pair_keys(records: Records) -> set[str]:
-    return {name for name in records.key_names() if name.startswith("sl8:pair:")}
+    return {name for name in records.key_names() if name.startswith("sl9:pair:")}
 
 
 def test_jobs_are_found_by_one_pair_of_their_metadata_or_by_all_that_are_asked(records: Records) -> None:
@@ -152,7 +152,7 @@ def test_a_deleted_job_stands_in_no_list(records: Records) -> None:
 
 def test_the_lists_of_pairs_go_with_the_records_that_they_name(records: Records) -> None:
     for number in range(4):
-        records.client.delete(f"sl8:{ask(records, {'order': str(number)})}")
+        records.client.delete(f"sl9:{ask(records, {'order': str(number)})}")
     kept = ask(records, {"order": "kept"})
     assert shown(records, metadata={"order": "kept"}) == [kept]
     lives = {records.client.ttl(key) for key in pair_keys(records)}
@@ -161,13 +161,13 @@ def test_the_lists_of_pairs_go_with_the_records_that_they_name(records: Records)
 
 def test_a_list_of_a_pair_is_cut_where_it_is_read_and_where_it_grows(records: Records) -> None:
     gone = [ask(records, {"shop": "7"}) for _ in range(4)]
-    records.client.delete(*(f"sl8:{job}" for job in gone[:2]))
+    records.client.delete(*(f"sl9:{job}" for job in gone[:2]))
     # One in sixteen looks after the list.
     for _ in range(300):
         ask(records, {"shop": "7"})
     (key,) = pair_keys(records)
     assert records.client.zcard(key) == 302
-    records.client.delete(f"sl8:{gone[2]}")
+    records.client.delete(f"sl9:{gone[2]}")
     assert len(walk(records, 100, metadata={"shop": "7"})) == 301
     assert records.client.zcard(key) == 301
 

@@ -77,7 +77,7 @@ def is_answered_after_fetching(records: Records) -> JobView:
 
 def cannot_be_read(records: Records) -> JobView:
     view = submit(records)
-    records.client.hset(f"sl8:{view.id}", "s", "{")
+    records.client.hset(f"sl9:{view.id}", "s", "{")
     assert records.try_claim() is None
     return view
 

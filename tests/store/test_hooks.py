@@ -34,7 +34,7 @@ def redelivered_since(records: Records, since_ms: int, caller: str = "anyone") -
 
 
 def keys_of_calls(records: Records) -> list[str]:
-    return [key for key in records.key_names() if key.startswith(("sl8:call", "sl8:failed"))]
+    return [key for key in records.key_names() if key.startswith(("sl9:call", "sl9:failed"))]
 
 
 def test_each_job_of_a_shared_run_has_its_own_call(records: Records) -> None:
@@ -127,7 +127,7 @@ def test_retries_of_three_days_still_have_the_answer(records: Records) -> None:
     assert body_of(taken(records).notice) == body_of(first.notice)
     assert 86_400 <= records.life(view.id) <= 2 * 86_400
     for suffix in (":hook", ":deliveries"):
-        assert 0 < records.client.ttl(f"sl8:{view.id}{suffix}") <= SETTINGS.webhook.life_s
+        assert 0 < records.client.ttl(f"sl9:{view.id}{suffix}") <= SETTINGS.webhook.life_s
 
 
 def test_a_deleted_jobs_webhook_is_not_called(records: Records) -> None:
@@ -186,7 +186,7 @@ def test_why_a_job_cannot_be_redelivered_is_said(records: Records) -> None:
     records.tell(taken(records))
     assert redelivered(records, unended.id) == "queued"
     records.tell(taken(records))
-    records.client.hdel(f"sl8:{unended.id}", "result")
+    records.client.hdel(f"sl9:{unended.id}", "result")
     assert redelivered(records, unended.id) == "expired"
     assert redelivered(records, records.submit().id) == "unhooked"
 
@@ -233,7 +233,7 @@ def test_the_deliveries_of_a_job_are_bounded(records: Records) -> None:
     view = ended(records)
     for _ in range(60):
         records.tell(taken(records), 500, error="no", delay_s=0)
-    rows = records.client.lrange(f"sl8:{view.id}:deliveries", 0, -1)
+    rows = records.client.lrange(f"sl9:{view.id}:deliveries", 0, -1)
     assert len(rows) == 50
     assert json.loads(rows[-1]) == {
         "event": "job.succeeded",
@@ -254,7 +254,7 @@ def test_a_receiver_that_is_gone_gets_no_more_of_the_job(records: Records, has_e
     records.tell(taken(records), 410, error="gone")
     records.settle(claim)
     assert records.next_delivery() is None
-    assert [key for key in keys_of_calls(records) if key != "sl8:failed:anyone"] == []
+    assert [key for key in keys_of_calls(records) if key != "sl9:failed:anyone"] == []
 
 
 def test_a_job_that_joins_a_begun_run_is_said_to_have_begun(records: Records) -> None:
@@ -306,7 +306,7 @@ def test_a_waiting_call_goes_to_the_keys_new_address(records: Records) -> None:
     default_webhook(records, url="https://moved.example/", key=key)
     records.wait(5)
     assert taken(records).url == "https://moved.example/"
-    assert records.client.zcard("sl8:calling:moved.example") == 1
+    assert records.client.zcard("sl9:calling:moved.example") == 1
 
 
 def test_both_secrets_sign_until_a_day_after_a_rotation(records: Records) -> None:
@@ -368,6 +368,6 @@ def test_hosts_take_turns_however_many_calls_wait(records: Records) -> None:
 
 def test_a_webhook_that_cannot_be_read_stops_no_other(records: Records) -> None:
     broken, view = ended(records), ended(records)
-    records.client.set(f"sl8:{broken.id}:hook", "no hash")
+    records.client.set(f"sl9:{broken.id}:hook", "no hash")
     assert [subject for _, _, subject in told_to(records)] == [view.id]
-    assert records.client.hexists("sl8:bad", f"{broken.id}:hook")
+    assert records.client.hexists("sl9:bad", f"{broken.id}:hook")

@@ -49,16 +49,16 @@ def test_a_key_whose_job_is_no_longer_kept_does_not_say_that_it_was_deleted(reco
     """A caller's own `retain_s` may be shorter than a key is remembered."""
     view = records.accept(records.placing(), **KEYED, retain_s=30)
     records.settle(records.claim())
-    records.client.pexpire(f"sl8:{view.id}", 0)
+    records.client.pexpire(f"sl9:{view.id}", 0)
     assert records.post(records.placing(), **KEYED).word == "expired"
 
 
 def test_deleting_a_job_says_nothing_of_the_one_that_its_key_was_used_for_since(records: Records) -> None:
     first = records.accept(records.placing(key=None), **KEYED)
-    records.client.delete("sl8:idem:anyone:key")
+    records.client.delete("sl9:idem:anyone:key")
     second = existing(records.post(records.placing(key=None), **KEYED).view)
     records.purge(first.id)
-    records.client.delete(f"sl8:{second.id}")
+    records.client.delete(f"sl9:{second.id}")
     assert records.post(records.placing(), **KEYED).word == "expired"
 
 
@@ -74,7 +74,7 @@ def test_a_refused_post_frees_its_key(
 
 def test_a_key_is_forgotten_after_its_time(records: Records) -> None:
     records.post(records.placing(), **KEYED)
-    assert records.client.ttl("sl8:idem:anyone:key") == records.given(SETTINGS.retention.idempotency_s)
+    assert records.client.ttl("sl9:idem:anyone:key") == records.given(SETTINGS.retention.idempotency_s)
 
 
 def test_a_cached_answer_is_remembered_under_its_key_too(records: Records) -> None:

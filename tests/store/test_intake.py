@@ -37,9 +37,9 @@ def test_an_admitted_job_waits_for_its_model(records: Records) -> None:
 
 def test_an_admitted_job_keeps_no_second_copy_of_its_request(records: Records) -> None:
     job = records.submit_pending().id
-    assert records.client.hmget(f"sl8:{job}", "request", "terms") != [None, None]
+    assert records.client.hmget(f"sl9:{job}", "request", "terms") != [None, None]
     records.admit(records.claim_pending())
-    assert records.client.hmget(f"sl8:{job}", "request", "terms") == [None, None]
+    assert records.client.hmget(f"sl9:{job}", "request", "terms") == [None, None]
 
 
 def test_an_admitted_job_joins_what_runs_already(records: Records) -> None:
@@ -109,7 +109,7 @@ def test_an_ended_intake_does_not_keep_the_request_for_days(records: Records) ->
 
 def test_pictures_of_a_job_pass_to_its_run(records: Records) -> None:
     job = records.submit_pending(blobs=(PICTURE,)).id
-    assert records.client.zrange(f"sl8:blob:{PICTURE}", 0, -1) == [job]
+    assert records.client.zrange(f"sl9:blob:{PICTURE}", 0, -1) == [job]
     claim = records.claim_pending()
     records.admit(claim, blobs=(PICTURE,))
-    assert records.client.zrange(f"sl8:blob:{PICTURE}", 0, -1) == [records.view(job).run_id]
+    assert records.client.zrange(f"sl9:blob:{PICTURE}", 0, -1) == [records.view(job).run_id]

@@ -79,5 +79,5 @@ def test_an_urgent_caller_of_a_running_run_counts_when_it_must_wait_again(record
 
 
 def test_a_question_is_asked_again_though_the_record_of_its_leader_was_lost(records: Records) -> None:
-    records.client.delete(f"sl8:{records.submit('q').id}")
+    records.client.delete(f"sl9:{records.submit('q').id}")
     assert records.submit("q").cache == "MISS"

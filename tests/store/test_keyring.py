@@ -39,8 +39,8 @@ def test_a_key_is_found_by_its_secrets_digest_as_it_was_made(records: Records) -
 def test_the_list_of_keys_does_not_end_with_one_of_them(records: Records) -> None:
     records.run(api_keys.create(KEY, FIRST))
     records.run(api_keys.create(replace(KEY, id="key_0b", expires_ms=START_MS + DAY_MS), SECOND))
-    assert records.client.ttl("sl8:keys:") == -1
-    lives = [records.client.ttl(f"sl8:keyof:{digest}") for digest in (FIRST, SECOND)]
+    assert records.client.ttl("sl9:keys:") == -1
+    lives = [records.client.ttl(f"sl9:keyof:{digest}") for digest in (FIRST, SECOND)]
     assert lives == [-1, records.given(DAY_MS / 1000)]
 
 
@@ -62,7 +62,7 @@ def test_a_key_ends_when_it_expires_and_is_still_listed(records: Records) -> Non
     records.wait(0.1)
     assert left(records) is None
     assert len(records.run(api_keys.keys()) or []) == 1
-    assert records.client.ttl(f"sl8:{KEY.id}") > api_keys.KEPT_S
+    assert records.client.ttl(f"sl9:{KEY.id}") > api_keys.KEPT_S
     assert records.run(api_keys.rotate(KEY.id, SECOND, 60)) is None, "an expired key came to life"
 
 
@@ -100,7 +100,7 @@ def test_a_revoked_key_ends_with_all_its_secrets_for_good(records: Records) -> N
     records.wait(1)
     assert records.run(api_keys.revoke(KEY.id)) == revoked
     assert (left(records, FIRST), left(records, SECOND)) == (None, None)
-    assert not records.client.exists(f"sl8:keyof:{FIRST}", f"sl8:keyof:{SECOND}")
+    assert not records.client.exists(f"sl9:keyof:{FIRST}", f"sl9:keyof:{SECOND}")
     assert records.run(api_keys.rotate(KEY.id, THIRD, 60)) is None
     assert records.run(api_keys.keys()) == [revoked]
 
@@ -189,7 +189,7 @@ def test_the_store_holds_no_more_than_a_minute_of_requests(records: Records) -> 
     for _ in range(100):
         left(records)
         records.wait(1)
-    assert len(json.loads(records.client.hget("sl8:key_0a", "rate"))) <= 60
+    assert len(json.loads(records.client.hget("sl9:key_0a", "rate"))) <= 60
     assert [key.requests for key in listed(records)] == [59]
 
 

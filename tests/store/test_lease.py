@@ -114,8 +114,8 @@ def test_after_an_outage_workers_have_time_to_renew(records: Records) -> None:
     assert records.rescue() == []
     records.wait(3)
     assert records.renew(claim) == []
-    records.client.pexpire("sl8:spared", 1)
-    until(lambda: not records.client.exists("sl8:spared"))
+    records.client.pexpire("sl9:spared", 1)
+    until(lambda: not records.client.exists("sl9:spared"))
     assert records.rescue() == []
 
 
@@ -134,7 +134,7 @@ def test_after_an_outage_the_work_of_who_died_in_it_is_returned(records: Records
     claim = records.claim()
     records.wait(60)
     assert records.rescue() == []
-    records.client.hdel("sl8:upkeep", "grace_till")
+    records.client.hdel("sl9:upkeep", "grace_till")
     assert records.rescue() == [(claim.id, LANE)]
 
 

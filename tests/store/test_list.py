@@ -13,9 +13,9 @@ def test_forgotten_jobs_leave_no_holes_in_a_page(records: Records) -> None:
         records.wait(1)
         jobs.append(records.submit().id)
     for job in jobs[2:5]:
-        records.client.delete(f"sl8:{job}")
+        records.client.delete(f"sl9:{job}")
     assert records.page(limit=3) == [jobs[5], jobs[1], jobs[0]]
-    assert records.client.zcard("sl8:jobs:anyone") == 3
+    assert records.client.zcard("sl9:jobs:anyone") == 3
 
 
 def test_a_cursor_that_is_no_job_of_the_caller_is_told_so(records: Records) -> None:
@@ -71,7 +71,7 @@ def test_the_statuses_of_the_newest_jobs_are_their_caller_s_alone(records: Recor
     records.submit(caller="somebody")
     expected = {jobs[2]: "queued", jobs[1]: "running", jobs[0]: "succeeded"}
     assert records.run(transitions.statuses("anyone")) == (expected, None)
-    records.client.hset(f"sl8:{jobs[2]}", "r", "unreadable")
+    records.client.hset(f"sl9:{jobs[2]}", "r", "unreadable")
     del expected[jobs[2]]
     assert records.run(transitions.statuses("anyone")) == (expected, None)
 

@@ -221,7 +221,7 @@ def test_a_job_that_was_deleted_during_the_walk_is_no_bad_record(records: Record
     records.remove_model()
     records.purge(job.id)
     assert records.run(models.sweep(records.settings, LANE, [job.id], None)) == 0
-    assert not records.client.exists("sl8:bad")
+    assert not records.client.exists("sl9:bad")
 
 
 def test_a_model_that_could_not_be_loaded_comes_back_without_that(records: Records) -> None:

@@ -15,7 +15,7 @@ def remains(records: Records) -> set[str]:
     return {
         k
         for k in records.key_names()
-        if not k.startswith("sl8:purged:")
+        if not k.startswith("sl9:purged:")
         and any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:", "pair:"))
     }
 
@@ -61,7 +61,7 @@ def test_a_shared_answer_stays_for_the_others(records: Records) -> None:
 def test_the_newer_entry_of_the_same_question_survives_the_older_one_s_purge(records: Records) -> None:
     records.beat()
     older = records.submit("q")
-    records.client.delete("sl8:join:anyone:q")  # as where as many share it as may
+    records.client.delete("sl9:join:anyone:q")  # as where as many share it as may
     records.submit("q")
     for claim in [records.claim(), records.claim()]:
         records.settle(claim)
@@ -109,7 +109,7 @@ def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> N
         records.post(records.placing("q"), retain_s=60)
     records.wait(61)
     records.submit("q")
-    assert records.client.zcard(f"sl8:{run}:followers") == 1
+    assert records.client.zcard(f"sl9:{run}:followers") == 1
 
 
 def test_an_answer_goes_with_its_last_job_when_the_others_time_was_over(records: Records) -> None:
@@ -121,16 +121,16 @@ def test_an_answer_goes_with_its_last_job_when_the_others_time_was_over(records:
     records.finish()
     records.wait(61)
     records.purge(first.id)
-    assert not records.client.exists(f"sl8:{first.run_id}")
+    assert not records.client.exists(f"sl9:{first.run_id}")
 
 
 def test_an_answer_goes_with_its_last_job_when_the_record_of_another_was_lost(records: Records) -> None:
     records.beat()
     first, lost = records.submit("q"), records.submit("q")
     records.settle(records.claim())
-    records.client.delete(f"sl8:{lost.id}")
+    records.client.delete(f"sl9:{lost.id}")
     records.purge(first.id)
-    assert not records.client.exists(f"sl8:{first.run_id}")
+    assert not records.client.exists(f"sl9:{first.run_id}")
 
 
 def test_a_shared_answer_stays_until_the_last_of_many_jobs_is_deleted(records: Records) -> None:
@@ -141,7 +141,7 @@ def test_a_shared_answer_stays_until_the_last_of_many_jobs_is_deleted(records: R
         records.purge(job.id)
     assert records.view(jobs[-1].id).result is not None
     records.purge(jobs[-1].id)
-    assert not records.client.exists(f"sl8:{jobs[0].run_id}")
+    assert not records.client.exists(f"sl9:{jobs[0].run_id}")
 
 
 def test_who_holds_an_answer_is_forgotten_with_it_also_once_the_others_are_deleted(records: Records) -> None:
@@ -150,7 +150,7 @@ def test_who_holds_an_answer_is_forgotten_with_it_also_once_the_others_are_delet
     records.settle(records.claim())
     records.purge(second.id)
     assert records.submit("q").cache == "HIT"
-    assert records.client.ttl(f"sl8:{first.run_id}:followers") > 0
+    assert records.client.ttl(f"sl9:{first.run_id}:followers") > 0
 
 
 def test_a_picture_uploaded_again_during_a_slow_deletion_is_to_be_written_anew(records: Records) -> None:
@@ -164,7 +164,7 @@ def test_nothing_of_a_deleted_job_s_caller_stays_with_those_who_follow_it(record
     first = records.accept(records.placing("q"), metadata={"secret": "of its caller"})
     follower = records.submit("q")
     records.purge(first.id)
-    assert "of its caller" not in str(records.client.hgetall(f"sl8:{first.id}"))
+    assert "of its caller" not in str(records.client.hgetall(f"sl9:{first.id}"))
     records.settle(records.claim())
     assert records.view(follower.id).status == "succeeded"
 
@@ -183,4 +183,4 @@ def test_an_answer_that_others_read_goes_in_the_end_though_the_webhook_of_its_de
     first = records.accept(records.placing("q"), webhook=HOOK)
     records.answered("q")
     records.purge(first.id)
-    assert records.client.ttl(f"sl8:{first.id}") > 0
+    assert records.client.ttl(f"sl9:{first.id}") > 0

@@ -143,7 +143,7 @@ def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Reco
         update={"choices": (Choice(text="Red.", finish_reason="stop", logprobs=logprobs),)}
     )
     job = records.answered(outcome=long)
-    records.client.hset(f"sl8:{job.run_id}", "result", "unread")
+    records.client.hset(f"sl9:{job.run_id}", "result", "unread")
     assert listed(records).answer == "Red."
 
 

@@ -106,7 +106,7 @@ def test_what_a_newer_worker_tells_is_read_by_an_older_api(records: Records) -> 
     job = records.submit("q")
     waiting = records.submit("other")
     records.settle(records.claim())
-    key, plain = f"sl8:{job.run_id}:answer", records.view(job.id).result
+    key, plain = f"sl9:{job.run_id}:answer", records.view(job.id).result
     newer = added(json.loads(records.client.hget(key, "result"))) | {"syntax": "novel"}
     records.client.hset(key, "result", json.dumps(newer))
     page = records.listed()

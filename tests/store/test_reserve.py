@@ -19,7 +19,7 @@ def ask(records: Records, question: str = "", spare: int | None = None) -> Submi
 
 
 def reserved(records: Records) -> int:
-    return int(records.client.hget("sl8:mem", "") or 0)
+    return int(records.client.hget("sl9:mem", "") or 0)
 
 
 def held(records: Records) -> int:
@@ -104,7 +104,7 @@ def test_a_caller_is_charged_for_a_question_that_never_had_a_run_while_it_is_kep
     question = replace(records.placing(key=None), request="x" * 10_000)
     records.post(question, pending_terms="{}")
     records.fail_intake(records.claim_pending())
-    assert records.client.strlen(f"sl8:{question.job}:asked") == 10_000
+    assert records.client.strlen(f"sl9:{question.job}:asked") == 10_000
     assert held(records) > 10_000
 
 

@@ -27,7 +27,7 @@ def left(records: Records, name: str) -> float:
 
 
 def ttl(records: Records, name: str) -> float:
-    return float(records.client.ttl(f"sl8:{name}"))
+    return float(records.client.ttl(f"sl9:{name}"))
 
 
 @pytest.mark.parametrize("retain_s", [30, 5000])
@@ -45,7 +45,7 @@ def test_a_job_and_all_of_its_run_are_kept_for_that_long(records: Records, retai
     assert {name: left(records, name) for name in of_job + of_run} == {
         name: records.given(retain_s) for name in of_job + of_run
     }
-    assert records.client.zscore(f"sl8:blob:{PICTURE}", claim.id) == records.now + retain_s * 1000
+    assert records.client.zscore(f"sl9:blob:{PICTURE}", claim.id) == records.now + retain_s * 1000
     assert left(records, "jobs:anyone") > retain_s, "its list names it for as long"
 
 
@@ -57,8 +57,8 @@ def test_a_list_names_what_one_key_keeps_for_long_whatever_comes_by_another(reco
     for metadata in ({}, {"shop": "7"}):
         page = records.listed(metadata=metadata)
         assert [view.id for view in page.views] == [short.id, long.id]
-    (pair,) = (name for name in records.key_names() if name.startswith("sl8:pair:"))
-    for name in ("jobs:anyone", pair.removeprefix("sl8:")):
+    (pair,) = (name for name in records.key_names() if name.startswith("sl9:pair:"))
+    for name in ("jobs:anyone", pair.removeprefix("sl9:")):
         assert left(records, name) > 3 * settings_life_s
 
 
@@ -67,11 +67,11 @@ def test_behind_what_lives_long_a_list_does_not_grow_by_what_is_gone(records: Re
         records.submit()
     for _ in range(100):
         records.wait(1)
-        records.client.delete(f"sl8:{records.submit().id}")
+        records.client.delete(f"sl9:{records.submit().id}")
     for _ in range(200):
         records.wait(1)
         records.submit()
-    assert records.client.zcard("sl8:jobs:anyone") < 2 + 20 + 200
+    assert records.client.zcard("sl9:jobs:anyone") < 2 + 20 + 200
 
 
 @pytest.mark.parametrize(("first", "second"), [(30, None), (None, 30), (30, 5000), (5000, 30)])
@@ -144,7 +144,7 @@ def test_what_a_caller_deletes_is_held_no_more(records: Records, *, ended: bool)
     assert held(records, "anyone") == held_before
     records.purge(stays.id)
     assert held(records, "anyone") == 0
-    assert not [name for name in records.key_names() if name.startswith(("sl8:keep:", "sl8:mem"))]
+    assert not [name for name in records.key_names() if name.startswith(("sl9:keep:", "sl9:mem"))]
 
 
 def test_a_large_run_is_held_by_its_caller_until_the_last_of_its_jobs_is_deleted(records: Records) -> None:
@@ -186,7 +186,7 @@ def test_an_answer_that_a_webhook_needs_is_charged(records: Records) -> None:
     records.beat()
     records.wait(SETTINGS_RESULT_S + 2 * 3600)
     records.fold()
-    assert records.client.exists(f"sl8:{job.run_id}")
+    assert records.client.exists(f"sl9:{job.run_id}")
     assert held(records, "anyone") > 0
 
 

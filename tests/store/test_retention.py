@@ -6,7 +6,7 @@ from tests.support.store import BROKEN, FAILURE, LANE, Records
 
 PICTURES = tuple(c * 64 for c in "def")
 # One small record per model the installation ever served, and one counter.
-FOR_EVER = {"sl8:lanes", "sl8:upkeep", f"sl8:lane:{LANE}", f"sl8:lane:{INTAKE}"}
+FOR_EVER = {"sl9:lanes", "sl9:upkeep", f"sl9:lane:{LANE}", f"sl9:lane:{INTAKE}"}
 
 
 def live_and_end(records: Records) -> None:
@@ -65,7 +65,7 @@ def test_after_the_last_job_s_end_every_key_has_a_time_to_live(records: Records)
         records.wait(40 * 86_400)
         records.fold()
     assert {key for key in records.key_names() if records.client.ttl(key) == -1} == FOR_EVER
-    assert records.client.smembers("sl8:lanes") == {INTAKE, LANE}
+    assert records.client.smembers("sl9:lanes") == {INTAKE, LANE}
 
 
 def test_what_only_the_log_of_events_reads_any_more_is_shown_to_nobody(records: Records) -> None:
@@ -77,17 +77,17 @@ def test_what_only_the_log_of_events_reads_any_more_is_shown_to_nobody(records: 
     records.wait(kept.job_s - kept.result_s)
     assert records.page() == []
     assert records.try_view(job.id) is None
-    assert records.client.exists(f"sl8:{job.id}", f"sl8:{job.run_id}") == 2, "the log still needs them"
+    assert records.client.exists(f"sl9:{job.id}", f"sl9:{job.run_id}") == 2, "the log still needs them"
 
 
 def test_while_a_job_is_alive_what_it_needs_has_no_time_to_live(records: Records) -> None:
     view = records.submit("q", blobs=PICTURES[:1])
     claim = records.claim()
     records.append(claim, 0, "text")
-    needed = {f"sl8:{view.id}", f"sl8:join:{view.caller}:q", f"sl8:lease:{LANE}"}
-    needed |= {f"sl8:{view.run_id}{suffix}" for suffix in ("", ":events")}
+    needed = {f"sl9:{view.id}", f"sl9:join:{view.caller}:q", f"sl9:lease:{LANE}"}
+    needed |= {f"sl9:{view.run_id}{suffix}" for suffix in ("", ":events")}
     assert {records.client.ttl(key) for key in needed} == {-1}
-    assert records.client.ttl(f"sl8:blob:{PICTURES[0]}") > 32 * 86_400, "longer than any work"
+    assert records.client.ttl(f"sl9:blob:{PICTURES[0]}") > 32 * 86_400, "longer than any work"
 
 
 def test_wake_ups_are_no_keys(records: Records) -> None:

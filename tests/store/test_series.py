@@ -84,10 +84,10 @@ def test_only_samples_that_are_shown_are_kept(records: Records) -> None:
 
     assert len(kept) == 91
     assert kept[-1].at_ms == now_ms
-    assert 0 < records.client.ttl("sl8:samples") <= 900
+    assert 0 < records.client.ttl("sl9:samples") <= 900
 
 
 def test_a_sample_holds_a_hundred_models_at_most(records: Records) -> None:
     for number in range(120):
-        records.client.sadd("sl8:lanes", f"model.{number}")
+        records.client.sadd("sl9:lanes", f"model.{number}")
     assert len(next_sample(records).lanes) == 100

@@ -43,7 +43,7 @@ def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
     records.settle(claim)
     assert records.life(view.id) == records.given(SETTINGS.retention.job_s)
     assert records.kept(view.id) == SETTINGS.retention.result_s
-    left = records.client.ttl(f"sl8:{view.run_id}:events")
+    left = records.client.ttl(f"sl9:{view.run_id}:events")
     assert left == records.given(SETTINGS.retention.result_s)
     records.wait(SETTINGS.retention.job_s)
     assert records.try_view(view.id) is None
@@ -63,4 +63,4 @@ def test_how_long_answers_take_is_measured(records: Records) -> None:
         # It waited for a row longer than it was computed.
         records.wait(60)
         records.settle(claim, answer().model_copy(update={"compute_s": float(seconds)}))
-    assert float(records.client.hget(f"sl8:lane:{LANE}", "service_ms")) == 0.9 * 2000 + 0.1 * 4000
+    assert float(records.client.hget(f"sl9:lane:{LANE}", "service_ms")) == 0.9 * 2000 + 0.1 * 4000

@@ -19,7 +19,7 @@ def shared(records: Records) -> list[str]:
     claim = records.claim()
     finish(records)
     records.settle(claim)
-    assert records.client.llen("sl8:ending") == 1
+    assert records.client.llen("sl9:ending") == 1
     return jobs
 
 
@@ -35,7 +35,7 @@ def test_who_may_read_an_answer_is_known_for_as_long_as_ends_are_to_be_written(
     records: Records, shared: list[str]
 ) -> None:
     """However long no courier comes: a deletion must not take the answer from the others."""
-    run = f"sl8:{records.view(shared[0]).run_id}"
+    run = f"sl9:{records.view(shared[0]).run_id}"
     assert records.client.ttl(f"{run}:followers") == -1
     finish(records)
     assert records.client.ttl(f"{run}:followers") == records.client.ttl(run) > 0
@@ -51,7 +51,7 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert not records.listed(limit=200, statuses=["running"]).views
     finish(records)
     assert [records.view(job) for job in shared] == before
-    assert records.client.llen("sl8:ending") == 0
+    assert records.client.llen("sl9:ending") == 0
 
 
 def late_jobs(records: Records) -> list[JobView]:
@@ -91,12 +91,12 @@ def test_each_end_is_told_once_whoever_goes_on(records: Records) -> None:
     jobs = [submit(records, "q", ALL).id for _ in range(JOINED)]
     records.settle(records.claim(), BROKEN)
     assert finish(records) > 5, "in pieces"
-    assert records.client.zcard("sl8:calls:example.com") == JOINED * 2, "their beginning, too"
+    assert records.client.zcard("sl9:calls:example.com") == JOINED * 2, "their beginning, too"
     assert {records.view(job).error for job in jobs} == {BROKEN}
 
 
 def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, shared: list[str]) -> None:
-    records.client.delete(f"sl8:{records.view(shared[0]).run_id}")
+    records.client.delete(f"sl9:{records.view(shared[0]).run_id}")
     finish(records)
     lost = [view for view in map(records.view, shared[1:]) if view.status == "failed"]
     assert lost
@@ -104,7 +104,7 @@ def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, sh
 
 
 def test_an_end_that_was_seen_stays_however_late_others_come(records: Records, shared: list[str]) -> None:
-    run = f"sl8:{records.view(shared[0]).run_id}"
+    run = f"sl9:{records.view(shared[0]).run_id}"
     assert records.client.ttl(run) == -1
     finish(records)
     assert 0 < records.client.ttl(run) <= records.settings.retention.job_s
@@ -115,11 +115,11 @@ def test_an_answer_goes_before_its_jobs_also_where_their_ends_come_in_pieces(rec
     leader, *_ = [records.submit("q").id for _ in range(JOINED)]
     records.settle(records.claim())
     finish(records)
-    assert 0 < records.client.ttl(f"sl8:{leader}:answer") <= 100 < records.client.ttl(f"sl8:{leader}")
+    assert 0 < records.client.ttl(f"sl9:{leader}:answer") <= 100 < records.client.ttl(f"sl9:{leader}")
 
 
 def test_a_hit_before_all_ends_are_written_lets_the_answer_live(records: Records, shared: list[str]) -> None:
-    run = f"sl8:{records.view(shared[0]).run_id}"
+    run = f"sl9:{records.view(shared[0]).run_id}"
     records.beat()
     assert records.post(records.placing("q")).view is not None
     assert records.client.ttl(run) == -1, "other ends are read from it, however late"

@@ -65,7 +65,7 @@ def test_jobs_that_wait_for_their_pictures_cannot_flood_the_store(records: Recor
 def test_a_caller_who_cannot_wait_is_refused_while_no_worker_serves(records: Records) -> None:
     placing = records.placing("q")
     assert records.post(placing, must_be_ready=True).word == "unready"
-    assert records.dump() == {f"sl8:lane:{LANE}": {"wanted": str(records.now)}}, "of the call nothing is kept"
+    assert records.dump() == {f"sl9:lane:{LANE}": {"wanted": str(records.now)}}, "of the call nothing is kept"
     records.beat(state="loading")
     assert records.post(placing, must_be_ready=True).word == "unready"
     records.beat()

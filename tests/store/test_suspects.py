@@ -14,14 +14,14 @@ def die(records: Records, *held: Claim) -> None:
     for _ in range(12):
         records.wait(1)
         for work, token in tokens.items():
-            records.client.zadd(f"sl8:lease:{LANE}", {work: records.now + 10_000})
+            records.client.zadd(f"sl9:lease:{LANE}", {work: records.now + 10_000})
             assert token
         if records.rescue():
             return
 
 
 def records_leased(records: Records) -> list[str]:
-    return list(records.client.zrange(f"sl8:lease:{LANE}", 0, -1))
+    return list(records.client.zrange(f"sl9:lease:{LANE}", 0, -1))
 
 
 def keep_busy(records: Records) -> list[Claim]:
@@ -103,7 +103,7 @@ def test_a_worker_that_becomes_empty_for_a_suspect_goes_on_doing_so(records: Rec
     records.wait(1.1)
     records.submit()
     assert records.try_claim(worker="worker_a") is None
-    key, lease_ms = f"sl8:emptying:{LANE}", round(records.settings.queue.lease_s * 1000)
+    key, lease_ms = f"sl9:emptying:{LANE}", round(records.settings.queue.lease_s * 1000)
     for go_on in (lambda: records.try_claim(worker="worker_a"), lambda: records.beat(worker="worker_a")):
         records.client.pexpire(key, lease_ms // 2)
         go_on()
@@ -117,10 +117,10 @@ def test_a_worker_that_stops_while_it_becomes_empty_for_a_suspect_is_not_waited_
     keep_emptying(records)
     records.wait(1.1)
     assert records.try_claim(worker="worker_a") is None
-    assert records.client.get(f"sl8:emptying:{LANE}") == "worker_a"
+    assert records.client.get(f"sl9:emptying:{LANE}") == "worker_a"
     records.beat(worker="worker_a", state="gone")
     assert records.try_claim(worker="worker_b") is None
-    assert records.client.get(f"sl8:emptying:{LANE}") == "worker_b"
+    assert records.client.get(f"sl9:emptying:{LANE}") == "worker_b"
 
 
 def test_a_worker_that_was_to_become_empty_takes_part_again_when_no_suspect_is_left(records: Records) -> None:
@@ -131,7 +131,7 @@ def test_a_worker_that_was_to_become_empty_takes_part_again_when_no_suspect_is_l
     for job in suspects:
         records.cancel(job)
     records.beat(worker="worker_a")
-    assert not records.client.exists(f"sl8:emptying:{LANE}")
+    assert not records.client.exists(f"sl9:emptying:{LANE}")
 
 
 def test_a_lease_may_be_any_fraction_of_a_second(records: Records) -> None:
@@ -209,7 +209,7 @@ def test_a_suspect_in_hand_leaves_the_next_one_to_another_worker(records: Record
 
 def test_a_suspect_that_cannot_be_read_is_waited_for_by_nobody(records: Records) -> None:
     killer, _ = shared_deaths(records, 2)
-    records.client.hset(f"sl8:{records.view(killer).run_id}", "r", "{")
+    records.client.hset(f"sl9:{records.view(killer).run_id}", "r", "{")
     for _ in range(9):
         if (claim := records.try_claim(worker="worker_a")) is not None:
             records.settle(claim)

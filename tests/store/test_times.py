@@ -81,7 +81,7 @@ def test_job_without_finish_by_fails_after_expire_s_in_line(records: Records) ->
     records.give_back(claim)
     records.wait(SETTINGS.queue.expire_s - 1)
     assert records.expire() == [], "the wait counts from the last time it was queued"
-    assert records.client.zscore("sl8:deadlines", job) == records.now + 1000, "nobody looks at it before"
+    assert records.client.zscore("sl9:deadlines", job) == records.now + 1000, "nobody looks at it before"
     records.wait(1)
     assert records.expire() == [job]
     error = records.view(job).error
@@ -112,7 +112,7 @@ def test_only_the_job_whose_time_is_up_leaves_a_shared_run(records: Records) -> 
 def test_an_ended_job_is_not_watched_any_more(records: Records, pending: bool) -> None:
     job = timed(records, pending=pending, finish_by=5)
     records.cancel(job)
-    assert records.client.zcard("sl8:deadlines") == 0
+    assert records.client.zcard("sl9:deadlines") == 0
 
 
 def test_a_late_job_is_ended_however_many_before_it_only_wait_on(records: Records) -> None:
@@ -190,7 +190,7 @@ def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: R
     placing = records.placing("q", job=job, key="everybody:q", blobs=("d" * 64,))
     assert [records.admit_placing(claim, placing) for _ in range(2)] == ["placed"] * 2
     assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-    assert not records.client.exists(f"sl8:blob:{'d' * 64}"), "its pictures are held for nobody"
+    assert not records.client.exists(f"sl9:blob:{'d' * 64}"), "its pictures are held for nobody"
 
 
 def test_work_that_is_tried_again_after_a_pause_is_paid_for_once(patient: Records) -> None:

@@ -57,7 +57,7 @@ async def hears(redis: RedisSettings) -> bool:
     try:
         async with wakeups.listen("run_1") as listener:
             with connect(redis).client as client:
-                client.publish("sl8:wake:run_1", "state")
+                client.publish("sl9:wake:run_1", "state")
             await listener.wait(10)
         return True
     finally:

@@ -68,7 +68,7 @@ def test_who_returns_at_once_is_charged_for_what_it_just_had(records: Records) -
         records.submit(caller="steady", cost=1)
     taken = Counter[str]()
     for _ in range(60):
-        if not records.client.exists(f"sl8:line:{records.placing().lane}:normal:greedy"):
+        if not records.client.exists(f"sl9:line:{records.placing().lane}:normal:greedy"):
             records.submit(caller="greedy", cost=10)
         taken[records.claim().caller] += 1
     assert taken["greedy"] <= 7
@@ -157,7 +157,7 @@ def test_a_line_that_never_empties_does_not_remember_everybody_who_was_served(re
     for number in range(10):
         records.submit(caller=f"passing_{number}")
         callers(records, 2)
-    assert records.client.zcard(f"sl8:turns:{LANE}:normal") <= 2
+    assert records.client.zcard(f"sl9:turns:{LANE}:normal") <= 2
 
 
 def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:

@@ -30,7 +30,7 @@ def forget(records: Records, job: str) -> list[str] | None:
 def traces(records: Records, *words: str) -> list[str]:
     """Keys that hold one of these words, or are named after it; the marks of a deletion last for seconds."""
     dump = {key: repr(said) for key, said in records.dump().items()}
-    marks = ("sl8:purged:", "sl8:deleting:")
+    marks = ("sl9:purged:", "sl9:deleting:")
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
@@ -53,9 +53,9 @@ def test_where_nobody_is_told_it_is_gone_soon(records: Records) -> None:
     records.settle(claim)
     left = {key: records.client.ttl(key) for key in traces(records, job.id, claim.id)}
     # The key of a picture goes with its bytes, once nothing holds them.
-    assert records.client.zscore(f"sl8:blob:{PICTURE}", claim.id) <= records.now + 60_000
-    lines = {key for key in left if key.startswith(("sl8:calls:", "sl8:blob:"))}
-    assert f"sl8:{job.id}:hook" in left
+    assert records.client.zscore(f"sl9:blob:{PICTURE}", claim.id) <= records.now + 60_000
+    lines = {key for key in left if key.startswith(("sl9:calls:", "sl9:blob:"))}
+    assert f"sl9:{job.id}:hook" in left
     assert {key: ttl for key, ttl in left.items() if key not in lines and not 0 < ttl <= 60} == {}
 
 
@@ -76,10 +76,10 @@ def test_its_webhook_is_told_although_it_was_read_before(records: Records) -> No
 def test_a_receiver_that_fails_keeps_it_no_longer(records: Records) -> None:
     job = submit(records, webhook=HOOK)
     records.settle(records.claim())
-    records.client.expire(f"sl8:{job.id}", 20)
+    records.client.expire(f"sl9:{job.id}", 20)
     delivery = taken(records)
     assert records.tell(delivery, 500, error="no", delay_s=5) == "settled"
-    assert records.client.ttl(f"sl8:{job.id}") <= 20
+    assert records.client.ttl(f"sl9:{job.id}") <= 20
 
 
 def test_told_again_it_lives_no_longer(records: Records) -> None:
@@ -87,7 +87,7 @@ def test_told_again_it_lives_no_longer(records: Records) -> None:
     records.settle(records.claim())
     records.run(webhooks.redeliver(records.settings, "anyone", job.id))
     left = {
-        key: records.client.ttl(key) for key in traces(records, job.id) if key.startswith(f"sl8:{job.id}")
+        key: records.client.ttl(key) for key in traces(records, job.id) if key.startswith(f"sl9:{job.id}")
     }
     assert {key: ttl for key, ttl in left.items() if not 0 < ttl <= 60} == {}
 
@@ -157,7 +157,7 @@ def test_its_idempotency_key_is_good_for_no_longer_than_any_other(records: Recor
     longer = {**UNSTORED, "retain_s": 10 * round(records.settings.retention.idempotency_s)}
     records.accept(records.placing(key=None), idempotency="key", body_digest="body", **longer)
     records.settle(records.claim())
-    assert 0 < records.client.ttl("sl8:idem:anyone:key") <= records.settings.retention.idempotency_s
+    assert 0 < records.client.ttl("sl9:idem:anyone:key") <= records.settings.retention.idempotency_s
 
 
 def test_another_caller_makes_it_forget_nothing(records: Records) -> None:

@@ -40,7 +40,7 @@ def test_workers_that_died_are_not_known_for_ever_where_others_take_their_place(
         for _ in range(round(SETTINGS.queue.worker_ttl_s) + 1):
             records.wait(1)
             records.rescue()
-    assert records.client.zrange(f"sl8:ready:{LANE}", 0, -1) == ["worker_2"]
+    assert records.client.zrange(f"sl9:ready:{LANE}", 0, -1) == ["worker_2"]
 
 
 def opened(records: Records) -> bool:
@@ -123,16 +123,16 @@ def test_workers_that_died_leave_nothing_for_ever(records: Records) -> None:
     records.beat()
     records.beat(worker="worker_02", state="loading")
     ttl = records.client.ttl
-    assert 0 < ttl(f"sl8:ready:{LANE}") <= 86_400
-    assert 0 < ttl(f"sl8:loading:{LANE}") <= 86_400
-    assert 0 < ttl(f"sl8:prints:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl9:ready:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl9:loading:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl9:prints:{LANE}") <= 86_400
 
 
 def test_one_courier_leads_until_it_stops_asking(records: Records) -> None:
     assert records.store.run(lead("courier_1", 60_000))
     assert not records.store.run(lead("courier_2", 60_000))
     assert records.store.run(lead("courier_1", 60_000))
-    assert 0 < records.client.pttl("sl8:leader") <= 60_000
-    records.client.delete("sl8:leader")
+    assert 0 < records.client.pttl("sl9:leader") <= 60_000
+    records.client.delete("sl9:leader")
     assert records.store.run(lead("courier_2", 60_000))
     assert not records.store.run(lead("courier_1", 60_000))

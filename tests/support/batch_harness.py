@@ -112,9 +112,9 @@ class BatchHarness:
 
     async def take(self, context: BatchContext | None = None) -> LeasedBatch:
         """Take the batch, as if the lease of whoever held it had run out."""
-        self.worker.store.client.zadd("sl8:lease:batch", {self.batch: 0}, xx=True)
+        self.worker.store.client.zadd("sl9:lease:batch", {self.batch: 0}, xx=True)
         # However long nobody wrote meanwhile: leases have no grace.
-        self.worker.store.client.delete("sl8:upkeep")
+        self.worker.store.client.delete("sl9:upkeep")
         await self.store.run(claims.rescue(self.settings))
         lease = await self.store.run(
             claims.claim(self.settings, lane=BATCH, worker="api", token=ids.token(), fingerprint="")
@@ -174,7 +174,7 @@ class BatchHarness:
         return rows(self.blobs.read(found.digest))
 
     def jobs(self) -> int:
-        keys = self.worker.store.client.keys("sl8:job_*")
+        keys = self.worker.store.client.keys("sl9:job_*")
         return sum(key.count(":") == 1 for key in keys)
 
 

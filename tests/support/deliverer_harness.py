@@ -69,7 +69,7 @@ class DelivererHarness:
     def put_off(self) -> list[float]:
         """When calls are made again, in Unix seconds."""
         client = self.harness.store.client
-        lines = [client.zrange(key, 0, -1, withscores=True) for key in client.scan_iter("sl8:calls:*")]
+        lines = [client.zrange(key, 0, -1, withscores=True) for key in client.scan_iter("sl9:calls:*")]
         return [due / 1000 for line in lines for _, due in line]
 
     @contextmanager

@@ -8,9 +8,9 @@ from typing import Any
 
 from shared.job import Event, JobView
 
-JOB = re.compile(r"^sl8:(job_[0-9a-f]+)$")
-BATCH = re.compile(r"^sl8:(batch_[0-9a-f]+)$")
-HOOK = re.compile(r"^sl8:(\w+):hook$")
+JOB = re.compile(r"^sl9:(job_[0-9a-f]+)$")
+BATCH = re.compile(r"^sl9:(batch_[0-9a-f]+)$")
+HOOK = re.compile(r"^sl9:(\w+):hook$")
 CLASSES = ("interactive", "normal", "batch")
 SUSPECT_DEATHS = 2
 COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later")
@@ -50,7 +50,7 @@ def misplaced(dump: dict[str, Any]) -> Iterator[str]:
 
 def _under(dump: dict[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
     """What is kept of a kind, by what follows its name."""
-    prefix = f"sl8:{kind}:"
+    prefix = f"sl9:{kind}:"
     return ((key.removeprefix(prefix), value) for key, value in dump.items() if key.startswith(prefix))
 
 
@@ -86,7 +86,7 @@ def _place(record: dict[str, str]) -> str:
 
 
 def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
-    places: dict[str, list[str]] = {work: ["later"] for work, _ in dump.get("sl8:later", ())}
+    places: dict[str, list[str]] = {work: ["later"] for work, _ in dump.get("sl9:later", ())}
     for kind in ("line", "suspects", "lease"):
         for rest, entries in _under(dump, kind):
             for work, _ in entries:
@@ -99,13 +99,13 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
             yield f"{id} stands in {where}: {record}"
     yield from (f"{work} is gone but stands in {where}" for work, where in places.items())
     unended = {id for id, record in records_of(dump) if "status" not in record}
-    if (timed := {job for job, _ in dump.get("sl8:deadlines", ())}) != unended:
+    if (timed := {job for job, _ in dump.get("sl9:deadlines", ())}) != unended:
         yield f"{timed - unended} have ended and are looked at; {unended - timed} are never"
 
 
 def followers(leader: str, dump: dict[str, Any]) -> set[str]:
     """Those that wait for its end."""
-    return {job for job, till in dump.get(f"sl8:{leader}:followers", ()) if till == float("inf")}
+    return {job for job, till in dump.get(f"sl9:{leader}:followers", ()) if till == float("inf")}
 
 
 def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
@@ -123,7 +123,7 @@ def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dic
     if not live and "status" in record:
         yield f"{job} is {record['state']} for nobody"
     for follower in live:
-        found = dump.get(f"sl8:{follower}", {})
+        found = dump.get(f"sl9:{follower}", {})
         if "status" in found or found.get("leader") != job:
             yield f"{job} has the follower {follower}, which is {found}"
 
@@ -145,7 +145,7 @@ def _misplaced_calls(dump: dict[str, Any]) -> Iterator[str]:
     }
     if len(set(lines)) < len(lines) or not named <= set(lines):
         yield f"the calls {named} stand in {lines}"
-    if (turns := {host for host, _ in dump.get("sl8:calls", ())}) != {host for host, _ in lines}:
+    if (turns := {host for host, _ in dump.get("sl9:calls", ())}) != {host for host, _ in lines}:
         yield f"the hosts {turns} have turns, and calls wait in {lines}"
 
 
@@ -183,7 +183,7 @@ def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
         if +count != +counted.get(lane, Counter()):
             yield f"{lane} counts {counted.get(lane)}, there are {count}"
     works = {record["lane"] for record in _works(dump).values() if _place(record) != "later"}
-    if missing := works - dump.get("sl8:lanes", set()):
+    if missing := works - dump.get("sl9:lanes", set()):
         yield f"{missing} have work and are not in lanes"
 
 
@@ -209,10 +209,10 @@ def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
     Webhooks that are still to be called keep records for longer than that.
     """
     charged, passing = Counter[str](), dict[str, Counter[str]]()
-    folded = int(dump.get("sl8:upkeep", {}).get("folded", 0))
+    folded = int(dump.get("sl9:upkeep", {}).get("folded", 0))
     for id, record in records_of(dump):
         over = record.get("state", "over" if "status" in record else "") == "over"
-        for charge in filter(None, (dump.get(f"sl8:{name}", {}).get("m") for name in (id, f"{id}:answer"))):
+        for charge in filter(None, (dump.get(f"sl9:{name}", {}).get("m") for name in (id, f"{id}:answer"))):
             room, size, hour, caller = charge.split(" ", 3)
             if caller != record["caller"] or (over and int(room)):
                 yield f"{id} of {record['caller']} is charged {charge}"
@@ -226,7 +226,7 @@ def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
             yield f"in the hour {hour} goes {kept}, of records that live {passing.get(hour)}"
     if passing:
         yield f"nothing goes in the hours of {passing}"
-    found = {caller: int(size) for caller, size in dump.get("sl8:mem", {}).items()}
+    found = {caller: int(size) for caller, size in dump.get("sl9:mem", {}).items()}
     if found != {caller: size for caller, size in charged.items() if size}:
         yield f"charged is {found}, not {charged}"
 

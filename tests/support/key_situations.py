@@ -31,7 +31,7 @@ async def outlived(situation: Situation) -> None:
 
     await until_async(succeeded)
     # As at the end of `retain_s`, or of `retention.job_s`.
-    situation.worker.store.client.delete(f"sl8:{situation.known}")
+    situation.worker.store.client.delete(f"sl9:{situation.known}")
 
 
 IDEMPOTENCY: dict[str, Callable[[Situation], Awaitable[None]]] = {

@@ -343,7 +343,7 @@ class Records:
     def life(self, id: str | None) -> float:
         """Seconds for which callers see a job from now on; -1 while it has not ended."""
         till = self.field(id, "till")
-        return (float(till) - self.now) / 1000 if till else float(self.client.ttl(f"sl8:{id}"))
+        return (float(till) - self.now) / 1000 if till else float(self.client.ttl(f"sl9:{id}"))
 
     def kept(self, id: str | None) -> float:
         """Seconds for which the answer of an ended job is read from now on."""
@@ -357,17 +357,17 @@ class Records:
     def lane_state(self, lane: str = LANE) -> dict[str, Any]:
         """Counts, marks and measurements of a lane (`functions/lanes.lua`); empty where nothing is known."""
         with suppress(ValueError):  # the next call that reads the lane counts it anew
-            return dict(json.loads(self.client.hget(f"sl8:lane:{lane}", "q") or "{}"))
+            return dict(json.loads(self.client.hget(f"sl9:lane:{lane}", "q") or "{}"))
         return {}
 
     def change_lane(self, **fields: Any) -> None:
         """Sets counts and facts of a lane."""
         facts = {name: fields.pop(name) for name in list(fields) if name in LANE_FACTS}
         counts = json.dumps(self.lane_state() | fields)
-        self.client.hset(f"sl8:lane:{LANE}", mapping=facts | {"q": counts})
+        self.client.hset(f"sl9:lane:{LANE}", mapping=facts | {"q": counts})
 
     def key_names(self) -> set[str]:
-        return set(self.client.keys("sl8:*"))
+        return set(self.client.keys("sl9:*"))
 
     def dump(self) -> dict[str, Any]:
         """Everything in the store, to see that nothing changed."""

@@ -11,7 +11,7 @@ GROUPS = ("r", "s", "t", "q")
 
 def fields_of(client: Any, id: str | None) -> dict[str, str]:
     """All fields of a record, its texts included, as text; empty where there is none."""
-    return unpacked(client.hgetall(f"sl8:{id}"))
+    return unpacked(client.hgetall(f"sl9:{id}"))
 
 
 def unpacked(stored: dict[str, str]) -> dict[str, str]:
@@ -25,7 +25,7 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
 
 def change(client: Any, id: str | None, **fields: Any) -> None:
     """Sets fields of a record; None removes one."""
-    stored = client.hgetall(f"sl8:{id}")
+    stored = client.hgetall(f"sl9:{id}")
     records = {group: json.loads(stored[group] or "{}") for group in GROUPS if group in stored}
     for name, value in fields.items():
         group = next(
@@ -34,7 +34,7 @@ def change(client: Any, id: str | None, **fields: Any) -> None:
         records[group][name] = value
     for group, record in records.items():
         kept = {name: value for name, value in record.items() if value is not None}
-        client.hset(f"sl8:{id}", group, json.dumps(kept, separators=(",", ":")))
+        client.hset(f"sl9:{id}", group, json.dumps(kept, separators=(",", ":")))
 
 
 def forget_answers(client: Any) -> None:

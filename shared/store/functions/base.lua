@@ -6,7 +6,7 @@
 -- and written whole, so fields that a release does not know survive it; a new field needs nothing more, as long as its
 -- absence means what held before. Where the meaning of a field changes, it gets another name. Where keys change, P does:
 -- start and doctor refuse a store of the former prefix, and nobody reads or mends former records.
-local P = 'sl8:' -- the prefix of every key: PREFIX of shared/store/keys.py
+local P = 'sl9:' -- the prefix of every key: PREFIX of shared/store/keys.py
 
 -- What one call is about: `a` its arguments, `S` the settings, `text` a large text that is stored as it is, `now` Unix ms.
 local call, a, S, text, now

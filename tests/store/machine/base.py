@@ -115,7 +115,7 @@ class Base(RuleBasedStateMachine):
         holds = {
             key: [hold for hold in dump[key] if hold[1] > self.model.now]
             for key in dump
-            if key.startswith("sl8:blob:")
+            if key.startswith("sl9:blob:")
         }
         return {key: holds.get(key, said) for key, said in dump.items() if holds.get(key, said)}
 

@@ -86,7 +86,7 @@ class Calls(Base):
     def _is_dropped(self, name: str) -> bool:
         """Whether the store dropped a call for nobody; when it comes across one is left to it."""
         job = name.partition(":")[0]
-        lines = [f"sl8:{kind}:{self.model.book.calls[name].host}" for kind in ("calls", "calling")]
+        lines = [f"sl9:{kind}:{self.model.book.calls[name].host}" for kind in ("calls", "calling")]
         void = job in self.model.book.gone or job not in self.model.jobs
         return void and all(self.records.client.zscore(line, name) is None for line in lines)
 

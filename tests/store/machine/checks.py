@@ -16,7 +16,7 @@ from tests.support.store import LANE, Records
 
 LANES = (LANE, INTAKE)
 ENDLESS = 2**63
-LASTING = re.compile(r"^sl8:(lanes|upkeep|lane:.*)$")
+LASTING = re.compile(r"^sl9:(lanes|upkeep|lane:.*)$")
 
 
 def differences(records: Records, model: Model, watch: Watch) -> list[str]:
@@ -30,9 +30,9 @@ def differences(records: Records, model: Model, watch: Watch) -> list[str]:
 def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Who waits, each caller's work in the order in which it came."""
     found = {
-        key.removeprefix("sl8:"): [work for work, _ in entries]
+        key.removeprefix("sl9:"): [work for work, _ in entries]
         for key, entries in dump.items()
-        if key.startswith(("sl8:line:", "sl8:suspects:"))
+        if key.startswith(("sl9:line:", "sl9:suspects:"))
     }
     expected: dict[str, list[str]] = {}
     for lane in LANES:
@@ -40,7 +40,7 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
             line = f"line:{lane}:{work.priority}:{work.caller}"
             expected.setdefault(f"suspects:{lane}" if work.suspect else line, []).append(work.id)
     yield from _unlike("the lines", found, expected)
-    later = {work: int(due) for work, due in dump.get("sl8:later", ())}
+    later = {work: int(due) for work, due in dump.get("sl9:later", ())}
     waits = {w.id: w.due for w in model.all_work() if w.state == "retrying"}
     yield from _unlike("what waits for its time", later, waits)
 
@@ -48,12 +48,12 @@ def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
 def _claims(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Who holds what, alone or beside others, and for how long."""
     running = [work for work in model.all_work() if work.state == "running"]
-    leases = {w: int(end) for lane in LANES for w, end in dump.get(f"sl8:lease:{lane}", ())}
+    leases = {w: int(end) for lane in LANES for w, end in dump.get(f"sl9:lease:{lane}", ())}
     yield from _unlike("the leases", leases, {work.id: work.expires for work in running})
     held = {
-        (key.removeprefix("sl8:held:"), token): claim
+        (key.removeprefix("sl9:held:"), token): claim
         for key, claims in dump.items()
-        if key.startswith("sl8:held:")
+        if key.startswith("sl9:held:")
         for token, claim in claims.items()
     }
     company = {True: "*", False: ""}
@@ -89,15 +89,15 @@ def _runs(dump: dict[str, Any], model: Model) -> Iterator[str]:
     if found != set(model.runs):
         yield f"there is the work {found}, not {set(model.runs)}"
     for run in model.runs.values():
-        record = dump.get(f"sl8:{run.id}", {})
+        record = dump.get(f"sl9:{run.id}", {})
         yield from _unlike(run.id, _of_run(record), _expected_of(run))
-        told = [kind for _, fields in dump.get(f"sl8:{run.id}:events", []) for kind in fields]
-        rest = (record | dump.get(f"sl8:{run.id}:answer", {})).get("rest", "[]")
+        told = [kind for _, fields in dump.get(f"sl9:{run.id}:events", []) for kind in fields]
+        rest = (record | dump.get(f"sl9:{run.id}:answer", {})).get("rest", "[]")
         told += ["text" for _ in json.loads(rest)]
         if told != _streamed(run):
             yield f"{run.id} told {told}, not {run.events}"
-    entries = {key: run for key, run in dump.items() if key.startswith("sl8:cache:")}
-    expected = {f"sl8:cache:{key}:{by}": run.id for (key, by), (run, _) in model.entries.items()}
+    entries = {key: run for key, run in dump.items() if key.startswith("sl9:cache:")}
+    expected = {f"sl9:cache:{key}:{by}": run.id for (key, by), (run, _) in model.entries.items()}
     yield from _unlike("the cache", entries, expected)
 
 
@@ -134,9 +134,9 @@ def _expected_of(run: Work) -> dict[str, Any]:
 def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
     found: dict[str, set[str]] = {}
     for key, entries in dump.items():
-        if key.startswith("sl8:blob:"):
+        if key.startswith("sl9:blob:"):
             holders = {holder for holder, till in entries if till > model.now}
-            found |= {key.removeprefix("sl8:blob:"): holders} if holders else {}
+            found |= {key.removeprefix("sl9:blob:"): holders} if holders else {}
     yield from _unlike("the holders of pictures", found, model.holds())
 
 
@@ -148,7 +148,7 @@ def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
         kind: {
             name: int(at)
             for key, entries in dump.items()
-            if key.startswith(f"sl8:{kind}:")
+            if key.startswith(f"sl9:{kind}:")
             for name, at in entries
         }
         for kind in ("calls", "calling")
@@ -160,18 +160,18 @@ def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
             (made == call.expires or (call.expires <= now and waits)) if call.token else waits == call.due
         )
         id, _, kind = name.partition(":")
-        hook = dump.get(f"sl8:{id}:hook", {})
+        hook = dump.get(f"sl9:{id}:hook", {})
         said = hook.get(kind)
         if not stands or said != f"{call.tries} {call.token or '-'} {call.host}":
             yield f"{name} is made {made}, waits {waits}, says {said}; should be {call}"
     if odd := {name for line in lines.values() for name in line if name not in book.calls}:
         yield f"{odd} are to be made for nobody"
     failed = {
-        key.removeprefix("sl8:failed:"): dict(entries) for key, entries in dump.items() if "failed:" in key
+        key.removeprefix("sl9:failed:"): dict(entries) for key, entries in dump.items() if "failed:" in key
     }
     yield from _unlike("what failed", failed, {caller: jobs for caller, jobs in book.failed.items() if jobs})
     fetches = {job.caller: model.fetches(job.caller) for job in model.jobs.values()}
-    found = {name: int(count) for name, count in dump.get(f"sl8:busy:{INTAKE}", {}).items()}
+    found = {name: int(count) for name, count in dump.get(f"sl9:busy:{INTAKE}", {}).items()}
     yield from _unlike("whose inputs are fetched", found, +Counter(fetches))
 
 

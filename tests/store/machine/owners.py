@@ -38,7 +38,7 @@ people = st.sampled_from(("anne", "anne", "bob"))
 digests = st.sampled_from(tuple(letter * 64 for letter in "abc"))
 spans = st.sampled_from((1, 1, 5, 12, 35, 350, 3605, 8050, 90_020))
 PIECE = "9" * 64
-LASTING = re.compile(r"sl8:(lanes|lane:.*|upkeep|keys:|lost:.*|mem)$")
+LASTING = re.compile(r"sl9:(lanes|lane:.*|upkeep|keys:|lost:.*|mem)$")
 
 
 class Owners(RuleBasedStateMachine):
@@ -194,7 +194,7 @@ class Storing(Owners):
         batch, lease = self.lease(at)
         if batch.token != lease.token:
             return
-        self.records.client.zadd("sl8:lease:batch", {batch.id: self.now}, xx=True)
+        self.records.client.zadd("sl9:lease:batch", {batch.id: self.now}, xx=True)
         batch.due = self.now
         lost = set[str]()
         for _ in range(4):
@@ -332,9 +332,9 @@ class Storing(Owners):
         dump = self.records.dump()
         assert list(misplaced(dump)) == []
         held = {
-            key.removeprefix("sl8:blob:"): {holder for holder, till in entries if till > self.now}
+            key.removeprefix("sl9:blob:"): {holder for holder, till in entries if till > self.now}
             for key, entries in dump.items()
-            if key.startswith("sl8:blob:")
+            if key.startswith("sl9:blob:")
         }
         self._same({digest: who for digest, who in held.items() if who}, self.model.holds())
         for caller in ("anne", "bob"):

@@ -146,7 +146,7 @@ class SecretHolders(Owners):
         self.do(lambda: self.records.run(call) is not None, expected, again=again)
 
     def formers(self, id: str, name: str = "formers") -> dict[str, int]:
-        found = self.records.client.hget(f"sl8:{id}", name)
+        found = self.records.client.hget(f"sl9:{id}", name)
         return {former: int(till) for former, till in json.loads(found or "{}").items()}
 
     @precondition(lambda self: self.keys)
