@@ -22,7 +22,7 @@ from api.dialects.openai.responses import INCLUDABLE
 from api.dialects.strict_json import whole
 from api.jobs.live import LIVE_S
 from api.openapi.examples import BATCH_ID, FILE_ID, KEY_ID, MODEL, QUEUED, RESPONSE_ID
-from api.openapi.responses import COMPONENTS, EXAMPLES, HEADERS, REF, Family, refusals
+from api.openapi.responses import COMPONENTS, EXAMPLES, HEADERS, REF, refusals
 from api.server.errors import family_of
 from shared.file import Purpose
 from shared.job import Priority, Status
@@ -127,10 +127,6 @@ FILE_PAGE = (
 BATCH_PAGE = (_limit("Batches in a page; more than 100 is 100."), _AFTER)
 
 
-SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
-"""The error shape of each family of `api.server.errors`."""
-
-
 def describe(*parameters: Parameter) -> dict[str, Any]:
     """A route's `openapi_extra`."""
     return {"parameters": list(parameters)}
@@ -154,7 +150,7 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             if path not in OPEN:
                 # The errors with which `api.auth.middleware` refuses calls of this path.
-                errors = refusals(SHAPES[family_of(path)], 401, 403, 429)
+                errors = refusals(family_of(path), 401, 403, 429)
                 operation["responses"] = {str(s): r for s, r in errors.items()} | operation["responses"]
             for response in operation["responses"].values():
                 for content in response.get("content", {}).values():

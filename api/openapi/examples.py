@@ -149,7 +149,7 @@ ANSWERS: dict[str, Any] = {
     "job-request": to_request_view(QUEUED.id, _ASKED, _REQUEST, _PICTURES),
     "job-queued": jobs.to_job(QUEUED),
     "job-succeeded": jobs.to_job(SUCCEEDED),
-    "chat": chat.to_completion(SUCCEEDED, MODEL, 1_760_000_000),
+    "chat": chat.to_completion(SUCCEEDED),
     "generated-text": task_answers.to_answer(SUCCEEDED, from_hf(HF), None),
     "scored-answer": task_answers.to_answer(SUCCEEDED, from_hf(_VQA), None),
     "response": to_response(_RESPONSE),

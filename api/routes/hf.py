@@ -10,8 +10,7 @@ from fastapi import APIRouter, Depends, Request
 
 from api.admission.headers import Preferences, SyncHeaders
 from api.admission.readiness import not_ready
-from api.admission.submission import Caching, Origin, Schedule, Terms
-from api.answers.completions import complete
+from api.admission.submission import Origin, Terms
 from api.answers.event_stream import answer_stream, follow_answer, follow_job, without_texts
 from api.answers.sync import SyncCall, ended_job, result_of, wait_as_preferred
 from api.auth.callers import caller_of
@@ -39,7 +38,7 @@ from api.openapi.responses import (
     body,
     refusals,
 )
-from api.routes.completions import ChatCall
+from api.routes.completions import ChatCall, complete
 from api.routes.jobs import accepted
 from api.server.body import parse_body, read_body
 from api.server.reply import reply_of
@@ -140,8 +139,10 @@ def _terms(http: Request, headers: SyncHeaders, call: HfCall, preferences: Prefe
     return Terms(
         caller=caller_of(http),
         idempotency=headers.idempotency(http),
-        caching=Caching(use_cache, reuse_sampled=True, stored=call.stored),
-        schedule=Schedule(must_be_ready=synchronous and not waits),
+        use_cache=use_cache,
+        reuse_sampled=True,
+        stored=call.stored,
+        must_be_ready=synchronous and not waits,
         origin=Origin(reply_of(http).request_id),
         synchronous=synchronous,
         cached=cached if synchronous else None,
