@@ -1,6 +1,6 @@
 """The objects that one API process holds for as long as it lives."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 from fastapi import Request
@@ -59,7 +59,6 @@ class ProcessContext:
     models: Models
     serving: LiveModels
     submission: Submission
-    cached_answers: CachedAnswers
     forecaster: Forecaster
     jobs: Jobs
     polls: SharedPolls
@@ -74,7 +73,7 @@ class ProcessContext:
     blobs: Blobs
     metrics: Metrics
     redis: Connections
-    pages: MemoryBudget = field(default_factory=lambda: MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES))
+    pages: MemoryBudget
 
     async def aclose(self) -> None:
         """Close in the reverse order of opening."""
@@ -91,11 +90,11 @@ def context_of(request: Request) -> ProcessContext:
     return cast(ProcessContext, request.app.state.context)
 
 
-# Opens what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order.
-
-
 async def open_context(settings: Settings) -> ProcessContext:
-    """Raises SettingsError where the models file is wrong; an unreachable store fails each call instead."""
+    """Open what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order.
+
+    Raises SettingsError where the models file is wrong; an unreachable store fails each call instead.
+    """
     models = load_models(settings.models_file)
     store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
     wakeups = Wakeups(settings.redis)
@@ -121,7 +120,6 @@ async def open_context(settings: Settings) -> ProcessContext:
         models=models,
         serving=serving,
         submission=submission,
-        cached_answers=cached_answers,
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
         polls=SharedPolls(),

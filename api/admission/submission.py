@@ -12,13 +12,7 @@ from api.admission.cached_answers import CachedAnswer, CachedAnswers, trace
 from api.admission.checks import check_finish_by, check_request, webhook_target
 from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache, check_counts_and_urls, check_media
-from api.admission.readiness import (
-    IDEMPOTENCY_ERRORS,
-    idempotency_error,
-    model_state,
-    not_ready,
-    refusal,
-)
+from api.admission.readiness import IDEMPOTENCY_ERRORS, idempotency_error, model_state, not_ready, refusal
 from api.auth.callers import Caller
 from api.files import Files, FileWriter
 from api.server.memory_budget import Reservation

@@ -26,13 +26,7 @@ from api.dialects.openai.response_object import (
     to_response,
     with_details,
 )
-from api.dialects.openai.responses import (
-    ResponseTurn,
-    from_response,
-    references,
-    response_of,
-    with_items,
-)
+from api.dialects.openai.responses import ResponseTurn, from_response, references, response_of, with_items
 from api.server.body import parse_body, read_body
 from api.server.reply import reply_of
 from api.server.route import Json

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
-from api.auth.operator_log import log_action
+from api.auth.callers import log_action
 from shared.api_keys import SCOPES, SECRET, ApiKey, Operator, digest_of, new_secret
 from shared.errors import CallerError, Unavailable
 from shared.settings import ApiSettings

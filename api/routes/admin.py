@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.admission.checks import webhook_host
 from api.admission.headers import integer
-from api.auth.operator_log import log_action, operator_of
+from api.auth.callers import log_action, operator_of
 from api.context import context_of
 from api.dialects.native.admin import (
     ApiKey,

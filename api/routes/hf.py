@@ -18,26 +18,11 @@ from api.context import context_of
 from api.dialects.hf.task_answers import TaskAnswer, TokenChunk, last_chunk, to_answer, token_chunk
 from api.dialects.hf.task_requests import HfBody, HfCall, from_bytes
 from api.dialects.native.jobs import Job
-from api.dialects.native.models import (
-    ModelHealth,
-    ModelInfo,
-    ModelState,
-    ModelStatus,
-    to_info,
-    to_status,
-)
+from api.dialects.native.models import ModelHealth, ModelInfo, ModelState, ModelStatus, to_info, to_status
 from api.dialects.openai.chat import ChatBody, ChatCompletion, ChatCompletionChunk
 from api.openapi import examples
 from api.openapi.document import BYTES
-from api.openapi.responses import (
-    ACCEPTED,
-    CHAT_ANSWER,
-    TASK_ANSWER,
-    Responses,
-    answer,
-    body,
-    refusals,
-)
+from api.openapi.responses import ACCEPTED, CHAT_ANSWER, TASK_ANSWER, Responses, answer, body, refusals
 from api.routes.completions import ChatCall, complete
 from api.routes.jobs import accepted
 from api.server.body import parse_body, read_body

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 
-from api.auth.operator_log import operator_of
+from api.auth.callers import operator_of
 from api.context import ProcessContext, context_of
 from api.dialects.native.models import Model, ModelList, to_model
 from api.openapi.responses import answer, refusals

@@ -8,7 +8,6 @@ from typing import Any, cast
 import httpx
 from asgi_lifespan import LifespanManager
 
-from api.admission.cached_answers import CachedAnswers
 from api.admission.documents import Documents
 from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
@@ -23,6 +22,7 @@ from api.jobs.live import SharedPolls
 from api.jobs.pictures import JobPictures
 from api.metrics import Metrics
 from api.models_admin import LiveModels
+from api.server.memory_budget import MemoryBudget
 from shared.blobs import Blobs
 from shared.media.documents import DocumentRenderer
 from shared.models import Model, Models
@@ -81,7 +81,6 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             models=MODELS,
             serving=LiveModels(MODELS, store),
             submission=service,
-            cached_answers=CachedAnswers(settings, store),
             forecaster=Forecaster(settings, MODELS, store, service),
             jobs=service,
             polls=SharedPolls(),
@@ -96,6 +95,7 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, headroom),
             redis=cast(Connections, NoConnection()),
+            pages=MemoryBudget(),
         )
 
     said = ApiSettings(**{"keepalive_s": 0.01, "leave_grace_s": 0, "head_start_s": 60, **api})
