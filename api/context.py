@@ -37,20 +37,6 @@ PAGES_AT_ONCE = 8
 """Pages of lists built at once; each needs the same one thread, and many times its size in memory."""
 
 
-class Connections:
-    """One process's clients of the record store: for calls, nudges and wake-ups."""
-
-    def __init__(self, store: AsyncStore, nudger: AsyncNudger, wakeups: Wakeups) -> None:
-        self.store = store
-        self.nudger = nudger
-        self.wakeups = wakeups
-
-    async def aclose(self) -> None:
-        await self.wakeups.aclose()
-        await self.nudger.aclose()
-        await self.store.aclose()
-
-
 @dataclass(frozen=True)
 class ProcessContext:
     """Built once in the lifespan; handlers reach it by `context_of`."""
@@ -72,7 +58,9 @@ class ProcessContext:
     batches: Batches
     blobs: Blobs
     metrics: Metrics
-    redis: Connections
+    store: AsyncStore
+    nudger: AsyncNudger
+    wakeups: Wakeups
     pages: MemoryBudget
 
     async def aclose(self) -> None:
@@ -83,7 +71,9 @@ class ProcessContext:
         await self.pictures.aclose()
         await self.documents.aclose()
         await self.metrics.aclose()
-        await self.redis.aclose()
+        await self.wakeups.aclose()
+        await self.nudger.aclose()
+        await self.store.aclose()
 
 
 def context_of(request: Request) -> ProcessContext:
@@ -133,6 +123,8 @@ async def open_context(settings: Settings) -> ProcessContext:
         batches=batches,
         blobs=blobs,
         metrics=metrics,
-        redis=Connections(store, nudger, wakeups),
+        store=store,
+        nudger=nudger,
+        wakeups=wakeups,
         pages=MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES, shared=settings.api.admin_key is not None),
     )

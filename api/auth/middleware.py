@@ -8,7 +8,8 @@ import logging
 import re
 import secrets
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -48,20 +49,6 @@ log = logging.getLogger("api.server")
 AGAIN_S = 5
 
 
-class _Place(AbstractContextManager[None]):
-    def __init__(self, requests: Counter[str], caller: str) -> None:
-        self._requests = requests
-        self._caller = caller
-
-    def __enter__(self) -> None:
-        self._requests[self._caller] += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._requests[self._caller] -= 1
-        if not self._requests[self._caller]:
-            del self._requests[self._caller]
-
-
 class RequestLimit:
     """One per process. Probes and metrics are not counted: a busy process neither looks dead nor hides.
 
@@ -89,7 +76,17 @@ class RequestLimit:
                 raise Unavailable("queue_full", message, retry_after=1)
             message = f"You have {own:,} requests open here, your share of SIGHTLINE_API__MAX_OPEN."
             raise Unavailable("caller_queue_full", message, retry_after=AGAIN_S)
-        return _Place(self._requests, caller)
+        return self._counted(caller)
+
+    @contextmanager
+    def _counted(self, caller: str) -> Iterator[None]:
+        self._requests[caller] += 1
+        try:
+            yield
+        finally:
+            self._requests[caller] -= 1
+            if not self._requests[caller]:
+                del self._requests[caller]
 
     def _log(self) -> None:
         """Who holds most, once a minute at most; no metric names a caller."""

@@ -82,6 +82,17 @@ def answer(
     return response | {"content": {"application/json": content}} if content else response
 
 
+def file_answer(description: str, *media: str, headers: Sequence[str] = ()) -> dict[str, Any]:
+    """One response in bytes, of any of these media types."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media}
+    return answer(description, headers=headers) | {"content": content}
+
+
+def text_answer(description: str, *media: str) -> dict[str, Any]:
+    """One response in text, of any of these media types."""
+    return answer(description) | {"content": {kind: {"schema": {"type": "string"}} for kind in media}}
+
+
 def with_stream(response: dict[str, Any], stream: bytes, item: Any) -> dict[str, Any]:
     """The same response, or a stream; the data of each event is an `item`."""
     example = stream.decode()

@@ -57,8 +57,8 @@ from api.dialects.webhooks import Redelivery, RedeliveryBody, from_redelivery
 from api.jobs.pictures import SIDES
 from api.openapi import examples
 from api.openapi.document import FILTERS, PAGE, PLACE, ROWS, SIDE, WAIT, describe
-from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body, job_answer, refusals
-from api.routes.page_jobs import page_job
+from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body, file_answer, job_answer, refusals
+from api.routes.page_jobs import LONGEST_WAIT_S, page_job
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
 from api.server.reply import reply_of
@@ -83,10 +83,7 @@ JOB = answer(
 )
 REDELIVERED = answer("The job; its webhook is called.", "job-succeeded", headers=JOB_HEADERS)
 RedeliveryCall = Annotated[int, json_body(from_redelivery)]
-PICTURE = answer("The picture, or a JPEG of it.") | {
-    "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}
-}
-LONG_POLL_LIMIT_S = 60
+PICTURE = file_answer("The picture, or a JPEG of it.", "image/*")
 MOST_FORESEEN = 10**9
 _NUMBER = re.compile("[0-9]{1,3}")
 
@@ -189,7 +186,7 @@ async def count_jobs(http: HttpRequest) -> Json[JobCounts]:
     openapi_extra=describe(WAIT),
 )
 async def get_job(http: HttpRequest, id: str) -> Json[Job]:
-    wait_s = integer("wait", http.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
+    wait_s = integer("wait", http.query_params.get("wait", "0"), largest=LONGEST_WAIT_S)
     job = await context_of(http).jobs.get(caller_of(http).id, id)
     if wait_s and not job.ended:
         job = await until_ended(http, job, wait_s)

@@ -16,7 +16,7 @@ from api.dialects.native.page_jobs import PageEvent, PageJob, model_of, status_o
 from api.jobs.live import POLL_S, Marks
 from api.openapi import examples
 from api.openapi.document import PAGE_ROWS, PLACE, WAIT, describe
-from api.openapi.responses import answer, job_answer, refusals
+from api.openapi.responses import answer, job_answer, refusals, text_answer
 from api.routes.batches import estimate_of
 from api.server.route import Json
 from api.server.sse import EventStream, block, comment
@@ -26,12 +26,7 @@ from shared.estimate import waiting_reason
 from shared.json_line import to_json
 
 JOB = answer("The job of pages; `retry-after` where it has not ended.", headers=("retry-after",))
-ROWS = answer("A row of each page that has ended, in order.") | {
-    "content": {
-        "application/jsonl": {"schema": {"type": "string"}},
-        "text/plain": {"schema": {"type": "string"}},
-    }
-}
+ROWS = text_answer("A row of each page that has ended, in order.", "application/jsonl", "text/plain")
 LONGEST_WAIT_S = 60
 FORMATS = ("jsonl", "text")
 

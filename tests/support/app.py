@@ -15,7 +15,7 @@ from api.app import create_app
 from api.auth.api_keys import ApiKeys
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
-from api.context import Connections, ProcessContext
+from api.context import ProcessContext
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
 from api.jobs.live import SharedPolls
@@ -28,7 +28,9 @@ from shared.media.documents import DocumentRenderer
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Charges, Headroom, Memory
-from shared.store.script import connect_async
+from shared.store.nudges import AsyncNudger
+from shared.store.script import AsyncStore, connect_async
+from shared.store.wakeups import Wakeups
 from tests.support.fake_service import FakeService
 
 ROOT = "http://127.0.0.1"
@@ -94,7 +96,9 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             batches=Batches(context, headroom),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, headroom),
-            redis=cast(Connections, NoConnection()),
+            store=cast(AsyncStore, NoConnection()),
+            nudger=cast(AsyncNudger, NoConnection()),
+            wakeups=cast(Wakeups, NoConnection()),
             pages=MemoryBudget(),
         )
 
