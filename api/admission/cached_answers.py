@@ -41,8 +41,6 @@ class CachedAnswer(JobView):
 
 
 class CachedAnswers:
-    """Those of one store."""
-
     def __init__(self, settings: Settings, store: AsyncStore) -> None:
         self._settings = settings
         self._store = store

@@ -31,7 +31,6 @@ class Documents:
         self._memory = MemoryBudget(AT_ONCE * self._process_bytes, shared=settings.api.admin_key is not None)
 
     async def aclose(self) -> None:
-        """End the rendering processes."""
         await asyncio.to_thread(self._renderer.close)
 
     async def with_pages(

@@ -78,8 +78,6 @@ def _network(address: str) -> str:
 
 
 class ApiKeys:
-    """The keys as one API process knows them."""
-
     def __init__(self, settings: ApiSettings, store: AsyncStore) -> None:
         self._store = store
         self._admin = None if settings.admin_key is None else digest_of(settings.admin_key.get_secret_value())

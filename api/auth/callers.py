@@ -53,7 +53,6 @@ def caller_of(request: Request) -> Caller:
 
 
 def operator_of(request: Request) -> Operator:
-    """Return who makes this call."""
     caller, client = caller_of(request), request.scope.get("client")
     return Operator(
         key=caller.id if caller.key is None else caller.key.id,
@@ -64,7 +63,6 @@ def operator_of(request: Request) -> Operator:
 
 
 def log_action(operator: Operator, action: str, subject: str, *, found: bool = True) -> None:
-    """Log an action on a key, model or record."""
     outcome = "done" if found else "not_found"
     entry = {"action": action, "subject": subject[:LONGEST_SUBJECT], "outcome": outcome}
     log.info("admin %s", json.dumps(entry | asdict(operator)))

@@ -109,7 +109,6 @@ class OutputWriter:
 
     @asynccontextmanager
     async def _lines(self) -> AsyncIterator[Iterator[BatchLine]]:
-        """Those that may be written."""
         batch = self._lease.batch
         if batch.question is not None or batch.gone:
             yield self._taken(page_lines(batch, batch.written) if batch.question else lost_lines(batch))
@@ -181,7 +180,6 @@ class OutputWriter:
         BATCH_LINES.labels("failed").inc(wrote.failed)
 
     async def _piece(self, rows: Sequence[bytes]) -> str | None:
-        """Write rows as a piece; returns its name."""
         if not rows:
             return None
         data = b"".join(rows)

@@ -118,7 +118,6 @@ class Batches:
         return batch
 
     async def hook(self, batch: Batch) -> Hook | None:
-        """The webhook of a job of pages."""
         return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(

@@ -31,7 +31,6 @@ from shared.metrics.series import LONGEST_MIN
 UNNAMED = (HuggingFaceError, OpenAIError, Problem, StreamError, Readiness, LineBody, GenerationEnd)
 """Described, although no signature names them: errors, the line of a batch, what two answers share."""
 BYTES = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
-"""A body that is a picture's bytes."""
 TEXT = {"type": "string"}
 
 Parameter = dict[str, Any]
@@ -172,7 +171,6 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _example_id(path: str, name: str) -> str:
-    """An example of an id or place in a path."""
     if name == "n":
         return "0"
     if path.startswith("/v1/admin/keys"):

@@ -154,10 +154,8 @@ ANSWERS: dict[str, Any] = {
     "scored-answer": task_answers.to_answer(SUCCEEDED, from_hf(_VQA), None),
     "response": to_response(_RESPONSE),
 }
-"""Answers by name."""
 
 ERRORS = {code.status: ServiceError(name, code.remedy) for name, code in reversed(CODES.items())}
-"""One error by status."""
 
 FILE_ID = "file-4f1d2c3b4a5968778695a4b3c2d1e0f0"
 BATCH_ID = "batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0"

@@ -62,7 +62,6 @@ async def _model(context: ProcessContext, id: str) -> Model:
 
 
 async def _lanes(context: ProcessContext, rows: Sequence[models.Model]) -> dict[str, Lane]:
-    """What workers report of models, by id."""
     try:
         async with asyncio.timeout(FLEET_LIMIT_S):
             fleet = await context.jobs.fleet(rows) if rows else []

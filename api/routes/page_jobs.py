@@ -155,7 +155,6 @@ async def _reason(http: HttpRequest, batch: Batch) -> str:
 
 
 async def page_job(http: HttpRequest, batch: Batch) -> PageJob:
-    """The job as its caller sees it."""
     waits = batch.stage in ("validating", "in_progress")
     estimate = await estimate_of(http, batch, model_of(batch)) if waits else None
     hook = await context_of(http).batches.hook(batch)

@@ -88,7 +88,6 @@ def from_job(error: JobError) -> ServiceError:
 
 
 def retry_after(seconds: float | None) -> str:
-    """The header's value."""
     return str(advised_s(seconds))
 
 

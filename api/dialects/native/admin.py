@@ -171,7 +171,6 @@ def to_bad_records(reasons: Mapping[str, str]) -> BadRecordList:
 
 
 def to_key(key: api_keys.ApiKey) -> ApiKey:
-    """Fields that do not apply are null."""
     return {
         "id": key.id,
         "object": "api_key",

@@ -156,7 +156,6 @@ class ChatCompletion(TypedDict):
 
 
 def to_completion(job: JobView) -> ChatCompletion:
-    """The answer of a job that succeeded."""
     result = result_of(job)
     choices = [_choice(job.id, result, i) for i in range(len(result.choices))]
     answer = chunk_head(job).write("chat.completion", choices, to_usage(result.usage))
