@@ -1,6 +1,6 @@
 """The objects that one API process holds for as long as it lives."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 from fastapi import Request
@@ -37,20 +37,6 @@ PAGES_AT_ONCE = 8
 """Pages of lists built at once; each needs the same one thread, and many times its size in memory."""
 
 
-class Connections:
-    """One process's clients of the record store: for calls, nudges and wake-ups."""
-
-    def __init__(self, store: AsyncStore, nudger: AsyncNudger, wakeups: Wakeups) -> None:
-        self.store = store
-        self.nudger = nudger
-        self.wakeups = wakeups
-
-    async def aclose(self) -> None:
-        await self.wakeups.aclose()
-        await self.nudger.aclose()
-        await self.store.aclose()
-
-
 @dataclass(frozen=True)
 class ProcessContext:
     """Built once in the lifespan; handlers reach it by `context_of`."""
@@ -59,7 +45,6 @@ class ProcessContext:
     models: Models
     serving: LiveModels
     submission: Submission
-    cached_answers: CachedAnswers
     forecaster: Forecaster
     jobs: Jobs
     polls: SharedPolls
@@ -73,8 +58,10 @@ class ProcessContext:
     batches: Batches
     blobs: Blobs
     metrics: Metrics
-    redis: Connections
-    pages: MemoryBudget = field(default_factory=lambda: MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES))
+    store: AsyncStore
+    nudger: AsyncNudger
+    wakeups: Wakeups
+    pages: MemoryBudget
 
     async def aclose(self) -> None:
         """Close in the reverse order of opening."""
@@ -84,18 +71,20 @@ class ProcessContext:
         await self.pictures.aclose()
         await self.documents.aclose()
         await self.metrics.aclose()
-        await self.redis.aclose()
+        await self.wakeups.aclose()
+        await self.nudger.aclose()
+        await self.store.aclose()
 
 
 def context_of(request: Request) -> ProcessContext:
     return cast(ProcessContext, request.app.state.context)
 
 
-# Opens what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order.
-
-
 async def open_context(settings: Settings) -> ProcessContext:
-    """Raises SettingsError where the models file is wrong; an unreachable store fails each call instead."""
+    """Open what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order.
+
+    Raises SettingsError where the models file is wrong; an unreachable store fails each call instead.
+    """
     models = load_models(settings.models_file)
     store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
     wakeups = Wakeups(settings.redis)
@@ -121,7 +110,6 @@ async def open_context(settings: Settings) -> ProcessContext:
         models=models,
         serving=serving,
         submission=submission,
-        cached_answers=cached_answers,
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
         polls=SharedPolls(),
@@ -135,6 +123,8 @@ async def open_context(settings: Settings) -> ProcessContext:
         batches=batches,
         blobs=blobs,
         metrics=metrics,
-        redis=Connections(store, nudger, wakeups),
+        store=store,
+        nudger=nudger,
+        wakeups=wakeups,
         pages=MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES, shared=settings.api.admin_key is not None),
     )

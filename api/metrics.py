@@ -32,7 +32,6 @@ READ_WITHIN_S = 2.0
 TELL_S = 3.0
 """Between two messages of what was refused: several in each step of the charts."""
 OVERLOAD = frozenset(code for code, about in CODES.items() if about.status in (429, 503))
-"""Errors for which a repeat may help."""
 
 
 def overload() -> dict[str, float]:

@@ -21,18 +21,6 @@ LEAST_LEFT = 0.9
 
 
 @value_object
-class Lookup:
-    """What finds an answer in the cache, with the `texts` of its events or without.
-
-    It is kept for `retain_s` from now on; None = as long as the settings keep results.
-    """
-
-    placing: Placing
-    texts: bool
-    retain_s: int | None
-
-
-@value_object
 class CachedAnswer(JobView):
     """An answer from the cache for which no job was made: nobody else knows its id.
 
@@ -53,19 +41,19 @@ class CachedAnswer(JobView):
 
 
 class CachedAnswers:
-    """Those of one store."""
-
     def __init__(self, settings: Settings, store: AsyncStore) -> None:
         self._settings = settings
         self._store = store
 
-    async def find(self, lookup: Lookup) -> CachedAnswer | None:
-        """Raises Unavailable."""
-        entry = await self._store.run(cached(lookup.placing, self._settings, texts=lookup.texts))
+    async def find(self, placing: Placing, *, texts: bool, retain_s: int | None) -> CachedAnswer | None:
+        """The answer with the `texts` of its events or without; it is kept for `retain_s` from now on, or
+        (None) as long as the settings keep results. Raises Unavailable.
+        """
+        entry = await self._store.run(cached(placing, self._settings, texts=texts))
         if entry is None:
             return None
-        await self._keep(entry, lookup.retain_s)
-        answer = _view(lookup, entry)
+        await self._keep(entry, retain_s)
+        answer = _view(placing, entry)
         ADMITTED.labels(answer.model, answer.priority, "hit").inc()
         trace(answer, entry.trace)
         _log(answer, entry)
@@ -79,8 +67,7 @@ class CachedAnswers:
                 await self._store.run(keep_answer(self._settings, entry.run, retain_s))
 
 
-def _view(lookup: Lookup, entry: Cached) -> CachedAnswer:
-    placing = lookup.placing
+def _view(placing: Placing, entry: Cached) -> CachedAnswer:
     return CachedAnswer(
         ids.job_id(),
         placing.caller,

@@ -16,7 +16,6 @@ from shared.url_guard import check_url
 from shared.webhooks import Webhook
 
 FURTHEST_S = 30 * 86_400
-"""How far ahead a `finish_by` may lie."""
 
 
 def check_finish_by(finish_by_ms: int | None, now_ms: int) -> None:

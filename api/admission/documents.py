@@ -27,14 +27,10 @@ class Documents:
         self._renderer = DocumentRenderer(settings)
         # Else those that wait would take all threads of the process.
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._process_bytes = settings.documents.decode_memory_mb * 2**20
         self._memory = MemoryBudget(AT_ONCE * self._process_bytes, shared=settings.api.admin_key is not None)
 
-    @property
-    def _process_bytes(self) -> int:
-        return self._settings.documents.decode_memory_mb * 2**20
-
     async def aclose(self) -> None:
-        """End the rendering processes."""
         await asyncio.to_thread(self._renderer.close)
 
     async def with_pages(

@@ -8,17 +8,11 @@ from typing import Literal
 
 from prometheus_client import Counter
 
-from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
+from api.admission.cached_answers import CachedAnswer, CachedAnswers, trace
 from api.admission.checks import check_finish_by, check_request, webhook_target
 from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache, check_counts_and_urls, check_media
-from api.admission.readiness import (
-    IDEMPOTENCY_ERRORS,
-    idempotency_error,
-    model_state,
-    not_ready,
-    refusal,
-)
+from api.admission.readiness import IDEMPOTENCY_ERRORS, idempotency_error, model_state, not_ready, refusal
 from api.auth.callers import Caller
 from api.files import Files, FileWriter
 from api.server.memory_budget import Reservation
@@ -59,27 +53,6 @@ class Idempotency:
 
 
 @value_object
-class Caching:
-    """`reuse_sampled` marks the Hugging Face routes, whose page promises caching of unseeded sampling too.
-
-    A job that is not `stored` is forgotten once its end was reported, and shares its answer with nobody.
-    """
-
-    use_cache: bool = True
-    reuse_sampled: bool = False
-    stored: bool = True
-
-
-@value_object
-class Schedule:
-    """`must_be_ready` refuses with 503 while no worker serves."""
-
-    priority: Priority = "normal"
-    finish_by_ms: int | None = None
-    must_be_ready: bool = False
-
-
-@value_object
 class Origin:
     """Where a job comes from: the HTTP call (for logs and webhooks), the job that it retries, a batch, or an
     OpenAI response, whose outline is JSON. The job of a `batch`'s line has the id `line`; the batch needs its
@@ -98,13 +71,20 @@ class Origin:
 class Terms:
     """`synchronous`: its caller waits for the answer, so the end goes to no default webhook.
 
-    `cached`: an answer in the cache will do without a job, whole or with its texts.
+    `cached`: an answer in the cache will do without a job, whole or with its texts. `reuse_sampled` marks the
+    Hugging Face routes, whose page promises caching of unseeded sampling too. A job that is not `stored` is
+    forgotten once its end was reported, and shares its answer with nobody. `must_be_ready` refuses with 503
+    while no worker serves.
     """
 
     caller: Caller
     idempotency: Idempotency | None = None
-    caching: Caching = Caching()
-    schedule: Schedule = Schedule()
+    use_cache: bool = True
+    reuse_sampled: bool = False
+    stored: bool = True
+    priority: Priority = "normal"
+    finish_by_ms: int | None = None
+    must_be_ready: bool = False
     origin: Origin = Origin()
     metadata: dict[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
@@ -198,7 +178,7 @@ class Submission:
         if job is None:
             raise await self.refusal_for(reply.word, checked, model)
         if job.id == checked.placing.job:
-            _admitted(model.id, terms.schedule.priority, job.cache).inc()
+            _admitted(model.id, terms.priority, job.cache).inc()
         if reply.word == "intake" or (reply.word == "queued" and (job.ahead or 0) < MOST):
             # Its caller need not wait for that: idle workers look for themselves, too.
             self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
@@ -241,7 +221,7 @@ class Submission:
                 check_counts_and_urls(request, model, self._settings, terms.caller.id)
             request = await self._files.with_files(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
-        check_finish_by(terms.schedule.finish_by_ms, now_ms)
+        check_finish_by(terms.finish_by_ms, now_ms)
         pending_terms = _pending_terms(request, terms, model, lane, pixels)
         pending = any(part.url for part in request.media)
         shared = self._settings.queue.share_answers
@@ -252,7 +232,7 @@ class Submission:
 
     def _target(self, terms: Terms) -> Webhook | str | None:
         """Return where the job's events go. Waiting callers and lines of batches have no default webhook."""
-        if terms.webhook is None and (terms.synchronous or terms.origin.line or not terms.caching.stored):
+        if terms.webhook is None and (terms.synchronous or terms.origin.line or not terms.stored):
             return None
         return webhook_target(terms.webhook, terms.caller, self._settings)
 
@@ -294,7 +274,8 @@ class Submission:
         terms, placing = checked.terms, checked.placing
         if terms.cached is None or terms.idempotency or terms.metadata or not placing.key or checked.pending:
             return None
-        return await self._cached.find(Lookup(placing, terms.cached == "texts", self._retain_s(terms)))
+        with_texts = terms.cached == "texts"
+        return await self._cached.find(placing, texts=with_texts, retain_s=self._retain_s(terms))
 
     async def _store_request(self, checked: CheckedRequest) -> Submitted:
         """The store's reply, after uploading the pictures that it asks for."""
@@ -315,22 +296,22 @@ class Submission:
 
     def _job_terms(self, checked: CheckedRequest) -> JobTerms:
         terms, pending_terms = checked.terms, checked.pending_terms
-        idempotency, origin, stored = terms.idempotency, terms.origin, terms.caching.stored
+        idempotency, origin = terms.idempotency, terms.origin
         return JobTerms(
             metadata=terms.metadata,
             paths=checked.paths,
             pending_terms=pending_terms.model_dump_json(exclude_defaults=True) if checked.pending else None,
             idempotency=digest(idempotency.key.encode()) if idempotency else None,
             body_digest=idempotency.body_digest if idempotency else "",
-            must_be_ready=terms.schedule.must_be_ready,
+            must_be_ready=terms.must_be_ready,
             max_queued_caller=terms.caller.max_queued,
-            finish_by_ms=terms.schedule.finish_by_ms,
+            finish_by_ms=terms.finish_by_ms,
             retry_of=origin.retry_of,
             response=origin.response,
             webhook=checked.target,
             line=origin.line_till if origin.line else None,
             batch=origin.batch,
-            stored=stored,
+            stored=terms.stored,
             retain_s=self._retain_s(terms),
             request_id=origin.request_id or None,
             call_id=_call_id(checked) if terms.synchronous and not terms.idempotency else None,
@@ -338,7 +319,7 @@ class Submission:
         )
 
     def _retain_s(self, terms: Terms) -> int | None:
-        unstored_s = None if terms.caching.stored else self._settings.retention.unstored_s
+        unstored_s = None if terms.stored else self._settings.retention.unstored_s
         return min((s for s in (terms.caller.retain_s, unstored_s) if s is not None), default=None)
 
     async def _lane(self, model: Model) -> tuple[Lane, int]:
@@ -361,12 +342,11 @@ def _admitted(model: str, priority: Priority, cache: CacheWord | None) -> Counte
 def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pixels: int) -> PendingTerms:
     """What decides where the request goes once its inputs are there; of a picture to be fetched no pixels."""
     samples = model.samples if lane.samples is None else lane.samples
-    use_cache = terms.caching.use_cache and terms.caching.stored
-    hf = terms.caching.reuse_sampled
+    use_cache, hf = terms.use_cache and terms.stored, terms.reuse_sampled
     return PendingTerms(
         lane=model.lane,
         revision=model.revision,
-        priority=terms.schedule.priority,
+        priority=terms.priority,
         cost=cost(request, model, pixels),
         rows=request.parameters.rows(samples is not False),
         room=room(request, model),
@@ -378,7 +358,8 @@ def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pix
 def _call_id(checked: CheckedRequest) -> str:
     """A digest of all that a waiting call asks. Nobody else's is found by it: the store looks by caller."""
     terms, placing = checked.terms, checked.placing
-    asked = terms.caching, terms.metadata, terms.origin.response, placing.priority, placing.lane
+    caching = terms.use_cache, terms.reuse_sampled, terms.stored
+    asked = caching, terms.metadata, terms.origin.response, placing.priority, placing.lane
     return digest(f"{asked}\n{placing.request}".encode())
 
 

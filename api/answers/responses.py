@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import Request as HttpRequest
 
 from api.admission.headers import SyncHeaders
-from api.admission.submission import Caching, Origin, Schedule, Terms
+from api.admission.submission import Origin, Terms
 from api.answers.event_stream import Events, follow_answer, follow_job, without_texts
 from api.answers.sync import SyncCall, ended_job, readable, result_of
 from api.auth.callers import caller_of
@@ -26,13 +26,7 @@ from api.dialects.openai.response_object import (
     to_response,
     with_details,
 )
-from api.dialects.openai.responses import (
-    ResponseTurn,
-    from_response,
-    references,
-    response_of,
-    with_items,
-)
+from api.dialects.openai.responses import ResponseTurn, from_response, references, response_of, with_items
 from api.server.body import parse_body, read_body
 from api.server.reply import reply_of
 from api.server.route import Json
@@ -52,8 +46,8 @@ async def respond(
     http: HttpRequest, headers: SyncHeaders, turn: ResponseTurn
 ) -> Json[ResponseObject] | EventStream[ResponseEvent]:
     """Answer a call; a call in the background is answered at once, whatever its model's state."""
-    context, terms = context_of(http), _terms(http, headers, turn)
-    request = await _with_earlier_turns(context, terms, turn)
+    terms = _terms(http, headers, turn)
+    request = await _with_earlier_turns(context_of(http), terms, turn)
     fields = with_details(turn.fields, request)
     outline = fields.model_dump_json(exclude_defaults=True)
     call = SyncCall(http, replace(terms, origin=replace(terms.origin, response=outline)))
@@ -69,10 +63,7 @@ async def respond(
         writer = ResponseEventWriter(response)
         blocks = _blocks(http, response, writer, events, waits_for_text=True)
         on_disconnect = call.on_disconnect(response.job)
-        head_start_s = context.settings.api.head_start_s
-        return EventStream(
-            blocks, head_start_s=head_start_s, on_disconnect=on_disconnect, error_data=writer.error
-        )
+        return EventStream(blocks, on_disconnect=on_disconnect, error_data=writer.error)
     return await write(replace(response, job=await call.answer(job)))
 
 
@@ -103,8 +94,7 @@ def replay(http: HttpRequest, response: StoredResponse, after: int) -> EventStre
     response = replace(response, job=without_texts(response.job))
     writer = ResponseEventWriter(response)
     blocks = _blocks(http, response, writer, follow_job(http, response.job), after)
-    head_start_s = context_of(http).settings.api.head_start_s
-    return EventStream(blocks, head_start_s=head_start_s, error_data=writer.error)
+    return EventStream(blocks, error_data=writer.error)
 
 
 async def read_turn(http: HttpRequest) -> ResponseTurn:
@@ -159,8 +149,10 @@ def _terms(http: HttpRequest, headers: SyncHeaders, turn: ResponseTurn) -> Terms
     return Terms(
         caller=caller_of(http),
         idempotency=headers.idempotency(http),
-        caching=Caching(headers.use_cache, stored=turn.stored),
-        schedule=Schedule(turn.priority, must_be_ready=not (background or headers.wait_for_model)),
+        use_cache=headers.use_cache,
+        stored=turn.stored,
+        priority=turn.priority,
+        must_be_ready=not (background or headers.wait_for_model),
         origin=Origin(reply_of(http).request_id),
         metadata=turn.metadata,
         synchronous=not background,

@@ -17,7 +17,6 @@ from api.admission.submission import Terms, UnknownAdmission
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.jobs.disconnects import JobReference
-from api.jobs.waiting import ended
 from api.server.errors import from_job
 from api.server.middleware import disconnected
 from api.server.reply import reply_of
@@ -51,7 +50,7 @@ class SyncCall:
         try:
             job = await self.context.submission.submit(request, self._terms, reservation)
         except UnknownAdmission as error:
-            reference = JobReference(self._terms.caller.id, error.job, self._terms.caching.stored)
+            reference = JobReference(self._terms.caller.id, error.job, self._terms.stored)
             # A store that was just out of reach is asked later, when it may be back.
             self.cancel_later(reference, retry_after_s=error.retry_after or 0)
             raise
@@ -115,11 +114,6 @@ class SyncCall:
         return job
 
 
-async def submit(http: HttpRequest, request: Request, terms: Terms) -> JobView:
-    """Admit one request, whose caller need not wait. Raises as `Submission.submit`."""
-    return await SyncCall(http, terms).submit(request)
-
-
 async def wait_as_preferred(http: HttpRequest, job: JobView, preferences: Preferences) -> JobView:
     """The newest view, once the job ended or the caller's `Prefer: wait` is over.
 
@@ -134,7 +128,9 @@ async def wait_as_preferred(http: HttpRequest, job: JobView, preferences: Prefer
 
 async def until_ended(http: HttpRequest, job: JobView, limit_s: float) -> JobView:
     """The newest view, at the job's end or after `limit_s`. Raises ClientDisconnect; the job goes on."""
-    return await unless_disconnected(http, context_of(http).waiting.until_ended(job, limit_s, ended))
+    return await unless_disconnected(
+        http, context_of(http).waiting.until_ended(job, limit_s, lambda view: view.ended)
+    )
 
 
 async def unless_disconnected(

@@ -1,19 +1,23 @@
 """The API keys: looks up whose a secret is; makes, lists, rotates and revokes keys."""
 
 import hmac
+import ipaddress
 import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
 
-from api.auth.operator_log import log_action
-from api.auth.wrong_keys import GuessLimit
+from api.auth.callers import log_action
 from shared.api_keys import SCOPES, SECRET, ApiKey, Operator, digest_of, new_secret
-from shared.errors import CallerError
+from shared.errors import CallerError, Unavailable
 from shared.settings import ApiSettings
 from shared.store import api_keys
 from shared.store.api_keys import Use
-from shared.store.script import AsyncStore
+from shared.store.script import AsyncStore, ScriptCall
 from shared.webhooks import DefaultWebhook
 from shared.webhooks import new_secret as new_webhook_secret
 
+T = TypeVar("T")
 LOCAL = "local"
 """The one caller where no key is configured, and the admin key's caller: so it still sees earlier jobs."""
 
@@ -29,9 +33,51 @@ MOST_KNOWN = 10_000
 ADMIN = ApiKey(id="key_admin", name="admin", caller=LOCAL, scopes=SCOPES, created_ms=0)
 
 
-class ApiKeys:
-    """The keys as one API process knows them."""
+BURST = 60
+EACH_S = 1.0
+"""An address may send one wrong key a second, and BURST at once."""
 
+MOST_ADDRESSES = 10_000
+"""Strangers must not fill the memory: beyond this many, all are forgotten."""
+
+
+class GuessLimit:
+    """An address has `BURST` tries, a wrong key costs one, and each second gives one back.
+
+    Kept in each process's memory: it is enough that no address can have many looked up.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # When each address will have all of its tries again.
+        self._full_at: dict[str, float] = {}
+
+    def check(self, address: str) -> None:
+        """Raises Unavailable `rate_limited` where an address has no try left."""
+        over_s = self._full_at.get(_network(address), 0.0) - self._clock() - (BURST - 1) * EACH_S
+        if over_s > 0:
+            message = "Too many wrong API keys came from your address."
+            raise Unavailable("rate_limited", message, retry_after=over_s)
+
+    def wrong(self, address: str) -> None:
+        name = _network(address)
+        if name not in self._full_at and len(self._full_at) >= MOST_ADDRESSES:
+            self._full_at.clear()
+        self._full_at[name] = max(self._full_at.get(name, 0.0), self._clock()) + EACH_S
+
+
+@lru_cache(1024)
+def _network(address: str) -> str:
+    """The network an address is counted under: one customer of an IPv6 provider has at least a /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+    return str(mapped if mapped.version == 4 else ipaddress.ip_network((parsed, 64), strict=False))
+
+
+class ApiKeys:
     def __init__(self, settings: ApiSettings, store: AsyncStore) -> None:
         self._store = store
         self._admin = None if settings.admin_key is None else digest_of(settings.admin_key.get_secret_value())
@@ -86,11 +132,9 @@ class ApiKeys:
 
     async def rotate(self, operator: Operator, id: str, grace_s: int) -> tuple[ApiKey, str]:
         """The key with its new secret. Raises CallerError `key_not_found`, `keys_off`."""
-        self._check_on()
         secret = new_secret()
-        key = await self._store.run(api_keys.rotate(id, digest_of(secret), grace_s))
-        log_action(operator, "key.rotate", id, found=key is not None)
-        return _require_key(key), secret
+        call = api_keys.rotate(id, digest_of(secret), grace_s)
+        return await self._change(operator, "key.rotate", id, call), secret
 
     async def set_webhook(
         self, operator: Operator, id: str, to: DefaultWebhook, host: str
@@ -99,34 +143,33 @@ class ApiKeys:
 
         Raises CallerError `key_not_found`, `keys_off`.
         """
-        self._check_on()
         secret = new_webhook_secret()
-        reply = await self._store.run(api_keys.set_webhook(id, to, host, secret))
-        log_action(operator, "key.webhook", id, found=reply is not None)
-        key, is_new = reply or (None, False)
-        return _require_key(key), secret if is_new else None
+        call = api_keys.set_webhook(id, to, host, secret)
+        key, is_new = await self._change(operator, "key.webhook", id, call)
+        return key, secret if is_new else None
 
     async def rotate_webhook(self, operator: Operator, id: str, grace_s: int) -> tuple[ApiKey, str]:
         """The key, and the new secret of its webhooks. Raises CallerError `key_not_found`, `keys_off`."""
-        self._check_on()
         secret = new_webhook_secret()
-        key = await self._store.run(api_keys.rotate_webhook(id, secret, grace_s))
-        log_action(operator, "key.webhook.rotate", id, found=key is not None)
-        return _require_key(key), secret
+        call = api_keys.rotate_webhook(id, secret, grace_s)
+        return await self._change(operator, "key.webhook.rotate", id, call), secret
 
     async def delete_webhook(self, operator: Operator, id: str) -> ApiKey:
         """Raises CallerError `key_not_found`, `keys_off`."""
-        self._check_on()
-        key = await self._store.run(api_keys.delete_webhook(id))
-        log_action(operator, "key.webhook.delete", id, found=key is not None)
-        return _require_key(key)
+        return await self._change(operator, "key.webhook.delete", id, api_keys.delete_webhook(id))
 
     async def revoke(self, operator: Operator, id: str) -> ApiKey:
         """Raises CallerError `key_not_found`, `keys_off`."""
+        return await self._change(operator, "key.revoke", id, api_keys.revoke(id))
+
+    async def _change(self, operator: Operator, action: str, id: str, call: ScriptCall[T | None]) -> T:
+        """Change a key. Raises CallerError `key_not_found`, `keys_off`."""
         self._check_on()
-        key = await self._store.run(api_keys.revoke(id))
-        log_action(operator, "key.revoke", id, found=key is not None)
-        return _require_key(key)
+        reply = await self._store.run(call)
+        log_action(operator, action, id, found=reply is not None)
+        if reply is None:
+            raise CallerError("key_not_found", "There is no such key in force.")
+        return reply
 
     async def list(self) -> list[ApiKey]:
         """Newest first. Raises CallerError `keys_off`."""
@@ -141,9 +184,3 @@ class ApiKeys:
         if not self.on:
             message = "API keys are off: set SIGHTLINE_API__ADMIN_KEY and start the API again."
             raise CallerError("keys_off", message)
-
-
-def _require_key(key: ApiKey | None) -> ApiKey:
-    if key is None:
-        raise CallerError("key_not_found", "There is no such key in force.")
-    return key

@@ -4,9 +4,12 @@ keys: this machine alone (`api.auth.local_only`), or everybody where a setting s
 It wraps all routes, so that a route added tomorrow is guarded too.
 """
 
+import logging
 import re
 import secrets
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,11 +18,11 @@ from api.auth import callers
 from api.auth.api_keys import LOCAL, ApiKeys
 from api.auth.callers import Caller
 from api.auth.local_only import check_local, check_page
-from api.auth.open_requests import RequestLimit
 from api.server import reply
 from api.server.errors import pace, render
 from shared.api_keys import Scope as KeyScope
 from shared.errors import CallerError, ServiceError, Unavailable
+from shared.log_throttle import LogThrottle
 from shared.settings import MetricsSettings, Settings
 from shared.store.api_keys import Use
 
@@ -39,6 +42,62 @@ FORECAST, FORECAST_BYTES = "/v1/estimate", 2**22
 
 # The Hugging Face page writes `Bearer: X`.
 _BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
+
+
+log = logging.getLogger("api.server")
+
+AGAIN_S = 5
+
+
+class RequestLimit:
+    """One per process. Probes and metrics are not counted: a busy process neither looks dead nor hides.
+
+    Of `most` requests a stream or a wait is one for as long as it lasts.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._requests = Counter[str]()
+        self._refusals = LogThrottle()
+
+    def place(self, caller: str, *, shares: bool = True) -> AbstractContextManager[None]:
+        """Counts one request of this caller while it is open.
+
+        Raises Unavailable `caller_queue_full` or `queue_full`. With `shares` a caller may have no more open
+        than stays free: the first up to half, the next a quarter. So streams that some callers leave open
+        never cost others the last place. The rule is from Choudhury and Hahne, "Dynamic queue
+        length thresholds", IEEE/ACM Transactions on Networking 6 (2), 1998.
+        """
+        own, free = self._requests[caller], self._most - self._requests.total()
+        if own + 1 > free if shares else not free:
+            self._log()
+            if not shares:
+                message = f"{self._most:,} requests are open already (SIGHTLINE_API__MAX_OPEN)."
+                raise Unavailable("queue_full", message, retry_after=1)
+            message = f"You have {own:,} requests open here, your share of SIGHTLINE_API__MAX_OPEN."
+            raise Unavailable("caller_queue_full", message, retry_after=AGAIN_S)
+        return self._counted(caller)
+
+    @contextmanager
+    def _counted(self, caller: str) -> Iterator[None]:
+        self._requests[caller] += 1
+        try:
+            yield
+        finally:
+            self._requests[caller] -= 1
+            if not self._requests[caller]:
+                del self._requests[caller]
+
+    def _log(self) -> None:
+        """Who holds most, once a minute at most; no metric names a caller."""
+        if self._refusals.due():
+            callers = ", ".join(f"{caller} {count}" for caller, count in self._requests.most_common(3))
+            log.warning(
+                "requests are refused for what is open: %d of %s; most requests by caller: %s",
+                self._requests.total(),
+                self._most,
+                callers or "none",
+            )
 
 
 class AuthMiddleware:

@@ -3,22 +3,25 @@
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from api.admission.submission import Origin, Schedule, Terms
+from api.admission.submission import Origin, Terms
 from api.auth.callers import Caller
 from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import LINE_ENDPOINTS, Question
 from api.batches.lines import BatchLine, double, file_lines, page_lines, some
-from api.batches.pages import PageQuestions
 from api.dialects.openai.batches import Entry
 from shared import ids
+from shared.batch import Batch
 from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
+from shared.media.documents import DocumentRenderer, OpenDocument, with_page
 from shared.metrics.api_counters import BATCH_LINES
+from shared.request import Request
 from shared.result import JobError
 from shared.store import batches
 
@@ -29,6 +32,40 @@ TURN_S = 1.0
 """How long a turn may keep other batches waiting."""
 Asked = tuple[BatchLine, Question | JobError]
 Ask = Callable[[BatchLine], Question | JobError]
+
+
+class PageQuestions:
+    """What is asked of each page. `close` it, from any thread: a process keeps the document open."""
+
+    def __init__(self, renderer: DocumentRenderer, batch: Batch, file: BinaryIO) -> None:
+        self._renderer, self._file = renderer, file
+        self._request = Request.model_validate_json(batch.question or "")
+        self._stack = ExitStack()
+        self._document: OpenDocument | None = None
+        # A thread that nobody waits for may still render.
+        self._lock, self._closed = threading.Lock(), False
+
+    def about(self, page: int) -> Question | JobError:
+        with self._lock:
+            try:
+                pictures = tuple(self._opened().page(page))
+            except CallerError as error:
+                self._file.seek(0)
+                return JobError(code=error.code, message=error.message, param=error.param)
+            return Question(with_page(self._request, pictures), {})
+
+    def _opened(self) -> OpenDocument:
+        if self._closed:
+            raise CallerError("invalid_document", "The document is closed.")
+        if self._document is None:
+            opened = self._renderer.opened(self._file.read(), "document")
+            self._document = self._stack.enter_context(opened)
+        return self._document
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._stack.close()
 
 
 class LineIntake:
@@ -142,7 +179,8 @@ class LineIntake:
         job = ids.line_job_id(batch.id, line.number)
         return Terms(
             caller=Caller(batch.caller, batch.max_queued, batch.retain_s),
-            schedule=Schedule("batch", batch.expires_ms),
+            priority="batch",
+            finish_by_ms=batch.expires_ms,
             origin=Origin(
                 line=job, line_till=self._lease.line_till, batch=batch.id, response=question.response
             ),

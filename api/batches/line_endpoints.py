@@ -82,8 +82,6 @@ def _to_response(job: JobView, body: Body) -> ResponseObject:
 
 
 LINE_ENDPOINTS: dict[str, LineEndpoint] = {
-    "/v1/chat/completions": LineEndpoint(
-        _read_chat, lambda job, _: to_completion(job, job.model, job.created_ms // 1000)
-    ),
+    "/v1/chat/completions": LineEndpoint(_read_chat, lambda job, _: to_completion(job)),
     "/v1/responses": LineEndpoint(_read_response, _to_response),
 }

@@ -17,7 +17,7 @@ from api.batches.intake import TURN_S
 from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import answer_of
 from api.batches.lines import BatchLine, file_lines, lost_lines, page_lines, some
-from api.dialects.openai.batches import OutputRow, to_refused_row, to_row, to_undone_row
+from api.dialects.openai.batches import OutputRow, to_failed_row, to_row
 from shared import ids
 from shared.batch import LineFailures, LinePlace, Tokens, WrittenRows
 from shared.blobs import Staged, digest
@@ -109,7 +109,6 @@ class OutputWriter:
 
     @asynccontextmanager
     async def _lines(self) -> AsyncIterator[Iterator[BatchLine]]:
-        """Those that may be written."""
         batch = self._lease.batch
         if batch.question is not None or batch.gone:
             yield self._taken(page_lines(batch, batch.written) if batch.question else lost_lines(batch))
@@ -181,7 +180,6 @@ class OutputWriter:
         BATCH_LINES.labels("failed").inc(wrote.failed)
 
     async def _piece(self, rows: Sequence[bytes]) -> str | None:
-        """Write rows as a piece; returns its name."""
         if not rows:
             return None
         data = b"".join(rows)
@@ -233,8 +231,7 @@ class OutputWriter:
                 continue
             error = self._error(one)
             undone = error in (CANCELLED, EXPIRED, LOST)
-            failed = (to_undone_row if undone else to_refused_row)(self._place(one), error)
-            rows.fail(_line(failed), error)
+            rows.fail(_line(to_failed_row(self._place(one), error, undone=undone)), error)
         return rows
 
     def _row(self, one: EndedLine, job: JobView) -> bytes | None:

@@ -26,8 +26,6 @@ LATER_S = 10.0
 
 
 class BatchRunner:
-    """The background task of an API process."""
-
     def __init__(self, context: BatchContext) -> None:
         self._context = context
         self._heard = asyncio.Event()
@@ -67,7 +65,6 @@ class BatchRunner:
             self._heard.clear()
 
     async def _claim(self) -> Claim | None:
-        """A batch to work on."""
         call = claims.claim(
             self._context.settings, lane=BATCH, worker=self._process, token=ids.token(), fingerprint=""
         )

@@ -16,7 +16,7 @@ from api.batches.lease import BatchContext
 from api.batches.line_endpoints import PAGES
 from api.batches.runner import BatchRunner
 from api.dialects.native.job_requests import JobCall
-from api.dialects.native.page_jobs import NumberedRow, to_page_row
+from api.dialects.native.page_jobs import PageRow, to_page_row
 from api.dialects.openai.batches import BatchRequest
 from api.files import life_of
 from api.server.memory_budget import Reservation
@@ -118,12 +118,11 @@ class Batches:
         return batch
 
     async def hook(self, batch: Batch) -> Hook | None:
-        """The webhook of a job of pages."""
         return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(
         self, batch: Batch, read: set[str], *, after: int = 0
-    ) -> tuple[Batch, builtins.list[NumberedRow]]:
+    ) -> tuple[Batch, builtins.list[tuple[int, PageRow]]]:
         """A job of pages and its rows behind `after`, in order, without those in blobs that were `read`.
 
         Raises CallerError `job_not_found`, `result_expired`.
@@ -136,7 +135,7 @@ class Batches:
             raise _expired() from None
         read.update(unread)
         rows = await offload_if_large(partial(_page_rows, data), len(data))
-        return batch, sorted((row for row in rows if row.number > after), key=lambda row: row.number)
+        return batch, sorted(((n, row) for n, row in rows if n > after), key=lambda numbered: numbered[0])
 
     async def results(self, caller: str, id: str) -> AsyncIterator[bytes]:
         """The rows that are written so far, of all lines in the end, in pieces.
@@ -178,7 +177,7 @@ class Batches:
         return cancelled
 
 
-def _page_rows(data: bytes) -> list[NumberedRow]:
+def _page_rows(data: bytes) -> list[tuple[int, PageRow]]:
     return [to_page_row(from_json(line)) for line in data.splitlines()]
 
 

@@ -39,9 +39,7 @@ from shared.request import (
     TokenPenalty,
     TypicalP,
 )
-from shared.request import (
-    RepetitionDetection as Repetitions,
-)
+from shared.request import RepetitionDetection as Repetitions
 from shared.variables import (
     MOST_VARIABLES,
     RENDERED,

@@ -25,9 +25,7 @@ from shared.store.files import keep_thumbnail
 from shared.store.script import AsyncStore
 
 SIDES = (64, 128, 256, 512)
-"""Pixels of a thumbnail's longer side."""
 AT_ONCE = 2
-"""Decoding processes."""
 
 
 class JobPictures:

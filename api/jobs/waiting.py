@@ -28,6 +28,9 @@ async def missing(store: AsyncStore, view: JobView) -> ServiceError:
     return Unavailable("store_unavailable", "The record store lost this job; ask again.", retry_after=1)
 
 
+Over = Callable[[JobView], bool]
+
+
 class EventReader:
     """Reads the events after the last one read.
 
@@ -103,13 +106,6 @@ POLL_S, LONGEST_POLL_S = 2.0, 20.0
 
 def _poll_s(waits_since: float) -> float:
     return min(max(POLL_S, (time.monotonic() - waits_since) / 10), LONGEST_POLL_S)
-
-
-Over = Callable[[JobView], bool]
-
-
-def ended(view: JobView) -> bool:
-    return view.ended
 
 
 class Waiting:

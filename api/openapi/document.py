@@ -22,7 +22,7 @@ from api.dialects.openai.responses import INCLUDABLE
 from api.dialects.strict_json import whole
 from api.jobs.live import LIVE_S
 from api.openapi.examples import BATCH_ID, FILE_ID, KEY_ID, MODEL, QUEUED, RESPONSE_ID
-from api.openapi.responses import COMPONENTS, EXAMPLES, HEADERS, REF, Family, refusals
+from api.openapi.responses import COMPONENTS, EXAMPLES, HEADERS, REF, refusals
 from api.server.errors import family_of
 from shared.file import Purpose
 from shared.job import Priority, Status
@@ -31,7 +31,6 @@ from shared.metrics.series import LONGEST_MIN
 UNNAMED = (HuggingFaceError, OpenAIError, Problem, StreamError, Readiness, LineBody, GenerationEnd)
 """Described, although no signature names them: errors, the line of a batch, what two answers share."""
 BYTES = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
-"""A body that is a picture's bytes."""
 TEXT = {"type": "string"}
 
 Parameter = dict[str, Any]
@@ -127,10 +126,6 @@ FILE_PAGE = (
 BATCH_PAGE = (_limit("Batches in a page; more than 100 is 100."), _AFTER)
 
 
-SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
-"""The error shape of each family of `api.server.errors`."""
-
-
 def describe(*parameters: Parameter) -> dict[str, Any]:
     """A route's `openapi_extra`."""
     return {"parameters": list(parameters)}
@@ -154,7 +149,7 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             if path not in OPEN:
                 # The errors with which `api.auth.middleware` refuses calls of this path.
-                errors = refusals(SHAPES[family_of(path)], 401, 403, 429)
+                errors = refusals(family_of(path), 401, 403, 429)
                 operation["responses"] = {str(s): r for s, r in errors.items()} | operation["responses"]
             for response in operation["responses"].values():
                 for content in response.get("content", {}).values():
@@ -176,7 +171,6 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _example_id(path: str, name: str) -> str:
-    """An example of an id or place in a path."""
     if name == "n":
         return "0"
     if path.startswith("/v1/admin/keys"):

@@ -149,15 +149,13 @@ ANSWERS: dict[str, Any] = {
     "job-request": to_request_view(QUEUED.id, _ASKED, _REQUEST, _PICTURES),
     "job-queued": jobs.to_job(QUEUED),
     "job-succeeded": jobs.to_job(SUCCEEDED),
-    "chat": chat.to_completion(SUCCEEDED, MODEL, 1_760_000_000),
+    "chat": chat.to_completion(SUCCEEDED),
     "generated-text": task_answers.to_answer(SUCCEEDED, from_hf(HF), None),
     "scored-answer": task_answers.to_answer(SUCCEEDED, from_hf(_VQA), None),
     "response": to_response(_RESPONSE),
 }
-"""Answers by name."""
 
 ERRORS = {code.status: ServiceError(name, code.remedy) for name, code in reversed(CODES.items())}
-"""One error by status."""
 
 FILE_ID = "file-4f1d2c3b4a5968778695a4b3c2d1e0f0"
 BATCH_ID = "batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0"

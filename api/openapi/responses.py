@@ -1,7 +1,7 @@
 """Answers by status, with their headers, shapes and examples."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from api.dialects.hf import task_answers
 from api.dialects.native import jobs
@@ -10,6 +10,7 @@ from api.dialects.openai.chat import ChatCompletionChunk
 from api.dialects.strict_json import Wire
 from api.openapi import examples
 from api.openapi.examples import ANSWERS, ERRORS
+from api.server.errors import Family
 from api.server.sse import DONE
 from shared.errors import CODES
 
@@ -17,7 +18,6 @@ REF = "#/components/schemas/"
 COMPONENTS: dict[str, Any] = {}
 """Models of bodies and events by name, which routes describe by reference."""
 Responses = dict[int | str, dict[str, Any]]
-Family = Literal["Problem", "OpenAIError", "HuggingFaceError"]
 
 _RENDER = {
     "Problem": lambda error: jobs.to_problem(error, "req_0123456789abcdef0123456789abcdef"),
@@ -82,6 +82,17 @@ def answer(
     return response | {"content": {"application/json": content}} if content else response
 
 
+def file_answer(description: str, *media: str, headers: Sequence[str] = ()) -> dict[str, Any]:
+    """One response in bytes, of any of these media types."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media}
+    return answer(description, headers=headers) | {"content": content}
+
+
+def text_answer(description: str, *media: str) -> dict[str, Any]:
+    """One response in text, of any of these media types."""
+    return answer(description) | {"content": {kind: {"schema": {"type": "string"}} for kind in media}}
+
+
 def with_stream(response: dict[str, Any], stream: bytes, item: Any) -> dict[str, Any]:
     """The same response, or a stream; the data of each event is an `item`."""
     example = stream.decode()
@@ -89,13 +100,8 @@ def with_stream(response: dict[str, Any], stream: bytes, item: Any) -> dict[str,
     return response | {"content": response.get("content", {}) | content}
 
 
-def stream_answer(description: str, stream: bytes, item: Any) -> dict[str, Any]:
-    """A job's events, and nothing but a stream."""
-    return with_stream(answer(description, headers=JOB_HEADERS), stream, item)
-
-
 def job_answer(description: str, *examples: str, stream: bytes, item: Any) -> dict[str, Any]:
-    """A job's result, whole or as a stream."""
+    """A job's result, whole or as a stream; without `examples` its events, and nothing but a stream."""
     return with_stream(answer(description, *examples, headers=JOB_HEADERS), stream, item)
 
 

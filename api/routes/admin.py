@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.admission.checks import webhook_host
 from api.admission.headers import integer
-from api.auth.operator_log import log_action, operator_of
+from api.auth.callers import log_action, operator_of
 from api.context import context_of
 from api.dialects.native.admin import (
     ApiKey,
@@ -18,6 +18,7 @@ from api.dialects.native.admin import (
     NewApiKey,
     NewKeyWebhook,
     RotationBody,
+    SeriesAnswer,
     StoreFilling,
     from_key,
     from_rotation,
@@ -28,9 +29,9 @@ from api.dialects.native.admin import (
     to_key_list,
     to_key_webhook,
     to_new_key,
+    to_series,
 )
 from api.dialects.native.models import Fleet, Model, to_couriers, to_model, to_model_fleet
-from api.dialects.native.series import SeriesAnswer, to_series
 from api.dialects.webhooks import KeyWebhookBody, from_key_webhook
 from api.openapi import examples
 from api.openapi.document import MINUTES, describe

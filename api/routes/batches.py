@@ -13,7 +13,7 @@ from api.dialects.fields import to_page
 from api.dialects.openai.batches import Batch, BatchBody, BatchList, BatchRequest, from_batch, to_batch
 from api.openapi import examples
 from api.openapi.document import BATCH_PAGE, describe
-from api.openapi.responses import answer, body, refusals
+from api.openapi.responses import answer, body, refusals, text_answer
 from api.server.route import Json, json_body
 from shared import batch as records
 from shared.errors import CallerError
@@ -22,9 +22,10 @@ from shared.job import Estimate
 
 BatchCall = Annotated[BatchRequest, json_body(lambda body: from_batch(body, tuple(LINE_ENDPOINTS)))]
 BATCH = answer("The batch.")
-ROWS = answer("A row of each line that has ended; one without `error` and with status 200 succeeded.") | {
-    "content": {"application/jsonl": {"schema": {"type": "string"}}}
-}
+ROWS = text_answer(
+    "A row of each line that has ended; one without `error` and with status 200 succeeded.",
+    "application/jsonl",
+)
 
 router = APIRouter(prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503))
 

@@ -23,7 +23,7 @@ from api.dialects.openai.files import (
 )
 from api.dialects.unknown_fields import header
 from api.openapi.document import FILE_PAGE, describe
-from api.openapi.responses import answer, refusals
+from api.openapi.responses import answer, file_answer, refusals
 from api.server.body import in_time
 from api.server.multipart import MultipartForm, receive
 from api.server.reply import IGNORED, reply_of
@@ -32,12 +32,9 @@ from shared.file import Purpose
 from shared.request import Document
 
 FILE = answer("The file.")
-FILE_CONTENT = answer("The bytes, as they were uploaded or written.") | {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-}
-FIRST_PAGE = answer("The page.", headers=("x-pages",)) | {
-    "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}
-}
+OCTETS = "application/octet-stream"
+FILE_CONTENT = file_answer("The bytes, as they were uploaded or written.", OCTETS)
+FIRST_PAGE = file_answer("The page.", "image/png", headers=("x-pages",))
 UPLOAD = {
     "required": True,
     "content": {
@@ -61,8 +58,6 @@ UPLOAD = {
 }
 """The body of an upload, the only form."""
 PAGE_LIMIT = 1000
-
-OCTETS = "application/octet-stream"
 
 router = APIRouter(prefix="/v1/files", tags=["openai"], responses=refusals("OpenAIError", 503))
 

@@ -6,19 +6,11 @@ from typing import cast
 from fastapi import APIRouter, Request, Response
 
 from api.context import ProcessContext, context_of
-from api.dialects.native.models import (
-    BlobKind,
-    BlobStore,
-    Health,
-    Readiness,
-    StoreMemory,
-    StoreState,
-)
-from api.openapi.responses import REF, answer, refusals
+from api.dialects.native.models import BlobKind, BlobStore, Health, Readiness, StoreMemory, StoreState
+from api.openapi.responses import REF, answer, refusals, text_answer
 from api.server.errors import retry_after
-from api.server.middleware import STOPPING
+from api.server.middleware import STOPPING, stopping
 from api.server.route import Json
-from api.server.shutdown import KEY, Shutdown
 from shared.errors import Unavailable
 from shared.estimate import Lane
 from shared.models import Model
@@ -30,10 +22,9 @@ NOT_READY = answer(
     headers=("retry-after",),
     schema={"anyOf": [{"$ref": f"{REF}Readiness"}, {"$ref": f"{REF}HuggingFaceError"}]},
 )
-_TEXT = {"schema": {"type": "string"}}
-METRICS = answer("All metrics, in the form that the caller accepts.") | {
-    "content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}
-}
+METRICS = text_answer(
+    "All metrics, in the form that the caller accepts.", "text/plain", "application/openmetrics-text"
+)
 STORE_LIMIT_S = 1.0
 """A store that does not answer for so long is reported as unreachable."""
 
@@ -56,8 +47,7 @@ async def health(http: Request) -> Json[Health]:
     responses={200: answer("Some model answers when it is asked."), 503: NOT_READY},
 )
 async def ready(http: Request) -> Json[Readiness]:
-    shutdown: Shutdown | None = getattr(http.state, KEY, None)
-    if shutdown is not None and shutdown.begun:
+    if stopping(http.scope):
         raise STOPPING
     context = context_of(http)
     if not await context.jobs.writable():

@@ -10,8 +10,7 @@ from fastapi import APIRouter, Depends, Request
 
 from api.admission.headers import Preferences, SyncHeaders
 from api.admission.readiness import not_ready
-from api.admission.submission import Caching, Origin, Schedule, Terms
-from api.answers.completions import complete
+from api.admission.submission import Origin, Terms
 from api.answers.event_stream import answer_stream, follow_answer, follow_job, without_texts
 from api.answers.sync import SyncCall, ended_job, result_of, wait_as_preferred
 from api.auth.callers import caller_of
@@ -19,27 +18,12 @@ from api.context import context_of
 from api.dialects.hf.task_answers import TaskAnswer, TokenChunk, last_chunk, to_answer, token_chunk
 from api.dialects.hf.task_requests import HfBody, HfCall, from_bytes
 from api.dialects.native.jobs import Job
-from api.dialects.native.models import (
-    ModelHealth,
-    ModelInfo,
-    ModelState,
-    ModelStatus,
-    to_info,
-    to_status,
-)
+from api.dialects.native.models import ModelHealth, ModelInfo, ModelState, ModelStatus, to_info, to_status
 from api.dialects.openai.chat import ChatBody, ChatCompletion, ChatCompletionChunk
 from api.openapi import examples
 from api.openapi.document import BYTES
-from api.openapi.responses import (
-    ACCEPTED,
-    CHAT_ANSWER,
-    TASK_ANSWER,
-    Responses,
-    answer,
-    body,
-    refusals,
-)
-from api.routes.completions import ChatCall
+from api.openapi.responses import ACCEPTED, CHAT_ANSWER, TASK_ANSWER, Responses, answer, body, refusals
+from api.routes.completions import ChatCall, complete
 from api.routes.jobs import accepted
 from api.server.body import parse_body, read_body
 from api.server.reply import reply_of
@@ -140,8 +124,10 @@ def _terms(http: Request, headers: SyncHeaders, call: HfCall, preferences: Prefe
     return Terms(
         caller=caller_of(http),
         idempotency=headers.idempotency(http),
-        caching=Caching(use_cache, reuse_sampled=True, stored=call.stored),
-        schedule=Schedule(must_be_ready=synchronous and not waits),
+        use_cache=use_cache,
+        reuse_sampled=True,
+        stored=call.stored,
+        must_be_ready=synchronous and not waits,
         origin=Origin(reply_of(http).request_id),
         synchronous=synchronous,
         cached=cached if synchronous else None,

@@ -22,15 +22,15 @@ from api.admission.headers import (
     page_limit,
 )
 from api.admission.readiness import PAUSED_RETRY_S
-from api.admission.submission import Caching, Idempotency, Origin, Schedule, Terms
+from api.admission.submission import Idempotency, Origin, Terms
 from api.answers.event_stream import follow_job, without_texts
 from api.answers.sync import (
+    SyncCall,
     ended_job,
     forget_after_answer,
     readable,
     set_job_headers,
     set_time_headers,
-    submit,
     until_ended,
     wait_as_preferred,
 )
@@ -57,8 +57,8 @@ from api.dialects.webhooks import Redelivery, RedeliveryBody, from_redelivery
 from api.jobs.pictures import SIDES
 from api.openapi import examples
 from api.openapi.document import FILTERS, PAGE, PLACE, ROWS, SIDE, WAIT, describe
-from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body, refusals, stream_answer
-from api.routes.page_jobs import page_job
+from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body, file_answer, job_answer, refusals
+from api.routes.page_jobs import LONGEST_WAIT_S, page_job
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
 from api.server.reply import reply_of
@@ -83,10 +83,7 @@ JOB = answer(
 )
 REDELIVERED = answer("The job; its webhook is called.", "job-succeeded", headers=JOB_HEADERS)
 RedeliveryCall = Annotated[int, json_body(from_redelivery)]
-PICTURE = answer("The picture, or a JPEG of it.") | {
-    "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}
-}
-LONG_POLL_LIMIT_S = 60
+PICTURE = file_answer("The picture, or a JPEG of it.", "image/*")
 MOST_FORESEEN = 10**9
 _NUMBER = re.compile("[0-9]{1,3}")
 
@@ -104,7 +101,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem
 async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJob) -> Json[Job | PageJob]:
     if call.paged:
         return await _submit_pages(http, headers, call)
-    job = await submit(http, _resolved(http, call), _terms(http, call, headers, headers.idempotency(http)))
+    terms = _terms(http, call, headers, headers.idempotency(http))
+    job = await SyncCall(http, terms).submit(_resolved(http, call))
     preferences = headers.preferences
     if preferences.wait_s:
         # The answer may take minutes; free the pictures' memory.
@@ -119,13 +117,10 @@ async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJ
 async def _submit_pages(http: HttpRequest, headers: SubmitHeaders, call: JobCall) -> Json[Job | PageJob]:
     if not headers.use_cache:
         raise unsupported("x-use-cache")
-    reservation = reply_of(http).reservation
     call.request = _resolved(http, call)
     batches, idempotency = context_of(http).batches, headers.idempotency(http)
-    try:
+    async with reply_of(http).reservation as reservation:
         batch = await batches.create_pages(caller_of(http), call, idempotency, reservation)
-    finally:
-        await reservation.release()
     return Json(await page_job(http, batch), 202, {"location": f"/v1/jobs/{batch.id}", "retry-after": "1"})
 
 
@@ -143,8 +138,10 @@ def _terms(http: HttpRequest, call: JobCall, headers: CacheHeaders, idempotency:
     return Terms(
         caller=caller_of(http),
         idempotency=idempotency,
-        caching=Caching(headers.use_cache, stored=call.stored),
-        schedule=Schedule(call.priority, call.finish_by_ms),
+        use_cache=headers.use_cache,
+        stored=call.stored,
+        priority=call.priority,
+        finish_by_ms=call.finish_by_ms,
         origin=Origin(reply_of(http).request_id),
         metadata=call.metadata,
         webhook=call.webhook,
@@ -189,7 +186,7 @@ async def count_jobs(http: HttpRequest) -> Json[JobCounts]:
     openapi_extra=describe(WAIT),
 )
 async def get_job(http: HttpRequest, id: str) -> Json[Job]:
-    wait_s = integer("wait", http.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
+    wait_s = integer("wait", http.query_params.get("wait", "0"), largest=LONGEST_WAIT_S)
     job = await context_of(http).jobs.get(caller_of(http).id, id)
     if wait_s and not job.ended:
         job = await until_ended(http, job, wait_s)
@@ -203,14 +200,12 @@ async def get_job(http: HttpRequest, id: str) -> Json[Job]:
     responses=refusals("Problem", 404, 410) | {200: answer("What it asked.", "job-request")},
 )
 async def get_job_request(http: HttpRequest, id: str) -> Json[RequestView]:
-    context, reservation = context_of(http), reply_of(http).reservation
+    context = context_of(http)
     stored = await context.jobs.stored_request(caller_of(http).id, id)
     size = len(stored.request or "")
     request = await offload_if_large(lambda: _request(stored), size)
-    try:
+    async with reply_of(http).reservation as reservation:
         pictures = await context.pictures.facts(request.images, reservation)
-    finally:
-        await reservation.release()
     return await offload_if_large(lambda: Json(to_request_view(id, stored, request, pictures)), size)
 
 
@@ -222,14 +217,12 @@ async def get_job_request(http: HttpRequest, id: str) -> Json[RequestView]:
     openapi_extra=describe(SIDE),
 )
 async def get_job_picture(http: HttpRequest, id: str, n: str) -> Response:
-    context, caller, reservation = context_of(http), caller_of(http).id, reply_of(http).reservation
+    context, caller = context_of(http), caller_of(http).id
     side = integer("side", http.query_params.get("side", "0"), largest=SIDES[-1])
     stored = await context.jobs.stored_request(caller, id)
     image = await offload_if_large(lambda: _picture(_request(stored), n), len(stored.request or ""))
-    try:
+    async with reply_of(http).reservation as reservation:
         picture = await context.pictures.only(image, reservation)
-    finally:
-        await reservation.release()
     if side:
         data = await context.pictures.thumbnail(caller, id, image, picture, side)
         return Response(data, media_type="image/jpeg")
@@ -273,7 +266,7 @@ async def retry_job(http: HttpRequest, headers: JobHeaders, id: str) -> Json[Job
     terms = Terms(
         caller=caller_of(http),
         idempotency=headers.idempotency(http),
-        caching=Caching(headers.use_cache),
+        use_cache=headers.use_cache,
         origin=Origin(reply_of(http).request_id, retry_of=id),
     )
     # A repeat under an Idempotency-Key gets the same answer, whatever became of the old job.
@@ -283,14 +276,9 @@ async def retry_job(http: HttpRequest, headers: JobHeaders, id: str) -> Json[Job
         return await accepted(readable(http, repeated))
     stored = await context.jobs.ended_request(caller_of(http).id, id)
     request = _request(stored)
-    terms = replace(
-        terms,
-        caching=Caching(headers.use_cache, stored=stored.stored),
-        schedule=Schedule(stored.priority),
-        metadata=stored.metadata,
-    )
+    terms = replace(terms, stored=stored.stored, priority=stored.priority, metadata=stored.metadata)
     # A caller whose key may not read can still retry a job, but is not shown an answer found at once.
-    return await accepted(readable(http, await submit(http, request, terms)))
+    return await accepted(readable(http, await SyncCall(http, terms).submit(request)))
 
 
 @router.post(
@@ -336,20 +324,19 @@ async def delete_job(http: HttpRequest, id: str) -> Response:
     response_model=None,
     responses=refusals("Problem", 400, 404, 410)
     | {
-        200: stream_answer("The events, up to the last.", examples.JOB_STREAM, JobEvent),
+        200: job_answer("The events, up to the last.", stream=examples.JOB_STREAM, item=JobEvent),
         204: answer("Who sent `Last-Event-ID` has had the last event.", headers=JOB_HEADERS),
     },
     openapi_extra=describe(*PLACE),
 )
 async def job_events(http: HttpRequest, id: str) -> EventStream[JobEvent] | Response:
-    context = context_of(http)
     after = event_place(http)
-    job = without_texts(await context.jobs.get(caller_of(http).id, id))
+    job = without_texts(await context_of(http).jobs.get(caller_of(http).id, id))
     set_job_headers(http, job)
     if job.ended and after == job.last_event and "last-event-id" in http.headers:
         # A browser's EventSource reconnects after the last event for ever, unless it gets 204.
         return Response(status_code=204)
-    return EventStream(_blocks(http, job, after), head_start_s=context.settings.api.head_start_s)
+    return EventStream(_blocks(http, job, after))
 
 
 async def accepted(job: JobView) -> Json[Job]:
@@ -438,11 +425,8 @@ estimate_router = APIRouter(tags=["jobs"], responses=refusals("Problem", 503))
 async def foretell_job(http: HttpRequest, headers: CacheHeaders, call: SubmittedJob) -> Json[Forecast]:
     if call.paged:
         raise unsupported("document")
-    context, reservation = context_of(http), reply_of(http).reservation
     request, terms = _resolved(http, call), _terms(http, call, headers, None)
     rows = integer("rows", http.query_params.get("rows", "1"), largest=MOST_FORESEEN, least=1)
-    try:
-        forecast = await context.forecaster.forecast(request, terms, reservation, rows=rows)
+    async with reply_of(http).reservation as reservation:
+        forecast = await context_of(http).forecaster.forecast(request, terms, reservation, rows=rows)
         return Json(to_forecast(forecast))
-    finally:
-        await reservation.release()

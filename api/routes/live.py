@@ -37,7 +37,7 @@ router = APIRouter(tags=["jobs"], responses=refusals("Problem", 503))
 )
 async def live(http: HttpRequest) -> EventStream[LiveEvent]:
     seconds = integer("seconds", http.query_params.get("seconds", str(LIVE_S)), largest=LIVE_S)
-    return EventStream(_blocks(http, seconds), head_start_s=context_of(http).settings.api.head_start_s)
+    return EventStream(_blocks(http, seconds))
 
 
 async def _blocks(http: HttpRequest, seconds: int) -> AsyncGenerator[bytes]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 
-from api.auth.operator_log import operator_of
+from api.auth.callers import operator_of
 from api.context import ProcessContext, context_of
 from api.dialects.native.models import Model, ModelList, to_model
 from api.openapi.responses import answer, refusals
@@ -62,7 +62,6 @@ async def _model(context: ProcessContext, id: str) -> Model:
 
 
 async def _lanes(context: ProcessContext, rows: Sequence[models.Model]) -> dict[str, Lane]:
-    """What workers report of models, by id."""
     try:
         async with asyncio.timeout(FLEET_LIMIT_S):
             fleet = await context.jobs.fleet(rows) if rows else []

@@ -16,7 +16,7 @@ from api.dialects.native.page_jobs import PageEvent, PageJob, model_of, status_o
 from api.jobs.live import POLL_S, Marks
 from api.openapi import examples
 from api.openapi.document import PAGE_ROWS, PLACE, WAIT, describe
-from api.openapi.responses import answer, refusals, stream_answer
+from api.openapi.responses import answer, job_answer, refusals, text_answer
 from api.routes.batches import estimate_of
 from api.server.route import Json
 from api.server.sse import EventStream, block, comment
@@ -26,12 +26,7 @@ from shared.estimate import waiting_reason
 from shared.json_line import to_json
 
 JOB = answer("The job of pages; `retry-after` where it has not ended.", headers=("retry-after",))
-ROWS = answer("A row of each page that has ended, in order.") | {
-    "content": {
-        "application/jsonl": {"schema": {"type": "string"}},
-        "text/plain": {"schema": {"type": "string"}},
-    }
-}
+ROWS = text_answer("A row of each page that has ended, in order.", "application/jsonl", "text/plain")
 LONGEST_WAIT_S = 60
 FORMATS = ("jsonl", "text")
 
@@ -81,9 +76,9 @@ async def get_pages(http: HttpRequest, id: str) -> Response:
     format = one_of(http, "format", FORMATS)
     _, rows = await context_of(http).batches.page_rows(await _batch(http, id), set())
     if format == "text":
-        texts = [row.row.get("text", "") for row in rows]
+        texts = [row.get("text", "") for _, row in rows]
         return Response("\n\n".join(texts), media_type="text/plain; charset=utf-8")
-    lines = b"".join(to_json(row.row) + b"\n" for row in rows)
+    lines = b"".join(to_json(row) + b"\n" for _, row in rows)
     return Response(lines, media_type="application/jsonl")
 
 
@@ -95,7 +90,9 @@ async def get_pages(http: HttpRequest, id: str) -> Response:
     response_model=None,
     responses=refusals("Problem", 400, 404, 410)
     | {
-        200: stream_answer("A `page` event each, up to the job's end.", examples.PAGE_STREAM, PageEvent),
+        200: job_answer(
+            "A `page` event each, up to the job's end.", stream=examples.PAGE_STREAM, item=PageEvent
+        ),
         204: answer("Who sent `Last-Event-ID` has had the last event."),
     },
     openapi_extra=describe(*PLACE),
@@ -105,8 +102,7 @@ async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent] 
     if batch.stage in ENDED and after > (batch.total or 0) and "last-event-id" in http.headers:
         # A browser's EventSource reconnects after the last event for ever, unless it gets 204.
         return Response(status_code=204)
-    head_start_s = context_of(http).settings.api.head_start_s
-    return EventStream(_blocks(http, id, after), head_start_s=head_start_s)
+    return EventStream(_blocks(http, id, after))
 
 
 @router.post(
@@ -137,9 +133,8 @@ async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes
     batches, read = context_of(http).batches, set[str]()
     while True:
         batch, rows = await batches.page_rows(await _shared_batch(http, id), read, after=sent)
-        for row in rows:
-            sent = row.number
-            yield block(to_json({"row": row.row}), event="page", id=sent)
+        for sent, row in rows:
+            yield block(to_json({"row": row}), event="page", id=sent)
         if batch.stage in ENDED:
             data = to_json({"job": await page_job(http, batch)})
             yield block(data, event=status_of(batch), id=max(sent, batch.total or 0) + 1)
@@ -160,7 +155,6 @@ async def _reason(http: HttpRequest, batch: Batch) -> str:
 
 
 async def page_job(http: HttpRequest, batch: Batch) -> PageJob:
-    """The job as its caller sees it."""
     waits = batch.stage in ("validating", "in_progress")
     estimate = await estimate_of(http, batch, model_of(batch)) if waits else None
     hook = await context_of(http).batches.hook(batch)

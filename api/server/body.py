@@ -8,12 +8,11 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from fastapi import Request
 
-from api.dialects import strict_json
 from api.dialects.unknown_fields import header, ignored_fields
 from api.server.reply import IGNORED, reply_of
 from shared.errors import CallerError
@@ -25,17 +24,6 @@ LARGE = 16 * 2**10
 """Bytes of a body that is parsed in a thread: on the event loop it would delay every stream."""
 _READER = ThreadPoolExecutor(1, "reader")
 _TURNS = WeakValueDictionary[str | None, asyncio.Lock]()
-
-
-async def read_json(http: Request, read: Callable[[Any], T], *, optional: bool = False) -> T:
-    """Return what `read` makes of the JSON in the body; an empty one that is `optional` is an empty object.
-
-    Raises as `read_body`, `strict_json.parse` and `read`.
-    """
-    body = await read_body(http)
-    if optional and not body:
-        body = b"{}"
-    return await parse_body(http, body, lambda raw: read(strict_json.parse(raw)))
 
 
 async def read_body(http: Request) -> bytes:

@@ -33,7 +33,8 @@ from shared.json_line import to_json
 from shared.metrics.api_counters import REFUSALS
 from shared.result import JobError
 
-Family = Literal["jobs", "openai", "hf"]
+Family = Literal["Problem", "OpenAIError", "HuggingFaceError"]
+"""The shape of an error, by its name in the description of the API."""
 ERROR_TYPES = (ServiceError, HTTPException, RequestValidationError)
 PACE_S = 1.0
 """huggingface.js retries a 503 at once and forever, and ignores Retry-After: 270 requests in 2 s from one
@@ -55,8 +56,8 @@ def install(app: FastAPI) -> None:
 def family_of(path: str) -> Family:
     """Whose clients call this path, whether or not a route has it."""
     if path.startswith("/v1/") and path.split("/")[2] in OWN:
-        return "jobs"
-    return "openai" if path.startswith(("/v1/", "/openai/v1/")) else "hf"
+        return "Problem"
+    return "OpenAIError" if path.startswith(("/v1/", "/openai/v1/")) else "HuggingFaceError"
 
 
 def render(error: ServiceError, path: str, request_id: str) -> Response:
@@ -68,13 +69,13 @@ def render(error: ServiceError, path: str, request_id: str) -> Response:
     family = family_of(path)
     body: Problem | OpenAIError | HuggingFaceError
     match family:
-        case "jobs":
+        case "Problem":
             body, media = to_problem(error, request_id), "application/problem+json"
-        case "openai":
+        case "OpenAIError":
             body = errors.to_error(error)
-        case "hf":
+        case "HuggingFaceError":
             body = task_answers.to_error(error)
-    if family != "jobs":
+    if family != "Problem":
         # huggingface_hub, which chats under /v1 too, shows it before what it makes of the body.
         headers["x-error-message"] = _one_line(task_answers.to_text(error))
     return Response(to_json(body), error.status, headers, media)
@@ -87,7 +88,6 @@ def from_job(error: JobError) -> ServiceError:
 
 
 def retry_after(seconds: float | None) -> str:
-    """The header's value."""
     return str(advised_s(seconds))
 
 

@@ -105,13 +105,16 @@ class Reservation:
         if self._count > FREE:
             self._budget.release(self)
 
+    async def __aenter__(self) -> "Reservation":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.release()
+
 
 @asynccontextmanager
 async def reserved(budget: MemoryBudget, caller: str, count: int) -> AsyncIterator[None]:
     """Holds `count` bytes for something about to be read. Raises Unavailable `queue_full`."""
-    reservation = Reservation(budget, caller)
-    try:
+    async with Reservation(budget, caller) as reservation:
         await reservation.take(count)
         yield
-    finally:
-        await reservation.release()

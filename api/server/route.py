@@ -13,7 +13,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from api.server.body import read_json
+from api.dialects import strict_json
+from api.server.body import parse_body, read_body
 from shared.errors import CallerError
 from shared.json_line import to_json
 from shared.models import RESERVED
@@ -22,10 +23,15 @@ T = TypeVar("T")
 
 
 def json_body(read: Callable[[Any], Any], *, optional: bool = False) -> Any:
-    """Return the dependency that gives what `read` makes of the JSON in the body, as `read_json`."""
+    """Return the dependency that gives what `read` makes of the JSON in the body.
+
+    An empty body that is `optional` is an empty object.
+    """
 
     async def body(http: Request) -> Any:
-        return await read_json(http, read, optional=optional)
+        sent = await read_body(http)
+        raw = b"{}" if optional and not sent else sent
+        return await parse_body(http, raw, lambda raw: read(strict_json.parse(raw)))
 
     return Depends(body)
 

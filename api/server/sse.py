@@ -53,19 +53,18 @@ class EventStream(Response, Generic[Item]):
         self,
         blocks: AsyncGenerator[bytes],
         *,
-        head_start_s: float,
         on_disconnect: Callable[[], None] | None = None,
         error_data: Callable[[ServiceError], StreamError] = to_stream_error,
     ) -> None:
         super().__init__(None, headers=_HEADERS)
         del self.headers["content-length"]
         self._blocks = blocks
-        self._head_start_s = head_start_s
         self._on_disconnect = on_disconnect
         self._error_data = error_data
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pump = asyncio.ensure_future(self._pump(send))
+        head_start_s = scope["app"].state.context.settings.api.head_start_s
+        pump = asyncio.ensure_future(self._pump(send, head_start_s))
         gone = asyncio.ensure_future(disconnected(Request(scope, receive)))
         try:
             await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,10 +78,10 @@ class EventStream(Response, Generic[Item]):
             await asyncio.gather(pump, gone, return_exceptions=True)
             await self._blocks.aclose()
 
-    async def _pump(self, send: Send) -> None:
+    async def _pump(self, send: Send, head_start_s: float) -> None:
         first = asyncio.ensure_future(self._next())
         try:
-            await asyncio.wait({first}, timeout=self._head_start_s)
+            await asyncio.wait({first}, timeout=head_start_s)
             if first.done():
                 first.result()
             await send(

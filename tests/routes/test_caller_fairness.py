@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth.open_requests import RequestLimit
+from api.auth.middleware import RequestLimit
 from shared.errors import Unavailable
 from tests.routes.conftest import Deployment
 from tests.support.app_server import listening

@@ -41,7 +41,7 @@ async def test_a_service_tier_is_the_chat_s_place_in_line(tier: str | None, wait
     async with serving(service) as client:
         await client.post("/v1/chat/completions", json={**CHAT, "service_tier": tier})
 
-    assert [terms.schedule.priority for _, terms in service.asked] == [waits_as]
+    assert [terms.priority for _, terms in service.asked] == [waits_as]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ async def test_under_a_models_own_url_a_chat_is_hugging_faces_and_may_be_cached(
     async with serving(service) as client:
         await client.post(path, json={**CHAT, "model": "org/other"})
 
-    assert [terms.caching.reuse_sampled for _, terms in service.asked] == [hf]
+    assert [terms.reuse_sampled for _, terms in service.asked] == [hf]
 
 
 async def test_no_name_is_not_enough_where_several_models_are_served() -> None:

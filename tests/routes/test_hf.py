@@ -61,9 +61,7 @@ async def test_the_cache_can_be_declined(header: str | None, options: dict[str, 
         headers = {} if header is None else {"x-use-cache": header}
         await client.post(MODEL_URL, json={**INPUTS, "options": options}, headers=headers)
 
-    assert [(terms.caching.use_cache, terms.caching.reuse_sampled) for _, terms in service.asked] == [
-        (used, True)
-    ]
+    assert [(terms.use_cache, terms.reuse_sampled) for _, terms in service.asked] == [(used, True)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +80,7 @@ async def test_waiting_for_a_model_can_be_asked_in_header_and_body(
     async with serving(service) as client:
         await client.post(MODEL_URL, json={**INPUTS, "options": options}, headers=headers)
 
-    assert [terms.schedule.must_be_ready for _, terms in service.asked] == [refused]
+    assert [terms.must_be_ready for _, terms in service.asked] == [refused]
 
 
 async def test_an_asynchronous_caller_never_leaves() -> None:

@@ -83,8 +83,8 @@ async def test_what_is_said_around_a_job_reaches_the_door() -> None:
 
     _, terms = service.asked[0]
     assert (terms.caller.id, terms.metadata) == ("local", {"album": "7"})
-    assert (terms.schedule.priority, terms.schedule.must_be_ready) == ("batch", False)
-    assert (terms.caching.use_cache, terms.caching.reuse_sampled) == (False, False)
+    assert (terms.priority, terms.must_be_ready) == ("batch", False)
+    assert (terms.use_cache, terms.reuse_sampled) == (False, False)
     assert terms.idempotency is not None
     assert terms.idempotency.key == "k-1"
 

@@ -204,7 +204,7 @@ async def test_jobs_from_before_the_keys_are_the_operators(deployment: Deploymen
 async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.auth.wrong_keys.BURST", 3)
+    monkeypatch.setattr("api.auth.api_keys.BURST", 3)
     async with await customer(deployment.app, "one") as one:
         assert (await one.get("/v1/models")).status_code == 200
         guesses = []
@@ -221,7 +221,7 @@ async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
 async def test_strangers_behind_the_same_proxy_do_not_lock_the_operator_out_of_a_new_process(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.auth.wrong_keys.BURST", 1)
+    monkeypatch.setattr("api.auth.api_keys.BURST", 1)
     for code in (401, 429):
         async with calling(deployment.app, new_secret()) as stranger:
             assert (await stranger.get("/v1/models")).status_code == code

@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from api.server.sse import EventStream
 from shared.result import Choice
+from shared.settings import ApiSettings
 from tests.routes.conftest import Deployment
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, posted
@@ -105,8 +107,10 @@ async def test_a_block_is_sent_no_further_than_it_is_taken_and_arrives_whole() -
             full.set()
             await taken.wait()
 
-    stream: EventStream[Any] = EventStream(blocks(), head_start_s=60)
-    sending = asyncio.create_task(stream({"type": "http", "method": "GET"}, receive, send))
+    settings = SimpleNamespace(api=ApiSettings(head_start_s=60))
+    app = SimpleNamespace(state=SimpleNamespace(context=SimpleNamespace(settings=settings)))
+    stream: EventStream[Any] = EventStream(blocks())
+    sending = asyncio.create_task(stream({"type": "http", "method": "GET", "app": app}, receive, send))
     async with asyncio.timeout(60):
         await full.wait()
         sent = sum(map(len, parts))

@@ -174,7 +174,7 @@ async def test_what_says_nothing_else_is_stored() -> None:
                 SYNCHRONOUS[name] for name in ("chat", "a task", "a job that is waited for")
             ):
                 assert (await client.post(path, json=body | {"store": said})).is_success
-    assert [terms.caching.stored for _, terms in service.asked] == [True] * 6
+    assert [terms.stored for _, terms in service.asked] == [True] * 6
 
 
 @pytest.mark.parametrize("deployment", [KEYED], indirect=True)

@@ -8,7 +8,6 @@ from typing import Any, cast
 import httpx
 from asgi_lifespan import LifespanManager
 
-from api.admission.cached_answers import CachedAnswers
 from api.admission.documents import Documents
 from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
@@ -16,19 +15,22 @@ from api.app import create_app
 from api.auth.api_keys import ApiKeys
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
-from api.context import Connections, ProcessContext
+from api.context import ProcessContext
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
 from api.jobs.live import SharedPolls
 from api.jobs.pictures import JobPictures
 from api.metrics import Metrics
 from api.models_admin import LiveModels
+from api.server.memory_budget import MemoryBudget
 from shared.blobs import Blobs
 from shared.media.documents import DocumentRenderer
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Charges, Headroom, Memory
-from shared.store.script import connect_async
+from shared.store.nudges import AsyncNudger
+from shared.store.script import AsyncStore, connect_async
+from shared.store.wakeups import Wakeups
 from tests.support.fake_service import FakeService
 
 ROOT = "http://127.0.0.1"
@@ -81,7 +83,6 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             models=MODELS,
             serving=LiveModels(MODELS, store),
             submission=service,
-            cached_answers=CachedAnswers(settings, store),
             forecaster=Forecaster(settings, MODELS, store, service),
             jobs=service,
             polls=SharedPolls(),
@@ -95,7 +96,10 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             batches=Batches(context, headroom),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, headroom),
-            redis=cast(Connections, NoConnection()),
+            store=cast(AsyncStore, NoConnection()),
+            nudger=cast(AsyncNudger, NoConnection()),
+            wakeups=cast(Wakeups, NoConnection()),
+            pages=MemoryBudget(),
         )
 
     said = ApiSettings(**{"keepalive_s": 0.01, "leave_grace_s": 0, "head_start_s": 60, **api})

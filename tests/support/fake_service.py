@@ -124,7 +124,7 @@ class FakeService(Submission, Jobs, Waiting):
             ahead=3,
             cache=self.cache,
             metadata=terms.metadata,
-            priority=terms.schedule.priority,
+            priority=terms.priority,
             response=terms.origin.response,
         )
         self.stories[job] = []

@@ -21,10 +21,7 @@ from pydantic import Field
 
 from api.dialects.media import DATA_HEAD, medium, pictures_beside, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
-from api.dialects.sampling import (
-    Sampling,
-    to_parameters,
-)
+from api.dialects.sampling import Sampling, to_parameters
 from api.dialects.strict_json import (
     RequestBody,
     Wire,

@@ -3,7 +3,7 @@
 Times are Unix seconds; a secret is shown once, when it is made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
@@ -15,6 +15,8 @@ from api.dialects.strict_json import Wire, invalid, read, unsupported
 from api.dialects.webhooks import BatchEvent, JobEvent
 from shared import api_keys, models
 from shared.api_keys import CALLER, SCOPES, Scope
+from shared.metrics.series import STEP_S, Sample, refused
+from shared.models import Model
 from shared.webhooks import DefaultWebhook
 
 MAX_QUOTA = 1_000_000
@@ -169,7 +171,6 @@ def to_bad_records(reasons: Mapping[str, str]) -> BadRecordList:
 
 
 def to_key(key: api_keys.ApiKey) -> ApiKey:
-    """Fields that do not apply are null."""
     return {
         "id": key.id,
         "object": "api_key",
@@ -204,3 +205,50 @@ def to_new_key(key: api_keys.ApiKey, secret: str) -> NewApiKey:
 
 def to_key_list(keys: list[api_keys.ApiKey]) -> ApiKeyList:
     return {"object": "list", "data": [to_key(key) for key in keys], "has_more": False}
+
+
+LATE_S = 2
+"""A sample is there so long after its step began, at the latest."""
+
+
+class ModelSeries(TypedDict):
+    """What waited, ran and worked at each moment; the rest is over the step before it. All of runs.
+
+    Null where it is not known.
+    """
+
+    waiting: list[int | None]
+    running: list[int | None]
+    workers: list[int | None]
+    tokens_per_s: list[float | None]
+    wait_p95_s: list[float | None]
+    succeeded: list[int | None]
+    failed: list[int | None]
+
+
+_REFUSALS = "By code, how many requests were refused with 429 or 503; codes without any are left out."
+
+# `from` is no name that a class can have.
+SeriesAnswer = TypedDict(
+    "SeriesAnswer",
+    {
+        "step_s": int,
+        "from": int,
+        "models": dict[str, ModelSeries],
+        "refusals": Annotated[dict[str, list[int | None]], Field(description=_REFUSALS)],
+    },
+)
+
+
+def to_series(samples: Iterable[Sample], models: Sequence[Model], now_ms: int, minutes: int) -> SeriesAnswer:
+    """The oldest first; `from` is the first moment's time in Unix seconds."""
+    last = (now_ms - LATE_S * 1000) // (STEP_S * 1000)
+    steps = range(last - minutes * 60 // STEP_S + 1, last + 1)
+    by_step = {sample.at_ms // (STEP_S * 1000): sample for sample in samples}
+    rows = {model.id: _series(by_step, model, steps) for model in models}
+    return {"step_s": STEP_S, "from": steps[0] * STEP_S, "models": rows, "refusals": refused(by_step, steps)}
+
+
+def _series(samples: Mapping[int, Sample], model: Model, steps: Sequence[int]) -> ModelSeries:
+    row = [samples[step].lanes.get(model.lane, {}) if step in samples else {} for step in steps]
+    return cast(ModelSeries, {n: [moment.get(n) for moment in row] for n in ModelSeries.__annotations__})

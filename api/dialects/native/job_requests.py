@@ -13,11 +13,7 @@ from api.dialects.media import pictures_beside
 from api.dialects.messages import WireMessages, to_messages
 from api.dialects.native.page_jobs import PagedDocument, with_document
 from api.dialects.openai.chat import TopLogprobs, continues
-from api.dialects.sampling import (
-    Sampling,
-    to_parameters,
-    to_priority,
-)
+from api.dialects.sampling import Sampling, to_parameters, to_priority
 from api.dialects.strict_json import RequestBody, invalid, read, unsupported
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from api.dialects.unknown_fields import JOB, PART, REQUEST, contents

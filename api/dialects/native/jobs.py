@@ -330,7 +330,6 @@ def to_counts(counts: Mapping[Status, int], *, complete: bool) -> JobCounts:
 
 
 def to_cancelled(outcomes: Mapping[str, JobView | ServiceError]) -> CancelledJobs:
-    """What became of each job."""
     return {"object": "list", "data": [_cancelled(id, outcome) for id, outcome in outcomes.items()]}
 
 

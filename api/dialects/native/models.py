@@ -390,5 +390,4 @@ def to_couriers(intake: fleet.Fleet, calls: tuple[int, int, int]) -> Couriers:
 
 
 def to_model_fleet(model: models.Model, row: fleet.Fleet) -> ModelFleet:
-    """One model's queue and workers."""
     return cast(ModelFleet, row.to_row(model.id, model.folder.load_guess_s))

@@ -1,6 +1,5 @@
 """Jobs of pages: what POST /v1/jobs takes with `document`, the job of all pages, and the pages' rows."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
@@ -86,14 +85,6 @@ class PageEvent(TypedDict):
     job: NotRequired[PageJob]
 
 
-@dataclass(frozen=True)
-class NumberedRow:
-    """A row with its place among the pages that are asked about, from 1."""
-
-    number: int
-    row: PageRow
-
-
 def to_page_job(
     batch: records.Batch, estimate: Estimate | None, hook: Hook | None, *, reads: bool
 ) -> PageJob:
@@ -158,8 +149,8 @@ def _error(batch: records.Batch) -> BriefError | None:
     return {"code": "invalid_document", "message": "No page was answered; `urls.pages` says why, by page."}
 
 
-def to_page_row(row: dict[str, Any]) -> NumberedRow:
-    """A page's row, from that of the batch."""
+def to_page_row(row: dict[str, Any]) -> tuple[int, PageRow]:
+    """A page's place among those that are asked about, from 1, and its row, from that of the batch."""
     answer: dict[str, Any] = {"page": int(row["custom_id"])}
     response = row["response"] or {}
     if response.get("status_code") == 200:
@@ -171,4 +162,4 @@ def to_page_row(row: dict[str, Any]) -> NumberedRow:
         job = response.get("request_id", "")
         answer |= {"status": "failed", "error": {name: error[name] for name in ("code", "message")}}
         answer |= known({"job": job if job.startswith("job_") else None})
-    return NumberedRow(int(row["id"].rpartition("_")[2]), cast(PageRow, answer))
+    return int(row["id"].rpartition("_")[2]), cast(PageRow, answer)

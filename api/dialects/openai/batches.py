@@ -242,14 +242,13 @@ def to_row(line: LinePlace, body: Any) -> OutputRow:
     return _row(line, response=_response(line, 200, body))
 
 
-def to_refused_row(line: LinePlace, error: JobError) -> OutputRow:
-    """A row of the error file: the status and body with which the line's call would have been refused."""
+def to_failed_row(line: LinePlace, error: JobError, *, undone: bool) -> OutputRow:
+    """A row of the error file. A line that is `undone` was not computed to its end; any other row has the
+    status and body with which the line's call would have been refused.
+    """
+    if undone:
+        return _row(line, error={"code": error.code, "message": error.message})
     return _row(line, response=_response(line, status_of(error.code), to_error(error)))
-
-
-def to_undone_row(line: LinePlace, error: JobError) -> OutputRow:
-    """A row of the error file for a line that was not computed to its end."""
-    return _row(line, error={"code": error.code, "message": error.message})
 
 
 def _row(line: LinePlace, response: RowResponse | None = None, error: BriefError | None = None) -> OutputRow:

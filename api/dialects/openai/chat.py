@@ -155,16 +155,11 @@ class ChatCompletion(TypedDict):
     system_fingerprint: str
 
 
-def to_completion(job: JobView, model: str, created: int) -> ChatCompletion:
-    """The answer of a job that succeeded; `model` is the id as served."""
+def to_completion(job: JobView) -> ChatCompletion:
     result = result_of(job)
-    head = ChunkHead(completion_id(job), model, created, False, result.fingerprint, job.priority)
     choices = [_choice(job.id, result, i) for i in range(len(result.choices))]
-    return cast(ChatCompletion, head.write("chat.completion", choices, to_usage(result.usage)))
-
-
-def completion_id(job: JobView) -> str:
-    return f"chatcmpl-{job.id.removeprefix('job_')}"
+    answer = chunk_head(job).write("chat.completion", choices, to_usage(result.usage))
+    return cast(ChatCompletion, answer)
 
 
 def result_of(job: JobView) -> Result:
@@ -252,8 +247,9 @@ class ChunkHead:
         return answer | ({"usage": usage} if usage or self.include_usage else {})
 
 
-def chunk_head(id: str, job: JobView, *, usage: bool) -> ChunkHead:
+def chunk_head(job: JobView, *, usage: bool = False) -> ChunkHead:
     """The fingerprint is known before the end only where the answer was cached."""
+    id = f"chatcmpl-{job.id.removeprefix('job_')}"
     fingerprint = None if job.result is None else job.result.fingerprint
     return ChunkHead(id, job.model, job.created_ms // 1000, usage, fingerprint, job.priority)
 
@@ -291,7 +287,7 @@ class ChatChunkWriter:
     """
 
     def __init__(self, job: JobView, *, usage: bool, calls: bool = False) -> None:
-        self._head = chunk_head(completion_id(job), job, usage=usage)
+        self._head = chunk_head(job, usage=usage)
         self._readers: dict[int, Reader] = {}
         self._logprobs_sent: Counter[int] = Counter()
         self._call_counts: dict[int, int] = {}

@@ -14,13 +14,7 @@ from api.dialects.formats import TextFormat
 from api.dialects.openai.chat import TopLogprobs
 from api.dialects.openai.response_items import InputItems, Reference, from_input
 from api.dialects.openai.response_object import ResponseFields, with_details
-from api.dialects.sampling import (
-    Count,
-    PriorityNumber,
-    Sampling,
-    to_parameters,
-    to_priority,
-)
+from api.dialects.sampling import Count, PriorityNumber, Sampling, to_parameters, to_priority
 from api.dialects.strict_json import RequestBody, described_as, invalid, read, unsupported
 from api.dialects.tools import FlatToolChoice, FlatTools, to_tools, to_unshown
 from api.dialects.unknown_fields import RESPONSE

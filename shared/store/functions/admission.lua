@@ -190,7 +190,7 @@ local function unwritten(p, run)
 end
 
 -- Whether a lane has `most` pieces, or `most_caller` of a caller's, whose number by class is noted.
--- With API keys a caller may have no more than stays free for others, as with open requests (api/auth/open_requests.py).
+-- With API keys a caller may have no more than stays free for others; so it is with open requests (api/auth/middleware.py).
 local function is_full(lane, caller, most, most_caller)
   local free = most - FairQueue.waiting(lane)
   if free <= 0 then

@@ -32,7 +32,7 @@ def test_a_job_and_its_events_tell_them_as_a_chat_does() -> None:
     (choice,) = to_job(view)["result"]["choices"]
     data = {"start": 0, "text": " red\u00e9", "ids": [1, 2, 3], "logprobs": stored(TOLD)}
     _, _, event = to_event(Event(3, "text", data, 1_700_000_000_000), view)
-    chat: Any = to_completion(view, "m", 0)
+    chat: Any = to_completion(view)
     assert choice["logprobs"] == event["logprobs"] == chat["choices"][0]["logprobs"]["content"]
 
 
@@ -40,11 +40,11 @@ def test_where_nobody_asked_nothing_is_kept_and_nothing_told() -> None:
     view = told(None)
     assert "logprobs" not in result_of(view).model_dump_json()
     assert "logprobs" not in to_job(view)["result"]["choices"][0]
-    assert to_completion(view, "m", 0)["choices"][0]["logprobs"] is None
+    assert to_completion(view)["choices"][0]["logprobs"] is None
 
 
 def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
-    whole = to_completion(told(TOLD), "org/model", 1_700_000_000)
+    whole = to_completion(told(TOLD))
     chunk = chat_chunk(HEAD, 0, {"content": " red\u00e9"}, logprobs=TOLD)
     assert_golden("chat_logprobs", chunk["choices"][0]["logprobs"])
     read = ChatCompletion.model_validate(whole, strict=True).choices[0].logprobs
@@ -64,7 +64,7 @@ def test_a_stream_of_an_answer_without_text_tells_what_the_whole_answer_does(
 ) -> None:
     view = told(logprobs)
     [chunk] = ChatChunkWriter(QUEUED, usage=False).ending(result_of(view))
-    assert chunk["choices"][0]["logprobs"] == to_completion(view, "org/model", 0)["choices"][0]["logprobs"]
+    assert chunk["choices"][0]["logprobs"] == to_completion(view)["choices"][0]["logprobs"]
     assert (chunk["choices"][0]["logprobs"] is None) == (logprobs is None)
 
 

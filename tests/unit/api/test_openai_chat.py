@@ -154,7 +154,7 @@ def test_whatever_is_broken_is_named_and_never_a_server_error() -> None:
 
 
 def test_completion_is_what_openai_clients_read() -> None:
-    assert_golden("chat_completion", to_completion(succeeded(), "org/model", 1_700_000_000))
+    assert_golden("chat_completion", to_completion(succeeded()))
 
 
 def test_chunks_are_what_openai_clients_and_published_snippets_read() -> None:
@@ -184,13 +184,13 @@ def test_a_stream_says_what_answered_as_soon_as_known(view: JobView) -> None:
 def test_a_caller_hears_which_tier_served_his_chat(priority: Priority, tier: str) -> None:
     view = replace(succeeded(), priority=priority)
     stream = ChatChunkWriter(view, usage=True)
-    told = [to_completion(view, "m", 0), *stream.opening(1), *stream.ending(result_of(view))]
+    told = [to_completion(view), *stream.opening(1), *stream.ending(result_of(view))]
     assert {each["service_tier"] for each in told} == {tier}
 
 
 def test_a_job_without_result_is_never_rendered_as_an_empty_answer() -> None:
     with pytest.raises(ValueError, match="has no result"):
-        to_completion(QUEUED, "org/model", 0)
+        to_completion(QUEUED)
 
 
 # What vLLM takes where nothing is said, and something else.

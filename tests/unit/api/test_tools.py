@@ -145,14 +145,14 @@ def test_a_call_keeps_an_id_of_any_length() -> None:
 
 
 def test_an_answer_that_calls_is_what_openai_clients_read() -> None:
-    whole = to_completion(called(WROTE), "org/model", 1_700_000_000)
+    whole = to_completion(called(WROTE))
     assert_golden("chat_calls", whole)
     assert ChatCompletion.model_validate(whole).choices[0].finish_reason == "tool_calls"
 
 
 def test_a_cut_answer_says_so_whatever_it_called() -> None:
     cut = called(WROTE, choice={"finish_reason": "length"})
-    [choice] = to_completion(cut, "m", 0)["choices"]
+    [choice] = to_completion(cut)["choices"]
     assert (choice["finish_reason"], len(choice["message"]["tool_calls"])) == ("length", 2)
 
 
@@ -172,7 +172,7 @@ def test_chunks_tell_words_and_whole_calls() -> None:
     assert_golden("chat_call_chunks", chunks)
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk)
-    whole = to_completion(view, "org/model", 0)["choices"][0]["message"]["tool_calls"]
+    whole = to_completion(view)["choices"][0]["message"]["tool_calls"]
     assert calls_of(chunks) == {(0, n): call for n, call in enumerate(whole)}
 
 
@@ -186,7 +186,7 @@ def test_each_of_several_answers_calls_for_itself_and_says_so_at_its_end() -> No
     chunks = [*said, *stream.ending(result_of(several))]
     ends = [(c["choices"][0]["index"], c["choices"][0]["finish_reason"]) for c in chunks]
     assert [end for end in ends if end[1]] == [(0, "tool_calls"), (1, "stop")]
-    whole = to_completion(several, "m", 0)["choices"]
+    whole = to_completion(several)["choices"]
     assert calls_of(chunks) == {(0, n): call for n, call in enumerate(whole[0]["message"]["tool_calls"])}
     assert [c["finish_reason"] for c in whole] == ["tool_calls", "stop"]
 
@@ -194,7 +194,7 @@ def test_each_of_several_answers_calls_for_itself_and_says_so_at_its_end() -> No
 def test_calls_of_several_answers_are_never_taken_for_one_another() -> None:
     """A caller sends a call's id back with what it gave."""
     several = called(choices=result_of(called(WROTE)).choices * 2)
-    whole, job = to_completion(several, "m", 0)["choices"], to_job(several)["result"]["choices"]
+    whole, job = to_completion(several)["choices"], to_job(several)["result"]["choices"]
     stream = ChatChunkWriter(several, usage=False)
     chunks = [c for n in (1, 0) for c in stream.piece({"choice": n, "text": WROTE, "syntax": "hermes"})]
     told = {(n, i): call for n, c in enumerate(whole) for i, call in enumerate(c["message"]["tool_calls"])}

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from api.auth import wrong_keys
-from api.auth.wrong_keys import BURST, GuessLimit
+from api.auth import api_keys
+from api.auth.api_keys import BURST, GuessLimit
 from shared.errors import Unavailable
 
 ADDRESS = "192.0.2.7"
@@ -69,7 +69,7 @@ def test_one_customer_s_addresses_are_one(limit: GuessLimit, one: str, other: st
 
 
 def test_many_addresses_do_not_fill_the_memory(limit: GuessLimit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wrong_keys, "MOST_ADDRESSES", 3)
+    monkeypatch.setattr(api_keys, "MOST_ADDRESSES", 3)
     for number in range(10):
         limit.wrong(f"192.0.2.{number}")
         assert len(limit._full_at) <= 3

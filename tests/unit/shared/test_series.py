@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.dialects.native.series import to_series
+from api.dialects.native.admin import to_series
 from api.metrics import overload
 from shared.metrics.api_counters import REFUSALS
 from shared.metrics.series import Sample
