@@ -41,7 +41,7 @@ STYLE: Any = {
     "legend.fontsize": 9,
     "svg.hashsalt": "sightline",
 }
-PACKAGES = ("celery", "kombu", "fastapi", "uvicorn", "uvloop", "httptools", "redis", "hiredis")
+PACKAGES = ("celery", "kombu", "fastapi", "uvicorn", "uvloop", "h11", "redis", "hiredis")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from benchmarks.frame.services import ROOT, TINY, Installation, free_port
 LOAD_LIMIT_S = 240
 """How long a model may load that needs torch, on a busy machine."""
 CELERY = ("worker", "--pool=threads", "--without-gossip", "--without-mingle", "--loglevel=WARNING")
-UVICORN = ("--host", "127.0.0.1", "--no-access-log", "--log-level", "warning")
+UVICORN = ("--host", "127.0.0.1", "--http", "h11", "--no-access-log", "--log-level", "warning")
 UNLIMITED = {
     # Submits are measured with nobody consuming them.
     "SIGHTLINE_QUEUE__MAX_QUEUED": "10000000",

@@ -23,10 +23,10 @@ from sightline.serving.server import check_kind, check_rights
 from sightline.tls import flags
 
 COURIER_THREADS = 16
-LIMITS = ("--ws", "none", "--timeout-keep-alive", "75")
-"""An API speaks no protocol but HTTP. `UVICORN_HTTP` chooses the parser (docs/transport.md). An idle
-connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs: if this side
-closed first, a request could be sent into a closing connection.
+LIMITS = ("--http", "h11", "--ws", "none", "--timeout-keep-alive", "75")
+"""An API speaks no protocol but HTTP. h11 bounds a request's head and reads the body of a client that offers
+HTTP/2; uvicorn's other parser does neither. An idle connection stays open longer than balancers (60 s) and
+clients (httpx 5 s) keep theirs: if this side closed first, a request could be sent into a closing connection.
 """
 ENOUGH_FILES = 10_240
 """For an API's 8000 callers, its connections to the record store, and pictures; macOS grants no more."""

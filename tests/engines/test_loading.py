@@ -176,7 +176,6 @@ def test_memory_that_is_short_is_not_blamed_on_what_a_row_wishes(monkeypatch: py
         ('quantization_config = "int8"', "quantization_config: .*dictionary"),
         ('cache = "quantum"', "cache: .*'dynamic' or 'static'"),
         ('packed = "yes please"', "packed: .*valid boolean"),
-        ('packed = "int8"', "packed: .*bfloat16.* is as fast"),
         ('trust_remote_code = "yes"', "trust_remote_code: .*boolean"),
         ("trust_remote_code = 1", "trust_remote_code: .*boolean"),
         ('attn_implementation = "eager"', "attn_implementation: .*it is attention here"),

@@ -63,7 +63,7 @@ async def test_no_route_shows_or_changes_another_s(deployment: Deployment, metho
         tried = next((each for prefix, each in FOREIGN.items() if path.startswith(prefix)), None)
         if tried is not None:
             await tried(Foreign(deployment, owner, other, victim), method, path)
-        elif path.startswith("/v1/admin/"):
+        elif path.startswith("/v1/admin/") or path.endswith("/unload"):
             reply = await other.request(method, path.replace("{id}", MODEL))
             assert (reply.status_code, code_of(reply)) == (403, "insufficient_scope")
         elif method == "GET":
