@@ -69,15 +69,6 @@ def test_expired_holds_of_a_popular_picture_do_not_pile_up(records: Records) -> 
     assert records.client.zcard(KEY) <= 16
 
 
-def test_an_admission_that_needs_no_run_lets_go_of_what_was_fetched_for_it(records: Records) -> None:
-    records.submit("q")
-    job = records.submit_pending().id
-    claim = records.claim_pending()
-    records.upload(records.placing(job=job, blobs=(PICTURE,)))
-    assert records.admit(claim, "q", blobs=(PICTURE,)) == "placed"
-    assert records.client.exists(KEY) == 0
-
-
 def test_a_hit_does_not_say_that_a_picture_is_there_which_nobody_held(records: Records) -> None:
     run = answered(records)
     # Else the answer lives long enough, and nothing is prolonged.

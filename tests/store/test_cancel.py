@@ -7,15 +7,11 @@ from tests.support.store import Records
 def test_the_worker_of_a_run_that_nobody_waits_for_is_woken(records: Records) -> None:
     job = records.submit()
     records.claim(worker="worker_01")
-    assert news_of_a_cancel(records, job.id, "worker_01") == [1, "state"]
-
-
-def news_of_a_cancel(records: Records, job: str, listener: str) -> list[object]:
     with records.client.pubsub() as heard:
-        heard.subscribe(channel(listener))
-        records.cancel(job)
-        records.client.publish(channel(listener), "last")
-        return [next(heard.listen())["data"] for _ in range(2)]
+        heard.subscribe(channel("worker_01"))
+        records.cancel(job.id)
+        records.client.publish(channel("worker_01"), "last")
+        assert [next(heard.listen())["data"] for _ in range(2)] == [1, "state"]
 
 
 def test_who_left_sees_their_job_no_longer_for_the_work_that_goes_on(records: Records) -> None:

@@ -10,19 +10,6 @@ ROW = json.dumps({"id": MODEL, "engine": "echo"})
 OTHER_ROW = json.dumps({"id": MODEL, "engine": "echo", "revision": "main", "source": "elsewhere"})
 
 
-def test_a_drained_model_takes_no_new_jobs_and_ends_those_it_has(records: Records) -> None:
-    running, waiting = records.submit("a"), records.submit("b")
-    claim = records.claim()
-    records.drain()
-    for question in ("a", "b", "c"):
-        assert records.post(records.placing(question)).word == "draining", "also what others ask just now"
-    assert records.settle(claim) == "settled"
-    assert records.settle(records.claim()) == "settled"
-    assert [records.view(job.id).status for job in (running, waiting)] == ["succeeded", "succeeded"]
-    records.beat()
-    assert records.post(records.placing("a")).word == "known", "what is known costs no worker anything"
-
-
 def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(records: Records) -> None:
     """Its workers are stopped then, and it is removed."""
 
@@ -57,16 +44,6 @@ def test_other_models_keep_their_jobs(records: Records) -> None:
     assert records.sweep() == 0
     assert [records.view(job.id).status for job in (other, pending)] == ["queued", "queued"]
     assert records.run(models.registrations()).removing == {}, "it is looked for again and again"
-
-
-def test_a_model_that_comes_back_serves_at_once_and_without_its_pause(records: Records) -> None:
-    records.pause()
-    records.remove_model()
-    records.submit(lane="model.other")
-    assert records.add_model() == "added"
-    records.submit()
-    assert records.try_claim() is not None
-    assert records.add_model() == "unchanged"
 
 
 def test_a_row_is_kept_and_another_one_under_the_same_id_is_refused(records: Records) -> None:

@@ -1,6 +1,8 @@
-"""Settle: a run ends once, with one result, and every job on it ends with it."""
+"""Append, give back and settle: what a worker says of its run stays, for its time."""
 
-from tests.support.store import LANE, SETTINGS, Records, answer
+from shared.job import AttemptError
+from shared.result import JobError
+from tests.support.store import FAILURE, LANE, SETTINGS, Records, answer
 
 
 def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
@@ -22,4 +24,27 @@ def test_how_long_answers_take_is_measured(records: Records) -> None:
         # It waited for a row longer than it was computed.
         records.wait(60)
         records.settle(claim, answer().model_copy(update={"compute_s": float(seconds)}))
-    assert float(records.client.hget(f"sl9:lane:{LANE}", "service_ms")) == 0.9 * 2000 + 0.1 * 4000
+    assert float(records.client.hget(f"sl8:lane:{LANE}", "service_ms")) == 0.9 * 2000 + 0.1 * 4000
+
+
+def test_a_piece_that_does_not_follow_on_is_refused_not_spliced(records: Records) -> None:
+    job, claim = records.started()
+    records.append(claim, 0, "one ")
+    assert records.append(claim, 8, "three") == "lost"
+    assert records.append(claim, 2, "e two") == "lost"
+    assert [e.data["text"] for e in records.events(job) if e.type == "text"] == ["one "]
+
+
+def test_each_failed_attempt_keeps_its_cause_cut_and_the_job_its_own_error(records: Records) -> None:
+    job = records.submit().id
+    records.give_back(records.claim())
+    records.give_back(records.claim(), FAILURE, cause=JobError(code="internal_error", message="é" * 201))
+    records.give_back(records.claim(), FAILURE)
+    records.give_back(records.claim(), FAILURE)
+    view = records.view(job)
+    assert view.error == FAILURE
+    assert [attempt.error for attempt in view.attempts] == [
+        None,
+        AttemptError("internal_error", "é" * 200),
+        *[AttemptError(FAILURE.code, FAILURE.message)] * 2,
+    ]
