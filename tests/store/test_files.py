@@ -35,5 +35,5 @@ def test_a_file_is_read_back_by_its_caller_and_by_nobody_else(records: Records) 
 def test_a_list_does_not_grow_by_files_that_are_gone(records: Records) -> None:
     for number in range(1, 10):
         create(records, number)
-        records.client.delete(f"sl8:{written(number).id}")
-    assert records.client.zcard("sl8:files:anyone") == 1
+        records.client.delete(f"sl9:{written(number).id}")
+    assert records.client.zcard("sl9:files:anyone") == 1

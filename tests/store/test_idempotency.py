@@ -29,4 +29,4 @@ def test_a_refused_post_frees_its_key(
 
 def test_a_key_is_forgotten_after_its_time(records: Records) -> None:
     records.post(records.placing(), **KEYED)
-    assert records.client.ttl("sl8:idem:anyone:key") == records.given(SETTINGS.retention.idempotency_s)
+    assert records.client.ttl("sl9:idem:anyone:key") == records.given(SETTINGS.retention.idempotency_s)

@@ -24,7 +24,7 @@ def test_how_long_answers_take_is_measured(records: Records) -> None:
         # It waited for a row longer than it was computed.
         records.wait(60)
         records.settle(claim, answer().model_copy(update={"compute_s": float(seconds)}))
-    assert float(records.client.hget(f"sl8:lane:{LANE}", "service_ms")) == 0.9 * 2000 + 0.1 * 4000
+    assert float(records.client.hget(f"sl9:lane:{LANE}", "service_ms")) == 0.9 * 2000 + 0.1 * 4000
 
 
 def test_a_piece_that_does_not_follow_on_is_refused_not_spliced(records: Records) -> None:

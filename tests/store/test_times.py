@@ -108,4 +108,4 @@ def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: R
     placing = records.placing("q", job=job, key="everybody:q", blobs=("d" * 64,))
     assert [records.admit_placing(claim, placing) for _ in range(2)] == ["placed"] * 2
     assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-    assert not records.client.exists(f"sl8:blob:{'d' * 64}"), "its pictures are held for nobody"
+    assert not records.client.exists(f"sl9:blob:{'d' * 64}"), "its pictures are held for nobody"

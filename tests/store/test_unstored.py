@@ -139,4 +139,4 @@ def test_its_idempotency_key_is_good_for_no_longer_than_any_other(records: Recor
     longer = {**UNSTORED, "retain_s": 10 * round(records.settings.retention.idempotency_s)}
     records.accept(records.placing(key=None), idempotency="key", body_digest="body", **longer)
     records.settle(records.claim())
-    assert 0 < records.client.ttl("sl8:idem:anyone:key") <= records.settings.retention.idempotency_s
+    assert 0 < records.client.ttl("sl9:idem:anyone:key") <= records.settings.retention.idempotency_s
