@@ -61,16 +61,6 @@ async def test_a_body_that_never_arrives_ends_with_its_deadline() -> None:
         assert exchange.headers["connection"] == "close"
 
 
-@pytest.mark.parametrize("lines", [["gzip"], ["identity", "gzip"]])
-async def test_who_compresses_a_body_is_told_so_and_not_that_it_is_broken(lines: list[str]) -> None:
-    async with application(FakeService()) as app, client_of(app) as client:
-        headers = [*JSON.items(), *(("content-encoding", line) for line in lines)]
-        response = await client.post("/v1/jobs", content=b"\x1f\x8b", headers=headers)
-
-    said = response.json()
-    assert (response.status_code, said["code"], said["param"]) == (400, "invalid_request", "content-encoding")
-
-
 @pytest.mark.parametrize(
     "said", [{"content-encoding": "identity"}, {"transfer-encoding": "Chunked"}, {"content-encoding": ""}]
 )

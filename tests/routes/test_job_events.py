@@ -50,15 +50,6 @@ async def test_the_events_of_a_job_are_its_whole_story() -> None:
     assert [(e["id"], e["event"], json.loads(e["data"])) for e in story] == expected
 
 
-async def test_a_reader_who_comes_back_gets_exactly_the_rest() -> None:
-    told = await _told()
-    for seen in range(5):
-        rest = [str(i) for i in range(seen + 1, 6)]
-        assert [e["id"] for e in await _story(told, f"?after={seen}")] == rest
-        as_browsers_ask = await _story(told, "?after=0", **{"last-event-id": str(seen)})
-        assert [e["id"] for e in as_browsers_ask] == rest
-
-
 def test_a_waiting_reader_learns_how_long_a_model_takes_to_start() -> None:
     waiting = replace(QUEUED, waiting_reason="model_loading", ahead=0)
     assert keep_alive(waiting) == "queued: model loading, 0 ahead, starts in about 2 s"

@@ -1,7 +1,5 @@
 """OpenAI's Responses over a real record store: asked, waited for, followed."""
 
-import json
-
 from asgi_lifespan import LifespanManager
 
 from api.app import create_app
@@ -10,21 +8,6 @@ from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
 from tests.support.responses import ASK, LATER, PATH, begun, finish, kinds
-
-
-async def test_a_call_is_answered_with_its_job_and_times(deployment: Deployment) -> None:
-    deployment.worker.beat()
-    call = posted(deployment.app, ASK, PATH)
-    await deployment.worker.waiting()
-    finish(deployment.worker)
-    await call.finish()
-
-    body = json.loads(call.body)
-    assert (call.status, body["status"], body["background"]) == (200, "completed", False)
-    assert body["output"][0]["content"][0]["text"] == "A cat."
-    assert body["usage"]["input_tokens_details"]["cached_tokens"] == 0
-    assert body["id"] == call.headers["x-job-id"].replace("job_", "resp_")
-    assert {"x-cache", "x-compute-time", "x-queue-time"} <= call.headers.keys()
 
 
 async def test_a_stream_begins_with_its_first_word_and_ends_with_the_whole(deployment: Deployment) -> None:

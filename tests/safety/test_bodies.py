@@ -19,7 +19,7 @@ from tests.safety.bodies import Door, Sent, doors, sent
 from tests.safety.conftest import ECHO, UNSERVED
 from tests.safety.forms import forms
 from tests.safety.heads import heads
-from tests.safety.wires import Wire, framed, met, slow
+from tests.safety.wires import Wire, large, met, slow
 from tests.support.pictures import png, png_chunk
 from tests.support.service import Service
 
@@ -84,7 +84,7 @@ def test_whatever_comes_on_a_connection_is_answered(service: Service) -> None:
         answer = met(service.url(), wire)
         return None if answer.status in wire.statuses else f"{wire.name}: {answer.status} {answer.text[:200]}"
 
-    assert all_wrong(look, (*slow(), *framed(), *heads()), 16) == []
+    assert all_wrong(look, (*slow(), *large(), *heads()), 16) == []
 
 
 def test_many_large_bodies_at_once_take_no_more_memory_than_few(stranger: Stranger) -> None:

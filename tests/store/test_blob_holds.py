@@ -5,19 +5,12 @@ from dataclasses import replace
 import pytest
 
 from shared.job import JobView
-from shared.store.files import deleted, keep_thumbnail, mark_deleted
+from shared.store.files import keep_thumbnail, mark_deleted
 from tests.support.store import BROKEN, FAILURE, SETTINGS, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
 KEY = f"sl9:blob:{PICTURE}"
 LONGEST_WORK_S = 32 * 86_400
-
-
-def test_a_picture_nobody_holds_must_be_uploaded_first(records: Records) -> None:
-    before = records.dump()
-    submitted = records.post(records.placing(blobs=(PICTURE, OTHER)))
-    assert (submitted.word, submitted.missing) == ("pictures", (PICTURE, OTHER))
-    assert records.dump() == before
 
 
 def test_who_sends_a_picture_is_not_told_by_the_time_that_another_asks_about_it(records: Records) -> None:
@@ -54,42 +47,9 @@ def test_a_picture_that_is_there_stays_while_those_beside_it_are_uploaded(record
     assert records.run(mark_deleted([PICTURE])) == []
 
 
-def test_a_picture_that_is_being_deleted_is_waited_for_before_it_is_written_again(records: Records) -> None:
-    assert records.run(mark_deleted([PICTURE])) == [PICTURE]
-    asked = records.post(records.placing(blobs=(PICTURE, OTHER)), sent=(PICTURE, OTHER))
-    assert asked.unheld == (PICTURE,)
-    assert records.run(deleted([PICTURE])) == [PICTURE], "it is to be kept"
-
-
 def test_a_picture_somebody_is_only_uploading_is_not_there_yet(records: Records) -> None:
     records.upload(records.placing(blobs=(PICTURE,)))
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
-
-
-def test_a_hit_or_a_join_needs_no_upload(records: Records) -> None:
-    records.beat()
-    records.submit("q", blobs=(PICTURE,))
-    records.client.delete(KEY)
-    assert records.post(records.placing("q", blobs=(PICTURE,))).word == "known"
-    records.settle(records.claim())
-    records.client.delete(KEY)
-    assert records.post(records.placing("q", blobs=(PICTURE,))).word == "known"
-
-
-def test_work_that_has_not_ended_holds_its_pictures_without_limit(records: Records) -> None:
-    records.submit(blobs=(PICTURE,))
-    assert records.client.ttl(KEY) > LONGEST_WORK_S
-    records.claim()
-    records.wait(10**6)
-    assert records.post(records.placing(blobs=(PICTURE,))).word == "queued"
-
-
-@pytest.mark.parametrize(("passed_s", "word"), [(-1, "queued"), (1, "pictures")])
-def test_behind_the_end_pictures_are_held_as_results_are(records: Records, passed_s: int, word: str) -> None:
-    records.submit(blobs=(PICTURE,))
-    records.settle(records.claim())
-    records.wait(SETTINGS.retention.result_s + passed_s)
-    assert records.post(records.placing(blobs=(PICTURE,))).word == word
 
 
 def test_pictures_are_held_to_the_end_though_their_work_took_long_or_is_kept_long(records: Records) -> None:
@@ -107,28 +67,6 @@ def test_expired_holds_of_a_popular_picture_do_not_pile_up(records: Records) -> 
         records.settle(records.claim())
         records.wait(SETTINGS.retention.result_s + 1.001)
     assert records.client.zcard(KEY) <= 16
-
-
-def test_an_admission_that_needs_no_run_lets_go_of_what_was_fetched_for_it(records: Records) -> None:
-    records.submit("q")
-    job = records.submit_pending().id
-    claim = records.claim_pending()
-    records.upload(records.placing(job=job, blobs=(PICTURE,)))
-    assert records.admit(claim, "q", blobs=(PICTURE,)) == "placed"
-    assert records.client.exists(KEY) == 0
-
-
-@pytest.mark.parametrize("passed_s", [60, -60])
-def test_a_hit_keeps_the_pictures_for_as_long_as_the_answer(records: Records, passed_s: int) -> None:
-    run = answered(records)
-    till = records.client.zscore(KEY, run)
-    records.wait(passed_s)
-    records.client.expire(f"sl9:{run}", 40)
-    assert records.submit("q").cache == "HIT"
-    assert records.client.zscore(KEY, run) == max(till, records.now + SETTINGS.retention.result_s * 1000)
-    assert records.client.ttl(KEY) >= SETTINGS.retention.result_s
-    records.wait(60)
-    assert records.post(records.placing(blobs=(PICTURE,))).word == "queued"
 
 
 def test_a_hit_does_not_say_that_a_picture_is_there_which_nobody_held(records: Records) -> None:
@@ -208,17 +146,6 @@ def answered(records: Records) -> str:
 def thumbnail(records: Records, job: JobView, caller: str = "anyone") -> bool:
     records.upload(records.placing(job="job_9", blobs=(OTHER,)))
     return records.run(keep_thumbnail(caller, job.id, PICTURE, OTHER, "job_9"))
-
-
-def test_a_thumbnail_is_held_as_its_picture_is_and_goes_with_it(records: Records) -> None:
-    job = records.submit(blobs=(PICTURE,))
-    assert thumbnail(records, job)
-    assert thumbnail(records, job), "a repeat changes nothing"
-    claim = records.claim()
-    records.settle(claim)
-    held = {d: records.client.zrange(f"sl9:blob:{d}", 0, -1, withscores=True) for d in (PICTURE, OTHER)}
-    assert held[OTHER] == held[PICTURE]
-    assert set(records.purge(job.id) or ()) == {PICTURE, OTHER}
 
 
 def test_a_thumbnail_made_too_late_is_held_by_nobody(records: Records) -> None:

@@ -28,6 +28,13 @@ def test_each_answer_has_its_own_beginning_and_goes_on_behind_its_own_end(record
     assert texts(records, job) == [(1, 0, "A blue "), (0, 0, "A "), (1, 7, "disc")]
 
 
+def test_a_repeated_piece_of_another_answer_is_published_once(records: Records) -> None:
+    job, claim = records.started()
+    say(records, claim, 0, 0, "one ", 1)
+    assert [say(records, claim, 1, 0, "two ", 2) for _ in range(2)] == ["ok"] * 2
+    assert texts(records, job) == [(0, 0, "one "), (1, 0, "two ")]
+
+
 def test_the_next_attempt_knows_what_readers_have_of_each_answer(records: Records) -> None:
     records.submit()
     first = records.claim()

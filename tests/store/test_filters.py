@@ -41,15 +41,6 @@ def pair_keys(records: Records) -> set[str]:
     return {name for name in records.key_names() if name.startswith("sl9:pair:")}
 
 
-def test_jobs_are_found_by_one_pair_of_their_metadata_or_by_all_that_are_asked(records: Records) -> None:
-    both, one, _ = ask(records, SHOP), ask(records, {"shop": "7"}), ask(records, {"shop": "8"})
-    ask(records, SHOP, caller="somebody")
-    assert shown(records, metadata={"shop": "7"}) == [one, both]
-    assert shown(records, metadata=SHOP) == [both]
-    assert shown(records, metadata={"shop": "red"}) == []
-    assert shown(records, metadata={"shop7": ""}) == []
-
-
 @pytest.mark.parametrize("pair", [("a", "b c"), ("a b", "c"), ("ä", "\n"), ("k" * 64, "v" * 512), ("a", "")])
 def test_any_pair_that_a_job_may_have_is_found_and_no_other(records: Records, pair: tuple[str, str]) -> None:
     job = ask(records, dict([pair]))
@@ -67,14 +58,6 @@ def test_jobs_are_found_by_status_whatever_keeps_them_there(records: Records) ->
     assert shown(records, statuses=["running"]) == [again, running]
     assert shown(records, statuses=["queued"]) == [queued]
     assert shown(records, statuses=["cancelled"]) == [fetched]
-
-
-def test_jobs_are_found_by_model_class_and_time_together(records: Records) -> None:
-    ids = [ask(records, model=model, priority=priority) for model in "ab" for priority in ("batch", "normal")]
-    assert shown(records, model="a") == ids[1::-1]
-    assert shown(records, priority="batch") == [ids[2], ids[0]]
-    assert shown(records, since=START_MS + 2000, until=START_MS + 4000) == ids[2:0:-1]
-    assert shown(records, since=START_MS + 2000, model="b", priority="normal") == [ids[3]]
 
 
 @pytest.mark.parametrize("quote", ['"', '\\"', '\\\\"'])
@@ -116,16 +99,6 @@ def test_a_walk_shows_each_job_once_while_jobs_come_and_go(records: Records, wan
     assert seen == old[::-1]
 
 
-def test_jobs_of_one_moment_are_each_shown_once(records: Records) -> None:
-    placings = [records.placing() for _ in range(7)]
-    for placing in placings:
-        records.post(placing, metadata=SHOP)
-    expected = {placing.job for placing in placings}
-    for wanted in ({}, {"metadata": {"shop": "7"}}):
-        found = walk(records, 2, **wanted)
-        assert (len(found), set(found)) == (7, expected)
-
-
 def test_a_page_looks_at_so_many_jobs_and_says_where_to_go_on(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,15 +112,6 @@ def test_a_page_looks_at_so_many_jobs_and_says_where_to_go_on(
     # By its metadata it is found at once.
     page = records.listed(limit=2, metadata={"rare": "yes"})
     assert ([view.id for view in page.views], page.next) == ([rare], None)
-
-
-def test_a_deleted_job_stands_in_no_list(records: Records) -> None:
-    ask(records, {"other": "1"})
-    left = pair_keys(records)
-    job = ask(records, SHOP)
-    records.purge(job)
-    assert pair_keys(records) == left
-    assert shown(records, metadata=SHOP) == []
 
 
 def test_the_lists_of_pairs_go_with_the_records_that_they_name(records: Records) -> None:

@@ -1,7 +1,5 @@
 """Follow: a stream can be read from anywhere, exactly, before and after the end."""
 
-from collections.abc import Callable
-
 import pytest
 
 from shared.job import LEAP
@@ -30,16 +28,6 @@ def left(records: Records) -> str:
     records.claim()
     records.cancel(job)
     return job
-
-
-@pytest.mark.parametrize("tell", [told, left])
-def test_reading_on_from_any_event_gives_the_rest(records: Records, tell: Callable[[Records], str]) -> None:
-    job = tell(records)
-    whole = records.events(job)
-    assert [e.id for e in whole] == list(range(1, len(whole) + 1))
-    assert [e.last for e in whole] == [False] * (len(whole) - 1) + [True]
-    for event in whole:
-        assert records.events(job, after=event.id) == whole[event.id :]
 
 
 def test_a_reader_far_ahead_of_the_end_gets_nothing(records: Records) -> None:

@@ -25,17 +25,6 @@ def listed(records: Records) -> list[ApiKey]:
     return records.run(api_keys.keys()) or []
 
 
-def test_a_key_is_found_by_its_secrets_digest_as_it_was_made(records: Records) -> None:
-    key = replace(KEY, expires_ms=START_MS + DAY_MS, requests_per_minute=5, max_queued=7)
-    made = records.run(api_keys.create(key, FIRST))
-    use = records.run(api_keys.use(FIRST))
-    assert made == replace(key, requests=0)
-    assert use is not None
-    assert use.key == made
-    assert records.run(api_keys.use(SECOND)) is None
-    assert records.run(api_keys.keys()) == [replace(key, requests=1, last_seen_ms=START_MS)]
-
-
 def test_the_list_of_keys_does_not_end_with_one_of_them(records: Records) -> None:
     records.run(api_keys.create(KEY, FIRST))
     records.run(api_keys.create(replace(KEY, id="key_0b", expires_ms=START_MS + DAY_MS), SECOND))
@@ -55,56 +44,6 @@ def test_keys_have_pages_newest_first(records: Records) -> None:
     assert records.run(api_keys.keys("key_ff")) is None
 
 
-def test_a_key_ends_when_it_expires_and_is_still_listed(records: Records) -> None:
-    records.run(api_keys.create(replace(KEY, expires_ms=START_MS + 5_000_000), FIRST))
-    records.wait(4999.9)
-    assert left(records) is not None
-    records.wait(0.1)
-    assert left(records) is None
-    assert len(records.run(api_keys.keys()) or []) == 1
-    assert records.client.ttl(f"sl9:{KEY.id}") > api_keys.KEPT_S
-    assert records.run(api_keys.rotate(KEY.id, SECOND, 60)) is None, "an expired key came to life"
-
-
-def test_a_rotated_keys_former_secret_goes_on_for_the_grace_time_only(records: Records) -> None:
-    records.run(api_keys.create(KEY, FIRST))
-    rotated = existing(records.run(api_keys.rotate(KEY.id, SECOND, 60)))
-    assert rotated.former_until_ms == START_MS + 60_000
-    assert records.run(api_keys.rotate(KEY.id, SECOND, 60)) == rotated, "a repeat ended the former secret"
-    records.wait(59)
-    assert (left(records, FIRST), left(records, SECOND)) == (0, 0)
-    records.wait(1)
-    assert (left(records, FIRST), left(records, SECOND)) == (None, 0)
-
-
-def test_rotating_again_after_a_lost_answer_does_not_end_the_deployed_secret(records: Records) -> None:
-    records.run(api_keys.create(KEY, FIRST))
-    records.run(api_keys.rotate(KEY.id, SECOND, 60))
-    records.wait(10)
-    rotated = existing(records.run(api_keys.rotate(KEY.id, THIRD, 60)))
-    assert rotated.former_until_ms == START_MS + 70_000
-    records.wait(49)
-    assert (left(records, FIRST), left(records, SECOND), left(records, THIRD)) == (0, 0, 0)
-    records.wait(1)
-    assert (left(records, FIRST), left(records, SECOND), left(records, THIRD)) == (None, 0, 0)
-    records.wait(10)
-    assert (left(records, SECOND), left(records, THIRD)) == (None, 0)
-
-
-def test_a_revoked_key_ends_with_all_its_secrets_for_good(records: Records) -> None:
-    records.run(api_keys.create(KEY, FIRST))
-    records.run(api_keys.rotate(KEY.id, SECOND, 60))
-    records.wait(1)
-    revoked = existing(records.run(api_keys.revoke(KEY.id)))
-    assert revoked.revoked_ms == START_MS + 1000
-    records.wait(1)
-    assert records.run(api_keys.revoke(KEY.id)) == revoked
-    assert (left(records, FIRST), left(records, SECOND)) == (None, None)
-    assert not records.client.exists(f"sl9:keyof:{FIRST}", f"sl9:keyof:{SECOND}")
-    assert records.run(api_keys.rotate(KEY.id, THIRD, 60)) is None
-    assert records.run(api_keys.keys()) == [revoked]
-
-
 def test_what_was_typed_in_place_of_an_id_reaches_no_other_record(records: Records) -> None:
     records.submit()
     before = records.dump()
@@ -112,21 +51,6 @@ def test_what_was_typed_in_place_of_an_id_reaches_no_other_record(records: Recor
         assert records.run(api_keys.revoke(name)) is None
         assert records.run(api_keys.rotate(name, FIRST, 0)) is None
     assert records.dump() == before
-
-
-def test_no_minute_sees_more_requests_than_the_quota(records: Records) -> None:
-    records.run(api_keys.create(replace(KEY, requests_per_minute=3), FIRST))
-    answers, times = [], []
-    for _ in range(200):
-        use = existing(records.run(api_keys.use(FIRST)))
-        answers.append(use.left)
-        if use.left >= 0:
-            times.append(records.now)
-        records.wait(0.9)
-    assert answers[:5] == [2, 1, 0, -1, -1]
-    seconds = [at // 1000 for at in times]
-    assert all(later - earlier >= 60 for earlier, later in zip(seconds, seconds[3:], strict=False))
-    assert len(times) == 9, "the quota was not given back"
 
 
 @pytest.mark.parametrize("back_s", [0.3, 1, 5, 3600])
@@ -138,16 +62,6 @@ def test_a_clock_that_is_set_back_gives_no_second_quota(records: Records, back_s
     assert [left(records), left(records)] == [0, -1]
     records.wait(60 + back_s)
     assert left(records) == 2
-
-
-def test_a_refused_request_is_told_when_one_fits_again(records: Records) -> None:
-    records.run(api_keys.create(replace(KEY, requests_per_minute=1), FIRST))
-    assert left(records) == 0
-    records.wait(20)
-    refused = existing(records.run(api_keys.use(FIRST)))
-    assert (refused.left, refused.reset_s) == (-1, 40)
-    records.wait(refused.reset_s)
-    assert left(records) == 0
 
 
 @pytest.mark.parametrize(("first_s", "then_s"), [(0, 0), (0, 0.999), (0.999, 0), (0.5, 0.6), (0.3, 59.6)])
@@ -164,24 +78,6 @@ def test_who_waits_as_told_is_let_in(records: Records, first_s: float, then_s: f
         # The very header that the refusal carries.
         records.wait(int(retry_after(refused.reset_s)))
     assert left(records) in (0, 1)
-
-
-def test_no_two_who_are_refused_are_told_to_come_for_the_same_place(records: Records) -> None:
-    records.run(api_keys.create(replace(KEY, requests_per_minute=3), FIRST))
-    for pause_s in (10, 5, 0):
-        assert left(records) != -1
-        records.wait(pause_s)
-    refused = [records.run(api_keys.use(FIRST)) for _ in range(4)]
-    assert [use.reset_s for use in refused if use] == [45, 55, 60, 60]
-    for pause_s in (45, 10, 5):
-        records.wait(pause_s)
-        assert left(records) != -1, "who came back as told was refused"
-
-
-def test_rotation_gives_no_second_quota(records: Records) -> None:
-    records.run(api_keys.create(replace(KEY, requests_per_minute=2), FIRST))
-    records.run(api_keys.rotate(KEY.id, SECOND, 60))
-    assert [left(records, FIRST), left(records, SECOND), left(records, FIRST)] == [1, 0, -1]
 
 
 def test_the_store_holds_no_more_than_a_minute_of_requests(records: Records) -> None:

@@ -3,33 +3,7 @@
 import pytest
 
 from shared.store import jobs as transitions
-from tests.support.existing import existing
 from tests.support.store import Records, answer
-
-
-def test_forgotten_jobs_leave_no_holes_in_a_page(records: Records) -> None:
-    jobs = []
-    for _ in range(6):
-        records.wait(1)
-        jobs.append(records.submit().id)
-    for job in jobs[2:5]:
-        records.client.delete(f"sl9:{job}")
-    assert records.page(limit=3) == [jobs[5], jobs[1], jobs[0]]
-    assert records.client.zcard("sl9:jobs:anyone") == 3
-
-
-def test_a_cursor_that_is_no_job_of_the_caller_is_told_so(records: Records) -> None:
-    job = records.submit(caller="someone").id
-    assert records.page(job) is None
-    assert records.page("job_nonsense") is None
-    assert records.page() == []
-
-
-def test_a_list_holds_what_single_reads_show(records: Records) -> None:
-    ids = [records.submit("q").id, records.submit_pending().id]
-    records.settle(records.claim())
-    page = existing(records.run(transitions.jobs(records.settings, "anyone", after=None, limit=10)))
-    assert {v.id: v for v in page.views} == {job: records.view(job) for job in ids}
 
 
 def test_a_page_of_long_answers_is_short_and_goes_on_and_one_job_s_answer_is_never_too_long(

@@ -2,28 +2,12 @@
 
 import json
 
-import pytest
-
 from shared.job import JobView
 from shared.store import jobs, maintenance, models, workers
-from shared.store.keys import INTAKE
 from tests.support.store import FAILURE, LANE, MODEL, OTHER_PRINT, Records
 
 ROW = json.dumps({"id": MODEL, "engine": "echo"})
 OTHER_ROW = json.dumps({"id": MODEL, "engine": "echo", "revision": "main", "source": "elsewhere"})
-
-
-def test_a_drained_model_takes_no_new_jobs_and_ends_those_it_has(records: Records) -> None:
-    running, waiting = records.submit("a"), records.submit("b")
-    claim = records.claim()
-    records.drain()
-    for question in ("a", "b", "c"):
-        assert records.post(records.placing(question)).word == "draining", "also what others ask just now"
-    assert records.settle(claim) == "settled"
-    assert records.settle(records.claim()) == "settled"
-    assert [records.view(job.id).status for job in (running, waiting)] == ["succeeded", "succeeded"]
-    records.beat()
-    assert records.post(records.placing("a")).word == "known", "what is known costs no worker anything"
 
 
 def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(records: Records) -> None:
@@ -53,37 +37,6 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
     assert drained(), "only another model's picture is fetched"
 
 
-def test_jobs_that_wait_for_a_removed_model_fail_wherever_they_wait(records: Records) -> None:
-    retrying = records.submit("tried before")
-    records.set_queue(backoff_s=50)
-    records.give_back(records.claim(), FAILURE)
-    waiting, shared = records.submit("x"), records.submit("x")
-    fetching = records.submit_pending()
-    records.remove_model()
-    assert records.sweep() == 3, "a run that two jobs share is one piece of work"
-    for job in (retrying, waiting, shared, fetching):
-        assert failure(records.view(job.id)) == "model_removed"
-        assert records.story(job.id)[-1] == "failed", "a reader waits for ever"
-    assert records.sweep() == 0
-
-
-def test_what_a_dead_worker_had_of_a_removed_model_ends_and_is_not_begun_again(records: Records) -> None:
-    job = records.submit()
-    records.claim()
-    records.remove_model()
-    records.sweep()
-    assert records.lose_worker()
-    assert failure(records.view(job.id)) == "model_removed"
-    assert (records.try_claim(), records.sweep()) == (None, 0)
-
-
-def test_nothing_is_taken_in_for_a_removed_model(records: Records) -> None:
-    records.submit()
-    records.remove_model()
-    assert records.post(records.placing()).word == "removed"
-    assert records.try_claim() is None
-
-
 def test_other_models_keep_their_jobs(records: Records) -> None:
     other = records.submit(lane="model.other")
     pending = records.submit_pending(lane="model.other")
@@ -91,16 +44,6 @@ def test_other_models_keep_their_jobs(records: Records) -> None:
     assert records.sweep() == 0
     assert [records.view(job.id).status for job in (other, pending)] == ["queued", "queued"]
     assert records.run(models.registrations()).removing == {}, "it is looked for again and again"
-
-
-def test_a_model_that_comes_back_serves_at_once_and_without_its_pause(records: Records) -> None:
-    records.pause()
-    records.remove_model()
-    records.submit(lane="model.other")
-    assert records.add_model() == "added"
-    records.submit()
-    assert records.try_claim() is not None
-    assert records.add_model() == "unchanged"
 
 
 def test_a_row_is_kept_and_another_one_under_the_same_id_is_refused(records: Records) -> None:
@@ -162,34 +105,6 @@ def test_a_model_that_is_added_again_as_it_was_goes_on_with_its_cached_answers(r
     assert records.post(records.placing("asked before")).word == "queued"
     records.beat(row=ROW)
     assert records.post(records.placing("asked before")).word == "known"
-
-
-@pytest.mark.parametrize("row", [ROW, OTHER_ROW])
-@pytest.mark.parametrize("how", ["sweep", "claim"])
-def test_what_waited_for_a_removed_model_is_told_so_also_where_it_is_served_again_at_once(
-    records: Records, how: str, row: str
-) -> None:
-    records.add_model(ROW)
-    early = [records.submit("q"), records.submit("q"), records.submit_pending()]
-    records.remove_model()
-    assert records.add_model(row) == "added"
-    late = [records.submit("q", priority="interactive"), records.submit_pending()]
-    if how == "sweep":
-        assert records.sweep() == 2
-    assert (records.claim(row=row).id, records.claim_pending().id) == (late[0].run_id, late[1].id)
-    assert (records.try_claim(row=row), records.try_claim(lane=INTAKE)) == (None, None)
-    assert {failure(records.view(job.id)) for job in early} == {"model_removed"}
-    records.sweep()
-    assert records.run(models.registrations()).removing == {}
-
-
-def test_pictures_that_come_when_the_model_is_another_begin_nothing(records: Records) -> None:
-    job = records.submit_pending()
-    claim = records.claim_pending()
-    records.remove_model()
-    records.add_model()
-    assert [records.admit(claim) for _ in range(2)] == ["placed", "placed"]
-    assert failure(records.view(job.id)) == "model_removed"
 
 
 def test_what_the_model_before_gives_back_ends_though_nobody_comes_to_claim_it(records: Records) -> None:

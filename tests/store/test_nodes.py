@@ -188,15 +188,6 @@ def test_a_load_is_not_measured_from_the_one_before(records: Records) -> None:
     assert loading_time(records.run(jobs.lane(SETTINGS, LANE))) == (3, "measured")
 
 
-def test_an_added_model_is_cold_at_once(records: Records) -> None:
-    records.run(node_beat(SETTINGS, node="node_01", lanes={}))
-    assert state(records) == "no_worker"
-    records.run(models.add(LANE, "{}"))
-    assert state(records) == "cold"
-    records.node_beat(unfit="1")
-    assert state(records) == "no_worker", "its node has no room for it"
-
-
 @pytest.mark.parametrize("presence", [True, False])
 def test_a_service_that_starts_anew_forgets_its_former_node(records: Records, presence: bool) -> None:
     records.node_beat()

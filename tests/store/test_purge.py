@@ -44,37 +44,6 @@ def test_a_purged_job_leaves_nothing(records: Records, state: str) -> None:
     assert records.submit("q", blobs=()).cache == "MISS"
 
 
-def test_a_shared_answer_stays_for_the_others(records: Records) -> None:
-    records.beat()
-    first, second = records.submit("q", blobs=(PICTURE,)), records.submit("q", blobs=(PICTURE,))
-    records.settle(records.claim())
-    assert records.purge(first.id) == []
-    assert records.view(second.id).result is not None
-    third = records.submit("q", blobs=(PICTURE,))
-    assert third.cache == "HIT"
-    assert records.purge(second.id) == []
-    assert records.view(third.id).result is not None
-    assert records.purge(third.id) == [PICTURE]
-    assert records.submit("q").cache == "MISS"
-
-
-def test_the_newer_entry_of_the_same_question_survives_the_older_one_s_purge(records: Records) -> None:
-    records.beat()
-    older = records.submit("q")
-    records.client.delete("sl9:join:anyone:q")  # as where as many share it as may
-    records.submit("q")
-    for claim in [records.claim(), records.claim()]:
-        records.settle(claim)
-    records.purge(older.id)
-    assert records.submit("q").cache == "HIT"
-
-
-def test_a_picture_being_uploaded_for_another_job_is_kept(records: Records) -> None:
-    job = records.submit(blobs=(PICTURE,)).id
-    records.upload(records.placing(blobs=(PICTURE,)))
-    assert records.purge(job) == []
-
-
 def test_an_answered_caller_s_own_upload_does_not_keep_the_picture(records: Records) -> None:
     records.beat()
     first = records.submit("q", blobs=(PICTURE,))
@@ -89,17 +58,6 @@ def upload_and_submit(records: Records) -> JobView:
     placing = records.placing("q", blobs=(PICTURE,))
     records.upload(placing)
     return records.accept(placing, uploaded=True)
-
-
-def test_a_picture_uploaded_again_while_it_is_deleted_waits_for_the_deletion(records: Records) -> None:
-    orphans = records.purge(records.submit(blobs=(PICTURE,)).id)
-    assert orphans == [PICTURE]
-    again = records.placing(blobs=(PICTURE,))
-    assert records.post(again).word == "pictures"
-    assert records.run(touch((PICTURE,), again.job)) == [PICTURE]
-    records.run(deleted(orphans))
-    assert records.run(touch((PICTURE,), again.job)) == []
-    assert records.post(again, uploaded=True).word == "queued"
 
 
 def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> None:

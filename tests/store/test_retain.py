@@ -9,7 +9,7 @@ from shared.job import JobView
 from shared.store import admission, batches
 from shared.store.headroom import holding
 from tests.support.hooks import HOOK, taken
-from tests.support.store import Records, answer
+from tests.support.store import Records
 from tests.support.stored_batches import BATCH, create, take, upload
 
 SETTINGS_RESULT_S, SETTINGS_JOB_S = 100, 1000
@@ -72,32 +72,6 @@ def test_behind_what_lives_long_a_list_does_not_grow_by_what_is_gone(records: Re
         records.wait(1)
         records.submit()
     assert records.client.zcard("sl9:jobs:anyone") < 2 + 20 + 200
-
-
-@pytest.mark.parametrize(("first", "second"), [(30, None), (None, 30), (30, 5000), (5000, 30)])
-def test_a_shared_answer_is_kept_for_as_long_as_each_of_its_callers_asks(
-    records: Records, first: int | None, second: int | None
-) -> None:
-    one = ask(records, "same", retain_s=first)
-    other = ask(records, "same", retain_s=second, caller="other")
-    assert other.cache == "COALESCED"
-    claim = records.claim()
-    records.settle(claim)
-    longest = max(retain_s or SETTINGS_RESULT_S for retain_s in (first, second))
-    assert records.kept(claim.id) == longest
-    assert left(records, one.id) == records.given(first or SETTINGS_JOB_S)
-    assert left(records, other.id) == records.given(second or SETTINGS_JOB_S)
-
-
-def test_a_later_hit_keeps_the_answer_for_its_own_caller(records: Records) -> None:
-    records.beat()
-    ask(records, "same", retain_s=30)
-    claim = records.claim()
-    records.settle(claim, answer())
-    assert ask(records, "same", retain_s=5000, caller="other").cache == "HIT"
-    assert records.kept(claim.id) == 5000
-    assert ask(records, "same", retain_s=40, caller="third").cache == "HIT"
-    assert records.kept(claim.id) == 5000
 
 
 def held(records: Records, caller: str) -> int:

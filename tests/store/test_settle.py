@@ -1,39 +1,8 @@
-"""Settle: a run ends once, with one result, and every job on it ends with it."""
+"""Append, give back and settle: what a worker says of its run stays, for its time."""
 
-from tests.support.store import BROKEN, LANE, SETTINGS, Records, answer
-
-
-def test_the_answer_reaches_the_job_and_its_stream(records: Records) -> None:
-    job, claim = records.started()
-    records.append(claim, 0, "A red square.")
-    records.wait(2)
-    assert records.settle(claim) == "settled"
-    view = records.view(job)
-    assert (view.status, view.ended_ms, view.result, view.error) == ("succeeded", records.now, answer(), None)
-    assert [(a.number, a.outcome, a.ended_ms) for a in view.attempts] == [(1, "succeeded", records.now)]
-    assert records.story(job) == ["queued", "running", "text", "succeeded"]
-    assert view.last_event == 4
-    assert records.events(job, after=4) == []
-
-
-def test_a_failure_of_the_caller_s_making_reaches_the_job_and_its_stream(records: Records) -> None:
-    job = records.submit().id
-    assert records.settle(records.claim(), BROKEN) == "settled"
-    view = records.view(job)
-    assert (view.status, view.error, view.result) == ("failed", BROKEN, None)
-    assert records.events(job)[-1].data == BROKEN.model_dump()
-
-
-def test_everybody_on_the_run_ends_with_it_and_those_who_left_do_not_change(records: Records) -> None:
-    stays, leaves, also_stays = (records.submit("q").id for _ in range(3))
-    claim = records.claim()
-    records.cancel(leaves)
-    left = records.view(leaves)
-    records.wait(1)
-    records.settle(claim)
-    assert [records.view(j).status for j in (stays, also_stays)] == ["succeeded"] * 2
-    assert records.view(leaves) == left
-    assert left.status == "cancelled"
+from shared.job import AttemptError
+from shared.result import JobError
+from tests.support.store import FAILURE, LANE, SETTINGS, Records, answer
 
 
 def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
@@ -49,14 +18,6 @@ def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
     assert records.try_view(view.id) is None
 
 
-def test_a_job_outlives_its_result(records: Records) -> None:
-    view = records.answered()
-    records.wait(SETTINGS.retention.result_s)
-    ended = records.view(view.id)
-    assert (ended.status, ended.result) == ("succeeded", None)
-    assert records.purge(view.id) == []
-
-
 def test_how_long_answers_take_is_measured(records: Records) -> None:
     for seconds in (2, 4):
         _, claim = records.started()
@@ -64,3 +25,26 @@ def test_how_long_answers_take_is_measured(records: Records) -> None:
         records.wait(60)
         records.settle(claim, answer().model_copy(update={"compute_s": float(seconds)}))
     assert float(records.client.hget(f"sl9:lane:{LANE}", "service_ms")) == 0.9 * 2000 + 0.1 * 4000
+
+
+def test_a_piece_that_does_not_follow_on_is_refused_not_spliced(records: Records) -> None:
+    job, claim = records.started()
+    records.append(claim, 0, "one ")
+    assert records.append(claim, 8, "three") == "lost"
+    assert records.append(claim, 2, "e two") == "lost"
+    assert [e.data["text"] for e in records.events(job) if e.type == "text"] == ["one "]
+
+
+def test_each_failed_attempt_keeps_its_cause_cut_and_the_job_its_own_error(records: Records) -> None:
+    job = records.submit().id
+    records.give_back(records.claim())
+    records.give_back(records.claim(), FAILURE, cause=JobError(code="internal_error", message="é" * 201))
+    records.give_back(records.claim(), FAILURE)
+    records.give_back(records.claim(), FAILURE)
+    view = records.view(job)
+    assert view.error == FAILURE
+    assert [attempt.error for attempt in view.attempts] == [
+        None,
+        AttemptError("internal_error", "é" * 200),
+        *[AttemptError(FAILURE.code, FAILURE.message)] * 2,
+    ]

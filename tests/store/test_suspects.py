@@ -40,13 +40,6 @@ def shared_deaths(records: Records, times: int) -> tuple[str, list[str]]:
     return jobs[0], jobs[1:]
 
 
-def test_what_killed_two_workers_is_tried_alone(records: Records) -> None:
-    shared_deaths(records, 2)
-    records.claim(worker="worker_a")
-    assert records.try_claim(worker="worker_a") is None, "a suspect is alone with its worker"
-    assert records.try_claim(worker="worker_b") is not None
-
-
 def test_neighbours_of_a_killer_are_answered(records: Records) -> None:
     killer, neighbours = shared_deaths(records, 2)
     for at in range(20):
@@ -61,17 +54,6 @@ def test_neighbours_of_a_killer_are_answered(records: Records) -> None:
     view = records.view(killer)
     assert (view.status, view.error and view.error.code) == ("failed", "poison")
     assert len(view.attempts) == 2 + records.settings.queue.max_deaths
-
-
-def test_deaths_in_company_alone_never_make_poison(records: Records) -> None:
-    """Whoever restarts a fleet over and over loses no work to it."""
-    job, _ = shared_deaths(records, 2)
-    for at in range(2):
-        die(records, records.claim(worker=f"again_{at}"))
-    claims = [records.claim(worker=f"last_{at}") for at in range(3)]
-    for claim in claims:
-        records.settle(claim)
-    assert records.view(job).status == "succeeded"
 
 
 def test_who_died_with_others_is_not_blamed_for_the_order_in_which_they_are_found(records: Records) -> None:

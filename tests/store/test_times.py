@@ -2,8 +2,6 @@
 
 from typing import Any, cast
 
-import pytest
-
 from shared.store.maintenance import AT_ONCE
 from shared.store.script import Store
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
@@ -27,49 +25,6 @@ def ended(records: Records, job: str) -> tuple[str, str | None, str | None]:
     view = records.view(job)
     error = view.error
     return view.status, error.code if error else None, error.param if error else None
-
-
-@pytest.mark.parametrize("pending", [False, True])
-def test_job_that_waits_past_its_finish_by_fails(records: Records, pending: bool) -> None:
-    job = timed(records, pending=pending, finish_by=5)
-    records.wait(4)
-    assert records.expire() == []
-    records.wait(1)
-    assert records.expire() == [job]
-    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-    assert records.story(job)[-1] == "failed"
-    assert records.try_claim() is None
-
-
-def test_job_past_its_finish_by_never_computes(records: Records) -> None:
-    """Maintenance may come later than a worker."""
-    job = timed(records, finish_by=5)
-    records.wait(5)
-    assert records.try_claim() is None
-    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-
-
-def test_job_past_its_finish_by_is_not_tried_again(records: Records) -> None:
-    job = timed(records, finish_by=5)
-    claim = records.claim()
-    records.wait(5)
-    records.give_back(claim)
-    assert records.try_claim() is None
-    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
-
-
-@pytest.mark.parametrize("patient_s", [(None, 9), (9, None), (9, 9)])
-@pytest.mark.parametrize("begun", [False, True])
-def test_shared_run_keeps_the_first_finish_by_of_its_jobs(
-    records: Records, begun: bool, patient_s: tuple[float | None, float | None]
-) -> None:
-    jobs = [timed(records, "q", finish_by=s) for s in (patient_s[0], 1, patient_s[1])]
-    claim = records.claim() if begun else None
-    records.wait(1)
-    claim = claim or records.claim()
-    assert records.settle(claim) == "settled"
-    assert ended(records, jobs.pop(1)) == ("failed", "deadline_exceeded", "finish_by")
-    assert [records.view(job).status for job in jobs] == ["succeeded"] * 2
 
 
 def test_job_without_finish_by_fails_after_expire_s_in_line(records: Records) -> None:
@@ -98,23 +53,6 @@ def test_finish_by_may_be_later_than_expire_s(records: Records) -> None:
     assert records.expire() == [job]
 
 
-def test_only_the_job_whose_time_is_up_leaves_a_shared_run(records: Records) -> None:
-    hurried, patient = timed(records, "q", finish_by=5), timed(records, "q")
-    claim = records.claim()
-    records.wait(5)
-    assert records.expire() == [hurried]
-    assert records.settle(claim) == "settled"
-    assert records.view(patient).status == "succeeded"
-    assert records.view(hurried).status == "failed"
-
-
-@pytest.mark.parametrize("pending", [False, True])
-def test_an_ended_job_is_not_watched_any_more(records: Records, pending: bool) -> None:
-    job = timed(records, pending=pending, finish_by=5)
-    records.cancel(job)
-    assert records.client.zcard("sl9:deadlines") == 0
-
-
 def test_a_late_job_is_ended_however_many_before_it_only_wait_on(records: Records) -> None:
     for _ in range(3 * AT_ONCE):
         records.submit()
@@ -125,26 +63,6 @@ def test_a_late_job_is_ended_however_many_before_it_only_wait_on(records: Record
     records.wait(2)
     end_late(records.settings, cast(Store, records))
     assert ended(records, late) == ("failed", "deadline_exceeded", "finish_by")
-
-
-@pytest.fixture
-def patient(records: Records) -> Records:
-    records.set_queue(backoff_s=2)
-    return records
-
-
-def test_a_failing_attempt_is_not_repeated_at_once(patient: Records) -> None:
-    job = patient.submit().id
-    for pause in (2, 4):
-        assert patient.give_back(patient.claim(), FAILURE) is None
-        assert patient.view(job).waiting_reason == "retrying"
-        assert patient.view(job).status == "running"
-        patient.wait(pause - 0.1)
-        assert patient.due() == []
-        patient.wait(0.1)
-        assert patient.due() == [LANE]
-    patient.give_back(patient.claim(), FAILURE)
-    assert patient.view(job).error == FAILURE
 
 
 def test_no_pause_between_two_attempts_is_longer_than_a_minute(records: Records) -> None:
@@ -191,15 +109,3 @@ def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: R
     assert [records.admit_placing(claim, placing) for _ in range(2)] == ["placed"] * 2
     assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
     assert not records.client.exists(f"sl9:blob:{'d' * 64}"), "its pictures are held for nobody"
-
-
-def test_work_that_is_tried_again_after_a_pause_is_paid_for_once(patient: Records) -> None:
-    first = patient.submit(caller="one", cost=100)
-    patient.submit(caller="one", cost=100)
-    for _ in range(5):
-        patient.submit(caller="two", cost=100)
-    patient.give_back(patient.claim(), FAILURE)
-    patient.wait(2)
-    patient.due()
-    assert patient.claim().id == first.run_id
-    assert sorted(patient.claim().caller for _ in range(2)) == ["one", "two"]

@@ -37,31 +37,6 @@ def test_who_stands_aside_for_a_worker_gives_turns_to_others_and_loses_none(reco
     assert records.claim().id == others[2]
 
 
-def test_a_caller_who_comes_later_owes_nothing_for_the_time_before(records: Records) -> None:
-    for _ in range(30):
-        records.submit(caller="early")
-    callers(records, 20)
-    for _ in range(10):
-        records.submit(caller="late")
-    assert Counter(callers(records, 20)) == {"early": 10, "late": 10}
-
-
-def test_a_class_that_was_idle_makes_up_for_nothing(records: Records) -> None:
-    for _ in range(80):
-        records.submit(priority="interactive")
-    served(records, 40)
-    batch = {records.submit(priority="batch").run_id for _ in range(20)}
-    assert len(batch & {claim.id for claim in served(records, 17)}) <= 2
-
-
-def test_callers_share_by_cost_and_not_by_number(records: Records) -> None:
-    for _ in range(60):
-        records.submit(caller="short", cost=10)
-        records.submit(caller="long", cost=50)
-    taken = Counter(callers(records, 36))
-    assert abs(taken["short"] - 5 * taken["long"]) <= 5
-
-
 def test_who_returns_at_once_is_charged_for_what_it_just_had(records: Records) -> None:
     """With one costly run at a time, and always back before the next claim, a caller gets its share."""
     for _ in range(100):
@@ -83,51 +58,11 @@ def test_classes_are_served_sixteen_to_four_to_one(records: Records) -> None:
     assert 1 <= taken["batch"] <= 3
 
 
-def test_work_that_is_given_back_costs_its_class_no_turn(records: Records) -> None:
-    classes: tuple[Priority, ...] = ("interactive", "batch")
-    urgent, patient = [{records.submit(priority=p).run_id for _ in range(40)} for p in classes]
-    claim = records.claim()
-    while claim.id in urgent:
-        claim = records.claim()
-    assert claim.id in patient
-    records.give_back(claim)
-    assert records.claim().id == claim.id
-
-
 def test_work_that_was_cancelled_by_many_keeps_a_worker_from_nothing(records: Records) -> None:
     records.submit(caller="stays")
     for number in range(150):
         records.cancel(records.submit(caller=f"leaves_{number}").id, f"leaves_{number}")
     assert isinstance(records.claim_within(8), Claim)
-
-
-def test_a_cancelled_head_of_a_line_costs_its_caller_nothing(records: Records) -> None:
-    head, following = records.submit(caller="one", cost=100), records.submit(caller="one", cost=1)
-    other = records.submit(caller="two", cost=50)
-    records.cancel(head.id, "one")
-    assert [claim.id for claim in served(records, 2)] == [following.run_id, other.run_id]
-
-
-def test_what_is_found_too_late_costs_its_caller_nothing(records: Records) -> None:
-    soon = records.now + 1000
-    for _ in range(2):
-        records.post(records.placing(caller="one", cost=40), finish_by_ms=soon)
-    records.submit(caller="one", cost=40)
-    records.submit(caller="two", cost=50)
-    records.wait(1)
-    assert callers(records, 2) == ["one", "two"]
-
-
-def test_what_was_begun_once_is_not_charged_for_again(records: Records) -> None:
-    first = records.submit(caller="one", cost=100)
-    records.submit(caller="one", cost=100)
-    for _ in range(5):
-        records.submit(caller="two", cost=100)
-    claim = records.claim()
-    assert claim.id == first.run_id
-    records.give_back(claim)
-    assert records.claim().id == first.run_id
-    assert Counter(callers(records, 2)) == {"one": 1, "two": 1}
 
 
 def test_who_found_no_place_behind_the_courier_does_not_go_before_everybody(records: Records) -> None:
@@ -138,17 +73,6 @@ def test_who_found_no_place_behind_the_courier_does_not_go_before_everybody(reco
     assert claim.caller == "one"
     records.give_back(claim, reason="queue_full")
     assert records.claim_pending().caller == "two"
-
-
-def test_who_left_and_returns_has_not_more_than_who_waited_behind_a_cancelled_head(records: Records) -> None:
-    head = records.submit(caller="waited", cost=100)
-    for _ in range(12):
-        records.submit(caller="waited", cost=5)
-    for _ in range(5):
-        records.submit(caller="served", cost=10)
-    records.cancel(head.id, "waited")
-    taken = Counter(callers(records, 9))
-    assert abs(5 * taken["waited"] - 10 * taken["served"]) <= 10
 
 
 def test_a_line_that_never_empties_does_not_remember_everybody_who_was_served(records: Records) -> None:

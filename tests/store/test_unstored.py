@@ -34,13 +34,6 @@ def traces(records: Records, *words: str) -> list[str]:
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
-def test_before_its_end_nothing_is_forgotten(records: Records) -> None:
-    job = submit(records)
-    assert forget(records, job.id) is None
-    records.settle(records.claim())
-    assert records.view(job.id).status == "succeeded"
-
-
 def test_a_job_that_is_to_be_stored_is_not_forgotten_by_being_read(records: Records) -> None:
     job = records.answered()
     assert forget(records, job.id) is None
@@ -90,17 +83,6 @@ def test_told_again_it_lives_no_longer(records: Records) -> None:
         key: records.client.ttl(key) for key in traces(records, job.id) if key.startswith(f"sl9:{job.id}")
     }
     assert {key: ttl for key, ttl in left.items() if not 0 < ttl <= 60} == {}
-
-
-def test_its_idempotency_key_is_good_for_as_long_as_it_lives(records: Records) -> None:
-    keyed = {"idempotency": "key", "body_digest": "body"}
-    job = submit(records, **keyed)
-    again = records.post(records.placing(key=None), **UNSTORED, **keyed)
-    assert again.view is not None
-    assert (again.word, again.view.id) == ("known", job.id)
-    records.settle(records.claim())
-    forget(records, job.id)
-    assert records.post(records.placing(key=None), **UNSTORED, **keyed).word == "queued"
 
 
 def test_a_job_whose_pictures_were_fetched_is_forgotten_as_well(records: Records) -> None:
@@ -158,10 +140,3 @@ def test_its_idempotency_key_is_good_for_no_longer_than_any_other(records: Recor
     records.accept(records.placing(key=None), idempotency="key", body_digest="body", **longer)
     records.settle(records.claim())
     assert 0 < records.client.ttl("sl9:idem:anyone:key") <= records.settings.retention.idempotency_s
-
-
-def test_another_caller_makes_it_forget_nothing(records: Records) -> None:
-    job = submit(records)
-    records.settle(records.claim())
-    assert records.run(jobs.purge(records.settings, "other", job.id, delivered=True)) is None
-    assert records.view(job.id).ended

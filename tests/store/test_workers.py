@@ -14,17 +14,6 @@ def state(records: Records) -> str:
     return records.run(jobs.lane(records.settings, LANE)).state
 
 
-def test_a_model_s_state_follows_its_workers(records: Records) -> None:
-    job = records.submit().id
-    assert (state(records), records.view(job).waiting_reason) == ("no_worker", "no_worker")
-    records.beat(state="loading")
-    assert (state(records), records.view(job).waiting_reason) == ("loading", "model_loading")
-    records.beat()
-    assert (state(records), records.view(job).waiting_reason) == ("ready", "busy")
-    records.beat(state="gone")
-    assert state(records) == "no_worker"
-
-
 def test_a_worker_unheard_of_counts_as_gone(records: Records) -> None:
     records.beat()
     records.wait(SETTINGS.queue.worker_ttl_s - 1)
@@ -89,17 +78,6 @@ def test_where_nobody_is_left_callers_wait_for_no_worker_but_once(records: Recor
     assert not opened(records)
     records.wait(60)
     assert not opened(records)
-
-
-def test_a_model_that_cannot_load_says_so_until_it_is_loaded(records: Records) -> None:
-    """Also while that is tried again: callers who are told to wait would wait in vain."""
-    records.beat(state="gone", facts={"failed": "no memory"})
-    assert state(records) == "failed"
-    records.wait(1)
-    records.beat(state="loading", worker="worker_02", facts={"load_passed_ms": "500"})
-    assert state(records) == "failed"
-    records.beat(worker="worker_02", facts={"failed": ""})
-    assert state(records) == "ready"
 
 
 def test_the_time_that_a_load_still_takes_does_not_depend_on_the_worker_s_clock(records: Records) -> None:

@@ -22,10 +22,6 @@ def submit(records: Records, question: str = "", webhook: Webhook | str = HOOK, 
     return records.accept(records.placing(question), webhook=webhook, **said)
 
 
-def submit_pending(records: Records) -> JobView:
-    return submit(records, pending_terms='{"reuse":true}')
-
-
 def ended(records: Records, webhook: Webhook | str = HOOK) -> JobView:
     view = submit(records, webhook=webhook)
     records.settle(records.claim())
@@ -34,11 +30,6 @@ def ended(records: Records, webhook: Webhook | str = HOOK) -> JobView:
 
 def taken(records: Records) -> DueCall:
     return existing(records.next_delivery())
-
-
-def job_of(call: DueCall) -> JobView:
-    """The job that a call tells of, as it then stood."""
-    return existing(call.notice.job)
 
 
 def default_webhook(

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api.dialects.native.jobs import to_event, to_job
+from api.dialects.native.jobs import to_job
 from api.dialects.openai.chat import ChatChunkWriter, ChunkHead, chat_chunk, to_completion
-from shared.job import Event, JobView
+from shared.job import JobView
 from shared.result import Candidate, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
 from tests.support.golden import assert_golden
 from tests.support.views import QUEUED, answered, result_of
@@ -25,15 +25,6 @@ HEAD = ChunkHead("cmpl-1", "org/model", 1_700_000_000)
 
 def told(logprobs: Logprobs | None) -> JobView:
     return answered(" red\u00e9", choice={"logprobs": logprobs})
-
-
-def test_a_job_and_its_events_tell_them_as_a_chat_does() -> None:
-    view = told(TOLD)
-    (choice,) = to_job(view)["result"]["choices"]
-    data = {"start": 0, "text": " red\u00e9", "ids": [1, 2, 3], "logprobs": stored(TOLD)}
-    _, _, event = to_event(Event(3, "text", data, 1_700_000_000_000), view)
-    chat: Any = to_completion(view)
-    assert choice["logprobs"] == event["logprobs"] == chat["choices"][0]["logprobs"]["content"]
 
 
 def test_where_nobody_asked_nothing_is_kept_and_nothing_told() -> None:
