@@ -14,8 +14,7 @@ STATE = Label("state", ("ready", "loading"))
 WHO = (MODEL, Label("worker"), Label("host"))
 
 UP = gauge(
-    "sightline_store_up",
-    "1 if Redis answers and accepts writes; else 0, and nothing else is reported.",
+    "sightline_store_up", "1 if Redis answers and accepts writes; else 0, and nothing else is reported."
 )
 ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of Redis, from the API.")
 MEMORY = gauge("sightline_store_memory_bytes", "Memory that Redis uses.")
@@ -40,11 +39,7 @@ BACKLOG = gauge(
     MODEL,
 )
 PAUSED = gauge("sightline_model_paused", "1 while the model is paused.", MODEL)
-FAILED = gauge(
-    "sightline_model_failed",
-    "1 if no worker serves the model and its last load failed.",
-    MODEL,
-)
+FAILED = gauge("sightline_model_failed", "1 if no worker serves the model and its last load failed.", MODEL)
 WORKERS = gauge("sightline_workers", "Live workers.", MODEL, STATE)
 ROWS = gauge("sightline_rows", "Rows of the ready workers.", MODEL)
 BUSY = gauge("sightline_rows_busy", "Rows in use.", MODEL)

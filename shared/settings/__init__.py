@@ -62,11 +62,7 @@ class WebhookSettings(Group):
         None,
         description="Signs deliveries of webhooks that have no secret: `whsec_` and base64, or 16 bytes of text or more. With API keys on, for the admin key's caller only.",
     )
-    limit_s: float = Field(
-        20,
-        gt=0,
-        description="Seconds for one delivery, from DNS to the answer.",
-    )
+    limit_s: float = Field(20, gt=0, description="Seconds for one delivery, from DNS to the answer.")
     delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="Pauses after each failed delivery, comma separated; then it is abandoned.",
@@ -92,16 +88,8 @@ class SoundSettings(Group):
     max_mb: float = Field(10, gt=0, description="Largest audio file.")
     max_s: float = Field(30, gt=0, le=600, description="Longest audio, in seconds.")
     max_count: int = Field(4, ge=1, le=16, description="Audio files in one request.")
-    decode_limit_s: float = Field(
-        5,
-        gt=0,
-        description="Processor time for decoding one audio file.",
-    )
-    decode_memory_mb: int = Field(
-        400,
-        ge=64,
-        description="Memory of a decoding process.",
-    )
+    decode_limit_s: float = Field(5, gt=0, description="Processor time for decoding one audio file.")
+    decode_memory_mb: int = Field(400, ge=64, description="Memory of a decoding process.")
 
 
 class VideoSettings(Group):
@@ -117,16 +105,8 @@ class VideoSettings(Group):
     max_megapixels_request: float = Field(
         128, gt=0, description="All frames shown in one request, in millions of pixels."
     )
-    decode_limit_s: float = Field(
-        30,
-        gt=0,
-        description="Processor time for decoding one video.",
-    )
-    decode_memory_mb: int = Field(
-        800,
-        ge=64,
-        description="Memory of a decoding process.",
-    )
+    decode_limit_s: float = Field(30, gt=0, description="Processor time for decoding one video.")
+    decode_memory_mb: int = Field(800, ge=64, description="Memory of a decoding process.")
 
 
 MOST_PORT = 65535
@@ -193,17 +173,12 @@ class QueueSettings(Group):
         ge=1,
         description="A caller's queued runs of one model before 429 caller_queue_full; a key can set its own.",
     )
-    share_answers: bool = Field(
-        False,
-        description="true: callers share cached answers and computations.",
-    )
+    share_answers: bool = Field(False, description="true: callers share cached answers and computations.")
     expire_s: float = Field(
         86_400, gt=0, description="Longest that a job without finish_by stays queued before it fails."
     )
     drain_s: float = Field(
-        20,
-        ge=0,
-        description="Time that a stopping worker, API or courier has to finish its work.",
+        20, ge=0, description="Time that a stopping worker, API or courier has to finish its work."
     )
     worker_ttl_s: float = Field(
         15, gt=0, description="A worker without a heartbeat for this long counts as gone."
@@ -278,20 +253,14 @@ class PictureSettings(Group):
 
     max_mb: float = Field(50, gt=0, description="Largest picture file.")
     max_megapixels: float = Field(
-        40,
-        gt=0,
-        description="Larger pictures are shrunk to so many millions of pixels.",
+        40, gt=0, description="Larger pictures are shrunk to so many millions of pixels."
     )
     max_megapixels_request: float = Field(
-        80,
-        gt=0,
-        description="The same for all pictures of one request; the largest are shrunk.",
+        80, gt=0, description="The same for all pictures of one request; the largest are shrunk."
     )
     max_megapixels_sent: float = Field(256, gt=0, description="Largest picture in millions of pixels.")
     max_mb_request: float = Field(
-        100,
-        gt=0,
-        description="All pictures of one request, earlier turns included.",
+        100, gt=0, description="All pictures of one request, earlier turns included."
     )
     max_count: int = Field(
         256, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
@@ -302,11 +271,7 @@ class PictureSettings(Group):
         description="Pixels of a picture's longer side; larger ones are shrunk. Not set: 8000 for 40 megapixels.",
     )
     max_ratio: float = Field(200, ge=1, description="Longer side over shorter side.")
-    decode_limit_s: float = Field(
-        10,
-        gt=0,
-        description="Processor time for decoding one picture.",
-    )
+    decode_limit_s: float = Field(10, gt=0, description="Processor time for decoding one picture.")
     decode_memory_mb: int = Field(
         400,
         ge=64,
@@ -342,9 +307,7 @@ class FetchSettings(Group):
         description="Seconds for fetching all files of one job, and half of that for a place to do so.",
     )
     max_tries: int = Field(
-        5,
-        ge=1,
-        description="Tries at a busy or broken host; with `Retry-After` until the job's deadline.",
+        5, ge=1, description="Tries at a busy or broken host; with `Retry-After` until the job's deadline."
     )
     user_agent: str = Field(
         f"sightline/{VERSION} (+https://github.com/sightline-vlm/sightline)",
@@ -357,8 +320,7 @@ class FetchSettings(Group):
         description="Hosts or networks exempt from the address guard, comma separated (never 169.254.0.0/16).",
     )
     deny: Listed[tuple[str, ...]] = Field(
-        (),
-        description="Hosts (with their subdomains) or networks that are never contacted, comma separated.",
+        (), description="Hosts (with their subdomains) or networks that are never contacted, comma separated."
     )
 
     buckets: Listed[tuple[str, ...]] = Field(
@@ -406,9 +368,7 @@ class WorkerSettings(Group):
         "", description="The model's row as JSON, which a node gives; empty = the models file's."
     )
     threads: int = Field(
-        1,
-        ge=1,
-        description="Cores that a worker on the CPU uses; leave out what other work uses.",
+        1, ge=1, description="Cores that a worker on the CPU uses; leave out what other work uses."
     )
     load_limit_s: float = Field(
         3600, gt=0, description="A model that is not loaded after this long, download included, has failed."
@@ -419,9 +379,7 @@ class NodeSettings(Group):
     """Which models a machine's node loads, and when it unloads them."""
 
     memory_mb: int | None = Field(
-        None,
-        ge=1,
-        description="Memory of each device for models; by default what is free.",
+        None, ge=1, description="Memory of each device for models; by default what is free."
     )
     min_resident_s: float = Field(1, ge=0, description="A loaded model stays at least this long.")
     max_wait_s: float = Field(
@@ -433,11 +391,7 @@ class Settings(BaseSettings):
     """All settings, frozen. See `load_settings`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
     models_file: Path = Field(

@@ -70,16 +70,13 @@ class ApiSettings(Group):
         "like `https://app.example.com`; `*` = every page, only with API keys or SIGHTLINE_API__OPEN.",
     )
     tls_cert: FilePath | None = Field(
-        None,
-        description="Certificate (PEM, with its chain): the API then speaks https only.",
+        None, description="Certificate (PEM, with its chain): the API then speaks https only."
     )
     tls_key: FilePath | None = Field(
         None, validate_default=True, description="Its private key, without a passphrase."
     )
     hsts_s: int = Field(
-        0,
-        ge=0,
-        description="Seconds of Strict-Transport-Security for browsers that use https; 0 = not sent.",
+        0, ge=0, description="Seconds of Strict-Transport-Security for browsers that use https; 0 = not sent."
     )
 
     @property
