@@ -88,9 +88,9 @@ def begin(models: Collection[str]) -> None:
             counting.labels(*values)
 
 
-def gauge(name: str, about: str, *labels: Label, otel: str = "") -> MetricDefinition:
+def gauge(name: str, about: str, *labels: Label) -> MetricDefinition:
     """Read from the record store when somebody asks: no process counts it."""
-    return _register(MetricDefinition(name, "gauge", about, labels, otel))
+    return _register(MetricDefinition(name, "gauge", about, labels))
 
 
 def _register(declared: MetricDefinition) -> MetricDefinition:

@@ -130,16 +130,6 @@ def test_what_was_begun_once_is_not_charged_for_again(records: Records) -> None:
     assert Counter(callers(records, 2)) == {"one": 1, "two": 1}
 
 
-def test_who_found_no_place_behind_the_courier_does_not_go_before_everybody(records: Records) -> None:
-    """Its pictures would be fetched over and over, and nobody else's."""
-    for caller in ("one", "two"):
-        records.submit_pending(caller=caller)
-    claim = records.claim_pending()
-    assert claim.caller == "one"
-    records.give_back(claim, reason="queue_full")
-    assert records.claim_pending().caller == "two"
-
-
 def test_who_left_and_returns_has_not_more_than_who_waited_behind_a_cancelled_head(records: Records) -> None:
     head = records.submit(caller="waited", cost=100)
     for _ in range(12):

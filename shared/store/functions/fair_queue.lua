@@ -294,8 +294,7 @@ function FairQueue.requeue(work, reason, pause_ms)
     FairQueue.postpone(work, 'retrying', pause_ms)
   else
     work.state = 'queued'
-    -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
-    FairQueue.enqueue(Lanes.of(work.lane), work, reason ~= 'queue_full')
+    FairQueue.enqueue(Lanes.of(work.lane), work, true)
   end
   write(work)
   return true

@@ -120,15 +120,6 @@ function Lanes.running(lane)
   return facts.running
 end
 
--- What its ready workers generate together, as they told with their last beats.
-function Lanes.tokens_per_s(lane)
-  local sum = 0
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')) do
-    sum = sum + (call('HGET', P .. 'worker:' .. id, 'tokens_per_s') or 0)
-  end
-  return sum
-end
-
 function Lanes.loading(lane)
   return call('ZCOUNT', P .. 'loading:' .. lane.name, Upkeep.alive_since(), '+inf')
 end
