@@ -103,8 +103,6 @@ function Lanes.paused_ms(lane, queued_at)
   return math.max(0, till - math.max(from, queued_at))
 end
 
--- The workers that are ready, and how much is claimed.
-
 function Lanes.ready(lane)
   local facts = lane.facts
   facts.ready = facts.ready or call('ZCOUNT', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')
