@@ -33,12 +33,7 @@ RUN = histogram(
     bounds=RUNS,
     otel="gen_ai.server.request.duration",
 )
-COMPUTE = histogram(
-    "sightline_compute_seconds",
-    "Computing a run: pictures, prompt and tokens, without waits.",
-    MODEL,
-    bounds=RUNS,
-)
+COMPUTE = histogram("sightline_compute_seconds", "Computing a run, without waits.", MODEL, bounds=RUNS)
 ATTEMPTS = counter(
     "sightline_attempts_total",
     "Attempts by outcome. `failed`: the request's fault; "
