@@ -60,7 +60,7 @@ class Lane:
 
     `running` counts claimed runs: a worker claims up to `slots` rows of them, a few more than it has, to
     prepare the next pictures. `extra_running` and `extra_queued` are the rows that runs with several answers
-    take beyond one each; `retrying` is what is tried again later, `arrivals` how much ever got into the line;
+    take beyond one each; `arrivals` is how much ever got into the line;
     `rows` and `slots` are the mean of its workers. `first_queued_ms` is since when the first in line waits;
     only a lane read alone has it.
 
@@ -86,7 +86,6 @@ class Lane:
     first_queued_ms: float | None = None
     extra_queued: int = 0
     extra_running: int = 0
-    retrying: int = 0
     arrivals: int = 0
     rows: float = 1
     slots: float = 1

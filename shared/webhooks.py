@@ -80,11 +80,8 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 BATCH_EVENTS = ("batch.completed", "batch.failed", "batch.cancelled", "batch.expired")
-ALL_EVENTS = (*EVENTS, *BATCH_EVENTS)
 MOST_FORMER = 4
 """Secrets from before rotations that sign at once."""
-ROTATION_S = 86_400
-"""How long the secret before a rotation signs as well."""
 
 
 def new_secret() -> str:

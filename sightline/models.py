@@ -71,10 +71,8 @@ _add_change("drain", "Accept no new jobs for a model; queued ones continue.")
 def _unload(model: Model, url: Url = None, as_json: Json = False) -> None:
     """Free the memory that a model takes, until a request asks for it; running jobs finish."""
     state = called(url, "POST", f"/v1/models/{segment(model, safe='/')}/unload")
-    sentence = (
-        f"{plain(model)} is unloaded when its running jobs have finished; the next request loads it again"
-    )
-    show(state, as_json, lambda _: print(sentence))
+    sentence = "is unloaded when its running jobs have finished; the next request loads it again"
+    show(state, as_json, lambda _: print(f"{plain(model)} {sentence}"))
 
 
 @app.command("remove")
@@ -98,14 +96,8 @@ def _show_added(model: dict[str, Any]) -> None:
 
 def _row(it: dict[str, Any]) -> tuple[str, ...]:
     waiting, workers = sum(it["queued"].values()), len(it["workers"])
-    return (
-        it["model"],
-        standing(it),
-        residency(it["residency"]),
-        str(waiting),
-        str(it["running"]),
-        str(workers),
-    )
+    counts = (str(count) for count in (waiting, it["running"], workers))
+    return it["model"], standing(it), residency(it["residency"]), *counts
 
 
 def standing(it: dict[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """`sightline store`: gives a blob store to the record store that refers to it."""
 
-from typing import NoReturn
-
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.settings import SettingsError, load_settings
@@ -30,12 +28,8 @@ def _adopt() -> None:
         store = connect(settings.redis)
         id = store.run(identity())
     except SettingsError as error:
-        _fail(Exit.USAGE, str(error))
+        raise CommandError(Exit.USAGE, str(error)) from None
     except Unavailable as error:
-        _fail(Exit.REDIS, error.message)
+        raise CommandError(Exit.REDIS, error.message) from None
     Blobs(settings.blobs).assign(id)
     note(f"{settings.blobs.url} belongs to the record store {id}")
-
-
-def _fail(code: Exit, message: str) -> NoReturn:
-    raise CommandError(code, message) from None

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import Literal
 
 from api.batches.intake import TURN_S
 from api.batches.lease import LeasedBatch
@@ -45,13 +44,10 @@ UNWRITTEN = JobError(code="internal_error", message="The answer of this line cou
 
 @dataclass(frozen=True)
 class EndedLine:
-    """A line, and its job or why it became none; None where nobody took it, or its job is gone.
-
-    "" where it has its row already.
-    """
+    """A line, and its job or why it became none; None where nobody took it, or its job is gone."""
 
     line: BatchLine
-    end: JobView | JobError | Literal[""] | None
+    end: JobView | JobError | None
 
     @property
     def job(self) -> JobView | None:
@@ -140,18 +136,14 @@ class OutputWriter:
         ended = [EndedLine(line, end) for line, end in zip(lines, ends, strict=True)]
         return list(takewhile(lambda one: one.job is None or one.job.ended, ended))
 
-    async def _end(
-        self, number: int, known: JobError | str | None
-    ) -> JobView | JobError | Literal[""] | None:
-        if isinstance(known, JobError):
-            return known
-        return "" if known == "" else await self.job(number, known)
+    async def _end(self, number: int, known: JobError | None) -> JobView | JobError | None:
+        return known or await self.job(number)
 
-    async def job(self, number: int, id: str | None = None) -> JobView | None:
+    async def job(self, number: int) -> JobView | None:
         """The job of a line, which ends here where the batch is closed."""
         batch, settings = self._lease.batch, self._context.settings
         call = jobs.view if self._closing is None else jobs.cancel
-        id = id or ids.line_job_id(batch.id, number)
+        id = ids.line_job_id(batch.id, number)
         return await self._context.store.run(call(settings, batch.caller, id, line=True))
 
     async def _count(self, rows: OutputRows, ended: Sequence[EndedLine]) -> None:
@@ -222,8 +214,6 @@ class OutputWriter:
     def _rows(self, ended: Sequence[EndedLine]) -> OutputRows:
         rows = OutputRows()
         for one in ended:
-            if one.end == "":
-                continue
             result = one.job.result if one.job else None
             if one.job and result is not None and (row := self._row(one, one.job)):
                 rows.good.append(row)

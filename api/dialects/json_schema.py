@@ -6,13 +6,16 @@ read, as the specification says.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from api.dialects.strict_json import invalid, render, unsupported
-from shared.json_pointer import resolve
 
+# Python reads no number of thousands of digits.
+_INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 MAX_NAME = 256
 MAX_PROPERTIES = 1000
 # Each token of an answer costs time in proportion to the literal or pattern it is in.
@@ -140,7 +143,7 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
             raise invalid(param, f"names more than {MAX_PROPERTIES} properties")
         pending.extend(_children(node, at))
         if "$ref" in node:
-            referred.append((resolve(schema, node["$ref"]), render(["$ref"], at)))
+            referred.append((_resolve(schema, node["$ref"]), render(["$ref"], at)))
 
 
 def _check_keywords(node: dict[str, Any], at: str) -> None:
@@ -211,7 +214,7 @@ def _nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
             seen.add(id(node))
             yield node
             pending.extend(child for child, _ in _children(node, ""))
-            pending.append(resolve(schema, node["$ref"]) if "$ref" in node else None)
+            pending.append(_resolve(schema, node["$ref"]) if "$ref" in node else None)
 
 
 def _children(node: dict[str, Any], at: str) -> Iterator[tuple[Any, str]]:
@@ -224,3 +227,17 @@ def _children(node: dict[str, Any], at: str) -> Iterator[tuple[Any, str]]:
             yield from ((child, render([name, place], at)) for place, child in enumerate(value))
         elif form in (SCHEMA, ITEMS):
             yield value, render([name], at)
+
+
+def _resolve(root: Any, place: str) -> Any:
+    """Return what a JSON pointer (RFC 6901) such as `#/$defs/name` refers to; None if it is nothing."""
+    first, *steps = unquote(place.removeprefix("#")).split("/")
+    # Otherwise it names an anchor.
+    here = None if first else root
+    for step in steps:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(here, list):
+            here = here[int(name)] if _INDEX.fullmatch(name) and int(name) < len(here) else None
+        else:
+            here = here.get(name) if isinstance(here, dict) else None
+    return here

@@ -30,8 +30,7 @@ REFUSALS = counter(
 ADMITTED = counter(
     "sightline_jobs_admitted_total",
     "Accepted requests. `hit`: answered from the cache; `coalesced`: joined a run in flight; `miss`: got a "
-    "run of its own; `bypass`: one that is not shared; `pending`: waits for "
-    "its inputs or its time.",
+    "run of its own; `bypass`: one that is not shared; `pending`: waits for its inputs.",
     MODEL,
     CLASS,
     Label("cache", ("hit", "coalesced", "miss", "bypass", "pending")),

@@ -13,10 +13,7 @@ PROMISE = Label("promise", ("p50", "p90"))
 STATE = Label("state", ("ready", "loading"))
 WHO = (MODEL, Label("worker"), Label("host"))
 
-UP = gauge(
-    "sightline_store_up",
-    "1 if Redis answers and accepts writes; else 0, and nothing else is reported.",
-)
+UP = gauge("sightline_store_up", "1 if Redis answers and accepts writes; else 0, and nothing more is told.")
 ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of Redis, from the API.")
 MEMORY = gauge("sightline_store_memory_bytes", "Memory that Redis uses.")
 PROMISED = gauge(
@@ -24,15 +21,11 @@ PROMISED = gauge(
     "Memory reserved for queued work; new work is refused as if it were used.",
 )
 LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
-CHARGED = gauge(
-    "sightline_store_memory_charged_bytes", "Memory that records take, as callers are charged for it."
-)
+CHARGED = gauge("sightline_store_memory_charged_bytes", "Memory of records, as callers are charged for it.")
 BAD_RECORDS = gauge("sightline_store_records_set_aside", "Records that could not be read.")
 EVICTS = gauge("sightline_store_evicts", "1 if it may evict accepted jobs when its memory is full.")
 DEPTH = gauge("sightline_queue_depth", "Queued runs.", MODEL, CLASS)
-OLDEST = gauge(
-    "sightline_queue_oldest_seconds", "How long the oldest queued run has waited; 0 if none.", MODEL
-)
+OLDEST = gauge("sightline_queue_oldest_seconds", "How long the oldest queued run waits; 0 if none.", MODEL)
 RUNNING = gauge("sightline_running", "Claimed runs.", MODEL)
 BACKLOG = gauge(
     "sightline_backlog",
@@ -40,11 +33,7 @@ BACKLOG = gauge(
     MODEL,
 )
 PAUSED = gauge("sightline_model_paused", "1 while the model is paused.", MODEL)
-FAILED = gauge(
-    "sightline_model_failed",
-    "1 if no worker serves the model and its last load failed.",
-    MODEL,
-)
+FAILED = gauge("sightline_model_failed", "1 if no worker serves the model and its last load failed.", MODEL)
 WORKERS = gauge("sightline_workers", "Live workers.", MODEL, STATE)
 ROWS = gauge("sightline_rows", "Rows of the ready workers.", MODEL)
 BUSY = gauge("sightline_rows_busy", "Rows in use.", MODEL)
@@ -53,9 +42,7 @@ SCORED = gauge("sightline_estimate_scored", "Estimates compared with the actual 
 WITHIN = gauge(
     "sightline_estimate_within", "Share of estimates that held; 0.5 and 0.9 are right.", MODEL, PROMISE
 )
-WORKER_BUSY = gauge(
-    "sightline_worker_busy", "Rows of a worker's claimed runs, including a few beyond its own.", *WHO
-)
+WORKER_BUSY = gauge("sightline_worker_busy", "Rows of a worker's claimed runs, a few beyond its own.", *WHO)
 WORKER_MEMORY = gauge("sightline_worker_memory_bytes", "A worker's resident memory.", *WHO)
 WORKER_TOKENS = gauge("sightline_worker_tokens_per_second", "Tokens that a worker generates.", *WHO)
 INTAKE = gauge("sightline_intake_depth", "Jobs waiting for a courier to fetch their inputs.")

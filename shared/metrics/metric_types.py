@@ -42,14 +42,13 @@ MODEL = Label("model")
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """`otel` is OpenTelemetry's name for it, `bounds` are the upper ends of a histogram's buckets."""
+    """`otel` is OpenTelemetry's name for it."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     about: str
     labels: tuple[Label, ...]
     otel: str = ""
-    bounds: tuple[float, ...] = ()
 
     @property
     def family(self) -> str:
@@ -73,7 +72,7 @@ def counter(name: str, about: str, *labels: Label, otel: str = "") -> Counter:
 
 
 def histogram(name: str, about: str, *labels: Label, bounds: Sequence[float], otel: str = "") -> Histogram:
-    declared = _register(MetricDefinition(name, "histogram", about, labels, otel, tuple(bounds)))
+    declared = _register(MetricDefinition(name, "histogram", about, labels, otel))
     counting = Histogram(name, about, declared.label_names, buckets=bounds, registry=REGISTRY)
     COUNTED[declared.family] = counting
     return counting
@@ -88,9 +87,9 @@ def begin(models: Collection[str]) -> None:
             counting.labels(*values)
 
 
-def gauge(name: str, about: str, *labels: Label, otel: str = "") -> MetricDefinition:
+def gauge(name: str, about: str, *labels: Label) -> MetricDefinition:
     """Read from the record store when somebody asks: no process counts it."""
-    return _register(MetricDefinition(name, "gauge", about, labels, otel))
+    return _register(MetricDefinition(name, "gauge", about, labels))
 
 
 def _register(declared: MetricDefinition) -> MetricDefinition:

@@ -11,12 +11,7 @@ RUNS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48
 FIRSTS = (0.01, 0.02, 0.04, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, *LINES)
 PAUSES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
 
-WAIT = histogram(
-    "sightline_wait_seconds",
-    "From a run's arrival to its first claim.",
-    MODEL,
-    bounds=WAITS,
-)
+WAIT = histogram("sightline_wait_seconds", "From a run's arrival to its first claim.", MODEL, bounds=WAITS)
 FIRST_TOKEN = histogram(
     "sightline_time_to_first_token_seconds",
     "From a run's arrival to its first token, queueing included; first attempts only.",
@@ -38,12 +33,7 @@ RUN = histogram(
     bounds=RUNS,
     otel="gen_ai.server.request.duration",
 )
-COMPUTE = histogram(
-    "sightline_compute_seconds",
-    "Computing a run: pictures, prompt and tokens, without waits.",
-    MODEL,
-    bounds=RUNS,
-)
+COMPUTE = histogram("sightline_compute_seconds", "Computing a run, without waits.", MODEL, bounds=RUNS)
 ATTEMPTS = counter(
     "sightline_attempts_total",
     "Attempts by outcome. `failed`: the request's fault; "
@@ -60,13 +50,5 @@ TOKENS = counter(
     Label("kind", ("prompt", "picture", "sound", "cached", "completion")),
     otel="gen_ai.client.token.usage",
 )
-GENERATED = counter(
-    "sightline_tokens_generated_total",
-    "Generated tokens, failed attempts included.",
-    MODEL,
-)
-REUSED = counter(
-    "sightline_prompts_reused_total",
-    "Answered runs whose prompt was partly reused.",
-    MODEL,
-)
+GENERATED = counter("sightline_tokens_generated_total", "Generated tokens, failed attempts included.", MODEL)
+REUSED = counter("sightline_prompts_reused_total", "Answered runs whose prompt was partly reused.", MODEL)

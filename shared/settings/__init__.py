@@ -62,11 +62,7 @@ class WebhookSettings(Group):
         None,
         description="Signs deliveries of webhooks that have no secret: `whsec_` and base64, or 16 bytes of text or more. With API keys on, for the admin key's caller only.",
     )
-    limit_s: float = Field(
-        20,
-        gt=0,
-        description="Seconds for one delivery, from DNS to the answer.",
-    )
+    limit_s: float = Field(20, gt=0, description="Seconds for one delivery, from DNS to the answer.")
     delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="Pauses after each failed delivery, comma separated; then it is abandoned.",
@@ -92,16 +88,8 @@ class SoundSettings(Group):
     max_mb: float = Field(10, gt=0, description="Largest audio file.")
     max_s: float = Field(30, gt=0, le=600, description="Longest audio, in seconds.")
     max_count: int = Field(4, ge=1, le=16, description="Audio files in one request.")
-    decode_limit_s: float = Field(
-        5,
-        gt=0,
-        description="Processor time for decoding one audio file.",
-    )
-    decode_memory_mb: int = Field(
-        400,
-        ge=64,
-        description="Memory of a decoding process.",
-    )
+    decode_limit_s: float = Field(5, gt=0, description="Processor time for decoding one audio file.")
+    decode_memory_mb: int = Field(400, ge=64, description="Memory of a decoding process.")
 
 
 class VideoSettings(Group):
@@ -115,18 +103,10 @@ class VideoSettings(Group):
         MOST_FRAMES, ge=1, le=MOST_FRAMES, description="Frames shown in one request, if the context has room."
     )
     max_megapixels_request: float = Field(
-        128, gt=0, description="All frames shown in one request, in millions of pixels."
+        128, gt=0, description="All frames of a request, in million pixels."
     )
-    decode_limit_s: float = Field(
-        30,
-        gt=0,
-        description="Processor time for decoding one video.",
-    )
-    decode_memory_mb: int = Field(
-        800,
-        ge=64,
-        description="Memory of a decoding process.",
-    )
+    decode_limit_s: float = Field(30, gt=0, description="Processor time for decoding one video.")
+    decode_memory_mb: int = Field(800, ge=64, description="Memory of a decoding process.")
 
 
 MOST_PORT = 65535
@@ -171,9 +151,7 @@ class QueueSettings(Group):
     """Leases, budgets and limits of the queue."""
 
     lease_s: float = Field(10, gt=0, description="A claim not renewed for this long goes to another worker.")
-    renew_s: float = Field(
-        1, gt=0, validate_default=True, description="Pause between renewals; at most a third of lease_s."
-    )
+    renew_s: float = Field(1, gt=0, validate_default=True, description="Renewal pause; at most lease_s / 3.")
     rescue_s: float = Field(0.5, gt=0, description="Pause between maintenance passes.")
     stall_s: float = Field(
         30,
@@ -184,30 +162,17 @@ class QueueSettings(Group):
     backoff_s: float = Field(
         1, ge=0, le=60, description="Pause after a run's first failed attempt; doubled each time, up to 60."
     )
-    max_deaths: int = Field(
-        3, ge=1, description="Workers that may crash on a run that they run alone, before it is poison."
-    )
+    max_deaths: int = Field(3, ge=1, description="Workers that may crash on a run alone before it is poison.")
     max_queued: int = Field(20_000, ge=1, description="Queued runs of one model before 503 queue_full.")
     max_queued_caller: int = Field(
         10_000,
         ge=1,
         description="A caller's queued runs of one model before 429 caller_queue_full; a key can set its own.",
     )
-    share_answers: bool = Field(
-        False,
-        description="true: callers share cached answers and computations.",
-    )
-    expire_s: float = Field(
-        86_400, gt=0, description="Longest that a job without finish_by stays queued before it fails."
-    )
-    drain_s: float = Field(
-        20,
-        ge=0,
-        description="Time that a stopping worker, API or courier has to finish its work.",
-    )
-    worker_ttl_s: float = Field(
-        15, gt=0, description="A worker without a heartbeat for this long counts as gone."
-    )
+    share_answers: bool = Field(False, description="true: callers share cached answers and computations.")
+    expire_s: float = Field(86_400, gt=0, description="A job without finish_by fails after so long in line.")
+    drain_s: float = Field(20, ge=0, description="Time in which a stopping process finishes its work.")
+    worker_ttl_s: float = Field(15, gt=0, description="A worker without a heartbeat this long is gone.")
 
     @field_validator("renew_s")
     @classmethod
@@ -221,9 +186,7 @@ class QueueSettings(Group):
 class RetentionSettings(Group):
     """How long records live, in seconds."""
 
-    result_s: int = Field(
-        86_400, ge=1, description="How long results, events and cache entries are stored after a run's end."
-    )
+    result_s: int = Field(86_400, ge=1, description="Life of an ended run's results, events, cache.")
     job_s: int = Field(
         604_800,
         ge=1,
@@ -235,9 +198,7 @@ class RetentionSettings(Group):
         description="How long a job with `store: false` is stored after its end if no one reads it.",
     )
     idempotency_s: int = Field(86_400, ge=1, description="How long an Idempotency-Key is stored.")
-    file_s: int = Field(
-        2_592_000, ge=1, description="How long files and batch outputs are stored without `expires_after`."
-    )
+    file_s: int = Field(2_592_000, ge=1, description="How long files are stored without `expires_after`.")
 
 
 class BlobSettings(Group):
@@ -277,36 +238,20 @@ class PictureSettings(Group):
     """Limits on what strangers send as pictures."""
 
     max_mb: float = Field(50, gt=0, description="Largest picture file.")
-    max_megapixels: float = Field(
-        40,
-        gt=0,
-        description="Larger pictures are shrunk to so many millions of pixels.",
-    )
+    max_megapixels: float = Field(40, gt=0, description="Million pixels to which larger pictures are shrunk.")
     max_megapixels_request: float = Field(
-        80,
-        gt=0,
-        description="The same for all pictures of one request; the largest are shrunk.",
+        80, gt=0, description="The same for all pictures of one request; the largest are shrunk."
     )
     max_megapixels_sent: float = Field(256, gt=0, description="Largest picture in millions of pixels.")
-    max_mb_request: float = Field(
-        100,
-        gt=0,
-        description="All pictures of one request, earlier turns included.",
-    )
-    max_count: int = Field(
-        256, ge=1, le=MOST_PICTURES, description="Pictures in one request, if the context has room."
-    )
+    max_mb_request: float = Field(100, gt=0, description="All pictures of a request, earlier turns included.")
+    max_count: int = Field(256, ge=1, le=MOST_PICTURES, description="Pictures in a request, if they fit.")
     max_side: int | None = Field(
         None,
         ge=64,
         description="Pixels of a picture's longer side; larger ones are shrunk. Not set: 8000 for 40 megapixels.",
     )
     max_ratio: float = Field(200, ge=1, description="Longer side over shorter side.")
-    decode_limit_s: float = Field(
-        10,
-        gt=0,
-        description="Processor time for decoding one picture.",
-    )
+    decode_limit_s: float = Field(10, gt=0, description="Processor time for decoding one picture.")
     decode_memory_mb: int = Field(
         400,
         ge=64,
@@ -325,12 +270,8 @@ class DocumentSettings(Group):
         le=4096,
         description="Pixels of a rendered page's longer side; none exceeds 300 dots an inch.",
     )
-    decode_limit_s: float = Field(
-        5, gt=0, description="Processor time for opening a document, and for rendering each page."
-    )
-    decode_memory_mb: int = Field(
-        600, ge=64, description="Memory of a process that renders documents, the file included."
-    )
+    decode_limit_s: float = Field(5, gt=0, description="Processor time to open a document, and per page.")
+    decode_memory_mb: int = Field(600, ge=64, description="Memory of a rendering process, the file included.")
 
 
 class FetchSettings(Group):
@@ -342,9 +283,7 @@ class FetchSettings(Group):
         description="Seconds for fetching all files of one job, and half of that for a place to do so.",
     )
     max_tries: int = Field(
-        5,
-        ge=1,
-        description="Tries at a busy or broken host; with `Retry-After` until the job's deadline.",
+        5, ge=1, description="Tries at a busy or broken host; with `Retry-After` until the job's deadline."
     )
     user_agent: str = Field(
         f"sightline/{VERSION} (+https://github.com/sightline-vlm/sightline)",
@@ -357,8 +296,7 @@ class FetchSettings(Group):
         description="Hosts or networks exempt from the address guard, comma separated (never 169.254.0.0/16).",
     )
     deny: Listed[tuple[str, ...]] = Field(
-        (),
-        description="Hosts (with their subdomains) or networks that are never contacted, comma separated.",
+        (), description="Hosts (with their subdomains) or networks that are never contacted, comma separated."
     )
 
     buckets: Listed[tuple[str, ...]] = Field(
@@ -398,18 +336,10 @@ class FetchSettings(Group):
 class WorkerSettings(Group):
     """What one worker process serves."""
 
-    model: str = Field(
-        "", description="Id of the model this worker serves; empty = the first of the models file."
-    )
+    model: str = Field("", description="Id of the model it serves; empty = the first of the models file.")
     id: str = Field("", description="Its name in the records, which a node gives; empty = a new one.")
-    row: str = Field(
-        "", description="The model's row as JSON, which a node gives; empty = the models file's."
-    )
-    threads: int = Field(
-        1,
-        ge=1,
-        description="Cores that a worker on the CPU uses; leave out what other work uses.",
-    )
+    row: str = Field("", description="The model's row (JSON), which a node gives; empty = the models file's.")
+    threads: int = Field(1, ge=1, description="Cores of a worker on the CPU; leave some for other work.")
     load_limit_s: float = Field(
         3600, gt=0, description="A model that is not loaded after this long, download included, has failed."
     )
@@ -419,25 +349,17 @@ class NodeSettings(Group):
     """Which models a machine's node loads, and when it unloads them."""
 
     memory_mb: int | None = Field(
-        None,
-        ge=1,
-        description="Memory of each device for models; by default what is free.",
+        None, ge=1, description="Each device's memory for models; default: all free."
     )
     min_resident_s: float = Field(1, ge=0, description="A loaded model stays at least this long.")
-    max_wait_s: float = Field(
-        120, gt=0, description="A request that waits this long makes models with work leave, too."
-    )
+    max_wait_s: float = Field(120, gt=0, description="A wait after which models with work leave, too.")
 
 
 class Settings(BaseSettings):
     """All settings, frozen. See `load_settings`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
     models_file: Path = Field(
@@ -447,9 +369,7 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
         "warning", description="What processes log: debug, info, warning or error."
     )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="How processes log: text, or json (one object per line)."
-    )
+    log_format: Literal["text", "json"] = Field("text", description="Log lines: text, or json objects.")
     heartbeat_file: Path | None = Field(
         None,
         description="File that a node, worker or courier writes at every heartbeat, for container probes: "

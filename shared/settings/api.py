@@ -21,39 +21,29 @@ def _body_mb() -> float:
 class ApiSettings(Group):
     """The HTTP front end."""
 
-    sync_limit_s: float = Field(
-        3600, gt=0, description="Longest a synchronous call waits before 504 wait_exceeded."
-    )
+    sync_limit_s: float = Field(3600, gt=0, description="After this wait a synchronous call gets 504.")
     leave_grace_s: float = Field(
         30,
         ge=0,
         description="How long the job of a synchronous caller that disconnected before any text goes on; "
         "the same call again finds it.",
     )
-    max_open: int = Field(
-        8000, ge=1, description="Requests that one API process holds at once, streams and waits included."
-    )
+    max_open: int = Field(8000, ge=1, description="Open requests of one API process, streams included.")
     body_limit_mb: float | None = Field(
         None,
         gt=0,
         description="Largest request body. Not set: a 128th of the memory that the API may use, 50 to 200.",
     )
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
-    file_limit_mb: float = Field(
-        200, gt=0, description="Largest file; it may take longer than a body by the same factor."
-    )
+    file_limit_mb: float = Field(200, gt=0, description="Largest file; it may take longer than a body.")
     keepalive_s: float = Field(
         10,
         gt=0,
         description="Pause between comments on an idle stream, and between line breaks before a whole answer "
         "that was asked for with `Prefer: wait`.",
     )
-    head_start_s: float = Field(
-        1, gt=0, description="A stream's headers are sent with its first event or after this."
-    )
-    text_limit_kb: int = Field(
-        1024, ge=1, description="All text of one request, in KiB of UTF-8; pictures are not counted."
-    )
+    head_start_s: float = Field(1, gt=0, description="A stream's headers wait for its first event or this.")
+    text_limit_kb: int = Field(1024, ge=1, description="All text of one request, in KiB of UTF-8.")
     admin_key: BearerSecret | None = Field(
         None,
         description="Turns API keys on, and is the first of them: it may do everything and creates the "
@@ -69,17 +59,12 @@ class ApiSettings(Group):
         description="Origins of web pages that may call this service from a browser, comma separated, each "
         "like `https://app.example.com`; `*` = every page, only with API keys or SIGHTLINE_API__OPEN.",
     )
-    tls_cert: FilePath | None = Field(
-        None,
-        description="Certificate (PEM, with its chain): the API then speaks https only.",
-    )
+    tls_cert: FilePath | None = Field(None, description="PEM certificate with its chain: turns https on.")
     tls_key: FilePath | None = Field(
-        None, validate_default=True, description="Its private key, without a passphrase."
+        None, validate_default=True, description="Its key, without a passphrase."
     )
     hsts_s: int = Field(
-        0,
-        ge=0,
-        description="Seconds of Strict-Transport-Security for browsers that use https; 0 = not sent.",
+        0, ge=0, description="Seconds of Strict-Transport-Security for browsers that use https; 0 = not sent."
     )
 
     @property

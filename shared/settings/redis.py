@@ -93,9 +93,7 @@ class RedisSettings(Group):
         description="Authorities (PEM) that the server's certificate is checked against; by default "
         "the system's.",
     )
-    tls_cert: FilePath | None = Field(
-        None, description="Our certificate, if the server requires one of its clients."
-    )
+    tls_cert: FilePath | None = Field(None, description="Our certificate, if the server asks for one.")
     tls_key: FilePath | None = Field(None, validate_default=True, description="Its private key.")
     broker_db: int | None = Field(
         None,

@@ -22,8 +22,8 @@ server takes writes and another replica acknowledges them. Sentinels part the ot
 """
 NOT_ON_DISK = "the record store's disk lacks it (does it run with appendonly yes, appendfsync always?)"
 _NAMES = """submit known view follow follow_first jobs statuses cancel purge settle give_back
-call_claim redeliver redeliver_failed batch_create batch_cancel file_create file_delete record_create
-record_change secret_rotate key_webhook key_revoke model_add model_remove mark unload writable mark_written"""
+call_claim redeliver redeliver_failed batch_create batch_cancel file_create file_delete key_create
+key_rotate key_webhook key_unhook key_revoke model_add model_remove mark unload writable mark_written"""
 REPORTED = frozenset(_NAMES.split())
 """Functions whose reply a caller, an operator or a webhook's receiver gets, reads of a job among them: the
 worker that wrote its end may still wait. What the others write is done again where it is lost.

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -18,7 +18,6 @@ KEPT_S = 30 * 86_400
 MOST_FORMER = 16
 """Former secrets in force at most; those that end soonest go first."""
 _KEY = TypeAdapter(ApiKey)
-HOOK_FIELDS = ("hook_url", "hook_host", "hook_events", "hook_secret", "hook_formers", "hook_former_until_ms")
 WINDOW_MS = 60_000
 """Of a quota (`functions/rate_limit.lua`)."""
 
@@ -64,10 +63,9 @@ class Use:
 def create(key: ApiKey, digest: str) -> ScriptCall[ApiKey]:
     """Keep a new key; its `created_ms` is the store's clock."""
     changed = {"id": None, "created_ms": None, "webhook": None, "scopes": " ".join(key.scopes)}
-    fields = flat(**asdict(key) | changed)
-    call = KEYS.create(NOBODY, key.id, digest, fields, expires_ms=key.expires_ms, kept_s=KEPT_S)
-    # Nobody has too many.
-    return cast(ScriptCall[ApiKey], call)
+    arguments = {"id": key.id, "secret": digest, "expires_ms": key.expires_ms, "kept_s": KEPT_S}
+    fields = flat(**asdict(key) | changed, secret=digest)
+    return ScriptCall("key_create", {**arguments, "fields": fields}, KEYS.parse)
 
 
 def use(digest: str, *, reads: bool = False) -> ScriptCall[Use | None]:
@@ -89,7 +87,7 @@ def keys(after: str | None = None, limit: int = 1000) -> ScriptCall[list[ApiKey]
 
 def rotate(id: str, digest: str, grace_s: int) -> ScriptCall[ApiKey | None]:
     """Give a key another secret; None where no such key is in force."""
-    return KEYS.rotate(NOBODY, id, digest, grace_s, MOST_FORMER)
+    return _rotate(id, digest, grace_s, MOST_FORMER)
 
 
 def set_webhook(
@@ -109,12 +107,18 @@ def set_webhook(
 
 def rotate_webhook(id: str, secret: str, grace_s: int) -> ScriptCall[ApiKey | None]:
     """Give a key's default webhook another secret; None if no such key in force has one."""
-    return KEYS.rotate(NOBODY, id, secret, grace_s, MOST_FORMER_HOOK, "hook_")
+    return _rotate(id, secret, grace_s, MOST_FORMER_HOOK, "hook_")
+
+
+def _rotate(id: str, secret: str, grace_s: int, most: int, prefix: str = "") -> ScriptCall[ApiKey | None]:
+    """The former secret goes on for `grace_s`, earlier ones no longer than they had, at most so many."""
+    arguments = {"id": id, "secret": secret, "grace_s": grace_s, "most": most, "prefix": prefix}
+    return ScriptCall("key_rotate", arguments, KEYS.known)
 
 
 def delete_webhook(id: str) -> ScriptCall[ApiKey | None]:
     """End a key's default webhook with its secrets and waiting calls. None if there is no such key."""
-    return KEYS.change(NOBODY, id, [("HDEL", "", *HOOK_FIELDS)], KEYS.known)
+    return ScriptCall("key_unhook", {"id": id}, KEYS.known)
 
 
 def revoke(id: str) -> ScriptCall[ApiKey | None]:

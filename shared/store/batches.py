@@ -148,16 +148,13 @@ def doubles(lease: BatchLease, batch: Batch, limit: int) -> ScriptCall[frozenset
     return _read(lease, [command], lambda numbers: frozenset(map(int, numbers)))
 
 
-def known(lease: BatchLease, numbers: Iterable[int]) -> ScriptCall[dict[int, JobError | str] | None]:
-    """Why lines became no job; of an imported batch also jobs' ids, "" where a row is there already."""
+def known(lease: BatchLease, numbers: Iterable[int]) -> ScriptCall[dict[int, JobError] | None]:
+    """Why lines became no job."""
     numbers = tuple(numbers)
 
-    def parse(values: list[str | None]) -> dict[int, JobError | str]:
-        found = {number: value for number, value in zip(numbers, values, strict=True) if value is not None}
-        return {
-            number: JobError.model_validate_json(value) if value.startswith("{") else value
-            for number, value in found.items()
-        }
+    def parse(values: list[str | None]) -> dict[int, JobError]:
+        found = zip(numbers, values, strict=True)
+        return {number: JobError.model_validate_json(error) for number, error in found if error is not None}
 
     return _read(lease, [("HMGET", ":known", *numbers)], parse)
 

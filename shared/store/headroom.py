@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from shared.errors import CallerError, Unavailable
@@ -19,7 +19,7 @@ from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
 from shared.store.records import read
-from shared.store.script import AsyncStore, ScriptCall, Store, WritesRefused, store_errors
+from shared.store.script import AsyncStore, ScriptCall, WritesRefused, store_errors
 
 log = logging.getLogger("shared.store")
 T = TypeVar("T")
@@ -102,19 +102,10 @@ class Charges(NamedTuple):
     most: tuple[tuple[str, int], ...]
 
 
-def charges(store: Store) -> Charges:
-    """Raises Unavailable."""
-    with store_errors():
-        return _charges(store.client.hscan_iter(f"{PREFIX}mem", count=AT_ONCE))
-
-
 async def _charges_by_hash(store: AsyncStore, name: str) -> Charges:
     """Raises Unavailable."""
     with store_errors():
-        return _charges([row async for row in store.client.hscan_iter(f"{PREFIX}{name}", count=AT_ONCE)])
-
-
-def _charges(rows: Iterable[tuple[str, str]]) -> Charges:
+        rows = [row async for row in store.client.hscan_iter(f"{PREFIX}{name}", count=AT_ONCE)]
     # A walk may come by a caller twice; '' is what is reserved of all.
     bytes = {caller: int(charged) for caller, charged in rows if caller}
     return Charges(sum(bytes.values()), tuple(heapq.nlargest(MOST_NAMED, bytes.items(), lambda row: row[1])))

@@ -38,25 +38,14 @@ class RecordKind(Generic[T]):
         """The same, None where there is no such record."""
         return self.parse(reply) if reply else None
 
-    def create(
-        self, owner: str, id: str, secret: str, fields: list[Any], **terms: Any
-    ) -> ScriptCall[T | None]:
-        """Begin a record that has a secret."""
-        fields = [*fields, "secret", secret]
-        return self._call("record_create", owner, self.known, id=id, secret=secret, fields=fields, **terms)
-
     def record(self, owner: str, id: str) -> ScriptCall[T | None]:
         """One record; None where the owner has none of this id."""
         return self._call("record_read", owner, lambda replies: self.known(replies and replies[0]), id=id)
 
-    def read(self, owner: str, id: str, command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
-        """The reply to a command, None where the owner has none of this id, as `parse` reads it."""
-        return self.read_all(owner, id, [command], lambda replies: parse(replies and replies[0]))
-
     def read_all(
         self, owner: str, id: str, commands: Sequence[Command], parse: Callable[[Any], R]
     ) -> ScriptCall[R]:
-        """As `read`: the replies to some commands."""
+        """The replies to commands, None where the owner has none of this id, as `parse` reads them."""
         return self._call("record_read", owner, parse, id=id, commands=commands)
 
     def page(
@@ -69,23 +58,6 @@ class RecordKind(Generic[T]):
             return None if reply is None else [row for row in rows if row is not None]
 
         return self._call("records", owner, parse, after=after, limit=limit, oldest_first=oldest_first)
-
-    def change(
-        self, owner: str, id: str, commands: Sequence[Command], parse: Callable[[Any], R]
-    ) -> ScriptCall[R]:
-        """Run commands on a record. `parse` reads its fields, or None where the owner has none of this id."""
-        return self._call("record_change", owner, parse, id=id, commands=commands)
-
-    def rotate(
-        self, owner: str, id: str, secret: str, grace_s: int, most: int, prefix: str = ""
-    ) -> ScriptCall[T | None]:
-        """Give a record another secret; the former one goes on for `grace_s`.
-
-        Earlier ones go on no longer than they had; of more than `most` those that end soonest go. `prefix`
-        is that of the secret's field. None where the owner has no such record.
-        """
-        terms = {"secret": secret, "grace_s": grace_s, "most": most, "prefix": prefix}
-        return self._call("secret_rotate", owner, self.known, id=id, **terms)
 
     def _call(
         self, function: str, owner: str, parse: Callable[[Any], R], /, **arguments: Any

@@ -82,7 +82,6 @@ def lane(reply: list[Any]) -> Lane:
         running=running,
         extra_queued=counts.get("wide_queued", 0),
         extra_running=counts.get("wide_running", 0),
-        retrying=counts.get("later", 0),
         arrivals=counts.get("arrivals", 0),
         now_ms=now_ms,
         paused="paused" in counts,

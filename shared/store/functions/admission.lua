@@ -19,16 +19,12 @@ local DAY_S = 86400
 -- at random.
 local A_LOOK = 16
 
-local function live_prints(lane)
-  local key = P .. 'prints:' .. lane
-  local live = call('ZRANGEBYSCORE', key, now - S.worker_ttl_s * 1000, '+inf')
-  return #live > 0 and live or call('ZREVRANGEBYSCORE', key, '+inf', now - LAST_PRINT_MS, 'LIMIT', 0, 1)
-end
-
 -- What the given keys say, and then the jobs that may answer a request, one for each fingerprint; false where there is none.
 local function entries(p, ...)
-  local keys = { ... }
-  for _, print in ipairs(live_prints(p.lane)) do
+  local keys, prints = { ... }, P .. 'prints:' .. p.lane
+  local live = call('ZRANGEBYSCORE', prints, now - S.worker_ttl_s * 1000, '+inf')
+  live = #live > 0 and live or call('ZREVRANGEBYSCORE', prints, '+inf', now - LAST_PRINT_MS, 'LIMIT', 0, 1)
+  for _, print in ipairs(live) do
     keys[#keys + 1] = P .. 'cache:' .. p.key .. ':' .. print
   end
   return keys[1] and call('MGET', unpack(keys)) or {}
@@ -144,7 +140,7 @@ function Admission.begin_work(job, p, request, uploaded)
   job.generation = lane.generation > 0 and lane.generation or nil
   job.placed = job.created ~= now and now or nil
   note_job(job, job)
-  job.t.seq = job.t.seq or p.seq or 0
+  job.t.seq = job.t.seq or 0
   Events.leap(job)
   local former = p.key and call('SET', P .. 'join:' .. p.key, job.id, 'GET')
   local leader = former and stored(former)
@@ -355,8 +351,7 @@ end)
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
 --   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s,
 --   call_id (digest of a call that its caller may repeat), retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch: until when that
---   reads it, 0 = as long as others), seq (of the last event that its readers may know, if there is one), and fields of the job (Jobs in
---   the table of docs/architecture). Text: the request.
+--   reads it, 0 = as long as others), and fields of the job (Jobs in the table of docs/architecture). Text: the request.
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | removed |
 -- draining | unready | paused | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
 -- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its

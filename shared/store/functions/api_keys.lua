@@ -4,14 +4,75 @@
 --                           second: rate (the last minute's requests), told (how many may come again then)
 --   keyof:<digest>  string  the id of the key with this secret; when it ends the key's hash says
 
+-- The fields of a default webhook.
+local HOOK = { 'hook_url', 'hook_host', 'hook_events', 'hook_secret', 'hook_formers', 'hook_former_until_ms' }
+
 -- Lets an API key be found by a secret until then, or for ever.
-function ApiKeys.index(id, digest, till)
+local function index(id, digest, till)
   call('SET', P .. 'keyof:' .. digest, id)
   if till then
     -- What may be used no longer goes at once: its time to live is not positive.
     call('PEXPIRE', P .. 'keyof:' .. digest, till - now)
   end
 end
+
+-- Secrets of an API key: `secret` is the newest; `formers`, a JSON object, those from before rotations, by secret until
+-- when each goes on; former_until_ms the last of these times. With `hook_` before the names, those that sign its
+-- webhooks.
+
+-- The former secrets that still go on.
+function ApiKeys.formers(json)
+  local formers = {}
+  for secret, till in pairs(decoded(json or '') or {}) do
+    formers[secret] = till > now and till or nil
+  end
+  return formers
+end
+
+-- Begins an API key with `fields`, a flat list; one that has an end is listed for kept_s after it. Returns the fields.
+-- The same id again changes nothing.
+transition('key_create', {}, function()
+  if call('EXISTS', P .. a.id) == 0 then
+    Records.create('keys', '', a.id, a.fields)
+    index(a.id, a.secret, a.expires_ms)
+    if a.expires_ms then
+      call('PEXPIRE', P .. a.id, a.expires_ms - now + a.kept_s * 1000)
+    end
+  end
+  return Records.fields(a.id)
+end)
+
+-- Gives an API key in force another secret; `prefix`: `hook_` for its webhooks' secret, or ''. The former one goes on
+-- for grace_s, earlier ones no longer than they would have: where a rotation's answer was lost and it is repeated, the
+-- deployed secret is one before the former. Of more than `most` those that end soonest go. Returns the fields, nil
+-- where there is none. The same secret changes nothing.
+transition('key_rotate', { 'allow-oom' }, function()
+  local p, own = a.prefix, a.prefix == ''
+  local current, json, expires, revoked =
+    Records.owned('keys', '', a.id, p .. 'secret', p .. 'formers', 'expires_ms', 'revoked_ms')
+  if not current or revoked or now >= tonumber(expires or math.huge) then
+    return nil
+  elseif current ~= a.secret then
+    local last, formers = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge)), {}
+    local ends = { { current, last } }
+    for former, till in pairs(ApiKeys.formers(json)) do
+      table.insert(ends, { former, math.min(till, last) })
+    end
+    table.sort(ends, function(one, other) return one[2] > other[2] end)
+    for at, former in ipairs(ends) do
+      formers[former[1]] = at <= a.most and former[2] or nil
+      if own then
+        index(a.id, former[1], formers[former[1]] or now)
+      end
+    end
+    call('HSET', P .. a.id, p .. 'secret', a.secret, p .. 'formers', cjson.encode(formers),
+      p .. 'former_until_ms', last)
+    if own then
+      index(a.id, a.secret, expires)
+    end
+  end
+  return Records.fields(a.id)
+end)
 
 -- Sets the default webhook of an API key in force: `fields`, a flat list. Its webhooks are signed by `secret`, unless
 -- they have one. Returns the key's fields, nil where there is none in force.
@@ -25,6 +86,14 @@ transition('key_webhook', {}, function()
   return Records.fields(a.id)
 end)
 
+-- Ends a key's default webhook and its secrets. Returns the key's fields, nil where there is none.
+transition('key_unhook', { 'allow-oom' }, function()
+  if Records.owned('keys', '', a.id, 'id') then
+    call('HDEL', P .. a.id, unpack(HOOK))
+    return Records.fields(a.id)
+  end
+end)
+
 -- Ends an API key for good, its former secrets and its default webhook too; it is listed for kept_s more. Returns its
 -- fields, nil where there is none.
 transition('key_revoke', { 'allow-oom' }, function()
@@ -36,7 +105,7 @@ transition('key_revoke', { 'allow-oom' }, function()
     call('DEL', P .. 'keyof:' .. digest)
   end
   call('DEL', P .. 'keyof:' .. secret)
-  call('HDEL', P .. a.id, 'hook_url', 'hook_host', 'hook_events', 'hook_secret', 'hook_formers', 'hook_former_until_ms')
+  call('HDEL', P .. a.id, unpack(HOOK))
   if call('HSETNX', P .. a.id, 'revoked_ms', now) == 1 then
     call('EXPIRE', P .. a.id, a.kept_s)
   end
@@ -54,7 +123,7 @@ transition('key_use', { 'allow-oom' }, function()
   if not id then return nil end
   local fields = Records.fields(id)
   local key = by_name(fields)
-  local known = key.secret == a.digest or Records.formers(key.formers)[a.digest]
+  local known = key.secret == a.digest or ApiKeys.formers(key.formers)[a.digest]
   if not known or key.revoked_ms or now >= tonumber(key.expires_ms or math.huge) then
     return nil
   elseif key.requests_per_minute and not a.reads then

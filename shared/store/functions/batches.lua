@@ -3,8 +3,7 @@
 --   <batch>           hash  what the class Batch has, <stage>_at for each stage that it came to, token counts (*_tokens),
 --                           failed lines by code (*_failures) and the first one's message (*_message), kept_s (its life from its
 --                           end on), body (digest of the request under an idempotency key); r, s and t of its work
---   <batch>:known     hash  number → what is known of lines without a row: the error (JSON) of one that became no job; of a batch
---                           that was imported also a job with another id, or '' where it has a row before those in front of it
+--   <batch>:known     hash  number → the error (JSON) of a line without a row that became no job
 --   <batch>:doubles   zset  numbers of lines whose custom_id stands in an earlier one, by themselves
 --   <batch>:good      list  digests of the pieces of its output file, :bad of its error file
 --   batching:<caller> set   those of a caller that have not ended

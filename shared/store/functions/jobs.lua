@@ -112,11 +112,6 @@ transition('view', { 'no-writes' }, function()
   return json and a.caller and string.find(json[1], 'caller":"' .. a.caller .. '"', 1, true) and Jobs.view(a.job) or nil
 end)
 
--- Whether a record that is not decoded looks like a job.
-local function is_readable(json)
-  return string.find(json[1], 'model_lane":', 1, true)
-end
-
 -- A job's status, which is its leader's where its own end is not written yet.
 local function status_of(json)
   local status, leader = field_of(json, 'status":'), field_of(json, 'leader":')
@@ -217,7 +212,7 @@ local function walk(source, latest, passed, read, put)
       end
       local json = read(id)
       seen, looked = id, looked + 1
-      if not (json and is_readable(json)) then
+      if not (json and string.find(json[1], 'model_lane":', 1, true)) then
         -- It is gone, seen no longer, or cannot be read.
         table.insert(gone, not stored(id) and id or nil)
       elseif not filtered or wanted(id, json) then

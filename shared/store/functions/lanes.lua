@@ -103,8 +103,6 @@ function Lanes.paused_ms(lane, queued_at)
   return math.max(0, till - math.max(from, queued_at))
 end
 
--- The workers that are ready, and how much is claimed.
-
 function Lanes.ready(lane)
   local facts = lane.facts
   facts.ready = facts.ready or call('ZCOUNT', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')
@@ -118,15 +116,6 @@ function Lanes.running(lane)
     lane.wide_running, lane.changed = 0, true
   end
   return facts.running
-end
-
--- What its ready workers generate together, as they told with their last beats.
-function Lanes.tokens_per_s(lane)
-  local sum = 0
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')) do
-    sum = sum + (call('HGET', P .. 'worker:' .. id, 'tokens_per_s') or 0)
-  end
-  return sum
 end
 
 function Lanes.loading(lane)

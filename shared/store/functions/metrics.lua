@@ -44,8 +44,10 @@ end
 local function sampled(lane, step)
   local key = P .. 'lane:' .. lane.name
   local ended = call('HMGET', key, 'answers', 'failures')
-  local row = { waiting = FairQueue.waiting(lane), running = Lanes.running(lane), workers = Lanes.ready(lane),
-    tokens_per_s = Lanes.tokens_per_s(lane) }
+  local row = { waiting = FairQueue.waiting(lane), running = Lanes.running(lane), workers = Lanes.ready(lane), tokens_per_s = 0 }
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')) do
+    row.tokens_per_s = row.tokens_per_s + (call('HGET', P .. 'worker:' .. id, 'tokens_per_s') or 0)
+  end
   if step then
     row.wait_p95_s = longest_of_most(lane.waits or {})
     row.succeeded, row.failed = tonumber(ended[1] or 0), tonumber(ended[2] or 0)

@@ -54,19 +54,6 @@ transition('record_read', { 'no-writes' }, function()
   return may and (a.commands and Records.replies(a.commands) or { Records.fields(a.id) }) or nil
 end)
 
--- Changes a record by `commands`; without fields it is gone. Returns its fields, nil where the owner has none of this id.
-transition('record_change', { 'allow-oom' }, function()
-  if not Records.owned(a.kind, a.owner, a.id, 'id') then
-    return nil
-  end
-  Records.replies(a.commands)
-  local fields = Records.fields(a.id)
-  if not fields[1] then
-    call('ZREM', P .. a.kind .. ':' .. a.owner, a.id)
-  end
-  return fields
-end)
-
 -- Reads a page of an owner's records, newest first unless `oldest_first`, behind the one with the id `after` (absent = from
 -- the beginning). Returns {fields, …}, nil where `after` is none of the list.
 transition('records', { 'no-writes' }, function()
@@ -88,62 +75,4 @@ transition('records', { 'no-writes' }, function()
     end
   until #ids == 0 or #page == a.limit
   return page
-end)
-
--- Secrets of an API key: `secret` is the newest; `formers`, a JSON object, those from before rotations, by secret until
--- when each goes on; former_until_ms the last of these times. With `hook_` before the names, those that sign its
--- webhooks.
-
--- The former secrets that still go on.
-function Records.formers(json)
-  local formers = {}
-  for secret, till in pairs(decoded(json or '') or {}) do
-    formers[secret] = till > now and till or nil
-  end
-  return formers
-end
-
--- Begins an API key with `fields`, a flat list; one that has an end is listed for kept_s after it. Returns the fields.
--- The same id again changes nothing.
-transition('record_create', {}, function()
-  if call('EXISTS', P .. a.id) == 0 then
-    Records.create(a.kind, a.owner, a.id, a.fields)
-    ApiKeys.index(a.id, a.secret, a.expires_ms)
-    if a.expires_ms then
-      call('PEXPIRE', P .. a.id, a.expires_ms - now + a.kept_s * 1000)
-    end
-  end
-  return Records.fields(a.id)
-end)
-
--- Gives an API key in force another secret; `prefix`: `hook_` for its webhooks' secret, or ''. The former one goes on
--- for grace_s, earlier ones no longer than they would have: where a rotation's answer was lost and it is repeated, the
--- deployed secret is one before the former. Of more than `most` those that end soonest go. Returns the fields, nil
--- where there is none. The same secret changes nothing.
-transition('secret_rotate', { 'allow-oom' }, function()
-  local p, own = a.prefix, a.prefix == ''
-  local current, json, expires, revoked =
-    Records.owned(a.kind, a.owner, a.id, p .. 'secret', p .. 'formers', 'expires_ms', 'revoked_ms')
-  if not current or revoked or now >= tonumber(expires or math.huge) then
-    return nil
-  elseif current ~= a.secret then
-    local last, formers = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge)), {}
-    local ends = { { current, last } }
-    for former, till in pairs(Records.formers(json)) do
-      table.insert(ends, { former, math.min(till, last) })
-    end
-    table.sort(ends, function(one, other) return one[2] > other[2] end)
-    for at, former in ipairs(ends) do
-      formers[former[1]] = at <= a.most and former[2] or nil
-      if own then
-        ApiKeys.index(a.id, former[1], formers[former[1]] or now)
-      end
-    end
-    call('HSET', P .. a.id, p .. 'secret', a.secret, p .. 'formers', cjson.encode(formers),
-      p .. 'former_until_ms', last)
-    if own then
-      ApiKeys.index(a.id, a.secret, expires)
-    end
-  end
-  return Records.fields(a.id)
 end)

@@ -89,7 +89,7 @@ local function with_key(hook)
     return {}
   end
   local secrets = { key.hook_secret }
-  for former in pairs(Records.formers(key.hook_formers)) do
+  for former in pairs(ApiKeys.formers(key.hook_formers)) do
     table.insert(secrets, former)
   end
   local own = hook.url and hook or { url = key.hook_url, host = key.hook_host, events = key.hook_events }
