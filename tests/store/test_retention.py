@@ -1,10 +1,71 @@
 """Nothing stays for ever: after a whole life of jobs every key has a time to live, or a reason."""
 
-from shared.store.keys import channel
-from tests.support.store import LANE, Records
+from shared.store.keys import INTAKE, channel
+from shared.store.maintenance import lead
+from tests.support.store import BROKEN, FAILURE, LANE, Records
 
 PICTURES = tuple(c * 64 for c in "def")
 # One small record per model the installation ever served, and one counter.
+FOR_EVER = {"sl9:lanes", "sl9:upkeep", f"sl9:lane:{LANE}", f"sl9:lane:{INTAKE}"}
+
+
+def live_and_end(records: Records) -> None:
+    """Every way a job can come in and end."""
+    records.beat()
+    records.store.run(lead("courier_1", 60_000))
+    keyed = {"idempotency": "key", "body_digest": "body"}
+    records.post(records.placing("first"), **keyed)
+    succeeded = records.claim()
+    records.append(succeeded, 0, "text")
+    records.settle(succeeded)
+    assert records.submit("first").cache == "HIT"
+    records.submit("failed", blobs=PICTURES[:1])
+    assert records.submit("failed", blobs=PICTURES[:1]).cache == "COALESCED"
+    records.settle(records.claim(), BROKEN)
+    records.submit("exhausted", blobs=PICTURES)
+    for _ in range(3):
+        records.give_back(records.claim(), FAILURE)
+    records.submit("poison", blobs=PICTURES[1:])
+    for _ in range(3):
+        records.claim()
+        records.lose_worker()
+    queued, running = records.submit(blobs=PICTURES[:2]), records.submit("running")
+    records.cancel(queued.id)
+    records.claim()
+    records.cancel(running.id)
+    purged = records.submit("purged", blobs=PICTURES)
+    records.claim()
+    records.purge(purged.id)
+
+
+def take_in_and_end(records: Records) -> None:
+    """Every way a job whose pictures are fetched can end."""
+    waiting = records.submit_pending(blobs=PICTURES[:1])
+    records.cancel(waiting.id)
+    records.submit_pending(blobs=PICTURES[:1])
+    records.fail_intake(records.claim_pending())
+    records.submit_pending()
+    for _ in range(3):
+        records.claim_pending()
+        records.lose_worker()
+    records.submit_pending(blobs=PICTURES[:1])
+    for _ in range(3):
+        records.give_back(records.claim_pending(), FAILURE)
+    job = records.submit_pending().id
+    records.upload(records.placing(job=job, blobs=PICTURES))
+    records.admit(records.claim_pending(), "admitted", blobs=PICTURES)
+    records.settle(records.claim())
+    records.upload(records.placing(blobs=PICTURES))
+
+
+def test_after_the_last_job_s_end_every_key_has_a_time_to_live(records: Records) -> None:
+    live_and_end(records)
+    take_in_and_end(records)
+    for _ in range(2):
+        records.wait(40 * 86_400)
+        records.fold()
+    assert {key for key in records.key_names() if records.client.ttl(key) == -1} == FOR_EVER
+    assert records.client.smembers("sl9:lanes") == {INTAKE, LANE}
 
 
 def test_what_only_the_log_of_events_reads_any_more_is_shown_to_nobody(records: Records) -> None:
