@@ -13,7 +13,7 @@ PROMISE = Label("promise", ("p50", "p90"))
 STATE = Label("state", ("ready", "loading"))
 WHO = (MODEL, Label("worker"), Label("host"))
 
-UP = gauge("sightline_store_up", "1 if Redis answers and accepts writes; else 0, and nothing more is told.")
+UP = gauge("sightline_store_up", "1 if Redis answers and accepts writes; else 0, and nothing else is shown.")
 ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of Redis, from the API.")
 MEMORY = gauge("sightline_store_memory_bytes", "Memory that Redis uses.")
 PROMISED = gauge(
