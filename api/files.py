@@ -190,23 +190,23 @@ class Files:
             raise CallerError("file_not_found", message, param=param) from None
 
     async def _store_upload(self, caller: Caller, form: MultipartForm) -> File:
-        request = from_fields(form.fields)
+        purpose, life_s = from_fields(form.fields)
         if form.filename is None:
             raise CallerError("invalid_request", "`file` is required.", param=FILE)
         if form.staged.size == 0:
             raise CallerError("invalid_request", "`file` is empty.", param=FILE)
         form.staged.finish()
-        if request.purpose == "vision":
+        if purpose == "vision":
             await asyncio.to_thread(_check_medium, form.staged, self._settings)
         id = ids.file_id()
         await self._storing.adopt(id, form.staged)
         stored = Written(
             id=id,
             name=to_name(form.filename),
-            purpose=request.purpose,
+            purpose=purpose,
             size=form.staged.size,
             digest=form.staged.digest,
-            life_s=life_of(caller, request.life_s, self._settings),
+            life_s=life_of(caller, life_s, self._settings),
             holder=f"upload:{id}",
         )
         return await self._store.run(files.create(stored, caller.id))

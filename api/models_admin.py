@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 from api.auth.callers import log_action
 from shared.api_keys import Operator
@@ -12,7 +10,7 @@ from shared.errors import CallerError, Unavailable
 from shared.models import Model, Models
 from shared.registry import Registry
 from shared.store import models as transitions
-from shared.store.script import AsyncStore, ScriptCall
+from shared.store.script import AsyncStore
 
 log = logging.getLogger("api")
 LOOK_S = 1.0
@@ -53,23 +51,21 @@ class LiveModels:
 
     async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
         """Start none of a model's jobs, or resume and take new ones. Raises CallerError, Unavailable."""
-        change = partial(transitions.pause, paused=paused)
-        await self._change(operator, "model.pause" if paused else "model.resume", name, change)
+        model, action = self._registry.models.resolve(name), "model.pause" if paused else "model.resume"
+        await self._store.run(transitions.pause(model.lane, paused=paused, operator=operator.name))
+        log_action(operator, action, model.id)
 
     async def drain(self, operator: Operator, name: str) -> None:
         """Take no new jobs for a model. Raises CallerError, Unavailable."""
-        await self._change(operator, "model.drain", name, transitions.drain)
+        model = self._registry.models.resolve(name)
+        await self._store.run(transitions.drain(model.lane, operator=operator.name))
+        log_action(operator, "model.drain", model.id)
 
     async def unload(self, operator: Operator, name: str) -> None:
         """Unload a model until a request asks for it. Raises CallerError, Unavailable."""
-        await self._change(operator, "model.unload", name, transitions.unload)
-
-    async def _change(
-        self, operator: Operator, action: str, name: str, change: Callable[..., ScriptCall[None]]
-    ) -> None:
         model = self._registry.models.resolve(name)
-        await self._store.run(change(model.lane, operator=operator.name))
-        log_action(operator, action, model.id)
+        await self._store.run(transitions.unload(model.lane, operator=operator.name))
+        log_action(operator, "model.unload", model.id)
 
     async def remove(self, operator: Operator, name: str) -> None:
         """Stop serving a model; harmless if repeated. Raises CallerError, Unavailable."""

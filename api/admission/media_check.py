@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from api.server.memory_budget import Reservation
 from shared.blobs import BlobMissingError, Blobs, digest
@@ -83,34 +82,27 @@ class Upload:
         return self.part.data or b""
 
 
-class CheckedMedia(NamedTuple):
-    """A request with digests for its inline media, their bytes by digest, and the pixels of all
-    pictures that are here; 0 where none came inline, as those of earlier turns are not read for that alone.
-    """
-
-    request: Request
-    data: dict[str, bytes]
-    pixels: int
-
-
 async def check_media(
     request: Request, settings: Settings, cache: PictureInfoCache, reservation: Reservation | None
-) -> CheckedMedia:
+) -> tuple[Request, dict[str, bytes], int]:
     """Check the media that are here, and name the inline ones by their digests.
+
+    Returns the request with digests for its inline media, their bytes by digest, and the pixels of all
+    pictures that are here; 0 where none came inline, as those of earlier turns are not read for that alone.
 
     Raises CallerError `payload_too_large`, `invalid_image`, `invalid_audio`, `invalid_video`,
     `result_expired`, Unavailable `queue_full`, `store_unavailable`.
     """
     inline = [p for p in request.media if p.data is not None and not isinstance(p, Document)]
     if not inline:
-        return CheckedMedia(request, {}, 0)
+        return request, {}, 0
     small = sum(len(part.data or b"") for part in inline) <= SMALL
     uploads = _inspect(inline, settings) if small else await asyncio.to_thread(_inspect, inline, settings)
     stored = [image for image in request.images if image.digest]
     pixels = await _check_pictures(stored, uploads, settings.pictures, cache, reservation)
     digests = iter([upload.digest for upload in uploads])
     media = tuple(p if p.data is None else type(p)(digest=next(digests)) for p in request.media)
-    return CheckedMedia(request.with_media(media), {u.digest: u.data for u in uploads}, pixels)
+    return request.with_media(media), {u.digest: u.data for u in uploads}, pixels
 
 
 def check_counts_and_urls(request: Request, model: Model, settings: Settings, caller: str) -> None:

@@ -19,8 +19,6 @@ from shared.store.script import AsyncStore, ScriptCall
 READ_S = 3600
 """A batch reads answers for so long after its window has closed."""
 
-# What work on batches needs.
-
 
 @dataclass(frozen=True)
 class BatchContext:

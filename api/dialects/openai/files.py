@@ -1,6 +1,5 @@
 """/v1/files: what callers upload and download. Times are Unix seconds."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from typing_extensions import TypedDict
@@ -20,16 +19,8 @@ MAX_NAME = 255
 MAX_DIGITS = 10
 
 
-@dataclass(frozen=True)
-class UploadFields:
-    """An upload's fields beside its bytes; `life_s` is None where they do not set it."""
-
-    purpose: Purpose
-    life_s: int | None
-
-
-def from_fields(fields: dict[str, str]) -> UploadFields:
-    """The form without its file. Raises CallerError naming the field."""
+def from_fields(fields: dict[str, str]) -> tuple[Purpose, int | None]:
+    """The purpose, and the seconds to keep the file or None. Raises CallerError naming the field."""
     purpose = fields.get("purpose")
     if purpose is None:
         raise invalid("purpose", "is required")
@@ -38,11 +29,11 @@ def from_fields(fields: dict[str, str]) -> UploadFields:
     if purpose not in UPLOADED:
         raise invalid("purpose", f"should be one of {', '.join(UPLOADED)}")
     if SECONDS not in fields and ANCHOR not in fields:
-        return UploadFields(purpose, None)
+        return purpose, None
     seconds = fields.get(SECONDS, "")
     # A form's numbers are text, of any length.
     number = int(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < MAX_DIGITS else None
-    return UploadFields(purpose, to_life(fields.get(ANCHOR), number, EXPIRES))
+    return purpose, to_life(fields.get(ANCHOR), number, EXPIRES)
 
 
 def to_life(anchor: str | None, seconds: int | None, at: str) -> int:
