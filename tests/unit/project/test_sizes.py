@@ -1,4 +1,4 @@
-"""How large the project may be. Who raises a number says why in the same commit; who can, lowers it."""
+"""How large the project may be. Raise a number only with its reason in the same commit."""
 
 from pathlib import Path
 
@@ -6,10 +6,17 @@ import pytest
 
 from tests.support.snippets import ROOT
 
-MOST_LINES = {"api": 16_580, "shared": 13_041, "worker": 14_594, "sightline": 8_080, "tests": 78_981}
+MOST_LINES = {
+    "api": 15_219,
+    "shared": 12_429,
+    "worker": 14_085,
+    "sightline": 7_117,
+    "tests": 70_630,
+    "benchmarks": 8_329,
+}
 """Of Python, with its comments."""
-MOST_LUA_LINES = 4_890
-MOST_MODULES = {"api": 110, "shared": 107, "worker": 109, "sightline": 67}
+MOST_LUA_LINES = 4_695
+MOST_MODULES = {"api": 99, "shared": 101, "worker": 96, "sightline": 56}
 
 
 def files(folder: str, pattern: str) -> list[Path]:
