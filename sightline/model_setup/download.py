@@ -47,12 +47,9 @@ def described(id: str) -> HubModel:
 
     Raises CommandError.
     """
-    if find_spec("huggingface_hub") is None:
-        message = f"{id} is to be fetched from the Hugging Face hub, which takes the package huggingface_hub"
-        raise CommandError(Exit.USAGE, f"{message}: install the extra `worker`.")
-    from huggingface_hub.errors import DryRunError, LocalEntryNotFoundError, RepositoryNotFoundError
-
     with _refusals(id):
+        from huggingface_hub.errors import DryRunError, LocalEntryNotFoundError, RepositoryNotFoundError
+
         try:
             files: list[Any] = _snapshot(id, "main", dry_run=True)
         except DryRunError as error:
@@ -89,7 +86,10 @@ def _snapshot(id: str, revision: str, besides: Sequence[str] = (), **options: An
 
 @contextmanager
 def _refusals(id: str) -> Iterator[None]:
-    """Raise CommandError in place of the library's errors."""
+    """Raise CommandError in place of the library's errors, or if there is no such library."""
+    if find_spec("huggingface_hub") is None:
+        message = f"{id} is to be fetched from the Hugging Face hub, which takes the package huggingface_hub"
+        raise CommandError(Exit.USAGE, f"{message}: install the extra `worker`.")
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     hub = "the Hugging Face hub"

@@ -16,8 +16,8 @@ from math import inf
 
 from sightline.serving.demand import Copy, Demand, Device, Place
 
-QUIET_S = 600.0
-"""A load that failed evicts others only after no model had a request for this long."""
+QUIET_S, CROWDED_S = 600.0, 5.0
+"""How long no model was asked for when a failed load evicts one, and the least wait for a further copy."""
 LOADS_STAYED = 4
 """A model with work stays for this many load times."""
 AT_ONCE, LATE = 0.0, -1.0
@@ -166,7 +166,7 @@ def _wishes(look: Look, demands: Sequence[Demand]) -> Iterator[tuple[Demand, flo
         yield one, LATE if late else AT_ONCE
     if waiting:
         return
-    crowded = [one for one in due if one.standing and (one.waits_s or 0.0) > one.load_s]
+    crowded = [one for one in due if one.standing and (one.waits_s or 0.0) > max(one.load_s, CROWDED_S)]
     yield from ((one, look.rules.max_wait_s) for one in crowded)
     quiet = all(one.failed or one.idle_s >= QUIET_S for one in demands)
     failed = [one for one in due if one.failed and not one.standing]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sightline.serving.demand import Copy, Demand, Device
 from sightline.serving.load_forecast import begins_in_s, unfit
-from sightline.serving.residency import QUIET_S, Load, Look, Move, Rules, Unload, decide
+from sightline.serving.residency import CROWDED_S, QUIET_S, Load, Look, Move, Rules, Unload, decide
 
 LOAD_S, UNLOAD_S, STAY_S, LATE_S = 4.0, 1.0, 5.0, 60.0
 NOW_S = 1000.0
@@ -122,9 +122,9 @@ def test_one_device_is_shared_by_the_plain_rule(demands: list[Demand], expected:
             id="none leaves while another device is free",
         ),
         pytest.param(
-            [loaded("a", waits_s=LOAD_S + 1, **A_B)], ["+a gpu2"], id="a further copy after a load's time"
+            [loaded("a", waits_s=CROWDED_S + 1, **A_B)], ["+a gpu2"], id="a further copy after long waits"
         ),
-        pytest.param([loaded("a", waits_s=LOAD_S - 1, **A_B)], [], id="no further copy before"),
+        pytest.param([loaded("a", waits_s=CROWDED_S - 0.5, **A_B)], [], id="no further copy before"),
         pytest.param(
             [loaded("a", waits_s=9.0, **A_B), loaded("b", "gpu2", idle_s=LATE_S - 1)],
             [],
@@ -144,8 +144,8 @@ def test_one_device_is_shared_by_the_plain_rule(demands: list[Demand], expected:
             ["-a gpu"],
             id="a further copy leaves first",
         ),
-        pytest.param([model("a", elsewhere=1, waits_s=LOAD_S - 1)], [], id="another machine serves it"),
-        pytest.param([model("a", elsewhere=1, waits_s=LOAD_S + 1)], ["+a gpu"], id="it has too much work"),
+        pytest.param([model("a", elsewhere=1, waits_s=CROWDED_S - 0.5)], [], id="another machine serves it"),
+        pytest.param([model("a", elsewhere=1, waits_s=CROWDED_S + 1)], ["+a gpu"], id="it has too much work"),
         pytest.param(
             [loaded("a"), loaded("b", "gpu2"), model("c", need=16.0, spans=True, **ASKED, **A_B)],
             ["-a gpu", "-b gpu2"],
