@@ -18,25 +18,16 @@ def blocks(body: bytes) -> list[dict[str, str]]:
     return [dict(line.split(": ", 1) for line in part.split("\n")) for part in parts]
 
 
-async def _story(service: FakeService, query: str = "", **headers: str) -> list[dict[str, str]]:
-    async with serving(service) as client:
-        response = await client.get(f"/v1/jobs/{FIRST}/events{query}", headers=headers)
-    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-    return blocks(response.content)
-
-
-async def _told() -> FakeService:
+async def test_the_events_of_a_job_are_its_whole_story() -> None:
     service = FakeService()
     async with serving(service) as client:
         await client.post("/v1/jobs", json=QUESTION)
-    service.run(FIRST)
-    service.say(FIRST, "A ")
-    service.succeed(FIRST, "cat.")
-    return service
-
-
-async def test_the_events_of_a_job_are_its_whole_story() -> None:
-    story = await _story(await _told())
+        service.run(FIRST)
+        service.say(FIRST, "A ")
+        service.succeed(FIRST, "cat.")
+        response = await client.get(f"/v1/jobs/{FIRST}/events")
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    story = blocks(response.content)
 
     at = 1760000001.0
     ended = {**SUCCEEDED, "started_at": 1760000000.5}
