@@ -62,7 +62,7 @@ def digest_of(secret: str) -> str:
 
 @dataclass(frozen=True)
 class Operator:
-    """Who makes a call to an admin route. `key` and `name` are those of the API key, `local` without keys.
+    """The caller of an admin route. `key` and `name` are those of the API key, `local` without keys.
 
     `address` is that of the connection's other end, or the one that a proxy on this machine reports;
     `request` is the id of the call.

@@ -146,8 +146,8 @@ class JobView:
     id of the newest event its stream holds. `model_failed` is why the model that it waits for cannot be
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
     one retries, `batch` the one that it is a line of, `response` (JSON) what it shows as one of OpenAI's
-    responses. A job that is not `stored` is forgotten once its end was told. `question` is None where it is
-    no longer kept, or nothing is to be; `answer` is the beginning of an answer whose `result` was not read,
+    responses. A job that is not `stored` is forgotten once its caller has read its end. `question` is None
+    where it is no longer kept, or nothing is to be; `answer` is the beginning of an answer whose `result` was not read,
     or of what a stopped job published. `bytes` is the size of its record.
     """
 

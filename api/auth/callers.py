@@ -1,4 +1,4 @@
-"""Who makes a request, for its handlers, and the log of what operators do: one JSON line for each action.
+"""The caller of a request, for its handlers, and the log of operators: one JSON line for each action.
 
 `api.auth.middleware` has found out who calls.
 """

@@ -89,7 +89,7 @@ class RequestLimit:
                 del self._requests[caller]
 
     def _log(self) -> None:
-        """Who holds most, once a minute at most; no metric names a caller."""
+        """Log the caller with most open requests, once a minute at most; no metric names a caller."""
         if self._refusals.due():
             callers = ", ".join(f"{caller} {count}" for caller, count in self._requests.most_common(3))
             log.warning(

@@ -274,7 +274,7 @@ async def _items(context: ProcessContext, caller: str, ids: dict[int, str]) -> d
 
 
 def _result(earlier: JobView, param: str) -> Result:
-    """The result of the earlier response that a call goes on from.
+    """Return the result of the earlier response that this call continues.
 
     Raises CallerError `response_not_found`, `job_not_ended`, `result_expired`, `invalid_request`.
     """
@@ -307,7 +307,7 @@ def _terms(http: HttpRequest, headers: SyncHeaders, turn: ResponseTurn) -> Terms
 async def _with_earlier_turns(context: ProcessContext, terms: Terms, turn: ResponseTurn) -> Request:
     """The request, with the earlier conversation before it where there is one.
 
-    Raises CallerError `model_not_found`; for the response that it goes on from also `response_not_found`,
+    Raises CallerError `model_not_found`; for the response that it continues also `response_not_found`,
     `job_not_ended`, `result_expired`, `invalid_request`.
     """
     request = turn.request.for_model(context.models.recall(turn.request.model).id)

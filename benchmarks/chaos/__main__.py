@@ -42,7 +42,7 @@ LEASE_S = services.QUEUE["lease_s"]
 ALLOWANCE_S = 3.0
 """What recovery may take beyond the lease."""
 LIMITS_S = {False: LEASE_S + ALLOWANCE_S, True: 2 * LEASE_S + ALLOWANCE_S}
-"""Of p99, without and with a recent restart of the record store."""
+"""Targets of p99 without and with a recent restart of the record store."""
 NAMES = {False: "recovery", True: "recovery_after_restart"}
 FLAWS = ("lost", "doubled", "stuck", "torn", "untold")
 """What no job may be."""

@@ -167,7 +167,7 @@ async def _strike(group: Group, outcome: Outcome, pace: Pace, say: command.Say) 
 
 
 async def _until_told(group: Group, outcome: Outcome) -> None:
-    """Wait until each job's end was told, or nothing came for PATIENCE_S; note what was told."""
+    """Wait for the webhook of each job, until none came for PATIENCE_S; note those that came."""
     size, since, stories = -1, time.monotonic(), outcome.history.stories
     while time.monotonic() < since + PATIENCE_S:
         told = defaultdict[str, set[str]](set)

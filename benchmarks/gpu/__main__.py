@@ -41,7 +41,7 @@ LIMITS_S = {"tests": 270, "callers": 150, "steps": 60}
 GRACE_S = 10.0
 """For a part whose time is over to end what it started."""
 MOST_PROCESSES = 14
-"""Of tests; each has a context of its own on the device."""
+"""Processes of the tests; each has a context of its own on the device."""
 CROWDS, WARM_UP, SECONDS, ASKED = (1, 16, 64), 4, 8.0, 3
 """Callers at once; questions before those that count; a crowd's time; questions of each caller."""
 SAMPLE_S = 0.1

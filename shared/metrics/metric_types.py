@@ -98,7 +98,7 @@ def _register(declared: MetricDefinition) -> MetricDefinition:
 
 
 def serve(settings: MetricsSettings, models: Collection[str] = ()) -> None:
-    """At the first free port from the one that the settings name; goes on without where there is none."""
+    """Serve metrics at the first free port from the one in the settings on; serve none if all are taken."""
     begin(models)
     host, _, first = settings.listen.rpartition(":")
     reason: str | None = None

@@ -87,8 +87,8 @@ class JobTerms:
     key's id stands for its default webhook. The job of a `batch`'s `line` has a share of the queue, and is
     read by its batch until then (Unix ms), or for as long as by others (0). `retain_s` overrides how long the
     settings keep the job and its answer. A job that is not `stored` is in no list, and `purge` forgets it
-    once its end was told. `request_id` is that of the call, `trace` its place in a trace (a carrier of
-    shared/telemetry/traces.py). By `call_id` a caller who hung up finds it again.
+    once its caller has read its end. `request_id` is that of the call, `trace` its place in a trace (a
+    carrier of shared/telemetry/traces.py). By `call_id` a caller who hung up finds it again.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A job that is not to be stored leaves nothing behind once its end was told, and soon nothing at all."""
+"""A job that is not to be stored leaves nothing behind once its caller has read its end."""
 
 from typing import Any
 
