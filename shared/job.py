@@ -147,8 +147,8 @@ class JobView:
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
     one retries, `batch` the one that it is a line of, `response` (JSON) what it shows as one of OpenAI's
     responses. A job that is not `stored` is forgotten once its caller has read its end. `question` is None
-    where it is no longer kept, or nothing is to be; `answer` is the beginning of an answer whose `result` was not read,
-    or of what a stopped job published. `bytes` is the size of its record.
+    where it is no longer kept, or nothing is to be; `answer` is the beginning of an answer whose `result`
+    was not read, or of what a stopped job published. `bytes` is the size of its record.
     """
 
     id: str
