@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tests.safety.wires import GET, HOST, POST, Wire, only
 
-LONG = only(431)
+LONG = only(400, 431)
 HOSTS = (
     b"a.example", b"", b"127.0.0.1@a.example", b"127.0.0.1 a.example", b"\xff", b"[::1", b"a" * 9000, b"127.0.0.1:x",
 )  # fmt: skip
@@ -44,6 +44,7 @@ def heads() -> Iterator[Wire]:
 def long() -> Iterator[Wire]:
     yield Wire("a header of 100 KB", GET + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n", LONG)
     yield Wire("20,000 headers", GET + b"X-A: b\r\n" * 20_000 + b"\r\n", LONG)
+    yield Wire("a head without an end", GET + b"X-A: b\r\n" * 200_000, only(400))
     path = b"GET /" + b"a" * 100_000
     yield Wire("a path of 100 KB", path + b" HTTP/1.1\r\n" + HOST + b"\r\n", only(400, 431))
     yield Wire("a query of 60 KB", b"GET /v1/jobs?after=" + b"a" * 60_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n")

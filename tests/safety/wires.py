@@ -91,7 +91,7 @@ def _answer(reader: BinaryIO) -> Answer:
         headers[name.lower()] = value.strip().decode()
     body = reader.read(int(headers.get(b"content-length", "0")))
     status = int(line.split()[1])
-    if headers.get(b"content-type", "").startswith("text/plain"):
+    if headers.get(b"content-type") == "text/plain; charset=utf-8":
         # No request came of it: it is answered before anybody knows in which dialect.
         assert status in (400, 431), body
         return Answer(status, "", "")
