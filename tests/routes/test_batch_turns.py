@@ -10,7 +10,7 @@ from shared.estimate import Lane
 from shared.models import Model
 from shared.store import batches
 from tests.support.batch_harness import BatchHarness, opened
-from tests.support.batches import jsonl, line
+from tests.support.batches import line
 from tests.support.redis_server import RedisServer
 
 COUNT = 40
@@ -93,18 +93,3 @@ async def test_a_line_that_takes_long_holds_up_rows_behind_it_and_not_their_comp
     await harness.go_on()
     rows = await harness.written((await harness.now()).output)
     assert [row["custom_id"] for row in rows] == [str(n) for n in range(COUNT)]
-
-
-async def test_an_imported_batch_gets_no_second_row_and_finds_its_jobs(harness: BatchHarness) -> None:
-    await harness.begin(LINES[:3])
-    await harness.turn()
-    client, key = harness.worker.store.client, f"sl9:{harness.batch}"
-    job = await harness.submit("text 1")
-    client.hset(f"{key}:known", mapping={1: "", 2: job})
-    client.hset(key, mapping={"row": 2, "at": len(jsonl(LINES[:2])), "completed": 1})
-    await harness.go_on()
-    batch = await harness.now()
-    assert (batch.stage, batch.completed, harness.jobs()) == ("completed", 3, 2)
-    rows = await harness.written(batch.output)
-    assert [row["custom_id"] for row in rows] == ["1", "2"]
-    assert rows[0]["response"]["request_id"] == job

@@ -150,8 +150,6 @@ HOOK_FAULTS: dict[str, Spoil] = {
 }
 
 
-@pytest.mark.parametrize("spoil", HOOK_FAULTS.values(), ids=HOOK_FAULTS)
-@pytest.mark.parametrize("when", ["queued", "ended"])
 def test_the_webhook_of_a_bad_record_is_called_once(records: Records) -> None:
     view = submit(records)
     records.client.hset(f"sl9:{view.id}", "s", "{")
@@ -159,6 +157,8 @@ def test_the_webhook_of_a_bad_record_is_called_once(records: Records) -> None:
     assert [call[1:] for call in told_to(records)] == [("job.failed", view.id)]
 
 
+@pytest.mark.parametrize("spoil", HOOK_FAULTS.values(), ids=HOOK_FAULTS)
+@pytest.mark.parametrize("when", ["queued", "ended"])
 def test_an_unreadable_webhook_holds_up_no_job_and_no_other(
     records: Records, spoil: Spoil, when: str
 ) -> None:
