@@ -229,8 +229,8 @@ def test_a_large_picture_takes_at_most_400_mb(encode: Callable[[], bytes]) -> No
     finally:
         decoder.close()
     assert peak_kb is not None
-    # One for the interpreter and its confinement, which differ from version to version.
-    assert int(peak_kb[1]) < 401 * 1024
+    # Four for the interpreter and its confinement, which differ from run to run.
+    assert int(peak_kb[1]) < 404 * 1024
     assert seen.width * seen.height > 10**6
 
 
