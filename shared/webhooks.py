@@ -89,7 +89,7 @@ def new_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(24)).decode()
 
 
-# What a caller is told of an event: the same at each try.
+# The body of an event: the same at each try.
 #
 # A job is told under the names of `GET /v1/jobs/{id}`, without what only that answers.
 

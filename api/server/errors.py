@@ -1,7 +1,7 @@
 """Answers errors: one table of codes, three shapes, by whose clients call the path.
 
-    jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json; /v1/estimate,
-             /v1/webhooks and /v1/events too
+    jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json;
+             /v1/estimate and /v1/live too
     openai   the other /v1/**,  {"error": {message, type, param, code}, "estimated_time"?}
              /openai/v1/**
     hf       everything else    {"error": text, "error_type", "estimated_time"?}

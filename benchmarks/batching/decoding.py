@@ -87,7 +87,7 @@ class Decoding:
 
     @torch.inference_mode()
     def generate(self, network: Any) -> dict[str, float]:
-        """Time a step of `generate()`, which goes on when an answer would end."""
+        """Time a step of `generate()`, which continues past the end of an answer."""
         timer, shape = StepTimer(), (self._rows, 1)
         limits = {"max_new_tokens": self._tokens, "min_new_tokens": self._tokens}
         inputs = self._inputs.to(network.device, dtype=network.dtype)

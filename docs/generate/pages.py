@@ -22,7 +22,7 @@ An unknown name that begins with `SIGHTLINE_`, or a wrong value, stops the start
 ERRORS = """\
 # What to do about an error
 
-Every error has one of these codes: under `/v1/jobs`, `/v1/estimate`, `/v1/webhooks`, `/v1/events` and
+Every error has one of these codes: under `/v1/jobs`, `/v1/estimate` and
 `/v1/live` as `code` (problem details, RFC 9457), on other `/v1` routes as `error.code`, on Hugging Face's
 routes as `error_type`; in a stream's last event, `error`, as `error.code`. Codes are never renamed.
 

@@ -111,7 +111,7 @@ def rotate_webhook(id: str, secret: str, grace_s: int) -> ScriptCall[ApiKey | No
 
 
 def _rotate(id: str, secret: str, grace_s: int, most: int, prefix: str = "") -> ScriptCall[ApiKey | None]:
-    """The former secret goes on for `grace_s`, earlier ones no longer than they had, at most so many."""
+    """Give a key a new secret; the former one stays valid for `grace_s`, and `most` former ones are kept."""
     arguments = {"id": id, "secret": secret, "grace_s": grace_s, "most": most, "prefix": prefix}
     return ScriptCall("key_rotate", arguments, KEYS.known)
 

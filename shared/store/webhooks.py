@@ -18,7 +18,7 @@ Word = Literal["queued", "unhooked", "unended", "expired"]
 LIMIT = 100
 """Deliveries that one call sends again."""
 BATCH_FIELDS = 4
-"""Of the event of a batch."""
+"""Fields of a batch's event."""
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ class Child:
         return "\n".join(f"  | {_readable(line)[:300]}" for line in lines)
 
     def _spawn(self) -> Process:
-        # If this fails the log goes on: a long log is better than no service.
+        # A long log is better than no service.
         with contextlib.suppress(OSError):
             if (log := self.command.log) is not None and log.stat().st_size > LONGEST_LOG:
                 log.replace(log.with_name(f"{log.name}.1"))

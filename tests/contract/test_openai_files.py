@@ -122,7 +122,7 @@ def test_javascript_keeps_files_and_makes_batches(url: str, node: Node) -> None:
 
 
 def told(url: str, hook: Receiver) -> str:
-    """The secret of a webhook that was told of a batch's end."""
+    """The secret of a webhook for a batch's end."""
     secret = new_secret()
     wanted = {"url": hook.url, "events": ["batch.completed"], "secret": secret}
     with openai_client("OpenAI", url) as client:

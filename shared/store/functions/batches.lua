@@ -114,7 +114,7 @@ transition('batch_step', { 'allow-oom' }, function()
   return 'written'
 end)
 
--- What a webhook is told of an ended batch: {type, at, caller, data (JSON)}. A job of pages ends as a job does. nil
+-- Returns the webhook event of an ended batch: {type, at, caller, data (JSON)}. A job of pages ends as a job does. nil
 -- until the end.
 function Batches.event(id)
   local batch = fields_at(P .. id, { 'stage', 'question', 'total', 'completed', 'failed', 'metadata', 'caller',

@@ -1,4 +1,4 @@
-"""A device that computes later than it is told to: what the engine measures is what the device does.
+"""A device that computes later than it was asked: what the engine measures is what the device does.
 
 The CPU computes at once, but the clock that the engine reads shows what the device would take.
 """
