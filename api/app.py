@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
@@ -91,6 +91,7 @@ def create_app(
         title="Sightline",
         version=VERSION,
         lifespan=lifespan,
+        routes=ROUTES.routes,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -98,7 +99,6 @@ def create_app(
     )
     _add_middleware(app, config)
     errors.install(app)
-    _include_routes(app)
     install_schema(app)
     return app
 
@@ -112,10 +112,11 @@ def _add_middleware(app: FastAPI, config: Settings) -> None:
         app.add_middleware(CORSMiddleware, allow_origins=config.api.cors_origins, **CORS)
 
 
-def _include_routes(app: FastAPI) -> None:
+def _all_routes() -> APIRouter:
+    routes = APIRouter()
     # Routes are tried in order. The busiest come first, and take no query parameters.
     for router in (hf.router, completions.router):
-        app.include_router(router)
+        routes.include_router(router)
     for router in (
         page_jobs.router,
         jobs.router,
@@ -134,9 +135,14 @@ def _include_routes(app: FastAPI) -> None:
         live.router,
         page.router,
     ):
-        app.include_router(router, dependencies=[Depends(known_query)])
+        routes.include_router(router, dependencies=[Depends(known_query)])
     # Prefixes that Hugging Face's and Groq's clients put before the paths.
     prefixes = {"/hf-inference": (hf.router, hf.info_router), "/openai": (completions.router, models.router)}
     for prefix, routers in prefixes.items():
         for router in routers:
-            app.include_router(router, prefix=prefix, include_in_schema=False)
+            routes.include_router(router, prefix=prefix, include_in_schema=False)
+    return routes
+
+
+ROUTES = _all_routes()
+"""FastAPI compiles the models of a route once, at the first request, however many applications share it."""
