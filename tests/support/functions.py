@@ -11,7 +11,7 @@ _HEADER = re.compile(
     re.M | re.S,
 )
 _HELPER = re.compile(r"^(?:local )?function ([\w.]+)\((?:[^\n]* end$|.*?^end$)", re.M | re.S)
-_CALLED = re.compile(r"(?<![\w.:])(?:[A-Z]\w*\.\w+|\w+)(?=\()|(?<=pcall\()\w+")
+_CALLED = re.compile(r"(?<![\w.:])(?:[A-Z]\w*\.\w+|\w+)(?=\()|(?<=(?:pcall|..try)\()\w+")
 
 
 @dataclass(frozen=True)

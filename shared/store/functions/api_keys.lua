@@ -1,26 +1,29 @@
--- API keys are plain records (records.lua) of no caller. Of their secrets only the digests are known.
+-- API keys are plain records (records.lua) of no caller. Only the digests of their secrets are stored.
 --   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; of its default webhook hook_url,
 --                           hook_host, hook_events, hook_secret, hook_formers; of a key with a quota, JSON objects by
 --                           second: rate (the last minute's requests), told (how many may come again then)
---   keyof:<digest>  string  the id of the key with this secret; when it ends the key's hash says
+--   keyof:<digest>  string  the id of the key with this secret
+-- `secret` is a key's newest; `formers`, a JSON object, are earlier ones, by secret until when each is valid;
+-- former_until_ms is the last of these times. The names with `hook_` are of the secrets that sign its webhooks.
 
 -- The fields of a default webhook.
 local HOOK = { 'hook_url', 'hook_host', 'hook_events', 'hook_secret', 'hook_formers', 'hook_former_until_ms' }
 
--- Lets an API key be found by a secret until then, or for ever.
+-- Lets a key be found by a secret until then, or for ever.
 local function index(id, digest, till)
   call('SET', P .. 'keyof:' .. digest, id)
   if till then
-    -- What may be used no longer goes at once: its time to live is not positive.
+    -- A secret that has ended goes at once: its time to live is not positive.
     call('PEXPIRE', P .. 'keyof:' .. digest, till - now)
   end
 end
 
--- Secrets of an API key: `secret` is the newest; `formers`, a JSON object, those from before rotations, by secret until
--- when each goes on; former_until_ms the last of these times. With `hook_` before the names, those that sign its
--- webhooks.
+-- Whether some fields of a key are those of a key in force.
+function ApiKeys.is_in_force(key)
+  return not key.revoked_ms and now < tonumber(key.expires_ms or math.huge)
+end
 
--- The former secrets that still go on.
+-- The former secrets that are still valid.
 function ApiKeys.formers(json)
   local formers = {}
   for secret, till in pairs(decoded(json or '') or {}) do
@@ -29,8 +32,8 @@ function ApiKeys.formers(json)
   return formers
 end
 
--- Begins an API key with `fields`, a flat list; one that has an end is listed for kept_s after it. Returns the fields.
--- The same id again changes nothing.
+-- Begins a key with `fields`, a flat list, listed for kept_s after its end. Returns the fields. The same id again
+-- changes nothing.
 transition('key_create', {}, function()
   if call('EXISTS', P .. a.id) == 0 then
     Records.create('keys', '', a.id, a.fields)
@@ -42,20 +45,20 @@ transition('key_create', {}, function()
   return Records.fields(a.id)
 end)
 
--- Gives an API key in force another secret; `prefix`: `hook_` for its webhooks' secret, or ''. The former one goes on
--- for grace_s, earlier ones no longer than they would have: where a rotation's answer was lost and it is repeated, the
--- deployed secret is one before the former. Of more than `most` those that end soonest go. Returns the fields, nil
--- where there is none. The same secret changes nothing.
+-- Gives a key in force another secret; `prefix`: `hook_` for its webhooks' secret, or ''. The former one stays valid
+-- for grace_s, earlier ones no longer than before: if a lost rotation is repeated, the deployed secret is one before
+-- the former. Beyond `most` those that end soonest go. Returns the fields, nil if there is none. The same secret
+-- changes nothing.
 transition('key_rotate', { 'allow-oom' }, function()
   local p, own = a.prefix, a.prefix == ''
-  local current, json, expires, revoked =
-    Records.owned('keys', '', a.id, p .. 'secret', p .. 'formers', 'expires_ms', 'revoked_ms')
-  if not current or revoked or now >= tonumber(expires or math.huge) then
+  local key = Records.owned('keys', '', a.id, p .. 'secret', p .. 'formers', 'expires_ms', 'revoked_ms')
+  local current = key and ApiKeys.is_in_force(key) and key[p .. 'secret']
+  if not current then
     return nil
   elseif current ~= a.secret then
-    local last, formers = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge)), {}
+    local last, formers = math.min(now + a.grace_s * 1000, tonumber(key.expires_ms or math.huge)), {}
     local ends = { { current, last } }
-    for former, till in pairs(ApiKeys.formers(json)) do
+    for former, till in pairs(ApiKeys.formers(key[p .. 'formers'])) do
       table.insert(ends, { former, math.min(till, last) })
     end
     table.sort(ends, function(one, other) return one[2] > other[2] end)
@@ -65,20 +68,20 @@ transition('key_rotate', { 'allow-oom' }, function()
         index(a.id, former[1], formers[former[1]] or now)
       end
     end
-    call('HSET', P .. a.id, p .. 'secret', a.secret, p .. 'formers', cjson.encode(formers),
-      p .. 'former_until_ms', last)
+    local json = cjson.encode(formers)
+    call('HSET', P .. a.id, p .. 'secret', a.secret, p .. 'formers', json, p .. 'former_until_ms', last)
     if own then
-      index(a.id, a.secret, expires)
+      index(a.id, a.secret, key.expires_ms)
     end
   end
   return Records.fields(a.id)
 end)
 
--- Sets the default webhook of an API key in force: `fields`, a flat list. Its webhooks are signed by `secret`, unless
--- they have one. Returns the key's fields, nil where there is none in force.
+-- Sets the default webhook of a key in force: `fields`, a flat list. `secret` signs its webhooks, unless they have one.
+-- Returns the key's fields, nil if there is none in force.
 transition('key_webhook', {}, function()
-  local id, expires, revoked = Records.owned('keys', '', a.id, 'id', 'expires_ms', 'revoked_ms')
-  if not id or revoked or now >= tonumber(expires or math.huge) then
+  local key = Records.owned('keys', '', a.id, 'expires_ms', 'revoked_ms')
+  if not (key and ApiKeys.is_in_force(key)) then
     return nil
   end
   call('HSETNX', P .. a.id, 'hook_secret', a.secret)
@@ -86,25 +89,25 @@ transition('key_webhook', {}, function()
   return Records.fields(a.id)
 end)
 
--- Ends a key's default webhook and its secrets. Returns the key's fields, nil where there is none.
+-- Ends a key's default webhook and its secrets. Returns the key's fields, nil if there is none.
 transition('key_unhook', { 'allow-oom' }, function()
-  if Records.owned('keys', '', a.id, 'id') then
+  if Records.owned('keys', '', a.id) then
     call('HDEL', P .. a.id, unpack(HOOK))
     return Records.fields(a.id)
   end
 end)
 
--- Ends an API key for good, its former secrets and its default webhook too; it is listed for kept_s more. Returns its
--- fields, nil where there is none.
+-- Ends a key for good, with its former secrets and its default webhook; it is listed for kept_s more. Returns its
+-- fields, if any.
 transition('key_revoke', { 'allow-oom' }, function()
-  local secret, formers = Records.owned('keys', '', a.id, 'secret', 'formers')
-  if not secret then
+  local key = Records.owned('keys', '', a.id, 'secret', 'formers')
+  if not key then
     return nil
   end
-  for digest in pairs(cjson.decode(formers or '{}')) do
+  for digest in pairs(cjson.decode(key.formers or '{}')) do
     call('DEL', P .. 'keyof:' .. digest)
   end
-  call('DEL', P .. 'keyof:' .. secret)
+  call('DEL', P .. 'keyof:' .. key.secret)
   call('HDEL', P .. a.id, unpack(HOOK))
   if call('HSETNX', P .. a.id, 'revoked_ms', now) == 1 then
     call('EXPIRE', P .. a.id, a.kept_s)
@@ -112,19 +115,20 @@ transition('key_revoke', { 'allow-oom' }, function()
   return Records.fields(a.id)
 end)
 
--- What is not counted costs one write in so long.
-local SEEN_MS = 60000
+local SEEN_MS = 60000 -- between two writes of requests that are not counted
 
--- Looks up the API key of a request by its secret's digest, and counts the request if the key has a quota and it does not only read
--- (`reads`); a repeat is counted once more. Returns {fields, left, reset_s}, both 0 if it was not counted, nil if no key in force has
--- this secret.
+-- Looks up a request's key by its secret's digest, and counts the request if the key has a quota, unless it only
+-- `reads`; a repeat counts once more. Returns {fields, left, reset_s}, both 0 if it was not counted, nil if no key in
+-- force matches.
 transition('key_use', { 'allow-oom' }, function()
   local id = call('GET', P .. 'keyof:' .. a.digest)
-  if not id then return nil end
+  if not id then
+    return nil
+  end
   local fields = Records.fields(id)
   local key = by_name(fields)
   local known = key.secret == a.digest or ApiKeys.formers(key.formers)[a.digest]
-  if not known or key.revoked_ms or now >= tonumber(key.expires_ms or math.huge) then
+  if not (known and ApiKeys.is_in_force(key)) then
     return nil
   elseif key.requests_per_minute and not a.reads then
     return { fields, RateLimit.count(id, key) }

@@ -1,19 +1,15 @@
--- What every function starts from. This file comes first in the library; every other file is a block of its own, and what
--- other files use of it stands in a table of the file's name (fair_queue.lua: FairQueue).
--- While a library loads, no Lua function is there but `redis.register_function`: files hold only definitions.
+-- What every function starts from. This file comes first in the library. Each other file is a block of its own, and
+-- shares what others use in a table of its name (fair_queue.lua: FairQueue). Files hold only definitions: while a
+-- library loads, Redis offers no function but `redis.register_function`.
 --
--- Two releases may work on one store, each with its own library. The rule for whoever changes a record: it is read, changed
--- and written whole, so fields that a release does not know survive it; a new field needs nothing more, as long as its
--- absence means what held before. Where the meaning of a field changes, it gets another name. Where keys change, P does:
--- start and doctor refuse a store of the former prefix, and nobody reads or mends former records.
+-- Two releases may work on one store, each with its own library. A record is read, changed and written whole, so fields
+-- that a release does not know survive. A new field needs nothing more if its absence means what held before; a field
+-- with a new meaning needs a new name; other keys need another P, because start and doctor refuse a former store.
 local P = 'sl9:' -- the prefix of every key: PREFIX of shared/store/keys.py
 
--- What one call is about: `a` its arguments, `S` the settings, `text` a large text that is stored as it is, `now` Unix ms.
-local call, a, S, text, now
--- Whether the call may write; what it looked up before.
-local writable, memo
-
--- Functions that a page of jobs uses hundreds of times.
+-- What one call is about: `a` its arguments, `S` the settings, `text` a large text that is stored as it is, `now` Unix
+-- ms, `memo` what it looked up before; and functions that a page of jobs uses hundreds of times.
+local call, a, S, text, now, writable, memo
 local find, sub, byte
 
 local function clock()
@@ -26,8 +22,8 @@ local function decoded(json)
   return ok and type(value) == 'table' and value or nil
 end
 
--- Tells waiting API processes (and workers) that `id` changed: `news` is `state` where that may be its end, `event` where there is
--- something to read for who follows it, or a text event itself (events.lua).
+-- Tells waiting API processes and workers that `id` changed. `news` is `state` if that may be its end, `event` if there
+-- is an event to read, or a text event itself (events.lua).
 local function wake(id, news)
   call('PUBLISH', P .. 'wake:' .. id, news)
 end
@@ -58,7 +54,6 @@ local function by_name(list)
   return found, #list / 2
 end
 
--- The reverse.
 local function flat(fields)
   local list = {}
   for name, value in pairs(fields) do
@@ -67,7 +62,14 @@ local function flat(fields)
   return list
 end
 
--- The words of a text, one after the other; of an absent one none.
+-- Notes in a zset that something happened now, and forgets what is older than so many seconds.
+local function note_time(key, member, seconds)
+  call('ZREMRANGEBYSCORE', key, '-inf', now - seconds * 1000)
+  call('ZADD', key, now, member)
+  call('EXPIRE', key, seconds)
+end
+
+-- The words of a text, which may be absent.
 local function words(list)
   return string.gmatch(list or '', '%S+')
 end
@@ -76,9 +78,9 @@ local function count_words(list)
   return select(2, string.gsub(list or '', '%S+', ''))
 end
 
--- Records: a job (job_…) or a batch (batch_…) is a hash of JSON objects: `r` what it was created with, `s` what has
--- changed since, `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua),
--- and large texts. A call reads a record once and writes it once.
+-- A job (job_…) or a batch (batch_…) is a hash with three JSON objects: `r` what it was created with, `s` what changed
+-- since, `t` what changes with each piece of text; with `m`, its charge (memory.lua), and large texts. A call reads and
+-- writes a record once.
 local NEEDED = { job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
 
 -- An id may be anything a stranger typed: it must not reach our other keys.
@@ -91,10 +93,9 @@ local function is_computed(work)
   return sub(work.lane, 1, 6) == 'model.'
 end
 
--- `bad`, a hash, has so many names and reasons.
 local MOST_BAD = 1000
 
--- Names something that cannot be read, for operators.
+-- Names something that cannot be read, with the reason, in the hash `bad`, for operators.
 local function note_bad(id, why)
   call('HSET', P .. 'bad', id, string.sub(tostring(type(why) == 'table' and why.err or why), 1, 200))
   if call('HLEN', P .. 'bad') > MOST_BAD then
@@ -102,7 +103,16 @@ local function note_bad(id, why)
   end
 end
 
--- Does something for each member of an index; one that fails is taken out, and the rest goes on.
+-- Returns what `act` returns, or nil if it fails: then that is noted under `id`.
+local function try(act, id, ...)
+  local ok, first, second = pcall(act, ...)
+  if ok then
+    return first, second
+  end
+  note_bad(id, first)
+end
+
+-- Does something for each member of an index. One that fails is taken out, and the others follow.
 local function each(index, ids, act)
   for _, id in ipairs(ids) do
     local ok, why = pcall(act, id)
@@ -137,7 +147,7 @@ local function parsed(id, json)
   end
 end
 
--- Reads a record's JSON texts, and the fields asked for behind them. What the call knows of it already stays.
+-- Reads a record's JSON texts, and further fields behind them. What the call already knows of the record stays.
 local function fetch(id, ...)
   local found = redis.pcall('HMGET', P .. id, 'r', 's', 't', ...)
   if found[1] and not memo.json[id] then
@@ -146,9 +156,8 @@ local function fetch(id, ...)
   return found
 end
 
--- A record as it is stored: a table of its fields, the same one for whoever asks in this call, with its `id` and its
--- progress `t`; and the texts asked for. nil where there is none. One that cannot be read fails, in the first call
--- that may write and has settings.
+-- A record as it is stored: one table of its fields for the whole call, with its `id` and progress `t`; then further
+-- texts. nil if there is none. An unreadable record fails in the first call that may write and has settings.
 local function stored(id, ...)
   local record, found = memo.records[id], {}
   if ... or record == nil and not memo.json[id] then
@@ -174,14 +183,13 @@ local function visible(record, ...)
   end
 end
 
--- The same as its caller sees it: batches, webhooks and followers read records for longer.
+-- The same as its caller sees it. Batches, webhooks and followers read records for longer.
 local function read(id, ...)
   return visible(stored(id, ...))
 end
 
--- Fields of a record by their names as JSON writes them (name":), without decoding it: within a value quotes are escaped, so
--- that only a name stands before a quote and a colon. Each quote of a text would be looked at for a name that began with one.
--- The text with a field, and where its value begins; else nil.
+-- Finds a field by its name as JSON writes it (name":), without decoding the record: quotes within a value are escaped,
+-- so only a name stands before a quote and a colon. Returns the text with the field, and where its value begins.
 local function value_at(json, name)
   for part = 2, 1, -1 do
     local _, colon = find(json[part], name, 1, true)
@@ -200,13 +208,13 @@ local function field_of(json, name)
   return text and string.match(text, '^[^,}]*', from)
 end
 
--- The JSON texts {r, s, t} of a record, without a look into them, and up to two texts asked for.
+-- The JSON texts {r, s, t} of a record, undecoded, and up to two further texts.
 local function raw(id, ...)
   local found = memo.json[id] and not ... and {} or fetch(id, ...)
   return memo.records[id] ~= false and memo.json[id], found[4], found[5]
 end
 
--- The same of a job that its caller sees.
+-- The same of a job as its caller sees it.
 local function read_raw(id, ...)
   local json, first, second = raw(id, ...)
   local till = json and field_of(json, 'till":')
@@ -242,7 +250,7 @@ local function unset(record, name)
   end
 end
 
--- Work was queued when it was created, where its record does not say otherwise: cjson takes long to write a number.
+-- Without `queued_at` work was queued when it was created: cjson takes long to write a number.
 local function encode_created(record)
   local id, t, queued_at = record.id, record.t, record.queued_at
   record.id, record.t, record.queued_at = nil, nil, queued_at ~= record.created and queued_at or nil
@@ -251,7 +259,7 @@ local function encode_created(record)
   return json
 end
 
--- Progress once there is text: what each piece changes comes first.
+-- Progress once there is text: first what each piece changes.
 local PROGRESS = '{"seq":%d,"chars":%d,"wrote":%d'
 
 local function encode_progress(t)
@@ -290,8 +298,8 @@ local function owned(id, caller)
   return job and job.caller == caller and job or nil
 end
 
--- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
--- before its error stays written. The ends of jobs that its caller logs go before the reply.
+-- Ends a call. Counts of lanes and charges of callers are written even if the call fails, because what it wrote before
+-- its error stays. The ends of jobs, which its caller logs, go before the reply.
 local function finished(ok, reply)
   if memo.lanes then
     Lanes.save()
@@ -308,8 +316,8 @@ end
 -- Settings come as one JSON text, the same one in almost every call.
 local settings = { text = '', value = nil }
 
--- Registers a function: {settings or '', arguments as JSON, text}. Flags: `no-writes` also runs where the server takes no writes;
--- `allow-oom` also where its memory is full, because it ends what was accepted, or frees memory.
+-- Registers a function of {settings or '', arguments as JSON, text}. Flags: `no-writes` also runs on a server that
+-- takes no writes; `allow-oom` also on one whose memory is full, because it ends what was accepted, or frees memory.
 local function transition(name, flags, body)
   local function callback(_, argv)
     call, find, sub, byte = redis.call, string.find, string.sub, string.byte

@@ -1,23 +1,24 @@
--- Work under a lease: a worker claims it, renews, settles or gives it back; every write names the claim's token.
+-- Work under a lease: a worker claims it, renews, settles or gives it back; every write names the claim's token. The
+-- keys are those of fair_queue.lua.
 
--- Whether the worker's model was removed meanwhile and added again with another row (`a.row`, JSON; absent where a models file
--- has it): it holds the wrong model.
+-- Whether the worker holds the wrong model: it was removed, and added again with another row than `a.row` (JSON).
 function Claims.outdated()
   local row = a.row and call('HGET', P .. 'models', a.lane)
   return row and row ~= a.row
 end
 
 local function claimed(work, terms)
-  return { work.id, call('GET', P .. work.id .. ':asked') or '', terms or '', work.attempt, work.t.chars or 0, work.caller, work.mixed or '',
-    work.unstored or '', work.model or '', FairQueue.CLASSES[FairQueue.rank(work)], math.max(now - work.queued_at, 0), work.request_id or '',
+  local request, class = call('GET', P .. work.id .. ':asked'), FairQueue.CLASSES[FairQueue.rank(work)]
+  return { work.id, request or '', terms or '', work.attempt, work.t.chars or 0, work.caller, work.mixed or '',
+    work.unstored or '', work.model or '', class, math.max(now - work.queued_at, 0), work.request_id or '',
     work.trace or '', work.rows or 1 }
 end
 
--- Where workers are often empty, one is empty within this time; where they never are, a longer wait would not help.
+-- Workers that are often empty are so within this time; for others a longer wait would not help.
 local PATIENCE_MS = 1000
 
--- Of a lane with suspects: 'take' where this worker may take the first, because it holds nothing and nothing more urgent waits,
--- or the suspect has waited long enough; 'wait' where the worker must become empty first; 'no' where another one does so.
+-- In a lane with suspects: `take` if this worker may take the first, because it holds nothing and nothing more urgent
+-- waits, or the suspect waited long enough; `wait` if it must become empty first; `no` if another one does so.
 local function turn_of_suspect(lane, suspect, count)
   local emptying = P .. 'emptying:' .. lane.name
   local patient = now - suspect.queued_at <= PATIENCE_MS
@@ -36,7 +37,7 @@ local function turn_of_suspect(lane, suspect, count)
   return 'wait'
 end
 
--- The next piece of work, taken out of the line: its id, and its turn where it had one; nil, and whether there may be more.
+-- Takes the next piece of work out of the line: its id and its turn, if any; or nil, and whether there may be more.
 local function next_piece(lane, claims, count)
   local _, only = next(claims)
   local single = count == 1 and stored((FairQueue.parts_of(only)))
@@ -67,7 +68,7 @@ local function next_piece(lane, claims, count)
   return turn and turn.id, turn or more
 end
 
--- The attempts that a record lists, the first and the last ones: a run whose pictures cannot be read is tried for as long as that lasts.
+-- Attempts that a record lists, the first and the last ones: a run whose pictures cannot be read may have more.
 local MOST_ATTEMPTS = 50
 
 -- Puts work under a lease of this worker.
@@ -81,14 +82,14 @@ local function lease(lane, work, claims, count)
   work.state, work.worker, work.started, t.token = 'running', a.worker, work.started or now, a.token
   if is_computed(work) then
     work.print = a.print
-    -- Text that a reader has must go on or fail; text that nobody has read is computed anew.
+    -- Text that a reader has must be continued; text that nobody has read is computed anew.
     if print and print ~= a.print and t.chars and not Events.take_back(work) then
       work.mixed = 1
     end
   end
   local key = P .. 'held:' .. a.worker
   if count == 1 then
-    -- Whoever was alone is so no longer. Where two or more are held, they are marked already.
+    -- The first claim is no longer alone. Two or more are marked already.
     local token, only = next(claims)
     call('HSET', key, token, string.match(only, '^[^*]+') .. '*')
   end
@@ -111,10 +112,9 @@ local function lease(lane, work, claims, count)
   write(work)
 end
 
--- So many jobs that are only looked at count as one that ends.
-local LOOKS = 8
+local LOOKS = 8 -- jobs that are only looked at and cost as much as one that ends
 
--- Ends a piece that is not to be computed, or leases it. Returns it where it is leased, and what its ends cost.
+-- Ends a piece that is not to be computed, or leases and returns it. Returns also what its ends cost.
 local function begin(lane, id, turn, claims, count)
   local work, terms = stored(id, 'terms')
   if not work or work.state ~= 'queued' then
@@ -128,7 +128,7 @@ local function begin(lane, id, turn, claims, count)
   end
   local stays, cost, looked_at = Runs.fail_late(work)
   if stays and cost > 0 then
-    -- The run may be less urgent by now, and it may be another's turn.
+    -- The run may be less urgent by now, and another one first.
     FairQueue.enqueue(lane, work)
     write(work)
   end
@@ -151,13 +151,10 @@ local function rows_of(claims)
   return sum
 end
 
--- Takes the best waiting work of one lane under a lease. `token`: 128 random bits of the claimer; `print`: its fingerprint;
--- `slots`: rows that the worker's claims may take (the last run may take more, so that no wide one waits for ever); `aside`
--- ({caller: true}): callers of whom it takes nothing now.
--- Returns {id, request, terms, attempt, published characters, caller, mixed (1 = text was published under another fingerprint),
--- unstored (1 = nothing of it is to be kept), model, class, how long it stood in line (ms), request_id and trace of the call
--- that asked first, rows}, `full` where work waits but this worker holds as much as it may, `again` where much was ended first,
--- or nil where nothing can be taken. A repeat with the same token (a lost reply) answers the same claim.
+-- Takes the best waiting work of one lane under a lease, no more than `slots` rows (the last run may take more, so that
+-- no wide one waits for ever), and of no caller in `aside` ({caller: true}). Returns the fields of `Claim` in
+-- shared/store/claims.py, `full` if work waits but this worker holds as much as it may, `again` if much was ended
+-- first, nil if nothing can be taken. A repeat with the same token (a lost reply) answers the same claim.
 transition('claim', { 'allow-oom' }, function()
   local claims, count = FairQueue.claims_of(a.worker)
   local before = claims[a.token]
@@ -167,7 +164,7 @@ transition('claim', { 'allow-oom' }, function()
   end
   local lane = Lanes.of(a.lane)
   if a.lane == 'batch' and lane.later > 0 then
-    -- A batch's next turn is soon: it does not wait for a round of maintenance.
+    -- A batch's next turn does not wait for a round of maintenance.
     Upkeep.start_due(Runs.PIECE)
   end
   if lane.paused or lane.removed or Claims.outdated() or FairQueue.waiting(lane) == 0 then
@@ -181,32 +178,27 @@ transition('claim', { 'allow-oom' }, function()
     if not id then
       return turn and 'again' or nil
     end
-    local ok, claim, cost = pcall(begin, lane, id, turn, claims, count)
-    if not ok then
-      note_bad(id, claim)
-      claim, cost = nil, 1
-    end
+    local claim, cost = try(begin, id, lane, id, turn, claims, count)
     if claim then
       return claim
     end
-    spent = spent + cost
+    spent = spent + (cost or 1)
   end
   return 'again'
 end)
 
--- Longer than a claim's reply takes to reach the worker.
-local UNHEARD_MS = 3000
+local UNHEARD_MS = 3000 -- longer than a claim's reply takes to reach the worker
 
--- Renews every lease that one worker holds ({id, token}, …), and puts claims back in line whose reply never reached the
--- worker: those count as no worker's death. Returns the tokens that are no longer good.
+-- Renews every lease that one worker holds ({id, token}, …), and puts claims back in line whose reply never reached it,
+-- which counts as no death. Returns the tokens that are no longer good.
 transition('renew', { 'allow-oom' }, function()
   local claims, lost, named = FairQueue.claims_of(a.worker), {}, {}
   for _, claim in ipairs(a.claims) do
     local token = claim[2]
     named[token] = true
     local _, lane = FairQueue.parts_of(claims[token] or '')
-    if not lane or call('ZADD', P .. 'lease:' .. lane, 'XX', 'CH', now + S.lease_ms, claim[1]) == 0
-      and not call('ZSCORE', P .. 'lease:' .. lane, claim[1]) then
+    local key, id = P .. 'lease:' .. (lane or ''), claim[1]
+    if not lane or call('ZADD', key, 'XX', 'CH', now + S.lease_ms, id) == 0 and not call('ZSCORE', key, id) then
       table.insert(lost, token)
     end
   end
@@ -226,9 +218,8 @@ transition('renew', { 'allow-oom' }, function()
   return lost
 end)
 
--- Publishes what is left of a run's text; false where some of it does not follow on what is there. Pieces: {choice, start, size,
--- data}.
-local function publish_rest(run, pieces)
+-- The data of what is left of a run's text, in pieces {choice, start, size, data}; false if one is out of place.
+local function unpublished(run, pieces)
   local datas = {}
   for _, piece in ipairs(pieces) do
     local word = Events.follows(run, piece)
@@ -242,10 +233,8 @@ local function publish_rest(run, pieces)
 end
 
 -- Ends a run with the outcome of its attempt, or a job whose inputs cannot be had; only the holder of the claim can.
--- `rest`: pieces of text that are not published yet (see publish_rest); `bare`: the result without its logprobs, where
--- it has some; `origin`: what made it, for its receipt; text: result or error, as JSON. Returns settled | lost (as
--- `append`) | again (many of its jobs were late, and there may be more: ask once more). A repeat by the same claim
--- answers settled.
+-- The arguments are those of `settle` in shared/store/claims.py. Returns settled | lost (as `append`) | again (many of
+-- its jobs were late: ask once more). A repeat by the same claim answers settled.
 transition('settle', { 'allow-oom' }, function()
   local run = stored(a.id)
   if run and run.settled_by == a.token then
@@ -261,7 +250,7 @@ transition('settle', { 'allow-oom' }, function()
   if not stays or cost >= Runs.PIECE then
     return stays and 'again' or 'lost'
   end
-  local datas = publish_rest(run, a.rest or {})
+  local datas = unpublished(run, a.rest or {})
   if not datas then
     return 'lost'
   end
@@ -273,25 +262,23 @@ transition('settle', { 'allow-oom' }, function()
     return 'settled'
   end
   texts.result, texts.bare, texts.origin = text, a.bare, a.origin
-  -- An answer begun under one fingerprint and ended under another is nobody's cached answer; one without `print` is none either.
+  -- An answer begun under one fingerprint and ended under another is not cached; one without `print` is not, either.
   local entry = not run.mixed and Runs.cache_key(run, a.print)
   if entry then
     call('SET', entry, run.id, 'EX', Runs.answer_s(run))
   end
   Estimates.learn_service(run.lane, a.took_ms)
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
-  for digest in words(run.missed and run.blobs) do
-    Files.clear_missing(digest)
-  end
+  Files.clear_missing(run.missed and run.blobs)
   Runs.end_run(run, 'succeeded', nil, true, texts)
   return 'settled'
 end)
 
--- Puts claimed work back in line, or ends it where its budget of failures is spent, or its model removed. `spend`:
--- count a failure, with `failure` (JSON) as the error of the last and `cause` {code, message} as that of this attempt;
--- `missing`: digests that the blob store lacks (words); `died`: the worker ends because of this attempt, or one beside
--- it; `pause`: tried again after so many ms, where its limits of time allow, with `request` in place of its own;
--- `most`: failures it may have. Returns {queued, lane} | {postponed} | {failed} | {lost}.
+local LONGEST_PAUSE_MS = 60000 -- between two attempts at a run; the settings bound the backoff alike
+
+-- Puts claimed work back in line, or ends it if its budget of failures is spent, or its model removed. The arguments
+-- are those of `give_back` in shared/store/claims.py; `spend`: count a failure. Returns {queued, lane} | {postponed} |
+-- {failed} | {lost}.
 transition('give_back', { 'allow-oom' }, function()
   local work = stored(a.id)
   if not work or work.t.token ~= a.token then
@@ -311,15 +298,17 @@ transition('give_back', { 'allow-oom' }, function()
   if a.spend and work.failures >= (a.most or S.max_failures) or too_late then
     Runs.fail_work(work, a.failure)
     return { 'failed' }
-  elseif a.pause then
-    if a.request then
-      call('SET', P .. work.id .. ':asked', a.request)
-    end
-    return { FairQueue.requeue(work, a.reason, a.pause) and 'postponed' or 'failed' }
-  elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then
-    -- Where pictures cannot be read, the run waits, and not the thread and the line behind it.
-    local pause = S.backoff_ms * 2 ^ ((a.spend and work.failures or math.min(work.attempt, 5)) - 1)
-    return { FairQueue.requeue(work, a.reason, math.min(pause, FairQueue.LONGEST_PAUSE_MS)) and 'postponed' or 'failed' }
   end
-  return FairQueue.requeue(work, a.reason) and { 'queued', work.lane } or { 'failed' }
+  local pause = a.pause
+  if a.request then
+    call('SET', P .. work.id .. ':asked', a.request)
+  elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then
+    -- If pictures cannot be read, the run waits, and not the thread and the line behind it.
+    local tries = a.spend and work.failures or math.min(work.attempt, 5)
+    pause = math.min(S.backoff_ms * 2 ^ (tries - 1), LONGEST_PAUSE_MS)
+  end
+  if not FairQueue.requeue(work, a.reason, pause) then
+    return { 'failed' }
+  end
+  return pause and { 'postponed' } or { 'queued', work.lane }
 end)

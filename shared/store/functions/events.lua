@@ -1,23 +1,16 @@
--- A run's events are numbered; `seq` is the last number given, `server` the process of the record store that gave it. Where a
--- reader gets them from: what the run's record tells (queued, the first running, its end), <run>:events, a stream (text,
--- requeued, further running, each a field of its kind under an id of its number and time), and the run's text `rest`, a JSON
--- list of the data of its last text events, from `rest_id` on.
+-- A run's events are numbered: `seq` is the last number, `server` the process of the record store that gave it. A
+-- reader finds them in the run's record (queued, the first running, its end), in the run's text `rest`, a JSON list of
+-- the data of its last text events, from `rest_id` on, and in
+--   <run>:events  stream  text, requeued, further running: each a field of its kind under an id of its number and time
 
--- More events of one run than a server can forget; LEAP of shared/job.py.
-Events.LEAP = 10000
-
--- What the server takes for an event beside its text.
-local EVENT_BYTES = 40
-
--- A text event of so many bytes at most goes with its wake-up.
-local WOKEN_TEXT_BYTES = 4096
-
--- So many texts show how an answer began: they come ten to forty a second.
-local FIRST_TEXTS = 12
+local LEAP = 10000 -- more events of one run than a server can forget; LEAP of shared/job.py
+local EVENT_BYTES = 40 -- of an event beside its text
+local WOKEN_TEXT_BYTES = 4096 -- at most of a text event that goes with its wake-up
+local FIRST_TEXTS = 12 -- that show how an answer began: ten to forty come in a second
 
 local server
 
--- The id of the server process that answers, its beginning; '' where it does not say. The library is loaded anew in each process.
+-- The beginning of the id of this server process; '' if it is unknown. Each process loads the library anew.
 function Events.this_server()
   if not server then
     local info = redis.pcall('INFO', 'server')
@@ -32,7 +25,7 @@ function Events.leap(run)
   local before = run.t.server
   run.t.server = Events.this_server()
   if before and before ~= run.t.server then
-    run.t.seq = (run.t.seq or 0) + Events.LEAP
+    run.t.seq = (run.t.seq or 0) + LEAP
   end
 end
 
@@ -43,8 +36,8 @@ function Events.number(run)
   return run.t.seq
 end
 
--- Writes an event into a run's stream, under its number and the time: {kind, data}. Who listens is woken, and given a text with
--- that: the store need not be read. Returns what the event takes.
+-- Writes an event into a run's stream, under its number and the time; wakes readers, with a short text. Returns its
+-- bytes.
 local function publish(id, number, kind, data)
   local entry = string.format('%d-%d', number, now)
   call('XADD', P .. id .. ':events', entry, kind, data)
@@ -56,10 +49,10 @@ function Events.emit(run, kind, data)
   run.t.wrote = (run.t.wrote or 0) + publish(run.id, Events.number(run), kind, data)
 end
 
--- Whether a piece {start, size, choice (of several answers)} follows on what a run has published: `new`, `known` (it is
--- there), or nil: the store forgot text in a crash, and the piece would splice the stream. A new one is counted.
--- `chars` counts the code points of all answers, `choices` those of each of several; `first` is the moment of the first
--- text, and `unread` stands until a reader is given some.
+-- Whether a piece {start, size, choice (of several answers)} follows on the published text: `new`, `known` (it is
+-- there), or nil: the store forgot text in a crash. A new one is counted: `chars` counts the code points of all
+-- answers, `choices` those of each of several; `first` is the moment of the first text, and `unread` is set until a
+-- reader gets some.
 function Events.follows(run, piece)
   local t, own = run.t, piece.choice and tostring(piece.choice)
   local chars = own and (t.choices or {})[own] or not own and t.chars or 0
@@ -87,11 +80,10 @@ function Events.rest(run, datas)
   return '[' .. table.concat(datas, ',') .. ']'
 end
 
--- Events before the first text that outlive it.
-local BEGINNINGS = 100
+local BEGINNINGS = 100 -- events before the first text that outlive it
 
--- Takes back a run's text that nobody has read; false where somebody may have. The events' ids are not given again. Who has read
--- an event behind some text has read that: what stays is the events before, and the last.
+-- Takes back a run's text that is unread; false if it may be read. The events' ids are not given again. A reader of an
+-- event behind some text has read that: what stays is the events before, and the last.
 function Events.take_back(run)
   local events, remaining = P .. run.id .. ':events', {}
   if not run.t.unread then
@@ -116,8 +108,8 @@ function Events.take_back(run)
   return true
 end
 
--- The data of a job's text events, a JSON list: of all, the last ones from the texts at `key`, or of the first up to the event
--- `last` ('+' = of all).
+-- The data of a job's text events, a JSON list: all, with the last from the texts at `key`, or the first, up to `last`
+-- ('+' = any).
 function Events.texts(id, last, key)
   local count, rest = last and FIRST_TEXTS or 1e9, not last and call('HGET', key, 'rest')
   local datas = {}
@@ -129,8 +121,8 @@ function Events.texts(id, last, key)
   return '[' .. table.concat(datas, ',') .. ']'
 end
 
--- The most frequent call: a piece of the only text, after others. Nothing but counts changes, so nothing is decoded. Returns
--- whether it was published.
+-- The most frequent call, a further piece of the only text, decodes nothing, as only counts change. Whether it was
+-- published.
 local function append_next(json)
   local _, stop, seq, chars, wrote = string.find(json, '^{"seq":(%d+),"chars":(%d+),"wrote":(%d+)')
   if not stop or a.choice or a.start == 0 or tonumber(chars) ~= a.start or not string.find(json, a.token, stop, true)
@@ -142,7 +134,7 @@ local function append_next(json)
   return true
 end
 
--- Publishes the next piece of a running run's text. Text: the event's data. Returns ok | lost (the claim is another's, the run
+-- Publishes the next piece of a run's text. Text: the event's data. Returns ok | lost (the claim is another's, the run
 -- has ended, or the store forgot text in a crash). A repeat of what is published answers ok and changes nothing.
 transition('append', { 'allow-oom' }, function()
   local json = redis.pcall('HGET', P .. a.id, 't')
@@ -162,8 +154,7 @@ transition('append', { 'allow-oom' }, function()
   return word and 'ok' or 'lost'
 end)
 
--- Events read at once: with likelihoods these have hundreds of thousands of bytes.
-local STEP = 32
+local STEP = 32 -- events read at once: with logprobs these have hundreds of thousands of bytes
 
 -- A stretch of a job's stream after one id, and whether that is all of it.
 local function stretch(work, after)
@@ -181,8 +172,9 @@ local function stretch(work, after)
   return found, 1
 end
 
--- Reads a job's events after one id: {r, s and t of the job, its leader's or '', that one's r, s and t, rest or '', entries of the
--- stream, 1 where that is all of it, the stream's entry `after`}; nil where the caller has no such job.
+-- Reads a job's events after one id: {r, s and t of the job, its leader or '', that one's r, s and t, rest or '',
+-- entries of the stream, 1 if that is all, the stream's entry `after`, 1 if there is work to read}; nil if the caller
+-- has no such job.
 local function follow()
   local job = owned(a.job, a.caller)
   if not job then
@@ -199,14 +191,13 @@ local function follow()
     before = a.after > 0 and call('XRANGE', P .. work.id .. ':events', a.after, a.after) or {}
   end
   local json, others = memo.json[job.id], job.leader and work and memo.json[work.id] or { '', '', '' }
-  return { json[1], json[2], json[3], job.leader or '', others[1], others[2], others[3], rest or '', entries, whole, before,
-    work and 1 or 0 }
+  return { json[1], json[2], json[3], job.leader or '', others[1], others[2], others[3], rest or '', entries, whole,
+    before, work and 1 or 0 }
 end
 
--- As above.
 transition('follow', { 'no-writes' }, follow)
 
--- The same for the first reader who is given text of a run in flight: the run is marked as read.
+-- The same for the first reader that gets text of a run in flight: the run is marked as read.
 transition('follow_first', { 'allow-oom' }, function()
   local found, job = follow(), read(a.job)
   local work = found and Runs.of(job)

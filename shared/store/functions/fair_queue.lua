@@ -5,29 +5,27 @@
 --   lease:<lane>                  zset  claimed work, by the end of its lease
 --   emptying:<lane>               string  the worker that makes itself empty for a suspect
 --   busy:<lane>                   hash  in lanes with limits: how much is claimed of each caller
---   held:<worker>                 hash  its claims: token → id, lane, rows, and * where it was not alone with the worker
--- Start-time fair queueing (Goyal and others, SIGCOMM 1996), once between the classes and once within each. The lane's record
--- (lanes.lua) has of each class n how many wait, s the start tag of its next piece and v its callers' clock, and of the lane
--- its clock and what a piece costs on average: the class is next whose piece of that cost would be done first.
--- A caller without work keeps its tag until that is met or the class is empty: what it took is not forgotten.
+--   held:<worker>                 hash  its claims: token → id, lane, rows, and * if it was not alone with the worker
+-- Start-time fair queueing (Goyal and others, SIGCOMM 1996), once between the classes and once within each. The lane's
+-- record (lanes.lua) has for each class n, how many wait, s, the start tag of its next piece, and v, its callers'
+-- clock; and the lane's clock and the average cost of a piece. The next class is the one whose piece of that cost would
+-- end first. A caller without work keeps its tag until its turn comes or the class is empty: what it took counts.
 
 FairQueue.CLASSES = { 'interactive', 'normal', 'batch' }
 FairQueue.RANK = { interactive = 1, normal = 2, batch = 3 }
 
 -- The lane's fields of each class, by its rank.
 FairQueue.WAITING, FairQueue.SUSPECTS = { 'n1', 'n2', 'n3' }, { 'x1', 'x2', 'x3' }
-local WAITING, SUSPECTS, START, CLOCK = FairQueue.WAITING, FairQueue.SUSPECTS, { 's1', 's2', 's3' }, { 'v1', 'v2', 'v3' }
+local WAITING, SUSPECTS = FairQueue.WAITING, FairQueue.SUSPECTS
+local START, CLOCK = { 's1', 's2', 's3' }, { 'v1', 'v2', 'v3' }
 
 -- By how much a piece of cost 1 moves its class's clock: 16 interactive pieces run for 4 normal ones and 1 of a batch.
-FairQueue.PACE = { 1, 4, 16 }
+local PACE = { 1, 4, 16 }
 
--- Callers without work that one call steps over.
-local IDLE = 128
+local IDLE = 128 -- callers without work that one call steps over
+local SUSPECT_DEATHS = 2 -- of workers, alone or beside other work, after which a piece of work is tried alone
 
--- After this many workers died on it, alone or beside other work, a piece of work is tried alone.
-local SUSPECT_DEATHS = 2
-
--- In these lanes so much of a caller is claimed at once, for each courier: less than it has threads, so that others find some.
+-- Most work of one caller that each courier claims at once, by lane: less than a courier has threads.
 local EACH = { intake = 12 }
 
 function FairQueue.line_key(lane, class, caller)
@@ -52,24 +50,24 @@ function FairQueue.waiting(lane)
   return lane.n1 + lane.n2 + lane.n3 + lane.x1 + lane.x2 + lane.x3
 end
 
--- A run with several answers takes a row for each; what that is beyond one row is counted for the lane.
+-- A run with several answers takes a row for each; the lane counts those beyond the first.
 function FairQueue.extra_rows(work)
   return (work.rows or 1) - 1
 end
 
--- Whether as much of a caller is claimed as may be.
+-- Whether as much of a caller's work is claimed as may be.
 local function has_enough(lane, caller)
   local each = EACH[lane]
   local claimed = each and tonumber(call('HGET', P .. 'busy:' .. lane, caller) or 0)
   return each and claimed >= each and claimed >= each * Lanes.loading(Lanes.of('intake'))
 end
 
--- A caller is met again.
+-- Lets a caller's turn come again.
 local function give_turn(lane, class, caller)
   call('ZADD', FairQueue.turns_key(lane.name, class), 'GT', lane[CLOCK[class]], caller)
 end
 
--- Counts work that is claimed (1), or no more (-1). Whoever had as much as may be stands aside until then.
+-- Counts work that is claimed (1), or no more (-1): then a caller that had as much as may be gets a turn again.
 function FairQueue.count_claimed(work, step)
   local name = work.lane
   if not EACH[name] then
@@ -85,7 +83,7 @@ function FairQueue.count_claimed(work, step)
   end
 end
 
--- Puts work into its lane's line; `paid`: what it was charged for is given back, because it comes to its turn again.
+-- Puts work into its lane's line; `paid`: what it was charged is given back, because its turn comes again.
 function FairQueue.enqueue(lane, work, paid)
   local class = FairQueue.rank(work)
   if FairQueue.waiting(lane) == 0 then
@@ -111,7 +109,7 @@ function FairQueue.enqueue(lane, work, paid)
   give_turn(lane, class, work.caller)
   if paid then
     call('ZINCRBY', FairQueue.turns_key(lane.name, class), -work.cost, work.caller)
-    lane[s] = lane[s] - work.cost * FairQueue.PACE[class]
+    lane[s] = lane[s] - work.cost * PACE[class]
   end
 end
 
@@ -124,14 +122,14 @@ local function left_class(lane, class)
   end
 end
 
--- Takes work out of its lane's line, wherever it stands there; true where it did.
+-- Takes work out of its lane's line; true if it was there.
 function FairQueue.withdraw(lane, work)
   local class = FairQueue.rank(work)
   local line, turns = FairQueue.line_key(lane.name, class, work.caller), FairQueue.turns_key(lane.name, class)
   if FairQueue.is_suspect(work) and call('ZREM', P .. 'suspects:' .. lane.name, work.id) == 1 then
     lane[SUSPECTS[class]], lane.changed = math.max(lane[SUSPECTS[class]] - 1, 0), true
   elseif call('ZREM', line, work.id) == 1 then
-    -- A caller that owes nothing need not be met.
+    -- A caller that owes nothing needs no turn.
     if not left_class(lane, class) and call('EXISTS', line) == 0
       and tonumber(call('ZSCORE', turns, work.caller) or 0) <= lane[CLOCK[class]] then
       call('ZREM', turns, work.caller)
@@ -143,11 +141,11 @@ function FairQueue.withdraw(lane, work)
   return true
 end
 
--- The class whose next piece would be done first, of those with waiting work, save those in `without`.
+-- The class with waiting work, not in `without`, whose next piece would be done first.
 local function next_class(lane, without)
   local class, soonest
   for c = 1, 3 do
-    local done = lane[START[c]] + lane.cost * FairQueue.PACE[c]
+    local done = lane[START[c]] + lane.cost * PACE[c]
     if lane[WAITING[c]] > 0 and not without[c] and (not class or done < soonest) then
       class, soonest = c, done
     end
@@ -155,8 +153,8 @@ local function next_class(lane, without)
   return class
 end
 
--- Takes the next piece out of the line, of no caller in `aside` ({caller: true}): {id, class, caller, tag}; else nil, and whether
--- there may be more to find.
+-- Takes the next piece out of the line, of no caller in `aside`: {id, class, caller, tag}; or nil, and whether there
+-- may be more.
 function FairQueue.next(lane, aside)
   local without, passed = {}, 0
   local class = next_class(lane, without)
@@ -188,12 +186,12 @@ function FairQueue.next(lane, aside)
   return nil, class ~= nil
 end
 
--- A piece begins: the clocks move to where it stood, and its class and caller go on after what it costs.
+-- A piece begins: the clocks move to its tags, and its class and caller are charged.
 function FairQueue.charge(lane, turn, cost)
   local class, s = turn.class, START[turn.class]
   lane.cost = lane.cost == 0 and cost or 0.9 * lane.cost + 0.1 * cost
   lane.clock, lane[CLOCK[class]] = lane[s], turn.tag
-  lane[s] = lane[s] + cost * FairQueue.PACE[class]
+  lane[s] = lane[s] + cost * PACE[class]
   if lane[WAITING[class]] > 0 then
     call('ZADD', FairQueue.turns_key(lane.name, class), turn.tag + cost, turn.caller)
   end
@@ -218,7 +216,7 @@ function FairQueue.reclass(lane, work, priority)
   end
 end
 
--- A worker's claims by token, and how many there are. Each is a text: a worker of many rows has many of them.
+-- A worker's claims by token, each a text, and how many there are.
 function FairQueue.claims_of(worker)
   return by_name(call('HGETALL', P .. 'held:' .. worker))
 end
@@ -240,16 +238,16 @@ function FairQueue.unlease(work)
   end
 end
 
--- A piece of work has its attempts: {number, worker, started, ended, outcome, error: {code, message}}, times in Unix ms.
-
+-- Closes the last attempt, {number, worker, started, ended, outcome, error: {code, message}}, times in Unix ms.
 function FairQueue.close_attempt(work, outcome)
-  local attempt = (work.attempts or {})[#(work.attempts or {})]
+  local attempts = work.attempts or {}
+  local attempt = attempts[#attempts]
   if attempt and not attempt.ended then
     attempt.ended, attempt.outcome = now, outcome
   end
 end
 
--- Takes work out of where it stands: its lease, its line, or what waits for its time.
+-- Takes work out of its lease, its line, or `later`.
 function FairQueue.leave(work, outcome)
   if work.state == 'running' then
     FairQueue.unlease(work)
@@ -262,7 +260,7 @@ function FairQueue.leave(work, outcome)
   FairQueue.close_attempt(work, outcome)
 end
 
--- Counts the work of a lane that waits for its time.
+-- Counts the work of a lane in `later`.
 function FairQueue.count_later(lane, step)
   lane.later, lane.changed = math.max(lane.later + step, 0), true
 end
@@ -274,11 +272,8 @@ function FairQueue.postpone(work, state, pause_ms)
   FairQueue.count_later(Lanes.of(work.lane), 1)
 end
 
--- The longest pause between two attempts at a run; the settings bound the backoff alike. Origins may ask for longer ones.
-FairQueue.LONGEST_PAUSE_MS = 60000
-
--- Puts leased work back at its old place in the line, after a pause where one is named. False where it ended, because its model
--- was removed meanwhile: no walk comes by again.
+-- Puts leased work back at its old place in the line, after a pause if one is named. False if it ended, because its
+-- model was removed meanwhile and no walk comes by again.
 function FairQueue.requeue(work, reason, pause_ms)
   if Lanes.superseded(work) then
     FairQueue.close_attempt(work, reason)
@@ -294,38 +289,47 @@ function FairQueue.requeue(work, reason, pause_ms)
     FairQueue.postpone(work, 'retrying', pause_ms)
   else
     work.state = 'queued'
-    -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
+    -- A job that found no place pays for its next turn again: turns in vain that are free would come before all others.
     FairQueue.enqueue(Lanes.of(work.lane), work, reason ~= 'queue_full')
   end
   write(work)
   return true
 end
 
--- Counts one more worker that died on this work, alone with it or beside other claims. True where that spends its budget: it ends.
+-- Counts one more worker that died on this work, alone or beside other claims. True if that spends its budget and ends
+-- it.
 function FairQueue.count_death(work)
-  Lanes.count_lost(work.lane, work.id)
+  note_time(P .. 'lost:' .. work.lane, work.id, Lanes.LOST_S)
   local claim = call('HGET', P .. 'held:' .. (work.worker or ''), work.t.token)
   work.deaths = (work.deaths or 0) + 1
   if not (claim and string.find(claim, '%*$')) then
     work.deaths_alone = (work.deaths_alone or 0) + 1
   end
-  local spent = (work.deaths_alone or 0) >= S.max_deaths
-  if spent then
+  if (work.deaths_alone or 0) >= S.max_deaths then
     Runs.fail_work(work, S.poison)
+    return true
   end
-  return spent
 end
 
--- How many pieces of a lane are begun before one of a caller's: the one at `own` of the caller's line, else `work` where it
--- stands, else one that comes now.
+-- How many pieces of a lane begin before one of a caller's: the one at `own` in the caller's line, or `work` at its
+-- place there, or one that comes now. Other callers are taken to go at this one's pace.
 function FairQueue.ahead(lane, work, own)
   local class = FairQueue.rank(work)
   local waiting = { lane.n1 + lane.x1, lane.n2 + lane.x2, lane.n3 + lane.x3 }
+  local line = FairQueue.line_key(lane.name, class, work.caller)
   local callers = call('ZCARD', FairQueue.turns_key(lane.name, class))
   if not own and not work.arrival then
-    own = call('ZCARD', FairQueue.line_key(lane.name, class, work.caller))
+    own = call('ZCARD', line)
     waiting[class] = waiting[class] + 1
     callers = callers + (own == 0 and 1 or 0)
   end
-  return Estimates.ahead(waiting, class, own or call('ZRANK', FairQueue.line_key(lane.name, class, work.caller), work.id), callers)
+  own = own or call('ZRANK', line, work.id)
+  local mine = own + math.min((callers - 1) * (own + 1), math.max(waiting[class] - own - 1, 0))
+  local count = mine
+  for other = 1, 3 do
+    if other ~= class then
+      count = count + math.min(waiting[other], math.floor((mine + 1) * PACE[class] / PACE[other]))
+    end
+  end
+  return count
 end

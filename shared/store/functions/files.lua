@@ -1,14 +1,16 @@
--- Who needs a picture's bytes and until when: blob:<digest>, a zset, scores each holder (a run, a job, a file, a
--- batch, or `upload:<id>`) with Unix ms, +inf while its work is under way. Bytes that nobody needs may be deleted. The
--- member `missing` holds nothing: it says that a worker looked for the bytes in vain, until they are uploaded or read
--- by it later. The key's life is never shortened: it ends some time after the longest hold, or with the bytes (`mark_deleted`).
+-- What needs a picture's bytes, and until when.
+--   blob:<digest>  zset  holders (a run, a job, a file, a batch, or `upload:<id>`) by Unix ms, +inf while their work
+--                        goes on; `missing` after a worker looked for the bytes in vain, until an upload or a read
+--   deleting:<digest>, gone:<caller>:<file>  strings  below
+-- Bytes without a holder may be deleted. The key's life is never shortened: it ends some time after the longest hold,
+-- or with the bytes (`mark_deleted`). Where a function takes `digests`, they are words.
 
 local MISSING, MISSING_SCORE = 'missing', -1
 
--- The life of the key of a hold without an end: longer than work can be under way (admission.lua: LONGEST_WAIT_S).
+-- Seconds that a key lives whose hold has no end: longer than work can be under way (admission.lua: LONGEST_WAIT_S).
 Files.LIVE_S = 4320000
 
--- A hold for work now and then takes out some of those that ran out.
+-- One hold for work in so many takes out holds that ran out, this many at most.
 local NOW_AND_THEN, SOME = 16, 100
 
 local function blob_key(digest) return P .. 'blob:' .. digest end
@@ -25,34 +27,44 @@ function Files.hold(digest, holder, till)
   Files.extend_life(blob_key(digest), till == '+inf' and Files.LIVE_S or math.max((till - now) / 1000, 1))
 end
 
--- Holds a picture for work that begins. Where it was `uploaded` under this id, it is there now, and that hold goes.
-function Files.take_over(digest, holder, uploaded)
-  Files.hold(digest, holder, '+inf')
-  if uploaded then call('ZREM', blob_key(digest), 'upload:' .. uploaded, MISSING) end
-  local old = now % NOW_AND_THEN == 0 and call('ZRANGEBYSCORE', blob_key(digest), 0, now, 'LIMIT', 0, SOME)
-  if old and old[1] then call('ZREM', blob_key(digest), unpack(old)) end
+-- Holds pictures for work that begins. Those that were `uploaded` under this id are there now, and that hold goes.
+function Files.take_over(digests, holder, uploaded)
+  for digest in words(digests) do
+    Files.hold(digest, holder, '+inf')
+    if uploaded then call('ZREM', blob_key(digest), 'upload:' .. uploaded, MISSING) end
+    local old = now % NOW_AND_THEN == 0 and call('ZRANGEBYSCORE', blob_key(digest), 0, now, 'LIMIT', 0, SOME)
+    if old and old[1] then call('ZREM', blob_key(digest), unpack(old)) end
+  end
 end
 
--- Ends the hold of work that was under way `since` then: the key mostly lives long enough.
-function Files.keep_until(digest, holder, till, since)
-  call('ZADD', blob_key(digest), 'XX', till, holder)
-  if till > since + Files.LIVE_S * 1000 then
-    Files.extend_life(blob_key(digest), (till - now) / 1000)
+-- Ends the holds of work that was under way `since` then: the keys mostly live long enough.
+function Files.keep_until(digests, holder, till, since)
+  for digest in words(digests) do
+    call('ZADD', blob_key(digest), 'XX', till, holder)
+    if till > since + Files.LIVE_S * 1000 then
+      Files.extend_life(blob_key(digest), (till - now) / 1000)
+    end
   end
 end
 
 -- A hold that ran out is not renewed: its picture may be gone.
-function Files.prolong(digest, holder, till)
-  local former = tonumber(call('ZSCORE', blob_key(digest), holder) or 0)
-  if now < former and former < till then Files.hold(digest, holder, till) end
+function Files.prolong(digests, holder, till)
+  for digest in words(digests) do
+    local former = tonumber(call('ZSCORE', blob_key(digest), holder) or 0)
+    if now < former and former < till then Files.hold(digest, holder, till) end
+  end
 end
 
-function Files.clear_missing(digest) call('ZREM', blob_key(digest), MISSING) end
+function Files.clear_missing(digests)
+  for digest in words(digests) do call('ZREM', blob_key(digest), MISSING) end
+end
 
-function Files.release(digest, holder)
-  -- What was uploaded is there.
-  if call('ZREM', blob_key(digest), holder) == 1 and string.sub(holder, 1, 7) == 'upload:' then
-    Files.clear_missing(digest)
+function Files.release(digests, holder)
+  for digest in words(digests) do
+    -- What was uploaded is there.
+    if call('ZREM', blob_key(digest), holder) == 1 and string.sub(holder, 1, 7) == 'upload:' then
+      Files.clear_missing(digest)
+    end
   end
 end
 
@@ -72,7 +84,7 @@ local function is_needed(digest) return call('ZCOUNT', blob_key(digest), '(' .. 
 -- An upload waits while its picture is being deleted, and no longer than this for a process that died doing so.
 local DELETION_MS = 10000
 
--- Marks a picture that nobody holds (deleting:<digest>, a string); false where somebody does.
+-- Marks a picture without a holder (deleting:<digest>). Returns false if it has one.
 function Files.mark_deleted(digest)
   if is_needed(digest) then return false end
   call('DEL', blob_key(digest))
@@ -80,7 +92,6 @@ function Files.mark_deleted(digest)
   return true
 end
 
--- Those digests of which something is true.
 local function digests_where(digests, test)
   local chosen = {}
   for _, digest in ipairs(digests) do
@@ -89,12 +100,12 @@ local function digests_where(digests, test)
   return chosen
 end
 
--- Those pictures that are being deleted right now: touch them again, and write only when there are none.
+-- Returns the pictures that are being deleted right now: touch them again, and write only when there are none.
 local function under_deletion(digests)
   return digests_where(digests, function(digest) return call('EXISTS', P .. 'deleting:' .. digest) == 1 end)
 end
 
--- Holds all pictures of a request, so that none goes while those that are `missing` are uploaded. Returns as above, of these.
+-- Holds all pictures of a request, so that none goes while the `missing` ones are uploaded. Returns as above, of these.
 function Files.hold_upload(blobs, missing)
   for digest in words(blobs) do
     Files.hold(digest, 'upload:' .. a.job, now + a.hold_s * 1000)
@@ -115,8 +126,8 @@ transition('touch', {}, touch)
 -- The same for what ends accepted work.
 transition('touch_output', { 'allow-oom' }, touch)
 
--- Holds an uploaded thumbnail (`digest`) of a job's picture for as long as its run holds the picture: it is one of the run's
--- blobs from now on. Returns 1, or 0 where no run of the job's holds the picture; then nobody holds the thumbnail, either.
+-- Holds an uploaded thumbnail (`digest`) of a job's picture as one more blob of the run that holds the picture. Returns
+-- 1, or 0 if no run of the job holds the picture; then nothing holds the thumbnail, either.
 transition('keep_thumbnail', {}, function()
   local job = owned(a.job, a.caller)
   local run = job and Runs.of(job)
@@ -133,13 +144,13 @@ transition('keep_thumbnail', {}, function()
   return kept and 1 or 0
 end)
 
--- Marks for deletion those of the pictures that nobody needs, and returns them; run `deleted` after they were deleted.
+-- Marks for deletion the pictures that have no holder, and returns them; run `deleted` after they were deleted.
 transition('mark_deleted', { 'allow-oom' }, function()
   return digests_where(a.digests, Files.mark_deleted)
 end)
 
--- Records that marked pictures were deleted: whoever waits to upload them again may go on. Returns those that are needed
--- again, where the deletion took longer than its mark: write them again.
+-- Records that marked pictures were deleted, which lets waiting uploads go on. Returns those to write again, because
+-- they got holders after the mark had expired.
 transition('deleted', { 'allow-oom' }, function()
   return digests_where(a.digests, function(digest)
     call('DEL', P .. 'deleting:' .. digest)
@@ -147,8 +158,7 @@ transition('deleted', { 'allow-oom' }, function()
   end)
 end)
 
--- Begins a file whose bytes are written, and held by `holder`. The record and its hold of the bytes end together. The same id
--- again changes nothing.
+-- Begins a file whose bytes are written, and held by `holder`. The same id again changes nothing.
 function Files.create(file)
   local expires = now + file.life_s * 1000
   if call('EXISTS', P .. file.id) == 0 then
@@ -166,8 +176,8 @@ transition('file_create', {}, function()
   return Records.fields(a.id)
 end)
 
--- Which record store this is: sightline, a hash outside of the prefix (shared/store/layout.py). Where it has no `id` yet, the given
--- one is it: a blob store names it, to say whose pictures it has. Returns layout, number of keys, id.
+-- Which record store this is: `sightline`, a hash outside of the prefix (shared/store/layout.py). It takes the given id
+-- if it has none. A blob store names the id, to say whose pictures it has. Returns layout, number of keys, id.
 transition('identity', { 'allow-oom' }, function()
   call('HSETNX', 'sightline', 'layout', string.match(P, '%d+'))
   call('HSETNX', 'sightline', 'id', a.id)
@@ -176,12 +186,12 @@ end)
 
 local REPEAT_S = 60
 
--- Forgets a file. A batch that reads it holds its bytes itself and goes on. Returns nil where the caller has no such file, else
--- the digest of its bytes in a list where nobody needs them any more: delete them, then run `deleted`. A repeat within a
--- minute knows the digest: gone:<caller>:<id>, a string.
+-- Forgets a file; a batch that reads it holds its bytes. Returns nil if the caller has no such file, else a list of its
+-- digest if nothing holds the bytes: delete them, then run `deleted`. gone:<caller>:<id> keeps the digest for a repeat.
 transition('file_delete', { 'allow-oom' }, function()
   local key = P .. 'gone:' .. a.caller .. ':' .. a.id
-  local digest = Records.owned('files', a.caller, a.id, 'digest') or call('GET', key)
+  local file = Records.owned('files', a.caller, a.id, 'digest')
+  local digest = file and file.digest or call('GET', key)
   if not digest then
     return nil
   end

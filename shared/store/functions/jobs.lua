@@ -1,6 +1,6 @@
 -- A caller's jobs: one, a page of them, their cancellation and deletion.
 
--- How many pieces are begun before this one; -1 where it does not stand in this lane's line.
+-- How many pieces begin before this one; -1 if it is not in this lane's line.
 function Jobs.ahead_of(lane, work)
   if not work or work.state ~= 'queued' then
     return -1
@@ -8,28 +8,28 @@ function Jobs.ahead_of(lane, work)
   memo.ahead = memo.ahead or {}
   if not memo.ahead[work.id] then
     local own = call('ZRANK', FairQueue.line_key(lane.name, FairQueue.rank(work), work.caller), work.id)
-    memo.ahead[work.id] = own and FairQueue.ahead(lane, work, own) or call('ZRANK', P .. 'suspects:' .. lane.name, work.id) or -1
+    memo.ahead[work.id] = own and FairQueue.ahead(lane, work, own)
+      or call('ZRANK', P .. 'suspects:' .. lane.name, work.id) or -1
   end
   return memo.ahead[work.id]
 end
 
--- So much of a text of JSON has the beginning of an answer, whatever its characters.
-local BEGINNING = 1024
+local BEGINNING = 1024 -- bytes of JSON that have the beginning of an answer, whatever its characters
 
 -- The beginning of a text, up to a whole character.
 local function beginning_of(json)
   return #json > BEGINNING and string.gsub(string.sub(json, 1, BEGINNING), '[\192-\255]?[\128-\191]*$', '') or json
 end
 
--- Reads a job as its caller sees it, with its answer, where that is in its record: mostly it is.
+-- Reads a job as its caller sees it, with its answer, which mostly is in its record.
 local function read_whole(id)
   local json, result, origin = read_raw(id, 'result', 'origin')
   memo.answers[id] = result and { result, origin } or nil
   return json
 end
 
--- Of some work (its id, its JSON texts) what was asked, a JSON object, which is empty where the record says it; the answer, or
--- where it is `bare` that without logprobs; and what made it. '' and no more where that is no longer read.
+-- What some work (its id, its JSON texts) was asked, a JSON object, empty if the record has it; the answer, if `bare`
+-- without logprobs; and what made it. Only '' if the answer is no longer read.
 local function answer_of(id, work, bare)
   local kept = field_of(work, 'kept":')
   if kept and not memo.whole and now >= tonumber(kept) then
@@ -43,14 +43,12 @@ local function answer_of(id, work, bare)
   return apart and texts[3] or '{}', texts[1], texts[2]
 end
 
--- {job, its record's r, s and t, its leader's or '', that one's r, s and t, what was asked, result, origin, facts of its lane}, '' where there is
--- none; where it has a webhook, its url, events and when it was called (never its secret), the deliveries and when the next try is
--- due. `bare` = of the result, which may be hundreds of times the rest, only its beginning; where there is none, the first texts
--- that were published. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces are begun before
--- the job's. The job was read in this call.
+-- {job, its record's r, s and t, its leader or '', that one's r, s and t, what was asked, result, origin, facts of its
+-- lane}, each '' if there is none; and Webhooks.view, if it has one. `bare`: only the beginning of the result, which
+-- may be very long, or without one the first published texts. With `lanes`, {name, facts} of the lane goes there once,
+-- and the view only says how many pieces begin before the job's. The job was read in this call.
 function Jobs.view(id, bare, lanes)
   local json, lane, asked, result, origin = memo.json[id], '', '{}', nil, nil
-  -- Only work has a state.
   local state = field_of(json, 'state":')
   local leader = not state and field_of(json, 'leader":')
   local source, work = leader or id, leader and raw(leader) or state and json
@@ -74,15 +72,15 @@ function Jobs.view(id, bare, lanes)
     result = Events.texts(source, field_of(json, 'last":') or '+')
   end
   local others = leader and work or { '', '', '' }
-  local view = { id, json[1], json[2], json[3], leader or '', others[1], others[2], others[3], asked, result or '', origin or '',
-    lane }
+  local view = { id, json[1], json[2], json[3], leader or '', others[1], others[2], others[3], asked, result or '',
+    origin or '', lane }
   if string.find(json[1], 'hook":', 1, true) then
     view[13], view[14], view[15] = Webhooks.view(id)
   end
   return view
 end
 
--- Takes those of some jobs out of a list whose records are gone. One that this call creates is not written yet.
+-- Takes jobs out of a list whose records are gone. One that this call creates is not written yet.
 function Jobs.cut(key, jobs)
   local keys = {}
   for at, id in ipairs(jobs) do
@@ -96,7 +94,7 @@ function Jobs.cut(key, jobs)
   end
 end
 
--- The lists in which jobs of a caller with these pairs of metadata (digests, words) stand.
+-- The lists of a caller's jobs with these pairs of metadata (digests, words).
 function Jobs.lists_of(caller, pairs)
   local keys = { P .. 'jobs:' .. caller }
   for digest in words(pairs) do
@@ -105,14 +103,14 @@ function Jobs.lists_of(caller, pairs)
   return keys
 end
 
--- Reads one job; nil where the caller has no such job. `line`: for its batch, which sees it longer than its caller.
+-- Reads one job; nil if the caller has no such job. `line`: for its batch, which sees it longer than its caller.
 transition('view', { 'no-writes' }, function()
   memo.whole = a.line
   local json = is_job(a.job) and read_whole(a.job)
   return json and a.caller and string.find(json[1], 'caller":"' .. a.caller .. '"', 1, true) and Jobs.view(a.job) or nil
 end)
 
--- A job's status, which is its leader's where its own end is not written yet.
+-- A job's status, which is its leader's until its own end is written.
 local function status_of(json)
   local status, leader = field_of(json, 'status":'), field_of(json, 'leader":')
   if status then
@@ -126,8 +124,7 @@ local function status_of(json)
   return work and value_at(work, 'started":') and 'running' or 'queued'
 end
 
--- More than the longest question takes, escaped.
-local LONGEST_QUESTION = 800
+local LONGEST_QUESTION = 800 -- more than the longest question takes, escaped
 
 -- A job's question as it is searched: in lower case, with a space for what JSON escapes.
 local function question_of(id, json)
@@ -139,19 +136,19 @@ local function question_of(id, json)
   return plain and string.lower(string.gsub(string.match(plain, '^[^"]*'), ' +', ' ')) or ''
 end
 
--- Whether a job's question has one of the spellings that are searched, or its id begins with it.
+-- Whether a job's question has one of the searched spellings, or its id begins with one.
 local function matches(id, json)
   local question = question_of(id, json)
   for phrase in string.gmatch(a.search, '[^\n]+') do
-    if string.find(question, phrase, 1, true)
-      or #phrase > 4 and (string.find(id, phrase, 1, true) == 1 or string.find(id, phrase, 5, true) == 5) then
+    local begins = string.find(id, phrase, 1, true) == 1 or string.find(id, phrase, 5, true) == 5
+    if string.find(question, phrase, 1, true) or #phrase > 4 and begins then
       return true
     end
   end
   return false
 end
 
--- Whether a job is wanted by the page's filter. Many may be looked at for a page, so none is decoded.
+-- Whether a job passes the page's filter. Many may be looked at for a page, so none is decoded.
 local function wanted(id, json)
   for digest in words(a.pairs) do
     if not string.find(field_of(json, 'pairs":') or '', digest, 1, true) then
@@ -163,8 +160,9 @@ local function wanted(id, json)
     and (not a.status or string.find(a.status, status_of(json), 1, true))
 end
 
--- The list to walk over, which is the shortest that holds all wanted jobs; the latest moment, and how many jobs of it were passed
--- before. nil where `after` is no cursor and none of the caller's. A cursor names the last job looked at, which may be gone.
+-- The shortest list that holds all wanted jobs, the moment at which a walk over it begins, and how many jobs of that
+-- moment were passed. nil if `after` is no cursor (it names the last job looked at, which may be gone) and no job of
+-- the caller.
 local function beginning_of_walk()
   local source, fewest = nil, math.huge
   for _, key in ipairs(Jobs.lists_of(a.caller, a.pairs)) do
@@ -187,12 +185,10 @@ local function beginning_of_walk()
   return source, created, passed
 end
 
--- Jobs read from a list at once: the longest page, and whether another job follows.
-local STEP = 101
+local STEP = 101 -- jobs read from a list at once: the longest page, and whether another job follows
 
--- Walks over a list from there, and `read`s its jobs; the rest of the filter is looked up in the records. `put` takes a job that was read, and returns
--- false where there is no room. Returns the cursor after the last job taken where another follows, or after the last looked at;
--- '' at the end.
+-- Walks over a list from there, `read`s its jobs and applies the rest of the filter. `put` takes a job, or returns
+-- false. Returns the cursor after the last job taken if another follows, or after the last looked at; '' at the end.
 local function walk(source, latest, passed, read, put)
   local kept, seen, looked, gone = nil, nil, 0, {}
   local function ended(id)
@@ -213,7 +209,7 @@ local function walk(source, latest, passed, read, put)
       local json = read(id)
       seen, looked = id, looked + 1
       if not (json and string.find(json[1], 'model_lane":', 1, true)) then
-        -- It is gone, seen no longer, or cannot be read.
+        -- It is gone, no longer seen, or cannot be read.
         table.insert(gone, not stored(id) and id or nil)
       elseif not filtered or wanted(id, json) then
         if not put(id) then
@@ -226,11 +222,9 @@ local function walk(source, latest, passed, read, put)
   return ended()
 end
 
--- Reads a page of a caller's jobs, newest first: `after` (a job's id or a cursor, absent = from the newest), limit, `look` (jobs
--- looked at for one page at most), `bytes` (of records on one page at most, unless it has one job), bare (without answers), and
--- the filter: status (words), search (spellings in lines), model, priority, since and till (Unix ms, created then or later, created before), pairs (digests of
--- metadata). Returns {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil where `after` is no cursor
--- and none of the caller's.
+-- Reads a page of a caller's jobs, newest first. The arguments are those of `jobs` in shared/store/jobs.py. Returns
+-- {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil if `after` is no cursor and no job of
+-- the caller.
 transition('jobs', { 'allow-oom' }, function()
   local source, latest, passed = beginning_of_walk()
   if not source then
@@ -250,8 +244,7 @@ transition('jobs', { 'allow-oom' }, function()
   return { views, cursor, bytes, lanes }
 end)
 
--- Reads the statuses of a caller's jobs, newest first: caller, after, `look` (jobs looked at) and the filter, as in `jobs`.
--- Returns {a flat list of ids and statuses, cursor of the rest or ''}.
+-- Reads the statuses of jobs, as in `jobs`: {a flat list of ids and statuses, cursor of the rest or ''}.
 transition('statuses', { 'no-writes' }, function()
   local statuses = {}
   local source, latest, passed = beginning_of_walk()
@@ -262,8 +255,8 @@ transition('statuses', { 'no-writes' }, function()
   return { statuses, cursor or '' }
 end)
 
--- Reads what a job asked, for a retry or a response: {status or '', request or '', metadata, priority, paths or '', unstored or
--- ''}, nil where the caller has no such job.
+-- Reads what a job asked, for a retry or a response: {status or '', request or '', metadata, priority, paths or '',
+-- unstored or ''}, nil if the caller has no such job.
 transition('asked', { 'no-writes' }, function()
   local job = owned(a.job, a.caller)
   if not job then
@@ -271,21 +264,21 @@ transition('asked', { 'no-writes' }, function()
   end
   local work = Runs.of(job)
   local outcome = work and Runs.outcome(work)
-  return { job.status or outcome and outcome.status or '', call('GET', P .. (job.leader or job.id) .. ':asked') or '', job.metadata,
-    job.priority, job.paths or '', job.unstored or '' }
+  local status, request = job.status or outcome and outcome.status, call('GET', P .. (job.leader or job.id) .. ':asked')
+  return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
 end)
 
--- The jobs whose callers hung up before the answer, by when they did: the same call again finds the first of them.
+-- A zset of jobs whose callers hung up, by when they did: the same call again finds the first of them.
 local function abandoned_key(caller, call_id)
   return P .. 'abandoned:' .. caller .. ':' .. call_id
 end
 
--- Whether nobody came back for a job that was `abandoned` at that moment; always where nobody can.
+-- Whether no call came back for a job that was `abandoned` at that moment; true without a moment.
 local function is_abandoned(job)
   return not a.abandoned or tonumber(call('ZSCORE', abandoned_key(job.caller, job.call_id), job.id) or 0) == a.abandoned
 end
 
--- Notes that the caller of a job hung up: for `keep_s` the same call finds it. Returns the moment, nil where no call can.
+-- Notes that the caller of a job hung up: for `keep_s` the same call finds it. Returns the moment, nil if no call can.
 transition('abandon', { 'allow-oom' }, function()
   local job = owned(a.job, a.caller)
   if not job or not job.call_id then
@@ -297,7 +290,7 @@ transition('abandon', { 'allow-oom' }, function()
   return now
 end)
 
--- The job of an earlier call alike whose caller hung up; it is this one's now. One that failed meanwhile is no use.
+-- The job of an equal earlier call whose caller hung up; it is this call's now, unless it failed meanwhile.
 function Jobs.take_abandoned()
   local id
   repeat
@@ -311,8 +304,8 @@ function Jobs.take_abandoned()
   until not id
 end
 
--- Cancels a caller's job: it leaves its work, and the last job to leave ends that. Returns the view, nil where the caller has no
--- such job, or it is no longer `abandoned`. A job that has ended stays as it ended. `line`: as in `view`.
+-- Cancels a caller's job: it leaves its work, and the last job to leave ends that. A job that has ended stays as it is.
+-- Returns the view, nil if the caller has no such job, or it is no longer `abandoned`. `line`: as in `view`.
 transition('cancel', { 'allow-oom' }, function()
   memo.whole = a.line
   local job = owned(a.job, a.caller)
@@ -323,13 +316,11 @@ transition('cancel', { 'allow-oom' }, function()
   return Jobs.view(job.id)
 end)
 
--- For so long a repeat, whose first reply was lost, gets the same answer.
-local REPEAT_MS = 60000
+local REPEAT_MS = 60000 -- in which a repeat, whose first reply was lost, gets the same answer
 
--- What beside its caller is in a record.
 local PRIVATE = { 'metadata', 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'batch', 'hook' }
 
--- Forgets a job that others follow: its work goes on, or is still to be read.
+-- Forgets a job that others follow; its work goes on, or is still to be read.
 local function strip(job)
   for _, name in ipairs(PRIVATE) do
     unset(job, name)
@@ -338,28 +329,35 @@ local function strip(job)
   write(job)
 end
 
--- Deletes work that nobody may read any more; returns its pictures (digests, words).
+-- Deletes work that no job reads any more. Returns the digests of its pictures that have no other holder.
 local function delete_work(work)
-  local entry = Runs.cache_key(work, work.print)
+  local key, entry, orphans = P .. work.id, Runs.cache_key(work, work.print), {}
   if entry and call('GET', entry) == work.id then
     call('DEL', entry)
   end
   Memory.free(work.id)
   Memory.free(work.id .. ':answer')
   delete(work.id)
-  call('DEL', P .. work.id .. ':events', P .. work.id .. ':followers', P .. work.id .. ':asked', P .. work.id .. ':answer')
-  return work.blobs
+  call('DEL', key .. ':events', key .. ':followers', key .. ':asked', key .. ':answer')
+  Files.release(work.blobs, work.id)
+  for digest in words(work.blobs) do
+    table.insert(orphans, Files.mark_deleted(digest) and digest or nil)
+  end
+  return orphans
 end
 
--- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is called no more. `delivered`: only
--- where the job is unstored, has ended and no webhook is still to be called; `abandoned`: as `cancel`. Returns nil where the caller has no such job, else
--- the digests of pictures nobody holds any more: delete them, then run `deleted`. A repeat within a minute answers the same.
+-- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is called no more.
+-- `delivered`: only if the job is unstored, has ended and has no call to make; `abandoned`: as `cancel`. Returns nil if
+-- the caller has no such job, else the digests of pictures without a holder: delete them, then run `deleted`. A repeat
+-- within a minute answers the same (purged:<caller>:<job>, a string).
 transition('purge', { 'allow-oom' }, function()
   local answered, job = P .. 'purged:' .. a.caller .. ':' .. a.job, owned(a.job, a.caller)
   if not job then
     local before = call('GET', answered)
     return before and cjson.decode(before) or nil
-  elseif not is_abandoned(job) or a.delivered and not (job.unstored and job.status and not Webhooks.has_pending(job.id)) then
+  end
+  local may_go = not a.delivered or job.unstored and job.status and not Webhooks.has_pending(job.id)
+  if not may_go or not is_abandoned(job) then
     return nil
   end
   Runs.leave(job, 'cancelled', nil)
@@ -375,7 +373,7 @@ transition('purge', { 'allow-oom' }, function()
   for _, key in ipairs(Jobs.lists_of(job.caller, job.pairs)) do
     call('ZREM', key, job.id)
   end
-  local work, orphans = job.leader and stored(job.leader) or job, {}
+  local work = job.leader and stored(job.leader) or job
   local held = Runs.is_held(work, job)
   if held and work == job then
     strip(job)
@@ -383,13 +381,7 @@ transition('purge', { 'allow-oom' }, function()
     Memory.free(job.id)
     delete(job.id)
   end
-  local holder, blobs = work.id, not held and delete_work(work) or nil
-  for digest in words(blobs) do
-    Files.release(digest, holder)
-    if Files.mark_deleted(digest) then
-      table.insert(orphans, digest)
-    end
-  end
+  local orphans = held and {} or delete_work(work)
   call('SET', answered, #orphans > 0 and cjson.encode(orphans) or '[]', 'PX', REPEAT_MS)
   return orphans
 end)

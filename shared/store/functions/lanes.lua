@@ -1,60 +1,38 @@
--- What is known of each lane, a model's line or `intake`: its workers, loads, marks and model. Whose turn it is: fair_queue.lua.
---   lane:<lane>     hash  q: JSON of counts and clocks (fair_queue.lua), what estimates.lua has learnt, marks of operators
---                         (paused, draining, removed), when one unloaded the model since when no request came (unload_at),
---                         and when a caller was last refused for want of a worker (wanted); beside it
---                         what workers and nodes report (FACTS, LOAD, KNOWN)
+-- What is known of each lane, a model's line or `intake`: its workers, loads, marks and model.
+--   lane:<lane>     hash  q: JSON of counts and clocks (fair_queue.lua), what estimates.lua learnt, operators' marks
+--                         (paused, draining, removed), when one unloaded the model (unload_at, until the next request),
+--                         when a caller was last refused because no worker was ready (wanted); and what workers report
 --   lanes           set   lanes in which anything ever waited
 --   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
---   cold:<lane>     zset  nodes that load the model when it is asked for, by last beat
---   node:all        zset  nodes, by last beat
+--   cold:<lane>     zset  nodes that load the model on request, by last beat; node:all: all nodes
 --   asked           zset  cold lanes that callers asked for since nodes last foresaw their loads, by when
 --   worker:<id>     hash  what a worker reports of itself
 --   lost:<lane>     zset  work of workers that vanished, by when it was taken back; the last quarter of an hour
 --   models          hash  lane → row (JSON) of a model that no models file names; removed, removing: sets of lanes
 
 local FACTS = { 'rows', 'slots', 'service_ms' }
-local PLACE = {}
-for i = 1, #FACTS do
-  PLACE[FACTS[i]] = i + 1
-end
+local PLACE = { rows = 2, slots = 3, service_ms = 4 } -- in lane.facts, behind `q`
 
--- What is told where no worker is ready.
+-- What a view has only if no worker is ready.
 local LOAD = { 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'load_in_ms', 'failed' }
 
--- Another model under a lane's id begins without these, either.
-local KNOWN = { 'samples', 'tools', 'sampling_rate', 'videos', 'max_side', 'context_length', 'engine', 'engine_reason',
-  'reused', 'token_rule', 'last_worker', 'resident_ms', 'unloaded', 'unloaded_ms', 'load_in_by', 'load_turn_ms' }
+local zeros = { __index = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0,
+  v3 = 0, clock = 0, cost = 0, arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, generation = 0, epoch = 0 } }
 
-local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0, v3 = 0, clock = 0, cost = 0,
-  arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, generation = 0, epoch = 0 }
-local zeros = { __index = ZEROS }
-
--- The lane that a call wrote last, and as which text: mostly the next call reads the same, and need not decode it.
-local last = {}
-
-local function cached_lane(name, json)
-  local lane = writable and name == last.name and json == last.json and last.lane
-  if lane then
-    last.lane = nil
-  end
-  return lane
-end
-
--- A lane as a table, the same one for whoever asks in this call: counts, which are 0 where they are absent, and marks. It is
--- written at the call's end where it was `changed`.
+-- A lane as one table for the whole call: marks, and counts, by default 0. If `changed` it is written at the call's
+-- end.
 function Lanes.of(name)
   memo.lanes = memo.lanes or {}
   local lane = memo.lanes[name]
   if not lane then
     local values = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
-    lane = cached_lane(name, values[1]) or decoded(values[1] or '{}') or {}
+    lane = decoded(values[1] or '{}') or {}
     setmetatable(lane, { __index = setmetatable({ name = name, facts = values }, zeros) })
     memo.lanes[name] = lane
   end
   return lane
 end
 
--- A number among the facts of a lane; nil where it is absent.
 function Lanes.fact(lane, name)
   return tonumber(lane.facts[PLACE[name]] or nil)
 end
@@ -69,7 +47,6 @@ local function save(lane)
     end
     lane.facts[1] = next(lane) and cjson.encode(lane) or '{}'
     call('HSET', P .. 'lane:' .. lane.name, 'q', lane.facts[1])
-    last.name, last.json, last.lane = lane.name, lane.facts[1], lane
   end
 end
 
@@ -79,7 +56,7 @@ function Lanes.save()
   end
 end
 
--- Begins a new epoch of a lane: estimates from before are not scored by what follows.
+-- Begins a new epoch of a lane, in which earlier estimates are not scored.
 function Lanes.begin_epoch(lane)
   lane.epoch, lane.changed = lane.epoch + 1, true
 end
@@ -97,7 +74,7 @@ function Lanes.mark(name, mark, on)
   end
 end
 
--- Returns the ms of the last pause that work waited which is queued since then.
+-- The ms of the last pause that work queued at that time has waited.
 function Lanes.paused_ms(lane, queued_at)
   local from, till = unpack(lane.pause or { 0, 0 })
   return math.max(0, till - math.max(from, queued_at))
@@ -122,14 +99,14 @@ function Lanes.loading(lane)
   return call('ZCOUNT', P .. 'loading:' .. lane.name, Upkeep.alive_since(), '+inf')
 end
 
--- The nodes that load it when it is asked for.
+-- How many nodes load it on request.
 function Lanes.cold(lane)
   return call('ZCOUNT', P .. 'cold:' .. lane.name, Upkeep.alive_since(), '+inf')
 end
 
 local ASKED_MS = 10000
 
--- Notes that a cold model was asked for, until a node has foreseen its load.
+-- Notes that a cold model was asked for, until a node foresees its load.
 function Lanes.ask(lane)
   if Lanes.loading(lane) == 0 and Lanes.cold(lane) > 0 then
     call('ZADD', P .. 'asked', 'NX', now, lane.name)
@@ -137,33 +114,31 @@ function Lanes.ask(lane)
   end
 end
 
--- Milliseconds until a node begins to load a cold model: as foreseen, and the turns of those asked for since then
--- and before it, which the model's nodes share. Nil where no node said anything.
+-- Milliseconds until a node begins to load a cold model: as foreseen, and after models asked for since then and before
+-- it, whose loads the nodes share. nil if unforeseen.
 function Lanes.load_in_ms(lane)
-  local ms, turns = tonumber(fields_at(P .. 'lane:' .. lane.name, { 'load_in_ms' }).load_in_ms), 0
+  local ms, turns = tonumber(call('HGET', P .. 'lane:' .. lane.name, 'load_in_ms') or nil), 0
   for _, name in ipairs(call('ZRANGE', P .. 'asked', 0, -1)) do
     if name == lane.name then
       break
     end
-    turns = turns + (tonumber(fields_at(P .. 'lane:' .. name, { 'load_turn_ms' }).load_turn_ms) or 0)
+    turns = turns + (call('HGET', P .. 'lane:' .. name, 'load_turn_ms') or 0)
   end
   return turns > 0 and (ms or 0) + turns / math.max(Lanes.cold(lane), 1) or ms
 end
 
 -- Facts of a lane, a flat list, with the number of its nodes and when they load it.
 local function with_nodes(lane, facts)
-  add(facts, 'cold', Lanes.cold(lane))
   local ms = Lanes.load_in_ms(lane)
-  if ms then
-    add(facts, 'load_in_ms', string.format('%.0f', ms))
-  end
+  add(facts, 'cold', Lanes.cold(lane))
+  add(facts, 'load_in_ms', ms and string.format('%.0f', ms))
   return facts
 end
 
--- A refused caller is demand for this long; calls that are refused within a second of each other are noted once.
+-- A refused caller counts as demand for this long; refusals within a second are noted once.
 local WANTED_MS, NOTED_MS = 60000, 1000
 
--- Notes that a caller was refused since no worker is ready.
+-- Notes that a caller was refused because no worker is ready.
 function Lanes.want(lane)
   if math.abs(now - (lane.wanted or 0)) >= NOTED_MS then
     lane.wanted, lane.changed = now, true
@@ -172,9 +147,8 @@ function Lanes.want(lane)
   end
 end
 
--- What is known of a lane: workers that are ready and that load (only looked at where none is ready), how much runs, now, how many
--- pieces are begun before the one it is asked for (`ahead`, -1 = none), its `q` and FACTS in their order; and where none is ready
--- LOAD, a flat list.
+-- What is known of a lane: {ready workers, loading ones (0 if any is ready), how much runs, now, pieces that begin
+-- `ahead` of a certain one (-1 = unknown), {its `q` and FACTS}, and if no worker is ready LOAD, a flat list}.
 function Lanes.view(lane, ahead)
   save(lane)
   local ready = Lanes.ready(lane)
@@ -185,7 +159,7 @@ function Lanes.view(lane, ahead)
   return view
 end
 
--- Reads what is known of one model for its page: as above, and all of its record, a flat list.
+-- The same of one model for its page, with all of its record, a flat list.
 local function facts_of(name)
   local lane = Lanes.of(name)
   local view = Lanes.view(lane)
@@ -193,11 +167,9 @@ local function facts_of(name)
   return view
 end
 
--- Callers of a class that are looked at for the work that waits longest: those whose turn is next, and those whose turn is last.
-local LOOKED_AT = 8
+local LOOKED_AT = 8 -- callers of a class, next in turn, and as many that are last
 
--- The first piece in line of up to sixteen callers of each class, and a suspect: the one that waits longest is {created, queued
--- at}.
+-- Returns when the work was created and queued that waits longest, of the callers looked at and suspects.
 local function oldest(lane)
   local created, queued_at
   local function look(key)
@@ -221,22 +193,14 @@ local function oldest(lane)
   return created, queued_at
 end
 
--- Reads what is known of one model, and since when the first in its line waits.
+-- Reads what is known of one model, and since when the first of its line waits.
 transition('lane', { 'no-writes' }, function()
   local facts, _, since = facts_of(a.lane), oldest(Lanes.of(a.lane))
   add(facts[7], 'first_queued_ms', since)
   return facts
 end)
 
-local LOST_MS = 900000
-
--- Counts work that was taken back from a worker that vanished.
-function Lanes.count_lost(name, id)
-  local key = P .. 'lost:' .. name
-  call('ZREMRANGEBYSCORE', key, '-inf', now - LOST_MS)
-  call('ZADD', key, now, id)
-  call('PEXPIRE', key, LOST_MS)
-end
+Lanes.LOST_S = 900 -- for which work of workers that vanished is counted
 
 local function workers(lane)
   local found = {}
@@ -248,8 +212,8 @@ local function workers(lane)
   return found
 end
 
--- Jobs that are looked at for work in no model's line: between two attempts, or waiting for its inputs. Where more are open, a
--- lane is taken to have such work.
+-- Jobs looked at for work in no model's line: between two attempts, or in intake. If more are open, a lane counts as
+-- busy.
 local ELSEWHERE = 500
 
 local function is_elsewhere(lane)
@@ -263,10 +227,10 @@ local function is_elsewhere(lane)
   return #jobs > ELSEWHERE
 end
 
--- Reads what waits and who works, model by model: for each of `lanes` {facts, waiting by class {interactive, normal, batch},
--- arrival of the oldest that waits (Unix ms, 0 = nothing waits), workers {{id, state, record}, …}, drained (1 = the lane takes
--- nothing new, and nothing is left), how much work of workers that vanished was taken back in the last quarter of an hour, when a
--- caller was last refused for want of a worker (0 = none of late)}.
+-- Reads for each of `lanes` {facts, waiting by class {interactive, normal, batch}, creation of the oldest that waits
+-- (Unix ms, 0 = nothing waits), workers {{id, state, record}, …}, drained (1 = the lane takes nothing new, and nothing
+-- is left), runs of workers that vanished lately, when a caller was last refused because no worker was ready (0 = not
+-- lately)}.
 transition('fleet', { 'no-writes' }, function()
   local fleet = {}
   for _, name in ipairs(a.lanes) do
@@ -275,7 +239,7 @@ transition('fleet', { 'no-writes' }, function()
       counts[class] = lane[FairQueue.WAITING[class]] + lane[FairQueue.SUSPECTS[class]]
     end
     local drained = lane.draining and FairQueue.waiting(lane) + Lanes.running(lane) == 0 and not is_elsewhere(name)
-    local lost = call('ZCOUNT', P .. 'lost:' .. name, '(' .. now - LOST_MS, '+inf')
+    local lost = call('ZCOUNT', P .. 'lost:' .. name, '(' .. now - Lanes.LOST_S * 1000, '+inf')
     local wanted = lane.wanted and now - lane.wanted < WANTED_MS and lane.wanted or 0
     table.insert(fleet, { facts_of(name), counts, oldest(lane) or 0, workers(name), drained and 1 or 0, lost, wanted })
   end
@@ -285,7 +249,7 @@ end)
 -- Longer than any outage that a worker outlives: after one, its last beat says whether it was alive before.
 local KEPT_S = 86400
 
--- Keeps up to date who is ready or loads, or which nodes are there.
+-- Notes that a worker is ready, loads or is gone, or that a node is there.
 local function present(lane, id, state, kinds)
   for _, kind in ipairs(kinds or { 'ready', 'loading' }) do
     local key = P .. kind .. ':' .. lane
@@ -299,44 +263,40 @@ local function present(lane, id, state, kinds)
   end
 end
 
--- Workers of a model may have different rows: its estimates count with the mean of those that are ready, of this many at most.
-local COUNTED = 64
+local COUNTED = 64 -- workers whose mean is taken
 
+-- The mean of a fact of a model's ready workers, which may differ.
 local function mean(name, own)
   local sum, count = 0, 0
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ready:' .. a.lane, Upkeep.alive_since(), '+inf', 'LIMIT', 0, COUNTED)) do
+  local ready = call('ZRANGEBYSCORE', P .. 'ready:' .. a.lane, Upkeep.alive_since(), '+inf', 'LIMIT', 0, COUNTED)
+  for _, id in ipairs(ready) do
     sum, count = sum + (call('HGET', P .. 'worker:' .. id, name) or own), count + 1
   end
   return count > 0 and string.format('%.6g', sum / count) or own
 end
 
--- Keeps facts of a lane; '' forgets one.
-local function keep(lane, facts)
+-- Keeps facts in a hash; '' forgets one.
+local function keep(key, facts)
   for name, value in pairs(facts) do
     if value == '' then
-      call('HDEL', P .. 'lane:' .. lane, name)
+      call('HDEL', key, name)
     else
-      call('HSET', P .. 'lane:' .. lane, name, value)
+      call('HSET', key, name, value)
     end
   end
 end
 
-local function keep_record(worker, record)
-  for name, value in pairs(record) do
-    call('HSET', P .. 'worker:' .. worker, name, value)
-  end
-  call('PEXPIRE', P .. 'worker:' .. worker, math.ceil(S.worker_ttl_s * 1000))
+local function keep_worker()
+  keep(P .. 'worker:' .. a.worker, a.record)
+  call('PEXPIRE', P .. 'worker:' .. a.worker, math.ceil(S.worker_ttl_s * 1000))
 end
 
--- Records that a worker lives, and what it reports of itself and its lane: worker, lane, state (loading | ready | gone), print,
--- row (see claims.lua), facts (kept on the lane; '' forgets one; load_passed_ms is kept as the moment at which the load began),
--- record (kept of the worker while it lives).
--- Returns OK | outdated (its model has another row by now: the worker counts as gone) | forgotten (the worker is ready, but the
--- store lost what was reported of the lane: it is to be reported again).
+-- Records that a worker lives and what it reports: the arguments are those of `beat` in shared/store/workers.py.
+-- Returns OK | outdated (its model has another row by now: the worker counts as gone) | forgotten (the worker is ready,
+-- but the store lost what was reported of the lane: report it again).
 transition('beat', { 'allow-oom' }, function()
   Upkeep.watch()
-  local lane, record = Lanes.of(a.lane), P .. 'worker:' .. a.worker
-  local prints = P .. 'prints:' .. a.lane
+  local lane, record, prints = Lanes.of(a.lane), P .. 'worker:' .. a.worker, P .. 'prints:' .. a.lane
   if Claims.outdated() then
     present(a.lane, a.worker, 'gone')
     call('DEL', record)
@@ -344,45 +304,43 @@ transition('beat', { 'allow-oom' }, function()
   end
   local was_ready = call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
   if a.state == 'gone' and not was_ready and Lanes.ready(lane) > 0 then
-    -- A further worker that could not load the model is no failure of it.
+    -- The model has not failed if a further worker could not load it.
     a.facts.failed = nil
   end
-  -- Nobody foresees that a load fails, or that its process dies.
+  -- No estimate foresees that a load fails, or that its process dies.
   if (a.facts.failed or '') ~= '' or a.state == 'gone' and call('ZSCORE', P .. 'loading:' .. a.lane, a.worker) then
     Lanes.begin_epoch(lane)
   end
-  -- What was promised while none was ready rests on this moment (estimates.lua).
+  -- What was promised while no worker was ready rests on this moment (estimates.lua).
   if a.state == 'ready' and Lanes.ready(lane) == 0 then
     Lanes.begin_epoch(lane)
     lane.wanted = nil
-    keep(a.lane, { resident_ms = now, unloaded = '', unloaded_ms = '' })
+    keep(P .. 'lane:' .. a.lane, { resident_ms = now, unloaded = '', unloaded_ms = '' })
   end
   present(a.lane, a.worker, a.state)
   if a.state == 'gone' then
     call('DEL', record)
   else
-    keep_record(a.worker, a.record)
+    keep_worker()
     a.facts.last_worker = cjson.encode({ id = a.worker, host = a.record.host, seen_ms = now })
   end
-  -- A worker that makes itself empty for a suspect (`claim`) is waited for while it is there and a suspect waits.
+  -- A worker makes itself empty for a suspect (`claim`) while it lives and a suspect waits.
   local emptying = P .. 'emptying:' .. a.lane
   if call('GET', emptying) == a.worker then
     local goes_on = a.state ~= 'gone' and lane.x1 + lane.x2 + lane.x3 > 0
     call('PEXPIRE', emptying, goes_on and S.lease_ms or 0)
   end
   if lane.removed then
-    -- Nobody reads the cache for it.
+    -- Its cache is not read.
     call('DEL', prints)
   elseif a.state == 'ready' then
-    call('ZADD', prints, now, a.print)
-    call('ZREMRANGEBYSCORE', prints, '-inf', now - KEPT_S * 1000)
-    call('EXPIRE', prints, KEPT_S)
+    note_time(prints, a.print, KEPT_S)
   elseif was_ready and a.print ~= '' then
     -- Its answers are no longer read from the cache, unless another worker of this fingerprint beats.
     call('ZADD', prints, now - S.worker_ttl_s * 1000 - 1, a.print)
     call('EXPIRE', prints, KEPT_S)
   end
-  -- The moments of a load are by the store's clock: the workers' clocks may differ.
+  -- The store's clock dates a load, because the workers' clocks may differ.
   if a.facts.load_passed_ms then
     a.facts.load_started_ms, a.facts.load_passed_ms = now - a.facts.load_passed_ms, nil
   end
@@ -390,14 +348,14 @@ transition('beat', { 'allow-oom' }, function()
     local own = a.facts[name]
     a.facts[name] = own and own ~= lane.facts[PLACE[name]] and mean(name, own) or own
   end
-  keep(a.lane, a.facts)
-  -- What is reported once, as a model is loaded: its rows come with every beat.
+  keep(P .. 'lane:' .. a.lane, a.facts)
+  -- `engine` is reported once, when a model is loaded; its rows come with every beat.
   local known = a.facts.engine or call('HEXISTS', P .. 'lane:' .. a.lane, 'engine') == 1
   return a.state == 'ready' and not known and 'forgotten' or 'OK'
 end)
 
--- Announces a worker that a node is about to start, unless others than the `known` ones are ready or load meanwhile: two nodes do not
--- both load what one can serve. Returns OK | taken.
+-- Announces a worker that a node is about to start, unless more than the `known` ones are ready or load: two nodes do
+-- not both load what one can serve. Returns OK | taken.
 transition('place', { 'allow-oom' }, function()
   Upkeep.watch()
   local beaten = call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
@@ -411,14 +369,14 @@ transition('place', { 'allow-oom' }, function()
   if Lanes.ready(lane) + loading > a.known then
     return 'taken'
   elseif loading == 0 then
-    keep(a.lane, { load_started_ms = now })
+    keep(P .. 'lane:' .. a.lane, { load_started_ms = now })
   end
   present(a.lane, a.worker, 'loading')
-  keep_record(a.worker, a.record)
+  keep_worker()
   return 'OK'
 end)
 
--- What a node says of one of its lanes. The wait until a load begins is that of the node where it is shortest, as its callers have it.
+-- Keeps what a node says of one of its lanes. The wait until a load begins is that of the node where it is shortest.
 local function hear(name, facts)
   local gone = a.gone or facts.unfit
   facts.unfit = nil
@@ -436,12 +394,11 @@ local function hear(name, facts)
   elseif facts.unloaded then
     facts.unloaded_ms = now
   end
-  keep(name, facts)
+  keep(P .. 'lane:' .. name, facts)
 end
 
--- Records that a node lives, and what it says of the `lanes` that it loads when they are asked for: with every beat
--- `load_in_ms` where it foresees that, from who waited at `at_ms`, and `load_turn_ms`, by how much its load delays
--- the next one; once `unloaded` (why). `unfit`: it has no room for the model. `gone`: it ends.
+-- Records that a node lives and what it says of `lanes`: the arguments are those of `node_beat` in
+-- shared/store/workers.py.
 transition('node_beat', { 'allow-oom' }, function()
   Upkeep.watch()
   present('all', a.node, a.gone and 'gone' or 'node', { 'node' })
@@ -451,15 +408,14 @@ transition('node_beat', { 'allow-oom' }, function()
   end
 end)
 
--- A model that was removed and came back is another one: `generation` of its lane counts how often it was removed, and work
--- remembers it. The lane of work's model where that was removed since the work was taken in; else nil.
+-- Whether work is from before the last removal of its model, which the lane's `generation` counts.
 function Lanes.superseded(work)
   local lane = Lanes.of(work.model_lane or work.lane)
   return (work.generation or 0) < lane.generation
 end
 
--- Reads {rows of models that operators added (flat list of lane and row), lanes of models that are removed, lanes where work from
--- before a removal may still wait (flat list of lane and generation)}.
+-- Reads {rows of models that operators added (flat list of lane and row), lanes of removed models, lanes where work
+-- from before a removal may still wait (flat list of lane and generation)}.
 transition('models', { 'no-writes' }, function()
   local removing = {}
   for _, lane in ipairs(call('SMEMBERS', P .. 'removing')) do
@@ -468,21 +424,18 @@ transition('models', { 'no-writes' }, function()
   return { call('HGETALL', P .. 'models'), call('SMEMBERS', P .. 'removed'), removing }
 end)
 
--- Serves a model from now on: one that no models file names, with its row (JSON), or one that was removed. Returns added |
+-- Serves a model: one that no models file names, with its row (JSON), or one that was removed. Returns added |
 -- unchanged | conflict (it is served with another row).
 transition('model_add', { 'allow-oom' }, function()
-  local removed = call('SREM', P .. 'removed', a.lane) == 1
+  local lane, removed = Lanes.of(a.lane), call('SREM', P .. 'removed', a.lane) == 1
   local before = call('HGET', P .. 'models', a.lane)
   local other = a.row and before and before ~= a.row
   if other and not removed then
     return 'conflict'
   elseif other then
-    -- What is known of the former model under this id is not true of this one: its workers go.
-    call('DEL', P .. 'ready:' .. a.lane, P .. 'loading:' .. a.lane)
-    for _, names in ipairs({ KNOWN, FACTS, LOAD }) do
-      call('HDEL', P .. 'lane:' .. a.lane, unpack(names))
-    end
-    Lanes.of(a.lane).factors = nil
+    -- What is known of the former model under this id is wrong, and its workers go. `q` is written at the end.
+    call('DEL', P .. 'ready:' .. a.lane, P .. 'loading:' .. a.lane, P .. 'lane:' .. a.lane)
+    lane.factors = nil
   end
   if a.row then
     call('HSET', P .. 'models', a.lane, a.row)
@@ -497,19 +450,19 @@ transition('model_add', { 'allow-oom' }, function()
     for _, mark in ipairs({ 'paused', 'draining', 'removed' }) do
       Lanes.mark(a.lane, mark, false)
     end
-    Lanes.begin_epoch(Lanes.of(a.lane))
+    Lanes.begin_epoch(lane)
   end
   return changed and 'added' or 'unchanged'
 end)
 
--- Removes a model: from this step on nothing is taken in or begun for it. What runs may finish; `model_sweep` ends what waits,
--- even where the model is served again before that. Its row is kept, so that it is known what was removed.
+-- Removes a model: from now on nothing is admitted or begun for it. What runs may finish; `model_sweep` ends what
+-- waits, even if the model is served again before that. Its row is kept, to say what was removed.
 transition('model_remove', { 'allow-oom' }, function()
   if call('SADD', P .. 'removed', a.lane) == 1 then
     local lane = Lanes.of(a.lane)
     lane.generation = lane.generation + 1
     call('SADD', P .. 'removing', a.lane)
-    -- Nobody reads the cache for it, until it is served again and a worker is there.
+    -- Its cache is not read until it is served again and has a worker.
     call('DEL', P .. 'prints:' .. a.lane)
     Lanes.mark(a.lane, 'paused', false)
     Lanes.mark(a.lane, 'draining', false)
@@ -517,8 +470,8 @@ transition('model_remove', { 'allow-oom' }, function()
   end
 end)
 
--- Ends some of the work that waits since before its model was removed: of `jobs`, one step of a walk over all that have not ended.
--- Where the walk is over (`done`: the model's generation as it began), the model is no longer walked for. Returns how many ended.
+-- Ends work of `jobs`, a step of a walk over all, that waits since before its model was removed. The last step says as
+-- `done` at which generation the walk began, and ends the removal. Returns how many ended.
 transition('model_sweep', { 'allow-oom' }, function()
   local ended = 0
   each(P .. 'deadlines', a.jobs, function(id)
@@ -528,12 +481,11 @@ transition('model_sweep', { 'allow-oom' }, function()
     end
     local work = job.leader and stored(job.leader) or not job.leader and job
     if not work then
-      return Runs.leave(job, 'failed')
-    elseif not Runs.goes_on(work) or work.state == 'running' or not Lanes.superseded(work) then
-      return
+      Runs.leave(job, 'failed')
+    elseif Runs.goes_on(work) and work.state ~= 'running' and Lanes.superseded(work) then
+      Runs.fail_work(work, S.removed)
+      ended = ended + 1
     end
-    Runs.fail_work(work, S.removed)
-    ended = ended + 1
   end)
   if a.done and a.done == string.format('%.0f', Lanes.of(a.lane).generation) then
     call('SREM', P .. 'removing', a.lane)
@@ -541,14 +493,14 @@ transition('model_sweep', { 'allow-oom' }, function()
   return ended
 end)
 
--- Notes that an operator unloads a model: its nodes stop its workers, and load it again once a request asks for it.
+-- Notes that an operator unloads a model: its nodes stop its workers, and load it again for the next request.
 transition('unload', { 'allow-oom' }, function()
   local lane = Lanes.of(a.lane)
   lane.unload_at, lane.unload_by = now, a.operator
   Lanes.begin_epoch(lane)
 end)
 
--- Sets `marks` of a lane, or takes them away: paused (nothing of it is claimed), draining (it takes no new jobs).
+-- Sets or clears `marks` of a lane: paused (nothing of it is claimed), draining (it takes no new jobs).
 transition('mark', { 'allow-oom' }, function()
   for mark, on in pairs(a.marks) do
     Lanes.mark(a.lane, mark, on)

@@ -1,12 +1,12 @@
--- What the records take of the server's memory, and who is charged for it.
---   mem          hash  bytes by caller, what is reserved for them included; '' = what is reserved of all, while anything is open
---   keep:<hour>  hash  what of them is taken off (`fold`) with that hour, whatever became of the records by then
+-- What records take of the server's memory, and which callers are charged for it.
+--   mem          hash  bytes by caller, with what is reserved for them; '' = what is reserved for all open work
+--   keep:<hour>  hash  bytes by caller that are taken off (`fold`) after that hour, whatever became of their records
 -- A record's field `m` says what is charged for it: reserve, bytes, hour of its keep, caller.
 
 local HOUR_MS = 3600000
 
--- What a job and its work take beside their texts, index entries included (`benchmarks/store`); its end; a list that only one
--- job is in; a job's webhook with its calls; a picture's hold.
+-- Bytes of a job and its work beside their texts, index entries included; its end; a list that only one job is in; a
+-- job's webhook with its calls; a picture's hold.
 Memory.JOB_BYTES, Memory.WORK_BYTES, Memory.END_BYTES = 760, 800, 800
 Memory.LIST_BYTES, Memory.HOOK_BYTES, Memory.HOLD_BYTES = 230, 700, 260
 
@@ -21,7 +21,7 @@ local function add_bytes(hour, caller, bytes)
   memo.bytes[hour], callers[caller] = callers, (callers[caller] or 0) + bytes
 end
 
--- Adds to what a caller is charged until an hour is over. What was charged until one that is over, `fold` takes off, or did.
+-- Adds to what a caller is charged until an hour is over; `fold` takes care of hours that are over.
 local function add_charge(room, bytes, hour, caller)
   if room ~= 0 then
     add_bytes(0, '', room)
@@ -44,7 +44,7 @@ function Memory.save()
   end
 end
 
--- Charges a caller for a new record that goes in `seconds`, one of open work after any; what is returned is written as its `m`.
+-- Charges a caller for a new record that expires in `seconds`, or is open work without any. Returns the record's `m`.
 function Memory.charge(id, caller, bytes, room, seconds)
   local hour = hour_of(seconds or Files.LIVE_S)
   add_charge(room, bytes, hour, caller)
@@ -61,13 +61,13 @@ local function charge_of(id)
   return tonumber(room), tonumber(bytes), tonumber(hour), caller
 end
 
--- What a record takes that has not ended, without its reserve.
+-- Bytes of a record that has not ended, without its reserve.
 function Memory.bytes_of(id)
   local _, bytes = charge_of(id)
   return bytes or Memory.WORK_BYTES
 end
 
--- Settles a record's charge to what it holds; it goes `seconds` from now. Returns its `m`.
+-- Settles a record's charge to what it holds; it expires in `seconds`. Returns its `m`.
 function Memory.settle(id, bytes, seconds, reserve)
   local room, before, hour, caller = charge_of(id)
   if not room then
@@ -77,7 +77,7 @@ function Memory.settle(id, bytes, seconds, reserve)
   return Memory.charge(id, caller, bytes, reserve or 0, seconds)
 end
 
--- Takes back what is charged for a record that goes now.
+-- Takes back what is charged for a record that is deleted.
 function Memory.free(id)
   local room, bytes, hour, caller = charge_of(id)
   if room then
@@ -85,7 +85,7 @@ function Memory.free(id)
   end
 end
 
--- Moves what is charged for a record that lives for so long from now.
+-- Moves what is charged for a record that expires in `seconds`.
 function Memory.prolong(id, seconds)
   local _, bytes, hour = charge_of(id)
   if hour and hour ~= hour_of(seconds) then
@@ -93,13 +93,10 @@ function Memory.prolong(id, seconds)
   end
 end
 
--- Callers whose bytes are looked at in one call.
-local CALLERS = 100
+-- Callers that one call takes off, hours that it looks through for some, and how far back the first call looks.
+local CALLERS, HOURS, FURTHEST = 100, 1000, 1000
 
--- Hours that are looked through for the first one in which something went, and how far back the first look goes.
-local HOURS, FURTHEST = 1000, 1000
-
--- Takes off what went by itself in hours that have passed, a piece of it; returns 1 where there may be more.
+-- Takes off what expired in hours that have passed, a piece of it; returns 1 if there may be more.
 transition('fold', { 'allow-oom' }, function()
   local passed, found, key = math.floor(now / HOUR_MS), {}, nil
   -- After the clock was set back, hours that had passed come again.
@@ -116,33 +113,32 @@ transition('fold', { 'allow-oom' }, function()
   end
   call('HSET', P .. 'upkeep', 'folded', #found == 0 and hour or hour - 1)
   if call('EXISTS', P .. 'deadlines') == 0 then
-    -- Nothing is open, so nothing is reserved, whatever became of some records.
+    -- Nothing is open, so nothing is reserved.
     call('HDEL', P .. 'mem', '')
   end
   return (#found > 0 or last < passed) and 1 or 0
 end)
 
--- Reads {used, limit (0 = none), 1 where the server may evict records else 0, reserved}, in bytes, and how many
--- records could not be read.
+-- Reads, in bytes, {used, limit (0 = none), 1 if the server may evict records else 0, reserved, number of bad records}.
 transition('memory', { 'no-writes' }, function()
   local info = call('INFO', 'memory')
   local policy = string.match(info, 'maxmemory_policy:(%S+)') or 'noeviction'
-  return { tonumber(string.match(info, 'used_memory:(%d+)')), tonumber(string.match(info, 'maxmemory:(%d+)') or 0),
-    policy == 'noeviction' and 0 or 1, math.max(tonumber(call('HGET', P .. 'mem', '') or 0), 0),
-    call('HLEN', P .. 'bad') }
+  local used, limit = string.match(info, 'used_memory:(%d+)'), string.match(info, 'maxmemory:(%d+)') or 0
+  local reserved = math.max(tonumber(call('HGET', P .. 'mem', '') or 0), 0)
+  return { tonumber(used), tonumber(limit), policy == 'noeviction' and 0 or 1, reserved, call('HLEN', P .. 'bad') }
 end)
 
 -- A call that writes nothing but may: a replica refuses it, and so does a server whose disk is full or that has too few
--- replicas. A server with full memory does not: running work is still written.
+-- replicas, but not one whose memory is full: running work is still written.
 transition('writable', { 'allow-oom' }, function()
   Upkeep.notice_gap()
   return 1
 end)
 
--- A replica answers once a second: one that is silent for longer does not follow. INFO costs as much as some calls.
+-- A replica answers once a second, and does not follow if it is silent for longer. INFO costs as much as some calls.
 local MOST_SILENT_S, COUNT_EVERY_MS = 5, 100
--- What this server alone remembers: the `most` replicas that it had as the primary `id`, since when some are missing,
--- and when they were counted.
+-- Only this server remembers the `most` replicas that it had as the primary `id`, since when some are missing, and
+-- `at`.
 local replicas = { most = 0 }
 
 -- How many replicas must have what was written: those that follow, and those that stopped less than `gone_s` ago.
@@ -163,18 +159,19 @@ local function demanded_replicas()
   return math.max(replicas.most, 1)
 end
 
--- A write, for what is to have reached replicas or the disk together with all that was written before. Returns how many
--- have to acknowledge it.
+-- A write that replicas or the disk acknowledge together with all that was written before. Returns how many have to.
 transition('mark_written', { 'allow-oom' }, function()
   call('SET', P .. 'written', 1)
   return a.gone_s and demanded_replicas() or 1
 end)
 
--- Writes the key `rights` with each type, tells a channel, and leaves nothing: a user without the right to one gets its error.
+local RIGHTS = { { 'SET', '1' }, { 'HSET', 'f', '1' }, { 'ZADD', '1', 'm' }, { 'SADD', 'm' }, { 'RPUSH', 'm' },
+  { 'XADD', '*', 'f', '1' } }
+
+-- Writes the key `rights` with each type, wakes a channel, and leaves nothing: a missing right is an error.
 transition('rights', { 'allow-oom' }, function()
   local key = P .. 'rights'
-  for _, command in ipairs({ { 'SET', '1' }, { 'HSET', 'f', '1' }, { 'ZADD', '1', 'm' }, { 'SADD', 'm' }, { 'RPUSH', 'm' },
-    { 'XADD', '*', 'f', '1' } }) do
+  for _, command in ipairs(RIGHTS) do
     call(command[1], key, unpack(command, 2))
     call('DEL', key)
   end

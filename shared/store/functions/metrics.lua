@@ -1,9 +1,10 @@
--- For charts: what happens to each line since the last sample (`waits` of its record, `answers` and `failures` beside it), and
--- samples of the last minutes: samples list of JSON objects, written by the leader of the maintenance; refused hash of requests
--- that API processes refused since the last sample, by message and code. For the log: the ends of jobs.
+-- For charts, samples of each lane; and for the log, the ends of jobs. A lane counts `waits` in its record, and
+-- `answers` and `failures` beside it, since the last sample.
+--   samples  list  JSON objects of the last minutes, written by the leader of the maintenance
+--   refused  hash  requests that API processes refused since the last sample, by message and code
 
--- Keeps a job's end as JSON for the reply of this call, where its caller logs (base.lua). Takes the fields of the job and of its
--- run (nil where it has none), and its answer as JSON text or nil.
+-- Keeps a job's end as JSON for the reply of this call, if its caller logs. Takes the job, its run or nil, its answer
+-- or nil.
 function Metrics.report_end(job, run, answer)
   if not S.logs_ends then
     return
@@ -25,7 +26,7 @@ function Metrics.count_wait(lane, ms)
   lane.waits[power] = (lane.waits[power] or 0) + 1
 end
 
--- Seconds that 19 of 20 waits were no longer than, as if those between two powers were spread evenly; nil where there were none.
+-- Seconds that 19 of 20 waits did not exceed, as if those between two powers were spread evenly; nil without waits.
 local function longest_of_most(waits)
   local total, passed = 0, 0
   for _, count in pairs(waits) do
@@ -40,11 +41,12 @@ local function longest_of_most(waits)
   end
 end
 
--- What is told of a lane; what was counted since the last sample begins anew, and is told where that was one `step` ago.
+-- A lane's part of a sample. Its counts begin anew, and are in the sample if the last one was one `step` ago.
 local function sampled(lane, step)
   local key = P .. 'lane:' .. lane.name
   local ended = call('HMGET', key, 'answers', 'failures')
-  local row = { waiting = FairQueue.waiting(lane), running = Lanes.running(lane), workers = Lanes.ready(lane), tokens_per_s = 0 }
+  local row = { waiting = FairQueue.waiting(lane), running = Lanes.running(lane), workers = Lanes.ready(lane) }
+  row.tokens_per_s = 0
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')) do
     row.tokens_per_s = row.tokens_per_s + (call('HGET', P .. 'worker:' .. id, 'tokens_per_s') or 0)
   end
@@ -57,7 +59,8 @@ local function sampled(lane, step)
   return row
 end
 
--- Samples `most` lanes and what was refused, once in each step; the newest `keep` samples stay for life_s. Returns the time.
+-- Samples `most` lanes and the refusals, once in each step; keeps the newest `keep` samples for life_s. Returns the
+-- time.
 transition('sample', { 'allow-oom' }, function()
   local before = string.match(call('LINDEX', P .. 'samples', -1) or '', '%d+')
   local passed = before and math.floor(now / a.step_ms) - math.floor(before / a.step_ms) or 1
@@ -81,12 +84,12 @@ transition('sample', { 'allow-oom' }, function()
   return now
 end)
 
--- Adds to what is sampled next how many requests an API process has refused since its last message, by code.
+-- Adds to the next sample how many requests an API process has refused since its last message, by code.
 transition('refuse', { 'allow-oom' }, function()
   for code, count in pairs(a.counts) do
     call('HSET', P .. 'refused', a.message .. ' ' .. code, count)
   end
-  -- From the first on: where nobody samples they do not grow for ever.
+  -- If there is no leader to sample them they do not grow for ever.
   call('EXPIRE', P .. 'refused', a.life_s, 'NX')
 end)
 

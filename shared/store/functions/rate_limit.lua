@@ -4,8 +4,8 @@
 -- caller waits 60 s at most, which is the longest Retry-After.
 local WINDOW_S = 60
 
--- The second at which a refused request may come again: when one that was counted leaves the window, but of each only once, so
--- that callers who come back at that second all fit. The key's field `told` counts the answers by second.
+-- The second at which a refused request may come again: when a counted one leaves the window, which makes room for one
+-- answer only. The key's field `told` counts these answers by second.
 local function come_again(id, key, slots, second)
   local told, counted, again = {}, {}, nil
   for at, requests in pairs(cjson.decode(key.told or '{}')) do
@@ -26,8 +26,8 @@ local function come_again(id, key, slots, second)
   return tonumber(again)
 end
 
--- Counts a request of a key, its hash as a table. Returns how many more fit (-1: not even this one), and in how many seconds the
--- oldest leaves the window, or a refused one may come again.
+-- Counts a request of a key, its hash as a table. Returns how many more fit (-1: not even this one), and in how many
+-- seconds the oldest leaves the window, or a refused one may come again.
 function RateLimit.count(id, key)
   local second, slots, used = math.floor(now / 1000), {}, 0
   local oldest, quota = second, tonumber(key.requests_per_minute)

@@ -1,17 +1,16 @@
 -- Plain records: files, batches and API keys.
 --   <id>            hash  its fields, by the names of its class in Python; times in Unix ms
 --   <kind>:<owner>  zset  an owner's records, by creation; kind: files, batches, or keys, whose owner is ''
--- A record is its owner's where it stands in the owner's list: an id may be anything that a stranger typed.
+-- A record is its owner's only if it is in the owner's list: an id may be anything that a stranger typed.
 
--- Some fields of an owner's record by their names; nothing where the owner has none of this id.
+-- Some fields of an owner's record by their names; nil if the owner has none of this id.
 function Records.owned(kind, owner, id, ...)
-  if call('ZSCORE', P .. kind .. ':' .. owner, id) then
-    return unpack(call('HMGET', P .. id, ...))
-  end
+  local record = call('ZSCORE', P .. kind .. ':' .. owner, id) and fields_at(P .. id, { 'id', ... })
+  return record and record.id and record or nil
 end
 
--- Begins a record with `fields`, a flat list; `seconds`: how long it may live, where it does not live for ever.
--- Some of the others are looked at each time, so that no list grows by what is gone.
+-- Begins a record with `fields`, a flat list. It may live for `seconds`, or for ever. Each call looks at some of the
+-- owner's other records, so that no list grows by what is gone.
 function Records.create(kind, owner, id, fields, seconds)
   local key = P .. kind .. ':' .. owner
   call('HSET', P .. id, 'id', id, 'created_ms', now, unpack(fields))
@@ -34,8 +33,8 @@ function Records.fields(id)
   return fields
 end
 
--- The replies to commands on the keys of the call's record, if there is one: {name, key behind the record's, further arguments} each, where
--- true stands for the time.
+-- The replies to commands on the keys of the call's record, if it has one. A command is {name, end of the key, further
+-- arguments}, where true stands for the time.
 function Records.replies(commands)
   local replies = {}
   for at, command in ipairs(commands) do
@@ -47,15 +46,15 @@ function Records.replies(commands)
   return replies
 end
 
--- The replies to `commands`, or the fields, of one record of an owner, nil where the owner has none of this id; on a batch that is leased under
--- the `token`, nil where it no longer is; without a `kind` on any keys.
+-- The replies to `commands`, or the fields, of an owner's record (nil if the owner has none of this id), or of a batch
+-- that is leased under the `token` (nil if it no longer is); without a `kind` on any keys.
 transition('record_read', { 'no-writes' }, function()
-  local may = not a.kind or a.owner and Records.owned(a.kind, a.owner, a.id, 'id') or a.token and Batches.claimed()
+  local may = not a.kind or a.owner and Records.owned(a.kind, a.owner, a.id) or a.token and Batches.claimed()
   return may and (a.commands and Records.replies(a.commands) or { Records.fields(a.id) }) or nil
 end)
 
--- Reads a page of an owner's records, newest first unless `oldest_first`, behind the one with the id `after` (absent = from
--- the beginning). Returns {fields, …}, nil where `after` is none of the list.
+-- Reads a page of an owner's records, newest first unless `oldest_first`, from the beginning or behind the id `after`.
+-- Returns {fields, …}, nil if `after` is not in the list.
 transition('records', { 'no-writes' }, function()
   local key, order = P .. a.kind .. ':' .. a.owner, a.oldest_first and '' or 'REV'
   local from, page = 0, {}

@@ -1,27 +1,27 @@
--- A job's life. Of identical jobs one is computed, the leader; the others follow it, and read its text and its answer. A job ends
--- once: with the work of its leader, or by itself.
---   job_…  r, s: what its caller named (caller, model, model_lane, priority, metadata, created, …) and its end (status, ended, last,
---          error; own = 1 where it ended by itself). A follower names its `leader`; another job is work, too: lane, class (where a
---          follower raised it above its priority), state (queued | running | retrying | over), key (its answer's, for
---          reuse), cost, attempts, …; followed (1 = by others); bare (1 = its answer stands there once more, without its logprobs);
---          displaced (1 = another leads its key); `over` how it ended where its job had left before; kept (until when its answer
---          is read); sharing (1 = followers' ends are not written); gone (1 = its caller has deleted it, and others follow); lost
---          (1 = it could not be read); t: token, seq, chars …; texts rest, result, bare, origin; terms while inputs are fetched
+-- A job's life. Of identical jobs one is computed, the leader; the others follow it, and read its text and its answer.
+-- A job ends once: with the work of its leader, or by itself.
+--   job_…  r, s: what its caller named (caller, model, model_lane, priority, metadata, created, …) and its end (status,
+--          ended, last, error; own = 1 if it ended by itself). A follower names its `leader`. Another job is work, too:
+--          lane, class (if a follower raised it), state (queued | running | retrying | over), key (for reuse), cost,
+--          attempts, …; followed (1 = by others); bare (1 = its answer is also stored without logprobs); displaced
+--          (1 = another leads its key); over (its end, if its job left before); kept (until when its answer is read);
+--          sharing (1 = followers' ends are not written); gone (1 = its caller deleted it, and others follow); lost (1 =
+--          unreadable); t: token, seq, chars …; texts rest, result, bare, origin; terms while inputs are fetched
 --   <job>:asked       string the request
---   <job>:answer      hash   the texts of an answer that goes before its record (`apart`)
---   <job>:followers   zset   jobs that may read its answer, by when they go: inf while they have not ended, UNKNOWN until that is known
+--   <job>:answer      hash   the texts of an answer that expires before its record (`apart`)
+--   <job>:followers   zset   jobs that may read its answer, by when they expire: inf before their end, then UNKNOWN
 --   <job>:beginnings  set    those whose beginning is still to be announced
 --   ending            list   leaders whose followers' ends are to be written, <job>:beginnings likewise
 --   deadlines         zset   jobs that have not ended, by when each is looked at next
 
 local UNKNOWN = 9e15
 
--- Where the cache leads to an answer of work under a fingerprint; nil where it never does.
+-- The key of the cache for an answer of work under a fingerprint; nil if the answer is not cached.
 function Runs.cache_key(work, print)
   return work.key and print and P .. 'cache:' .. work.key .. ':' .. print
 end
 
--- The work that a job hangs on, its own or its leader's; nil while its inputs are fetched, or where it is lost.
+-- The work of a job, its own or its leader's; nil while its inputs are fetched, or if it is lost.
 function Runs.of(job)
   if job.leader then
     return stored(job.leader)
@@ -38,14 +38,13 @@ function Runs.outcome(work)
   return work.state == 'over' and (work.over or work) or nil
 end
 
--- How long a record is kept for its callers, and how long it is stored: a batch or a webhook may read it for longer.
+-- How long a record is seen by its caller, and how long it is stored: a batch or a webhook may read it for longer.
 local function lives(record, seconds, needed_s)
   local own = record.retain_s or seconds
   return own, math.max(own, needed_s or 0)
 end
 
--- Seconds for which the batch of a line, or a job's webhook, may read the answer after the job's end. nil if neither
--- does.
+-- Seconds for which a job's batch or webhook may read the answer after the job's end; nil if neither does.
 function Runs.needed_s(job)
   if job.line then
     return math.max(math.ceil((job.line - now) / 1000), 1)
@@ -53,7 +52,7 @@ function Runs.needed_s(job)
   return job.hook and math.min(job.retain_s or S.hook_s, S.hook_s) or nil
 end
 
--- For how long the answer of work is read.
+-- Seconds for which the answer of work is read.
 function Runs.answer_s(work)
   return work.keep_s or work.retain_s or S.result_s
 end
@@ -63,16 +62,15 @@ function Runs.texts_till(work)
   return math.max(work.kept, Runs.outcome(work).ended + (work.needed_s or 0) * 1000)
 end
 
--- A follower holds the answer for as long as it is stored itself; without `seconds` that is not known.
+-- A follower holds the answer for as long as it is stored itself; without `seconds` that is UNKNOWN.
 function Runs.hold_for(job, seconds)
   if job.leader then
     call('ZADD', P .. job.leader .. ':followers', 'XX', seconds and now + seconds * 1000 or UNKNOWN, job.id)
   end
 end
 
--- An unstored job outlives its end by its retain_s, and so does its webhook.
-local function expire_unstored(job)
-  local seconds = job.retain_s or S.job_s
+-- Lets an unstored job and its webhook outlive the job's end by so many seconds.
+local function expire_unstored(job, seconds)
   if call('TTL', P .. job.id) < 0 then
     call('EXPIRE', P .. job.id, seconds)
     Runs.hold_for(job, seconds)
@@ -85,13 +83,12 @@ local function expire_unstored(job)
   end
 end
 
--- An ended job is seen for job_s, and while its webhook may be called; one whose work goes on, or is still to be read
--- by followers, is stored for longer. It is written by who calls this. Returns for how many seconds it is stored; nil
--- where that is not known.
+-- An ended job is seen for job_s, and while its webhook may be called. It is stored for longer if its work goes on, or
+-- followers still read it. The caller writes it. Returns the seconds for which it is stored, nil if unknown.
 function Runs.expire_job(job)
   local is_read = Runs.goes_on(job) or job.sharing
   if job.unstored and not job.followed and not is_read then
-    expire_unstored(job)
+    expire_unstored(job, job.retain_s or S.job_s)
     return job.retain_s or S.job_s
   end
   local own, whole = lives(job, job.hook and math.max(S.job_s, S.hook_s) or S.job_s, Runs.needed_s(job))
@@ -111,14 +108,13 @@ function Runs.expire_job(job)
   return whole
 end
 
--- What a job holds beside its work.
+-- Bytes of a job beside its work.
 function Runs.bytes_of_job(job)
   return Memory.JOB_BYTES + #job.metadata + #(job.response or '') + #(job.question or '') + #(job.paths or '')
     + (job.hook or 0) + count_words(job.pairs) * Memory.LIST_BYTES
 end
 
--- When a job is too late: at its finish_by. Without one it may stay in line for expire_ms from when it was queued last, or
--- joined another.
+-- When a job is too late: at its finish_by, or expire_ms after it was queued last, or joined another.
 function Runs.deadline(job)
   local work = job.leader and stored(job.leader) or job
   local since = work.state == 'queued' and math.max(work.queued_at, job.queued_at or 0) or now
@@ -139,36 +135,33 @@ function Runs.texts_key(work)
   return P .. work.id .. (work.apart and ':answer' or '')
 end
 
--- The answer of work as JSON: whole, or without its logprobs.
-function Runs.answer(work, bare)
-  local gone = not work or work.kept and now >= Runs.texts_till(work)
-  local texts = not gone and (memo[work.id] or call('HMGET', Runs.texts_key(work), 'result', 'bare'))
-  if texts then
-    memo[work.id] = texts
-    return bare and texts[2] or texts[1] or nil
+-- The answer of work as JSON, without its logprobs; nil if it is no longer read.
+local function answer_of(work)
+  if work and not (work.kept and now >= Runs.texts_till(work)) then
+    memo[work.id] = memo[work.id] or call('HMGET', Runs.texts_key(work), 'bare', 'result')
+    return memo[work.id][1] or memo[work.id][2] or nil
   end
 end
 
--- Tells a job's end: `last` is the newest event that its stream replays; own = the job ended by itself, and its stream gets one
--- more event after `last`. It is written by who calls this. Returns what that costs: one, and one for each call of a webhook.
-local function tell_end(job, status, last, own, failure, at)
+-- Notes a job's end: `last` is the newest event that its stream replays; own = the job ended by itself, and its stream
+-- gets one more event. The caller writes it. Returns what that costs: one, and one for each call of a webhook.
+local function note_end(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
   local work = Runs.of(job)
-  local answer = status == 'succeeded' and Runs.answer(work, true) or nil
   local calls = job.hook and Webhooks.announce(job.id, 'ended', 'job.' .. status) or 0
-  Metrics.report_end(job, work, answer)
+  Metrics.report_end(job, work, S.logs_ends and status == 'succeeded' and answer_of(work) or nil)
   call('ZREM', P .. 'deadlines', job.id)
   return 1 + calls
 end
 
 -- Writes the end of a job without work of its own; as above.
 function Runs.end_job(job, status, last, own, failure, at)
-  local cost = tell_end(job, status, last, own, failure, at)
+  local cost = note_end(job, status, last, own, failure, at)
   local _, seconds = lives(job, S.job_s, Runs.needed_s(job))
   if not Runs.expire_job(job) then
     Runs.hold_for(job, nil)
   end
-  -- What was asked stays for a while with a job that ends before it is work.
+  -- The request of a job that ends before it is work stays for a while.
   write(job, 'm', Memory.settle(job.id, job.leader and Runs.bytes_of_job(job) or Memory.bytes_of(job.id), seconds))
   if not job.leader then
     wake(job.id, 'state')
@@ -176,12 +169,12 @@ function Runs.end_job(job, status, last, own, failure, at)
   return cost
 end
 
--- Ends a follower whose leader is lost, and with it the number of its last event: the time is after any that a reader has seen.
+-- Ends a follower whose leader is lost. The number of its last event is the time, after any that a reader has seen.
 local function end_without_work(job)
   return Runs.end_job(job, 'failed', now, true, S.lost)
 end
 
--- A record that cannot be read fails its own job, as far as it tells whose that is, and those that follow it. Returns it.
+-- Fails the job of a record that cannot be read, if that tells whose it is, and its followers. Returns the job.
 function Runs.fail_unreadable(id, why)
   note_bad(id, why)
   if not is_job(id) then
@@ -196,19 +189,17 @@ function Runs.fail_unreadable(id, why)
   if not caller then
     return nil
   end
-  local job = create(id, { caller = caller, model = string.match(text, '"model":"([^"]+)"') or '', model_lane = lane or '',
-    priority = 'normal', metadata = '{}', created = now, lane = 'intake', state = 'over', lost = 1,
-    followed = 1, kept = now })
+  local model = string.match(text, '"model":"([^"]+)"') or ''
+  local job = create(id, { caller = caller, model = model, model_lane = lane or '', priority = 'normal', created = now,
+    metadata = '{}', lane = 'intake', state = 'over', lost = 1, followed = 1, kept = now })
   job.hook = call('EXISTS', P .. id .. ':hook') == 1 and 0 or nil
   call('HSET', P .. id, 'm', Memory.charge(id, caller, Memory.JOB_BYTES, 0, S.job_s))
   Runs.end_job(job, 'failed', now, true, S.lost)
   return job
 end
 
--- The end of work is the end of all its jobs. Its leader's is written with it; those of followers are read from it until they
--- are written, in pieces.
-
--- What one call ends, and tells of, may cost so much: a job 1, a call of a webhook 1, work 1 more.
+-- The end of work is the end of all its jobs. Its leader's is written with it; those of followers are read from it
+-- until they are written, in pieces. What one call ends may cost so much: a job 1, a call of a webhook 1, work 1 more.
 Runs.PIECE = 32
 
 -- Tells a job's webhook that the job has begun. Returns how many calls that makes.
@@ -225,7 +216,7 @@ function Runs.end_with_work(job, work)
   return Runs.end_job(job, outcome.status, outcome.last, false, outcome.error, outcome.ended)
 end
 
--- Does something for jobs, `next_ids` of which are read and taken out until `budget` is spent; returns what is left of it.
+-- Does something for the jobs that `next_id` names, until `budget` is spent; returns what is left of it.
 local function piece(next_id, budget, act)
   while budget > 0 do
     local id = next_id()
@@ -233,14 +224,7 @@ local function piece(next_id, budget, act)
       break
     end
     local job = read(id)
-    local ok, cost = true, 1
-    if job and not job.status then
-      ok, cost = pcall(act, job)
-      if not ok then
-        note_bad(id, cost)
-      end
-    end
-    budget = budget - (ok and cost or 1)
+    budget = budget - (job and not job.status and try(act, id, job) or 1)
   end
   return budget
 end
@@ -269,7 +253,7 @@ local function announce_beginnings(id, budget)
   end)
 end
 
--- A leader whose followers' ends are all written goes when it was to go, or a moment later.
+-- Lets a leader expire whose followers' ends are all written.
 local function expire_after_ends(id)
   local work = stored(id)
   if work and work.sharing then
@@ -282,8 +266,7 @@ local function expire_after_ends(id)
   end
 end
 
--- Goes on with ends of followers, and with announcing to them that their work has begun, a piece of them. Returns how many leaders
--- are left. A repeat goes on.
+-- Writes ends of followers, and announces their beginnings, a piece of them. Returns how many leaders are left.
 transition('finish', { 'allow-oom' }, function()
   local budget = Runs.PIECE
   while budget > 0 do
@@ -317,27 +300,26 @@ function Runs.announce_beginning(work)
   end
 end
 
--- Puts the texts of an answer, by name, into the record, or apart where that is stored for longer than they are. Returns names
--- and values to write with the record, and what they take of it.
+-- Puts the texts of an answer, by name, into the record, or apart if the record is stored for longer than they are.
+-- Returns names and values to write with the record, and their bytes.
 local function place_texts(work, texts, seconds)
-  local flat, bytes = {}, Memory.END_BYTES
-  for name, value in pairs(texts) do
-    add(flat, name, value)
-    bytes = bytes + #value
+  local fields, bytes = flat(texts), Memory.END_BYTES
+  for i = 2, #fields, 2 do
+    bytes = bytes + #fields[i]
   end
   work.bare = texts.bare and 1 or nil
   local _, stored_s = lives(work, S.job_s, Runs.needed_s(work))
-  if #flat == 0 or seconds >= stored_s then
-    return flat, bytes
+  if #fields == 0 or seconds >= stored_s then
+    return fields, bytes
   end
   work.apart = 1
   if work.question then
-    -- What was asked goes with the answer.
-    add(flat, 'asked', cjson.encode({ question = work.question, pictures = work.pictures }))
+    -- What was asked expires with the answer.
+    add(fields, 'asked', cjson.encode({ question = work.question, pictures = work.pictures }))
     unset(work, 'question')
   end
   local key = work.id .. ':answer'
-  call('HSET', P .. key, 'm', Memory.charge(key, work.caller, bytes, 0, seconds), unpack(flat))
+  call('HSET', P .. key, 'm', Memory.charge(key, work.caller, bytes, 0, seconds), unpack(fields))
   call('EXPIRE', P .. key, seconds)
   return {}, 0
 end
@@ -349,13 +331,10 @@ local function keep_answer(work, seconds)
   if work.t.wrote then
     call('EXPIRE', P .. work.id .. ':events', seconds)
   end
-  for digest in words(work.blobs) do
-    Files.keep_until(digest, work.id, work.kept, work.created)
-  end
+  Files.keep_until(work.blobs, work.id, work.kept, work.created)
 end
 
--- Ends work and its leader, and tells its worker, unless the end is `known` there. `texts`: what came of it, by name. Returns what
--- that costs.
+-- Ends work and its leader, and wakes its worker, unless that `known` the end. `texts`: its answer's. Returns the cost.
 function Runs.end_run(work, status, failure, known, texts)
   local worker, left, own_s, cost = work.worker, work.status or work.gone, Runs.answer_s(work), 1
   FairQueue.leave(work, status)
@@ -365,22 +344,22 @@ function Runs.end_run(work, status, failure, known, texts)
   local number, wrote = Events.number(work), work.t.wrote
   work.worker, work.t.token, work.t.unread = nil, nil, nil
   texts = texts or {}
-  memo[work.id] = { texts.result or false, texts.bare or false }
+  memo[work.id] = { texts.bare or false, texts.result or false }
   if left then
     work.over = { status = status, ended = now, last = number, error = failure }
   else
-    cost = cost + tell_end(work, status, number, false, failure)
+    cost = cost + note_end(work, status, number, false, failure)
   end
   work.state = 'over'
   keep_answer(work, own_s)
-  local flat, bytes = place_texts(work, texts, math.max(own_s, work.needed_s or 0))
+  local fields, bytes = place_texts(work, texts, math.max(own_s, work.needed_s or 0))
   local followed = work.followed and live_followers(work, 1)[1]
   work.sharing = followed and 1 or nil
   Runs.expire_job(work)
   local texts_s = math.ceil((Runs.texts_till(work) - now) / 1000)
   local _, seconds = lives(work, S.job_s, math.max(Runs.needed_s(work) or 0, texts_s))
-  add(flat, 'm', Memory.settle(work.id, Memory.bytes_of(work.id) + (wrote or 0) + bytes, seconds))
-  write(work, unpack(flat))
+  add(fields, 'm', Memory.settle(work.id, Memory.bytes_of(work.id) + (wrote or 0) + bytes, seconds))
+  write(work, unpack(fields))
   wake(work.id, 'state')
   if followed then
     local budget = memo.budget or Runs.PIECE
@@ -390,7 +369,7 @@ function Runs.end_run(work, status, failure, known, texts)
       expire_after_ends(work.id)
     else
       call('RPUSH', P .. 'ending', work.id)
-      -- However long nobody goes on: the other ends are still to be read from it.
+      -- The other ends are still to be read from it, however late they are written.
       call('PERSIST', P .. work.id .. ':answer')
     end
   end
@@ -400,20 +379,17 @@ function Runs.end_run(work, status, failure, known, texts)
   return cost
 end
 
--- Takes a job out of intake, and lets go of what it held.
+-- Takes a job out of intake, and ends what it held.
 local function leave_intake(job, outcome)
   local seconds = (lives(job, S.result_s))
   FairQueue.leave(job, outcome)
-  for digest in words(job.blobs) do
-    Files.keep_until(digest, job.id, now + seconds * 1000, job.created)
-  end
+  Files.keep_until(job.blobs, job.id, now + seconds * 1000, job.created)
   call('EXPIRE', P .. job.id .. ':asked', seconds)
   call('HDEL', P .. job.id, 'terms')
   job.worker, job.t.token, job.state = nil, nil, 'over'
 end
 
--- Ends a piece of work that cannot go on: a job that is computed or whose inputs are being fetched, or a batch.
--- Returns what that costs.
+-- Fails work: a job that is computed or whose inputs are being fetched, or a batch. Returns what that costs.
 function Runs.fail_work(work, failure)
   if is_computed(work) then
     return Runs.end_run(work, 'failed', failure)
@@ -426,21 +402,13 @@ function Runs.fail_work(work, failure)
   return 1
 end
 
--- The jobs that some work is for: its leader, until it leaves, and those that follow.
-function Runs.live_jobs(work)
-  local jobs = live_followers(work, 1000)
-  if not (work.status or work.gone) then
-    table.insert(jobs, work.id)
-  end
-  return jobs
-end
-
+-- How many jobs some work is for: its leader, until it leaves, and its followers.
 function Runs.live_count(work)
-  return (work.status and 0 or work.gone and 0 or 1)
-    + (work.followed and call('ZCOUNT', P .. work.id .. ':followers', 'inf', 'inf') or 0)
+  local followers = work.followed and call('ZCOUNT', P .. work.id .. ':followers', 'inf', 'inf') or 0
+  return followers + ((work.status or work.gone) and 0 or 1)
 end
 
--- Takes a job out of its work, which the last job to leave ends. A job that has ended stays as it is. Returns what that costs.
+-- Takes a job out of its work, which the last job to leave ends. An ended job stays as it is. Returns what that costs.
 function Runs.leave(job, status, failure)
   if job.status then
     return 0
@@ -456,12 +424,9 @@ function Runs.leave(job, status, failure)
   end
   -- The job's own end comes after the work's last event.
   Events.leap(work)
-  local cost
+  local cost = (job == work and note_end or Runs.end_job)(job, status, work.t.seq, true, failure)
   if job == work then
-    cost = tell_end(job, status, work.t.seq, true, failure)
     Runs.expire_job(job)
-  else
-    cost = Runs.end_job(job, status, work.t.seq, true, failure)
   end
   wake(work.id, 'state')
   if Runs.live_count(work) == 0 then
@@ -471,17 +436,16 @@ function Runs.leave(job, status, failure)
   return cost
 end
 
--- Fails the jobs of some work whose finish_by has passed, or such a job whose inputs are fetched, as their work moves on: a
--- PIECE of them. Returns false where no job is left, what that costs, and how many were looked at.
+-- Fails the jobs of some work whose finish_by has passed, before the work's next step: a PIECE of them. Returns false
+-- if no job is left, what that costs, and how many were looked at.
 function Runs.fail_late(work)
   local cost, jobs = 0, {}
-  if work.lane == 'intake' then
-    jobs = { work.id }
-  elseif now >= (work.limit_at or math.huge) then
-    jobs = Runs.live_jobs(work)
+  if work.lane == 'intake' or now >= (work.limit_at or math.huge) then
+    jobs = live_followers(work, 1000)
+    table.insert(jobs, not (work.status or work.gone) and work.id or nil)
   end
   for _, id in ipairs(jobs) do
-    -- Many may be looked at, so only those that are late are decoded.
+    -- Many may be looked at, so only late ones are decoded.
     local json = cost < Runs.PIECE and raw(id)
     local limit = json and field_of(json, 'finish_by":')
     local job = limit and now >= tonumber(limit) and stored(id)
@@ -492,8 +456,7 @@ function Runs.fail_late(work)
   return work.state == 'queued' or work.state == 'running', cost, #jobs
 end
 
--- Followers that one call looks at, for those that are gone.
-local SOME = 32
+local SOME = 32 -- followers that one call looks at, to take out those that are gone
 
 -- A job follows work, or is answered by it: it may read the answer.
 function Runs.follow(work, job, score)
@@ -505,14 +468,14 @@ function Runs.follow(work, job, score)
   job.leader, work.followed = work.id, 1
 end
 
--- Whether anybody but a job that goes may read the answer of some work.
+-- Whether any job but this one, which goes, may read the answer of some work.
 function Runs.is_held(work, job)
   local key = P .. work.id .. ':followers'
   call('ZREM', key, job.id)
   if job.id ~= work.id and visible(work) then
     return true
   elseif work.followed then
-    -- Those whose records were lost are at its end.
+    -- Followers whose records were lost are at its end.
     Jobs.cut(key, call('ZREVRANGE', key, 0, SOME - 1))
     return call('ZCOUNT', key, '(' .. now, 'inf') > 0
   end

@@ -1,52 +1,51 @@
--- What leads, watches and mends: outages, leases that ran out, deadlines. A clock that is set back prolongs waits by as much.
---   upkeep  hash    watched (the last beat or pass), from and till (of the last gap: workers alive when it began count as alive
---                   until then), grace_till (until when leases are not taken back), folded (memory.lua)
+-- Maintenance: outages, leases that ran out, deadlines. A clock that is set back prolongs waits by as much.
+--   upkeep  hash    watched (the last beat or pass), from and till (of the last gap: workers alive when it began count
+--                   as alive until then), grace_till (until when leases are not taken back), folded (memory.lua)
 --   leader  string  the courier that leads
 --   later   zset    work that waits for its time: between two attempts, or a batch between two turns
 
 local function state()
   if not memo.upkeep then
-    local marks = call('HMGET', P .. 'upkeep', 'watched', 'from', 'till', 'grace_till')
-    memo.upkeep = { watched = tonumber(marks[1] or nil), from = tonumber(marks[2] or nil), till = tonumber(marks[3] or nil),
-      grace_till = tonumber(marks[4] or nil) }
+    memo.upkeep = fields_at(P .. 'upkeep', { 'watched', 'from', 'till', 'grace_till' })
+    for name, value in pairs(memo.upkeep) do
+      memo.upkeep[name] = tonumber(value)
+    end
   end
   return memo.upkeep
 end
 
-local function note(...)
-  for name, value in pairs(by_name({ ... })) do
+local function note(marks)
+  for name, value in pairs(marks) do
     state()[name] = value
   end
-  call('HSET', P .. 'upkeep', ...)
+  call('HSET', P .. 'upkeep', unpack(flat(marks)))
 end
 
 -- A worker that beat since then is alive.
 function Upkeep.alive_since()
   local gap = state()
-  -- Where the clock was set back the gap may lie ahead of it: who beats now is alive.
+  -- If the clock was set back the gap may lie ahead: a worker that beats now is alive.
   local at = gap.till and now < gap.till and math.min(now, gap.from) or now
   return at - S.worker_ttl_s * 1000
 end
 
--- Watches for gaps in which nobody wrote. Where nobody did for gap_ms (an outage, or nobody was there), workers could
--- not renew either: their leases look run out, and they get grace_ms to renew them. Nor could they beat: for half of
--- that time, counted from the first write, workers alive when the gap began count as alive. That is granted once for
--- each gap.
+-- Notices a gap of gap_ms without a write, in which workers could not renew or beat. They get grace_ms to renew their
+-- leases, and workers alive when the gap began count as alive for half of that from the first write on; once for each
+-- gap.
 function Upkeep.notice_gap()
   local last = state().watched
   local gone = last and now - last > S.gap_ms
   if gone and state().from ~= last then
-    note('from', last, 'till', now + S.grace_ms / 2)
+    note({ from = last, till = now + S.grace_ms / 2 })
   end
   return gone
 end
 
--- Marks that somebody wrote. Returns whether leases have grace.
+-- Marks a write. Returns whether leases have grace.
 function Upkeep.watch()
   local gone = Upkeep.notice_gap()
-  note('watched', now)
+  note({ watched = now, grace_till = gone and now + S.grace_ms or nil })
   if gone then
-    note('grace_till', now + S.grace_ms)
     for _, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
       Lanes.begin_epoch(Lanes.of(name))
     end
@@ -54,8 +53,8 @@ function Upkeep.watch()
   return (state().grace_till or 0) > now
 end
 
--- Returns work whose lease ran out to its line, or ends it where its budget of deaths is spent or its model was removed:
--- {{id, lane}, …}; lane is empty where the work was ended.
+-- Puts work whose lease ran out back in line, or ends it if its budget of deaths is spent or its model was removed:
+-- {{id, lane}, …}; lane is empty if the work was ended.
 transition('rescue', { 'allow-oom' }, function()
   local rescued, budget = {}, a.limit
   if Upkeep.watch() then
@@ -79,7 +78,7 @@ transition('rescue', { 'allow-oom' }, function()
   return rescued
 end)
 
--- Puts work in line whose time has come, so much at once; returns the lane of each.
+-- Puts work in line whose time has come, up to a limit; returns the lane of each.
 function Upkeep.start_due(limit)
   local lanes = {}
   each(P .. 'later', call('ZRANGEBYSCORE', P .. 'later', '-inf', now, 'LIMIT', 0, limit), function(id)
@@ -106,7 +105,7 @@ transition('due', { 'allow-oom' }, function()
   return Upkeep.start_due(a.limit)
 end)
 
--- Ends jobs whose deadline has passed, whatever their runs do, a piece of them; returns {them, how many have passed}.
+-- Ends jobs whose deadline has passed, a piece of them; returns {them, how many have passed}.
 transition('expire', { 'allow-oom' }, function()
   local ended, passed, cost = {}, call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit), 0
   each(P .. 'deadlines', passed, function(id)
@@ -126,8 +125,7 @@ transition('expire', { 'allow-oom' }, function()
   return { ended, #passed }
 end)
 
--- Makes a courier the leader of the maintenance, or keeps it so: the first to ask leads while it goes on asking. Returns 1 where
--- this courier leads, else 0.
+-- Makes a courier the leader of the maintenance while it repeats this call. Returns 1 if it leads, else 0.
 transition('lead', { 'allow-oom' }, function()
   local leader = call('GET', P .. 'leader')
   if leader and leader ~= a.courier then

@@ -1,29 +1,20 @@
 -- Webhooks. A job or a batch has at most one target: its own webhook, or the default webhook of its API key
 -- (api_keys.lua). Each of its events that the target wants is one call, <id>:<kind>; the kind is `began` or `ended`.
---   <id>:hook        hash  the target. Of its own webhook: url, host, events (words), and secret, or the `key` that
---                          signs. Of a default webhook: only the `key`, which has the rest. Then `delivered`, when the
---                          receiver took the end, and `gone`, 1 after it answered 410. Each call that is to be made is
---                          a field, named by its kind: how many tries failed, the token of the courier that makes it
---                          (- if none does), and its host
+--   <id>:hook        hash  the target. Its own webhook: url, host, events (words), and secret, or the `key` that signs.
+--                          A default webhook: only the `key`. Then `delivered`, when the receiver took the end, and
+--                          `gone`, 1 after it answered 410. Each call that is to be made is a field, named by its kind:
+--                          how many tries failed, the token of the courier that makes it (- if none), its host
 --   <id>:deliveries  list  the tries (JSON), the newest last
 --   calls            zset  hosts, by when the next call of each may be made
 --   calls:<host>     zset  calls that wait, by when they are due
 --   calling:<host>   zset  calls that couriers make, by when their leases end
 --   failed:<caller>  zset  jobs and batches whose last try to deliver the end failed, by when
--- <id>:hook and <id>:deliveries live as long as their job or batch. A call without them is dropped at its turn.
--- The states of a call are a table in docs/architecture.md.
+-- <id>:hook and <id>:deliveries live as long as their job or batch. A call without them is dropped at its turn. The
+-- states of a call are a table in docs/architecture.md.
 
 local KINDS = { 'began', 'ended' }
-
--- Tries that a job keeps: two calls of ten tries, and some redeliveries.
-local ROWS = 50
-
--- Calls that one claim drops before it answers `again`.
-local DROPS = 32
-
-local function parts_of(member)
-  return string.match(member, '^(.+):(%l+)$')
-end
+local ROWS = 50 -- tries that a job keeps: two calls of ten tries, and some redeliveries
+local DROPS = 32 -- calls that one claim drops before it answers `again`
 
 local function waiting_key(host)
   return P .. 'calls:' .. host
@@ -83,9 +74,9 @@ end
 
 -- The target's fields from the API key whose default it is, or whose secret signs; no url if the key is over.
 local function with_key(hook)
-  local key = fields_at(P .. hook.key, { 'hook_url', 'hook_host', 'hook_events', 'hook_secret', 'hook_formers',
-    'expires_ms', 'revoked_ms' })
-  if not key.hook_secret or key.revoked_ms or now >= tonumber(key.expires_ms or math.huge) then
+  local names = { 'hook_url', 'hook_host', 'hook_events', 'hook_secret', 'hook_formers', 'expires_ms', 'revoked_ms' }
+  local key = fields_at(P .. hook.key, names)
+  if not (key.hook_secret and ApiKeys.is_in_force(key)) then
     return {}
   end
   local secrets = { key.hook_secret }
@@ -96,8 +87,8 @@ local function with_key(hook)
   return { url = own.url, host = own.host, events = own.events, secrets = secrets, gone = hook.gone }
 end
 
--- The target of a job or a batch: url, host, events, secrets (empty = the service's own signs), gone. No url if there
--- is none, or it cannot be read.
+-- The target of a job or a batch: url, host, events, secrets (empty = the service's own signs), gone. No url if
+-- unreadable.
 function Webhooks.target(id)
   local name = 'target of ' .. id
   if not memo[name] then
@@ -119,8 +110,8 @@ local function wants(events, type)
   return string.find(' ' .. (events or '') .. ' ', ' ' .. type .. ' ', 1, true)
 end
 
--- Gives a new job or batch its target, a table of fields, if there is one. Returns the target's bytes, and 1 if it
--- wants to know when a job begins.
+-- Gives a new job or batch its target, a table of fields, if any. Returns its bytes, and 1 if it wants to know the
+-- beginning.
 function Webhooks.attach(id, hook)
   if hook then
     call('HSET', P .. id .. ':hook', unpack(flat(hook)))
@@ -139,8 +130,7 @@ function Webhooks.announce(id, kind, type)
   return 1
 end
 
--- What the call tells, from the records of its job or batch: a job's view, or fields of a batch. nil if the job is gone
--- or has not ended. Each try tells the same.
+-- What a call tells, the same at each try: a job's view, or fields of a batch. nil if the job is gone or has not ended.
 local function event_of(id, kind)
   local job = is_job(id) and stored(id)
   if job and not job.gone and (job.status or kind == 'began') then
@@ -150,7 +140,7 @@ local function event_of(id, kind)
   return not is_job(id) and Batches.event(id) or nil
 end
 
--- Leases a call that is out of its line. nil if nobody is to be called, or at another host by now.
+-- Leases a call that is out of its line; nil if it has no receiver, or one at another host by now.
 local function lease(id, kind, host)
   local target, event = Webhooks.target(id), event_of(id, kind)
   local _, _, tries = state_of(id, kind)
@@ -179,13 +169,8 @@ local function next_of(host)
     return nil
   end
   call('ZREM', waiting, member)
-  local id, kind = parts_of(member)
-  local ok, leased = pcall(lease, id, kind, host)
-  if not ok then
-    note_bad(member, leased)
-    return nil
-  end
-  return leased
+  local id, kind = string.match(member, '^(.+):(%l+)$')
+  return try(lease, member, id, kind, host)
 end
 
 -- Takes the next call that is due, under a lease for `token`; hosts take turns. Returns {id, kind, url, secrets, failed
@@ -208,11 +193,9 @@ end)
 
 -- Lists an end that was not delivered, for as long as it can be sent again, or takes it from the list.
 local function note_failure(caller, id, failed)
-  local key, seconds = P .. 'failed:' .. caller, math.max(S.hook_s, S.job_s)
+  local key = P .. 'failed:' .. caller
   if failed then
-    call('ZREMRANGEBYSCORE', key, '-inf', now - seconds * 1000)
-    call('ZADD', key, now, id)
-    call('EXPIRE', key, seconds)
+    note_time(key, id, math.max(S.hook_s, S.job_s))
   else
     call('ZREM', key, id)
   end
@@ -227,9 +210,8 @@ local function note_try(id, row)
   call('LTRIM', key, -ROWS, -1)
 end
 
--- Records how a claimed call went: id, kind, token, caller; row (absent = it was cut off, which is no try); taken; gone
--- (the receiver wants no more); pause (ms until the next try, absent = there is none). Returns settled | forget
--- (settled, and its job is not to be stored: `purge`) | lost (the claim is another's).
+-- Records how a claimed call went; the arguments are those of `report` in shared/store/webhooks.py. Returns settled |
+-- forget (settled, and its job is not to be stored: `purge`) | lost (the claim is another's).
 transition('call_report', { 'allow-oom' }, function()
   local key = P .. a.id .. ':hook'
   local host, token, tries = state_of(a.id, a.kind)
@@ -237,10 +219,7 @@ transition('call_report', { 'allow-oom' }, function()
     return 'lost'
   end
   if a.row then
-    local ok, why = pcall(note_try, a.id, a.row)
-    if not ok then
-      note_bad(a.id .. ':deliveries', why)
-    end
+    try(note_try, a.id .. ':deliveries', a.id, a.row)
     tries = tries + 1
   end
   if a.pause then
@@ -253,7 +232,7 @@ transition('call_report', { 'allow-oom' }, function()
   end
   local job = is_job(a.id) and read(a.id)
   if a.kind == 'ended' and a.row then
-    -- Nothing outlives a job that is not to be stored.
+    -- Nothing outlives an unstored job.
     note_failure(a.caller, a.id, not a.taken and not (job and job.unstored))
     if a.taken then
       call('HSETNX', key, 'delivered', now)
@@ -268,8 +247,8 @@ function Webhooks.has_pending(id)
   return (began or ended) and not gone
 end
 
--- What a job's caller sees of its webhook: {url, events, delivered}, the tries, and after a failed one when the next is
--- due. nil where it has none.
+-- What a job's caller sees of its webhook, never its secret: {url, events, delivered}, the tries, and after a failed
+-- one when the next is due. nil if it has none.
 function Webhooks.view(id)
   local target = Webhooks.target(id)
   if not target.url then
@@ -284,9 +263,9 @@ function Webhooks.view(id)
   return { target.url, target.events, delivered or '' }, rows, due
 end
 
--- The same of a job of pages: {url, events, delivered}, tries, when the next is due.
+-- The same of a job of pages.
 transition('batch_hook', { 'no-writes' }, function()
-  return Records.owned('batches', a.caller, a.id, 'id') and { Webhooks.view(a.id) } or {}
+  return Records.owned('batches', a.caller, a.id) and { Webhooks.view(a.id) } or {}
 end)
 
 -- Drops the calls of a job, and its target.
@@ -305,8 +284,8 @@ function Webhooks.expire(id, seconds)
   end
 end
 
--- Sends the end of a job or batch again, from the first try, whatever became of it before; a call that a courier makes
--- is left alone. Returns queued | unhooked (there is no target) | unended | expired (the answer is no longer stored).
+-- Sends the end of a job or batch again, from the first try, unless a courier makes the call now. Returns queued |
+-- unhooked (there is no target) | unended | expired (the answer is no longer stored).
 local function send_again(id, caller)
   local target, event = Webhooks.target(id), event_of(id, 'ended')
   local _, token = state_of(id, 'ended')
@@ -325,10 +304,10 @@ local function send_again(id, caller)
   return 'queued'
 end
 
--- The same for one job: {word}, {queued, view}, nil where the caller has no such job.
+-- The same for one job or batch: {word, for a job that is queued its view}, nil if the caller has none of this id.
 transition('redeliver', {}, function()
   local job = owned(a.job, a.caller)
-  if not job and not Records.owned('batches', a.caller, a.job, 'id') then
+  if not job and not Records.owned('batches', a.caller, a.job) then
     return nil
   end
   local run = job and not job.status and Runs.of(job)
@@ -339,24 +318,18 @@ transition('redeliver', {}, function()
   return { word, job and word == 'queued' and Jobs.view(job.id) or nil }
 end)
 
--- The same for what failed from `since` to `till` (Unix ms; absent = now), up to `limit`. Returns {how many are sent, how
--- many were looked at, till}.
+-- The same for up to `limit` ends that failed from `since` to `till` (Unix ms). Returns {sent, looked at, till}.
 transition('redeliver_failed', {}, function()
   local key, sent = P .. 'failed:' .. a.caller, 0
   local ids = call('ZRANGEBYSCORE', key, a.since, a.till or now, 'LIMIT', 0, a.limit)
   for _, id in ipairs(ids) do
-    local ok, word = pcall(send_again, id, a.caller)
-    if not ok then
-      note_bad(id, word)
-    end
-    sent = sent + (word == 'queued' and 1 or 0)
+    sent = sent + (try(send_again, id, id, a.caller) == 'queued' and 1 or 0)
     call('ZREM', key, id)
   end
   return { sent, #ids, a.till or now }
 end)
 
--- Hosts that one count of the calls looks at.
-local HOSTS = 200
+local HOSTS = 200 -- that one count of the calls looks at
 
 -- Counts calls: {due, waiting for a later try, being made}, of the hosts whose turn is next.
 transition('calls', { 'no-writes' }, function()
