@@ -8,12 +8,11 @@
 local SHARE_LIMIT = 500 -- jobs that share a computed answer; the next identical request leads again
 local LAST_PRINT_MS = 86400000 -- use of cache entries of the last fingerprint, without a live worker
 
--- A job's record outlives its end by job_s; before its end a job can wait and run for this long. The life of a list is
--- renewed once a day.
+-- A job's record outlives its end by job_s; before that it can wait and run for this long. Lists are renewed once a
+-- day.
 local LONGEST_WAIT_S, DAY_S = 2764800, 86400
 
--- One job in so many, by the last digit of its id, looks at this many of the oldest jobs in each of its lists, and at
--- this many at random.
+-- One job in so many, by its id, looks at this many of the oldest jobs in each of its lists, and at this many others.
 local A_LOOK = 16
 
 -- What the given keys say, and then the jobs that may answer a request, by fingerprint; false if there is none.
@@ -278,33 +277,25 @@ local function place(job, hit, work, uploaded)
   return 'known'
 end
 
--- What a caller is given of an answer, without decoding its record, which Python does.
-local function answer_of(id, json, result, origin)
-  local texts = '[]'
-  if a.bytes then
-    local key = P .. id .. (value_at(json, 'apart":') and ':answer' or '')
-    local size = (tonumber(string.match(json[3], '"wrote":(%d+)')) or 0) + call('HSTRLEN', key, 'rest')
-    if size > a.bytes then
-      return nil
-    end
-    texts = Events.texts(id, nil, key)
-  end
-  return { result, origin or '', id, json[1], json[2], now, texts }
-end
-
 -- Reads the cached answer of a request: {result, origin or '', the job that computed it, its r and s, now, data of its
 -- text events, a JSON list}. nil if there is none, or its texts are wanted and have more than so many `bytes`.
 transition('cached', { 'no-writes' }, function()
   for _, id in ipairs(entries()) do
-    local json, result, origin
+    local key, json, result, origin = P .. (id or ''), nil, nil, nil
     if id then
       json, result, origin = raw(id, 'result', 'origin')
     end
     if json and value_at(json, 'apart":') then
-      result, origin = unpack(call('HMGET', P .. id .. ':answer', 'result', 'origin'))
+      key = key .. ':answer'
+      result, origin = unpack(call('HMGET', key, 'result', 'origin'))
     end
     if result and now < tonumber(field_of(json, 'kept":')) then
-      return answer_of(id, json, result, origin)
+      local wrote = string.match(json[3], '"wrote":(%d+)') or 0
+      if a.bytes and wrote + call('HSTRLEN', key, 'rest') > a.bytes then
+        return nil
+      end
+      local texts = a.bytes and Events.texts(id, nil, key) or '[]'
+      return { result, origin or '', id, json[1], json[2], now, texts }
     end
   end
 end)

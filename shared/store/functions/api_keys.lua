@@ -32,8 +32,7 @@ function ApiKeys.formers(json)
   return formers
 end
 
--- Begins a key with `fields`, a flat list, listed for kept_s after its end. Returns the fields. The same id again
--- changes nothing.
+-- Begins a key with `fields`, a flat list; it is listed for kept_s after its end. Returns the fields. Safe to repeat.
 transition('key_create', {}, function()
   if call('EXISTS', P .. a.id) == 0 then
     Records.create('keys', '', a.id, a.fields)
@@ -47,8 +46,7 @@ end)
 
 -- Gives a key in force another secret; `prefix`: `hook_` for its webhooks' secret, or ''. The former one stays valid
 -- for grace_s, earlier ones no longer than before: if a lost rotation is repeated, the deployed secret is one before
--- the former. Beyond `most` those that end soonest go. Returns the fields, nil if there is none. The same secret
--- changes nothing.
+-- the former. Beyond `most` those that end soonest go. Returns the fields, nil if there is none. Safe to repeat.
 transition('key_rotate', { 'allow-oom' }, function()
   local p, own = a.prefix, a.prefix == ''
   local key = Records.owned('keys', '', a.id, p .. 'secret', p .. 'formers', 'expires_ms', 'revoked_ms')
@@ -97,8 +95,7 @@ transition('key_unhook', { 'allow-oom' }, function()
   end
 end)
 
--- Ends a key for good, with its former secrets and its default webhook; it is listed for kept_s more. Returns its
--- fields, if any.
+-- Ends a key with its former secrets and its default webhook; it is listed for kept_s more. Returns its fields, if any.
 transition('key_revoke', { 'allow-oom' }, function()
   local key = Records.owned('keys', '', a.id, 'secret', 'formers')
   if not key then
@@ -118,8 +115,8 @@ end)
 local SEEN_MS = 60000 -- between two writes of requests that are not counted
 
 -- Looks up a request's key by its secret's digest, and counts the request if the key has a quota, unless it only
--- `reads`; a repeat counts once more. Returns {fields, left, reset_s}, both 0 if it was not counted, nil if no key in
--- force matches.
+-- `reads`; a repeat counts, too. Returns {fields, left, reset_s}, both 0 if it was not counted, nil if no key in force
+-- matches.
 transition('key_use', { 'allow-oom' }, function()
   local id = call('GET', P .. 'keyof:' .. a.digest)
   if not id then

@@ -78,9 +78,9 @@ local function count_words(list)
   return select(2, string.gsub(list or '', '%S+', ''))
 end
 
--- A job (job_…) or a batch (batch_…) is a hash with three JSON objects: `r` what it was created with, `s` what changed
--- since, `t` what changes with each piece of text; with `m`, its charge (memory.lua), and large texts. A call reads and
--- writes a record once.
+-- A job (job_…) or a batch (batch_…) is a hash with three JSON objects, `r` what it was created with, `s` what changed
+-- since, `t` what changes with each piece of text; and `m`, its charge (memory.lua), and texts. A call reads and writes
+-- it once.
 local NEEDED = { job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
 
 -- An id may be anything a stranger typed: it must not reach our other keys.

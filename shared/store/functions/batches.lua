@@ -1,9 +1,8 @@
 -- Batches: the lines of a file as ordinary jobs, in order. A batch is a plain record (records.lua), and work of the
--- lane `batch`: a process claims it for a turn, submits further lines, writes rows of the first ones, and gives it
--- back.
+-- lane `batch`: a process claims it for a turn, submits further lines, writes rows of the first ones, and returns it.
 --   <batch>           hash  what the class Batch has, <stage>_at for each stage that it reached, *_tokens counts,
---                           failed lines by code (*_failures) and the first one's *_message, kept_s (its life after its end),
---                           body (digest of the request under an idempotency key); r, s and t of its work
+--                           failed lines by code (*_failures) and the first one's *_message, kept_s (its life after
+--                           its end), body (digest of a request with an idempotency key); r, s and t of its work
 --   <batch>:known     hash  number → the error (JSON) of a line without a row that became no job
 --   <batch>:doubles   zset  numbers of lines whose custom_id an earlier line has, by themselves
 --   <batch>:good      list  digests of the pieces of its output file, :bad of its error file

@@ -1,5 +1,4 @@
--- Work under a lease: a worker claims it, renews, settles or gives it back; every write names the claim's token. The
--- keys are those of fair_queue.lua.
+-- Work under a lease: a worker claims it, renews, settles or gives it back. Every write names the claim's token.
 
 -- Whether the worker holds the wrong model: it was removed, and added again with another row than `a.row` (JSON).
 function Claims.outdated()

@@ -59,8 +59,8 @@ local function foresee(lane, first)
   end
 end
 
--- Notes in a new run when it should begin: `promise`, its kind, milliseconds as reckoned, p50, p90, the lane's epoch,
--- and how long a run takes now (µs).
+-- Notes in a new run when it should begin: `promise`, its kind, milliseconds as reckoned, p50, p90, epoch, and how long
+-- a run takes (µs).
 function Estimates.promise(lane, run, first)
   local ms, kind, epoch = foresee(lane, first)
   if not ms or lane.paused then

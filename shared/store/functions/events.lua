@@ -36,8 +36,7 @@ function Events.number(run)
   return run.t.seq
 end
 
--- Writes an event into a run's stream, under its number and the time; wakes readers, with a short text. Returns its
--- bytes.
+-- Writes an event into a run's stream, under its number and the time, and wakes readers. Returns the event's bytes.
 local function publish(id, number, kind, data)
   local entry = string.format('%d-%d', number, now)
   call('XADD', P .. id .. ':events', entry, kind, data)
@@ -108,8 +107,8 @@ function Events.take_back(run)
   return true
 end
 
--- The data of a job's text events, a JSON list: all, with the last from the texts at `key`, or the first, up to `last`
--- ('+' = any).
+-- The data of a job's text events, a JSON list: of all, with the texts at `key`, or of the first ones up to `last` ('+'
+-- = any).
 function Events.texts(id, last, key)
   local count, rest = last and FIRST_TEXTS or 1e9, not last and call('HGET', key, 'rest')
   local datas = {}
@@ -121,7 +120,7 @@ function Events.texts(id, last, key)
   return '[' .. table.concat(datas, ',') .. ']'
 end
 
--- The most frequent call, a further piece of the only text, decodes nothing, as only counts change. Whether it was
+-- The most frequent call: a further piece of the only text. Only counts change, so nothing is decoded. True if
 -- published.
 local function append_next(json)
   local _, stop, seq, chars, wrote = string.find(json, '^{"seq":(%d+),"chars":(%d+),"wrote":(%d+)')
@@ -173,8 +172,8 @@ local function stretch(work, after)
 end
 
 -- Reads a job's events after one id: {r, s and t of the job, its leader or '', that one's r, s and t, rest or '',
--- entries of the stream, 1 if that is all, the stream's entry `after`, 1 if there is work to read}; nil if the caller
--- has no such job.
+-- entries of the stream, 1 if that is all, the stream's entry `after`, 1 if there is work}; nil if the caller has no
+-- such job.
 local function follow()
   local job = owned(a.job, a.caller)
   if not job then

@@ -153,8 +153,8 @@ local function next_class(lane, without)
   return class
 end
 
--- Takes the next piece out of the line, of no caller in `aside`: {id, class, caller, tag}; or nil, and whether there
--- may be more.
+-- Takes the next piece out of the line, of no caller in `aside`: {id, class, caller, tag}; or nil, and if there may be
+-- more.
 function FairQueue.next(lane, aside)
   local without, passed = {}, 0
   local class = next_class(lane, without)
@@ -296,8 +296,7 @@ function FairQueue.requeue(work, reason, pause_ms)
   return true
 end
 
--- Counts one more worker that died on this work, alone or beside other claims. True if that spends its budget and ends
--- it.
+-- Counts one more worker that died on this work, alone or beside other claims. True if that was too many, and ended it.
 function FairQueue.count_death(work)
   note_time(P .. 'lost:' .. work.lane, work.id, Lanes.LOST_S)
   local claim = call('HGET', P .. 'held:' .. (work.worker or ''), work.t.token)

@@ -29,7 +29,7 @@ local function read_whole(id)
 end
 
 -- What some work (its id, its JSON texts) was asked, a JSON object, empty if the record has it; the answer, if `bare`
--- without logprobs; and what made it. Only '' if the answer is no longer read.
+-- without logprobs; and what made it. Only '' if it is no longer read.
 local function answer_of(id, work, bare)
   local kept = field_of(work, 'kept":')
   if kept and not memo.whole and now >= tonumber(kept) then
@@ -161,8 +161,7 @@ local function wanted(id, json)
 end
 
 -- The shortest list that holds all wanted jobs, the moment at which a walk over it begins, and how many jobs of that
--- moment were passed. nil if `after` is no cursor (it names the last job looked at, which may be gone) and no job of
--- the caller.
+-- moment were passed. nil if `after` is no cursor of the caller; it names the last job looked at, which may be gone.
 local function beginning_of_walk()
   local source, fewest = nil, math.huge
   for _, key in ipairs(Jobs.lists_of(a.caller, a.pairs)) do
@@ -223,8 +222,7 @@ local function walk(source, latest, passed, read, put)
 end
 
 -- Reads a page of a caller's jobs, newest first. The arguments are those of `jobs` in shared/store/jobs.py. Returns
--- {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil if `after` is no cursor and no job of
--- the caller.
+-- {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil if `after` is no cursor of the caller.
 transition('jobs', { 'allow-oom' }, function()
   local source, latest, passed = beginning_of_walk()
   if not source then
@@ -269,9 +267,7 @@ transition('asked', { 'no-writes' }, function()
 end)
 
 -- A zset of jobs whose callers hung up, by when they did: the same call again finds the first of them.
-local function abandoned_key(caller, call_id)
-  return P .. 'abandoned:' .. caller .. ':' .. call_id
-end
+local function abandoned_key(caller, call_id) return P .. 'abandoned:' .. caller .. ':' .. call_id end
 
 -- Whether no call came back for a job that was `abandoned` at that moment; true without a moment.
 local function is_abandoned(job)

@@ -19,8 +19,8 @@ local LOAD = { 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'loa
 local zeros = { __index = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0,
   v3 = 0, clock = 0, cost = 0, arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, generation = 0, epoch = 0 } }
 
--- A lane as one table for the whole call: marks, and counts, by default 0. If `changed` it is written at the call's
--- end.
+-- A lane as one table for the whole call: marks, and counts, by default 0. The call's end writes it if it was
+-- `changed`.
 function Lanes.of(name)
   memo.lanes = memo.lanes or {}
   local lane = memo.lanes[name]
@@ -212,7 +212,7 @@ local function workers(lane)
   return found
 end
 
--- Jobs looked at for work in no model's line: between two attempts, or in intake. If more are open, a lane counts as
+-- Jobs looked at for work in no model's line: between two attempts, or in intake. With more open, a lane counts as
 -- busy.
 local ELSEWHERE = 500
 
@@ -397,8 +397,7 @@ local function hear(name, facts)
   keep(P .. 'lane:' .. name, facts)
 end
 
--- Records that a node lives and what it says of `lanes`: the arguments are those of `node_beat` in
--- shared/store/workers.py.
+-- Records that a node lives and what it says of `lanes`; see `node_beat` in shared/store/workers.py.
 transition('node_beat', { 'allow-oom' }, function()
   Upkeep.watch()
   present('all', a.node, a.gone and 'gone' or 'node', { 'node' })
@@ -410,8 +409,7 @@ end)
 
 -- Whether work is from before the last removal of its model, which the lane's `generation` counts.
 function Lanes.superseded(work)
-  local lane = Lanes.of(work.model_lane or work.lane)
-  return (work.generation or 0) < lane.generation
+  return (work.generation or 0) < Lanes.of(work.model_lane or work.lane).generation
 end
 
 -- Reads {rows of models that operators added (flat list of lane and row), lanes of removed models, lanes where work

@@ -137,8 +137,7 @@ end)
 
 -- A replica answers once a second, and does not follow if it is silent for longer. INFO costs as much as some calls.
 local MOST_SILENT_S, COUNT_EVERY_MS = 5, 100
--- Only this server remembers the `most` replicas that it had as the primary `id`, since when some are missing, and
--- `at`.
+-- Only this server remembers the `most` replicas that it had as the primary `id`, and since when some are missing.
 local replicas = { most = 0 }
 
 -- How many replicas must have what was written: those that follow, and those that stopped less than `gone_s` ago.
@@ -165,13 +164,11 @@ transition('mark_written', { 'allow-oom' }, function()
   return a.gone_s and demanded_replicas() or 1
 end)
 
-local RIGHTS = { { 'SET', '1' }, { 'HSET', 'f', '1' }, { 'ZADD', '1', 'm' }, { 'SADD', 'm' }, { 'RPUSH', 'm' },
-  { 'XADD', '*', 'f', '1' } }
-
 -- Writes the key `rights` with each type, wakes a channel, and leaves nothing: a missing right is an error.
 transition('rights', { 'allow-oom' }, function()
   local key = P .. 'rights'
-  for _, command in ipairs(RIGHTS) do
+  for _, command in ipairs({ { 'SET', '1' }, { 'HSET', 'f', '1' }, { 'ZADD', '1', 'm' }, { 'SADD', 'm' }, { 'RPUSH', 'm' },
+    { 'XADD', '*', 'f', '1' } }) do
     call(command[1], key, unpack(command, 2))
     call('DEL', key)
   end

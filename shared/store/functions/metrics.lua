@@ -3,8 +3,8 @@
 --   samples  list  JSON objects of the last minutes, written by the leader of the maintenance
 --   refused  hash  requests that API processes refused since the last sample, by message and code
 
--- Keeps a job's end as JSON for the reply of this call, if its caller logs. Takes the job, its run or nil, its answer
--- or nil.
+-- Keeps a job's end as JSON for this call's reply, if its caller logs. Takes the job, its run or nil, its answer or
+-- nil.
 function Metrics.report_end(job, run, answer)
   if not S.logs_ends then
     return
@@ -59,8 +59,7 @@ local function sampled(lane, step)
   return row
 end
 
--- Samples `most` lanes and the refusals, once in each step; keeps the newest `keep` samples for life_s. Returns the
--- time.
+-- Samples `most` lanes and the refusals once in each step; the newest `keep` live for life_s. Returns the time.
 transition('sample', { 'allow-oom' }, function()
   local before = string.match(call('LINDEX', P .. 'samples', -1) or '', '%d+')
   local passed = before and math.floor(now / a.step_ms) - math.floor(before / a.step_ms) or 1

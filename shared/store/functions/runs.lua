@@ -5,8 +5,8 @@
 --          lane, class (if a follower raised it), state (queued | running | retrying | over), key (for reuse), cost,
 --          attempts, …; followed (1 = by others); bare (1 = its answer is also stored without logprobs); displaced
 --          (1 = another leads its key); over (its end, if its job left before); kept (until when its answer is read);
---          sharing (1 = followers' ends are not written); gone (1 = its caller deleted it, and others follow); lost (1 =
---          unreadable); t: token, seq, chars …; texts rest, result, bare, origin; terms while inputs are fetched
+--          sharing (1 = followers' ends are not written); gone (1 = its caller deleted it, and others follow); lost
+--          (1 = unreadable); t: token, seq, chars …; texts rest, result, bare, origin; terms while inputs are fetched
 --   <job>:asked       string the request
 --   <job>:answer      hash   the texts of an answer that expires before its record (`apart`)
 --   <job>:followers   zset   jobs that may read its answer, by when they expire: inf before their end, then UNKNOWN

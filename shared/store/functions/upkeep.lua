@@ -29,9 +29,9 @@ function Upkeep.alive_since()
   return at - S.worker_ttl_s * 1000
 end
 
--- Notices a gap of gap_ms without a write, in which workers could not renew or beat. They get grace_ms to renew their
--- leases, and workers alive when the gap began count as alive for half of that from the first write on; once for each
--- gap.
+-- Notices a gap of gap_ms without a write, in which workers could not renew or beat. Once for each gap, they get
+-- grace_ms to renew their leases, and workers alive when it began count as alive for half of that from the first write
+-- on.
 function Upkeep.notice_gap()
   local last = state().watched
   local gone = last and now - last > S.gap_ms

@@ -16,13 +16,9 @@ local KINDS = { 'began', 'ended' }
 local ROWS = 50 -- tries that a job keeps: two calls of ten tries, and some redeliveries
 local DROPS = 32 -- calls that one claim drops before it answers `again`
 
-local function waiting_key(host)
-  return P .. 'calls:' .. host
-end
+local function waiting_key(host) return P .. 'calls:' .. host end
 
-local function making_key(host)
-  return P .. 'calling:' .. host
-end
+local function making_key(host) return P .. 'calling:' .. host end
 
 local function first_score(key)
   return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
@@ -87,8 +83,8 @@ local function with_key(hook)
   return { url = own.url, host = own.host, events = own.events, secrets = secrets, gone = hook.gone }
 end
 
--- The target of a job or a batch: url, host, events, secrets (empty = the service's own signs), gone. No url if
--- unreadable.
+-- The target of a job or a batch: url (nil if unreadable), host, events, secrets (empty = the service's own signs),
+-- gone.
 function Webhooks.target(id)
   local name = 'target of ' .. id
   if not memo[name] then
@@ -110,8 +106,7 @@ local function wants(events, type)
   return string.find(' ' .. (events or '') .. ' ', ' ' .. type .. ' ', 1, true)
 end
 
--- Gives a new job or batch its target, a table of fields, if any. Returns its bytes, and 1 if it wants to know the
--- beginning.
+-- Gives a new job or batch its target, a table of fields, if any. Returns its bytes, and 1 if it wants the beginning.
 function Webhooks.attach(id, hook)
   if hook then
     call('HSET', P .. id .. ':hook', unpack(flat(hook)))
@@ -191,16 +186,6 @@ transition('call_claim', { 'allow-oom' }, function()
   return 'again'
 end)
 
--- Lists an end that was not delivered, for as long as it can be sent again, or takes it from the list.
-local function note_failure(caller, id, failed)
-  local key = P .. 'failed:' .. caller
-  if failed then
-    note_time(key, id, math.max(S.hook_s, S.job_s))
-  else
-    call('ZREM', key, id)
-  end
-end
-
 -- Records a try of a call: row (JSON).
 local function note_try(id, row)
   local key, left_ms = P .. id .. ':deliveries', call('PTTL', P .. id .. ':hook')
@@ -232,10 +217,12 @@ transition('call_report', { 'allow-oom' }, function()
   end
   local job = is_job(a.id) and read(a.id)
   if a.kind == 'ended' and a.row then
-    -- Nothing outlives an unstored job.
-    note_failure(a.caller, a.id, not a.taken and not (job and job.unstored))
+    local failed = P .. 'failed:' .. a.caller
     if a.taken then
+      call('ZREM', failed, a.id)
       call('HSETNX', key, 'delivered', now)
+    elseif not (job and job.unstored) then
+      note_time(failed, a.id, math.max(S.hook_s, S.job_s))
     end
   end
   return job and job.unstored and not Webhooks.has_pending(a.id) and 'forget' or 'settled'
@@ -273,7 +260,7 @@ function Webhooks.drop(id, caller)
   for _, kind in ipairs(KINDS) do
     take_out(id, kind)
   end
-  note_failure(caller, id, false)
+  call('ZREM', P .. 'failed:' .. caller, id)
   call('DEL', P .. id .. ':hook', P .. id .. ':deliveries')
 end
 
@@ -300,7 +287,7 @@ local function send_again(id, caller)
     put(id, 'ended', target.host, now, 0)
   end
   call('HDEL', P .. id .. ':hook', 'gone')
-  note_failure(caller, id, false)
+  call('ZREM', P .. 'failed:' .. caller, id)
   return 'queued'
 end
 
