@@ -6,7 +6,7 @@
 --   jobs:<caller>, pair:<caller>:<digest>  zsets  a caller's jobs, and those with this pair of metadata, by creation
 
 local SHARE_LIMIT = 500 -- jobs that share a computed answer; the next identical request leads again
-local LAST_PRINT_MS = 86400000 -- use of cache entries of the last fingerprint, without a live worker
+local LAST_PRINT_MS = 86400000 -- ms for which the last fingerprint's cache entries serve without a live worker
 
 -- A job's record outlives its end by job_s; before that it can wait and run for this long. Lists are renewed once a
 -- day.
@@ -44,7 +44,7 @@ local function find_work()
   end
 end
 
-local SLACK_MS = 1000 -- that an answer may go before its time, so that not each job rewrites popular work
+local SLACK_MS = 1000 -- ms by which an answer may expire early, so that not each job rewrites popular work
 
 -- The answer of ended work lives on for as long as the new job asks, and its texts for as long as the job's batch or
 -- webhook reads them. Returns whether the work is to be written.

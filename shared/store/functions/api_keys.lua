@@ -98,7 +98,7 @@ end)
 -- Ends a key with its former secrets and its default webhook; it is listed for kept_s more. Returns its fields, if any.
 transition('key_revoke', { 'allow-oom' }, function()
   local key = Records.owned('keys', '', a.id, 'secret', 'formers')
-  if not key then
+  if not (key and key.secret) then
     return nil
   end
   for digest in pairs(cjson.decode(key.formers or '{}')) do
@@ -112,7 +112,7 @@ transition('key_revoke', { 'allow-oom' }, function()
   return Records.fields(a.id)
 end)
 
-local SEEN_MS = 60000 -- between two writes of requests that are not counted
+local SEEN_MS = 60000 -- ms between two notes of requests that are not counted
 
 -- Looks up a request's key by its secret's digest, and counts the request if the key has a quota, unless it only
 -- `reads`; a repeat counts, too. Returns {fields, left, reset_s}, both 0 if it was not counted, nil if no key in force

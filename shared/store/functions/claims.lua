@@ -111,7 +111,7 @@ local function lease(lane, work, claims, count)
   write(work)
 end
 
-local LOOKS = 8 -- jobs that are only looked at and cost as much as one that ends
+local LOOKS = 8 -- jobs that are looked at for the cost of one that ends
 
 -- Ends a piece that is not to be computed, or leases and returns it. Returns also what its ends cost.
 local function begin(lane, id, turn, claims, count)
@@ -186,7 +186,7 @@ transition('claim', { 'allow-oom' }, function()
   return 'again'
 end)
 
-local UNHEARD_MS = 3000 -- longer than a claim's reply takes to reach the worker
+local UNHEARD_MS = 3000 -- ms, longer than a claim's reply takes to reach the worker
 
 -- Renews every lease that one worker holds ({id, token}, …), and puts claims back in line whose reply never reached it,
 -- which counts as no death. Returns the tokens that are no longer good.
@@ -273,7 +273,7 @@ transition('settle', { 'allow-oom' }, function()
   return 'settled'
 end)
 
-local LONGEST_PAUSE_MS = 60000 -- between two attempts at a run; the settings bound the backoff alike
+local LONGEST_PAUSE_MS = 60000 -- ms between two attempts at a run; the settings bound the backoff alike
 
 -- Puts claimed work back in line, or ends it if its budget of failures is spent, or its model removed. The arguments
 -- are those of `give_back` in shared/store/claims.py; `spend`: count a failure. Returns {queued, lane} | {postponed} |

@@ -9,7 +9,7 @@ local FIRST = { free = '1000000 3000000', busy = '1000000 3000000', cold = '1000
 -- miss together, so a factor aims higher by AMENDS times the share that too few were kept, of about the last thousand.
 local STEP, AMENDS, MEMORY = 0.05, 3, 0.999
 
-local FREE_MS = 3 -- that a claim takes if a row is free; the factors learn the true value
+local FREE_MS = 3 -- ms that a claim takes if a row is free; the factors learn the true value
 
 local function service_ms(lane)
   return Lanes.fact(lane, 'service_ms') or FIRST_SERVICE_MS

@@ -4,9 +4,9 @@
 --   <run>:events  stream  text, requeued, further running: each a field of its kind under an id of its number and time
 
 local LEAP = 10000 -- more events of one run than a server can forget; LEAP of shared/job.py
-local EVENT_BYTES = 40 -- of an event beside its text
-local WOKEN_TEXT_BYTES = 4096 -- at most of a text event that goes with its wake-up
-local FIRST_TEXTS = 12 -- that show how an answer began: ten to forty come in a second
+local EVENT_BYTES = 40 -- bytes of an event beside its text
+local WOKEN_TEXT_BYTES = 4096 -- the longest text event that goes with its wake-up
+local FIRST_TEXTS = 12 -- texts that show how an answer began; ten to forty come in a second
 
 local server
 

@@ -23,7 +23,7 @@ local START, CLOCK = { 's1', 's2', 's3' }, { 'v1', 'v2', 'v3' }
 local PACE = { 1, 4, 16 }
 
 local IDLE = 128 -- callers without work that one call steps over
-local SUSPECT_DEATHS = 2 -- of workers, alone or beside other work, after which a piece of work is tried alone
+local SUSPECT_DEATHS = 2 -- deaths of workers, alone or beside other work, after which work is tried alone
 
 -- Most work of one caller that each courier claims at once, by lane: less than a courier has threads.
 local EACH = { intake = 12 }

@@ -312,7 +312,7 @@ transition('cancel', { 'allow-oom' }, function()
   return Jobs.view(job.id)
 end)
 
-local REPEAT_MS = 60000 -- in which a repeat, whose first reply was lost, gets the same answer
+local REPEAT_MS = 60000 -- ms in which a repeat, whose first reply was lost, gets the same answer
 
 local PRIVATE = { 'metadata', 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'batch', 'hook' }
 

@@ -200,7 +200,7 @@ transition('lane', { 'no-writes' }, function()
   return facts
 end)
 
-Lanes.LOST_S = 900 -- for which work of workers that vanished is counted
+Lanes.LOST_S = 900 -- seconds for which work of workers that vanished is counted
 
 local function workers(lane)
   local found = {}

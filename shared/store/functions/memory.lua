@@ -167,8 +167,8 @@ end)
 -- Writes the key `rights` with each type, wakes a channel, and leaves nothing: a missing right is an error.
 transition('rights', { 'allow-oom' }, function()
   local key = P .. 'rights'
-  for _, command in ipairs({ { 'SET', '1' }, { 'HSET', 'f', '1' }, { 'ZADD', '1', 'm' }, { 'SADD', 'm' }, { 'RPUSH', 'm' },
-    { 'XADD', '*', 'f', '1' } }) do
+  for _, command in ipairs({ { 'SET', '1' }, { 'HSET', 'f', '1' }, { 'ZADD', '1', 'm' }, { 'SADD', 'm' },
+    { 'RPUSH', 'm' }, { 'XADD', '*', 'f', '1' } }) do
     call(command[1], key, unpack(command, 2))
     call('DEL', key)
   end

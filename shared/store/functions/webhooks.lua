@@ -316,7 +316,7 @@ transition('redeliver_failed', {}, function()
   return { sent, #ids, a.till or now }
 end)
 
-local HOSTS = 200 -- that one count of the calls looks at
+local HOSTS = 200 -- hosts that one count of the calls looks at
 
 -- Counts calls: {due, waiting for a later try, being made}, of the hosts whose turn is next.
 transition('calls', { 'no-writes' }, function()
