@@ -194,6 +194,7 @@ local function follow()
     before, work and 1 or 0 }
 end
 
+-- As above.
 transition('follow', { 'no-writes' }, follow)
 
 -- The same for the first reader that gets text of a run in flight: the run is marked as read.
