@@ -30,6 +30,7 @@ export function set_up() {
   $("ask-form").addEventListener("submit", (event) => (event.preventDefault(), submit()));
   $("ask-form").addEventListener("input", edited);
   $("ask-form").addEventListener("change", edited);
+  $("ask-form").addEventListener("arrived", expect_forecast);
   // Before the click's own action, which may open another one.
   document.addEventListener("click", ({ target }) => target.closest(".popover, [aria-controls]") || open(null), true);
   paints(paint_models);
@@ -40,6 +41,10 @@ function edited(event) {
   // Another model counts otherwise.
   if (event?.target.id === "model") count_tokens(state.ask, null);
   state.ask.note = "";
+  expect_forecast();
+}
+
+function expect_forecast() {
   clearTimeout(state.ask.typing);
   state.ask.typing = setTimeout(forecast, TYPING_MS);
   changed();

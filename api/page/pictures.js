@@ -55,7 +55,7 @@ async function read(file) {
 // `ready` is a promise of a picture's data URI, or of another file: a question that is asked before it is there waits.
 export function attach(name, ready, more) {
   state.ask.attachments.push(attachment_of(name, ready, more));
-  changed();
+  edited();
 }
 
 export function attachment_of(name, ready, more = {}) {
@@ -66,7 +66,7 @@ export function attachment_of(name, ready, more = {}) {
     (uri) => {
       if (attachment.kind === "picture") show(attachment, uri);
       else if (attachment.kind === "document" && (uri || borrowed) && !attachment.url) show_first_page(attachment);
-      edited();
+      arrived();
     },
     (error) => ((attachment.error = error.message), changed()),
   );
@@ -81,7 +81,7 @@ async function show_first_page(document) {
   } catch (error) {
     if ([400, 413, 422].includes(error.status)) document.error = error.message;
   }
-  edited();
+  arrived();
 }
 
 export const clear = () => keep(() => false);
@@ -100,6 +100,9 @@ function keep_attached(test) {
 
 // As if it were typed: what the question would cost is asked for anew.
 const edited = () => $("ask-form").dispatchEvent(new Event("input"));
+
+// A file that was read changes the forecast only: a refusal stays until the person changes the question.
+const arrived = () => $("ask-form").dispatchEvent(new Event("arrived"));
 
 // A picture of another host is for the service to fetch: the page's policy lets no browser show it.
 function show(picture, uri) {

@@ -350,10 +350,18 @@ def test_open_jobs_of_pages_keep_their_places_and_are_cancelled_with_all_that_is
 
 
 def test_page_by_page_takes_one_document_alone(page: Page) -> None:
-    sent = posts(page)
+    sent, previews = posts(page), held(page, "**/v1/files/*/page")
     for name in ("one.pdf", "two.pdf"):
         drop(page, "#question", pdf(NAMES), name, "application/pdf")
     page.check("#per-page")
     ask(page, ECHO, "what is it")
-    expect(page.locator("#ask-note")).to_have_text("Page by page takes one document, and nothing beside it.")
+    refusal = "Page by page takes one document, and nothing beside it."
+    expect(page.locator("#ask-note")).to_have_text(refusal)
+    until(lambda: page.evaluate("1") and len(previews) == 2)
+    for preview in previews:
+        preview.continue_()
+    expect(page.locator("#attached img")).to_have_count(2)
+    expect(page.locator("#ask-note")).to_have_text(refusal)
     assert sent == []
+    page.locator("[data-do=detach]").first.click()
+    expect(page.locator("#ask-note")).to_be_empty()
