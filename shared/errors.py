@@ -48,6 +48,7 @@ CODES: dict[str, Code] = {
     "not_found": Code(404, False, "Check the path; the API description at /openapi.json lists them."),
     "model_not_found": Code(404, False, "Use one of the ids listed by GET /v1/models."),
     "model_exists": Code(409, False, "Remove the model first, or add it under another id."),
+    "no_node": Code(409, False, "Stop the model's workers where they were started; no node runs them."),
     "job_not_found": Code(404, False, "Check the id; another caller's job is not visible to you."),
     "response_not_found": Code(404, False, "Check the id; another caller's response is not visible to you."),
     "file_not_found": Code(404, False, "Check the id; the file may have expired, or be another caller's."),

@@ -11,7 +11,7 @@ from api.dialects.native.models import Model, ModelList, to_model
 from api.openapi.responses import answer, refusals
 from api.server.route import Json
 from shared import models
-from shared.errors import Unavailable
+from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 
 FLEET_LIMIT_S = 1.0
@@ -47,10 +47,14 @@ async def get_model(http: Request, id: str) -> Json[Model]:
     "/v1/models/{id:path}/unload",
     status_code=202,
     summary="Unload a model; what runs finishes, and the next request loads it again.",
-    responses=refusals("OpenAIError", 404, 503) | {202: MODEL_ANSWER},
+    responses=refusals("OpenAIError", 404, 409, 503) | {202: MODEL_ANSWER},
 )
 async def unload_model(http: Request, id: str) -> Json[Model]:
     context = context_of(http)
+    row = context.models.resolve(id)
+    (fleet,) = await context.jobs.fleet([row])
+    if fleet.workers and not fleet.lane.cold:
+        raise CallerError("no_node", f"No node runs the workers of {row.id}, so none can stop them.")
     await context.serving.unload(operator_of(http), id)
     return Json(await _model(context, id), 202)
 

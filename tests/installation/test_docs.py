@@ -69,10 +69,11 @@ def reached(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shipped(reached: Path) -> Iterator[Service]:
-    """What a reader has: the one model of the repository, and a job that has ended, as of `make run`.
+    """What a reader has after `make run`: the repository's model, its folder `data` and a job that has ended.
 
     None of its processes reaches another machine.
     """
+    (ROOT / "data").mkdir(exist_ok=True)
     (reached.parent / "sitecustomize.py").write_text(WATCH.format(reached=str(reached)))
     with running_service(MODEL, ENV | {"PYTHONPATH": f"{reached.parent}:{ROOT}"}) as service:
         service.ready("api", COURIER, "sightline/tiny")
