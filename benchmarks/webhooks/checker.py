@@ -27,7 +27,7 @@ class DeliveredJob:
 
 @dataclass
 class Verdict:
-    """The counts of what must not be and of the rest, and a line for each finding."""
+    """The counts of faults and of the rest, and a line for each fault."""
 
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def given_up(lines: Iterable[str]) -> set[str]:
-    """Jobs that the couriers' logs name."""
+    """Return the jobs that the couriers' logs name."""
     return {match[1] for line in lines if (match := GIVEN_UP.search(line))}
 
 
@@ -66,8 +66,6 @@ def _judge_call(verdict: Verdict, job: DeliveredJob, calls: Sequence[Received], 
     """One call that had to be made: all its tries."""
     statuses = Counter(call.status for call in calls)
     verdict.counts["calls"] += 1
-    verdict.counts["tries"] += len(calls)
-    verdict.counts["repeats"] += max(statuses[204] - 1, 0)
     if statuses[204]:
         verdict.counts["taken"] += 1
     elif statuses[410]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.catalogue.policies import LINES, LRU
+from benchmarks.catalogue.machine import LINES, LRU
 from docs.generate.tables import rows_of
 
 POLICIES = ("ours", LRU, LINES)
