@@ -7,10 +7,10 @@ that the server and not they are the bottleneck. A rate is that of a whole core 
 
 import asyncio
 import itertools
+import json
 import os
-import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -23,11 +23,10 @@ from benchmarks.frame.statistics import Bound
 from benchmarks.frame.usage import thread_s
 from shared import ids
 from shared.job import Delivery
-from shared.request import Message, Request, Text
 from shared.result import Piece
 from shared.settings import RedisSettings, RetentionSettings, Settings, WebhookSettings
 from shared.store import admission, claims, webhooks
-from shared.store.admission import PLAIN, JobTerms, Placing
+from shared.store.admission import PLAIN, JobTerms
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect_async
 from shared.store.webhooks import DueCall
@@ -41,7 +40,8 @@ WAYS = {
 PER_S = {"whole": 2500.0, "webhooks": 1200.0}
 """Jobs a second that one record store is to do."""
 STEPS = 20
-"""Mean words of an answer: a worker writes at most ten chunks a second of one."""
+"""Words of a question and of its answer: a worker writes at most ten chunks a second of one."""
+REQUEST = json.dumps({"model": "bench/model", "messages": [{"role": "user", "content": "w12345 " * STEPS}]})
 CALLERS = 20
 KEPT_S = 10
 SETTINGS = Settings(
@@ -97,17 +97,58 @@ def run(redis: RedisSettings, way: str, number: int, begins: float, ends: float)
 
 
 async def _run(redis: RedisSettings, way: str, number: int, begins: float, ends: float) -> int:
-    load = StoreLoad(connect_async(redis), AsyncNudger(redis), way, number)
-    tasks = [asyncio.create_task(load.submit_and_settle()) for _ in range(AT_ONCE)]
-    tasks.append(asyncio.create_task(load.beat()))
+    ended = 0
+    store, nudger, lane = connect_async(redis), AsyncNudger(redis), jobs.lane_of(f"bench/{way}")
+    worker, callers = f"worker_{number:02d}", itertools.cycle(f"caller-{n}" for n in range(CALLERS))
+
+    async def work() -> None:
+        """Submit one job and settle one, without end; the claim may get another task's job."""
+        nonlocal ended
+        while True:
+            placing = jobs.placing(f"bench/{way}", next(callers), request=REQUEST)
+            await store.run(admission.submit(placing, SETTINGS, WAYS[way]))
+            await nudger.send([lane])
+            if claim := await store.run(jobs.claim(worker, lane, SETTINGS)):
+                await _answer(store, claim, streamed=way == "streamed")
+                # Not in one line: it would add to the count from before the wait.
+                done = way != "webhooks" or await _delivered(store)
+                ended += done
+
+    async def beat() -> None:
+        """Send a worker's heartbeats, so that the queue is served."""
+        while True:
+            await store.run(jobs.beat(worker, lane, rows=AT_ONCE, slots=AT_ONCE, settings=SETTINGS))
+            await asyncio.sleep(SETTINGS.queue.renew_s)
+
+    tasks = [asyncio.create_task(work()) for _ in range(AT_ONCE)] + [asyncio.create_task(beat())]
     await _until(begins, tasks)
-    before = load.ended
+    before = ended
     await _until(ends, tasks)
-    ended = load.ended - before
+    count = ended - before
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return ended
+    return count
+
+
+async def _answer(store: AsyncStore, claim: claims.Claim, *, streamed: bool) -> None:
+    words = [f" w{number:05d}" for number in range(STEPS)]
+    early = words[:-1] if streamed else []
+    for number, word in enumerate(early):
+        await store.run(claims.append(claim, Piece(number * len(word), word, (number,))))
+    text, sent = "".join(words), len("".join(early))
+    rest = Piece(sent, text[sent:], tuple(range(len(early), STEPS)))
+    await store.run(jobs.settle(claim, jobs.answer(text, tokens=STEPS), SETTINGS, rest=(rest,)))
+
+
+async def _delivered(store: AsyncStore) -> bool:
+    """Deliver as couriers do, to a receiver that answers at once; it may be another task's job."""
+    due = await store.run(webhooks.claim(SETTINGS, ids.token()))
+    if not isinstance(due, DueCall):
+        return False
+    body_of(due.notice)
+    tried = Delivery(due.notice.type, due.notice.at_ms, 1, 200)
+    return await store.run(webhooks.report(SETTINGS, due, tried)) == "settled"
 
 
 async def _until(moment: float, tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -116,68 +157,6 @@ async def _until(moment: float, tasks: Sequence[asyncio.Task[None]]) -> None:
     done, _ = await asyncio.wait(tasks, timeout=limit_s, return_when=asyncio.FIRST_EXCEPTION)
     for task in done:
         task.result()
-
-
-class StoreLoad:
-    """`ended` counts the jobs that went all the way, that of their webhooks included."""
-
-    def __init__(self, store: AsyncStore, nudger: AsyncNudger, way: str, number: int) -> None:
-        self.ended = 0
-        self._store = store
-        self._nudger = nudger
-        self._way = way
-        self._lane = jobs.lane_of(f"bench/{way}")
-        self._worker = f"worker_{number:02d}"
-        self._placings = placings(way, number)
-
-    async def submit_and_settle(self) -> None:
-        """Submit one job and settle one, without end; the claim may get another task's job."""
-        while True:
-            await self._store.run(admission.submit(next(self._placings), SETTINGS, WAYS[self._way]))
-            await self._nudger.send([self._lane])
-            if claim := await self._store.run(jobs.claim(self._worker, self._lane, SETTINGS)):
-                await self._answer(claim)
-
-    async def _answer(self, claim: claims.Claim) -> None:
-        words = [f" w{number:05d}" for number in range(STEPS)]
-        streamed = words[:-1] if self._way == "streamed" else []
-        for number, word in enumerate(streamed):
-            piece = Piece(number * len(word), word, (number,))
-            await self._store.run(claims.append(claim, piece))
-        text, sent = "".join(words), len("".join(streamed))
-        rest = Piece(sent, text[sent:], tuple(range(len(streamed), STEPS)))
-        answer = jobs.answer(text, tokens=len(words))
-        await self._store.run(jobs.settle(claim, answer, SETTINGS, rest=(rest,)))
-        if WAYS[self._way].webhook is None:
-            self.ended += 1
-        else:
-            await self._deliver()
-
-    async def _deliver(self) -> None:
-        """Deliver as couriers do, to a receiver that answers at once; it may be another task's job."""
-        due = await self._store.run(webhooks.claim(SETTINGS, ids.token()))
-        if isinstance(due, DueCall):
-            body_of(due.notice)
-            tried = Delivery(due.notice.type, due.notice.at_ms, 1, 200)
-            if await self._store.run(webhooks.report(SETTINGS, due, tried)) == "settled":
-                self.ended += 1
-
-    async def beat(self) -> None:
-        """Send a worker's heartbeats, so that the queue is served."""
-        while True:
-            beat = jobs.beat(self._worker, self._lane, rows=AT_ONCE, slots=AT_ONCE, settings=SETTINGS)
-            await self._store.run(beat)
-            await asyncio.sleep(SETTINGS.queue.renew_s)
-
-
-def placings(way: str, seed: int) -> Iterator[Placing]:
-    """Yield questions without end, none like another: the words of each are its answer."""
-    dice, model = random.Random(seed), f"bench/{way}"  # noqa: S311
-    for number in itertools.count():
-        words = " ".join(f"w{number}" for _ in range(dice.randint(STEPS // 2, STEPS * 3 // 2)))
-        request = Request(model=model, messages=(Message(role="user", parts=(Text(text=words),)),))
-        body = request.model_dump_json(exclude_none=True)
-        yield jobs.placing(model, f"caller-{number % CALLERS}", request=body)
 
 
 def _picture(rows: Sequence[dict[str, Any]]) -> Figure:

@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -35,31 +35,19 @@ COLD_ANSWER_S = 2.0
 Figures = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Load:
-    """With `bursts` half of the callers call once, the others again and again for a while."""
-
-    per_s: float
-    bursts: bool
-
-    @property
-    def name(self) -> str:
-        return f"{'bursts' if self.bursts else 'Poisson'}, {self.per_s:g}/s"
-
-
-LOADS = [Load(per_s, bursts) for bursts in (False, True) for per_s in (0.5, 2, 8)]
+LOADS = {f"Poisson, {per_s:g}/s": (per_s, False) for per_s in (0.5, 2.0, 8.0)}
+LOADS |= {f"bursts, {per_s:g}/s": (per_s, True) for per_s in (0.5, 2.0, 8.0)}
+"""Calls a second. In bursts half of the callers call once, the others again and again for a while."""
 
 
 def measure(_: command.Options, say: command.Say) -> report.Findings:
-    # The longest first.
-    ordered = sorted(LOADS, key=lambda load: (load.bursts, -load.per_s))
     with ProcessPoolExecutor() as pool:
-        rows = dict(zip(ordered, pool.map(simulate, ordered), strict=True))
-    loads = {load.name: rows[load] | {"over_lru": _over_lru(rows[load])} for load in LOADS}
+        loads = dict(zip(LOADS, pool.map(simulate, LOADS), strict=True))
+    over_lru = {name: _over_lru(rows) for name, rows in loads.items()}
     say("the simulated half is done")
     node = serve()
     bounds = [
-        Bound(f"{name}: {what} over one line's", loads[name]["over_lru"][what], MOST[what], "")
+        Bound(f"{name}: {what} over one line's", over_lru[name][what], MOST[what], "")
         for name, kinds in LIMITED.items()
         for what in kinds
     ]
@@ -77,8 +65,8 @@ def _over_lru(rows: Figures) -> dict[str, float]:
     }
 
 
-def simulate(load: Load) -> Figures:
-    """Return the figures of each policy."""
+def simulate(load: str) -> Figures:
+    """Return the figures of each policy under a load."""
     models, figures = catalogue(), {}
     served = calls(load, [model.name for model in models])
     for name, policy in policies().items():
@@ -99,20 +87,20 @@ def catalogue() -> list[CatalogueModel]:
     ]
 
 
-def calls(load: Load, names: Sequence[str]) -> list[Call]:
+def calls(load: str, names: Sequence[str]) -> list[Call]:
     """Return calls in the order of their arrival, by Zipf's law."""
-    dice = random.Random(f"{load.name} {SEED}")  # noqa: S311
+    dice, (per_s, bursts) = random.Random(f"{load} {SEED}"), LOADS[load]  # noqa: S311
     weights = [1 / (place + 1) for place in range(len(names))]
-    mean = (1 + BURST) / 2 if load.bursts else 1
+    mean = (1 + BURST) / 2 if bursts else 1
     arrived, at = list[Call](), 0.0
-    while (at := at + dice.expovariate(load.per_s / mean)) < LASTS_S:
+    while (at := at + dice.expovariate(per_s / mean)) < LASTS_S:
         (name,) = dice.choices(names, weights)
-        arrived += [_call(dice, name, moment) for moment in _visit(dice, load, at)]
+        arrived += [_call(dice, name, moment) for moment in _visit(dice, at, bursts=bursts)]
     return sorted(arrived, key=lambda call: call.arrived_s)
 
 
-def _visit(dice: random.Random, load: Load, at: float) -> Iterator[float]:
-    bursts = load.bursts and dice.random() < 0.5
+def _visit(dice: random.Random, at: float, *, bursts: bool) -> Iterator[float]:
+    bursts = bursts and dice.random() < 0.5
     for _ in range(max(1, round(dice.expovariate(1 / BURST))) if bursts else 1):
         yield at
         at += dice.expovariate(BURST_PER_S)
@@ -126,10 +114,10 @@ def _picture(loads: Figures) -> Figure:
     """Draw what nineteen in twenty waited for at most, by the calls a second."""
     figure, panels = report.figure(2, (10, 4))
     for panel, bursts in zip(panels, (False, True), strict=True):
-        some = [load for load in LOADS if load.bursts == bursts]
+        some = {name: per_s for name, (per_s, in_bursts) in LOADS.items() if in_bursts == bursts}
         for policy in policies():
-            waits = [loads[load.name][policy]["wait_s"]["p95"] for load in some]
-            panel.plot([load.per_s for load in some], waits, "o-", label=policy)
+            waits = [loads[name][policy]["wait_s"]["p95"] for name in some]
+            panel.plot(list(some.values()), waits, "o-", label=policy)
         panel.set_yscale("symlog", linthresh=1)
         panel.set_title("in bursts" if bursts else "Poisson")
         report.label(panel, "calls a second", "waited (p95), s", log=True)

@@ -4,7 +4,10 @@ Ours and the baselines (bare Celery, bare FastAPI with one Redis command a reque
 turns; a ratio is the median over the rounds.
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import closing
+from statistics import median
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,7 +18,7 @@ from benchmarks.frame.services import opened
 from benchmarks.frame.statistics import Bound, Ratio, ratio, stretches, summary
 from benchmarks.frame.usage import Usage
 from benchmarks.overhead import throughput, worker
-from benchmarks.overhead.services import ECHO, QUESTION, WIDE, OverheadServices, job, noise
+from benchmarks.overhead.services import ECHO_LANE, QUESTION, WIDE, OverheadServices, commented, job
 
 SAMPLES, ROUNDS, ROUND_S = 300, 5, 2.5
 DRAINED = 3000
@@ -23,8 +26,6 @@ CLAIM_LIMIT_MS = 2.5
 DRAIN_PER_S = 1600
 MESSAGE_LIMIT = 2048
 RSS_LIMIT_MB = 100
-LARGE_SIDE = 1870
-"""Side of a noise picture of 10 MB."""
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
@@ -32,7 +33,7 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
         say("everything serves")
         ms = worker.claims(services, SAMPLES)
         say(f"claims: {SAMPLES} samples of each side")
-        laps = throughput.measure(services, arguments.rounds, ROUND_S, say, with_litellm=True)
+        rates = throughput.measure(services, arguments.rounds, ROUND_S, say, with_litellm=True)
         message, rss_mb = footprint(services)
         services.start_worker(WIDE)
         drained = round(worker.drain(services, DRAINED))
@@ -40,7 +41,7 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     latency_ms = {name: summary(values) for name, values in ms.items()}
     figures: dict[str, Any] = {
         "latency_ms": latency_ms,
-        "throughput": {lap.name: lap.figures() for lap in laps},
+        "per_s": {name: round(median(values)) for name, values in rates.items()},
         "broker_message_bytes": message,
         "api_rss_mb": rss_mb,
         "drain_per_s": drained,
@@ -51,7 +52,7 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
         Bound("API process after the load", rss_mb, RSS_LIMIT_MB, "MB"),
         Bound("one worker process, echo", drained, DRAIN_PER_S, "jobs/s", at_least=True),
     ]
-    rates = throughput.ratios(laps)
+    ratios = throughput.ratios(rates)
     claims = [
         ratio(f"{ours} p50", f"{bare} p50", stretches(ms[ours]), stretches(ms[bare]))
         for ours, bare in (
@@ -59,16 +60,15 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
             ("request_to_claim", "bare_send_to_body"),
         )
     ]
-    return report.Findings(figures, _picture(latency_ms, rates), bounds, [*claims, *rates])
+    return report.Findings(figures, _picture(latency_ms, ratios), bounds, [*claims, *ratios])
 
 
 def footprint(services: OverheadServices) -> tuple[int, float]:
     """Return the bytes of the broker's message after a job with a large picture, and the API's RSS in MB."""
-    caller = Caller(services.api_port)
-    caller.call("POST", "/v1/jobs", job(QUESTION, noise(LARGE_SIDE)))
-    caller.close()
+    with closing(Caller(services.api_port)) as caller:
+        caller.call("POST", "/v1/jobs", job(QUESTION, commented(os.urandom(5 * 10**6).hex().encode())))
     with services.records.client(1) as broker:
-        message = len(broker.lindex(ECHO.lane, 0))
+        message = len(broker.lindex(ECHO_LANE, 0))
     return message, round(Usage([services["api"].pid]).rss_mb(), 1)
 
 

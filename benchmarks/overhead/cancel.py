@@ -16,7 +16,7 @@ from benchmarks.frame import command, report
 from benchmarks.frame.load import Caller
 from benchmarks.frame.services import opened
 from benchmarks.frame.statistics import Bound, percentiles
-from benchmarks.overhead.services import TINY_MODEL, OverheadServices
+from benchmarks.overhead.services import TINY_LANE, TINY_MODEL, OverheadServices
 from benchmarks.overhead.worker import JOBS, LIMIT_S, Listener
 from shared.store import models
 from shared.store.nudges import Nudger
@@ -33,15 +33,15 @@ def cancellations(services: OverheadServices, samples: int) -> dict[str, list[fl
     """Cancel that many jobs in mid-generation, one after the other; return ms."""
     settings = services.records.settings
     store, jobs = connect(settings), set[str]()
-    store.run(models.pause(TINY_MODEL.lane, paused=True))
+    store.run(models.pause(TINY_LANE, paused=True))
     rows = list[tuple[float, float]]()
     with closing(Caller(services.api_port, LIMIT_S)) as caller:
         for number in range(WARM_UP + samples + SPARE):
             jobs.add(caller.call("POST", "/v1/jobs", _endless(number))["id"])
         # Not earlier: jobs that enter the queue are announced, too.
         with closing(Listener(services, JOBS)) as events:
-            store.run(models.pause(TINY_MODEL.lane, paused=False))
-            Nudger(settings).send(TINY_MODEL.lane, len(jobs))
+            store.run(models.pause(TINY_LANE, paused=False))
+            Nudger(settings).send(TINY_LANE, len(jobs))
             begun = set[str]()
             rows = [_cancel_one(events, caller, jobs, begun) for _ in range(WARM_UP + samples)]
         for job in jobs:
@@ -75,7 +75,7 @@ def _is_text(news: bytes) -> bool:
 def _endless(seed: int) -> bytes:
     """A job sampled so hot that no answer ends before it is cancelled."""
     parameters = {"max_new_tokens": 1000, "temperature": 50.0, "seed": seed}
-    body = {"model": TINY_MODEL.id, "input": {"prompt": "What do you see?"}, "parameters": parameters}
+    body = {"model": TINY_MODEL, "input": {"prompt": "What do you see?"}, "parameters": parameters}
     return json.dumps(body).encode()
 
 

@@ -20,6 +20,7 @@ from benchmarks.overhead.services import (
     BARE_TASK,
     QUESTION,
     WIDE,
+    WIDE_LANE,
     OverheadServices,
     distinct_jobs,
     job,
@@ -114,16 +115,16 @@ def drain(services: OverheadServices, jobs: int) -> float:
     """
     redis, settings = services.records.settings, Settings()
     store = connect(redis)
-    store.run(models.pause(WIDE.lane, paused=True))
+    store.run(models.pause(WIDE_LANE, paused=True))
     waiting = 0
     while waiting < jobs:
-        shot = Shot(distinct_jobs(model=WIDE.id), 202)
+        shot = Shot(distinct_jobs(model=WIDE), 202)
         waiting += run(shot, services.api_port, seconds=SUBMIT_S, connections=CONNECTIONS).count
-    store.run(models.pause(WIDE.lane, paused=False))
-    Nudger(redis).send(WIDE.lane, MOST)
+    store.run(models.pause(WIDE_LANE, paused=False))
+    Nudger(redis).send(WIDE_LANE, MOST)
     began, deadline = 0.0, time.monotonic() + 2 * LIMIT_S
     while time.monotonic() < deadline:
-        state = store.run(lane(settings, WIDE.lane))
+        state = store.run(lane(settings, WIDE_LANE))
         if not began and state.queued < waiting:
             began, waiting = time.monotonic(), state.queued
         if not state.queued and not state.running:

@@ -39,7 +39,6 @@ MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = 16\noptions = {{ 
 SHARES = {"steady": 30, "flaky": 30, "hangs": 14, "restarts": 20, "gone": 4, "dead": 2}
 """How many of a hundred jobs have their webhook at each kind of receiver."""
 KILL_S = 5.0
-OPEN_AT_ONCE = 32
 POLL_S = 0.5
 STUCK_S = 180.0
 """The wait ends after this long without a call."""
@@ -80,14 +79,14 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
         jobs, kills = command.run(_run(services, arguments.jobs, say))
         lines = [line for name in COURIERS for line in services[name].lines()]
         calls = read(services.calls)
-    verdict = judge(jobs, calls, given_up(lines), SECRET)
+    counts, faults = judge(jobs, calls, given_up(lines), SECRET)
     waits = {name: some for name in BEHAVIOURS if (some := delays(calls, name))}
     figures: dict[str, Any] = {
         "jobs": len(jobs),
         "kills": kills,
-        **{name: verdict.counts[name] for name in (*NONE, "calls", "taken", "refused", "given_up")},
+        **{name: counts[name] for name in (*NONE, "calls", "taken", "refused", "given_up")},
         "end_to_taken_s": {name: percentiles(some, "p50", "p90") for name, some in waits.items()},
-        "findings": verdict.findings[:50],
+        "findings": faults[:50],
     }
     bounds = [Bound(name, figures[name], 0, "calls") for name in NONE]
     if steady := figures["end_to_taken_s"].get("steady"):
@@ -123,22 +122,14 @@ async def _kill_couriers(services: WebhookServices, kills: list[str]) -> None:
 async def _submit_all(client: httpx.AsyncClient, services: WebhookServices, count: int) -> dict[str, str]:
     """Return the behaviour of each job's own receiver, by the job's id."""
     dice = random.Random(SEED)  # noqa: S311 - no secret
-    behaviours = dice.choices(list(SHARES), list(SHARES.values()), k=count)
-    places = asyncio.Semaphore(OPEN_AT_ONCE)
-
-    async def submit(number: int, behaviour: str) -> tuple[str, str]:
-        async with places:
-            webhook = {"url": services.receiver(behaviour), "secret": SECRET}
-            body = {"model": MODEL, "input": {"prompt": f"Tell {number} apart."}, "webhook": webhook}
-            reply = (await client.post("/v1/jobs", json=body)).raise_for_status()
-            return str(reply.json()["id"]), behaviour
-
-    tasks = []
-    async with asyncio.TaskGroup() as group:
-        for number, behaviour in enumerate(behaviours):
-            tasks.append(group.create_task(submit(number, behaviour)))
-            await asyncio.sleep(1 / RATE)
-    return dict(task.result() for task in tasks)
+    submitted = {}
+    for number, behaviour in enumerate(dice.choices(list(SHARES), list(SHARES.values()), k=count)):
+        webhook = {"url": services.receiver(behaviour), "secret": SECRET}
+        body = {"model": MODEL, "input": {"prompt": f"Tell {number} apart."}, "webhook": webhook}
+        reply = (await client.post("/v1/jobs", json=body)).raise_for_status()
+        submitted[str(reply.json()["id"])] = behaviour
+        await asyncio.sleep(1 / RATE)
+    return submitted
 
 
 async def _until_delivered(services: WebhookServices, say: command.Say) -> None:

@@ -5,7 +5,7 @@
 
 local HOUR_MS = 3600000
 
--- What a job and its work take beside their texts, index entries included (`benchmarks/store`); its end; a list that only one
+-- What a job and its work take beside their texts, index entries included; its end; a list that only one
 -- job is in; a job's webhook with its calls; a picture's hold.
 Memory.JOB_BYTES, Memory.WORK_BYTES, Memory.END_BYTES = 760, 800, 800
 Memory.LIST_BYTES, Memory.HOOK_BYTES, Memory.HOLD_BYTES = 230, 700, 260

@@ -23,7 +23,7 @@ def found(
     *calls: Received, job: DeliveredJob = JOB, exhausted: frozenset[str] = frozenset()
 ) -> dict[str, int]:
     """What is counted beside what is as it should be."""
-    counts = judge([job], calls, set(exhausted), SECRET).counts
+    counts, _ = judge([job], calls, set(exhausted), SECRET)
     return {name: n for name, n in counts.items() if n and name not in ("calls", "taken")}
 
 
