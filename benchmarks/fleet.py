@@ -77,9 +77,10 @@ def saturation(way: str, seconds: float) -> dict[str, Any]:
     with record_server() as records, ProcessPoolExecutor(count) as pool, records.client() as client:
         begins = time.monotonic() + WARM_S
         mills = [pool.submit(run, records.settings, way, n, begins, begins + seconds) for n in range(count)]
-        time.sleep(WARM_S)
+        thread_s(client)
+        time.sleep(max(begins - time.monotonic(), 0))
         used_s, began = thread_s(client), time.monotonic()
-        time.sleep(begins + seconds - began)
+        time.sleep(max(begins + seconds - began, 0))
         core = (thread_s(client) - used_s) / (time.monotonic() - began)
         per_s = sum(mill.result() for mill in mills) / seconds
     return {

@@ -28,8 +28,7 @@ SERVICE_S, SPREAD = 2.0, 0.6
 """Mean and spread of the lognormal service time."""
 BURST, BURST_PER_S = 20, 2.0
 """Calls of a burst on average, all for one model."""
-MOST = {"p95": 0.5, "loading": 0.33}
-LIMITED = {"Poisson, 2/s": ("p95",), "Poisson, 8/s": ("p95", "loading")}
+LIMITS = (("Poisson, 2/s", "p95", 0.5), ("Poisson, 8/s", "p95", 0.5), ("Poisson, 8/s", "loading", 0.33))
 """Where one line cannot keep up. With fewer calls, or in bursts, there is less to gain than that."""
 COLD_ANSWER_S = 2.0
 Figures = dict[str, Any]
@@ -43,30 +42,20 @@ LOADS |= {f"bursts, {per_s:g}/s": (per_s, True) for per_s in (0.5, 2.0, 8.0)}
 def measure(_: command.Options, say: command.Say) -> report.Findings:
     with ProcessPoolExecutor() as pool:
         loads = dict(zip(LOADS, pool.map(simulate, LOADS), strict=True))
-    over_lru = {name: _over_lru(rows) for name, rows in loads.items()}
     say("the simulated half is done")
     node = serve()
-    bounds = [
-        Bound(f"{name}: {what} over one line's", over_lru[name][what], MOST[what], "")
-        for name, kinds in LIMITED.items()
-        for what in kinds
-    ]
+    bounds = []
+    for name, what, most in LIMITS:
+        share = round(loads[name]["ours"][what] / loads[name][LRU][what], 3)
+        bounds.append(Bound(f"{name}: {what} over one line's", share, most, ""))
     bounds.append(Bound("a cold model's first answer, p50", node["cold_s"]["p50"], COLD_ANSWER_S, "s"))
     summary = "\n".join(f"{name}: {row}" for name, row in loads.items())
     figures = {"simulated": loads, "node": node}
     return report.Findings(figures, _picture(loads), bounds, summary=f"{summary}\n{node}")
 
 
-def _over_lru(rows: Figures) -> dict[str, float]:
-    ours, lru = rows["ours"], rows[LRU]
-    return {
-        "p95": round(ours["wait_s"]["p95"] / lru["wait_s"]["p95"], 3),
-        "loading": round(ours["loading_s"] / lru["loading_s"], 3),
-    }
-
-
 def simulate(load: str) -> Figures:
-    """Return the figures of each policy under a load."""
+    """Return what callers waited for (s) and how long devices loaded (s), by policy."""
     models, figures = catalogue(), {}
     served = calls(load, [model.name for model in models])
     for name, policy in policies().items():
@@ -74,7 +63,7 @@ def simulate(load: str) -> Figures:
         own = [replace(call) for call in served]
         machine.serve(own)
         waits = percentiles([call.waited_s for call in own], "p50", "p95", digits=1)
-        figures[name] = {"wait_s": waits, "loading_s": round(machine.loading_s)}
+        figures[name] = waits | {"loading": round(machine.loading_s)}
     return figures
 
 
@@ -116,7 +105,7 @@ def _picture(loads: Figures) -> Figure:
     for panel, bursts in zip(panels, (False, True), strict=True):
         some = {name: per_s for name, (per_s, in_bursts) in LOADS.items() if in_bursts == bursts}
         for policy in policies():
-            waits = [loads[name][policy]["wait_s"]["p95"] for name in some]
+            waits = [loads[name][policy]["p95"] for name in some]
             panel.plot(list(some.values()), waits, "o-", label=policy)
         panel.set_yscale("symlog", linthresh=1)
         panel.set_title("in bursts" if bursts else "Poisson")
