@@ -125,13 +125,7 @@ PARTS = (
         ("--pairs", "2000"),
         _cache,
     ),
-    Part(
-        "fairness",
-        "One caller's flood delays no one else",
-        ("benchmarks.fairness",),
-        (),
-        FAIRNESS.format,
-    ),
+    Part("fairness", "One caller's flood delays no one else", ("benchmarks.fairness",), (), FAIRNESS.format),
     Part(
         "webhooks",
         "Every webhook is delivered, or reported as abandoned",
