@@ -9,20 +9,23 @@ writes the file anew. It judges nothing: the exit code is 0 unless it could not 
 import argparse
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.frame import command, report
+from benchmarks.frame import command, jobs, report
 from benchmarks.frame.command import Say
-from benchmarks.frame.services import ROOT, ClientProcess, opened
+from benchmarks.frame.services import ROOT, ClientProcess, opened, record_server
 from benchmarks.frame.statistics import Ratio, ratio, stretches
 from benchmarks.frame.usage import thread_s
-from benchmarks.overhead import capacity, latency, throughput
+from benchmarks.overhead import throughput, worker
 from benchmarks.overhead.services import WIDE, OverheadServices
-from benchmarks.store.probe import REQUEST, Probe, Samples, served
+from shared.store import admission
+from shared.store.jobs import view
+from shared.store.script import ScriptCall, Store
 from sightline.serving.processes import heap
 
 FILE = report.FOLDER / "quick.json"
@@ -30,14 +33,10 @@ TOLERANCE = 0.1
 ROUNDS, ROUND_S = 7, 0.5
 CLAIMS = 150
 DRAINS, DRAINED = 3, 500
-STEP_ROUNDS, ROWS, TOKENS = 7, "8", "64"
-STORE_ROUNDS, STORE_JOBS, STORE_SETS = 7, 200, 2000
-FUNCTIONS = {
-    "submit": "store_submit",
-    "claim": "store_claim",
-    "settle": "store_settle",
-    "read, ended": "store_read",
-}
+ROWS, TOKENS = "8", "64"
+STORE_JOBS, STORE_SETS = 200, 2000
+MODEL = "org/model"
+REQUEST = json.dumps({"messages": [{"role": "user", "content": "y" * 200}], "model": MODEL, "max_tokens": 64})
 
 
 def main() -> int:
@@ -61,26 +60,17 @@ def main() -> int:
 def measure(say: Say) -> list[Ratio]:
     with opened(OverheadServices) as services:
         say("everything serves")
-        ratios = [claim(services), *way_in(services, say), echo(services, say)]
+        ms = worker.claims(services, CLAIMS)
+        ours, bare = stretches(ms["admit_reply_to_claim"]), stretches(ms["bare_sent_to_body"])
+        ratios = [ratio("claim_p50", "bare_celery_task", bare, ours)]
+        ratios += throughput.ratios(throughput.measure(services, ROUNDS, ROUND_S, say))
+        ratios.append(echo(services, say))
     ratios.append(engine_step())
     say("the engine's steps")
-    with served() as client:
+    with record_server() as server, server.client(decode_responses=True) as client:
         ratios += store_functions(client)
     say("the store's functions")
     return ratios
-
-
-def claim(services: OverheadServices) -> Ratio:
-    """From the answer to a submit until a worker has claimed it; bare Celery: until the task's body runs."""
-    ours, bare = latency.measure(services, CLAIMS)
-    return ratio("claim_p50", "bare_celery_task", stretches(bare.after), stretches(ours.after))
-
-
-def way_in(services: OverheadServices, say: Say) -> list[Ratio]:
-    """Cached and new requests a second; bare FastAPI with one Redis command and as many bytes."""
-    laps = throughput.measure(services, ROUNDS, ROUND_S, say)
-    rates = {lap.name: lap.rates for lap in laps}
-    return [ratio(lap.name, lap.baseline, lap.rates, rates[lap.baseline]) for lap in laps if lap.baseline]
 
 
 def echo(services: OverheadServices, say: Say) -> Ratio:
@@ -88,8 +78,8 @@ def echo(services: OverheadServices, say: Say) -> Ratio:
     services.start_worker(WIDE)
     ours, bare = [], []
     for _ in range(DRAINS):
-        ours.append(capacity.drain(services, DRAINED).per_s)
-        bare.append(capacity.drain_bare(services, DRAINED))
+        ours.append(worker.drain(services, DRAINED))
+        bare.append(worker.drain_bare(services, DRAINED))
         say(f"{ours[-1]:,.0f} jobs/s, {bare[-1]:,.0f} bare tasks/s")
     return ratio("echo", "bare_celery_tasks", ours, bare)
 
@@ -97,7 +87,7 @@ def echo(services: OverheadServices, say: Say) -> Ratio:
 def engine_step() -> Ratio:
     """A step of the engine that batches, the tiny model; the network's forward pass alone in `generate()`."""
     env = {"OMP_NUM_THREADS": "1", **heap(os.environ)}
-    arguments = ("tiny", "float32", ROWS, TOKENS, str(STEP_ROUNDS))
+    arguments = ("tiny", "float32", ROWS, TOKENS, str(ROUNDS))
     with ClientProcess("benchmarks.batching.decoding", *arguments, env=env) as process:
         ours, bare = zip(*json.loads(process.receive()), strict=True)
     return ratio("engine_step", "torch_forward", bare, ours)
@@ -105,22 +95,39 @@ def engine_step() -> Ratio:
 
 def store_functions(client: Any) -> list[Ratio]:
     """Time of the record server's main thread for one call, many in an exchange; for a hundred plain SETs."""
-    probe, samples, sets = Probe(client), Samples(), []
-    for _ in range(STORE_ROUNDS + 1):
-        probe.round(samples, STORE_JOBS, pieces=0)
-        sets.append(_hundred_sets_us(client))
     # The first round loads the library.
-    ours = {name: [us for us, _ in samples[name][1:]] for name in FUNCTIONS}
-    return [ratio(FUNCTIONS[name], "hundred_sets", sets[1:], us) for name, us in ours.items()]
+    rounds = [_round_us(client) for _ in range(ROUNDS + 1)][1:]
+    sets = [one.pop("hundred_sets") for one in rounds]
+    return [ratio(name, "hundred_sets", sets, [one[name] for one in rounds]) for name in rounds[0]]
 
 
-def _hundred_sets_us(client: Any) -> float:
+def _round_us(client: Any) -> dict[str, float]:
+    """Take jobs from their submission to a reading of their answer; return the microseconds of each call."""
+    store, lane, took_us = Store(client), jobs.lane_of(MODEL), dict[str, float]()
+    digests = [secrets.token_hex(32) for _ in range(STORE_JOBS)]
+    placings = [
+        jobs.placing(MODEL, caller, hash=digest, key=f"{caller}:{digest}", cost=1, request=REQUEST)
+        for caller, digest in ((f"caller-{at % 100}", digest) for at, digest in enumerate(digests))
+    ]
+
+    def timed(name: str, calls: Sequence[ScriptCall[Any]]) -> list[Any]:
+        began = thread_s(client)
+        replies = store.run_all(calls)
+        took_us[name] = (thread_s(client) - began) / len(calls) * 1e6
+        return replies
+
+    store.run(jobs.beat("w", lane, rows=8, slots=10))
+    timed("store_submit", [admission.submit(one, jobs.SETTINGS, uploaded=True) for one in placings])
+    claimed = timed("store_claim", [jobs.claim(f"w{at}", lane) for at in range(STORE_JOBS)])
+    answer = jobs.answer("A red square. " * 20, tokens=3)
+    timed("store_settle", [jobs.settle(claim, answer) for claim in claimed])
+    timed("store_read", [view(jobs.SETTINGS, one.caller, one.job) for one in placings])
     exchange = client.pipeline(transaction=False)
-    for number in range(STORE_SETS):
-        exchange.set(f"plain:{number % STORE_JOBS}", REQUEST)
+    for at in range(STORE_SETS):
+        exchange.set(f"plain:{at % STORE_JOBS}", REQUEST)
     began = thread_s(client)
     exchange.execute()
-    return (thread_s(client) - began) / STORE_SETS * 100e6
+    return took_us | {"hundred_sets": (thread_s(client) - began) / STORE_SETS * 100e6}
 
 
 def table(ratios: Sequence[Ratio], committed: Mapping[str, Any], machine: Mapping[str, Any]) -> str:

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
-from shared.backoff import backoff_s
-from sightline.serving.node import LONGEST_PAUSE_S
+from sightline.serving.demand import Copy, Demand, Device
+from sightline.serving.residency import Load, Rules, decide
+
+LRU, LINES = "least recently used, one line", "least recently used"
 
 
 @dataclass(frozen=True)
 class CatalogueModel:
-    """One that `fails` is there until its load would have ended, and is never asked for."""
-
     name: str
     need: float
     load_s: float
     unload_s: float
     rows: int
-    fails: bool = False
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Call:
 
 
 @dataclass
-class StandingCopy:
+class LoadedCopy:
     """`used_s` is when it last had a call."""
 
     model: CatalogueModel
@@ -53,37 +52,27 @@ class StandingCopy:
 
 
 class Policy(Protocol):
-    """Looks each `look_s` and as a load or a leaving ends; with 0, after everything that happens.
+    """Looks each `look_s` and as a load or an unload ends; with 0, after everything that happens.
 
     In `one_line` a call that has come goes to its model only by `Machine.admit`.
     """
 
-    @property
-    def look_s(self) -> float: ...
-
-    @property
-    def one_line(self) -> bool: ...
+    look_s: float
+    one_line: bool
 
     def look(self, machine: "Machine") -> None: ...
 
 
 class Machine:
-    """`line` holds calls by model in order of arrival, `pending` those of no line yet.
-
-    `retries` has, by model, how often its load failed and until when it pauses; `unloaded` why models left.
-    """
+    """`line` holds calls by model in order of arrival, `pending` those of no line yet."""
 
     def __init__(self, rooms: Mapping[str, float], models: Sequence[CatalogueModel], policy: Policy) -> None:
         self.now_s = 0.0
         self.rooms = rooms
         self.models = {model.name: model for model in models}
-        self.copies = list[StandingCopy]()
+        self.copies = list[LoadedCopy]()
         self.line: dict[str, deque[Call]] = {model.name: deque() for model in models}
         self.pending = deque[Call]()
-        self.arrived = dict.fromkeys(self.models, 0)
-        self.retries = dict[str, tuple[int, float]]()
-        self.unloaded = list[str]()
-        self.loads = 0
         self.loading_s = 0.0
         self._policy = policy
         self._numbers = itertools.count()
@@ -91,7 +80,7 @@ class Machine:
         self._left = 0
 
     def serve(self, calls: Sequence[Call]) -> None:
-        """Until all are answered."""
+        """Run until all are answered."""
         self._left = len(calls)
         for call in calls:
             self._at(call.arrived_s, partial(self._arrive, call))
@@ -108,26 +97,28 @@ class Machine:
     def loading(self, device: str) -> bool:
         return any(copy.device == device and copy.state == "loading" for copy in self.copies)
 
-    def idles(self, copy: StandingCopy) -> bool:
-        return copy.state == "resident" and not copy.busy and not self.line[copy.model.name]
-
-    def standing(self, name: str) -> list[StandingCopy]:
+    def staying(self, name: str) -> list[LoadedCopy]:
+        """Return the model's copies that serve or will."""
         return [copy for copy in self.copies if copy.model.name == name and copy.state != "leaving"]
 
     def load(self, name: str, device: str) -> None:
         model = self.models[name]
         if self.free(device) < model.need or self.loading(device):
             raise ValueError(f"{device} has no room for {name} now")
-        copy = StandingCopy(model, device, "loading", self.now_s, self.now_s)
+        copy = LoadedCopy(model, device, "loading", self.now_s, self.now_s)
         self.copies.append(copy)
-        self.loads += 1
         self.loading_s += model.load_s
         self._at(self.now_s + model.load_s, partial(self._loaded, copy))
 
-    def unload(self, copy: StandingCopy, reason: str = "") -> None:
-        self.unloaded.append(reason)
+    def unload(self, copy: LoadedCopy) -> None:
         copy.state, copy.since_s = "leaving", self.now_s
         self._leave(copy)
+
+    def admit(self) -> None:
+        """Hand the first pending call to its model."""
+        call = self.pending.popleft()
+        self.line[call.model].append(call)
+        self._begin(call.model)
 
     def _at(self, when_s: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when_s, next(self._numbers), event))
@@ -137,37 +128,21 @@ class Machine:
         self._at(self.now_s + self._policy.look_s, self._tick)
 
     def _arrive(self, call: Call) -> None:
-        self.arrived[call.model] += 1
         self.pending.append(call)
         if not self._policy.one_line:
             self.admit()
         self._changed(call.model)
 
-    def admit(self) -> None:
-        """The first in line goes to its model."""
-        call = self.pending.popleft()
-        self.line[call.model].append(call)
-        self._begin(call.model)
+    def _loaded(self, copy: LoadedCopy) -> None:
+        if copy.state == "loading":
+            copy.state, copy.since_s, copy.used_s = "resident", self.now_s, self.now_s
+            self._changed(copy.model.name, own=True)
 
-    def _loaded(self, copy: StandingCopy) -> None:
-        if copy.state == "leaving":
-            return
-        if copy.model.fails:
-            failures = self.retries.get(copy.model.name, (0, 0.0))[0] + 1
-            self.retries[copy.model.name] = (
-                failures,
-                self.now_s + backoff_s(failures, longest_s=LONGEST_PAUSE_S),
-            )
-            self._gone(copy)
-            return
-        copy.state, copy.since_s, copy.used_s = "resident", self.now_s, self.now_s
-        self._changed(copy.model.name, own=True)
-
-    def _leave(self, copy: StandingCopy) -> None:
+    def _leave(self, copy: LoadedCopy) -> None:
         if not copy.busy:
             self._at(self.now_s + copy.model.unload_s, partial(self._gone, copy))
 
-    def _gone(self, copy: StandingCopy) -> None:
+    def _gone(self, copy: LoadedCopy) -> None:
         self.copies.remove(copy)
         self._changed(copy.model.name, own=True)
 
@@ -187,10 +162,111 @@ class Machine:
                 call.begun_s = copy.used_s = self.now_s
                 self._at(self.now_s + call.service_s, partial(self._answered, copy))
 
-    def _answered(self, copy: StandingCopy) -> None:
+    def _answered(self, copy: LoadedCopy) -> None:
         copy.busy -= 1
         copy.used_s = self.now_s
         self._left -= 1
         if copy.state == "leaving":
             self._leave(copy)
         self._changed(copy.model.name)
+
+
+class Ours:
+    """The node: it looks twice a second, and when a load or an unload ends."""
+
+    look_s = 0.5
+    one_line = False
+
+    def __init__(self) -> None:
+        self._served_s: dict[str, float] = {}
+
+    def look(self, machine: Machine) -> None:
+        devices = [Device(name, room) for name, room in machine.rooms.items()]
+        demands = [self._demand(machine, model) for model in machine.models.values()]
+        for move in decide(machine.now_s, devices, demands, Rules()):
+            if isinstance(move, Load):
+                machine.load(move.lane, move.device)
+            else:
+                (copy,) = (one for one in machine.staying(move.lane) if one.device == move.device)
+                machine.unload(copy)
+
+    def _demand(self, machine: Machine, model: CatalogueModel) -> Demand:
+        line = machine.line[model.name]
+        copies = [copy for copy in machine.copies if copy.model is model]
+        used_s = max((copy.used_s for copy in copies), default=0.0)
+        since_s = line[0].arrived_s if line else 0.0
+        if resident := [copy.since_s for copy in copies if copy.state == "resident"]:
+            self._served_s[model.name] = machine.now_s
+        since_s = max(since_s, min(resident) if resident else self._served_s.get(model.name, 0.0))
+        loading = any(copy.state == "loading" for copy in copies)
+        return Demand(
+            lane=model.name,
+            need=model.need,
+            load_s=model.load_s,
+            unload_s=model.unload_s,
+            devices=tuple(machine.rooms),
+            waits_s=machine.now_s - since_s if line and not loading else None,
+            idle_s=0.0 if line or any(copy.busy for copy in copies) else machine.now_s - used_s,
+            copies=tuple(Copy(one.device, one.state, one.since_s, one.busy) for one in copies),
+        )
+
+
+class LeastRecentlyUsed:
+    """A model that is asked for and not loaded is loaded at once, where the copies that leave for it have
+    been idle longest.
+
+    In `one_line`, as ollama has it, all later calls wait for the call at its head.
+    """
+
+    look_s = 0.0
+
+    def __init__(self, *, one_line: bool) -> None:
+        self.one_line = one_line
+        self._emptied: dict[str, str] = {}
+
+    def look(self, machine: Machine) -> None:
+        while self.one_line and machine.pending and self._stays(machine, machine.pending[0].model):
+            machine.admit()
+        if not self.one_line:
+            waiting = [(line[0].arrived_s, name) for name, line in machine.line.items() if line]
+            for _, name in sorted(waiting):
+                self._stays(machine, name)
+
+    def _stays(self, machine: Machine, name: str) -> bool:
+        """Return whether it is loaded or loads, from now on if need be."""
+        if machine.staying(name):
+            return True
+        if device := next((d for d, wanted in self._emptied.items() if wanted == name), None):
+            return self._load(machine, name, device)
+        victims = {d: self._victims(machine, machine.models[name], d) for d in machine.rooms}
+        possible = {d: some for d, some in victims.items() if some is not None}
+        if not possible:
+            return False
+        device = min(possible, key=lambda d: max((copy.used_s for copy in possible[d]), default=-1.0))
+        self._emptied[device] = name
+        for copy in possible[device]:
+            machine.unload(copy)
+        return self._load(machine, name, device)
+
+    def _load(self, machine: Machine, name: str, device: str) -> bool:
+        if machine.free(device) < machine.models[name].need:
+            return False
+        del self._emptied[device]
+        machine.load(name, device)
+        return True
+
+    def _victims(self, machine: Machine, model: CatalogueModel, device: str) -> list[LoadedCopy] | None:
+        """Return the copies that leave the device for the model; None if it cannot have room there now."""
+        if device in self._emptied or machine.loading(device):
+            return None
+        room, victims = machine.free(device), list[LoadedCopy]()
+        for copy in sorted(machine.copies, key=lambda one: one.used_s):
+            idle = copy.state == "resident" and not copy.busy and not machine.line[copy.model.name]
+            if copy.device == device and idle and room < model.need:
+                victims.append(copy)
+                room += copy.model.need
+        return victims if room >= model.need else None
+
+
+def policies() -> Mapping[str, Policy]:
+    return {"ours": Ours(), LRU: LeastRecentlyUsed(one_line=True), LINES: LeastRecentlyUsed(one_line=False)}

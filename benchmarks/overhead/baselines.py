@@ -6,8 +6,6 @@ The task's first act is to read the clock; then it publishes that. Each route is
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from celery import Celery
 from fastapi import FastAPI, Request, Response
@@ -21,21 +19,13 @@ app.conf.task_ignore_result = True
 app.conf.task_default_queue = BARE_QUEUE
 _redis = Redis.from_url(os.environ["BENCH_BROKER"])
 _async_redis: AsyncRedis = AsyncRedis.from_url(os.environ["BENCH_REDIS"])
+web = FastAPI()
 
 
 @app.task(name=BARE_TASK)  # type: ignore[untyped-decorator]
 def started() -> None:
     at = time.monotonic_ns()
     _redis.publish(BARE_CHANNEL, at)
-
-
-@asynccontextmanager
-async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    yield
-    await _async_redis.aclose()
-
-
-web = FastAPI(lifespan=_lifespan)
 
 
 @web.get("/answers/{name}")

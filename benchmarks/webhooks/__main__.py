@@ -10,8 +10,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from matplotlib.figure import Figure
 from benchmarks.frame import command, report
 from benchmarks.frame.services import Installation, free_port, opened
 from benchmarks.frame.statistics import Bound, percentiles
-from benchmarks.webhooks.checker import DeliveredJob, Verdict, given_up, judge
+from benchmarks.webhooks.checker import DeliveredJob, given_up, judge
 from benchmarks.webhooks.receivers import BEHAVIOURS, HOST, Received, any_delivery, read
 from shared.webhooks import new_secret
 
@@ -40,26 +39,13 @@ MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = 16\noptions = {{ 
 SHARES = {"steady": 30, "flaky": 30, "hangs": 14, "restarts": 20, "gone": 4, "dead": 2}
 """How many of a hundred jobs have their webhook at each kind of receiver."""
 KILL_S = 5.0
-OPEN_AT_ONCE = 32
 POLL_S = 0.5
 STUCK_S = 180.0
 """The wait ends after this long without a call."""
 SECRET = new_secret()
 NONE = ("lost", "torn", "forged", "unasked", "misreported")
 PROMPT_S = 5.0
-"""A receiver that takes all is called within this, nine times in ten, while every other one misbehaves."""
-
-
-@dataclass
-class Outcome:
-    """What a run came to; times in Unix seconds."""
-
-    jobs: list[DeliveredJob]
-    ended: list[float]
-    calls: list[Received]
-    verdict: Verdict
-    kills: list[float]
-    began: float
+"""A receiver that takes all is called within this, nine times in ten, while all others misbehave."""
 
 
 class WebhookServices(Installation):
@@ -90,104 +76,77 @@ class WebhookServices(Installation):
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     with opened(WebhookServices) as services:
-        outcome = command.run(_run(services, arguments.jobs, say))
-    figures = _figures(outcome)
-    return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
+        jobs, kills = command.run(_run(services, arguments.jobs, say))
+        lines = [line for name in COURIERS for line in services[name].lines()]
+        calls = read(services.calls)
+    counts, faults = judge(jobs, calls, given_up(lines), SECRET)
+    waits = {name: some for name in BEHAVIOURS if (some := delays(calls, name))}
+    figures: dict[str, Any] = {
+        "jobs": len(jobs),
+        "kills": kills,
+        **{name: counts[name] for name in (*NONE, "calls", "taken", "refused", "given_up")},
+        "end_to_taken_s": {name: percentiles(some, "p50", "p90") for name, some in waits.items()},
+        "findings": faults[:50],
+    }
+    bounds = [Bound(name, figures[name], 0, "calls") for name in NONE]
+    if steady := figures["end_to_taken_s"].get("steady"):
+        bounds.append(Bound("steady: end to taken, p90", steady["p90"], PROMPT_S, "s"))
+    return report.Findings(figures, _picture(waits), bounds, summary=str(figures))
 
 
-async def _run(services: WebhookServices, count: int, say: command.Say) -> Outcome:
-    kills: list[float] = []
+async def _run(services: WebhookServices, count: int, say: command.Say) -> tuple[list[DeliveredJob], int]:
+    """Return the jobs once their webhooks were called, and how often a courier was killed."""
     async with httpx.AsyncClient(base_url=services.url, trust_env=False, timeout=60) as client:
-        began = time.time()
+        kills: list[str] = []
         killer = asyncio.create_task(_kill_couriers(services, kills))
         submitted = await _submit_all(client, services, count)
         say(f"{len(submitted)} jobs submitted")
         await _until_delivered(services, say)
         killer.cancel()
-        jobs, ended = await _read_jobs(client, submitted)
-    lines = [line for name in COURIERS for line in services[name].lines()]
-    calls = read(services.calls)
-    verdict = judge(jobs, calls, given_up(lines), SECRET)
-    return Outcome(jobs, ended, calls, verdict, kills, began)
+        jobs = []
+        for job, behaviour in submitted.items():
+            state = (await client.get(f"/v1/jobs/{job}")).raise_for_status().json()
+            jobs.append(DeliveredJob(job, behaviour, state["webhook"]["delivered_at"] is not None))
+        return jobs, len(kills)
 
 
-async def _kill_couriers(services: WebhookServices, kills: list[float]) -> None:
-    """One after the other, as the kernel kills."""
+async def _kill_couriers(services: WebhookServices, kills: list[str]) -> None:
+    """Kill one after the other, without end."""
     while True:
         for name in COURIERS:
             await asyncio.sleep(KILL_S)
             services[name].send(signal.SIGKILL)
-            kills.append(time.time())
+            kills.append(name)
 
 
 async def _submit_all(client: httpx.AsyncClient, services: WebhookServices, count: int) -> dict[str, str]:
-    """The behaviour of each job's own receiver, by the job's id."""
+    """Return the behaviour of each job's own receiver, by the job's id."""
     dice = random.Random(SEED)  # noqa: S311 - no secret
-    behaviours = dice.choices(list(SHARES), list(SHARES.values()), k=count)
-    places = asyncio.Semaphore(OPEN_AT_ONCE)
-
-    async def submit(number: int, behaviour: str) -> tuple[str, str]:
-        async with places:
-            webhook = {"url": services.receiver(behaviour), "secret": SECRET}
-            body = {"model": MODEL, "input": {"prompt": f"Tell {number} apart."}, "webhook": webhook}
-            reply = (await client.post("/v1/jobs", json=body)).raise_for_status()
-            return str(reply.json()["id"]), behaviour
-
-    tasks = []
-    async with asyncio.TaskGroup() as group:
-        for number, behaviour in enumerate(behaviours):
-            tasks.append(group.create_task(submit(number, behaviour)))
-            await asyncio.sleep(1 / RATE)
-    return dict(task.result() for task in tasks)
+    submitted = {}
+    for number, behaviour in enumerate(dice.choices(list(SHARES), list(SHARES.values()), k=count)):
+        webhook = {"url": services.receiver(behaviour), "secret": SECRET}
+        body = {"model": MODEL, "input": {"prompt": f"Tell {number} apart."}, "webhook": webhook}
+        reply = (await client.post("/v1/jobs", json=body)).raise_for_status()
+        submitted[str(reply.json()["id"])] = behaviour
+        await asyncio.sleep(1 / RATE)
+    return submitted
 
 
 async def _until_delivered(services: WebhookServices, say: command.Say) -> None:
-    """Until no delivery is queued or in flight, or none was made for STUCK_S."""
+    """Wait until no delivery is queued or in flight, or none was made for STUCK_S."""
     last, size = time.monotonic(), -1
     with services.records.client(decode_responses=True) as redis:
         while await asyncio.to_thread(any_delivery, redis):
             if (now := services.calls.stat().st_size) != size:
                 last, size = time.monotonic(), now
             if time.monotonic() - last > STUCK_S:
-                say("the rest waits for no one")
+                say("the rest is stuck")
                 return
             await asyncio.sleep(POLL_S)
 
 
-async def _read_jobs(
-    client: httpx.AsyncClient, submitted: dict[str, str]
-) -> tuple[list[DeliveredJob], list[float]]:
-    jobs, ended = [], []
-    for job, behaviour in submitted.items():
-        state: dict[str, Any] = (await client.get(f"/v1/jobs/{job}")).raise_for_status().json()
-        jobs.append(DeliveredJob(job, behaviour, state["webhook"]["delivered_at"] is not None))
-        ended.append(float(state["ended_at"]))
-    return jobs, ended
-
-
-def _figures(outcome: Outcome) -> dict[str, Any]:
-    counts = outcome.verdict.counts
-    names = (*NONE, "calls", "taken", "refused", "given_up", "repeats", "tries")
-    waits = {behaviour: delays(outcome.calls, behaviour) for behaviour in BEHAVIOURS}
-    return {
-        "jobs": len(outcome.jobs),
-        "kills": len(outcome.kills),
-        **{name: counts[name] for name in names},
-        "end_to_taken_s": {
-            name: percentiles(some, "p50", "p90", "p99") for name, some in waits.items() if some
-        },
-        "findings": outcome.verdict.findings[:50],
-    }
-
-
-def _bounds(figures: dict[str, Any]) -> list[Bound]:
-    none = [Bound(name, figures[name], 0, "calls") for name in NONE]
-    steady = figures["end_to_taken_s"].get("steady")
-    return none + ([Bound("steady: end to taken, p90", steady["p90"], PROMPT_S, "s")] if steady else [])
-
-
 def delays(calls: Sequence[Received], behaviour: str) -> list[float]:
-    """From a job's end until its own receiver first took the call."""
+    """Return the seconds from each job's end until its own receiver first took the call."""
     first: dict[str, float] = {}
     for call in calls:
         if call.behaviour == behaviour and call.status == 204:
@@ -196,20 +155,12 @@ def delays(calls: Sequence[Received], behaviour: str) -> list[float]:
     return list(first.values())
 
 
-def _picture(outcome: Outcome) -> Figure:
-    """When jobs ended and calls were taken next to the kills, and how long each kind of receiver waited."""
-    figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
-    report.counts(left, outcome.ended, outcome.began, "jobs ended")
-    report.counts(left, [c.at for c in outcome.calls if c.status == 204], outcome.began, "calls taken")
-    for at in outcome.kills:
-        left.axvline(at - outcome.began, color=report.SERIES[3], alpha=0.4, linewidth=0.8)
-    report.label(left, "s since the first job was submitted (red: courier killed)")
-    for behaviour in BEHAVIOURS:
-        if waits := delays(outcome.calls, behaviour):
-            report.shares(right, waits, behaviour)
-    report.label(
-        right, "from a job's end until its receiver took the call, s", "share of the calls", log=True
-    )
+def _picture(waits: Mapping[str, Sequence[float]]) -> Figure:
+    figure, panel = report.figure(size=(6, 4))
+    for behaviour, some in waits.items():
+        report.shares(panel, some, behaviour)
+    what = "from a job's end until its receiver took the call, s"
+    report.label(panel, what, "share of the calls", log=True)
     return figure
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from benchmarks.webhooks.receivers import Received
 from shared.webhooks import key_of, signature
@@ -25,66 +25,46 @@ class DeliveredJob:
         return f"msg_{self.id.removeprefix('job_')}_ended"
 
 
-@dataclass
-class Verdict:
-    """The counts of what must not be and of the rest, and a line for each finding."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
-
-    def add(self, kind: str, line: str) -> None:
-        self.counts[kind] += 1
-        self.findings.append(f"{kind}: {line}")
-
-
 def given_up(lines: Iterable[str]) -> set[str]:
-    """Jobs that the couriers' logs name."""
+    """Return the jobs that the couriers' logs name."""
     return {match[1] for line in lines if (match := GIVEN_UP.search(line))}
 
 
 def judge(
     jobs: Sequence[DeliveredJob], calls: Sequence[Received], exhausted: set[str], secret: str
-) -> Verdict:
-    """`exhausted` are the jobs whose calls were given up, `secret` signs."""
-    verdict = Verdict()
+) -> tuple[Counter[str], list[str]]:
+    """Return the counts of faults and of the rest, and a line for each fault.
+
+    `exhausted` are the jobs whose calls were given up, `secret` signs.
+    """
+    faults = [("forged", call.id) for call in calls if not _is_signed(call, secret)]
+    counts = Counter(calls=len(jobs))
     by_id: dict[str, list[Received]] = {}
     for call in calls:
         by_id.setdefault(call.id, []).append(call)
-        if not _is_signed(call, secret):
-            verdict.add("forged", call.id)
     for job in jobs:
         own = by_id.pop(job.message, [])
-        _judge_call(verdict, job, own, exhausted)
+        statuses = Counter(call.status for call in own)
+        if statuses[204]:
+            counts["taken"] += 1
+        elif statuses[410]:
+            counts["refused"] += 1
+        elif job.id in exhausted:
+            counts["given_up"] += 1
+        else:
+            faults.append(("lost", f"{job.id}: {dict(statuses)}"))
+        # Where the receiver's answer got lost, a call may be given up though it was taken.
+        if bool(statuses[204]) != job.delivered and job.id not in exhausted:
+            line = f"{job.id} says {job.delivered}, its receiver {dict(statuses)}"
+            faults.append(("misreported", line))
         if len({call.body for call in own}) > 1:
-            verdict.add("torn", job.id)
-    for message in by_id:
-        verdict.add("unasked", message)
-    return verdict
-
-
-def _judge_call(verdict: Verdict, job: DeliveredJob, calls: Sequence[Received], exhausted: set[str]) -> None:
-    """One call that had to be made: all its tries."""
-    statuses = Counter(call.status for call in calls)
-    verdict.counts["calls"] += 1
-    verdict.counts["tries"] += len(calls)
-    verdict.counts["repeats"] += max(statuses[204] - 1, 0)
-    if statuses[204]:
-        verdict.counts["taken"] += 1
-    elif statuses[410]:
-        verdict.counts["refused"] += 1
-    elif job.id in exhausted:
-        verdict.counts["given_up"] += 1
-    else:
-        verdict.add("lost", f"{job.id}: {dict(statuses)}")
-    # Where the receiver's answer got lost, a call may be given up though it was taken.
-    if bool(statuses[204]) != job.delivered and job.id not in exhausted:
-        verdict.add("misreported", f"{job.id} says {job.delivered}, its receiver {dict(statuses)}")
+            faults.append(("torn", job.id))
+    faults += [("unasked", message) for message in by_id]
+    counts.update(kind for kind, _ in faults)
+    return counts, [f"{kind}: {line}" for kind, line in faults]
 
 
 def _is_signed(call: Received, secret: str) -> bool:
     expected = signature(key_of(secret), call.id, call.timestamp, call.body.encode())
-    return expected in call.signatures and json.loads(call.body)["data"]["id"] in _job(call.id)
-
-
-def _job(message: str) -> str:
-    return f"job_{message.removeprefix('msg_').removesuffix('_ended')}"
+    job = f"job_{call.id.removeprefix('msg_').removesuffix('_ended')}"
+    return expected in call.signatures and json.loads(call.body)["data"]["id"] == job

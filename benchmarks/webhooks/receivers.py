@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from shared.store.keys import PREFIX
+
 BEHAVIOURS = ("steady", "flaky", "hangs", "restarts", "gone", "dead")
 """Takes all; fails 30 %; leaves half of the calls without an answer; is down for a third of the time; answers
 410; never answers."""
@@ -45,8 +47,8 @@ def read(path: Path) -> list[Received]:
 
 
 def any_delivery(redis: Any) -> bool:
-    """Whether a call is still to be made."""
-    return bool(redis.exists("sl9:calls"))
+    """Return whether a call is still to be made."""
+    return bool(redis.exists(f"{PREFIX}calls"))
 
 
 class Receiver:

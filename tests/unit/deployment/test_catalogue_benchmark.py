@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from benchmarks.catalogue.machine import Call, CatalogueModel, Machine
-from benchmarks.catalogue.policies import LINES, LRU, policies
+from benchmarks.catalogue.machine import LINES, LRU, Call, CatalogueModel, Machine, policies
 
 LOAD_S, UNLOAD_S, SERVICE_S = 10.0, 1.0, 100.0
 MODELS = [CatalogueModel(name, need, LOAD_S, UNLOAD_S, rows=2) for name, need in (("a", 1), ("b", 1))]
@@ -33,7 +32,3 @@ def test_where_each_model_has_a_line_it_does_not() -> None:
 
 def test_our_policy_has_loaded_beforehand_what_has_room() -> None:
     assert waits("ours", {"cuda:0": 1, "cuda:1": 1}) == [0, 0, 0]
-
-
-def test_nobody_waits_where_all_always_stand() -> None:
-    assert waits("always resident") == [0, 0, 0]

@@ -6,12 +6,11 @@ needs (`warm`). A call that waits for the model is sent when the worker is asked
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -40,12 +39,11 @@ Moments = dict[str, float]
 
 
 class Machine(Installation):
-    """An API, and a fork server that is warm."""
+    """An API on a port."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, MODEL)
         self.port = free_port()
-        self._store = connect(self.records.settings)
 
     def start(self) -> None:
         self.add(self.records)
@@ -55,36 +53,29 @@ class Machine(Installation):
     def command(self, process: processes.Process) -> Command:
         log = self.folder / f"{process.name}.log"
         env = with_our_packages({**self.environment, **process.env})
-        argv = (*PYTHON, "-m", *process.argv)
-        return Command(process.name, argv, env, Path.cwd(), log, grace_s=process.grace_s)
-
-    @contextmanager
-    def fork_server(self) -> Iterator[ForkServer]:
-        wanted = self.command(processes.fork_server(self.settings, self.models.rows))
-        with closing(ForkServer(wanted)) as server:
-            yield server
+        return Command(process.name, (*PYTHON, "-m", *process.argv), env, Path.cwd(), log, process.grace_s)
 
     def started(self, start: Callable[[Command], Process]) -> Moments:
         """Return after how many seconds a worker was ready, and when a call was answered."""
-        row = self.models.rows[0]
+        row, store = self.models.rows[0], connect(self.records.settings)
         wanted, lane = self.command(processes.worker(self.settings, row)), jobs.lane(self.settings, row.lane)
         began = time.monotonic()
         with ThreadPoolExecutor(1) as pool:
             answered = pool.submit(self._call)
             worker = start(wanted)
             try:
-                while not self._store.run(lane).ready:
+                while not store.run(lane).ready:
                     time.sleep(0.005)
                 ready = time.monotonic()
                 moments = {"ready": ready - began, "first answer": answered.result() - began}
             finally:
                 worker.terminate()
                 self.until(lambda: worker.poll() is not None, "it ends")
-        self.until(lambda: not self._store.run(lane).ready, "it is gone")
+        self.until(lambda: not store.run(lane).ready, "it is gone")
         return moments
 
     def _call(self) -> float:
-        # Another text each time: an answer that is kept would show nothing.
+        # Another text each time: a cached answer would show nothing.
         body = json.dumps({"inputs": f"What is this? {time.monotonic()}"}).encode()
         with closing(Caller(self.port, more={"x-wait-for-model": "true"})) as caller:
             caller.call("POST", "/models/tiny", body)
@@ -93,14 +84,15 @@ class Machine(Installation):
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     ways: dict[str, list[Moments]] = {"cold": [], "warm": []}
-    with opened(Machine) as machine, machine.fork_server() as server:
-        starts = {"cold": Command.start, "warm": server.fork}
-        # The first of each reads files that are not in memory yet.
-        for number in range(arguments.rounds + 1):
-            for way, start in starts.items():
-                moments = machine.started(start)
-                ways[way] += [moments] if number else []
-                say(f"{way}: {moments}")
+    with opened(Machine) as machine:
+        fork_server = machine.command(processes.fork_server(machine.settings, machine.models.rows))
+        with closing(ForkServer(fork_server)) as server:
+            # The first of each reads files that are not in memory yet.
+            for number in range(arguments.rounds + 1):
+                for way, start in (("cold", Command.start), ("warm", server.fork)):
+                    moments = machine.started(start)
+                    ways[way] += [moments] if number else []
+                    say(f"{way}: {moments}")
     figures = {
         way: {name: round(median(one[name] for one in rounds), 3) for name in rounds[0]}
         for way, rounds in ways.items()
@@ -113,10 +105,10 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     return report.Findings(figures, _picture(figures), bounds, summary=json.dumps(figures))
 
 
-def _picture(figures: dict[str, Any]) -> Figure:
+def _picture(figures: dict[str, dict[str, float]]) -> Figure:
     figure, panel = report.figure(size=(8, 2.5))
     names = list(figures["cold"])
-    report.bars(panel, names, {way: [found[name] for name in names] for way, found in figures.items()})
+    report.bars(panel, names, {way: list(row.values()) for way, row in figures.items()})
     report.label(panel, "seconds since the worker was asked for")
     return figure
 

@@ -1,15 +1,27 @@
-"""docs/proof.md, from what the parts wrote: which benchmarks show what, at which size, and in which words."""
+"""`make proof`: twenty minutes at most later docs/proof.md, its figures and pictures in results/proof/.
 
+Exits with 1 where a target was missed or a part did not end. Stopped in between, it writes what there is.
+"""
+
+import argparse
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.frame import command, report
+from benchmarks.frame.services import ROOT
 from docs.generate.measured import limits_of
 from docs.generate.tables import rows_of
 
 Figures = Mapping[str, Any]
+LIMIT_S = 20 * 60
+GRACE_S = 60
+"""How long a part may take to end what it started once it is told to stop."""
 SUMMARY = "proof.json"
 PICTURES = "../benchmarks/results/proof"
 HEAD = """\
@@ -34,17 +46,15 @@ CANCEL = """\
 The shipped model on one row, with queued jobs. {samples} times the running job is cancelled; timed from
 before the request is sent to the worker's next claim, and to the next job's first text.
 """
-ETA = """\
-{jobs:,} jobs of each load for two workers, simulated.
-"""
+ETA = "{jobs:,} jobs of each load for two workers, simulated.\n"
 CACHE = """\
 {pairs:,} random pairs of requests. Half differ in exactly one of {fields} fields; the others are the same,
 written differently. Only the same may, and must, be answered from the cache.
 """
 FAIRNESS = """\
 One simulated caller submits 5,000 jobs, and twenty others 20 each. Jain's index is 1 if all were served the
-same while all wait. 99 of 100 jobs of the twenty began within {fair:g} s; in order of arrival it would have
-been {fifo:g} s.
+same while all wait. 99 of 100 jobs of the twenty began within {equal[fair][others_wait_s][p99]:g} s;
+in order of arrival it would have been {equal[fifo][others_wait_s][p99]:g} s.
 """
 WEBHOOKS = """\
 {jobs:,} jobs, each with a webhook: {calls:,} deliveries to receivers that fail, hang, restart,
@@ -69,19 +79,18 @@ class Part:
     title: str
     argv: tuple[str, ...]
     quick: tuple[str, ...]
-    text: Callable[[Figures], str]
+    text: Callable[..., str]
 
 
-def _chaos(figures: Figures) -> str:
-    count, settings = sum(figures["faults"].values()), figures["settings"]
-    return CHAOS.format(jobs=figures["jobs"], count=count, **settings)
+def _chaos(**figures: Any) -> str:
+    return CHAOS.format(count=sum(figures["faults"].values()), **figures["settings"], jobs=figures["jobs"])
 
 
-def _fairness(figures: Figures) -> str:
-    return FAIRNESS.format(**{order: row["others_wait_s"]["p99"] for order, row in figures["equal"].items()})
+def _cache(**figures: Any) -> str:
+    return CACHE.format(pairs=figures["pairs"], fields=len(figures["asked"]) - 1)
 
 
-def _failover(figures: Figures) -> str:
+def _failover(**figures: Any) -> str:
     safe, plain = figures["replica"], figures.get("memory", {"accepted": 0, "lost": 0})
     return FAILOVER.format(
         faults=len(safe["faults"]),
@@ -106,35 +115,23 @@ PARTS = (
         "A cancelled job's row is free at once",
         ("benchmarks.overhead.cancel",),
         ("--samples", "10"),
-        lambda figures: CANCEL.format(**figures),
+        CANCEL.format,
     ),
-    Part(
-        "eta",
-        "Jobs start when estimated",
-        ("benchmarks.eta",),
-        ("--jobs", "1000"),
-        lambda figures: ETA.format(**figures),
-    ),
+    Part("eta", "Jobs start when estimated", ("benchmarks.eta",), ("--jobs", "1000"), ETA.format),
     Part(
         "cache",
         "The cache never confuses two questions, and never misses the same one",
         ("benchmarks.cache",),
         ("--pairs", "2000"),
-        lambda figures: CACHE.format(pairs=figures["pairs"], fields=len(figures["asked"]) - 1),
+        _cache,
     ),
-    Part(
-        "fairness",
-        "One caller's flood delays no one else",
-        ("benchmarks.fairness",),
-        (),
-        _fairness,
-    ),
+    Part("fairness", "One caller's flood delays no one else", ("benchmarks.fairness",), (), FAIRNESS.format),
     Part(
         "webhooks",
         "Every webhook is delivered, or reported as abandoned",
         ("benchmarks.webhooks", "--jobs", "600"),
         ("--jobs", "60"),
-        lambda figures: WEBHOOKS.format(**figures),
+        WEBHOOKS.format,
     ),
     Part(
         "failover",
@@ -146,8 +143,57 @@ PARTS = (
 )
 
 
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make proof", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small, only to show that it works: in build/")
+    quick = parser.parse_args().quick
+    folder = ROOT / "build/proof" if quick else report.FOLDER / "proof"
+    file = folder / "proof.md" if quick else ROOT / "docs/proof.md"
+    command.end_on_sigterm()
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        for suffix in ("json", "svg"):
+            (folder / f"{part.name}.{suffix}").unlink(missing_ok=True)
+    say, deadline = command.progress(), time.monotonic() + LIMIT_S
+    ran: dict[str, Figures] = {part.name: {"took_s": 0.0, "exit": None} for part in PARTS}
+    summary = report.origin() | {"parts": ran}
+    try:
+        for part in PARTS:
+            say(f"{part.title}: python -m {' '.join(part.argv)}")
+            ran[part.name] = run(part, folder, deadline - time.monotonic(), quick=quick)
+            say(f"{part.name}: {ran[part.name]}")
+    finally:
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        file.write_text(page(*read(folder)), encoding="utf-8")
+        print(f"wrote {file.name}")
+    return 0 if all(one["exit"] == 0 for one in ran.values()) else 1
+
+
+def run(part: Part, folder: Path, limit_s: float, *, quick: bool) -> Figures:
+    """Return the seconds and the exit code: 1 if a target was missed, None if time ran out."""
+    argv = (sys.executable, "-m", *part.argv, *(part.quick if quick else ()), "--out", str(folder))
+    began = time.monotonic()
+    process = subprocess.Popen(argv, cwd=ROOT)  # noqa: S603
+    try:
+        code = process.wait(max(limit_s, 0))
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        _end(process)
+    return {"took_s": round(time.monotonic() - began, 1), "exit": code}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def read(folder: Path) -> tuple[Figures, dict[str, Figures]]:
-    """The summary, and what each part wrote that ended in time."""
+    """Return the summary, and what each part wrote that ended in time."""
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     files = {part.name: folder / f"{part.name}.json" for part in PARTS}
     return summary, {n: json.loads(file.read_text("utf-8")) for n, file in files.items() if file.exists()}
@@ -167,7 +213,6 @@ def _machine(summary: Figures) -> str:
         ("system", machine["system"]),
         ("load before", f"{machine['load'][0]:g}"),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
-        ("size", "quick: only to show that it works" if summary["quick"] else "as `make proof` has it"),
         ("took", f"{sum(ran['took_s'] for ran in summary['parts'].values()) / 60:.0f} minutes"),
     ]
     return rows_of(("the machine", ""), rows)
@@ -176,10 +221,11 @@ def _machine(summary: Figures) -> str:
 def _section(number: int, part: Part, summary: Figures, figures: Figures | None) -> str:
     text = f"\n## {number}. {part.title}\n\n"
     if figures is None:
-        return text + f"It did not finish: {_why(summary['parts'][part.name])}.\n"
-    text += f"{part.text(figures)}{limits_of(figures['limits'])}"
+        code = summary["parts"][part.name]["exit"]
+        return text + f"It did not finish: {'out of time' if code is None else f'exit code {code}'}.\n"
+    text += f"{part.text(**figures)}{limits_of(figures['limits'])}"
     return text + f"\n![{part.title}]({PICTURES}/{part.name}.svg)\n"
 
 
-def _why(ran: Mapping[str, Any]) -> str:
-    return "out of time, or stopped" if ran["exit"] is None else f"exit code {ran['exit']}"
+if __name__ == "__main__":
+    sys.exit(main())
