@@ -46,8 +46,8 @@ def free_port() -> int:
 class Process:
     """A command in a process group of its own, watched by a thread.
 
-    With `restarts` it is started again whenever it ends, as a supervisor does it. `exits` are its exit codes,
-    without that after `stop`. `commands` opens its standard input for `write`.
+    With `restarts` it is started again whenever it ends, as a supervisor does it. `ended` is true once it has
+    ended by itself. `commands` opens its standard input for `write`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Process:
         commands: bool = False,
     ) -> None:
         self.name, self.log = name, log
-        self.exits: list[int] = []
+        self.ended = False
         self._argv, self._env = argv, env
         self._restarts, self._commands = restarts, commands
         self._process: subprocess.Popen[bytes] | None = None
@@ -133,10 +133,10 @@ class Process:
 
     def _watch(self) -> None:
         while (process := self._process) is not None:
-            code = process.wait()
+            process.wait()
             if self._stopping.is_set():
                 return
-            self.exits.append(code)
+            self.ended = True
             self._end_group(process)
             if not self._restarts or self._stopping.wait(RESTART_PAUSE_S):
                 return
@@ -248,7 +248,7 @@ class Services:
         """Raises NotStartedError, also where a process has ended."""
         deadline = time.monotonic() + limit_s
         while not holds():
-            if ended := [process for process in self.processes.values() if process.exits]:
+            if ended := [process for process in self.processes.values() if process.ended]:
                 raise NotStartedError(f"ended too early:\n{_ends_of_logs(ended)}")
             if time.monotonic() > deadline:
                 raise NotStartedError(f"never: {what}\n{_ends_of_logs(self.processes.values())}")
@@ -354,14 +354,13 @@ def record_server() -> Iterator[RecordServer]:
 
 
 class ClientProcess:
-    """A process of the benchmark's own that takes and gives a line of JSON at a time."""
+    """A process of the benchmark's own that prints lines of JSON."""
 
     def __init__(self, module: str, *arguments: str, env: Env | None = None) -> None:
         self._process = subprocess.Popen(  # noqa: S603
             (sys.executable, "-m", module, *arguments),
             cwd=ROOT,
             env={**os.environ, **(env or {})},
-            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -372,11 +371,6 @@ class ClientProcess:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-
-    def send(self, line: str) -> None:
-        pipe = cast(IO[str], self._process.stdin)
-        pipe.write(f"{line}\n")
-        pipe.flush()
 
     def receive(self) -> str:
         """Raises NotStartedError where the process has ended: what it wrote stands on standard error."""
