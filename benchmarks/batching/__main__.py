@@ -70,7 +70,6 @@ def measure_part(part: Part, size: Size, vllm: Path, say: command.Say) -> Row:
     row: Row = {"system": part.system, "cores": part.cores, "points": {}}
     try:
         with serving(part, vllm) as server:
-            row["versions"] = server.versions
             for clients in size.clients:
                 numbers = range(1000 * clients, 1000 * clients + min(max(2 * clients, 4), 48))
                 row["points"][str(clients)] = figures = ask(server, part, size, numbers, clients)

