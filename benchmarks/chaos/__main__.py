@@ -131,14 +131,8 @@ def _seconds(outcome: Outcome, *, after_restart: bool) -> list[float]:
 def _picture(outcome: Outcome) -> Figure:
     """Draw when jobs were accepted and ended next to the faults, and how long recovery took."""
     figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
-    stories = outcome.history.stories
-    accepted = [story.accepted_at for story in stories if story.accepted_at]
-    began = min(accepted)
-    report.counts(left, accepted, began, "accepted")
-    report.counts(left, [story.ended_at for story in stories if story.ended_at], began, "ended")
-    for fault in outcome.landed:
-        if fault.name == "redis":
-            left.axvspan(fault.at - began, fault.until - began, color=report.SERIES[3], alpha=0.3)
+    spans = [(fault.at, fault.until) for fault in outcome.landed if fault.name == "redis"]
+    draw_jobs(left, outcome.history, spans)
     report.label(left, "s since the first job was accepted (red: Redis hit)", "jobs")
     for after_restart, limit in LIMITS_S.items():
         if seconds := _seconds(outcome, after_restart=after_restart):
@@ -147,6 +141,16 @@ def _picture(outcome: Outcome) -> Figure:
             right.axvline(limit, color=line.get_color(), linestyle="--", linewidth=1)
     report.label(right, "s from the fault to the next claim (dashed: limit of p99)", loc="lower right")
     return figure
+
+
+def draw_jobs(panel: Any, history: History, spans: Sequence[tuple[float, float]]) -> None:
+    """Draw how many jobs were accepted and ended since the first one was, and these spans of Unix seconds."""
+    accepted = [story.accepted_at for story in history.stories if story.accepted_at]
+    began = min(accepted)
+    report.counts(panel, accepted, began, "accepted")
+    report.counts(panel, [story.ended_at for story in history.stories if story.ended_at], began, "ended")
+    for at, until in spans:
+        panel.axvspan(at - began, until - began, color=report.SERIES[3], alpha=0.3)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -100,14 +100,12 @@ class InjectedFault:
     until: float
 
 
-@dataclass(frozen=True)
-class Recovery:
-    """One interrupted attempt, or one outage of the record store, and the claim that ended it.
+class Recovery(NamedTuple):
+    """Seconds from a fault, or from an outage of the record store, to the claim that ended it.
 
     `after_restart`: the record store had restarted so recently that rescue held back.
     """
 
-    kind: str
     seconds: float
     after_restart: bool
 
@@ -256,12 +254,12 @@ def recoveries(
     claims = sorted(attempt.started_at for attempts in runs for attempt in attempts)
     for outage in outages:
         for claimed in claims[bisect_right(claims, outage.until) :][:1]:
-            rows.append(_recovery(outage.kind, outage.until, claimed, outages, lease_s))
+            rows.append(_recovery(outage.until, claimed, outages, lease_s))
     for attempt, following in (pair for run in runs for pair in pairwise(run)):
         own = [x for x in landed if x.pid is not None and x.pid == pids.get(attempt.worker)]
         if attempt.outcome in INTERRUPTED and (cause := _cause(attempt, following, own, outages)):
             began = max(cause.until if cause in outages else cause.at, attempt.started_at)
-            rows.append(_recovery(cause.kind, began, following.started_at, outages, lease_s))
+            rows.append(_recovery(began, following.started_at, outages, lease_s))
     return rows
 
 
@@ -278,11 +276,9 @@ def _cause(
     return next(iter(during or before[-1:] or around[-1:]), None)
 
 
-def _recovery(
-    kind: str, began: float, claimed: float, outages: Sequence[InjectedFault], lease_s: float
-) -> Recovery:
+def _recovery(began: float, claimed: float, outages: Sequence[InjectedFault], lease_s: float) -> Recovery:
     """Measure from the fault, or from the store's return if that was later."""
     began = max([began, *(x.until for x in outages if x.at <= claimed and began < x.until <= claimed)])
     restarts = [x.until for x in outages if x.kind == "redis_killed"]
     late = any(began - (2 * lease_s + 1) <= moment <= claimed for moment in restarts)
-    return Recovery(kind, round(claimed - began, 3), late)
+    return Recovery(round(claimed - began, 3), late)

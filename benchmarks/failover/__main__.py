@@ -17,7 +17,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.chaos.__main__ import FLAWS
+from benchmarks.chaos.__main__ import FLAWS, draw_jobs
 from benchmarks.chaos.clients import PATIENCE_S, answered, ask_all, http_client, read_all
 from benchmarks.chaos.history import History, Story, Verdict, judge, questions
 from benchmarks.chaos.operations import note_reports, use_key
@@ -157,11 +157,8 @@ def _picture(outcomes: Sequence[Outcome]) -> Figure:
     """Draw when jobs were accepted and answered next to the faults, and what callers waited for that."""
     figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
     first = outcomes[0]
-    for name, label in (("accepted_at", "accepted"), ("ended_at", "answered")):
-        moments = [getattr(story, name) for story in first.history.stories if getattr(story, name)]
-        report.counts(left, moments, first.started, label)
-    for fault in first.faults:
-        left.axvspan(fault.at, fault.until, color=report.SERIES[3], alpha=0.3)
+    spans = [(first.started + fault.at, first.started + fault.until) for fault in first.faults]
+    draw_jobs(left, first.history, spans)
     report.label(left, f"s, {first.value} (red: the primary is lost or handed over)", "jobs")
     for outcome in outcomes:
         report.shares(right, outcome.waits("accepted_at"), f"{outcome.value}: accepted")

@@ -107,8 +107,6 @@ class Process:
             # Runs even if a signal's handler raises during the wait.
             self._end_group(process)
             process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
 
     def _launch(self) -> None:
         with self._launching, self.log.open("ab") as log:
@@ -137,8 +135,10 @@ class Process:
 
     def _end_group(self, process: "subprocess.Popen[bytes]") -> None:
         """Kill the whole group: a killed worker leaves the child running that decoded its pictures."""
-        with suppress(ProcessLookupError, PermissionError):
+        with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
+        with suppress(OSError):
+            cast(IO[bytes], process.stdin).close()
 
 
 class RecordServer(Process):
