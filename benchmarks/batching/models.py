@@ -65,7 +65,7 @@ def build(folder: Path) -> None:
 
 def rename_for_vllm(source: Path, folder: Path) -> None:
     """Copy the model with its vision tower's weights named as vLLM 0.32 looks for them."""
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(WEIGHTS))
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(WEIGHTS), dirs_exist_ok=True)
     tensors = {
         name.replace("vision_tower.", "vision_tower.vision_model.", 1): tensor
         for name, tensor in load_file(source / WEIGHTS).items()

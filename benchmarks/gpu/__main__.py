@@ -86,8 +86,11 @@ def part(name: str, limit_s: float, options: command.Options) -> list[Row]:
         finally:
             end(process)
         out.seek(0)
-        # A library may print, too, and the last line may be half of one.
-        rows = [json.loads(line) for line in out if line.startswith("{") and line.endswith("}\n")]
+        rows = list[Row]()
+        for line in out:
+            # A library may print, too, and the last line may be half of one.
+            with suppress(ValueError):
+                rows.append(json.loads(line))
     return [*rows, {"failed": why}] if why else rows
 
 
