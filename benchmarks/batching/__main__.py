@@ -2,12 +2,10 @@
 
 Each server serves the same model (random weights, 107 million parameters) alone, with one thread and with
 the whole machine. Then vLLM's own server and our service with its engine both run and are asked by turns.
-At last a step of our engine is compared with one of `generate()`, without a server. `--vllm PYTHON` names
-the Python of an environment with vLLM; without it vLLM's parts are left out.
+`--vllm PYTHON` names the Python of an environment with vLLM; without it vLLM's parts are left out.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,12 +19,10 @@ from matplotlib.figure import Figure
 from benchmarks.batching.driver import WrongAnswerError, drive, point
 from benchmarks.batching.servers import ONE_BY_ONE, ONE_PROCESS, SYSTEMS, VLLM, Part, Serving, serving
 from benchmarks.frame import command, report
-from benchmarks.frame.services import ClientProcess, NotStartedError
+from benchmarks.frame.services import NotStartedError
 from benchmarks.frame.statistics import Bound, ratio
-from sightline.serving.processes import heap
 
 CORES = (1, 2)
-SPEED_TARGET, LOOP_TARGET = 0.9, 0.02
 TURNS_TARGET, ALONE_TARGET, FIRST_TEXT_MS = 0.99, 0.97, 30.0
 """Share of vLLM's own server's tokens/s behind our service, with many callers and with one; and what our
 service may add to its first text."""
@@ -49,11 +45,10 @@ class Size:
     clients: tuple[int, ...]
     longest: int
     laps: int
-    decoding: tuple[str, str]
 
 
-FULL = Size(15, 60, (1, 16, 32), longest=128, laps=5, decoding=("16", "128"))
-QUICK = Size(2, 10, (1, 4), longest=24, laps=1, decoding=("4", "48"))
+FULL = Size(15, 60, (1, 16, 32), longest=128, laps=5)
+QUICK = Size(2, 10, (1, 4), longest=24, laps=1)
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
@@ -67,7 +62,6 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
                 figures["parts"].append(measure_part(Part(system, cores), size, vllm, say))
     if set(VLLM) <= {*systems}:
         figures["overheads"] = [*by_turns(size, vllm, say)]
-    figures["decoding"] = [decoding(size)] if "continuous" in systems else []
     return report.Findings(figures, picture(figures), [*bounds(figures)])
 
 
@@ -76,7 +70,6 @@ def measure_part(part: Part, size: Size, vllm: Path, say: command.Say) -> Row:
     row: Row = {"system": part.system, "cores": part.cores, "points": {}}
     try:
         with serving(part, vllm) as server:
-            row["versions"] = server.versions
             for clients in size.clients:
                 numbers = range(1000 * clients, 1000 * clients + min(max(2 * clients, 4), 48))
                 row["points"][str(clients)] = figures = ask(server, part, size, numbers, clients)
@@ -89,10 +82,10 @@ def measure_part(part: Part, size: Size, vllm: Path, say: command.Say) -> Row:
 
 def ask(server: Serving, part: Part, size: Size, numbers: Sequence[int], clients: int) -> Row:
     """Return the figures of answers to the questions of these numbers. Raises WrongAnswerError."""
-    longest = min(part.subject.longest, size.longest)
+    longest = min(part.longest, size.longest)
     seconds = size.one_by_one_s if part.system in ONE_BY_ONE else size.together_s
     before = server.usage.cpu_s()
-    driven = drive(server.port, server.wire.ask(numbers, longest), clients=clients, seconds=seconds)
+    driven = drive(server.port, server.messages(numbers, longest), clients=clients, seconds=seconds)
     figures = point(driven, cpu_s=server.usage.cpu_s() - before, rss_mb=server.usage.rss_mb())
     server.usage.wait_for_rest()
     for one in driven.answers:
@@ -120,21 +113,8 @@ def by_turns(size: Size, vllm: Path, say: command.Say) -> Iterator[Row]:
             yield {"clients": clients, **sides}
 
 
-def decoding(size: Size) -> Row:
-    """Measure in a process of its own, so that its memory is freed."""
-    env = {"OMP_NUM_THREADS": "1", **heap(os.environ)}
-    arguments = ("mid", "bfloat16", *size.decoding)
-    with ClientProcess("benchmarks.batching.decoding", *arguments, env=env) as process:
-        found: Row = json.loads(process.receive())
-    return found
-
-
 def bounds(figures: Mapping[str, Any]) -> Iterator[Bound]:
     yield Bound("parts that failed", sum("failed" in row for row in figures["parts"]), 0, "parts")
-    for row in figures["decoding"]:
-        speed, loop = row["speed_over_generate"], row["loop_share"]
-        yield Bound(f"decode over generate(), {row['rows']} rows", speed, SPEED_TARGET, "", at_least=True)
-        yield Bound(f"loop's share of a step, {row['rows']} rows", loop, LOOP_TARGET, "")
     for row in figures["overheads"]:
         own, ours = (row[system] for system in VLLM)
         case, alone = f"engine vllm, callers: {row['clients']}", row["clients"] == 1

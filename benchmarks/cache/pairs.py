@@ -86,7 +86,7 @@ def _changed(dice: random.Random, field: str, node: Body, body: Body) -> Any:
     key = field.rpartition(".")[2]
     old = node[key]
     if field.startswith("parameters."):
-        return PARAMETERS[key](dice) if dice.random() < 0.8 else Parameters.model_fields[key].default
+        return dice.choice(PARAMETERS[key]) if dice.random() < 0.8 else Parameters.model_fields[key].default
     if field == PARTS:
         new = part(dice).model_dump(mode="json")
         return dice.choice((dice.sample(old, len(old)), [*old, new], old[1:]))

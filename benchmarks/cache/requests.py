@@ -2,7 +2,8 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 from shared.request import (
@@ -23,63 +24,43 @@ from shared.request import (
 
 MODELS = ("org/model", "org/other")
 ROLES: tuple[Role, ...] = ("system", "user")
-WORDS = (
-    "what",
-    "is",
-    "this",
-    "café",
-    "cafe\u0301",
-    "a",
-    "A",
-    "job",
-    "?",
-    "0",
-    "00",
-    "1.0",
-    "\n",
-    "  ",
-    "日本",
-)
-Draw = Callable[[random.Random], Any]
-PARAMETERS: dict[str, Draw] = {
-    "max_new_tokens": lambda dice: dice.randint(1, 64),
-    "min_new_tokens": lambda dice: dice.randint(0, 8),
-    "do_sample": lambda dice: dice.random() < 0.5,
-    "temperature": lambda dice: dice.choice((0.0, 0.1, 1.0, 1.0000000000000002, 2.0)),
-    "top_p": lambda dice: dice.choice((0.1, 0.5, 0.9999999999999999, 1.0)),
-    "top_k": lambda dice: dice.randint(0, 50),
-    "min_p": lambda dice: dice.choice((0.0, 0.05, 0.5)),
-    "typical_p": lambda dice: dice.choice((0.2, 0.95, 1.0)),
-    "repetition_penalty": lambda dice: dice.choice((0.5, 1.0, 1.2)),
-    "frequency_penalty": lambda dice: dice.choice((-2.0, -0.5, 0.0, 0.5)),
-    "presence_penalty": lambda dice: dice.choice((-2.0, -0.5, 0.0, 0.5)),
-    "no_repeat_ngram_size": lambda dice: dice.choice((0, 2, 100)),
-    "logit_bias": lambda dice: tuple(
-        (token, dice.choice((-1.0, 0.0, 1.0))) for token in dice.sample(range(9), 2)
-    ),
-    "seed": lambda dice: dice.choice((-1, 0, 1, 2**63 - 1)),
-    "stop": lambda dice: tuple(dice.sample(WORDS, dice.randint(0, 3))),
-    "stop_token_ids": lambda dice: tuple(dice.sample(range(9), dice.randint(0, 3))),
-    "logprobs": lambda dice: dice.randint(0, 20),
-    "format": lambda dice: Format(
-        kind=dice.choice(("json", "regex", "choice")), content=dice.choice(("[]", "{}", "a", "a b"))
-    ),
-    "n": lambda dice: dice.randint(1, 8),
-    "ignore_eos": lambda dice: dice.random() < 0.5,
-    "skip_special_tokens": lambda dice: dice.random() < 0.5,
-    "chat_template_kwargs": lambda dice: tuple(
-        (name, dice.choice((True, 1, 1.5, "1"))) for name in dice.sample(("a", "b", "c"), dice.randint(0, 2))
-    ),
-    "num_frames": lambda dice: dice.randint(1, 8),
-    "fps": lambda dice: dice.choice((0.5, 1.0, 2.0)),
-    "min_pixels": lambda dice: dice.randint(1, 999),
-    "max_pixels": lambda dice: dice.randint(1000, 9999),
-    "repetition_detection": lambda dice: RepetitionDetection(
-        max_pattern_size=dice.randint(1, 8), min_count=2
-    ),
-    "include_reasoning": lambda dice: dice.random() < 0.5,
+WORDS = ("what", "is", "café", "cafe\u0301", "a", "A", "job", "?", "0", "00", "1.0", "\n", "  ", "日本")
+REPETITION = [RepetitionDetection(max_pattern_size=size, min_count=2) for size in (1, 4, 8)]
+PARAMETERS: dict[str, Sequence[Any]] = {
+    "max_new_tokens": range(1, 65),
+    "min_new_tokens": range(9),
+    "do_sample": (False, True),
+    "temperature": (0.0, 0.1, 1.0, 1.0000000000000002, 2.0),
+    "top_p": (0.1, 0.5, 0.9999999999999999, 1.0),
+    "top_k": range(51),
+    "min_p": (0.0, 0.05, 0.5),
+    "typical_p": (0.2, 0.95, 1.0),
+    "repetition_penalty": (0.5, 1.0, 1.2),
+    "frequency_penalty": (-2.0, -0.5, 0.0, 0.5),
+    "presence_penalty": (-2.0, -0.5, 0.0, 0.5),
+    "no_repeat_ngram_size": (0, 2, 100),
+    "logit_bias": [
+        ((a, x), (b, y)) for a, b in ((0, 1), (1, 8), (3, 2)) for x in (-1.0, 0.0) for y in (0.0, 1.0)
+    ],
+    "seed": (-1, 0, 1, 2**63 - 1),
+    "stop": [some for length in range(4) for some in permutations(WORDS, length)],
+    "stop_token_ids": [some for length in range(4) for some in permutations(range(9), length)],
+    "logprobs": range(21),
+    "format": [
+        Format(kind=k, content=c) for k in ("json", "regex", "choice") for c in ("[]", "{}", "a", "a b")
+    ],
+    "n": range(1, 9),
+    "ignore_eos": (False, True),
+    "skip_special_tokens": (False, True),
+    "chat_template_kwargs": ((), *((("a", x),) for x in (True, 1, 1.5, "1")), (("b", 1), ("a", 1))),
+    "num_frames": range(1, 9),
+    "fps": (0.5, 1.0, 2.0),
+    "min_pixels": range(1, 1000),
+    "max_pixels": range(1000, 10000),
+    "repetition_detection": REPETITION,
+    "include_reasoning": (False, True),
 }
-"""A value of each parameter; a test compares the names with the request's own."""
+"""Values of each parameter; a test compares the names with the request's own."""
 
 
 def draw_request(dice: random.Random) -> Request:
@@ -87,7 +68,7 @@ def draw_request(dice: random.Random) -> Request:
     messages = [_turn(dice, role) for role in ROLES[dice.randint(0, 1) :]]
     if dice.random() < 0.4:
         messages += _tool_turns(dice)
-    drawn = {name: draw(dice) for name, draw in PARAMETERS.items() if dice.random() < 0.3}
+    drawn = {name: dice.choice(values) for name, values in PARAMETERS.items() if dice.random() < 0.3}
     return Request(
         model=dice.choice(MODELS),
         messages=tuple(messages),
@@ -146,7 +127,7 @@ def _function(dice: random.Random, number: int) -> Function:
 
 
 def rewrite(dice: random.Random, request: Request) -> Request:
-    """The same request from another JSON: keys and sets in any order, repeats, minus zero, other call ids."""
+    """Return it from another JSON: keys and sets in any order, repeats, minus zero, other call ids."""
     body = request.model_dump(mode="json", exclude_none=dice.random() < 0.5)
     parameters = body["parameters"]
     for name in ("stop", "stop_token_ids", "logit_bias", "chat_template_kwargs"):

@@ -9,9 +9,8 @@ jobs. Then every answer is held against the only right one, or against the failu
 import asyncio
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -21,7 +20,6 @@ from benchmarks.chaos import services
 from benchmarks.chaos.clients import answered, ask_all, http_client, read_all
 from benchmarks.chaos.faults import (
     DECK,
-    REPORT,
     Fault,
     FaultInjector,
     InjectedFault,
@@ -31,8 +29,8 @@ from benchmarks.chaos.faults import (
     recoveries,
 )
 from benchmarks.chaos.history import History, Question, Story, Verdict, judge, questions
-from benchmarks.chaos.operations import Operations
-from benchmarks.chaos.services import ChaosServices
+from benchmarks.chaos.operations import Operations, use_key
+from benchmarks.chaos.services import ChaosServices, reported
 from benchmarks.frame import command, report
 from benchmarks.frame.services import opened as opened_services
 from benchmarks.frame.statistics import Bound, percentiles
@@ -46,41 +44,38 @@ LIMITS_S = {False: LEASE_S + ALLOWANCE_S, True: 2 * LEASE_S + ALLOWANCE_S}
 NAMES = {False: "recovery", True: "recovery_after_restart"}
 FLAWS = ("lost", "doubled", "stuck", "torn", "untold")
 """What no job may be."""
+DECODER_END_S = 10.0
+"""How soon a decoder ends after the worker that started it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`lines` is what nodes said."""
-
     history: History
     verdict: Verdict
     landed: Sequence[InjectedFault]
-    missed: int
     recoveries: Sequence[Recovery]
-    children: Collection[psutil.Process]
-    lines: Sequence[str]
-    children_left: int = 0
+    decoders: Collection[psutil.Process]
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     outcome = run(arguments.jobs, RATE, say)
-    figures = _figures(outcome)
+    # A decoder that outlives its worker holds the memory that they share.
+    left = psutil.wait_procs(list(outcome.decoders), DECODER_END_S)[1]
+    figures = outcome.verdict.counts | {
+        **_recovery_figures(outcome),
+        "faults": dict(Counter(fault.kind for fault in outcome.landed).most_common()),
+        "decoders_left": len(left),
+        "settings": services.QUEUE,
+        "findings": outcome.verdict.findings,
+    }
     return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
 
 
-def run(
-    jobs: int,
-    rate: float,
-    say: command.Say,
-    make: Callable[[Path], ChaosServices] = ChaosServices,
-    deck: Mapping[str, int] = DECK,
-) -> Outcome:
+def run(jobs: int, rate: float, say: command.Say) -> Outcome:
     """Ask `jobs` questions, `rate` a second, while faults strike."""
-    with opened_services(make) as opened:
+    with opened_services(ChaosServices) as opened:
         say(f"everything serves: {jobs} jobs at {rate:g} a second")
-        asked = questions(SEED, jobs, opened.names)
-        outcome = command.run(_run(opened, asked, rate, plan(SEED, jobs, LEASE_S, deck), say))
-    return replace(outcome, children_left=services.still_alive(outcome.children))
+        return command.run(_run(opened, questions(SEED, jobs), rate, plan(SEED, jobs, LEASE_S), say))
 
 
 async def _run(
@@ -91,7 +86,7 @@ async def _run(
         stories = [Story(question) for question in asked]
         history, all_asked = History(stories.copy()), asyncio.Event()
         operations = Operations(opened, http, caller, history)
-        await operations.register()
+        await use_key(http, caller, opened)
         injector = FaultInjector(opened, operations)
         asking = asyncio.create_task(ask_all(http, opened, stories, rate, all_asked))
         try:
@@ -106,46 +101,20 @@ async def _run(
         say("the last reading")
         await read_all([quiet, caller], opened.urls, history)
         explain(history.stories, injector.landed)
-    return Outcome(
-        history=history,
-        verdict=judge(history),
-        landed=tuple(injector.landed),
-        missed=injector.missed,
-        children=injector.children,
-        lines=[line for node in opened.of_kind("node") for line in node.lines()],
-        recoveries=recoveries(history.stories, injector.landed, _pids(opened), LEASE_S),
-    )
+    pids = {name: pid for worker in opened.of_kind("worker") for name, pid in reported(worker).items()}
+    found = recoveries(history.stories, injector.landed, pids, LEASE_S)
+    return Outcome(history, judge(history), injector.landed, found, injector.decoders)
 
 
-def _pids(opened: ChaosServices) -> dict[str, int]:
-    """Which process a worker's id named, as `benchmarks.chaos.worker` wrote it."""
-    head = f"{REPORT}worker "
-    lines = (line for worker in opened.of_kind("worker") for line in worker.lines() if line.startswith(head))
-    pairs = (line.removeprefix(head).split() for line in lines)
-    return {worker: int(pid) for worker, pid in pairs}
-
-
-def _figures(outcome: Outcome) -> dict[str, Any]:
-    """The run in numbers: times in seconds."""
-    figures: dict[str, Any] = dict(outcome.verdict.counts)
+def _recovery_figures(outcome: Outcome) -> dict[str, Any]:
+    """Return how many there were, and the seconds that they took."""
+    figures: dict[str, Any] = {}
     for after_restart, name in NAMES.items():
         seconds = _seconds(outcome, after_restart=after_restart)
         spread = percentiles(seconds, "p50", "p99") if seconds else {}
-        figures |= {name.replace("recovery", "recoveries"): len(seconds)}
+        figures[name.replace("recovery", "recoveries")] = len(seconds)
         figures |= {f"{name}_{share}_s": value for share, value in spread.items()}
-    return figures | common(outcome) | {"decoders_left": outcome.children_left, "settings": services.QUEUE}
-
-
-def common(outcome: Outcome) -> dict[str, Any]:
-    """What every kind of chaos tells."""
-    stories = outcome.history.stories
-    return {
-        "faults": dict(Counter(fault.kind for fault in outcome.landed).most_common()),
-        "faults_that_found_nobody": outcome.missed,
-        "retries": sum(story.retries for story in stories),
-        "streams_resumed": sum(story.resumed for story in stories),
-        "findings": outcome.verdict.findings,
-    }
+    return figures
 
 
 def _bounds(figures: dict[str, Any]) -> list[Bound]:
@@ -162,7 +131,9 @@ def _seconds(outcome: Outcome, *, after_restart: bool) -> list[float]:
 def _picture(outcome: Outcome) -> Figure:
     """Draw when jobs were accepted and ended next to the faults, and how long recovery took."""
     figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
-    draw_jobs(left, outcome)
+    spans = [(fault.at, fault.until) for fault in outcome.landed if fault.name == "redis"]
+    draw_jobs(left, outcome.history, spans)
+    report.label(left, "s since the first job was accepted (red: Redis hit)", "jobs")
     for after_restart, limit in LIMITS_S.items():
         if seconds := _seconds(outcome, after_restart=after_restart):
             label = "after a restart of Redis" if after_restart else "no restart of Redis lately"
@@ -172,18 +143,14 @@ def _picture(outcome: Outcome) -> Figure:
     return figure
 
 
-def draw_jobs(panel: Any, outcome: Outcome) -> None:
-    """When they were accepted and ended next to the faults of the record server."""
-    stories = outcome.history.stories
-    accepted = [story.accepted_at for story in stories if story.accepted_at]
-    report.counts(panel, accepted, min(accepted), "accepted")
-    report.counts(panel, [story.ended_at for story in stories if story.ended_at], min(accepted), "ended")
-    for fault in outcome.landed:
-        if fault.name == "redis":
-            panel.axvspan(
-                fault.at - min(accepted), fault.until - min(accepted), color=report.SERIES[3], alpha=0.3
-            )
-    report.label(panel, "s since the first job was accepted (red: Redis hit)", "jobs")
+def draw_jobs(panel: Any, history: History, spans: Sequence[tuple[float, float]]) -> None:
+    """Draw how many jobs were accepted and ended since the first one was, and these spans of Unix seconds."""
+    accepted = [story.accepted_at for story in history.stories if story.accepted_at]
+    began = min(accepted)
+    report.counts(panel, accepted, began, "accepted")
+    report.counts(panel, [story.ended_at for story in history.stories if story.ended_at], began, "ended")
+    for at, until in spans:
+        panel.axvspan(at - began, until - began, color=report.SERIES[3], alpha=0.3)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from benchmarks.chaos.history import FAILURE, Attempt, End, History, Story, end_of
+from benchmarks.chaos.history import FAILURE, MODEL, Attempt, End, History, Story, end_of
 from benchmarks.chaos.services import ADMIN_KEY, ChaosServices
 from shared.job import LEAP
 
+CHAT = "/v1/chat/completions"
 DONE = "[DONE]"
 RETRYABLE = frozenset({408, 429, 502, 503, 504})
 PASSING = ("model_not_found", "model_failed")
@@ -60,34 +61,33 @@ async def sent_events(reply: httpx.Response) -> AsyncIterator[SentEvent]:
 
 
 class Reading:
-    """What came so far; `last` is the number of the last event."""
+    """What came so far of a story's text; `last` is the number of the last event."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
         self.last, self.text, self.over = 0, "", False
 
+    async def read(self, events: AsyncIterator[SentEvent]) -> None:
+        """Read one stream. It may break off at any place; a clean end before the job's end is a flaw."""
+        async for event in events:
+            if event.name == "error":
+                self.broken(event.data)
+                return
+            self.add(event)
+        if not self.over:
+            self._story.flaws.append(f"the stream ended cleanly at {self.text[-30:]!r}")
 
-def note_failure(story: Story, error: dict[str, Any]) -> bool:
-    """Whether this is an error with which a fault may end a job; then it is the story's end."""
-    if failed := error.get("code") == FAILURE:
-        story.ends.add(End("failed", f"{error['code']}: {error['message']}"))
-    return failed
+    def broken(self, error: dict[str, Any]) -> None:
+        """Note what the error means for the story."""
+
+    def add(self, event: SentEvent) -> None:
+        raise NotImplementedError
 
 
 class Events(Reading):
-    """A job's events, over several streams, each of which goes on after the last event."""
+    """A job's events, over several streams, each of which continues after the last event."""
 
-    async def read(self, events: AsyncIterator[SentEvent]) -> None:
-        """One stream. It may break off at any place; a clean end before the job's end is a flaw."""
-        async for event in events:
-            if event.name == "error":
-                self._story.resumed += 1
-                return
-            self._add(event)
-        if not self.over:
-            self._story.flaws.append(f"the stream ended cleanly after event {self.last}")
-
-    def _add(self, event: SentEvent) -> None:
+    def add(self, event: SentEvent) -> None:
         if event.id != self.last + 1 and event.id <= self.last + LEAP:
             self._story.flaws.append(f"event {event.id} after event {self.last}")
         self.last = event.id
@@ -107,25 +107,26 @@ class Events(Reading):
 
 
 class Chat(Reading):
-    """One streamed chat answer."""
+    """One streamed chat answer: the beginning of the right one, even if it breaks off."""
 
-    async def read(self, events: AsyncIterator[SentEvent]) -> None:
-        """To its end; one that breaks off has to be the beginning of the right answer all the same."""
-        async for event in events:
-            if event.name == "error":
-                self._story.resumed += 1
-                self.over = note_failure(self._story, event.data.get("error", {}))
-                break
-            if event.data == DONE:
-                self.over = True
-                self._story.ends.add(End("succeeded", self.text))
-            else:
-                self.text += "".join(choice["delta"].get("content") or "" for choice in event.data["choices"])
-        else:
-            if not self.over:
-                self._story.flaws.append(f"the answer ended cleanly at {self.text[-30:]!r}")
+    def broken(self, error: dict[str, Any]) -> None:
+        self.over = note_failure(self._story, error.get("error", {}))
+
+    def add(self, event: SentEvent) -> None:
+        if event.data == DONE:
+            self.over = True
+            self._story.ends.add(End("succeeded", self.text))
+            return
+        self.text += "".join(choice["delta"].get("content") or "" for choice in event.data["choices"])
         if not self._story.question.answer.startswith(self.text):
             self._story.flaws.append(f"streamed {self.text!r}")
+
+
+def note_failure(story: Story, error: dict[str, Any]) -> bool:
+    """Return whether a fault may end a job with this error; then it is the story's end."""
+    if failed := error.get("code") == FAILURE:
+        story.ends.add(End("failed", f"{error['code']}: {error['message']}"))
+    return failed
 
 
 class Client:
@@ -137,9 +138,11 @@ class Client:
         self._http, self._urls, self._story, self._picture = http, urls, story, picture
         self._dice = random.Random(story.question.number)  # noqa: S311
         self._headers = {"Idempotency-Key": f"{run}-{story.question.number}"}
+        messages = [{"role": "user", "content": story.question.prompt}]
+        self._chat_body = {"model": MODEL, "messages": messages}
 
     async def run(self) -> None:
-        """Until it has seen the end; the caller cancels what takes too long."""
+        """Return at the story's end; the caller cancels what takes too long."""
         self._story.asked_at = time.time()
         match self._story.question.way:
             case "chat":
@@ -153,10 +156,10 @@ class Client:
         self._story.ended_at = time.time()
 
     async def submit(self) -> str:
-        """Until it is accepted: the job, also one whose record was lost before its answer arrived."""
+        """Return the job once it is accepted, also one whose record was lost before its answer arrived."""
         question = self._story.question
         prompt = {"prompt": question.prompt} | ({"image": self._picture} if question.picture else {})
-        async for reply in self._tries("POST", "/v1/jobs", json={"model": question.model, "input": prompt}):
+        async for reply in self._tries("POST", "/v1/jobs", json={"model": MODEL, "input": prompt}):
             if reply.status_code == 202:
                 return str(reply.json()["id"])
             if self._has_failed(reply):
@@ -165,7 +168,7 @@ class Client:
         raise AssertionError
 
     async def poll(self, job: str) -> None:
-        """Until it has ended."""
+        """Return once it has ended."""
         async for reply in self._tries("GET", f"/v1/jobs/{job}", params={"wait": LONG_POLL_S}):
             if self._is_missing(reply):
                 return
@@ -176,30 +179,22 @@ class Client:
                 return
 
     async def _follow(self, job: str) -> None:
-        """One text from however many streams it takes, each from the last event of the one before."""
+        """Read one text from however many streams it takes, each from the last event of the one before."""
         events = Events(self._story)
         while not events.over:
             headers = {"Last-Event-ID": str(events.last)} if events.last else {}
-            try:
-                path = f"{self._url()}/v1/jobs/{job}/events"
-                async with self._http.stream("GET", path, headers=headers) as reply:
-                    if reply.status_code != 200:
-                        await reply.aread()
-                    if _error_of(reply).get("code") == "stream_rewound":
-                        # It was told more than the store has after a fault.
-                        await self.poll(job)
-                        return
-                    if self._is_missing(reply):
-                        return
-                    if reply.status_code == 200:
-                        await events.read(sent_events(reply))
-            except httpx.TransportError:
-                self._story.resumed += 1
+            reply = await self._read(events, "GET", f"/v1/jobs/{job}/events", headers=headers)
+            if reply is not None and _error_of(reply).get("code") == "stream_rewound":
+                # The client has read more than the store has after a fault.
+                await self.poll(job)
+                return
+            if reply is not None and self._is_missing(reply):
+                return
             if not events.over:
                 await self._pause()
 
     async def _chat(self) -> None:
-        async for reply in self._tries("POST", "/v1/chat/completions", json=self._chat_body()):
+        async for reply in self._tries("POST", CHAT, json=self._chat_body):
             if reply.status_code == 200:
                 self._story.ends.add(End("succeeded", reply.json()["choices"][0]["message"]["content"]))
                 return
@@ -208,30 +203,35 @@ class Client:
             self._flaw(reply)
 
     async def _chat_stream(self) -> None:
-        """An answer that breaks off is asked for again, from its beginning."""
-        body = self._chat_body() | {"stream": True}
+        """Ask again, from the beginning, for an answer that breaks off."""
+        body = self._chat_body | {"stream": True}
         while True:
             chat = Chat(self._story)
-            try:
-                path = f"{self._url()}/v1/chat/completions"
-                async with self._http.stream("POST", path, json=body, headers=self._headers) as reply:
-                    self._story.accept(reply)
-                    if reply.status_code == 200:
-                        await chat.read(sent_events(reply))
-                    else:
-                        await reply.aread()
-                        if self._has_failed(reply):
-                            return
-                        if not is_refused_for_now(reply):
-                            self._flaw(reply)
-            except httpx.TransportError:
-                self._story.resumed += 1
+            reply = await self._read(chat, "POST", CHAT, json=body, headers=self._headers)
+            if reply is not None and reply.status_code != 200:
+                if self._has_failed(reply):
+                    return
+                if not is_refused_for_now(reply):
+                    self._flaw(reply)
             if chat.over:
                 return
             await self._pause()
 
+    async def _read(self, reading: Reading, method: str, path: str, **options: Any) -> httpx.Response | None:
+        """Read one stream to its end; return None if the connection broke."""
+        try:
+            async with self._http.stream(method, f"{self._url()}{path}", **options) as reply:
+                self._story.accept(reply)
+                if reply.status_code == 200:
+                    await reading.read(sent_events(reply))
+                else:
+                    await reply.aread()
+                return reply
+        except httpx.TransportError:
+            return None
+
     async def _tries(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
-        """Yields answers until the caller stops asking; retries in between where an answer allows it."""
+        """Yield answers until the caller stops asking; retry in between if an answer allows it."""
         headers = self._headers if method == "POST" else {}
         while True:
             try:
@@ -243,12 +243,7 @@ class Client:
                         continue
             except httpx.TransportError:
                 pass
-            self._story.retries += 1
             await self._pause()
-
-    def _chat_body(self) -> dict[str, Any]:
-        question = self._story.question
-        return {"model": question.model, "messages": [{"role": "user", "content": question.prompt}]}
 
     def _url(self) -> str:
         return self._dice.choice(self._urls)
@@ -261,7 +256,7 @@ class Client:
         return self._story.missing
 
     def _has_failed(self, reply: httpx.Response) -> bool:
-        """Whether a call's job ended with an error that a fault may cause, or its record is gone."""
+        """Return whether the job ended with an error that a fault may cause, or its record is gone."""
         error = _error_of(reply)
         self._story.missing |= error.get("code") == "result_expired"
         return note_failure(self._story, error) or self._story.missing

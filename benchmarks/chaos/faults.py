@@ -6,20 +6,17 @@ import random
 import signal
 import time
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import psutil
 
 from benchmarks.chaos.history import MODEL, Attempt, Story
 from benchmarks.chaos.operations import Operations
-from benchmarks.chaos.services import ChaosServices
+from benchmarks.chaos.services import ChaosServices, reported
 from benchmarks.frame.services import Process
-
-T = TypeVar("T")
 
 PERIOD_S, FIRST_S = 1.0, 2.0
 DECK = {
@@ -47,7 +44,6 @@ DURATIONS = {
     "worker_paused": (1.2, 2.0),
     "courier_paused": (1.0, 6.0),
     "api_paused": (0.5, 3.0),
-    "node_paused": (1.0, 6.0),
     "redis_killed": (0.0, 1.5),
     "redis_paused": (1.0, 6.0),
     "redis_full": (1.5, 3.5),
@@ -62,23 +58,15 @@ SIGNALS = {
     "worker_deaf": signal.SIGUSR1,
     "courier_killed": signal.SIGKILL,
     "api_killed": signal.SIGKILL,
-    "node_killed": signal.SIGKILL,
-    "node_drained": signal.SIGTERM,
 }
 """What the two user signals do to a worker: see `benchmarks.chaos.worker`."""
 LINE_FAULTS = {"worker_cut_off": "deafen", "replies_lost": "lose"}
 AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off", "worker_deaf", "replies_lost")
 """Faults that seek a worker that serves."""
-CHILD_FAULTS = ("decoder_killed", "copy_killed", "loading_killed", "leaving_killed", "fork_server_killed")
-"""Faults that hit a process which one of ours has started."""
-OPERATIONS = ("model_removed", "burst")
-"""Faults that hit no process: see `benchmarks.chaos.operations`."""
 ROOM_BYTES = 2**16
 """What a nearly full store may still take."""
 TRIES, PAUSE_S = 50, 0.1
-"""How often a child is looked for, and the pause between two looks."""
-REPORT = "chaos: "
-"""How a line begins that a worker writes for the benchmark."""
+"""How often a decoder is looked for, and the pause between two looks."""
 SUPERVISOR_S = 0.5
 """The record server is started again this long after it was killed, plus what the plan adds."""
 INTERRUPTED = ("worker_lost", "worker_draining", "store_unavailable", "engine_stalled", "claim_lost")
@@ -112,24 +100,22 @@ class InjectedFault:
     until: float
 
 
-@dataclass(frozen=True)
-class Recovery:
-    """One interrupted attempt, or one outage of the record store, and the claim that ended it.
+class Recovery(NamedTuple):
+    """Seconds from a fault, or from an outage of the record store, to the claim that ended it.
 
     `after_restart`: the record store had restarted so recently that rescue held back.
     """
 
-    kind: str
     seconds: float
     after_restart: bool
 
 
-def plan(seed: int, count: int, lease_s: float, deck: Mapping[str, int] = DECK) -> list[Fault]:
+def plan(seed: int, count: int, lease_s: float) -> list[Fault]:
     """One fault in every period, anywhere in it."""
     dice = random.Random(seed)  # noqa: S311
     kinds: list[str] = []
     while len(kinds) < count:
-        round_ = [kind for kind, times in deck.items() for _ in range(times)]
+        round_ = [kind for kind, times in DECK.items() for _ in range(times)]
         dice.shuffle(round_)
         kinds += round_
     return [_fault(dice, number, kind, lease_s) for number, kind in enumerate(kinds[:count])]
@@ -143,28 +129,20 @@ def _fault(dice: random.Random, number: int, kind: str, lease_s: float) -> Fault
     return Fault(round(at_s, 3), kind, dice.randrange(1000), round(for_s, 3))
 
 
-def serves(worker: Process) -> bool:
-    """Whether it has reported its number since it came up."""
-    reports = (line for line in worker.lines() if line.startswith(f"{REPORT}worker "))
-    return any(line.endswith(f" {worker.pid}") for line in reports)
-
-
 class FaultInjector:
-    """One run's faults. `landed` grows while it runs; `missed` counts those that found nobody alive.
-
-    `children` are the processes that ours had started as a fault struck.
+    """One run's faults. `landed` grows while it runs; `decoders` are the processes that decoded pictures as a
+    fault struck.
     """
 
     def __init__(self, services: ChaosServices, operations: Operations) -> None:
         self.landed: list[InjectedFault] = []
-        self.missed = 0
-        self.children: set[psutil.Process] = set()
+        self.decoders: set[psutil.Process] = set()
         self._services, self._operations = services, operations
         self._records = services.records
         self._store_is_hit = asyncio.Lock()
 
     async def run(self, plan: Iterable[Fault], enough: asyncio.Event) -> None:
-        """Until there is enough, and every fault that began has passed."""
+        """Strike until there is enough, and return when every fault that began has passed."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as strikes:
             for fault in plan:
@@ -175,31 +153,34 @@ class FaultInjector:
                 strikes.create_task(self._strike(fault))
 
     async def _strike(self, fault: Fault) -> None:
-        self.children.update(self._services.children())
-        if fault.kind.startswith("redis"):
-            # One at a time: a server that is down cannot be paused.
-            async with self._store_is_hit:
-                at = time.time()
-                await self._strike_store(fault.kind, fault.for_s)
-                self.landed.append(InjectedFault(fault.kind, "redis", None, at, time.time()))
-        elif fault.kind in OPERATIONS:
-            await self._operate(fault)
-        elif fault.kind in CHILD_FAULTS:
-            await self._kill_child(fault)
-        elif victim := self._victim(fault):
-            at, pid = time.time(), victim.pid
-            await self._strike_process(fault, victim)
-            self.landed.append(InjectedFault(fault.kind, victim.name, pid, at, time.time()))
+        self.decoders.update(self._services.decoders())
+        match fault.kind.partition("_")[0]:
+            case "redis":
+                # One at a time: a server that is down cannot be paused.
+                async with self._store_is_hit:
+                    await self._note(fault, "redis", None, self._strike_store(fault))
+            case "model":
+                await self._note(fault, MODEL, None, self._operations.remove_model(fault.for_s))
+            case "burst":
+                await self._note(fault, MODEL, None, self._operations.burst())
+            case "decoder":
+                await self._kill_decoder(fault)
+            case kind:
+                if victim := self._victim(fault, "worker" if kind == "replies" else kind):
+                    await self._note(fault, victim.name, victim.pid, self._strike_process(fault, victim))
 
-    def _victim(self, fault: Fault) -> Process | None:
-        """The one the plan names, or the next one that runs; some faults seek one that works."""
-        kind = fault.kind.partition("_")[0]
-        processes = self._services.of_kind("worker" if kind == "replies" else kind)
+    async def _note(self, fault: Fault, name: str, pid: int | None, strike: Awaitable[None]) -> None:
+        at = time.time()
+        await strike
+        self.landed.append(InjectedFault(fault.kind, name, pid, at, time.time()))
+
+    def _victim(self, fault: Fault, kind: str) -> Process | None:
+        """Return the one that the plan names, or the next one that runs; some faults seek one that serves."""
+        processes = self._services.of_kind(kind)
         start = fault.victim % len(processes)
         running = [one for one in processes[start:] + processes[:start] if one.pid is not None]
         if fault.kind in AT_WORK:
-            running = [one for one in running if serves(one)] or running
-        self.missed += not running
+            running = [one for one in running if one.pid in reported(one).values()] or running
         return running[0] if running else None
 
     async def _strike_process(self, fault: Fault, victim: Process) -> None:
@@ -214,47 +195,36 @@ class FaultInjector:
             if victim.pid == pid:
                 victim.send(signal.SIGCONT)
 
-    async def _kill_child(self, fault: Fault) -> None:
-        """At work or not; the next one where none is there now."""
+    async def _kill_decoder(self, fault: Fault) -> None:
+        """Kill one, at work or not; wait for the next one if there is none."""
         for _ in range(TRIES):
-            if found := await asyncio.to_thread(self._services.children, fault.kind):
+            if found := await asyncio.to_thread(self._services.decoders):
                 with contextlib.suppress(psutil.Error):
                     found[fault.victim % len(found)].kill()
-                self.landed.append(InjectedFault(fault.kind, "child", None, time.time(), time.time()))
+                self.landed.append(InjectedFault(fault.kind, "decoder", None, time.time(), time.time()))
                 return
             await asyncio.sleep(PAUSE_S)
-        self.missed += 1
 
-    async def _operate(self, fault: Fault) -> None:
-        at = time.time()
-        if fault.kind == "model_removed":
-            await self._operations.remove_model(fault.for_s)
-        else:
-            await self._operations.burst()
-        self.landed.append(InjectedFault(fault.kind, MODEL, None, at, time.time()))
-
-    async def _strike_store(self, kind: str, for_s: float) -> None:
-        if kind == "redis_killed":
+    async def _strike_store(self, fault: Fault) -> None:
+        if fault.kind == "redis_killed":
             self._records.kill()
-            await asyncio.sleep(SUPERVISOR_S + for_s)
+            await asyncio.sleep(SUPERVISOR_S + fault.for_s)
             await self._services.restart_records()
-        elif kind == "redis_paused":
+        elif fault.kind == "redis_paused":
             self._records.send(signal.SIGSTOP)
-            await asyncio.sleep(for_s)
+            await asyncio.sleep(fault.for_s)
             self._records.send(signal.SIGCONT)
         else:
-            before = await self._with_client(lambda client: _limit_memory(client, kind))
-            await asyncio.sleep(for_s)
-            await self._with_client(lambda client: client.config_set("maxmemory", before))
-
-    async def _with_client(self, act: Callable[[Any], T]) -> T:
-        with self._records.client() as client:
-            return await asyncio.to_thread(act, client)
+            with self._records.client() as client:
+                before = await asyncio.to_thread(_limit_memory, client, fault.kind)
+                await asyncio.sleep(fault.for_s)
+                await asyncio.to_thread(client.config_set, "maxmemory", before)
 
 
 def _limit_memory(client: Any, kind: str) -> str:
-    """The limit so far. Below what the server holds, every write that needs memory is refused; just above it,
-    some still pass."""
+    """Return the limit so far. Below what the server holds, every write that needs memory is refused; just
+    above it, some still pass.
+    """
     before, used = client.config_get("maxmemory")["maxmemory"], client.info("memory")["used_memory"]
     client.config_set("maxmemory", used + ROOM_BYTES if kind == "redis_nearly_full" else 1)
     return str(before)
@@ -274,38 +244,29 @@ def explain(stories: Iterable[Story], landed: Iterable[InjectedFault]) -> None:
 def recoveries(
     stories: Iterable[Story], landed: Sequence[InjectedFault], pids: Mapping[str, int], lease_s: float
 ) -> list[Recovery]:
-    """`pids` says which process a worker's id named."""
-    runs = attempts_of_runs(stories)
+    """Return what ended each outage and each interrupted attempt; `pids` has the process of each worker."""
+    # Each run's attempts once, however many questions shared it.
+    runs = list(dict.fromkeys(story.attempts for story in stories if story.attempts))
     landed = sorted(landed, key=lambda x: x.at)
     outages = [x for x in landed if x.name == "redis"]
-    by_pid: dict[int | None, list[InjectedFault]] = defaultdict(list)
-    for fault in landed:
-        by_pid[fault.pid].append(fault)
+    rows = []
     # After each outage, the time from the record store's return until the first claim.
     claims = sorted(attempt.started_at for attempts in runs for attempt in attempts)
-    following_claims = ((one, bisect_right(claims, one.until)) for one in outages)
-    rows = [
-        _recovery(one.kind, one.until, claims[at], outages, lease_s)
-        for one, at in following_claims
-        if at < len(claims)
-    ]
+    for outage in outages:
+        for claimed in claims[bisect_right(claims, outage.until) :][:1]:
+            rows.append(_recovery(outage.until, claimed, outages, lease_s))
     for attempt, following in (pair for run in runs for pair in pairwise(run)):
-        own = by_pid[pids.get(attempt.worker, 0)]
+        own = [x for x in landed if x.pid is not None and x.pid == pids.get(attempt.worker)]
         if attempt.outcome in INTERRUPTED and (cause := _cause(attempt, following, own, outages)):
             began = max(cause.until if cause in outages else cause.at, attempt.started_at)
-            rows.append(_recovery(cause.kind, began, following.started_at, outages, lease_s))
+            rows.append(_recovery(began, following.started_at, outages, lease_s))
     return rows
-
-
-def attempts_of_runs(stories: Iterable[Story]) -> list[tuple[Attempt, ...]]:
-    """Each run's attempts once, however many jobs shared it."""
-    return list(dict.fromkeys(story.attempts for story in stories if story.attempts))
 
 
 def _cause(
     attempt: Attempt, following: Attempt, own: Sequence[InjectedFault], outages: Sequence[InjectedFault]
 ) -> InjectedFault | None:
-    """The first fault of its own worker during the attempt, else the last one before it, else an outage."""
+    """Return the first fault of its worker during the attempt, or the last one before it, or an outage."""
     drained = attempt.outcome == "worker_draining"
     causes = [x for x in own if (x.kind in DRAINING if drained else x.kind != "worker_drained")]
     fitting = [x for x in causes if x.at <= following.started_at]
@@ -315,11 +276,9 @@ def _cause(
     return next(iter(during or before[-1:] or around[-1:]), None)
 
 
-def _recovery(
-    kind: str, began: float, claimed: float, outages: Sequence[InjectedFault], lease_s: float
-) -> Recovery:
-    """Measures from the fault, or from the store's return where that was later."""
+def _recovery(began: float, claimed: float, outages: Sequence[InjectedFault], lease_s: float) -> Recovery:
+    """Measure from the fault, or from the store's return if that was later."""
     began = max([began, *(x.until for x in outages if x.at <= claimed and began < x.until <= claimed)])
     restarts = [x.until for x in outages if x.kind == "redis_killed"]
     late = any(began - (2 * lease_s + 1) <= moment <= claimed for moment in restarts)
-    return Recovery(kind, round(claimed - began, 3), late)
+    return Recovery(round(claimed - began, 3), late)

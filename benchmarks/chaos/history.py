@@ -6,7 +6,6 @@ The history is the checker's only source; the right answers are known beforehand
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -38,7 +37,6 @@ class Question:
     way: Way
     prompt: str
     picture: bool
-    model: str = MODEL
 
     @property
     def answer(self) -> str:
@@ -74,8 +72,8 @@ class Story:
 
     `ids` is every job that an answer named for this question's key, `ends` every end that an answer reported,
     `flaws` what was wrong in a stream or an answer, in words. `life` is when its job was created and ended,
-    `removed` says whether a fault removed its model meanwhile. `reports` are the ends that webhooks were
-    told, by their hosts.
+    `removed` says whether a fault removed its model meanwhile. `reports` are the ends that its webhook was
+    told, None if it has no webhook.
     """
 
     question: Question
@@ -86,12 +84,10 @@ class Story:
     ends: set[End] = field(default_factory=set)
     flaws: list[str] = field(default_factory=list)
     missing: bool = False
-    retries: int = 0
-    resumed: int = 0
     attempts: tuple[Attempt, ...] = ()
     life: tuple[float, float] | None = None
     removed: bool = False
-    reports: dict[str, set[str]] | None = None
+    reports: set[str] | None = None
 
     @property
     def failures(self) -> set[End]:
@@ -126,7 +122,7 @@ class Verdict:
     doubled        a key with two jobs, a job with two ends or successful attempts, one that nobody asked for
     stuck          never accepted, or accepted and not ended when the time was over
     torn           a stream with a gap, a repeat, another text, or a clean end before its end
-    untold         an end of a burst that an endpoint was not told, or was told otherwise
+    untold         an end that the job's webhook was not told, or was told otherwise
     model_removed  failed because a fault had removed the model: expected
     """
 
@@ -144,8 +140,7 @@ class Verdict:
         return {name: value for name, value in asdict(self).items() if name != "findings"}
 
 
-def questions(seed: int, count: int, models: Sequence[str] = (MODEL,)) -> list[Question]:
-    """Of the models by turns."""
+def questions(seed: int, count: int) -> list[Question]:
     dice = random.Random(seed)  # noqa: S311
     drawn: list[Question] = []
     for number in range(count):
@@ -155,7 +150,7 @@ def questions(seed: int, count: int, models: Sequence[str] = (MODEL,)) -> list[Q
         prompt = " ".join(f"q{number}w{place}" for place in range(dice.randint(SHORTEST, LONGEST)))
         if number > LONGEST and dice.random() < SAME_SHARE:
             prompt = drawn[-dice.randint(1, 10)].prompt
-        drawn.append(Question(number, way, prompt, picture, models[number % len(models)]))
+        drawn.append(Question(number, way, prompt, picture))
     return drawn
 
 
@@ -222,7 +217,8 @@ def _stuck(story: Story) -> str:
 
 
 def _untold(story: Story) -> str:
-    """Each endpoint is told the end at least once, and never another one."""
+    """The webhook is told the end at least once, and never another one."""
     right = {end.status for end in story.ends}
-    wrong = {host: statuses for host, statuses in (story.reports or {}).items() if statuses != right}
-    return f"ended {right or 'never'}, endpoints were told {wrong}" if wrong and not story.missing else ""
+    if story.missing or story.reports is None or story.reports == right:
+        return ""
+    return f"ended {right or 'never'}, the webhook was told {story.reports or 'nothing'}"

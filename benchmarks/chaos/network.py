@@ -2,8 +2,7 @@
 
 Each pair is a port to listen on and the server behind it. A line on standard input is a word and the index of
 a pair. New connections work after these: `deafen 0`: its present connections stay open but carry nothing any
-more, as after a firewall forgot them; `lose 0`: each of them breaks at its next reply, which is lost; `move 3
-6401`: its next connections lead to that server, and those it has stay, as with a virtual address.
+more, as after a firewall forgot them; `lose 0`: each of them breaks at its next reply, which is lost.
 `cut 0`: nothing comes to that server or from it, on present connections and on new ones; `part 0`: nothing of
 the other servers and the Sentinels, which connect from FABRIC; `heal 0`: all of it goes on, what was held up
 included, as TCP would send it again.
@@ -37,10 +36,8 @@ class Gate:
         self._ways = {True: asyncio.Event(), False: asyncio.Event()}
         self.strike("heal")
 
-    def strike(self, word: str, target: str = "") -> None:
-        if word == "move":
-            self._target = int(target)
-        elif word in ("deafen", "lose"):
+    def strike(self, word: str) -> None:
+        if word in ("deafen", "lose"):
             for line in self._lines:
                 line.struck = word
         else:
@@ -94,8 +91,8 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
-        word, place, *target = line.decode().split()
-        gates[int(place)].strike(word, *target)
+        word, place = line.decode().split()
+        gates[int(place)].strike(word)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""Faults that hit no process: an operator removes a model, a caller submits a burst of equal jobs, whose ends
-sixteen endpoints are told.
-"""
+"""Faults that hit no process: an operator removes a model; a caller with a webhook submits a burst."""
 
 import asyncio
 import json
 import secrets
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from benchmarks.chaos.clients import Client, is_refused_for_now
 from benchmarks.chaos.history import MODEL, History, Story, equal_questions
-from benchmarks.chaos.receiver import HOST
-from benchmarks.chaos.services import ChaosServices
-from benchmarks.webhooks.receivers import any_delivery, read
+from benchmarks.chaos.services import ROW, ChaosServices
+from benchmarks.webhooks.receivers import HOST, Received, any_delivery, read
 
 BURST, LATER_BURSTS, BURST_SHARE = 1000, 0.1, 0.1
 """Jobs of the first burst, the part of it that each later one has, the first one's largest share of all."""
@@ -41,24 +40,15 @@ class Operations:
         self._size = min(BURST, round(len(history.stories) * BURST_SHARE))
         self._bursts: list[Story] = []
 
-    async def register(self) -> None:
-        """The second caller's key and its webhook."""
-        body = {"name": "bursts", "caller": "bursts"}
-        key = await self._call(self._operator, "POST", "/v1/admin/keys", body)
-        self._caller.headers["authorization"] = f"Bearer {key['secret']}"
-        hook = {"url": f"http://{HOST}:{self._services.hook_port}/told"}
-        await self._call(self._operator, "PUT", f"/v1/admin/keys/{key['id']}/webhook", hook)
-
     async def remove_model(self, for_s: float) -> None:
-        await self._call(self._operator, "DELETE", f"/v1/admin/models/{MODEL}")
+        await self._call("DELETE", f"/v1/admin/models/{MODEL}")
         await asyncio.sleep(for_s)
-        await self._call(self._operator, "POST", "/v1/admin/models", dict(self._services.row))
+        await self._call("POST", "/v1/admin/models", ROW)
 
     async def burst(self) -> None:
-        """Until all of it is accepted."""
+        """Return once all of it is accepted."""
         size = max(1, round(self._size * (LATER_BURSTS if self._bursts else 1)))
-        questions = equal_questions(len(self._history.stories), size)
-        stories = [Story(question) for question in questions]
+        stories = [Story(question) for question in equal_questions(len(self._history.stories), size)]
         self._history.stories += stories
         self._bursts += stories
         submits, polls = asyncio.Semaphore(SUBMITS_AT_ONCE), asyncio.Semaphore(POLLS_AT_ONCE)
@@ -77,36 +67,44 @@ class Operations:
         self.polls.append(asyncio.create_task(poll()))
 
     async def until_told(self) -> None:
-        """Until no delivery waits, or none came for PATIENCE_S; notes at each job what was told."""
+        """Wait until no delivery is left, or none came for PATIENCE_S; note at each job what was told."""
         calls, size, left_s = self._services.calls, -1, PATIENCE_S
         with self._services.records.client() as redis:
             while left_s > 0 and await asyncio.to_thread(any_delivery, redis):
                 left_s = left_s - PAUSE_S if calls.stat().st_size == size else PATIENCE_S
                 size = calls.stat().st_size
                 await asyncio.sleep(PAUSE_S)
-        told = defaultdict[tuple[str, str], set[str]](set)
-        for call in read(calls):
-            job = json.loads(call.body)["data"]
-            told[call.host, job["id"]].add(job["status"])
-        for story in self._bursts:
-            story.reports = {HOST: _statuses(told, HOST, story)}
+        note_reports(calls, self._bursts)
 
-    async def _call(
-        self, http: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None = None
-    ) -> Any:
-        """At whichever API answers, until one has done it."""
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+        """Ask whichever API answers, until one has done it."""
         urls = self._services.urls
         for attempt in range(10_000):
             try:
-                reply = await http.request(method, urls[attempt % len(urls)] + path, json=body)
+                reply = await self._operator.request(method, urls[attempt % len(urls)] + path, json=body)
                 if not is_refused_for_now(reply):
                     reply.raise_for_status()
-                    return reply.json() if reply.content else None
+                    return
             except httpx.TransportError:
                 pass
             await asyncio.sleep(PAUSE_S)
         raise TimeoutError(path)
 
 
-def _statuses(told: dict[tuple[str, str], set[str]], host: str, story: Story) -> set[str]:
-    return set().union(*(told.get((host, job), set()) for job in story.ids))
+async def use_key(operator: httpx.AsyncClient, caller: httpx.AsyncClient, services: ChaosServices) -> None:
+    """Let the caller use a new key whose default webhook gets each end."""
+    keys, hook = f"{services.urls[0]}/v1/admin/keys", {"url": f"http://{HOST}:{services.hook_port}/told"}
+    key = (await operator.post(keys, json={"name": "told", "caller": "told"})).raise_for_status().json()
+    (await operator.put(f"{keys}/{key['id']}/webhook", json=hook)).raise_for_status()
+    caller.headers["authorization"] = f"Bearer {key['secret']}"
+
+
+def note_reports(calls: Path, stories: Sequence[Story]) -> list[Received]:
+    """Note at each story the ends that its webhook was told; return all calls."""
+    told, received = defaultdict[str, set[str]](set), read(calls)
+    for call in received:
+        job = json.loads(call.body)["data"]
+        told[job["id"]].add(job["status"])
+    for story in stories:
+        story.reports = set().union(*(told[job] for job in story.ids))
+    return received

@@ -5,8 +5,6 @@ import contextlib
 import json
 import secrets
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,7 @@ from benchmarks.chaos.history import MODEL, PICTURE_SIZE
 from benchmarks.frame.services import Installation, Process, free_port
 
 WORKERS, APIS, COURIERS = 3, 2, 2
-ROWS = 16
-STEP_S = 0.02
+ROWS, STEP_S = 16, 0.02
 PICTURE = "picture.png"
 QUEUE = {"lease_s": 5.0, "renew_s": 0.5, "rescue_s": 0.2, "stall_s": 1.5, "drain_s": 1.0, "worker_ttl_s": 5.0}
 """Shorter than the defaults, so that many recoveries fit into a run; the rest is as shipped."""
@@ -31,27 +28,20 @@ ENVIRONMENT = {
     "SIGHTLINE_WEBHOOK__DELAYS_S": "0.5,1,2,4,8,8,8",
     **{f"SIGHTLINE_QUEUE__{key.upper()}": f"{value:g}" for key, value in QUEUE.items()},
 }
-ROW = {"id": MODEL, "engine": "echo", "rows": ROWS, "options": {"step_s": STEP_S}}
-"""As the models file has it, and as an operator adds it again."""
-DECODER, CHILD_END_S = "shared.media.decode_picture", 10.0
-"""The module of a process that decodes pictures, and how soon one ends after who started it."""
-MODELS = f"""
-[[models]]
-id = "{MODEL}"
-engine = "echo"
-rows = {ROWS}
-options = {{ step_s = {STEP_S} }}
-"""
+ROW: dict[str, Any] = {"id": MODEL, "engine": "echo", "rows": ROWS, "options": {"step_s": STEP_S}}
+"""The model, as an operator adds it again."""
+MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {ROWS}\noptions = {{ step_s = {STEP_S} }}\n'
+DECODER = "shared.media.decode_picture"
+"""The module of a process that decodes pictures."""
+REPORT = "chaos: worker "
+"""How a line begins with which a worker reports its id and its process: see `benchmarks.chaos.worker`."""
 
 
 class ChaosServices(Installation):
     """Every process by name: `api-1`, `worker-1`, `courier-1` and so on."""
 
-    row: Mapping[str, Any] = ROW
-    """Of the model that an operator removes, as it comes back."""
-
-    def __init__(self, folder: Path, models: str = MODELS) -> None:
-        super().__init__(folder, models, ENVIRONMENT)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, MODELS, ENVIRONMENT)
         self._api_ports = [free_port() for _ in range(APIS)]
         self._proxy_ports = [free_port() for _ in range(WORKERS)]
         self._web_port, self.hook_port = free_port(), free_port()
@@ -60,55 +50,40 @@ class ChaosServices(Installation):
         self.calls = folder / "calls.jsonl"
         """Where the receiver of webhooks records what it got."""
         self.urls = [f"http://127.0.0.1:{port}" for port in self._api_ports]
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The models that are asked for."""
-        return [row.id for row in self.models.rows]
-
-    @property
-    def picture(self) -> str:
+        self.picture = f"http://127.0.0.1:{self._web_port}/{PICTURE}"
         """The address of the only picture there is."""
-        return f"http://127.0.0.1:{self._web_port}/{PICTURE}"
 
     def start(self) -> None:
-        """Until every worker serves."""
+        """Return once every worker serves."""
         self.start_records()
         self._start_web()
         self.calls.touch()
-        self.python("receiver", "benchmarks.chaos.receiver", str(self.calls), str(self.hook_port))
+        self.python("receiver", "benchmarks.webhooks.receivers", str(self.calls), "1", str(self.hook_port))
         for number, port in enumerate(self._api_ports, 1):
             self.api(port, f"api-{number}", restarts=True)
-        workers = self.start_workers()
+        for number, url in enumerate(self.worker_urls, 1):
+            env = {"SIGHTLINE_REDIS__URL": url}
+            self.worker(name=f"worker-{number}", app="benchmarks.chaos.worker", env=env, restarts=True)
         for number in range(COURIERS):
             self.courier(f"courier-{number + 1}", restarts=True)
         for url in self.urls:
-            self.wait_until(
-                f"{url}/status/{MODEL}", serves=partial(_has_workers, count=workers), key=ADMIN_KEY
-            )
-
-    def start_workers(self) -> int:
-        """Returns for how many of the first model the start waits."""
-        for number in range(1, WORKERS + 1):
-            env = {"SIGHTLINE_REDIS__URL": self.worker_urls[number - 1]}
-            self.worker(name=f"worker-{number}", app="benchmarks.chaos.worker", env=env, restarts=True)
-        return WORKERS
+            self.wait_until(f"{url}/status/{MODEL}", serves=_has_workers, key=ADMIN_KEY)
 
     def start_records(self) -> None:
         """Start the record server, and a network before each worker."""
         self.add(self.records)
         pairs = (f"{port}:{self.records.port}" for port in self._proxy_ports)
-        self.python("network", "benchmarks.chaos.network", *pairs, commands=True)
+        self.python("network", "benchmarks.chaos.network", *pairs)
 
-    def python(self, name: str, module: str, *arguments: str, commands: bool = False) -> Process:
-        """A process of the benchmarks' own."""
-        return self.run(name, sys.executable, "-m", module, *arguments, commands=commands)
+    def python(self, name: str, module: str, *arguments: str) -> Process:
+        """Start a process of the benchmarks' own."""
+        return self.run(name, sys.executable, "-m", module, *arguments)
 
     def of_kind(self, kind: str) -> list[Process]:
         return [process for name, process in self.processes.items() if name.startswith(f"{kind}-")]
 
-    def children(self, kind: str = "") -> list[psutil.Process]:  # noqa: ARG002
-        """The processes of workers that such a fault may hit, "" for any: here those that decode pictures."""
+    def decoders(self) -> list[psutil.Process]:
+        """Return the processes that decode pictures for the workers."""
         found: list[psutil.Process] = []
         for worker in self.of_kind("worker"):
             with contextlib.suppress(psutil.Error):
@@ -117,11 +92,11 @@ class ChaosServices(Installation):
         return found
 
     def strike(self, worker: str, fault: str) -> None:
-        """Its connections to the record server are cut, or lose a reply: see `benchmarks.chaos.network`."""
+        """Strike its connections to the record server: see `benchmarks.chaos.network`."""
         self["network"].write(f"{fault} {int(worker.removeprefix('worker-')) - 1}")
 
     async def restart_records(self) -> None:
-        """Until the record server answers, with everything that its file holds."""
+        """Return once the record server answers, with everything that its file holds."""
         # Not in a thread: a benchmark that is ended meanwhile would not know the process.
         self.records.start()
         with self.records.client(socket_timeout=2) as client:
@@ -132,18 +107,18 @@ class ChaosServices(Installation):
                 await asyncio.sleep(0.01)
 
     def _start_web(self) -> None:
-        """The server that couriers fetch from; a process of its own, since slowness would fail a job."""
+        """Start the server that couriers fetch from; in a process of its own, since slowness fails a job."""
         web = self.folder / "web"
         web.mkdir()
         Image.new("RGB", PICTURE_SIZE, "navy").save(web / PICTURE)
-        argv = ("http.server", str(self._web_port), "--bind", "127.0.0.1", "--directory", str(web))
-        self.run("web", sys.executable, "-m", *argv)
+        self.python("web", "http.server", str(self._web_port), "--bind", "127.0.0.1", "--directory", str(web))
 
 
-def still_alive(children: Iterable[psutil.Process]) -> int:
-    """How many outlive the processes that started them, and with them the memory that they share."""
-    return len(psutil.wait_procs(list(children), CHILD_END_S)[1])
+def reported(worker: Process) -> dict[str, int]:
+    """Return the process of each id that a worker has had."""
+    lines = (line for line in worker.lines() if line.startswith(REPORT))
+    return {name: int(pid) for name, pid in (line.removeprefix(REPORT).split() for line in lines)}
 
 
-def _has_workers(status: bytes, count: int) -> bool:
-    return bool(json.loads(status)["workers"] == count)
+def _has_workers(status: bytes) -> bool:
+    return bool(json.loads(status)["workers"] == WORKERS)

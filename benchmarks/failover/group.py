@@ -4,8 +4,9 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +21,9 @@ from sightline.serving.server import configuration, find_binary
 
 NAME, SERVERS, SENTINELS = "records", 3, 3
 DOWN_MS, FAILOVER_MS = 1000, 5000
-STEP_S = 1.0
-"""Between two steps of an operator who moves an address."""
 LAG_S = 2
 """A primary that no replica has answered for so long takes no writes, with `replica`."""
-Kind = Literal["killed", "stopped", "cut off", "parted", "handed over", "coordinated", "promoted"]
+Kind = Literal["killed", "stopped", "cut off", "parted", "handed over", "coordinated"]
 KINDS: tuple[Kind, ...] = ("killed", "handed over", "parted", "stopped", "coordinated", "cut off")
 """What the primary meets, by turns: SIGKILL; SIGSTOP; no packet comes or goes; none of the other servers' and
 the Sentinels', so that clients which it has go on asking it. An operator plans the others: a primary that is
@@ -38,7 +37,6 @@ class Group(ChaosServices):
     def __init__(self, folder: Path, acknowledge: str) -> None:
         super().__init__(folder)
         self._acknowledge = acknowledge
-        self.kinds = KINDS
         self._ports = [free_port() for _ in range(SERVERS)]
         self._fronts = [free_port() for _ in range(SERVERS)]
         self._sentinels = [free_port() for _ in range(SENTINELS)]
@@ -50,17 +48,14 @@ class Group(ChaosServices):
             "SIGHTLINE_REDIS__ACKNOWLEDGE": acknowledge,
         }
 
-    def start_servers(self, addresses: Sequence[str] = ()) -> None:
-        """The network, with further addresses, and the record servers."""
-        pairs = [f"{front}:{port}" for front, port in zip(self._fronts, self._ports, strict=True)]
-        self.python("network", "benchmarks.chaos.network", *pairs, *addresses, commands=True)
-        for number in range(SERVERS):
-            self.run(f"redis-{number}", str(find_binary().path), self._server(number))
-        self.until(lambda: self.online(0) == SERVERS - 1, "replicas follow")
-
     def start_records(self) -> None:
-        self.start_servers()
+        """Start the network, the record servers and the Sentinels."""
+        pairs = [f"{front}:{port}" for front, port in zip(self._fronts, self._ports, strict=True)]
+        self.python("network", "benchmarks.chaos.network", *pairs)
         binary = str(find_binary().path)
+        for number in range(SERVERS):
+            self.run(f"redis-{number}", binary, self._server(number))
+        self.until(lambda: self.online(0) == SERVERS - 1, "replicas follow")
         for number, port in enumerate(self._sentinels):
             self.run(f"sentinel-{number}", binary, self._sentinel(number, port), "--sentinel")
         self.until(self.healthy, "the Sentinels know all")
@@ -91,42 +86,33 @@ class Group(ChaosServices):
         )
 
     async def strike_primary(self, kind: Kind, down_s: float) -> float | None:
-        """The primary meets it for so long; after how many seconds another one was named, if one was."""
+        """Strike the primary for so long; return after how many seconds another one was named, if one was."""
         victim = await asyncio.to_thread(self.primary)
         if victim is None:
             return None
         server, network = self[f"redis-{victim}"], self["network"]
         began, moved_s = time.monotonic(), None
-        planned: asyncio.Task[None] | None = None
+        heal: Callable[[], object] | None = None
         match kind:
             case "killed":
                 server.kill()
+                heal = server.start
             case "stopped":
                 server.send(signal.SIGSTOP)
+                heal = partial(server.send, signal.SIGCONT)
             case "cut off" | "parted":
                 network.write(f"{'cut' if kind == 'cut off' else 'part'} {victim}")
+                heal = partial(network.write, f"heal {victim}")
             case _:
-                planned = asyncio.create_task(asyncio.to_thread(self._hand_over, victim, kind))
+                options = ("COORDINATED",) if kind == "coordinated" else ()
+                await asyncio.to_thread(_fail_over, self._sentinels[0], *options)
         while (passed_s := time.monotonic() - began) < down_s:
             if moved_s is None and await asyncio.to_thread(self.primary) not in (victim, None):
                 moved_s = passed_s
             await asyncio.sleep(0.1)
-        match kind:
-            case "killed":
-                server.start()
-            case "stopped":
-                server.send(signal.SIGCONT)
-            case "cut off" | "parted":
-                network.write(f"heal {victim}")
-        if planned:
-            await planned
+        if heal:
+            heal()
         return moved_s
-
-    def _hand_over(self, victim: int, kind: Kind) -> None:  # noqa: ARG002
-        options = ("COORDINATED",) if kind == "coordinated" else ()
-        _ask(
-            self._sentinels[0], lambda sentinel: sentinel.execute_command("SENTINEL FAILOVER", NAME, *options)
-        )
 
     def _server(self, number: int) -> str:
         folder = self.folder / f"redis-{number}"
@@ -161,44 +147,6 @@ class Group(ChaosServices):
         return _written(folder / "sentinel.conf", lines)
 
 
-class AddressedGroup(Group):
-    """No Sentinels: clients reach the primary at an address, which an operator moves with it."""
-
-    def __init__(self, folder: Path, acknowledge: str) -> None:
-        super().__init__(folder, acknowledge)
-        self.kinds = ("promoted", "coordinated")
-        self._address, self._primary = free_port(), 0
-        url = f"redis://127.0.0.1:{self._address}/0"
-        self.worker_urls = [url] * WORKERS
-        self.environment["SIGHTLINE_REDIS__URL"] = url
-
-    def start_records(self) -> None:
-        self.start_servers([f"{self._address}:{self._ports[0]}"])
-
-    def primary(self) -> int:
-        return self._primary
-
-    def healthy(self) -> bool:
-        return self.online(self._primary) == SERVERS - 1
-
-    def _hand_over(self, victim: int, kind: Kind) -> None:
-        """Step by step, as by hand. If it is not coordinated, the former primary serves its connections."""
-        number = (victim + 1) % SERVERS
-        front = self._fronts[number]
-        if kind == "coordinated":
-            _ask(
-                self._ports[victim], lambda client: client.execute_command("FAILOVER TO", "127.0.0.1", front)
-            )
-        else:
-            _ask(self._ports[number], lambda client: client.replicaof("NO", "ONE"))
-        time.sleep(STEP_S)
-        self["network"].write(f"move {SERVERS} {self._ports[number]}")
-        self._primary = number
-        for other in ((number + 1) % SERVERS, victim):
-            time.sleep(STEP_S)
-            _ask(self._ports[other], lambda client: client.replicaof("127.0.0.1", front))
-
-
 def _written(file: Path, lines: list[str]) -> str:
     file.write_text("\n".join(lines) + "\n")
     return str(file)
@@ -209,6 +157,10 @@ def _ask(port: int, question: Callable[[Any], Any]) -> Any:
     with suppress(RedisError, OSError), Redis(port=port, decode_responses=True, socket_timeout=1) as client:
         return question(client)
     return None
+
+
+def _fail_over(sentinel: int, *options: str) -> None:
+    _ask(sentinel, lambda client: client.execute_command("SENTINEL FAILOVER", NAME, *options))
 
 
 def _named(sentinel: Any) -> Any:

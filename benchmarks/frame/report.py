@@ -61,11 +61,8 @@ class Findings:
 
 def origin() -> dict[str, Any]:
     """When, where and with what."""
-    return {"date": now(), "machine": machine(), "versions": versions()}
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": date, "machine": machine(), "versions": versions()}
 
 
 def machine() -> dict[str, Any]:
@@ -75,12 +72,8 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
-        "load": load(),
+        "load": [round(x, 2) for x in os.getloadavg()],
     }
-
-
-def load() -> list[float]:
-    return [round(x, 2) for x in os.getloadavg()]
 
 
 def versions() -> dict[str, str]:

@@ -46,24 +46,16 @@ def free_port() -> int:
 class Process:
     """A command in a process group of its own, watched by a thread.
 
-    With `restarts` it is started again whenever it ends, as a supervisor does it. `exits` are its exit codes,
-    without that after `stop`. `commands` opens its standard input for `write`.
+    With `restarts` it is started again whenever it ends, as a supervisor does it. `ended` is true once it has
+    ended by itself.
     """
 
     def __init__(
-        self,
-        name: str,
-        argv: Sequence[str],
-        env: Env,
-        log: Path,
-        *,
-        restarts: bool = False,
-        commands: bool = False,
+        self, name: str, argv: Sequence[str], env: Env, log: Path, *, restarts: bool = False
     ) -> None:
         self.name, self.log = name, log
-        self.exits: list[int] = []
-        self._argv, self._env = argv, env
-        self._restarts, self._commands = restarts, commands
+        self.ended = False
+        self._argv, self._env, self._restarts = argv, env, restarts
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._launching = threading.Lock()
@@ -79,12 +71,13 @@ class Process:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def send(self, number: int) -> None:
-        """A signal, where it runs."""
+        """Send a signal if it runs."""
         if (pid := self.pid) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def write(self, line: str) -> None:
+        """Send a line to its standard input."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(f"{line}\n".encode())
             self._process.stdin.flush()
@@ -93,7 +86,7 @@ class Process:
         return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
 
     def kill(self) -> None:
-        """As a crash would."""
+        """End it as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -111,11 +104,9 @@ class Process:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_LIMIT_S)
         finally:
-            # Runs even where a signal's handler raises while the process is waited for.
+            # Runs even if a signal's handler raises during the wait.
             self._end_group(process)
             process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
 
     def _launch(self) -> None:
         with self._launching, self.log.open("ab") as log:
@@ -125,7 +116,7 @@ class Process:
                 self._argv,
                 env=dict(self._env),
                 cwd=ROOT,
-                stdin=subprocess.PIPE if self._commands else subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -133,19 +124,21 @@ class Process:
 
     def _watch(self) -> None:
         while (process := self._process) is not None:
-            code = process.wait()
+            process.wait()
             if self._stopping.is_set():
                 return
-            self.exits.append(code)
+            self.ended = True
             self._end_group(process)
             if not self._restarts or self._stopping.wait(RESTART_PAUSE_S):
                 return
             self._launch()
 
     def _end_group(self, process: "subprocess.Popen[bytes]") -> None:
-        """Kills the whole group: a killed worker leaves the child running that decoded its pictures."""
-        with suppress(ProcessLookupError, PermissionError):
+        """Kill the whole group: a killed worker leaves the child running that decoded its pictures."""
+        with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
+        with suppress(OSError):
+            cast(IO[bytes], process.stdin).close()
 
 
 class RecordServer(Process):
@@ -163,26 +156,25 @@ class RecordServer(Process):
         return RedisSettings.model_validate({"url": self.url()})
 
     def url(self, database: int = 0, *, port: int | None = None) -> str:
-        """With `port` that of a proxy before it."""
+        """Return its address; with `port` that of a proxy before it."""
         return f"redis://:{self._password}@127.0.0.1:{port or self.port}/{database}"
 
     def client(self, database: int = 0, **options: Any) -> Any:
-        """A client of the benchmark's own; redis-py types every reply as "sync or async"."""
+        """Return a client of the benchmark's own; redis-py types every reply as "sync or async"."""
         return Redis.from_url(self.url(database), **options)
 
     def start(self) -> None:
-        """Until it listens. Raises NotStartedError."""
+        """Return once it listens. Raises NotStartedError."""
         lines = configuration(self.port, self._password, memory_bytes() / 2**20)
         self._file.write_text(f"{lines}dir {self._folder}\n")
         super().start()
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline and self.pid is not None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
             time.sleep(0.02)
         self.kill()
-        raise NotStartedError("\n".join(self.lines()[-LAST_LINES:]))
+        raise NotStartedError(_ends_of_logs([self]))
 
 
 class Services:
@@ -196,7 +188,7 @@ class Services:
         return self.processes[name]
 
     def start(self) -> None:
-        """All that a benchmark needs, until it serves."""
+        """Start all that a benchmark needs; return once it serves."""
 
     def run(self, name: str, *argv: str, env: Env | None = None, **how: bool) -> Process:
         """`env` comes on top of ours, without the settings of the service."""
@@ -208,7 +200,7 @@ class Services:
         return process
 
     def add(self, process: Process) -> None:
-        """It is started here, and ended with the others."""
+        """Start it here, and end it with the others."""
         self.processes[process.name] = process
         process.start()
 
@@ -216,15 +208,14 @@ class Services:
         self.processes.pop(name).stop()
 
     def stop_all(self) -> None:
-        """The last started first, even if the benchmark itself is told to end meanwhile."""
+        """End the last started first, even if the benchmark gets a signal meanwhile."""
         with ExitStack() as started:
             for name in list(self.processes):
                 started.callback(self.stop, name)
 
     def pids(self) -> dict[str, int]:
-        """Of what runs now."""
-        pids = {name: process.pid for name, process in self.processes.items()}
-        return {name: pid for name, pid in pids.items() if pid is not None}
+        """Return the ids of the processes that run now."""
+        return {name: pid for name, one in self.processes.items() if (pid := one.pid) is not None}
 
     def wait_until(
         self,
@@ -233,8 +224,7 @@ class Services:
         serves: Callable[[bytes], bool] = lambda _: True,
         key: str = "",
     ) -> None:
-        """Until `url` answers 200 with a body that `serves` accepts. Raises NotStartedError."""
-
+        """Return once `url` answers 200 with a body that `serves` accepts. Raises NotStartedError."""
         question = Request(url, headers={"authorization": f"Bearer {key}"} if key else {})  # noqa: S310
 
         def answers() -> bool:
@@ -245,10 +235,10 @@ class Services:
         self.until(answers, f"{url} serves", limit_s)
 
     def until(self, holds: Callable[[], bool], what: str, limit_s: float = START_LIMIT_S) -> None:
-        """Raises NotStartedError, also where a process has ended."""
+        """Return once `holds` is true. Raises NotStartedError, also if a process has ended."""
         deadline = time.monotonic() + limit_s
         while not holds():
-            if ended := [process for process in self.processes.values() if process.exits]:
+            if ended := [process for process in self.processes.values() if process.ended]:
                 raise NotStartedError(f"ended too early:\n{_ends_of_logs(ended)}")
             if time.monotonic() > deadline:
                 raise NotStartedError(f"never: {what}\n{_ends_of_logs(self.processes.values())}")
@@ -281,9 +271,9 @@ class Installation(Services):
         return self._run(name, command.argv, command.env, **how)
 
     def worker(self, model: str = "", name: str = "worker", app: str = "worker.app", **how: Any) -> Process:
-        """Of the first model where none is named; `app` stands in for the product's own.
+        """Start one of this model, or of the first; `app` replaces the product's own.
 
-        `how` has the `env` and the `python` where they are not this process's.
+        `how` has the `env` and the `python` if they are not this process's.
         """
         row = self.models.worker_model(model) if model else self.models.rows[0]
         command = processes.worker(self.settings, row)
@@ -308,7 +298,7 @@ class Installation(Services):
 
 
 class NodeInstallation(Installation):
-    """With a node that loads who is asked for; two of the models have room at a time."""
+    """The service with a node, which loads the models that are asked for."""
 
     def __init__(self, folder: Path, models: str, environment: Env) -> None:
         super().__init__(folder, models, environment)
@@ -319,7 +309,7 @@ class NodeInstallation(Installation):
         self.courier()
         self.api(self.api_port)
         self.run("node", sys.executable, "-m", "sightline", "node", env=self.environment)
-        # The first rows stand before anybody asks.
+        # The node loads the first rows before anybody asks.
         self.wait_until(f"http://127.0.0.1:{self.api_port}/models/{self.models.rows[1].id}/health")
 
 
@@ -331,37 +321,32 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def opened(make: Callable[[Path], S]) -> Iterator[S]:
-    """Services in a folder of their own, started; all of it ends with the block."""
-    with temporary_folder() as folder:
+    """Yield started services in a folder of their own; all of it ends with the block."""
+    with temporary_folder() as folder, ExitStack() as stack:
         services = make(folder)
-        try:
-            services.start()
-            yield services
-        finally:
-            services.stop_all()
+        stack.callback(services.stop_all)
+        services.start()
+        yield services
 
 
 @contextmanager
 def record_server() -> Iterator[RecordServer]:
-    """One in a folder of its own, ended and removed whatever happens."""
-    with temporary_folder() as folder:
+    """Yield one in a folder of its own, which ends with the block."""
+    with temporary_folder() as folder, ExitStack() as stack:
         server = RecordServer(folder)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+        stack.callback(server.stop)
+        server.start()
+        yield server
 
 
 class ClientProcess:
-    """A process of the benchmark's own that takes and gives a line of JSON at a time."""
+    """A process of the benchmark's own that prints lines of JSON."""
 
     def __init__(self, module: str, *arguments: str, env: Env | None = None) -> None:
         self._process = subprocess.Popen(  # noqa: S603
             (sys.executable, "-m", module, *arguments),
             cwd=ROOT,
             env={**os.environ, **(env or {})},
-            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -373,13 +358,8 @@ class ClientProcess:
         self._process.kill()
         self._process.communicate()
 
-    def send(self, line: str) -> None:
-        pipe = cast(IO[str], self._process.stdin)
-        pipe.write(f"{line}\n")
-        pipe.flush()
-
     def receive(self) -> str:
-        """Raises NotStartedError where the process has ended: what it wrote stands on standard error."""
+        """Return its next line. Raises NotStartedError if it has ended: standard error says why."""
         line = cast(IO[str], self._process.stdout).readline()
         if not line:
             raise NotStartedError(f"{self._process.args!r} has ended")

@@ -1,8 +1,8 @@
 """Is the engine right and fast on a GPU? At most eight minutes, also on a machine with torch alone.
 
-In order: the engines' tests on the device; many callers, and the same at `transformers serve`; a step of the
-engine beside one of `generate()`. Each part is a process with a limit of time. What it has printed until then
-is written at once, because such a machine may be taken away; what libraries print goes into gpu.log.
+In order: the engines' tests on the device; many callers; a step of the engine beside one of `generate()`.
+Each part is a process with a limit of time, and what it found is written when it ends, because such a machine
+may be taken away; what libraries print goes into gpu.log.
 `--device cpu --quick 1` tries the command itself.
 """
 
@@ -13,13 +13,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -27,9 +27,8 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.batching import servers
-from benchmarks.batching.decoding import measure as measure_steps
+from benchmarks.batching.decoding import Decoding
 from benchmarks.batching.driver import WrongAnswerError, drive, point
-from benchmarks.batching.questions import SUBJECTS
 from benchmarks.batching.servers import Part
 from benchmarks.frame import command, report
 from benchmarks.frame.services import ROOT, NotStartedError
@@ -44,6 +43,8 @@ MOST_PROCESSES = 14
 """Processes of the tests; each has a context of its own on the device."""
 CROWDS, WARM_UP, SECONDS, ASKED = (1, 16, 64), 4, 8.0, 3
 """Callers at once; questions before those that count; a crowd's time; questions of each caller."""
+TOKENS = 96
+"""Of each row while steps are timed."""
 SAMPLE_S = 0.1
 """A sample of the driver covers a sixth of a second or more."""
 Row = dict[str, Any]
@@ -63,7 +64,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     found = about(options.device)
     for name, limit_s in LIMITS_S.items():
-        rows = list(part(name, limit_s, options))
+        rows = part(name, limit_s, options)
         found[name] = counted(rows) if name == "tests" else rows
         say(f"{name}: {json.dumps(found[name])}")
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -71,35 +72,30 @@ def main() -> int:
     return 1 if "failed" in json.dumps(found) else 0
 
 
-def part(name: str, limit_s: float, options: command.Options) -> Iterator[Row]:
-    """Yield what a part finds in its time; the last row says why it failed, if it did."""
+def part(name: str, limit_s: float, options: command.Options) -> list[Row]:
+    """Return what a part finds in its time; the last row says why it failed, if it did."""
     argv = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--device", options.device]
-    with (options.out / f"{NAME}.log").open("a") as log:
-        process = subprocess.Popen(  # noqa: S603
-            [*argv, "--quick", str(options.quick)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-    over_s = time.monotonic() + limit_s
-    timer = threading.Timer(limit_s, end, (process,))
-    timer.start()
-    try:
-        for line in process.stdout or ():
-            # A library may print, too.
+    argv += ["--quick", str(options.quick)]
+    with (options.out / f"{NAME}.log").open("a") as log, TemporaryFile("w+") as out:
+        process = subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=log, start_new_session=True)  # noqa: S603
+        try:
+            code = process.wait(limit_s)
+            why = f"exit code {code}" if code else ""
+        except subprocess.TimeoutExpired:
+            why = "its time is over"
+        finally:
+            end(process)
+        out.seek(0)
+        rows = list[Row]()
+        for line in out:
+            # A library may print, too, and the last line may be half of one.
             with suppress(ValueError):
-                yield json.loads(line)
-        if code := process.wait():
-            yield {"failed": "its time is over" if time.monotonic() > over_s else f"exit code {code}"}
-    finally:
-        timer.cancel()
-        end(process)
-        process.communicate()
+                rows.append(json.loads(line))
+    return [*rows, {"failed": why}] if why else rows
 
 
-def end(process: "subprocess.Popen[str]") -> None:
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End it and all that it started."""
     with suppress(subprocess.TimeoutExpired):
         process.terminate()
         process.wait(GRACE_S)
@@ -156,24 +152,22 @@ def tests(options: command.Options) -> Iterator[Row]:
 
 
 def callers(options: command.Options) -> Iterator[Row]:
-    crowds = CROWDS[:1] if options.quick else CROWDS
-    for system in ("continuous", "serve"):
-        part = Part(system, 1, options.device, *_model(options))
-        about = {"system": system, "model": part.model, "dtype": part.dtype}
-        try:
-            with servers.serving(part, Path(sys.executable)) as server:
-                _crowd(server, part, WARM_UP, range(WARM_UP))
-                for clients in crowds:
-                    numbers = range(1000 * clients, 1000 * clients + ASKED * max(clients, 2))
-                    yield about | {"versions": server.versions} | _crowd(server, part, clients, numbers)
-        except (NotStartedError, WrongAnswerError) as error:
-            yield about | {"failed": str(error)[-1500:]}
+    part = Part("continuous", 1, options.device, *_model(options))
+    about = {"system": part.system, "model": part.model, "dtype": part.dtype}
+    try:
+        with servers.serving(part, Path(sys.executable)) as server:
+            _crowd(server, part, WARM_UP, range(WARM_UP))
+            for clients in CROWDS[:1] if options.quick else CROWDS:
+                numbers = range(1000 * clients, 1000 * clients + ASKED * max(clients, 2))
+                yield about | _crowd(server, part, clients, numbers)
+    except (NotStartedError, WrongAnswerError) as error:
+        yield about | {"failed": str(error)[-1500:]}
 
 
 def _crowd(server: servers.Serving, part: Part, clients: int, numbers: range) -> Row:
-    before, questions = server.usage.cpu_s(), server.wire.ask(numbers, part.subject.longest)
+    before, messages = server.usage.cpu_s(), server.messages(numbers, part.longest)
     with device_load(part.device) as samples:
-        driven = drive(server.port, questions, clients=clients, seconds=SECONDS)
+        driven = drive(server.port, messages, clients=clients, seconds=SECONDS)
     found = point(driven, cpu_s=server.usage.cpu_s() - before, rss_mb=server.usage.rss_mb())
     server.usage.wait_for_rest()
     return found | {"device_busy": round(mean(samples) / 100, 3) if samples else None}
@@ -202,7 +196,11 @@ def device_load(device: str) -> Iterator[list[int]]:
 def steps(options: command.Options) -> Iterator[Row]:
     model, dtype = _model(options)
     for rows in (2,) if options.quick else CROWDS:
-        yield {"network": model} | measure_steps(SUBJECTS[model], dtype, rows, 96, options.device)
+        decoding = Decoding(model, dtype, rows, TOKENS, options.device)
+        # What a device chooses and captures at first belongs to no step.
+        for _ in range(2):
+            found = {"generate": decoding.generate(), "engine": decoding.engine()}
+        yield {"network": model, "rows": rows, **found}
 
 
 def _model(options: command.Options) -> tuple[str, str]:
@@ -212,10 +210,8 @@ def _model(options: command.Options) -> tuple[str, str]:
 def picture(found: Row) -> Figure:
     """Draw tokens a second by callers, and a step's time by rows."""
     drawing, (crowds, steps) = report.figure(2)
-    for system in ("continuous", "serve"):
-        rows = [row for row in found["callers"] if row.get("system") == system and "clients" in row]
-        points = [(row["clients"], row["tokens_per_s"]) for row in rows]
-        crowds.loglog(*zip(*points, strict=True), marker="o", label=system) if points else None
+    points = [(row["clients"], row["tokens_per_s"]) for row in found["callers"] if "clients" in row]
+    crowds.loglog(*zip(*points, strict=True), marker="o") if points else None
     for way in ("engine", "generate"):
         points = [(row["rows"], row[way]["step_ms"]) for row in found["steps"] if way in row]
         steps.semilogx(*zip(*points, strict=True), marker="o", label=way) if points else None

@@ -1,7 +1,7 @@
 """Receivers of webhooks, a process of their own: `python -m benchmarks.webhooks.receivers FILE SEED PORT …`.
 
-Each port behaves in one way, in the order of `BEHAVIOURS`. Every call that arrived whole is a line of JSON in
-the file, written before it is answered.
+Each port behaves in one way, in the order of `BEHAVIOURS`; there may be fewer ports. Every call that arrived
+whole is a line of JSON in the file, written before it is answered.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ def any_delivery(redis: Any) -> bool:
 
 
 class Receiver:
-    """One port, at some addresses."""
+    """One port."""
 
     def __init__(
         self,
@@ -60,18 +60,16 @@ class Receiver:
         port: int,
         dice: random.Random,
         out: IO[str],
-        host: str = HOST,
     ) -> None:
         self._behaviour = behaviour
         self._port = port
         self._dice = dice
         self._out = out
-        self._host = host
         self._open: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> None:
         while True:
-            server = await asyncio.start_server(self._answer, self._host, self._port)
+            server = await asyncio.start_server(self._answer, HOST, self._port)
             if self._behaviour != "restarts":
                 await server.serve_forever()
             await asyncio.sleep(UP_S)
@@ -130,7 +128,7 @@ async def _serve_all(path: Path, seed: int, ports: list[int]) -> None:
     with path.open("a", encoding="utf-8") as out:
         receivers = [
             Receiver(behaviour, port, random.Random(f"{seed} {behaviour}"), out)  # noqa: S311 - no secret
-            for behaviour, port in zip(BEHAVIOURS, ports, strict=True)
+            for behaviour, port in zip(BEHAVIOURS, ports, strict=False)
         ]
         await asyncio.gather(*(receiver.serve() for receiver in receivers))
 

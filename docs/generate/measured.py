@@ -23,7 +23,6 @@ SECTIONS = {
     "gpu": "On a GPU",
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
-    "swaps": "What is lost when models are swapped meanwhile",
     "start": "What starting a tiny model takes",
     "catalogue": "What callers of many models wait for (simulated, and a node)",
     "fleet": "How many jobs one Redis does (no engine)",

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.chaos import services as chaos_services
-from benchmarks.chaos import swaps
 from benchmarks.chaos.__main__ import run
 from benchmarks.chaos.faults import DECK
 from benchmarks.chaos.history import Verdict
@@ -44,13 +43,3 @@ def test_no_process_s_death_loses_doubles_or_strands_a_job_or_tears_a_stream() -
     jobs = JOBS + round(JOBS * BURST_SHARE)
     assert replace(verdict, model_removed=0) == Verdict(jobs=jobs)
     assert {fault.kind for fault in outcome.landed} == set(DECK)
-
-
-@pytest.mark.usefixtures("steady")
-@pytest.mark.timeout(400)
-def test_no_death_of_a_node_or_of_a_worker_that_loads_or_leaves_loses_a_job() -> None:
-    deck = dict.fromkeys(swaps.DECK, 1)
-    outcome = run(JOBS, PER_S, print, swaps.SwapServices, deck)
-    assert replace(outcome.verdict, jobs=JOBS, model_removed=0) == Verdict(jobs=JOBS)
-    assert any(swaps.LEFT in line for line in outcome.lines)
-    assert outcome.children_left == 0

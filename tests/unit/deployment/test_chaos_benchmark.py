@@ -30,7 +30,6 @@ def counts(story: Story, listed: set[str] | None = None) -> dict[str, int]:
 RIGHT, FAILED = End("succeeded", "one two three"), End("failed", "")
 REMOVED = End("failed", "model_removed: gone")
 TWICE = tuple(Attempt(number, "w", 1.0, 2.0, "succeeded") for number in (1, 2))
-HEARD = {"one": {"succeeded"}}
 
 
 @pytest.mark.parametrize(
@@ -47,10 +46,10 @@ HEARD = {"one": {"succeeded"}}
         ({"ends": {REMOVED}, "removed": True}, {"model_removed": 1}),
         ({"ends": {FAILED}, "removed": True}, {"lost": 1}),
         ({"ends": {REMOVED}}, {"lost": 1}),
-        ({"reports": HEARD | {"other": {"succeeded"}}}, {}),
-        ({"reports": HEARD | {"other": set()}}, {"untold": 1}),
-        ({"reports": HEARD | {"other": {"failed"}}}, {"untold": 1}),
-        ({"reports": HEARD | {"other": {"failed", "succeeded"}}}, {"untold": 1}),
+        ({"reports": {"succeeded"}}, {}),
+        ({"reports": set()}, {"untold": 1}),
+        ({"reports": {"failed"}}, {"untold": 1}),
+        ({"reports": {"failed", "succeeded"}}, {"untold": 1}),
     ],
 )
 def test_what_became_of_a_job_is_judged_rightly(otherwise: dict[str, Any], expected: dict[str, int]) -> None:
@@ -166,19 +165,18 @@ RESTARTED = InjectedFault("redis_killed", "redis", None, 8.0, 9.0)
 
 
 @pytest.mark.parametrize(
-    ("landed", "recovery"),
+    ("landed", "expected"),
     [
-        ((KILLED,), Recovery("worker_killed", 3.5, after_restart=False)),
-        ((PAUSED, KILLED), Recovery("worker_killed", 1.5, after_restart=False)),
-        ((PAUSED, KILLED), Recovery("redis_paused", 1.5, after_restart=False)),
-        ((RESTARTED, KILLED), Recovery("worker_killed", 3.5, after_restart=True)),
+        ((KILLED,), [Recovery(3.5, after_restart=False)]),
+        ((PAUSED, KILLED), [Recovery(1.5, after_restart=False)] * 2),
+        ((RESTARTED, KILLED), [Recovery(1.0, after_restart=True), Recovery(3.5, after_restart=True)]),
     ],
 )
 def test_recovery_is_the_time_from_the_fault_to_the_next_claim_while_the_store_is_there(
-    landed: tuple[InjectedFault, ...], recovery: Recovery
+    landed: tuple[InjectedFault, ...], expected: list[Recovery]
 ) -> None:
     story = replace(right(), attempts=(LOST, AGAIN))
-    assert recovery in recoveries([story], landed, {"w": 7, "v": 8}, LEASE_S)
+    assert recoveries([story], landed, {"w": 7, "v": 8}, LEASE_S) == expected
 
 
 @pytest.mark.parametrize(
