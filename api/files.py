@@ -9,7 +9,7 @@ from api.dialects.openai.files import from_fields, to_name
 from api.server.memory_budget import Reservation
 from api.server.multipart import FILE, MultipartForm
 from shared import ids
-from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
+from shared.blobs import BlobMissingError, Blobs, Staged
 from shared.errors import CallerError
 from shared.file import File, Purpose, Written
 from shared.media.files import VIDEO, as_its_bytes, inspect_file, medium_of
@@ -17,10 +17,9 @@ from shared.media.pictures import PICTURE, check_sizes
 from shared.request import Image, Medium, Request, Video
 from shared.settings import Settings
 from shared.store import files
-from shared.store.admission import Prediction
 from shared.store.files import DELETION_POLL_S, delete_blob, touch
 from shared.store.headroom import Headroom
-from shared.store.script import AsyncStore, LoopStore, ScriptCall
+from shared.store.script import AsyncStore, LoopStore
 
 
 class FileWriter:
@@ -50,12 +49,6 @@ class FileWriter:
         """The same for a file that was staged."""
         await self._hold(upload, (staged.digest,))
         await self._blobs.in_thread(self._blobs.adopt, staged)
-
-    async def check_reading(self, foreseen: ScriptCall[Prediction]) -> None:
-        """Raises BlobsUnavailable where no worker can read the blobs and no earlier answer will do."""
-        unread = await self._blobs.reach() == "unreachable"
-        if unread and (await self._store.run(foreseen)).word != "hit":
-            raise BlobsUnavailable("read")
 
     async def forget(self, name: str) -> None:
         """As `delete_blob`, even if the caller stops waiting. Raises Unavailable."""

@@ -49,23 +49,11 @@ class LiveModels:
         await self._refresh()
         return outcome == "added"
 
-    async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
-        """Start none of a model's jobs, or resume and take new ones. Raises CallerError, Unavailable."""
-        model, action = self._registry.models.resolve(name), "model.pause" if paused else "model.resume"
-        await self._store.run(transitions.pause(model.lane, paused=paused, operator=operator.name))
-        log_action(operator, action, model.id)
-
-    async def drain(self, operator: Operator, name: str) -> None:
-        """Take no new jobs for a model. Raises CallerError, Unavailable."""
+    async def change(self, operator: Operator, name: str, change: transitions.Change) -> None:
+        """Pause, resume, drain or unload a model. Raises CallerError, Unavailable."""
         model = self._registry.models.resolve(name)
-        await self._store.run(transitions.drain(model.lane, operator=operator.name))
-        log_action(operator, "model.drain", model.id)
-
-    async def unload(self, operator: Operator, name: str) -> None:
-        """Unload a model until a request asks for it. Raises CallerError, Unavailable."""
-        model = self._registry.models.resolve(name)
-        await self._store.run(transitions.unload(model.lane, operator=operator.name))
-        log_action(operator, "model.unload", model.id)
+        await self._store.run(transitions.change(model.lane, change, operator=operator.name))
+        log_action(operator, f"model.{change}", model.id)
 
     async def remove(self, operator: Operator, name: str) -> None:
         """Stop serving a model; harmless if repeated. Raises CallerError, Unavailable."""

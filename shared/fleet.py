@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shared.estimate import Lane, LastWorker, loading_time
+from shared.estimate import Lane, loading_time
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Fleet:
 
     def to_row(self, model: str, load_guess_s: float = 1.0) -> dict[str, Any]:
         """The model's row of GET /v1/admin/fleet; ages in seconds."""
-        lane = self.lane
+        lane, last = self.lane, self.lane.last_worker
         waited = None if self.oldest_ms is None else max(0, lane.now_ms - self.oldest_ms) / 1000
         return {
             "model": model,
@@ -78,7 +78,7 @@ class Fleet:
             "engine_reason": lane.engine_reason,
             "reused": None if lane.reused is None else asdict(lane.reused),
             "workers": [asdict(worker) for worker in self.workers],
-            "last_worker": _last_seen(lane.last_worker),
+            "last_worker": last and {"id": last.id, "host": last.host, "seen_at": last.seen_ms / 1000},
             "given_back": self.given_back,
         }
 
@@ -100,9 +100,3 @@ def residency(lane: Lane, load_guess_s: float) -> dict[str, Any]:
 
 def _seconds(ms: float | None) -> float | None:
     return None if ms is None else ms / 1000
-
-
-def _last_seen(worker: LastWorker | None) -> dict[str, Any] | None:
-    if worker is None:
-        return None
-    return {"id": worker.id, "host": worker.host, "seen_at": worker.seen_ms / 1000}

@@ -177,18 +177,11 @@ class Tools(Frozen):
         return tuple(f for f in self.functions if self.named in (None, f.name))
 
 
-def _by_id(biases: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
-    return tuple(sorted(biases))
-
-
-def _each_once(ids: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted(set(ids)))
-
-
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
-Biases = Annotated[tuple[tuple[TokenId, Bias], ...], Field(max_length=MAX_BIASES), AfterValidator(_by_id)]
-StopIds = Annotated[tuple[TokenId, ...], Field(max_length=MAX_STOP_IDS), AfterValidator(_each_once)]
+SORTED = AfterValidator(lambda values: tuple(sorted(values)))
+Biases = Annotated[tuple[tuple[TokenId, Bias], ...], Field(max_length=MAX_BIASES), SORTED]
+StopIds = Annotated[tuple[TokenId, ...], Field(max_length=MAX_STOP_IDS), AfterValidator(set), SORTED]
 
 
 class Format(Frozen):

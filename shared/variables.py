@@ -32,10 +32,8 @@ def rendered(name: str) -> bool:
     return re.match(RENDERED, name) is not None
 
 
-def _by_name(variables: tuple[tuple[str, Value], ...]) -> tuple[tuple[str, Value], ...]:
-    return tuple(sorted(variables, key=lambda pair: pair[0]))
-
-
 Variables = Annotated[
-    tuple[tuple[VariableName, Variable], ...], Field(max_length=MOST_VARIABLES), AfterValidator(_by_name)
+    tuple[tuple[VariableName, Variable], ...],
+    Field(max_length=MOST_VARIABLES),
+    AfterValidator(lambda pairs: tuple(sorted(pairs, key=lambda pair: pair[0]))),
 ]

@@ -174,7 +174,7 @@ def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
     parameters = candidates.with_seed(request.parameters, context.engine, claim.id)
     on_begin = partial(context.lookahead.release, claim.token)
     rows = candidates.rows(prompt, parameters, grammar, channels, earlier, on_begin)
-    with traces.span(attempt_log.span_name(request)) as span:
+    with traces.span(f"chat {request.model}") as span:
         if span.is_recording():
             span.set_attributes(attempt_log.request_attributes(request))
         finishes = candidates.generate(context.engine, rows)

@@ -245,11 +245,8 @@ class Heartbeat:
         idle = self._stall.stalled_s(self._engine)
         if idle is not None:
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
-            self._exit_stalled()
-
-    def _exit_stalled(self) -> None:
-        """A hung device cannot be stopped from inside: its runs continue elsewhere."""
-        self._exit(Exit.STALLED, self._leases.all())
+            # A hung device cannot be stopped from inside: its runs continue elsewhere.
+            self._exit(Exit.STALLED, self._leases.all())
 
     def _exit_when_idle(self, reason: str, code: Exit) -> None:
         """Exit for a new process once this one holds no run: its runs end or are given back before."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from api.admission.submission import CheckedRequest, Submission, Terms
 from api.server.memory_budget import Reservation
 from shared.errors import ServiceError
-from shared.estimate import Lane, claimed_s, estimate, waiting_reason
+from shared.estimate import claimed_s, estimate, waiting_reason
 from shared.job import CacheWord, Estimate
 from shared.media import pictures, sounds
 from shared.models import Model, Models
@@ -78,7 +78,10 @@ class Forecaster:
             forecast = replace(forecast, outcome="queued", cache=_cache_of(checked))
         if prediction.state == "running":
             return replace(forecast, estimate=replace(IMMEDIATE, service_s=claimed_s(prediction.lane)))
-        return _with_waiting(forecast, prediction.lane, prediction.state, placed=not checked.pending)
+        reason = waiting_reason(prediction.lane, placed=not checked.pending, state=prediction.state)
+        time = None if reason in UNFORESEEN else estimate(prediction.lane)
+        ahead = prediction.lane.served_first
+        return replace(forecast, waiting_reason=reason, ahead=ahead, estimate=time)
 
     def _measure(self, checked: CheckedRequest) -> tuple[list[tuple[int, int]], list[float]]:
         """Sizes of the inline pictures, about the seconds of the inline sounds; remote ones are left out."""
@@ -114,10 +117,3 @@ def _cache_of(checked: CheckedRequest) -> CacheWord | None:
     if checked.pending:
         return None
     return "MISS" if checked.placing.key else "BYPASS"
-
-
-def _with_waiting(forecast: TokenForecast, lane: Lane, state: str, *, placed: bool) -> TokenForecast:
-    """The forecast with what a waiting job shows: why it waits, how many are ahead, how long it takes."""
-    reason = waiting_reason(lane, placed=placed, state=state)
-    time = None if reason in UNFORESEEN else estimate(lane)
-    return replace(forecast, waiting_reason=reason, ahead=lane.served_first, estimate=time)

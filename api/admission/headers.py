@@ -29,7 +29,7 @@ class KeyFields(BaseModel, frozen=True):
         None,
         alias="Idempotency-Key",
         max_length=_KEY_LIMIT,
-        description="The same key and body again is the same job.",
+        description="The same key and body again is the same job or batch.",
     )
 
     def idempotency(self, http: Request) -> Idempotency | None:
@@ -38,15 +38,6 @@ class KeyFields(BaseModel, frozen=True):
             return None
         call = f"{http.method}\n{http.url.path}\n{reply_of(http).body_digest}"
         return Idempotency(self.idempotency_key, hashlib.sha256(call.encode()).hexdigest())
-
-
-class BatchFields(KeyFields, frozen=True):
-    idempotency_key: str | None = Field(
-        None,
-        alias="Idempotency-Key",
-        max_length=_KEY_LIMIT,
-        description="The same key and body again is the same batch.",
-    )
 
 
 class CacheFields(BaseModel, frozen=True):
@@ -83,7 +74,7 @@ class SyncFields(JobFields, PreferFields, frozen=True):
     )
 
 
-BatchHeaders = Annotated[BatchFields, Header()]
+BatchHeaders = Annotated[KeyFields, Header()]
 CacheHeaders = Annotated[CacheFields, Header()]
 JobHeaders = Annotated[JobFields, Header()]
 SubmitHeaders = Annotated[SubmitFields, Header()]

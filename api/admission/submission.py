@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -17,7 +17,7 @@ from api.auth.callers import Caller
 from api.files import Files, FileWriter
 from api.server.memory_budget import Reservation
 from shared import ids
-from shared.blobs import Blobs, digest
+from shared.blobs import Blobs, BlobsUnavailable, digest
 from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.estimate import Lane
@@ -119,32 +119,23 @@ class UnknownAdmission(Unavailable):
         self.job = job
 
 
+@dataclass(eq=False)
 class Submission:
     """Admits requests; knows nothing of HTTP."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        models: Models,
-        store: AsyncStore,
-        nudger: AsyncNudger,
-        blobs: Blobs,
-        pictures: PictureInfoCache,
-        files: Files,
-        headroom: Headroom,
-        cached_answers: CachedAnswers,
-        documents: Documents,
-    ) -> None:
-        self._settings = settings
-        self._models = models
-        self._store = store
-        self._nudger = nudger
-        self._pictures = pictures
-        self._storing = FileWriter(store, blobs)
-        self._files = files
-        self._headroom = headroom
-        self._cached = cached_answers
-        self._documents = documents
+    settings: Settings
+    models: Models
+    store: AsyncStore
+    nudger: AsyncNudger
+    blobs: Blobs
+    pictures: PictureInfoCache
+    files: Files
+    headroom: Headroom
+    cached_answers: CachedAnswers
+    documents: Documents
+
+    def __post_init__(self) -> None:
+        self._storing = FileWriter(self.store, self.blobs)
         self._lanes: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, reservation: Reservation | None = None) -> JobView:
@@ -159,12 +150,12 @@ class Submission:
         a retry, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`,
         `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`).
         """
-        self._models.recall(request.model)
+        self.models.recall(request.model)
         earlier = await self.repeated_job(terms)
         if earlier is not None:
             return earlier
         # A removed model takes nothing new.
-        model = self._models.resolve(request.model)
+        model = self.models.resolve(request.model)
         checked = await self.check(request, terms, model, reservation)
         answer = await self._cached_answer(checked)
         if answer is not None:
@@ -181,7 +172,7 @@ class Submission:
             _admitted(model.id, terms.priority, job.cache).inc()
         if reply.word == "intake" or (reply.word == "queued" and (job.ahead or 0) < MOST):
             # Its caller need not wait for that: idle workers look for themselves, too.
-            self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
+            self.nudger.send([INTAKE if reply.word == "intake" else model.lane])
         return _unexpired(reply, job)
 
     async def repeated_job(self, terms: Terms) -> JobView | None:
@@ -192,8 +183,8 @@ class Submission:
         if terms.idempotency is None:
             return None
         key = digest(terms.idempotency.key.encode())
-        call = known(self._settings, terms.caller.id, key, terms.idempotency.body_digest)
-        reply = await self._store.run(call)
+        call = known(self.settings, terms.caller.id, key, terms.idempotency.body_digest)
+        reply = await self.store.run(call)
         if reply is None:
             return None
         if reply.view is None:
@@ -207,24 +198,24 @@ class Submission:
         lane, now_ms = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
-        check_counts_and_urls(request, model, self._settings, terms.caller.id)
+        check_counts_and_urls(request, model, self.settings, terms.caller.id)
         counted = request.media
-        request = await self._files.with_kinds(terms.caller.id, request.for_model(model.id))
-        request = check_request(request, model, lane, self._settings)
+        request = await self.files.with_kinds(terms.caller.id, request.for_model(model.id))
+        request = check_request(request, model, lane, self.settings)
         data, pixels = dict[str, bytes](), 0
         if request.documents:
             most = model.max_pictures
-            request = await self._documents.with_pages(terms.caller.id, request, most, reservation)
+            request = await self.documents.with_pages(terms.caller.id, request, most, reservation)
         paths = request.paths
         if request.media:
             if request.media != counted:
-                check_counts_and_urls(request, model, self._settings, terms.caller.id)
-            request = await self._files.with_files(terms.caller.id, request, reservation)
-            request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
+                check_counts_and_urls(request, model, self.settings, terms.caller.id)
+            request = await self.files.with_files(terms.caller.id, request, reservation)
+            request, data, pixels = await check_media(request, self.settings, self.pictures, reservation)
         check_finish_by(terms.finish_by_ms, now_ms)
         pending_terms = _pending_terms(request, terms, model, lane, pixels)
         pending = any(part.url for part in request.media)
-        shared = self._settings.queue.share_answers
+        shared = self.settings.queue.share_answers
         job = terms.origin.line or ids.job_id()
         placing = pending_terms.placing(job, terms.caller.id, request, shared=shared, pending=pending)
         target = self._target(terms)
@@ -234,7 +225,7 @@ class Submission:
         """Return where the job's events go. Waiting callers and lines of batches have no default webhook."""
         if terms.webhook is None and (terms.synchronous or terms.origin.line or not terms.stored):
             return None
-        return webhook_target(terms.webhook, terms.caller, self._settings)
+        return webhook_target(terms.webhook, terms.caller, self.settings)
 
     async def check_pages(
         self, request: Request, caller: Caller, reservation: Reservation | None
@@ -243,9 +234,9 @@ class Submission:
 
         Raises as `submit`, but for the queue's refusals.
         """
-        model = self._models.resolve(request.model)
-        most = self._settings.documents.max_pages
-        numbers, first = await self._documents.first_page(caller.id, request.documents[0], most)
+        model = self.models.resolve(request.model)
+        most = self.settings.documents.max_pages
+        numbers, first = await self.documents.first_page(caller.id, request.documents[0], most)
         await self.check(with_page(request, first), Terms(caller), model, reservation)
         return numbers
 
@@ -254,19 +245,19 @@ class Submission:
 
         Raises Unavailable (`store_unavailable`, `caller_queue_full`).
         """
-        await self._headroom.check()
+        await self.headroom.check()
         # Without keys everybody is one caller, who has nobody to leave room to.
-        if self._settings.api.admin_key is not None:
-            await self._headroom.check_share(caller)
+        if self.settings.api.admin_key is not None:
+            await self.headroom.check_share(caller)
 
     async def refusal_for(self, word: str, checked: CheckedRequest, model: Model) -> ServiceError:
         """The error for a request that the store made no job of."""
         if word in IDEMPOTENCY_ERRORS:
             return idempotency_error(word)
         if word == "memory":
-            return await self._headroom.full(checked.placing.room)
-        lane = await self._store.run(jobs.lane(self._settings, model.lane))
-        most_queued = checked.terms.caller.max_queued or self._settings.queue.max_queued_caller
+            return await self.headroom.full(checked.placing.room)
+        lane = await self.store.run(jobs.lane(self.settings, model.lane))
+        most_queued = checked.terms.caller.max_queued or self.settings.queue.max_queued_caller
         return refusal(word, model, lane, most_queued)
 
     async def _cached_answer(self, checked: CheckedRequest) -> CachedAnswer | None:
@@ -275,16 +266,19 @@ class Submission:
         if terms.cached is None or terms.idempotency or terms.metadata or not placing.key or checked.pending:
             return None
         with_texts = terms.cached == "texts"
-        return await self._cached.find(placing, texts=with_texts, retain_s=self._retain_s(terms))
+        return await self.cached_answers.find(placing, texts=with_texts, retain_s=self._retain_s(terms))
 
     async def _store_request(self, checked: CheckedRequest) -> Submitted:
         """The store's reply, after uploading the pictures that it asks for."""
         placing, terms = checked.placing, self._job_terms(checked)
         if checked.terms.synchronous and checked.request.media:
-            forecast = predict(placing, self._settings, pending=checked.pending, max_queued_caller=None)
-            await self._storing.check_reading(forecast)
-        reply = await self._store.run(
-            submit(placing, self._settings, terms, sent=checked.data, spare=self._headroom.spare)
+            forecast = predict(placing, self.settings, pending=checked.pending, max_queued_caller=None)
+            # No worker can read the blobs: then only an earlier answer will do.
+            unread = await self.blobs.reach() == "unreachable"
+            if unread and (await self.store.run(forecast)).word != "hit":
+                raise BlobsUnavailable("read")
+        reply = await self.store.run(
+            submit(placing, self.settings, terms, sent=checked.data, spare=self.headroom.spare)
         )
         if reply.word != "pictures":
             return reply
@@ -292,7 +286,7 @@ class Submission:
             raise CallerError("result_expired", "The pictures of this job are no longer kept.")
         data = {name: checked.data[name] for name in reply.missing}
         await self._storing.write(placing.job, data, reply.unheld)
-        return await self._store.run(submit(placing, self._settings, terms, uploaded=True))
+        return await self.store.run(submit(placing, self.settings, terms, uploaded=True))
 
     def _job_terms(self, checked: CheckedRequest) -> JobTerms:
         terms, pending_terms = checked.terms, checked.pending_terms
@@ -319,16 +313,16 @@ class Submission:
         )
 
     def _retain_s(self, terms: Terms) -> int | None:
-        unstored_s = None if terms.stored else self._settings.retention.unstored_s
+        unstored_s = None if terms.stored else self.settings.retention.unstored_s
         return min((s for s in (terms.caller.retain_s, unstored_s) if s is not None), default=None)
 
     async def _lane(self, model: Model) -> tuple[Lane, int]:
         """The facts about a model's queue, and now by the store's clock, which deadlines use."""
         read_at, lane = self._lanes.get(model.lane, (-1e9, None))
         if lane is None or time.monotonic() - read_at > LANE_FACTS_S:
-            lane = await self._store.run(jobs.lane(self._settings, model.lane))
+            lane = await self.store.run(jobs.lane(self.settings, model.lane))
             if lane.load_guess_ms is None:
-                await guess(self._store, model.lane, model.folder.load_guess_s)
+                await guess(self.store, model.lane, model.folder.load_guess_s)
             read_at = time.monotonic()
             self._lanes[model.lane] = read_at, lane
         return lane, lane.now_ms + int((time.monotonic() - read_at) * 1000)

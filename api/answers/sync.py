@@ -104,7 +104,9 @@ class SyncCall:
         waits = preferences(prefer).wait_s is not None
         breaks = [asyncio.ensure_future(reply_of(self.http).keep_alive(api.keepalive_s))] if waits else []
         try:
-            job = await self.context.waiting.until_ended(job, api.sync_limit_s, _is_over)
+            # A job whose model failed never ends.
+            over = lambda job: job.ended or job.model_failed is not None  # noqa: E731
+            job = await self.context.waiting.until_ended(job, api.sync_limit_s, over)
         finally:
             await cancel_all(breaks)
         set_job_headers(self.http, job)
@@ -231,8 +233,3 @@ async def ended_job(http: HttpRequest, job: JobView) -> JobView:
 def readable(http: HttpRequest, job: JobView) -> JobView:
     """An earlier job as its caller may see it: without its question and result where the key lacks `read`."""
     return job if caller_of(http).reads else replace(job, question=None, result=None)
-
-
-def _is_over(job: JobView) -> bool:
-    """Whether to stop waiting for the job: it has ended, or never will."""
-    return job.ended or job.model_failed is not None

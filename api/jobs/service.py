@@ -3,7 +3,7 @@
 import base64
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -15,16 +15,12 @@ from shared.errors import CallerError, ServiceError
 from shared.fleet import Fleet
 from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page, Status
 from shared.media import pictures
-from shared.metrics.series import Sample
 from shared.models import Model
 from shared.request import Image, Request
 from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store import webhooks
-from shared.store.headroom import takes_writes
 from shared.store.keys import INTAKE
-from shared.store.maintenance import bad_records, forget
-from shared.store.metrics import series
 from shared.store.script import AsyncStore
 from shared.store.workers import fleet as fleet_of
 
@@ -81,9 +77,6 @@ class Jobs:
             if after is None:
                 return dict(counts), True
         return dict(counts), False
-
-    async def statuses(self, caller: str) -> Mapping[str, str]:
-        return (await self._store.run(transitions.statuses(caller)))[0]
 
     async def abandon(self, caller: str, job_id: str, keep_s: float) -> int | None:
         """For `keep_s` the same call finds the job; returns the moment, None where no call can."""
@@ -186,18 +179,6 @@ class Jobs:
         (fleet,) = await self._store.run(fleet_of(self._settings, [INTAKE]))
         return fleet, await self._store.run(webhooks.counts())
 
-    async def series(self) -> tuple[int, Sequence[Sample]]:
-        """The store's time in Unix ms, and samples of the last minutes."""
-        return await self._store.run(series())
-
-    async def bad_records(self) -> dict[str, str]:
-        """Records that could not be read, with reasons."""
-        return await self._store.run(bad_records())
-
-    async def forget_record(self, id: str) -> bool:
-        """Stop listing a record that could not be read. Return False if it was not listed."""
-        return await self._store.run(forget(id))
-
     async def purge(self, caller: str, job_id: str, abandoned: int | None = None) -> None:
         """`abandoned` as in `cancel`. Raises CallerError `job_not_found`."""
         call = transitions.purge(self._settings, caller, job_id, abandoned=abandoned)
@@ -222,10 +203,6 @@ class Jobs:
 
     async def model_state(self, model: Model) -> ModelState:
         return model_state(model, await self._store.run(transitions.lane(self._settings, model.lane)))
-
-    async def writable(self) -> bool:
-        """Whether the record store accepts writes, and not only reads."""
-        return await takes_writes(self._store, self._settings)
 
 
 def _require_request(request: JobRequest) -> JobRequest:

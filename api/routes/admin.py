@@ -41,6 +41,8 @@ from api.routes.models import MODEL_ANSWER
 from api.server.route import Json, json_body
 from shared import api_keys, ids, models
 from shared.metrics.series import LONGEST_MIN
+from shared.store import maintenance
+from shared.store.metrics import series
 from shared.webhooks import DefaultWebhook
 
 KeyCall = Annotated[
@@ -80,7 +82,7 @@ async def model_series(http: Request) -> Json[SeriesAnswer]:
     minutes = integer(
         "minutes", http.query_params.get("minutes", str(LONGEST_MIN)), largest=LONGEST_MIN, least=1
     )
-    now_ms, samples = await context.jobs.series()
+    now_ms, samples = await context.store.run(series())
     return Json(to_series(samples, context.models.rows, now_ms, minutes))
 
 
@@ -101,7 +103,8 @@ async def store_filling(http: Request) -> Json[StoreFilling]:
     responses={200: answer("The records.")},
 )
 async def list_bad_records(http: Request) -> Json[BadRecordList]:
-    return Json(to_bad_records(await context_of(http).jobs.bad_records()))
+    reasons = await context_of(http).store.run(maintenance.bad_records())
+    return Json(to_bad_records(reasons))
 
 
 @fleet_router.delete(
@@ -111,7 +114,7 @@ async def list_bad_records(http: Request) -> Json[BadRecordList]:
     responses={204: answer("There is none by this id any more.")},
 )
 async def forget_bad_record(http: Request, id: str) -> Response:
-    was_listed = await context_of(http).jobs.forget_record(id)
+    was_listed = await context_of(http).store.run(maintenance.forget(id))
     log_action(operator_of(http), "record.forget", id, found=was_listed)
     return Response(status_code=204)
 
@@ -216,7 +219,7 @@ async def add_model(http: Request, model: ModelCall) -> Json[Model]:
     "/{id:path}/pause", status_code=204, summary="Begin none of a model's jobs; what runs finishes."
 )
 async def pause_model(http: Request, id: str) -> Response:
-    await context_of(http).serving.pause(operator_of(http), id, paused=True)
+    await context_of(http).serving.change(operator_of(http), id, "pause")
     return Response(status_code=204)
 
 
@@ -226,7 +229,7 @@ async def pause_model(http: Request, id: str) -> Response:
     summary="Begin a paused model's jobs again; take new ones for a drained one.",
 )
 async def resume_model(http: Request, id: str) -> Response:
-    await context_of(http).serving.pause(operator_of(http), id, paused=False)
+    await context_of(http).serving.change(operator_of(http), id, "resume")
     return Response(status_code=204)
 
 
@@ -234,7 +237,7 @@ async def resume_model(http: Request, id: str) -> Response:
     "/{id:path}/drain", status_code=204, summary="Take no new jobs for a model; those that wait go on."
 )
 async def drain_model(http: Request, id: str) -> Response:
-    await context_of(http).serving.drain(operator_of(http), id)
+    await context_of(http).serving.change(operator_of(http), id, "drain")
     return Response(status_code=204)
 
 

@@ -14,6 +14,7 @@ from api.server.route import Json
 from shared.errors import Unavailable
 from shared.estimate import Lane
 from shared.models import Model
+from shared.store.headroom import takes_writes
 
 router = APIRouter(tags=["health"], responses=refusals("HuggingFaceError"))
 
@@ -50,7 +51,7 @@ async def ready(http: Request) -> Json[Readiness]:
     if stopping(http.scope):
         raise STOPPING
     context = context_of(http)
-    if not await context.jobs.writable():
+    if not await takes_writes(context.store, context.settings):
         message = "The record store takes no writes now; try again."
         raise Unavailable("store_unavailable", message, retry_after=5)
     states = {model.id: await context.jobs.model_state(model) for model in context.models.rows}
@@ -90,7 +91,7 @@ async def store_memory(context: ProcessContext) -> StoreMemory:
 async def _store(context: ProcessContext) -> StoreState:
     try:
         async with asyncio.timeout(STORE_LIMIT_S):
-            if not await context.jobs.writable():
+            if not await takes_writes(context.store, context.settings):
                 return "read_only"
             return "reachable" if await context.headroom.has_room() else "nearly_full"
     except (Unavailable, TimeoutError):

@@ -20,6 +20,7 @@ from api.server.middleware import stopping
 from api.server.sse import EventStream, block, comment
 from shared.errors import Unavailable
 from shared.json_line import to_json
+from shared.store.jobs import statuses
 
 EVENTS = with_stream(answer("Events."), examples.LIVE_STREAM, LiveEvent)
 
@@ -68,7 +69,11 @@ async def _blocks(http: HttpRequest, seconds: int) -> AsyncGenerator[bytes]:
 
 async def _jobs(http: HttpRequest) -> Marks:
     context, caller = context_of(http), caller_of(http).id
-    return await context.polls.marks(f"jobs of {caller}", lambda: context.jobs.statuses(caller))
+
+    async def look() -> Marks:
+        return (await context.store.run(statuses(caller)))[0]
+
+    return await context.polls.marks(f"jobs of {caller}", look)
 
 
 async def _models(http: HttpRequest) -> Marks:

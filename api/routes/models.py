@@ -55,7 +55,7 @@ async def unload_model(http: Request, id: str) -> Json[Model]:
     (fleet,) = await context.jobs.fleet([row])
     if fleet.workers and not fleet.lane.cold:
         raise CallerError("no_node", f"No node runs the workers of {row.id}, so none can stop them.")
-    await context.serving.unload(operator_of(http), id)
+    await context.serving.change(operator_of(http), id, "unload")
     return Json(await _model(context, id), 202)
 
 

@@ -98,18 +98,13 @@ def _render(request: Request, error: ServiceError) -> Response:
 async def answer(request: Request, error: Exception) -> Response:
     """The answer for one of the ERROR_TYPES, held back where its client would repeat the call at once."""
     if isinstance(error, RequestValidationError):
-        error = _of_validation(error)
+        # The first header or parameter that FastAPI could not read.
+        detail = error.errors()[0]
+        error = strict_json.invalid(str(detail["loc"][-1]), strict_json.reason(detail))
     if not isinstance(error, ServiceError):
         return _routing_error(request, cast(HTTPException, error))
     await pace(request.headers, error)
     return _render(request, error)
-
-
-def _of_validation(error: RequestValidationError) -> CallerError:
-    """The error of the first header or parameter that FastAPI could not read."""
-    detail = error.errors()[0]
-    name = str(detail["loc"][-1])
-    return strict_json.invalid(name, strict_json.reason(detail))
 
 
 def _routing_error(request: Request, error: HTTPException) -> Response:

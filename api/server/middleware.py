@@ -115,12 +115,14 @@ class RequestMiddleware:
         shutdown = _shutdown(scope)
         if shutdown is not None:
             shutdown.note_request()
-        if scope["scheme"] == "https":
-            _demand_https(scope, reply)
+        if scope["scheme"] == "https" and (seconds := scope["app"].state.context.settings.api.hsts_s):
+            # Browsers heed this over https only (RFC 6797, section 7.2).
+            reply.headers["strict-transport-security"] = f"max-age={seconds}"
         # HEAD is answered as GET would be (RFC 9110, section 9.1), without its body.
         method = "GET" if is_head else scope["method"]
-        inner = {**scope, KEY: reply, "method": method, "path": _without_slash(scope["path"])}
-        inner["client"] = _client(scope)
+        # One slash at the end carries no meaning: clients join URLs carelessly.
+        path = scope["path"].removesuffix("/") or "/"
+        inner = {**scope, KEY: reply, "method": method, "path": path, "client": _client(scope)}
         began = time.perf_counter()
         # Every line logged within carries its id.
         with about(request_id=reply.request_id, trace_id=traces.trace_id()):
@@ -168,11 +170,6 @@ def _check_head(scope: Scope) -> None:
         raise CallerError("headers_too_large", message)
 
 
-def _without_slash(path: str) -> str:
-    """The path without one slash at its end, which carries no meaning: clients join URLs carelessly."""
-    return path[:-1] if path.endswith("/") and path != "/" else path
-
-
 def _headers(
     given: Sequence[tuple[bytes, bytes]], reply: Reply, *, closing: bool
 ) -> list[tuple[bytes, bytes]]:
@@ -199,13 +196,6 @@ def _client(scope: Scope) -> tuple[str, int] | None:
 def _spelled(address: str) -> str:
     """An address in its one spelling. Raises ValueError."""
     return str(ipaddress.ip_address(address))
-
-
-def _demand_https(scope: Scope, reply: Reply) -> None:
-    """Browsers heed this over https only (RFC 6797, section 7.2)."""
-    seconds = scope["app"].state.context.settings.api.hsts_s
-    if seconds:
-        reply.headers["strict-transport-security"] = f"max-age={seconds}"
 
 
 async def disconnected(request: Request) -> None:

@@ -33,14 +33,14 @@ def cancellations(services: OverheadServices, samples: int) -> dict[str, list[fl
     """Cancel that many jobs in mid-generation, one after the other; return ms."""
     settings = services.records.settings
     store, jobs = connect(settings), set[str]()
-    store.run(models.pause(TINY_LANE, paused=True))
+    store.run(models.change(TINY_LANE, "pause"))
     rows = list[tuple[float, float]]()
     with closing(Caller(services.api_port, LIMIT_S)) as caller:
         for number in range(WARM_UP + samples + SPARE):
             jobs.add(caller.call("POST", "/v1/jobs", _endless(number))["id"])
         # Not earlier: jobs that enter the queue are announced, too.
         with closing(Listener(services, JOBS)) as events:
-            store.run(models.pause(TINY_LANE, paused=False))
+            store.run(models.change(TINY_LANE, "resume"))
             Nudger(settings).send(TINY_LANE, len(jobs))
             begun = set[str]()
             rows = [_cancel_one(events, caller, jobs, begun) for _ in range(WARM_UP + samples)]

@@ -115,12 +115,12 @@ def drain(services: OverheadServices, jobs: int) -> float:
     """
     redis, settings = services.records.settings, Settings()
     store = connect(redis)
-    store.run(models.pause(WIDE_LANE, paused=True))
+    store.run(models.change(WIDE_LANE, "pause"))
     waiting = 0
     while waiting < jobs:
         shot = Shot(distinct_jobs(model=WIDE), 202)
         waiting += run(shot, services.api_port, seconds=SUBMIT_S, connections=CONNECTIONS).count
-    store.run(models.pause(WIDE_LANE, paused=False))
+    store.run(models.change(WIDE_LANE, "resume"))
     Nudger(redis).send(WIDE_LANE, MOST)
     began, deadline = 0.0, time.monotonic() + 2 * LIMIT_S
     while time.monotonic() < deadline:

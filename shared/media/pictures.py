@@ -98,8 +98,10 @@ def room(sizes: Sequence[Size], limits: PictureSettings) -> Room:
     """The most of each picture of a request, where they have these sizes."""
     if limits.max_side is not None:
         return room_for(sizes, Room(limits.max_side, limits.max_side**2), limits.max_side**2)
-    each = limits.max_megapixels * 1e6
-    return room_for(sizes, Room(longest_side(limits), each), limits.max_megapixels_request * 1e6)
+    # As the largest picture of 16:10 has it. Some image processors pad a picture to a square before they
+    # resize it (LLaVA's `do_pad`): a file of a few kilobytes, 40000 x 800, would take gigabytes.
+    side, each = math.isqrt(int(limits.max_megapixels * 1.6e6)), limits.max_megapixels * 1e6
+    return room_for(sizes, Room(side, each), limits.max_megapixels_request * 1e6)
 
 
 def decoding(
@@ -117,15 +119,6 @@ def decoding(
         "thumbnail": thumbnail,
         "background": background or "white",
     }
-
-
-def longest_side(limits: PictureSettings) -> int:
-    """Pixels of a side, which the largest picture of 16:10 has.
-
-    Some image processors pad a picture to a square before they resize it (LLaVA's `do_pad`): a file of a few
-    kilobytes, 40000 x 800, would take gigabytes.
-    """
-    return math.isqrt(int(limits.max_megapixels * 1.6e6))
 
 
 def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> None:

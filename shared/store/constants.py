@@ -34,6 +34,7 @@ def constants(settings: Settings) -> str:
 
 def _text(settings: Settings) -> str:
     kept, queue = settings.retention, settings.queue
+    poison = f"{queue.max_deaths} workers were lost on this request alone."
     values = {
         "result_s": kept.result_s,
         "job_s": kept.job_s,
@@ -56,7 +57,7 @@ def _text(settings: Settings) -> str:
         "removed": REMOVED.model_dump_json(),
         "lost": LOST.model_dump_json(),
         "logs_ends": settings.log_level in ("debug", "info"),
-        "poison": _poison(queue.max_deaths).model_dump_json(),
+        "poison": JobError(code="poison", message=poison).model_dump_json(),
     }
     return to_json(values).decode()
 
@@ -69,7 +70,3 @@ def expired(expire_s: float) -> JobError:
         "Submit it again; a `finish_by` replaces that limit.",
         retryable=True,
     )
-
-
-def _poison(deaths: int) -> JobError:
-    return JobError(code="poison", message=f"{deaths} workers were lost on this request alone.")

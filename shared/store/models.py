@@ -10,6 +10,12 @@ from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
+Change = Literal["pause", "resume", "drain", "unload"]
+MARKS = {
+    "pause": {"paused": True},
+    "resume": {"paused": False, "draining": False},
+    "drain": {"draining": True},
+}
 AT_ONCE = 10
 """Jobs that one step looks at."""
 
@@ -40,24 +46,15 @@ def add(lane: str, row: str | None) -> ScriptCall[Literal["added", "unchanged", 
     return ScriptCall("model_add", {"lane": lane, "row": row}, lambda reply: reply)
 
 
-def pause(lane: str, *, paused: bool, operator: str | None = None) -> ScriptCall[None]:
-    """Stop the claiming of a model's work, or let it go on and take new jobs. What runs finishes."""
-    marks = {"paused": True} if paused else {"paused": False, "draining": False}
-    return _mark(lane, marks, operator)
+def change(lane: str, change: Change, *, operator: str | None = None) -> ScriptCall[None]:
+    """Pause a model: none of its work is claimed. Drain it: it takes no new jobs. Resume undoes both.
 
-
-def drain(lane: str, *, operator: str | None = None) -> ScriptCall[None]:
-    """Take no new jobs; `pause(paused=False)` undoes it."""
-    return _mark(lane, {"draining": True}, operator)
-
-
-def _mark(lane: str, marks: dict[str, bool], operator: str | None) -> ScriptCall[None]:
-    return ScriptCall("mark", {"lane": lane, "marks": marks, "operator": operator}, lambda _: None)
-
-
-def unload(lane: str, *, operator: str | None = None) -> ScriptCall[None]:
-    """Have the nodes unload a model until a request asks for it."""
-    return ScriptCall("unload", {"lane": lane, "operator": operator}, lambda _: None)
+    What runs finishes. `unload`: the nodes unload the model until a request asks for it.
+    """
+    arguments = {"lane": lane, "operator": operator}
+    if change == "unload":
+        return ScriptCall("unload", arguments, lambda _: None)
+    return ScriptCall("mark", arguments | {"marks": MARKS[change]}, lambda _: None)
 
 
 def remove(lane: str, *, operator: str | None = None) -> ScriptCall[None]:

@@ -70,24 +70,19 @@ def _commands(lanes: Mapping[str, int]) -> list[tuple[Any, ...]]:
     return [*pushes, *(("LTRIM", lane, 0, MOST - 1) for lane in lanes)]
 
 
-class _UnsentLog:
-    """Says that nudges cannot be sent. The work behind them is on record, so their callers get no error."""
-
-    def __init__(self) -> None:
-        self._throttle = LogThrottle()
-
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        try:
-            with store_errors():
-                yield
-        except (Unavailable, RedisError, OSError) as error:
-            if not self._throttle.due():
-                return
-            if isinstance(error, Unavailable):
-                log.warning("nudges wait: %s", error.message)
-            else:
-                log.exception("a nudge could not be sent")
+@contextmanager
+def _unsent_logged(throttle: LogThrottle) -> Iterator[None]:
+    """Log that nudges cannot be sent. The work behind them is on record, so their callers get no error."""
+    try:
+        with store_errors():
+            yield
+    except (Unavailable, RedisError, OSError) as error:
+        if not throttle.due():
+            return
+        if isinstance(error, Unavailable):
+            log.warning("nudges wait: %s", error.message)
+        else:
+            log.exception("a nudge could not be sent")
 
 
 class Nudger:
@@ -97,12 +92,12 @@ class Nudger:
         # Once more where the server was demoted: a connection made then may lead to its successor.
         retry = Retry(NoBackoff(), 1, (ReadOnlyError,))
         self._client: Any = open_client(redis.broker_url, retry=retry, **CONNECTION)
-        self._log = _UnsentLog()
+        self._throttle = LogThrottle()
 
     def send(self, lane: str, count: int = 1) -> bool:
         if lane == BATCH:
             return False
-        with self._log.guard():
+        with _unsent_logged(self._throttle):
             pipeline = self._client.pipeline(transaction=False)
             for command in _commands({lane: count}):
                 pipeline.execute_command(*command)
@@ -128,7 +123,7 @@ class AsyncNudger:
         retry = AsyncRetry(NoBackoff(), 0)
         self._client = open_async_client(redis.broker_url, retry=retry, **CONNECTION)
         self._connection = exchange.Connection(self._client.connection_pool)
-        self._log = _UnsentLog()
+        self._throttle = LogThrottle()
         self._due: Counter[str] = Counter()
         self._sender: asyncio.Task[bool] | None = None
 
@@ -144,7 +139,7 @@ class AsyncNudger:
         try:
             while self._due:
                 sent, lanes, self._due = False, self._due, Counter()
-                with self._log.guard():
+                with _unsent_logged(self._throttle):
                     await asyncio.gather(*map(self._connection.send, _commands(lanes)))
                     sent = True
         finally:

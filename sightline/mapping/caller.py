@@ -171,8 +171,10 @@ class Caller:
 
 
 @asynccontextmanager
-async def connected(url: str, key: str | None) -> AsyncIterator[Sequence[httpx.AsyncClient]]:
-    """Clients of the service at `url`; no proxy leads to this machine."""
+async def connected(url: str | None, key: str | None = None) -> AsyncIterator[Sequence[httpx.AsyncClient]]:
+    """Clients of the service at `url`, by default as the environment says; no proxy leads to this machine."""
+    url = url or os.environ.get("SIGHTLINE_URL", "http://127.0.0.1:8000")
+    key = key or os.environ.get("SIGHTLINE_API_KEY")
     local = httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
     trust = httpx.create_ssl_context()
     async with AsyncExitStack() as stack:
@@ -188,14 +190,6 @@ async def connected(url: str, key: str | None) -> AsyncIterator[Sequence[httpx.A
             )
             for _ in range(CLIENTS)
         ]
-
-
-def default_url() -> str:
-    return os.environ.get("SIGHTLINE_URL", "http://127.0.0.1:8000")
-
-
-def default_key() -> str | None:
-    return os.environ.get("SIGHTLINE_API_KEY")
 
 
 def _passes(reply: httpx.Response, misses: int = 0) -> bool:

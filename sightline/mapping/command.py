@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from sightline.commands import Json, MaxTokens, Model, Url, Wait, commands, examples
 from sightline.exits import CommandError, Exit
-from sightline.mapping.caller import Caller, connected, default_key
+from sightline.mapping.caller import Caller, connected
 from sightline.mapping.output import check_output, check_replaced
 from sightline.mapping.question import Question
 from sightline.mapping.rows import Source, left_out_words, source
@@ -104,7 +104,7 @@ async def _forecast(
     check_output(output)
     rows = await asyncio.to_thread(source, input, column)
     count = await asyncio.to_thread(rows.count)
-    async with connected(url, default_key()) as clients:
+    async with connected(url) as clients:
         caller = Caller(clients)
         whole = Question(question, model or await caller.model(), **asked)
         check_replaced(output, input, whole)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.exits import CommandError
-from sightline.mapping.caller import PASSING_CODES, Caller, connected, default_key, default_url
+from sightline.mapping.caller import PASSING_CODES, Caller, connected
 from sightline.mapping.journal import Failure, Journal, Record
 from sightline.mapping.media import RowError
 from sightline.mapping.output import KEY_BYTES, Receipt, check_output, check_replaced, write_output
@@ -164,7 +164,7 @@ async def map_rows(
     path = Path(output)
     check_output(path)
     rows = await asyncio.to_thread(source, input, column)
-    async with connected(url or default_url(), key or default_key()) as clients:
+    async with connected(url, key) as clients:
         caller = Caller(clients)
         template = Question(question, model or await caller.model(), schema, max_tokens)
         check_replaced(path, input, template)

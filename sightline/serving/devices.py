@@ -60,7 +60,9 @@ class Devices:
         nowhere = not may_be_on_hub(model.source) and not Path(model.source).is_dir()
         if model.engine != "echo" and not model.folder.files and not nowhere:
             return self.room(model) / 2**20
-        return CONTEXT_MB + model.folder.weights / 1e6 if names[0] in self._gpus else worker_mb(model)
+        if model.engine == "echo":
+            return ECHO_MB
+        return (CONTEXT_MB if names[0] in self._gpus else TORCH_MB) + model.folder.weights / 1e6
 
     def room(self, model: Model) -> float:
         """Return the most bytes that a model could have."""
@@ -120,8 +122,3 @@ def _gpus() -> list[Gpu]:
         return [] if without_cuda() else usable_gpus()
     except DriverError:
         return []
-
-
-def worker_mb(model: Model) -> float:
-    """Return what a worker on the CPU takes, as far as its files say."""
-    return ECHO_MB if model.engine == "echo" else TORCH_MB + model.folder.weights / 1e6

@@ -175,7 +175,7 @@ def test_a_hung_worker_leaves_at_once_where_the_store_is_out_of_reach_too(
         monkeypatch.setattr(Store, "run", away)
         monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: None)
         heartbeat = harness.heartbeat(worker="worker_1")
-        heartbeat._exit_stalled()
+        heartbeat._exit(Exit.STALLED, harness.leases.all())
     assert next(asked) == 1
 
 

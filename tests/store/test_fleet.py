@@ -3,7 +3,7 @@
 from shared.estimate import LastWorker
 from shared.store.claims import give_back
 from shared.store.jobs import lane
-from shared.store.models import pause
+from shared.store.models import change
 from shared.store.workers import fleet
 from tests.support.store import LANE, Records
 
@@ -46,9 +46,9 @@ def test_a_worker_is_seen_with_what_it_says_until_it_goes(records: Records) -> N
 
 def test_who_paused_or_drains_a_model_since_when_is_seen_until_it_is_resumed(records: Records) -> None:
     paused_at = records.now
-    records.run(pause(LANE, paused=True, operator="Ada"))
+    records.run(change(LANE, "pause", operator="Ada"))
     records.wait(5)
-    records.run(pause(LANE, paused=True, operator="Ada"))
+    records.run(change(LANE, "pause", operator="Ada"))
     records.drain()
     lane = records.run(fleet(records.settings, [LANE]))[0].lane
     records.pause(paused=False)

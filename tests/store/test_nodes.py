@@ -149,7 +149,7 @@ def test_an_unloading_lasts_until_a_request_comes(records: Records) -> None:
     def unloaded_by() -> str | None:
         return records.fleet().lane.unload_by
 
-    records.run(models.unload(LANE, operator="ann"))
+    records.run(models.change(LANE, "unload", operator="ann"))
     assert unloaded_by() == "ann"
     records.pause()
     records.submit()
@@ -157,7 +157,7 @@ def test_an_unloading_lasts_until_a_request_comes(records: Records) -> None:
     records.pause(paused=False)
     records.submit()
     assert unloaded_by() is None
-    records.run(models.unload(LANE, operator="bob"))
+    records.run(models.change(LANE, "unload", operator="bob"))
     refuse(records)
     assert unloaded_by() is None
 

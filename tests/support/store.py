@@ -245,10 +245,10 @@ class Records:
         return self.run(webhooks.report(self.settings, call, tried, delay_s))
 
     def pause(self, *, paused: bool = True) -> None:
-        self.run(models.pause(LANE, paused=paused))
+        self.run(models.change(LANE, "pause" if paused else "resume"))
 
     def drain(self) -> None:
-        self.run(models.drain(LANE))
+        self.run(models.change(LANE, "drain"))
 
     def remove_model(self) -> None:
         self.run(models.remove(LANE))

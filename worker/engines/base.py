@@ -28,6 +28,10 @@ from shared.tool_calls.syntax import Known
 
 Samples: TypeAlias = "array[float]"
 """A sound: mono, 32-bit floats of -1 to 1, at the model's sampling rate."""
+Images: TypeAlias = Sequence[Picture]
+Sounds: TypeAlias = Sequence[Samples]
+Videos: TypeAlias = "Sequence[Frames]"
+Scope: TypeAlias = str | None
 Facts: TypeAlias = "dict[str, str | int | float | bool | None]"
 
 
@@ -80,7 +84,7 @@ class DeviceBroken(Exception):  # noqa: N818 - a state of the machine, not of th
 
 
 def seen(
-    pictures: Sequence[Picture], sizes: Sequence[tuple[int, int]], tokens: Sequence[int]
+    pictures: Images, sizes: Sequence[tuple[int, int]], tokens: Sequence[int]
 ) -> tuple[SeenPicture, ...]:
     """`pictures` as the model saw them, in these `sizes`; `tokens` are empty where they are not told."""
     originals = [getattr(picture, "original", picture.size) for picture in pictures]
@@ -266,12 +270,7 @@ class Engine(ABC):
 
     @abstractmethod
     def prepare(
-        self,
-        request: Request,
-        pictures: Sequence[Picture],
-        scope: str | None = "",
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
+        self, request: Request, pictures: Images, scope: Scope = "", sounds: Sounds = (), videos: Videos = ()
     ) -> Prompt:
         """Turn a request, its decoded RGB pictures, sounds and videos (in reading order) into a prompt.
 

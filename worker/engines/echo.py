@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from itertools import cycle, islice
 from math import ceil
 
-from PIL.Image import Image as Picture
 from pydantic import Field
 
 from shared.models import Model
@@ -24,12 +23,14 @@ from worker.engines.base import (
     Engine,
     Facts,
     Finish,
-    Frames,
+    Images,
     ModelFacts,
     Prompt,
     Row,
-    Samples,
+    Scope,
+    Sounds,
     VideoFacts,
+    Videos,
     digest_facts,
     read_options,
     seen,
@@ -117,10 +118,10 @@ class EchoEngine(Engine):
     def prepare(
         self,
         request: Request,
-        pictures: Sequence[Picture],
-        scope: str | None = "",  # noqa: ARG002
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
+        pictures: Images,
+        scope: Scope = "",  # noqa: ARG002
+        sounds: Sounds = (),
+        videos: Videos = (),
     ) -> Prompt:
         question = _text(_last(request))
         words = question.split() + [f"[{p.width}x{p.height}]" for p in pictures]

@@ -1,8 +1,19 @@
 """Creates an engine by name. Each is imported only when needed, so that echo runs without torch."""
 
+from importlib import import_module
+
 from shared.errors import ModelFailed
 from shared.models import Model
 from worker.engines.base import Engine
+
+ENGINES = {
+    "auto": ("continuous.engine", "AutoEngine"),
+    "continuous": ("continuous.engine", "ContinuousEngine"),
+    "echo": ("echo", "EchoEngine"),
+    "sequential": ("sequential", "SequentialEngine"),
+    "vllm": ("vllm.engine", "VllmEngine"),
+}
+"""The module and class of each."""
 
 
 def create(model: Model) -> Engine:
@@ -11,35 +22,13 @@ def create(model: Model) -> Engine:
     Raises SettingsError for options it does not know, ModelFailed where a torchvision of another torch is
     installed.
     """
+    module, name = ENGINES[model.engine]
     try:
-        return _create(model)
+        kind: type[Engine] = getattr(import_module(f"worker.engines.{module}"), name)
+        return kind(model)  # type: ignore[call-arg]
     except (ImportError, RuntimeError):
         from worker.engines.loading.torch_errors import torchvision_broken
 
         if (fault := torchvision_broken()) is None:
             raise
         raise ModelFailed(f"model {model.id}: {fault}") from None
-
-
-def _create(model: Model) -> Engine:
-    match model.engine:
-        case "echo":
-            from worker.engines.echo import EchoEngine
-
-            return EchoEngine(model)
-        case "sequential":
-            from worker.engines.sequential import SequentialEngine
-
-            return SequentialEngine(model)
-        case "continuous":
-            from worker.engines.continuous.engine import ContinuousEngine
-
-            return ContinuousEngine(model)
-        case "vllm":
-            from worker.engines.vllm.engine import VllmEngine
-
-            return VllmEngine(model)
-        case "auto":
-            from worker.engines.continuous.engine import AutoEngine
-
-            return AutoEngine(model)

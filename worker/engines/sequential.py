@@ -4,18 +4,16 @@ No code here knows a model family. Calling threads prepare their prompts meanwhi
 
 import logging
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from PIL.Image import Image as Picture
 
-from shared.errors import CallerError, ModelFailed
+from shared.errors import ModelFailed
 from shared.models import Model
-from shared.request import Parameters, Request
+from shared.request import Parameters
 from shared.settings import SettingsError
-from worker.engines.base import Cancelled, DeviceBroken, Engine, Finish, Frames, Prompt, Row, Samples
+from worker.engines.base import Cancelled, DeviceBroken, Engine, Finish, Row
 from worker.engines.loading.devices import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.loading.pretrained import WISHES, wishes_of
@@ -75,7 +73,6 @@ class SequentialEngine(LoadedEngine):
             raise SettingsError(f"model {model.id}: the engine sequential takes no options")
         super().__init__(model)
         self._row_limit = self.progress = RowLimit(self.rows)
-        self._unborne: dict[int, str] = {}
         self._broken = ""
 
     def load(self) -> Engine:
@@ -95,21 +92,6 @@ class SequentialEngine(LoadedEngine):
         loaded.try_videos(self._ask_video)
         self.reason = "; ".join(filter(None, (refused, *self._unborne.values(), loaded.words)))
         self._row_limit = self.progress = RowLimit(self.rows)
-
-    def prepare(
-        self,
-        request: Request,
-        pictures: Sequence[Picture],
-        scope: str | None = "",
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
-    ) -> Prompt:
-        # What fails with two pictures has not to be tried with three. Words with other media were not tried.
-        if (pictures or not (sounds or videos)) and (why := self._unborne.get(min(len(pictures), 2))):
-            raise CallerError(
-                "invalid_request", f"This model cannot take the request: {why}.", param="messages"
-            )
-        return super().prepare(request, pictures, scope, sounds, videos)
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, DeviceBroken, and LogitsError if the model computes no finite logits."""

@@ -61,8 +61,8 @@ def passes(settings: Settings, store: Store, nudger: Nudger, blobs: Blobs) -> di
         "rescued": lambda: rescue_lost(settings, store, nudger),
         "due": lambda: start_due(store, nudger),
         "late": lambda: end_late(settings, store),
-        "finished": lambda: finish_ends(settings, store),
-        "folded": lambda: fold_passed(store),
+        "finished": lambda: _count_pieces(lambda: store.run(finish(settings))),
+        "folded": lambda: _count_pieces(lambda: store.run(fold())),
         "removed": ModelRemoval(settings, store).end_waiting,
         "collected": BlobCollector(store, blobs).collect,
     }
@@ -110,16 +110,6 @@ def end_late(settings: Settings, store: Store) -> int:
 
     _count_pieces(end)
     return len(ended)
-
-
-def finish_ends(settings: Settings, store: Store) -> int:
-    """Write the ends of followers, in pieces that let others at the store; returns the pieces."""
-    return _count_pieces(lambda: store.run(finish(settings)))
-
-
-def fold_passed(store: Store) -> int:
-    """Take off callers' accounts what has expired; returns the pieces."""
-    return _count_pieces(lambda: store.run(fold()))
 
 
 def _count_pieces(move: Callable[[], object]) -> int:

@@ -136,10 +136,6 @@ def _count_tokens(model: str, usage: Usage) -> None:
         REUSED.labels(model).inc()
 
 
-def span_name(request: Request) -> str:
-    return f"chat {request.model}"
-
-
 def request_attributes(request: Request) -> Attributes:
     """By OpenTelemetry's conventions for generative AI, without any content.
 

@@ -18,7 +18,7 @@ from shared.registry import Registry
 from shared.settings import RedisSettings, Settings
 from shared.store.admission import JobTerms, Placing, Submitted, submit
 from shared.store.jobs import cancel
-from shared.store.models import add, remove, unload
+from shared.store.models import add, change, remove
 from shared.store.script import Store, connect
 from shared.store.workers import State, beat, fleet
 from sightline.exits import CommandError, Exit
@@ -443,7 +443,7 @@ def test_an_unloaded_model_comes_back_when_asked_for(machine: Make) -> None:
     here.report(here.stage.children[0])
     here.look()
     worker = here.stage.children[0]
-    here.store.run(unload(OWN.lane, operator="ann"))
+    here.store.run(change(OWN.lane, "unload", operator="ann"))
     assert here.look() == []
     here.report(worker, "gone")
     assert here.look(1000) == []
@@ -456,7 +456,7 @@ def test_an_unloaded_model_comes_back_when_asked_for(machine: Make) -> None:
 
 def test_a_refused_call_brings_an_unloaded_model_back(machine: Make) -> None:
     here = machine()
-    here.store.run(unload(OWN.lane))
+    here.store.run(change(OWN.lane, "unload"))
     assert here.look() == []
     here.refuse(OWN)
     assert here.look() == ["worker-org--own"]
@@ -471,7 +471,7 @@ def test_what_waits_loads_an_unloaded_model_once_more(machine: Make) -> None:
         here.report(here.stage.children[0])
         here.look()
         worker = here.stage.children[0]
-        here.store.run(unload(OWN.lane))
+        here.store.run(change(OWN.lane, "unload"))
         assert here.look() == []
         here.report(worker, "gone")
         assert here.look() == ["worker-org--own"]

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from PIL.Image import Image as Picture
 from pydantic import Field
 
 from shared.cgroup import free_memory_bytes
@@ -18,7 +17,7 @@ from shared.errors import ModelFailed
 from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Frozen, Request
-from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples, read_options
+from worker.engines.base import Engine, Finish, Images, Prompt, Row, Scope, Sounds, Videos, read_options
 from worker.engines.continuous.attention import WASTE
 from worker.engines.continuous.kv_cache import BatchingError
 from worker.engines.continuous.loop import Loop
@@ -124,12 +123,7 @@ class ContinuousEngine(LoadedEngine):
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
 
     def prepare(
-        self,
-        request: Request,
-        pictures: Sequence[Picture],
-        scope: str | None = "",
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
+        self, request: Request, pictures: Images, scope: Scope = "", sounds: Sounds = (), videos: Videos = ()
     ) -> Prompt:
         compute_on(1)
         prompt = super().prepare(request, pictures, scope, sounds, videos)

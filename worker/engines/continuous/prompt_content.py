@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL.Image import Image as Picture
 
-from worker.engines.base import Frames, Prompt, Samples
+from worker.engines.base import Images, Prompt, Scope, Sounds, Videos
 from worker.engines.continuous.prefill import PIXELS, CutPoints
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.loading.transformers_internals import encodes_first
@@ -120,10 +120,10 @@ class ContentReader:
     def content(
         self,
         prompt: Prompt,
-        pictures: Sequence[Picture],
-        scope: str | None,
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
+        pictures: Images,
+        scope: Scope,
+        sounds: Sounds = (),
+        videos: Videos = (),
         files: Sequence[str | None] = (),
     ) -> PromptContent:
         """`files` are the digests of the pictures' files, where they are known."""
@@ -145,6 +145,7 @@ class ContentReader:
         places = [at for at, id_ in enumerate(ids) if id_ in (renderer.image_id, renderer.video_input.id)]
         parts = self._encodes and self._what.apart
         whole = [range(places[-1] + 1)] if places and not parts else []
+        heard = [range(runs[-1].stop)] if runs else []
         return PromptContent(
             inputs=prompt.inputs,
             scope=scope,
@@ -152,7 +153,7 @@ class ContentReader:
             pictures=list(zip(counts, pieces, strict=True)) if counts and self._what.apart else (),
             places=places,
             sounds=runs,
-            whole=[*whole, *(runs if self._apart(prompt, sounds, runs) else _from_start(runs))],
+            whole=[*whole, *(runs if self._apart(prompt, sounds, runs) else heard)],
         )
 
     def _picture_tokens(self, prompt: Prompt, ids: Sequence[int], pieces: Sequence[int]) -> list[int]:
@@ -164,14 +165,12 @@ class ContentReader:
         fitting = (one for one in counts if len(one) == len(pieces) and sum(one) == prompt.image_tokens)
         return next(fitting, [])
 
-    def _apart(self, prompt: Prompt, sounds: Sequence[Samples], runs: Sequence[range]) -> bool:
+    def _apart(self, prompt: Prompt, sounds: Sounds, runs: Sequence[range]) -> bool:
         """Whether the model can be given some of the sounds."""
         counts = {len(value) for name, value in prompt.inputs.items() if name in SOUNDS}
         return self._what.sounds and counts == {len(sounds)} and len(runs) == len(sounds)
 
-    def _sound_owners(
-        self, prompt: Prompt, sounds: Sequence[Samples], runs: Sequence[range]
-    ) -> Iterator[str]:
+    def _sound_owners(self, prompt: Prompt, sounds: Sounds, runs: Sequence[range]) -> Iterator[str]:
         digests = [_digest_of(bytes(sound)) for sound in sounds]
         apart = self._apart(prompt, sounds, runs)
         return _owners(digests, [len(run) for run in runs] if apart else [])
@@ -225,10 +224,6 @@ def _sums(runs: Sequence[int], parts: Sequence[int]) -> list[int]:
     """Of so many adjacent ones each; empty if they are not as many."""
     ends = [0, *accumulate(parts)]
     return [sum(runs[start:end]) for start, end in pairwise(ends)] if ends[-1] == len(runs) else []
-
-
-def _from_start(runs: Sequence[range]) -> list[range]:
-    return [range(runs[-1].stop)] if runs else []
 
 
 def _digest(picture: Picture, file: str | None = None) -> str:

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from shared.errors import CallerError
 from shared.request import Image, Message, Request, Sound, Text, Video
-from worker.engines.base import Frames, Prompt, Samples
+from worker.engines.base import Frames, Images, Prompt, Samples, Sounds, Videos
 from worker.engines.continuous.kv_cache import BatchingError
 from worker.engines.loading.loaded import LoadedModel
 
@@ -34,9 +34,9 @@ class VerifyQuestion:
 
     turns: Sequence[Sequence[Part]]
     prompt: Prompt
-    pictures: Sequence[Picture]
-    sounds: Sequence[Samples] = ()
-    videos: Sequence[Frames] = ()
+    pictures: Images
+    sounds: Sounds = ()
+    videos: Videos = ()
 
 
 @dataclass(eq=False)

@@ -13,7 +13,6 @@ import torch
 import transformers
 from jinja2 import TemplateSyntaxError
 from llguidance import LLMatcher
-from PIL.Image import Image as Picture
 from transformers import GenerationConfig
 
 from shared.errors import CallerError, ModelFailed
@@ -23,7 +22,7 @@ from shared.request_length import check_text
 from shared.settings import settings
 from shared.tool_calls.syntax import MARKS, PLAIN
 from shared.tool_calls.thoughts import AnswerSyntax, read_answer_syntax
-from worker.engines.base import Facts, ModelFacts, Prompt, Row
+from worker.engines.base import Facts, Images, ModelFacts, Prompt, Row
 from worker.engines.grammar.compiler import SPACING, Grammars
 from worker.engines.grammar.lark import Spacing
 from worker.engines.grammar.token_bytes import TokenNames
@@ -87,7 +86,7 @@ class Language:
         self.facts = replace(self.facts, context_length=context_length)
         self.renderer.context_length = context_length
 
-    def check(self, request: Request, pictures: Sequence[Picture]) -> None:
+    def check(self, request: Request, pictures: Images) -> None:
         """Check what can be checked before the request is rendered and its pictures are resized.
 
         Raises CallerError `context_length_exceeded`, `invalid_request`.

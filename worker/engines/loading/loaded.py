@@ -10,14 +10,24 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from PIL.Image import Image as Picture
 from transformers import BatchFeature, GenerationConfig
 
 from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
-from worker.engines.base import Engine, Facts, Frames, ModelFacts, Prompt, Samples, VideoFacts, digest_facts
+from worker.engines.base import (
+    Engine,
+    Facts,
+    Images,
+    ModelFacts,
+    Prompt,
+    Scope,
+    Sounds,
+    VideoFacts,
+    Videos,
+    digest_facts,
+)
 from worker.engines.loading.devices import device_of, use_threads
 from worker.engines.loading.language import Language
 from worker.engines.loading.model_folder import load_guess, model_folder
@@ -54,13 +64,7 @@ class LoadedModel(Language):
         if model.cache == "static":
             self.defaults.cache_implementation = "static"
 
-    def prompt(
-        self,
-        request: Request,
-        pictures: Sequence[Picture],
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
-    ) -> Prompt:
+    def prompt(self, request: Request, pictures: Images, sounds: Sounds = (), videos: Videos = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.check(request, pictures)
         prompt = self.renderer.prompt(request, pictures, sounds, videos)
@@ -122,6 +126,8 @@ class LoadedEngine(Engine):
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._unborne: dict[int, str] = {}
+        """Why the model cannot take a request, by its number of pictures; with 2 it is for more as well."""
 
     @abstractmethod
     def start(self, loaded: LoadedModel) -> None:
@@ -152,11 +158,15 @@ class LoadedEngine(Engine):
     def prepare(
         self,
         request: Request,
-        pictures: Sequence[Picture],
-        scope: str | None = "",  # noqa: ARG002
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
+        pictures: Images,
+        scope: Scope = "",  # noqa: ARG002
+        sounds: Sounds = (),
+        videos: Videos = (),
     ) -> Prompt:
+        # Words with other media were not tried.
+        if (pictures or not (sounds or videos)) and (why := self._unborne.get(min(len(pictures), 2))):
+            message = f"This model cannot take the request: {why}."
+            raise CallerError("invalid_request", message, param="messages")
         return self._loaded.prompt(request, pictures, sounds, videos)
 
     def sample(self, parameters: Parameters, video: VideoFacts) -> Sequence[int]:

@@ -1,14 +1,12 @@
 """Has the model answer a made-up question at load, so that no caller is the first to see it fail."""
 
 import threading
-from collections.abc import Sequence
 
 from PIL import Image as Pictures
-from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Part, Request, Text, Video
-from worker.engines.base import Engine, Frames, Row
+from worker.engines.base import Engine, Images, Row, Videos
 
 SIZE = (96, 64)
 DEFAULTS = Parameters()
@@ -19,9 +17,7 @@ def question(model: str, parts: tuple[Part, ...], parameters: Parameters = DEFAU
     return Request(model=model, messages=(Message(role="user", parts=parts),), parameters=parameters)
 
 
-def made_up(
-    model: str, parameters: Parameters, pictures: int = 1, videos: int = 0
-) -> tuple[Request, Sequence[Picture]]:
+def made_up(model: str, parameters: Parameters, pictures: int = 1, videos: int = 0) -> tuple[Request, Images]:
     images = tuple(Image() for _ in range(pictures))
     parts: tuple[Part, ...] = (*images, *[Video()] * videos, Text(text="What is this?"))
     request = question(model, parts, parameters)
@@ -35,7 +31,7 @@ def try_out(
     answers: int = 1,
     *,
     pictures: int = 1,
-    videos: Sequence[Frames] = (),
+    videos: Videos = (),
 ) -> CallerError | None:
     """How the model refused the question; None if it answered. Raises whatever the engine raises."""
     try:

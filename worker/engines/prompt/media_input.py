@@ -13,7 +13,7 @@ from transformers.video_utils import VideoMetadata
 from shared.errors import CallerError
 from shared.media.sounds import SOUND
 from shared.request import Message, Parameters, Request, Text, Video
-from worker.engines.base import Frames, Samples, VideoFacts
+from worker.engines.base import Frames, Sounds, VideoFacts, Videos
 from worker.engines.loading.torch_errors import UNFIT
 
 log = logging.getLogger("worker.engines.prompt")
@@ -41,7 +41,7 @@ class SoundInput:
         # The processor silently cuts off what is longer.
         self._most_s = most and most * getattr(processor, "audio_ms_per_token", 0) / 1000
 
-    def check(self, sounds: Sequence[Samples]) -> None:
+    def check(self, sounds: Sounds) -> None:
         """Raises CallerError `invalid_audio`, `unsupported_parameter`."""
         for place, sound in enumerate(sounds):
             if len(sound) < self._least:
@@ -81,7 +81,7 @@ class VideoInput:
         # Where both have one name, the processor keeps the videos alone (transformers 5.23).
         self.excludes_pictures = "pixel_values" in getattr(self._processor, "model_input_names", ())
 
-    def try_out(self, ask: Callable[[Request, Sequence[Frames]], int]) -> None:
+    def try_out(self, ask: Callable[[Request, Videos], int]) -> None:
         """Ask about a made-up video; `ask` returns the prompt's placeholders of videos and pictures."""
         if not hasattr(self._processor, "sample_frames"):
             return
@@ -120,7 +120,7 @@ class VideoInput:
             )
         return indices
 
-    def arguments(self, videos: Sequence[Frames]) -> dict[str, Any]:
+    def arguments(self, videos: Videos) -> dict[str, Any]:
         """What the processor has to be told about videos whose frames are sampled already."""
         described = [_metadata(video.video, np.array(video.indices)) for video in videos]
         return {"do_sample_frames": False, "video_metadata": described} if videos else {}

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
 from shared.request import Image, Media, Request, Sound, Video
 from shared.result import SeenPicture
 from shared.tool_calls.numbering import check_calls
 from shared.variables import Value
-from worker.engines.base import Frames, Prompt, Samples, seen
+from worker.engines.base import Images, Prompt, Sounds, Videos, seen
 from worker.engines.loading.torch_errors import UNFIT
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import Chat, Shown, trimmed
@@ -62,18 +61,13 @@ class Renderer:
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
         self.template = ChatTemplate(processor, self.placeholder_ids, defaults, reasoning)
         self._reserved = self.template.reserved
-        self.image_id = _image_id(processor, config)
+        of_config: int | None = getattr(config, "image_token_id", None)
+        self.image_id = of_config or getattr(processor, "image_token_id", None)
         self.sound_input = SoundInput(processor, config)
         self.video_input = VideoInput(processor, config)
         self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
 
-    def prompt(
-        self,
-        request: Request,
-        pictures: Sequence[Picture],
-        sounds: Sequence[Samples] = (),
-        videos: Sequence[Frames] = (),
-    ) -> Prompt:
+    def prompt(self, request: Request, pictures: Images, sounds: Sounds = (), videos: Videos = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.sound_input.check(sounds)
         self.video_input.check(request)
@@ -92,7 +86,7 @@ class Renderer:
             int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost, len(pictures), told
         )
 
-    def _seen(self, inputs: Any, pictures: Sequence[Picture], tokens: int) -> tuple[SeenPicture, ...]:
+    def _seen(self, inputs: Any, pictures: Images, tokens: int) -> tuple[SeenPicture, ...]:
         sizes = seen_sizes(self._processor, inputs, pictures)
         counts = self.picture_token_counts(inputs, len(pictures)) if len(pictures) > 1 else [tokens]
         if sum(counts) != tokens:
@@ -117,7 +111,7 @@ class Renderer:
         # Some tell rows and columns, too.
         return [each[0] if isinstance(each, tuple) else each for each in counts]
 
-    def ids(self, request: Request, pictures: Sequence[Picture]) -> tuple[list[int], str]:
+    def ids(self, request: Request, pictures: Images) -> tuple[list[int], str]:
         """Tokens with one mark per picture, for engines that insert pictures themselves; and `trimmed`.
 
         Raises CallerError `invalid_request`, `unsupported_parameter`.
@@ -156,7 +150,7 @@ class Renderer:
         text = self.template.render(request, conversation)
         # A template may join two innocent parts into one special token.
         if self._reserved.count(self._fitting(self._ids(text))) > self._due_in(request, media):
-            raise _forged()
+            raise _refused("Texts of this request form a special token of the model.")
         lost = trimmed(request.messages[-1], text) if request.ends_open else ""
         return conversation._replace(trimmed=lost), text
 
@@ -178,10 +172,7 @@ class Renderer:
 
 
 def _media(
-    request: Request,
-    pictures: Sequence[Shown],
-    sounds: Sequence[Samples] = (),
-    videos: Sequence[Frames] = (),
+    request: Request, pictures: Sequence[Shown], sounds: Sounds = (), videos: Videos = ()
 ) -> list[Shown]:
     waves = (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
     remaining: dict[type[Media], Iterator[Shown]] = {
@@ -194,14 +185,6 @@ def _media(
 
 def _refused(message: str) -> CallerError:
     return CallerError("invalid_request", message, param="messages")
-
-
-def _forged() -> CallerError:
-    return _refused("Texts of this request form a special token of the model.")
-
-
-def _image_id(processor: Any, config: Any) -> int | None:
-    return getattr(config, "image_token_id", None) or getattr(processor, "image_token_id", None)
 
 
 def _placeholder_ids(processor: Any, config: Any) -> Iterator[int]:

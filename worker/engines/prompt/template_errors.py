@@ -47,13 +47,9 @@ def refused_by_template(request: Request) -> Iterator[None]:
         where = (type(error).__name__, Path(last.filename).name, last.lineno)
         log.warning("the processor refuses a request: %s in %s, line %s", *where)
         if request.ends_open and last.name == CONTINUING:
-            raise _rewritten() from None
+            message = "The chat template rewrites the final message, so that it cannot be continued as it is."
+            raise CallerError("invalid_request", message, param="messages") from None
         raise (_unreadable(request) if stumbled else _refusal(request)) from None
-
-
-def _rewritten() -> CallerError:
-    message = "The model's chat template rewrites the final message, so that it cannot be continued as it is."
-    return CallerError("invalid_request", message, param="messages")
 
 
 def _unreadable(request: Request) -> CallerError:

@@ -147,7 +147,9 @@ class Transcript:
         text = self._detokenizer.push(token)
         self._count_thoughts(text)
         self._end = self._first_stop(text)
-        safe = len(text) - self._withheld_length(text) if self._end is None else self._end
+        # Withheld is what could become a stop string.
+        withheld = max((overlap(text, stop) for stop in self._stop), default=0)
+        safe = len(text) - withheld if self._end is None else self._end
         if safe > self._read and len(self.ids) > self._sent and not more:
             self._emit(text[self._read : safe], safe)
         self._repeats = repeats(self.ids, self._row.parameters)
@@ -225,10 +227,6 @@ class Transcript:
         """Where the first stop string begins; the text that readers have holds no part of one."""
         positions = [at for at in (text.find(s, self._read) for s in self._stop) if at >= 0]
         return min(positions, default=None)
-
-    def _withheld_length(self, text: str) -> int:
-        """Length of the longest suffix of `text` that could become a stop string."""
-        return max([overlap(text, s) for s in self._stop], default=0)
 
 
 def repeats(ids: Sequence[int], parameters: Parameters) -> bool:

@@ -1,6 +1,7 @@
 """What a row adds to a `generate()` call of transformers: penalties, bias, replay, score and end."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
@@ -184,6 +185,7 @@ class Replay(AnswerProcessor):
         return forced  # type: ignore[return-value]
 
 
+@dataclass(eq=False)
 class Steps(StoppingCriteria):
     """After each step: tick, add the token to the transcript, and end the row if it is finished.
 
@@ -192,19 +194,11 @@ class Steps(StoppingCriteria):
     `likelihood` returns the token's logprobs, if the row reports them.
     """
 
-    def __init__(
-        self,
-        row: Row,
-        transcript: Transcript,
-        confidence: Confidence,
-        likelihood: Callable[[int], Likelihood | None],
-        tick: Callable[[], None],
-    ) -> None:
-        self._row = row
-        self._transcript = transcript
-        self._confidence = confidence
-        self._likelihood = likelihood
-        self._tick = tick
+    row: Row
+    transcript: Transcript
+    confidence: Confidence
+    likelihood: Callable[[int], Likelihood | None]
+    tick: Callable[[], None]
 
     def __call__(
         self,
@@ -212,16 +206,16 @@ class Steps(StoppingCriteria):
         scores: torch.FloatTensor,  # noqa: ARG002
         **kwargs: object,  # noqa: ARG002
     ) -> torch.BoolTensor:
-        self._tick()
-        if self._row.cancel.is_set():
+        self.tick()
+        if self.row.cancel.is_set():
             raise Cancelled
-        steps, published = len(self._confidence.sampled_ids(input_ids)), len(self._transcript.ids)
+        steps, published = len(self.confidence.sampled_ids(input_ids)), len(self.transcript.ids)
         if steps != published + 1:
             step = f"the model drew {steps - published} tokens in one step, where one is expected"
             raise RuntimeError(f"{step}, or its generate() passes no logits processors on")
         token = int(input_ids[0, -1])
-        self._confidence.add(self._confidence.of(token))
-        over = self._transcript.add(token, self._likelihood(token))
+        self.confidence.add(self.confidence.of(token))
+        over = self.transcript.add(token, self.likelihood(token))
         return torch.full((1,), over, device=input_ids.device)  # type: ignore[return-value]
 
 

@@ -18,10 +18,9 @@ from itertools import count
 from typing import Any, TypeVar
 
 import uvloop
-from PIL.Image import Image as Picture
 
 from shared.errors import CallerError, ModelFailed
-from worker.engines.base import DeviceBroken
+from worker.engines.base import DeviceBroken, Images
 from worker.engines.loading.torch_errors import out_of_memory
 
 T = TypeVar("T")
@@ -81,7 +80,7 @@ class Core:
     def render(
         self,
         ids: Sequence[int],
-        pictures: Sequence[Picture],
+        pictures: Images,
         names: Sequence[str],
         salt: str,
     ) -> dict[str, Any]:

@@ -26,13 +26,15 @@ from worker.engines.base import (
     Engine,
     Facts,
     Finish,
-    Frames,
+    Images,
     ModelFacts,
     PackedPicture,
     ProgressClock,
     Prompt,
     Row,
-    Samples,
+    Scope,
+    Sounds,
+    Videos,
     digest_facts,
     read_options,
     seen,
@@ -196,10 +198,10 @@ class VllmEngine(Engine):
     def prepare(
         self,
         request: Request,
-        pictures: Sequence[Picture],
-        scope: str | None = "",
-        sounds: Sequence[Samples] = (),  # noqa: ARG002
-        videos: Sequence[Frames] = (),  # noqa: ARG002
+        pictures: Images,
+        scope: Scope = "",
+        sounds: Sounds = (),  # noqa: ARG002
+        videos: Videos = (),  # noqa: ARG002
     ) -> Prompt:
         """As the contract says. Without a scope the prompt is kept under a random name, so never reused."""
         self._language.check(request, pictures)
@@ -346,9 +348,7 @@ async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
         await asyncio.sleep(CANCEL_POLL_S)
 
 
-def _seen(
-    pictures: Sequence[Picture], inputs: Mapping[str, Any], image_id: int | None
-) -> tuple[SeenPicture, ...]:
+def _seen(pictures: Images, inputs: Mapping[str, Any], image_id: int | None) -> tuple[SeenPicture, ...]:
     """In the sizes in which vLLM got them; it tells where each picture's tokens stand."""
     ids = list(inputs["prompt_token_ids"])
     places = (inputs.get("mm_placeholders") or {}).get("image", ())
