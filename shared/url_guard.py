@@ -202,7 +202,8 @@ def check_url(url: str, reach: AddressRules, param: str | None) -> Target:
     """
     parts = _split(url, param)
     host = _host(parts, param)
-    target = Target(parts.scheme, host, _port(parts, param), _request_target(parts))
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = Target(parts.scheme, host, _port(parts, param), quote(path, safe=string.punctuation))
     ip = target.address
     if reach.refuses(ip, host):
         raise _refusal("This service does not contact the URL's host.", param)
@@ -281,11 +282,6 @@ def _port(parts: SplitResult, param: str | None) -> int:
     except ValueError:
         raise _refusal("The URL's port is not a number below 65536.", param) from None
     return DEFAULT_PORTS[parts.scheme] if port is None else port
-
-
-def _request_target(parts: SplitResult) -> str:
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return quote(path, safe=string.punctuation)
 
 
 def _literal(host: str) -> IPAddress | None:

@@ -170,7 +170,8 @@ def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
     prompt = _prepare(context, request, claim, waiter)
     prepared_s = time.monotonic() - started - waiter.waited_s
     context.lookahead.prepared(claim.token)
-    channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
+    names = {"syntax": prompt.syntax, "prompt_tokens": prompt.tokens}
+    channels = context.publisher.channels(lease, request.parameters.n, **names)
     parameters = candidates.with_seed(request.parameters, context.engine, claim.id)
     on_begin = partial(context.lookahead.release, claim.token)
     rows = candidates.rows(prompt, parameters, grammar, channels, earlier, on_begin)

@@ -29,26 +29,19 @@ RETRY_S = 0.5
 class Channel:
     """The stream of one answer of an attempt.
 
-    `choice` says which of several it is, `syntax` how it is written, `prompt_tokens` how long the
-    prompt is. `began_ns` is when its first token came (Unix ns), None before. `end` is an empty piece behind
-    what is published, None where nothing is.
+    `choice` says which of several it is, `names` what else each piece says. `began_ns` is when its first
+    token came (Unix ns), None before. `end` is an empty piece behind what is published, None where nothing
+    is.
     """
 
-    def __init__(
-        self,
-        publisher: "Publisher",
-        lease: Lease,
-        choice: int | None = None,
-        syntax: str | None = None,
-        prompt_tokens: int | None = None,
-    ) -> None:
+    def __init__(self, publisher: "Publisher", lease: Lease, choice: int | None, **names: Any) -> None:
         self.lease = lease
         self.pending: list[Piece] = []
         self.in_flight = 0
         self.end: Piece | None = None
         self.has_begun = False
         self.began_ns: int | None = None
-        self._names: dict[str, Any] = {"choice": choice, "syntax": syntax, "prompt_tokens": prompt_tokens}
+        self._names = {"choice": choice, **names}
         self._publisher = publisher
         self._latency = TokenLatency(lease, choice)
 
@@ -112,16 +105,13 @@ class Publisher:
             self._changed.notify_all()
         self._thread.join()
 
-    def channels(
-        self,
-        lease: Lease,
-        n: int | None = None,
-        syntax: str | None = None,
-        prompt_tokens: int | None = None,
-    ) -> list[Channel]:
-        """One for each of `n` answers; with None a single one, whose pieces are not numbered."""
+    def channels(self, lease: Lease, n: int | None = None, **names: Any) -> list[Channel]:
+        """One for each of `n` answers; with None a single one, whose pieces are not numbered.
+
+        `names` are the `syntax` of the answers and the `prompt_tokens`.
+        """
         numbers: Iterable[int | None] = [None] if n is None else range(n)
-        return [Channel(self, lease, number, syntax, prompt_tokens) for number in numbers]
+        return [Channel(self, lease, number, **names) for number in numbers]
 
     def put(self, channel: Channel, piece: Piece) -> None:
         with self._changed:

@@ -2,12 +2,11 @@
 
 import re
 from functools import cache
-from pathlib import Path
 
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 
 from shared.cgroup import memory_bytes
-from shared.settings.group import BearerSecret, Group, Listed, both_or_none, display_entry
+from shared.settings.group import BearerSecret, Group, Listed, TlsKey, display_entry
 
 # As browsers write it: no path, no credentials.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#,*\\]+")
@@ -60,9 +59,7 @@ class ApiSettings(Group):
         "like `https://app.example.com`; `*` = every page, only with API keys or SIGHTLINE_API__OPEN.",
     )
     tls_cert: FilePath | None = Field(None, description="PEM certificate with its chain: turns https on.")
-    tls_key: FilePath | None = Field(
-        None, validate_default=True, description="Its key, without a passphrase."
-    )
+    tls_key: TlsKey = Field(None, validate_default=True, description="Its key, without a passphrase.")
     hsts_s: int = Field(
         0, ge=0, description="Seconds of Strict-Transport-Security for browsers that use https; 0 = not sent."
     )
@@ -89,8 +86,3 @@ class ApiSettings(Group):
         if "*" in value and info.data.get("admin_key") is None and not info.data.get("open"):
             raise ValueError("`*` without API keys lets every web page use this service")
         return value
-
-    @field_validator("tls_key")
-    @classmethod
-    def _with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return both_or_none(value, info.data.get("tls_cert"))

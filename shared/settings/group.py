@@ -4,7 +4,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FilePath,
+    SecretStr,
+    ValidationInfo,
+)
 from pydantic_settings import NoDecode
 
 T = TypeVar("T")
@@ -33,11 +41,14 @@ BearerSecret = Annotated[SecretStr, AfterValidator(_hard_to_guess)]
 """At least 32 visible ASCII characters."""
 
 
-def both_or_none(key: Path | None, certificate: Path | None) -> Path | None:
-    """A private key that belongs to a certificate, or neither. Raises ValueError."""
-    if (key is None) != (certificate is None):
+def _with_certificate(key: Path | None, info: ValidationInfo) -> Path | None:
+    if (key is None) != (info.data.get("tls_cert") is None):
         raise ValueError("a certificate and its private key are set together or not at all")
     return key
+
+
+TlsKey = Annotated[FilePath | None, AfterValidator(_with_certificate)]
+"""The private key of the certificate in `tls_cert`."""
 
 
 def display_entry(entry: str) -> str:

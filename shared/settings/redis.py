@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit, 
 
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 
-from shared.settings.group import Group, both_or_none
+from shared.settings.group import Group, TlsKey
 
 # The parts of a Redis URL. No error's text ever holds the URL: it may hold a password.
 
@@ -94,7 +94,7 @@ class RedisSettings(Group):
         "the system's.",
     )
     tls_cert: FilePath | None = Field(None, description="Our certificate, if the server asks for one.")
-    tls_key: FilePath | None = Field(None, validate_default=True, description="Its private key.")
+    tls_key: TlsKey = Field(None, validate_default=True, description="Its private key.")
     broker_db: int | None = Field(
         None,
         ge=0,
@@ -132,11 +132,6 @@ class RedisSettings(Group):
         if value is not None and "url" in info.data and split(info.data["url"]).scheme != "rediss":
             raise ValueError("means nothing without TLS: SIGHTLINE_REDIS__URL should begin with rediss://")
         return value
-
-    @field_validator("tls_key")
-    @classmethod
-    def _with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return both_or_none(value, info.data.get("tls_cert"))
 
     @property
     def store_url(self) -> str:

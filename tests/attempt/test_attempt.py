@@ -196,19 +196,6 @@ def test_pictures_whose_bytes_were_lost_fail_one_run_not_all_that_follow(harness
     )
 
 
-def test_a_worker_that_lost_its_claim_cannot_write_over_the_new_one(harness: WorkerHarness) -> None:
-    job = harness.ask("who answers")
-    lost = harness.claim()
-    harness.give_up()
-    attempt(harness.context, lost)
-    assert harness.job(job).result is None, "the lost claim has answered"
-    assert harness.text(job) == ""
-    harness.attempt()
-    assert harness.text(job) == "who answers"
-    attempt(harness.context, lost)
-    assert harness.story(job) == ["queued", "running", "requeued", "running", "succeeded"]
-
-
 def test_a_draining_worker_gives_back_and_spends_no_budget(harness: WorkerHarness) -> None:
     job = harness.ask(f"{STALL} until drained")
     for _ in range(harness.settings.queue.max_failures + harness.settings.queue.max_deaths):

@@ -15,6 +15,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.watchdogs.NUDGE_LIMIT_S", 0.0)
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    times = [0.0]
+    monkeypatch.setattr("worker.watchdogs.NUDGE_LIMIT_S", 15.0)
+    monkeypatch.setattr("worker.watchdogs.time.monotonic", lambda: times[0])
+    return times
+
+
 def watch(harness: WorkerHarness, slots: int = 1) -> BrokerWatch:
     return BrokerWatch(harness.nudger, harness.leases, lane=MODEL.lane, slots=slots)
 
@@ -47,12 +55,7 @@ def test_a_worker_whose_server_refuses_to_hand_nudges_out_does_not_load_its_mode
     assert cut_off.is_starved()
 
 
-def test_a_worker_whose_rows_one_request_took_is_not_deaf(
-    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr("worker.watchdogs.NUDGE_LIMIT_S", 15.0)
-    monkeypatch.setattr("worker.watchdogs.time.monotonic", lambda: now[0])
+def test_a_worker_whose_rows_one_request_took_is_not_deaf(harness: WorkerHarness, now: list[float]) -> None:
     busy = watch(harness, slots=6)
     harness.nudger.send(MODEL.lane)
     harness.ask("x", n=8, temperature=1.0)
@@ -84,11 +87,8 @@ def test_a_nudge_that_arrives_shows_it_is_well(
 
 
 def test_a_worker_that_was_cut_off_itself_is_not_deaf_when_the_store_is_back(
-    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, now: list[float]
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr("worker.watchdogs.NUDGE_LIMIT_S", 15.0)
-    monkeypatch.setattr("worker.watchdogs.time.monotonic", lambda: now[0])
     cut_off = watch(harness)
     harness.nudger.send(MODEL.lane)
     now[0] = 40.0

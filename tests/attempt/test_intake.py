@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 import pytest
 
-from shared.blobs import Blobs, digest
+from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.pending_terms import PendingTerms
 from shared.request import Document, Image, Medium, Sound, Video
@@ -351,18 +351,6 @@ def test_a_picture_is_written_only_once_its_deletion_has_ended(
         ask(harness, there.url)
         replace(courier, store=Deleting(harness.store.client)).work()
     assert steps == ["deletion in progress", "deletion in progress", "written"]
-
-
-def test_a_courier_that_dies_while_fetching_leaves_it_to_another(intake: Fetching) -> None:
-    harness, courier = intake
-    with origin(serving(PICTURE)) as there:
-        job = ask(harness, there.url)
-        assert harness.claim_if_any(lane=INTAKE)
-        harness.give_up()
-        courier.work()
-    assert harness.blobs.read(digest(PICTURE)) == PICTURE
-    harness.attempt()
-    assert harness.job(job).status == "succeeded"
 
 
 def test_the_pictures_of_a_job_are_fetched_at_the_same_time(intake: Fetching) -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared.metrics.series import STEP_S
 from shared.store.keys import PREFIX
 from shared.store.maintenance import lead
-from shared.store.metrics import refuse, series
+from shared.store.metrics import series
 from shared.store.nudges import MOST
 from tests.support.attempt_harness import MODEL, WorkerHarness, worker_harness
 from tests.support.clients import until
@@ -28,17 +28,6 @@ def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(harness
     harness.nudger.send(MODEL.lane, MOST)
     harness.nudger.send(MODEL.lane, 5)
     assert harness.nudger.listed(MODEL.lane) == MOST
-
-
-def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> None:
-    with worker_harness(redis, lease_s=0.003, renew_s=0.001) as harness:
-        job = harness.ask("x")
-        harness.claim()
-        until(lambda: leader(harness).run_once()["rescued"])
-        assert harness.nudger.listed(MODEL.lane) == 1
-        harness.attempt()
-        assert harness.job(job).status == "succeeded"
-        assert [a.outcome for a in harness.job(job).attempts] == ["worker_lost", "succeeded"]
 
 
 def test_a_blob_store_that_hangs_stops_no_rescue(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,16 +83,6 @@ def test_an_outage_of_the_record_store_does_not_flood_the_log(
             maintenance.run_once()
     told = [record.message for record in caplog.records if "(rescued) waits" in record.message]
     assert told == ["maintenance (rescued) waits: The record store takes no writes now; try again."]
-
-
-def test_the_leader_samples_every_model_once_in_a_step(harness: WorkerHarness) -> None:
-    harness.ask("x")
-    harness.store.run(refuse("a message", {"queue_full": 3}))
-    sampler = SeriesSampler(harness.settings, harness.store)
-    assert sum(sampler.sample() for _ in range(50)) in (1, 2), "a step may end meanwhile"
-    _, samples = harness.store.run(series())
-    assert [one.lanes[MODEL.lane]["waiting"] for one in samples] == [1] * len(samples)
-    assert [one.refusals for one in samples] == [{"queue_full": 3}, {}][: len(samples)]
 
 
 def test_a_sample_is_taken_when_the_store_s_step_begins_whatever_the_courier_s_clock_says(

@@ -13,7 +13,7 @@ from tests.support.clients import Api
 from tests.support.keys import ADMIN
 from tests.support.node import Node, running_node
 from tests.support.openai_clients import KINDS, openai_client
-from tests.support.service import COURIER, ROOT, Service, running_service, watched
+from tests.support.service import COURIER, TINY_ROW, Service, running_service, watched
 
 TINY, ECHO, UNSERVED, WAKING = "sightline/tiny", "test/echo", "test/unserved", "test/waking"
 ALWAYS = ("api", COURIER, ECHO, TINY)
@@ -25,15 +25,7 @@ FAILING, STALLING = "please fail", "please hang"
 LONG = " ".join(f"word{n}" for n in range(900))
 """A question whose answer takes eighteen seconds: time enough to kill the worker that gives it."""
 
-MODELS = f"""
-[[models]]
-id = "{TINY}"
-source = "{ROOT / "models/tiny"}"
-dtype = "float32"
-engine = "continuous"
-rows = 4
-max_new_tokens = 48
-
+MODELS = f"""{TINY_ROW}
 [[models]]
 id = "{ECHO}"
 engine = "echo"

@@ -7,22 +7,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.browser import CHROMIUM, DESK, HEADLESS_SHELL
 from tests.support.clients import Api
-from tests.support.service import COURIER, ROOT, Service, running_service, watched
+from tests.support.service import COURIER, TINY_ROW, Service, running_service, watched
 
 TINY, ECHO, SLOW = "sightline/tiny", "test/echo", "test/slow"
 WIDE, STALL = "test/wide", "STALL"
 """A question to this model that holds the word has no answer until its caller leaves."""
 ALWAYS = ("api", "api-2", COURIER, ECHO, SLOW, TINY)
 
-MODELS = f"""
-[[models]]
-id = "{TINY}"
-source = "{ROOT / "models/tiny"}"
-description = "A toy: coloured shapes."
-dtype = "float32"
-engine = "continuous"
-rows = 4
-max_new_tokens = 48
+MODELS = f"""{TINY_ROW}description = "A toy: coloured shapes."
 
 [[models]]
 id = "{ECHO}"
@@ -39,11 +31,6 @@ options = {{ step_s = 0.1 }}
 id = "test/late"
 engine = "echo"
 options = {{ load_s = 3 }}
-
-[[models]]
-id = "test/broken"
-engine = "echo"
-options = {{ fail = "there are no such weights" }}
 
 [[models]]
 id = "test/unserved"

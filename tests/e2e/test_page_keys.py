@@ -54,6 +54,14 @@ def key_for(operator: Api, *scopes: str, **more: Any) -> str:
     return str(made.json()["secret"])
 
 
+def begin_key(locked: Page, name: str) -> None:
+    """An operator opens the form of a new key and names it."""
+    type_key(locked, ADMIN)
+    view(locked, "keys")
+    locked.click("[data-do=key-form]")
+    locked.fill("[name=name]", name)
+
+
 def test_the_api_is_described_once_a_key_is_given(locked: Page, guarded: Api) -> None:
     key = key_for(guarded, "read")
     locked.goto(f"{guarded.base_url}/docs")
@@ -180,10 +188,7 @@ def test_a_browser_that_keeps_nothing_for_pages_shows_the_page_all_the_same(page
 
 
 def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) -> None:
-    type_key(locked, ADMIN)
-    view(locked, "keys")
-    locked.click("[data-do=key-form]")
-    locked.fill("[name=name]", "Example Ltd")
+    begin_key(locked, "Example Ltd")
     locked.fill("[name=requests_per_minute]", "600")
     locked.uncheck("[name=submit]")
     locked.press("[name=name]", "Enter")
@@ -203,10 +208,7 @@ def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) 
 
 
 def test_a_new_key_is_not_shown_under_another(locked: Page, guarded: Api) -> None:
-    type_key(locked, ADMIN)
-    view(locked, "keys")
-    locked.click("[data-do=key-form]")
-    locked.fill("[name=name]", "Another Ltd")
+    begin_key(locked, "Another Ltd")
     locked.press("[name=name]", "Enter")
     expect(locked.locator(".secret .value")).to_have_count(1)
     type_key(locked, key_for(guarded, "admin"))
@@ -216,10 +218,7 @@ def test_a_new_key_is_not_shown_under_another(locked: Page, guarded: Api) -> Non
 
 
 def test_a_key_that_cannot_be_made_says_why(locked: Page) -> None:
-    type_key(locked, ADMIN)
-    view(locked, "keys")
-    locked.click("[data-do=key-form]")
-    locked.fill("[name=name]", "Nobody")
+    begin_key(locked, "Nobody")
     for scope in ("submit", "read"):
         locked.uncheck(f"[name={scope}]")
     locked.press("[name=name]", "Enter")
@@ -228,10 +227,7 @@ def test_a_key_that_cannot_be_made_says_why(locked: Page) -> None:
 
 
 def test_an_operator_sets_a_keys_webhook_and_deletes_it(locked: Page) -> None:
-    type_key(locked, ADMIN)
-    view(locked, "keys")
-    locked.click("[data-do=key-form]")
-    locked.fill("[name=name]", "The shop")
+    begin_key(locked, "The shop")
     locked.press("[name=name]", "Enter")
     row = locked.locator("#key-list tbody tr", has_text="The shop")
     row.locator("[data-do=edit-hook]").click()

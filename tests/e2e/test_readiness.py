@@ -5,7 +5,7 @@ import httpx
 from tests.support.clients import Api, until
 from tests.support.service import Service
 
-LATE, BROKEN = "test/late", "test/broken"
+LATE = "test/late"
 QUESTION = {"inputs": "who is there"}
 
 
@@ -49,15 +49,3 @@ def test_while_a_model_loads_callers_learn_when_to_come_back_and_jobs_are_kept(
     estimates = [body["estimated_time"] for body in refusals]
     assert {body["basis"] for body in refusals} == {"measured"}
     assert min(estimates) < estimates[0]
-
-
-def test_a_model_that_cannot_load_says_why_and_keeps_nobody_waiting(service: Service, api: Api) -> None:
-    service.start(BROKEN)
-    assert service.processes[BROKEN].wait() == 71
-    for path, body in (
-        (f"/models/{BROKEN}", QUESTION),
-        ("/v1/jobs", {"model": BROKEN, "input": {"prompt": "x"}}),
-    ):
-        reply = until(lambda path=path, body=body: (r := api.post(path, json=body)).status_code == 500 and r)  # type: ignore[misc]
-        assert "there are no such weights" in reply.text
-        assert reply.headers["x-should-retry"] == "false"

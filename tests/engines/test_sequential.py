@@ -78,13 +78,6 @@ def test_an_answer_tells_how_sure_the_model_was(harness: suite.Harness) -> None:
     assert 0 <= drawn.score < 0.5
 
 
-def test_penalties_reach_the_model(harness: suite.Harness) -> None:
-    asked: dict[str, Any] = {"max_new_tokens": 30, "min_new_tokens": 30, "temperature": 6.0, "seed": 1}
-    varied, _ = harness.ask("Hello", **asked, frequency_penalty=2.0, presence_penalty=2.0)
-    monotonous, _ = harness.ask("Hello", **asked, frequency_penalty=-2.0, presence_penalty=-2.0)
-    assert len(set(varied.ids)) > len(set(monotonous.ids))
-
-
 def test_facts_come_from_the_model_and_yield_to_the_models_file(harness: suite.Harness) -> None:
     facts = harness.engine.facts
     assert (facts.context_length, facts.samples) == (2048, False)

@@ -332,12 +332,6 @@ def test_the_picture_of_a_trace_in_the_pages_shows_what_one_is_today(observed: O
     assert names == sorted(span.name for span in spans)
 
 
-def models_of(api: Api) -> list[dict[str, Any]]:
-    """As operators see them."""
-    found: list[dict[str, Any]] = api.get("/v1/admin/fleet").json()["models"]
-    return found
-
-
 def test_doctor_finds_nothing_wrong_with_a_service_that_runs(observed: Observed) -> None:
     service = observed.service
     env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}

@@ -27,6 +27,7 @@ from shared.settings import (
     WebhookSettings,
 )
 from shared.store.script import CONNECTION, connect
+from tests.support.app import client_of
 from tests.support.app_server import listening
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.scripted_worker import ScriptedWorker
@@ -63,6 +64,16 @@ class Deployment:
     app: Any
     server: RedisServer
     worker: ScriptedWorker
+
+
+async def asked(deployment: Deployment, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
+    async with client_of(deployment.app) as client:
+        return await client.post(path, json=body)
+
+
+def problem(refused: Any) -> tuple[int, str, str]:
+    told = refused.json().get("error", refused.json())
+    return refused.status_code, told["code"], told["param"]
 
 
 @pytest.fixture

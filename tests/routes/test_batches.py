@@ -40,13 +40,6 @@ async def test_each_line_of_a_batch_is_answered_once(deployment: Deployment, cli
 
 
 @room
-async def test_refused_endpoint_names_those_that_exist(client: AsyncOpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match=r"/v1/chat/completions.*/v1/responses") as refused:
-        await begun(client, [line("1", "once", url="/v1/completions")], endpoint="/v1/completions")
-    assert refused.value.param == "endpoint"
-
-
-@room
 async def test_a_batch_of_responses_is_answered_with_responses_that_can_be_asked_for(
     deployment: Deployment, client: AsyncOpenAI
 ) -> None:

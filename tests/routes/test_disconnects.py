@@ -225,17 +225,3 @@ async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_jo
     assert (reply.status_code, reply.headers["retry-after"], reply.headers["x-job-id"]) == (503, "1", FIRST)
     assert '"stopping"' in reply.text
     assert service.views[FIRST].status == "queued"
-
-
-async def test_a_stream_that_a_stop_ends_is_not_taken_for_whole() -> None:
-    service = FakeService()
-    async with (
-        application(service, keepalive_s=60, head_start_s=60) as app,
-        httpx.AsyncClient(timeout=PATIENCE_S) as client,
-    ):
-        async with listening(app, timeout_graceful_shutdown=0) as url:
-            service.script = lambda job: service.say(job, "A ")
-            asked = client.build_request("POST", f"{url}{CHATS}", json=STREAM)
-            reply = await client.send(asked, stream=True)
-            assert reply.status_code == 200
-        assert data(await reply.aread())[-1]["error"]["code"] == "stopping"

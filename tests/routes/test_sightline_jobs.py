@@ -68,22 +68,6 @@ async def terminal(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -
         yield Terminal(deployment, url, capsys)
 
 
-async def test_jobs_are_listed_newest_first_with_what_each_waits_for(terminal: Terminal) -> None:
-    worker = terminal.deployment.worker
-    done = await terminal.submit("First?")
-    worker.fail(worker.take(), "invalid_image", "The picture is broken.")
-    waiting = await terminal.submit("Second?")
-    code, out, err = await terminal.type("jobs", "list")
-    lines = out.splitlines()
-
-    assert (code, err) == (Exit.OK, "")
-    assert lines[0].split() == ["ID", "STATUS", "MODEL", "AGE", "DETAIL", "QUESTION"]
-    assert [line.split()[0] for line in lines[1:]] == [waiting, done]
-    assert "busy, 0 ahead" in lines[1]
-    assert "invalid_image" in lines[2]
-    assert [line.split()[-1] for line in lines[1:]] == ["Second?", "First?"]
-
-
 async def test_a_page_ends_with_how_to_ask_for_the_next(terminal: Terminal) -> None:
     older, newer = await terminal.submit("First?"), await terminal.submit("Second?")
     _, out, err = await terminal.type("jobs", "list", "--limit", "1")

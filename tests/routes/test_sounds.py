@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.request import Request
-from tests.routes.conftest import Deployment
+from tests.routes.conftest import Deployment, asked, problem
 from tests.support.app import client_of
 from tests.support.sounds import sound
 
@@ -25,16 +25,6 @@ def audio(data: bytes = WAV, **more: Any) -> dict[str, Any]:
 def turns(*parts: dict[str, Any]) -> dict[str, Any]:
     content = [{"type": "text", "text": "What is said?"}, *parts]
     return {"model": TINY, "messages": [{"role": "user", "content": content}]}
-
-
-async def asked(deployment: Deployment, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
-    async with client_of(deployment.app) as client:
-        return await client.post(path, json=body)
-
-
-def problem(refused: Any) -> tuple[int, str, str]:
-    told = refused.json().get("error", refused.json())
-    return refused.status_code, told["code"], told["param"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from shared.request import Request
-from tests.routes.conftest import Deployment
+from tests.routes.conftest import Deployment, asked, problem
 from tests.support.app import client_of
 from tests.support.uploads import form, post
 from tests.support.videos import video
@@ -28,16 +28,6 @@ def part(url: str = uri()) -> dict[str, Any]:
 def turns(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
     content = [{"type": "text", "text": "What happens?"}, *parts]
     return {"model": TINY, "messages": [{"role": "user", "content": content}], **more}
-
-
-async def asked(deployment: Deployment, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
-    async with client_of(deployment.app) as client:
-        return await client.post(path, json=body)
-
-
-def problem(refused: Any) -> tuple[int, str, str]:
-    told = refused.json().get("error", refused.json())
-    return refused.status_code, told["code"], told["param"]
 
 
 async def test_a_video_is_one_question_however_spelled(deployment: Deployment, client: AsyncOpenAI) -> None:

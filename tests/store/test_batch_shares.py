@@ -1,26 +1,7 @@
 """How much of a queue is for batches: a part of each model's, so that others find room, and other batches."""
 
-import pytest
-
 from tests.support.store import Records
 from tests.support.stored_batches import submit
-
-
-@pytest.mark.parametrize(
-    ("limits", "word"),
-    [
-        ({"max_queued": 16, "max_queued_caller": 8}, "crowded"),
-        ({"max_queued": 8, "max_queued_caller": 16}, "full"),
-    ],
-)
-def test_batches_leave_others_room_in_the_queue(records: Records, limits: dict[str, int], word: str) -> None:
-    records.set_queue(**limits)
-    submit(records, 1)
-    submit(records, 2)
-    assert submit(records, 3) == word
-    records.settle(records.claim())
-    assert submit(records, 3).startswith("job_")
-    assert submit(records, 4) == word
 
 
 def test_a_line_that_is_submitted_again_is_found_though_there_is_no_room(records: Records) -> None:

@@ -3,7 +3,7 @@
 from shared.result import Candidate, Logprobs, Piece, TokenLogprob, logprobs_of
 from shared.store import jobs
 from shared.store.admission import cached
-from shared.store.claims import Claim, append, published, settle
+from shared.store.claims import Claim, append, settle
 from tests.support.existing import existing
 from tests.support.store import LANE, OTHER_PRINT, PRINT, Records, answer
 
@@ -33,22 +33,6 @@ def test_a_repeated_piece_of_another_answer_is_published_once(records: Records) 
     say(records, claim, 0, 0, "one ", 1)
     assert [say(records, claim, 1, 0, "two ", 2) for _ in range(2)] == ["ok"] * 2
     assert texts(records, job) == [(0, 0, "one "), (1, 0, "two ")]
-
-
-def test_the_next_attempt_knows_what_readers_have_of_each_answer(records: Records) -> None:
-    records.submit()
-    first = records.claim()
-    say(records, first, 2, 0, "Grün", 7)
-    say(records, first, 0, 0, "red", 8)
-    say(records, first, 2, 4, "🖼", 9)
-    records.lose_worker()
-    second = records.claim(fingerprint=PRINT)
-    assert second.published == 8
-    assert published(records.store, second.id) == {
-        2: Piece(0, "Grün🖼", (7, 9)),
-        0: Piece(0, "red", (8,)),
-    }
-    assert say(records, second, 1, 0, "new", 1) == "ok"
 
 
 def test_who_has_read_one_answer_is_given_no_second_beginning_of_it(records: Records) -> None:

@@ -19,19 +19,6 @@ def create(records: Records, number: int = 1, caller: str = "anyone", **changes:
     return records.run(files.create(written(number, **changes), caller))
 
 
-def test_a_file_is_read_back_by_its_caller_and_by_nobody_else(records: Records) -> None:
-    made = create(records)
-    assert made.expires_ms == records.now + LIFE_S * 1000
-    assert records.run(files.file("anyone", made.id)) == made
-    for caller, id in [
-        ("other", made.id),
-        ("anyone", "file-0"),
-        ("anyone", "jobs:anyone"),
-        ("anyone", "arrivals"),
-    ]:
-        assert records.run(files.file(caller, id)) is None
-
-
 def test_a_list_does_not_grow_by_files_that_are_gone(records: Records) -> None:
     for number in range(1, 10):
         create(records, number)

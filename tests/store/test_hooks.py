@@ -8,7 +8,6 @@ from tests.support.existing import existing
 from tests.support.hooks import (
     ALL,
     HOOK,
-    SECRET,
     default_webhook,
     ended,
     submit,
@@ -130,11 +129,6 @@ def test_logprobs_are_left_out(records: Records) -> None:
     submit(records)
     records.settle(records.claim(), answer().model_copy(update={"choices": (told,)}))
     assert "logprobs" not in body_of(taken(records).notice)
-
-
-def test_the_secret_is_in_nothing_that_is_printed(records: Records) -> None:
-    ended(records)
-    assert SECRET not in repr(taken(records)) + repr(HOOK)
 
 
 # A key's default webhook.

@@ -89,17 +89,6 @@ def test_the_store_holds_no_more_than_a_minute_of_requests(records: Records) -> 
     assert [key.requests for key in listed(records)] == [59]
 
 
-def test_a_key_without_a_quota_is_seen_to_the_minute_and_not_counted(records: Records) -> None:
-    records.run(api_keys.create(KEY, FIRST))
-    seen: list[ApiKey] = []
-    for wait_s in (0, 59.9, 0.1):
-        records.wait(wait_s)
-        left(records)
-        seen += listed(records)
-    assert [key.last_seen_ms for key in seen] == [START_MS, START_MS, START_MS + 60_000]
-    assert {key.requests for key in seen} == {None}
-
-
 def test_a_key_that_was_refused_was_seen_but_its_request_not_counted(records: Records) -> None:
     records.run(api_keys.create(replace(KEY, requests_per_minute=1), FIRST))
     left(records)

@@ -6,7 +6,7 @@ import pytest
 
 from shared.estimate import estimate, loading_time
 from shared.job import Estimate
-from shared.store import jobs, models
+from shared.store import jobs
 from shared.store.workers import forget, node_beat
 from tests.support.store import LANE, SETTINGS, Records
 
@@ -143,33 +143,6 @@ def test_a_refused_call_is_demand_for_a_minute_or_until_the_model_is_loaded(reco
     refuse(records)
     records.beat()
     assert (records.fleet().wanted_ms, records.fleet().backlog) == (None, 0)
-
-
-def test_an_unloading_lasts_until_a_request_comes(records: Records) -> None:
-    def unloaded_by() -> str | None:
-        return records.fleet().lane.unload_by
-
-    records.run(models.change(LANE, "unload", operator="ann"))
-    assert unloaded_by() == "ann"
-    records.pause()
-    records.submit()
-    assert unloaded_by() == "ann", "a paused model need not be loaded"
-    records.pause(paused=False)
-    records.submit()
-    assert unloaded_by() is None
-    records.run(models.change(LANE, "unload", operator="bob"))
-    refuse(records)
-    assert unloaded_by() is None
-
-
-def test_two_nodes_do_not_both_load_what_one_can_serve(records: Records) -> None:
-    assert [records.place("worker_a"), records.place("worker_b")] == ["OK", "taken"]
-    assert records.place("worker_a") == "OK", "a repeat, as its reply was lost"
-    assert [(w.id, w.state, w.host) for w in records.fleet().workers] == [("worker_a", "loading", "gpu-3")]
-    assert records.place("worker_b", known=1) == "OK"
-    records.beat(worker="worker_a", state="gone")
-    silence(records)
-    assert records.place("worker_c") == "OK", "the other never came"
 
 
 def test_a_late_repeat_takes_no_worker_away_that_is_ready(records: Records) -> None:

@@ -5,7 +5,6 @@ import pytest
 from shared.estimate import loading_time
 from shared.store import jobs
 from shared.store.headroom import writable
-from shared.store.maintenance import lead
 from tests.support.clock import Clock
 from tests.support.store import LANE, SETTINGS, Records
 
@@ -104,13 +103,3 @@ def test_workers_that_died_leave_nothing_for_ever(records: Records) -> None:
     assert 0 < ttl(f"sl9:ready:{LANE}") <= 86_400
     assert 0 < ttl(f"sl9:loading:{LANE}") <= 86_400
     assert 0 < ttl(f"sl9:prints:{LANE}") <= 86_400
-
-
-def test_one_courier_leads_until_it_stops_asking(records: Records) -> None:
-    assert records.store.run(lead("courier_1", 60_000))
-    assert not records.store.run(lead("courier_2", 60_000))
-    assert records.store.run(lead("courier_1", 60_000))
-    assert 0 < records.client.pttl("sl9:leader") <= 60_000
-    records.client.delete("sl9:leader")
-    assert records.store.run(lead("courier_2", 60_000))
-    assert not records.store.run(lead("courier_1", 60_000))

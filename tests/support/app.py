@@ -44,9 +44,6 @@ JSON = {"content-type": "application/json"}
 
 
 class EmptyStore(Headroom):
-    async def left(self) -> bool:
-        return True
-
     async def memory(self) -> Memory:
         return Memory(0, 0, evicts=False)
 

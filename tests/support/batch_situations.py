@@ -1,13 +1,12 @@
 """How a file or a batch may stand when a call comes; see `situations`."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.support.batches import ENDPOINT, jsonl, line
 from tests.support.behaviour_situation import Situation
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, bearer
-from tests.support.situations import answers, keys_asked_for, ready
+from tests.support.situations import When, answers, keys_asked_for, ready
 
 
 async def _upload(situation: Situation, purpose: str = "batch", **headers: str) -> str:
@@ -61,7 +60,7 @@ async def cancelled(situation: Situation) -> None:
     await situation.client.post(f"/v1/batches/{situation.known}/cancel")
 
 
-BATCHES: dict[str, Callable[[Situation], Awaitable[None]]] = {
+BATCHES: dict[str, When] = {
     "the file is kept": kept,
     "the file is for something else": for_something_else,
     "the file was deleted": deleted,

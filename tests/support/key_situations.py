@@ -1,10 +1,8 @@
 """What an Idempotency-Key may have been used for when a call comes; see `situations`."""
 
-from collections.abc import Awaitable, Callable
-
 from tests.support.behaviour_situation import Situation
 from tests.support.clients import until_async
-from tests.support.situations import answers
+from tests.support.situations import When, answers
 
 
 async def same_call(situation: Situation) -> None:
@@ -34,7 +32,7 @@ async def outlived(situation: Situation) -> None:
     situation.worker.store.client.delete(f"sl9:{situation.known}")
 
 
-IDEMPOTENCY: dict[str, Callable[[Situation], Awaitable[None]]] = {
+IDEMPOTENCY: dict[str, When] = {
     "the same call was made before": same_call,
     "the key was used for another body": other_body,
     "the job of the key was deleted": deleted,

@@ -50,11 +50,6 @@ def _place(path: tuple[Any, ...], at: str) -> str:
     return at
 
 
-def mutations(body: Any) -> Iterator[Any]:
-    """Every body that differs from the valid one at one place."""
-    return (broken for _, broken in _broken(body))
-
-
 def _broken(body: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """The place and the body that differs there."""
     for path in _paths(body):

@@ -77,24 +77,21 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     @contextmanager
-    def refusing_writes(self) -> Iterator[None]:
-        """Answers reads and refuses writes, as a server whose disk is full."""
+    def _configured(self, name: str, value: int) -> Iterator[None]:
         with Redis(port=self.port) as client:
-            client.config_set("min-replicas-to-write", 1)
+            client.config_set(name, value)
             try:
                 yield
             finally:
-                client.config_set("min-replicas-to-write", 0)
+                client.config_set(name, 0)
 
-    @contextmanager
-    def full(self) -> Iterator[None]:
+    def refusing_writes(self) -> AbstractContextManager[None]:
+        """Answers reads and refuses writes, as a server whose disk is full."""
+        return self._configured("min-replicas-to-write", 1)
+
+    def full(self) -> AbstractContextManager[None]:
         """Has more than it may hold: refuses what may need memory, and takes what only removes."""
-        with Redis(port=self.port) as client:
-            client.config_set("maxmemory", 1)
-            try:
-                yield
-            finally:
-                client.config_set("maxmemory", 0)
+        return self._configured("maxmemory", 1)
 
     @contextmanager
     def nearly_full(self) -> Iterator[None]:

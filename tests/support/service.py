@@ -20,6 +20,15 @@ from tests.support.processes import Process
 from tests.support.redis_server import RedisServer, redis_server
 
 ROOT = Path(__file__).parents[2]
+TINY_ROW = f"""
+[[models]]
+id = "sightline/tiny"
+source = "{ROOT / "models/tiny"}"
+dtype = "float32"
+engine = "continuous"
+rows = 4
+max_new_tokens = 48
+"""
 APIS = ("api", "api-2")
 COURIER = "courier"
 LOG_CHARS = 6000

@@ -14,18 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import frames
-from tests.support.service import COURIER, ROOT, Service, running_service
+from tests.support.service import COURIER, ROOT, TINY_ROW, Service, running_service
 
 TINY, ECHO = "sightline/tiny", "test/echo"
-MODELS = f"""
-[[models]]
-id = "{TINY}"
-source = "{ROOT / "models/tiny"}"
-dtype = "float32"
-engine = "continuous"
-rows = 4
-max_new_tokens = 48
-
+MODELS = f"""{TINY_ROW}
 [[models]]
 id = "{ECHO}"
 engine = "echo"

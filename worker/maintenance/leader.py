@@ -6,6 +6,7 @@ Nothing here goes through the broker: repairs must not depend on what may be bro
 import logging
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 
 from shared.blobs import Blobs
@@ -62,16 +63,12 @@ class MaintenanceLeader:
                 counts = {name: count for name, count in self.run_once().items() if count}
                 if counts:
                     log.info("maintenance: %s", counts)
-                self._guarded("memory", self._check_memory)
+                self._guarded("memory", lambda: self._eviction_warning.check(self._store.run(memory())))
                 self._guarded("series", self._sampler.sample)
 
-    def _check_memory(self) -> int:
-        self._eviction_warning.check(self._store.run(memory()))
-        return 0
-
-    def _guarded(self, name: str, run: Pass) -> int:
+    def _guarded(self, name: str, run: Callable[[], int | None]) -> int:
         try:
-            return run()
+            return run() or 0
         except Unavailable as error:
             if self._throttles[name].due():
                 log.warning("maintenance (%s) waits: %s", name, error.message)

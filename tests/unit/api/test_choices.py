@@ -67,21 +67,3 @@ def test_a_huge_picture_that_takes_little_to_send_costs_more_than_an_ordinary_on
     message = Message(role="user", parts=(Image(digest="d"),))
     request = Request(model="org/model", messages=(message,))
     assert [cost(request, model, pixels) for pixels in (0, 10**6, 4 * 10**7)] == [76, 96, 876]
-
-
-@pytest.mark.parametrize(
-    ("said", "rows"),
-    [
-        ({}, 1),
-        ({"n": 8}, 1),
-        ({"n": 8, "temperature": 0}, 1),
-        ({"n": 8, "temperature": 0.7}, 8),
-        ({"n": 8, "do_sample": True}, 8),
-        ({"temperature": 0.7}, 1),
-    ],
-)
-def test_answers_that_can_only_be_the_same_take_one_row(said: dict[str, Any], rows: int) -> None:
-    assert Parameters(**said).rows(model_default=False) == rows
-    assert Parameters(**said).rows(model_default=True) == (
-        said.get("n", 1) if said.get("temperature") != 0 else 1
-    )

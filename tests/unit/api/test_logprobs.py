@@ -1,15 +1,11 @@
 """Logprobs on each wire: the bodies that OpenAI's clients read, and nothing where nobody asked."""
 
-import json
-from typing import Any
-
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api.dialects.native.jobs import to_job
 from api.dialects.openai.chat import ChatChunkWriter, ChunkHead, chat_chunk, to_completion
 from shared.job import JobView
-from shared.result import Candidate, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
+from shared.result import Candidate, Logprobs, Piece, TokenLogprob, joined
 from tests.support.golden import assert_golden
 from tests.support.views import QUEUED, answered, result_of
 
@@ -25,13 +21,6 @@ HEAD = ChunkHead("cmpl-1", "org/model", 1_700_000_000)
 
 def told(logprobs: Logprobs | None) -> JobView:
     return answered(" red\u00e9", choice={"logprobs": logprobs})
-
-
-def test_where_nobody_asked_nothing_is_kept_and_nothing_told() -> None:
-    view = told(None)
-    assert "logprobs" not in result_of(view).model_dump_json()
-    assert "logprobs" not in to_job(view)["result"]["choices"][0]
-    assert to_completion(view)["choices"][0]["logprobs"] is None
 
 
 def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
@@ -59,19 +48,8 @@ def test_a_stream_of_an_answer_without_text_tells_what_the_whole_answer_does(
     assert (chunk["choices"][0]["logprobs"] is None) == (logprobs is None)
 
 
-@pytest.mark.parametrize("logprobs", [TOLD, ()])
-def test_what_is_kept_is_read_again(logprobs: Logprobs) -> None:
-    result = result_of(told(logprobs))
-    assert Result.model_validate_json(result.model_dump_json()) == result
-    assert logprobs_of({"logprobs": stored(logprobs)}) == logprobs
-
-
 def test_pieces_joined_keep_the_logprobs_of_each() -> None:
     assert joined([Piece(0, "a", (1,), TOLD[:1]), Piece(1, "b", (2, 3), TOLD[1:])]) == Piece(
         0, "ab", (1, 2, 3), TOLD
     )
     assert joined([Piece(0, "a", (1,)), Piece(1, "b", (2,))]) == Piece(0, "ab", (1, 2))
-
-
-def stored(logprobs: Logprobs) -> Any:
-    return json.loads(json.dumps(logprobs))

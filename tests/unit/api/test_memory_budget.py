@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.server import memory_budget
-from api.server.memory_budget import FREE, MemoryBudget, Reservation, reserved
+from api.server.memory_budget import FREE, MemoryBudget, Reservation
 from shared.errors import Unavailable
 
 
@@ -25,12 +25,6 @@ async def begun(taking: "asyncio.Future[None]") -> bool:
 
 def taking(reservation: Reservation, count: float) -> "asyncio.Future[None]":
     return asyncio.ensure_future(reservation.take(int(count * FREE)))
-
-
-async def test_small_requests_need_no_room() -> None:
-    budget = MemoryBudget(0)
-    for _ in range(100):
-        await Reservation(budget).take(FREE)
 
 
 async def test_many_large_requests_at_once_wait_for_one_another() -> None:
@@ -127,16 +121,6 @@ async def test_all_room_or_half_is_one_caller_s_to_the_last_byte(room: int, call
     with pytest.raises(Unavailable):
         await Reservation(budget, callers[-1]).take(2 * FREE + 1)
     await Reservation(budget, callers[-1]).take(2 * FREE)
-
-
-@pytest.mark.usefixtures("impatient")
-async def test_a_page_gives_its_room_back_where_it_could_not_be_written() -> None:
-    budget = MemoryBudget(2 * FREE)
-    for _ in range(2):
-        with pytest.raises(ValueError, match="broken"):
-            async with reserved(budget, "one", 2 * FREE):
-                raise ValueError("broken")
-    await Reservation(budget, "other").take(2 * FREE)
 
 
 @pytest.mark.usefixtures("impatient")

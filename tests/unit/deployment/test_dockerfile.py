@@ -95,12 +95,6 @@ def test_the_builder_gets_all_it_copies_and_nothing_else() -> None:
     assert not any(fnmatch(source, line) for source, _ in copied() for line in hidden)
 
 
-def test_every_stage_that_is_copied_from_stands_in_the_file() -> None:
-    for stage in DOCKERFILE.stages.values():
-        origins = [rest for word, rest in stage.instructions if word == "COPY" and rest.startswith("--from=")]
-        assert {rest.split()[0].removeprefix("--from=") for rest in origins} <= set(DOCKERFILE.stages)
-
-
 def installed(stage: str) -> list[str]:
     """The requirements that a stage hands to pip, as its own command lists them."""
     runs = [rest for word, rest in DOCKERFILE.stages[stage].instructions if word == "RUN"]

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from shared.errors import CallerError
 from shared.models import Model, Models
 from shared.registry import Registry, added
 from shared.store.models import Registrations
@@ -59,14 +58,6 @@ def test_a_row_of_a_newer_release_hides_no_other(registry: Registry) -> None:
     rows = {"model.org--newer": json.dumps({"id": "org/newer", "colour": "blue"})}
     registry.take(replace(found(NEW), rows=found(NEW).rows | rows))
     assert served(registry) == ["org/first", "org/second", "org/new"]
-
-
-def test_where_nothing_is_served_a_question_without_a_model_is_told_so(registry: Registry) -> None:
-    registry.take(found(removed=(FIRST, SECOND)))
-    with pytest.raises(CallerError, match="No model is served"):
-        _ = registry.models.first
-    with pytest.raises(CallerError, match="No model is served"):
-        registry.models.resolve(None)
 
 
 def test_a_worker_finds_a_row_that_its_file_does_not_have() -> None:

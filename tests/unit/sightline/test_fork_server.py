@@ -111,23 +111,6 @@ async def test_a_killed_fork_server_leaves_no_worker_behind_and_the_next_start_w
     await made.stop()
 
 
-@pytest.mark.parametrize("answered", [True, False])
-async def test_a_hung_fork_server_is_replaced(
-    server: ForkServer, monkeypatch: pytest.MonkeyPatch, *, answered: bool
-) -> None:
-    if answered:
-        await server.warm()
-    hung = psutil.Process(server._process.pid)
-    hung.suspend()
-    with monkeypatch.context() as impatient:
-        impatient.setattr(module, "ANSWER_S" if answered else "IMPORTS_S", 0.1)
-        with pytest.raises(OSError, match=r"or hung for 0.1 s"):
-            await server.warm()
-    await asyncio.to_thread(server._process.wait, DEADLINE_S)
-    await server.warm()
-    assert server._process.pid != hung.pid
-
-
 async def test_a_stop_does_not_wait_for_a_fork_server_that_imports(server: ForkServer) -> None:
     hung = psutil.Process(server._process.pid)
     hung.suspend()

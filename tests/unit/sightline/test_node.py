@@ -27,7 +27,6 @@ from sightline.serving.devices import Devices
 from sightline.serving.folder import DataFolder
 from sightline.serving.node import Node
 from sightline.serving.plan import Plan
-from sightline.serving.residency import QUIET_S
 from tests.support.redis_server import redis_server
 
 OWN, NEW = Model(id="org/own", engine="echo"), Model(id="org/new", engine="echo")
@@ -176,12 +175,6 @@ def test_what_a_worker_takes_is_measured_once_it_is_whole(machine: Make) -> None
     assert here.node.devices.need(OWN) != guessed == Devices().need(OWN)
 
 
-def test_what_does_not_fit_beside_others_is_cold_and_not_refused(machine: Make) -> None:
-    here = machine(OWN, NEW, room_mb=ROOM_MB)
-    assert here.look() == ["worker-org--own"]
-    assert here.state(NEW) == ("cold", None)
-
-
 def test_callers_of_a_model_that_has_room_nowhere_are_told_so_until_a_machine_comes_that_has(
     machine: Make,
 ) -> None:
@@ -201,11 +194,6 @@ def test_callers_of_a_model_that_has_room_nowhere_are_told_so_until_a_machine_co
     ]
 
 
-def test_of_two_nodes_one_loads_what_one_can_serve(machine: Make) -> None:
-    first, second = machine(), machine()
-    assert (first.look(), second.look()) == (["worker-org--own"], [])
-
-
 def test_several_workers_of_a_model_have_names_and_logs_of_their_own(machine: Make) -> None:
     here = machine(copies=2)
     for _ in range(2):
@@ -213,17 +201,6 @@ def test_several_workers_of_a_model_have_names_and_logs_of_their_own(machine: Ma
             here.report(child)
         here.look()
     assert here.stage.names() == ["worker-org--own", "worker-org--own-2"]
-
-
-def test_a_model_that_an_operator_adds_is_served_and_one_that_is_removed_leaves(machine: Make) -> None:
-    here = machine()
-    here.look()
-    here.report(here.stage.children[0])
-    here.store.run(add(NEW.lane, NEW.model_dump_json(exclude_defaults=True)))
-    assert here.look() == ["worker-org--own", "worker-org--new"]
-    here.store.run(remove(OWN.lane))
-    assert here.look() == ["worker-org--new"]
-    assert "its model was removed" in here.stage.said[-1]
 
 
 def test_a_model_that_comes_back_with_another_row_gets_another_worker(machine: Make) -> None:
@@ -284,23 +261,6 @@ def test_a_killed_load_is_not_told_to_have_no_room(machine: Make) -> None:
     for _ in range(2):
         here.look()
     assert here.state(NEW) == ("loading", None)
-
-
-def test_a_failed_model_takes_room_only_of_idle_ones(machine: Make) -> None:
-    here = machine(OWN, NEW.model_copy(update={"keep_alive_s": 1.0}), room_mb=ROOM_MB)
-    here.look()
-    here.report(here.stage.children[0])
-    here.submit(NEW)
-    here.store.run(
-        beat(here.settings, worker="w", lane=NEW.lane, state="gone", facts={"failed": "elsewhere"})
-    )
-    for _ in range(3):
-        asked = here.submit(OWN).view
-        assert asked
-        here.look()
-        here.store.run(cancel(here.settings, "", asked.id))
-        assert {*(here.look(QUIET_S / 10)[-1] for _ in range(9))} == {"worker-org--own"}
-    assert ["worker-org--new"] in [here.look(QUIET_S / 10) for _ in range(9)]
 
 
 def test_a_mistyped_hub_id_evicts_no_model(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,14 +414,6 @@ def test_an_unloaded_model_comes_back_when_asked_for(machine: Make) -> None:
     assert here.look() == ["worker-org--own"]
 
 
-def test_a_refused_call_brings_an_unloaded_model_back(machine: Make) -> None:
-    here = machine()
-    here.store.run(change(OWN.lane, "unload"))
-    assert here.look() == []
-    here.refuse(OWN)
-    assert here.look() == ["worker-org--own"]
-
-
 def test_what_waits_loads_an_unloaded_model_once_more(machine: Make) -> None:
     """Each unloading stops the worker once, also while requests wait that came before it."""
     here = machine()
@@ -488,20 +440,6 @@ def test_who_was_refused_and_comes_back_when_told_finds_the_model_there(machine:
     here.report(here.stage.children[0])
     assert here.look(50) == ["worker-org--new"], "who was told to come has not come yet"
     assert here.look(100) == [], "and does not come any more"
-
-
-def test_a_node_that_ends_leaves_nobody_waiting_for_it(machine: Make) -> None:
-    here = machine(OWN, NEW, room_mb=ROOM_MB)
-    here.look()
-
-    async def run_and_end() -> None:
-        running = asyncio.create_task(here.node.run())
-        await asyncio.sleep(0)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-    asyncio.run(run_and_end())
-    assert here.state(NEW)[0] == "no_worker"
 
 
 def test_the_longest_name_of_a_model_is_one_that_its_log_can_have(tmp_path: Path) -> None:

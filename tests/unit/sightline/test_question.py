@@ -102,13 +102,6 @@ def test_a_service_without_models_says_how_to_add_one() -> None:
         Question(client(service), "Is it?").ask(print)
 
 
-def test_missing_picture_is_one_sentence() -> None:
-    with pytest.raises(CommandError, match=r"/no/picture.png cannot be read: No such file") as caught:
-        part_of("/no/picture.png")
-
-    assert caught.value.code is Exit.USAGE
-
-
 @pytest.mark.parametrize(
     ("data", "ending", "type"),
     [

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,23 +110,15 @@ def test_impossible_port_is_refused_by_name(text: str, capsys: pytest.CaptureFix
     assert "Invalid value for '--port'" in capsys.readouterr().err
 
 
-def server(
-    *,
-    compatible: tuple[int, ...] = (7, 0),
-    keeps: bool = True,
-    policy: str = "noeviction",
-    cluster: bool = False,
-    replica: bool = False,
-) -> Server:
-    return Server("Redis", ".".join(map(str, compatible)), compatible, keeps, policy, cluster, replica)
+GOOD = Server("Redis", "7.0", (7, 0), True, "noeviction", False, False)
 
 
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (server(compatible=(6, 2)), "older than 7.0"),
-        (server(cluster=True), "a cluster, which is not supported"),
-        (server(replica=True), "a replica, which takes no jobs: name the primary server"),
+        (replace(GOOD, compatible=(6, 2)), "older than 7.0"),
+        (replace(GOOD, cluster=True), "a cluster, which is not supported"),
+        (replace(GOOD, replica=True), "a replica, which takes no jobs: name the primary server"),
     ],
 )
 def test_server_that_cannot_hold_the_queue_is_refused(given: Server, reason: str) -> None:
@@ -136,9 +129,9 @@ def test_server_that_cannot_hold_the_queue_is_refused(given: Server, reason: str
 
 
 def test_only_a_server_that_may_lose_jobs_is_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
-    check_server(server())
+    check_server(GOOD)
     assert capsys.readouterr().out == ""
-    check_server(server(keeps=False, policy="allkeys-lru"))
+    check_server(replace(GOOD, keeps=False, policy="allkeys-lru"))
     lines = capsys.readouterr().out.splitlines()
     assert ["appendonly yes" in lines[0], "noeviction" in lines[1]] == [True, True]
 

@@ -65,15 +65,6 @@ def test_bundled_server_is_preferred_to_one_on_path(monkeypatch: pytest.MonkeyPa
     assert found.version >= (9, 1)
 
 
-def test_server_on_path_is_used_where_none_is_bundled(bare: Path) -> None:
-    program = install(bare, "redis-server", "Redis server v=7.0.15 sha=0")
-
-    found = find_binary()
-
-    assert found.path == program
-    assert str(found) == "Redis 7.0.15 (found on PATH)"
-
-
 def test_too_old_server_is_passed_over_for_a_newer_one(bare: Path) -> None:
     install(bare, "valkey-server", "#")
     newer = install(bare, "redis-server", "Redis server v=7.2.0 sha=0")

@@ -40,7 +40,8 @@ class WaitingQueue:
         arrived = answers[0].row.arrived
         with self._changed:
             place = len(self._waiting)
-            while place and _later(self._waiting[place - 1], arrived):
+            # What was put back keeps its place.
+            while place and not (last := self._waiting[place - 1]).begun and last.row.arrived > arrived:
                 place -= 1
             for answer in reversed(answers):
                 self._waiting.insert(place, answer)
@@ -86,11 +87,6 @@ class WaitingQueue:
         with self._changed:
             self._closed = True
             self._changed.notify()
-
-
-def _later(answer: TokenSequence, arrived: float) -> bool:
-    """Whether it arrived after that time; what was put back keeps its place."""
-    return answer.row.arrived > arrived and not answer.begun
 
 
 class BatchCapacity:
