@@ -375,8 +375,7 @@ async def _blocks(http: HttpRequest, job: JobView, after: int) -> AsyncGenerator
             if isinstance(event, str):
                 yield comment(event)
             elif event.last:
-                ended = await ended_job(http, job)
-                yield await offload_if_large(partial(_block, event, ended), ended.bytes)
+                yield await _last_block(http, event, job)
             elif event.type == "text":
                 spoken = spoken or await _spoken_before(http, job, event)
                 yield _block(replace(event, data=spoken.read(event.data)), job)
@@ -394,6 +393,12 @@ async def _spoken_before(http: HttpRequest, job: JobView, until: Event) -> Spoke
             if event.type == "text":
                 spoken.read(event.data)
     return spoken
+
+
+async def _last_block(http: HttpRequest, event: Event, job: JobView) -> bytes:
+    """Keep no answer in the stream's frame, whose reader may take nothing."""
+    ended = await ended_job(http, job)
+    return await offload_if_large(partial(_block, event, ended), ended.bytes)
 
 
 def _block(event: Event, job: JobView) -> bytes:

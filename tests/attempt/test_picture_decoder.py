@@ -5,7 +5,6 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -355,13 +354,6 @@ def test_a_picture_that_is_shown_several_times_is_decoded_once(decoder: PictureD
     with decoder.decode([one, other, bytes(bytearray(one))], Waiter("")) as pictures:
         assert pictures[0] is pictures[2]
         assert pictures[1] is not pictures[0]
-
-
-def test_threads_get_their_own_pictures(decoder: PictureDecoder) -> None:
-    sizes = [(width, height) for width in range(1, 9) for height in range(1, 7)]
-    with ThreadPoolExecutor(8) as pool:
-        pictures = list(pool.map(lambda size: decoded(decoder, make.picture("PNG", size)), sizes))
-    assert [picture.size for picture in pictures] == sizes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")

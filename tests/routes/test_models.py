@@ -14,7 +14,7 @@ from shared.estimate import Lane, ReuseCounts
 from shared.models import Model
 from shared.settings import Settings
 from tests.routes.conftest import Deployment
-from tests.support.app import client_of, serving
+from tests.support.app import FakeStore, client_of, serving
 from tests.support.fake_service import IDLE, FakeService
 
 DOCUMENTS = {"max_document_mb": 50, "max_document_pages": 1000}
@@ -179,7 +179,7 @@ async def test_a_probe_does_not_wait_for_one_store_after_the_other(monkeypatch: 
         await both.wait()
         return "reachable"
 
-    monkeypatch.setattr(FakeService, "writable", meets)
+    monkeypatch.setattr(FakeStore, "run", meets)
     monkeypatch.setattr(Blobs, "reach", meets)
     async with serving(FakeService()) as client:
         response = await client.get("/health")

@@ -29,9 +29,9 @@ from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Charges, Headroom, Memory
 from shared.store.nudges import AsyncNudger
-from shared.store.script import AsyncStore, connect_async
+from shared.store.script import AsyncStore, ScriptCall, connect_async
 from shared.store.wakeups import Wakeups
-from tests.support.fake_service import FakeService
+from tests.support.fake_service import CREATED_MS, FakeService
 
 ROOT = "http://127.0.0.1"
 MODELS = Models(
@@ -54,6 +54,21 @@ class EmptyStore(Headroom):
 class NoConnection:
     async def aclose(self) -> None:
         """There is none."""
+
+
+REPLIES = {"writable": 1, "series": [CREATED_MS, []], "record_read": [[]]}
+
+
+class FakeStore(NoConnection):
+    """Takes writes and holds nothing, unless its service refuses."""
+
+    def __init__(self, service: FakeService) -> None:
+        self._service = service
+
+    async def run(self, call: ScriptCall[Any]) -> Any:
+        if self._service.refusal is not None:
+            raise self._service.refusal
+        return call.parse(REPLIES[call.function])
 
 
 @asynccontextmanager
@@ -93,7 +108,7 @@ async def application(service: FakeService, **api: Any) -> AsyncIterator[Any]:
             batches=Batches(context, headroom),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, headroom),
-            store=cast(AsyncStore, NoConnection()),
+            store=cast(AsyncStore, FakeStore(service)),
             nudger=cast(AsyncNudger, NoConnection()),
             wakeups=cast(Wakeups, NoConnection()),
             pages=MemoryBudget(),

@@ -5,6 +5,7 @@ breaks. What it was asked lies in `asked`; `script` is called with each new job'
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from api.server.memory_budget import Reservation
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
-from shared.job import EVERYTHING, CacheWord, Event, Filter, JobView, Page
+from shared.job import EVERYTHING, CacheWord, Event, Filter, JobRequest, JobView, Page, Status
 from shared.models import Model
 from shared.request import Request
 from shared.result import Choice, JobError, Result, Usage
@@ -146,6 +147,14 @@ class FakeService(Submission, Jobs, Waiting):
             raise CallerError("response_not_found", "There is no such response.", param=param)
         return view
 
+    async def request_of(self, view: JobView, param: str | None) -> Request:  # noqa: ARG002
+        return self.asked[int(view.id.removeprefix("job_"), 16) - 1][0]
+
+    async def stored_request(self, caller: str, job_id: str) -> JobRequest:
+        view = await self.get(caller, job_id)
+        request = self.asked[int(job_id.removeprefix("job_"), 16) - 1][0]
+        return JobRequest(view.status, request.model_dump_json(), view.metadata, view.priority, {})
+
     async def list(
         self,
         caller: str,
@@ -162,6 +171,10 @@ class FakeService(Submission, Jobs, Waiting):
         rows = rows[ids.index(after) + 1 :] if after else rows
         shown = rows[:limit] if results else [replace(v, result=None) for v in rows[:limit]]
         return Page(tuple(shown), rows[limit - 1].id if len(rows) > limit else None)
+
+    async def status_counts(self, caller: str, filters: Filter) -> tuple[dict[Status, int], bool]:
+        page = await self.list(caller, limit=len(self.views) + 1, after=None, filters=filters)
+        return dict(Counter(view.status for view in page.views)), page.next is None
 
     async def abandon(self, caller: str, job_id: str, keep_s: float) -> int | None:  # noqa: ARG002
         if self.refusal is not None:

@@ -128,11 +128,6 @@ def test_who_joins_a_claimed_run_is_told_their_average(facts: dict[str, object],
     assert claimed_s(lane(**READY, **facts)) == told
 
 
-def test_more_workers_never_make_the_estimate_longer() -> None:
-    waits = [estimate(lane(**{**READY, "ready": n}, ahead=10)).p50 for n in range(1, 6)]
-    assert waits == sorted(waits, reverse=True)
-
-
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [

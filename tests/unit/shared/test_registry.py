@@ -26,18 +26,6 @@ def served(registry: Registry) -> list[str]:
     return [model.id for model in registry.models.rows]
 
 
-def test_what_is_added_comes_behind_the_file_and_goes_again(registry: Registry) -> None:
-    registry.take(found(NEW))
-    assert served(registry) == ["org/first", "org/second", "org/new"]
-    registry.take(found(NEW, removed=(NEW, FIRST)))
-    assert served(registry) == ["org/second"]
-    assert registry.all.resolve("org/new") == NEW, "who removes it twice is told that there is no such model"
-    registry.take(found(NEW, removed=(FIRST,)))
-    assert served(registry) == ["org/second", "org/new"]
-    registry.take(found())
-    assert served(registry) == ["org/first", "org/second"]
-
-
 def test_a_row_of_the_file_is_not_changed_from_outside(registry: Registry) -> None:
     other = FIRST.model_copy(update={"rows": 9})
     registry.take(found(other))
