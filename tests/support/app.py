@@ -56,7 +56,7 @@ class NoConnection:
         """There is none."""
 
 
-REPLIES = {"writable": 1, "series": [CREATED_MS, []], "record_read": [[]]}
+REPLIES = {"writable": 1, "series": [CREATED_MS, []], "record_read": [[]], "statuses": [[], ""]}
 
 
 class FakeStore(NoConnection):
