@@ -126,7 +126,7 @@ def _picture(floods: Floods) -> Figure:
         for order, jobs in both.items():
             for group, color in (("others", report.SERIES[0]), ("flood", report.GRAY)):
                 waits, style = _waits(jobs, flood=group == "flood"), LINES[order]
-                report.shares(panel, waits, f"{group}, {order}", linestyle=style, color=color)
+                panel.ecdf(waits, label=f"{group}, {order}", linestyle=style, color=color)
         panel.set_title(f"{costs} costs")
         report.label(panel, "waited, s", "share of jobs begun")
         panel.set_xscale("symlog", linthresh=1)

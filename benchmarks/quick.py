@@ -8,7 +8,6 @@ writes the file anew. It judges nothing: the exit code is 0 unless it could not 
 
 import argparse
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 from benchmarks.frame import command, jobs, report
 from benchmarks.frame.command import Say
-from benchmarks.frame.services import ROOT, ClientProcess, opened, record_server
+from benchmarks.frame.services import ROOT, opened, record_server
 from benchmarks.frame.statistics import Ratio, ratio, stretches
 from benchmarks.frame.usage import thread_s
 from benchmarks.overhead import throughput, worker
@@ -26,14 +25,12 @@ from benchmarks.overhead.services import WIDE, OverheadServices
 from shared.store import admission
 from shared.store.jobs import view
 from shared.store.script import ScriptCall, Store
-from sightline.serving.processes import heap
 
 FILE = report.FOLDER / "quick.json"
 TOLERANCE = 0.1
 ROUNDS, ROUND_S = 7, 0.5
 CLAIMS = 150
 DRAINS, DRAINED = 3, 500
-ROWS, TOKENS = "8", "64"
 STORE_JOBS, STORE_SETS = 200, 2000
 MODEL = "org/model"
 REQUEST = json.dumps({"messages": [{"role": "user", "content": "y" * 200}], "model": MODEL, "max_tokens": 64})
@@ -65,8 +62,6 @@ def measure(say: Say) -> list[Ratio]:
         ratios = [ratio("claim_p50", "bare_celery_task", bare, ours)]
         ratios += throughput.ratios(throughput.measure(services, ROUNDS, ROUND_S, say))
         ratios.append(echo(services, say))
-    ratios.append(engine_step())
-    say("the engine's steps")
     with record_server() as server, server.client(decode_responses=True) as client:
         ratios += store_functions(client)
     say("the store's functions")
@@ -82,15 +77,6 @@ def echo(services: OverheadServices, say: Say) -> Ratio:
         bare.append(worker.drain_bare(services, DRAINED))
         say(f"{ours[-1]:,.0f} jobs/s, {bare[-1]:,.0f} bare tasks/s")
     return ratio("echo", "bare_celery_tasks", ours, bare)
-
-
-def engine_step() -> Ratio:
-    """A step of the engine that batches, the tiny model; the network's forward pass alone in `generate()`."""
-    env = {"OMP_NUM_THREADS": "1", **heap(os.environ)}
-    arguments = ("tiny", "float32", ROWS, TOKENS, str(ROUNDS))
-    with ClientProcess("benchmarks.batching.decoding", *arguments, env=env) as process:
-        ours, bare = zip(*json.loads(process.receive()), strict=True)
-    return ratio("engine_step", "torch_forward", bare, ours)
 
 
 def store_functions(client: Any) -> list[Ratio]:

@@ -107,8 +107,9 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
 
 def _picture(figures: dict[str, dict[str, float]]) -> Figure:
     figure, panel = report.figure(size=(8, 2.5))
-    names = list(figures["cold"])
-    report.bars(panel, names, {way: list(row.values()) for way, row in figures.items()})
+    for way, row in figures.items():
+        panel.barh([f"{way}: {name}" for name in row], list(row.values()), label=way)
+    panel.invert_yaxis()
     report.label(panel, "seconds since the worker was asked for")
     return figure
 

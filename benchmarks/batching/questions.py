@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import random
-from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
@@ -20,26 +19,18 @@ FEWEST, MOST = 6, 30
 SIDE, GRAINS = 224, 16
 
 
-@dataclass(frozen=True)
-class Question:
-    """A picture (a PNG) and what is asked about it."""
+def message(number: int, model: str, longest: int, **options: Any) -> bytes:
+    """Return a whole HTTP request for a streamed answer that is drawn greedily.
 
-    picture: bytes
-    text: str
-
-    def message(self, model: str, longest: int, **options: Any) -> bytes:
-        """Return a whole HTTP request for a streamed answer that is drawn greedily."""
-        picture = "data:image/png;base64," + base64.b64encode(self.picture).decode()
-        content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": self.text}]
-        body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": longest}
-        body |= {"temperature": 0, "stream": True} | options
-        return post("/v1/chat/completions", json.dumps(body).encode())
-
-
-def question(number: int) -> Question:
-    """Return coloured fog, and 6 to 30 invented words."""
+    It shows coloured fog, and says 6 to 30 invented words.
+    """
     dice = random.Random(f"batching {number}")  # noqa: S311
     grains = Image.frombytes("RGB", (GRAINS, GRAINS), dice.randbytes(3 * GRAINS * GRAINS))
     written = io.BytesIO()
     grains.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(written, "PNG")
-    return Question(written.getvalue(), " ".join(dice.choices(WORDS, k=dice.randint(FEWEST, MOST))))
+    picture = "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
+    text = " ".join(dice.choices(WORDS, k=dice.randint(FEWEST, MOST)))
+    content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": text}]
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": longest}
+    body |= {"temperature": 0, "stream": True} | options
+    return post("/v1/chat/completions", json.dumps(body).encode())

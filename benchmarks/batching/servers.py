@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.batching.questions import FOLDERS, LONGEST, question
+from benchmarks.batching.questions import FOLDERS, LONGEST, message
 from benchmarks.frame.services import ROOT, Installation, Services, free_port, temporary_folder
 from benchmarks.frame.usage import Usage
 from shared.settings import Settings, WorkerSettings
@@ -77,7 +77,7 @@ class Serving:
     def messages(self, numbers: Sequence[int], longest: int) -> list[bytes]:
         """Return the HTTP requests of these questions, made beforehand."""
         options = {} if self.counts_tokens else {"stream_options": {"include_usage": True}}
-        return [question(number).message(self.model, longest, **options) for number in numbers]
+        return [message(number, self.model, longest, **options) for number in numbers]
 
 
 @contextmanager

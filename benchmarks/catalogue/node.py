@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,7 +12,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.frame.load import Caller
-from benchmarks.frame.services import TINY, NodeInstallation, opened
+from benchmarks.frame.services import TINY, Installation, free_port, opened
 from benchmarks.frame.statistics import percentiles
 
 SEED = 1
@@ -33,10 +34,21 @@ LIMIT_S = 180
 LOOK_S = 0.2
 
 
-class Catalogue(NodeInstallation):
+class Catalogue(Installation):
+    """The service with a node, which loads the models that are asked for."""
+
     def __init__(self, folder: Path) -> None:
         rows = (f'[[models]]\nid = "{name}"{ROW}' for name in NAMES)
         super().__init__(folder, "".join(rows), ENVIRONMENT)
+        self.api_port = free_port()
+
+    def start(self) -> None:
+        self.add(self.records)
+        self.courier()
+        self.api(self.api_port)
+        self.run("node", sys.executable, "-m", "sightline", "node", env=self.environment)
+        # The node loads the first rows before anybody asks.
+        self.wait_until(f"http://127.0.0.1:{self.api_port}/models/{NAMES[1]}/health")
 
     @property
     def loads(self) -> int:

@@ -137,7 +137,7 @@ def _picture(outcome: Outcome) -> Figure:
     for after_restart, limit in LIMITS_S.items():
         if seconds := _seconds(outcome, after_restart=after_restart):
             label = "after a restart of Redis" if after_restart else "no restart of Redis lately"
-            line = report.shares(right, seconds, label)
+            line = right.ecdf(seconds, label=label)
             right.axvline(limit, color=line.get_color(), linestyle="--", linewidth=1)
     report.label(right, "s from the fault to the next claim (dashed: limit of p99)", loc="lower right")
     return figure
@@ -145,10 +145,11 @@ def _picture(outcome: Outcome) -> Figure:
 
 def draw_jobs(panel: Any, history: History, spans: Sequence[tuple[float, float]]) -> None:
     """Draw how many jobs were accepted and ended since the first one was, and these spans of Unix seconds."""
-    accepted = [story.accepted_at for story in history.stories if story.accepted_at]
-    began = min(accepted)
-    report.counts(panel, accepted, began, "accepted")
-    report.counts(panel, [story.ended_at for story in history.stories if story.ended_at], began, "ended")
+    accepted = sorted(story.accepted_at for story in history.stories if story.accepted_at)
+    ended = sorted(story.ended_at for story in history.stories if story.ended_at)
+    began = accepted[0]
+    for moments, label in ((accepted, "accepted"), (ended, "ended")):
+        panel.plot([at - began for at in moments], range(1, len(moments) + 1), label=label)
     for at, until in spans:
         panel.axvspan(at - began, until - began, color=report.SERIES[3], alpha=0.3)
 

@@ -14,7 +14,7 @@ import httpx
 from benchmarks.chaos.clients import Client, is_refused_for_now
 from benchmarks.chaos.history import MODEL, History, Story, equal_questions
 from benchmarks.chaos.services import ROW, ChaosServices
-from benchmarks.webhooks.receivers import HOST, Received, any_delivery, read
+from benchmarks.webhooks.receivers import HOST, Received, read, until_delivered
 
 BURST, LATER_BURSTS, BURST_SHARE = 1000, 0.1, 0.1
 """Jobs of the first burst, the part of it that each later one has, the first one's largest share of all."""
@@ -68,13 +68,9 @@ class Operations:
 
     async def until_told(self) -> None:
         """Wait until no delivery is left, or none came for PATIENCE_S; note at each job what was told."""
-        calls, size, left_s = self._services.calls, -1, PATIENCE_S
         with self._services.records.client() as redis:
-            while left_s > 0 and await asyncio.to_thread(any_delivery, redis):
-                left_s = left_s - PAUSE_S if calls.stat().st_size == size else PATIENCE_S
-                size = calls.stat().st_size
-                await asyncio.sleep(PAUSE_S)
-        note_reports(calls, self._bursts)
+            await until_delivered(redis, self._services.calls, PATIENCE_S)
+        note_reports(self._services.calls, self._bursts)
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
         """Ask whichever API answers, until one has done it."""

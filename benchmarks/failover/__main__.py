@@ -3,15 +3,14 @@
 A primary with two replicas and three Sentinels. Every fifteen seconds the primary is killed, stopped, cut
 off, parted from the other servers, or handed over as planned, by turns, while callers submit, poll, follow,
 stream and chat, and a webhook gets each end: for five minutes with `acknowledge=replica`, then as long with
-`memory`. Then every answer is held against the only right one. `--quick 1` is half a minute with `replica`
-alone.
+`memory`. Then every answer is held against the only right one.
 """
 
 import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,18 +28,8 @@ from benchmarks.frame.statistics import Bound, percentiles
 VALUES = ("replica", "memory")
 """The setting `acknowledge`."""
 PER_S, SEED = 10, 1
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds in all, from fault to fault, and until the lost server is back."""
-
-    seconds: float
-    period_s: float
-    down_s: float
-
-
-WHOLE, QUICK = Pace(300.0, 15.0, 7.0), Pace(32.0, 10.0, 5.0)
+SECONDS, PERIOD_S, DOWN_S = 300.0, 15.0, 7.0
+"""In all, from fault to fault, and until the lost server is back."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +71,10 @@ class Outcome:
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
-    pace = QUICK if arguments.quick else replace(WHOLE, seconds=arguments.seconds)
-    values = VALUES[:1] if arguments.quick else VALUES
-    outcomes = [run(value, pace, say) for value in values]
+    outcomes = [run(value, arguments.seconds, say) for value in VALUES]
     figures: dict[str, Any] = {
         "per_s": PER_S,
-        "pace": asdict(pace),
+        "seconds": arguments.seconds,
         **{outcome.value: outcome.figures() for outcome in outcomes},
     }
     summary = json.dumps(figures, indent=1)
@@ -103,20 +90,20 @@ def bounds(figures: dict[str, Any]) -> list[Bound]:
     ]
 
 
-def run(value: str, pace: Pace, say: command.Say) -> Outcome:
+def run(value: str, seconds: float, say: command.Say) -> Outcome:
     with opened_services(partial(Group, acknowledge=value)) as group:
         say(f"everything serves: {value}")
-        return command.run(_run(group, value, pace, say))
+        return command.run(_run(group, value, seconds, say))
 
 
-async def _run(group: Group, value: str, pace: Pace, say: command.Say) -> Outcome:
-    stories = [Story(question) for question in questions(SEED, round(pace.seconds * PER_S))]
+async def _run(group: Group, value: str, seconds: float, say: command.Say) -> Outcome:
+    stories = [Story(question) for question in questions(SEED, round(seconds * PER_S))]
     outcome = Outcome(value, History(stories))
     # No connection is kept between calls: an API may have closed it.
     async with http_client(0) as http:
         await use_key(http, http, group)
         asking = asyncio.create_task(ask_all(http, group, stories, PER_S, asyncio.Event()))
-        await _strike(group, outcome, pace, say)
+        await _strike(group, outcome, seconds, say)
         say(f"the last fault has passed; {outcome.history.open} questions have no answer yet")
         await answered([asking], outcome.history)
         asking.cancel()
@@ -126,16 +113,16 @@ async def _run(group: Group, value: str, pace: Pace, say: command.Say) -> Outcom
     return outcome
 
 
-async def _strike(group: Group, outcome: Outcome, pace: Pace, say: command.Say) -> None:
+async def _strike(group: Group, outcome: Outcome, seconds: float, say: command.Say) -> None:
     """Strike once each period, later if the servers are not whole again."""
-    while (begun_s := time.time() - outcome.started) < pace.seconds - pace.down_s:
+    while (begun_s := time.time() - outcome.started) < seconds - DOWN_S:
         if await asyncio.to_thread(group.healthy):
             kind = KINDS[len(outcome.faults) % len(KINDS)]
-            moved_s = await group.strike_primary(kind, pace.down_s)
+            moved_s = await group.strike_primary(kind, DOWN_S)
             outcome.faults.append(Fault(kind, begun_s, time.time() - outcome.started, moved_s))
             say(f"{kind}, moved after {moved_s} s; {outcome.history.open} questions are open")
         passed_s = time.time() - outcome.started
-        await asyncio.sleep(max(0.2, len(outcome.faults) * pace.period_s - passed_s))
+        await asyncio.sleep(max(0.2, len(outcome.faults) * PERIOD_S - passed_s))
 
 
 async def _until_told(group: Group, outcome: Outcome) -> None:
@@ -161,14 +148,12 @@ def _picture(outcomes: Sequence[Outcome]) -> Figure:
     draw_jobs(left, first.history, spans)
     report.label(left, f"s, {first.value} (red: the primary is lost or handed over)", "jobs")
     for outcome in outcomes:
-        report.shares(right, outcome.waits("accepted_at"), f"{outcome.value}: accepted")
-        report.shares(right, outcome.waits("ended_at"), f"{outcome.value}: answered", linestyle="--")
+        right.ecdf(outcome.waits("accepted_at"), label=f"{outcome.value}: accepted")
+        right.ecdf(outcome.waits("ended_at"), label=f"{outcome.value}: answered", linestyle="--")
     report.label(right, "s that callers waited", "share", log=True, loc="lower right")
     return figure
 
 
 if __name__ == "__main__":
-    seconds = (WHOLE.seconds, "that questions are asked for, with each value")
-    command.main(
-        "failover", __doc__, measure, seconds=seconds, quick=(0, "1 = half a minute, `replica` alone")
-    )
+    seconds = (SECONDS, "that questions are asked for, with each value")
+    command.main("failover", __doc__, measure, seconds=seconds)

@@ -3,14 +3,13 @@
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from cycler import cycler
 from matplotlib import pyplot
@@ -62,23 +61,17 @@ class Findings:
 def origin() -> dict[str, Any]:
     """When, where and with what."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"date": date, "machine": machine(), "versions": versions()}
-
-
-def machine() -> dict[str, Any]:
-    """Where the figures come from; `load` is what else ran when the run began."""
-    return {
+    server = ".".join(map(str, find_binary().version))
+    versions = {"python": platform.python_version(), "valkey": server} | {p: version(p) for p in PACKAGES}
+    machine = {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
+        # What else ran when the run began.
         "load": [round(x, 2) for x in os.getloadavg()],
     }
-
-
-def versions() -> dict[str, str]:
-    server = ".".join(map(str, find_binary().version))
-    return {"python": platform.python_version(), "valkey": server} | {p: version(p) for p in PACKAGES}
+    return {"date": date, "machine": machine, "versions": versions}
 
 
 def table(findings: Findings) -> str:
@@ -140,33 +133,11 @@ def dark_rules() -> str:
     return f"@media(prefers-color-scheme:dark){{{rules}}}"
 
 
-def figure(
-    columns: int = 1, size: tuple[float, float] = (11, 4), *, rows: int = 1, **options: Any
-) -> tuple[Figure, Any]:
-    """A picture with panels side by side, in rows: an array of them where there are several."""
+def figure(columns: int = 1, size: tuple[float, float] = (11, 4), **options: Any) -> tuple[Figure, Any]:
+    """A picture with panels side by side: an array of them where there are several."""
     pyplot.switch_backend("svg")
     pyplot.rcParams.update(STYLE)
-    return pyplot.subplots(rows, columns, figsize=size, layout="constrained", **options)
-
-
-def shares(panel: Any, values: Sequence[float], label: str, **style: Any) -> Any:
-    """Draw the share of the values that are no larger: a line from 0 to 1."""
-    return panel.ecdf(values, label=label, **style)
-
-
-def bars(panel: Any, names: Sequence[str], sides: Mapping[str, Sequence[float]]) -> None:
-    """Draw a horizontal bar of each side for each name, the first name on top."""
-    places = np.arange(len(names))
-    height = 0.8 / len(sides)
-    for number, (label, values) in enumerate(sides.items()):
-        panel.barh(places + number * height, values, height, label=label)
-    panel.set_yticks(places + (len(sides) - 1) * height / 2, names)
-    panel.invert_yaxis()
-
-
-def counts(panel: Any, moments: Sequence[float], began: float, label: str) -> None:
-    """Draw how many of these moments had passed, by the seconds since `began`."""
-    panel.plot([at - began for at in sorted(moments)], range(1, len(moments) + 1), label=label)
+    return pyplot.subplots(1, columns, figsize=size, layout="constrained", **options)
 
 
 def label(panel: Any, x: str = "", y: str = "", *, log: bool = False, **legend: Any) -> None:

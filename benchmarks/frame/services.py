@@ -251,12 +251,10 @@ class Installation(Services):
     Every process of it gets `environment`; no setting comes from the benchmark's own.
     """
 
-    def __init__(
-        self, folder: Path, models: str, environment: Env | None = None, *, log_level: str = "warning"
-    ) -> None:
+    def __init__(self, folder: Path, models: str, environment: Env | None = None) -> None:
         super().__init__(folder)
         self.records = RecordServer(folder)
-        self.settings = Settings(log_level=log_level)
+        self.settings = Settings(log_level="warning")
         (folder / "models.toml").write_text(models)
         self.models = load_models(folder / "models.toml")
         self.environment = {
@@ -297,22 +295,6 @@ class Installation(Services):
         return self.run(name, str(python), "-m", *argv, env=whole, **how)
 
 
-class NodeInstallation(Installation):
-    """The service with a node, which loads the models that are asked for."""
-
-    def __init__(self, folder: Path, models: str, environment: Env) -> None:
-        super().__init__(folder, models, environment)
-        self.api_port = free_port()
-
-    def start(self) -> None:
-        self.add(self.records)
-        self.courier()
-        self.api(self.api_port)
-        self.run("node", sys.executable, "-m", "sightline", "node", env=self.environment)
-        # The node loads the first rows before anybody asks.
-        self.wait_until(f"http://127.0.0.1:{self.api_port}/models/{self.models.rows[1].id}/health")
-
-
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
@@ -337,33 +319,6 @@ def record_server() -> Iterator[RecordServer]:
         stack.callback(server.stop)
         server.start()
         yield server
-
-
-class ClientProcess:
-    """A process of the benchmark's own that prints lines of JSON."""
-
-    def __init__(self, module: str, *arguments: str, env: Env | None = None) -> None:
-        self._process = subprocess.Popen(  # noqa: S603
-            (sys.executable, "-m", module, *arguments),
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> "ClientProcess":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def receive(self) -> str:
-        """Return its next line. Raises NotStartedError if it has ended: standard error says why."""
-        line = cast(IO[str], self._process.stdout).readline()
-        if not line:
-            raise NotStartedError(f"{self._process.args!r} has ended")
-        return line
 
 
 def _ends_of_logs(ended: Iterable[Process]) -> str:

@@ -55,12 +55,6 @@ def percentiles(values: Sequence[float], *names: str, digits: int = 3) -> dict[s
     return {name: round(float(np.percentile(values, int(name[1:]))), digits) for name in names}
 
 
-def summary(values: Sequence[float]) -> dict[str, float]:
-    """Summarize one latency figure."""
-    extremes = {"min": round(min(values), 3), "max": round(max(values), 3)}
-    return {"samples": len(values), **percentiles(values, "p50", "p99"), **extremes}
-
-
 def stretches(values: Sequence[float], count: int = 5) -> list[float]:
     """Return medians of so many stretches of a run, so that drift shows."""
     return [float(np.median(some)) for some in np.array_split(values, count)]

@@ -1,6 +1,6 @@
-"""Is the engine right and fast on a GPU? At most eight minutes, also on a machine with torch alone.
+"""Is the engine right and fast on a GPU? At most seven minutes, also on a machine with torch alone.
 
-In order: the engines' tests on the device; many callers; a step of the engine beside one of `generate()`.
+In order: the engines' tests on the device; many callers.
 Each part is a process with a limit of time, and what it found is written when it ends, because such a machine
 may be taken away; what libraries print goes into gpu.log.
 `--device cpu --quick 1` tries the command itself.
@@ -27,7 +27,6 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.batching import servers
-from benchmarks.batching.decoding import Decoding
 from benchmarks.batching.driver import WrongAnswerError, drive, point
 from benchmarks.batching.servers import Part
 from benchmarks.frame import command, report
@@ -35,7 +34,7 @@ from benchmarks.frame.services import ROOT, NotStartedError
 from shared.cgroup import processors
 
 NAME, ENGINES = "gpu", ROOT / "tests" / "engines"
-LIMITS_S = {"tests": 270, "callers": 150, "steps": 60}
+LIMITS_S = {"tests": 270, "callers": 150}
 """The parts, and seconds of each."""
 GRACE_S = 10.0
 """For a part whose time is over to end what it started."""
@@ -43,8 +42,6 @@ MOST_PROCESSES = 14
 """Processes of the tests; each has a context of its own on the device."""
 CROWDS, WARM_UP, SECONDS, ASKED = (1, 16, 64), 4, 8.0, 3
 """Callers at once; questions before those that count; a crowd's time; questions of each caller."""
-TOKENS = 96
-"""Of each row while steps are timed."""
 SAMPLE_S = 0.1
 """A sample of the driver covers a sixth of a second or more."""
 Row = dict[str, Any]
@@ -152,7 +149,8 @@ def tests(options: command.Options) -> Iterator[Row]:
 
 
 def callers(options: command.Options) -> Iterator[Row]:
-    part = Part("continuous", 1, options.device, *_model(options))
+    model = ("tiny", "float32") if options.quick else ("mid", "bfloat16")
+    part = Part("continuous", 1, options.device, *model)
     about = {"system": part.system, "model": part.model, "dtype": part.dtype}
     try:
         with servers.serving(part, Path(sys.executable)) as server:
@@ -193,32 +191,13 @@ def device_load(device: str) -> Iterator[list[int]]:
             thread.join()
 
 
-def steps(options: command.Options) -> Iterator[Row]:
-    model, dtype = _model(options)
-    for rows in (2,) if options.quick else CROWDS:
-        decoding = Decoding(model, dtype, rows, TOKENS, options.device)
-        # What a device chooses and captures at first belongs to no step.
-        for _ in range(2):
-            found = {"generate": decoding.generate(), "engine": decoding.engine()}
-        yield {"network": model, "rows": rows, **found}
-
-
-def _model(options: command.Options) -> tuple[str, str]:
-    return ("tiny", "float32") if options.quick else ("mid", "bfloat16")
-
-
 def picture(found: Row) -> Figure:
-    """Draw tokens a second by callers, and a step's time by rows."""
-    drawing, (crowds, steps) = report.figure(2)
-    points = [(row["clients"], row["tokens_per_s"]) for row in found["callers"] if "clients" in row]
-    crowds.loglog(*zip(*points, strict=True), marker="o") if points else None
-    for way in ("engine", "generate"):
-        points = [(row["rows"], row[way]["step_ms"]) for row in found["steps"] if way in row]
-        steps.semilogx(*zip(*points, strict=True), marker="o", label=way) if points else None
-    steps.set_ylim(bottom=0)
-    for panel, x, y in ((crowds, "callers at once", "tokens per second"), (steps, "rows", "ms of a step")):
-        panel.set_xticks(CROWDS)
-        report.label(panel, x, y)
+    """Draw tokens a second by callers."""
+    drawing, panel = report.figure(size=(6, 4))
+    rows = [row for row in found["callers"] if "clients" in row]
+    panel.loglog([row["clients"] for row in rows], [row["tokens_per_s"] for row in rows], marker="o")
+    panel.set_xticks(CROWDS)
+    report.label(panel, "callers at once", "tokens per second")
     return drawing
 
 

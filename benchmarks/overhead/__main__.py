@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from benchmarks.frame import command, report
 from benchmarks.frame.load import Caller
 from benchmarks.frame.services import opened
-from benchmarks.frame.statistics import Bound, Ratio, ratio, stretches, summary
+from benchmarks.frame.statistics import Bound, Ratio, percentiles, ratio, stretches
 from benchmarks.frame.usage import Usage
 from benchmarks.overhead import throughput, worker
 from benchmarks.overhead.services import ECHO_LANE, QUESTION, WIDE, OverheadServices, commented, job
@@ -38,7 +38,7 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
         services.start_worker(WIDE)
         drained = round(worker.drain(services, DRAINED))
         say(f"one worker process: {drained:,} jobs/s")
-    latency_ms = {name: summary(values) for name, values in ms.items()}
+    latency_ms = {name: percentiles(values, "p50", "p99") for name, values in ms.items()}
     figures: dict[str, Any] = {
         "latency_ms": latency_ms,
         "per_s": {name: round(median(values)) for name, values in rates.items()},

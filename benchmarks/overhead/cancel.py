@@ -91,7 +91,7 @@ def measure(arguments: command.Options, _: command.Say) -> report.Findings:
 def _picture(rows: dict[str, list[float]]) -> Figure:
     figure, panel = report.figure(size=(6, 3.5))
     for name, row in rows.items():
-        report.shares(panel, row, f"to the {name}")
+        panel.ecdf(row, label=f"to the {name}")
     report.label(panel, "from the cancelling request, ms", "share of the cancelled jobs")
     return figure
 

@@ -9,7 +9,6 @@ import json
 import random
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from benchmarks.frame import command, report
 from benchmarks.frame.services import Installation, free_port, opened
 from benchmarks.frame.statistics import Bound, percentiles
 from benchmarks.webhooks.checker import DeliveredJob, given_up, judge
-from benchmarks.webhooks.receivers import BEHAVIOURS, HOST, Received, any_delivery, read
+from benchmarks.webhooks.receivers import BEHAVIOURS, HOST, Received, read, until_delivered
 from shared.webhooks import new_secret
 
 JOBS, RATE, SEED = 2000, 20, 1
@@ -39,7 +38,6 @@ MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = 16\noptions = {{ 
 SHARES = {"steady": 30, "flaky": 30, "hangs": 14, "restarts": 20, "gone": 4, "dead": 2}
 """How many of a hundred jobs have their webhook at each kind of receiver."""
 KILL_S = 5.0
-POLL_S = 0.5
 STUCK_S = 180.0
 """The wait ends after this long without a call."""
 SECRET = new_secret()
@@ -52,7 +50,7 @@ class WebhookServices(Installation):
     """A record server, an API process, a worker, couriers that are killed, and the receivers."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, MODELS, ENVIRONMENT, log_level="error")
+        super().__init__(folder, MODELS, ENVIRONMENT)
         self._port = free_port()
         self._ports = dict(zip(BEHAVIOURS, (free_port() for _ in BEHAVIOURS), strict=True))
         self.url = f"http://127.0.0.1:{self._port}"
@@ -101,7 +99,8 @@ async def _run(services: WebhookServices, count: int, say: command.Say) -> tuple
         killer = asyncio.create_task(_kill_couriers(services, kills))
         submitted = await _submit_all(client, services, count)
         say(f"{len(submitted)} jobs submitted")
-        await _until_delivered(services, say)
+        with services.records.client() as redis:
+            await until_delivered(redis, services.calls, STUCK_S)
         killer.cancel()
         jobs = []
         for job, behaviour in submitted.items():
@@ -132,19 +131,6 @@ async def _submit_all(client: httpx.AsyncClient, services: WebhookServices, coun
     return submitted
 
 
-async def _until_delivered(services: WebhookServices, say: command.Say) -> None:
-    """Wait until no delivery is queued or in flight, or none was made for STUCK_S."""
-    last, size = time.monotonic(), -1
-    with services.records.client(decode_responses=True) as redis:
-        while await asyncio.to_thread(any_delivery, redis):
-            if (now := services.calls.stat().st_size) != size:
-                last, size = time.monotonic(), now
-            if time.monotonic() - last > STUCK_S:
-                say("the rest is stuck")
-                return
-            await asyncio.sleep(POLL_S)
-
-
 def delays(calls: Sequence[Received], behaviour: str) -> list[float]:
     """Return the seconds from each job's end until its own receiver first took the call."""
     first: dict[str, float] = {}
@@ -158,7 +144,7 @@ def delays(calls: Sequence[Received], behaviour: str) -> list[float]:
 def _picture(waits: Mapping[str, Sequence[float]]) -> Figure:
     figure, panel = report.figure(size=(6, 4))
     for behaviour, some in waits.items():
-        report.shares(panel, some, behaviour)
+        panel.ecdf(some, label=behaviour)
     what = "from a job's end until its receiver took the call, s"
     report.label(panel, what, "share of the calls", log=True)
     return figure

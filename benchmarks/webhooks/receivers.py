@@ -23,6 +23,7 @@ HOST = "127.0.0.1"
 FAILS, HANGS = 0.3, 0.5
 UP_S, DOWN_S = 4.0, 2.0
 SILENCE_S = 30.0
+LOOK_S = 0.2
 PHRASES = {204: "No Content", 410: "Gone", 500: "Internal Server Error"}
 
 
@@ -46,25 +47,21 @@ def read(path: Path) -> list[Received]:
     return [Received(**row | {"signatures": tuple(row["signatures"])}) for row in rows]
 
 
-def any_delivery(redis: Any) -> bool:
-    """Return whether a call is still to be made."""
-    return bool(redis.exists(f"{PREFIX}calls"))
+async def until_delivered(redis: Any, calls: Path, patience_s: float) -> None:
+    """Wait until no call is still to be made, or none was recorded for so long."""
+    last, size = time.monotonic(), -1
+    while time.monotonic() < last + patience_s and await asyncio.to_thread(redis.exists, f"{PREFIX}calls"):
+        if (now := (await asyncio.to_thread(calls.stat)).st_size) != size:
+            last, size = time.monotonic(), now
+        await asyncio.sleep(LOOK_S)
 
 
 class Receiver:
     """One port."""
 
-    def __init__(
-        self,
-        behaviour: str,
-        port: int,
-        dice: random.Random,
-        out: IO[str],
-    ) -> None:
-        self._behaviour = behaviour
-        self._port = port
-        self._dice = dice
-        self._out = out
+    def __init__(self, behaviour: str, port: int, dice: random.Random, out: IO[str]) -> None:
+        self._behaviour, self._port = behaviour, port
+        self._dice, self._out = dice, out
         self._open: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> None:

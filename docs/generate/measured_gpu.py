@@ -1,4 +1,4 @@
-"""The section of `benchmarks.gpu`: tests on the device, many callers, and a step's time."""
+"""The section of `benchmarks.gpu`: tests on the device, and many callers."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def tables(found: dict[str, Any]) -> str:
     counts = {name: tests.get(name, 0) for name in ("passed", "skipped", "failed")}
     names = ", ".join(f"`{row['test'].rpartition('/')[2]}`" for row in tests["rows"]) or "none"
     about = TEXT.format(card=found["card"], torch=found["torch"], names=names, **counts)
-    return about + _callers(found["callers"]) + _steps(found["steps"])
+    return about + _callers(found["callers"])
 
 
 def _callers(rows: list[dict[str, Any]]) -> str:
@@ -37,12 +37,3 @@ def _callers(rows: list[dict[str, Any]]) -> str:
 
 def _ms(row: dict[str, Any], name: str) -> str:
     return f"{'≥ ' if row.get(f'{name}_at_least') else ''}{row[name]:,.0f} ms"
-
-
-def _steps(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        (str(row["rows"]), f"{row['generate']['step_ms']:.1f}", f"{row['engine']['step_ms']:.1f}")
-        for row in rows
-        if "engine" in row
-    ]
-    return rows_of(("rows", "a step of `generate()`, ms", "of the engine, ms"), lines)

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.batching import driver
 from benchmarks.batching.__main__ import bounds
 from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, body_lines, drive
-from benchmarks.batching.questions import question
+from benchmarks.batching.questions import message
 from benchmarks.frame.load import post
 
 
@@ -152,8 +152,8 @@ def test_a_point_divides_by_the_wall_and_by_the_processor_time() -> None:
 
 
 def test_no_question_is_asked_twice() -> None:
-    assert len({question(number) for number in range(20)}) == 20
-    assert question(7) == question(7)
+    assert len({message(number, "mid", 8) for number in range(20)}) == 20
+    assert message(7, "mid", 8) == message(7, "mid", 8)
 
 
 def test_a_service_that_costs_a_hundredth_of_vllm_misses_its_target() -> None:

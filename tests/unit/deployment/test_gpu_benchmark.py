@@ -14,11 +14,11 @@ from benchmarks.gpu import __main__ as gpu
 
 PRINTS = "import json; print(json.dumps({}), flush=True)"
 PASSED = PRINTS.format({"test": "t", "outcome": "passed", "why": ""})
-FAILED = PRINTS.format({"test": "u", "outcome": "failed", "why": "AssertionError"})
+FAILURE = {"test": "u", "outcome": "failed", "why": "AssertionError"}
+FAILED = PRINTS.format(FAILURE)
 SCRIPTS = {
-    "tests": f"{PASSED}; {FAILED}",
+    "tests": f"{PASSED}; {FAILED}; raise SystemExit(3)",
     "callers": "import signal; signal.pause()",
-    "steps": "raise SystemExit(3)",
 }
 
 
@@ -50,6 +50,5 @@ def test_a_failing_part_costs_no_other_part_s_findings(
     assert run(monkeypatch, tmp_path, "--device", "cpu") == 1
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert (found["tests"]["passed"], found["tests"]["failed"]) == (1, 1)
-    assert [row["test"] for row in found["tests"]["rows"]] == ["u"]
+    assert found["tests"]["rows"] == [FAILURE, {"failed": "exit code 3"}]
     assert found["callers"] == [{"failed": "its time is over"}]
-    assert found["steps"] == [{"failed": "exit code 3"}]
