@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from shared import ids
@@ -75,15 +75,13 @@ class Metrics:
             with suppress(asyncio.CancelledError):
                 await self._telling
 
-    async def page(self, accepted: str) -> tuple[bytes, str]:
-        """The text in the form that the caller accepts, and the form's name."""
+    async def page(self) -> bytes:
         async with self._reading:
             if time.monotonic() - self._read_at >= KEPT_S:
                 self._gauges = await self._read()
                 self._read_at = time.monotonic()
-        encode, name = choose_encoder(_readable_accept(accepted))
         # With ten models it takes a tenth of a second, which would hold up all other requests.
-        return await asyncio.to_thread(encode, MetricsPage(self._gauges)), name
+        return await asyncio.to_thread(generate_latest, MetricsPage(self._gauges))
 
     async def _read(self) -> list[Metric]:
         models = [model.id for model in self._models.rows]
@@ -121,16 +119,3 @@ class Metrics:
             except Exception:
                 # The outermost frame of a round: the page lacks these, and the next ones are told.
                 log.exception("refusals could not be told")
-
-
-def _readable_accept(accepted: str) -> str:
-    """An `Accept` header that prometheus_client can read; "" for one whose `version` it would fail on.
-
-    The library knows no quotes (RFC 9110, section 5.6.6), and compares the version's parts as numbers.
-    """
-    bare = accepted.replace('"', "")
-    try:
-        choose_encoder(bare)
-    except TypeError:
-        return ""
-    return bare

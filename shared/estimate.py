@@ -33,19 +33,6 @@ class Calibration:
 
 
 @value_object
-class ReuseCounts:
-    """What one worker's engine has reused of earlier requests since it was loaded, and what it keeps now.
-
-    `hits` counts prompts of which a part was known, `cached_tokens` the tokens of those parts.
-    """
-
-    prompts: int
-    hits: int
-    cached_tokens: int
-    bytes: int
-
-
-@value_object
 class LastWorker:
     """The worker that beat last, alive or not."""
 
@@ -108,7 +95,6 @@ class Lane:
     context_length: int | None = None
     engine: str | None = None
     engine_reason: str | None = None
-    reused: ReuseCounts | None = None
     token_rule: str | None = None
     paused: bool = False
     paused_at_ms: float | None = None

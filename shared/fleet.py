@@ -76,7 +76,6 @@ class Fleet:
             "oldest_queued_s": waited,
             "engine": lane.engine,
             "engine_reason": lane.engine_reason,
-            "reused": None if lane.reused is None else asdict(lane.reused),
             "workers": [asdict(worker) for worker in self.workers],
             "last_worker": last and {"id": last.id, "host": last.host, "seen_at": last.seen_ms / 1000},
             "given_back": self.given_back,

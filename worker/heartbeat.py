@@ -5,7 +5,6 @@ worker died is noticed by `rescue` (`shared/store/functions/upkeep.lua`), which 
 """
 
 import faulthandler
-import json
 import logging
 import math
 import os
@@ -14,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +20,6 @@ from typing import Protocol
 import psutil
 
 from shared.errors import Unavailable
-from shared.estimate import ReuseCounts
 from shared.models import SPARE_THREADS
 from shared.settings import Settings
 from shared.store.claims import give_back, renew
@@ -48,9 +45,6 @@ class EngineStatus(Progress, Protocol):
 
     @property
     def broken(self) -> bool: ...
-
-    @property
-    def reused(self) -> ReuseCounts | None: ...
 
 
 def slots_now(engine: EngineStatus, slots: int) -> int:
@@ -175,10 +169,8 @@ class Heartbeat:
 
     def _report_progress(self) -> None:
         rows = {} if self._engine is None else self._rows(self._engine)
-        reused = None if self._engine is None else self._engine.reused
         # Only this worker can restore them in a store that came back empty or with old data.
-        facts = self._facts if self._is_unknown else rows
-        self.report(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
+        self.report(self._facts if self._is_unknown else rows)
 
     def _rows(self, engine: EngineStatus) -> dict[str, str]:
         """The rows that the engine computes now.

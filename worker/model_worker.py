@@ -274,7 +274,6 @@ def _facts(engine: Engine, source: str) -> dict[str, str]:
         "rows": str(engine.rows),
         "engine": engine.name,
         "engine_reason": redact_folders(engine.reason, source)[:REASON_CHARACTERS],
-        "reused": "",
         "samples": "1" if facts.samples else "0",
         "context_length": str(facts.context_length),
         "tools": facts.tools or "none",

@@ -255,7 +255,7 @@ class Submission:
         if word in IDEMPOTENCY_ERRORS:
             return idempotency_error(word)
         if word == "memory":
-            return await self.headroom.full(checked.placing.room)
+            return self.headroom.full(checked.placing.room)
         lane = await self.store.run(jobs.lane(self.settings, model.lane))
         most_queued = checked.terms.caller.max_queued or self.settings.queue.max_queued_caller
         return refusal(word, model, lane, most_queued)

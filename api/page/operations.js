@@ -153,13 +153,6 @@ function line(row, broken) {
     queue(row, broken ? "broken" : row.paused ? "shut" : "", crew(row, broken)),
     make("p", { class: "classes" }, classes),
     make("p", { class: "fine" }, remarks(row)),
-    row.reused &&
-      make(
-        "details",
-        { class: "fine" },
-        make("summary", {}, "Details"),
-        make("p", {}, `${number(row.reused.cached_tokens)} prompt tokens reused`),
-      ),
   );
 }
 

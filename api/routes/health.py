@@ -4,6 +4,7 @@ import asyncio
 from typing import cast
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api.context import ProcessContext, context_of
 from api.dialects.native.models import BlobKind, BlobStore, Health, Readiness, StoreMemory, StoreState
@@ -23,9 +24,7 @@ NOT_READY = answer(
     headers=("retry-after",),
     schema={"anyOf": [{"$ref": f"{REF}Readiness"}, {"$ref": f"{REF}HuggingFaceError"}]},
 )
-METRICS = text_answer(
-    "All metrics, in the form that the caller accepts.", "text/plain", "application/openmetrics-text"
-)
+METRICS = text_answer("All metrics, in Prometheus' text format.", "text/plain")
 STORE_LIMIT_S = 1.0
 """A store that does not answer for so long is reported as unreachable."""
 
@@ -75,7 +74,6 @@ def _answers(model: Model, lane: Lane) -> bool:
 async def store_memory(context: ProcessContext) -> StoreMemory:
     """Raises Unavailable."""
     memory, charges = await context.headroom.memory(), await context.headroom.charges()
-    room_in_s = await context.headroom.room_in_s()
     records = min(memory.used, max(0, charges.total - memory.promised))
     return {
         "used": memory.used,
@@ -83,8 +81,7 @@ async def store_memory(context: ProcessContext) -> StoreMemory:
         "reserved": memory.promised,
         "records": records,
         "rest": memory.used - records,
-        "full": room_in_s > 0,
-        "room_in_s": room_in_s or None,
+        "full": not await context.headroom.has_room(),
     }
 
 
@@ -113,5 +110,4 @@ metrics_router = APIRouter(tags=["admin"])
     responses={200: METRICS},
 )
 async def metrics(http: Request) -> Response:
-    page, form = await context_of(http).metrics.page(http.headers.get("accept", ""))
-    return Response(page, media_type=form)
+    return Response(await context_of(http).metrics.page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

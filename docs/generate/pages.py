@@ -27,7 +27,7 @@ Every error has one of these codes: under `/v1/jobs`, `/v1/estimate` and
 routes as `error_type`; in a stream's last event, `error`, as `error.code`. Codes are never renamed.
 
 *Retry*: the same request may succeed later. `Retry-After` then says when, within 59 s: for a
-full queue the time its jobs need, for a full Redis until there is [room](decisions/reserve.md). What each
+full queue the time its jobs need, for a [full Redis](decisions/reserve.md) 30 s. What each
 client raises is on [their page](clients/README.md#errors-and-retries).
 """
 

@@ -9,7 +9,6 @@ import heapq
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -32,10 +31,8 @@ AT_ONCE = 500
 MOST_NAMED = 10
 SHARE = 8
 """One caller holds at most this many times what is left."""
-TREND_S, LEAST_S, UNKNOWN_S = 60.0, 5.0, 30.0
-"""A trend is that of the last minute; before five seconds of it are known, half a minute is the advice."""
-LONGEST_S = 600.0
-HOUR_S = 3600
+ROOM_IN_S = 30.0
+"""When a refused caller is told to come back: nobody knows when jobs end or are deleted."""
 
 
 def writable(settings: Settings) -> ScriptCall[bool]:
@@ -102,59 +99,6 @@ class Charges(NamedTuple):
     most: tuple[tuple[str, int], ...]
 
 
-async def _charges_by_hash(store: AsyncStore, name: str) -> Charges:
-    """Raises Unavailable."""
-    with store_errors():
-        rows = [row async for row in store.client.hscan_iter(f"{PREFIX}{name}", count=AT_ONCE)]
-    # A walk may come by a caller twice; '' is what is reserved of all.
-    bytes = {caller: int(charged) for caller, charged in rows if caller}
-    return Charges(sum(bytes.values()), tuple(heapq.nlargest(MOST_NAMED, bytes.items(), lambda row: row[1])))
-
-
-class Expiring(NamedTuple):
-    """Bytes that go by themselves in this hour and in the next one, and how much of this hour is left."""
-
-    now: int
-    then: int
-    left_s: float
-
-    def frees_in_s(self, bytes: int) -> float:
-        """Seconds until so much is gone, as if an hour's bytes went evenly; inf where it is not enough."""
-        soon = self.now * self.left_s / HOUR_S
-        if bytes <= soon:
-            return bytes * HOUR_S / self.now
-        if bytes - soon <= self.then:
-            return self.left_s + (bytes - soon) * HOUR_S / self.then
-        return math.inf
-
-
-async def _read_expiring(store: AsyncStore) -> Expiring:
-    """Raises Unavailable."""
-    hour, passed_s = divmod(time.time(), HOUR_S)
-    now, then = [(await _charges_by_hash(store, f"keep:{int(hour) + ahead}")).total for ahead in (1, 2)]
-    return Expiring(max(now, 0), max(then, 0), HOUR_S - passed_s)
-
-
-class Trend:
-    """What was used and reserved in the last minute, as this process read it."""
-
-    def __init__(self) -> None:
-        self._readings: deque[tuple[float, int]] = deque()
-
-    def add(self, at: float, taken: int) -> None:
-        self._readings.append((at, taken))
-        while self._readings[0][0] < at - TREND_S:
-            self._readings.popleft()
-
-    def frees_in_s(self, bytes: int) -> float:
-        """Seconds until so much is free if it goes on as since the peak; inf where it does not fall."""
-        (first, _), (last, taken) = self._readings[0], self._readings[-1]
-        if last - first < LEAST_S:
-            return UNKNOWN_S
-        peak_at, peak = max(self._readings, key=lambda reading: reading[1])
-        return bytes * (last - peak_at) / (peak - taken) if peak > taken else math.inf
-
-
 class EvictionWarning:
     """Warns once per process that the store may evict: accepted jobs would vanish without a word."""
 
@@ -203,7 +147,6 @@ class Headroom:
         self._last = Memory(0, 0, evicts=False)
         self._memory = _CachedReading(self._read_memory)
         self._charges = _CachedReading(self._read_charges)
-        self._trend = Trend()
         self._refusal_throttle = LogThrottle()
         self._eviction_warning = EvictionWarning()
 
@@ -213,16 +156,21 @@ class Headroom:
 
     async def charges(self) -> Charges:
         """What callers are charged, as it is, or was some seconds ago. Raises Unavailable."""
-        return (await self._charges.value(CHARGES_LIFE_S))[0]
+        return await self._charges.value(CHARGES_LIFE_S)
 
     async def _read_memory(self) -> Memory:
         self._last = await self._store.run(memory())
         self._eviction_warning.check(self._last)
-        self._trend.add(time.monotonic(), self._last.taken)
         return self._last
 
-    async def _read_charges(self) -> tuple[Charges, Expiring]:
-        return await _charges_by_hash(self._store, "mem"), await _read_expiring(self._store)
+    async def _read_charges(self) -> Charges:
+        with store_errors():
+            rows = [row async for row in self._store.client.hscan_iter(f"{PREFIX}mem", count=AT_ONCE)]
+        # A walk may come by a caller twice; '' is what is reserved of all.
+        held = {caller: int(charged) for caller, charged in rows if caller}
+        return Charges(
+            sum(held.values()), tuple(heapq.nlargest(MOST_NAMED, held.items(), lambda row: row[1]))
+        )
 
     async def has_room(self) -> bool:
         """Whether there is room beyond what accepted work needs. Raises Unavailable."""
@@ -231,7 +179,7 @@ class Headroom:
     async def check(self) -> None:
         """Raises Unavailable `store_unavailable` where accepted work needs the room that is left."""
         if not await self.has_room():
-            raise await self.full()
+            raise self.full()
 
     @property
     def spare(self) -> int | None:
@@ -239,22 +187,7 @@ class Headroom:
         limit = self._last.limit
         return int(self._full_at * limit) - self._last.used if limit else None
 
-    async def room_in_s(self, wanted: int = 0) -> float:
-        """Seconds, about, until there is room for so many bytes more. Raises Unavailable.
-
-        The rule stands in docs/decisions/reserve.md.
-        """
-        memory = await self.memory()
-        over = memory.taken + wanted - int(self._full_at * memory.limit)
-        return await self._frees_in_s(over) if memory.limit and over >= 0 else 0.0
-
-    async def _frees_in_s(self, over: int) -> float:
-        _, expiring = await self._charges.value(CHARGES_LIFE_S)
-        over = max(over, 1)
-        soonest = min(self._trend.frees_in_s(over), expiring.frees_in_s(over), LONGEST_S)
-        return float(max(1, math.ceil(soonest)))
-
-    async def full(self, wanted: int = 0) -> Unavailable:
+    def full(self, wanted: int = 0) -> Unavailable:
         """The error of new work for which there is no room beside what accepted work may need.
 
         Raises CallerError where there never is.
@@ -266,12 +199,8 @@ class Headroom:
                 f"The answer may take {wanted} bytes, and this service keeps {most} bytes for all: ask for "
                 "fewer tokens, answers or logprobs.",
             )
-        room_in_s = max(1.0, await self.room_in_s(wanted))
-        message = (
-            "The record store is nearly full; what was accepted goes on. "
-            f"There should be room in about {room_in_s:.0f} s."
-        )
-        return Unavailable("store_unavailable", message, retry_after=room_in_s)
+        message = "The record store is nearly full; what was accepted goes on."
+        return Unavailable("store_unavailable", message, retry_after=ROOM_IN_S)
 
     async def check_share(self, caller: str) -> None:
         """Raises Unavailable `caller_queue_full` where this caller must leave the remaining room to others.
@@ -288,10 +217,5 @@ class Headroom:
             return
         if self._refusal_throttle.due():
             log.warning("requests of %s are refused: its jobs nearly fill the record store", caller)
-        # As soon as an eighth of what it holds too much is free, whoever's it was.
-        free_in_s = await self._frees_in_s(math.ceil((charged - most) / SHARE))
-        message = (
-            "Your jobs nearly fill the record store: delete some, or wait until others end or expire, "
-            f"about {free_in_s:.0f} s."
-        )
-        raise Unavailable("caller_queue_full", message, retry_after=free_in_s)
+        message = "Your jobs nearly fill the record store: delete some, or wait until others end or expire."
+        raise Unavailable("caller_queue_full", message, retry_after=ROOM_IN_S)

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from pydantic_core import from_json
 
-from shared.estimate import Calibration, Lane, LastWorker, ReuseCounts, estimate, waiting_reason
+from shared.estimate import Calibration, Lane, LastWorker, estimate, waiting_reason
 from shared.job import Attempt, AttemptError, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
 from shared.store.constants import LOST
@@ -41,12 +41,6 @@ def _last_worker(report: str) -> LastWorker:
     return LastWorker(worker["id"], worker.get("host", ""), worker["seen_ms"])
 
 
-def _reused(report: str) -> ReuseCounts:
-    """Reads what a worker of any release reports: unknown counts are dropped, absent ones are 0."""
-    counts = json.loads(report)
-    return ReuseCounts(**{count.name: counts.get(count.name, 0) for count in fields(ReuseCounts)})
-
-
 def _flag(value: str) -> bool:
     return value == "1"
 
@@ -61,7 +55,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "videos": _flag,
     "tools": read_syntax,
     "max_side": lambda side: int(side) if side else None,
-    "reused": _reused,
     "last_worker": _last_worker,
 }
 """How those facts are read that are fields of `Lane`."""

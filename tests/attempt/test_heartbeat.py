@@ -13,7 +13,6 @@ import pytest
 from redis.exceptions import ResponseError
 
 from shared.errors import Unavailable
-from shared.estimate import ReuseCounts
 from shared.store import jobs, models
 from shared.store.keys import PREFIX, channel
 from shared.store.script import ScriptCall, Store
@@ -22,7 +21,6 @@ from tests.support.clients import until
 from tests.support.patience import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from worker.celery_app import Exit
-from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
 from worker.lease import Lease
 
@@ -129,20 +127,6 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(harness: WorkerHarne
         assert store.failed.wait(PATIENCE_S)
         until(lambda: lease_end(harness, lease) > first)
     heartbeat.stop({})
-
-
-def test_what_an_engine_reused_is_read_from_its_models_status(harness: WorkerHarness) -> None:
-    class Reusing(EchoEngine):
-        reused = ReuseCounts(prompts=3, hits=2, cached_tokens=70, bytes=4096)
-
-    def seen() -> ReuseCounts | None:
-        return harness.store.run(jobs.lane(harness.settings, MODEL.lane)).reused
-
-    with beating(harness) as heartbeat:
-        heartbeat.ready("f" * 32, {"reused": ""}, EchoEngine(MODEL))
-        assert seen() is None
-        heartbeat.ready("f" * 32, {"reused": ""}, Reusing(MODEL))
-        until(lambda: seen() == Reusing.reused)
 
 
 def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(

@@ -152,16 +152,11 @@ def test_a_prompt_is_remembered_for_its_caller_and_nobody_else(vllm: suite.Harne
     def cached(scope: str | None, colour: str = "red") -> int:
         return vllm.ask(LONG, [suite.picture(colour)], scope=scope)[0].cached_tokens
 
-    before = vllm.engine.reused
     assert cached("ann") == 0
     assert cached("ann") >= 128
     assert cached("ben") == 0
     assert cached("ann", "blue") == 0
     assert cached(None) == cached(None) == 0
-    after = vllm.engine.reused
-    assert before is not None
-    assert after is not None
-    assert (after.prompts - before.prompts, after.hits - before.hits) == (6, 1)
 
 
 def test_where_vllm_runs_models_its_newer_way_a_text_goes_on_too() -> None:

@@ -63,10 +63,9 @@ async def test_what_fills_the_store_is_said_and_names_of_callers_only_to_operato
     memory = ready.json()["memory"]
     assert (refused.status_code, ready.status_code) == (503, 200)
     assert memory["full"]
-    assert 1 <= memory["room_in_s"] <= 600
     assert memory["records"] + memory["rest"] == memory["used"] > 16 * 2**20
     assert 0 < memory["records"] < memory["reserved"]
-    assert (again["full"], again["room_in_s"]) == (False, None)
+    assert not again["full"]
     (top,) = said["callers"]
     assert top["caller"] == "hog-of-all"
     assert top["bytes"] == memory["reserved"] + memory["records"]

@@ -10,7 +10,7 @@ from api.dialects.native.models import ModelState, to_model
 from api.jobs.service import Jobs
 from api.routes import health, models
 from shared.blobs import Blobs
-from shared.estimate import Lane, ReuseCounts
+from shared.estimate import Lane
 from shared.models import Model
 from shared.settings import Settings
 from tests.routes.conftest import Deployment
@@ -159,17 +159,6 @@ async def test_the_information_of_a_model_says_how_it_stands() -> None:
     named = {"model_id": "org/other", "model_sha": "abc", "model_dtype": "auto", "model_device_type": "auto"}
     stands = {"state": "no_worker", "workers": 0, "queued": 2, "estimated_time": 7.5, "basis": "guess"}
     assert (response.status_code, response.json()) == (200, named | stands)
-
-
-async def test_the_status_of_a_model_says_what_its_requests_had_in_common() -> None:
-    service = FakeService()
-    reused = {"prompts": 3, "hits": 2, "cached_tokens": 70, "bytes": 4096}
-    service.states["sightline/tiny"] = replace(
-        LOADING, lane=replace(LOADING.lane, reused=ReuseCounts(**reused))
-    )
-    async with serving(service) as client:
-        assert (await client.get("/status/sightline/tiny")).json()["reused"] == reused
-        assert (await client.get("/status/org/other")).json()["reused"] is None
 
 
 async def test_a_probe_does_not_wait_for_one_store_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """Before its memory is full the record store takes no new work, so that accepted work can end."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -14,7 +13,6 @@ from shared.store.admission import ROOM
 from shared.store.headroom import Headroom
 from shared.store.keys import PREFIX
 from shared.store.script import AsyncStore, connect_async
-from tests.support.existing import existing
 
 BALLAST = 16 * 2**20
 
@@ -42,58 +40,8 @@ async def test_a_nearly_full_store_refuses_new_work(store: AsyncStore) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now, time=time.time))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
-
-
-async def advice(headroom: Headroom) -> float | None:
-    with pytest.raises(Unavailable) as refused:
-        await headroom.check()
-    told = refused.value.retry_after
-    assert f"about {told:.0f} s" in refused.value.message
-    return told
-
-
-async def test_a_full_store_says_when_there_is_room_by_how_fast_accepted_work_ends(
-    store: AsyncStore, clock: SimpleNamespace
-) -> None:
-    await store.client.config_set("maxmemory", 100 * 2**20)
-    headroom = Headroom(store, 0.9)
-    for reserved in (500, 400):
-        await store.client.hset(f"{PREFIX}mem", "", reserved * 2**20)
-        told = await advice(headroom)
-        clock.now += 20
-    # 100 MiB in 20 s, some 310 MiB and what is used to go.
-    assert told is not None
-    assert 62 <= told <= 70
-    await store.client.hset(f"{PREFIX}mem", "", 10 * 2**20)
-    assert await headroom.has_room()
-    assert await headroom.room_in_s() == 0
-
-
-async def test_a_store_that_nothing_leaves_says_10_minutes(store: AsyncStore, clock: SimpleNamespace) -> None:
-    await store.client.config_set("maxmemory", 100 * 2**20)
-    await store.client.hset(f"{PREFIX}mem", "", 500 * 2**20)
-    headroom = Headroom(store, 0.9)
-    assert await advice(headroom) == 30, "nothing is known yet"
-    clock.now += 10
-    await store.client.hset(f"{PREFIX}mem", "", 600 * 2**20)
-    assert await advice(headroom) == 600
-
-
-async def test_a_full_store_relies_on_what_expires(
-    store: AsyncStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, time=lambda: 7200.0))
-    await store.client.config_set("maxmemory", 100 * 2**20)
-    await store.client.hset(f"{PREFIX}mem", "", 90 * 2**20)
-    await store.client.hset(
-        f"{PREFIX}keep:3", mapping={f"caller_{number}": 30 * 2**20 for number in range(20)}
-    )
-    headroom = Headroom(store, 0.9)
-    told = existing(await advice(headroom))
-    # What is used by an empty server is over, and 600 MiB go in an hour.
-    assert 1 <= told < 30
 
 
 async def test_who_holds_most_is_read_in_steps_and_not_at_each_question(

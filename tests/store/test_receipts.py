@@ -3,12 +3,10 @@
 import json
 from typing import Any
 
-from shared.estimate import ReuseCounts
 from shared.job import Computed
 from shared.result import Origin
-from shared.store import jobs
 from tests.support.existing import existing
-from tests.support.store import LANE, START_MS, Records, answer
+from tests.support.store import START_MS, Records, answer
 
 
 def answered(records: Records, question: str = "q", **changes: str) -> str:
@@ -101,8 +99,6 @@ def added(value: Any) -> Any:
 
 
 def test_what_a_newer_worker_tells_is_read_by_an_older_api(records: Records) -> None:
-    counts = {"prompts": 3, "hits": 2, "cached_tokens": 70, "bytes": 4096}
-    records.beat(facts={"reused": json.dumps(added(counts))})
     job = records.submit("q")
     waiting = records.submit("other")
     records.settle(records.claim())
@@ -113,4 +109,3 @@ def test_what_a_newer_worker_tells_is_read_by_an_older_api(records: Records) -> 
     assert records.view(job.id).result == plain
     assert page is not None
     assert [view.id for view in page.views] == [waiting.id, job.id]
-    assert records.run(jobs.lane(records.settings, LANE)).reused == ReuseCounts(**counts)

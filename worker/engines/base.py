@@ -19,7 +19,6 @@ from PIL.Image import Image as Picture
 from pydantic import ValidationError
 
 from shared.errors import CallerError
-from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Frozen, Parameters, Request
 from shared.result import FinishReason, Logprobs, Piece, SeenPicture
@@ -324,11 +323,6 @@ class Engine(ABC):
     def rows_now(self) -> int:
         """How many of its `rows` it computes at once at present; fewer where memory has run out."""
         return self.rows
-
-    @property
-    def reused(self) -> ReuseCounts | None:
-        """What its requests reused of earlier ones; None if the engine keeps nothing."""
-        return None
 
     @property
     def broken(self) -> bool:

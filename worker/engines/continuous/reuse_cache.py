@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 
-from shared.estimate import ReuseCounts
 from worker.engines.continuous.kv_cache import KeysValues, Past
 from worker.engines.continuous.prefill import CutPoints, KnownPrompt, Prefill
-from worker.engines.continuous.prompt_content import SHOWN, Mark, PromptContent, Reusable, encoder_inputs
+from worker.engines.continuous.prompt_content import SHOWN, Mark, PromptContent, encoder_inputs
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.loading.torch_errors import UNFIT, device_broken
 
@@ -155,20 +154,14 @@ def _columns(path: Path, tokens: int) -> tuple[KeysValues, ...]:
 
 
 class ReuseCache:
-    """Keeps at most `limit` bytes. Only `counts` may be read by other threads than the engine's."""
+    """Keeps at most `limit` bytes; `hits` counts prompts of which a part was known."""
 
-    def __init__(self, loaded: LoadedModel, cut_points: CutPoints, limit: int, reusable: Reusable) -> None:
+    def __init__(self, loaded: LoadedModel, cut_points: CutPoints, limit: int) -> None:
         self.cut_points = cut_points
         self._loaded = loaded
-        self._keeps = reusable.beginnings
         self._tree = PrefixTree(limit)
         self._encodes = encoder_inputs(loaded.network)
-        self._prompts = self._hits = self._tokens = 0
-
-    @property
-    def counts(self) -> ReuseCounts | None:
-        """None if nothing may be kept."""
-        return ReuseCounts(self._prompts, self._hits, self._tokens, self._tree.bytes) if self._keeps else None
+        self.hits = 0
 
     def follows(self, content: PromptContent, others: Sequence[PromptContent]) -> bool:
         """Whether much more of the prompt will be known once one of the others is computed."""
@@ -178,9 +171,11 @@ class ReuseCache:
 
     def known(self, content: PromptContent) -> KnownPrompt:
         """What is kept of a prompt. Pictures that are not known in whole have to be encoded once more."""
-        found = self._find(content) if content.marks else None
+        cuts = content.cuts(self.cut_points)
+        found = self._tree.find(content.scope, content.marks, cuts) if content.marks else None
         if found is None:
             return KnownPrompt(self._loaded.moved(content.inputs))
+        self.hits += 1
         start, past = found
         inputs, (unknown, skipped) = content.behind(start), content.unknown(start, self._encodes)
         if not unknown:
@@ -206,13 +201,6 @@ class ReuseCache:
         kept = self._tree.bytes > 0
         self._tree.clear()
         return kept
-
-    def _find(self, content: PromptContent) -> tuple[int, Past] | None:
-        self._prompts += 1
-        found = self._tree.find(content.scope, content.marks, content.cuts(self.cut_points))
-        self._hits += found is not None
-        self._tokens += found[0] if found else 0
-        return found
 
     @contextmanager
     def _luxury(self) -> Iterator[None]:

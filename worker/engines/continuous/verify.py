@@ -368,7 +368,7 @@ class ReuseCheck:
         self, loaded: LoadedModel, cut_points: CutPoints, judge: LogitsComparison, wish: Reusable
     ) -> None:
         self._network, self._judge, self._apart = loaded.network, judge, wish.apart
-        self._reuse = ReuseCache(loaded, cut_points, sys.maxsize, wish)
+        self._reuse = ReuseCache(loaded, cut_points, sys.maxsize)
         self._reader = ContentReader(loaded, wish)
 
     def hold(self, chat: Sequence[VerifyCase], several: Sequence[VerifyCase]) -> None:
@@ -382,7 +382,7 @@ class ReuseCheck:
             self._answer(before, case)
             for each in (case, other, case, other):
                 self._ask(each)
-        if self._reuse.counts is None or not self._reuse.counts.hits:
+        if not self._reuse.hits:
             raise BatchingError("nothing of it is found again")
 
     def _ask(self, case: VerifyCase) -> None:

@@ -16,7 +16,6 @@ import torch
 from PIL.Image import Image as Picture
 from pydantic import Field
 
-from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Frozen, Parameters, Request
 from shared.result import SeenPicture
@@ -145,7 +144,7 @@ class VllmEngine(Engine):
         self._watch: asyncio.Task[None] | None = None
         # Rows at work that have no token yet.
         self._prefilling: set[int] = set()
-        self._inside = self._asked = self._hits = self._cached = 0
+        self._inside = 0
 
     def load(self) -> Engine:
         """Raises ModelFailed, and whatever vLLM raises."""
@@ -252,11 +251,6 @@ class VllmEngine(Engine):
         return PROMPT_STEPS if self._prefilling else 1
 
     @property
-    def reused(self) -> ReuseCounts:
-        """Without the bytes: vLLM does not tell to whom they belong."""
-        return ReuseCounts(self._asked, self._hits, self._cached, 0)
-
-    @property
     def broken(self) -> bool:
         return self._core.broken
 
@@ -299,7 +293,7 @@ class VllmEngine(Engine):
                     self._prefilling.discard(id(row))
                     if answer.take(output):
                         break
-                return self._counted(answer.finish())
+                return answer.finish()
 
     @contextmanager
     def _working(self, row: Row) -> Iterator[None]:
@@ -314,12 +308,6 @@ class VllmEngine(Engine):
             self._prefilling.discard(id(row))
             if not self._inside:
                 self.progress.rest()
-
-    def _counted(self, finish: Finish) -> Finish:
-        self._asked += 1
-        self._hits += bool(finish.cached_tokens)
-        self._cached += finish.cached_tokens
-        return finish
 
     def _tried(self) -> str:
         """Use each part of vLLM once, so that no caller waits while it compiles.
