@@ -1,7 +1,7 @@
 -- API keys are plain records (records.lua) of no caller. Only the digests of their secrets are stored.
 --   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; of its default webhook hook_url,
---                           hook_host, hook_events, hook_secret, hook_formers; of a key with a quota, JSON objects by
---                           second: rate (the last minute's requests), told (how many may come again then)
+--                           hook_host, hook_events, hook_secret, hook_formers; of a key with a quota, a JSON object:
+--                           rate (the last minute's requests by second)
 --   keyof:<digest>  string  the id of the key with this secret
 -- `secret` is a key's newest; `formers`, a JSON object, are earlier ones, by secret until when each is valid;
 -- former_until_ms is the last of these times. The names with `hook_` are of the secrets that sign its webhooks.

@@ -52,8 +52,6 @@ class Key:
     revoked: int | None = None
     seconds: list[int] = field(default_factory=list)
     """Of the requests that were counted."""
-    told: list[int] = field(default_factory=list)
-    """When those that were refused may come again."""
     hook: Secrets | None = None
     """Those that sign its webhooks."""
 
@@ -65,10 +63,7 @@ class Key:
         return not ends or now < (self.revoked or ends[0]) + KEPT_S * 1000
 
     def use(self, now: int) -> tuple[int, int]:
-        """How many more requests fit, and in how many seconds the oldest leaves the minute.
-
-        A refused one is told the first second at which more leave than were told to come, else the last.
-        """
+        """How many more requests fit, and in how many seconds the oldest leaves the minute."""
         if self.quota is None:
             return 0, 0
         second = now // 1000
@@ -76,12 +71,7 @@ class Key:
         left, oldest = self.quota - len(self.seconds) - 1, min([second, *self.seconds])
         if left >= 0:
             self.seconds.append(second)
-            return left, oldest + 60 - second
-        self.told = [at for at in self.told if at > second]
-        leave = sorted(at + 60 for at in self.seconds)
-        free = [at for at in leave if self.told.count(at) < leave.count(at)]
-        self.told += free[:1]
-        return -1, [*free, leave[-1]][0] - second
+        return max(left, -1), oldest + 60 - second
 
 
 class SecretHolders(Owners):
