@@ -32,7 +32,7 @@ MOST_NAMED = 10
 SHARE = 8
 """One caller holds at most this many times what is left."""
 ROOM_IN_S = 30.0
-"""When a refused caller is told to come back: nobody knows when jobs end or are deleted."""
+"""Retry-After of a refused caller: when jobs end or are deleted is not known."""
 
 
 def writable(settings: Settings) -> ScriptCall[bool]:
@@ -168,9 +168,8 @@ class Headroom:
             rows = [row async for row in self._store.client.hscan_iter(f"{PREFIX}mem", count=AT_ONCE)]
         # A walk may come by a caller twice; '' is what is reserved of all.
         held = {caller: int(charged) for caller, charged in rows if caller}
-        return Charges(
-            sum(held.values()), tuple(heapq.nlargest(MOST_NAMED, held.items(), lambda row: row[1]))
-        )
+        most = heapq.nlargest(MOST_NAMED, held.items(), lambda row: row[1])
+        return Charges(sum(held.values()), tuple(most))
 
     async def has_room(self) -> bool:
         """Whether there is room beyond what accepted work needs. Raises Unavailable."""

@@ -171,8 +171,9 @@ class ReuseCache:
 
     def known(self, content: PromptContent) -> KnownPrompt:
         """What is kept of a prompt. Pictures that are not known in whole have to be encoded once more."""
-        cuts = content.cuts(self.cut_points)
-        found = self._tree.find(content.scope, content.marks, cuts) if content.marks else None
+        found = None
+        if content.marks:
+            found = self._tree.find(content.scope, content.marks, content.cuts(self.cut_points))
         if found is None:
             return KnownPrompt(self._loaded.moved(content.inputs))
         self.hits += 1
