@@ -101,9 +101,7 @@ app = typer.Typer(
 def _top(
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", is_eager=True, callback=_show_versions, help="print versions and device, and exit"
-        ),
+        typer.Option("--version", is_eager=True, callback=_show_versions, help="print versions, and exit"),
     ] = False,
 ) -> None:
     """Nothing is common to all commands."""
@@ -167,22 +165,9 @@ PACKAGES = ("torch", "transformers", "vllm")
 
 
 def versions() -> Iterator[str]:
-    """A line for each part that is installed, and one for the device that computes."""
+    """Return a line for each part that is installed."""
     yield f"sightline {VERSION}"
     yield f"python {platform.python_version()}"
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             yield f"{name} {version(name)}"
-    yield f"device {_device()}"
-
-
-def _device() -> str:
-    from sightline.gpus import DriverError, nvidia_devices, without_cuda
-
-    try:
-        names = ", ".join(gpu.name for gpu in nvidia_devices())
-    except DriverError as error:
-        return f"cpu ({error})"
-    if names and without_cuda():
-        return f"cpu (the torch that is installed cannot use {names})"
-    return names or "cpu"

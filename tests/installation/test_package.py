@@ -174,7 +174,6 @@ def test_a_report_of_a_fault_can_name_the_versions(installed: Installation, tmp_
     said = installed.output("sightline", "--version", cwd=tmp_path).splitlines()
     assert said[0] == f"sightline {VERSION}"
     assert {f"torch {version('torch')}", f"transformers {version('transformers')}"} < set(said)
-    assert said[-1].startswith("device ")
 
 
 def test_an_empty_folder_is_enough_for_a_true_answer(installed: Installation, tmp_path: Path) -> None:
