@@ -81,7 +81,7 @@ def settle(
         return "settled"
     run.result = outcome
     if run.key and not run.mixed:
-        model.entries[run.key, fingerprint] = (run, model.now + model.retention_ms(run))
+        model.entries[run.key, fingerprint] = run
     model.end_run(run, "succeeded")
     return "settled"
 

@@ -97,7 +97,7 @@ def _runs(dump: dict[str, Any], model: Model) -> Iterator[str]:
         if told != _streamed(run):
             yield f"{run.id} told {told}, not {run.events}"
     entries = {key: run for key, run in dump.items() if key.startswith("sl9:cache:")}
-    expected = {f"sl9:cache:{key}:{by}": run.id for (key, by), (run, _) in model.entries.items()}
+    expected = {f"sl9:cache:{key}:{by}": run.id for (key, by), run in model.entries.items()}
     yield from _unlike("the cache", entries, expected)
 
 

@@ -27,7 +27,7 @@ class Model:
         self.now = now
         self.jobs: dict[str, Job] = {}
         self.runs: dict[str, Work] = {}
-        self.entries: dict[tuple[str, str], tuple[Work, int]] = {}
+        self.entries: dict[tuple[str, str], Work] = {}
         self.named: dict[tuple[str, str], tuple[str, str, int]] = {}
         self.uploads: dict[tuple[str, str], int] = {}
         self.prints: dict[str, int] = {}
@@ -81,7 +81,7 @@ class Model:
         job_ms = self.settings.retention.job_s * 1000
         self.jobs = {i: j for i, j in self.jobs.items() if self._kept(j, job_ms)}
         self.runs = {i: r for i, r in self.runs.items() if not r.over or r.kept > self.now}
-        self.entries = {k: e for k, e in self.entries.items() if e[1] > self.now}
+        self.entries = {k: r for k, r in self.entries.items() if r.kept > self.now}
         self.named = {k: n for k, n in self.named.items() if n[2] > self.now}
         self.uploads = {k: till for k, till in self.uploads.items() if till > self.now}
         self.emptying = {k: e for k, e in self.emptying.items() if e[1] > self.now}
@@ -144,7 +144,7 @@ class Model:
         return live or [p for p in known if self.prints[p] >= self.now - LAST_PRINT_MS][-1:]
 
     def entry(self, key: str, fingerprint: str) -> Work | None:
-        run = self.entries.get((key, fingerprint), (None, 0))[0]
+        run = self.entries.get((key, fingerprint))
         return run if run and run.id in self.runs else None
 
     def upload(self, placing: Placing) -> None:
@@ -281,7 +281,7 @@ class Model:
             stored, job.run.needed = job.run.needed > self.now, 0
             if not stored:
                 return set()
-            self.entries = {k: e for k, e in self.entries.items() if e[0] is not job.run}
+            self.entries = {k: r for k, r in self.entries.items() if r is not job.run}
             names = job.run.blobs
         return set(names) - self.holds().keys()
 
