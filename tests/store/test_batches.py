@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.batch import Batch, LineProblem
+from shared.batch import Batch, LineProblem, Tokens, WrittenRows
 from shared.file import Written
 from shared.store import batches, files, jobs
 from tests.support.existing import existing
@@ -18,6 +18,7 @@ from tests.support.stored_batches import (
     create,
     end,
     leave,
+    lose,
     move,
     now,
     submit,
@@ -126,3 +127,31 @@ def test_bytes_of_a_batch_are_missing_since_the_first_turn_that_missed_them(reco
     assert miss(0) == miss(59) == records.now - 59_000
     leave(records, take(records))
     assert miss(1) == records.now
+
+
+def test_only_one_process_works_on_a_batch(records: Records) -> None:
+    upload(records)
+    create(records)
+    turn = take(records)
+    assert try_take(records, "other") is None
+    lose(records)
+    other = take(records)
+    assert (leave(records, turn), leave(records, other)) == ("lost", "written")
+
+
+def test_repeated_rows_of_a_batch_count_once(records: Records) -> None:
+    turn = begun(records, 2)
+    move(records, turn, 2)
+    assert end(records, turn) == "lost", "its rows are still to be written"
+    before = now(records)
+    for _ in range(2):
+        wrote = WrittenRows((1,), 10, 1, 0, 0, Tokens(9, 3, 1), good=GOOD)
+        assert records.run(batches.write(turn, before, wrote)) == "written"
+    assert (now(records).completed, now(records).tokens) == (1, Tokens(9, 3, 1))
+
+
+def test_cancelled_batch_does_not_await_its_turn(records: Records) -> None:
+    leave(records, begun(records), 60)
+    records.run(batches.cancel("anyone", BATCH))
+    take(records)
+    assert now(records).stage == "cancelling"

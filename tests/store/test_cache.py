@@ -3,6 +3,7 @@
 import pytest
 
 from shared.store.workers import State
+from tests.support.hooks import HOOK
 from tests.support.store import OTHER_PRINT, PRINT, SETTINGS, Records
 
 
@@ -36,6 +37,7 @@ Beats = list[tuple[float, str, str, State]]
 def test_answers_of_models_that_live_count_and_with_none_those_of_the_last(
     answered: Records, beats: Beats, wait_s: float, cache: str
 ) -> None:
+    answered.change(answered.submit("q").run_id, kept=answered.now + 10**9)
     for after_s, worker, fingerprint, state in beats:
         answered.wait(after_s)
         answered.beat(worker=worker, fingerprint=fingerprint, state=state)
@@ -48,3 +50,34 @@ def test_an_answer_counts_under_the_model_that_gave_it_not_the_one_that_lives(re
     records.submit("q")
     records.settle(records.claim(fingerprint=PRINT), fingerprint=PRINT)
     assert records.submit("q").cache == "MISS"
+
+
+def test_answer_of_two_models_is_not_cached(records: Records) -> None:
+    records.beat(fingerprint=PRINT)
+    records.beat(worker="worker_02", fingerprint=OTHER_PRINT)
+    job = records.submit("q").id
+    records.append(records.claim(fingerprint=PRINT), 0, "half")
+    assert records.story(job)[-1] == "text"
+    records.lose_worker()
+    second = records.claim(fingerprint=OTHER_PRINT)
+    assert (second.mixed, second.published) == (True, 4)
+    records.settle(second, fingerprint=OTHER_PRINT)
+    records.beat(worker="worker_02", fingerprint=OTHER_PRINT)
+    assert records.submit("q").cache == "MISS"
+
+
+def test_hit_keeps_the_answer_as_long_as_a_new_one(answered: Records) -> None:
+    leader = answered.submit("q").run_id
+    [entry] = answered.client.keys("sl9:cache:*")
+    answered.client.expire(entry, 50)
+    answered.wait(2)
+    answered.submit("q")
+    assert answered.kept(leader) == SETTINGS.retention.result_s
+    assert answered.client.ttl(entry) == answered.given(SETTINGS.retention.result_s)
+
+
+def test_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
+    run = answered.submit("q").run_id
+    answered.change(run, kept=answered.now + 5_000_000)
+    answered.accept(answered.placing("q"), webhook=HOOK)
+    assert answered.kept(run) == 5000

@@ -16,6 +16,9 @@ from tests.support.hooks import (
 )
 from tests.support.store import BROKEN, SETTINGS, START_MS, Records, answer
 
+LEASE_S = 60
+"""Longer than a courier may take for a call."""
+
 
 def redelivered(records: Records, job: str, caller: str = "anyone") -> str | None:
     reply = records.run(webhooks.redeliver(records.settings, caller, job))
@@ -164,3 +167,33 @@ def test_a_webhook_that_cannot_be_read_stops_no_other(records: Records) -> None:
     records.client.set(f"sl9:{broken.id}:hook", "no hash")
     assert [subject for _, _, subject in told_to(records)] == [view.id]
     assert records.client.hexists("sl9:bad", f"{broken.id}:hook")
+
+
+def test_host_gets_its_share_of_calls_at_once(records: Records) -> None:
+    most = records.settings.webhook.host_calls
+    for _ in range(most + 2):
+        ended(records, at("hangs.example"))
+    under_way = list(iter(records.next_delivery, None))
+    assert len(under_way) == most
+    ended(records, at("well.example"))
+    assert taken(records).url == "https://well.example/"
+    records.tell(under_way[0])
+    assert taken(records).url == "https://hangs.example/"
+    records.wait(LEASE_S)
+    assert len(list(iter(records.next_delivery, None))) == most + 1, "no courier has them any more"
+
+
+def test_receiver_that_was_gone_is_called_on_request(records: Records) -> None:
+    view = ended(records)
+    records.tell(taken(records), 410, error="gone")
+    assert redelivered(records, view.id) == "queued"
+    records.tell(taken(records), 500, error="no", delay_s=1)
+    records.wait(1)
+    assert taken(records).tries == 1
+
+
+def test_webhook_of_an_expired_key_is_not_called(records: Records) -> None:
+    key = default_webhook(records)
+    ended(records, key)
+    records.client.hset(f"sl9:{key}", "expires_ms", records.now)
+    assert records.next_delivery() is None

@@ -109,3 +109,12 @@ def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: R
     assert [records.admit_placing(claim, placing) for _ in range(2)] == ["placed"] * 2
     assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
     assert not records.client.exists(f"sl9:blob:{'d' * 64}"), "its pictures are held for nobody"
+
+
+def test_first_finish_by_of_a_shared_run_is_kept(records: Records) -> None:
+    jobs = [timed(records, "q", finish_by=seconds) for seconds in (9, 1, 9)]
+    claim = records.claim()
+    records.wait(1)
+    assert records.settle(claim) == "settled"
+    assert ended(records, jobs.pop(1)) == ("failed", "deadline_exceeded", "finish_by")
+    assert [records.view(job).status for job in jobs] == ["succeeded"] * 2
