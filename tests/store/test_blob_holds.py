@@ -156,3 +156,10 @@ def test_a_thumbnail_made_too_late_is_held_by_nobody(records: Records) -> None:
     records.purge(job.id)
     assert not thumbnail(records, job)
     assert records.run(mark_deleted([OTHER])) == [OTHER]
+
+
+def test_hit_keeps_the_pictures_as_long_as_the_answer(records: Records) -> None:
+    run = answered(records)
+    records.wait(60)
+    assert records.submit("q").cache == "HIT"
+    assert records.client.zscore(KEY, run) == records.now + SETTINGS.retention.result_s * 1000

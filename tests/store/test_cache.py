@@ -3,7 +3,6 @@
 import pytest
 
 from shared.store.workers import State
-from tests.support.hooks import HOOK
 from tests.support.store import OTHER_PRINT, PRINT, SETTINGS, Records
 
 
@@ -74,10 +73,3 @@ def test_hit_keeps_the_answer_as_long_as_a_new_one(answered: Records) -> None:
     answered.submit("q")
     assert answered.kept(leader) == SETTINGS.retention.result_s
     assert answered.client.ttl(entry) == answered.given(SETTINGS.retention.result_s)
-
-
-def test_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
-    run = answered.submit("q").run_id
-    answered.change(run, kept=answered.now + 5_000_000)
-    answered.accept(answered.placing("q"), webhook=HOOK)
-    assert answered.kept(run) == 5000

@@ -30,3 +30,10 @@ def test_a_refused_post_frees_its_key(
 def test_a_key_is_forgotten_after_its_time(records: Records) -> None:
     records.post(records.placing(), **KEYED)
     assert records.client.ttl("sl9:idem:anyone:key") == records.given(SETTINGS.retention.idempotency_s)
+
+
+def test_key_tells_another_body_and_a_deleted_job(records: Records) -> None:
+    view = records.accept(records.placing(), **KEYED)
+    assert records.post(records.placing(), idempotency="key", body_digest="other").word == "mismatch"
+    records.purge(view.id)
+    assert records.post(records.placing(), **KEYED).word == "purged"

@@ -22,3 +22,11 @@ def test_an_ended_intake_does_not_keep_the_request_for_days(records: Records) ->
     job = records.submit_pending().id
     records.fail_intake(records.claim_pending())
     assert records.field(job, "request") is None
+
+
+def test_one_callers_pictures_leave_room_for_others(records: Records) -> None:
+    for _ in range(13):
+        records.submit_pending(caller="many")
+    records.submit_pending(caller="few")
+    callers = [records.claim_pending().caller for _ in range(13)]
+    assert (callers.count("many"), records.try_claim(lane="intake")) == (12, None)

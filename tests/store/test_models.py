@@ -163,3 +163,12 @@ def test_none_of_many_is_forgotten_though_each_step_is_small(records: Records) -
 def failure(view: JobView) -> str | None:
     assert view.status == "failed"
     return view.error.code if view.error else None
+
+
+def test_removed_models_jobs_never_begin_in_the_next_one(records: Records) -> None:
+    early = records.submit("q")
+    records.remove_model()
+    records.add_model()
+    late = records.submit("q")
+    assert records.claim().id == late.run_id
+    assert failure(records.view(early.id)) == "model_removed"

@@ -202,3 +202,11 @@ def test_what_many_callers_hold_is_counted_for_none_of_them_when_it_is_gone(reco
     records.wait(30 * 86_400)
     records.fold()
     assert {caller: held(records, caller) for caller in callers} == dict.fromkeys(callers, 0)
+
+
+def test_shared_answer_is_kept_for_its_longest_caller(records: Records) -> None:
+    for retain_s, caller in ((30, "one"), (5000, "other")):
+        ask(records, "same", retain_s=retain_s, caller=caller)
+    claim = records.claim()
+    records.settle(claim)
+    assert records.kept(claim.id) == 5000

@@ -48,3 +48,12 @@ def test_each_failed_attempt_keeps_its_cause_cut_and_the_job_its_own_error(recor
         AttemptError("internal_error", "é" * 200),
         *[AttemptError(FAILURE.code, FAILURE.message)] * 2,
     ]
+
+
+def test_lost_workers_return_takes_nothing_from_the_next(records: Records) -> None:
+    job, late = records.started()
+    records.lose_worker()
+    claim = records.claim()
+    assert records.give_back(late, FAILURE) is None
+    assert records.settle(claim) == "settled"
+    assert records.view(job).status == "succeeded"

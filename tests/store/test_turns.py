@@ -132,3 +132,29 @@ def test_a_caller_who_cancels_what_waits_owes_as_much_as_before(records: Records
     records.cancel(records.submit(caller="greedy", cost=1).id, "greedy")
     records.submit(caller="greedy", cost=1)
     assert [records.claim().id for _ in modest] == modest
+
+
+def test_late_caller_owes_nothing_for_the_time_before(records: Records) -> None:
+    for _ in range(30):
+        records.submit(caller="early")
+    callers(records, 20)
+    for _ in range(10):
+        records.submit(caller="late")
+    assert Counter(callers(records, 10)) == {"early": 5, "late": 5}
+
+
+def test_idle_class_makes_up_for_nothing(records: Records) -> None:
+    for _ in range(80):
+        records.submit(priority="interactive")
+    served(records, 40)
+    batch = {records.submit(priority="batch").run_id for _ in range(20)}
+    assert len(batch & {claim.id for claim in served(records, 17)}) <= 2
+
+
+def test_given_back_work_is_paid_for_once(records: Records) -> None:
+    for caller in ("one", "one", *["two"] * 5):
+        records.submit(caller=caller, cost=100)
+    claim = records.claim()
+    records.give_back(claim)
+    assert records.claim().id == claim.id
+    assert sorted(callers(records, 2)) == ["one", "two"]

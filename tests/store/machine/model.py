@@ -278,7 +278,8 @@ class Model:
             if job.run.holders:
                 return set()
             self.runs.pop(job.run.id, None)
-            stored, job.run.needed = job.run.needed > self.now, 0
+            # The leader's record outlives its answer.
+            stored, job.run.needed = job.run.id == job.id or job.run.needed > self.now, 0
             if not stored:
                 return set()
             self.entries = {k: r for k, r in self.entries.items() if r is not job.run}
