@@ -101,15 +101,6 @@ def test_a_key_that_was_refused_was_seen_but_its_request_not_counted(records: Re
     assert key.requests == 0
 
 
-def test_refused_requests_are_not_sent_to_the_same_second(records: Records) -> None:
-    records.run(api_keys.create(replace(KEY, requests_per_minute=3), FIRST))
-    for pause_s in (10, 5, 0):
-        assert left(records) != -1
-        records.wait(pause_s)
-    refused = [records.run(api_keys.use(FIRST)) for _ in range(4)]
-    assert [use.reset_s for use in refused if use] == [45, 55, 60, 60]
-
-
 def test_key_has_a_bounded_number_of_former_secrets(records: Records) -> None:
     records.run(api_keys.create(KEY, "0" * 64))
     digests = [f"{number:064}" for number in range(api_keys.MOST_FORMER + 2)]
