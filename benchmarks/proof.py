@@ -1,4 +1,4 @@
-"""`make proof`: twenty minutes at most later docs/proof.md, its figures and pictures in results/proof/.
+"""`make proof`: write docs/proof.md, with figures and pictures in results/proof/, in at most twenty minutes.
 
 Exits with 1 where a target was missed or a part did not end. Stopped in between, it writes what there is.
 """

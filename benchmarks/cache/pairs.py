@@ -118,7 +118,7 @@ def _matters(field: str, body: Body) -> bool:
 
 def _comparable(request: Request) -> Any:
     """Stops are a set."""
-    return request.model_dump() | {"stop": set(request.parameters.stop)}
+    return request.model_dump(exclude={"parameters": {"stop"}}), set(request.parameters.stop)
 
 
 def _fields() -> list[str]:
