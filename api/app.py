@@ -91,7 +91,6 @@ def create_app(
         title="Sightline",
         version=VERSION,
         lifespan=lifespan,
-        routes=ROUTES.routes,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -99,6 +98,7 @@ def create_app(
     )
     _add_middleware(app, config)
     errors.install(app)
+    app.router.routes.extend(ROUTES.routes)
     install_schema(app)
     return app
 

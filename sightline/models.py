@@ -71,7 +71,7 @@ _add_change("drain", "Accept no new jobs for a model; queued ones continue.")
 def _unload(model: Model, url: Url = None, as_json: Json = False) -> None:
     """Free the memory that a model takes, until a request asks for it; running jobs finish."""
     state = called(url, "POST", f"/v1/models/{segment(model, safe='/')}/unload")
-    sentence = "is unloaded when its running jobs have finished; the next request loads it again"
+    sentence = "is unloaded by its nodes when its running jobs have finished; the next request loads it again"
     show(state, as_json, lambda _: print(f"{plain(model)} {sentence}"))
 
 

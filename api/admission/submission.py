@@ -119,7 +119,7 @@ class UnknownAdmission(Unavailable):
         self.job = job
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Submission:
     """Admits requests; knows nothing of HTTP."""
 

@@ -48,3 +48,24 @@ def test_the_statuses_of_the_newest_jobs_are_their_caller_s_alone(records: Recor
     records.client.hset(f"sl9:{jobs[2]}", "r", "unreadable")
     del expected[jobs[2]]
     assert records.run(transitions.statuses("anyone")) == (expected, None)
+
+
+def test_jobs_submitted_while_a_list_is_read_shift_no_page(records: Records) -> None:
+    jobs = []
+    for _ in range(4):
+        records.wait(1)
+        jobs.append(records.submit().id)
+    first = records.page(limit=2)
+    records.wait(1)
+    records.submit()
+    assert first == jobs[:1:-1]
+    assert records.page(jobs[2], limit=2) == jobs[1::-1]
+
+
+def test_jobs_of_one_moment_are_each_listed_once(records: Records) -> None:
+    jobs = {records.submit().id for _ in range(7)}
+    seen: list[str] = []
+    while page := records.page(seen[-1] if seen else None, limit=2):
+        seen += page
+    assert len(seen) == len(jobs)
+    assert set(seen) == jobs

@@ -67,6 +67,12 @@ async def until_subscribed(client: Any, names: set[str]) -> None:
     await until_async(subscribed)
 
 
+async def test_a_change_between_the_read_and_the_wait_is_heard(wakeups: Wakeups, client: Any) -> None:
+    async with wakeups.listen("run_1") as listener:
+        assert await client.publish(channel("run_1"), "state") == 1
+        await heard(listener)
+
+
 async def test_everybody_on_a_channel_is_woken_over_one_connection(wakeups: Wakeups, client: Any) -> None:
     async with (
         wakeups.listen("run_1") as one,
@@ -248,3 +254,11 @@ async def test_who_stops_listening_while_the_server_hangs_is_not_held_up(
             await until_async(trying)
     finally:
         server.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_listener_that_leaves_does_not_deafen_the_other(wakeups: Wakeups, client: Any) -> None:
+    async with wakeups.listen("run_1") as stays:
+        async with wakeups.listen("run_1"):
+            pass
+        await client.publish(channel("run_1"), "state")
+        await heard(stays)

@@ -11,7 +11,7 @@ MOST_LINES = {
     "shared": 12_292,
     "worker": 13_944,
     "sightline": 7_093,
-    "tests": 69_940,
+    "tests": 69_998,
     "benchmarks": 6_485,
 }
 """Of Python, with its comments."""

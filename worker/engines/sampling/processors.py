@@ -185,7 +185,7 @@ class Replay(AnswerProcessor):
         return forced  # type: ignore[return-value]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Steps(StoppingCriteria):
     """After each step: tick, add the token to the transcript, and end the row if it is finished.
 
