@@ -21,7 +21,7 @@ from docs.generate.tables import rows_of
 Figures = Mapping[str, Any]
 LIMIT_S = 20 * 60
 GRACE_S = 60
-"""How long a part may take to end what it started once it is told to stop."""
+"""Seconds in which a part must end its processes after a signal to stop."""
 SUMMARY = "proof.json"
 PICTURES = "../benchmarks/results/proof"
 HEAD = """\

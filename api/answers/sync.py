@@ -105,8 +105,8 @@ class SyncCall:
         breaks = [asyncio.ensure_future(reply_of(self.http).keep_alive(api.keepalive_s))] if waits else []
         try:
             # A job whose model failed never ends.
-            over = lambda job: job.ended or job.model_failed is not None  # noqa: E731
-            job = await self.context.waiting.until_ended(job, api.sync_limit_s, over)
+            is_over = lambda job: job.ended or job.model_failed is not None  # noqa: E731
+            job = await self.context.waiting.until_ended(job, api.sync_limit_s, is_over)
         finally:
             await cancel_all(breaks)
         set_job_headers(self.http, job)

@@ -60,11 +60,11 @@ class Outcome:
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     outcome = run(arguments.jobs, RATE, say)
     # A decoder that outlives its worker holds the memory that they share.
-    left = psutil.wait_procs(list(outcome.decoders), DECODER_END_S)[1]
+    alive = psutil.wait_procs(list(outcome.decoders), DECODER_END_S)[1]
     figures = outcome.verdict.counts | {
         **_recovery_figures(outcome),
         "faults": dict(Counter(fault.kind for fault in outcome.landed).most_common()),
-        "decoders_left": len(left),
+        "decoders_left": len(alive),
         "settings": services.QUEUE,
         "findings": outcome.verdict.findings,
     }
@@ -97,7 +97,7 @@ async def _run(
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         say("the last deliveries")
-        await operations.until_told()
+        await operations.until_delivered()
         say("the last reading")
         await read_all([quiet, caller], opened.urls, history)
         explain(history.stories, injector.landed)

@@ -122,7 +122,7 @@ class Verdict:
     doubled        a key with two jobs, a job with two ends or successful attempts, one that nobody asked for
     stuck          never accepted, or accepted and not ended when the time was over
     torn           a stream with a gap, a repeat, another text, or a clean end before its end
-    untold         an end that the job's webhook was not told, or was told otherwise
+    untold         an end that the job's webhook did not receive, or another one that it did
     model_removed  failed because a fault had removed the model: expected
     """
 
@@ -217,8 +217,8 @@ def _stuck(story: Story) -> str:
 
 
 def _untold(story: Story) -> str:
-    """The webhook is told the end at least once, and never another one."""
+    """Return how the webhook missed the end or received another one; empty if it did neither."""
     right = {end.status for end in story.ends}
     if story.missing or story.reports is None or story.reports == right:
         return ""
-    return f"ended {right or 'never'}, the webhook was told {story.reports or 'nothing'}"
+    return f"ended {right or 'never'}, the webhook received {story.reports or 'nothing'}"

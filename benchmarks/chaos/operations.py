@@ -66,8 +66,8 @@ class Operations:
 
         self.polls.append(asyncio.create_task(poll()))
 
-    async def until_told(self) -> None:
-        """Wait until no delivery is left, or none came for PATIENCE_S; note at each job what was told."""
+    async def until_delivered(self) -> None:
+        """Wait until no delivery is left, or none came for PATIENCE_S; note what each webhook received."""
         with self._services.records.client() as redis:
             await until_delivered(redis, self._services.calls, PATIENCE_S)
         note_reports(self._services.calls, self._bursts)

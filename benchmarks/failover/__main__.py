@@ -108,7 +108,7 @@ async def _run(group: Group, value: str, seconds: float, say: command.Say) -> Ou
         await answered([asking], outcome.history)
         asking.cancel()
         say("the last calls of the webhook")
-        await _until_told(group, outcome)
+        await _until_delivered(group, outcome)
         await read_all([http], group.urls, outcome.history)
     return outcome
 
@@ -125,7 +125,7 @@ async def _strike(group: Group, outcome: Outcome, seconds: float, say: command.S
         await asyncio.sleep(max(0.2, len(outcome.faults) * PERIOD_S - passed_s))
 
 
-async def _until_told(group: Group, outcome: Outcome) -> None:
+async def _until_delivered(group: Group, outcome: Outcome) -> None:
     """Wait for the webhook of each job, until none came for PATIENCE_S; note the calls that came."""
     # Calls that wait for their answer are no jobs that a webhook gets.
     stories = [

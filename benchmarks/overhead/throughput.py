@@ -109,8 +109,8 @@ def _cached_answer(port: int, path: str, body: bytes, header: str, value: str = 
     with closing(Caller(port)) as caller:
         for _ in range(3):
             answer = caller.raw("POST", path, body)
-    found = caller.headers.get(header)
-    if found is None or value not in found:
+    origin = caller.headers.get(header)
+    if origin is None or value not in origin:
         raise UnexpectedAnswerError(f"{path}: not cached: {answer[:500]!r}")
     return answer
 

@@ -153,8 +153,8 @@ def known(lease: BatchLease, numbers: Iterable[int]) -> ScriptCall[dict[int, Job
     numbers = tuple(numbers)
 
     def parse(values: list[str | None]) -> dict[int, JobError]:
-        found = zip(numbers, values, strict=True)
-        return {number: JobError.model_validate_json(error) for number, error in found if error is not None}
+        errors = zip(numbers, values, strict=True)
+        return {number: JobError.model_validate_json(error) for number, error in errors if error is not None}
 
     return _read(lease, [("HMGET", ":known", *numbers)], parse)
 

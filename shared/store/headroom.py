@@ -167,9 +167,9 @@ class Headroom:
         with store_errors():
             rows = [row async for row in self._store.client.hscan_iter(f"{PREFIX}mem", count=AT_ONCE)]
         # A walk may come by a caller twice; '' is what is reserved of all.
-        held = {caller: int(charged) for caller, charged in rows if caller}
-        most = heapq.nlargest(MOST_NAMED, held.items(), lambda row: row[1])
-        return Charges(sum(held.values()), tuple(most))
+        charged_to = {caller: int(bytes_) for caller, bytes_ in rows if caller}
+        most = heapq.nlargest(MOST_NAMED, charged_to.items(), lambda row: row[1])
+        return Charges(sum(charged_to.values()), tuple(most))
 
     async def has_room(self) -> bool:
         """Whether there is room beyond what accepted work needs. Raises Unavailable."""
@@ -198,7 +198,7 @@ class Headroom:
                 f"The answer may take {wanted} bytes, and this service keeps {most} bytes for all: ask for "
                 "fewer tokens, answers or logprobs.",
             )
-        message = "The record store is nearly full; what was accepted goes on."
+        message = "The record store is nearly full (maxmemory of its Redis); accepted jobs still run."
         return Unavailable("store_unavailable", message, retry_after=ROOM_IN_S)
 
     async def check_share(self, caller: str) -> None:

@@ -72,8 +72,8 @@ async def asked(deployment: Deployment, body: dict[str, Any], path: str = "/v1/j
 
 
 def problem(refused: Any) -> tuple[int, str, str]:
-    told = refused.json().get("error", refused.json())
-    return refused.status_code, told["code"], told["param"]
+    error = refused.json().get("error", refused.json())
+    return refused.status_code, error["code"], error["param"]
 
 
 @pytest.fixture

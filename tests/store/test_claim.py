@@ -78,7 +78,7 @@ def test_others_reach_the_store_while_a_long_line_is_found_to_be_too_late(record
     assert claim.id == fresh.run_id
 
 
-def test_a_worker_s_claim_whose_reply_was_lost_survives_the_pause(records: Records) -> None:
+def test_a_claim_whose_reply_was_lost_survives_the_pause(records: Records) -> None:
     records.submit()
     token = records.token()
     claim = records.claim(token=token)

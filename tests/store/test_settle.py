@@ -35,7 +35,7 @@ def test_a_piece_that_does_not_follow_on_is_refused_not_spliced(records: Records
     assert [e.data["text"] for e in records.events(job) if e.type == "text"] == ["one "]
 
 
-def test_each_failed_attempt_keeps_its_cause_cut_and_the_job_its_own_error(records: Records) -> None:
+def test_each_failed_attempt_keeps_its_cause_cut_short(records: Records) -> None:
     job = records.submit().id
     records.give_back(records.claim())
     records.give_back(records.claim(), FAILURE, cause=JobError(code="internal_error", message="é" * 201))

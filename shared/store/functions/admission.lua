@@ -124,7 +124,7 @@ local function begin_work(job, uploaded)
   local former = a.key and call('SET', P .. 'join:' .. a.key, job.id, 'GET')
   local leader = former and stored(former)
   if leader and Runs.goes_on(leader) then
-    -- It goes on for its followers.
+    -- The former leader is still computed for its followers.
     leader.displaced = 1
     write(leader)
   end

@@ -1,6 +1,6 @@
 -- What needs a picture's bytes, and until when.
---   blob:<digest>  zset  holders (a run, a job, a file, a batch, or `upload:<id>`) by Unix ms, +inf while their work
---                        goes on; `missing` after a worker looked for the bytes in vain, until an upload or a read
+--   blob:<digest>  zset  holders (a run, a job, a file, a batch, or `upload:<id>`) by Unix ms, +inf during their work;
+--                        `missing` after a worker did not find the bytes, until an upload or a read
 --   deleting:<digest>, gone:<caller>:<file>  strings  below
 -- Bytes without a holder may be deleted. The key's life is never shortened: it ends some time after the longest hold,
 -- or with the bytes (`mark_deleted`). Where a function takes `digests`, they are words.

@@ -316,7 +316,7 @@ local REPEAT_MS = 60000 -- ms in which a repeat, whose first reply was lost, get
 
 local PRIVATE = { 'metadata', 'paths', 'response', 'pairs', 'idem', 'call_id', 'retry_of', 'batch', 'hook' }
 
--- Forgets a job that others follow; its work goes on, or is still to be read.
+-- Removes the private fields of a deleted job whose followers still need its work.
 local function strip(job)
   for _, name in ipairs(PRIVATE) do
     unset(job, name)

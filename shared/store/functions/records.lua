@@ -34,7 +34,7 @@ function Records.fields(id)
 end
 
 -- The replies to commands on the keys of the call's record, if it has one. A command is {name, end of the key, further
--- arguments}, where true stands for the time.
+-- arguments}; the argument true means the current time.
 function Records.replies(commands)
   local replies = {}
   for at, command in ipairs(commands) do

@@ -83,8 +83,8 @@ local function expire_unstored(job, seconds)
   end
 end
 
--- An ended job is seen for job_s, and while its webhook may be called. It is stored for longer if its work goes on, or
--- followers still read it. The caller writes it. Returns the seconds for which it is stored, nil if unknown.
+-- Sets how long an ended job is visible (job_s, or while its webhook may be called) and stored: longer if its work is
+-- computed for others, or followers still read it. The caller writes it. Returns the seconds for which it is stored, nil if unknown.
 function Runs.expire_job(job)
   local is_read = Runs.goes_on(job) or job.sharing
   if job.unstored and not job.followed and not is_read then

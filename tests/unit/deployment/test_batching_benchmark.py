@@ -144,8 +144,8 @@ def test_an_answer_cut_off_counts_by_its_part() -> None:
 
 
 def test_a_point_divides_by_the_wall_and_by_the_processor_time() -> None:
-    seen = Drive(2, [answer_to(1.0, 4, 128), answer_to(1.0, 4, 128)], 8.0)
-    point = driver.point(seen, cpu_s=4.0, rss_mb=10.4)
+    drive = Drive(2, [answer_to(1.0, 4, 128), answer_to(1.0, 4, 128)], 8.0)
+    point = driver.point(drive, cpu_s=4.0, rss_mb=10.4)
     assert (point["tokens_per_s"], point["tokens_per_cpu_s"]) == (32, 64)
     assert (point["gap_p50_ms"], point["rss_mb"]) == (pytest.approx(100), 10)
     assert math.isnan(answer_to(None).wait_s)

@@ -145,7 +145,7 @@ class ContentReader:
         places = [at for at, id_ in enumerate(ids) if id_ in (renderer.image_id, renderer.video_input.id)]
         parts = self._encodes and self._what.apart
         whole = [range(places[-1] + 1)] if places and not parts else []
-        heard = [range(runs[-1].stop)] if runs else []
+        prefix = [range(runs[-1].stop)] if runs else []
         return PromptContent(
             inputs=prompt.inputs,
             scope=scope,
@@ -153,7 +153,7 @@ class ContentReader:
             pictures=list(zip(counts, pieces, strict=True)) if counts and self._what.apart else (),
             places=places,
             sounds=runs,
-            whole=[*whole, *(runs if self._apart(prompt, sounds, runs) else heard)],
+            whole=[*whole, *(runs if self._apart(prompt, sounds, runs) else prefix)],
         )
 
     def _picture_tokens(self, prompt: Prompt, ids: Sequence[int], pieces: Sequence[int]) -> list[int]:
